@@ -1,0 +1,114 @@
+"""What a run's bits depend on besides its spec: the environment, in a form that can be compared.
+
+PyTorch promises equal bits only within one release, platform and device
+(https://pytorch.org/docs/stable/notes/randomness.html); on a CPU its kernels are chosen by instruction set, and the
+order of a sum depends on the number of threads. So these are the fields that `id` covers. Two runs with the same
+`id` are expected to agree bit for bit; with different ones, within the tolerance of the same-order tier.
+
+Nothing here imports torch: versions are read from the installed packages' metadata.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Collection
+from importlib import metadata
+from pathlib import Path
+
+from blake3 import blake3
+
+CPUINFO = Path("/proc/cpuinfo")
+
+# Instruction sets by which PyTorch, oneDNN and OpenBLAS choose kernels, as /proc/cpuinfo spells them.
+# Flags that only concern security or virtualisation are left out: they differ between machines with equal bits.
+NUMERIC_FLAGS = frozenset(
+    "sse4_2 avx f16c fma avx2 avx_vnni avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 "
+    "amx_tile amx_int8 amx_bf16 asimd asimdhp asimddp sve sve2 bf16 svebf16 i8mm".split()
+)
+
+# The micro-architecture levels of the x86-64 psABI, by the vector flags that set them apart.
+LEVELS = (
+    ("x86-64-v4", frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"})),
+    ("x86-64-v3", frozenset({"avx", "avx2", "f16c", "fma"})),
+    ("x86-64-v2", frozenset({"sse4_2"})),
+)
+
+IDENTITY = ("python", "torch", "system", "machine", "cpu_level", "cpu_flags", "threads")
+
+
+def fingerprint() -> dict[str, object]:
+    """Return the environment of this process; `id` is a digest of the fields in `IDENTITY`.
+
+    `threads` is the number that a rank computes with: OMP_NUM_THREADS if set (the engine sets it), else the CPUs
+    that this process may use.
+    """
+    flags = cpu_flags(CPUINFO)
+    found: dict[str, object] = {
+        "python": platform.python_version(),
+        "torch": torch_build(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_level": cpu_level(flags),
+        "cpu_flags": sorted(flags),
+        "threads": threads(os.environ),
+    }
+    found["id"] = blake3(repr([found[name] for name in IDENTITY]).encode()).hexdigest()[:16]
+    found["cpu_model"] = cpu_model(CPUINFO)
+    found["packages"] = {name: version(name) for name in ("numpy", "pandas", "safetensors", "tokenizers", "stages")}
+    return found
+
+
+def version(package: str) -> str:
+    """Installed version of a package, or "not installed"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def torch_build() -> str:
+    """PyTorch's version and the tag of the wheel it came in; two wheels of one version may hold other kernels."""
+    try:
+        wheel = metadata.distribution("torch").read_text("WHEEL") or ""
+    except metadata.PackageNotFoundError:
+        return "not installed"
+    tags = [line.split(":", 1)[1].strip() for line in wheel.splitlines() if line.startswith("Tag:")]
+    return " ".join([version("torch"), *tags])
+
+
+def cpu_flags(cpuinfo: Path) -> frozenset[str]:
+    """Instruction sets of the first CPU that bear on numerics; empty where the system does not tell (macOS)."""
+    return NUMERIC_FLAGS & frozenset((_field(cpuinfo, "flags") or _field(cpuinfo, "Features")).split())
+
+
+def cpu_level(flags: Collection[str]) -> str:
+    """The x86-64 level of a set of flags, "aarch64" for ARM's, "unknown" otherwise."""
+    for level, needed in LEVELS:
+        if needed <= set(flags):
+            return level
+    return "aarch64" if "asimd" in flags else "unknown"
+
+
+def cpu_model(cpuinfo: Path) -> str:
+    """The CPU's name as the system gives it, for people; not part of the identity."""
+    return _field(cpuinfo, "model name") or platform.processor() or "unknown"
+
+
+def threads(environ: os._Environ[str] | dict[str, str]) -> int:
+    """Threads of a rank: OMP_NUM_THREADS if it is a number, else the CPUs this process may run on."""
+    setting = environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal():
+        return int(setting)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _field(cpuinfo: Path, name: str) -> str:
+    """First value of a field of /proc/cpuinfo, or "" where there is none."""
+    if not cpuinfo.is_file():
+        return ""
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""

@@ -1,0 +1,99 @@
+"""The environment fingerprint: same environment, same id; what moves bits moves the id; torch is never imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.store import fingerprint as module
+from stages.store.fingerprint import cpu_flags, cpu_level, cpu_model, fingerprint, threads, torch_build, version
+
+X86 = """processor\t: 0
+model name\t: An Example CPU
+flags\t\t: fpu vme sse4_2 avx f16c fma avx2 ibrs ssbd
+
+processor\t: 1
+flags\t\t: fpu avx512f
+"""
+ARM = "processor\t: 0\nFeatures\t: fp asimd evtstrm sve sve2 bf16\n"
+
+
+def test_two_calls_in_one_environment_agree() -> None:
+    assert fingerprint() == fingerprint()
+
+
+def test_the_thread_count_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    one = fingerprint()
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    two = fingerprint()
+    assert (one["threads"], two["threads"]) == (1, 2)
+    assert one["id"] != two["id"]
+
+
+def test_the_instruction_set_is_part_of_the_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = fingerprint()
+    (tmp_path / "cpuinfo").write_text(ARM)
+    monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+    there = fingerprint()
+    assert there["cpu_flags"] == ["asimd", "bf16", "sve", "sve2"]
+    assert there["id"] != here["id"]
+
+
+def test_the_cpu_s_name_is_told_but_moves_no_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = []
+    for name in ("An Example CPU", "Another CPU"):
+        (tmp_path / "cpuinfo").write_text(X86.replace("An Example CPU", name))
+        monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+        assert fingerprint()["cpu_model"] == name
+        ids.append(fingerprint()["id"])
+    assert ids[0] == ids[1]
+
+
+def test_only_flags_that_bear_on_numerics_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(X86)
+    assert cpu_flags(tmp_path / "cpuinfo") == {"sse4_2", "avx", "f16c", "fma", "avx2"}
+    assert cpu_model(tmp_path / "cpuinfo") == "An Example CPU"
+
+
+def test_a_system_without_cpuinfo_has_no_flags(tmp_path: Path) -> None:
+    assert cpu_flags(tmp_path / "absent") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        ({"sse4_2"}, "x86-64-v2"),
+        ({"sse4_2", "avx", "avx2", "f16c", "fma"}, "x86-64-v3"),
+        ({"sse4_2", "avx", "avx2", "f16c", "fma", "avx512f"}, "x86-64-v3"),  # one AVX-512 flag is not the level
+        ({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "x86-64-v4"),
+        ({"asimd", "sve"}, "aarch64"),
+        (set(), "unknown"),
+    ],
+)
+def test_levels_of_the_x86_64_psabi(flags: set[str], level: str) -> None:
+    assert cpu_level(flags) == level
+
+
+def test_threads_fall_back_to_the_cpus_this_process_may_use() -> None:
+    assert threads({"OMP_NUM_THREADS": "3"}) == 3
+    assert threads({}) >= 1
+    assert threads({"OMP_NUM_THREADS": "all"}) == threads({})
+
+
+def test_an_absent_package_is_said_to_be_absent() -> None:
+    assert version("a-package-that-nobody-installed") == "not installed"
+
+
+def test_the_torch_build_names_its_wheel() -> None:
+    assert torch_build().startswith(version("torch"))
+
+
+def test_torch_is_not_imported() -> None:
+    code = (
+        "import sys; from stages.store.fingerprint import fingerprint; fingerprint(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -148,9 +148,17 @@ class CaptionDecoderModel(Frozen):
 
 
 class ContrastiveModel(Frozen):
-    """SigLIP's learnable temperature t = exp(t') and bias b: the two scalars of the contrastive loss."""
+    """SigLIP's attention-pooling head over patch features, and the loss's learnable t = exp(t') and bias b.
+
+    `hidden` is the shared space: the vision tower's and the text tower's hidden size must both equal it.
+    """
 
     family: Literal["contrastive"]
+    hidden: int
+    ffn: int
+    heads: int
+    norm_eps: float
+    init_std: float
     init_log_temperature: float
     init_bias: float
 

@@ -1,0 +1,135 @@
+"""Which corpus sample i of a phase comes from: cumulative-count rounding, in integers, O(depth) per sample.
+
+Let F(n) be the exact integral of the multimodal share over the first n samples. Sample i is multimodal iff
+floor(F(i+1)) > floor(F(i)): the count in every prefix is within one of its target. Inside each group the sources
+are split in two halves by weight, and each half again, by the same rule; every level adds less than one sample to
+the error, so the share of any prefix stays within nesting depth + 1 samples of its target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stages.spec.resolved import Phase, ShareRamp, Source
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    source: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class _Split:
+    """`left.weight` of every `weight` samples go left, evenly spread."""
+
+    left: _Leaf | _Split
+    right: _Leaf | _Split
+    weight: int
+
+
+class Mixture:
+    """The order in which a phase's sources take turns.
+
+    `pick(i)` says which source sample i is read from and its ordinal there: the how-manieth sample of that source.
+    """
+
+    def __init__(self, phase: Phase) -> None:
+        """Raises ValueError if a group has no weight, or if two groups come without a share (or one with)."""
+        groups = {
+            name: tuple((number, source) for number, source in enumerate(phase.sources) if source.group == name)
+            for name in ("text", "multimodal")
+        }
+        self._share = None if phase.share is None else _Share(phase.share)
+        present = [name for name, members in groups.items() if members]
+        if (self._share is None) != (len(present) == 1) or not present:
+            raise ValueError(f"phase {phase.name!r}: a multimodal share needs exactly both groups of sources")
+        self._sources = len(phase.sources)
+        self._trees = {name: _tree(groups[name]) for name in present}
+
+    @property
+    def depth(self) -> int:
+        """Levels of two-way splits between a sample and its source."""
+        return (self._share is not None) + max(_depth(tree) for tree in self._trees.values())
+
+    def pick(self, i: int) -> tuple[int, int]:
+        """(index into phase.sources, ordinal within that source) of sample i >= 0 of the phase."""
+        if i < 0:
+            raise IndexError(f"sample {i} comes before the first")
+        if self._share is None:
+            (tree,) = self._trees.values()
+            return _descend(tree, i)
+        multimodal = self._share.count(i)
+        if self._share.count(i + 1) > multimodal:
+            return _descend(self._trees["multimodal"], multimodal)
+        return _descend(self._trees["text"], i - multimodal)
+
+    def multimodal(self, n: int) -> int:
+        """How many of the first n samples are multimodal."""
+        if self._share is None:
+            return n if "multimodal" in self._trees else 0
+        return self._share.count(n)
+
+    def counts(self, n: int) -> tuple[int, ...]:
+        """How many of the first n samples each source gives, in the order of phase.sources."""
+        totals = [0] * self._sources
+        multimodal = self.multimodal(n)
+        for name, tree in self._trees.items():
+            _count(tree, multimodal if name == "multimodal" else n - multimodal, totals)
+        return tuple(totals)
+
+
+class _Share:
+    """floor(F(n)) of a share ramp, over one common denominator so that only integers are touched."""
+
+    def __init__(self, ramp: ShareRamp) -> None:
+        first, last = Fraction(*ramp.first), Fraction(*ramp.last)
+        if not (0 <= first <= 1 and 0 <= last <= 1) or ramp.over < 0:
+            raise ValueError(f"a share lies in [0, 1] and its ramp is not negative: {first} to {last} over {ramp.over}")
+        # F(n) = first n + (last - first) n^2 / (2 over) up to `over`, then + last per sample.
+        self._over = ramp.over
+        scale = 2 * max(1, ramp.over) * first.denominator * last.denominator
+        self._scale = scale
+        self._first = int(first * scale)
+        self._last = int(last * scale)
+        self._slope = int((last - first) * scale / (2 * max(1, ramp.over)))
+
+    def count(self, n: int) -> int:
+        on_ramp = min(n, self._over)
+        total = self._first * on_ramp + self._slope * on_ramp * on_ramp + self._last * (n - on_ramp)
+        return total // self._scale
+
+
+def _tree(members: tuple[tuple[int, Source], ...]) -> _Leaf | _Split:
+    if len(members) == 1:
+        number, source = members[0]
+        if source.weight <= 0:
+            raise ValueError(f"source {source.corpus!r} has weight {source.weight}; weights are positive")
+        return _Leaf(number, source.weight)
+    middle = len(members) // 2
+    left, right = _tree(members[:middle]), _tree(members[middle:])
+    return _Split(left, right, left.weight + right.weight)
+
+
+def _depth(tree: _Leaf | _Split) -> int:
+    return 0 if isinstance(tree, _Leaf) else 1 + max(_depth(tree.left), _depth(tree.right))
+
+
+def _descend(tree: _Leaf | _Split, i: int) -> tuple[int, int]:
+    while isinstance(tree, _Split):
+        before = i * tree.left.weight // tree.weight
+        if (i + 1) * tree.left.weight // tree.weight > before:
+            tree, i = tree.left, before
+        else:
+            tree, i = tree.right, i - before
+    return tree.source, i
+
+
+def _count(tree: _Leaf | _Split, n: int, totals: list[int]) -> None:
+    if isinstance(tree, _Leaf):
+        totals[tree.source] += n
+        return
+    left = n * tree.left.weight // tree.weight
+    _count(tree.left, left, totals)
+    _count(tree.right, n - left, totals)

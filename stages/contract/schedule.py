@@ -1,0 +1,100 @@
+"""Learning-rate schedules: pure, piecewise functions of consumed tokens.
+
+A schedule is read at the token count a step *ends* at, so its value depends on nothing but that count: loading a
+checkpoint twice, changing the batch or cutting a stage in two cannot move it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.spec.resolved import Piece, Schedule
+
+# Taylor series of sin and cos around 0. Up to pi/4 their truncation error is below a double's last bit. Plain
+# multiplications and additions round the same way on every IEEE machine; libm's cos does not.
+_SIN_TERMS = tuple((-1) ** k / math.factorial(2 * k + 1) for k in range(9))
+_COS_TERMS = tuple((-1) ** k / math.factorial(2 * k) for k in range(10))
+
+
+def lr(schedule: Schedule, clock: int) -> float:
+    """Learning rate of a step that ends at `clock` consumed ledger units.
+
+    A piece governs (start, end]; at clock 0 the first piece's start value holds. Raises ValueError outside
+    [0, end of the last piece].
+    """
+    return _value(_piece_at(schedule, clock), clock)
+
+
+def lr_before(schedule: Schedule, clock: int) -> float:
+    """Limit of the curve from the right at `clock`: what the piece that begins there starts from.
+
+    Together with `lr` it shows jumps: the curve is continuous at `clock` exactly when both agree.
+    """
+    for piece in schedule.pieces:
+        if piece.start <= clock < piece.end:
+            return _value(piece, clock)
+    raise ValueError(f"no piece of schedule {schedule.name!r} begins or continues at clock {clock}")
+
+
+def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+    """`lr` at many clocks (int64, any shape), for pictures and plans: equal to `lr` up to float64 rounding."""
+    at = np.asarray(clocks, dtype=np.int64)
+    values = np.full(at.shape, np.nan)
+    for number, piece in enumerate(schedule.pieces):
+        inside = (at > piece.start) & (at <= piece.end)
+        if number == 0:
+            inside |= at == piece.start
+        p0, p1 = float(Fraction(*piece.p0)), float(Fraction(*piece.p1))
+        progress = p0 + (p1 - p0) * (at[inside] - piece.start) / (piece.end - piece.start)
+        if piece.shape == "constant":
+            values[inside] = piece.first
+        elif piece.shape == "linear":
+            values[inside] = piece.first + (piece.last - piece.first) * progress
+        else:
+            values[inside] = piece.last + (piece.first - piece.last) * (1 + np.cos(np.pi * progress)) / 2
+    if np.isnan(values).any():
+        raise ValueError(f"schedule {schedule.name!r} has no value at some of the clocks asked for")
+    return values
+
+
+def cos_pi(p: Fraction) -> float:
+    """cos(pi p) for 0 <= p <= 1, the same double on every machine, exact at 0, 1/2 and 1."""
+    if p > Fraction(1, 2):
+        return -cos_pi(1 - p)
+    if p > Fraction(1, 4):
+        x = math.pi * float(Fraction(1, 2) - p)
+        return x * _horner(_SIN_TERMS, x * x)
+    x = math.pi * float(p)
+    return _horner(_COS_TERMS, x * x)
+
+
+def _piece_at(schedule: Schedule, clock: int) -> Piece:
+    pieces = schedule.pieces
+    if not pieces or not pieces[0].start <= clock <= pieces[-1].end:
+        raise ValueError(f"clock {clock} lies outside schedule {schedule.name!r}")
+    return pieces[bisect.bisect_left(pieces, clock, key=lambda piece: piece.end)]
+
+
+def _value(piece: Piece, clock: int) -> float:
+    if piece.shape == "constant":
+        return piece.first
+    p0, p1 = Fraction(*piece.p0), Fraction(*piece.p1)
+    progress = p0 + (p1 - p0) * Fraction(clock - piece.start, piece.end - piece.start)
+    first, last = Fraction(piece.first), Fraction(piece.last)
+    if piece.shape == "linear":
+        return float(first + (last - first) * progress)
+    # Loshchilov & Hutter 2016 (arXiv 1608.03983), eq. 5, without restarts.
+    return float(last + (first - last) * (1 + Fraction(cos_pi(progress))) / 2)
+
+
+def _horner(terms: Sequence[float], square: float) -> float:
+    total = 0.0
+    for term in reversed(terms):
+        total = total * square + term
+    return total

@@ -1,0 +1,73 @@
+"""A schedule is a pure function of consumed tokens: cutting it, splitting it or reading it in bulk changes nothing."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.contract import schedule
+from stages.spec.resolved import Schedule
+from tests.unit.contract._make import piece
+
+rates = st.floats(min_value=0.0, max_value=1e-2)
+lengths = st.integers(min_value=1, max_value=10**13)
+shapes = st.sampled_from(["linear", "cosine"])
+
+
+@st.composite
+def schedules(draw):
+    """Up to five pieces that touch and join: each begins at the learning rate where the one before ended."""
+    at, rate, pieces = 0, draw(rates), []
+    for _ in range(draw(st.integers(1, 5))):
+        end, last = at + draw(lengths), draw(rates)
+        pieces.append(piece(at, end, draw(shapes), rate, last))
+        at, rate = end, last
+    return Schedule(name="drawn", pieces=tuple(pieces))
+
+
+@given(schedules(), st.data())
+def test_stays_between_the_ends_of_its_piece(drawn, data):
+    chosen = data.draw(st.sampled_from(drawn.pieces))
+    clock = data.draw(st.integers(chosen.start, chosen.end))
+    low, high = sorted((chosen.first, chosen.last))
+    assert low <= schedule.lr(drawn, clock) <= high
+
+
+@given(schedules())
+def test_joined_pieces_are_continuous(drawn):
+    for left, right in zip(drawn.pieces, drawn.pieces[1:], strict=False):
+        assert schedule.lr(drawn, left.end) == left.last == schedule.lr_before(drawn, right.start)
+
+
+@given(shapes, rates, rates, lengths, st.data())
+def test_cutting_a_piece_at_a_stage_border_does_not_move_the_curve(shape, first, last, length, data):
+    cut = data.draw(st.integers(0, length))
+    clock = data.draw(st.integers(0, length))
+    whole = Schedule(name="whole", pieces=(piece(0, length, shape, first, last),))
+    at = Fraction(cut, length)
+    halves = Schedule(
+        name="halves",
+        pieces=tuple(
+            part
+            for part in (
+                piece(0, cut, shape, first, last, Fraction(0), at),
+                piece(cut, length, shape, first, last, at, Fraction(1)),
+            )
+            if part.start < part.end
+        ),
+    )
+    assert schedule.lr(whole, clock) == schedule.lr(halves, clock)
+
+
+@given(schedules(), st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_in_bulk_equals_one_by_one(drawn, fractions):
+    clocks = [int(fraction * drawn.pieces[-1].end) for fraction in fractions]
+    single = [schedule.lr(drawn, clock) for clock in clocks]
+    np.testing.assert_allclose(schedule.lr_curve(drawn, clocks), single, rtol=1e-9, atol=1e-15)
+
+
+@given(st.fractions(0, 1))
+def test_cosine_agrees_with_libm(p):
+    assert math.isclose(schedule.cos_pi(p), math.cos(math.pi * p), rel_tol=0, abs_tol=4e-16)

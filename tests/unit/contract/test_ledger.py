@@ -1,0 +1,57 @@
+import time
+
+import pytest
+
+from stages.contract import ledger
+from stages.contract.ledger import Step
+from tests.unit.contract._make import phase
+
+
+def test_an_even_budget():
+    even = phase(budget=32, context=8, batch=((0, 2),))
+    assert list(ledger.steps(even)) == [Step(0, 0, 16, 0, 2, 0), Step(1, 16, 32, 2, 2, 0)]
+
+
+def test_the_last_step_takes_what_is_left():
+    # 16 a step, 43 in all: the third step has two sequences, of which the last is cut to 3 positions.
+    uneven = phase(budget=43, context=8, batch=((0, 2),))
+    assert list(ledger.steps(uneven))[-1] == Step(2, 32, 43, 4, 2, 3)
+    assert ledger.count(uneven) == 3
+    assert ledger.samples(uneven) == 6
+
+
+def test_a_last_step_of_whole_sequences_has_no_tail():
+    assert list(ledger.steps(phase(budget=40, context=8, batch=((0, 2),))))[-1] == Step(2, 32, 40, 4, 1, 0)
+
+
+def test_a_budget_below_one_step():
+    assert list(ledger.steps(phase(budget=5, context=8, batch=((0, 2),)))) == [Step(0, 0, 5, 0, 1, 5)]
+
+
+def test_the_batch_grows_at_the_first_border_at_or_past_its_threshold():
+    ramp = phase(budget=100, context=8, batch=((0, 1), (20, 2)))
+    assert [(step.start, step.sequences) for step in ledger.steps(ramp)] == [
+        (0, 1), (8, 1), (16, 1), (24, 2), (40, 2), (56, 2), (72, 2), (88, 2),
+    ]  # fmt: skip
+
+
+def test_a_rung_that_one_step_jumps_over_is_skipped():
+    ramp = phase(budget=200, context=8, batch=((0, 4), (10, 6), (30, 8)))
+    assert [step.sequences for step in ledger.steps(ramp)] == [4, 8, 8, 5]
+
+
+def test_moonlight_has_149_thousand_steps():
+    # arXiv 2502.16982, section 3.3: 2,048 sequences of 8K to 200B tokens, 4,096 after, 5.2T in all.
+    text = phase(budget=5_200_000_000_000, context=8192, batch=((0, 2048), (200_000_000_000, 4096)))
+    start = time.perf_counter()
+    assert ledger.count(text) == 11_921 + 149_012
+    assert ledger.step_at(text, 200_000_000_000).sequences == 2048
+    assert ledger.step_at(text, 202_000_000_000).sequences == 4096
+    assert ledger.step_at(text, 5_199_999_999_999).index == 160_932
+    assert time.perf_counter() - start < 0.1, "closed form, not a walk over the steps"
+
+
+@pytest.mark.parametrize("consumed", [-1, 100])
+def test_no_step_outside_the_budget(consumed):
+    with pytest.raises(ValueError, match="no step at"):
+        ledger.step_at(phase(budget=100), consumed)

@@ -1,0 +1,68 @@
+import pytest
+
+from stages.contract.mixture import Mixture
+from stages.spec.resolved import ShareRamp
+from tests.unit.contract._make import phase, source
+
+RAMP = ShareRamp(first=(0, 1), last=(2, 5), over=50)
+
+
+def test_one_source_is_read_in_order():
+    assert [Mixture(phase(sources=(source(3),))).pick(i) for i in range(3)] == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_three_to_one_takes_turns_evenly():
+    mixture = Mixture(phase(sources=(source(1), source(3))))
+    assert [mixture.pick(i)[0] for i in range(8)] == [1, 1, 1, 0, 1, 1, 1, 0]
+
+
+def test_kimi_vl_share_rises_from_nothing_to_forty_percent():
+    mixture = Mixture(phase(sources=(source(1), source(1, "multimodal")), share=RAMP))
+    assert mixture.multimodal(0) == 0
+    assert mixture.multimodal(50) == 10  # the mean of 0 and 0.4 over 50 samples
+    assert mixture.multimodal(100) == 30  # then 0.4
+    firsts = [i for i in range(100) if mixture.pick(i)[0] == 1]
+    assert len(firsts) == 30
+    assert firsts[0] >= 14, "text only at first: the share must integrate to one before a sample is multimodal"
+
+
+def test_paper_scale_counts_are_instant():
+    mixture = Mixture(
+        phase(
+            sources=(source(734), source(130), source(20), source(75), source(41), source(1, "multimodal")),
+            share=ShareRamp(first=(0, 1), last=(2, 5), over=85_449_218),
+        )
+    )
+    assert sum(mixture.counts(170_898_437)) == 170_898_437
+    assert mixture.pick(170_898_436)[0] in range(6)
+    assert mixture.depth == 4
+
+
+@pytest.mark.parametrize(
+    ("sources", "share"),
+    [
+        ((source(1),), RAMP),
+        ((source(1), source(1, "multimodal")), None),
+        ((), None),
+        ((source(0),), None),
+    ],
+)
+def test_groups_and_share_belong_together(sources, share):
+    with pytest.raises(ValueError, match=r"share|weight"):
+        Mixture(phase(sources=sources, share=share))
+
+
+@pytest.mark.parametrize("ramp", [((3, 2), (1, 2), 5), ((0, 1), (1, 2), -1)])
+def test_impossible_shares(ramp):
+    with pytest.raises(ValueError, match="share"):
+        Mixture(
+            phase(
+                sources=(source(1), source(1, "multimodal")),
+                share=ShareRamp(first=ramp[0], last=ramp[1], over=ramp[2]),
+            )
+        )
+
+
+def test_before_the_first_sample_there_is_none():
+    with pytest.raises(IndexError):
+        Mixture(phase(sources=(source(1),))).pick(-1)

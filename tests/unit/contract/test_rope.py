@@ -1,0 +1,87 @@
+import math
+import warnings
+
+import pytest
+
+from stages.contract import rope
+from stages.spec.resolved import Llama3Scaling, Rope
+
+LLAMA31 = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192), interpolation=1.0)
+LLAMA31_1M = LLAMA31.model_copy(update={"interpolation": 8.0})
+
+
+def plain(base, interpolation=1.0):
+    return Rope(base=base, llama3=None, interpolation=interpolation)
+
+
+def test_plain_frequencies():
+    assert rope.inv_freq(plain(10_000.0), 4) == [1.0, 10_000.0**-0.5]
+
+
+def test_interpolation_stretches_every_wavelength():
+    assert rope.longest_wavelength(plain(10_000.0, 8.0), 64) == pytest.approx(
+        8 * rope.longest_wavelength(plain(10_000.0), 64), rel=1e-15
+    )
+
+
+def test_llama31_leaves_fast_pairs_alone_and_divides_slow_ones_by_eight():
+    unscaled, scaled = rope.inv_freq(plain(500_000.0), 128), rope.inv_freq(LLAMA31, 128)
+    assert scaled[0] == unscaled[0]
+    assert scaled[-1] == unscaled[-1] / 8
+    assert all(slow / 8 <= value <= slow for slow, value in zip(unscaled, scaled, strict=True))
+    assert rope.bands(LLAMA31.llama3, 500_000.0, 128) == (29, 6, 29)
+
+
+def test_llama31_equals_transformers():
+    transformers = pytest.importorskip("transformers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+    config = transformers.LlamaConfig(
+        hidden_size=4096, num_attention_heads=32, rope_theta=500_000.0, max_position_embeddings=131_072,
+        rope_scaling={
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        },
+    )  # fmt: skip
+    theirs, attention = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    assert attention == 1.0
+    assert theirs.tolist() == pytest.approx(rope.inv_freq(LLAMA31, 128), rel=1e-6)
+
+
+def test_longrope_factors_reproduce_llama3_with_interpolation_in_transformers():
+    transformers = pytest.importorskip("transformers")
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    factors = rope.longrope_factors(LLAMA31_1M, 128)
+    config = transformers.LlamaConfig(
+        hidden_size=4096, num_attention_heads=32, rope_theta=500_000.0, max_position_embeddings=1_048_576,
+        rope_scaling={
+            "rope_type": "longrope", "factor": 1.0, "attention_factor": 1.0,
+            "short_factor": factors, "long_factor": factors,
+        },
+    )  # fmt: skip
+    theirs, attention = ROPE_INIT_FUNCTIONS["longrope"](config, "cpu")
+    assert attention == 1.0
+    assert theirs.tolist() == pytest.approx(rope.inv_freq(LLAMA31_1M, 128), rel=1e-6)
+
+
+def test_the_published_recipes_cover_their_contexts():
+    # Slowest pair of each: what lets positions beyond the context stay distinct.
+    assert rope.longest_wavelength(LLAMA31_1M, 128) > 1_048_576
+    assert rope.longest_wavelength(plain(800_000.0), 64) > 131_072
+    assert rope.longest_wavelength(plain(1_000_000.0), 128) > 65_536
+
+
+def test_no_scaling_means_factors_of_one():
+    assert rope.longrope_factors(plain(10_000.0), 64) == [1.0] * 32
+
+
+@pytest.mark.parametrize("dim", [0, -2, 3])
+def test_an_odd_dimension_is_an_error(dim):
+    with pytest.raises(ValueError, match="even and positive"):
+        rope.inv_freq(plain(10_000.0), dim)
+
+
+def test_wavelengths_are_full_turns():
+    assert rope.wavelengths(plain(10_000.0), 4)[0] == 2 * math.pi

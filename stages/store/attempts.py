@@ -1,0 +1,111 @@
+"""One attempt at a stage: a folder of its own under results/.runs/<key>, held under a lease.
+
+attempt-0001/attempt.json   what it was built on (a resume must be built on the same)
+             result/        what will be put in place
+             partial-.../   checkpoints to resume from
+             finding.json   why it failed, if it did
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import UserError
+from stages.store import files, lease
+from stages.store.layout import Layout
+from stages.store.manifest import Parent
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why an attempt failed, and at which step if it had begun to step."""
+
+    message: str
+    step: int | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run in progress. Writes go into `folder` only; `result` is what `finish` puts in place."""
+
+    layout: Layout
+    ref: str
+    key: str
+    folder: Path
+    parents: Mapping[str, Parent]
+    holder: lease.Holder
+
+    @property
+    def result(self) -> Path:
+        """The folder to be put in place."""
+        return self.folder / "result"
+
+    def fail(self, message: str, step: int | None) -> None:
+        """Record why this attempt failed, for `stages status`."""
+        text = json.dumps({"message": message, "step": step}, sort_keys=True, indent=2) + "\n"
+        files.write_atomic(self.folder / "finding.json", text.encode())
+
+    def check_lease(self) -> None:
+        """Raise LeaseError unless this attempt still holds its key."""
+        lease.check(self.layout.run(self.key), self.holder)
+
+
+@contextmanager
+def start(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> Iterator[Attempt]:
+    """Begin an attempt at `ref` under `key`. An error that leaves the block is recorded as the attempt's finding.
+
+    Raises LeaseError, naming host and process, when another run holds the key.
+    """
+    run = layout.run(key)
+    with lease.hold(run, ref) as holder:
+        folder = _new_folder(run)
+        record = {"ref": ref, "parents": {name: parent.model_dump() for name, parent in sorted(parents.items())}}
+        files.write_atomic(folder / "attempt.json", (json.dumps(record, sort_keys=True, indent=2) + "\n").encode())
+        (folder / "result").mkdir()
+        attempt = Attempt(layout, ref, key, folder, dict(parents), holder)
+        try:
+            yield attempt
+        except Exception as error:
+            if finding(folder) is None:
+                message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                attempt.fail(message, None)
+            raise
+
+
+def folders(layout: Layout, key: str) -> list[Path]:
+    """Attempts under `key`, newest first."""
+    return sorted(layout.run(key).glob("attempt-[0-9][0-9][0-9][0-9]"), reverse=True)
+
+
+def built_on(folder: Path) -> dict[str, Parent] | None:
+    """What an attempt was built on; None if it was killed before it could say so."""
+    try:
+        raw = json.loads((folder / "attempt.json").read_bytes())
+        return {str(ref): Parent.model_validate(parent) for ref, parent in raw["parents"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def finding(folder: Path) -> Finding | None:
+    """Why an attempt failed, if it recorded it."""
+    try:
+        raw = json.loads((folder / "finding.json").read_bytes())
+        return Finding(str(raw["message"]), None if raw["step"] is None else int(raw["step"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _new_folder(run: Path) -> Path:
+    """mkdir is atomic: of two processes only one gets a number."""
+    number = max((int(path.name[-4:]) for path in run.glob("attempt-[0-9][0-9][0-9][0-9]")), default=0) + 1
+    while True:
+        folder = run / f"attempt-{number:04d}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            number += 1

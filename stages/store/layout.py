@@ -1,0 +1,71 @@
+"""Where everything a run writes lies under results/. Nothing else in the package spells these paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one scale. `root` is the project's folder; a `ref` is "pipeline/stage"; a `key` is 32 hex digits."""
+
+    root: Path
+    scale: str
+
+    @property
+    def results(self) -> Path:
+        """Live results of all scales."""
+        return self.root / "results"
+
+    @property
+    def data(self) -> Path:
+        """Prepared corpora and the tokenizer of this scale, one folder each."""
+        return self.results / self.scale / "data"
+
+    @property
+    def markers(self) -> Path:
+        """Files that exist exactly when a stage is done under the key in their name."""
+        return self.results / ".markers" / self.scale
+
+    def stage(self, ref: str) -> Path:
+        """The finished result of a stage."""
+        pipeline, stage = split(ref)
+        return self.results / self.scale / pipeline / stage
+
+    def manifest(self, ref: str) -> Path:
+        """The manifest of a stage's finished result."""
+        return self.stage(ref) / "manifest.json"
+
+    def marker(self, ref: str, key: str) -> Path:
+        """The marker of a stage done under `key`."""
+        pipeline, stage = split(ref)
+        return self.markers / pipeline / f"{stage}.{key}"
+
+    def data_marker(self, name: str, digest: str) -> Path:
+        """The marker of a prepared corpus (or the tokenizer) under its declared digest."""
+        return self.markers / "data" / f"{name}.{digest}"
+
+    def corpus(self, name: str) -> Path:
+        """A prepared corpus, or the tokenizer."""
+        return self.data / name
+
+    def run(self, key: str) -> Path:
+        """Everything written under a key (a stage's or a phase's) that is not in place."""
+        return self.results / ".runs" / key
+
+    def log(self, key: str) -> Path:
+        """What the runs under `key` printed, in order."""
+        return self.run(key) / "log.txt"
+
+    def phase_end(self, phase_key: str) -> Path:
+        """The checkpoint at the end of a phase that is not the stage's last: shared by stages that begin alike."""
+        return self.run(phase_key) / "phase"
+
+
+def split(ref: str) -> tuple[str, str]:
+    """Split "pipeline/stage"; raises ValueError on anything else."""
+    pipeline, slash, stage = ref.partition("/")
+    if not (pipeline and slash and stage) or "/" in stage:
+        raise ValueError(f"not a pipeline/stage: {ref!r}")
+    return pipeline, stage

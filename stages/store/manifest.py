@@ -1,0 +1,183 @@
+"""manifest.json: what a finished result is. Deterministic: the same run gives the same bytes, hence the same digest.
+
+Time, host and environment go into run.json, which no digest covers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from stages.errors import UserError
+from stages.store import files
+from stages.store.layout import Layout
+
+NAME = "manifest.json"
+SCHEMA = 1
+
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Ref = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
+# Relative, and no part of it may be "." or "..": a manifest must not reach out of its folder.
+File = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")]
+
+
+class ManifestError(UserError):
+    """A manifest that cannot be trusted: unreadable, incomplete, or with fields of the wrong kind."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Shard(_Model):
+    """One file of the result: its path within the folder, its size in bytes, its blake3."""
+
+    file: File
+    size: Annotated[int, Field(ge=0)]
+    blake3: Hex64
+
+
+class Parent(_Model):
+    """What was built on: the parent's key, and the digest of its manifest.json at that time."""
+
+    key: Hex32
+    manifest: Hex64
+
+
+class Manifest(_Model):
+    """A finished result. `points_to` is set for `keep` stages, which are a pointer and have no shards."""
+
+    schema_version: Literal[1]
+    stage: Ref
+    key: Hex32
+    tier: Literal["bit-exact", "same-order", "statistical"]
+    stand_in: bool
+    parents: dict[Ref, Parent]
+    points_to: Ref | None
+    counters: dict[str, int | float]
+    shards: Annotated[list[Shard], Field(strict=False)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a result is not what its manifest says."""
+
+    file: Path
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: expected {self.expected}, found {self.actual}"
+
+
+def shards(folder: Path, parts: Iterable[str]) -> list[Shard]:
+    """Hash the files that make the result: each of `parts` is a file or a folder inside `folder`, if it exists."""
+    found: list[str] = []
+    for part in parts:
+        path = folder / part
+        if path.is_dir():
+            found += [f"{part}/{file}" for file in files.files_under(path)]
+        elif path.is_file():
+            found.append(part)
+    return [
+        Shard(file=file, size=(folder / file).stat().st_size, blake3=files.digest_file(folder / file))
+        for file in sorted(found)
+    ]
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of manifest.json: sorted keys, two spaces, a closing newline."""
+    return (json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2) + "\n").encode()
+
+
+def write(folder: Path, manifest: Manifest) -> str:
+    """Write `folder`/manifest.json (last of all files: its presence says that the rest is there); its digest."""
+    data = encode(manifest)
+    files.write_atomic(folder / NAME, data)
+    return files.digest_bytes(data)
+
+
+def read(path: Path) -> Manifest:
+    """Read and check a manifest.json; raises ManifestError naming the file and the field, never a traceback."""
+    return _parse(path, _bytes(path))
+
+
+def read_with_digest(path: Path) -> tuple[Manifest, str]:
+    """Read a manifest and the blake3 of its bytes, from one read of the file."""
+    data = _bytes(path)
+    return _parse(path, data), files.digest_bytes(data)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}). Rerun the stage that writes it.") from None
+
+
+def _parse(path: Path, data: bytes) -> Manifest:
+    try:
+        raw: Any = json.loads(data)
+    except ValueError as error:
+        raise ManifestError(f"{path}: not JSON ({error}). Move it away and rerun the stage.") from None
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "top level"
+        message = f"{path}: {field}: {first['msg']}. Move it away and rerun the stage."
+        raise ManifestError(message) from None
+
+
+def verify(folder: Path, deep: bool) -> list[Problem]:
+    """Compare a result with its manifest: every shard there with its size and, when `deep`, its blake3.
+
+    Raises ManifestError when the manifest itself cannot be read.
+    """
+    return problems(folder, read(folder / NAME), deep)
+
+
+def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
+    """`verify` for a manifest that has been read already."""
+    found = (_problem(folder / shard.file, shard, deep) for shard in manifest.shards)
+    return [problem for problem in found if problem is not None]
+
+
+def _problem(path: Path, shard: Shard, deep: bool) -> Problem | None:
+    if not path.is_file():
+        return Problem(path, f"a file of {shard.size} bytes", "nothing")
+    size = path.stat().st_size
+    if size != shard.size:
+        return Problem(path, f"{shard.size} bytes", f"{size} bytes")
+    if deep and (actual := files.digest_file(path)) != shard.blake3:
+        return Problem(path, f"blake3 {shard.blake3}", f"blake3 {actual}")
+    return None
+
+
+def parents(layout: Layout, parent_keys: Mapping[str, str]) -> dict[str, Parent]:
+    """What a stage that starts now is built on; raises ManifestError where a parent is not there under its key."""
+    record = {}
+    for ref, key in sorted(parent_keys.items()):
+        path = layout.manifest(ref)
+        manifest, digest = read_with_digest(path)
+        if manifest.key != key:
+            raise ManifestError(f"{path}: has key {manifest.key}, wanted {key}. Run {ref} first.")
+        record[ref] = Parent(key=key, manifest=digest)
+    return record
+
+
+def payload(layout: Layout, ref: str) -> Path:
+    """The folder that holds a stage's weights: its own, or for `keep` the one it points to."""
+    seen = []
+    while (target := read(layout.manifest(ref)).points_to) is not None:
+        seen.append(ref)
+        if target in seen:
+            raise ManifestError(f"{layout.manifest(ref)}: points_to goes round in a circle: {' -> '.join(seen)}")
+        ref = target
+    return layout.stage(ref)

@@ -1,0 +1,152 @@
+"""Where each stage stands in the picture of a pipeline: its row, its columns, its curve. Pure geometry, no drawing.
+
+Budgets within one pipeline differ by more than a factor of a hundred (Ouro's LongCT has 20B tokens, its stable stages
+3T each), so a linear axis would hide the short stages. A stage is as wide as the cube root of its budget, and never
+narrower than a label; the ticks tell the real counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stages.spec.resolved import Stage
+
+LANGUAGE = frozenset({"llama", "ouro", "moonlight"})  # families that are language models
+NARROWEST = 0.062  # of the picture's width: what a label of nine-point type needs
+
+
+@dataclass(frozen=True)
+class Column:
+    """One trained stage in the picture.
+
+    `left` and `right` are in picture units (the main row spans 0 to 1); `before` and `after` are the ledger's count
+    along the lineage where the stage begins and ends.
+    """
+
+    stage: Stage
+    row: str  # "language" or "vision"
+    branch: int  # which of the parallel branches of the row, 0 for the shared part and for the first
+    left: float
+    right: float
+    before: int
+    after: int
+
+    def at(self, consumed: float) -> float:
+        """Picture position of a count of ledger units consumed within the stage."""
+        return self.left + (self.right - self.left) * consumed / (self.after - self.before)
+
+
+def ref(stage: Stage) -> str:
+    """The name by which other stages call this one: pipeline/stage."""
+    return f"{stage.pipeline}/{stage.name}"
+
+
+def budget(stage: Stage) -> int:
+    """Ledger units over all phases of a stage."""
+    return sum(phase.budget for phase in stage.phases)
+
+
+def row(stage: Stage) -> str:
+    """The row a trained stage is drawn in: "language" if it moves a language model, else "vision"."""
+    moved = (stage.modules[module].family for module in stage.trained)
+    return "language" if any(family in LANGUAGE for family in moved) else "vision"
+
+
+def trained(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The stages that have an LR curve, by "pipeline/stage", in the order given."""
+    return {ref(stage): stage for stage in stages.values() if stage.phases and stage.schedule is not None}
+
+
+def lineage_parents(stages: Mapping[str, Stage]) -> dict[str, tuple[str, ...]]:
+    """For each trained stage its nearest trained ancestors in the same row, through keep, upcycle and export."""
+    every = {ref(stage): stage for stage in stages.values()}
+    drawn = trained(stages)
+
+    def nearest(name: str, wanted: str) -> set[str]:
+        found: set[str] = set()
+        for parent in every[name].parents:
+            if parent in drawn and row(drawn[parent]) == wanted:
+                found.add(parent)
+            elif parent in every:
+                found |= nearest(parent, wanted)
+        return found
+
+    return {name: tuple(sorted(nearest(name, row(stage)))) for name, stage in drawn.items()}
+
+
+def columns(stages: Mapping[str, Stage]) -> list[Column]:
+    """Lay the trained stages of a pipeline out; the language row spans 0 to 1.
+
+    Stages of parallel branches that begin at the same count stand in the same columns. A vision row is stretched to
+    the stretch of the language row that it runs beside: from 0 to where its language descendants begin.
+    """
+    drawn = trained(stages)
+    parents = lineage_parents(stages)
+    main = [name for name, stage in drawn.items() if row(stage) == "language"]
+    side = [name for name, stage in drawn.items() if row(stage) == "vision"]
+    placed = _place(main, drawn, parents)
+    if not side:
+        return list(placed.values())
+    joins = [placed[name].left for name in main if _descends(name, set(side), stages)]
+    right = min(joins, default=1.0)
+    beside = _place(side, drawn, parents)
+    stretched = [
+        Column(c.stage, c.row, c.branch, c.left * right, c.right * right, c.before, c.after) for c in beside.values()
+    ]
+    return [*placed.values(), *stretched]
+
+
+def _place(names: list[str], drawn: Mapping[str, Stage], parents: Mapping[str, tuple[str, ...]]) -> dict[str, Column]:
+    """Columns of one row, from 0 to 1, in topological order of `names`."""
+    widths = _widths(names, drawn, parents)
+    branch = _branches(names, parents)
+    start: dict[str, tuple[float, int]] = {}
+    found: dict[str, tuple[float, float, int, int]] = {}
+    for name in names:
+        left, before = max((start[parent] for parent in parents[name]), default=(0.0, 0))
+        start[name] = (left + widths[name], before + budget(drawn[name]))
+        found[name] = (left, *start[name][:1], before, start[name][1])
+    span = max((right for _, right, _, _ in found.values()), default=1.0)
+    return {
+        name: Column(drawn[name], row(drawn[name]), branch[name], left / span, right / span, before, after)
+        for name, (left, right, before, after) in found.items()
+    }
+
+
+def _widths(names: list[str], drawn: Mapping[str, Stage], parents: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
+    """Cube roots of the budgets, each at least NARROWEST of the longest lineage."""
+    roots = {name: budget(drawn[name]) ** (1 / 3) for name in names}
+    total: dict[str, float] = {}
+    for name in names:
+        total[name] = roots[name] + max((total[parent] for parent in parents[name]), default=0.0)
+    least = NARROWEST * max(total.values(), default=1.0)
+    return {name: max(root, least) for name, root in roots.items()}
+
+
+def _branches(names: list[str], parents: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Number the branches: a stage carries on its first parent's branch unless an earlier sibling has taken it."""
+    branch: dict[str, int] = {}
+    carried: set[str] = set()
+    for name in names:
+        parent = parents[name][0] if parents[name] else None
+        if parent is not None and parent not in carried:
+            branch[name] = branch[parent]
+            carried.add(parent)
+        else:
+            branch[name] = max(branch.values(), default=-1) + 1
+    return branch
+
+
+def _descends(name: str, ancestors: set[str], stages: Mapping[str, Stage]) -> bool:
+    """Whether any of `ancestors` is upstream of a stage."""
+    every = {ref(stage): stage for stage in stages.values()}
+    todo, seen = [name], set[str]()
+    while todo:
+        for parent in every[todo.pop()].parents:
+            if parent in ancestors:
+                return True
+            if parent in every and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    return False

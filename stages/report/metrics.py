@@ -1,0 +1,155 @@
+"""What a finished stage left on disk, read and checked: metrics.csv, timing.csv, eval.json, stage.json, run.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store import manifest
+from stages.store.manifest import Manifest
+
+WHOLE = ("step", "tokens", "clock")
+FRACTIONAL = ("lr", "loss", "grad_norm")
+
+
+class ResultError(UserError):
+    """A result file is absent or is not what a run writes: the file, the place in it, what to do."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path}: {what}. Result files are written by runs and are not edited; `stages status --deep` tells "
+            f"which stages are damaged, and running the stage again rebuilds it."
+        )
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One finished stage.
+
+    `metrics` and `timing` are None for boxes that do not train (import of a folder, keep, upcycle, export); `before`
+    and `after` map the dotted names of evaluations to numbers and are empty where nothing was evaluated.
+    """
+
+    folder: Path
+    stage: Stage
+    manifest: Manifest
+    run: Mapping[str, Any]
+    metrics: pd.DataFrame | None
+    timing: pd.DataFrame | None
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+def read(folder: Path) -> StageResult:
+    """Read a finished stage; raises ManifestError or ResultError, with the file and what to do, where it cannot."""
+    record = manifest.read(folder / "manifest.json")
+    stage = read_stage(folder / "stage.json")
+    trains = bool(stage.phases)
+    metrics = read_metrics(folder / "metrics.csv", stage) if trains else None
+    timing = read_timing(folder / "timing.csv") if trains else None
+    before, after = read_evaluations(folder / "eval.json") if (folder / "eval.json").exists() else ({}, {})
+    return StageResult(folder, stage, record, read_json(folder / "run.json"), metrics, timing, before, after)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises ResultError where the file is absent, is not JSON, or is not an object."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(path, "is not there") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultError(path, f"is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ResultError(path, f"found a {type(found).__name__}, expected an object")
+    return found
+
+
+def read_stage(path: Path) -> Stage:
+    """Read the resolved stage that a run was given; raises ResultError where it is not one of this version's."""
+    found = read_json(path)
+    try:
+        return Stage.model_validate_json(json.dumps(found))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ResultError(path, f"{place}: {first['msg']} (written by another version of stages?)") from None
+
+
+def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
+    """Read metrics.csv: one row per step, with the columns phase, step, tokens, clock, lr, loss, grad_norm and others.
+
+    Adds `consumed`: the stage's ledger units after the step, counted over its phases. Raises ResultError, with the
+    line, where a column or a value is missing, a number is not finite, or the clock does not grow.
+    """
+    frame = _read_csv(path, ("phase", *WHOLE, *FRACTIONAL))
+    for column in (*WHOLE, *FRACTIONAL):
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        bad = ~numbers.abs().lt(float("inf"))  # not finite, empty, or not a number
+        if bad.any():
+            line = int(bad.to_numpy().argmax()) + 2
+            raise ResultError(path, f"line {line}: {column} is {frame[column].iloc[line - 2]!r}, expected a number")
+        frame[column] = numbers.astype("int64" if column in WHOLE else "float64")
+    falls = frame["clock"].diff() <= 0
+    if falls.any():
+        line = int(falls.to_numpy().argmax()) + 2
+        raise ResultError(path, f"line {line}: clock does not grow from the step before it")
+    frame["consumed"] = frame["clock"] - stage.phases[0].clock_start
+    return frame
+
+
+def read_timing(path: Path) -> pd.DataFrame:
+    """Read timing.csv: one row per step, with the columns step and seconds."""
+    frame = _read_csv(path, ("step", "seconds"))
+    if not pd.api.types.is_numeric_dtype(frame["seconds"]) or not frame["seconds"].ge(0).all():
+        raise ResultError(path, "column seconds: expected numbers that are not negative")
+    return frame
+
+
+def read_evaluations(path: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Read eval.json: {"before": {...}, "after": {...}}, nested; returns dotted names and numbers of both."""
+    found = read_json(path)
+    for side in ("before", "after"):
+        if not isinstance(found.get(side), dict):
+            raise ResultError(path, f"{side}: found {found.get(side)!r}, expected an object of evaluations")
+    return flatten(found["before"]), flatten(found["after"])
+
+
+def flatten(tree: Any, name: str = "") -> dict[str, float]:
+    """Numbers of a nested structure by dotted name; list items by their index; everything else is left out."""
+    if isinstance(tree, bool):
+        return {}
+    if isinstance(tree, int | float):
+        return {name: float(tree)}
+    items: list[tuple[str, Any]] = []
+    if isinstance(tree, dict):
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list):
+        items = [(str(key), value) for key, value in enumerate(tree)]
+    found: dict[str, float] = {}
+    for key, value in items:
+        found |= flatten(value, f"{name}.{key}" if name else key)
+    return found
+
+
+def _read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        # Python's own parser of floats: the number that was written is the number that is read, to the last bit.
+        frame = pd.read_csv(path, float_precision="round_trip")
+    except FileNotFoundError:
+        raise ResultError(path, "is not there") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ResultError(path, f"is not a table ({str(error).strip()})") from None
+    missing = [column for column in needed if column not in frame.columns]
+    if missing:
+        raise ResultError(path, f"line 1: columns {', '.join(missing)} are missing; found {', '.join(frame.columns)}")
+    if frame.empty:
+        raise ResultError(path, "has no steps")
+    return frame

@@ -1,0 +1,227 @@
+"""The learning rate over all tokens of a pipeline, in one picture, from the resolved specs alone.
+
+The curve is the contract's own (`stages.contract.schedule`), so the picture exists for scales that have never been
+run; where a stage has results, its measured steps are marked on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from stages.contract.schedule import lr, lr_before, lr_curve
+from stages.report.columns import Column, budget, columns, lineage_parents, ref
+from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
+from stages.report.words import count, length, rate
+from stages.spec.resolved import Schedule, Stage
+
+POINTS = 400  # drawn points of a curve per stage
+MARKS = 24  # measured steps marked per stage
+CONTINUOUS = 1e-6  # relative difference below which two learning rates are the same one
+BRANCH = ((BLUE, "-", 2.4), (VERMILLION, (0, (2.2, 1.6)), 2.0))  # the second is dashed: it shows on top of the first
+UNITS = {"tokens": "tokens", "patches": "image patches"}
+
+
+def draw(title: str, scale: str, stages: Mapping[str, Stage], measured: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw a pipeline.
+
+    `stages` are the resolved stages in topological order; `measured` holds, by "pipeline/stage", the metrics of the
+    stages that have results (columns `clock` and `lr`), and may be empty.
+    """
+    laid = columns(stages)
+    rows = [name for name in ("language", "vision") if any(column.row == name for column in laid)]
+    with styled():
+        figure = Figure(figsize=(11.5, 1.2 + 3.3 * len(rows)), layout="constrained")
+        figure.suptitle(f"{title}: learning rate over all tokens", x=0.012, ha="left", fontsize=12.5, weight="bold")
+        grid = figure.subplots(len(rows), 1, squeeze=False)
+        for axes, name in zip(grid[:, 0], rows, strict=True):
+            _draw_row(axes, [column for column in laid if column.row == name], stages, measured)
+        _legend(figure, scale, laid, measured)
+    return figure
+
+
+def _draw_row(
+    axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage], measured: Mapping[str, pd.DataFrame]
+) -> None:
+    bottom, top = _limits(laid)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom, top)
+    axes.set_xlim(0, 1)
+    _bands(axes, laid)
+    for column in laid:
+        _curve(axes, column, bottom)
+        if ref(column.stage) in measured:
+            _marks(axes, column, measured[ref(column.stage)])
+    _edges(axes, laid, stages, bottom)
+    _forks(axes, laid, stages)
+    _ticks(axes, laid)
+    _joins(axes, laid, stages)
+
+
+def _schedule(column: Column) -> Schedule:
+    if column.stage.schedule is None:
+        raise ValueError(f"stage {ref(column.stage)} has no schedule, so it has no column")
+    return column.stage.schedule
+
+
+def _start(column: Column) -> int:
+    return column.stage.phases[0].clock_start
+
+
+def _curve(axes: Axes, column: Column, bottom: float) -> None:
+    """Draw one stage's curve; a rate of zero lies below a logarithmic axis, so the line leaves through its bottom."""
+    begin, total = _start(column), budget(column.stage)
+    schedule = _schedule(column)
+    # Evenly over the stage, and again over each piece: warm-ups are short, and bent on a logarithmic axis.
+    spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
+    clocks = np.unique(np.concatenate([np.linspace(*span, POINTS).astype(np.int64) for span in spans]))
+    clocks = clocks[(clocks > begin) & (clocks <= begin + total)]
+    x = [column.at(clock - begin) for clock in clocks]
+    y = np.maximum(lr_curve(schedule, clocks), bottom / 10)
+    colour, dashes, width = BRANCH[column.branch % len(BRANCH)]
+    if column.row == "vision":
+        colour, dashes, width = GREEN, "-", 2.4
+    axes.plot(x, y, color=colour, linestyle=dashes, linewidth=width, zorder=3 + column.branch)
+
+
+def _marks(axes: Axes, column: Column, metrics: pd.DataFrame) -> None:
+    chosen = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, MARKS).astype(int))]
+    x = [column.at(int(clock) - _start(column)) for clock in chosen["clock"]]
+    axes.plot(x, chosen["lr"], "o", markersize=3.6, markerfacecolor="white", markeredgecolor=INK, zorder=6)
+
+
+def _bands(axes: Axes, laid: Sequence[Column]) -> None:
+    """Shade every second column and write the box, its budget and its context over it."""
+    axes.annotate(
+        "budget\ncontext", (0, 1), (-8, 5), "axes fraction", textcoords="offset points", ha="right", va="bottom",
+        fontsize=7.5, color=GREY, linespacing=1.1,
+    )  # fmt: skip
+    shared = {(round(c.left, 9), round(c.right, 9)): c for c in reversed(laid)}
+    for number, column in enumerate(sorted(shared.values(), key=lambda column: column.left)):
+        if number % 2:
+            axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
+        for phase in column.stage.phases[1:]:
+            axes.axvline(
+                column.at(phase.clock_start - _start(column)), color=GREY, linewidth=0.6, linestyle=":", zorder=1
+            )
+        contexts = list(dict.fromkeys(length(phase.context) for phase in column.stage.phases))
+        share = column.right - column.left
+        middle = (column.left + column.right) / 2
+        axes.annotate(
+            _wrap(column.stage.box, share), (middle, 1), (0, 25), "axes fraction", textcoords="offset points",
+            ha="center", va="bottom", fontsize=8.5, color=INK, weight="bold", linespacing=1.05,
+        )  # fmt: skip
+        axes.annotate(
+            f"{count(budget(column.stage))}\n{' → '.join(contexts)}", (middle, 1), (0, 5), "axes fraction",
+            textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=GREY, linespacing=1.1,
+        )  # fmt: skip
+
+
+def _wrap(text: str, share: float) -> str:
+    """Break a box's words into lines that fit its column (about 165 letters of this size span the picture)."""
+    room, lines = max(6, int(165 * share)), [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)
+
+
+def _edges(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage], bottom: float) -> None:
+    """Mark every hand-over: a full dot where the rate goes on, two open ones where it jumps."""
+    by_name = {ref(column.stage): column for column in laid}
+    for name, parents in lineage_parents(stages).items():
+        for parent in (p for p in parents if name in by_name and p in by_name):
+            old, new = by_name[parent], by_name[name]
+            left = lr(_schedule(old), _start(old) + budget(old.stage))
+            right = lr_before(_schedule(new), _start(new))
+            axes.axvline(new.left, color=GREY, linewidth=0.6, zorder=1)
+            if abs(left - right) <= CONTINUOUS * max(left, right):
+                axes.plot(new.left, max(left, bottom), "o", color=INK, markersize=4.2, zorder=7, clip_on=False)
+            else:
+                ends = [max(left, bottom), max(right, bottom)]
+                axes.plot([new.left] * 2, ends, ":", color=INK, linewidth=1, zorder=5)
+                axes.plot(
+                    [new.left] * 2, ends, "o", markerfacecolor="white", markeredgecolor=INK, markersize=4.2, zorder=7,
+                    clip_on=False,
+                )  # fmt: skip
+
+
+def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> None:
+    """Name the boxes at which a lineage forks: what an upcycle or a keep hands to the branch that follows."""
+    every = {ref(stage): stage for stage in stages.values()}
+    forks = [
+        (column, every[parent])
+        for column in laid
+        for parent in column.stage.parents
+        if parent in every and every[parent].kind in ("upcycle", "keep")
+    ]
+    for line, (column, box) in enumerate(forks):
+        axes.annotate(
+            box.box, (column.left, 0.06 + 0.075 * line), (5, 0), ("data", "axes fraction"), textcoords="offset points",
+            fontsize=8, color=BRANCH[column.branch % len(BRANCH)][0], weight="bold",
+        )  # fmt: skip
+
+
+def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> None:
+    """Where a vision row ends before the picture does, name the stage that it is handed to."""
+    last = max(laid, key=lambda column: column.right)
+    heirs = [stage for stage in stages.values() if ref(last.stage) in stage.parents]
+    if last.row == "vision" and heirs and last.right < 1:
+        axes.spines["bottom"].set_bounds(0, last.right)
+        axes.annotate(
+            f"→ {heirs[0].box}", (last.right, lr(_schedule(last), _start(last) + budget(last.stage))), (8, -3),
+            textcoords="offset points", fontsize=8.5, color=GREEN, weight="bold",
+        )  # fmt: skip
+
+
+def _ticks(axes: Axes, laid: Sequence[Column]) -> None:
+    """Put the real counts at the stage borders, and rates in figures on the side."""
+    places = {0.0: laid[0].before} | {round(column.right, 9): column.after for column in laid}
+    axes.set_xticks(list(places), [count(value) if value else "0" for value in places.values()])
+    units = dict.fromkeys(UNITS[phase.unit] for column in laid for phase in column.stage.phases)
+    axes.set_xlabel(f"{' and '.join(units)} consumed along the lineage")
+    axes.set_ylabel("learning rate")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6, zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _limits(laid: Sequence[Column]) -> tuple[float, float]:
+    """Lower and upper end of the axis: around every plateau, peak and hand-over that is not zero."""
+    levels = [
+        level
+        for column in laid
+        for piece in _schedule(column).pieces
+        if piece.end > _start(column)
+        for level in (piece.first, piece.last)
+        if level > 0
+    ]
+    return min(levels) / 2.2, max(levels) * 1.5
+
+
+def _legend(figure: Figure, scale: str, laid: Sequence[Column], measured: Mapping[str, pd.DataFrame]) -> None:
+    dot = {"linestyle": "none", "marker": "o", "markersize": 4.5}
+    entries = [Line2D([], [], color=INK, label="hand-over, rate continues", **dot)]
+    if any(column.stage.clock == "reset" and column.stage.parents for column in laid):
+        entries.append(
+            Line2D([], [], markerfacecolor="white", markeredgecolor=INK, label="hand-over, declared jump", **dot)
+        )
+    source = "measured steps marked" if measured else "drawn from the specs; not a measurement"
+    entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}, {source}"))
+    stand_ins = sorted({column.stage.box for column in laid if any(i.stand_in for i in column.stage.init.values())})
+    if stand_ins:
+        entries.append(Line2D([], [], linestyle="none", label=f"stand-in weights: {', '.join(stand_ins)}"))
+    figure.legend(
+        handles=entries, loc="outside lower left", ncols=len(entries), frameon=False, fontsize=8, handletextpad=0.3,
+        columnspacing=1.4, borderpad=0.1,
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""Two pictures of one stage: its loss and its learning rate over the tokens it consumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from stages.report.pipeline_plot import UNITS
+from stages.report.style import BLUE, GREY, INK, VERMILLION, save, styled
+from stages.report.words import count, length, rate
+from stages.spec.resolved import Stage
+
+
+def write(stage: Stage, metrics: pd.DataFrame, folder: Path) -> None:
+    """Write `plots/loss.png` and `plots/lr.png` under a stage's folder from its metrics (see report.metrics)."""
+    save(draw_loss(stage, metrics), folder / "plots" / "loss.png")
+    save(draw_lr(stage, metrics), folder / "plots" / "lr.png")
+
+
+def title(stage: Stage) -> str:
+    """The box's words, the scale, and "stand-in" where a released model was replaced by a fresh start."""
+    stand_in = ", stand-in" if any(init.stand_in for init in stage.init.values()) else ""
+    return f"{stage.box} ({stage.pipeline}/{stage.name}, {stage.scale}{stand_in})"
+
+
+def draw_loss(stage: Stage, metrics: pd.DataFrame) -> Figure:
+    """Loss of every step in a light line, its running mean over a twentieth of the stage in a strong one."""
+    with styled():
+        figure, axes = _axes(stage, metrics)
+        raw = metrics["loss"]
+        window = max(1, len(raw) // 20)
+        several = len(raw) > 1
+        axes.plot(metrics["consumed"], raw, color=BLUE, alpha=0.35, linewidth=0.9, marker="" if several else "o")
+        if window > 1:
+            smooth = raw.rolling(window, center=True, min_periods=max(1, window // 2)).mean()
+            axes.plot(metrics["consumed"], smooth, color=BLUE, linewidth=2.2)
+            note = f"light: every step; strong: mean over {window} steps"
+        else:
+            note = "every step"
+        axes.set_ylabel("training loss")
+        axes.annotate(
+            note, (1, 1), (0, 3), "axes fraction", textcoords="offset points", ha="right", fontsize=7.5, color=GREY
+        )
+    return figure
+
+
+def draw_lr(stage: Stage, metrics: pd.DataFrame) -> Figure:
+    """Learning rate of every step, on a linear axis from 0, with its first, highest and last value in figures."""
+    with styled():
+        figure, axes = _axes(stage, metrics)
+        axes.plot(
+            metrics["consumed"], metrics["lr"], color=VERMILLION, linewidth=2.2, marker="o" if len(metrics) == 1 else ""
+        )
+        axes.set_ylim(0, metrics["lr"].max() * 1.15 or 1.0)
+        axes.set_ylabel("learning rate")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))
+        first, last = metrics["lr"].iloc[0], metrics["lr"].iloc[-1]
+        note = f"first {rate(first)}, highest {rate(metrics['lr'].max())}, last {rate(last)}"
+        axes.annotate(
+            note, (1, 1), (0, 3), "axes fraction", textcoords="offset points", ha="right", fontsize=7.5, color=GREY
+        )
+    return figure
+
+
+def _axes(stage: Stage, metrics: pd.DataFrame) -> tuple[Figure, Axes]:
+    """An empty picture with the stage's title, its token axis, and a line where a phase begins."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes: Axes = figure.subplots()
+    axes.set_title(title(stage), color=INK, pad=16)
+    axes.set_xlim(0, metrics["consumed"].iloc[-1])
+    axes.set_xlabel(f"{UNITS[stage.phases[0].unit]} consumed in this stage ({len(metrics):,} steps)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value) if value else "0"))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    begin = stage.phases[0].clock_start
+    for phase in stage.phases[1:]:
+        axes.axvline(phase.clock_start - begin, color=GREY, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"{phase.name}, {length(phase.context)}", (phase.clock_start - begin, 1), (3, -9),
+            ("data", "axes fraction"), textcoords="offset points", fontsize=7.5, color=GREY,
+        )  # fmt: skip
+    return figure, axes

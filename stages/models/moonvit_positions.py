@@ -1,0 +1,65 @@
+"""MoonViT's two kinds of positions: a learned table interpolated to each grid, and two-dimensional rotation.
+
+Both follow MoonshotAI's published code (modeling_kimi_vl.py; vLLM's moonvit.py is a public copy of it).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.models.vision_packing import Grid
+
+
+@lru_cache(maxsize=1024)
+def _interpolation(size: int, table: int) -> Tensor:
+    """Bicubic interpolation from `table` to `size` points as a matrix [size, table].
+
+    Bicubic interpolation is linear and separable, so a grid's positions are rows @ table @ columns.T. As matrices
+    they are cached per size, and their backward is deterministic on every device, which F.interpolate's is not.
+    """
+    identity = torch.eye(table)[None, :, :, None].expand(1, table, table, 1)
+    resized = F.interpolate(identity, size=(size, 1), mode="bicubic", align_corners=False)
+    return resized[0, :, :, 0].T.contiguous()
+
+
+class PositionTable(nn.Module):
+    """Learned positions [table, table, hidden], interpolated to any grid (public name: Learnable2DInterpPosEmb)."""
+
+    def __init__(self, table: int, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(table, table, hidden))
+
+    def forward(self, grid: Grid) -> Tensor:
+        """Positions [h * w, hidden] of a grid, row-major; the table itself when the grid is table x table."""
+        table = self.weight.shape[0]
+        if grid == (table, table):
+            return self.weight.flatten(end_dim=1)
+        rows, columns = (_interpolation(size, table).to(self.weight) for size in grid)
+        tall = torch.tensordot(rows, self.weight, dims=1)  # [h, table, hidden]
+        return torch.matmul(columns, tall).flatten(end_dim=1)
+
+
+@lru_cache(maxsize=1024)
+def rotation(grid: Grid, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [h * w, head_dim / 2] of a grid's 2D rotary positions (computed in fp64, kept in fp32).
+
+    Neighbouring channels (2j, 2j+1) are a pair. Pair 2i turns by x * base^(-4i / head_dim) with the column x, pair
+    2i+1 by y * base^(-4i / head_dim) with the row y: x and y interleaved, as in the published code.
+    """
+    h, w = grid
+    frequency = base ** (-torch.arange(0, head_dim, 4, dtype=torch.float64) / head_dim)
+    x = torch.arange(w, dtype=torch.float64)[None, :, None].expand(h, w, 1) * frequency
+    y = torch.arange(h, dtype=torch.float64)[:, None, None].expand(h, w, 1) * frequency
+    angle = torch.stack([x, y], dim=-1).reshape(h * w, head_dim // 2)
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the channel pairs of states [N, heads, head_dim] by the angles of cos, sin [N, head_dim / 2]."""
+    even, odd = states.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = cos[:, None], sin[:, None]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(states.dtype)

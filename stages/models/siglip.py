@@ -1,0 +1,144 @@
+"""The parts of SigLIP (arXiv 2303.15343) beside its ViT: the text encoder and the contrastive side.
+
+Names and computation are those of transformers' SiglipTextModel, SiglipMultiheadAttentionPoolingHead and SiglipModel
+(logit_scale, logit_bias), so that released SigLIP weights load by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.models.moonvit import init_weights
+from stages.models.vision_packing import Grid, plan
+from stages.spec.resolved import ContrastiveModel, TextTowerModel
+
+
+class Attention(nn.Module):
+    """Multi-head attention from queries [B, T, hidden] to a source [B, S, source_hidden], with biases."""
+
+    def __init__(self, hidden: int, heads: int, source_hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(hidden, hidden)
+        self.k_proj = nn.Linear(source_hidden, hidden)
+        self.v_proj = nn.Linear(source_hidden, hidden)
+        self.out_proj = nn.Linear(hidden, hidden)
+
+    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """`mask` [B, 1, 1, S] is True where the source may be seen; `causal` hides later positions."""
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.q_proj(x), self.k_proj(source), self.v_proj(source))
+        )
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        return self.out_proj(seen.transpose(1, 2).flatten(-2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with tanh-GELU between them."""
+
+    def __init__(self, hidden: int, ffn: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(hidden, ffn)
+        self.fc2 = nn.Linear(ffn, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., hidden] -> [..., hidden]."""
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class TextEmbeddings(nn.Module):
+    """Token embedding plus learned position."""
+
+    def __init__(self, vocab: int, length: int, hidden: int) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(vocab, hidden)
+        self.position_embedding = nn.Embedding(length, hidden)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, T], T at most the learned length -> [B, T, hidden]."""
+        return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
+
+
+class _Layer(nn.Module):
+    def __init__(self, cfg: TextTowerModel) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
+        self.self_attn = Attention(cfg.hidden, cfg.heads, cfg.hidden)
+        self.layer_norm2 = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
+        self.mlp = Mlp(cfg.hidden, cfg.ffn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer_norm1(x)
+        x = x + self.self_attn(y, y)
+        return x + self.mlp(self.layer_norm2(x))
+
+
+class _Encoder(nn.Module):
+    def __init__(self, cfg: TextTowerModel) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.layers))
+
+
+class TextTower(nn.Module):
+    """SigLIP's text encoder: no mask at all, the last position pools (padding included, as in SigLIP)."""
+
+    def __init__(self, cfg: TextTowerModel) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.embeddings = TextEmbeddings(cfg.vocab, cfg.length, cfg.hidden)
+        self.encoder = _Encoder(cfg)
+        self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
+        self.head = nn.Linear(cfg.hidden, cfg.hidden)
+        init_weights(self, cfg.init_std)
+
+    def forward(self, captions: Tensor) -> Tensor:
+        """Embeddings [n, hidden] (not normalised) of captions [n, length], padded to the tower's full length."""
+        x = self.embeddings(captions)
+        for layer in self.encoder.layers:
+            x = layer(x)
+        return self.head(self.final_layer_norm(x)[:, -1])
+
+
+class AttentionPool(nn.Module):
+    """SigLIP's pooling head (MAP): one learned query attends to an image's patches, then a residual MLP."""
+
+    def __init__(self, cfg: ContrastiveModel) -> None:
+        super().__init__()
+        self.probe = nn.Parameter(torch.empty(1, 1, cfg.hidden))
+        self.attention = nn.MultiheadAttention(cfg.hidden, cfg.heads, batch_first=True)
+        self.layernorm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
+        self.mlp = Mlp(cfg.hidden, cfg.ffn)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Patch features [images, length, hidden] -> [images, hidden]."""
+        probe = self.probe.expand(features.shape[0], -1, -1)
+        x, _ = self.attention(probe, features, features, need_weights=False)
+        return (x + self.mlp(self.layernorm(x)))[:, 0]
+
+
+class Contrastive(nn.Module):
+    """What only the contrastive loss needs: the pooling head, t' (logit_scale) and b (logit_bias).
+
+    Dropped after the stage: the released MoonViT has no pooling head.
+    """
+
+    def __init__(self, cfg: ContrastiveModel) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.head = AttentionPool(cfg)
+        self.logit_scale = nn.Parameter(torch.full((1,), cfg.init_log_temperature))
+        self.logit_bias = nn.Parameter(torch.full((1,), cfg.init_bias))
+        init_weights(self, cfg.init_std)
+        for weight in (self.head.probe, self.head.attention.in_proj_weight):
+            nn.init.normal_(weight, std=cfg.init_std)
+
+    def forward(self, features: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Embeddings [images, hidden] (not normalised) of packed patch features [N, hidden]."""
+        how = plan(grids, features.shape[0])
+        rows = how.sort(features)
+        return how.restore_images(torch.cat([self.head(group.of(rows)) for group in how.groups]))

@@ -1,0 +1,40 @@
+"""AdamW with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), over named tensors.
+
+Written out instead of taken from `torch.optim` so that its state is a plain mapping of named tensors, and the LR an
+argument of the step: nothing but the schedule may decide it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def adamw_step(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """Update parameters and both moments in place; decay is the caller's. `step` counts from 1, this one included.
+
+    theta -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+    """
+    if not parameters:
+        return
+    torch._foreach_lerp_(first, gradients, 1 - beta1)
+    torch._foreach_mul_(second, beta2)
+    torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+    denominators = torch._foreach_sqrt(second)
+    torch._foreach_div_(denominators, math.sqrt(1 - beta2**step))
+    torch._foreach_add_(denominators, eps)
+    torch._foreach_addcdiv_(parameters, first, denominators, -lr / (1 - beta1**step))

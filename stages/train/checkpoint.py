@@ -1,0 +1,72 @@
+"""What a run needs to go on as if it had never stopped: weights, optimizer, counters, and the metrics written so far.
+
+Written through `stages.store.partials`, which makes a checkpoint whole or absent and digests its files. The metrics
+lie inside, so that a resumed run has no row twice and none missing, whichever attempt wrote the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from stages.errors import UserError
+from stages.store import files
+from stages.train.optimizer import Optimizer
+
+WEIGHTS, OPTIMIZER, COUNTERS, METRICS = "weights.safetensors", "optimizer.safetensors", "counters.json", "metrics.csv"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """How far a stage has come. Ledger units are LLM tokens or image patches."""
+
+    phase: int  # the phase that runs next, or runs now
+    phase_steps: int  # steps done in it
+    phase_consumed: int  # ledger units consumed in it
+    steps: int  # steps done in the stage
+    consumed: int  # ledger units consumed in the stage
+    clock: int  # what the schedule was last read at
+
+
+def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, metrics: Path) -> None:
+    """Fill a (temporary) folder with a checkpoint; router biases and other buffers are among the weights."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
+    save_file(weights, folder / WEIGHTS)
+    save_optimizer(folder / OPTIMIZER, optimizer)
+    save_counters(folder / COUNTERS, counters)
+    shutil.copyfile(metrics, folder / METRICS)
+
+
+def save_optimizer(path: Path, optimizer: Optimizer) -> None:
+    """Write the optimizer's state as safetensors."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.state().items()}, path)
+
+
+def save_counters(path: Path, counters: Counters) -> None:
+    """Write the counters as JSON."""
+    files.write_atomic(path, (json.dumps(asdict(counters), sort_keys=True, indent=2) + "\n").encode())
+
+
+@torch.no_grad()
+def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Sequence[str]) -> Counters:
+    """Restore everything in place and return the counters. Raises UserError where names do not fit the stage."""
+    weights, wanted = load_file(folder / WEIGHTS), modules.state_dict()
+    if set(weights) != set(wanted):
+        differing = sorted(set(weights) ^ set(wanted))
+        raise UserError(
+            f"{folder / WEIGHTS}: {len(differing)} tensors do not fit the stage, among them {differing[0]}. "
+            f"The code has changed since this checkpoint was written: move {folder} away to start again."
+        )
+    for name, tensor in wanted.items():
+        tensor.copy_(weights[name])
+    state = load_file(folder / OPTIMIZER)
+    for module in trained:
+        optimizer.load(state, module, str(folder / OPTIMIZER))
+    return Counters(**json.loads((folder / COUNTERS).read_bytes()))

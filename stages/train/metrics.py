@@ -1,0 +1,48 @@
+"""metrics.csv and timing.csv: what was computed, and how fast, in two files, because only the first is reproducible."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
+TIMING = ("phase", "step", "seconds", "tokens_per_second")
+
+Value = str | int | float
+
+
+class Table:
+    """A CSV file that grows by whole rows. Floats are written as `repr` does: the shortest text of the same number."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, tuple(columns)
+        if not path.exists():
+            path.write_text(_line(self.columns), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
+
+    def add(self, row: dict[str, Value]) -> None:
+        """Append a row; columns that it does not give stay empty."""
+        self._file.write(_line([_text(row.get(column, "")) for column in self.columns]))
+
+    def flush(self) -> None:
+        """Bring all rows to the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+
+
+def _text(value: Value) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _line(cells: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()

@@ -1,0 +1,77 @@
+"""Progress on stderr: a bar where a person watches, else a plain line every few seconds, as logs like it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EVERY = 5.0  # seconds between two lines of a log
+
+
+class Progress:
+    """Shows one phase: `title` is "pipeline/stage phase"; a step tells its units, loss and LR."""
+
+    def __init__(self, title: str, done: int, steps: int) -> None:
+        self.title, self.done, self.steps = title, done, steps
+        self._began = self._shown = time.monotonic()
+        self._first, self._units = done, 0
+
+    def step(self, units: int, loss: float, lr: float) -> None:
+        """Count a finished step."""
+        self.done += 1
+        self._units += units
+        now = time.monotonic()
+        if now - self._shown >= EVERY or self.done == self.steps:
+            self._shown = now
+            self.show(f"loss {loss:.3f} lr {lr:.1e} {self._speed(now)}")
+
+    def show(self, text: str) -> None:
+        """Print one line."""
+        print(f"{self.title} {self.done}/{self.steps} {text}", file=sys.stderr, flush=True)
+
+    def _speed(self, now: float) -> str:
+        seconds = max(now - self._began, 1e-9)
+        rate = self._units / seconds
+        left = (self.steps - self.done) * seconds / max(self.done - self._first, 1)
+        short = f"{rate / 1000:.1f}k" if rate >= 1000 else f"{rate:.0f}"
+        return f"{short} tok/s eta {int(left) // 60}:{int(left) % 60:02d}"
+
+
+class Bar(Progress):
+    """The same on a terminal, in place."""
+
+    def __init__(self, title: str, done: int, steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        super().__init__(title, done, steps)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        self._bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=Console(stderr=True))
+        self._task = self._bar.add_task(title, total=steps, completed=done, text="")
+        self._bar.start()
+
+    def step(self, units: int, loss: float, lr: float) -> None:
+        """Count a finished step."""
+        self.done += 1
+        self._units += units
+        text = f"loss {loss:.3f} lr {lr:.1e} {self._speed(time.monotonic())}"
+        self._bar.update(self._task, completed=self.done, text=text)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()
+
+
+@contextmanager
+def watching(title: str, done: int, steps: int) -> Iterator[Progress]:
+    """Progress of a phase of `steps` steps, `done` of which are behind us."""
+    if not sys.stderr.isatty():
+        yield Progress(title, done, steps)
+        return
+    bar = Bar(title, done, steps)
+    try:
+        yield bar
+    finally:
+        bar.close()

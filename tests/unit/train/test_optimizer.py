@@ -1,0 +1,124 @@
+"""The optimizer of a stage: AdamW's numbers, what is clipped, what is decayed, and taking state over."""
+
+import pytest
+import torch
+from torch import nn
+
+from stages.errors import UserError
+from stages.spec.resolved import AdamW, Muon
+from stages.train.optimizer import Optimizer, trained_slots
+
+ADAMW = AdamW(kind="adamw", beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, decay="all", clip=1.0)
+MUON = Muon(
+    kind="muon",
+    momentum=0.95,
+    nesterov=True,
+    newton_schulz=(3.4445, -4.7750, 2.0315),
+    newton_schulz_steps=5,
+    update_rms=0.2,
+    beta1=0.9,
+    beta2=0.95,
+    eps=1e-8,
+    weight_decay=0.1,
+    decay="all",
+    clip=1.0,
+)
+
+
+def make(cfg: AdamW | Muon, trained: tuple[str, ...] = ("llm", "vit")) -> Optimizer:
+    torch.manual_seed(0)
+    modules = nn.ModuleDict({"llm": nn.Linear(3, 5), "vit": nn.Linear(3, 2)})
+    return Optimizer(cfg, trained_slots(modules, trained, cfg))
+
+
+def random_gradients(optimizer: Optimizer, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(parameter.shape, generator=generator) for parameter in optimizer.parameters]
+
+
+def test_adamw_equals_torch() -> None:
+    ours = make(ADAMW)
+    copies = [nn.Parameter(parameter.detach().clone()) for parameter in ours.parameters]
+    theirs = torch.optim.AdamW(copies, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, foreach=False)
+    for step in range(5):
+        lr = 0.01 * (step + 1)
+        gradients = random_gradients(ours, step)
+        for copy, gradient in zip(copies, gradients, strict=True):
+            copy.grad = gradient.clone()
+        theirs.param_groups[0]["lr"] = lr
+        theirs.step()
+        ours.step(gradients, lr)
+    for parameter, copy in zip(ours.parameters, copies, strict=True):
+        torch.testing.assert_close(parameter, copy, rtol=1e-6, atol=1e-7)
+
+
+def test_only_trained_modules_have_slots() -> None:
+    assert {slot.module for slot in make(ADAMW, ("vit",)).slots} == {"vit"}
+
+
+def test_decay_of_matrices_leaves_biases_alone() -> None:
+    optimizer = make(ADAMW.model_copy(update={"decay": "matrices"}))
+    before = [parameter.detach().clone() for parameter in optimizer.parameters]
+    optimizer.step([torch.zeros_like(parameter) for parameter in optimizer.parameters], 0.5)
+    for parameter, old in zip(optimizer.parameters, before, strict=True):
+        assert torch.equal(parameter, old * (0.95 if parameter.ndim == 2 else 1.0))
+
+
+def test_adamw_clips_the_global_norm() -> None:
+    optimizer = make(ADAMW)
+    gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]
+    expected = 3.0 * sum(parameter.numel() for parameter in optimizer.parameters) ** 0.5
+    assert float(optimizer.clip(gradients)) == pytest.approx(expected)
+    assert float(torch.cat([gradient.flatten() for gradient in gradients]).norm()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_a_small_gradient_is_not_clipped() -> None:
+    optimizer = make(ADAMW)
+    gradients = [torch.full_like(parameter, 1e-3) for parameter in optimizer.parameters]
+    optimizer.clip(gradients)
+    assert all(torch.equal(gradient, torch.full_like(gradient, 1e-3)) for gradient in gradients)
+
+
+def test_muon_clips_adamws_group_only() -> None:
+    optimizer = make(MUON)
+    gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]
+    optimizer.clip(gradients)
+    matrices = [g for g, slot in zip(gradients, optimizer.slots, strict=True) if slot.muon]
+    rest = [g for g, slot in zip(gradients, optimizer.slots, strict=True) if not slot.muon]
+    assert matrices and all(torch.equal(gradient, torch.full_like(gradient, 3.0)) for gradient in matrices)
+    assert float(torch.cat(rest).norm()) == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("cfg", [ADAMW, MUON], ids=["adamw", "muon"])
+def test_state_taken_over_goes_on_bit_for_bit(cfg: AdamW | Muon) -> None:
+    first, second = make(cfg), make(cfg)
+    first.step(random_gradients(first, 1), 0.1)
+    saved = {name: tensor.clone() for name, tensor in first.state().items()}
+    for module in ("llm", "vit"):
+        second.load(saved, module, "parent")
+    with torch.no_grad():
+        for ours, theirs in zip(second.parameters, first.parameters, strict=True):
+            ours.copy_(theirs)
+    for optimizer in (first, second):
+        optimizer.step(random_gradients(optimizer, 2), 0.1)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters, second.parameters, strict=True))
+    assert all(torch.equal(tensor, second.state()[name]) for name, tensor in first.state().items())
+
+
+def test_one_module_is_inherited_and_the_other_starts_anew() -> None:
+    parent, child = make(ADAMW), make(ADAMW)
+    parent.step(random_gradients(parent, 1), 0.1)
+    child.load(parent.state(), "llm", "parent")
+    assert int(child.state()["llm.step"]) == 1
+    assert int(child.state()["vit.step"]) == 0
+    assert not child.state()["vit.weight.exp_avg"].any()
+
+
+def test_state_of_another_optimizer_is_refused() -> None:
+    with pytest.raises(UserError, match=r"p/s: optimizer state of module 'llm' does not fit.*optimizer: reset"):
+        make(ADAMW).load(make(MUON).state(), "llm", "p/s")
+
+
+def test_missing_state_is_refused() -> None:
+    with pytest.raises(UserError, match="absent"):
+        make(ADAMW).load({}, "llm", "p/s")

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.models.moonvit import init_weights
 from stages.models.siglip import Attention, Contrastive, Mlp, TextEmbeddings
 from stages.models.vision_packing import Grid, pad_by_image
 from stages.spec.resolved import CaptionDecoderModel
@@ -114,7 +113,6 @@ class CaptionDecoder(nn.Module):
         self.embeddings = TextEmbeddings(cfg.vocab, cfg.length, cfg.hidden)
         self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.layers))
         self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
-        init_weights(self, cfg.init_std)
 
     def forward(self, tokens: Tensor, features: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Logits [n, T, vocab] for captions tokens [n, T] of n packed images with patch features [N, vision_hidden]."""

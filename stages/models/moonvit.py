@@ -17,15 +17,6 @@ from stages.models.vision_packing import Grid, Plan, plan
 from stages.spec.resolved import MoonViTModel
 
 
-def init_weights(module: nn.Module, std: float) -> None:
-    """Weights of linear layers and embeddings ~ N(0, std^2), their biases 0; layer norms stay at 1 and 0."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.normal_(part.weight, std=std)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
-
-
 class _Mlp(nn.Module):
     def __init__(self, hidden: int, ffn: int) -> None:
         super().__init__()
@@ -86,8 +77,6 @@ class MoonViT(nn.Module):
         self.cfg = cfg
         self.patch_embed = _PatchEmbed(cfg)
         self.encoder = _Encoder(cfg)
-        init_weights(self, cfg.init_std)
-        nn.init.normal_(self.patch_embed.pos_emb.weight, std=cfg.init_std)
 
     def forward(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Features [N, hidden] of packed patches pixels [N, channels * patch^2] of images with these grids (h, w).

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.errors import UserError
-from stages.models.moonvit import init_weights
 from stages.models.vision_packing import Grid
 from stages.spec.resolved import ProjectorModel
 
@@ -43,7 +42,6 @@ class Projector(nn.Module):
         self.pre_norm = nn.LayerNorm(cfg.vision_hidden, eps=cfg.norm_eps)
         self.linear_1 = nn.Linear(merged, merged)
         self.linear_2 = nn.Linear(merged, cfg.llm_hidden)
-        init_weights(self, cfg.init_std)
 
     def forward(self, features: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Features [N, vision_hidden] of packed images -> [N / merge^2, llm_hidden], one row per image token."""

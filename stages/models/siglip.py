@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.models.moonvit import init_weights
 from stages.models.vision_packing import Grid, plan
 from stages.spec.resolved import ContrastiveModel, TextTowerModel
 
@@ -94,7 +93,6 @@ class TextTower(nn.Module):
         self.encoder = _Encoder(cfg)
         self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
         self.head = nn.Linear(cfg.hidden, cfg.hidden)
-        init_weights(self, cfg.init_std)
 
     def forward(self, captions: Tensor) -> Tensor:
         """Embeddings [n, hidden] (not normalised) of captions [n, length], padded to the tower's full length."""
@@ -133,9 +131,6 @@ class Contrastive(nn.Module):
         self.head = AttentionPool(cfg)
         self.logit_scale = nn.Parameter(torch.full((1,), cfg.init_log_temperature))
         self.logit_bias = nn.Parameter(torch.full((1,), cfg.init_bias))
-        init_weights(self, cfg.init_std)
-        for weight in (self.head.probe, self.head.attention.in_proj_weight):
-            nn.init.normal_(weight, std=cfg.init_std)
 
     def forward(self, features: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Embeddings [images, hidden] (not normalised) of packed patch features [N, hidden]."""

@@ -210,12 +210,9 @@ def _limits(laid: Sequence[Column]) -> tuple[float, float]:
 
 
 def _legend(figure: Figure, scale: str, laid: Sequence[Column], measured: Mapping[str, pd.DataFrame]) -> None:
-    dot = {"linestyle": "none", "marker": "o", "markersize": 4.5}
-    entries = [Line2D([], [], color=INK, label="hand-over, rate continues", **dot)]
+    entries = [_dot(INK, "hand-over, rate continues")]
     if any(column.stage.clock == "reset" and column.stage.parents for column in laid):
-        entries.append(
-            Line2D([], [], markerfacecolor="white", markeredgecolor=INK, label="hand-over, declared jump", **dot)
-        )
+        entries.append(_dot("white", "hand-over, declared jump"))
     source = "measured steps marked" if measured else "drawn from the specs; not a measurement"
     entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}, {source}"))
     stand_ins = sorted({column.stage.box for column in laid if any(i.stand_in for i in column.stage.init.values())})
@@ -225,3 +222,9 @@ def _legend(figure: Figure, scale: str, laid: Sequence[Column], measured: Mappin
         handles=entries, loc="outside lower left", ncols=len(entries), frameon=False, fontsize=8, handletextpad=0.3,
         columnspacing=1.4, borderpad=0.1,
     )  # fmt: skip
+
+
+def _dot(colour: str, label: str) -> Line2D:
+    return Line2D(
+        [], [], linestyle="none", marker="o", markersize=4.5, markerfacecolor=colour, markeredgecolor=INK, label=label
+    )

@@ -1,0 +1,29 @@
+"""All finished stages of a scale, parents before children, found by what lies in its results folder."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+
+from stages.errors import UserError
+from stages.report.metrics import StageResult, read
+from stages.store.layout import Layout
+
+
+def finished(layout: Layout) -> list[StageResult]:
+    """Read every finished stage of a scale in an order in which parents come first.
+
+    Raises UserError where there is none, or where one of them is damaged.
+    """
+    folder = layout.results / layout.scale
+    manifests = sorted(folder.glob("*/*/manifest.json"))
+    found = {f"{path.parts[-3]}/{path.parts[-2]}": path.parent for path in manifests if path.parts[-3] != "data"}
+    if not found:
+        raise UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
+    results = {name: read(place) for name, place in found.items()}
+    graph = {name: [p for p in result.manifest.parents if p in results] for name, result in results.items()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise UserError(f"{folder}: the manifests' parents go round in a circle: {error.args[1]}") from None
+    # Pipelines one after another; within each, parents first.
+    return sorted((results[name] for name in order), key=lambda result: result.stage.pipeline)

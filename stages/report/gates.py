@@ -1,0 +1,74 @@
+"""What every miniature run has to show before a change is accepted: training trains, extensions extend.
+
+A gate is a comparison with the stage's own start, never with a number from another machine, so it holds on any CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from stages.report.columns import ref
+from stages.report.headlines import ANSWERS, BEYOND, DIGITS, Measure
+from stages.report.metrics import StageResult
+from stages.report.table import ends
+
+DIGIT_CHANCE = 0.1  # ten digits, equally frequent captions
+DIGIT_FACTOR = 5  # times chance that zero-shot accuracy has to reach after CoCa training
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One judged gate: `needed` and `found` in words and figures."""
+
+    stage: str
+    name: str
+    passed: bool
+    needed: str
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"{'passed' if self.passed else 'FAILED'}  {self.stage}  {self.name}: {self.found}; needed: {self.needed}"
+        )
+
+
+def judge(results: Iterable[StageResult]) -> list[Gate]:
+    """Judge every gate of every finished stage, in the order given."""
+    return [gate for result in results for gate in _of_stage(result)]
+
+
+def _of_stage(result: StageResult) -> Iterator[Gate]:
+    stage = result.stage
+    if result.metrics is None:
+        return
+    first, last = ends(result)
+    yield Gate(
+        ref(stage), "training loss falls", last < first, "last tenth of the steps below the first",
+        f"{first:.4f} → {last:.4f}",
+    )  # fmt: skip
+    objectives = {phase.objective for phase in stage.phases}
+    if stage.evaluation.old_context is not None:
+        yield _falls(result, BEYOND)
+    if "coca" in objectives:
+        yield _reaches(result, DIGITS, DIGIT_FACTOR * DIGIT_CHANCE)
+    if "sft" in objectives:
+        yield _falls(result, ANSWERS)
+
+
+def _falls(result: StageResult, measure: Measure) -> Gate:
+    """Gate: a measure of the held-out set is lower after the stage than before it; absent figures do not pass."""
+    name, needed = f"{measure.label} falls", "after below before"
+    if measure.name not in result.before or measure.name not in result.after:
+        return Gate(ref(result.stage), name, False, needed, f"{measure.name} is not in eval.json")
+    before, after = result.before[measure.name], result.after[measure.name]
+    return Gate(ref(result.stage), name, after < before, needed, f"{before:.4f} → {after:.4f}")
+
+
+def _reaches(result: StageResult, measure: Measure, least: float) -> Gate:
+    """Gate: a measure after the stage is at least `least`; an absent figure does not pass."""
+    name, needed = f"{measure.label} above chance", f"at least {least:.0%}, {DIGIT_FACTOR} times chance"
+    if measure.name not in result.after:
+        return Gate(ref(result.stage), name, False, needed, f"{measure.name} is not in eval.json")
+    found = result.after[measure.name]
+    return Gate(ref(result.stage), name, found >= least, needed, f"{found:.1%}")

@@ -1,0 +1,44 @@
+"""Which of a stage's evaluations the tables show first, under the names that the evals floor writes in eval.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An evaluation: its dotted name in eval.json, what people call it, how it reads, which way is better."""
+
+    name: str
+    label: str
+    form: Literal["share", "loss"]
+    better: Literal["higher", "lower"]
+
+    def text(self, value: float) -> str:
+        """A value as people read it: a share in percent, a loss with three decimals."""
+        return f"{value:.1%}" if self.form == "share" else f"{value:.3f}"
+
+
+VALIDATION = Measure("validation.loss", "validation loss", "loss", "lower")
+BEYOND = Measure("positions.beyond", "loss beyond the old context", "loss", "lower")
+NEEDLE = Measure("needle.accuracy", "needles found", "share", "higher")
+DIGITS = Measure("digits.accuracy", "zero-shot digits", "share", "higher")
+RETRIEVAL = Measure("retrieval.image_to_text", "caption retrieval", "share", "higher")
+QUESTIONS = Measure("questions.accuracy", "digit questions", "share", "higher")
+ANSWERS = Measure("answers.loss", "answer loss", "loss", "lower")
+FORMED = Measure("answers.well_formed", "well-formed replies", "share", "higher")
+
+MEASURES = (DIGITS, RETRIEVAL, QUESTIONS, ANSWERS, FORMED, BEYOND, NEEDLE)  # the most telling first
+
+
+def headline(after: Mapping[str, float]) -> Measure | None:
+    """The most telling evaluation that a stage has, besides the validation loss."""
+    return next((measure for measure in MEASURES if measure.name in after), None)
+
+
+def arrow(measure: Measure, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """ "before → after" of one measure; a side that was not measured reads "-"."""
+    sides = [measure.text(side[measure.name]) if measure.name in side else "-" for side in (before, after)]
+    return " → ".join(sides)

@@ -1,0 +1,161 @@
+"""Measured records: the results of one scale over several seeds, as results/records/<scale>.json, .md and pictures.
+
+`make record` calls `python -m stages.report.record mini mini_seed2 mini_seed3`: the first scale names the record, the
+others differ from it in the seed alone. Every figure comes from files that runs wrote, the disappointing ones too.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from stages.errors import UsageError, UserError
+from stages.report import pipeline_plot, record_text
+from stages.report.collect import finished
+from stages.report.columns import budget, ref
+from stages.report.gates import judge
+from stages.report.metrics import StageResult
+from stages.report.style import save
+from stages.report.table import ends, wall
+from stages.store.files import write_atomic
+from stages.store.fingerprint import fingerprint
+from stages.store.layout import Layout
+
+BEGIN, END = "<!-- measured: written by `make record` -->", "<!-- measured: end -->"
+
+
+def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[StageResult]]:
+    """Collect a record over the seeds of `scales`; returns it with the results of the first.
+
+    Raises UserError where the scales do not hold the same stages or do not differ in their seeds.
+    """
+    runs = {scale: finished(Layout(root, scale)) for scale in scales}
+    first = runs[scales[0]]
+    names = [ref(result.stage) for result in first]
+    for scale, results in runs.items():
+        missing = set(names) ^ {ref(result.stage) for result in results}
+        if missing:
+            raise UserError(f"results/{scale}: the scales differ in {', '.join(sorted(missing))}. Run both to the end.")
+    seeds = [results[0].stage.seed for results in runs.values()]
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"the scales {', '.join(scales)} have the seeds {seeds}; a spread needs different ones.")
+    by_name = {name: [_named(results, name) for results in runs.values()] for name in names}
+    record = {
+        "scale": scales[0],
+        "seeds": seeds,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit(root),
+        "environment": fingerprint(),
+        "run_environments": sorted({str(_environment(result)) for results in runs.values() for result in results}),
+        "stages": {name: _stage(results) for name, results in by_name.items()},
+        "gates": [
+            {"seed": seed, "stage": gate.stage, "gate": gate.name, "passed": gate.passed, "found": gate.found}
+            for seed, results in zip(seeds, runs.values(), strict=True)
+            for gate in judge(results)
+        ],
+    }
+    return record, first
+
+
+def write(root: Path, scales: Sequence[str]) -> list[Path]:
+    """Write the record of `scales` under results/records and its short form into README.md; returns what was written."""
+    record, first = gather(root, scales)
+    folder = root / "results" / "records"
+    name = folder / scales[0]
+    write_atomic(name.with_suffix(".json"), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(name.with_suffix(".md"), record_text.page(record).encode())
+    written = [name.with_suffix(".json"), name.with_suffix(".md")]
+    for pipeline in sorted({result.stage.pipeline for result in first}):
+        mine = [result for result in first if result.stage.pipeline == pipeline]
+        measured = {ref(result.stage): result.metrics for result in mine if result.metrics is not None}
+        figure = pipeline_plot.draw(pipeline, scales[0], {result.stage.name: result.stage for result in mine}, measured)
+        save(figure, folder / f"{scales[0]}_{pipeline}.png")
+        written.append(folder / f"{scales[0]}_{pipeline}.png")
+    readme = root / "README.md"
+    write_atomic(readme, between(readme, record_text.short(record)).encode())
+    return [*written, readme]
+
+
+def between(path: Path, text: str) -> str:
+    """The text of a file with what stands between the two markers replaced; raises UserError where they are not."""
+    found = path.read_text(encoding="utf-8")
+    head, begin, rest = found.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise UserError(
+            f"{path}: the lines {BEGIN!r} and {END!r} are needed, in this order, to write the table between."
+        )
+    return f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}"
+
+
+def commit(root: Path) -> str:
+    """The commit checked out, with "+" where tracked files differ from it; "unknown" outside a git checkout."""
+    head = _git(root, "rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return "unknown"
+    return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(root: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # git is not installed
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _named(results: Sequence[StageResult], name: str) -> StageResult:
+    return next(result for result in results if ref(result.stage) == name)
+
+
+def _environment(result: StageResult) -> object:
+    environment = result.run.get("environment", {})
+    return environment.get("id", "unknown") if isinstance(environment, Mapping) else "unknown"
+
+
+def _stage(results: Sequence[StageResult]) -> dict[str, Any]:
+    """One stage over the seeds: figures are lists in the order of the seeds."""
+    stage, manifest = results[0].stage, results[0].manifest
+    found: dict[str, Any] = {
+        "box": stage.box,
+        "kind": stage.kind,
+        "stand_in": manifest.stand_in,
+        "tier": manifest.tier,
+        "budget": budget(stage),
+        "contexts": list(dict.fromkeys(phase.context for phase in stage.phases)),
+        "unit": stage.phases[0].unit if stage.phases else None,
+        "before": _sides([result.before for result in results]),
+        "after": _sides([result.after for result in results]),
+    }
+    if all(result.metrics is not None for result in results):
+        found["steps"] = [len(result.metrics) for result in results if result.metrics is not None]
+        found["train_loss"] = [list(ends(result)) for result in results]
+        found["seconds"] = [wall(result) for result in results]
+    return found
+
+
+def _sides(sides: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    names = [name for name in sides[0] if all(name in side for side in sides)]
+    return {name: [side[name] for side in sides] for name in names}
+
+
+def main(words: Sequence[str]) -> int:
+    """Write the record of the scales named on the command line."""
+    try:
+        if not words:
+            raise UsageError("name the scales of the record, the one without a changed seed first")
+        for path in write(Path.cwd(), words):
+            print(path)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""The closing table: what every stage of a scale consumed, what it cost, and what it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from stages.report.columns import budget, ref
+from stages.report.headlines import VALIDATION, arrow, headline
+from stages.report.metrics import StageResult
+from stages.report.words import count, length, seconds
+from stages.spec.resolved import Stage
+
+COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
+KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `cells` are texts in the order of `COLUMNS`, the numbers are for the totals."""
+
+    pipeline: str
+    cells: tuple[str, ...]
+    tokens: int
+    steps: int
+    seconds: float
+    tier: str
+
+
+def row(result: StageResult) -> Row:
+    """The line of one finished stage; boxes that do not train show dashes."""
+    stage = result.stage
+    if result.metrics is None:
+        idle = (_name(stage), "-", "-", "-", "-", "-", stage.kind, "-", "-", result.manifest.key[:KEY_SHOWN])
+        return Row(stage.pipeline, idle, 0, 0, 0.0, result.manifest.tier)
+    spent = wall(result)
+    first, last = ends(result)
+    cells = (
+        _name(stage),
+        f"{count(budget(stage))}{' patches' if stage.phases[0].unit == 'patches' else ''}",
+        f"{len(result.metrics):,}",
+        " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)),
+        f"{first:.3f} → {last:.3f}",
+        arrow(VALIDATION, result.before, result.after) if VALIDATION.name in result.after else "-",
+        evaluation(result),
+        seconds(spent),
+        count(budget(stage) / spent) if spent else "-",
+        result.manifest.key[:KEY_SHOWN],
+    )
+    return Row(stage.pipeline, cells, budget(stage), len(result.metrics), spent, result.manifest.tier)
+
+
+def ends(result: StageResult) -> tuple[float, float]:
+    """Mean training loss over the first and over the last tenth of a stage's steps (at least one step each)."""
+    if result.metrics is None:
+        raise ValueError(f"{ref(result.stage)} does not train")
+    part = max(1, len(result.metrics) // 10)
+    loss = result.metrics["loss"]
+    return float(loss.iloc[:part].mean()), float(loss.iloc[-part:].mean())
+
+
+def wall(result: StageResult) -> float:
+    """Seconds spent in a stage's steps; start-up, evaluation and saving are not in it."""
+    return 0.0 if result.timing is None else float(result.timing["seconds"].sum())
+
+
+def evaluation(result: StageResult) -> str:
+    """The stage's most telling evaluation in words, or a dash."""
+    measure = headline(result.after)
+    return "-" if measure is None else f"{measure.label} {arrow(measure, result.before, result.after)}"
+
+
+def by_pipeline(results: Iterable[StageResult]) -> dict[str, list[Row]]:
+    """Lines of the table by pipeline, in the order given."""
+    grouped: dict[str, list[Row]] = {}
+    for result in results:
+        grouped.setdefault(result.stage.pipeline, []).append(row(result))
+    return grouped
+
+
+def totals(rows: Sequence[Row]) -> str:
+    """One sentence on a pipeline: stages, steps, ledger units, seconds of training, tier of guarantee."""
+    tiers = " and ".join(sorted({row.tier for row in rows}))
+    spent = sum(row.seconds for row in rows)
+    return (
+        f"{len(rows)} boxes, {sum(row.steps for row in rows):,} steps, {count(sum(row.tokens for row in rows))} tokens "
+        f"and patches, {seconds(spent)} in steps; tier: {tiers}"
+    )
+
+
+def rich_tables(scale: str, grouped: Mapping[str, Sequence[Row]]) -> list[Table]:
+    """One table per pipeline for the terminal, the totals below it."""
+    tables = []
+    for pipeline, rows in grouped.items():
+        table = Table(
+            title=f"{pipeline} at {scale}", caption=totals(rows), title_justify="left", caption_justify="left"
+        )
+        for number, name in enumerate(COLUMNS):
+            table.add_column(name, justify="right" if number in (1, 2, 7, 8) else "left", overflow="fold")
+        for line in rows:
+            table.add_row(*line.cells)
+        tables.append(table)
+    return tables
+
+
+def markdown(grouped: Mapping[str, Sequence[Row]]) -> str:
+    """The same tables as Markdown, for records."""
+    parts = []
+    for pipeline, rows in grouped.items():
+        lines = [f"### {pipeline}", "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
+        lines += [_line(row.cells) for row in rows]
+        parts.append("\n".join([*lines, "", f"{totals(rows)}."]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _name(stage: Stage) -> str:
+    stand_in = " (stand-in)" if any(init.stand_in for init in stage.init.values()) else ""
+    return f"{stage.name}{stand_in}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,89 @@
+"""Megatron-Core's indexed dataset: `<prefix>.bin` holds tokens, `<prefix>.idx` says where documents lie.
+
+Layout of the index, little-endian (megatron/core/datasets/indexed_dataset.py, `_IndexWriter`): the nine bytes
+b"MMIDIDX\\x00\\x00", uint64 version 1, uint8 data-type code, uint64 number of sequences, uint64 number of document
+indices, int32 length per sequence (tokens), int64 offset per sequence (bytes), int64 document indices (first
+sequence of each document, then the number of sequences). Here every document is one sequence.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.errors import UserError
+
+MAGIC = b"MMIDIDX\x00\x00"
+VERSION = 1
+HEADER = struct.Struct("<9sQBQQ")
+# Megatron-Core's DType codes; the corpora use the first two that fit a vocabulary.
+DTYPES: dict[int, np.dtype[np.generic]] = {
+    1: np.dtype("<u1"),
+    2: np.dtype("<i1"),
+    3: np.dtype("<i2"),
+    4: np.dtype("<i4"),
+    5: np.dtype("<i8"),
+    8: np.dtype("<u2"),
+}
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A memory-mapped token file. `offsets` has one entry more than there are documents; unit: tokens."""
+
+    tokens: npt.NDArray[np.integer]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.offsets) - 1
+
+    def document(self, number: int) -> npt.NDArray[np.integer]:
+        """Token ids of one document (a view of the map)."""
+        return self.tokens[self.offsets[number] : self.offsets[number + 1]]
+
+
+def index_bytes(lengths: npt.NDArray[np.int64], dtype: np.dtype[np.generic]) -> bytes:
+    """The .idx file for documents of these lengths (tokens), one sequence per document."""
+    code = next(code for code, known in DTYPES.items() if known == dtype)
+    count = len(lengths)
+    pointers = np.zeros(count, dtype="<i8")
+    np.cumsum(lengths[:-1] * dtype.itemsize, out=pointers[1:])
+    return b"".join(
+        (
+            HEADER.pack(MAGIC, VERSION, code, count, count + 1),
+            lengths.astype("<i4").tobytes(),
+            pointers.tobytes(),
+            np.arange(count + 1, dtype="<i8").tobytes(),
+        )
+    )
+
+
+def read(prefix: Path) -> Indexed:
+    """Open `<prefix>.bin` and `<prefix>.idx`. Raises UserError when they are missing, foreign or do not fit together."""
+    index_path, data_path = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
+    try:
+        raw, size = index_path.read_bytes(), data_path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; prepare the corpus again") from None
+    if len(raw) < HEADER.size or not raw.startswith(MAGIC):
+        raise UserError(f"{index_path}: not an indexed dataset (no MMIDIDX header)")
+    _, version, code, sequences, documents = HEADER.unpack_from(raw)
+    if version != VERSION or code not in DTYPES:
+        raise UserError(f"{index_path}: version {version}, data type {code}; allowed: version 1, types {sorted(DTYPES)}")
+    if len(raw) != HEADER.size + sequences * 12 + documents * 8:
+        raise UserError(f"{index_path}: {len(raw)} bytes do not hold {sequences} sequences; the file is cut short")
+    dtype = DTYPES[code]
+    lengths = np.frombuffer(raw, dtype="<i4", count=sequences, offset=HEADER.size)
+    offsets = np.zeros(sequences + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    starts = np.frombuffer(raw, dtype="<i8", count=documents, offset=HEADER.size + sequences * 12)
+    if size != int(offsets[-1]) * dtype.itemsize:
+        raise UserError(f"{data_path}: {size} bytes, the index asks for {int(offsets[-1]) * dtype.itemsize}")
+    tokens = np.memmap(data_path, dtype=dtype, mode="r") if size else np.zeros(0, dtype=dtype)
+    return Indexed(tokens, offsets[starts])

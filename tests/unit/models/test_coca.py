@@ -124,7 +124,8 @@ def test_caption_loss_counts_every_true_token_but_the_first(modules: nn.ModuleDi
     logp = modules["decoder"](tokens, features, grids).log_softmax(-1).detach()
     oracle = [(0, 0, 2), (0, 1, 3), (1, 0, 4), (1, 1, 5), (1, 2, 6)]  # row, place, next token
     assert count == len(oracle)
-    assert loss.item() == pytest.approx(-sum(float(logp[row, place, token]) for row, place, token in oracle), rel=1e-5)
+    expected = -sum(float(logp[row, place, token]) for row, place, token in oracle)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_miniature_learns_to_match_ten_digits_with_their_names(modules: nn.ModuleDict) -> None:
@@ -141,9 +142,10 @@ def test_a_miniature_learns_to_match_ten_digits_with_their_names(modules: nn.Mod
         contrastive = modules["contrastive"]
         loss = siglip_loss(image_emb, text_emb, contrastive.logit_scale, contrastive.logit_bias)
         caption, count = caption_loss(modules["decoder"], features, grids, names, lengths)
-        losses.append(float(loss + 2 * caption / count))
+        total = loss + 2 * caption / count
+        losses.append(total.item())
         optimizer.zero_grad()
-        (loss + 2 * caption / count).backward()
+        total.backward()
         optimizer.step()
     with torch.no_grad():
         _, image_emb = coca.embed_images(modules, pixels, grids)

@@ -1,0 +1,117 @@
+"""Causal attention inside documents.
+
+A row may hold several documents (`segments`). One `Plan` is made per forward pass and shared by all layers and
+loops. Three ways, chosen by cost (`plan`):
+
+- one document a row: plain causal attention;
+- short rows: a dense boolean mask;
+- otherwise the documents are laid out as rows of their own, in a few batches of similar length, filled up at the end
+  with copies of their last position: causality hides the filling from every real query, so no mask is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.models.common import take_rows
+
+
+# Measured on one thread, forward and backward (benchmarks/attention.py): below this a mask is cheaper.
+DENSE_UP_TO = 128
+SHORTEST_GROUP = 32  # documents up to this length share one batch
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Documents laid out as rows of batches (rows, length), one batch after another."""
+
+    shapes: tuple[tuple[int, int], ...]
+    index: Tensor  # int64 [laid out]: the position, of B * T, that each place copies
+    inverse: Tensor  # int64 [B * T]: the place where each position lies
+    real: Tensor  # bool [laid out, 1, 1]: False where a place is filling
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the rows of one batch attend; neither a mask nor groups means plain causal rows."""
+
+    mask: Tensor | None = None  # bool [B, 1, T, T], True where attended
+    groups: Groups | None = None
+
+
+CAUSAL = Plan()
+
+
+def plan(segments: Tensor | None) -> Plan:
+    """The cheapest exact plan for segments int32 [B, T] (a document's number within its row; -1 = padding).
+
+    Equal numbers are contiguous within a row. Padding attends to padding, so that no softmax is empty.
+    """
+    if segments is None:
+        return CAUSAL
+    ids = segments.cpu().numpy()
+    starts = np.ones(ids.shape, dtype=bool)
+    starts[:, 1:] = ids[:, 1:] != ids[:, :-1]
+    if starts.sum() == len(ids):
+        return CAUSAL
+    if ids.shape[1] <= DENSE_UP_TO:
+        return Plan(mask=(segments[:, None, :, None] == segments[:, None, None, :]).tril())
+    return Plan(groups=_lay_out(starts.reshape(-1), segments.device))
+
+
+def _lay_out(starts: np.ndarray, device: torch.device) -> Groups:
+    """Batches by length rounded up to powers of two: few calls, and most places of a batch are real."""
+    first = np.flatnonzero(starts)
+    lengths = np.diff(np.append(first, starts.size))
+    rounded = np.maximum(np.ceil(np.log2(lengths)), np.log2(SHORTEST_GROUP))
+    shapes, index, real = [], [], []
+    for size in np.unique(rounded):
+        chosen = np.flatnonzero(rounded == size)
+        steps, own = np.arange(lengths[chosen].max()), lengths[chosen, None]
+        shapes.append((len(chosen), len(steps)))
+        real.append((steps < own).reshape(-1))
+        index.append((first[chosen, None] + np.minimum(steps, own - 1)).reshape(-1))
+    places, is_real = np.concatenate(index), np.concatenate(real)
+    inverse = np.empty(starts.size, dtype=np.int64)
+    inverse[places[is_real]] = np.flatnonzero(is_real)
+    return Groups(
+        shapes=tuple(shapes),
+        index=torch.from_numpy(places).to(device),
+        inverse=torch.from_numpy(inverse).to(device),
+        real=torch.from_numpy(is_real.reshape(-1, 1, 1)).to(device),
+    )
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, how: Plan, scale: float) -> Tensor:
+    """Softmax attention: q [B, T, H, D], k [B, T, G, D], v [B, T, G, E] -> [B, T, H, E]; H a multiple of G, E <= D."""
+    if how.groups is None:
+        return _rows(q, k, v, how.mask, scale)
+    batch, length, heads, _ = q.shape
+    groups = how.groups
+    laid_out = [take_rows(x.flatten(0, 1), groups.index, groups.inverse, None) for x in (q, k, v)]
+    outputs, start = [], 0
+    for rows, width in groups.shapes:
+        batch_q, batch_k, batch_v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid_out)
+        outputs.append(_rows(batch_q, batch_k, batch_v, None, scale).flatten(0, 1))
+        start += rows * width
+    return take_rows(torch.cat(outputs), groups.inverse, groups.index, groups.real).view(batch, length, heads, -1)
+
+
+def _rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attention within rows; values narrower than keys (MLA) are widened, since fused kernels want equal widths."""
+    width = v.shape[-1]
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        F.pad(v, (0, q.shape[-1] - width)).transpose(1, 2),
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=q.shape[2] != k.shape[2],
+    )
+    return out.transpose(1, 2)[..., :width]

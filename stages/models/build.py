@@ -1,0 +1,98 @@
+"""From a resolved stage to its modules, freshly initialised.
+
+Every parameter is drawn from a generator of its own, seeded from (seed, module, parameter name): adding, removing or
+renaming one parameter leaves all others as they were, and the order of construction does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import torch
+from blake3 import blake3
+from torch import Tensor, nn
+
+from stages.spec.resolved import Model, Rope, Stage
+
+
+def build(stage: Stage, device: str = "cpu") -> nn.ModuleDict:
+    """The stage's modules by name, fp32, on the device ("meta" makes shapes without memory)."""
+    modules = nn.ModuleDict()
+    for name, cfg in stage.modules.items():
+        module = make(cfg, stage.rope, device)
+        if device != "meta":
+            initialise(module, name, cfg, stage.seed)
+        modules[name] = module
+    return modules
+
+
+def make(cfg: Model, rope: Rope | None, device: str) -> nn.Module:
+    """One module with undefined weights. Language models need a rope; ValueError without one."""
+    # Layers of torch draw their own first weights; this keeps the caller's random state out of it.
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return _construct(cfg, rope)
+
+
+def _construct(cfg: Model, rope: Rope | None) -> nn.Module:
+    if cfg.family == "llama" or cfg.family == "moonlight" or cfg.family == "ouro":
+        if rope is None:
+            raise ValueError(f"a {cfg.family} model needs the stage's rope")
+        return _language_model(cfg, rope)
+    if cfg.family == "moonvit":
+        from stages.models.moonvit import MoonViT
+
+        return MoonViT(cfg)
+    if cfg.family == "text_tower":
+        from stages.models.siglip import TextTower
+
+        return TextTower(cfg)
+    if cfg.family == "caption_decoder":
+        from stages.models.coca import CaptionDecoder
+
+        return CaptionDecoder(cfg)
+    if cfg.family == "contrastive":
+        from stages.models.siglip import Contrastive
+
+        return Contrastive(cfg)
+    if cfg.family == "projector":
+        from stages.models.projector import Projector
+
+        return Projector(cfg)
+    assert_never(cfg)
+
+
+def _language_model(cfg: Model, rope: Rope) -> nn.Module:
+    if cfg.family == "llama":
+        from stages.models.llama import Llama
+
+        return Llama(cfg, rope)
+    if cfg.family == "moonlight":
+        from stages.models.moonlight import Moonlight
+
+        return Moonlight(cfg, rope)
+    if cfg.family == "ouro":
+        from stages.models.ouro import Ouro
+
+        return Ouro(cfg, rope)
+    raise ValueError(f"{cfg.family} is not a language model")
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, name: str, cfg: Model, seed: int) -> None:
+    """Weights normal(0, init_std), gains 1, biases 0, in place; the contrastive scalars keep what their class sets."""
+    for parameter_name, parameter in module.named_parameters():
+        if parameter_name in ("logit_scale", "logit_bias"):
+            continue
+        if parameter_name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
+            parameter.fill_(1.0)
+        else:
+            parameter.copy_(normal(seed, f"{name}|{parameter_name}", parameter.shape, cfg.init_std))
+
+
+def normal(seed: int, name: str, shape: torch.Size, std: float) -> Tensor:
+    """Normal(0, std) fp32 numbers that depend on nothing but the arguments."""
+    digest = blake3(f"{seed}|{name}".encode()).digest(length=8)
+    generator = torch.Generator(device="cpu").manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.empty(shape, device="cpu").normal_(0.0, std, generator=generator)

@@ -1,0 +1,79 @@
+"""Parts that every language model shares. Parameter names are those of transformers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.models.ops import rms_norm, silu_mul
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation with a gain (arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape [..., size] -> [..., size]."""
+        return rms_norm(x, self.weight, self.eps)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward network without biases (arXiv 2002.05202)."""
+
+    def __init__(self, hidden: int, ffn: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(hidden, ffn, bias=False)
+        self.up_proj = nn.Linear(hidden, ffn, bias=False)
+        self.down_proj = nn.Linear(ffn, hidden, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape [..., hidden] -> [..., hidden]."""
+        return self.down_proj(silu_mul(self.gate_proj(x), self.up_proj(x)))
+
+
+class CausalLM(nn.Module):
+    """Embedding in, head out: the ends of every language model. Subclasses set `self.model` and give `forward`."""
+
+    model: nn.Module
+
+    def add_head(self, hidden: int, vocab: int, tied: bool) -> None:
+        """Give the model an output matrix of its own, unless it shares the embedding's."""
+        self.lm_head = None if tied else nn.Linear(hidden, vocab, bias=False)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token embeddings [B, T, H] of tokens int64 [B, T]."""
+        return self.model.get_submodule("embed_tokens")(tokens)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores [..., V] of hidden states [..., H]."""
+        if self.lm_head is None:
+            return nn.functional.linear(hidden, self.model.get_parameter("embed_tokens.weight"))
+        return self.lm_head(hidden)
+
+
+class _TakeRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, inverse: Tensor, real: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inverse, real)
+        return x.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        inverse, real = ctx.saved_tensors
+        grad = grads[0].index_select(0, inverse)
+        return (grad if real is None else grad * real), None, None, None
+
+
+def take_rows(x: Tensor, index: Tensor, inverse: Tensor, real: Tensor | None) -> Tensor:
+    """x[index] along the first dimension, whose backward pass is a gather too: no scattered sums, hence fast and exact.
+
+    `inverse` tells for each row of x where it went. Rows may go to several places if all but the one that `inverse`
+    names get a zero gradient; `real` (broadcastable to x) is False for rows of x that went nowhere.
+    """
+    return _TakeRows.apply(x, index, inverse, real)

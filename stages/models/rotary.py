@@ -1,0 +1,35 @@
+"""Rotary positions (Su et al. 2021, arXiv 2104.09864): tables in fp32 from the contract's float64 frequencies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stages.contract.rope import inv_freq
+from stages.spec.resolved import Rope
+
+
+class Rotary:
+    """Frequencies of one model, kept as plain numbers.
+
+    They are not a module's buffer on purpose: casting a model to bf16 or moving it off the meta device rounds or
+    corrupts buffers, and half-precision positions become NaN on long contexts (Megatron-DeepSpeed issue 399).
+    """
+
+    def __init__(self, rope: Rope, dim: int) -> None:
+        self.rope, self.dim = rope, dim
+        self._frequencies = tuple(inv_freq(rope, dim))
+
+    @property
+    def inv_freq(self) -> Tensor:
+        """Frequencies in radians per position, fp32 [dim / 2]: what an engine reads back."""
+        return torch.tensor(self._frequencies, dtype=torch.float64, device="cpu").float()
+
+    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, fp32 [B, T, 1, dim / 2], of positions int64 [B, T].
+
+        Angles are products in fp32, as in transformers, so that exported weights give the same logits there.
+        """
+        frequencies = self.inv_freq.to(positions.device)
+        angles = positions[..., None, None].float() * frequencies
+        return angles.cos(), angles.sin()

@@ -95,7 +95,9 @@ def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
         bad = ~numbers.abs().lt(float("inf"))  # not finite, empty, or not a number
         if bad.any():
             line = int(bad.to_numpy().argmax()) + 2
-            raise ResultError(path, f"line {line}: {column} is {frame[column].iloc[line - 2]!r}, expected a number")
+            raise ResultError(
+                path, f"line {line}: {column} is {frame[column].iloc[line - 2]}, expected a finite number"
+            )
         frame[column] = numbers.astype("int64" if column in WHOLE else "float64")
     falls = frame["clock"].diff() <= 0
     if falls.any():
@@ -141,8 +143,7 @@ def flatten(tree: Any, name: str = "") -> dict[str, float]:
 
 def _read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
     try:
-        # Python's own parser of floats: the number that was written is the number that is read, to the last bit.
-        frame = pd.read_csv(path, float_precision="round_trip")
+        frame = pd.read_csv(path)
     except FileNotFoundError:
         raise ResultError(path, "is not there") from None
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:

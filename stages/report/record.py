@@ -63,7 +63,7 @@ def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[Stag
 
 
 def write(root: Path, scales: Sequence[str]) -> list[Path]:
-    """Write the record of `scales` under results/records and its short form into README.md; returns what was written."""
+    """Write the record of `scales` under results/records and its short form in README.md; returns the paths."""
     record, first = gather(root, scales)
     folder = root / "results" / "records"
     name = folder / scales[0]

@@ -56,9 +56,9 @@ def short(record: Record) -> str:
     )
     seeds = ", ".join(map(str, record["seeds"]))
     where = f"Scale {record['scale']}, seeds {seeds}, {record['environment']['cpu_model']}, one thread a stage"
-    return f"{_table(columns, rows)}\n\n{where}, {record['date']}, commit {record['commit']}. " + (
-        f"All figures, with those that got worse: [results/records/{record['scale']}.md](results/records/{record['scale']}.md)."
-    )
+    whole = f"results/records/{record['scale']}.md"
+    note = f"{where}, {record['date']}, commit {record['commit']}. All figures, also those that got worse"
+    return f"{_table(columns, rows)}\n\n{note}: [{whole}]({whole})."
 
 
 def spread(values: Sequence[float], measure: Measure | None = None) -> str:
@@ -96,11 +96,11 @@ def _circumstances(record: Record) -> str:
     seeds = ", ".join(map(str, record["seeds"]))
     return (
         f"{record['date']}, commit {record['commit']}, seeds {seeds}. Environment {machine['id']}: "
-        f"{machine['cpu_model']}, {machine['cpu_level']}, torch {machine['torch']}, Python {machine['python']}; the runs' "
-        f"own environments: {', '.join(record['run_environments'])}.\n\nFigures are means over the seeds, with the lowest "
-        f"and the highest in brackets. Training loss is the mean over the first and over the last tenth of the steps. "
-        f"Time is the time in steps, without start-up, evaluation and saving. Stages marked stand-in descend from a fresh "
-        f"start where the published pipeline has released weights."
+        f"{machine['cpu_model']}, {machine['cpu_level']}, torch {machine['torch']}, Python {machine['python']}; "
+        f"the runs' own environments: {', '.join(record['run_environments'])}.\n\n"
+        "Figures are means over the seeds, with the lowest and the highest in brackets. Training loss is the mean over "
+        "the first and over the last tenth of the steps. Time is the time in steps, without start-up, evaluation and "
+        "saving. Stages marked stand-in descend from a fresh start where the published pipeline has released weights."
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import pytest
+import pandas as pd
 
 from stages.spec.resolved import (
     BatchStep,
@@ -19,6 +21,8 @@ from stages.spec.resolved import (
     Schedule,
     Stage,
 )
+from stages.store import manifest
+from stages.store.layout import Layout
 
 LLM = OuroModel(
     family="ouro", layers=2, hidden=32, ffn=64, heads=2, kv_heads=2, head_dim=16, vocab=64, norm_eps=1e-6, tied=False,
@@ -94,7 +98,8 @@ def ouro_like(scale: str = "paper") -> dict[str, Stage]:
         anneal = [*warm, piece(16 * B, begin, "constant", 3e-4, 3e-4), piece(begin, begin + T, "cosine", 3e-4, 3e-5)]
         long = [piece(0, 20 * B, "constant", 2e-5, 2e-5)]
         made += [
-            stage(f"anneal_{branch}", "CT Annealing", parents=[fork], phases=[phase(T, begin)], pieces=anneal, scale=scale),
+            stage(f"anneal_{branch}", "CT Annealing", parents=[fork], scale=scale,
+                  phases=[phase(T, begin)], pieces=anneal),
             stage(f"long_{branch}", "LongCT", parents=[f"anneal_{branch}"], clock="reset", scale=scale,
                   phases=[phase(10 * B, 0, 65536), phase(10 * B, 10 * B, 131072)], pieces=long),
         ]  # fmt: skip
@@ -118,15 +123,46 @@ def kimi_like() -> dict[str, Stage]:
     return {s.name: s for s in made}
 
 
-@pytest.fixture
-def ouro() -> dict[str, Stage]:
-    return ouro_like()
+def write_result(
+    root: Path,
+    made: Stage,
+    *,
+    losses: Sequence[float] = (3.0, 2.5, 2.0, 1.5),
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the folder that a finished stage leaves, with invented figures, under root/results/<scale>."""
+    layout = Layout(root, made.scale)
+    folder = layout.stage(f"{made.pipeline}/{made.name}")
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_text(made.model_dump_json())
+    (folder / "run.json").write_text(json.dumps({"environment": {"id": "0123456789abcdef"}}))
+    if made.phases:
+        rows, budget = [], sum(part.budget for part in made.phases)
+        for step, loss in enumerate(losses, 1):
+            consumed = budget * step // len(losses)
+            clock = made.phases[0].clock_start + consumed
+            rows.append({"phase": "main", "step": step, "tokens": consumed, "clock": clock, "lr": 1e-4, "loss": loss,
+                         "grad_norm": 1.0, "supervised": 10})  # fmt: skip
+        pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False)
+        timing = pd.DataFrame(
+            {"phase": "main", "step": range(1, len(losses) + 1), "seconds": 0.5, "tokens_per_second": 2}
+        )
+        timing.to_csv(folder / "timing.csv", index=False)
+    if after is not None:
+        (folder / "eval.json").write_text(json.dumps({"before": before or {}, "after": after}))
+    parents = {}
+    for parent in made.parents:
+        record, digest = manifest.read_with_digest(layout.manifest(parent))
+        parents[parent] = manifest.Parent(key=record.key, manifest=digest)
+    record = manifest.Manifest(
+        schema_version=1, stage=f"{made.pipeline}/{made.name}", key=f"{made.seed:x}".rjust(32, "0"), tier="bit-exact",
+        stand_in=any(init.stand_in for init in made.init.values()), parents=parents, points_to=None, counters={},
+        shards=manifest.shards(folder, ["metrics.csv"]),
+    )  # fmt: skip
+    manifest.write(folder, record)
+    return folder
 
 
-@pytest.fixture
-def kimi() -> dict[str, Stage]:
-    return kimi_like()
-
-
-StageMaker = Callable[..., Stage]
-Stages = Mapping[str, Stage]
+def reseeded(made: Stage, scale: str, seed: int) -> Stage:
+    return made.model_copy(update={"scale": scale, "seed": seed})

@@ -1,0 +1,90 @@
+"""Pictures: drawn from specs alone, the same bytes every time, whole or absent; labels are the figure's words."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+
+from stages.report import pipeline_plot, stage_plots, style
+from stages.report.metrics import read
+from tests.unit.report.make import kimi_like, ouro_like, stage, write_result
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(item.get_text() for item in figure.findobj(Text))
+
+
+def test_every_box_its_budget_and_its_contexts_are_written_over_its_column() -> None:
+    drawn = texts(pipeline_plot.draw("Ouro", "paper", ouro_like(), {}))
+    for text in ("Warmup", "Stable Training", "CT Annealing", "LongCT", "3T\n4K", "20B\n64K → 128K", "Upcycle 2.6B"):
+        assert text in drawn
+
+
+def test_a_picture_without_results_says_that_it_is_no_measurement() -> None:
+    assert "not a measurement" in texts(pipeline_plot.draw("Ouro", "paper", ouro_like(), {}))
+
+
+def test_a_jump_of_the_rate_is_drawn_open_and_a_continued_rate_full() -> None:
+    axes = pipeline_plot.draw("Ouro", "paper", ouro_like(), {}).axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    full = [line for line in dots if line.get_markerfacecolor() != "white"]
+    jumps = [line for line in dots if line.get_markerfacecolor() == "white"]
+    assert {float(line.get_ydata()[0]) for line in full} == {3e-4}
+    assert {tuple(line.get_ydata()) for line in jumps} == {(3e-5, 2e-5)}
+
+
+def test_vision_stages_have_a_row_of_their_own_in_their_own_unit() -> None:
+    figure = pipeline_plot.draw("Kimi-VL", "paper", kimi_like(), {})
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "tokens consumed along the lineage", "image patches consumed along the lineage",
+    ]  # fmt: skip
+    assert "→ Joint Pre-training" in texts(figure)
+
+
+def test_measured_steps_are_marked_where_the_stage_has_results(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    result = read(write_result(tmp_path, stages["warmup"]))
+    assert result.metrics is not None
+    figure = pipeline_plot.draw("Ouro", "mini", stages, {"ouro/warmup": result.metrics})
+    assert "measured steps marked" in texts(figure)
+    assert any(len(line.get_xdata()) == 4 and line.get_marker() == "o" for line in figure.axes[0].lines)
+
+
+def test_a_picture_is_the_same_bytes_every_time(tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        style.save(pipeline_plot.draw("Ouro", "paper", ouro_like(), {}), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
+
+
+def test_a_stage_has_a_loss_and_a_learning_rate_picture(tmp_path: Path) -> None:
+    result = read(write_result(tmp_path, ouro_like("mini")["warmup"], losses=[4 - step / 50 for step in range(100)]))
+    assert result.metrics is not None
+    stage_plots.write(result.stage, result.metrics, result.folder)
+    for name in ("loss", "lr"):
+        assert (result.folder / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_running_mean_smooths_and_does_not_shift(tmp_path: Path) -> None:
+    losses = [2.0 + (-1) ** step for step in range(100)]
+    result = read(write_result(tmp_path, ouro_like("mini")["warmup"], losses=losses))
+    assert result.metrics is not None
+    mean = stage_plots.draw_loss(result.stage, result.metrics).axes[0].lines[1]
+    assert max(abs(value - 2.0) for value in mean.get_ydata()) < 0.5
+
+
+def test_a_stand_in_is_called_one() -> None:
+    made = stage("base", "LLama3.1 8B", stand_in=True, scale="mini", pipeline="llama31_1m")
+    assert stage_plots.title(made) == "LLama3.1 8B (llama31_1m/base, mini, stand-in)"
+
+
+def test_labels_of_a_row_do_not_overlap() -> None:
+    figure = pipeline_plot.draw("Ouro", "paper", ouro_like(), {})
+    figure.canvas.draw()  # lays the texts out
+    boxes = [
+        note.get_window_extent() for note in figure.axes[0].findobj(Annotation) if note.get_weight() == "bold"
+        and note.get_text() in {"Warmup", "Stable Training", "CT Annealing", "LongCT"}
+    ]  # fmt: skip
+    edges = sorted((box.x0, box.x1) for box in boxes)
+    assert all(left[1] < right[0] for left, right in pairwise(edges))

@@ -1,0 +1,107 @@
+"""The closing table, the gates and the lineage of results."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stages.errors import UserError
+from stages.report import table
+from stages.report.collect import finished
+from stages.report.gates import judge
+from stages.report.lineage import lineage
+from stages.report.metrics import read
+from stages.store.layout import Layout
+from tests.unit.report.make import T, ouro_like, phase, piece, stage, write_result
+
+STAGES = ouro_like("mini")
+
+
+def run_all(root: Path) -> Layout:
+    for made in STAGES.values():
+        write_result(root, made, before={"validation": {"loss": 4.0}}, after={"validation": {"loss": 3.0}})
+    return Layout(root, "mini")
+
+
+def test_finished_stages_come_parents_first(tmp_path: Path) -> None:
+    names = [result.stage.name for result in finished(run_all(tmp_path))]
+    assert sorted(names) == sorted(STAGES)
+    for result in finished(Layout(tmp_path, "mini")):
+        for parent in result.stage.parents:
+            assert names.index(parent.split("/")[1]) < names.index(result.stage.name)
+
+
+def test_a_scale_without_results_says_how_to_run_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="snakemake --config scale=mini"):
+        finished(Layout(tmp_path, "mini"))
+
+
+def test_a_row_tells_tokens_steps_losses_and_cost(tmp_path: Path) -> None:
+    losses = [3.0] * 10 + [1.0] * 10
+    folder = write_result(tmp_path, STAGES["warmup"], losses=losses, after={"validation": {"loss": 2.5}})
+    row = table.row(read(folder))
+    assert row.cells[:6] == ("warmup", "16B", "20", "4K", "3.000 → 1.000", "- → 2.500")
+    assert row.cells[7] == "10 s"  # 20 steps of half a second
+    assert row.cells[8] == "1.6B"
+    assert row.seconds == 10
+
+
+def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
+    grouped = table.by_pipeline(finished(run_all(tmp_path)))
+    text = table.markdown(grouped)
+    assert "| keep | - | - |" in text
+    assert "8 boxes, 24 steps" in text
+    console = Console(width=200, record=True, file=io.StringIO())
+    for made in table.rich_tables("mini", grouped):
+        console.print(made)
+    assert "ouro at mini" in console.export_text()
+
+
+def test_training_loss_has_to_fall(tmp_path: Path) -> None:
+    good = read(write_result(tmp_path / "good", STAGES["warmup"], losses=[3.0, 2.0]))
+    bad = read(write_result(tmp_path / "bad", STAGES["warmup"], losses=[2.0, 3.0]))
+    assert [gate.passed for gate in judge([good, bad])] == [True, False]
+
+
+def gated(root: Path, objective: str, after: dict[str, object], old: int | None = None) -> dict[str, bool]:
+    part = phase(T).model_copy(update={"objective": objective})
+    made = stage("s", "S", phases=[part], pieces=[piece(0, T, "constant", 1e-4, 1e-4)], scale="mini", old_context=old)
+    before = {"positions": {"beyond": 3.0}, "answers": {"loss": 3.0}}
+    return {gate.name: gate.passed for gate in judge([read(write_result(root, made, before=before, after=after))])}
+
+
+@pytest.mark.parametrize(
+    ("objective", "after", "old", "gate", "passed"),
+    [
+        ("next_token", {"positions": {"beyond": 2.9}}, 2048, "loss beyond the old context falls", True),
+        ("next_token", {"positions": {"beyond": 3.1}}, 2048, "loss beyond the old context falls", False),
+        ("next_token", {}, 2048, "loss beyond the old context falls", False),  # a missing figure does not pass
+        ("coca", {"digits": {"accuracy": 0.5}}, None, "zero-shot digits above chance", True),
+        ("coca", {"digits": {"accuracy": 0.49}}, None, "zero-shot digits above chance", False),
+        ("coca", {}, None, "zero-shot digits above chance", False),
+        ("sft", {"answers": {"loss": 2.0}}, None, "answer loss falls", True),
+        ("sft", {"answers": {"loss": 3.0}}, None, "answer loss falls", False),
+    ],
+)
+def test_gates_by_kind_of_stage(
+    tmp_path: Path, objective: str, after: dict[str, object], old: int | None, gate: str, passed: bool
+) -> None:
+    assert gated(tmp_path, objective, after, old)[gate] is passed
+
+
+def test_the_lineage_shows_every_ancestor_once_with_keys_and_hand_overs(tmp_path: Path) -> None:
+    text = lineage(run_all(tmp_path), "ouro/long_b")
+    names = [line.strip("│├└─ ").split()[0] for line in text.splitlines() if "  manifest " in line]
+    assert names == ["ouro/long_b", "ouro/anneal_b", "ouro/upcycle", "ouro/stable1", "ouro/warmup"]
+    assert "CHANGED SINCE" not in text
+    assert "m: weights inherit from ouro/anneal_b, optimizer reset" in text
+
+
+def test_a_parent_that_was_run_again_is_marked(tmp_path: Path) -> None:
+    layout = run_all(tmp_path)
+    manifest = layout.manifest("ouro/warmup")
+    manifest.write_text(manifest.read_text().replace('"tier": "bit-exact"', '"tier": "same-order"'))
+    changed = [line for line in lineage(layout, "ouro/stable1").splitlines() if "CHANGED SINCE" in line]
+    assert len(changed) == 1
+    assert "ouro/warmup" in changed[0]

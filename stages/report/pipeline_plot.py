@@ -6,7 +6,9 @@ run; where a stage has results, its measured steps are marked on it.
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,7 @@ def draw(title: str, scale: str, stages: Mapping[str, Stage], measured: Mapping[
         grid = figure.subplots(len(rows), 1, squeeze=False)
         for axes, name in zip(grid[:, 0], rows, strict=True):
             _draw_row(axes, [column for column in laid if column.row == name], stages, measured)
-        _legend(figure, scale, laid, measured)
+        _legend(figure, scale, laid, stages, measured)
     return figure
 
 
@@ -102,8 +104,12 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
         "budget\ncontext", (0, 1), (-8, 5), "axes fraction", textcoords="offset points", ha="right", va="bottom",
         fontsize=7.5, color=GREY, linespacing=1.1,
     )  # fmt: skip
-    shared = {(round(c.left, 9), round(c.right, 9)): c for c in reversed(laid)}
-    for number, column in enumerate(sorted(shared.values(), key=lambda column: column.left)):
+    shared: dict[tuple[float, float], list[Column]] = {}
+    for column in sorted(laid, key=lambda column: column.left):
+        shared.setdefault((round(column.left, 9), round(column.right, 9)), []).append(column)
+    for number, (column, *others) in enumerate(shared.values()):
+        # Branches in one column differ in a suffix, "CT Annealing (1.4B)": what they have in common names the column.
+        box = os.path.commonprefix([column.stage.box, *(other.stage.box for other in others)]).rstrip(" (")
         if number % 2:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:
@@ -114,7 +120,7 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
         share = column.right - column.left
         middle = (column.left + column.right) / 2
         axes.annotate(
-            _wrap(column.stage.box, share), (middle, 1), (0, 25), "axes fraction", textcoords="offset points",
+            _wrap(box, share), (middle, 1), (0, 25), "axes fraction", textcoords="offset points",
             ha="center", va="bottom", fontsize=8.5, color=INK, weight="bold", linespacing=1.05,
         )  # fmt: skip
         axes.annotate(
@@ -134,24 +140,42 @@ def _wrap(text: str, share: float) -> str:
     return "\n".join(lines)
 
 
-def _edges(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage], bottom: float) -> None:
-    """Mark every hand-over: a full dot where the rate goes on, two open ones where it jumps."""
+@dataclass(frozen=True)
+class _HandOver:
+    """An edge in the picture: where it stands, the rate it is left with and the rate it is entered with."""
+
+    x: float
+    left: float
+    right: float
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the rate is another one after the edge."""
+        return abs(self.left - self.right) > CONTINUOUS * max(self.left, self.right)
+
+
+def _hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[_HandOver]:
+    """Every edge between two trained stages of the columns given."""
     by_name = {ref(column.stage): column for column in laid}
+    found = []
     for name, parents in lineage_parents(stages).items():
         for parent in (p for p in parents if name in by_name and p in by_name):
             old, new = by_name[parent], by_name[name]
             left = lr(_schedule(old), _start(old) + budget(old.stage))
-            right = lr_before(_schedule(new), _start(new))
-            axes.axvline(new.left, color=GREY, linewidth=0.6, zorder=1)
-            if abs(left - right) <= CONTINUOUS * max(left, right):
-                axes.plot(new.left, max(left, bottom), "o", color=INK, markersize=4.2, zorder=7, clip_on=False)
-            else:
-                ends = [max(left, bottom), max(right, bottom)]
-                axes.plot([new.left] * 2, ends, ":", color=INK, linewidth=1, zorder=5)
-                axes.plot(
-                    [new.left] * 2, ends, "o", markerfacecolor="white", markeredgecolor=INK, markersize=4.2, zorder=7,
-                    clip_on=False,
-                )  # fmt: skip
+            found.append(_HandOver(new.left, left, lr_before(_schedule(new), _start(new))))
+    return found
+
+
+def _edges(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage], bottom: float) -> None:
+    """Mark every hand-over: a full dot where the rate goes on, two open ones where it jumps."""
+    for edge in _hand_overs(laid, stages):
+        axes.axvline(edge.x, color=GREY, linewidth=0.6, zorder=1)
+        ends = [max(edge.left, bottom), max(edge.right, bottom)]
+        if edge.jumps:
+            axes.plot([edge.x] * 2, ends, ":", color=INK, linewidth=1, zorder=5)
+            axes.plot([edge.x] * 2, ends, "o", mfc="white", mec=INK, markersize=4.2, zorder=7, clip_on=False)
+        else:
+            axes.plot(edge.x, ends[0], "o", color=INK, markersize=4.2, zorder=7, clip_on=False)
 
 
 def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> None:
@@ -209,9 +233,15 @@ def _limits(laid: Sequence[Column]) -> tuple[float, float]:
     return min(levels) / 2.2, max(levels) * 1.5
 
 
-def _legend(figure: Figure, scale: str, laid: Sequence[Column], measured: Mapping[str, pd.DataFrame]) -> None:
+def _legend(
+    figure: Figure,
+    scale: str,
+    laid: Sequence[Column],
+    stages: Mapping[str, Stage],
+    measured: Mapping[str, pd.DataFrame],
+) -> None:
     entries = [_dot(INK, "hand-over, rate continues")]
-    if any(column.stage.clock == "reset" and column.stage.parents for column in laid):
+    if any(edge.jumps for edge in _hand_overs(laid, stages)):
         entries.append(_dot("white", "hand-over, declared jump"))
     source = "measured steps marked" if measured else "drawn from the specs; not a measurement"
     entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}, {source}"))

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from stages.models.common import take_rows
 
-
 # Measured on one thread, forward and backward (benchmarks/attention.py): below this a mask is cheaper.
 DENSE_UP_TO = 128
 SHORTEST_GROUP = 32  # documents up to this length share one batch

@@ -1,0 +1,239 @@
+"""config.json: a model's shape and rotary positions as transformers and vLLM read them.
+
+Beside the fields they know stands one key, "stages", with our own exact values. Reading back compares the two, so an
+edit to either is noticed instead of half believed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from stages.contract.rope import longrope_factors
+from stages.errors import UserError
+from stages.spec.resolved import Llama3Scaling, LlamaModel, Model, MoonlightModel, OuroModel, Rope
+
+_MODEL: TypeAdapter[Model] = TypeAdapter(Model)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a config.json says: the model, its rotary positions, the longest context it is for."""
+
+    model: Model
+    rope: Rope | None
+    max_context: int | None
+    loops: int | None
+
+
+def render(config: ModelConfig) -> dict[str, Any]:
+    """The content of config.json."""
+    own = {
+        "model": config.model.model_dump(mode="json"),
+        "rope": config.rope.model_dump(mode="json") if config.rope is not None else None,
+        "max_context": config.max_context,
+        "loops": config.loops,
+    }
+    return _known_to_transformers(config) | {"stages": own}
+
+
+def read(folder: Path) -> ModelConfig:
+    """The model in a folder, written by us or released in Hugging Face format.
+
+    Raises UserError if there is no config.json, if it is of an unknown kind, or if our values and transformers'
+    disagree.
+    """
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: not found. A model folder holds config.json and model.safetensors.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}). Take the folder's config.json anew.") from error
+    try:
+        config = _own(found["stages"]) if "stages" in found else _released(found, path)
+    except (ValidationError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: a value is missing or of the wrong kind: {error}") from error
+    if "stages" in found and (wrong := _differing(found, json.loads(json.dumps(render(config))))):
+        raise UserError(
+            f'{path}: {", ".join(wrong)} disagree with the values under "stages". '
+            'Edit both alike, or remove "stages" to have transformers\' fields believed.'
+        )
+    return config
+
+
+def _differing(found: dict[str, Any], rendered: dict[str, Any]) -> list[str]:
+    return sorted(key for key, value in rendered.items() if key not in found or found[key] != value)
+
+
+def _own(found: dict[str, Any]) -> ModelConfig:
+    rope = Rope.model_validate_json(json.dumps(found["rope"])) if found["rope"] is not None else None
+    model = _MODEL.validate_json(json.dumps(found["model"]))
+    return ModelConfig(model=model, rope=rope, max_context=found["max_context"], loops=found["loops"])
+
+
+def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
+    cfg = config.model
+    if not isinstance(cfg, LlamaModel | MoonlightModel | OuroModel):
+        return {"model_type": f"stages_{cfg.family}"}
+    if config.rope is None or config.max_context is None:
+        raise ValueError(f"a {cfg.family} model is written with its rope and its longest context")
+    head_dim = cfg.qk_rope_dim if isinstance(cfg, MoonlightModel) else cfg.head_dim
+    shared = {
+        "vocab_size": cfg.vocab,
+        "hidden_size": cfg.hidden,
+        "intermediate_size": cfg.ffn,
+        "num_hidden_layers": cfg.layers,
+        "num_attention_heads": cfg.heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.max_context,
+        "initializer_range": cfg.init_std,
+        "rms_norm_eps": cfg.norm_eps,
+        "rope_theta": config.rope.base,
+        "rope_scaling": rope_scaling(config.rope, head_dim, config.max_context),
+        "tie_word_embeddings": cfg.tied,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": None,  # which tokens begin and end a text is the tokenizer's to say
+        "eos_token_id": None,
+        "dtype": "float32",
+    }
+    return shared | (_moonlight(cfg) if isinstance(cfg, MoonlightModel) else _llama_like(cfg, config.loops))
+
+
+def _llama_like(cfg: LlamaModel | OuroModel, loops: int | None) -> dict[str, Any]:
+    heads = {"num_key_value_heads": cfg.kv_heads, "head_dim": cfg.head_dim}
+    if isinstance(cfg, LlamaModel):
+        return heads | {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
+    ouro: dict[str, Any] = {
+        "architectures": ["OuroForCausalLM"],
+        "model_type": "ouro",
+        "early_exit_threshold": 1.0,
+        "layer_types": ["full_attention"] * cfg.layers,
+    }
+    return heads | ouro | ({"total_ut_steps": loops} if loops is not None else {})
+
+
+def _moonlight(cfg: MoonlightModel) -> dict[str, Any]:
+    return {
+        "architectures": ["DeepseekV3ForCausalLM"],
+        "model_type": "deepseek_v3",
+        "num_key_value_heads": cfg.heads,
+        "moe_intermediate_size": cfg.expert_ffn,
+        "n_shared_experts": cfg.shared_experts,
+        "n_routed_experts": cfg.experts,
+        "num_experts_per_tok": cfg.active_experts,
+        "first_k_dense_replace": cfg.dense_layers,
+        "moe_layer_freq": 1,
+        "routed_scaling_factor": cfg.routed_scale,
+        "norm_topk_prob": True,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "n_group": 1,
+        "topk_group": 1,
+        "q_lora_rank": None,
+        "kv_lora_rank": cfg.kv_lora_rank,
+        "qk_nope_head_dim": cfg.qk_nope_dim,
+        "qk_rope_head_dim": cfg.qk_rope_dim,
+        "v_head_dim": cfg.v_head_dim,
+        "rope_interleave": True,
+    }
+
+
+def rope_scaling(rope: Rope, dim: int, max_context: int) -> dict[str, Any] | None:
+    """transformers' rope_scaling: none, "llama3", "linear", or for llama3 with interpolation on top "longrope".
+
+    longrope (arXiv 2402.13753) divides each frequency by a factor of its own. Short and long factors are the same, so
+    every length gets the same frequencies; attention_factor 1 and an original length equal to the context keep
+    transformers and vLLM from scaling the attention.
+    """
+    if rope.llama3 is None:
+        return None if rope.interpolation == 1.0 else {"rope_type": "linear", "factor": rope.interpolation}
+    if rope.interpolation == 1.0:
+        return {
+            "rope_type": "llama3",
+            "factor": rope.llama3.factor,
+            "low_freq_factor": rope.llama3.low,
+            "high_freq_factor": rope.llama3.high,
+            "original_max_position_embeddings": rope.llama3.original,
+        }
+    factors = longrope_factors(rope, dim)
+    return {
+        "rope_type": "longrope",
+        "factor": rope.interpolation,
+        "short_factor": factors,
+        "long_factor": factors,
+        "attention_factor": 1.0,
+        "original_max_position_embeddings": max_context,
+    }
+
+
+def _released(found: dict[str, Any], path: Path) -> ModelConfig:
+    """A release of somebody else's: Llama, DeepSeek-V3 without query latent, or Ouro."""
+    kind, shared = found.get("model_type"), _shared(found)
+    loops = None
+    cfg: Model
+    if kind in ("llama", "ouro"):
+        head_dim = found.get("head_dim") or found["hidden_size"] // found["num_attention_heads"]
+        heads = {"kv_heads": found["num_key_value_heads"], "head_dim": head_dim}
+        if kind == "llama":
+            cfg = LlamaModel(family="llama", **shared, **heads)
+        else:
+            cfg, loops = OuroModel(family="ouro", **shared, **heads), found["total_ut_steps"]
+    elif kind == "deepseek_v3" and found.get("q_lora_rank") is None and found["n_group"] == 1:
+        cfg = MoonlightModel(family="moonlight", **shared, **{ours: found[theirs] for ours, theirs in _MOE.items()})
+    else:
+        raise UserError(
+            f"{path}: model_type {kind!r} is not one that can be read here: llama, ouro, or deepseek_v3 with "
+            "q_lora_rank null and n_group 1."
+        )
+    return ModelConfig(cfg, _released_rope(found, path), found["max_position_embeddings"], loops)
+
+
+_MOE = {
+    "dense_layers": "first_k_dense_replace",
+    "kv_lora_rank": "kv_lora_rank",
+    "qk_nope_dim": "qk_nope_head_dim",
+    "qk_rope_dim": "qk_rope_head_dim",
+    "v_head_dim": "v_head_dim",
+    "experts": "n_routed_experts",
+    "active_experts": "num_experts_per_tok",
+    "shared_experts": "n_shared_experts",
+    "expert_ffn": "moe_intermediate_size",
+    "routed_scale": "routed_scaling_factor",
+}
+
+
+def _shared(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "layers": found["num_hidden_layers"],
+        "hidden": found["hidden_size"],
+        "ffn": found["intermediate_size"],
+        "heads": found["num_attention_heads"],
+        "vocab": found["vocab_size"],
+        "norm_eps": found["rms_norm_eps"],
+        "tied": found.get("tie_word_embeddings", False),
+        "init_std": found["initializer_range"],
+    }
+
+
+def _released_rope(found: dict[str, Any], path: Path) -> Rope:
+    base, scaling = float(found["rope_theta"]), found.get("rope_scaling")
+    kind = (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
+    if kind == "default":
+        return Rope(base=base, llama3=None, interpolation=1.0)
+    if kind == "linear":
+        return Rope(base=base, llama3=None, interpolation=float(scaling["factor"]))
+    if kind == "llama3":
+        llama3 = Llama3Scaling(
+            factor=float(scaling["factor"]),
+            low=float(scaling["low_freq_factor"]),
+            high=float(scaling["high_freq_factor"]),
+            original=scaling["original_max_position_embeddings"],
+        )
+        return Rope(base=base, llama3=llama3, interpolation=1.0)
+    raise UserError(f"{path}: rope_scaling of type {kind!r}; those that can be read: default, linear, llama3.")

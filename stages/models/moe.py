@@ -1,0 +1,110 @@
+"""Mixture of experts as in DeepSeek-V3 (arXiv 2412.19437, section 2.1.2) and Moonlight (arXiv 2502.16982).
+
+Every token takes the shared experts and its top-k routed ones. The router scores by sigmoid, chooses by score + bias,
+and weighs by the scores alone, normalised and multiplied by a fixed factor. The bias is no parameter: it is moved by
+a rule that evens out the load (`balanced`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stages.models.common import SwiGLU, take_rows
+from stages.models.ops import silu_mul
+from stages.spec.resolved import MoonlightModel
+
+
+class Router(nn.Module):
+    """Chooses and weighs experts; counts what it chose."""
+
+    e_score_correction_bias: Tensor
+    counts: Tensor
+
+    def __init__(self, cfg: MoonlightModel) -> None:
+        super().__init__()
+        self.active, self.scale = cfg.active_experts, cfg.routed_scale
+        self.weight = nn.Parameter(torch.empty(cfg.experts, cfg.hidden))
+        self.register_buffer("e_score_correction_bias", torch.zeros(cfg.experts))
+        # Tokens sent to each expert since the last reset, by training passes only.
+        self.register_buffer("counts", torch.zeros(cfg.experts, dtype=torch.int64), persistent=False)
+        self.aux_loss: Tensor | None = None
+
+    def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Experts int64 [N, k] and weights [N, k] of tokens [N, H]; `real` [N] is False for padding."""
+        scores = nn.functional.linear(x.float(), self.weight.float()).sigmoid()
+        chosen = (scores.detach() + self.e_score_correction_bias).topk(self.active, dim=-1).indices
+        weights = scores.gather(1, chosen)
+        weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20) * self.scale
+        if self.training:
+            counted = chosen if real is None else chosen[real]
+            self.counts += torch.bincount(counted.flatten(), minlength=len(self.counts))
+            self.aux_loss = balance_loss(scores if real is None else scores[real], self.active)
+        return chosen, weights.to(x.dtype)
+
+
+def balance_loss(scores: Tensor, active: int) -> Tensor:
+    """Sum over experts of f_i * P_i for sigmoid scores [N, E] (arXiv 2412.19437, eqs. 17-20), unweighted.
+
+    f_i is the share of tokens with expert i among their top-k by score alone (no bias), times E / k; P_i is the mean
+    normalised score. It is 1 when the load is even. N are the tokens of one logical micro-batch, as in Moonlight.
+    """
+    tokens, experts = scores.shape
+    chosen = scores.detach().topk(active, dim=-1).indices
+    load = torch.bincount(chosen.flatten(), minlength=experts).to(scores.dtype)
+    share = scores / scores.sum(dim=-1, keepdim=True)
+    return (load * (experts / (active * max(tokens, 1))) * (share.sum(dim=0) / max(tokens, 1))).sum()
+
+
+def balanced(bias: Tensor, counts: Tensor, step: float) -> Tensor:
+    """The bias [L, E] after one step: b + u * (sign(e) - mean sign(e)), e = mean load - load (arXiv 2502.16982, App. C).
+
+    Counts are int64 [L, E]; the means are over the experts of a layer. Comparing count * E with the layer's sum keeps
+    the sign exact.
+    """
+    error = torch.sign(counts.sum(dim=-1, keepdim=True) - counts * counts.shape[-1]).to(bias.dtype)
+    return bias + step * (error - error.mean(dim=-1, keepdim=True))
+
+
+class Experts(nn.Module):
+    """The routed experts' matrices, stacked: gate and up [E, F, H], down [E, H, F]."""
+
+    def __init__(self, cfg: MoonlightModel) -> None:
+        super().__init__()
+        self.gate_proj = nn.Parameter(torch.empty(cfg.experts, cfg.expert_ffn, cfg.hidden))
+        self.up_proj = nn.Parameter(torch.empty(cfg.experts, cfg.expert_ffn, cfg.hidden))
+        self.down_proj = nn.Parameter(torch.empty(cfg.experts, cfg.hidden, cfg.expert_ffn))
+
+    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sum of each token's experts: x [N, H], chosen and weights [N, k] -> [N, H]."""
+        tokens, active = chosen.shape
+        # Rows sorted by expert, so that each expert is one product over neighbouring rows.
+        order = chosen.flatten().argsort(stable=True)
+        inverse = torch.empty_like(order)
+        inverse[order] = torch.arange(len(order), device=order.device)
+        rows = take_rows(x.repeat_interleave(active, dim=0), order, inverse, None)
+        sizes = torch.bincount(chosen.flatten(), minlength=len(self.gate_proj)).tolist()
+        outputs = [
+            silu_mul(part @ gate.T, part @ up.T) @ down.T
+            for part, gate, up, down in zip(
+                rows.split(sizes), self.gate_proj.unbind(), self.up_proj.unbind(), self.down_proj.unbind(), strict=True
+            )
+        ]
+        out = take_rows(torch.cat(outputs), inverse, order, None).view(tokens, active, -1)
+        return torch.einsum("nk,nkh->nh", weights, out)
+
+
+class MixtureOfExperts(nn.Module):
+    """Shared experts (one wide SwiGLU) plus the routed ones."""
+
+    def __init__(self, cfg: MoonlightModel) -> None:
+        super().__init__()
+        self.gate = Router(cfg)
+        self.experts = Experts(cfg)
+        self.shared_experts = SwiGLU(cfg.hidden, cfg.expert_ffn * cfg.shared_experts)
+
+    def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
+        """Shape [B, T, H] -> [B, T, H]; `real` [B * T] is False for padding."""
+        flat = x.flatten(0, -2)
+        chosen, weights = self.gate(flat, real)
+        return self.experts(flat, chosen, weights).view(x.shape) + self.shared_experts(x)

@@ -90,7 +90,11 @@ def _subtract(draws: Draws) -> tuple[str, str, str]:
 def _multiply(draws: Draws) -> tuple[str, str, str]:
     a, b = draws.between(10, 99), draws.between(2, 9)
     high, low = a // 10 * 10 * b, a % 10 * b
-    return f"What is {a} * {b}?", f"{a // 10}0 * {b} = {high}. {a % 10} * {b} = {low}. {high} + {low} = {a * b}.", str(a * b)
+    return (
+        f"What is {a} * {b}?",
+        f"{a // 10}0 * {b} = {high}. {a % 10} * {b} = {low}. {high} + {low} = {a * b}.",
+        str(a * b),
+    )
 
 
 def _chain(draws: Draws) -> tuple[str, str, str]:

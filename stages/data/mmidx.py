@@ -65,7 +65,7 @@ def index_bytes(lengths: npt.NDArray[np.int64], dtype: np.dtype[np.generic]) -> 
 
 
 def read(prefix: Path) -> Indexed:
-    """Open `<prefix>.bin` and `<prefix>.idx`. Raises UserError when they are missing, foreign or do not fit together."""
+    """Open `<prefix>.bin` and `<prefix>.idx`. Raises UserError when they are missing, foreign or cut short."""
     index_path, data_path = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
     try:
         raw, size = index_path.read_bytes(), data_path.stat().st_size
@@ -75,7 +75,9 @@ def read(prefix: Path) -> Indexed:
         raise UserError(f"{index_path}: not an indexed dataset (no MMIDIDX header)")
     _, version, code, sequences, documents = HEADER.unpack_from(raw)
     if version != VERSION or code not in DTYPES:
-        raise UserError(f"{index_path}: version {version}, data type {code}; allowed: version 1, types {sorted(DTYPES)}")
+        raise UserError(
+            f"{index_path}: version {version}, data type {code}; allowed: version 1, types {sorted(DTYPES)}"
+        )
     if len(raw) != HEADER.size + sequences * 12 + documents * 8:
         raise UserError(f"{index_path}: {len(raw)} bytes do not hold {sequences} sequences; the file is cut short")
     dtype = DTYPES[code]

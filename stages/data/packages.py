@@ -100,7 +100,9 @@ def _verified(source: PackageSource, item: metadata.PackagePath) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}, though {source.name}'s RECORD lists it: {_repair(source)}") from None
+        raise UserError(
+            f"{path}: {error.strerror}, though {source.name}'s RECORD lists it: {_repair(source)}"
+        ) from None
     found = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     if found != item.hash.value:
         raise UserError(

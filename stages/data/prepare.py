@@ -10,8 +10,17 @@ from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
 from stages.data.packages import SourceFile, read_packages
-from stages.data.prepared import MANIFEST, DataManifest, content_digest, contents, read_manifest, verify, write_folder
-from stages.data.spec import Built, CorpusSpec
+from stages.data.prepared import (
+    MANIFEST,
+    DataManifest,
+    ManifestKind,
+    content_digest,
+    contents,
+    read_manifest,
+    verify,
+    write_folder,
+)
+from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.errors import UserError
 from stages.store import files
 from stages.store.manifest import Shard
@@ -52,12 +61,12 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     Corpora need the tokenizer, prepared in the folder beside `out`. Raises UserError, leaving nothing behind, when
     what came out is not what the spec declares; with `accept` the result is kept, for `declaration` to be pasted.
     """
-    corpus = spec.load(root, name)
     if name == spec.TOKENIZER:
-        return _prepare_tokenizer(root, corpus, out, accept)
+        return _prepare_tokenizer(root, out, accept)
+    corpus = spec.load(root, name)
     folder = out.parent / spec.TOKENIZER
     used = read_manifest(folder).digest
-    wanted = spec.load(root, spec.TOKENIZER).digest
+    wanted = spec.load_tokenizer(root).digest
     if used != wanted and not accept:
         raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
     made = sorted(documents(corpus), key=lambda document: (document.heldout, rank(name, document.identity)))
@@ -70,13 +79,11 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
 
     def make(shards: list[Shard]) -> DataManifest:
-        built = Built(
-            content_digest(size, shards), size, training, int(encoded.lengths.max()), len(made) - training
-        )
+        built = Built(content_digest(size, shards), size, training, int(encoded.lengths.max()), len(made) - training)
         if not accept:
             _compare(corpus, built)
         image = (cell, corpus.number("patch"), corpus.number("channels")) if pictures else (0, 0, 0)
-        return _manifest(corpus, built, used, image, shards)
+        return _manifest(name, corpus.kind, built, used, image, shards)
 
     return write_folder(out, contents(encoded, corpus.kind), make)
 
@@ -85,40 +92,45 @@ def is_prepared(root: Path, name: str, out: Path) -> bool:
     """Whether `out` holds what the spec declares now: same digest, every file there with its size."""
     if not (out / MANIFEST).is_file():
         return False
-    return read_manifest(out).digest == spec.load(root, name).digest and not verify(out, deep=False)
+    declared = spec.load_tokenizer(root) if name == spec.TOKENIZER else spec.load(root, name)
+    return read_manifest(out).digest == declared.digest and not verify(out, deep=False)
 
 
 def declaration(manifest: DataManifest) -> str:
     """The lines to put into the spec, after a reviewed change of builder, packages or tokenizer."""
-    built = manifest.built
-    return "".join(f"{field}: {getattr(built, field)}\n" for field in ("digest", "size", "documents", "longest", "heldout"))
+    lines = [f'digest: "{manifest.digest}"']
+    if manifest.kind != "tokenizer":
+        lines += (f"{field}: {getattr(manifest, field)}" for field in ("size", "documents", "longest", "heldout"))
+    return "\n".join(lines) + "\n"
 
 
 def data_key(root: Path, name: str) -> str:
     """32 hex digits that name a preparation: what the spec declares, how it is built, and the tokenizer's digest."""
-    corpus = spec.load(root, name)
-    identity = corpus.model_dump_json(exclude={"sources"})
-    tokens = spec.load(root, spec.TOKENIZER).digest
-    return files.digest_bytes(f"{identity}\n{tokens}".encode())[:32]
+    tokens = spec.load_tokenizer(root)
+    identity = "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json()
+    how = tokens.model_dump_json() if name == spec.TOKENIZER else tokens.digest
+    return files.digest_bytes(f"{identity}\n{how}".encode())[:32]
 
 
-def _prepare_tokenizer(root: Path, corpus: CorpusSpec, out: Path, accept: bool) -> DataManifest:
-    texts = list(_training_texts(root, corpus))
-    data = tokenizer.train(texts, corpus.number("vocab")).to_str().encode()
+def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:
+    declared = spec.load_tokenizer(root)
+    texts = list(_training_texts(root, declared))
+    data = tokenizer.train(texts, declared.vocab).to_str().encode()
 
     def make(shards: list[Shard]) -> DataManifest:
-        built = Built(content_digest(corpus.number("vocab"), shards), corpus.number("vocab"), len(texts), 0, 0)
-        if not accept:
-            _compare(corpus, built)
-        return _manifest(corpus, built, built.digest, (0, 0, 0), shards)
+        digest = content_digest(declared.vocab, shards)
+        if not accept and digest != declared.digest:
+            raise UserError(_difference(spec.TOKENIZER, {"digest": (declared.digest, digest)}))
+        built = Built(digest, declared.vocab, len(texts), 0, 0)
+        return _manifest(spec.TOKENIZER, "tokenizer", built, digest, (0, 0, 0), shards)
 
     return write_folder(out, {tokenizer.FILE: data}, make)
 
 
-def _training_texts(root: Path, corpus: CorpusSpec) -> Iterator[str]:
+def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:
     """The first documents of each corpus that are not held out, up to a number of characters."""
-    for name in corpus.words("corpora"):
-        left = corpus.number("characters")
+    for name in declared.corpora:
+        left = declared.characters
         for document in documents(spec.load(root, name)):
             if left <= 0:
                 break
@@ -129,23 +141,27 @@ def _training_texts(root: Path, corpus: CorpusSpec) -> Iterator[str]:
 
 
 def _manifest(
-    corpus: CorpusSpec, built: Built, tokens: str, image: tuple[int, int, int], shards: list[Shard]
+    name: str, kind: ManifestKind, built: Built, tokens: str, image: tuple[int, int, int], shards: list[Shard]
 ) -> DataManifest:
     cell, patch, channels = image
     return DataManifest(
-        schema_version=1, corpus=corpus.corpus, kind=corpus.kind, digest=built.digest, tokenizer=tokens,
+        schema_version=1, corpus=name, kind=kind, digest=built.digest, tokenizer=tokens,
         size=built.size, documents=built.documents, longest=built.longest, heldout=built.heldout,
         cell=cell, patch=patch, channels=channels, shards=shards,
     )  # fmt: skip
 
 
 def _compare(corpus: CorpusSpec, built: Built) -> None:
-    path = spec.FOLDER / f"{corpus.corpus}.yaml"
-    different = [
-        f"{path}: {field}: declared {getattr(corpus, field)}, built {getattr(built, field)}"
-        for field in ("digest", "size", "documents", "longest", "heldout")
-        if getattr(corpus, field) != getattr(built, field)
-    ]
+    fields = ("digest", "size", "documents", "longest", "heldout")
+    pairs = {field: (getattr(corpus, field), getattr(built, field)) for field in fields}
+    different = {field: (declared, found) for field, (declared, found) in pairs.items() if declared != found}
     if different:
-        accept = f"If the change is wanted, run `stages data {corpus.corpus} --accept` and put its lines into the spec."
-        raise UserError("\n".join([*different, accept]))
+        raise UserError(_difference(corpus.corpus, different))
+
+
+def _difference(name: str, fields: dict[str, tuple[object, object]]) -> str:
+    path = spec.FOLDER / f"{name}.yaml"
+    lines = [f"{path}: {field}: declared {declared}, built {built}" for field, (declared, built) in fields.items()]
+    return "\n".join(
+        [*lines, f"If the change is wanted, run `stages data {name} --accept` and put its lines into the spec."]
+    )

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.data import mmidx
 from stages.data.encode import TOKEN_DTYPE, Encoded
-from stages.data.spec import Built, Count, Digest, Kind
+from stages.data.spec import Count, Digest, Kind
 from stages.errors import UserError
 from stages.store import files
 from stages.store.manifest import Shard
 
 MANIFEST = "manifest.json"
+ManifestKind = Kind | Literal["tokenizer"]
 
 
 class DataManifest(BaseModel):
@@ -37,7 +38,7 @@ class DataManifest(BaseModel):
 
     schema_version: Annotated[int, Field(ge=1, le=1)]
     corpus: str
-    kind: Kind
+    kind: ManifestKind
     digest: Digest
     tokenizer: Digest
     size: Count
@@ -48,11 +49,6 @@ class DataManifest(BaseModel):
     patch: Count  # pixels a side of the image encoder's patches; 0 where there are no pictures
     channels: Count
     shards: list[Shard]
-
-    @property
-    def built(self) -> Built:
-        """The fields that a data spec declares."""
-        return Built(self.digest, self.size, self.documents, self.longest, self.heldout)
 
 
 def write_folder(out: Path, contents: Mapping[str, bytes], make: Any) -> DataManifest:

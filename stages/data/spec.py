@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -18,7 +18,7 @@ NOT_CORPORA = ("mixtures", "published")
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-Kind = Literal["text", "sft", "multimodal", "pairs", "tokenizer"]
+Kind = Literal["text", "sft", "multimodal", "pairs"]
 
 
 class _Model(BaseModel):
@@ -46,22 +46,14 @@ class CorpusSpec(_Model):
     documents: Count
     longest: Count
     heldout: Count
-    parameters: dict[str, int | list[str]]
+    parameters: dict[str, int]
     packages: dict[str, _Package]
-    sources: list[object]
 
     def number(self, name: str) -> int:
         """A builder parameter that is a number. Raises UserError if the spec lacks it."""
         value = self.parameters.get(name)
-        if not isinstance(value, int):
-            raise UserError(f"{FOLDER / self.corpus}.yaml: parameters.{name}: found {value!r}; allowed: a whole number")
-        return value
-
-    def words(self, name: str) -> list[str]:
-        """A builder parameter that is a list of names. Raises UserError if the spec lacks it."""
-        value = self.parameters.get(name)
-        if not isinstance(value, list):
-            raise UserError(f"{FOLDER / self.corpus}.yaml: parameters.{name}: found {value!r}; allowed: a list of names")
+        if value is None:
+            raise UserError(f"{FOLDER / self.corpus}.yaml: parameters.{name}: missing; builder {self.builder} needs it")
         return value
 
     def package_sources(self) -> tuple[PackageSource, ...]:
@@ -70,6 +62,16 @@ class CorpusSpec(_Model):
             PackageSource(name, package.version, tuple(package.files), tuple(package.leave_out))
             for name, package in sorted(self.packages.items())
         )
+
+
+class TokenizerSpec(_Model):
+    """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
+
+    tokenizer: str
+    vocab: Annotated[int, Field(ge=264, le=65_536)]  # 256 bytes and 8 special tokens; ids fit 16 bits
+    digest: Digest
+    corpora: Annotated[list[str], Field(min_length=1)]
+    characters: Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -90,19 +92,31 @@ def names(root: Path) -> list[str]:
 
 
 def load(root: Path, name: str) -> CorpusSpec:
-    """Read one data spec. Raises UserError naming the file, the key, what was found and what is allowed."""
-    path = root / FOLDER / f"{name}.yaml"
-    if name in NOT_CORPORA or not path.is_file():
-        raise UserError(f"no corpus {name!r}; there are: {', '.join(names(root))}")
+    """Read one corpus's spec. Raises UserError naming the file, the key, what was found and what is allowed."""
+    if name in (*NOT_CORPORA, TOKENIZER) or not (root / FOLDER / f"{name}.yaml").is_file():
+        raise UserError(f"no corpus {name!r}; there are: {', '.join(names(root)[1:])}")
+    spec = _read(root / FOLDER / f"{name}.yaml", CorpusSpec)
+    if spec.corpus != name:
+        raise UserError(f"{FOLDER / name}.yaml: corpus: found {spec.corpus!r}; allowed: {name!r}, the file's name")
+    return spec
+
+
+def load_tokenizer(root: Path) -> TokenizerSpec:
+    """Read the tokenizer's spec. Raises UserError as `load` does."""
+    return _read(root / FOLDER / f"{TOKENIZER}.yaml", TokenizerSpec)
+
+
+M = TypeVar("M", CorpusSpec, TokenizerSpec)
+
+
+def _read(path: Path, model: type[M]) -> M:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        spec = CorpusSpec.model_validate(raw)
+        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(f"{path}: {key}: {first['msg']} (found {first['input']!r})") from None
-    if spec.corpus != name:
-        raise UserError(f"{path}: corpus: found {spec.corpus!r}; allowed: {name!r}, the file's name")
-    return spec

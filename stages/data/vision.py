@@ -12,7 +12,6 @@ from stages.data import digits as digits_file
 from stages.data.digits import SIDE, WORDS, Digits, paste
 from stages.data.document import Document, Part, Picture, chat, held_out, text_part
 from stages.data.draws import Draws
-
 from stages.data.spec import CorpusSpec
 
 BRIGHTNESS = (("dim", 110), ("grey", 175), ("bright", 255))

@@ -1,0 +1,166 @@
+"""The held-out documents of prepared corpora, as evaluations read them: always the same ones, in file order.
+
+No training range contains them: they lie behind the training documents (`stages.data.prepared`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data.document import IMAGE, PAD
+from stages.data.loader import IGNORED, Image, Sample, to_image
+from stages.data.prepared import Corpus
+from stages.data.spec import TOKENIZER, Kind
+from stages.data.tokenizer import FILE, Tokenizer
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Held-out image-caption pairs; `digits` [n] is the digit drawn, or -1 where there is not exactly one."""
+
+    images: tuple[Image, ...]
+    captions: NDArray[np.int64]  # [n, length], padded
+    lengths: NDArray[np.int64]  # [n]
+    digits: NDArray[np.int64]  # [n]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Tokens [start, end) of one document."""
+
+    document: int
+    start: int
+    end: int
+
+
+class Heldout:
+    """Held-out documents of the corpora prepared under one folder (results/<scale>/data)."""
+
+    def __init__(self, data_root: Path) -> None:
+        self._root = data_root
+        self._corpora: dict[str, Corpus] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the corpora were prepared with."""
+        return Tokenizer(self._root / TOKENIZER / FILE)
+
+    def corpus(self, name: str) -> Corpus:
+        """A prepared corpus, opened once. Raises UserError if it is not prepared."""
+        if name not in self._corpora:
+            self._corpora[name] = Corpus(self._root / name)
+        return self._corpora[name]
+
+    def kind(self, name: str) -> Kind:
+        """What a corpus holds."""
+        return self.corpus(name).manifest.kind
+
+    def documents(self, name: str) -> range:
+        """Numbers of a corpus's held-out documents."""
+        corpus = self.corpus(name)
+        return range(corpus.training_documents, corpus.documents)
+
+    def tokens(self, name: str, document: int) -> NDArray[np.int64]:
+        """All tokens of a document, BOS and EOS included."""
+        corpus = self.corpus(name)
+        return corpus.tokens[corpus.offsets[document] : corpus.offsets[document + 1]].astype(np.int64)
+
+    def images(self, name: str, document: int) -> tuple[Image, ...]:
+        """A document's pictures in order."""
+        corpus = self.corpus(name)
+        if corpus.pictures is None:
+            return ()
+        return tuple(to_image(grey, corpus.manifest.channels) for grey in corpus.raw_pictures(document))
+
+    def rows(self, name: str, context: int, count: int, document_mask: bool) -> list[Sample]:
+        """Up to `count` rows of at most `context` tokens.
+
+        Text: windows of the concatenated documents, cut where a window ends. Other corpora: whole documents, as many
+        as fit into a row; documents longer than the context are left out.
+        """
+        pieces = self._windows(name, context) if self.kind(name) == "text" else self._whole(name, context)
+        return [self._sample(name, row, document_mask) for row in islice(pieces, count)]
+
+    def stretches(self, names: Sequence[str], length: int, count: int) -> list[NDArray[np.int64]]:
+        """Up to `count` stretches of exactly `length` tokens, each inside one document, the corpora in turn."""
+        found = [self._stretches(name, length) for name in names]
+        rounds = (
+            zip(*(islice(part, count) for part in found), strict=False) if len(found) > 1 else ((p,) for p in found[0])
+        )
+        return list(islice((stretch for turn in rounds for stretch in turn), count))
+
+    def pairs(self, name: str, count: int, length: int) -> Pairs:
+        """The first `count` pairs, captions padded to `length` tokens (BOS and EOS included)."""
+        corpus, chosen = self.corpus(name), self.documents(name)[:count]
+        captions = np.full((len(chosen), length), PAD, dtype=np.int64)
+        lengths = np.zeros(len(chosen), dtype=np.int64)
+        for row, document in enumerate(chosen):
+            tokens = self.tokens(name, document)[:length]
+            captions[row, : len(tokens)], lengths[row] = tokens, len(tokens)
+        assert corpus.pictures is not None
+        digits = np.array([corpus.pictures[corpus.first_picture(document), 4] for document in chosen], dtype=np.int64)
+        return Pairs(tuple(self.images(name, document)[0] for document in chosen), captions, lengths, digits)
+
+    def _windows(self, name: str, context: int) -> Iterator[list[Piece]]:
+        row: list[Piece] = []
+        room = context
+        for document in self.documents(name):
+            start, size = 0, len(self.tokens(name, document))
+            while start < size:
+                end = min(size, start + room)
+                row.append(Piece(document, start, end))
+                room, start = room - (end - start), end
+                if room == 0:
+                    yield row
+                    row, room = [], context
+
+    def _whole(self, name: str, context: int) -> Iterator[list[Piece]]:
+        row: list[Piece] = []
+        room = context
+        for document in self.documents(name):
+            size = len(self.tokens(name, document))
+            if size > context:
+                continue
+            if size > room:
+                yield row
+                row, room = [], context
+            row.append(Piece(document, 0, size))
+            room -= size
+        if row:
+            yield row
+
+    def _stretches(self, name: str, length: int) -> Iterator[NDArray[np.int64]]:
+        for document in self.documents(name):
+            tokens = self.tokens(name, document)
+            for start in range(0, len(tokens) - length + 1, length):
+                yield tokens[start : start + length]
+
+    def _sample(self, name: str, row: Sequence[Piece], document_mask: bool) -> Sample:
+        sizes = [piece.end - piece.start for piece in row]
+        starts = np.arange(sum(sizes), dtype=np.int64)
+        positions = np.concatenate([np.arange(size, dtype=np.int64) for size in sizes]) if document_mask else starts
+        return Sample(
+            tokens=np.concatenate([self.tokens(name, p.document)[p.start : p.end] for p in row]),
+            labels=np.concatenate([self._labels(name, piece) for piece in row]),
+            segments=np.repeat(np.arange(len(row), dtype=np.int32), sizes),
+            positions=positions,
+            images=tuple(image for piece in row for image in self.images(name, piece.document)),
+            spans=tuple((name, piece.document, piece.start, piece.end) for piece in row),
+        )
+
+    def _labels(self, name: str, piece: Piece) -> NDArray[np.int64]:
+        corpus, tokens = self.corpus(name), self.tokens(name, piece.document)
+        target = tokens != IMAGE
+        if corpus.supervised is not None:
+            start = int(corpus.offsets[piece.document])
+            target &= corpus.supervised[start : start + len(tokens)].astype(bool)
+        labels = np.full(len(tokens), IGNORED, dtype=np.int64)
+        labels[:-1] = np.where(target[1:], tokens[1:], IGNORED)
+        return labels[piece.start : piece.end]

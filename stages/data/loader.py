@@ -1,0 +1,140 @@
+"""The data of a phase: sample i is a pure function of (phase, seed, scope, i), for any worker count or cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from stages.contract import order
+from stages.contract.mixture import Mixture
+from stages.contract.order import Permutation
+from stages.data import digits
+from stages.data.document import PAD
+from stages.data.prepared import Corpus
+from stages.data.readers import SourceReader, exhausted, open_source
+from stages.data.sample import Image, PairRow, Sample, as_image
+from stages.errors import UserError
+from stages.spec.resolved import Phase
+
+
+class PhaseData:
+    """Samples (language models) or rows of pairs (CoCa) of one phase, memory-mapped, in the contract's order.
+
+    `scope` names the stage and phase, so that no two phases share an order; `data_root` holds the prepared corpora.
+    """
+
+    def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path) -> None:
+        """Raises UserError if a corpus is missing, is not the declared one, or does not fit the phase."""
+        self.phase = phase
+        if phase.objective == "coca":
+            self._pairs = _PairReader(phase, seed, scope, data_root)
+            return
+        self._mixture = Mixture(phase)
+        self._readers = tuple(SourceReader(phase, source, seed, scope, data_root) for source in phase.sources)
+
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        """Samples [first, first + count); if tail > 0 the last one has only its first `tail` positions.
+
+        Raises UserError when a source has no more windows and no more epochs.
+        """
+        out = []
+        for i in range(first, first + count):
+            source, ordinal = self._mixture.pick(i)
+            out.append(self._readers[source].sample(ordinal))
+        if tail and out:
+            source, _ = self._mixture.pick(first + count - 1)
+            out[-1] = out[-1].cut(tail, max(1, self._readers[source].corpus.manifest.cell))
+        return out
+
+    def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
+        """CoCa rows [first, first + count); if tail > 0 the last one has room for only `tail` patches."""
+        rows = [self._pairs.row(i, self.phase.context) for i in range(first, first + count)]
+        if tail and rows:
+            rows[-1] = self._pairs.row(first + count - 1, tail)
+        return rows
+
+    @property
+    def plan_digests(self) -> dict[str, tuple[str, ...]]:
+        """By corpus, the digests of its packing plans, one per epoch; only for corpora that are packed whole."""
+        if self.phase.objective == "coca":
+            return {}
+        return {reader.source.corpus: reader.plan_digests for reader in self._readers if reader.whole}
+
+
+@dataclass(frozen=True)
+class _Regime:
+    """Rows from `row` on are filled with `each` images of at most `cap` pixels; `item` images came before them."""
+
+    row: int
+    cap: int
+    each: int
+    item: int
+
+
+class _PairReader:
+    """Rows of image-caption pairs. Row r begins at r x context patches of the phase; the cap there is the row's cap.
+
+    A row holds context // (cap / patch)^2 images, however small they are, so that its items follow from its number.
+    """
+
+    def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path) -> None:
+        if len(phase.sources) != 1 or phase.coca is None:
+            raise UserError(f"phase {phase.name}: the coca objective reads exactly one corpus of pairs")
+        (self._source,) = phase.sources
+        self._phase, self._corpus = phase, open_source(self._source, data_root)
+        if self._corpus.manifest.kind != "pairs":
+            raise UserError(f"corpus {self._source.corpus}: found {self._corpus.manifest.kind}; allowed: pairs")
+        self._count = self._source.end - self._source.start
+        keys = (order.key(seed, scope, self._source.corpus, epoch) for epoch in range(phase.epochs))
+        self._orders = [Permutation(self._count, key) for key in keys]
+        self._regimes = self._plan()
+
+    def row(self, number: int, room: int) -> PairRow:
+        """Row `number`, cut to `room` patches (at least one image)."""
+        regime = [regime for regime in self._regimes if regime.row <= number][-1]
+        first = regime.item + (number - regime.row) * regime.each
+        fits = max(1, min(regime.each, room // self._patches(regime.cap)))
+        items = [self._item(ordinal) for ordinal in range(first, first + fits)]
+        captions = [self._corpus.tokens[slice(*self._corpus.offsets[item : item + 2].tolist())] for item in items]
+        table = np.full((len(items), self._corpus.manifest.longest), PAD, dtype=np.int64)
+        for place, caption in enumerate(captions):
+            table[place, : len(caption)] = caption
+        lengths = np.array([len(caption) for caption in captions], dtype=np.int64)
+        images = tuple(capped_image(self._corpus, item, regime.cap) for item in items)
+        return PairRow(images, table, lengths, tuple((self._source.corpus, item) for item in items))
+
+    def _item(self, ordinal: int) -> int:
+        epoch, place = divmod(ordinal, self._count)
+        if epoch >= self._phase.epochs:
+            raise exhausted(self._source, self._phase, ordinal, self._count * self._phase.epochs)
+        return self._source.start + self._orders[epoch](place)
+
+    def _plan(self) -> list[_Regime]:
+        assert self._phase.coca is not None
+        context, regimes, item = self._phase.context, [], 0
+        resolutions = self._phase.coca.resolutions
+        starts = [-(-resolution.after // context) for resolution in resolutions]
+        for resolution, (row, following) in zip(resolutions, pairwise([*starts, starts[-1]]), strict=True):
+            patches = self._patches(resolution.cap)
+            each = context // patches
+            if not each:
+                raise UserError(
+                    f"phase {self._phase.name}: an image of {resolution.cap} pixels has {patches} patches, "
+                    f"a row has {context}; lower the cap or raise the context"
+                )
+            regimes.append(_Regime(row, resolution.cap, each, item))
+            item += (following - row) * each
+        return regimes
+
+    def _patches(self, cap: int) -> int:
+        return (cap // self._corpus.manifest.patch) ** 2
+
+
+def capped_image(corpus: Corpus, item: int, cap: int) -> Image:
+    """The picture of a pair, shrunk to the cap by area averaging in integers, then normalised."""
+    manifest = corpus.manifest
+    grey = digits.shrink(corpus.raw_picture(corpus.first_picture(item)), cap, manifest.cell)
+    return as_image(grey, manifest.channels)

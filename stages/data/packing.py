@@ -1,0 +1,50 @@
+"""Which tokens a sample is made of: windows over concatenated documents, or whole documents fitted into windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from blake3 import blake3
+from numpy.typing import NDArray
+
+from stages.contract.order import Permutation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Whole-document packing: window w holds `documents[starts[w] : starts[w + 1]]`, in that order.
+
+    `digest` (blake3) names the plan: it covers the order and the cuts.
+    """
+
+    documents: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    digest: str
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return len(self.starts) - 1
+
+
+def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes) -> Plan:
+    """Next-fit in permuted order: a document goes into the current window if it fits, else it opens the next.
+
+    `lengths` (tokens) are those of documents first, first + 1, ...; a document longer than `context` counts as
+    `context` (it is cut at the end), so every window holds at least one document and at most `context` tokens.
+    """
+    order = Permutation(len(lengths), key).batch(np.arange(len(lengths)))
+    ends = np.cumsum(np.minimum(lengths[order], context))
+    starts = [0]
+    while starts[-1] < len(order):
+        filled = int(ends[starts[-1] - 1]) if starts[-1] else 0
+        starts.append(int(np.searchsorted(ends, filled + context, side="right")))
+    documents, cuts = order + first, np.array(starts, dtype=np.int64)
+    digest = blake3(documents.astype("<i8").tobytes() + cuts.astype("<i8").tobytes()).hexdigest()
+    return Plan(documents, cuts, str(digest))
+
+
+def concatenated_windows(tokens: int, context: int) -> int:
+    """Windows of context + 1 tokens, a stride of `context` apart, in `tokens` tokens: each position has its target."""
+    return max(0, (tokens - 1) // context)

@@ -6,9 +6,9 @@ run; where a stage has results, its measured steps are marked on it.
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,8 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
         shared.setdefault((round(column.left, 9), round(column.right, 9)), []).append(column)
     for number, (column, *others) in enumerate(shared.values()):
         # Branches in one column differ in a suffix, "CT Annealing (1.4B)": what they have in common names the column.
-        box = os.path.commonprefix([column.stage.box, *(other.stage.box for other in others)]).rstrip(" (")
+        words = zip(*(one.stage.box.split() for one in (column, *others)), strict=False)
+        box = " ".join(same[0] for same in takewhile(lambda same: len(set(same)) == 1, words))
         if number % 2:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:

@@ -1,0 +1,76 @@
+"""The LR picture of a pipeline as a file: `python -m stages.report.picture ouro paper docs/img/ouro_lr.png`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stages.errors import UsageError, UserError
+from stages.report import pipeline_plot
+from stages.report.columns import ref
+from stages.report.metrics import read_metrics, read_stage
+from stages.report.style import save
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.store.layout import Layout
+
+
+def write(project: Project, layout: Layout, pipeline: str, path: Path) -> None:
+    """Draw a pipeline at the layout's scale to `path`; the steps of its stages that have results are marked."""
+    resolved = project.resolve(pipeline, layout.scale)
+    stages = upstream(resolved, project.resolve(resolved.extends, layout.scale) if resolved.extends else None)
+    save(pipeline_plot.draw(resolved.title, layout.scale, stages, measured(layout, stages)), path)
+
+
+def live(layout: Layout, pipeline: str) -> Path:
+    """Where a pipeline's picture lies among the live results."""
+    return layout.results / layout.scale / f"{pipeline}.png"
+
+
+def upstream(resolved: Any, extended: Any | None) -> dict[str, Stage]:
+    """The stages of a pipeline by "pipeline/stage", parents first; of a reading its own and what they are built on.
+
+    `resolved` and `extended` are ResolvedPipeline values; `extended` is None for a published pipeline.
+    """
+    if extended is None:
+        return {ref(stage): stage for stage in resolved.stages.values()}
+    known = {ref(stage): stage for stage in extended.stages.values()}
+    own = {ref(stage): stage for name, stage in resolved.stages.items() if name in resolved.own}
+    needed, todo = set[str](), list(own.values())
+    while todo:
+        for parent in todo.pop().parents:
+            if parent in known and parent not in needed:
+                needed.add(parent)
+                todo.append(known[parent])
+    return {**{name: stage for name, stage in known.items() if name in needed}, **own}
+
+
+def measured(layout: Layout, stages: Mapping[str, Stage]) -> dict[str, pd.DataFrame]:
+    """Metrics of the stages that are finished under exactly the stage given; a stale result is not shown."""
+    found = {}
+    for name, stage in stages.items():
+        folder = layout.stage(name)
+        if stage.phases and (folder / "metrics.csv").exists() and read_stage(folder / "stage.json") == stage:
+            found[name] = read_metrics(folder / "metrics.csv", stage)
+    return found
+
+
+def main(words: Sequence[str]) -> int:
+    """Draw one pipeline of the project in the current folder."""
+    try:
+        if len(words) != 3:
+            raise UsageError("say: python -m stages.report.picture PIPELINE SCALE FILE.png")
+        pipeline, scale, path = words
+        write(Project.load(Path.cwd()), Layout(Path.cwd(), scale), pipeline, Path(path))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

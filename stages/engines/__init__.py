@@ -1,0 +1,40 @@
+"""Engines: what turns a resolved stage into a finished result. Nothing above this floor knows which one runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store.layout import Layout
+from stages.store.manifest import Parent
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage is built on. Parents are named with the key and manifest digest that are in place now."""
+
+    layout: Layout
+    key: str
+    phase_keys: tuple[str, ...]
+    parents: Mapping[str, Parent]
+    data_root: Path
+    releases: Mapping[str, Path]  # folders in Hugging Face layout that the user supplies, by release name
+
+
+def run(stage: Stage, inputs: Inputs) -> None:
+    """Run a stage to its end and put the result in place.
+
+    Raises UserError: LeaseError, NonFiniteError, StoppedError (exit code 75, resumable), or what is wrong with its
+    inputs.
+    """
+    if stage.execution.engine != "torch":
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: engine {stage.execution.engine!r} is not there; allowed: torch. "
+            "Change `engine` in specs/scales."
+        )
+    from stages.engines.torch_engine import run as run_torch
+
+    run_torch(stage, inputs)

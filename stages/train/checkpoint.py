@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.store import files
 from stages.train.optimizer import Optimizer
 
-WEIGHTS, OPTIMIZER, COUNTERS, METRICS = "weights.safetensors", "optimizer.safetensors", "counters.json", "metrics.csv"
+WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "counters.json"
+METRICS, TIMING = "metrics.csv", "timing.csv"
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,22 @@ class Counters:
     clock: int  # what the schedule was last read at
 
 
-def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, metrics: Path) -> None:
-    """Fill a (temporary) folder with a checkpoint; router biases and other buffers are among the weights."""
+def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, tables: Path) -> None:
+    """Fill a (temporary) folder with a checkpoint; router biases and other buffers are among the weights.
+
+    metrics.csv and timing.csv are copied from the folder `tables`.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
     save_file(weights, folder / WEIGHTS)
-    save_optimizer(folder / OPTIMIZER, optimizer)
+    save_state(folder / OPTIMIZER, optimizer.state())
     save_counters(folder / COUNTERS, counters)
-    shutil.copyfile(metrics, folder / METRICS)
+    for name in (METRICS, TIMING):
+        shutil.copyfile(tables / name, folder / name)
 
 
-def save_optimizer(path: Path, optimizer: Optimizer) -> None:
-    """Write the optimizer's state as safetensors."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.state().items()}, path)
+def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write an optimizer's state as safetensors."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
 
 
 def save_counters(path: Path, counters: Counters) -> None:

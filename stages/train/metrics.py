@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
@@ -15,15 +15,22 @@ Value = str | int | float
 
 
 class Table:
-    """A CSV file that grows by whole rows. Floats are written as `repr` does: the shortest text of the same number."""
+    """A CSV file that grows by whole rows. Floats are written as `repr` does: the shortest text of the same number.
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, tuple(columns)
-        if not path.exists():
-            path.write_text(_line(self.columns), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+    With `before`, the table of an earlier attempt up to a checkpoint, its rows come first. They are laid out under
+    this table's columns: a phase that is shared by two stages need not have the same neighbours in both.
+    """
 
-    def add(self, row: dict[str, Value]) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], before: Path | None) -> None:
+        self.columns = tuple(columns)
+        self._file = path.open("w", encoding="utf-8")
+        self._file.write(_line(self.columns))
+        if before is not None:
+            with before.open(encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    self.add(dict(row))
+
+    def add(self, row: Mapping[str, Value]) -> None:
         """Append a row; columns that it does not give stay empty."""
         self._file.write(_line([_text(row.get(column, "")) for column in self.columns]))
 

@@ -1,0 +1,124 @@
+"""What a stage receives: its modules with their weights, and the optimizer state that its edges hand over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stages.engines import Inputs
+from stages.errors import UserError
+from stages.models import build, hf, upcycle
+from stages.spec.resolved import Init, Rope, Stage
+from stages.store import manifest
+from stages.train.optimizer import STEP
+
+LANGUAGE = ("llama", "ouro", "moonlight")
+
+
+def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict:
+    """Build the stage's modules and fill them as `init` says, module by module."""
+    modules = build.build(stage, str(device))
+    for name, init in stage.init.items():
+        if init.weights == "release" and not init.stand_in:
+            hf.load(modules[name], release(stage, init, inputs))
+        elif init.weights == "inherit":
+            hf.load(modules[name], parent_folder(init, inputs) / "model" / name)
+        elif init.weights == "upcycle":
+            _upcycle(name, init, inputs, modules[name])
+    return modules
+
+
+def release(stage: Stage, init: Init, inputs: Inputs) -> Path:
+    """The user's folder of a released model. Raises UserError where it was not given or holds no model."""
+    folder = inputs.releases.get(init.release or "")
+    if folder is None:
+        given = ", ".join(sorted(inputs.releases)) or "none"
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: needs the released weights {init.release!r}; folders given: {given}. "
+            f"Download them in Hugging Face layout and say where they are: --config {init.release}=/path/to/folder"
+        )
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: no config.json in it, so this is not a Hugging Face model folder ({init.release}).")
+    return folder
+
+
+def parent_folder(init: Init, inputs: Inputs) -> Path:
+    """The parent's payload; a `keep` stage is followed to what it points to."""
+    if init.parent is None:
+        raise ValueError(f"weights: {init.weights} without a parent")
+    return manifest.payload(inputs.layout, init.parent)
+
+
+def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
+    """Optimizer state of every module whose `init` says inherit, under this stage's names; upcycled where it must be.
+
+    Raises UserError where the parent has none: an optimizer is never silently started anew.
+    """
+    state: dict[str, Tensor] = {}
+    for name, init in stage.init.items():
+        if init.optimizer != "inherit" or init.parent is None:
+            continue
+        path = parent_folder(init, inputs) / "state" / "optimizer.safetensors"
+        if not path.is_file():
+            raise UserError(
+                f"{stage.pipeline}/{stage.name}: inherits the optimizer of module {name!r} from {init.parent}, which "
+                f"has none ({path}). Write `optimizer: reset`."
+            )
+        found = {key: tensor for key, tensor in load_file(path).items() if key.startswith(f"{name}.")}
+        state |= found if init.layer_map is None else _upcycled_state(stage, name, init.layer_map, found)
+    return state
+
+
+def _upcycled_state(
+    stage: Stage, name: str, layer_map: tuple[int, ...], found: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Moments go where their parameters go: "<module>.<parameter>.<moment>" is a name inside or outside the layers."""
+    parameters = [key for key, _ in build.make(stage.modules[name], stage.rope, "meta").named_parameters()]
+    moments = {key.rpartition(".")[2] for key in found}
+    children = [f"{name}.{parameter}.{moment}" for parameter in parameters for moment in sorted(moments)]
+    sources = upcycle.source_names([*children, f"{name}.{STEP}"], layer_map)
+    return {child: found[source].clone() for child, source in sources.items() if source in found}
+
+
+def parent_stage(init: Init, inputs: Inputs) -> Stage:
+    """The resolved stage that a parent was run with."""
+    text = (parent_folder(init, inputs) / "stage.json").read_text(encoding="utf-8")
+    return Stage.model_validate_json(text)
+
+
+def parent_rope(stage: Stage, inputs: Inputs) -> Rope | None:
+    """The RoPE that the language model was handed over with; the stage's own where it starts from nothing."""
+    for name, init in stage.init.items():
+        if stage.modules[name].family in LANGUAGE and init.parent is not None:
+            return parent_stage(init, inputs).rope
+    return stage.rope
+
+
+def loops(stage: Stage, inputs: Inputs) -> int | None:
+    """How often an Ouro model is to be looped: as last trained. Upcycling keeps layers times loops (24x8 = 48x4)."""
+    for name, init in stage.init.items():
+        cfg = stage.modules[name]
+        if cfg.family != "ouro":
+            continue
+        if stage.phases:
+            last = stage.phases[-1].loops
+            return last.count if last else None
+        if init.parent is not None:
+            parent = hf.load_config(parent_folder(init, inputs) / "model" / name)
+            if parent.loops is not None and parent.model.family == "ouro":
+                return parent.loops * parent.model.layers // cfg.layers
+    return None
+
+
+def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
+    if init.layer_map is None:
+        raise ValueError(f"module {name}: upcycle without a layer map")
+    parent = parent_stage(init, inputs)
+    source = build.make(parent.modules[name], parent.rope, "cpu")
+    hf.load(source, parent_folder(init, inputs) / "model" / name)
+    shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
+    module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map).state)

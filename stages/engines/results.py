@@ -1,0 +1,90 @@
+"""Writing what a stage leaves behind: weights in Hugging Face layout, optimizer state, counters, manifest, run.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from stages.engines import Inputs
+from stages.engines.received import LANGUAGE
+from stages.models import hf
+from stages.spec.resolved import Stage
+from stages.store import attempts, files, fingerprint, finish, manifest, partials
+from stages.store.manifest import Manifest
+from stages.train import checkpoint
+from stages.train.checkpoint import Counters
+
+Tier = Literal["bit-exact", "same-order", "statistical"]
+TIERS: tuple[Tier, ...] = ("bit-exact", "same-order", "statistical")
+# What the manifest digests. stage.json holds titles and execution fields too, and run.json the time: both may differ.
+PARTS = ("model", "state", "metrics.csv", "eval.json", "README.md")
+
+
+def write_model(stage: Stage, modules: nn.ModuleDict, loops: int | None, folder: Path) -> None:
+    """One folder per module, in Hugging Face layout; `loops` is Ouro's number of loops, None without an Ouro model."""
+    for name, module in modules.items():
+        cfg, place = stage.modules[name], folder / "model" / name
+        if cfg.family in LANGUAGE:
+            hf.save(module, cfg, stage.rope, stage.max_context, place, loops if cfg.family == "ouro" else None)
+        else:
+            hf.save(module, cfg, None, None, place)
+
+
+def write_state(state: Mapping[str, Tensor], counters: Counters, folder: Path) -> None:
+    """Optimizer state and counters. No optimizer file where there is no state: a child that wants it must hear so."""
+    (folder / "state").mkdir(exist_ok=True)
+    if state:
+        checkpoint.save_state(folder / "state" / checkpoint.OPTIMIZER, state)
+    checkpoint.save_counters(folder / "state" / checkpoint.COUNTERS, counters)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable JSON with sorted keys, whole or absent."""
+    files.write_atomic(path, (json.dumps(value, sort_keys=True, indent=2) + "\n").encode())
+
+
+def complete(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, counters: Counters, points_to: str | None) -> str:
+    """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints."""
+    folder = attempt.result
+    files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
+    write_json(folder / "run.json", {"environment": fingerprint.fingerprint(), "attempt": attempt.folder.name})
+    record = Manifest(
+        schema_version=1,
+        stage=f"{stage.pipeline}/{stage.name}",
+        key=inputs.key,
+        tier=tier(stage, inputs),
+        stand_in=stand_in(stage, inputs),
+        parents=dict(inputs.parents),
+        points_to=points_to,
+        counters={"steps": counters.steps, "consumed": counters.consumed, "clock": counters.clock},
+        shards=manifest.shards(folder, PARTS),
+    )
+    digest = finish.finish(attempt, record)
+    partials.clear(inputs.layout, inputs.key)
+    return digest
+
+
+def tier(stage: Stage, inputs: Inputs) -> Tier:
+    """What a rerun is promised: equal bits on one CPU thread per rank, and never more than the parents promise."""
+    own: Tier = "bit-exact" if stage.execution.device == "cpu" and stage.execution.threads == 1 else "same-order"
+    return max([own, *(record.tier for record in _parents(inputs))], key=TIERS.index)
+
+
+def stand_in(stage: Stage, inputs: Inputs) -> bool:
+    """Whether released weights were replaced by a fresh start anywhere in the lineage."""
+    own = any(init.stand_in for init in stage.init.values())
+    return own or any(record.stand_in for record in _parents(inputs))
+
+
+def inherited_counters(inputs: Inputs) -> Counters:
+    """Counters of a box that does not train: those of the parent that came furthest."""
+    found = [Counters(0, 0, 0, 0, 0, int(record.counters.get("clock", 0))) for record in _parents(inputs)]
+    return max(found, key=lambda counters: counters.clock, default=Counters(0, 0, 0, 0, 0, 0))
+
+
+def _parents(inputs: Inputs) -> list[Manifest]:
+    return [manifest.read(inputs.layout.manifest(ref)) for ref in inputs.parents]

@@ -1,0 +1,159 @@
+"""A training stage from what it receives to what it leaves: resume, phases, checkpoints, evaluations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from stages import evals
+from stages.data.loader import PhaseData
+from stages.engines import Inputs, received, results
+from stages.spec.resolved import Phase, Stage
+from stages.store import attempts, partials
+from stages.train import checkpoint, metrics, objectives
+from stages.train.checkpoint import Counters
+from stages.train.loop import Run, run_phase
+from stages.train.metrics import Table
+from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.stopping import StopRequest
+
+PARENTS = "parents.json"
+
+
+def scope(phase: Phase) -> str:
+    """What sets this phase's order of data apart: what it reads. Names are not in a stage's key, so not here either."""
+    return " ".join(f"{source.corpus}:{source.start}-{source.end}" for source in phase.sources)
+
+
+class Training:
+    """One attempt at a training stage."""
+
+    def __init__(self, stage: Stage, inputs: Inputs, attempt: attempts.Attempt, stop: StopRequest) -> None:
+        self.stage, self.inputs, self.attempt, self.stop = stage, inputs, attempt, stop
+        self.device = torch.device(stage.execution.device)
+        self.tables = attempt.result
+
+    def run(self) -> None:
+        """Train to the end and put the result in place."""
+        before = self._evaluate_before()
+        modules = received.receive(self.stage, self.inputs, self.device)
+        freeze(self.stage, modules)
+        optimizer = self._optimizer(modules)
+        counters = self._train(modules, optimizer)
+        modules.eval()
+        after = self._evaluate(self.stage, modules)
+        loops = received.loops(self.stage, self.inputs)
+        results.write_model(self.stage, modules, loops, self.attempt.result)
+        results.write_state(optimizer.state(), counters, self.attempt.result)
+        results.write_json(self.attempt.result / "eval.json", {"before": before, "after": after})
+        results.complete(self.stage, self.inputs, self.attempt, counters, points_to=None)
+
+    def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:
+        stage = self.stage
+        if stage.optimizer is None:
+            raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+        optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+        state = received.inherited_state(stage, self.inputs)
+        for name in stage.trained:
+            init = stage.init[name]
+            if init.optimizer == "inherit" and init.parent is not None:
+                optimizer.load(state, name, init.parent)
+        return optimizer
+
+    def _train(self, modules: nn.ModuleDict, optimizer: Optimizer) -> Counters:
+        counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._resume_point()
+        if start is not None:
+            counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
+        columns = (*metrics.COMMON, *objectives.extras(self.stage))
+        earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
+        rows = Table(self.tables / checkpoint.METRICS, columns, earlier[0])
+        timing = Table(self.tables / checkpoint.TIMING, metrics.TIMING, earlier[1])
+
+        def save(counters: Counters) -> Path:
+            folder = partials.path(self.attempt, counters.steps)
+            self._save(folder, modules, optimizer, counters, (rows, timing))
+            partials.prune(self.attempt, self.stage.execution.keep_partials)
+            return folder
+
+        run = Run(self.stage, optimizer, rows, timing, self.stop, save, self._latest)
+        for number in range(counters.phase, len(self.stage.phases)):
+            phase = self.stage.phases[number]
+            data = PhaseData(phase, self.stage.seed, scope(phase), self.inputs.data_root)
+            objective = objectives.make(self.stage, phase, modules, data, self.device)
+            counters = run_phase(run, phase, objective, counters)
+            if number + 1 < len(self.stage.phases):
+                end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
+                self._save(end, modules, optimizer, counters, (rows, timing))
+        rows.close()
+        timing.close()
+        return counters
+
+    def _save(
+        self,
+        folder: Path,
+        modules: nn.ModuleDict,
+        optimizer: Optimizer,
+        counters: Counters,
+        tables: tuple[Table, Table],
+    ) -> None:
+        for table in tables:
+            table.flush()
+        parents = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
+
+        def write(temporary: Path) -> None:
+            checkpoint.save(temporary, modules, optimizer, counters, self.tables)
+            results.write_json(temporary / PARENTS, parents)
+
+        partials.save(folder, write)
+
+    def _latest(self) -> Path | None:
+        return partials.latest(self.inputs.layout, self.inputs.key, self.inputs.parents)
+
+    def _resume_point(self) -> Path | None:
+        """The checkpoint with the most steps: this stage's own, or the end of a phase that it shares."""
+        own = self._latest()
+        done = counters_of(own).steps if own else -1
+        for number in reversed(range(len(self.stage.phases) - 1)):
+            end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
+            if partials.valid(end) and self._same_parents(end):
+                return end if counters_of(end).steps > done else own
+        return own
+
+    def _same_parents(self, folder: Path) -> bool:
+        wanted = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
+        return bool(json.loads((folder / PARENTS).read_bytes()) == wanted)
+
+    def _evaluate_before(self) -> dict[str, Any]:
+        """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
+        parents = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
+        asked = {"evaluation": self.stage.evaluation.model_dump(mode="json"), "parents": parents}
+        for folder in attempts.folders(self.inputs.layout, self.inputs.key):
+            known = folder / "before.json"
+            if known.is_file():
+                record = json.loads(known.read_bytes())
+                if record["asked"] == asked:
+                    return dict(record["result"])
+        stage = self.stage.model_copy(update={"rope": received.parent_rope(self.stage, self.inputs)})
+        modules = received.receive(stage, self.inputs, self.device).eval()
+        result = self._evaluate(stage, modules)
+        results.write_json(self.attempt.folder / "before.json", {"asked": asked, "result": result})
+        return result
+
+    def _evaluate(self, stage: Stage, modules: nn.ModuleDict) -> dict[str, Any]:
+        return evals.run(stage, modules, self.inputs.data_root, self.device)
+
+
+def freeze(stage: Stage, modules: nn.ModuleDict) -> None:
+    """What is not trained takes no gradient and counts nothing (evaluation mode)."""
+    for name, module in modules.items():
+        module.train(name in stage.trained)
+        module.requires_grad_(name in stage.trained)
+
+
+def counters_of(folder: Path) -> Counters:
+    """How far a checkpoint had come."""
+    return Counters(**json.loads((folder / checkpoint.COUNTERS).read_bytes()))

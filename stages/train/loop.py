@@ -1,0 +1,172 @@
+"""The training loop: one phase, step by step, exactly to its budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.contract import ledger, schedule
+from stages.contract.ledger import Step
+from stages.spec.resolved import Phase, Stage
+from stages.train.checkpoint import Counters
+from stages.train.metrics import Table, Value
+from stages.train.objectives.base import Objective
+from stages.train.optimizer import Optimizer
+from stages.train.progress import watching
+from stages.train.reduce import Gradients, TreeSum
+from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
+
+
+@dataclass
+class Run:
+    """What stays the same over the phases of a stage."""
+
+    stage: Stage
+    optimizer: Optimizer
+    metrics: Table
+    timing: Table
+    stop: StopRequest
+    checkpoint: Callable[[Counters], Path]  # writes a partial checkpoint and says where
+    last_checkpoint: Callable[[], Path | None]
+
+    @property
+    def ref(self) -> str:
+        """The stage as people write it."""
+        return f"{self.stage.pipeline}/{self.stage.name}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step computed; `extras` in the order of the objective's columns."""
+
+    loss: float
+    grad_norm: float
+    extras: list[float]
+
+
+def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) -> Counters:
+    """Train from `counters` to the end of the phase; return the counters as the next phase finds them.
+
+    Raises NonFiniteError, before the optimizer moves anything, and StoppedError after a checkpoint.
+    """
+    steps = ledger.count(phase)
+    with watching(f"{run.ref} {phase.name}", counters.phase_steps, steps) as progress:
+        while counters.phase_consumed < phase.budget:
+            began = time.perf_counter()
+            step = ledger.step_at(phase, counters.phase_consumed)
+            clock = phase.clock_start + step.end
+            lr = learning_rate(run.stage, clock)
+            outcome = train_step(run, phase, objective, step, counters, lr)
+            counters = Counters(
+                phase=counters.phase,
+                phase_steps=step.index + 1,
+                phase_consumed=step.end,
+                steps=counters.steps + 1,
+                consumed=counters.consumed + step.end - step.start,
+                clock=clock,
+            )
+            seconds = time.perf_counter() - began
+            record(run, phase, objective, counters, lr, outcome, seconds, step.end - step.start)
+            progress.step(step.end - step.start, outcome.loss, lr)
+            at_end = counters.phase_consumed == phase.budget
+            if run.stop.asked or (not at_end and counters.steps % run.stage.execution.checkpoint_every == 0):
+                folder = run.checkpoint(counters)
+                if run.stop.asked:
+                    raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, resumable from {folder}.")
+    return Counters(counters.phase + 1, 0, 0, counters.steps, counters.consumed, counters.clock)
+
+
+def learning_rate(stage: Stage, clock: int) -> float:
+    """The LR of a step that ends at `clock`: the schedule's value, and nobody else's."""
+    if stage.schedule is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no schedule")
+    return schedule.lr(stage.schedule, clock)
+
+
+def train_step(run: Run, phase: Phase, objective: Objective, step: Step, counters: Counters, lr: float) -> Outcome:
+    """One optimizer step: micro-batches along the tree, finite check, clip, update."""
+    gradients, values = gather(run.optimizer, objective, step)
+    norm = run.optimizer.clip(gradients)
+    loss, grad_norm, *extras = torch.stack([values[0], norm, *values[1:]]).tolist()
+    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        raise _non_finite(run, phase, counters, step, loss, grad_norm)
+    run.optimizer.step(gradients, lr)
+    objective.finish()
+    return Outcome(loss, grad_norm, extras)
+
+
+def gather(optimizer: Optimizer, objective: Objective, step: Step) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients of the whole step, one per trained parameter, and the summed values: loss, then the extras.
+
+    The values travel along the same tree as the gradients. A parameter that nothing touched has gradient zero.
+    """
+    parameters, tree = optimizer.parameters, TreeSum()
+    for index in range(objective.begin(step)):
+        loss, extras = objective.part(index)
+        if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
+            loss.backward()
+        leaf: Gradients = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
+        tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
+    total = tree.result()
+    if total is None:  # a last step too short to hold a single pair
+        total = [None] * (len(parameters) + 1 + len(objective.extras))
+    gradients, values = total[: len(parameters)], total[len(parameters) :]
+    whole = objective.whole_batch()
+    if whole is not None:
+        gradients = [_add(a, b) for a, b in zip(gradients, whole, strict=True)]
+    filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+    zero = torch.zeros((), device=parameters[0].device)
+    return filled, [zero if value is None else value for value in values]
+
+
+def _add(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def record(
+    run: Run,
+    phase: Phase,
+    objective: Objective,
+    counters: Counters,
+    lr: float,
+    outcome: Outcome,
+    seconds: float,
+    units: int,
+) -> None:
+    """One row in metrics.csv, one in timing.csv."""
+    row: dict[str, Value] = {
+        "phase": phase.name,
+        "step": counters.steps,
+        "tokens": counters.consumed,
+        "clock": counters.clock,
+        "lr": lr,
+        "loss": outcome.loss,
+        "grad_norm": outcome.grad_norm,
+        "supervised": objective.supervised(),
+    }
+    run.metrics.add(row | dict(zip(objective.extras, outcome.extras, strict=True)))
+    rate = units / seconds
+    run.timing.add({"phase": phase.name, "step": counters.steps, "seconds": seconds, "tokens_per_second": rate})
+
+
+def _non_finite(run: Run, phase: Phase, counters: Counters, step: Step, loss: float, norm: float) -> NonFiniteError:
+    what = f"loss is {loss}" if not math.isfinite(loss) else f"loss is {loss}, but the gradient's norm is {norm}"
+    good = run.last_checkpoint()
+    number = counters.steps + 1
+    return NonFiniteError(
+        f"{run.ref}, phase {phase.name}: step {number} ({phase.unit} {step.start} to {step.end} of the phase): {what}. "
+        f"Nothing was updated by this step. Last good checkpoint: {good if good else 'none'}. A rerun meets the same "
+        f"numbers again: lower the learning rate or the gradient clip, or look at the samples from "
+        f"{step.first_sample} to {step.first_sample + step.sequences - 1}.",
+        number,
+    )

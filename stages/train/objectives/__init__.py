@@ -1,0 +1,50 @@
+"""Objectives: what a phase minimises. `make` is the only place that chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from stages.spec.resolved import Phase, Stage
+from stages.train.objectives.base import Objective
+from stages.train.objectives.causal import Causal
+from stages.train.objectives.coca import Coca
+from stages.train.objectives.looped import Looped
+from stages.train.objectives.routed import Routed
+
+if TYPE_CHECKING:
+    from stages.data.loader import PhaseData
+
+
+def make(stage: Stage, phase: Phase, modules: nn.ModuleDict, data: PhaseData, device: torch.device) -> Objective:
+    """The phase's objective on these modules and data."""
+    if phase.objective == "coca":
+        return Coca(stage, phase, modules, data.pairs, device)
+    return _language(stage, phase)(stage, phase, modules, data.samples, device)
+
+
+def extras(stage: Stage) -> tuple[str, ...]:
+    """Metric columns of all the stage's phases beyond the common ones, each once, in order of first appearance."""
+    found: dict[str, None] = {}
+    for phase in stage.phases:
+        found |= dict.fromkeys(_extras(stage, phase))
+    return tuple(found)
+
+
+def _language(stage: Stage, phase: Phase) -> type[Causal]:
+    """Ouro always runs looped, whatever the data is; a trained model with experts is balanced."""
+    trained = {stage.modules[name].family for name in stage.trained}
+    families = {cfg.family for cfg in stage.modules.values()}
+    if "ouro" in families:
+        return Looped
+    return Routed if "moonlight" in trained else Causal
+
+
+def _extras(stage: Stage, phase: Phase) -> Sequence[str]:
+    if phase.objective == "coca":
+        return Coca.extras
+    kind = _language(stage, phase)
+    return Looped.columns(phase) if issubclass(kind, Looped) else kind.extras

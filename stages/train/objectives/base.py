@@ -1,0 +1,106 @@
+"""What the loop asks of an objective, and what most objectives share: rows of tokens in logical micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.contract.ledger import Step
+from stages.data.document import IMAGE, PAD
+from stages.models.kimi_vl import Batch
+from stages.models.ops.functional import IGNORED
+from stages.models.vision_packing import Grid, pack
+from stages.spec.resolved import MoonViTModel, Phase, Stage
+from stages.train.reduce import Gradients
+
+if TYPE_CHECKING:
+    from stages.data.sample import Sample
+
+
+class Objective(Protocol):
+    """One phase's loss. Every number that a part returns is normalised over the whole step, so that parts add up."""
+
+    extras: tuple[str, ...]  # metric columns of this objective, in the order of the values that a part returns
+
+    def begin(self, step: Step) -> int:
+        """Read the step's data and do what needs the whole batch first; return the number of micro-batches."""
+
+    def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
+        """Loss of one logical micro-batch, to be differentiated, and its detached share of each extra column."""
+
+    def whole_batch(self) -> Gradients | None:
+        """Gradients that no single micro-batch has, in the order of the trained parameters; None: there are none."""
+
+    def supervised(self) -> int:
+        """How many targets the step's loss was divided by: tokens, or caption tokens."""
+
+    def finish(self) -> None:
+        """Do what follows the optimizer's step (balancing a router)."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A logical micro-batch on the device: the model's input, and labels int64 [B, T] (-100: not supervised)."""
+
+    batch: Batch
+    labels: Tensor
+    images: int
+
+
+def cut(count: int, size: int) -> list[range]:
+    """Logical micro-batches: `size` samples each, in order; the last one takes what is left."""
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: torch.device) -> Rows:
+    """Stack samples, padding shorter ones behind; pixels are packed when the stage has a vision tower."""
+    width = max(len(sample.tokens) for sample in samples)
+
+    def stack(rows: Sequence[np.ndarray], fill: int) -> Tensor:
+        table = np.full((len(rows), width), fill, dtype=rows[0].dtype)
+        for row, values in zip(table, rows, strict=True):
+            row[: len(values)] = values
+        return torch.from_numpy(table).to(device)
+
+    images = [image.pixels for sample in samples for image in sample.images]
+    pixels: Tensor | None = None
+    grids: list[Grid] = []
+    if images and patch is not None:
+        pixels, grids = pack(images, patch)
+        pixels = pixels.to(device)
+    segments = stack([sample.segments for sample in samples], -1)
+    if not phase.document_mask:
+        segments = segments.clamp(max=0)  # one document a row; padding stays apart, since a router counts tokens
+    hides = phase.document_mask or bool((segments < 0).any())
+    batch = Batch(
+        tokens=stack([sample.tokens for sample in samples], PAD),
+        positions=stack([sample.positions for sample in samples], 0),
+        segments=segments if hides else None,
+        pixels=pixels,
+        grids=grids,
+        image_token=IMAGE,
+    )
+    return Rows(batch, stack([sample.labels for sample in samples], IGNORED), len(images))
+
+
+def patch_size(stage: Stage) -> int | None:
+    """Patch size of the stage's vision tower, if it has one."""
+    return next((cfg.patch for cfg in stage.modules.values() if isinstance(cfg, MoonViTModel)), None)
+
+
+def language_model(stage: Stage, modules: nn.ModuleDict) -> nn.Module:
+    """The stage's language model."""
+    families = ("llama", "ouro", "moonlight")
+    return next(modules[name] for name, cfg in stage.modules.items() if cfg.family in families)
+
+
+def precision(stage: Stage) -> AbstractContextManager[object]:
+    """What the forward pass runs in: bf16 where the stage's engine class says so, its fp32 weights as masters."""
+    bf16 = stage.engine_class.endswith("bf16")
+    return torch.autocast(stage.execution.device, dtype=torch.bfloat16, enabled=bf16)

@@ -1,0 +1,94 @@
+"""Next-token cross entropy: on text, on text given images (align, joint), and on answers only (sft).
+
+Which positions are supervised is the data's doing (labels), which modules move is the stage's (`trained`), so all
+four objectives are one computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.contract.ledger import Step
+from stages.models import kimi_vl
+from stages.models.ops import cross_entropy
+from stages.models.ops.functional import IGNORED
+from stages.spec.resolved import Phase, Stage
+from stages.train.objectives.base import Rows, collate, cut, language_model, patch_size, precision
+from stages.train.reduce import Gradients
+
+if TYPE_CHECKING:
+    from stages.data.sample import Sample
+
+    Read = Callable[[int, int, int], list[Sample]]  # first sample, how many, tail of the last one
+
+
+class Causal:
+    """Sum of -log p over the supervised positions, divided by their number in the whole step."""
+
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, stage: Stage, phase: Phase, modules: nn.ModuleDict, read: Read, device: torch.device) -> None:
+        self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
+        self.lm: Any = language_model(stage, modules)
+        self._patch = patch_size(stage)
+        self._samples: list[Sample] = []
+        self._cuts: list[range] = []
+        self._supervised = 0
+
+    def begin(self, step: Step) -> int:
+        """Read the step's samples and count what is supervised in all of them, before any backward pass."""
+        self._samples = self.read(step.first_sample, step.sequences, step.tail)
+        self._cuts = cut(len(self._samples), self.phase.micro_batch)
+        self._supervised = sum(int((sample.labels != IGNORED).sum()) for sample in self._samples)
+        return len(self._cuts)
+
+    def supervised(self) -> int:
+        """Supervised tokens of the step."""
+        return self._supervised
+
+    def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
+        """The micro-batch's share of the step's loss."""
+        with precision(self.stage):
+            rows = self.rows(index)
+            return self.loss(rows) / self.divisor, []
+
+    def whole_batch(self) -> Gradients | None:
+        """Nothing: every gradient belongs to a micro-batch."""
+        return None
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+    @property
+    def divisor(self) -> int:
+        """A step without any supervised token has loss 0 and gradient 0."""
+        return max(self._supervised, 1)
+
+    def rows(self, index: int) -> Rows:
+        """One micro-batch on the device."""
+        chosen = [self._samples[i] for i in self._cuts[index]]
+        return collate(chosen, self.phase, self._patch, self.device)
+
+    def embeddings(self, rows: Rows) -> Tensor | None:
+        """Token embeddings with images in place, or None for a stage without a vision tower."""
+        return None if self._patch is None else kimi_vl.embed(self.modules, rows.batch)
+
+    def loss(self, rows: Rows) -> Tensor:
+        """Summed cross entropy (nats) of the supervised positions."""
+        batch = rows.batch
+        hidden = self.lm(batch.tokens, batch.positions, batch.segments, self.embeddings(rows))
+        states, labels = supervised_only(hidden, rows.labels)
+        return cross_entropy(self.lm.logits(states), labels).sum()
+
+
+def supervised_only(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """States [N, H] and labels [N] of the supervised positions of [B, T, H] and [B, T]: the head is for those only."""
+    flat, wanted = hidden.flatten(0, 1), labels.flatten()
+    index = torch.nonzero(wanted != IGNORED).squeeze(1)
+    if len(index) == len(wanted):
+        return flat, wanted
+    return flat.index_select(0, index), wanted.index_select(0, index)

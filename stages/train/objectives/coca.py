@@ -1,0 +1,131 @@
+"""CoCa over the whole batch: L_siglip + weight * L_caption, exact with micro-batches (GradCache, arXiv 2101.06983).
+
+First all pairs are embedded without a graph, in sample order, and the contrastive loss of the whole batch gives its
+gradient at every embedding; then each micro-batch is run again with a graph, and takes its share from there on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from stages.contract.ledger import Step
+from stages.errors import UserError
+from stages.models.coca import (
+    ContrastiveGradient,
+    caption_loss,
+    embed_images,
+    embed_texts,
+    surrogate,
+    whole_batch_gradient,
+)
+from stages.models.vision_packing import Grid, pack
+from stages.spec.resolved import Phase, Stage
+from stages.train.objectives.base import cut, patch_size, precision
+from stages.train.reduce import Gradients
+
+if TYPE_CHECKING:
+    from stages.data.sample import PairRow
+
+    ReadPairs = Callable[[int, int, int], list[PairRow]]  # first row, how many, tail of the last one
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """A micro-batch: packed pixels [N, C * patch^2] of its images, captions [n, length] and their lengths [n]."""
+
+    pixels: Tensor
+    grids: list[Grid]
+    captions: Tensor
+    lengths: Tensor
+    place: slice  # where its pairs stand in the step
+
+
+class Coca:
+    """See the module's docstring; `modules` are vit, text, decoder and contrastive."""
+
+    extras: tuple[str, ...] = ("contrastive", "caption", "pairs", "temperature")
+
+    def __init__(
+        self, stage: Stage, phase: Phase, modules: nn.ModuleDict, read: ReadPairs, device: torch.device
+    ) -> None:
+        patch = patch_size(stage)
+        if phase.coca is None or patch is None:
+            raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings")
+        self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
+        self._weight, self._patch = phase.coca.caption_weight, patch
+        self._micro: list[_Pairs] = []
+        self._targets = self._count = 0
+        self._whole: ContrastiveGradient | None = None
+
+    def begin(self, step: Step) -> int:
+        """Embed every pair of the step and take the contrastive loss over all of them."""
+        rows = self.read(step.first_sample, step.sequences, step.tail)
+        rows = [row for row in rows if row.images]
+        self._micro = self._pairs(rows)
+        self._count = sum(len(micro.captions) for micro in self._micro)
+        self._targets = sum(int((micro.lengths - 1).clamp(min=0).sum()) for micro in self._micro)
+        images, texts = [], []
+        with torch.no_grad(), precision(self.stage):
+            for micro in self._micro:
+                images.append(embed_images(self.modules, micro.pixels, micro.grids)[1].float())
+                texts.append(embed_texts(self.modules, micro.captions).float())
+        self._whole = whole_batch_gradient(torch.cat(images), torch.cat(texts), self.modules["contrastive"])
+        return len(self._micro)
+
+    def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
+        """Caption loss of the micro-batch, and its share of the contrastive loss by the cached gradients.
+
+        The returned loss has the right gradient and the right value: the surrogate's value is replaced.
+        """
+        micro, whole = self._micro[index], self._gradient()
+        with precision(self.stage):
+            features, images = embed_images(self.modules, micro.pixels, micro.grids)
+            texts = embed_texts(self.modules, micro.captions)
+            decoder = self.modules["decoder"]
+            total, _ = caption_loss(decoder, features, micro.grids, micro.captions, micro.lengths)
+            caption = total / max(self._targets, 1)
+            linear = surrogate(images, whole.image_emb[micro.place]) + surrogate(texts, whole.text_emb[micro.place])
+        pairs = torch.tensor(float(len(micro.captions)), device=self.device)
+        share = pairs / self._count
+        contrastive = whole.loss * share
+        temperature = self.modules["contrastive"].logit_scale.detach().exp().sum() * share
+        value = contrastive + self._weight * caption.detach()
+        loss = linear + self._weight * caption
+        return loss - loss.detach() + value, [contrastive, caption.detach(), pairs, temperature]
+
+    def whole_batch(self) -> Gradients | None:
+        """Gradients of the temperature and the bias, which only the whole batch has."""
+        whole, contrastive = self._gradient(), self.modules["contrastive"]
+        known = {contrastive.logit_scale: whole.logit_scale, contrastive.logit_bias: whole.logit_bias}
+        trained = [part for name, part in self.modules.items() if name in self.stage.trained]
+        return [known.get(parameter) for part in trained for parameter in part.parameters() if parameter.requires_grad]
+
+    def supervised(self) -> int:
+        """Caption tokens that are predicted in this step."""
+        return self._targets
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+    def _gradient(self) -> ContrastiveGradient:
+        if self._whole is None:
+            raise AssertionError("part() before begin()")
+        return self._whole
+
+    def _pairs(self, rows: list[PairRow]) -> list[_Pairs]:
+        found, first = [], 0
+        for chosen in cut(len(rows), self.phase.micro_batch):
+            pixels, grids = pack([image.pixels for i in chosen for image in rows[i].images], self._patch)
+            captions = torch.cat([torch.from_numpy(rows[i].captions) for i in chosen])
+            lengths = torch.cat([torch.from_numpy(rows[i].caption_lengths) for i in chosen])
+            place = slice(first, first + len(captions))
+            first += len(captions)
+            moved = (part.to(self.device) for part in (pixels, captions, lengths))
+            pixels, captions, lengths = moved
+            found.append(_Pairs(pixels, grids, captions, lengths, place))
+        return found

@@ -1,0 +1,57 @@
+"""Next-token loss of a model with experts: balanced by bias (arXiv 2408.15664) and a small auxiliary loss.
+
+As Moonlight trains it (arXiv 2502.16982, appendix C, and MoonshotAI/Moonlight issue 21): the auxiliary loss belongs
+to a logical micro-batch; the biases move once a step, by the counts of the whole step, which are integers, so that
+their sum has no order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.contract.ledger import Step
+from stages.train.objectives.base import precision
+from stages.train.objectives.causal import Causal
+
+
+class Routed(Causal):
+    """`Causal` with a router that is kept balanced."""
+
+    extras: tuple[str, ...] = ("aux_loss", "overload")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if self.phase.router is None:
+            raise ValueError(f"phase {self.phase.name}: a model with experts is trained without `router`")
+        self._router = self.phase.router
+        self._parts = 0
+
+    def begin(self, step: Step) -> int:
+        """Read the step's data and start counting anew."""
+        self.lm.reset_router_counts()
+        self._parts = super().begin(step)
+        return self._parts
+
+    def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
+        """Cross entropy plus the weighted auxiliary loss, averaged over the micro-batches by their rows.
+
+        `overload` is the load of the fullest expert over the mean load, averaged over layers, of the step so far: the
+        last micro-batch reports it for all.
+        """
+        with precision(self.stage):
+            rows = self.rows(index)
+            cross = self.loss(rows) / self.divisor
+            aux = self.lm.aux_loss() * (len(rows.labels) / len(self._samples))
+        overload = torch.zeros((), device=self.device)
+        if index + 1 == self._parts:
+            counts = self.lm.router_counts().double()
+            overload = (counts.amax(1) / counts.mean(1)).mean().float()
+        return cross + self._router.aux_loss * aux, [aux.detach(), overload]
+
+    def finish(self) -> None:
+        """Move the biases by the step's counts."""
+        if self._router.bias_update:
+            self.lm.update_router_bias(self.lm.router_counts(), self._router.bias_update)

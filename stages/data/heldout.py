@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data.document import IMAGE, PAD
-from stages.data.loader import IGNORED, Image, Sample, to_image
-from stages.data.prepared import Corpus
-from stages.data.spec import TOKENIZER, Kind
+from stages.data.loader import capped_image
+from stages.data.prepared import Corpus, ManifestKind
+from stages.data.sample import UNSUPERVISED, Image, Sample, as_image
+from stages.data.spec import TOKENIZER
 from stages.data.tokenizer import FILE, Tokenizer
 
 
@@ -58,7 +59,7 @@ class Heldout:
             self._corpora[name] = Corpus(self._root / name)
         return self._corpora[name]
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> ManifestKind:
         """What a corpus holds."""
         return self.corpus(name).manifest.kind
 
@@ -77,7 +78,7 @@ class Heldout:
         corpus = self.corpus(name)
         if corpus.pictures is None:
             return ()
-        return tuple(to_image(grey, corpus.manifest.channels) for grey in corpus.raw_pictures(document))
+        return tuple(as_image(grey, corpus.manifest.channels) for grey in corpus.raw_pictures(document))
 
     def rows(self, name: str, context: int, count: int, document_mask: bool) -> list[Sample]:
         """Up to `count` rows of at most `context` tokens.
@@ -96,17 +97,17 @@ class Heldout:
         )
         return list(islice((stretch for turn in rounds for stretch in turn), count))
 
-    def pairs(self, name: str, count: int, length: int) -> Pairs:
-        """The first `count` pairs, captions padded to `length` tokens (BOS and EOS included)."""
+    def pairs(self, name: str, count: int, cap: int) -> Pairs:
+        """The first `count` pairs, padded as in training; pictures at most `cap` pixels a side."""
         corpus, chosen = self.corpus(name), self.documents(name)[:count]
-        captions = np.full((len(chosen), length), PAD, dtype=np.int64)
+        captions = np.full((len(chosen), corpus.manifest.longest), PAD, dtype=np.int64)
         lengths = np.zeros(len(chosen), dtype=np.int64)
         for row, document in enumerate(chosen):
-            tokens = self.tokens(name, document)[:length]
+            tokens = self.tokens(name, document)
             captions[row, : len(tokens)], lengths[row] = tokens, len(tokens)
         assert corpus.pictures is not None
         digits = np.array([corpus.pictures[corpus.first_picture(document), 4] for document in chosen], dtype=np.int64)
-        return Pairs(tuple(self.images(name, document)[0] for document in chosen), captions, lengths, digits)
+        return Pairs(tuple(capped_image(corpus, document, cap) for document in chosen), captions, lengths, digits)
 
     def _windows(self, name: str, context: int) -> Iterator[list[Piece]]:
         row: list[Piece] = []
@@ -161,6 +162,6 @@ class Heldout:
         if corpus.supervised is not None:
             start = int(corpus.offsets[piece.document])
             target &= corpus.supervised[start : start + len(tokens)].astype(bool)
-        labels = np.full(len(tokens), IGNORED, dtype=np.int64)
-        labels[:-1] = np.where(target[1:], tokens[1:], IGNORED)
+        labels = np.full(len(tokens), UNSUPERVISED, dtype=np.int64)
+        labels[:-1] = np.where(target[1:], tokens[1:], UNSUPERVISED)
         return labels[piece.start : piece.end]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stages.data import arithmetic, spec, text, tokenizer, vision
@@ -69,13 +69,12 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     wanted = spec.load_tokenizer(root).digest
     if used != wanted and not accept:
         raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
-    made = sorted(documents(corpus), key=lambda document: (document.heldout, rank(name, document.identity)))
+    made, training = in_order(name, documents(corpus))
     if not made:
         raise UserError(f"{spec.FOLDER / name}.yaml: the builder {corpus.builder} made no document")
     pictures = corpus.kind in ("multimodal", "pairs")
     cell = corpus.number("cell") if pictures else 0
     encoded = encode(made, tokenizer.Tokenizer(folder / tokenizer.FILE), cell if corpus.kind == "multimodal" else None)
-    training = sum(not document.heldout for document in made)
     size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
 
     def make(shards: list[Shard]) -> DataManifest:
@@ -86,6 +85,15 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
         return _manifest(name, corpus.kind, built, used, image, shards)
 
     return write_folder(out, contents(encoded, corpus.kind), make)
+
+
+def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], int]:
+    """Documents by rank, the held-out ones last; and how many are not held out.
+
+    Shuffling here makes every stretch of a corpus a fair sample of it, so stages may be given contiguous ranges.
+    """
+    made = sorted(documents, key=lambda document: (document.heldout, rank(name, document.identity)))
+    return made, sum(not document.heldout for document in made)
 
 
 def is_prepared(root: Path, name: str, out: Path) -> bool:

@@ -13,7 +13,7 @@ from stages.contract.order import Permutation
 from stages.data import packing
 from stages.data.document import IMAGE, PAD
 from stages.data.prepared import Corpus
-from stages.data.sample import PADDING, UNSUPERVISED, Sample, as_image
+from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image
 from stages.errors import UserError
 from stages.spec.resolved import Phase, Source
 
@@ -123,7 +123,7 @@ class SourceReader:
         tokens[:filled] = row
         labels[:filled] = np.where(targets, np.append(row[1:], PAD), UNSUPERVISED)
         segments[:filled], positions[:filled] = self._masked(numbers, within)
-        images = ()
+        images: tuple[Image, ...] = ()
         if self.corpus.pictures is not None:
             channels = self.corpus.manifest.channels
             raw = (picture for number in documents.tolist() for picture in self.corpus.raw_pictures(number))

@@ -49,7 +49,8 @@ class Sample:
                 break
             kept.append(image)
             used += cells
-        tokens, labels, segments = (a[:positions].copy() for a in (self.tokens, self.labels, self.segments))
+        tokens, labels = self.tokens[:positions].copy(), self.labels[:positions].copy()
+        segments = self.segments[:positions].copy()
         if used < budget:
             torn = np.flatnonzero(tokens == IMAGE)[used:]
             labels[max(0, int(torn[0]) - 1) :], segments[torn], tokens[torn] = UNSUPERVISED, PADDING, PAD

@@ -24,7 +24,7 @@ ROLES = ("system", "user", "assistant")
 HINT = {"text": '{"text": "..."}', "sft": '{"messages": [{"role": "user", "content": "..."}, ...]}'}
 
 
-class BadRow(UserError):
+class BadRowError(UserError):
     """A row of a user's file that cannot be used."""
 
     def __init__(self, path: Path, line: int, why: str, allowed: str) -> None:
@@ -36,7 +36,7 @@ def prepare_user(path: Path, kind: Literal["text", "sft"], tokenizer: Path, out:
     """Prepare a .jsonl file (one document per line) or any other file (one document of plain text) into `out`.
 
     `tokenizer` is the prepared tokenizer's folder. The held-out documents are drawn by the hash of their content.
-    Raises BadRow, or UserError when the file is missing or empty, and leaves `out` as it was.
+    Raises BadRowError, or UserError when the file is missing or empty, and leaves `out` as it was.
     """
     documents = list(read(path, kind))
     if not documents:
@@ -51,14 +51,15 @@ def prepare_user(path: Path, kind: Literal["text", "sft"], tokenizer: Path, out:
         return DataManifest(
             schema_version=1, corpus=out.name, kind=kind, digest=content_digest(size, shards),
             tokenizer=read_manifest(tokenizer).digest, size=size, documents=training,
-            longest=int(encoded.lengths.max()), heldout=len(made) - training, cell=0, patch=0, channels=0, shards=shards,
+            longest=int(encoded.lengths.max()), heldout=len(made) - training,
+            cell=0, patch=0, channels=0, shards=shards,
         )  # fmt: skip
 
     return write_folder(out, contents(encoded, kind), make)
 
 
 def read(path: Path, kind: Literal["text", "sft"]) -> Iterator[Document]:
-    """The documents of a user's file. Raises BadRow naming the line."""
+    """The documents of a user's file. Raises BadRowError naming the line."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -72,14 +73,14 @@ def read(path: Path, kind: Literal["text", "sft"]) -> Iterator[Document]:
     elif data.strip():
         before = data[: _first_invalid(data)]
         if len(before) < len(data):
-            raise BadRow(path, before.count(b"\n") + 1, "not UTF-8", "text in UTF-8")
+            raise BadRowError(path, before.count(b"\n") + 1, "not UTF-8", "text in UTF-8")
         text = data.decode("utf-8")
         yield plain(text, text, held_out(text))
 
 
 def _row(path: Path, number: int, line: bytes, kind: Literal["text", "sft"]) -> Document:
-    def bad(why: str) -> BadRow:
-        return BadRow(path, number, why, HINT[kind])
+    def bad(why: str) -> BadRowError:
+        return BadRowError(path, number, why, HINT[kind])
 
     if _first_invalid(line) < len(line):
         raise bad("not UTF-8")
@@ -98,7 +99,7 @@ def _row(path: Path, number: int, line: bytes, kind: Literal["text", "sft"]) -> 
     return chat(identity, [(role, text_part(said)) for role, said in _turns(row["messages"], bad)], held_out(identity))
 
 
-def _turns(messages: Any, bad: Callable[[str], BadRow]) -> Iterator[tuple[str, str]]:
+def _turns(messages: Any, bad: Callable[[str], BadRowError]) -> Iterator[tuple[str, str]]:
     if not isinstance(messages, list) or not messages:
         raise bad("messages is not a list of turns" if not isinstance(messages, list) else "messages is empty")
     for place, turn in enumerate(messages):
@@ -112,7 +113,7 @@ def _turns(messages: Any, bad: Callable[[str], BadRow]) -> Iterator[tuple[str, s
         raise bad("no turn is the assistant's, so there is nothing to learn")
 
 
-def _string(value: Any, name: str, bad: Callable[[str], BadRow]) -> str:
+def _string(value: Any, name: str, bad: Callable[[str], BadRowError]) -> str:
     if not isinstance(value, str):
         raise bad(f"{name} is a {type(value).__name__} instead of a string")
     if not value.strip():

@@ -33,6 +33,15 @@ FORMED = Measure("answers.well_formed", "well-formed replies", "share", "higher"
 MEASURES = (DIGITS, RETRIEVAL, QUESTIONS, ANSWERS, FORMED, BEYOND, NEEDLE)  # the most telling first
 
 
+def loops(after: Mapping[str, float]) -> str:
+    """Ouro's loss by number of loops in words, the first and the last: "1 loop 3.412, 8 loops 3.120", or ""."""
+    counts = sorted(int(name.removeprefix("loops.")) for name in after if name.startswith("loops."))
+    if len(counts) < 2:
+        return ""
+    first, last = (after[f"loops.{count}"] for count in (counts[0], counts[-1]))
+    return f"loss at {counts[0]} loop {first:.3f}, at {counts[-1]} loops {last:.3f}"
+
+
 def headline(after: Mapping[str, float]) -> Measure | None:
     """The most telling evaluation that a stage has, besides the validation loss."""
     return next((measure for measure in MEASURES if measure.name in after), None)

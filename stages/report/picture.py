@@ -12,10 +12,11 @@ import pandas as pd
 from stages.errors import UsageError, UserError
 from stages.report import pipeline_plot
 from stages.report.columns import ref
-from stages.report.metrics import read_metrics, read_stage
+from stages.report.metrics import read_metrics
 from stages.report.style import save
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.store import manifest
 from stages.store.layout import Layout
 
 
@@ -23,7 +24,8 @@ def write(project: Project, layout: Layout, pipeline: str, path: Path) -> None:
     """Draw a pipeline at the layout's scale to `path`; the steps of its stages that have results are marked."""
     resolved = project.resolve(pipeline, layout.scale)
     stages = upstream(resolved, project.resolve(resolved.extends, layout.scale) if resolved.extends else None)
-    save(pipeline_plot.draw(resolved.title, layout.scale, stages, measured(layout, stages)), path)
+    metrics = measured(layout, stages, project.keys(layout.scale))
+    save(pipeline_plot.draw(resolved.title, layout.scale, stages, metrics), path)
 
 
 def live(layout: Layout, pipeline: str) -> Path:
@@ -49,13 +51,14 @@ def upstream(resolved: Any, extended: Any | None) -> dict[str, Stage]:
     return {**{name: stage for name, stage in known.items() if name in needed}, **own}
 
 
-def measured(layout: Layout, stages: Mapping[str, Stage]) -> dict[str, pd.DataFrame]:
-    """Metrics of the stages that are finished under exactly the stage given; a stale result is not shown."""
+def measured(layout: Layout, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> dict[str, pd.DataFrame]:
+    """Metrics of the stages whose result in place has the wanted key; a stale result is not shown."""
     found = {}
     for name, stage in stages.items():
-        folder = layout.stage(name)
-        if stage.phases and (folder / "metrics.csv").exists() and read_stage(folder / "stage.json") == stage:
-            found[name] = read_metrics(folder / "metrics.csv", stage)
+        if not stage.phases or not layout.manifest(name).exists():
+            continue
+        if manifest.read(layout.manifest(name)).key == keys[name]:
+            found[name] = read_metrics(layout.stage(name) / "metrics.csv", stage)
     return found
 
 

@@ -76,7 +76,7 @@ def _stage_cells(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
     name, stage = item
     shown = f"{name}{' (stand-in)' if stage['stand_in'] else ''}"
     if "seconds" not in stage:
-        return (shown, *("-",) * (len(STAGE_COLUMNS) - 1))
+        return (shown, *("-",) * 4, _change(VALIDATION, stage) or "-", "-", "-")
     first, last = zip(*stage["train_loss"], strict=True)
     mean = fmean(stage["seconds"])
     return (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from stages.report.columns import budget, ref
-from stages.report.headlines import VALIDATION, arrow, headline
+from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult
 from stages.report.words import count, length, seconds
 from stages.spec.resolved import Stage
@@ -33,7 +33,18 @@ def row(result: StageResult) -> Row:
     """The line of one finished stage; boxes that do not train show dashes."""
     stage = result.stage
     if result.metrics is None:
-        idle = (_name(stage), "-", "-", "-", "-", "-", stage.kind, "-", "-", result.manifest.key[:KEY_SHOWN])
+        idle = (
+            _name(stage),
+            "-",
+            "-",
+            "-",
+            "-",
+            validation(result),
+            stage.kind,
+            "-",
+            "-",
+            result.manifest.key[:KEY_SHOWN],
+        )
         return Row(stage.pipeline, idle, 0, 0, 0.0, result.manifest.tier)
     spent = wall(result)
     first, last = ends(result)
@@ -43,7 +54,7 @@ def row(result: StageResult) -> Row:
         f"{len(result.metrics):,}",
         " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)),
         f"{first:.3f} → {last:.3f}",
-        arrow(VALIDATION, result.before, result.after) if VALIDATION.name in result.after else "-",
+        validation(result),
         evaluation(result),
         seconds(spent),
         count(budget(stage) / spent) if spent else "-",
@@ -69,7 +80,14 @@ def wall(result: StageResult) -> float:
 def evaluation(result: StageResult) -> str:
     """The stage's most telling evaluation in words, or a dash."""
     measure = headline(result.after)
-    return "-" if measure is None else f"{measure.label} {arrow(measure, result.before, result.after)}"
+    if measure is None:
+        return loops(result.after) or "-"
+    return f"{measure.label} {arrow(measure, result.before, result.after)}"
+
+
+def validation(result: StageResult) -> str:
+    """Validation loss before and after the stage, or a dash where it was not evaluated."""
+    return arrow(VALIDATION, result.before, result.after) if VALIDATION.name in result.after else "-"
 
 
 def by_pipeline(results: Iterable[StageResult]) -> dict[str, list[Row]]:

@@ -50,12 +50,18 @@ def test_a_row_tells_tokens_steps_losses_and_cost(tmp_path: Path) -> None:
 def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
     grouped = table.by_pipeline(finished(run_all(tmp_path)))
     text = table.markdown(grouped)
-    assert "| keep | - | - |" in text
+    assert "| keep | - | - | - | - | 4.000 → 3.000 | keep |" in text
     assert "8 boxes, 24 steps" in text
     console = Console(width=200, record=True, file=io.StringIO())
     for made in table.rich_tables("mini", grouped):
         console.print(made)
     assert "ouro at mini" in console.export_text()
+
+
+def test_ouro_s_losses_by_number_of_loops_stand_in_the_table(tmp_path: Path) -> None:
+    after = {"loops": {"1": 3.5, "2": 3.2, "10": 3.0}}
+    row = table.row(read(write_result(tmp_path, STAGES["warmup"], after=after)))
+    assert row.cells[6] == "loss at 1 loop 3.500, at 10 loops 3.000"
 
 
 def test_training_loss_has_to_fall(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Which stages and which results a pipeline's picture shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.report.picture import live, main, measured, upstream
+from stages.spec.resolved import Stage
+from stages.store.layout import Layout
+from tests.unit.report.make import B, ouro_like, phase, piece, stage, write_result
+
+
+@dataclass
+class Resolved:
+    stages: dict[str, Stage]
+    own: tuple[str, ...]
+
+
+def test_a_published_pipeline_shows_all_its_stages() -> None:
+    names = list(upstream(Resolved(ouro_like(), ()), None))
+    assert names == [f"ouro/{name}" for name in ouro_like()]
+
+
+def test_a_reading_shows_its_own_stages_and_what_they_are_built_on() -> None:
+    long = stage(
+        "long_a", "LongCT", pipeline="reading", phases=[phase(B)], pieces=[piece(0, B, "constant", 1e-4, 1e-4)]
+    )
+    long = long.model_copy(update={"parents": ("ouro/stable1",)})
+    shown = upstream(Resolved({**ouro_like(), "long_a": long}, ("long_a",)), Resolved(ouro_like(), ()))
+    assert list(shown) == ["ouro/warmup", "ouro/stable1", "reading/long_a"]
+
+
+def test_a_stale_result_is_not_marked(tmp_path: Path) -> None:
+    stages = {f"ouro/{name}": made for name, made in ouro_like("mini").items()}
+    write_result(tmp_path, stages["ouro/warmup"])
+    layout = Layout(tmp_path, "mini")
+    wanted = dict.fromkeys(stages, "1".rjust(32, "0"))
+    assert list(measured(layout, stages, wanted)) == ["ouro/warmup"]
+    assert measured(layout, stages, dict.fromkeys(stages, "f" * 32)) == {}
+
+
+def test_the_live_picture_lies_beside_the_pipeline_s_results(tmp_path: Path) -> None:
+    assert live(Layout(tmp_path, "mini"), "ouro") == tmp_path / "results" / "mini" / "ouro.png"
+
+
+def test_the_command_line_needs_three_words() -> None:
+    assert main(["ouro"]) == 2

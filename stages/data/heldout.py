@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from stages.data.prepared import Corpus, ManifestKind
 from stages.data.sample import UNSUPERVISED, Image, Sample, as_image
 from stages.data.spec import TOKENIZER
 from stages.data.tokenizer import FILE, Tokenizer
+from stages.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,21 @@ class Heldout:
         return [self._sample(name, row, document_mask) for row in islice(pieces, count)]
 
     def stretches(self, names: Sequence[str], length: int, count: int) -> list[NDArray[np.int64]]:
-        """Up to `count` stretches of exactly `length` tokens, each inside one document, the corpora in turn."""
-        found = [self._stretches(name, length) for name in names]
-        rounds = (
-            zip(*(islice(part, count) for part in found), strict=False) if len(found) > 1 else ((p,) for p in found[0])
-        )
-        return list(islice((stretch for turn in rounds for stretch in turn), count))
+        """Up to `count` stretches of exactly `length` tokens, each inside one document, the corpora in turn.
+
+        Where no document is that long, documents are joined. Raises UserError when all of them together are too short.
+        """
+        inside = zip_longest(*(islice(self._stretches(name, length), count) for name in names))
+        found = [stretch for turn in inside for stretch in turn if stretch is not None][:count]
+        if not found:
+            joined = np.concatenate([self.tokens(name, number) for name in names for number in self.documents(name)])
+            found = [joined[at : at + length] for at in range(0, len(joined) - length + 1, length)][:count]
+        if not found:
+            raise UserError(
+                f"{', '.join(names)}: {len(joined)} held-out tokens, an evaluation needs rows of {length}. "
+                "Lower the evaluation's context or add longer documents to the corpus."
+            )
+        return found
 
     def pairs(self, name: str, count: int, cap: int) -> Pairs:
         """The first `count` pairs, padded as in training; pictures at most `cap` pixels a side."""

@@ -95,7 +95,7 @@ class TextTower(nn.Module):
         self.head = nn.Linear(cfg.hidden, cfg.hidden)
 
     def forward(self, captions: Tensor) -> Tensor:
-        """Embeddings [n, hidden] (not normalised) of captions [n, length], padded to the tower's full length."""
+        """Embeddings [n, hidden] (not normalised) of captions [n, T], all ever given padded to the same T."""
         x = self.embeddings(captions)
         for layer in self.encoder.layers:
             x = layer(x)

@@ -1,0 +1,80 @@
+"""Losses: on the held-out part of each corpus, by position in a long row, and by Ouro's number of loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.data.sample import Sample
+from stages.evals.pictures import pair_loss
+from stages.evals.subject import Subject, plain_row
+
+TOKEN_KINDS = ("text", "multimodal", "sft")
+
+
+def validation(subject: Subject) -> dict[str, Any]:
+    """Loss (nats a supervised token) on held-out rows of each corpus, and over all of them.
+
+    For CoCa's objective: the loss of held-out pairs, see `pair_loss`.
+    """
+    if subject.phases[-1].coca is not None:
+        return pair_loss(subject)
+    by_corpus, total, count = {}, 0.0, 0
+    for name in subject.corpora(*TOKEN_KINDS):
+        losses = last_losses(subject, _rows(subject, name))
+        if len(losses):
+            by_corpus[name] = float(losses.mean())
+            total, count = total + float(losses.sum()), count + len(losses)
+    return {"loss": total / count, "tokens": count, "by_corpus": by_corpus}
+
+
+def loops(subject: Subject) -> dict[str, Any]:
+    """Ouro's validation loss when it stops after 1, 2, ... loops: {"1": ..., "2": ...}."""
+    samples = [sample for name in subject.corpora(*TOKEN_KINDS) for sample in _rows(subject, name)]
+    batches = [by_loop for by_loop, _ in subject.losses(samples)]
+    return {
+        str(number): float(torch.cat(parts).mean()) for number, parts in enumerate(zip(*batches, strict=True), start=1)
+    }
+
+
+def positions(subject: Subject) -> dict[str, Any]:
+    """Loss by position in rows of the full context, each a stretch of one held-out document where one is long enough.
+
+    `within` and `beyond` are the losses before and from the parent's context on, if this stage extends it.
+    """
+    context, old = subject.context, subject.stage.evaluation.old_context
+    rows = long_rows(subject, context + 1)
+    parts = list(subject.losses([plain_row(row) for row in rows]))
+    losses = torch.cat([by_loop[-1] for by_loop, _ in parts])
+    places = torch.cat([place for _, place in parts])
+    edges = sorted({0, context // 8, context // 4, context // 2, context} | ({old} if old and old < context else set()))
+    buckets = []
+    for start, end in pairwise(edges):
+        chosen = losses[(places >= start) & (places < end)]
+        buckets.append({"from": start, "to": end, "loss": float(chosen.mean()), "tokens": len(chosen)})
+    found: dict[str, Any] = {"rows": len(rows), "buckets": buckets}
+    if old is not None and old < context:
+        found |= {"within": float(losses[places < old].mean()), "beyond": float(losses[places >= old].mean())}
+    return found
+
+
+def long_rows(subject: Subject, length: int) -> list[Any]:
+    """Stretches of exactly `length` held-out tokens of text (of conversations, where a stage reads nothing else)."""
+    names = subject.corpora("text", "sft")
+    text = [name for name in names if subject.heldout.kind(name) == "text"]
+    return subject.heldout.stretches(text or names, length, subject.samples)
+
+
+def last_losses(subject: Subject, samples: Sequence[Sample]) -> Tensor:
+    """Loss [n] of every supervised token of the samples, after the last loop."""
+    parts = [by_loop[-1] for by_loop, _ in subject.losses(samples)]
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _rows(subject: Subject, name: str) -> list[Sample]:
+    mask = subject.phases[-1].document_mask
+    return subject.heldout.rows(name, subject.context, subject.samples, mask)

@@ -1,0 +1,75 @@
+"""Needle in a haystack: a fact planted in held-out text at some depth, asked for at the end of the row.
+
+The score does not need a model that can chat: which of the ten digits does it think most likely to come next?
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stages.data.document import PAD
+from stages.data.draws import Draws
+from stages.evals.language import long_rows
+from stages.evals.subject import TOKENS_AT_ONCE, Subject
+
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+NAMES = ("Ada", "Emmy", "Alan", "Grace", "Kurt", "Sofia")
+
+
+def needle(subject: Subject) -> dict[str, Any]:
+    """Accuracy and gain over all cells, and the grid by length and depth.
+
+    `gain` is the mean of log p(right digit among the ten) + log 10, in nats: 0 is chance.
+    """
+    context, old = subject.context, subject.stage.evaluation.old_context
+    lengths = sorted({context // 4, context // 2, context} | ({old} if old and old < context else set()))
+    grid = [cell for length in lengths for cell in _cells(subject, length)]
+    scores = {key: float(np.mean([cell[key] for cell in grid])) for key in ("accuracy", "gain")}
+    return {**scores, "chance": 0.1, "grid": grid}
+
+
+def _cells(subject: Subject, length: int) -> list[dict[str, Any]]:
+    hay = long_rows(subject, length)
+    rows, answers = [], []
+    for depth in DEPTHS:
+        for number, text in enumerate(hay):
+            row, answer = _plant(subject, text, depth, number)
+            rows.append(row)
+            answers.append(answer)
+    right, gain = _score(subject, rows, answers)
+    cells = []
+    for place, depth in enumerate(DEPTHS):
+        part = slice(place * len(hay), (place + 1) * len(hay))
+        accuracy = float(right[part].float().mean())
+        cells.append({"length": length, "depth": depth, "accuracy": accuracy, "gain": float(gain[part].mean())})
+    return cells
+
+
+def _plant(subject: Subject, text: NDArray[np.int64], depth: float, number: int) -> tuple[NDArray[np.int64], int]:
+    """A row of the text's length with the fact in it and the question at its end, and the digit asked for."""
+    draws = Draws("needle", number, depth)
+    name, digit = draws.choice(NAMES), draws.below(10)
+    encode = subject.heldout.tokenizer.encode
+    fact = encode(f"\nThe number of {name} is {digit}.\n")
+    question = encode(f"\nThe number of {name} is ")
+    rest = text[: len(text) - len(fact) - len(question)]
+    place = max(1, round(depth * len(rest)))  # never before the first token, which may be BOS
+    return np.concatenate([rest[:place], fact, rest[place:], question]).astype(np.int64), digit
+
+
+def _score(subject: Subject, rows: list[NDArray[np.int64]], answers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    candidates = torch.tensor([subject.heldout.tokenizer.encode(str(digit))[0] for digit in range(10)])
+    wanted = torch.tensor(answers)
+    at_once = max(1, TOKENS_AT_ONCE // len(rows[0]))
+    found = []
+    for first in range(0, len(rows), at_once):
+        hidden = subject.hidden(subject.text_batch(rows[first : first + at_once], PAD))
+        found.append(subject.lm.logits(hidden[:, -1]).float().cpu()[:, candidates].log_softmax(-1))
+    scores = torch.cat(found)
+    gain = scores.gather(1, wanted[:, None])[:, 0].double() + math.log(10)
+    return scores.argmax(1) == wanted, gain

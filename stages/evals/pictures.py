@@ -1,0 +1,163 @@
+"""Pictures: CoCa's loss, zero-shot digits and retrieval on held-out pairs; questions about digits for the whole model.
+
+The pictures show digits that no training picture shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.data.digits import WORDS
+from stages.data.document import BOS, EOS, IM_END, IM_START, IMAGE, PAD
+from stages.data.heldout import Pairs
+from stages.data.vision import BRIGHTNESS, SIZES
+from stages.errors import UserError
+from stages.evals.subject import Subject
+from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
+from stages.models.kimi_vl import Batch
+from stages.models.vision_packing import pack
+from stages.train.objectives.base import patch_size, precision
+
+IMAGES_AT_ONCE = 64
+
+
+def pair_loss(subject: Subject) -> dict[str, Any]:
+    """CoCa's loss on one batch of held-out pairs: siglip + weight * caption (nats a caption token)."""
+    coca = subject.phases[-1].coca
+    assert coca is not None
+    pairs = _pairs(subject)
+    captions, lengths = torch.from_numpy(pairs.captions), torch.from_numpy(pairs.lengths)
+    images, total, count = [], 0.0, 0
+    for first in range(0, len(captions), IMAGES_AT_ONCE):
+        part = slice(first, first + IMAGES_AT_ONCE)
+        pixels, grids = pack([image.pixels for image in pairs.images[part]], _patch(subject))
+        with precision(subject.stage):
+            features, embedded = embed_images(subject.modules, pixels.to(subject.device), grids)
+            told = captions[part].to(subject.device), lengths[part].to(subject.device)
+            loss, tokens = caption_loss(subject.modules["decoder"], features, grids, *told)
+        images.append(embedded.float())
+        total, count = total + float(loss), count + tokens
+    side = subject.modules["contrastive"]
+    contrast = float(siglip_loss(torch.cat(images), _texts(subject, captions), side.logit_scale, side.logit_bias))
+    caption = total / count
+    return {"loss": contrast + coca.caption_weight * caption, "contrastive": contrast, "caption": caption}
+
+
+def digits(subject: Subject) -> dict[str, Any]:
+    """Zero-shot accuracy on held-out pictures of one digit: nearest of ten classes, each a mean of prompts (CLIP,
+    arXiv 2103.00020, section 3.1.4). The prompts are captions of one digit without a place.
+    """
+    pairs = _pairs(subject)
+    single = np.flatnonzero(pairs.digits >= 0)
+    classes = []
+    for word in WORDS:
+        texts = [f"a {look} {size} {word}" for look, _ in BRIGHTNESS for size in SIZES]
+        classes.append(F.normalize(_texts(subject, _prompts(subject, texts, pairs.captions.shape[1])).mean(0), dim=0))
+    images = _images(subject, [pairs.images[row].pixels for row in single])
+    found = (images @ torch.stack(classes).T).argmax(1).cpu().numpy()
+    right = found == pairs.digits[single]
+    return {"accuracy": float(right.mean()), "chance": 0.1, "pictures": len(single)}
+
+
+def retrieval(subject: Subject) -> dict[str, Any]:
+    """Recall@1 among held-out pairs in both directions; a pair with the very same caption counts as found."""
+    pairs = _pairs(subject)
+    similarity = (
+        _images(subject, [image.pixels for image in pairs.images]) @ _texts(subject, torch.from_numpy(pairs.captions)).T
+    )
+    same = torch.from_numpy((pairs.captions[:, None] == pairs.captions[None]).all(-1))
+    rows = torch.arange(len(same))
+    return {
+        "image_to_text": float(same[rows, similarity.argmax(1).cpu()].double().mean()),
+        "text_to_image": float(same[rows, similarity.argmax(0).cpu()].double().mean()),
+        "chance": float(same.double().mean()),
+        "pairs": len(same),
+    }
+
+
+def questions(subject: Subject) -> dict[str, Any]:
+    """Share of held-out digit questions whose answer the model finds likelier than the nine other number words.
+
+    A word's score is the log-probability of its tokens and of the end of the turn.
+    """
+    heldout, right = subject.heldout, []
+    name = _question_corpus(subject)
+    encode = heldout.tokenizer.encode
+    words = [np.array([*encode(word), IM_END], dtype=np.int64) for word in WORDS]
+    for document in heldout.documents(name)[: subject.samples]:
+        tokens = heldout.tokens(name, document)
+        asked = _answer_start(tokens, encode("assistant\n"))
+        answer = tokens[asked : asked + int(np.argmax(tokens[asked:] == IM_END)) + 1]
+        rows = [np.concatenate([tokens[:asked], word]) for word in words]
+        batch = _with_images(subject, rows, [image.pixels for image in heldout.images(name, document)])
+        logp = subject.lm.logits(subject.hidden(batch)[:, asked - 1 : -1]).float().log_softmax(-1)
+        scores = [
+            float(logp[row, torch.arange(len(word)), torch.from_numpy(word)].sum()) for row, word in enumerate(words)
+        ]
+        right.append(np.array_equal(words[int(np.argmax(scores))], answer))
+    return {"accuracy": float(np.mean(right)), "chance": 0.1, "questions": len(right)}
+
+
+def _question_corpus(subject: Subject) -> str:
+    """The first multimodal corpus whose documents are conversations. Raises UserError if there is none."""
+    names = subject.corpora("multimodal")
+    for name in names:
+        if (subject.heldout.tokens(name, subject.heldout.documents(name)[0]) == IM_START).any():
+            return name
+    where = f"{subject.stage.pipeline}/{subject.stage.name}"
+    raise UserError(f"{where}: evaluate: digit_questions needs a corpus of questions, found {', '.join(names)}.")
+
+
+def _answer_start(tokens: NDArray[np.int64], role: Sequence[int]) -> int:
+    """Where what the assistant says begins: behind the last <|im_start|> and the role's tokens."""
+    return int(np.flatnonzero(tokens == IM_START)[-1]) + 1 + len(role)
+
+
+def _with_images(subject: Subject, rows: list[NDArray[np.int64]], images: list[NDArray[np.float32]]) -> Batch:
+    """Rows of text that all show the same images."""
+    text = subject.text_batch(rows, PAD)
+    pixels, grids = pack(images * len(rows), _patch(subject))
+    return Batch(text.tokens, text.positions, None, pixels.to(subject.device), grids, IMAGE)
+
+
+def _patch(subject: Subject) -> int:
+    patch = patch_size(subject.stage)
+    assert patch is not None
+    return patch
+
+
+def _pairs(subject: Subject) -> Pairs:
+    [name, *_] = subject.corpora("pairs")
+    coca = subject.phases[-1].coca
+    assert coca is not None
+    return subject.heldout.pairs(name, subject.samples, coca.resolutions[-1].cap)
+
+
+def _prompts(subject: Subject, texts: list[str], length: int) -> Tensor:
+    """Prompts as captions are: BOS, text, EOS, padded to the same length."""
+    tokens = torch.full((len(texts), length), PAD)
+    for row, ids in enumerate(subject.heldout.tokenizer.encode_batch(texts)):
+        caption = [BOS, *ids, EOS][:length]
+        tokens[row, : len(caption)] = torch.tensor(caption)
+    return tokens
+
+
+def _texts(subject: Subject, captions: Tensor) -> Tensor:
+    with precision(subject.stage):
+        return embed_texts(subject.modules, captions.to(subject.device)).float()
+
+
+def _images(subject: Subject, pixels: list[NDArray[np.float32]]) -> Tensor:
+    found = []
+    for first in range(0, len(pixels), IMAGES_AT_ONCE):
+        packed, grids = pack(pixels[first : first + IMAGES_AT_ONCE], _patch(subject))
+        with precision(subject.stage):
+            found.append(embed_images(subject.modules, packed.to(subject.device), grids)[1].float())
+    return torch.cat(found)

@@ -1,0 +1,81 @@
+"""From the names in a stage's spec to a nested dictionary of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from stages.data.heldout import Heldout
+from stages.errors import UserError
+from stages.evals.answers import answers
+from stages.evals.language import loops, positions, validation
+from stages.evals.needle import needle
+from stages.evals.pictures import digits, questions, retrieval
+from stages.evals.subject import Subject
+from stages.models.rotary import Rotary
+from stages.spec.resolved import Phase, Rope, Stage
+
+# Name in `evaluate:` of a stage spec -> (section of eval.json, what computes it).
+EVALUATIONS: dict[str, tuple[str, Callable[[Subject], dict[str, Any]]]] = {
+    "validation_loss": ("validation", validation),
+    "position_loss": ("positions", positions),
+    "needle": ("needle", needle),
+    "loops": ("loops", loops),
+    "zero_shot": ("digits", digits),
+    "retrieval": ("retrieval", retrieval),
+    "digit_questions": ("questions", questions),
+    "answers": ("answers", answers),
+}
+
+
+def run(
+    modules: nn.ModuleDict,
+    stage: Stage,
+    heldout: Heldout,
+    rope_override: Rope | None = None,
+    phases: Sequence[Phase] = (),
+) -> dict[str, Any]:
+    """All evaluations that the stage names, as plain numbers: {section: {...}}. The modules come back as they were.
+
+    `rope_override` evaluates the language model under another rope (its parent's). `phases` names the corpora and
+    loops for a stage that has no phase of its own (an upcycling). Raises UserError for an unknown name, and when a
+    held-out corpus is missing or too short.
+    """
+    unknown = [name for name in stage.evaluation.names if name not in EVALUATIONS]
+    if unknown:
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: evaluate: found {', '.join(unknown)}; allowed: {', '.join(EVALUATIONS)}"
+        )
+    subject = Subject(modules, stage, tuple(stage.phases) or tuple(phases), heldout)
+    with torch.no_grad(), _evaluating(modules), _rope(subject, rope_override):
+        return {section: compute(subject) for section, compute in map(EVALUATIONS.__getitem__, stage.evaluation.names)}
+
+
+@contextmanager
+def _evaluating(modules: nn.ModuleDict) -> Iterator[None]:
+    """Evaluation mode (a router counts nothing), undone module by module."""
+    before = {module: module.training for module in modules.modules()}
+    modules.eval()
+    try:
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+@contextmanager
+def _rope(subject: Subject, rope: Rope | None) -> Iterator[None]:
+    if rope is None:
+        yield
+        return
+    lm = subject.lm
+    own = lm.rotary
+    lm.rotary = Rotary(rope, own.dim)
+    try:
+        yield
+    finally:
+        lm.rotary = own

@@ -222,8 +222,8 @@ def _shared(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _released_rope(found: dict[str, Any], path: Path) -> Rope:
-    base, scaling = float(found["rope_theta"]), found.get("rope_scaling")
-    kind = (scaling or {}).get("rope_type", (scaling or {}).get("type", "default"))
+    base, scaling = float(found["rope_theta"]), found.get("rope_scaling") or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return Rope(base=base, llama3=None, interpolation=1.0)
     if kind == "linear":

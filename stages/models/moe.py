@@ -57,7 +57,7 @@ def balance_loss(scores: Tensor, active: int) -> Tensor:
 
 
 def balanced(bias: Tensor, counts: Tensor, step: float) -> Tensor:
-    """The bias [L, E] after one step: b + u * (sign(e) - mean sign(e)), e = mean load - load (arXiv 2502.16982, App. C).
+    """The bias [L, E] after one step: b + u * (sign(e) - mean sign(e)), e = mean load - load (arXiv 2502.16982, C).
 
     Counts are int64 [L, E]; the means are over the experts of a layer. Comparing count * E with the layer's sum keeps
     the sign exact.

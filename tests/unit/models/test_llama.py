@@ -1,0 +1,105 @@
+"""A language model's promises: documents do not see each other, initial weights are functions of their names."""
+
+import pytest
+import torch
+
+from stages.models.build import initialise, make, normal
+from stages.spec.resolved import LlamaModel, MoonlightModel, OuroModel, Rope
+
+ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
+SHARED = {
+    "layers": 2,
+    "hidden": 16,
+    "ffn": 24,
+    "heads": 2,
+    "vocab": 31,
+    "norm_eps": 1e-5,
+    "tied": False,
+    "init_std": 0.2,
+}
+MODELS = {
+    "llama": LlamaModel(family="llama", kv_heads=1, head_dim=8, **SHARED),
+    "ouro": OuroModel(family="ouro", kv_heads=2, head_dim=8, **SHARED),
+    "moonlight": MoonlightModel(
+        family="moonlight", dense_layers=1, kv_lora_rank=8, qk_nope_dim=8, qk_rope_dim=4, v_head_dim=8, experts=4,
+        active_experts=2, shared_experts=1, expert_ffn=12, routed_scale=2.446, **SHARED,
+    ),
+}  # fmt: skip
+
+
+def built(cfg, seed=1, name="llm"):
+    module = make(cfg, ROPE, "cpu")
+    initialise(module, name, cfg, seed)
+    return module
+
+
+def hidden(module, cfg, tokens, positions, segments, embeddings=None):
+    if cfg.family == "ouro":
+        return module(tokens, positions, segments, embeddings, loops=2)[0][-1]
+    return module(tokens, positions, segments, embeddings)
+
+
+@pytest.mark.parametrize("lengths", [(30, 20, 14), (90, 40, 70)], ids=["mask", "laid-out"])
+@pytest.mark.parametrize("family", MODELS)
+def test_changing_a_document_changes_no_bit_of_the_others(family, lengths):
+    cfg = MODELS[family]
+    module = built(cfg).eval()
+    segments = torch.repeat_interleave(torch.arange(3, dtype=torch.int32), torch.tensor(lengths))[None]
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    tokens = torch.randint(0, 31, segments.shape, generator=torch.Generator().manual_seed(0))
+    other = torch.where(segments == 1, (tokens + 7) % 31, tokens)
+    with torch.no_grad():
+        before, after = (hidden(module, cfg, t, positions, segments) for t in (tokens, other))
+        alone = hidden(module, cfg, tokens[:, : lengths[0]], positions[:, : lengths[0]], None)
+    apart = segments[0] != 1
+    if family != "moonlight":  # its experts multiply blocks of rows whose sizes depend on what others chose
+        assert torch.equal(before[:, apart], after[:, apart])
+    torch.testing.assert_close(before[:, apart], after[:, apart], rtol=1e-5, atol=1e-6)
+    assert (before[:, ~apart] - after[:, ~apart]).abs().max() > 0.1
+    torch.testing.assert_close(before[:, : lengths[0]], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_embeddings_replace_tokens(family):
+    cfg = MODELS[family]
+    module = built(cfg).eval()
+    tokens, positions = torch.arange(8)[None], torch.arange(8)[None]
+    with torch.no_grad():
+        given = hidden(module, cfg, tokens, positions, None, module.embed(tokens + 3))
+        assert torch.equal(given, hidden(module, cfg, tokens + 3, positions, None))
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_initial_weights_depend_on_seed_module_and_name_only(family):
+    cfg = MODELS[family]
+    first = built(cfg).state_dict()
+    torch.manual_seed(99)
+    state_before = torch.random.get_rng_state()
+    assert all(torch.equal(tensor, first[name]) for name, tensor in built(cfg).state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state_before)
+    deeper = built(cfg.model_copy(update={"layers": 3})).state_dict()
+    assert all(torch.equal(tensor, deeper[name]) for name, tensor in first.items())
+    for changed in (built(cfg, seed=2), built(cfg, name="other")):
+        assert not torch.equal(changed.state_dict()["model.embed_tokens.weight"], first["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_norms_start_at_one_biases_at_zero_matrices_at_the_declared_deviation(family):
+    for name, tensor in built(MODELS[family]).state_dict().items():
+        if "bias" in name:
+            assert not tensor.any(), name
+        elif "norm" in name:
+            assert (tensor == 1).all(), name
+        else:
+            assert 0.1 < tensor.std() < 0.3, name
+
+
+def test_a_parameters_numbers_are_fixed_for_ever():
+    digits = normal(7, "llm|lm_head.weight", torch.Size([3]), 1.0)
+    assert torch.equal(digits, normal(7, "llm|lm_head.weight", torch.Size([3]), 1.0))
+    assert torch.equal(digits * 0.5, normal(7, "llm|lm_head.weight", torch.Size([3]), 0.5))
+
+
+def test_a_language_model_without_rope_is_refused():
+    with pytest.raises(ValueError, match="needs the stage's rope"):
+        make(MODELS["llama"], None, "cpu")

@@ -1,0 +1,39 @@
+"""The seam's functions equal their formulas; the machine's kernels are told apart by more than a name."""
+
+import importlib.machinery
+import importlib.util
+import math
+
+import pytest
+import torch
+
+from stages.models import ops
+from stages.models.ops import backend
+
+
+def test_formulas():
+    x = torch.tensor([[3.0, 4.0]])
+    assert ops.rms_norm(x, torch.tensor([1.0, 2.0]), 0.5)[0].tolist() == pytest.approx(
+        [3 / math.sqrt(13), 8 / math.sqrt(13)]
+    )
+    assert ops.silu_mul(torch.tensor([1.0]), torch.tensor([3.0])).item() == pytest.approx(3 / (1 + math.exp(-1)))
+    losses = ops.cross_entropy(torch.tensor([[0.0, math.log(3)], [5.0, 1.0]]), torch.tensor([1, -100]))
+    assert losses.tolist() == pytest.approx([math.log(4 / 3), 0.0])
+    assert ops.global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item() == 5.0
+
+
+def test_a_package_called_apex_is_not_nvidias(monkeypatch):
+    assert ops.describe() == "torch"
+    real = importlib.util.find_spec
+
+    def find_spec(name):
+        if name == "apex":
+            return importlib.machinery.ModuleSpec("apex", None)
+        if name.startswith("apex."):
+            return None
+        return real(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    backend.apex.cache_clear()
+    assert "PyPI's unrelated project" in ops.describe()
+    backend.apex.cache_clear()

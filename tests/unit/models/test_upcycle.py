@@ -1,0 +1,80 @@
+"""Upcycling accounts for every parameter, and a looped model's upcycled child computes the same function."""
+
+import pytest
+import torch
+
+from stages.errors import UserError
+from stages.models.build import initialise, make
+from stages.models.upcycle import source_names, upcycle
+from stages.spec.resolved import OuroModel, Rope
+
+ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
+
+
+def ouro(layers, seed=1):
+    cfg = OuroModel(
+        family="ouro", layers=layers, hidden=16, ffn=24, heads=2, kv_heads=2, head_dim=8, vocab=31, norm_eps=1e-6,
+        tied=False, init_std=0.2,
+    )  # fmt: skip
+    module = make(cfg, ROPE, "cpu")
+    initialise(module, "llm", cfg, seed)
+    return module
+
+
+def shapes(module):
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}
+
+
+def test_every_tensor_is_a_copy_of_the_layer_that_the_map_names():
+    parent, child = ouro(2), ouro(4, seed=2)
+    result = upcycle(parent.state_dict(), shapes(child), (0, 1, 0, 1))
+    assert set(result.state) == set(child.state_dict()) == set(result.sources)
+    assert result.unused == ()
+    assert result.sources["model.layers.3.mlp.up_proj.weight"] == "model.layers.1.mlp.up_proj.weight"
+    assert result.sources["model.early_exit_gate.bias"] == "model.early_exit_gate.bias"
+    for name, source in result.sources.items():
+        assert torch.equal(result.state[name], parent.state_dict()[source])
+    assert "model.layers.2.input_layernorm_2.weight <- model.layers.0.input_layernorm_2.weight" in result.report()
+    child.load_state_dict(result.state, strict=True)
+
+
+def test_copies_are_the_childs_own():
+    parent = ouro(2)
+    result = upcycle(parent.state_dict(), shapes(ouro(4)), (0, 1, 0, 1))
+    result.state["lm_head.weight"].zero_()
+    assert parent.state_dict()["lm_head.weight"].any()
+
+
+def test_one_loop_of_the_child_is_two_of_the_parent_but_for_the_norm_between():
+    parent, child = ouro(2), ouro(4, seed=2)
+    child.load_state_dict(upcycle(parent.state_dict(), shapes(child), (0, 1, 0, 1)).state)
+    parent.model.norm = torch.nn.Identity()
+    child.model.norm = torch.nn.Identity()
+    tokens, positions = torch.arange(12)[None] % 31, torch.arange(12)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            child(tokens, positions, None, None, loops=2)[0][-1], parent(tokens, positions, None, None, loops=4)[0][-1]
+        )
+
+
+def test_moments_follow_their_parameters():
+    names = ["model.layers.3.mlp.up_proj.weight.exp_avg", "lm_head.weight.exp_avg_sq"]
+    assert source_names(names, (0, 0, 1, 1)) == {
+        "model.layers.3.mlp.up_proj.weight.exp_avg": "model.layers.1.mlp.up_proj.weight.exp_avg",
+        "lm_head.weight.exp_avg_sq": "lm_head.weight.exp_avg_sq",
+    }
+
+
+def test_what_the_map_leaves_out_is_named():
+    result = upcycle(ouro(3).state_dict(), shapes(ouro(4)), (0, 1, 0, 1))
+    assert "model.layers.2.mlp.up_proj.weight" in result.unused
+    with pytest.raises(UserError, match="outside the layer map of 3 layers"):
+        upcycle(ouro(2).state_dict(), shapes(ouro(4)), (0, 1, 0))
+    with pytest.raises(UserError, match=r"nothing for model.layers.3.* \(from model.layers.2"):
+        upcycle(ouro(2).state_dict(), shapes(ouro(4)), (0, 1, 0, 2))
+
+
+def test_another_width_is_refused():
+    child = shapes(ouro(2)) | {"model.norm.weight": torch.Size([17])}
+    with pytest.raises(UserError, match=r"shapes differ: model.norm.weight \[17\] from \[16\]"):
+        upcycle(ouro(2).state_dict(), child, (0, 1))

@@ -1,0 +1,128 @@
+"""A training step of the harness against the same step written by hand: same model, samples, micro-batches, AdamW.
+
+What the harness adds: one gradient tree instead of accumulation in place, counts before the first backward pass, the
+finite check, the LR from the schedule, a row in two tables.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.timing import Comparison, compare
+from stages.data.sample import Sample
+from stages.models.build import build
+from stages.spec.resolved import (
+    AdamW,
+    BatchStep,
+    Evaluation,
+    Execution,
+    Init,
+    LlamaModel,
+    Phase,
+    Piece,
+    Rope,
+    Schedule,
+    Stage,
+)
+from stages.train import metrics
+from stages.train.checkpoint import Counters
+from stages.train.loop import Run, run_phase
+from stages.train.metrics import Table
+from stages.train.objectives.causal import Causal
+from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.stopping import StopRequest
+
+STEPS, SEQUENCES, MICRO, CONTEXT, VOCAB, LR = 5, 8, 2, 256, 1024, 1e-3
+BUDGET = STEPS * SEQUENCES * CONTEXT
+
+
+def run() -> list[Comparison]:
+    torch.set_num_threads(1)
+    stage = _stage()
+    each = f"{STEPS} steps of {SEQUENCES} x {CONTEXT} tokens, {MICRO} sequences a micro-batch, one thread"
+    return [compare("training step", each, lambda: _ours(stage), lambda: _plain(stage), 7)]
+
+
+def _ours(stage: Stage) -> None:
+    modules = build(stage)
+    if stage.optimizer is None:
+        raise ValueError("the benchmark's stage has an optimizer")
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows, timing = (
+            Table(folder / "metrics.csv", metrics.COMMON, None),
+            Table(folder / "timing.csv", metrics.TIMING, None),
+        )
+        run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None)
+        objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"))
+        run_phase(run, stage.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
+        rows.close()
+        timing.close()
+
+
+def _plain(stage: Stage) -> None:
+    model = build(stage)["llm"]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=0.1)
+    for step in range(STEPS):
+        samples = _samples(step * SEQUENCES, SEQUENCES, 0)
+        supervised = SEQUENCES * CONTEXT
+        total = 0.0
+        for start in range(0, SEQUENCES, MICRO):
+            part = samples[start : start + MICRO]
+            tokens, labels, segments, positions = (
+                torch.from_numpy(np.stack([getattr(sample, name) for sample in part])).long()
+                for name in ("tokens", "labels", "segments", "positions")
+            )
+            logits = model.logits(model(tokens, positions, segments, None))
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / supervised
+            loss.backward()
+            total += loss.item()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def _samples(first: int, count: int, _tail: int) -> list[Sample]:
+    found = []
+    for number in range(first, first + count):
+        tokens = (np.arange(CONTEXT + 1, dtype=np.int64) * (number + 3)) % VOCAB
+        positions, segments = np.arange(CONTEXT, dtype=np.int64), np.zeros(CONTEXT, dtype=np.int32)
+        found.append(Sample(tokens[:-1], tokens[1:], segments, positions, (), ()))
+    return found
+
+
+def _no_checkpoint(_counters: Counters) -> Path:
+    raise AssertionError("the benchmark's stage is shorter than its checkpoint interval")
+
+
+def _stage() -> Stage:
+    phase = Phase(
+        name="main", objective="next_token", unit="tokens", budget=BUDGET, clock_start=0, context=CONTEXT,
+        batch=(BatchStep(after=0, sequences=SEQUENCES),), micro_batch=MICRO, epochs=1, document_mask=False,
+        packing="concatenate", sources=(), share=None, loops=None, router=None, coca=None,
+    )  # fmt: skip
+    llama = LlamaModel(
+        family="llama", layers=4, hidden=128, ffn=352, heads=4, kv_heads=2, head_dim=32, vocab=VOCAB, norm_eps=1e-5,
+        tied=False, init_std=0.02,
+    )  # fmt: skip
+    constant = Piece(start=0, end=BUDGET, shape="constant", first=LR, last=LR, p0=(0, 1), p1=(1, 1))
+    init = Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
+    return Stage(
+        pipeline="benchmark", name="step", box="Step", scale="benchmark", kind="train", engine_class="torch-fp32",
+        seed=1, parents=(), modules={"llm": llama}, init={"llm": init}, trained=("llm",), clock="reset", data="restart",
+        tokenizer="0" * 64, rope=Rope(base=10_000.0, llama3=None, interpolation=1.0),
+        optimizer=AdamW(kind="adamw", beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, decay="all", clip=1.0),
+        schedule=Schedule(name="constant", pieces=(constant,)), phases=(phase,),
+        evaluation=Evaluation(names=(), context=CONTEXT, old_context=None, samples=0),
+        execution=Execution(
+            engine="torch", device="cpu", threads=1, ranks=1, nodes=1, memory_mb=1024, time_limit_min=10,
+            checkpoint_every=STEPS + 1, keep_partials=1,
+        ),
+        max_context=CONTEXT,
+    )  # fmt: skip

@@ -1,0 +1,44 @@
+"""Two ways of doing one thing, timed side by side in one process: only ratios within one run are compared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Seconds of ours and of the plain way, one pair per repetition; `each` says what one repetition does."""
+
+    name: str
+    each: str
+    ours: tuple[float, ...]
+    plain: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Median over the repetitions of ours / plain."""
+        return statistics.median(a / b for a, b in zip(self.ours, self.plain, strict=True))
+
+    def cells(self) -> tuple[str, ...]:
+        """A line of the table: name, what, medians in milliseconds, ratio with lowest and highest."""
+        ratios = [a / b for a, b in zip(self.ours, self.plain, strict=True)]
+        ours, plain = (f"{statistics.median(times) * 1e3:,.1f} ms" for times in (self.ours, self.plain))
+        spread = f"{self.ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        return self.name, self.each, ours, plain, spread
+
+
+def compare(
+    name: str, each: str, ours: Callable[[], object], plain: Callable[[], object], repetitions: int
+) -> Comparison:
+    """Time both in turn, after one untimed round each; which comes first alternates, so that a drift hits both."""
+    ours(), plain()
+    times: tuple[list[float], list[float]] = ([], [])
+    for number in range(repetitions):
+        for which in (0, 1) if number % 2 == 0 else (1, 0):
+            began = time.perf_counter()
+            (ours, plain)[which]()
+            times[which].append(time.perf_counter() - began)
+    return Comparison(name, each, tuple(times[0]), tuple(times[1]))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import torch
+import json
 
+import torch
+from torch import nn
+
+from stages import evals
+from stages.data.heldout import Heldout
 from stages.engines import Inputs, received, results
 from stages.engines.card import model_card
 from stages.engines.training import Training
 from stages.spec.resolved import Stage
-from stages.store import attempts, files
+from stages.store import attempts, files, manifest
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.stopping import NonFiniteError, stop_on_sigterm
 
@@ -41,12 +46,32 @@ def run(stage: Stage, inputs: Inputs) -> None:
 
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
     """A box without training: what it receives, saved under its own RoPE and configuration."""
-    modules = received.receive(stage, inputs, torch.device("cpu"))
-    results.write_model(stage, modules, received.loops(stage, inputs), attempt.result)
+    modules = received.receive(stage, inputs, torch.device(stage.execution.device))
+    loops = received.loops(stage, inputs)
+    results.write_model(stage, modules, loops, attempt.result)
     if stage.kind == "export":
         card = model_card(stage, results.stand_in(stage, inputs), inputs.parents)
         files.write_atomic(attempt.result / "README.md", card.encode())
     state = {} if stage.kind == "export" else received.inherited_state(stage, inputs)
     counters = results.inherited_counters(inputs)
     results.write_state(state, counters, attempt.result)
+    if stage.evaluation.names and stage.parents:
+        _evaluate(stage, inputs, attempt, modules, loops)
     results.complete(stage, inputs, attempt, counters, points_to=None)
+
+
+def _evaluate(
+    stage: Stage, inputs: Inputs, attempt: attempts.Attempt, modules: nn.ModuleDict, loops: int | None
+) -> None:
+    """Evaluate on the parent's corpora; `before` is what the parent was evaluated at when it was done."""
+    parent = manifest.payload(inputs.layout, stage.parents[0])
+    phases = Stage.model_validate_json((parent / "stage.json").read_text(encoding="utf-8")).phases
+    if loops is not None:
+        phases = tuple(
+            phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
+            for phase in phases
+        )
+    after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
+    known = parent / "eval.json"
+    before = json.loads(known.read_bytes())["after"] if known.is_file() else {}
+    results.write_json(attempt.result / "eval.json", {"before": before, "after": after})

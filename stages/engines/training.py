@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stages import evals
+from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.engines import Inputs, received, results
 from stages.spec.resolved import Phase, Stage
@@ -36,16 +37,16 @@ class Training:
         self.stage, self.inputs, self.attempt, self.stop = stage, inputs, attempt, stop
         self.device = torch.device(stage.execution.device)
         self.tables = attempt.result
+        self.heldout = Heldout(inputs.data_root)
 
     def run(self) -> None:
         """Train to the end and put the result in place."""
-        before = self._evaluate_before()
         modules = received.receive(self.stage, self.inputs, self.device)
+        before = self._evaluate_before(modules)
         freeze(self.stage, modules)
         optimizer = self._optimizer(modules)
         counters = self._train(modules, optimizer)
-        modules.eval()
-        after = self._evaluate(self.stage, modules)
+        after = evals.run(modules, self.stage, self.heldout)
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.write_state(optimizer.state(), counters, self.attempt.result)
@@ -70,26 +71,32 @@ class Training:
             counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
         columns = (*metrics.COMMON, *objectives.extras(self.stage))
         earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
-        rows = Table(self.tables / checkpoint.METRICS, columns, earlier[0])
-        timing = Table(self.tables / checkpoint.TIMING, metrics.TIMING, earlier[1])
+        with (
+            Table(self.tables / checkpoint.METRICS, columns, earlier[0]) as rows,
+            Table(self.tables / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
+        ):
+            return self._phases(modules, optimizer, counters, (rows, timing))
+
+    def _phases(
+        self, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, tables: tuple[Table, Table]
+    ) -> Counters:
+        stage = self.stage
 
         def save(counters: Counters) -> Path:
             folder = partials.path(self.attempt, counters.steps)
-            self._save(folder, modules, optimizer, counters, (rows, timing))
-            partials.prune(self.attempt, self.stage.execution.keep_partials)
+            self._save(folder, modules, optimizer, counters, tables)
+            partials.prune(self.attempt, stage.execution.keep_partials)
             return folder
 
-        run = Run(self.stage, optimizer, rows, timing, self.stop, save, self._latest)
-        for number in range(counters.phase, len(self.stage.phases)):
-            phase = self.stage.phases[number]
-            data = PhaseData(phase, self.stage.seed, scope(phase), self.inputs.data_root)
-            objective = objectives.make(self.stage, phase, modules, data, self.device)
+        run = Run(stage, optimizer, *tables, self.stop, save, self._latest)
+        for number in range(counters.phase, len(stage.phases)):
+            phase = stage.phases[number]
+            data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
+            objective = objectives.make(stage, phase, modules, data, self.device)
             counters = run_phase(run, phase, objective, counters)
-            if number + 1 < len(self.stage.phases):
+            if number + 1 < len(stage.phases):
                 end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
-                self._save(end, modules, optimizer, counters, (rows, timing))
-        rows.close()
-        timing.close()
+                self._save(end, modules, optimizer, counters, tables)
         return counters
 
     def _save(
@@ -127,7 +134,7 @@ class Training:
         wanted = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
         return bool(json.loads((folder / PARENTS).read_bytes()) == wanted)
 
-    def _evaluate_before(self) -> dict[str, Any]:
+    def _evaluate_before(self, modules: nn.ModuleDict) -> dict[str, Any]:
         """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
         parents = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
         asked = {"evaluation": self.stage.evaluation.model_dump(mode="json"), "parents": parents}
@@ -137,14 +144,10 @@ class Training:
                 record = json.loads(known.read_bytes())
                 if record["asked"] == asked:
                     return dict(record["result"])
-        stage = self.stage.model_copy(update={"rope": received.parent_rope(self.stage, self.inputs)})
-        modules = received.receive(stage, self.inputs, self.device).eval()
-        result = self._evaluate(stage, modules)
+        rope = received.parent_rope(self.stage, self.inputs)
+        result = evals.run(modules, self.stage, self.heldout, None if rope == self.stage.rope else rope)
         results.write_json(self.attempt.folder / "before.json", {"asked": asked, "result": result})
         return result
-
-    def _evaluate(self, stage: Stage, modules: nn.ModuleDict) -> dict[str, Any]:
-        return evals.run(stage, modules, self.inputs.data_root, self.device)
 
 
 def freeze(stage: Stage, modules: nn.ModuleDict) -> None:

@@ -39,8 +39,10 @@ class Table:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def close(self) -> None:
-        """Flush and close."""
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.flush()
         self._file.close()
 

@@ -85,7 +85,8 @@ def test_muon_clips_adamws_group_only() -> None:
     optimizer.clip(gradients)
     matrices = [g for g, slot in zip(gradients, optimizer.slots, strict=True) if slot.muon]
     rest = [g for g, slot in zip(gradients, optimizer.slots, strict=True) if not slot.muon]
-    assert matrices and all(torch.equal(gradient, torch.full_like(gradient, 3.0)) for gradient in matrices)
+    assert matrices
+    assert all(torch.equal(gradient, torch.full_like(gradient, 3.0)) for gradient in matrices)
     assert float(torch.cat(rest).norm()) == pytest.approx(1.0, rel=1e-5)
 
 

@@ -1,0 +1,82 @@
+"""A small world of prepared corpora: text, conversations, questions about digits, image-caption pairs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.data import tokenizer
+from stages.data.document import Document, Part, Picture, chat, plain, text_part
+from stages.data.encode import encode
+from stages.data.heldout import Heldout
+from stages.data.prepared import DataManifest, content_digest, contents, write_folder
+
+TRAINING = 2  # documents of each corpus that are not held out
+WORDS = ("zero", "one", "two", "three")
+
+
+def _text() -> list[Document]:
+    lines = [
+        " ".join(f"{word} {number}" for word in ("the", "cat", "sat", "on") for number in range(9 + i))
+        for i in range(8)
+    ]
+    return [plain(f"text {i}", line, i >= TRAINING) for i, line in enumerate(lines)]
+
+
+def _chats() -> list[Document]:
+    turns = [(("user", text_part(f"What is {i}?")), ("assistant", text_part("the cat " * (i + 1)))) for i in range(7)]
+    return [chat(f"chat {i}", turn, i >= TRAINING) for i, turn in enumerate(turns)]
+
+
+def _picture(number: int) -> Picture:
+    pixels = np.full((8, 8 * (1 + number % 2)), 20 * number, dtype=np.uint8)
+    return Picture(pixels, (number % 4,))
+
+
+def _questions() -> list[Document]:
+    made = []
+    for i in range(10):
+        asked = (Part(_picture(i), False), Part("Which digit is this?", True))
+        turns = (("user", asked), ("assistant", text_part(WORDS[i % 4])))
+        made.append(chat(f"question {i}", turns, i >= TRAINING))
+    return made
+
+
+def _pairs() -> list[Document]:
+    captions = [(Part(_picture(i), False), Part(f"a small {WORDS[i % 4]}", True)) for i in range(12)]
+    return [Document(f"pair {i}", parts, i >= TRAINING) for i, parts in enumerate(captions)]
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    (root / "tokenizer").mkdir()
+    trained = tokenizer.train(["the cat sat on zero one two three a small assistant", "user What is Which digit"], 290)
+    (root / "tokenizer" / tokenizer.FILE).write_text(trained.to_str())
+    words = tokenizer.Tokenizer(root / "tokenizer" / tokenizer.FILE)
+    for name, kind, documents in (
+        ("text", "text", _text()), ("chats", "sft", _chats()),
+        ("questions", "multimodal", _questions()), ("pairs", "pairs", _pairs()),
+    ):  # fmt: skip
+        encoded = encode(documents, words, 8 if kind == "multimodal" else None)
+        size = TRAINING if kind == "pairs" else int(encoded.lengths[:TRAINING].sum())
+        image = (
+            {"cell": 8, "patch": 4, "channels": 3}
+            if kind in ("multimodal", "pairs")
+            else {"cell": 0, "patch": 0, "channels": 0}
+        )
+        write_folder(
+            root / name,
+            contents(encoded, kind),
+            lambda shards, name=name, kind=kind, encoded=encoded, size=size, documents=documents, image=image: DataManifest(
+                schema_version=1, corpus=name, kind=kind, digest=content_digest(size, shards), tokenizer="0" * 64,
+                size=size, documents=TRAINING, longest=int(encoded.lengths.max()), heldout=len(documents) - TRAINING,
+                shards=shards, **image,
+            ),
+        )  # fmt: skip
+    return root
+
+
+@pytest.fixture
+def heldout(data_root: Path) -> Heldout:
+    return Heldout(data_root)

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.data.heldout import Heldout
+from stages.errors import UserError
+from stages.evals import EVALUATIONS, run
+from stages.spec.resolved import Rope
+from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, made, phase, stage
+
+
+def evaluate(of: Any, heldout: Heldout, **more: Any) -> dict[str, Any]:
+    return run(made(of), of, heldout, **more)
+
+
+def test_validation_loss_is_the_mean_over_all_supervised_held_out_tokens(heldout: Heldout) -> None:
+    of = stage({"llm": LLAMA}, ("validation_loss",), phase("text", "chats"))
+    found = evaluate(of, heldout)["validation"]
+    lm, total, count = made(of)["llm"], 0.0, 0
+    for name in ("text", "chats"):
+        for row in heldout.rows(name, 64, 3, True):
+            for segment in range(len(row.spans)):  # one document at a time, without any mask
+                mine = torch.from_numpy(row.segments == segment)
+                tokens, labels = (torch.from_numpy(part)[mine][None] for part in (row.tokens, row.labels))
+                with torch.no_grad():
+                    logits = lm.logits(lm(tokens, torch.arange(tokens.shape[1])[None], None, None))
+                total += F.cross_entropy(logits[0], labels[0], reduction="sum").item()
+                count += int((labels != -100).sum())
+    assert found["tokens"] == count
+    assert found["loss"] == pytest.approx(total / count, rel=1e-5)
+
+
+def test_position_buckets_cover_every_position_once(heldout: Heldout) -> None:
+    of = stage({"llm": LLAMA}, ("position_loss",), phase("text"), context=32, old=12)
+    found = evaluate(of, heldout)["positions"]
+    assert [(bucket["from"], bucket["to"]) for bucket in found["buckets"]] == [
+        (0, 4),
+        (4, 8),
+        (8, 12),
+        (12, 16),
+        (16, 32),
+    ]
+    assert [bucket["tokens"] for bucket in found["buckets"]] == [
+        3 * (end - start) for start, end in ((0, 4), (4, 8), (8, 12), (12, 16), (16, 32))
+    ]
+    late = found["buckets"][3:]
+    mean = sum(bucket["loss"] * bucket["tokens"] for bucket in late) / sum(bucket["tokens"] for bucket in late)
+    assert found["beyond"] == pytest.approx(mean)
+
+
+def test_without_an_old_context_there_is_nothing_beyond_it(heldout: Heldout) -> None:
+    of = stage({"llm": LLAMA}, ("position_loss",), phase("text"), context=32)
+    assert "beyond" not in evaluate(of, heldout)["positions"]
+
+
+def test_the_last_loop_is_the_validation_loss_of_ouro(heldout: Heldout) -> None:
+    of = stage({"llm": OURO}, ("validation_loss", "loops"), phase("text", loops=3))
+    found = evaluate(of, heldout)
+    assert list(found["loops"]) == ["1", "2", "3"]
+    assert found["loops"]["3"] == pytest.approx(found["validation"]["loss"])
+    assert found["loops"]["1"] != found["loops"]["3"]
+
+
+def test_a_stage_without_phases_is_evaluated_on_those_it_is_given(heldout: Heldout) -> None:
+    of = stage({"llm": OURO}, ("loops",))
+    assert list(evaluate(of, heldout, phases=[phase("text", loops=2)])["loops"]) == ["1", "2"]
+
+
+def test_another_rope_changes_the_losses_and_is_taken_back(heldout: Heldout) -> None:
+    of = stage({"llm": LLAMA}, ("validation_loss",), phase("text"))
+    modules = made(of)
+    for parameter in modules.parameters():  # at the start's small weights attention is too flat to depend on positions
+        torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(0))
+    own = run(modules, of, heldout)
+    other = run(modules, of, heldout, rope_override=Rope(base=100.0, llama3=None, interpolation=4.0))
+    assert other != own
+    assert run(modules, of, heldout) == own
+
+
+def test_evaluating_leaves_the_modules_as_they_were(heldout: Heldout) -> None:
+    of = stage(JOINT, ("validation_loss", "digit_questions"), phase("questions"))
+    modules = made(of)
+    modules["llm"].train()
+    modules["vit"].eval()
+    before = {name: value.clone() for name, value in modules.state_dict().items()}
+    run(modules, of, heldout)
+    assert modules["llm"].training
+    assert not modules["vit"].training
+    assert all(torch.equal(value, before[name]) for name, value in modules.state_dict().items())
+    assert all(parameter.grad is None for parameter in modules.parameters())
+
+
+def test_results_are_plain_json_and_the_same_every_time(data_root: Path) -> None:
+    stages = [
+        stage(JOINT, ("validation_loss", "position_loss", "needle", "digit_questions"), phase("text", "questions")),
+        stage({"llm": LLAMA}, ("answers",), phase("chats", objective="sft")),
+        stage(COCA, ("validation_loss", "zero_shot", "retrieval"), phase("pairs", objective="coca"), samples=9),
+    ]
+    for of in stages:
+        first, second = (evaluate(of, Heldout(data_root)) for _ in range(2))
+        assert json.loads(json.dumps(first, allow_nan=False)) == second
+
+
+def test_an_unknown_evaluation_is_refused_by_name(heldout: Heldout) -> None:
+    with pytest.raises(UserError, match="p/s: evaluate: found vibes; allowed: validation_loss"):
+        evaluate(stage({"llm": LLAMA}, ("vibes",), phase("text")), heldout)
+
+
+@pytest.mark.parametrize("name", ["answers", "retrieval", "digit_questions"])
+def test_an_evaluation_without_its_kind_of_corpus_says_what_it_needs(heldout: Heldout, name: str) -> None:
+    assert name in EVALUATIONS
+    with pytest.raises(UserError, match=r"needs a corpus of .*found text"):
+        evaluate(stage({"llm": LLAMA}, (name,), phase("text")), heldout)

@@ -1,0 +1,152 @@
+"""Needles, replies and questions, with language models whose answers are known beforehand."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stages.data.document import BOS, END_THINK, EOS, IM_END, IMAGE, THINK
+from stages.data.heldout import Heldout
+from stages.evals import pictures, run
+from stages.evals.answers import well_formed
+from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, VOCAB, made, phase, stage
+
+Next = Callable[[list[int]], int | None]
+
+
+class Knowing(nn.Module):
+    """A language model that is sure of what `following` says comes next, and knows nothing where it says None."""
+
+    def __init__(self, following: Next) -> None:
+        super().__init__()
+        self.following = following
+        self.scale = nn.Parameter(torch.tensor(50.0))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return torch.zeros(*tokens.shape, JOINT["llm"].hidden)
+
+    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, embeddings: Tensor | None) -> Tensor:
+        hidden = torch.zeros(*tokens.shape, VOCAB)
+        for row, ids in enumerate(tokens.tolist()):
+            for place in range(len(ids)):
+                token = self.following(ids[: place + 1])
+                if token is not None:
+                    hidden[row, place, token] = 1.0
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return hidden * self.scale
+
+
+def results(of: Any, following: Next, heldout: Heldout) -> dict[str, Any]:
+    modules = made(of)
+    modules["llm"] = Knowing(following)
+    return run(modules, of, heldout)
+
+
+NEEDLES = stage({"llm": LLAMA}, ("needle",), phase("text"), context=160, old=120, samples=2)
+
+
+def test_a_model_that_finds_the_needle_has_full_marks_everywhere(heldout: Heldout) -> None:
+    tokenizer = heldout.tokenizer
+
+    def reads(ids: list[int]) -> int | None:
+        asked = re.search(r"The number of (\w+) is $", tokenizer.decode(ids[-30:]))
+        told = asked and re.search(rf"The number of {asked[1]} is (\d)\.", tokenizer.decode(ids))
+        return tokenizer.encode(told[1])[0] if told else None
+
+    found = results(NEEDLES, reads, heldout)["needle"]
+    assert found["accuracy"] == 1.0
+    assert found["gain"] == pytest.approx(math.log(10))
+    assert {cell["length"] for cell in found["grid"]} == {40, 80, 120, 160}
+    assert {cell["depth"] for cell in found["grid"]} == {0.0, 0.25, 0.5, 0.75, 1.0}
+
+
+def test_a_model_that_knows_nothing_gains_nothing(heldout: Heldout) -> None:
+    found = results(NEEDLES, lambda ids: None, heldout)["needle"]
+    assert found["gain"] == pytest.approx(0.0, abs=1e-6)
+    assert found["accuracy"] < 0.4
+
+
+CHATS = stage({"llm": LLAMA}, ("answers",), phase("chats", objective="sft"), context=128)
+
+
+def test_a_model_that_knows_the_conversations_replies_word_for_word(heldout: Heldout) -> None:
+    known = [heldout.tokens("chats", number).tolist() for number in heldout.documents("chats")]
+
+    def recites(ids: list[int]) -> int | None:
+        return next((doc[len(ids)] for doc in known if doc[: len(ids)] == ids and len(doc) > len(ids)), None)
+
+    found = results(CHATS, recites, heldout)["answers"]
+    assert found["well_formed"] == found["exact"] == 1.0
+    assert found["replies"] == 5
+
+
+def test_a_model_that_never_stops_is_not_well_formed(heldout: Heldout) -> None:
+    found = results(CHATS, lambda ids: 40, heldout)["answers"]
+    assert found["well_formed"] == found["exact"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "reasoning", "formed"),
+    [
+        ([40, IM_END], False, True),
+        ([IM_END], False, False),
+        ([40, 41], False, False),
+        ([], False, False),
+        ([40, EOS, IM_END], False, False),
+        ([BOS, 40, IM_END], False, False),
+        ([THINK, 40, END_THINK, 41, IM_END], False, False),
+        ([THINK, 40, END_THINK, 41, IM_END], True, True),
+        ([40, IM_END], True, False),
+        ([THINK, END_THINK, 41, IM_END], True, False),
+        ([THINK, 40, END_THINK, IM_END], True, False),
+        ([40, THINK, 40, END_THINK, 41, IM_END], True, False),
+        ([THINK, 40, END_THINK, END_THINK, 41, IM_END], True, False),
+        ([THINK, 40, END_THINK, 41], True, False),
+    ],
+)
+def test_what_well_formed_means(reply: list[int], reasoning: bool, formed: bool) -> None:
+    assert well_formed(reply, reasoning) is formed
+
+
+def test_question_accuracy_is_the_share_of_right_words(heldout: Heldout) -> None:
+    three = heldout.tokenizer.encode("three")
+
+    def says_three(ids: list[int]) -> int | None:
+        for said in range(len(three), -1, -1):
+            if ids[len(ids) - said :] == three[:said]:
+                return ([*three, IM_END])[said]
+        return None
+
+    of = stage(JOINT, ("digit_questions",), phase("questions"), samples=99)
+    found = results(of, says_three, heldout)["questions"]
+    assert found["questions"] == 8
+    assert found["accuracy"] == found["most_frequent"] == pytest.approx(2 / 8)  # each of four words is asked for twice
+    assert any(IMAGE in heldout.tokens("questions", number) for number in heldout.documents("questions"))
+
+
+def test_retrieval_counts_equal_captions_as_found(heldout: Heldout, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = stage(COCA, ("retrieval",), phase("pairs", objective="coca"), samples=10)
+    digits = heldout.pairs("pairs", 10, 32).digits
+    monkeypatch.setattr(pictures, "_images", lambda subject, pixels: torch.eye(4)[torch.from_numpy(digits)])
+    monkeypatch.setattr(pictures, "_texts", lambda subject, captions: torch.eye(4)[torch.from_numpy(digits)])
+    found = run(made(of), of, heldout)["retrieval"]
+    assert found["image_to_text"] == found["text_to_image"] == 1.0
+    assert found["chance"] == pytest.approx((np.bincount(digits) ** 2).sum() / 100)
+
+
+def test_zero_shot_takes_the_nearest_class(heldout: Heldout, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = stage(COCA, ("zero_shot",), phase("pairs", objective="coca"), samples=10)
+    digits = heldout.pairs("pairs", 10, 32).digits
+    words = iter(range(10))
+    monkeypatch.setattr(pictures, "_texts", lambda subject, captions: torch.eye(10)[[next(words)] * len(captions)])
+    wrong = torch.from_numpy(digits).clone()
+    wrong[0] = (wrong[0] + 1) % 10
+    monkeypatch.setattr(pictures, "_images", lambda subject, pixels: torch.eye(10)[wrong])
+    assert run(made(of), of, heldout)["digits"] == {"accuracy": 0.9, "chance": 0.1, "pictures": 10}

@@ -1,17 +1,23 @@
 """What every miniature run has to show before a change is accepted: training trains, extensions extend.
 
 A gate is a comparison with the stage's own start, never with a number from another machine, so it holds on any CPU.
+`python -m stages.report.gates mini` judges what lies in results/mini.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from stages.errors import UsageError, UserError
+from stages.report.collect import finished
 from stages.report.columns import ref
 from stages.report.headlines import ANSWERS, BEYOND, DIGITS, Measure
 from stages.report.metrics import StageResult
 from stages.report.table import ends
+from stages.store.layout import Layout
 
 DIGIT_CHANCE = 0.1  # ten digits, equally frequent captions
 DIGIT_FACTOR = 5  # times chance that zero-shot accuracy has to reach after CoCa training
@@ -72,3 +78,22 @@ def _reaches(result: StageResult, measure: Measure, least: float) -> Gate:
         return Gate(ref(result.stage), name, False, needed, f"{measure.name} is not in eval.json")
     found = result.after[measure.name]
     return Gate(ref(result.stage), name, found >= least, needed, f"{found:.1%}")
+
+
+def main(words: Sequence[str]) -> int:
+    """Judge the gates of a scale in the current folder and print them; 1 if one of them failed."""
+    try:
+        if len(words) != 1:
+            raise UsageError("say: python -m stages.report.gates SCALE")
+        judged = judge(finished(Layout(Path.cwd(), words[0])))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(*judged, sep="\n")
+    failed = sum(not gate.passed for gate in judged)
+    print(f"{len(judged) - failed} of {len(judged)} gates passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -21,10 +22,10 @@ def write(stage: Stage, metrics: pd.DataFrame, folder: Path) -> None:
     save(draw_lr(stage, metrics), folder / "plots" / "lr.png")
 
 
-def title(stage: Stage) -> str:
-    """The box's words, the scale, and "stand-in" where a released model was replaced by a fresh start."""
+def subtitle(stage: Stage) -> str:
+    """The stage, the scale, and "stand-in" where a released model was replaced by a fresh start."""
     stand_in = ", stand-in" if any(init.stand_in for init in stage.init.values()) else ""
-    return f"{stage.box} ({stage.pipeline}/{stage.name}, {stage.scale}{stand_in})"
+    return f"{stage.pipeline}/{stage.name}, {stage.scale}{stand_in}"
 
 
 def draw_loss(stage: Stage, metrics: pd.DataFrame) -> Figure:
@@ -70,7 +71,10 @@ def _axes(stage: Stage, metrics: pd.DataFrame) -> tuple[Figure, Axes]:
     """An empty picture with the stage's title, its token axis, and a line where a phase begins."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axes: Axes = figure.subplots()
-    axes.set_title(title(stage), color=INK, pad=16)
+    axes.set_title(textwrap.fill(stage.box, 72), color=INK, pad=16)
+    axes.annotate(
+        subtitle(stage), (0, 1), (0, 3), "axes fraction", textcoords="offset points", fontsize=7.5, color=GREY
+    )
     axes.set_xlim(0, metrics["consumed"].iloc[-1])
     axes.set_xlabel(f"{UNITS[stage.phases[0].unit]} consumed in this stage ({len(metrics):,} steps)")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value) if value else "0"))

@@ -76,7 +76,7 @@ def test_the_running_mean_smooths_and_does_not_shift(tmp_path: Path) -> None:
 
 def test_a_stand_in_is_called_one() -> None:
     made = stage("base", "LLama3.1 8B", stand_in=True, scale="mini", pipeline="llama31_1m")
-    assert stage_plots.title(made) == "LLama3.1 8B (llama31_1m/base, mini, stand-in)"
+    assert stage_plots.subtitle(made) == "llama31_1m/base, mini, stand-in"
 
 
 def test_labels_of_a_row_do_not_overlap() -> None:

@@ -10,6 +10,7 @@ from stages.errors import UserError
 from stages.report import table
 from stages.report.collect import finished
 from stages.report.gates import judge
+from stages.report.gates import main as judge_scale
 from stages.report.lineage import lineage
 from stages.report.metrics import read
 from stages.store.layout import Layout
@@ -68,6 +69,21 @@ def test_training_loss_has_to_fall(tmp_path: Path) -> None:
     good = read(write_result(tmp_path / "good", STAGES["warmup"], losses=[3.0, 2.0]))
     bad = read(write_result(tmp_path / "bad", STAGES["warmup"], losses=[2.0, 3.0]))
     assert [gate.passed for gate in judge([good, bad])] == [True, False]
+
+
+def test_the_gates_of_a_scale_decide_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert judge_scale(["mini"]) == 1
+    assert "no finished stage" in capsys.readouterr().err
+    assert judge_scale([]) == 2
+    write_result(tmp_path, STAGES["warmup"], losses=[3.0, 2.0])
+    assert judge_scale(["mini"]) == 0
+    assert "1 of 1 gates passed" in capsys.readouterr().out
+    write_result(tmp_path, STAGES["stable1"], losses=[2.0, 3.0])
+    assert judge_scale(["mini"]) == 1
+    assert "FAILED  ouro/stable1  training loss falls: 2.0000 → 3.0000" in capsys.readouterr().out
 
 
 def gated(root: Path, objective: str, after: dict[str, object], old: int | None = None) -> dict[str, bool]:

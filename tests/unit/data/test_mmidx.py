@@ -14,7 +14,7 @@ from stages.errors import UserError
 
 def write(folder: Path, documents: list[list[int]]) -> Path:
     lengths = np.array([len(document) for document in documents], dtype=np.int64)
-    (folder / "x.bin").write_bytes(np.array(sum(documents, []), dtype="<u2").tobytes())
+    (folder / "x.bin").write_bytes(np.concatenate(documents).astype("<u2").tobytes())
     (folder / "x.idx").write_bytes(mmidx.index_bytes(lengths, np.dtype("<u2")))
     return folder / "x"
 

@@ -32,7 +32,9 @@ def project(small: Small, tmp_path: Path) -> Small:
 
 def accept(project: Small, name: str, manifest: prepared.DataManifest) -> None:
     path = project.root / "specs" / "data" / f"{name}.yaml"
-    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **yaml.safe_load(prepare.declaration(manifest))}))
+    path.write_text(
+        yaml.safe_dump({**yaml.safe_load(path.read_text()), **yaml.safe_load(prepare.declaration(manifest))})
+    )
 
 
 def test_an_undeclared_result_is_refused_and_leaves_nothing(project: Small) -> None:
@@ -70,7 +72,7 @@ def test_the_tokenizer_is_the_same_in_another_process_and_on_one_thread(small: S
 def test_another_tokenizer_than_the_declared_one_is_refused(project: Small) -> None:
     path = project.root / "specs/data/tokenizer.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "digest": "f" * 64}))
-    with pytest.raises(UserError, match="the spec declares f{64}"):
+    with pytest.raises(UserError, match=r"the spec declares f{64}"):
         prepare.prepare(project.root, "math", project.data / "math")
 
 

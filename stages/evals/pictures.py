@@ -5,6 +5,7 @@ The pictures show digits that no training picture shows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -85,9 +86,10 @@ def retrieval(subject: Subject) -> dict[str, Any]:
 def questions(subject: Subject) -> dict[str, Any]:
     """Share of held-out digit questions whose answer the model finds likelier than the nine other number words.
 
-    A word's score is the log-probability of its tokens and of the end of the turn.
+    A word's score is the log-probability of its tokens and of the end of the turn. `most_frequent` is what always
+    saying the commonest answer would score.
     """
-    heldout, right = subject.heldout, []
+    heldout, right, given = subject.heldout, [], Counter[tuple[int, ...]]()
     name = _question_corpus(subject)
     encode = heldout.tokenizer.encode
     words = [np.array([*encode(word), IM_END], dtype=np.int64) for word in WORDS]
@@ -102,7 +104,9 @@ def questions(subject: Subject) -> dict[str, Any]:
             float(logp[row, torch.arange(len(word)), torch.from_numpy(word)].sum()) for row, word in enumerate(words)
         ]
         right.append(np.array_equal(words[int(np.argmax(scores))], answer))
-    return {"accuracy": float(np.mean(right)), "chance": 0.1, "questions": len(right)}
+        given[tuple(answer.tolist())] += 1
+    most = given.most_common(1)[0][1] / len(right)
+    return {"accuracy": float(np.mean(right)), "chance": 0.1, "most_frequent": most, "questions": len(right)}
 
 
 def _question_corpus(subject: Subject) -> str:

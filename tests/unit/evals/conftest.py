@@ -1,5 +1,6 @@
 """A small world of prepared corpora: text, conversations, questions about digits, image-caption pairs."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from stages.data import tokenizer
 from stages.data.document import Document, Part, Picture, chat, plain, text_part
 from stages.data.encode import encode
 from stages.data.heldout import Heldout
-from stages.data.prepared import DataManifest, content_digest, contents, write_folder
+from stages.data.prepared import DataManifest, contents, write_folder
 
 TRAINING = 2  # documents of each corpus that are not held out
 WORDS = ("zero", "one", "two", "three")
@@ -60,20 +61,13 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):  # fmt: skip
         encoded = encode(documents, words, 8 if kind == "multimodal" else None)
         size = TRAINING if kind == "pairs" else int(encoded.lengths[:TRAINING].sum())
-        image = (
-            {"cell": 8, "patch": 4, "channels": 3}
-            if kind in ("multimodal", "pairs")
-            else {"cell": 0, "patch": 0, "channels": 0}
-        )
-        write_folder(
-            root / name,
-            contents(encoded, kind),
-            lambda shards, name=name, kind=kind, encoded=encoded, size=size, documents=documents, image=image: DataManifest(
-                schema_version=1, corpus=name, kind=kind, digest=content_digest(size, shards), tokenizer="0" * 64,
-                size=size, documents=TRAINING, longest=int(encoded.lengths.max()), heldout=len(documents) - TRAINING,
-                shards=shards, **image,
-            ),
+        cell, patch, channels = (8, 4, 3) if kind in ("multimodal", "pairs") else (0, 0, 0)
+        manifest = partial(
+            DataManifest, schema_version=1, corpus=name, kind=kind, tokenizer="0" * 64, size=size, documents=TRAINING,
+            longest=int(encoded.lengths.max()), heldout=len(documents) - TRAINING, cell=cell, patch=patch,
+            channels=channels, digest="0" * 64,
         )  # fmt: skip
+        write_folder(root / name, contents(encoded, kind), lambda shards, manifest=manifest: manifest(shards=shards))
     return root
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from stages.errors import UsageError, UserError
-from stages.report import pipeline_plot
+from stages.report import pipeline_plot, stage_plots
 from stages.report.columns import ref
-from stages.report.metrics import read_metrics
+from stages.report.metrics import read, read_metrics
 from stages.report.style import save
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -26,6 +26,14 @@ def write(project: Project, layout: Layout, pipeline: str, path: Path) -> None:
     stages = upstream(resolved, project.resolve(resolved.extends, layout.scale) if resolved.extends else None)
     metrics = measured(layout, stages, project.keys(layout.scale))
     save(pipeline_plot.draw(resolved.title, layout.scale, stages, metrics), path)
+
+
+def after(project: Project, layout: Layout, name: str) -> None:
+    """Draw what a stage ("pipeline/stage") that has just finished changes: its own plots and its pipeline's picture."""
+    result = read(layout.stage(name))
+    if result.metrics is not None:
+        stage_plots.write(result.stage, result.metrics, result.folder)
+    write(project, layout, result.stage.pipeline, live(layout, result.stage.pipeline))
 
 
 def live(layout: Layout, pipeline: str) -> Path:

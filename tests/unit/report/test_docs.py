@@ -1,0 +1,57 @@
+"""What the documentation says is there is there: links, files named in tables, lines quoted from specs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stages.report.record import BEGIN, END
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PIPELINES = ("llama31_1m", "kimi_vl", "ouro")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_readme_quotes_the_specs_word_by_word() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    edge, schedule = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+    assert edge in (ROOT / "specs/kimi_vl/joint_cooldown.yaml").read_text(encoding="utf-8")
+    quoted = [line.strip() for line in schedule.splitlines()]
+    text = [line.strip() for line in (ROOT / "specs/kimi_vl/pipeline.yaml").read_text(encoding="utf-8").splitlines()]
+    start = text.index(quoted[0])
+    assert text[start : start + len(quoted)] == quoted
+
+
+def test_the_readme_has_the_place_that_records_write_to() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count(BEGIN) == readme.count(END) == 1
+    assert readme.index(BEGIN) < readme.index(END)
+
+
+def test_figures_names_every_spec_of_the_published_pipelines_and_no_other() -> None:
+    sections = re.split(r"^## ", (ROOT / "docs/figures.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for pipeline in PIPELINES:
+        section = next(text for text in sections if text.startswith(f"`{pipeline}`"))
+        patterns = {
+            word for line in section.splitlines() if line.startswith("|") for word in re.findall(r"`(\S+\.yaml)`", line)
+        }
+        folder = ROOT / "specs" / pipeline
+        named = {path.name for pattern in patterns for path in folder.glob(pattern)}
+        assert all(list(folder.glob(pattern)) for pattern in patterns)
+        assert named == {path.name for path in folder.glob("*.yaml")} - {"pipeline.yaml"}
+
+
+def test_figures_names_every_reading() -> None:
+    text = (ROOT / "docs/figures.md").read_text(encoding="utf-8")
+    readings = [path.name for path in (ROOT / "specs").iterdir() if re.search(r"_seed\d+$", path.name)]
+    assert readings
+    assert all(f"`{name}`" in text for name in readings)

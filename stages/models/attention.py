@@ -1,12 +1,10 @@
 """Causal attention inside documents.
 
 A row may hold several documents (`segments`). One `Plan` is made per forward pass and shared by all layers and
-loops. Three ways, chosen by cost (`plan`):
-
-- one document a row: plain causal attention;
-- short rows: a dense boolean mask;
-- otherwise the documents are laid out as rows of their own, in a few batches of similar length, filled up at the end
-  with copies of their last position: causality hides the filling from every real query, so no mask is needed.
+loops. Rows of one document each attend causally as they are. Otherwise the documents are laid out as rows of their
+own, in a few batches of similar length, filled up at the end with copies of their last position: causality hides the
+filling from every real query, so no mask is needed and no document can see another. On one CPU thread this was as
+fast as a dense mask or faster at every length measured (benchmarks/attention.py).
 """
 
 from __future__ import annotations
@@ -20,13 +18,11 @@ from torch import Tensor
 
 from stages.models.common import take_rows
 
-# Measured on one thread, forward and backward (benchmarks/attention.py): below this a mask is cheaper.
-DENSE_UP_TO = 128
 SHORTEST_GROUP = 32  # documents up to this length share one batch
 
 
 @dataclass(frozen=True)
-class Groups:
+class Plan:
     """Documents laid out as rows of batches (rows, length), one batch after another."""
 
     shapes: tuple[tuple[int, int], ...]
@@ -35,35 +31,22 @@ class Groups:
     real: Tensor  # bool [laid out, 1, 1]: False where a place is filling
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How the rows of one batch attend; neither a mask nor groups means plain causal rows."""
-
-    mask: Tensor | None = None  # bool [B, 1, T, T], True where attended
-    groups: Groups | None = None
-
-
-CAUSAL = Plan()
-
-
-def plan(segments: Tensor | None) -> Plan:
-    """The cheapest exact plan for segments int32 [B, T] (a document's number within its row; -1 = padding).
+def plan(segments: Tensor | None) -> Plan | None:
+    """The layout for segments int32 [B, T] (a document's number within its row; -1 = padding); None: rows as they are.
 
     Equal numbers are contiguous within a row. Padding attends to padding, so that no softmax is empty.
     """
     if segments is None:
-        return CAUSAL
+        return None
     ids = segments.cpu().numpy()
     starts = np.ones(ids.shape, dtype=bool)
     starts[:, 1:] = ids[:, 1:] != ids[:, :-1]
     if starts.sum() == len(ids):
-        return CAUSAL
-    if ids.shape[1] <= DENSE_UP_TO:
-        return Plan(mask=(segments[:, None, :, None] == segments[:, None, None, :]).tril())
-    return Plan(groups=_lay_out(starts.reshape(-1), segments.device))
+        return None
+    return _lay_out(starts.reshape(-1), segments.device)
 
 
-def _lay_out(starts: np.ndarray, device: torch.device) -> Groups:
+def _lay_out(starts: np.ndarray, device: torch.device) -> Plan:
     """Batches by length rounded up to powers of two: few calls, and most places of a batch are real."""
     first = np.flatnonzero(starts)
     lengths = np.diff(np.append(first, starts.size))
@@ -78,7 +61,7 @@ def _lay_out(starts: np.ndarray, device: torch.device) -> Groups:
     places, is_real = np.concatenate(index), np.concatenate(real)
     inverse = np.empty(starts.size, dtype=np.int64)
     inverse[places[is_real]] = np.flatnonzero(is_real)
-    return Groups(
+    return Plan(
         shapes=tuple(shapes),
         index=torch.from_numpy(places).to(device),
         inverse=torch.from_numpy(inverse).to(device),
@@ -86,30 +69,28 @@ def _lay_out(starts: np.ndarray, device: torch.device) -> Groups:
     )
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, how: Plan, scale: float) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, how: Plan | None, scale: float) -> Tensor:
     """Softmax attention: q [B, T, H, D], k [B, T, G, D], v [B, T, G, E] -> [B, T, H, E]; H a multiple of G, E <= D."""
-    if how.groups is None:
-        return _rows(q, k, v, how.mask, scale)
+    if how is None:
+        return _rows(q, k, v, scale)
     batch, length, heads, _ = q.shape
-    groups = how.groups
-    laid_out = [take_rows(x.flatten(0, 1), groups.index, groups.inverse, None) for x in (q, k, v)]
+    laid_out = [take_rows(x.flatten(0, 1), how.index, how.inverse, None) for x in (q, k, v)]
     outputs, start = [], 0
-    for rows, width in groups.shapes:
+    for rows, width in how.shapes:
         batch_q, batch_k, batch_v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid_out)
-        outputs.append(_rows(batch_q, batch_k, batch_v, None, scale).flatten(0, 1))
+        outputs.append(_rows(batch_q, batch_k, batch_v, scale).flatten(0, 1))
         start += rows * width
-    return take_rows(torch.cat(outputs), groups.inverse, groups.index, groups.real).view(batch, length, heads, -1)
+    return take_rows(torch.cat(outputs), how.inverse, how.index, how.real).view(batch, length, heads, -1)
 
 
-def _rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Attention within rows; values narrower than keys (MLA) are widened, since fused kernels want equal widths."""
     width = v.shape[-1]
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
         F.pad(v, (0, q.shape[-1] - width)).transpose(1, 2),
-        attn_mask=mask,
-        is_causal=mask is None,
+        is_causal=True,
         scale=scale,
         enable_gqa=q.shape[2] != k.shape[2],
     )

@@ -22,7 +22,7 @@ class GroupedQueryAttention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden, cfg.kv_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.heads * cfg.head_dim, cfg.hidden, bias=False)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         q, k, v = (proj(x).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         q, k = (rotate(heads, *tables, interleaved=False) for heads in (q, k))
@@ -39,7 +39,7 @@ class LlamaLayer(nn.Module):
         self.input_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         x = x + self.self_attn(self.input_layernorm(x), tables, how)
         return x + self.mlp(self.post_attention_layernorm(x))

@@ -32,7 +32,7 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = nn.Linear(self.latent, cfg.heads * (self.nope + self.value), bias=False)
         self.o_proj = nn.Linear(cfg.heads * self.value, cfg.hidden, bias=False)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         q_nope, q_rotary = self.q_proj(x).unflatten(-1, (self.heads, -1)).split([self.nope, self.rotary_dim], dim=-1)
         latent, k_rotary = self.kv_a_proj_with_mqa(x).split([self.latent, self.rotary_dim], dim=-1)
@@ -57,7 +57,7 @@ class MoonlightLayer(nn.Module):
         self.input_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None, real: Tensor | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         x = x + self.self_attn(self.input_layernorm(x), tables, how)
         normed = self.post_attention_layernorm(x)

@@ -29,7 +29,7 @@ class OuroLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.post_attention_layernorm_2 = RMSNorm(cfg.hidden, cfg.norm_eps)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         x = x + self.input_layernorm_2(self.self_attn(self.input_layernorm(x), tables, how))
         return x + self.post_attention_layernorm_2(self.mlp(self.post_attention_layernorm(x)))

@@ -36,7 +36,26 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if logits.is_cuda and (fused := apex("apex.contrib.xentropy")) is not None:
         return fused.SoftmaxCrossEntropyLoss.apply(logits, labels, 0.0, IGNORED, True)
-    return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
+    return _CrossEntropy.apply(logits.float(), labels)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """torch's own keeps the log-probabilities and two gradients of their size; this keeps the logits alone."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        normaliser = logits.logsumexp(dim=-1)
+        supervised = labels != IGNORED
+        picked = logits.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
+        ctx.save_for_backward(logits, labels, normaliser, supervised)
+        return torch.where(supervised, normaliser - picked, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        logits, labels, normaliser, supervised = ctx.saved_tensors
+        scale = torch.where(supervised, grads[0], 0.0)[:, None]
+        grad = torch.sub(logits, normaliser[:, None]).exp_().mul_(scale)
+        return grad.scatter_add_(1, labels.clamp(min=0)[:, None], -scale), None
 
 
 def global_norm(tensors: Iterable[Tensor]) -> Tensor:

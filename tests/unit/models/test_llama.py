@@ -39,7 +39,7 @@ def hidden(module, cfg, tokens, positions, segments, embeddings=None):
     return module(tokens, positions, segments, embeddings)
 
 
-@pytest.mark.parametrize("lengths", [(30, 20, 14), (90, 40, 70)], ids=["mask", "laid-out"])
+@pytest.mark.parametrize("lengths", [(30, 20, 14), (90, 40, 70)], ids=["short", "long"])
 @pytest.mark.parametrize("family", MODELS)
 def test_changing_a_document_changes_no_bit_of_the_others(family, lengths):
     cfg = MODELS[family]
@@ -52,9 +52,7 @@ def test_changing_a_document_changes_no_bit_of_the_others(family, lengths):
         before, after = (hidden(module, cfg, t, positions, segments) for t in (tokens, other))
         alone = hidden(module, cfg, tokens[:, : lengths[0]], positions[:, : lengths[0]], None)
     apart = segments[0] != 1
-    if family != "moonlight":  # its experts multiply blocks of rows whose sizes depend on what others chose
-        assert torch.equal(before[:, apart], after[:, apart])
-    torch.testing.assert_close(before[:, apart], after[:, apart], rtol=1e-5, atol=1e-6)
+    assert torch.equal(before[:, apart], after[:, apart])
     assert (before[:, ~apart] - after[:, ~apart]).abs().max() > 0.1
     torch.testing.assert_close(before[:, : lengths[0]], alone, rtol=1e-4, atol=1e-5)
 

@@ -22,6 +22,22 @@ def test_formulas():
     assert ops.global_norm([torch.tensor([3.0]), torch.tensor([[4.0]])]).item() == 5.0
 
 
+def test_cross_entropy_is_torchs_with_its_gradient():
+    generator = torch.Generator().manual_seed(0)
+    logits = (torch.randn(7, 11, generator=generator) * 20).requires_grad_()
+    labels = torch.tensor([0, 10, -100, 3, 3, -100, 7])
+    weight = torch.randn(7, generator=generator)
+    ours = ops.cross_entropy(logits, labels)
+    theirs = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="none")
+    torch.testing.assert_close(ours, theirs)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weight).sum(), logits),
+        torch.autograd.grad((theirs * weight).sum(), logits),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+
+
 def test_a_package_called_apex_is_not_nvidias(monkeypatch):
     assert ops.describe() == "torch"
     real = importlib.util.find_spec

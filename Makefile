@@ -1,0 +1,47 @@
+# Each target sets itself up: a virtual environment with pinned packages, made again only when the pins change.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+# The newest supported interpreter that is there; override with `make PYTHON=...`.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	if command -v $$python >/dev/null && $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$python; break; fi; done)
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# One thread a process, so that two stages or two test workers do not fight over two cores.
+export OMP_NUM_THREADS := 1
+export DVC_NO_ANALYTICS := 1
+# Pins in constraints.txt; the newest version of pip itself is not needed.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: mini test lint nightly record
+
+mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
+	snakemake
+	stages record-dvc
+
+test: lint ## lint, types, tests
+	pytest -n 2 -m "not nightly"
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+
+nightly: $(READY) ## the long and exhaustive tests
+	pytest -n 2 -m nightly
+
+record: $(READY) ## measure over three seeds and rewrite results/records and the README's tables
+	snakemake
+	snakemake --config scale=mini_seed2
+	snakemake --config scale=mini_seed3
+	python -m stages.report.record mini mini_seed2 mini_seed3
+
+$(READY): pyproject.toml constraints.txt
+	@if [[ -z "$(PYTHON)" ]]; then \
+		echo "make: no Python >= 3.11 with the venv module here; on Debian: apt install python3 python3-venv" >&2; exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,43 @@
+# The three published pipelines. Bare `snakemake` runs them at scale mini; `--config scale=...` chooses another.
+# Rules are written from specs/ by `stages sync`; what is to be run is decided by keys (docs/orchestration.md).
+import sys
+from pathlib import Path
+
+from snakemake.settings.enums import Quietness
+
+from stages.sync import workflow as flows
+
+ROOT = Path(workflow.basedir)
+QUIET = Quietness.ALL in workflow.output_settings.quiet
+FLOW = flows.or_exit(
+    lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
+)
+
+
+rule all:
+    input:
+        [FLOW.marker(ref) for ref in FLOW.published],
+
+
+rule readings:
+    input:
+        [FLOW.marker(ref) for ref in FLOW.readings],
+
+
+include: "rules/common.smk"
+
+
+for path in sorted(Path(ROOT, "rules").glob("*.smk")):
+    if path.name != "common.smk":
+
+        include: path
+
+
+onsuccess:
+    if not QUIET:
+        shell("{sys.executable} -m stages table --scale {FLOW.scale}")
+
+
+onerror:
+    if not QUIET:
+        shell("{sys.executable} -m stages status --scale {FLOW.scale} || true")

@@ -1,0 +1,131 @@
+"""The command `stages`. Each word imports what it needs when it is typed, so that the command itself starts at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train language models in several stages, with checked hand-overs.",
+)
+Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]
+
+
+def main() -> None:
+    """Run the command; a user's mistake is printed without a traceback. Exit codes: 0, 1 (result), 2 (command line)."""
+    try:
+        app()
+    except UserError as error:
+        print(f"stages: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+@app.command("list")
+def list_(scale: Scale = "mini", as_json: Json = False) -> None:
+    """List pipelines and their stages."""
+    from stages.commands.look import print_list
+
+    print_list(scale, as_json)
+
+
+@app.command()
+def show(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
+    """Show a stage as it will be run at a scale."""
+    from stages.commands.look import print_stage
+
+    print_stage(ref, scale, as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schemas of the spec files, for editors."""
+    from stages.commands.look import print_schema
+
+    print_schema()
+
+
+@app.command()
+def new(name: str, base: Annotated[str, typer.Option("--from", metavar="PIPELINE")]) -> None:
+    """Start a pipeline of your own that extends another."""
+    from stages.commands.new import create
+
+    create(name, base)
+
+
+@app.command()
+def check(scale: Scale = "mini", as_json: Json = False) -> None:
+    """Check specs and graph, without training: schema, totals, budgets, learning rates, contexts, data ranges."""
+    from stages.commands.check import run_checks
+
+    raise typer.Exit(run_checks(scale, as_json))
+
+
+@app.command()
+def sync(
+    scale: Scale = "mini",
+    only_check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 if something would change.")
+    ] = False,
+) -> None:
+    """Write rules/*.smk and dvc.yaml from the specs."""
+    from stages.commands.sync import run_sync
+
+    raise typer.Exit(run_sync(scale, only_check))
+
+
+@app.command()
+def run(
+    ref: Ref,
+    scale: Scale = "mini",
+    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+) -> None:
+    """Run one stage, whose parents must be done. This is what the rules call."""
+    from stages.commands.run import run_stage
+
+    run_stage(ref, scale, releases)
+
+
+@app.command()
+def data(name: str, scale: Scale = "mini") -> None:
+    """Prepare a corpus, or the tokenizer."""
+    from stages.commands.data import prepare
+
+    prepare(name, scale)
+
+
+@app.command()
+def status(
+    scale: Scale = "mini",
+    deep: Annotated[bool, typer.Option("--deep", help="Read every digest again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say for each stage whether it is done, stale (and why), missing, running or failed."""
+    from stages.commands.status import print_status
+
+    raise typer.Exit(print_status(scale, deep, as_json))
+
+
+@app.command()
+def table(scale: Scale = "mini") -> None:
+    """Print the closing table: what each stage did and came to."""
+    from stages.commands.table import print_table
+
+    print_table(scale)
+
+
+@app.command("record-dvc")
+def record_dvc() -> None:
+    """Record finished results in DVC, having checked that every stage of dvc.yaml is done."""
+    from stages.commands.record import record
+
+    record()

@@ -1,0 +1,51 @@
+"""Finding the project that a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.errors import UsageError
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+
+DEFAULT_SCALE = "mini"
+
+
+def find_root() -> Path:
+    """The nearest folder from here upwards that holds specs/scales; raises UsageError when there is none."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "specs" / "scales").is_dir():
+            return folder
+    raise UsageError(f"{here}: no specs/scales here or above; run `stages` inside a project's folder.")
+
+
+def open_project(scale: str) -> tuple[Path, Project]:
+    """Load the project; raises UsageError for a scale that it does not have."""
+    root = find_root()
+    project = Project.load(root)
+    known = project.scales()
+    if scale not in known:
+        raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}.")
+    return root, project
+
+
+def own_stages(project: Project, scale: str) -> dict[str, Stage]:
+    """Every stage that has a rule, published pipelines and readings, parents before children."""
+    return {
+        f"{pipeline}/{name}": resolved.stages[name]
+        for pipeline in project.pipelines(readings=True)
+        for resolved in (project.resolve(pipeline, scale),)
+        for name in resolved.stages
+        if name in resolved.own
+    }
+
+
+def pick(stages: dict[str, Stage], ref: str) -> Stage:
+    """The stage called `ref`; raises UsageError listing the stages of its pipeline, or the pipelines."""
+    if ref in stages:
+        return stages[ref]
+    pipeline = ref.partition("/")[0]
+    beside = [name for name in stages if name.startswith(f"{pipeline}/")]
+    allowed = beside or sorted({name.partition("/")[0] + "/..." for name in stages})
+    raise UsageError(f"no stage {ref!r}; there are: {', '.join(allowed)}.")

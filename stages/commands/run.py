@@ -1,0 +1,115 @@
+"""`stages run P/S`: one stage, once its parents are done. The rules call it; so can a person."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TextIO
+
+from stages.commands.open import open_project, own_stages, pick
+from stages.errors import UserError
+from stages.spec.key import phase_keys
+from stages.spec.resolved import Stage
+from stages.store import done, finish, manifest, markers
+from stages.store.layout import Layout
+
+
+def run_stage(ref: str, scale: str, releases: Path | None) -> None:
+    """Run a stage unless it is done or an earlier result of the same key can be put back; then set its marker.
+
+    Raises UserError when a parent is not done (naming it and the command), or when the run fails.
+    """
+    root, project = open_project(scale)
+    stages, keys = own_stages(project, scale), project.keys(scale)
+    stage, layout = pick(stages, ref), Layout(root, scale)
+    _refuse_without_parents(layout, stage, stages, keys)
+    parents = {parent: keys[parent] for parent in stage.parents}
+    if not done.is_done(layout, ref, keys[ref], parents).done:
+        record = manifest.parents(layout, parents)
+        if finish.restore(layout, ref, keys[ref], record):
+            print(f"{ref}: an earlier result of the same key was put back, no training")
+        else:
+            with _logged(layout.log(keys[ref])):
+                _train(root, layout, stage, keys, record, _releases(releases))
+    verdict = done.is_done(layout, ref, keys[ref], parents)
+    if not verdict.done:
+        raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")
+    markers.place(layout.marker(ref, keys[ref]))
+
+
+def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:
+    missing = []
+    for parent in stage.parents:
+        above = {grandparent: keys[grandparent] for grandparent in stages[parent].parents}
+        verdict = done.is_done(layout, parent, keys[parent], above)
+        if not verdict.done:
+            missing.append(f"{parent} is {verdict.state} ({verdict.why})")
+    if missing:
+        target = f"{stage.pipeline}__{stage.name}"
+        raise UserError(
+            f"{stage.pipeline}/{stage.name} needs its parents: {'; '.join(missing)}. "
+            f"`snakemake {target} --config scale={layout.scale}` runs them and it."
+        )
+
+
+def _train(
+    root: Path,
+    layout: Layout,
+    stage: Stage,
+    keys: Mapping[str, str],
+    parents: Mapping[str, manifest.Parent],
+    releases: Mapping[str, Path],
+) -> None:
+    from stages import engines
+
+    ref = f"{stage.pipeline}/{stage.name}"
+    chained = phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
+    engines.run(stage, engines.Inputs(layout, keys[ref], chained, parents, layout.data, releases))
+
+
+def _releases(folder: Path | None) -> dict[str, Path]:
+    """One folder per released model inside the folder that the user names; raises UserError if it is not there."""
+    if folder is None:
+        return {}
+    if not folder.is_dir():
+        raise UserError(f"--releases: {folder} is not a folder; it should hold one folder per released model.")
+    return {path.name: path.resolve() for path in sorted(folder.iterdir()) if path.is_dir()}
+
+
+class _Tee:
+    """Writes to a stream and to the stage's log."""
+
+    def __init__(self, stream: TextIO, log: IO[str]) -> None:
+        self._stream, self._log = stream, log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._log.flush()
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Copy what is printed to the stage's log; an error is written there too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    out, err = sys.stdout, sys.stderr
+    with path.open("a", encoding="utf-8") as log:
+        sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)  # type: ignore[assignment]
+        try:
+            yield
+        except Exception as error:
+            log.write(f"{type(error).__name__}: {error}\n")
+            raise
+        finally:
+            sys.stdout, sys.stderr = out, err

@@ -1,0 +1,60 @@
+"""The text of dvc.yaml: the same graph, for one scale. A DVC stage calls Snakemake for exactly one rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from stages.data.spec import TOKENIZER
+from stages.spec.resolved import Stage
+from stages.sync.graph import Graph, corpora, rule_name
+
+HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs instead.\n"
+
+
+def text(graph: Graph, files: dict[str, list[str]]) -> str:
+    """dvc.yaml. `files` names, for each ref, the spec files whose values make the stage."""
+    stages = {f"data__{name}": _corpus(graph, name) for name in graph.corpora}
+    for ref, stage in graph.stages.items():
+        stages[rule_name(ref)] = _stage(graph, ref, stage, files[ref])
+    trained = [(ref, stage) for ref, stage in graph.stages.items() if stage.phases]
+    metrics = [f"results/{graph.scale}/{ref}/eval.json" for ref, stage in trained if stage.evaluation.names]
+    plots = [_plot(graph.scale, ref, stage) for ref, stage in trained]
+    body = {"stages": stages, "metrics": metrics, "plots": plots}
+    return HEAD.format(scale=graph.scale) + yaml.safe_dump(body, sort_keys=False, width=120)
+
+
+def _command(graph: Graph, rule: str) -> str:
+    return f"snakemake --jobs 1 --quiet all --allowed-rules {rule} --config scale={graph.scale} -- {rule}"
+
+
+def _out(path: str) -> list[dict[str, Any]]:
+    return [{path: {"persist": True}}]
+
+
+def _params(files: list[str]) -> list[dict[str, None]]:
+    return [{file: None} for file in files]
+
+
+def _corpus(graph: Graph, name: str) -> dict[str, Any]:
+    folder = f"results/{graph.scale}/data"
+    deps = [] if name == TOKENIZER else [f"{folder}/{TOKENIZER}/manifest.json"]
+    stage: dict[str, Any] = {"cmd": _command(graph, f"data__{name}")}
+    if deps:
+        stage["deps"] = deps
+    return {**stage, "params": _params([f"specs/data/{name}.yaml"]), "outs": _out(f"{folder}/{name}")}
+
+
+def _stage(graph: Graph, ref: str, stage: Stage, files: list[str]) -> dict[str, Any]:
+    deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.parents]
+    deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph.corpora)]
+    wrote: dict[str, Any] = {"cmd": _command(graph, rule_name(ref))}
+    if deps:
+        wrote["deps"] = deps
+    return {**wrote, "params": _params(files), "outs": _out(f"results/{graph.scale}/{ref}")}
+
+
+def _plot(scale: str, ref: str, stage: Stage) -> dict[str, Any]:
+    options = {"x": "tokens", "y": "loss", "title": stage.box}
+    return {f"results/{scale}/{ref}/metrics.csv": options}

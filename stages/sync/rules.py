@@ -1,0 +1,45 @@
+"""The text of rules/*.smk: one rule per box, one per corpus; edges only, no numbers and no keys."""
+
+from __future__ import annotations
+
+from stages.data.spec import TOKENIZER
+from stages.sync.graph import Graph, rule_name
+
+HEAD = "# Written by `stages sync` from {source}; edit the specs instead.\n"
+
+
+def pipeline_rules(graph: Graph, pipeline: str) -> str:
+    """One rule per box of a pipeline, and the rule that asks for all of them."""
+    stages = graph.pipelines[pipeline]
+    parts = [HEAD.format(source=f"specs/{pipeline}")]
+    boxes = "".join(f'        done("{ref}"),\n' for ref in stages)
+    parts.append(f"\n\nrule {pipeline}:\n    input:\n{boxes}")
+    for ref, stage in stages.items():
+        parents = "".join(f'        done("{parent}"),\n' for parent in stage.parents)
+        parts.append(
+            f"\n\nuse rule stage as {rule_name(ref)} with:\n"
+            f'    input:\n{parents}        corpora("{ref}"),\n'
+            f'    output:\n        marker("{ref}"),\n'
+            f'    params:\n        ref="{ref}",\n'
+            f'    threads: thread_count("{ref}")\n'
+        )
+    return "".join(parts)
+
+
+def data_rules(graph: Graph) -> str:
+    """One rule per corpus; all need the tokenizer."""
+    parts = [HEAD.format(source="specs/data")]
+    for name in graph.corpora:
+        needs = "" if name == TOKENIZER else f'    input:\n        prepared("{TOKENIZER}"),\n'
+        parts.append(
+            f"\n\nuse rule corpus as data__{name} with:\n{needs}"
+            f'    output:\n        data_marker("{name}"),\n'
+            f'    params:\n        name="{name}",\n'
+        )
+    return "".join(parts)
+
+
+def files(graph: Graph) -> dict[str, str]:
+    """Every rules file by its path relative to the project."""
+    texts = {f"rules/{pipeline}.smk": pipeline_rules(graph, pipeline) for pipeline in graph.pipelines}
+    return {**texts, "rules/data.smk": data_rules(graph)}

@@ -1,0 +1,79 @@
+"""Writing rules/*.smk and dvc.yaml, and telling whether what lies there is what would be written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from stages.errors import UserError
+from stages.spec.project import Project
+from stages.store.files import write_atomic
+from stages.sync import dvc, rules
+from stages.sync.graph import Graph, load
+
+KEPT = ("common.smk",)  # written by hand
+
+
+def wanted(root: Path, project: Project, graph: Graph) -> dict[str, str]:
+    """Every generated file: path relative to the project -> text."""
+    files = {ref: spec_files(root, project, ref, graph.scale) for ref in graph.stages}
+    return {**rules.files(graph), "dvc.yaml": dvc.text(graph, files)}
+
+
+def unsynced(root: Path, texts: dict[str, str]) -> list[str]:
+    """Paths whose content is not the wanted one, and rules of pipelines that are gone; sorted."""
+    differing = [path for path, text in texts.items() if _read(root / path) != text.encode()]
+    return sorted([*differing, *_leftover(root, texts)])
+
+
+def sync(root: Path, project: Project, scale: str) -> list[str]:
+    """Write what differs; returns the paths written or removed."""
+    texts = wanted(root, project, load(root, project, scale))
+    changed = unsynced(root, texts)
+    for path in changed:
+        if path in texts:
+            write_atomic(root / path, texts[path].encode())
+        else:
+            (root / path).unlink()
+    return changed
+
+
+def dvc_scale(root: Path) -> str:
+    """The scale that dvc.yaml describes, from its first line; raises UserError when there is none."""
+    first = _read(root / "dvc.yaml").decode(errors="replace").split("\n", 1)[0]
+    found = re.search(r"--scale ([a-z0-9_]+)", first)
+    if not found:
+        raise UserError(f"{root / 'dvc.yaml'}:1: not written by `stages sync`. Run `stages sync`.")
+    return found.group(1)
+
+
+def spec_files(root: Path, project: Project, ref: str, scale: str) -> list[str]:
+    """The spec files whose values make a stage: its own, its pipeline's, those they extend, mixtures, the scale's."""
+    pipeline, stage = ref.split("/")
+    resolved = project.resolve(pipeline, scale)
+    line = [name for name in (pipeline, resolved.extends) if name]
+    found = [f"specs/{name}/{file}.yaml" for file in (stage, "pipeline") for name in line]
+    if resolved.stages[stage].phases:
+        found.append("specs/data/mixtures.yaml")
+    return [path for path in [*found, *_scale_files(root, scale)] if (root / path).is_file()]
+
+
+def _scale_files(root: Path, scale: str) -> list[str]:
+    """The scale's file and those it extends."""
+    files: list[str] = []
+    name: str | None = scale
+    while name and f"specs/scales/{name}.yaml" not in files:
+        files.append(f"specs/scales/{name}.yaml")
+        name = (yaml.load((root / files[-1]).read_text(), Loader=yaml.CSafeLoader) or {}).get("extends")
+    return files
+
+
+def _leftover(root: Path, texts: dict[str, str]) -> list[str]:
+    there = (f"rules/{path.name}" for path in (root / "rules").glob("*.smk") if path.name not in KEPT)
+    return [path for path in there if path not in texts]
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

@@ -1,0 +1,42 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.store import attempts, finish, manifest
+from stages.store.layout import Layout
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path, "mini")
+
+
+@pytest.fixture
+def run(layout: Layout) -> Run:
+    """Run a toy stage whose weights are `content`; returns the digest of its manifest."""
+
+    def run_stage(ref: str, key: str, parents: dict[str, str] | None = None, content: bytes = b"weights") -> str:
+        record = manifest.parents(layout, parents or {})
+        with attempts.start(layout, ref, key, record) as attempt:
+            (attempt.result / "model").mkdir()
+            (attempt.result / "model" / "model.safetensors").write_bytes(content)
+            return finish.finish(attempt, toy_manifest(attempt))
+
+    return run_stage
+
+
+def toy_manifest(attempt: attempts.Attempt) -> manifest.Manifest:
+    return manifest.Manifest(
+        schema_version=1,
+        stage=attempt.ref,
+        key=attempt.key,
+        tier="bit-exact",
+        stand_in=False,
+        parents=dict(attempt.parents),
+        points_to=None,
+        counters={"steps": 3, "tokens": 96},
+        shards=manifest.shards(attempt.result, ["model", "state"]),
+    )

@@ -1,0 +1,265 @@
+"""What befalls results on disk, and what the store makes of it."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from stages.store import attempts, done, finish, lease, manifest, markers, partials
+from stages.store.layout import Layout
+from tests.unit.store.conftest import Run, toy_manifest
+
+A, B, C = "a" * 32, "b" * 32, "c" * 32
+WEIGHTS = "model/model.safetensors"
+
+
+def verdict(where: Layout, ref: str = "toy/one", key: str = A, parents: dict[str, str] | None = None) -> done.Verdict:
+    return done.is_done(where, ref, key, parents or {})
+
+
+def test_a_finished_stage_is_done_also_when_every_digest_is_read_again(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    assert done.is_done(layout, "toy/one", A, {}, deep=True).done
+
+
+def test_nothing_there_is_missing(layout: Layout) -> None:
+    assert verdict(layout).state == "missing"
+    assert verdict(layout).command == "stages run toy/one --scale mini"
+
+
+def test_a_truncated_shard_is_named_with_both_sizes(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    os.truncate(layout.stage("toy/one") / WEIGHTS, 3)
+    assert verdict(layout).state == "stale"
+    assert f"{WEIGHTS}: expected 7 bytes, found 3 bytes" in verdict(layout).why
+
+
+def test_a_missing_shard_is_named(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    (layout.stage("toy/one") / WEIGHTS).unlink()
+    assert f"{WEIGHTS}: expected a file of 7 bytes, found nothing" in verdict(layout).why
+
+
+def test_a_flipped_bit_is_found_by_a_deep_look_only(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    (layout.stage("toy/one") / WEIGHTS).write_bytes(b"weightr")
+    assert verdict(layout).done
+    deep = done.is_done(layout, "toy/one", A, {}, deep=True)
+    assert deep.state == "stale"
+    assert "blake3" in deep.why
+    assert WEIGHTS in deep.why
+
+
+def test_another_key_is_stale_and_says_both_keys(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    assert verdict(layout, key=B).state == "stale"
+    assert "aaaaaaaaaaaa" in verdict(layout, key=B).why
+    assert "bbbbbbbbbbbb" in verdict(layout, key=B).why
+
+
+def test_a_parent_with_another_result_makes_its_child_stale(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    run("toy/two", B, {"toy/one": A})
+    assert verdict(layout, "toy/two", B, {"toy/one": A}).done
+    layout.stage("toy/one").rename(layout.root / "aside")
+    assert verdict(layout, "toy/two", B, {"toy/one": A}).why == "parent toy/one is not there"
+    run("toy/one", A, content=b"other bits")
+    assert verdict(layout, "toy/two", B, {"toy/one": A}).why == "parent toy/one was run again with another result"
+
+
+def test_a_parent_run_again_with_the_same_bits_leaves_its_child_done(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    run("toy/two", B, {"toy/one": A})
+    layout.stage("toy/one").rename(layout.root / "aside")
+    run("toy/one", A)
+    assert verdict(layout, "toy/two", B, {"toy/one": A}).done
+
+
+def test_a_manifest_that_is_not_json_is_stale_not_a_traceback(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    layout.manifest("toy/one").write_text("{")
+    assert verdict(layout).state == "stale"
+    assert "not JSON" in verdict(layout).why
+
+
+def test_a_result_of_another_stage_does_not_count(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    layout.stage("toy/one").rename(layout.stage("toy/two"))
+    assert verdict(layout, "toy/two").why == "its manifest is that of toy/one"
+
+
+def test_going_back_to_an_earlier_key_puts_its_result_back_without_a_run(layout: Layout, run: Run) -> None:
+    digest = run("toy/one", A)
+    run("toy/one", B, content=b"new weights")
+    assert (layout.run(A) / "final" / "manifest.json").is_file()
+    assert finish.restore(layout, "toy/one", A, {})
+    assert verdict(layout).done
+    assert manifest.read_with_digest(layout.manifest("toy/one"))[1] == digest
+    assert (layout.run(B) / "final" / "manifest.json").is_file()
+
+
+def test_a_damaged_earlier_result_is_not_put_back(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    run("toy/one", B)
+    (layout.run(A) / "final" / WEIGHTS).write_bytes(b"weightr")
+    assert not finish.restore(layout, "toy/one", A, {})
+    assert verdict(layout, key=B).done
+
+
+def test_an_earlier_result_of_other_parents_is_not_put_back(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    run("toy/two", B, {"toy/one": A})
+    run("toy/two", C, {"toy/one": A})
+    layout.stage("toy/one").rename(layout.root / "aside")
+    run("toy/one", A, content=b"other bits")
+    assert not finish.restore(layout, "toy/two", B, manifest.parents(layout, {"toy/one": A}))
+
+
+def test_nothing_finished_is_lost_when_the_same_key_finishes_twice(layout: Layout, run: Run) -> None:
+    for content in (b"1", b"2", b"3"):
+        run("toy/one", A, content=content)
+    aside = sorted(path.name for path in layout.run(A).glob("final*"))
+    assert aside == ["final", "final-0002"]
+    assert {(layout.run(A) / name / WEIGHTS).read_bytes() for name in aside} == {b"1", b"2"}
+
+
+def test_a_kill_between_the_two_renames_of_a_finish_loses_neither_result(
+    layout: Layout,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run("toy/one", A)
+    rename = os.rename
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target) == layout.stage("toy/one"):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", killed)
+        run("toy/one", B, content=b"new weights")
+    assert verdict(layout, key=B).state == "failed"
+    assert finish.restore(layout, "toy/one", B, {})
+    assert verdict(layout, key=B).done
+    assert finish.restore(layout, "toy/one", A, {})
+
+
+def test_a_second_run_of_a_stage_is_refused_and_told_who_holds_it(layout: Layout) -> None:
+    with attempts.start(layout, "toy/one", A, {}):
+        assert verdict(layout).state == "running"
+        with (
+            pytest.raises(lease.LeaseError, match=rf"toy/one is already being run by process {os.getpid()} on host"),
+            attempts.start(layout, "toy/one", A, {}),
+        ):
+            raise AssertionError("two runs at once")
+    assert len(attempts.folders(layout, A)) == 1
+
+
+def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> None:
+    child = textwrap.dedent(
+        f"""
+        import time
+        from pathlib import Path
+        from stages.store import attempts
+        from stages.store.layout import Layout
+        with attempts.start(Layout(Path({str(layout.root)!r}), "mini"), "toy/one", {A!r}, {{}}):
+            print("held", flush=True)
+            time.sleep(60)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert verdict(layout).state == "running"
+        assert f"process {process.pid}" in verdict(layout).why
+        process.send_signal(signal.SIGKILL)
+    assert verdict(layout).state == "failed"
+    assert verdict(layout).why == "interrupted before it finished"
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        assert attempt.folder.name == "attempt-0002"
+        assert attempt.holder.token == 2
+
+
+def test_a_run_that_lost_its_lease_puts_nothing_in_place(layout: Layout) -> None:
+    with (
+        pytest.raises(lease.LeaseError, match="lost its lease"),
+        attempts.start(layout, "toy/one", A, {}) as attempt,
+    ):
+        (layout.run(A) / "lease.json").write_text('{"host": "elsewhere", "pid": 1, "started": 0.0, "token": 99}')
+        finish.finish(attempt, toy_manifest(attempt))
+    assert not layout.stage("toy/one").exists()
+
+
+def test_another_hosts_fresh_heartbeat_holds_and_a_stale_one_does_not(layout: Layout) -> None:
+    path = layout.run(A) / "lease.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"host": "elsewhere", "pid": 1, "started": 0.0, "token": 1}')
+    with pytest.raises(lease.LeaseError, match="process 1 on host elsewhere"), lease.hold(layout.run(A), "toy/one"):
+        raise AssertionError("held twice")
+    os.utime(path, (0, 0))
+    with lease.hold(layout.run(A), "toy/one") as mine:
+        assert lease.holder(layout.run(A)) == mine
+
+
+def test_a_failed_run_says_where_and_why_and_what_it_can_resume_from(layout: Layout) -> None:
+    def write(folder: Path) -> None:
+        (folder / "weights").write_bytes(b"w")
+
+    with pytest.raises(ZeroDivisionError), attempts.start(layout, "toy/one", A, {}) as attempt:
+        partials.save(partials.path(attempt, 20), write)
+        attempt.fail("loss is not finite", 27)
+        raise ZeroDivisionError
+    found = verdict(layout)
+    assert (found.state, found.why, found.step) == ("failed", "loss is not finite", 27)
+    assert found.partial == partials.path(attempt, 20)
+    assert found.log == layout.log(A)
+
+
+def test_the_latest_valid_checkpoint_of_any_attempt_is_found(layout: Layout) -> None:
+    def write(folder: Path) -> None:
+        (folder / "weights").write_bytes(b"w")
+
+    with attempts.start(layout, "toy/one", A, {}) as first:
+        partials.save(partials.path(first, 10), write)
+        partials.save(partials.path(first, 20), write)
+        partials.save(partials.path(first, 30), write)
+    with attempts.start(layout, "toy/one", A, {}) as second:
+        partials.save(partials.path(second, 5), write)
+    (partials.path(first, 30) / "weights").write_bytes(b"x")
+    assert partials.latest(layout, A, {}) == partials.path(first, 20)
+
+
+def test_a_checkpoint_built_on_other_parents_is_not_resumed_from(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    with attempts.start(layout, "toy/two", B, manifest.parents(layout, {"toy/one": A})) as attempt:
+        partials.save(partials.path(attempt, 10), lambda folder: (folder / "w").write_bytes(b"w") and None)
+    assert partials.latest(layout, B, manifest.parents(layout, {"toy/one": A})) is not None
+    run("toy/one", A, content=b"other bits")
+    assert partials.latest(layout, B, manifest.parents(layout, {"toy/one": A})) is None
+
+
+def test_a_checkpoint_whose_write_fails_is_not_there_at_all(layout: Layout) -> None:
+    def fail(folder: Path) -> None:
+        (folder / "weights").write_bytes(b"w")
+        raise OSError(28, "No space left on device")
+
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        with pytest.raises(OSError, match="No space"):
+            partials.save(partials.path(attempt, 10), fail)
+        assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", "result"]
+
+
+def test_markers_are_exactly_those_of_what_is_done(layout: Layout) -> None:
+    old, kept, new = layout.marker("toy/one", A), layout.marker("toy/two", B), layout.marker("toy/one", C)
+    markers.place(old)
+    markers.place(kept)
+    before = kept.stat().st_mtime_ns
+    markers.refresh(layout, [kept, new])
+    assert not old.exists()
+    assert new.exists()
+    assert kept.stat().st_mtime_ns == before

@@ -209,9 +209,10 @@ class Piece(Frozen):
 class Schedule(Frozen):
     """A named learning-rate schedule, as far as this stage can see it: pieces from clock 0 to the stage's end."""
 
-    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name"})
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name", "jumps"})
     name: str
     pieces: tuple[Piece, ...]
+    jumps: tuple[tuple[int, str], ...] = ()  # (clock, reason): where a discontinuity is declared
 
 
 # ---------------------------------------------------------------- optimizer
@@ -381,7 +382,7 @@ class Stage(Frozen):
 
     EXECUTION_FIELDS: ClassVar[frozenset[str]] = frozenset({"execution", "evaluation"})
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset(
-        {"pipeline", "name", "box", "scale", "max_context"}
+        {"pipeline", "name", "box", "scale", "max_context", "waivers"}
     )
     pipeline: str
     name: str
@@ -404,3 +405,4 @@ class Stage(Frozen):
     evaluation: Evaluation
     execution: Execution
     max_context: int  # the longest context in the lineage under the current RoPE: what an export declares
+    waivers: tuple[tuple[str, str], ...] = ()  # (invariant, reason): what need not hold here

@@ -1,0 +1,100 @@
+"""The clock of a stage: which lineage its schedule counts along, and the schedule cut to what the stage can see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stages.errors import SpecError
+from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.nodes import Path, dotted
+from stages.spec.resolved import Piece, Schedule
+from stages.spec.scales import Scale
+from stages.spec.schema import RawPhase
+from stages.spec.validate import meant
+from stages.spec.warp import Cut, ScheduleError, Span, cut, lay
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a lineage stands at the end of a stage: the phases that its schedule has counted, and the rate reached."""
+
+    schedule: str | None
+    spans: tuple[Span, ...]
+    rate: Fraction | None  # the paper's rate at the end; None where it is unknown or a stand-in's
+    entered: Fraction | None = None  # the rate that the schedule's first piece met when the lineage began
+
+    @property
+    def here(self) -> int:
+        """The scale's clock."""
+        return self.spans[-1].here[1] if self.spans else 0
+
+    @property
+    def paper(self) -> int:
+        """The paper's clock."""
+        return self.spans[-1].paper[1] if self.spans else 0
+
+
+ZERO = Clock(None, (), None)
+
+
+def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Span, ...]:
+    """The spans of a lineage with a stage's phases added."""
+    spans = list(before.spans)
+    paper, here = before.paper, before.here
+    for phase in phases:
+        budget = scale.budget(phase)
+        spans.append(Span(phase, (paper, paper + phase.budget), (here, here + budget)))
+        paper, here = spans[-1].paper[1], spans[-1].here[1]
+    return tuple(spans)
+
+
+def schedule(
+    pipeline: LoadedPipeline,
+    stage: LoadedStage,
+    key: Path,
+    name: str,
+    spans: tuple[Span, ...],
+    rate: Fraction | None,
+    scale: Scale,
+) -> tuple[Schedule, Clock]:
+    """The named schedule up to the end of the spans, at the scale, and the clock at that end.
+
+    `key` is where the stage names it; `rate` is what the first piece has to be continuous with.
+    """
+    pieces = pipeline.raw.schedules.get(name)
+    if pieces is None:
+        names = list(pipeline.raw.schedules)
+        raise SpecError(
+            stage.document.where(key),
+            dotted(key),
+            f"the unknown schedule {name!r}",
+            ", ".join(names),
+            meant(name, names),
+        )
+    try:
+        laid = lay(pieces, spans, rate)
+        cuts = cut(laid, spans, scale)
+    except ScheduleError as error:
+        if error.piece is None:
+            raise SpecError(stage.document.where(key), dotted(key), error.found, error.allowed, error.repair) from None
+        path = ("schedules", name, error.piece)
+        raise SpecError(pipeline.document.where(path), dotted(path), error.found, error.allowed, error.repair) from None
+    end = spans[-1].paper[1]
+    last = next(piece for piece in laid if piece.start < end <= piece.end)
+    jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.p0 == 0)
+    resolved = Schedule(name=name, pieces=tuple(_piece(one, scale) for one in cuts), jumps=jumps)
+    return resolved, Clock(name, spans, last.rate(end), rate)
+
+
+def _piece(one: Cut, scale: Scale) -> Piece:
+    return Piece(
+        start=one.start,
+        end=one.end,
+        shape=one.piece.shape,  # type: ignore[arg-type]
+        first=scale.rate(one.piece.first),
+        last=scale.rate(one.piece.last),
+        p0=(one.p0.numerator, one.p0.denominator),
+        p1=(one.p1.numerator, one.p1.denominator),
+    )

@@ -1,0 +1,50 @@
+"""Readings and derived scales: a file that names only what it changes, laid over the file that it extends."""
+
+from __future__ import annotations
+
+from stages.errors import Where
+from stages.spec.nodes import Document, Path, Tree
+
+
+def overlay(base: Document, over: Document, skip: frozenset[str] = frozenset()) -> Document:
+    """`over` laid on `base`: mappings merge, everything else is replaced, null removes; keys in `skip` stay the base's.
+
+    Each path keeps the place (file and line) that its value was written at.
+    """
+    places: dict[Path, Where] = {}
+    value = _merge(base, over, (), places, skip)
+    return Document(value, places)
+
+
+def _merge(base: Document, over: Document, path: Path, places: dict[Path, Where], skip: frozenset[str]) -> Tree:
+    below, above = _at(base.value, path), _at(over.value, path)
+    places[path] = over.where(path)
+    merged: dict[str, Tree] = {}
+    for key in [*below, *(key for key in above if key not in below)]:
+        here = (*path, key)
+        if key not in above or (not path and key in skip):
+            merged[key] = below.get(key)
+            _copy(base, here, places)
+        elif isinstance(above[key], dict) and isinstance(below.get(key), dict) and not _choice(above[key]):
+            merged[key] = _merge(base, over, here, places, skip)
+        elif above[key] is not None:
+            merged[key] = above[key]
+            _copy(over, here, places)
+    return merged
+
+
+def _choice(value: Tree) -> bool:
+    """Whether a mapping is one choice among several, {release: x} or {upcycle: y}: it replaces."""
+    return len(value) == 1 and bool(set(value) & {"release", "upcycle"})
+
+
+def _at(tree: Tree, path: Path) -> Tree:
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def _copy(document: Document, path: Path, places: dict[Path, Where]) -> None:
+    for place, where in document.places.items():
+        if place[: len(path)] == path:
+            places[place] = where

@@ -1,0 +1,126 @@
+"""Where each module's weights and optimizer state come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from stages.errors import SpecError
+from stages.spec.graph import ALL, parent_of
+from stages.spec.loader import LoadedStage
+from stages.spec.nodes import Path, dotted
+from stages.spec.resolved import Init, Model, Stage
+from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+from stages.spec.schema_data import RawScale
+
+
+class Parent(Protocol):
+    """A resolved parent."""
+
+    @property
+    def ref(self) -> str: ...  # noqa: D102
+    @property
+    def stage(self) -> Stage: ...  # noqa: D102
+
+
+def inits(
+    loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Any], scale: RawScale
+) -> dict[str, Init]:
+    """One Init per module. Raises SpecError."""
+    return {module: _init(loaded, module, modules, above, scale) for module in modules}
+
+
+def _init(
+    loaded: LoadedStage, module: str, modules: Mapping[str, Model], above: Mapping[str, Parent], scale: RawScale
+) -> Init:
+    raw = loaded.raw
+    if isinstance(raw, RawImport):
+        return _release(raw.release, scale)
+    if not isinstance(raw, (RawTrain, RawUpcycle)):
+        (parent,) = above.values()
+        return Init(
+            weights="inherit", parent=parent.ref, release=None, optimizer="inherit", layer_map=None, stand_in=False
+        )
+    _known(loaded, modules)
+    how, _, name = str(raw.init.weights.get(module, raw.init.weights.get(ALL, "nothing"))).partition(":")
+    if how == "release":
+        return _release(name, scale)
+    if how == "fresh":
+        return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
+    if how == "nothing":
+        raise _fail(
+            loaded, ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+        )
+    parent_name = parent_of(loaded, module)
+    if parent_name is None:
+        raise _fail(
+            loaded, ("init", "from"), f"no parent for {module}", "a parent for what inherits", "Add it to `from`."
+        )
+    parent = above[parent_name]
+    if module not in parent.stage.modules:
+        allowed = ", ".join(parent.stage.modules)
+        raise _fail(
+            loaded, ("init", "from"), f"{module!r}, which {parent_name} does not have", allowed, "Correct the edge."
+        )
+    mine, theirs = modules[module], parent.stage.modules[module]
+    if (how == "upcycle") != isinstance(raw, RawUpcycle):
+        raise _fail(
+            loaded, ("init", "weights"), how, "upcycle in stages of kind upcycle, and only there", "Correct the kind."
+        )
+    layer_map = None
+    if how == "upcycle":
+        layer_map = _layer_map(loaded, name, theirs, mine)
+    elif mine != theirs:
+        raise _fail(
+            loaded, ("modules", module), f"another model than {parent_name}'s", "the parent's model for what inherits",
+            "Name the same model, or upcycle.",
+        )  # fmt: skip
+    restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL, "reset"))
+    if isinstance(raw, RawTrain) and module not in raw.train:
+        restored = "reset"  # what is frozen has no optimizer state
+    return Init(
+        weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None, optimizer=restored,
+        layer_map=layer_map, stand_in=False,
+    )  # fmt: skip
+
+
+def _release(name: str, scale: RawScale) -> Init:
+    """A release; a fresh start where the scale does not have it."""
+    given = scale.releases == "given"
+    return Init(
+        weights="release" if given else "fresh",
+        parent=None,
+        release=name,
+        optimizer="reset",
+        layer_map=None,
+        stand_in=not given,
+    )
+
+
+def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tuple[int, ...]:
+    """Child layer -> parent layer: whole stacks one after the other, or each layer repeated (arXiv 2510.25741, 4.3.1)."""
+    above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
+    if not above or below % above or below <= above:
+        raise _fail(
+            loaded,
+            ("init", "weights"),
+            f"{above} layers becoming {below}",
+            "a multiple of the parent's layers",
+            "Correct the model.",
+        )
+    return tuple(i % above if how == "concatenate" else i * above // below for i in range(below))
+
+
+def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
+    """The edge speaks of the stage's modules only."""
+    raw = loaded.raw
+    if isinstance(raw, (RawTrain, RawUpcycle)):
+        for key, named in (("from", raw.init.from_), ("weights", raw.init.weights), ("optimizer", raw.init.optimizer)):
+            for module in named:
+                if module != ALL and module not in modules:
+                    path = ("init", key, module)
+                    raise _fail(loaded, path, f"the unknown module {module!r}", ", ".join(modules), "Correct the name.")
+
+
+def _fail(loaded: LoadedStage, path: Path, found: str, allowed: str, repair: str) -> SpecError:
+    return SpecError(loaded.document.where(path), dotted(path), found, allowed, repair)

@@ -1,0 +1,68 @@
+"""Content keys: what a stage computes, as 32 hex digits, known before anything runs.
+
+A key is the blake3 of the canonical JSON of the resolved identity fields: sorted keys, floats in exact hexadecimal, the
+parents by their keys and not by their names. Execution and descriptive fields are left out at every depth. Phases are
+chained: phase k's key depends on the stage, on the phases up to k and on the schedule up to k's end, so that
+changing a later phase keeps the work of the earlier ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from blake3 import blake3
+
+from stages.spec.resolved import Frozen, Stage
+
+VERSION = 1  # of this scheme; changing it changes every key
+HEX_DIGITS = 32
+
+
+def stage_key(stage: Stage, parent_keys: Mapping[str, str]) -> str:
+    """The stage's key; `parent_keys` maps each of stage.parents to its key. Raises KeyError if one is absent."""
+    return _digest(["stage", _chain(stage, parent_keys)[-1]])
+
+
+def phase_keys(stage: Stage, parent_keys: Mapping[str, str]) -> tuple[str, ...]:
+    """One key for each phase, chained. Raises KeyError if a parent's key is absent."""
+    return tuple(_chain(stage, parent_keys)[1:])
+
+
+def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
+    fields = identity(stage)
+    phases, schedule = fields.pop("phases"), fields.pop("schedule")
+    fields["parents"] = sorted(parent_keys[parent] for parent in stage.parents)
+    for init in (pair[1] for pair in fields["init"]):
+        if init["parent"] is not None:
+            init["parent"] = parent_keys[init["parent"]]
+    links = [_digest(["begin", VERSION, fields])]
+    for phase, canonical in zip(stage.phases, phases, strict=True):
+        end = phase.clock_start + phase.budget
+        pieces = [piece for piece in schedule["pieces"] if piece["end"] <= end] if schedule else None
+        links.append(_digest(["phase", links[-1], canonical, pieces]))
+    return links
+
+
+def identity(value: Frozen) -> dict[str, Any]:
+    """The identity fields of a resolved value, ready for canonical JSON (mappings as lists of pairs, in order)."""
+    left_out = value.EXECUTION_FIELDS | value.DESCRIPTIVE_FIELDS
+    return {name: _plain(getattr(value, name)) for name in type(value).model_fields if name not in left_out}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Frozen):
+        return identity(value)
+    if isinstance(value, dict):
+        return [[key, _plain(one)] for key, one in value.items()]
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value.hex()
+    return value
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return blake3(text.encode()).hexdigest()[:HEX_DIGITS]

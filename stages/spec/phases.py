@@ -1,0 +1,154 @@
+"""Resolved phases: a raw phase at a scale, on its clock, with its stretches of the corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from stages.errors import SpecError
+from stages.spec.loader import LoadedData, LoadedStage
+from stages.spec.nodes import Path, dotted
+from stages.spec.ranges import Part, RangeError, Reach, allot
+from stages.spec.resolved import BatchStep, Coca, Loops, Model, MoonViTModel, Phase, Resolution, Router, ShareRamp
+from stages.spec.scales import Scale
+from stages.spec.schema import RawCoca, RawPhase, RawShareRamp
+from stages.spec.schema_data import RawScale
+from stages.spec.validate import meant
+from stages.spec.warp import Span
+
+EVERY_STAGE = "*"
+
+
+class PhaseMaker:
+    """Resolves the phases of one stage, one after the other, each reading where the one before stopped."""
+
+    def __init__(
+        self,
+        stage: LoadedStage,
+        path: Path,
+        data: LoadedData,
+        raw_scale: RawScale,
+        scale: Scale,
+        models: Mapping[str, Model],
+    ) -> None:
+        self.stage, self.path, self.data = stage, path, data
+        self.raw_scale, self.scale, self.models = raw_scale, scale, models
+
+    def all(self, raw: Sequence[RawPhase], spans: Sequence[Span], reach: Reach) -> tuple[tuple[Phase, ...], Reach]:
+        """The phases, and how far the lineage has read after them. `spans` are the phases' own."""
+        resolved = []
+        for index, (phase, span) in enumerate(zip(raw, spans, strict=True)):
+            bare = self.bare(phase, span, (*self.path, index))
+            sources, reach = self.sources(phase, bare, reach, (*self.path, index))
+            resolved.append(bare.model_copy(update={"sources": sources}))
+        return tuple(resolved), reach
+
+    def bare(self, phase: RawPhase, span: Span, path: Path) -> Phase:
+        """The phase but for its sources."""
+        budget = span.here[1] - span.here[0]
+        context = self.scale.context(phase.context)
+        if phase.batch[0].after != 0 or any(
+            a.after >= b.after for a, b in zip(phase.batch, phase.batch[1:], strict=False)
+        ):
+            raise self.fail(
+                (*path, "batch"),
+                "a ramp that does not begin at 0 or does not rise",
+                "rising `after` from 0",
+                "Sort it.",
+            )
+        return Phase(
+            name=phase.name,
+            objective=phase.objective,
+            unit=phase.unit,
+            budget=budget,
+            clock_start=span.here[0],
+            context=context,
+            batch=self.batch(phase, path),
+            micro_batch=self.scale.micro_batch(phase.micro_batch, phase.context),
+            epochs=self.epochs(phase),
+            document_mask=phase.document_mask,
+            packing=phase.packing,
+            sources=(),
+            share=self.share(phase, -(-budget // context), path),
+            loops=Loops(count=phase.loops.count, beta=float(phase.loops.beta)) if phase.loops else None,
+            router=self.router(phase),
+            coca=self.coca(phase.coca, budget) if phase.coca else None,
+        )
+
+    def batch(self, phase: RawPhase, path: Path) -> tuple[BatchStep, ...]:
+        """The batch ramp; steps that a small scale makes equal are one."""
+        steps: list[BatchStep] = []
+        for raw in phase.batch:
+            if raw.after >= phase.budget:
+                raise self.fail(
+                    (*path, "batch"), f"a step after {raw.after}", f"less than {phase.budget}", "Correct `after`."
+                )
+            after, sequences = self.scale.batch(phase, raw)
+            if not steps or steps[-1].sequences != sequences:
+                steps.append(BatchStep(after=after, sequences=sequences))
+        return tuple(steps)
+
+    def epochs(self, phase: RawPhase) -> int:
+        """Passes over the phase's data: the spec's, or what the scale declares for this stage."""
+        declared = self.scale.shrink.epochs if self.scale.shrink else {}
+        return declared.get(self.stage.raw.stage, declared.get(EVERY_STAGE, phase.epochs))
+
+    def share(self, phase: RawPhase, samples: int, path: Path) -> ShareRamp | None:
+        """The multimodal share, required exactly where the mixture has both groups."""
+        groups = {source.group for source in self.mixture(phase, path)}
+        ramp: RawShareRamp | None = phase.multimodal
+        if (ramp is not None) != (len(groups) == 2):
+            found = "nothing" if ramp is None else f"a share, while {phase.data!r} has one group"
+            raise self.fail(
+                (*path, "multimodal"), found, "a share where a mixture has both groups", "Add or remove `multimodal`."
+            )
+        if ramp is None:
+            return None
+        over = int(ramp.over * samples)
+        return ShareRamp(first=ramp.from_.as_integer_ratio(), last=ramp.to.as_integer_ratio(), over=over)
+
+    def router(self, phase: RawPhase) -> Router | None:
+        """MoE balancing."""
+        if phase.router is None:
+            return None
+        return Router(bias_update=float(phase.router.bias_update), aux_loss=float(phase.router.aux_loss))
+
+    def coca(self, raw: RawCoca, budget: int) -> Coca:
+        """The CoCa objective with its resolution caps."""
+        caps = tuple(Resolution(after=int(one.after * budget), cap=self.scale.cap(one.cap)) for one in raw.resolutions)
+        return Coca(caption_weight=float(raw.caption_weight), resolutions=caps)
+
+    def sources(self, phase: RawPhase, bare: Phase, reach: Reach, path: Path) -> tuple[tuple, Reach]:  # type: ignore[type-arg]
+        """The phase's stretches of the corpora."""
+        patch = next((model.patch for model in self.models.values() if isinstance(model, MoonViTModel)), None)
+        try:
+            return allot(bare, self.parts(phase, path), reach, patch)
+        except RangeError as error:
+            raise self.fail((*path, "data"), error.found, error.allowed, error.repair) from None
+
+    def parts(self, phase: RawPhase, path: Path) -> list[Part]:
+        """The mixture's corpora, stand-ins put in where the scale has no others; equal ones are added up."""
+        shares: dict[tuple[str, str], Fraction] = {}
+        for source in self.mixture(phase, path):
+            name = source.corpus
+            if self.raw_scale.corpora == "stand_in":
+                name = self.data.published.corpora[name].stand_in
+            shares[name, source.group] = shares.get((name, source.group), Fraction(0)) + source.share
+        local = self.data.corpora if self.raw_scale.corpora == "stand_in" else {}
+        return [
+            Part(name, "multimodal" if group == "multimodal" else "text", share, local.get(name))
+            for (name, group), share in shares.items()
+        ]
+
+    def mixture(self, phase: RawPhase, path: Path) -> Sequence:  # type: ignore[type-arg]
+        """The raw sources of the phase's mixture."""
+        mixtures = self.data.mixtures.mixtures
+        if phase.data not in mixtures:
+            raise self.fail(
+                (*path, "data"), f"the unknown mixture {phase.data!r}", ", ".join(mixtures), meant(phase.data, mixtures)
+            )
+        return mixtures[phase.data].sources
+
+    def fail(self, path: Path, found: str, allowed: str, repair: str) -> SpecError:
+        """An error of this stage's file."""
+        return SpecError(self.stage.document.where(path), dotted(path), found, allowed, repair)

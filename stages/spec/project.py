@@ -1,0 +1,216 @@
+"""The entry to specs: load a project, resolve its pipelines at a scale, know every key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from stages.errors import SpecError, UsageError, Where
+from stages.spec.graph import parents, topological
+from stages.spec.key import stage_key
+from stages.spec.loader import (
+    Files,
+    LoadedData,
+    LoadedPipeline,
+    load_data,
+    load_pipeline,
+    load_scale,
+)
+from stages.spec.nodes import Document
+from stages.spec.resolve import Node, Resolver
+from stages.spec.resolved import Stage
+from stages.spec.scales import Scale
+from stages.spec.schema_data import RawScale
+from stages.spec.validate import meant
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A hand-over; both ends are "pipeline/stage"."""
+
+    parent: str
+    child: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published total: the stages' budgets sum to `tokens` to within `rounding` (half a unit of the last place)."""
+
+    what: str
+    tokens: int
+    rounding: int
+    stages: tuple[str, ...]
+    where: Where
+
+
+@dataclass(frozen=True)
+class ResolvedPipeline:
+    """A pipeline at a scale; `stages` in topological order."""
+
+    name: str
+    title: str
+    citation: str
+    figure: str
+    extends: str | None
+    scale: str
+    stages: dict[str, Stage]
+    own: tuple[str, ...]  # stages that have rules here
+    refs: dict[str, str]  # stage -> "pipeline/stage" that has its rule
+    keys: dict[str, str]  # stage -> key
+    edges: tuple[Edge, ...]
+    claims: tuple[Claim, ...]
+    documents: dict[str, Document]
+
+    def where(self, stage: str, *path: str | int) -> Where:
+        """Where a stage's spec, or a key of it, stands."""
+        return self.documents[stage].where(path)
+
+
+class Project:
+    """Everything below specs/. Files are read once, at the first need."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = Files(root)
+        self._pipelines: dict[str, LoadedPipeline] = {}
+        self._scales: dict[str, tuple[RawScale, Document]] = {}
+        self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
+        self._nodes: dict[tuple[str, str], dict[str, Node]] = {}
+
+    @classmethod
+    def load(cls, root: Path) -> Project:
+        """The project whose specs are in root/specs. Raises UserError if there are none."""
+        return cls(root)
+
+    def scales(self) -> list[str]:
+        """Names of the scales."""
+        return self.files.names("scales")
+
+    def pipelines(self, readings: bool) -> list[str]:
+        """Names of the published pipelines, and of the readings after them if wanted."""
+        names = self.files.pipelines()
+        own = [name for name in names if self._extends(name) is None]
+        return own + [name for name in names if name not in own] if readings else own
+
+    def resolve(self, pipeline: str, scale: str) -> ResolvedPipeline:
+        """A pipeline at a scale. Raises UsageError for unknown names, SpecError(s) for mistakes in specs."""
+        if (pipeline, scale) not in self._resolved:
+            self._resolved[pipeline, scale] = self._resolve(pipeline, scale)
+        return self._resolved[pipeline, scale]
+
+    def keys(self, scale: str) -> dict[str, str]:
+        """The key of every stage that has a rule, readings included, by "pipeline/stage"."""
+        found = {}
+        for name in self.pipelines(readings=True):
+            resolved = self.resolve(name, scale)
+            found.update({resolved.refs[stage]: resolved.keys[stage] for stage in resolved.own})
+        return found
+
+    def scale(self, name: str) -> RawScale:
+        """A scale's own figures."""
+        return self._scale(name)[0]
+
+    @cached_property
+    def data(self) -> LoadedData:
+        """Corpora, mixtures and the tokenizer."""
+        return load_data(self.files)
+
+    def loaded(self, name: str) -> LoadedPipeline:
+        """A pipeline's raw specs."""
+        if name not in self._pipelines:
+            names = self.files.pipelines()
+            if name not in names:
+                raise UsageError(f"unknown pipeline {name!r}; there are: {', '.join(names)}. {meant(name, names)}")
+            self._pipelines[name] = load_pipeline(self.files, name)
+        return self._pipelines[name]
+
+    def _extends(self, name: str) -> str | None:
+        extends = self.files.document(self.files.specs / name / "pipeline.yaml").value.get("extends")
+        return None if extends is None else str(extends)
+
+    def _scale(self, name: str) -> tuple[RawScale, Document]:
+        if name not in self._scales:
+            if name not in self.scales():
+                raise UsageError(
+                    f"unknown scale {name!r}; there are: {', '.join(self.scales())}. {meant(name, self.scales())}"
+                )
+            self._scales[name] = load_scale(self.files, name)
+        return self._scales[name]
+
+    def _map(self, pipeline: LoadedPipeline, raw: RawScale, document: Document) -> Scale:
+        """The scale's entry for a pipeline; readings take that of the pipeline they extend."""
+        if raw.pipelines is None:
+            return Scale(None, document, pipeline.name)
+        name: str | None = pipeline.name
+        while name is not None and name not in raw.pipelines:
+            name = self._extends(name)
+        if name is None:
+            raise UsageError(
+                f"{document.where(('pipelines',))}: scale {raw.scale} says nothing about pipeline {pipeline.name}; "
+                f"add pipelines.{pipeline.name} there."
+            )
+        return Scale(raw.pipelines[name], document, name)
+
+    def _resolve(self, name: str, scale: str) -> ResolvedPipeline:
+        raw_scale, document = self._scale(scale)
+        loaded = self.loaded(name)
+        resolver = Resolver(loaded, self.data, raw_scale, self._map(loaded, raw_scale, document))
+        base = self.resolve(loaded.raw.extends, scale) if loaded.raw.extends else None
+        nodes: dict[str, Node] = {}
+        keys: dict[str, str] = {}
+        for stage in topological(loaded):
+            node = resolver.stage(stage, nodes)
+            by_ref = {other.ref: keys[known] for known, other in nodes.items()}
+            keys[stage] = stage_key(node.stage, by_ref)
+            if base is not None and base.keys.get(stage) == keys[stage]:
+                # The same work under the same name: the extended pipeline's rule does it.
+                node = Node(base.refs[stage], base.stages[stage], node.clock, node.reach)
+            nodes[stage] = node
+        self._nodes[name, scale] = nodes
+        refs = {stage: node.ref for stage, node in nodes.items()}
+        return ResolvedPipeline(
+            name=name,
+            title=loaded.raw.title,
+            citation=loaded.raw.citation,
+            figure=loaded.raw.figure,
+            extends=loaded.raw.extends,
+            scale=scale,
+            stages={stage: node.stage for stage, node in nodes.items()},
+            own=tuple(stage for stage, ref in refs.items() if ref == f"{name}/{stage}"),
+            refs=refs,
+            keys=keys,
+            edges=tuple(Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents),
+            claims=_claims(loaded, nodes),
+            documents={stage: one.document for stage, one in loaded.stages.items()},
+        )
+
+
+def _claims(loaded: LoadedPipeline, nodes: dict[str, Node]) -> tuple[Claim, ...]:
+    return tuple(
+        Claim(claim.what, *claim.tokens, _counted(loaded, nodes, index), loaded.document.where(("claims", index)))
+        for index, claim in enumerate(loaded.raw.claims)
+    )
+
+
+def _counted(loaded: LoadedPipeline, nodes: dict[str, Node], index: int) -> tuple[str, ...]:
+    """The stages that a claim sums: those it lists, or a stage and all its ancestors."""
+    claim = loaded.raw.claims[index]
+    named = claim.stages if claim.stages is not None else [claim.lineage] if claim.lineage is not None else []
+    where, key = loaded.document.where(("claims", index)), f"claims.{index}"
+    if (claim.stages is None) == (claim.lineage is None):
+        raise SpecError(
+            where, key, "both or neither of `stages` and `lineage`", "exactly one of them", "Say what it sums."
+        )
+    for stage in named:
+        if stage not in nodes:
+            raise SpecError(where, key, f"the unknown stage {stage!r}", ", ".join(nodes), meant(str(stage), nodes))
+    if claim.lineage is None:
+        return tuple(claim.stages or ())
+    wanted, seen = [claim.lineage], []
+    while wanted:
+        stage = wanted.pop()
+        if stage not in seen:
+            seen.append(stage)
+            wanted.extend(parents(loaded.stages[stage]))
+    return tuple(stage for stage in nodes if stage in seen)

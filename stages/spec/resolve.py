@@ -1,0 +1,297 @@
+"""Puts one stage's spec, its parents and its scale together into a `resolved.Stage`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from stages.errors import SpecError
+from stages.spec import models
+from stages.spec.clocks import ZERO, Clock, advance, schedule
+from stages.spec.graph import ALL, parent_of, parents
+from stages.spec.inits import inits
+from stages.spec.loader import LoadedData, LoadedPipeline, LoadedStage
+from stages.spec.nodes import Path, dotted
+from stages.spec.phases import PhaseMaker
+from stages.spec.ranges import Reach
+from stages.spec.resolved import Evaluation, Execution, Model, Optimizer, Phase, Rope, Schedule, Stage
+from stages.spec.scales import Scale
+from stages.spec.schema import RawExecution, RawImport, RawPhase, RawTrain, RawUpcycle
+from stages.spec.schema_data import RawScale
+
+LANGUAGE_MODELS = frozenset({"llama", "moonlight", "ouro"})
+
+
+@dataclass(frozen=True)
+class Node:
+    """A resolved stage and what its children need to know of it."""
+
+    ref: str  # "pipeline/stage", in the pipeline that has a rule for it
+    stage: Stage
+    clock: Clock
+    reach: Reach
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a stage trains, where it does."""
+
+    phases: tuple[Phase, ...] = ()
+    schedule: Schedule | None = None
+    optimizer: Optimizer | None = None
+
+
+class Resolver:
+    """One pipeline at one scale."""
+
+    def __init__(self, pipeline: LoadedPipeline, data: LoadedData, raw_scale: RawScale, scale: Scale) -> None:
+        self.pipeline, self.data, self.raw_scale, self.scale = pipeline, data, raw_scale, scale
+
+    def stage(self, name: str, done: Mapping[str, Node]) -> Node:
+        """Resolves a stage whose parents are in `done` (by their names in this pipeline). Raises SpecError."""
+        loaded = self.pipeline.stages[name]
+        above = {parent: done[parent] for parent in parents(loaded)}
+        modules = self.modules(loaded, above)
+        before = self.clock_before(loaded, above)
+        reach = self.reach_before(loaded, above)
+        training, clock, after = self.training(loaded, above, modules, before, reach)
+        rope = self.rope(loaded, modules, above)
+        everyone: dict[str, int] = dict(after)
+        for node in above.values():
+            for corpus, end in node.reach.items():
+                everyone[corpus] = max(everyone.get(corpus, 0), end)
+        raw = loaded.raw
+        longest = self.longest(loaded, training, rope, above)
+        stage = Stage(
+            pipeline=self.pipeline.name,
+            name=name,
+            box=raw.box,
+            scale=self.raw_scale.scale,
+            kind=raw.kind,  # type: ignore[attr-defined]
+            engine_class=self.raw_scale.engine_class,
+            seed=self.raw_scale.seed,
+            parents=tuple(sorted(node.ref for node in above.values())),
+            modules=modules,
+            init=inits(loaded, modules, above, self.raw_scale),
+            trained=self.trained(loaded, modules, training),
+            clock=self.clock_rule(loaded),
+            data=self.data_rule(loaded),
+            tokenizer=self.tokenizer(),
+            rope=rope,
+            optimizer=training.optimizer,
+            schedule=training.schedule,
+            phases=training.phases,
+            evaluation=self.evaluation(loaded, training, above, longest),
+            execution=self.execution(raw.execution),
+            max_context=longest,
+            waivers=tuple((waiver.id, waiver.reason) for waiver in raw.waivers),
+        )
+        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone)
+
+    # ------------------------------------------------------------ modules
+
+    def modules(self, loaded: LoadedStage, above: Mapping[str, Node]) -> dict[str, Model]:
+        """Models by module; keep and export have their parent's."""
+        raw = loaded.raw
+        if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
+            return {
+                module: models.model(self.pipeline, loaded, module, name, self.raw_scale, self.scale)
+                for module, name in raw.modules.items()
+            }
+        return next(iter(above.values())).stage.modules
+
+    def trained(self, loaded: LoadedStage, modules: Mapping[str, Model], training: Training) -> tuple[str, ...]:
+        """Modules that move, in order; every module of a train stage is in exactly one of train and frozen."""
+        raw = loaded.raw
+        if not isinstance(raw, RawTrain):
+            return tuple(modules) if training.phases else ()
+        for key, named in (("train", raw.train), ("frozen", raw.frozen)):
+            for module in named:
+                if module not in modules:
+                    raise self.fail(
+                        loaded, (key,), f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
+                    )
+        for module in modules:
+            if (module in raw.train) == (module in raw.frozen):
+                found = "both train and frozen" if module in raw.train else "neither train nor frozen"
+                raise self.fail(
+                    loaded, ("modules", module), f"a module in {found}", "each module in exactly one of `train` and `frozen`",
+                    "Say whether it moves.",
+                )  # fmt: skip
+        return tuple(module for module in modules if module in raw.train)
+
+    # ------------------------------------------------------------ clock, data, training
+
+    def clock_before(self, loaded: LoadedStage, above: Mapping[str, Node]) -> Clock:
+        """The clock at which the stage begins."""
+        raw = loaded.raw
+        if isinstance(raw, RawImport) or not above:
+            self.no_parent_to_continue(loaded)
+            return ZERO
+        if not isinstance(raw, RawTrain):
+            node = next(iter(above.values()))
+            reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
+            return Clock(None, (), node.clock.rate) if reset else node.clock
+        if raw.init.clock == "reset":
+            return ZERO
+        same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
+        if len(same) != 1:
+            names = ", ".join(sorted({str(node.clock.schedule) for node in above.values()}))
+            raise self.fail(
+                loaded, ("init", "clock"), f"continue, with schedule {raw.schedule!r} after {names}",
+                "continue after exactly one parent that reads the same schedule", "Name the parent's schedule, or write `clock: reset`.",
+            )  # fmt: skip
+        if same[0].spans[-1].phase.unit != raw.phases[0].unit:
+            raise self.fail(
+                loaded,
+                ("phases", 0, "unit"),
+                raw.phases[0].unit,
+                same[0].spans[-1].phase.unit,
+                "A clock counts in one unit.",
+            )
+        return same[0]
+
+    def no_parent_to_continue(self, loaded: LoadedStage) -> None:
+        """A stage without parents cannot continue a clock or data."""
+        raw = loaded.raw
+        if isinstance(raw, RawTrain):
+            for key, found, allowed in (("clock", raw.init.clock, "reset"), ("data", raw.init.data, "restart")):
+                if found == "continue":
+                    raise self.fail(
+                        loaded, ("init", key), found, allowed, f"Without `from` there is no {key} to continue."
+                    )
+
+    def rate_before(self, loaded: LoadedStage, above: Mapping[str, Node]) -> Fraction | None:
+        """The rate that the schedule's first piece meets: the parent's of the first trained module that inherits."""
+        raw = loaded.raw
+        if not isinstance(raw, RawTrain):
+            return None
+        for module in raw.train:
+            parent = parent_of(loaded, module)
+            if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent in above:
+                return above[parent].clock.rate
+        return None
+
+    def reach_before(self, loaded: LoadedStage, above: Mapping[str, Node]) -> Reach:
+        """How far the lineage has read: the farthest over the parents, nothing after a restart."""
+        reach: dict[str, int] = {}
+        if self.data_rule(loaded) == "continue":
+            for node in above.values():
+                for corpus, end in node.reach.items():
+                    reach[corpus] = max(reach.get(corpus, 0), end)
+        return reach
+
+    def clock_rule(self, loaded: LoadedStage) -> Literal["continue", "reset"]:
+        """Whether the token count that the schedule reads goes on."""
+        raw = loaded.raw
+        if isinstance(raw, (RawTrain, RawUpcycle)):
+            return raw.init.clock
+        return "reset" if isinstance(raw, RawImport) else "continue"
+
+    def data_rule(self, loaded: LoadedStage) -> Literal["continue", "restart"]:
+        """Whether the stage reads on where its ancestors stopped."""
+        raw = loaded.raw
+        if isinstance(raw, (RawTrain, RawUpcycle)):
+            return raw.init.data
+        return "restart" if isinstance(raw, RawImport) else "continue"
+
+    def training(
+        self, loaded: LoadedStage, above: Mapping[str, Node], modules: Mapping[str, Model], before: Clock, reach: Reach
+    ) -> tuple[Training, Clock, Reach]:
+        """Phases, schedule and optimizer, and the clock and the reach after them."""
+        raw = loaded.raw
+        plan: tuple[Path, str, str, list[RawPhase]] | None = None
+        if isinstance(raw, RawTrain):
+            plan = ((), raw.schedule, raw.optimizer, raw.phases)
+        elif isinstance(raw, RawImport) and self.raw_scale.releases == "stand_in":
+            if raw.stand_in is None:
+                raise self.fail(
+                    loaded,
+                    ("release",),
+                    "no `stand_in`",
+                    f"one at scale {self.raw_scale.scale}",
+                    "Add `stand_in: ...`.",
+                )
+            plan = (("stand_in",), raw.stand_in.schedule, raw.stand_in.optimizer, raw.stand_in.phases)
+        if plan is None:
+            return Training(), before, reach
+        at, schedule_name, optimizer_name, phases = plan
+        self.one_unit(loaded, at, phases)
+        spans = advance(before, phases, self.scale)
+        met = before.entered if before.spans else self.rate_before(loaded, above)
+        lr, clock = schedule(self.pipeline, loaded, (*at, "schedule"), schedule_name, spans, met, self.scale)
+        if isinstance(raw, RawImport):
+            clock = Clock(None, (), None)  # nothing continues a stand-in's schedule
+        maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules)
+        resolved, after = maker.all(phases, spans[len(before.spans) :], reach)
+        optimizer = models.optimizer(self.pipeline, loaded, (*at, "optimizer"), optimizer_name)
+        return Training(resolved, lr, optimizer), clock, after
+
+    def one_unit(self, loaded: LoadedStage, at: Path, phases: list[RawPhase]) -> None:
+        """A clock counts in one unit."""
+        for index, phase in enumerate(phases):
+            if phase.unit != phases[0].unit:
+                raise self.fail(
+                    loaded, (*at, "phases", index, "unit"), phase.unit, phases[0].unit, "A clock counts in one unit."
+                )
+
+    # ------------------------------------------------------------ the rest
+
+    def rope(self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]) -> Rope | None:
+        """Rotary positions: stated where a language model trains or comes in, else the parent's."""
+        raw = loaded.raw
+        if not isinstance(raw, (RawTrain, RawImport)):
+            return next(iter(above.values())).stage.rope
+        needed = any(model.family in LANGUAGE_MODELS for model in modules.values())
+        if needed != (raw.rope is not None):
+            found = "nothing" if needed else "rotary positions without a language model"
+            raise self.fail(loaded, ("rope",), found, "rope where a language model is", "Add or remove `rope`.")
+        return self.scale.rope(raw.rope) if raw.rope is not None else None
+
+    def longest(self, loaded: LoadedStage, training: Training, rope: Rope | None, above: Mapping[str, Node]) -> int:
+        """The longest context in the lineage under the current rotary positions."""
+        own = [phase.context for phase in training.phases]
+        if isinstance(loaded.raw, RawImport) and not own:
+            own = [self.scale.context(loaded.raw.max_context)]
+        return max(own + [node.stage.max_context for node in above.values() if node.stage.rope == rope])
+
+    def evaluation(
+        self, loaded: LoadedStage, training: Training, above: Mapping[str, Node], longest: int
+    ) -> Evaluation:
+        """What is evaluated, on windows of which length."""
+        context = max((phase.context for phase in training.phases), default=longest)
+        known = [node.stage.max_context for node in above.values() if node.stage.rope is not None]
+        old = max(known, default=None)
+        extends = old if old is not None and old < context else None
+        return Evaluation(
+            names=tuple(loaded.raw.evaluate),
+            context=context,
+            old_context=extends,
+            samples=self.raw_scale.evaluation.samples,
+        )
+
+    def execution(self, own: RawExecution) -> Execution:
+        """The scale's defaults; at full size the stage's, at others the pipeline's of the scale, override them."""
+        over = own if self.scale.shrink is None else self.scale.shrink.execution
+        base = self.raw_scale.execution
+        return Execution(
+            engine=self.raw_scale.engine,
+            device=self.raw_scale.device,
+            threads=self.raw_scale.threads,
+            ranks=over.ranks or base.ranks,
+            nodes=over.nodes or base.nodes,
+            memory_mb=over.memory or base.memory,
+            time_limit_min=over.time_limit or base.time_limit,
+            checkpoint_every=over.checkpoint_every or base.checkpoint_every,
+            keep_partials=over.keep_partials or base.keep_partials,
+        )
+
+    def tokenizer(self) -> str:
+        """The local tokenizer's digest, or the published one's name."""
+        return self.data.tokenizer.digest if self.raw_scale.corpora == "stand_in" else self.pipeline.raw.tokenizer
+
+    def fail(self, loaded: LoadedStage, path: Path, found: str, allowed: str, repair: str) -> SpecError:
+        """An error of a stage's file."""
+        return SpecError(loaded.document.where(path), dotted(path), found, allowed, repair)

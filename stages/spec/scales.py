@@ -1,0 +1,109 @@
+"""How the figures of a full-size spec become those of a scale. Integers and fractions only: equal on every machine."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from stages.errors import SpecError
+from stages.spec.nodes import Document
+from stages.spec.resolved import Llama3Scaling, Rope
+from stages.spec.schema import RawBatchStep, RawPhase, RawRope
+from stages.spec.schema_data import RawShrink
+
+
+class Scale:
+    """The map of one pipeline at one scale; `shrink` is None at full size."""
+
+    def __init__(self, shrink: RawShrink | None, document: Document, pipeline: str) -> None:
+        self.shrink, self.document, self.pipeline = shrink, document, pipeline
+
+    def fail(self, key: str, found: str, allowed: str, repair: str) -> SpecError:
+        """An error of this pipeline's entry in the scale's file."""
+        path = ("pipelines", self.pipeline, key)
+        return SpecError(self.document.where(path), ".".join(path), found, allowed, repair)
+
+    def context(self, length: int) -> int:
+        """A length in positions; it has to come out whole."""
+        if self.shrink is None:
+            return length
+        value = length * self.shrink.context
+        if value.denominator != 1:
+            raise self.fail(
+                "context", f"{self.shrink.context}, at which a context of {length} becomes {float(value):g}",
+                "a factor that keeps every context whole", "Choose another factor.",
+            )  # fmt: skip
+        return int(value)
+
+    def sequences(self, count: int, context: int) -> int:
+        """Sequences per step: the factor holds for ledger units, at least one sequence is left."""
+        if self.shrink is None:
+            return count
+        return max(1, _nearest(count * context * self.shrink.batch / self.context(context)))
+
+    def micro_batch(self, count: int, context: int) -> int:
+        """Sequences per logical micro-batch."""
+        return count if self.shrink is None else max(1, self.shrink.micro_batch // self.context(context))
+
+    def largest_step(self, phase: RawPhase) -> int:
+        """Ledger units of the phase's largest step, at this scale."""
+        return max(self.sequences(step.batch, phase.context) for step in phase.batch) * self.context(phase.context)
+
+    def budget(self, phase: RawPhase) -> int:
+        """The phase's budget: here * (budget / paper)^exponent, rounded, at least `floor` steps."""
+        if self.shrink is None:
+            return phase.budget
+        rule = self.shrink.tokens
+        p, q = rule.exponent.numerator, rule.exponent.denominator
+        power = Fraction(phase.budget, rule.anchor.paper) ** p * rule.anchor.here**q
+        doubled = _root(int(power * 2**q), q)
+        return max((doubled + 1) // 2, rule.floor * self.largest_step(phase))
+
+    def batch(self, phase: RawPhase, step: RawBatchStep) -> tuple[int, int]:
+        """(after, sequences) of a step of the batch ramp; `after` moves in proportion to the budget."""
+        return step.after * self.budget(phase) // phase.budget, self.sequences(step.batch, phase.context)
+
+    def rate(self, value: Fraction) -> float:
+        """A learning rate."""
+        return float(value if self.shrink is None else value * self.shrink.lr)
+
+    def least_piece(self, phase: RawPhase) -> int:
+        """Ledger units that a piece of a schedule takes at least within a phase."""
+        return 0 if self.shrink is None else self.shrink.min_piece * self.largest_step(phase)
+
+    def cap(self, pixels: int) -> int:
+        """A resolution cap in pixels."""
+        if self.shrink is None:
+            return pixels
+        if self.shrink.resolution is None:
+            raise self.fail("resolution", "nothing", "resolution is required here", "Add `resolution: ...`.")
+        return max(1, _nearest(pixels * self.shrink.resolution))
+
+    def rope(self, raw: RawRope) -> Rope:
+        """Base and original length shrink with the context, so wavelengths keep their ratio to it."""
+        factor = Fraction(1) if self.shrink is None else self.shrink.context
+        llama3 = None
+        if raw.llama3 is not None:
+            llama3 = Llama3Scaling(
+                factor=float(raw.llama3.factor),
+                low=float(raw.llama3.low),
+                high=float(raw.llama3.high),
+                original=self.context(raw.llama3.original),
+            )
+        return Rope(base=float(raw.base * factor), llama3=llama3, interpolation=float(raw.interpolation))
+
+
+def _nearest(value: Fraction) -> int:
+    """Rounds half up."""
+    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+
+
+def _root(value: int, degree: int) -> int:
+    """The largest integer whose `degree`-th power does not exceed value (Newton's iteration from above)."""
+    if value < 2 or degree == 1:
+        return value
+    guess = 1 << -(-value.bit_length() // degree)
+    while True:
+        better = ((degree - 1) * guess + value // guess ** (degree - 1)) // degree
+        if better >= guess:
+            return guess
+        guess = better

@@ -1,0 +1,71 @@
+"""Every figure has a source: which paths of a file its `sources:` cover, and which figures nobody accounts for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from stages.errors import SpecError
+from stages.spec import units
+from stages.spec.nodes import Document, Path, Tree, dotted
+from stages.spec.schema import RawSource
+
+PROSE = frozenset(
+    {"stage", "box", "title", "citation", "figure", "reason", "jump", "what", "name", "id", "pipeline", "scale",
+     "extends",     "tokenizer", "release", "data", "waivers"}
+)  # fmt: skip
+NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
+NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason"}
+EVERYTHING = "*"
+
+
+def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
+    """Figures without a source, entries without a citation or reason, and paths that cover no figure."""
+    covers = {path: number for number, entry in enumerate(entries) for path in entry.covers}
+    used: set[str] = set()
+    for path, aliases, text in figures(document.value):
+        best = max((cover for cover in covers if _covers(cover, path, aliases)), key=len, default=None)
+        if best is None:
+            yield SpecError(
+                document.where(path), dotted(path), f"{text} without a source", "figures that `sources:` covers",
+                f"Add {{covers: [{dotted(aliases)}], mark: ..., citation or reason: ...}}.",
+            )  # fmt: skip
+        used.update(cover for cover in covers if _covers(cover, path, aliases))
+    for number, entry in enumerate(entries):
+        need = NEEDS.get(entry.mark)
+        place = ("sources", number)
+        if need and not getattr(entry, need):
+            yield SpecError(
+                document.where(place), dotted((*place, need)), "nothing", f"{entry.mark} figures need a {need}",
+                f"Add `{need}: ...`.",
+            )  # fmt: skip
+        for cover in entry.covers:
+            if cover not in used:
+                yield SpecError(
+                    document.where(place), dotted((*place, "covers")), f"{cover!r}, which covers no figure",
+                    "paths of figures in this file", "Correct the path or remove it.",
+                )  # fmt: skip
+
+
+def _covers(cover: str, path: Path, aliases: Path) -> bool:
+    if cover == EVERYTHING:
+        return True
+    parts = tuple(cover.split("."))
+    return len(parts) <= len(path) and all(
+        part in (str(index), str(name)) for part, index, name in zip(parts, path, aliases, strict=False)
+    )
+
+
+def figures(tree: Tree, path: Path = (), aliases: Path = ()) -> Iterator[tuple[Path, Path, str]]:
+    """Every scalar that states a figure: its path, its path by names, its text."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if key not in PROSE and not (key == "sources" and not path):
+                yield from figures(value, (*path, key), (*aliases, key))
+    elif isinstance(tree, list):
+        for index, item in enumerate(tree):
+            name = next(
+                (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str)), index
+            )
+            yield from figures(item, (*path, index), (*aliases, name))
+    elif isinstance(tree, str) and units.is_number(tree):
+        yield path, aliases, tree

@@ -1,0 +1,207 @@
+"""Quantities as people write them in specs: exact, with their unit, and refused where another unit is meant.
+
+Every function takes the text of a YAML scalar and raises `BadQuantity`, which says what is allowed and how to mend it.
+Values are integers or exact fractions; nothing passes through a float.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+PREFIXES = DECIMAL | BINARY
+LONGEST = 64  # characters of a quantity: no figure of a spec is longer
+LARGEST_EXPONENT = 300  # decimal exponents a float can hold
+_DIGITS = r"\d+(?:_\d+)*"
+_NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE](?P<exp>[+-]?\d+))?")
+_QUANTITY = re.compile(
+    rf"(?P<number>{_NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|K|M|B|T)?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
+)
+UNITS = ("", "%", "seq", "steps", "tokens", "patches", "GB", "MB", "min", "h")
+
+
+class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
+    """A quantity that is malformed, has the wrong unit or is out of range."""
+
+    def __init__(self, found: str, allowed: str, repair: str) -> None:
+        self.found, self.allowed, self.repair = found, allowed, repair
+        super().__init__(f"found {found}; allowed: {allowed}. {repair}")
+
+
+def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
+    """The exact value with its prefix applied, the prefix and the unit of a quantity."""
+    if not isinstance(text, str):
+        raise BadQuantity(describe(text), allowed, "Write a quantity.")
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    if match is None or (match["unit"] or "") not in UNITS:
+        raise BadQuantity(describe(text), allowed, "Write a number and its unit.")
+    if match["exp"] and abs(int(match["exp"])) > LARGEST_EXPONENT:
+        raise BadQuantity(describe(text), allowed, f"Exponents go up to {LARGEST_EXPONENT}.")
+    value = Fraction(match["number"].replace("_", "")) * PREFIXES[match["prefix"] or ""]
+    return value, match["prefix"] or "", match["unit"] or ""
+
+
+def describe(value: object) -> str:
+    """A value as an error message shows it: short, on one line."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    return repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+
+
+def is_number(text: str) -> bool:
+    """Whether a scalar states a figure: a number with or without a unit, a share or a ratio."""
+    if len(text) > LONGEST:
+        return False
+    if "/" in text:
+        top, _, bottom = text.partition("/")
+        return bool(_NUMBER.fullmatch(top.strip()) and _NUMBER.fullmatch(bottom.strip()))
+    match = _QUANTITY.fullmatch(text.strip())
+    return match is not None and (match["unit"] or "") in UNITS
+
+
+def number(text: object) -> Fraction:
+    """A plain number: `50_000`, `2e-5`, `8Ki`."""
+    allowed = "a plain number such as 50_000, 0.95 or 2e-5"
+    value, _, unit = split(text, allowed)
+    if unit:
+        raise BadQuantity(describe(text), allowed, f"Leave out the unit {unit!r}.")
+    return value
+
+
+def ratio(text: object) -> Fraction:
+    """A positive number or an exact ratio: `10`, `1/256`."""
+    allowed = "a positive number or ratio such as 10 or 1/256"
+    if isinstance(text, str) and "/" in text:
+        top, _, bottom = text.partition("/")
+        below = number(bottom)
+        if below == 0:
+            raise BadQuantity(describe(text), allowed, "Nothing can be divided by zero.")
+        value = number(top) / below
+    else:
+        value = number(text)
+    if value <= 0:
+        raise BadQuantity(describe(text), allowed, "Write a number above zero.")
+    return value
+
+
+def rate(text: object) -> Fraction:
+    """A learning rate or another number that is not negative."""
+    value = number(text)
+    if value < 0:
+        raise BadQuantity(describe(text), "a number of at least zero", "Remove the minus sign.")
+    return value
+
+
+def _whole(value: Fraction, text: object, allowed: str, least: int) -> int:
+    if value.denominator != 1:
+        raise BadQuantity(describe(text), allowed, "Write a whole number of them.")
+    if value < least:
+        raise BadQuantity(describe(text), allowed, f"Write at least {least}.")
+    return int(value)
+
+
+def count(text: object) -> int:
+    """A whole number of at least zero, without a unit."""
+    allowed = "a whole number such as 24 or 49_152"
+    return _whole(number(text), text, allowed, 0)
+
+
+def positive(text: object) -> int:
+    """A whole number of at least one, without a unit."""
+    allowed = "a whole number of at least 1, such as 24 or 49_152"
+    return _whole(number(text), text, allowed, 1)
+
+
+def _in_unit(text: object, units: tuple[str, ...], allowed: str, least: int) -> int:
+    value, _, unit = split(text, allowed)
+    if unit not in units:
+        raise BadQuantity(describe(text), allowed, f"Use the unit {' or '.join(repr(u) for u in units if u)}.")
+    return _whole(value, text, allowed, least)
+
+
+def tokens(text: object) -> int:
+    """Ledger units, at least one: `0.6T`, `200B`, `8Ki`, `512 tokens`, `4M patches`."""
+    return _in_unit(text, ("", "tokens", "patches"), "tokens (or patches) such as 0.6T, 200B, 8Ki or 512 tokens", 1)
+
+
+def offset(text: object) -> int:
+    """Ledger units from the start of something, zero included."""
+    return _in_unit(text, ("", "tokens", "patches"), "tokens (or patches) such as 0 or 200B", 0)
+
+
+def sequences(text: object) -> int:
+    """Sequences, at least one: `4096 seq`."""
+    return _in_unit(text, ("seq",), "sequences such as '4096 seq'", 1)
+
+
+def steps(text: object) -> int:
+    """Optimizer steps, at least one: `1000 steps`."""
+    return _in_unit(text, ("steps",), "steps such as '1000 steps'", 1)
+
+
+def share(text: object) -> Fraction:
+    """A share between 0% and 100%."""
+    allowed = "a share from 0% to 100%, such as 40%"
+    value, prefix, unit = split(text, allowed)
+    if unit != "%" or prefix:
+        raise BadQuantity(describe(text), allowed, "Write it in per cent.")
+    if not 0 <= value <= 100:
+        raise BadQuantity(describe(text), allowed, "A share lies between 0% and 100%.")
+    return value / 100
+
+
+def megabytes(text: object) -> int:
+    """Memory in MB of 10^6 bytes: `4 GB`, `1500 MB`."""
+    allowed = "memory such as '4 GB' or '1500 MB'"
+    value, prefix, unit = split(text, allowed)
+    if unit not in ("GB", "MB") or prefix:
+        raise BadQuantity(describe(text), allowed, "Use the unit 'GB' or 'MB'.")
+    return _whole(value * (1000 if unit == "GB" else 1), text, allowed, 1)
+
+
+def minutes(text: object) -> int:
+    """A time limit in minutes: `90 min`, `12 h`."""
+    allowed = "a time such as '90 min' or '12 h'"
+    value, prefix, unit = split(text, allowed)
+    if unit not in ("min", "h") or prefix:
+        raise BadQuantity(describe(text), allowed, "Use the unit 'min' or 'h'.")
+    return _whole(value * (60 if unit == "h" else 1), text, allowed, 1)
+
+
+def length(text: object) -> tuple[int, str]:
+    """A stretch of a schedule: (2000, "steps") or (33_000_000_000, "tokens")."""
+    allowed = "a length such as '2000 steps' or 33B"
+    if split(text, allowed)[2] == "steps":
+        return steps(text), "steps"
+    return tokens(text), "tokens"
+
+
+def rounding(text: object) -> int:
+    """Half a unit of the last place written, in tokens: 7.7T is meant to within 50B."""
+    value, prefix, _ = split(text, "tokens such as 7.7T")
+    written = _NUMBER.match(str(text).strip())
+    body = written["body"].replace("_", "") if written else ""
+    places = len(body.partition(".")[2]) if prefix in DECIMAL and prefix else 0
+    return int(Fraction(PREFIXES[prefix], 2 * 10**places)) if prefix else 0
+
+
+def format_tokens(value: int) -> str:
+    """The shortest exact writing of a token count: 600000000000 is 0.6T."""
+    if value and value % 1024 == 0 and value % 1000:
+        prefix, size = ("Mi", 2**20) if value % 2**20 == 0 else ("Ki", 2**10)
+        return f"{value // size}{prefix}"
+    for prefix in ("T", "B", "M", "K"):
+        scaled = Fraction(value * 10, DECIMAL[prefix])
+        if scaled.denominator == 1 and scaled > 0:
+            whole, tenth = divmod(int(scaled), 10)
+            return f"{whole}{prefix}" if tenth == 0 else f"{whole}.{tenth}{prefix}"
+    return str(value)

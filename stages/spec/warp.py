@@ -1,0 +1,220 @@
+"""Named schedules laid along a lineage, and their map from the paper's clock to a scale's clock.
+
+LR_here(t) = lr * LR_paper(phi(t)), where phi is piecewise linear: phase borders go to phase borders, and inside a phase
+the pieces get stretches in proportion to the paper's, but not less than a declared minimum.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+from stages.spec.scales import Scale
+from stages.spec.schema import RawPhase, RawPiece
+
+PI = Decimal("3.14159265358979323846264338327950288419716939937510")
+DIGITS = 40
+
+
+class ScheduleError(ValueError):
+    """A schedule that cannot be laid out; `piece` is the index of the piece at fault, None for the whole."""
+
+    def __init__(self, piece: int | None, found: str, allowed: str, repair: str) -> None:
+        self.piece, self.found, self.allowed, self.repair = piece, found, allowed, repair
+        super().__init__(found)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase on both clocks: [paper[0], paper[1]) of the paper's, [here[0], here[1]) of the scale's."""
+
+    phase: RawPhase
+    paper: tuple[int, int]
+    here: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A piece on the paper's clock, rates exact where they can be."""
+
+    start: int
+    end: int
+    shape: str
+    first: Fraction
+    last: Fraction
+    jump: str | None
+
+    def rate(self, clock: int) -> Fraction:
+        """The paper's learning rate at a clock inside the piece."""
+        if self.shape == "constant" or clock == self.end:
+            return self.last
+        progress = Fraction(clock - self.start, self.end - self.start)
+        if self.shape == "linear":
+            return self.first + (self.last - self.first) * progress
+        return self.last + (self.first - self.last) * (1 + _cosine_of_pi(progress)) / 2
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A stretch of a laid piece on the scale's clock: from progress p0 to p1 of the piece."""
+
+    start: int
+    end: int
+    piece: Laid
+    p0: Fraction
+    p1: Fraction
+
+
+def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction | None) -> list[Laid]:
+    """The pieces on the paper's clock as far as the spans reach. Raises ScheduleError.
+
+    `parent_rate` is the rate at which the parent ended, None where there is none to be continuous with.
+    """
+    reach = spans[-1].paper[1]
+    laid: list[Laid] = []
+    clock, rate = 0, parent_rate
+    for index, piece in enumerate(pieces):
+        if clock >= reach:
+            return laid
+        first = _first(index, piece, rate)
+        if piece.shape == "constant":
+            if piece.to is not None:
+                raise ScheduleError(index, "a constant piece with `to`", "constant pieces without it", "Remove `to`.")
+            last = first
+        elif piece.to is None:
+            raise ScheduleError(index, f"a {piece.shape} piece without `to`", "`to: <rate>`", "Say where it ends.")
+        else:
+            last = piece.to
+        end = _end(index, piece, clock, spans)
+        laid.append(Laid(clock, end, piece.shape, first, last, piece.jump))
+        clock, rate = end, last
+    if clock < reach:
+        raise ScheduleError(
+            None, f"a schedule that ends at {clock}", f"schedules that reach the stage's end at {reach}",
+            "Lengthen the last piece or add one.",
+        )  # fmt: skip
+    return laid
+
+
+def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
+    """A piece's first rate, continuous with `rate` unless a jump is declared."""
+    if piece.starts == "current" or (piece.starts == "previous" and index > 0):
+        if rate is None:
+            raise ScheduleError(
+                index, "`from: current` where the parent has no schedule", "a stated rate", "Write `from: <rate>`."
+            )
+        return rate
+    if piece.starts == "previous":
+        raise ScheduleError(index, "a first piece without `from`", "a rate, or current", "Add `from: ...`.")
+    stated = piece.from_ if piece.from_ is not None else Fraction(0)
+    if rate is not None and stated != rate and piece.jump is None:
+        raise ScheduleError(
+            index, f"a jump of the learning rate from {float(rate):g} to {float(stated):g}", "a continuous rate, or `jump: <reason>`",
+            "Start at the current rate, or declare the jump with its reason.",
+        )  # fmt: skip
+    return stated
+
+
+def _end(index: int, piece: RawPiece, clock: int, spans: Sequence[Span]) -> int:
+    if (piece.for_ is None) == (piece.until is None):
+        raise ScheduleError(
+            index, "both or neither of `for` and `until`", "exactly one of them", "Give the piece one end."
+        )
+    if piece.until is not None:
+        if piece.until <= clock:
+            raise ScheduleError(
+                index,
+                f"a piece from {clock} until {piece.until}",
+                "pieces that end after they begin",
+                "Correct `until`.",
+            )
+        return piece.until
+    amount, unit = piece.for_ if piece.for_ is not None else (0, "")
+    if unit != "steps":
+        return clock + amount
+    ends = list(_step_ends(spans, clock, amount))
+    if len(ends) < amount:
+        raise ScheduleError(
+            index, f"{amount} steps, of which the stages so far have {len(ends)}", "steps within the stages",
+            "Write the length in tokens.",
+        )  # fmt: skip
+    return ends[-1]
+
+
+def _step_ends(spans: Sequence[Span], clock: int, wanted: int) -> Iterator[int]:
+    """The paper's clock at the ends of the first `wanted` steps that end after `clock`."""
+    left = wanted
+    for span in spans:
+        start, end = span.paper
+        while start < end and left:
+            sequences = batch_at(span.phase, start - span.paper[0])
+            start = min(start + sequences * span.phase.context, end)
+            if start > clock:
+                left -= 1
+                yield start
+
+
+def batch_at(phase: RawPhase, done: int) -> int:
+    """Sequences of the step that begins after `done` ledger units of the phase."""
+    return phase.batch[bisect.bisect_right([step.after for step in phase.batch], done) - 1].batch
+
+
+def cut(laid: Sequence[Laid], spans: Sequence[Span], scale: Scale) -> list[Cut]:
+    """The pieces on the scale's clock, cut at the borders of phases. Raises ScheduleError."""
+    cuts: list[Cut] = []
+    for span in spans:
+        inside = [piece for piece in laid if piece.start < span.paper[1] and piece.end > span.paper[0]]
+        edges = [(max(piece.start, span.paper[0]), min(piece.end, span.paper[1])) for piece in inside]
+        widths = stretch([b - a for a, b in edges], span.here[1] - span.here[0], scale.least_piece(span.phase))
+        clock = span.here[0]
+        for piece, (a, b), width in zip(inside, edges, widths, strict=True):
+            whole = piece.end - piece.start
+            cuts.append(
+                Cut(clock, clock + width, piece, Fraction(a - piece.start, whole), Fraction(b - piece.start, whole))
+            )
+            clock += width
+    return cuts
+
+
+def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:
+    """Integers in proportion to `widths` that sum to `total`, each at least `least`. Raises ScheduleError if they cannot."""
+    least = max(least, 1)
+    if least * len(widths) > total:
+        raise ScheduleError(
+            None, f"{len(widths)} pieces of at least {least} in a phase of {total}", "phases that hold their pieces",
+            "Lower the scale's `min_piece`, or raise its budgets.",
+        )  # fmt: skip
+    small: set[int] = set()
+    while True:  # pieces that would be too short get the minimum; the others share the rest
+        rest = total - least * len(small)
+        whole = sum(width for index, width in enumerate(widths) if index not in small)
+        more = {i for i, width in enumerate(widths) if i not in small and width * rest < least * whole}
+        if not more:
+            break
+        small |= more
+    result, done, given = [], 0, 0
+    for index, width in enumerate(widths):
+        if index in small:
+            result.append(least)
+            continue
+        done += width
+        result.append(done * rest // whole - given)
+        given += result[-1]
+    return result
+
+
+def _cosine_of_pi(progress: Fraction) -> Fraction:
+    """cos(pi * progress) to 30 digits by its Taylor series: unlike libm's, the same on every machine."""
+    with localcontext() as context:
+        context.prec = DIGITS
+        x = PI * progress.numerator / progress.denominator
+        term = total = Decimal(1)
+        k = 0
+        while abs(term) > Decimal(10) ** -(DIGITS - 5):
+            k += 2
+            term = -term * x * x / (k * (k - 1))
+            total += term
+        return Fraction(total)

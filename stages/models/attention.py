@@ -3,8 +3,9 @@
 A row may hold several documents (`segments`). One `Plan` is made per forward pass and shared by all layers and
 loops. Rows of one document each attend causally as they are. Otherwise the documents are laid out as rows of their
 own, in a few batches of similar length, filled up at the end with copies of their last position: causality hides the
-filling from every real query, so no mask is needed and no document can see another. On one CPU thread this was as
-fast as a dense mask or faster at every length measured (benchmarks/attention.py).
+filling from every real query, so no mask is needed and no document can see another. On one CPU thread, forward and
+backward, this takes 1.3 times as long as a dense mask at 128 positions a row (where attention is a small part of a
+step), as long at 256, and a twentieth at 4096 with documents of 60 tokens (benchmarks/attention.py).
 """
 
 from __future__ import annotations

@@ -189,9 +189,10 @@ def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
         if parent in every and every[parent].kind in ("upcycle", "keep")
     ]
     for line, (column, box) in enumerate(forks):
+        rate_there = lr_before(_schedule(column), _start(column))
         axes.annotate(
-            box.box, (column.left, 0.06 + 0.075 * line), (5, 0), ("data", "axes fraction"), textcoords="offset points",
-            fontsize=8, color=BRANCH[column.branch % len(BRANCH)][0], weight="bold",
+            box.box, (column.left, rate_there), (7, -17 - 13 * line), textcoords="offset points", fontsize=8.5,
+            color=BRANCH[column.branch % len(BRANCH)][0], weight="bold",
         )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def _ticks(axes: Axes, laid: Sequence[Column]) -> None:
     places = {0.0: laid[0].before} | {round(column.right, 9): column.after for column in laid}
     axes.set_xticks(list(places), [count(value) if value else "0" for value in places.values()])
     units = dict.fromkeys(UNITS[phase.unit] for column in laid for phase in column.stage.phases)
-    axes.set_xlabel(f"{' and '.join(units)} consumed along the lineage")
+    axes.set_xlabel(f"{' and '.join(units)} consumed along the lineage (a stage is as wide as its budget's cube root)")
     axes.set_ylabel("learning rate")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: rate(value)))

@@ -140,9 +140,10 @@ def test_a_kill_between_the_two_renames_of_a_finish_loses_neither_result(
             raise KeyboardInterrupt
         rename(source, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "rename", killed)
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
         run("toy/one", B, content=b"new weights")
+    monkeypatch.setattr(os, "rename", rename)
     assert verdict(layout, key=B).state == "failed"
     assert finish.restore(layout, "toy/one", B, {})
     assert verdict(layout, key=B).done
@@ -186,12 +187,10 @@ def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> N
 
 
 def test_a_run_that_lost_its_lease_puts_nothing_in_place(layout: Layout) -> None:
-    with (
-        pytest.raises(lease.LeaseError, match="lost its lease"),
-        attempts.start(layout, "toy/one", A, {}) as attempt,
-    ):
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
         (layout.run(A) / "lease.json").write_text('{"host": "elsewhere", "pid": 1, "started": 0.0, "token": 99}')
-        finish.finish(attempt, toy_manifest(attempt))
+        with pytest.raises(lease.LeaseError, match="lost its lease"):
+            finish.finish(attempt, toy_manifest(attempt))
     assert not layout.stage("toy/one").exists()
 
 
@@ -210,14 +209,19 @@ def test_a_failed_run_says_where_and_why_and_what_it_can_resume_from(layout: Lay
     def write(folder: Path) -> None:
         (folder / "weights").write_bytes(b"w")
 
-    with pytest.raises(ZeroDivisionError), attempts.start(layout, "toy/one", A, {}) as attempt:
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
         partials.save(partials.path(attempt, 20), write)
         attempt.fail("loss is not finite", 27)
-        raise ZeroDivisionError
     found = verdict(layout)
     assert (found.state, found.why, found.step) == ("failed", "loss is not finite", 27)
     assert found.partial == partials.path(attempt, 20)
     assert found.log == layout.log(A)
+
+
+def test_an_error_that_ends_a_run_is_its_finding(layout: Layout) -> None:
+    with pytest.raises(ZeroDivisionError, match="once"), attempts.start(layout, "toy/one", A, {}):
+        raise ZeroDivisionError("once")
+    assert verdict(layout).why == "ZeroDivisionError: once"
 
 
 def test_the_latest_valid_checkpoint_of_any_attempt_is_found(layout: Layout) -> None:

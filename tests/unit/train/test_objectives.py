@@ -1,0 +1,211 @@
+"""What each objective computes, held against plain formulas on whole batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.contract import ledger
+from stages.contract.ledger import Step
+from stages.engines.training import freeze
+from stages.models.build import build
+from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
+from stages.models.vision_packing import pack
+from stages.spec.resolved import Loops, Stage
+from stages.train import objectives
+from stages.train.loop import gather
+from stages.train.objectives.looped import expected_loss
+from stages.train.optimizer import Optimizer, trained_slots
+from tests.unit.train import tiny
+
+CPU = torch.device("cpu")
+
+
+def setting(stage: Stage) -> tuple[nn.ModuleDict, Optimizer, Any]:
+    modules = build(stage)
+    freeze(stage, modules)
+    assert stage.optimizer is not None
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    phase = stage.phases[0]
+    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
+    return modules, optimizer, objectives.make(stage, phase, modules, data, CPU)
+
+
+def micro(stage: Stage, size: int) -> Stage:
+    return stage.model_copy(update={"phases": (stage.phases[0].model_copy(update={"micro_batch": size}),)})
+
+
+def last_step(stage: Stage) -> Step:
+    return list(ledger.steps(stage.phases[0]))[-1]
+
+
+# ---------------------------------------------------------------- accumulation
+
+
+@pytest.mark.parametrize("objective", ["next_token", "looped", "coca", "align", "sft"])
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(objective: str, which: str) -> None:
+    """For joint it does not hold by design: the auxiliary loss belongs to a micro-batch."""
+    found = []
+    for size in (1, 2, 8):
+        stage = micro(tiny.make(objective), size)
+        _, optimizer, made = setting(stage)
+        step = ledger.step_at(stage.phases[0], 0) if which == "first" else last_step(stage)
+        found.append(gather(optimizer, made, step))
+    for gradients, values in found[1:]:
+        torch.testing.assert_close(values, found[0][1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradients, found[0][0], rtol=1e-3, atol=1e-5)
+
+
+def test_sft_counts_and_learns_answers_only() -> None:
+    stage = tiny.make("sft")
+    modules, optimizer, made = setting(stage)
+    step = last_step(stage)
+    gradients, (loss,) = gather(optimizer, made, step)
+    samples = tiny.Data(stage.phases[0], 0, "", None).samples(  # type: ignore[arg-type]
+        step.first_sample, step.sequences, step.tail
+    )
+    lm: Any = modules["llm"]
+    total, count = torch.zeros(()), 0
+    for sample in samples:
+        tokens, positions, segments, labels = (
+            torch.from_numpy(part)[None] for part in (sample.tokens, sample.positions, sample.segments, sample.labels)
+        )
+        logits = lm.logits(lm(tokens, positions, segments, None))
+        total = total + F.cross_entropy(logits[0], labels[0], ignore_index=-100, reduction="sum")
+        count += int((labels != -100).sum())
+    assert made.supervised() == count
+    assert loss.item() == pytest.approx(total.item() / count, rel=1e-5)
+    expected = torch.autograd.grad(total / count, optimizer.parameters)
+    torch.testing.assert_close(gradients, list(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_a_last_sequence_that_is_cut_is_counted_as_cut() -> None:
+    stage = tiny.make("next_token")
+    _, optimizer, made = setting(stage)
+    step = last_step(stage)
+    gather(optimizer, made, step)
+    assert made.supervised() == step.end - step.start
+
+
+# ---------------------------------------------------------------- looped
+
+
+def test_the_looped_loss_is_equation_4_token_by_token() -> None:
+    torch.manual_seed(0)
+    losses, gates, beta = torch.rand(3, 5), torch.randn(3, 5), 0.1
+    loss, entropy, p = expected_loss(losses, gates, beta)
+    for token in range(5):
+        l1, l2, _ = torch.sigmoid(gates[:, token]).tolist()
+        weights = [l1, (1 - l1) * l2, (1 - l1) * (1 - l2)]
+        h = -sum(w * math.log(w) for w in weights)
+        expected = sum(w * float(losses[loop, token]) for loop, w in enumerate(weights)) - beta * h
+        assert loss[token].item() == pytest.approx(expected, rel=1e-5)
+        assert entropy[token].item() == pytest.approx(h, rel=1e-5)
+        assert p[:, token].tolist() == pytest.approx(weights, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("loops", [1, 2, 4])
+def test_entropy_stays_between_0_and_log_t_also_for_saturated_gates(scale: float, loops: int) -> None:
+    torch.manual_seed(1)
+    gates = (torch.randn(loops, 64) * scale).requires_grad_()
+    loss, entropy, p = expected_loss(torch.rand(loops, 64, requires_grad=True), gates, 0.1)
+    loss.sum().backward()
+    assert entropy.min() >= -1e-6
+    assert entropy.max() <= math.log(loops) + 1e-6
+    torch.testing.assert_close(p.sum(0), torch.ones(64))
+    if loops > 1:  # with one loop no gate is asked
+        assert gates.grad is not None
+        assert gates.grad.isfinite().all()
+
+
+def test_the_gates_gradient_equals_finite_differences() -> None:
+    torch.manual_seed(2)
+    losses = torch.rand(4, 3, dtype=torch.float64, requires_grad=True)
+    gates = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: expected_loss(a, b, 0.05)[0], (losses, gates))
+
+
+def test_one_loop_is_the_plain_loss() -> None:
+    """With T = 1 the exit is certain, its entropy 0 and the loss that of the stack."""
+    stage = tiny.stage({"llm": tiny.OURO}, (tiny.phase("looped", loops=Loops(count=1, beta=0.1)),), ("llm",))
+    _, optimizer, made = setting(stage)
+    step = ledger.step_at(stage.phases[0], 0)
+    _, values = gather(optimizer, made, step)
+    loss, entropy, exit_loop, first = (value.item() for value in values)
+    assert entropy == 0.0
+    assert exit_loop == 1.0
+    assert loss == pytest.approx(first, rel=1e-6)
+
+
+# ---------------------------------------------------------------- coca
+
+
+def whole_coca(stage: Stage, modules: nn.ModuleDict, step: Step) -> Tensor:
+    """L_siglip + 2 L_caption of all the step's pairs in one graph."""
+    data = tiny.Data(stage.phases[0], 0, "", None)  # type: ignore[arg-type]
+    rows = data.pairs(step.first_sample, step.sequences, step.tail)
+    pixels, grids = pack([image.pixels for row in rows for image in row.images], tiny.PATCH)
+    captions = torch.cat([torch.from_numpy(row.captions) for row in rows])
+    lengths = torch.cat([torch.from_numpy(row.caption_lengths) for row in rows])
+    features, images = embed_images(modules, pixels, grids)
+    contrastive: Any = modules["contrastive"]
+    pair = siglip_loss(images, embed_texts(modules, captions), contrastive.logit_scale, contrastive.logit_bias)
+    decoder: Any = modules["decoder"]
+    total, count = caption_loss(decoder, features, grids, captions, lengths)
+    return pair + 2.0 * total / count
+
+
+def test_cached_embeddings_give_the_gradient_of_the_whole_batch() -> None:
+    stage = tiny.make("coca")
+    modules, optimizer, made = setting(stage)
+    step = last_step(stage)
+    gradients, values = gather(optimizer, made, step)
+    loss = whole_coca(stage, modules, step)
+    expected = torch.autograd.grad(loss, optimizer.parameters)
+    assert values[0].item() == pytest.approx(loss.item(), rel=1e-5)
+    torch.testing.assert_close(gradients, list(expected), rtol=1e-3, atol=1e-5)
+    scale = next(i for i, slot in enumerate(optimizer.slots) if slot.name == "contrastive.logit_scale")
+    assert gradients[scale].abs().item() > 0
+
+
+# ---------------------------------------------------------------- experts
+
+
+def test_the_router_counts_the_whole_step_once_and_a_step_starts_anew() -> None:
+    stage = tiny.make("joint")
+    modules, optimizer, made = setting(stage)
+    lm: Any = modules["llm"]
+    for step in (ledger.step_at(stage.phases[0], 0), last_step(stage)):
+        gather(optimizer, made, step)
+        counts = lm.router_counts()
+        assert counts.dtype == torch.int64
+        assert counts.sum().item() == (step.end - step.start) * tiny.MOONLIGHT.active_experts
+
+
+def test_a_frozen_router_neither_counts_nor_moves() -> None:
+    stage = tiny.make("align")
+    modules, optimizer, made = setting(stage)
+    gather(optimizer, made, ledger.step_at(stage.phases[0], 0))
+    made.finish()
+    lm: Any = modules["llm"]
+    assert not lm.router_counts().any()
+    assert all(not router.e_score_correction_bias.any() for router in lm.routers())
+
+
+def test_without_a_bias_step_the_biases_stay() -> None:
+    stage = tiny.make("joint")
+    router = stage.phases[0].router
+    assert router is not None
+    still = stage.phases[0].model_copy(update={"router": router.model_copy(update={"bias_update": 0.0})})
+    modules, optimizer, made = setting(stage.model_copy(update={"phases": (still,)}))
+    gather(optimizer, made, ledger.step_at(still, 0))
+    made.finish()
+    lm: Any = modules["llm"]
+    assert all(not router.e_score_correction_bias.any() for router in lm.routers())

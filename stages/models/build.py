@@ -79,11 +79,14 @@ def _language_model(cfg: Model, rope: Rope) -> nn.Module:
 
 @torch.no_grad()
 def initialise(module: nn.Module, name: str, cfg: Model, seed: int) -> None:
-    """Weights normal(0, init_std), gains 1, biases 0, in place; the contrastive scalars keep what their class sets."""
+    """Weights normal(0, init_std), gains 1, biases 0, in place; SigLIP's temperature and bias as the spec says."""
+    declared = (
+        {"logit_scale": cfg.init_log_temperature, "logit_bias": cfg.init_bias} if cfg.family == "contrastive" else {}
+    )
     for parameter_name, parameter in module.named_parameters():
-        if parameter_name in ("logit_scale", "logit_bias"):
-            continue
-        if parameter_name.endswith("bias"):
+        if parameter_name in declared:
+            parameter.fill_(declared[parameter_name])
+        elif parameter_name.endswith("bias"):
             parameter.zero_()
         elif parameter.ndim == 1:
             parameter.fill_(1.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.models.build import initialise, make, normal
-from stages.spec.resolved import LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved import ContrastiveModel, LlamaModel, MoonlightModel, OuroModel, Rope
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 SHARED = {
@@ -101,3 +101,15 @@ def test_a_parameters_numbers_are_fixed_for_ever():
 def test_a_language_model_without_rope_is_refused():
     with pytest.raises(ValueError, match="needs the stage's rope"):
         make(MODELS["llama"], None, "cpu")
+
+
+def test_the_contrastive_scalars_are_the_specs_and_its_pooling_head_is_seeded():
+    cfg = ContrastiveModel(
+        family="contrastive", hidden=8, ffn=16, heads=2, norm_eps=1e-6, init_std=0.2,
+        init_log_temperature=2.5, init_bias=-10.0,
+    )  # fmt: skip
+    first, again = (built(cfg).state_dict() for _ in range(2))
+    assert first["logit_scale"].item() == 2.5
+    assert first["logit_bias"].item() == -10.0
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert sum(tensor.std() > 0.1 for tensor in first.values() if tensor.ndim > 1) >= 3

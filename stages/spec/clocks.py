@@ -83,7 +83,7 @@ def schedule(
         raise SpecError(pipeline.document.where(path), dotted(path), error.found, error.allowed, error.repair) from None
     end = spans[-1].paper[1]
     last = next(piece for piece in laid if piece.start < end <= piece.end)
-    jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.p0 == 0)
+    jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)
     resolved = Schedule(name=name, pieces=tuple(_piece(one, scale) for one in cuts), jumps=jumps)
     return resolved, Clock(name, spans, last.rate(end), rate)
 

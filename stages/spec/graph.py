@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.nodes import Path, dotted
 from stages.spec.schema import RawExport, RawKeep, RawTrain, RawUpcycle
 from stages.spec.validate import meant
 
@@ -33,7 +34,10 @@ def parents(stage: LoadedStage) -> tuple[str, ...]:
 
 
 def topological(pipeline: LoadedPipeline) -> list[str]:
-    """Stage names, parents first, otherwise in the pipeline's order. Raises SpecError for a missing parent or a cycle."""
+    """Stage names, parents first, otherwise in the pipeline's order.
+
+    Raises SpecError for a missing parent or a cycle.
+    """
     wanted = {name: parents(stage) for name, stage in pipeline.stages.items()}
     for name, stage in pipeline.stages.items():
         for parent in wanted[name]:
@@ -49,13 +53,13 @@ def topological(pipeline: LoadedPipeline) -> list[str]:
 
 
 def _missing(stage: LoadedStage, parent: str, names: Mapping[str, object]) -> SpecError:
-    path = ("init", "from")
-    for module in stage.raw.init.from_ if isinstance(stage.raw, (RawTrain, RawUpcycle)) else ():
-        if stage.raw.init.from_[module] == parent and module != ALL:
-            path = ("init", "from", module)  # type: ignore[assignment]
+    path: Path = ("init", "from")
+    if isinstance(stage.raw, (RawTrain, RawUpcycle)):
+        module = next(module for module, above in stage.raw.init.from_.items() if above == parent)
+        path = path if module == ALL else (*path, module)
     return SpecError(
         stage.document.where(path),
-        ".".join(path),
+        dotted(path),
         f"the unknown stage {parent!r}",
         ", ".join(names),
         meant(parent, names),

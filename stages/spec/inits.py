@@ -98,7 +98,7 @@ def _release(name: str, scale: RawScale) -> Init:
 
 
 def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tuple[int, ...]:
-    """Child layer -> parent layer: whole stacks one after the other, or each layer repeated (arXiv 2510.25741, 4.3.1)."""
+    """Child layer -> parent layer: whole stacks in turn, or each layer repeated (arXiv 2510.25741, section 4.3.1)."""
     above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
     if not above or below % above or below <= above:
         raise _fail(

@@ -52,15 +52,18 @@ class Files:
         return path.relative_to(self.root).as_posix()
 
     def document(self, path: FilePath) -> Document:
-        """A file's document, its figures checked for sources."""
+        """A file's document. Raises SpecError."""
         if path not in self._documents:
             try:
                 data = path.read_bytes()
             except OSError as error:
                 raise SpecError(
-                    Where(self.relative(path), 1), "the file", error.strerror or "an unreadable file", "a readable file",
+                    Where(self.relative(path), 1),
+                    "the file",
+                    error.strerror or "an unreadable file",
+                    "a readable file",
                     "Write it, or take its name out of the list that holds it.",
-                ) from None  # fmt: skip
+                ) from None
             self._documents[path] = nodes.parse(data, self.relative(path))
         return self._documents[path]
 
@@ -211,10 +214,8 @@ def _check_shares(document: Document, raw: RawMixtures, known: RawPublishedCorpo
         for group in dict.fromkeys(source.group for source in mixture.sources):
             total = sum(source.share for source in mixture.sources if source.group == group)
             if total != 1:
-                raise SpecError(
-                    document.where(path), dotted(path), f"shares of the {group} group that sum to {float(total) * 100:.12g}%",
-                    "exactly 100%", "Correct the shares.",
-                )  # fmt: skip
+                found = f"shares of the {group} group that sum to {float(total) * 100:.12g}%"
+                raise SpecError(document.where(path), dotted(path), found, "exactly 100%", "Correct the shares.")
 
 
 def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> tuple[RawScale, Document]:

@@ -2,8 +2,8 @@
 
 libyaml's events are put together here instead of by PyYAML's composer, because this is where what specs may not hold
 is refused: aliases and anchors (a number must stand where it is read), tags, duplicate keys, second documents, deep
-nesting and huge files. Scalars stay text, so `2e-5` and `0.1` keep their exact value; only plain `true`, `false` and `null`
-(YAML 1.2's core schema) are converted.
+nesting and huge files. Scalars stay text, so `2e-5` and `0.1` keep their exact value; only plain `true`, `false` and
+`null` (YAML 1.2's core schema) are converted.
 """
 
 from __future__ import annotations

@@ -9,10 +9,21 @@ from stages.errors import SpecError
 from stages.spec.loader import LoadedData, LoadedStage
 from stages.spec.nodes import Path, dotted
 from stages.spec.ranges import Part, RangeError, Reach, allot
-from stages.spec.resolved import BatchStep, Coca, Loops, Model, MoonViTModel, Phase, Resolution, Router, ShareRamp
+from stages.spec.resolved import (
+    BatchStep,
+    Coca,
+    Loops,
+    Model,
+    MoonViTModel,
+    Phase,
+    Resolution,
+    Router,
+    ShareRamp,
+    Source,
+)
 from stages.spec.scales import Scale
 from stages.spec.schema import RawCoca, RawPhase, RawShareRamp
-from stages.spec.schema_data import RawScale
+from stages.spec.schema_data import RawMixtureSource, RawScale
 from stages.spec.validate import meant
 from stages.spec.warp import Span
 
@@ -118,7 +129,7 @@ class PhaseMaker:
         caps = tuple(Resolution(after=int(one.after * budget), cap=self.scale.cap(one.cap)) for one in raw.resolutions)
         return Coca(caption_weight=float(raw.caption_weight), resolutions=caps)
 
-    def sources(self, phase: RawPhase, bare: Phase, reach: Reach, path: Path) -> tuple[tuple, Reach]:  # type: ignore[type-arg]
+    def sources(self, phase: RawPhase, bare: Phase, reach: Reach, path: Path) -> tuple[tuple[Source, ...], Reach]:
         """The phase's stretches of the corpora."""
         patch = next((model.patch for model in self.models.values() if isinstance(model, MoonViTModel)), None)
         try:
@@ -140,7 +151,7 @@ class PhaseMaker:
             for (name, group), share in shares.items()
         ]
 
-    def mixture(self, phase: RawPhase, path: Path) -> Sequence:  # type: ignore[type-arg]
+    def mixture(self, phase: RawPhase, path: Path) -> Sequence[RawMixtureSource]:
         """The raw sources of the phase's mixture."""
         mixtures = self.data.mixtures.mixtures
         if phase.data not in mixtures:

@@ -38,9 +38,9 @@ def allot(
 ) -> tuple[tuple[Source, ...], dict[str, int]]:
     """The phase's sources with their stretches, and the reach after it.
 
-    `phase` is complete but for its sources; `patch` is the side of an image patch, for phases in patches. A stretch begins where
-    the lineage has read to and is as long as the demand plus the longest document, because documents are read
-    whole: those that begin in it belong to this phase. Raises RangeError.
+    `phase` is complete but for its sources; `patch` is the side of an image patch, for phases in patches. A stretch
+    begins where the lineage has read to and is as long as the demand plus the longest document, because documents are
+    read whole: those that begin in it belong to this phase. Raises RangeError.
     """
     after = dict(reach)
     sources = []
@@ -91,15 +91,18 @@ def _check(phase: Phase, figures: RawCorpus) -> None:
     wanted = "items" if phase.unit == "patches" else "tokens"
     if figures.unit != wanted:
         raise RangeError(
-            f"corpus {figures.corpus!r}, which counts in {figures.unit}", f"corpora in {wanted} for phases in {phase.unit}",
+            f"corpus {figures.corpus!r}, which counts in {figures.unit}",
+            f"corpora in {wanted} for phases in {phase.unit}",
             "Choose another corpus.",
-        )  # fmt: skip
+        )
 
 
 def _fits(figures: RawCorpus, start: int, end: int, epochs: int) -> None:
     if end > figures.size:
         raise RangeError(
-            f"a demand of {end - start} {figures.unit} of {figures.corpus!r}, of which {max(0, figures.size - start)} are left "
-            f"of {figures.size}", "stretches within the corpus",
-            f"Declare more epochs than {epochs} for this stage, lower its budget, or let it restart its data.",
-        )  # fmt: skip
+            f"a demand of {end - start} {figures.unit} of {figures.corpus!r}, of which "
+            f"{max(0, figures.size - start)} are left of {figures.size}",
+            "stretches within the corpus",
+            f"Declare more epochs than {epochs} for this stage (in its phase, or under `epochs` of the scale), "
+            "lower its budget, or let it restart its data.",
+        )

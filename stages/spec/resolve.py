@@ -117,9 +117,12 @@ class Resolver:
             if (module in raw.train) == (module in raw.frozen):
                 found = "both train and frozen" if module in raw.train else "neither train nor frozen"
                 raise self.fail(
-                    loaded, ("modules", module), f"a module in {found}", "each module in exactly one of `train` and `frozen`",
+                    loaded,
+                    ("modules", module),
+                    f"a module in {found}",
+                    "each module in exactly one of `train` and `frozen`",
                     "Say whether it moves.",
-                )  # fmt: skip
+                )
         return tuple(module for module in modules if module in raw.train)
 
     # ------------------------------------------------------------ clock, data, training
@@ -141,7 +144,8 @@ class Resolver:
             names = ", ".join(sorted({str(node.clock.schedule) for node in above.values()}))
             raise self.fail(
                 loaded, ("init", "clock"), f"continue, with schedule {raw.schedule!r} after {names}",
-                "continue after exactly one parent that reads the same schedule", "Name the parent's schedule, or write `clock: reset`.",
+                "continue after exactly one parent that reads the same schedule",
+                "Name the parent's schedule, or write `clock: reset`.",
             )  # fmt: skip
         if same[0].spans[-1].phase.unit != raw.phases[0].unit:
             raise self.fail(
@@ -170,7 +174,7 @@ class Resolver:
             return None
         for module in raw.train:
             parent = parent_of(loaded, module)
-            if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent in above:
+            if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent is not None:
                 return above[parent].clock.rate
         return None
 

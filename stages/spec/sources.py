@@ -11,7 +11,7 @@ from stages.spec.schema import RawSource
 
 PROSE = frozenset(
     {"stage", "box", "title", "citation", "figure", "reason", "jump", "what", "name", "id", "pipeline", "scale",
-     "extends",     "tokenizer", "release", "data", "waivers"}
+     "extends", "tokenizer", "release", "data", "waivers"}
 )  # fmt: skip
 NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
 NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason"}

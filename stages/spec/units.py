@@ -187,7 +187,7 @@ def length(text: object) -> tuple[int, str]:
 
 def rounding(text: object) -> int:
     """Half a unit of the last place written, in tokens: 7.7T is meant to within 50B."""
-    value, prefix, _ = split(text, "tokens such as 7.7T")
+    _, prefix, _ = split(text, "tokens such as 7.7T")
     written = _NUMBER.match(str(text).strip())
     body = written["body"].replace("_", "") if written else ""
     places = len(body.partition(".")[2]) if prefix in DECIMAL and prefix else 0

@@ -66,6 +66,7 @@ class Cut:
     piece: Laid
     p0: Fraction
     p1: Fraction
+    begins: bool  # whether the piece begins here
 
 
 def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction | None) -> list[Laid]:
@@ -112,9 +113,11 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
     stated = piece.from_ if piece.from_ is not None else Fraction(0)
     if rate is not None and stated != rate and piece.jump is None:
         raise ScheduleError(
-            index, f"a jump of the learning rate from {float(rate):g} to {float(stated):g}", "a continuous rate, or `jump: <reason>`",
+            index,
+            f"a jump of the learning rate from {float(rate):g} to {float(stated):g}",
+            "a continuous rate, or `jump: <reason>`",
             "Start at the current rate, or declare the jump with its reason.",
-        )  # fmt: skip
+        )
     return stated
 
 
@@ -171,16 +174,16 @@ def cut(laid: Sequence[Laid], spans: Sequence[Span], scale: Scale) -> list[Cut]:
         widths = stretch([b - a for a, b in edges], span.here[1] - span.here[0], scale.least_piece(span.phase))
         clock = span.here[0]
         for piece, (a, b), width in zip(inside, edges, widths, strict=True):
-            whole = piece.end - piece.start
-            cuts.append(
-                Cut(clock, clock + width, piece, Fraction(a - piece.start, whole), Fraction(b - piece.start, whole))
-            )
+            p0, p1 = (Fraction(edge - piece.start, piece.end - piece.start) for edge in (a, b))
+            if piece.shape == "constant":  # its progress has no meaning, and must not tell a stage what comes after it
+                p0, p1 = Fraction(0), Fraction(1)
+            cuts.append(Cut(clock, clock + width, piece, p0, p1, a == piece.start))
             clock += width
     return cuts
 
 
 def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:
-    """Integers in proportion to `widths` that sum to `total`, each at least `least`. Raises ScheduleError if they cannot."""
+    """Integers in proportion to `widths` that sum to `total`, each at least `least`; ScheduleError if they cannot."""
     least = max(least, 1)
     if least * len(widths) > total:
         raise ScheduleError(

@@ -118,6 +118,12 @@ class _PairReader:
         resolutions = self._phase.coca.resolutions
         starts = [-(-resolution.after // context) for resolution in resolutions]
         for resolution, (row, following) in zip(resolutions, pairwise([*starts, starts[-1]]), strict=True):
+            cell = self._corpus.manifest.cell
+            if resolution.cap < cell or resolution.cap % cell:
+                raise UserError(
+                    f"phase {self._phase.name}: resolution cap {resolution.cap}; allowed: multiples of {cell} pixels, "
+                    f"the side of patch x merge"
+                )
             patches = self._patches(resolution.cap)
             each = context // patches
             if not each:

@@ -108,17 +108,19 @@ def clip(draws: Draws, digits: Digits, frames: int) -> tuple[list[Picture], str]
     picture = digits.draw(draws, digit)
     across = draws.below(2)
     place, other, step = draws.below(SIDE + 1), draws.below(SIDE + 1), draws.choice((-1, 1))
+    step = 1 if place == 0 else -1 if place == SIDE else step
     way = (("up", "down"), ("left", "right"))[across][step > 0]
-    out, bounces = [], 0
-    for _ in range(frames):
+    out, turns = [], 0
+    for time in range(frames):
         canvas = _canvas(2 * SIDE, 2 * SIDE)
         top, left = (other, place) if across else (place, other)
         paste(canvas, picture, top, left, 1, 255)
         out.append(Picture(canvas, (digit,)))
         if not 0 <= place + step <= SIDE:
-            step, bounces = -step, bounces + 1
+            step = -step
+            turns += time < frames - 1  # a turn after the last frame is not seen
         place += step
-    return out, f"A {WORDS[digit]} moves {way} first and bounces {bounces} times in {frames} frames."
+    return out, f"A {WORDS[digit]} moves {way} first and turns {turns} times in {frames} frames."
 
 
 def _single(draws: Draws, digits: Digits, digit: int, look: str, level: int) -> Scene:

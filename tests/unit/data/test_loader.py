@@ -334,6 +334,12 @@ def test_pairs_run_out_and_wrap_as_tokens_do(small: Small) -> None:
     assert sum(len(row.items) for row in rows) == 12 * 32
 
 
+@pytest.mark.parametrize("cap", [0, 4, 12])
+def test_a_cap_that_patches_do_not_fill_is_refused(small: Small, cap: int) -> None:
+    with pytest.raises(UserError, match=rf"resolution cap {cap}; allowed: multiples of 8 pixels"):
+        load(small, pair_phase(small, coca=coca((0, cap))))
+
+
 def test_a_cap_larger_than_the_row_is_refused(small: Small) -> None:
     with pytest.raises(UserError, match="64 patches, a row has 32"):
         load(small, pair_phase(small, context=32, coca=coca((0, 32))))

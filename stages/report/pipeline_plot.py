@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.contract.schedule import lr, lr_before, lr_curve
-from stages.report.columns import Column, budget, columns, lineage_parents, ref
+from stages.report.columns import Column, budget, columns, lineage_parents, ref, trained
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
 from stages.report.words import count, length, rate
 from stages.spec.resolved import Schedule, Stage
@@ -131,8 +131,8 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
 
 
 def _wrap(text: str, share: float) -> str:
-    """Break a box's words into lines that fit its column (about 165 letters of this size span the picture)."""
-    room, lines = max(6, int(165 * share)), [""]
+    """Break a box's words into lines that fit its column (about 145 letters of this size span the picture)."""
+    room, lines = max(6, int(145 * share)), [""]
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
             lines.append(word)
@@ -197,13 +197,15 @@ def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
 
 
 def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> None:
-    """Where a vision row ends before the picture does, name the stage that it is handed to."""
+    """Where a vision row ends before the picture does, name the stage that it is handed to, and the rate there."""
     last = max(laid, key=lambda column: column.right)
-    heirs = [stage for stage in stages.values() if ref(last.stage) in stage.parents]
+    heirs = [stage for stage in trained(stages).values() if ref(last.stage) in stage.parents]
     if last.row == "vision" and heirs and last.right < 1:
         axes.spines["bottom"].set_bounds(0, last.right)
+        schedule = heirs[0].schedule
+        goes_on = "" if schedule is None else f" at {rate(lr_before(schedule, heirs[0].phases[0].clock_start))}"
         axes.annotate(
-            f"→ {heirs[0].box}", (last.right, lr(_schedule(last), _start(last) + budget(last.stage))), (8, -3),
+            f"→ {heirs[0].box}{goes_on}", (last.right, lr(_schedule(last), _start(last) + budget(last.stage))), (8, -3),
             textcoords="offset points", fontsize=8.5, color=GREEN, weight="bold",
         )  # fmt: skip
 
@@ -232,7 +234,8 @@ def _limits(laid: Sequence[Column]) -> tuple[float, float]:
         for level in (piece.first, piece.last)
         if level > 0
     ]
-    return min(levels) / 2.2, max(levels) * 1.5
+    falls_to_zero = any(_schedule(column).pieces[-1].last == 0 for column in laid)
+    return min(levels) / (6 if falls_to_zero else 2.2), max(levels) * 1.5
 
 
 def _legend(

@@ -37,7 +37,7 @@ def test_a_jump_of_the_rate_is_drawn_open_and_a_continued_rate_full() -> None:
 def test_vision_stages_have_a_row_of_their_own_in_their_own_unit() -> None:
     figure = pipeline_plot.draw("Kimi-VL", "paper", kimi_like(), {})
     assert [axes.get_xlabel().split(" consumed")[0] for axes in figure.axes] == ["tokens", "image patches"]
-    assert "→ Joint Pre-training" in texts(figure)
+    assert "→ Joint Pre-training at 4.2e-5" in texts(figure)
 
 
 def test_measured_steps_are_marked_where_the_stage_has_results(tmp_path: Path) -> None:

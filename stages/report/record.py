@@ -11,22 +11,25 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from stages.errors import UsageError, UserError
-from stages.report import pipeline_plot, record_text
+from stages.report import picture, pipeline_plot, record_text
 from stages.report.collect import finished
 from stages.report.columns import budget, ref
 from stages.report.gates import judge
 from stages.report.metrics import StageResult
 from stages.report.style import save
 from stages.report.table import ends, wall
+from stages.spec.project import Project
 from stages.store.files import write_atomic
 from stages.store.fingerprint import fingerprint
 from stages.store.layout import Layout
 
 BEGIN, END = "<!-- measured: written by `make record` -->", "<!-- measured: end -->"
+README_PICTURE = ("ouro", "paper", "docs/img/ouro_lr.png")
 
 
 def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[StageResult]]:
@@ -71,14 +74,23 @@ def write(root: Path, scales: Sequence[str]) -> list[Path]:
     write_atomic(name.with_suffix(".md"), record_text.page(record).encode())
     written = [name.with_suffix(".json"), name.with_suffix(".md")]
     for pipeline in sorted({result.stage.pipeline for result in first}):
-        mine = [result for result in first if result.stage.pipeline == pipeline]
-        measured = {ref(result.stage): result.metrics for result in mine if result.metrics is not None}
-        figure = pipeline_plot.draw(pipeline, scales[0], {result.stage.name: result.stage for result in mine}, measured)
-        save(figure, folder / f"{scales[0]}_{pipeline}.png")
+        shown = lineage_of(pipeline, first)
+        measured = {ref(result.stage): result.metrics for result in shown if result.metrics is not None}
+        stages = {ref(result.stage): result.stage for result in shown}
+        save(pipeline_plot.draw(pipeline, scales[0], stages, measured), folder / f"{scales[0]}_{pipeline}.png")
         written.append(folder / f"{scales[0]}_{pipeline}.png")
     readme = root / "README.md"
     write_atomic(readme, between(readme, record_text.short(record)).encode())
     return [*written, readme]
+
+
+def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResult]:
+    """A pipeline's results and those that they are built on: a reading's lineage begins in the pipeline it extends."""
+    wanted = {ref(result.stage) for result in results if result.stage.pipeline == pipeline}
+    for result in reversed(_parents_first(results)):
+        if ref(result.stage) in wanted:
+            wanted |= set(result.stage.parents)
+    return [result for result in _parents_first(results) if ref(result.stage) in wanted]
 
 
 def between(path: Path, text: str) -> str:
@@ -107,6 +119,12 @@ def _git(root: Path, *words: str) -> str | None:
     except FileNotFoundError:  # git is not installed
         return None
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _parents_first(results: Sequence[StageResult]) -> list[StageResult]:
+    by_name = {ref(result.stage): result for result in results}
+    graph = {name: [p for p in result.stage.parents if p in by_name] for name, result in by_name.items()}
+    return [by_name[name] for name in TopologicalSorter(graph).static_order()]
 
 
 def _named(results: Sequence[StageResult], name: str) -> StageResult:
@@ -149,8 +167,12 @@ def main(words: Sequence[str]) -> int:
     try:
         if not words:
             raise UsageError("name the scales of the record, the one without a changed seed first")
-        for path in write(Path.cwd(), words):
+        root = Path.cwd()
+        for path in write(root, words):
             print(path)
+        pipeline, scale, file = README_PICTURE
+        picture.write(Project.load(root), Layout(root, scale), pipeline, root / file)
+        print(root / file)
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

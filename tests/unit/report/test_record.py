@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.report.record import BEGIN, END, between, commit, main, write
+from stages.report.collect import finished
+from stages.report.record import BEGIN, END, between, commit, lineage_of, main, write
+from stages.store.layout import Layout
 from tests.unit.report.make import ouro_like, reseeded, write_result
 
 SCALES = ("mini", "mini_seed2", "mini_seed3")
@@ -79,3 +81,13 @@ def test_outside_git_the_commit_is_unknown(tmp_path: Path) -> None:
 def test_the_command_line_needs_a_scale(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "name the scales" in capsys.readouterr().err
+
+
+def test_a_reading_s_picture_begins_with_the_stages_it_is_built_on(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    reading = stages["anneal_a"].model_copy(update={"pipeline": "another", "parents": ("ouro/stable1",)})
+    for made in (stages["warmup"], stages["stable1"], reading):
+        write_result(tmp_path, made)
+    results = finished(Layout(tmp_path, "mini"))
+    assert [result.stage.name for result in results] == ["anneal_a", "warmup", "stable1"]  # by pipeline
+    assert [result.stage.name for result in lineage_of("another", results)] == ["warmup", "stable1", "anneal_a"]

@@ -7,7 +7,6 @@ run; where a stage has results, its measured steps are marked on it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
@@ -18,14 +17,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.contract.schedule import lr, lr_before, lr_curve
-from stages.report.columns import Column, budget, columns, lineage_parents, ref, trained
+from stages.report.columns import Column, budget, columns, ref, trained
+from stages.report.hand_overs import clock_start, hand_overs, schedule_of
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
 from stages.report.words import count, length, rate
-from stages.spec.resolved import Schedule, Stage
+from stages.spec.resolved import Stage
 
 POINTS = 400  # drawn points of a curve per stage
 MARKS = 24  # measured steps marked per stage
-CONTINUOUS = 1e-6  # relative difference below which two learning rates are the same one
 BRANCH = ((BLUE, "-", 2.4), (VERMILLION, (0, (2.2, 1.6)), 2.0))  # the second is dashed: it shows on top of the first
 UNITS = {"tokens": "tokens", "patches": "image patches"}
 
@@ -66,20 +65,10 @@ def _draw_row(
     _joins(axes, laid, stages)
 
 
-def _schedule(column: Column) -> Schedule:
-    if column.stage.schedule is None:
-        raise ValueError(f"stage {ref(column.stage)} has no schedule, so it has no column")
-    return column.stage.schedule
-
-
-def _start(column: Column) -> int:
-    return column.stage.phases[0].clock_start
-
-
 def _curve(axes: Axes, column: Column, bottom: float) -> None:
     """Draw one stage's curve; a rate of zero lies below a logarithmic axis, so the line leaves through its bottom."""
-    begin, total = _start(column), budget(column.stage)
-    schedule = _schedule(column)
+    begin, total = clock_start(column), budget(column.stage)
+    schedule = schedule_of(column)
     # Evenly over the stage, and again over each piece: warm-ups are short, and bent on a logarithmic axis.
     spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
     clocks = np.unique(np.concatenate([np.linspace(*span, POINTS).astype(np.int64) for span in spans]))
@@ -94,7 +83,7 @@ def _curve(axes: Axes, column: Column, bottom: float) -> None:
 
 def _marks(axes: Axes, column: Column, metrics: pd.DataFrame) -> None:
     chosen = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, MARKS).astype(int))]
-    x = [column.at(int(clock) - _start(column)) for clock in chosen["clock"]]
+    x = [column.at(int(clock) - clock_start(column)) for clock in chosen["clock"]]
     axes.plot(x, chosen["lr"], "o", markersize=3.6, markerfacecolor="white", markeredgecolor=INK, zorder=6)
 
 
@@ -115,7 +104,7 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
             axes.axvspan(column.left, column.right, color=BAND, linewidth=0, zorder=0)
         for phase in column.stage.phases[1:]:
             axes.axvline(
-                column.at(phase.clock_start - _start(column)), color=GREY, linewidth=0.6, linestyle=":", zorder=1
+                column.at(phase.clock_start - clock_start(column)), color=GREY, linewidth=0.6, linestyle=":", zorder=1
             )
         contexts = list(dict.fromkeys(length(phase.context) for phase in column.stage.phases))
         share = column.right - column.left
@@ -141,35 +130,9 @@ def _wrap(text: str, share: float) -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _HandOver:
-    """An edge in the picture: where it stands, the rate it is left with and the rate it is entered with."""
-
-    x: float
-    left: float
-    right: float
-
-    @property
-    def jumps(self) -> bool:
-        """Whether the rate is another one after the edge."""
-        return abs(self.left - self.right) > CONTINUOUS * max(self.left, self.right)
-
-
-def _hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[_HandOver]:
-    """Every edge between two trained stages of the columns given."""
-    by_name = {ref(column.stage): column for column in laid}
-    found = []
-    for name, parents in lineage_parents(stages).items():
-        for parent in (p for p in parents if name in by_name and p in by_name):
-            old, new = by_name[parent], by_name[name]
-            left = lr(_schedule(old), _start(old) + budget(old.stage))
-            found.append(_HandOver(new.left, left, lr_before(_schedule(new), _start(new))))
-    return found
-
-
 def _edges(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage], bottom: float) -> None:
     """Mark every hand-over: a full dot where the rate goes on, two open ones where it jumps."""
-    for edge in _hand_overs(laid, stages):
+    for edge in hand_overs(laid, stages):
         axes.axvline(edge.x, color=GREY, linewidth=0.6, zorder=1)
         ends = [max(edge.left, bottom), max(edge.right, bottom)]
         if edge.jumps:
@@ -189,7 +152,7 @@ def _forks(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
         if parent in every and every[parent].kind in ("upcycle", "keep")
     ]
     for line, (column, box) in enumerate(forks):
-        rate_there = lr_before(_schedule(column), _start(column))
+        rate_there = lr_before(schedule_of(column), clock_start(column))
         axes.annotate(
             box.box, (column.left, rate_there), (7, -17 - 13 * line), textcoords="offset points", fontsize=8.5,
             color=BRANCH[column.branch % len(BRANCH)][0], weight="bold",
@@ -204,9 +167,9 @@ def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
         axes.spines["bottom"].set_bounds(0, last.right)
         schedule = heirs[0].schedule
         goes_on = "" if schedule is None else f" at {rate(lr_before(schedule, heirs[0].phases[0].clock_start))}"
+        rate_there = lr(schedule_of(last), clock_start(last) + budget(last.stage))
         axes.annotate(
-            f"→ {heirs[0].box}{goes_on}", (last.right, lr(_schedule(last), _start(last) + budget(last.stage))), (8, -3),
-            textcoords="offset points", fontsize=8.5, color=GREEN, weight="bold",
+            f"→ {heirs[0].box}{goes_on}", (last.right, rate_there), (8, -3), textcoords="offset points", fontsize=8.5, color=GREEN, weight="bold",
         )  # fmt: skip
 
 
@@ -229,12 +192,12 @@ def _limits(laid: Sequence[Column]) -> tuple[float, float]:
     levels = [
         level
         for column in laid
-        for piece in _schedule(column).pieces
-        if piece.end > _start(column)
+        for piece in schedule_of(column).pieces
+        if piece.end > clock_start(column)
         for level in (piece.first, piece.last)
         if level > 0
     ]
-    falls_to_zero = any(_schedule(column).pieces[-1].last == 0 for column in laid)
+    falls_to_zero = any(schedule_of(column).pieces[-1].last == 0 for column in laid)
     return min(levels) / (6 if falls_to_zero else 2.2), max(levels) * 1.5
 
 
@@ -246,7 +209,7 @@ def _legend(
     measured: Mapping[str, pd.DataFrame],
 ) -> None:
     entries = [_dot(INK, "hand-over, rate continues")]
-    if any(edge.jumps for edge in _hand_overs(laid, stages)):
+    if any(edge.jumps for edge in hand_overs(laid, stages)):
         entries.append(_dot("white", "hand-over, declared jump"))
     source = "measured steps marked" if measured else "drawn from the specs; not a measurement"
     entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}, {source}"))

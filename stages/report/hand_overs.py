@@ -1,0 +1,50 @@
+"""The learning rate on both sides of every hand-over in the picture of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stages.contract.schedule import lr, lr_before
+from stages.report.columns import Column, budget, lineage_parents, ref
+from stages.spec.resolved import Schedule, Stage
+
+CONTINUOUS = 1e-6  # relative difference below which two learning rates are the same one
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """An edge in the picture: where it stands, the rate it is left with and the rate it is entered with."""
+
+    x: float
+    left: float
+    right: float
+
+    @property
+    def jumps(self) -> bool:
+        """Whether the rate is another one after the edge."""
+        return abs(self.left - self.right) > CONTINUOUS * max(self.left, self.right)
+
+
+def hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[HandOver]:
+    """Every edge between two trained stages of the columns given."""
+    by_name = {ref(column.stage): column for column in laid}
+    found = []
+    for name, parents in lineage_parents(stages).items():
+        for parent in (p for p in parents if name in by_name and p in by_name):
+            old, new = by_name[parent], by_name[name]
+            left = lr(schedule_of(old), clock_start(old) + budget(old.stage))
+            found.append(HandOver(new.left, left, lr_before(schedule_of(new), clock_start(new))))
+    return found
+
+
+def schedule_of(column: Column) -> Schedule:
+    """The schedule that a column's stage reads."""
+    if column.stage.schedule is None:
+        raise ValueError(f"stage {ref(column.stage)} has no schedule, so it has no column")
+    return column.stage.schedule
+
+
+def clock_start(column: Column) -> int:
+    """What the schedule's clock shows when the stage begins."""
+    return column.stage.phases[0].clock_start

@@ -169,7 +169,8 @@ def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
         goes_on = "" if schedule is None else f" at {rate(lr_before(schedule, heirs[0].phases[0].clock_start))}"
         rate_there = lr(schedule_of(last), clock_start(last) + budget(last.stage))
         axes.annotate(
-            f"→ {heirs[0].box}{goes_on}", (last.right, rate_there), (8, -3), textcoords="offset points", fontsize=8.5, color=GREEN, weight="bold",
+            f"→ {heirs[0].box}{goes_on}", (last.right, rate_there), (8, -3), textcoords="offset points",
+            fontsize=8.5, color=GREEN, weight="bold",
         )  # fmt: skip
 
 

@@ -75,7 +75,9 @@ class _Regime:
 
 
 class _PairReader:
-    """Rows of image-caption pairs. Row r begins at r x context patches of the phase; the cap there is the row's cap.
+    """Rows of image-caption pairs. Row r is patches [r x context, (r + 1) x context) of the phase.
+
+    A row in which a larger cap begins has that cap, so no row holds more than its share of images.
 
     A row holds context // (cap / patch)^2 images, however small they are, so that its items follow from its number.
     """
@@ -116,7 +118,7 @@ class _PairReader:
         assert self._phase.coca is not None
         context, regimes, item = self._phase.context, [], 0
         resolutions = self._phase.coca.resolutions
-        starts = [-(-resolution.after // context) for resolution in resolutions]
+        starts = [resolution.after // context for resolution in resolutions]
         for resolution, (row, following) in zip(resolutions, pairwise([*starts, starts[-1]]), strict=True):
             cell = self._corpus.manifest.cell
             if resolution.cap < cell or resolution.cap % cell:

@@ -295,6 +295,11 @@ def test_rows_hold_as_many_images_as_the_cap_allows(small: Small) -> None:
             assert channels == 3
 
 
+def test_a_row_in_which_a_cap_begins_has_it(small: Small) -> None:
+    rows = load(small, pair_phase(small, coca=coca((0, 8), (129, 16), (384, 32)))).pairs(0, 4, 0)
+    assert [len(row.images) for row in rows] == [32, 8, 8, 2]
+
+
 def test_no_pair_comes_twice_in_an_epoch(small: Small) -> None:
     rows = load(small, pair_phase(small)).pairs(0, 20, 0)
     items = [item for row in rows for item in row.items]

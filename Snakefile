@@ -35,9 +35,9 @@ for path in sorted(Path(ROOT, "rules").glob("*.smk")):
 
 onsuccess:
     if not QUIET:
-        shell("{sys.executable} -m stages table --scale {FLOW.scale}")
+        shell("{sys.executable} -m stages table --scale {FLOW.scale} || true")
 
 
 onerror:
     if not QUIET:
-        shell("{sys.executable} -m stages status --scale {FLOW.scale} || true")
+        shell("{sys.executable} -m stages status --failed --scale {FLOW.scale} || true")

@@ -107,12 +107,13 @@ def data(name: str, scale: Scale = "mini") -> None:
 def status(
     scale: Scale = "mini",
     deep: Annotated[bool, typer.Option("--deep", help="Read every digest again.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what has failed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say for each stage whether it is done, stale (and why), missing, running or failed."""
     from stages.commands.status import print_status
 
-    raise typer.Exit(print_status(scale, deep, as_json))
+    raise typer.Exit(print_status(scale, deep, failed, as_json))
 
 
 @app.command()

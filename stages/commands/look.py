@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from stages.commands.open import open_project, own_stages, pick
+from stages.commands.open import open_project, pick
+from stages.sync import graph
 
 
 def print_list(scale: str, as_json: bool) -> None:
@@ -34,9 +35,10 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     """A stage with every value it will be run with, and its key."""
     import yaml
 
-    _, project = open_project(scale)
-    stage = pick(own_stages(project, scale), ref)
-    shown = {"key": project.keys(scale)[ref], **stage.model_dump(mode="json")}
+    root, project = open_project(scale)
+    loaded = graph.load(root, project, scale)
+    stage = pick(loaded.stages, ref)
+    shown = {"key": loaded.keys[ref], **stage.model_dump(mode="json")}
     print(json.dumps(shown, indent=2) if as_json else yaml.safe_dump(shown, sort_keys=False, width=120), end="")
 
 

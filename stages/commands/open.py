@@ -30,17 +30,6 @@ def open_project(scale: str) -> tuple[Path, Project]:
     return root, project
 
 
-def own_stages(project: Project, scale: str) -> dict[str, Stage]:
-    """Every stage that has a rule, published pipelines and readings, parents before children."""
-    return {
-        f"{pipeline}/{name}": resolved.stages[name]
-        for pipeline in project.pipelines(readings=True)
-        for resolved in (project.resolve(pipeline, scale),)
-        for name in resolved.stages
-        if name in resolved.own
-    }
-
-
 def pick(stages: dict[str, Stage], ref: str) -> Stage:
     """The stage called `ref`; raises UsageError listing the stages of its pipeline, or the pipelines."""
     if ref in stages:

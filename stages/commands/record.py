@@ -11,6 +11,8 @@ from stages.store.layout import Layout
 from stages.sync import graph, write
 from stages.sync.verdicts import corpora_done, judge
 
+SHOWN = 3  # how many unfinished ones a message names
+
 
 def record() -> None:
     """Commit in DVC every published stage and corpus of dvc.yaml's scale; raises UserError unless all are done."""
@@ -18,18 +20,13 @@ def record() -> None:
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     layout = Layout(root, scale)
-    verdicts = judge(layout, loaded.stages, loaded.keys, deep=False)
-    published = [ref for ref in verdicts if ref.split("/")[0] not in loaded.readings]
-    undone = [f"{ref} is {verdicts[ref].state}" for ref in published if not verdicts[ref].done]
-    undone += [
-        f"{name} is not prepared" for name, there in corpora_done(root, layout, loaded.corpora).items() if not there
-    ]
+    verdicts = judge(layout, loaded.published, loaded.keys, deep=False)
+    prepared = corpora_done(root, layout, loaded.published_corpora)
+    undone = [f"{ref} is {verdict.state}" for ref, verdict in verdicts.items() if not verdict.done]
+    undone += [f"{name} is not prepared" for name, there in prepared.items() if not there]
     if undone:
-        raise UserError(f"nothing recorded: {'; '.join(undone)}. Run `snakemake` first.")
-    targets = [graph.rule_name(ref) for ref in published] + [f"data__{name}" for name in loaded.corpora]
-    targets += [graph.rule_name(ref) for ref in verdicts if ref not in published and verdicts[ref].done]
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *targets], cwd=root, check=False
-    )
+        more = f" and {len(undone) - SHOWN} more" if len(undone) > SHOWN else ""
+        raise UserError(f"nothing recorded: {'; '.join(undone[:SHOWN])}{more}. Run `snakemake` first.")
+    done = subprocess.run([sys.executable, "-m", "dvc", "commit", "--quiet", "--force"], cwd=root, check=False)
     if done.returncode:
         raise UserError(f"dvc commit failed with exit code {done.returncode}; see its message above.")

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TextIO
 
-from stages.commands.open import open_project, own_stages, pick
+from stages.commands.open import open_project, pick
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
 from stages.store import done, finish, manifest, markers
 from stages.store.layout import Layout
+from stages.sync import graph
 
 
 def run_stage(ref: str, scale: str, releases: Path | None) -> None:
@@ -22,7 +23,8 @@ def run_stage(ref: str, scale: str, releases: Path | None) -> None:
     Raises UserError when a parent is not done (naming it and the command), or when the run fails.
     """
     root, project = open_project(scale)
-    stages, keys = own_stages(project, scale), project.keys(scale)
+    loaded = graph.load(root, project, scale)
+    stages, keys = loaded.stages, loaded.keys
     stage, layout = pick(stages, ref), Layout(root, scale)
     _refuse_without_parents(layout, stage, stages, keys)
     parents = {parent: keys[parent] for parent in stage.parents}
@@ -32,7 +34,7 @@ def run_stage(ref: str, scale: str, releases: Path | None) -> None:
             print(f"{ref}: an earlier result of the same key was put back, no training")
         else:
             with _logged(layout.log(keys[ref])):
-                _train(root, layout, stage, keys, record, _releases(releases))
+                _train(layout, stage, keys, record, _releases(releases))
     verdict = done.is_done(layout, ref, keys[ref], parents)
     if not verdict.done:
         raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")
@@ -55,7 +57,6 @@ def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, S
 
 
 def _train(
-    root: Path,
     layout: Layout,
     stage: Stage,
     keys: Mapping[str, str],
@@ -105,7 +106,7 @@ def _logged(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with path.open("a", encoding="utf-8") as log:
-        sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
         try:
             yield
         except Exception as error:

@@ -14,11 +14,13 @@ from stages.sync.verdicts import judge
 STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "running": "cyan", "failed": "bold red"}
 
 
-def print_status(scale: str, deep: bool, as_json: bool) -> int:
-    """Print all verdicts; exit code 1 when a stage has failed, else 0."""
+def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
+    """Print all verdicts, or only those of failed stages; exit code 1 when a stage has failed, else 0."""
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     verdicts = judge(Layout(root, scale), loaded.stages, loaded.keys, deep)
+    if failed:
+        verdicts = {ref: verdict for ref, verdict in verdicts.items() if verdict.state == "failed"}
     if as_json:
         print(json.dumps([_fields(verdict, root) for verdict in verdicts.values()], indent=2))
     else:

@@ -23,33 +23,12 @@ CPUINFO = Path("/proc/cpuinfo")
 # Instruction sets by which PyTorch, oneDNN and OpenBLAS choose kernels, as /proc/cpuinfo spells them.
 # Flags that only concern security or virtualisation are left out: they differ between machines with equal bits.
 NUMERIC_FLAGS = frozenset(
-    [
-        "sse4_2",
-        "avx",
-        "f16c",
-        "fma",
-        "avx2",
-        "avx_vnni",
-        "avx512f",
-        "avx512dq",
-        "avx512cd",
-        "avx512bw",
-        "avx512vl",
-        "avx512_vnni",
-        "avx512_bf16",
-        "avx512_fp16",
-        "amx_tile",
-        "amx_int8",
-        "amx_bf16",
-        "asimd",
-        "asimdhp",
-        "asimddp",
-        "sve",
-        "sve2",
-        "bf16",
-        "svebf16",
-        "i8mm",
-    ]
+    {
+        *("sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni"),
+        *("avx512f", "avx512dq", "avx512cd", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+        *("amx_tile", "amx_int8", "amx_bf16"),
+        *("asimd", "asimdhp", "asimddp", "sve", "sve2", "bf16", "svebf16", "i8mm"),
+    }
 )
 
 # The micro-architecture levels of the x86-64 psABI, by the vector flags that set them apart.

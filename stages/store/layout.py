@@ -42,9 +42,9 @@ class Layout:
         pipeline, stage = split(ref)
         return self.markers / pipeline / f"{stage}.{key}"
 
-    def data_marker(self, name: str, digest: str) -> Path:
-        """The marker of a prepared corpus (or the tokenizer) under its declared digest."""
-        return self.markers / "data" / f"{name}.{digest}"
+    def data_marker(self, name: str, key: str) -> Path:
+        """The marker of a corpus (or the tokenizer) prepared under `key`."""
+        return self.markers / "data" / f"{name}.{key}"
 
     def corpus(self, name: str) -> Path:
         """A prepared corpus, or the tokenizer."""

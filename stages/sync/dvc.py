@@ -1,4 +1,7 @@
-"""The text of dvc.yaml: the same graph, for one scale. A DVC stage calls Snakemake for exactly one rule."""
+"""The text of dvc.yaml: the published pipelines at one scale. A DVC stage calls Snakemake for exactly one rule.
+
+Readings are left out, as plain `snakemake` leaves them out: otherwise `dvc status` would never be clean without them.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs i
 
 def text(graph: Graph, files: dict[str, list[str]]) -> str:
     """dvc.yaml. `files` names, for each ref, the spec files whose values make the stage."""
-    stages = {f"data__{name}": _corpus(graph, name) for name in graph.corpora}
-    for ref, stage in graph.stages.items():
+    stages = {f"data__{name}": _corpus(graph, name) for name in graph.published_corpora}
+    for ref, stage in graph.published.items():
         stages[rule_name(ref)] = _stage(graph, ref, stage, files[ref])
-    trained = [(ref, stage) for ref, stage in graph.stages.items() if stage.phases]
+    trained = [(ref, stage) for ref, stage in graph.published.items() if stage.phases]
     metrics = [f"results/{graph.scale}/{ref}/eval.json" for ref, stage in trained if stage.evaluation.names]
     plots = [_plot(graph.scale, ref, stage) for ref, stage in trained]
     body = {"stages": stages, "metrics": metrics, "plots": plots}

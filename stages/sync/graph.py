@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from stages.data import spec as data_spec
@@ -26,13 +27,26 @@ class Graph:
         """Every stage, by ref."""
         return {ref: stage for group in self.pipelines.values() for ref, stage in group.items()}
 
+    @property
+    def published(self) -> dict[str, Stage]:
+        """The stages of what is not a reading: what plain `snakemake` runs and dvc.yaml describes."""
+        return {ref: stage for ref, stage in self.stages.items() if ref.partition("/")[0] not in self.readings}
+
+    @property
+    def published_corpora(self) -> tuple[str, ...]:
+        """The local corpora that published stages read, and the tokenizer."""
+        named = {name for stage in self.published.values() for name in corpora(stage, self.corpora)}
+        return tuple(name for name in self.corpora if name in named)
+
 
 def load(root: Path, project: Project, scale: str) -> Graph:
     """Resolve every pipeline and reading of a project at `scale`."""
     published = set(project.pipelines(readings=False))
     pipelines = {}
-    for name in project.pipelines(readings=True):
-        resolved = project.resolve(name, scale)
+    resolved_all = {name: project.resolve(name, scale) for name in project.pipelines(readings=True)}
+    extended = {name: {one.extends} - {None} for name, one in resolved_all.items()}
+    for name in TopologicalSorter(extended).static_order():
+        resolved = resolved_all[name]
         pipelines[name] = {f"{name}/{box}": resolved.stages[box] for box in resolved.stages if box in resolved.own}
     readings = tuple(name for name in pipelines if name not in published)
     return Graph(scale, pipelines, readings, tuple(data_spec.names(root)), project.keys(scale))

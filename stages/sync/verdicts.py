@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from stages.data import spec as data_spec
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import done, markers
@@ -46,8 +45,10 @@ def corpora_done(root: Path, layout: Layout, names: tuple[str, ...]) -> dict[str
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:
-    """The marker of a corpus, named by the digest that its spec declares."""
-    return layout.data_marker(name, data_spec.load(root, name).digest)
+    """The marker of a corpus, named by its key: what its spec and the tokenizer's declare."""
+    from stages.data.prepare import data_key
+
+    return layout.data_marker(name, data_key(root, name))
 
 
 def refresh(root: Path, layout: Layout, graph: Graph) -> dict[str, Verdict]:

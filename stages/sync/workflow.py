@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from stages.data import spec as data_spec
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.store.files import write_atomic
@@ -37,7 +36,7 @@ class Workflow:
     threads_of: Mapping[str, int]
     memory_of: Mapping[str, int]
     minutes_of: Mapping[str, int]
-    digests: Mapping[str, str]
+    corpora: Mapping[str, str]
 
     def marker(self, ref: str) -> str:
         """The output of a stage's rule, relative to the project."""
@@ -45,7 +44,7 @@ class Workflow:
 
     def data_marker(self, name: str) -> str:
         """The output of a corpus's rule, relative to the project."""
-        return _relative(self.root, self.layout.data_marker(name, self.digests[name]))
+        return self.corpora[name]
 
 
 def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
@@ -122,19 +121,19 @@ def _build(root: Path, scale: str, releases: str | None, layout: Layout, loaded:
         scale=scale,
         releases=releases,
         layout=layout,
-        published=[ref for ref in stages if ref.split("/")[0] not in loaded.readings],
-        readings=[ref for ref in stages if ref.split("/")[0] in loaded.readings],
+        published=list(loaded.published),
+        readings=[ref for ref in stages if ref not in loaded.published],
         keys={ref: loaded.keys[ref] for ref in stages},
         corpora_of={ref: list(graph.corpora(stage, loaded.corpora)) for ref, stage in stages.items()},
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},
         memory_of={ref: stage.execution.memory_mb for ref, stage in stages.items()},
         minutes_of={ref: stage.execution.time_limit_min for ref, stage in stages.items()},
-        digests={name: data_spec.load(root, name).digest for name in loaded.corpora},
+        corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
     )
 
 
 def _save(flow: Workflow) -> None:
-    fields = ("published", "readings", "keys", "corpora_of", "threads_of", "memory_of", "minutes_of", "digests")
+    fields = ("published", "readings", "keys", "corpora_of", "threads_of", "memory_of", "minutes_of", "corpora")
     text = json.dumps({field: getattr(flow, field) for field in fields}, sort_keys=True, indent=1)
     write_atomic(_saved(flow.layout), text.encode())
 

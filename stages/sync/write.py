@@ -18,7 +18,7 @@ KEPT = ("common.smk",)  # written by hand
 
 def wanted(root: Path, project: Project, graph: Graph) -> dict[str, str]:
     """Every generated file: path relative to the project -> text."""
-    files = {ref: spec_files(root, project, ref, graph.scale) for ref in graph.stages}
+    files = {ref: spec_files(root, project, ref, graph.scale) for ref in graph.published}
     return {**rules.files(graph), "dvc.yaml": dvc.text(graph, files)}
 
 

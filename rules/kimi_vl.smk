@@ -1,0 +1,77 @@
+# Written by `stages sync` from specs/kimi_vl; edit the specs instead.
+
+
+rule kimi_vl:
+    input:
+        done("kimi_vl/text_pretrain"),
+        done("kimi_vl/vit_coca"),
+        done("kimi_vl/vit_align"),
+        done("kimi_vl/joint_pretrain"),
+        done("kimi_vl/joint_cooldown"),
+        done("kimi_vl/joint_longctx"),
+
+
+use rule stage as kimi_vl__text_pretrain with:
+    input:
+        corpora("kimi_vl/text_pretrain"),
+    output:
+        marker("kimi_vl/text_pretrain"),
+    params:
+        ref="kimi_vl/text_pretrain",
+    threads: thread_count("kimi_vl/text_pretrain")
+
+
+use rule stage as kimi_vl__vit_coca with:
+    input:
+        corpora("kimi_vl/vit_coca"),
+    output:
+        marker("kimi_vl/vit_coca"),
+    params:
+        ref="kimi_vl/vit_coca",
+    threads: thread_count("kimi_vl/vit_coca")
+
+
+use rule stage as kimi_vl__vit_align with:
+    input:
+        done("kimi_vl/text_pretrain"),
+        done("kimi_vl/vit_coca"),
+        corpora("kimi_vl/vit_align"),
+    output:
+        marker("kimi_vl/vit_align"),
+    params:
+        ref="kimi_vl/vit_align",
+    threads: thread_count("kimi_vl/vit_align")
+
+
+use rule stage as kimi_vl__joint_pretrain with:
+    input:
+        done("kimi_vl/text_pretrain"),
+        done("kimi_vl/vit_align"),
+        corpora("kimi_vl/joint_pretrain"),
+    output:
+        marker("kimi_vl/joint_pretrain"),
+    params:
+        ref="kimi_vl/joint_pretrain",
+    threads: thread_count("kimi_vl/joint_pretrain")
+
+
+use rule stage as kimi_vl__joint_cooldown with:
+    input:
+        done("kimi_vl/joint_pretrain"),
+        corpora("kimi_vl/joint_cooldown"),
+    output:
+        marker("kimi_vl/joint_cooldown"),
+    params:
+        ref="kimi_vl/joint_cooldown",
+    threads: thread_count("kimi_vl/joint_cooldown")
+
+
+use rule stage as kimi_vl__joint_longctx with:
+    input:
+        done("kimi_vl/joint_cooldown"),
+        corpora("kimi_vl/joint_longctx"),
+    output:
+        marker("kimi_vl/joint_longctx"),
+    params:
+        ref="kimi_vl/joint_longctx",
+    threads: thread_count("kimi_vl/joint_longctx")

@@ -1,0 +1,29 @@
+# Written by `stages sync` from specs/kimi_vl_seed004; edit the specs instead.
+
+
+rule kimi_vl_seed004:
+    input:
+        done("kimi_vl_seed004/joint_cooldown"),
+        done("kimi_vl_seed004/joint_longctx"),
+
+
+use rule stage as kimi_vl_seed004__joint_cooldown with:
+    input:
+        done("kimi_vl/joint_pretrain"),
+        corpora("kimi_vl_seed004/joint_cooldown"),
+    output:
+        marker("kimi_vl_seed004/joint_cooldown"),
+    params:
+        ref="kimi_vl_seed004/joint_cooldown",
+    threads: thread_count("kimi_vl_seed004/joint_cooldown")
+
+
+use rule stage as kimi_vl_seed004__joint_longctx with:
+    input:
+        done("kimi_vl_seed004/joint_cooldown"),
+        corpora("kimi_vl_seed004/joint_longctx"),
+    output:
+        marker("kimi_vl_seed004/joint_longctx"),
+    params:
+        ref="kimi_vl_seed004/joint_longctx",
+    threads: thread_count("kimi_vl_seed004/joint_longctx")

@@ -1,0 +1,100 @@
+# Written by `stages sync` from specs/llama31_1m; edit the specs instead.
+
+
+rule llama31_1m:
+    input:
+        done("llama31_1m/base"),
+        done("llama31_1m/cpt_256k"),
+        done("llama31_1m/cpt_512k"),
+        done("llama31_1m/cpt_1m"),
+        done("llama31_1m/sft_32k"),
+        done("llama31_1m/sft_256k"),
+        done("llama31_1m/sft_1m"),
+        done("llama31_1m/instruct"),
+
+
+use rule stage as llama31_1m__base with:
+    input:
+        corpora("llama31_1m/base"),
+    output:
+        marker("llama31_1m/base"),
+    params:
+        ref="llama31_1m/base",
+    threads: thread_count("llama31_1m/base")
+
+
+use rule stage as llama31_1m__cpt_256k with:
+    input:
+        done("llama31_1m/base"),
+        corpora("llama31_1m/cpt_256k"),
+    output:
+        marker("llama31_1m/cpt_256k"),
+    params:
+        ref="llama31_1m/cpt_256k",
+    threads: thread_count("llama31_1m/cpt_256k")
+
+
+use rule stage as llama31_1m__cpt_512k with:
+    input:
+        done("llama31_1m/cpt_256k"),
+        corpora("llama31_1m/cpt_512k"),
+    output:
+        marker("llama31_1m/cpt_512k"),
+    params:
+        ref="llama31_1m/cpt_512k",
+    threads: thread_count("llama31_1m/cpt_512k")
+
+
+use rule stage as llama31_1m__cpt_1m with:
+    input:
+        done("llama31_1m/cpt_512k"),
+        corpora("llama31_1m/cpt_1m"),
+    output:
+        marker("llama31_1m/cpt_1m"),
+    params:
+        ref="llama31_1m/cpt_1m",
+    threads: thread_count("llama31_1m/cpt_1m")
+
+
+use rule stage as llama31_1m__sft_32k with:
+    input:
+        done("llama31_1m/cpt_1m"),
+        corpora("llama31_1m/sft_32k"),
+    output:
+        marker("llama31_1m/sft_32k"),
+    params:
+        ref="llama31_1m/sft_32k",
+    threads: thread_count("llama31_1m/sft_32k")
+
+
+use rule stage as llama31_1m__sft_256k with:
+    input:
+        done("llama31_1m/sft_32k"),
+        corpora("llama31_1m/sft_256k"),
+    output:
+        marker("llama31_1m/sft_256k"),
+    params:
+        ref="llama31_1m/sft_256k",
+    threads: thread_count("llama31_1m/sft_256k")
+
+
+use rule stage as llama31_1m__sft_1m with:
+    input:
+        done("llama31_1m/sft_256k"),
+        corpora("llama31_1m/sft_1m"),
+    output:
+        marker("llama31_1m/sft_1m"),
+    params:
+        ref="llama31_1m/sft_1m",
+    threads: thread_count("llama31_1m/sft_1m")
+
+
+use rule stage as llama31_1m__instruct with:
+    input:
+        done("llama31_1m/sft_1m"),
+        corpora("llama31_1m/instruct"),
+    output:
+        marker("llama31_1m/instruct"),
+    params:
+        ref="llama31_1m/instruct",
+    threads: thread_count("llama31_1m/instruct")

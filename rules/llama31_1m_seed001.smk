@@ -1,0 +1,53 @@
+# Written by `stages sync` from specs/llama31_1m_seed001; edit the specs instead.
+
+
+rule llama31_1m_seed001:
+    input:
+        done("llama31_1m_seed001/sft_1m"),
+        done("llama31_1m_seed001/sft_256k"),
+        done("llama31_1m_seed001/sft_32k"),
+        done("llama31_1m_seed001/instruct"),
+
+
+use rule stage as llama31_1m_seed001__sft_1m with:
+    input:
+        done("llama31_1m/cpt_1m"),
+        corpora("llama31_1m_seed001/sft_1m"),
+    output:
+        marker("llama31_1m_seed001/sft_1m"),
+    params:
+        ref="llama31_1m_seed001/sft_1m",
+    threads: thread_count("llama31_1m_seed001/sft_1m")
+
+
+use rule stage as llama31_1m_seed001__sft_256k with:
+    input:
+        done("llama31_1m_seed001/sft_1m"),
+        corpora("llama31_1m_seed001/sft_256k"),
+    output:
+        marker("llama31_1m_seed001/sft_256k"),
+    params:
+        ref="llama31_1m_seed001/sft_256k",
+    threads: thread_count("llama31_1m_seed001/sft_256k")
+
+
+use rule stage as llama31_1m_seed001__sft_32k with:
+    input:
+        done("llama31_1m_seed001/sft_256k"),
+        corpora("llama31_1m_seed001/sft_32k"),
+    output:
+        marker("llama31_1m_seed001/sft_32k"),
+    params:
+        ref="llama31_1m_seed001/sft_32k",
+    threads: thread_count("llama31_1m_seed001/sft_32k")
+
+
+use rule stage as llama31_1m_seed001__instruct with:
+    input:
+        done("llama31_1m_seed001/sft_32k"),
+        corpora("llama31_1m_seed001/instruct"),
+    output:
+        marker("llama31_1m_seed001/instruct"),
+    params:
+        ref="llama31_1m_seed001/instruct",
+    threads: thread_count("llama31_1m_seed001/instruct")

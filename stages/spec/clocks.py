@@ -11,7 +11,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, dotted
 from stages.spec.resolved import Piece, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawPhase
+from stages.spec.schema import RawPhase, RawPiece
 from stages.spec.validate import meant
 from stages.spec.warp import Cut, ScheduleError, Span, cut, lay
 
@@ -50,6 +50,20 @@ def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Sp
     return tuple(spans)
 
 
+def pieces_of(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str) -> list[RawPiece]:
+    """The pieces of a schedule that a stage names at `key`. Raises SpecError if there is none of that name."""
+    names = list(pipeline.raw.schedules)
+    if name not in names:
+        raise SpecError(
+            stage.document.where(key),
+            dotted(key),
+            f"the unknown schedule {name!r}",
+            ", ".join(names),
+            meant(name, names),
+        )
+    return pipeline.raw.schedules[name]
+
+
 def schedule(
     pipeline: LoadedPipeline,
     stage: LoadedStage,
@@ -63,16 +77,7 @@ def schedule(
 
     `key` is where the stage names it; `rate` is what the first piece has to be continuous with.
     """
-    pieces = pipeline.raw.schedules.get(name)
-    if pieces is None:
-        names = list(pipeline.raw.schedules)
-        raise SpecError(
-            stage.document.where(key),
-            dotted(key),
-            f"the unknown schedule {name!r}",
-            ", ".join(names),
-            meant(name, names),
-        )
+    pieces = pieces_of(pipeline, stage, key, name)
     try:
         laid = lay(pieces, spans, rate)
         cuts = cut(laid, spans, scale)

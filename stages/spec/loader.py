@@ -114,6 +114,8 @@ def load_pipeline(files: Files, name: str, parents: tuple[str, ...] = ()) -> Loa
         base = load_pipeline(files, extends, (*parents, name))
         document = overlay(base.document, own, OWN_KEYS)
     raw = validate(document, RawPipeline)
+    if base is not None and "claims" not in own.value:
+        raw = raw.model_copy(update={"claims": []})  # published totals are the published pipeline's
     check_sources(own)
     names = [stage for stage in raw.stages if stage not in raw.drop]
     _strays(files, name, names, document)

@@ -68,8 +68,13 @@ def _checked(adapter: TypeAdapter[Any], fields: dict[str, Any], document: Docume
     try:
         return adapter.validate_python(plain)
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
+        details = error.errors(include_url=False)
+        detail = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
         here = (*path, *(part for part in detail["loc"] if part != plain.get("family") and part != plain.get("kind")))
+        missing = [str(one["loc"][-1]) for one in details if one["type"] == "missing"]
+        if detail["type"] == "extra_forbidden":
+            found, allowed = f"the unknown key {here[-1]!r}", ", ".join(missing) or "the fields of its kind"
+            raise SpecError(document.where(here), dotted(here), found, allowed, meant(str(here[-1]), missing)) from None
         message = detail["msg"][:1].lower() + detail["msg"][1:]
         repair = "Models and optimizers state every field of their kind, and no other."
         raise SpecError(document.where(here), dotted(here), units.describe(detail["input"]), message, repair) from None

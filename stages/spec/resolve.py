@@ -9,7 +9,7 @@ from typing import Literal
 
 from stages.errors import SpecError
 from stages.spec import models
-from stages.spec.clocks import ZERO, Clock, advance, schedule
+from stages.spec.clocks import ZERO, Clock, advance, pieces_of, schedule
 from stages.spec.graph import ALL, parent_of, parents
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedData, LoadedPipeline, LoadedStage
@@ -139,6 +139,7 @@ class Resolver:
             return Clock(None, (), node.clock.rate) if reset else node.clock
         if raw.init.clock == "reset":
             return ZERO
+        pieces_of(self.pipeline, loaded, ("schedule",), raw.schedule)
         same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
         if len(same) != 1:
             names = ", ".join(sorted({str(node.clock.schedule) for node in above.values()}))

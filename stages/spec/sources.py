@@ -20,16 +20,19 @@ EVERYTHING = "*"
 
 def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
     """Figures without a source, entries without a citation or reason, and paths that cover no figure."""
-    covers = {path: number for number, entry in enumerate(entries) for path in entry.covers}
+    covers = {path: tuple(path.split(".")) for entry in entries for path in entry.covers}
     used: set[str] = set()
     for path, aliases, text in figures(document.value):
-        best = max((cover for cover in covers if _covers(cover, path, aliases)), key=len, default=None)
-        if best is None:
+        matching = [cover for cover, parts in covers.items() if _covers(parts, path, aliases)]
+        used.update(matching)
+        if not matching:
             yield SpecError(
-                document.where(path), dotted(path), f"{text} without a source", "figures that `sources:` covers",
+                document.where(path),
+                dotted(path),
+                f"{text} without a source",
+                "figures that `sources:` covers",
                 f"Add {{covers: [{dotted(aliases)}], mark: ..., citation or reason: ...}}.",
-            )  # fmt: skip
-        used.update(cover for cover in covers if _covers(cover, path, aliases))
+            )
     for number, entry in enumerate(entries):
         need = NEEDS.get(entry.mark)
         place = ("sources", number)
@@ -46,12 +49,10 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
                 )  # fmt: skip
 
 
-def _covers(cover: str, path: Path, aliases: Path) -> bool:
-    if cover == EVERYTHING:
-        return True
-    parts = tuple(cover.split("."))
-    return len(parts) <= len(path) and all(
-        part in (str(index), str(name)) for part, index, name in zip(parts, path, aliases, strict=False)
+def _covers(parts: tuple[str, ...], path: Path, aliases: Path) -> bool:
+    return parts == (EVERYTHING,) or (
+        len(parts) <= len(path)
+        and all(part in (str(index), str(name)) for part, index, name in zip(parts, path, aliases, strict=False))
     )
 
 

@@ -33,7 +33,9 @@ def several(errors: Sequence[SpecError]) -> UserError:
 def translate(document: Document, model: type[BaseModel], error: ValidationError, prefix: Path = ()) -> list[SpecError]:
     """One SpecError for each of pydantic's complaints; `prefix` is where the validated part sits in the document."""
     found = [_one(document, model, detail, prefix) for detail in error.errors(include_url=False)]
-    return list({(one.where, one.key): one for one in found}.values())
+    misspelt = {f"{one.key.rpartition('.')[0]}{one.repair}" for one in found}
+    once = [one for one in found if f"{one.key.rpartition('.')[0]}{_did_you_mean(one.key)}" not in misspelt]
+    return list({(one.where, one.key): one for one in once}.values())
 
 
 def _one(document: Document, model: type[BaseModel], detail: ErrorDetails, prefix: Path) -> SpecError:
@@ -81,7 +83,11 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
 def meant(found: str, names: Iterable[str]) -> str:
     """The repair for an unknown name."""
     near = difflib.get_close_matches(found, list(names), n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Use one of these, or remove it."
+    return _did_you_mean(near[0]) if near else "Use one of these, or remove it."
+
+
+def _did_you_mean(key: str) -> str:
+    return f"Did you mean {key.rpartition('.')[2]!r}?"
 
 
 def allowed_keys(model: Any, path: Path) -> list[str]:

@@ -6,8 +6,7 @@ the pieces get stretches in proportion to the paper's, but not less than a decla
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -138,31 +137,38 @@ def _end(index: int, piece: RawPiece, clock: int, spans: Sequence[Span]) -> int:
     amount, unit = piece.for_ if piece.for_ is not None else (0, "")
     if unit != "steps":
         return clock + amount
-    ends = list(_step_ends(spans, clock, amount))
-    if len(ends) < amount:
+    end, found = step_end(spans, clock, amount)
+    if found < amount:
         raise ScheduleError(
-            index, f"{amount} steps, of which the stages so far have {len(ends)}", "steps within the stages",
+            index,
+            f"{amount} steps, of which the stages so far have {found}",
+            "steps within the stages",
             "Write the length in tokens.",
-        )  # fmt: skip
-    return ends[-1]
+        )
+    return end
 
 
-def _step_ends(spans: Sequence[Span], clock: int, wanted: int) -> Iterator[int]:
-    """The paper's clock at the ends of the first `wanted` steps that end after `clock`."""
-    left = wanted
+def step_end(spans: Sequence[Span], clock: int, wanted: int) -> tuple[int, int]:
+    """The paper's clock at the end of the `wanted`-th step that ends after `clock`, and how many such steps there were.
+
+    The batch ramp switches at the first step border at or past its threshold; a phase's last step is partial.
+    """
+    left, end = wanted, clock
     for span in spans:
-        start, end = span.paper
-        while start < end and left:
-            sequences = batch_at(span.phase, start - span.paper[0])
-            start = min(start + sequences * span.phase.context, end)
-            if start > clock:
-                left -= 1
-                yield start
-
-
-def batch_at(phase: RawPhase, done: int) -> int:
-    """Sequences of the step that begins after `done` ledger units of the phase."""
-    return phase.batch[bisect.bisect_right([step.after for step in phase.batch], done) - 1].batch
+        if span.paper[1] <= clock:
+            continue
+        done, budget = 0, span.phase.budget
+        thresholds = [*(step.after for step in span.phase.batch[1:]), budget]
+        for step, threshold in zip(span.phase.batch, thresholds, strict=True):
+            size = step.batch * span.phase.context
+            steps = max(0, -(-(min(threshold, budget) - done) // size))
+            skipped = min(steps, max(0, (clock - span.paper[0] - done) // size))
+            if left and steps - skipped:
+                taken = min(left, steps - skipped)
+                left -= taken
+                end = span.paper[0] + min(done + (skipped + taken) * size, budget)
+            done += steps * size
+    return end, wanted - left
 
 
 def cut(laid: Sequence[Laid], spans: Sequence[Span], scale: Scale) -> list[Cut]:

@@ -39,7 +39,8 @@ def release(stage: Stage, init: Init, inputs: Inputs) -> Path:
         given = ", ".join(sorted(inputs.releases)) or "none"
         raise UserError(
             f"{stage.pipeline}/{stage.name}: needs the released weights {init.release!r}; folders given: {given}. "
-            f"Download them in Hugging Face layout and say where they are: --config {init.release}=/path/to/folder"
+            f"Download them in Hugging Face layout into a folder called {init.release}, and name the folder around it: "
+            "`stages run --releases FOLDER`, or `snakemake --config releases=FOLDER`."
         )
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it, so this is not a Hugging Face model folder ({init.release}).")

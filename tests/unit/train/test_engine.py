@@ -185,7 +185,7 @@ def test_a_stand_in_is_called_so_all_the_way_down(tmp_path: Path) -> None:
 def test_a_release_that_was_not_given_is_asked_for(tmp_path: Path) -> None:
     stage = tiny.make("next_token").model_copy(update={"kind": "import", "phases": (), "trained": ()})
     init = stage.init["llm"].model_copy(update={"weights": "release", "release": "llama31_8b"})
-    with pytest.raises(UserError, match=r"'llama31_8b'.*--config llama31_8b="):
+    with pytest.raises(UserError, match=r"'llama31_8b'.*--releases FOLDER"):
         run(stage.model_copy(update={"init": {"llm": init}}), tiny.inputs(tmp_path))
     assert not (tmp_path / "results/mini/tiny/box").exists()
 

@@ -69,7 +69,7 @@ BAD = [
         "clock: reset", "clock: continue", "no clock to continue", "init.clock"),
     Bad("number without a source", FIRST,
         '  - {covers: ["*"], mark: chosen}', "  - {covers: [phases, execution, rope.interpolation], mark: chosen}",
-        "10_000 without a source", "rope.base", -41),
+        "10_000 without a source", "rope.base", -28),
     Bad("source that covers nothing", FIRST,
         "phases.short.budget]", "phases.shrt.budget]", "covers no figure", "sources.0.covers"),
     Bad("published without citation", FIRST,

@@ -223,7 +223,7 @@ def test_llama_contexts(project):
 
 
 def rule_edges(pipeline: str) -> set[tuple[str, str]]:
-    """Edges between stages as rules/<pipeline>.smk states them, read as text: what each rule's input asks to be done."""
+    """Edges between stages as rules/<pipeline>.smk states them, read as text: what a rule asks to be done."""
     text = (ROOT / "rules" / f"{pipeline}.smk").read_text(encoding="utf-8")
     rules = re.findall(rf"^use rule stage as {pipeline}__(\w+) with:\n(.*?)(?=^\S|\Z)", text, re.M | re.S)
     assert {name for name, _ in rules} == set(BOX_OF[pipeline])

@@ -63,11 +63,16 @@ def new(name: str, base: Annotated[str, typer.Option("--from", metavar="PIPELINE
 
 
 @app.command()
-def check(scale: Scale = "mini", as_json: Json = False) -> None:
-    """Check specs and graph, without training: schema, totals, budgets, learning rates, contexts, data ranges."""
-    from stages.commands.check import run_checks
+def check(
+    scale: Annotated[str | None, typer.Option("--scale", help="One scale; all of them if left out.")] = None,
+    as_json: Json = False,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="I-04", help="One invariant; repeatable.")] = None,
+    explain: Annotated[str | None, typer.Option("--explain", metavar="I-04", help="What an invariant is for.")] = None,
+) -> None:
+    """Check specs and hand-overs, without training: totals, learning rates, contexts, data ranges, and more."""
+    from stages.commands.check import print_explanation, run_checks
 
-    raise typer.Exit(run_checks(scale, as_json))
+    raise typer.Exit(print_explanation(explain) if explain else run_checks(scale, as_json, only or ()))
 
 
 @app.command()

@@ -1,0 +1,91 @@
+"""What a check is given: one pipeline at one scale, the same at full size, and the raw specs behind both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from stages.check.findings import Finding
+from stages.errors import Where
+from stages.spec.loader import LoadedData, LoadedPipeline
+from stages.spec.nodes import Document
+from stages.spec.project import ResolvedPipeline
+from stages.spec.resolved import Phase, Stage
+from stages.spec.scales import Scale
+
+
+@dataclass(frozen=True)
+class Context:
+    """One pipeline at one scale.
+
+    `full` is the same pipeline at full size (None where that cannot be resolved); `shrink` is how the scale's
+    figures follow from the specs'; `scale_document` is the scale's file.
+    """
+
+    pipeline: ResolvedPipeline
+    full: ResolvedPipeline | None
+    loaded: LoadedPipeline
+    data: LoadedData
+    shrink: Scale
+    scale_document: Document
+
+    @cached_property
+    def by_ref(self) -> dict[str, Stage]:
+        """Stages by "pipeline/stage"; a reading's parents may live in the pipeline that it extends."""
+        return {self.pipeline.refs[name]: stage for name, stage in self.pipeline.stages.items()}
+
+    def own(self) -> Iterator[tuple[str, Stage]]:
+        """Stages that have their rule in this pipeline: the others are checked where they live."""
+        for name in self.pipeline.own:
+            yield name, self.pipeline.stages[name]
+
+    def phases(self) -> Iterator[tuple[str, Stage, int, Phase]]:
+        """Every phase of the own stages: (stage's name, stage, number, phase)."""
+        for name, stage in self.own():
+            for number, phase in enumerate(stage.phases):
+                yield name, stage, number, phase
+
+    def parents(self, stage: Stage) -> list[tuple[str, Stage]]:
+        """(ref, stage) of the direct parents."""
+        return [(ref, self.by_ref[ref]) for ref in stage.parents if ref in self.by_ref]
+
+    def trained_parents(self, stage: Stage) -> list[tuple[str, Stage]]:
+        """The nearest ancestors that have phases or none above them: keep and upcycle stages hand through."""
+        found: dict[str, Stage] = {}
+        for ref, parent in self.parents(stage):
+            if parent.phases or not parent.parents:
+                found[ref] = parent
+            else:
+                found.update(self.trained_parents(parent))
+        return list(found.items())
+
+    def finding(
+        self,
+        id: str,
+        name: str,
+        path: tuple[str | int, ...],
+        *,
+        observed: str,
+        expected: str,
+        repair: str,
+        parent: str | None = None,
+    ) -> Finding:
+        """A finding about a stage; `path` is the key of its spec that is at fault."""
+        ref = self.pipeline.refs[name]
+        return Finding(
+            id, self.pipeline.scale, ref, f"{parent} -> {ref}" if parent else None, observed, expected, repair,
+            self.where(name, *path),
+        )  # fmt: skip
+
+    def where(self, name: str, *path: str | int) -> Where:
+        """The line of a key of a stage's spec; an import's training is written below `stand_in`."""
+        stage = self.pipeline.stages[name]
+        below = path and path[0] in ("phases", "schedule", "optimizer") and stage.kind == "import"
+        return self.pipeline.where(name, *(("stand_in", *path) if below else path))
+
+    def with_stage(self, name: str, **changes: object) -> Context:
+        """The same context with some fields of one stage changed."""
+        stage = self.pipeline.stages[name].model_copy(update=changes)
+        stages = {**self.pipeline.stages, name: stage}
+        return replace(self, pipeline=replace(self.pipeline, stages=stages))

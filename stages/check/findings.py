@@ -1,0 +1,46 @@
+"""What a check reports: one broken rule at one place, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stages.errors import Where
+
+SPEC = "spec"  # the id of findings about specs that cannot be read or resolved at all
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that does not hold.
+
+    `stage` is "pipeline/stage" (or only the pipeline, where the rule is about all of it), `edge` is
+    "parent -> child" where a hand-over is at fault, `waived` the reason that the spec gives for living with it.
+    """
+
+    id: str
+    scale: str
+    stage: str
+    edge: str | None
+    observed: str
+    expected: str
+    repair: str
+    where: Where
+    waived: str | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.id} at {self.edge or self.stage} ({self.scale}): found {self.observed}; "
+        return text + f"expected {self.expected}. {self.repair}" + (f" Waived: {self.waived}" if self.waived else "")
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """For `--json`: plain values, file and line apart."""
+        return {
+            "id": self.id, "scale": self.scale, "stage": self.stage, "edge": self.edge,
+            "observed": self.observed, "expected": self.expected, "repair": self.repair,
+            "file": self.where.file, "line": self.where.line, "waived": self.waived,
+        }  # fmt: skip
+
+
+def unwaived(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings that nobody has given a reason for."""
+    return [finding for finding in findings if finding.waived is None]

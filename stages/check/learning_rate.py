@@ -1,0 +1,278 @@
+"""Learning rate over stages and hand-overs: I-01 to I-05, I-28."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from math import isclose
+
+from pydantic import BaseModel
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import elsewhere, static
+from stages.contract import ledger
+from stages.contract.schedule import lr, lr_before
+from stages.spec import resolved
+from stages.spec.resolved import Piece, Schedule, Stage
+
+# Rates are exact in the specs; a rate taken over from a cosine's middle is rounded once.
+SAME_RATE = 1e-12
+
+# What a schedule, an optimizer and the counting of tokens are made of: no field of these may be guessed.
+NUMERIC: tuple[type[BaseModel], ...] = (
+    resolved.Piece, resolved.Schedule, resolved.AdamW, resolved.Muon, resolved.BatchStep, resolved.Phase,
+    resolved.ShareRamp, resolved.Rope, resolved.Llama3Scaling, resolved.Router, resolved.Loops, resolved.Coca,
+)  # fmt: skip
+
+elsewhere(
+    "I-01",
+    "guard",
+    title="The child's first learning rate is the spec's",
+    rule="The rate of every parameter group at a stage's first step is what the spec's schedule says there.",
+    why="Restored scheduler state and command-line overrides get mixed: an old peak with a new decay, or the reverse.",
+    threads=(
+        "NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1284", "NVIDIA/Megatron-LM#5213", "NVIDIA/Megatron-LM#7173",
+    ),
+    held_by=("stages/train/loop.py", "tests/unit/train/test_engine.py"),
+)  # fmt: skip
+elsewhere(
+    "I-02",
+    "test",
+    title="The rate is a pure function of consumed tokens",
+    rule="The learning rate depends on the token count alone, so that loading twice, or never, changes nothing.",
+    why="A scheduler that counts its own steps is stepped twice after a load, or starts from zero.",
+    threads=("THUDM/slime#1547", "radixark/miles#1627", "NVIDIA/Megatron-LM#1533"),
+    held_by=("stages/contract/schedule.py", "tests/property/test_schedule.py"),
+)
+
+
+def end_of(stage: Stage) -> int:
+    """The clock at which a stage with phases ends."""
+    return stage.phases[-1].clock_start + stage.phases[-1].budget
+
+
+def pieces_of(stage: Stage) -> tuple[Piece, ...]:
+    """The pieces of the schedule that the stage itself runs through."""
+    if stage.schedule is None or not stage.phases:
+        return ()
+    return tuple(piece for piece in stage.schedule.pieces if piece.end > stage.phases[0].clock_start)
+
+
+def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
+    """Own stages that train, with their schedules."""
+    for name, stage in context.own():
+        if stage.phases and stage.schedule is not None and stage.schedule.pieces:
+            yield name, stage, stage.schedule
+
+
+@static(
+    "I-03",
+    title="The decay ends where the stage ends",
+    rule="A stage's schedule ends with the stage, no decay sits at its floor before that, and only the last step may "
+    "have a rate of zero.",
+    why="A resume in the middle of a stage computes zero remaining steps, or subtracts the warm-up twice, and the rest "
+    "of the run trains at the minimum without anyone noticing.",
+    threads=(
+        "huggingface/nanotron#233", "huggingface/nanotron#243", "huggingface/nanotron#420", "huggingface/nanotron#423",
+        "areal-project/AReaL#1289",
+    ),
+)  # fmt: skip
+def decay_ends_with_the_stage(context: Context) -> Iterator[Finding]:
+    """I-03."""
+    for name, stage, schedule in scheduled(context):
+        end = end_of(stage)
+        if schedule.pieces[-1].end != end:
+            yield context.finding(
+                "I-03", name, ("schedule",),
+                observed=f"schedule {schedule.name!r} ends at {schedule.pieces[-1].end:,}",
+                expected=f"the stage's end at {end:,}",
+                repair="Let the pieces' lengths add up to the budgets of the stages that read the schedule.",
+            )  # fmt: skip
+            continue
+        yield from _at_zero(context, name, stage, schedule)
+        yield from _at_the_floor(context, name, stage)
+
+
+def _at_zero(context: Context, name: str, stage: Stage, schedule: Schedule) -> Iterator[Finding]:
+    """Rates are looked at where steps end: at the first step, and at every border of pieces but the last."""
+    first = stage.phases[0].clock_start + ledger.step_at(stage.phases[0], 0).end
+    clocks = {min(first, end_of(stage))} | {piece.end for piece in pieces_of(stage)}
+    for clock in sorted(clocks - {end_of(stage)}):
+        if clock >= schedule.pieces[0].start and lr(schedule, clock) <= 0:
+            yield context.finding(
+                "I-03", name, ("schedule",),
+                observed=f"a learning rate of 0 at {clock:,}, {end_of(stage) - clock:,} before the stage's end",
+                expected="a rate above 0 at every step but the last",
+                repair="Let the decay end at the stage's end, or at a floor above 0.",
+            )  # fmt: skip
+            return
+
+
+def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    pieces = pieces_of(stage)
+    for piece, after in pairwise(pieces):
+        decayed = piece.last < piece.first and piece.p1[0] == piece.p1[1]
+        if decayed and after.shape == "constant" and after.first <= piece.last:
+            yield context.finding(
+                "I-03", name, ("schedule",),
+                observed=f"the rate stays at {after.first:g} from {piece.end:,} to {after.end:,}",
+                expected=f"a decay that ends at the stage's end, {end_of(stage):,}",
+                repair="Lengthen the decay, or waive this with the reason for training on at the floor.",
+            )  # fmt: skip
+
+
+@static(
+    "I-04",
+    title="A running clock keeps its curve",
+    rule="Where a clock continues, the part of the schedule that lies behind is the one that the parent read, and the "
+    "child begins where the parent ended.",
+    why="Lengthening a run or naming another peak moves the curve under a clock that already counts: the rate jumps, "
+    "or the new rate is ignored.",
+    threads=(
+        "mlfoundations/open_clip#413", "pytorch/pytorch#60265", "hiyouga/LlamaFactory#4595",
+        "hiyouga/LlamaFactory#5755",
+    ),
+)  # fmt: skip
+def running_clock_keeps_its_curve(context: Context) -> Iterator[Finding]:
+    """I-04."""
+    for name, stage, schedule in scheduled(context):
+        start = stage.phases[0].clock_start
+        if stage.clock == "reset":
+            if start != 0:
+                yield context.finding(
+                    "I-04", name, ("init", "clock"),
+                    observed=f"a clock that is reset and begins at {start:,}",
+                    expected="0 after a reset",
+                    repair="Write `clock: continue`, or let the clock begin at 0.",
+                )  # fmt: skip
+            continue
+        same = [(ref, one) for ref, one in context.trained_parents(stage) if _reads(one, schedule.name)]
+        if len(same) != 1:
+            yield context.finding(
+                "I-04", name, ("init", "clock"),
+                observed=f"a continued clock after {len(same)} parents that read schedule {schedule.name!r}",
+                expected="exactly one",
+                repair="Name the parent's schedule, or reset the clock and declare the jump.",
+            )  # fmt: skip
+            continue
+        yield from _same_past(context, name, start, schedule, *same[0])
+
+
+def _reads(stage: Stage, schedule: str) -> bool:
+    return bool(stage.phases) and stage.schedule is not None and stage.schedule.name == schedule
+
+
+def _same_past(
+    context: Context, name: str, start: int, schedule: Schedule, ref: str, parent: Stage
+) -> Iterator[Finding]:
+    if end_of(parent) != start:
+        yield context.finding(
+            "I-04", name, ("init", "clock"), parent=ref,
+            observed=f"a clock that goes on at {start:,}",
+            expected=f"{end_of(parent):,}, where {ref} ended",
+            repair="Let the stage continue the clock of the parent that it names.",
+        )  # fmt: skip
+    theirs = parent.schedule.pieces if parent.schedule is not None else ()
+    mine = tuple(piece for piece in schedule.pieces if piece.start < start)
+    if mine != theirs:
+        at = next((a.start for a, b in zip(mine, theirs, strict=False) if a != b), start)
+        yield context.finding(
+            "I-04", name, ("schedule",), parent=ref,
+            observed=f"schedule {schedule.name!r} differs from the parent's, from {at:,} on",
+            expected=f"the same pieces up to {start:,}",
+            repair="Give the changed horizon a schedule of its own with `clock: reset`; a jump needs `jump: <reason>`.",
+        )  # fmt: skip
+
+
+@static(
+    "I-05",
+    title="Nothing of a schedule comes from a default",
+    rule="The pieces of a schedule cover every step of the stage without gap or overlap, and no field that changes "
+    "numerics has a default.",
+    why="A placeholder of 1,000 iterations became the length of a decay: training went on at the floor for the rest.",
+    threads=("NVIDIA-NeMo/RL#939",),
+    held_by=("tests/unit/check/test_learning_rate.py",),
+)
+def every_piece_is_stated(context: Context) -> Iterator[Finding]:
+    """I-05."""
+    for field in defaulted(NUMERIC):
+        yield context.finding(
+            "I-05", context.pipeline.own[0], (),
+            observed=f"a default for {field}", expected="fields without defaults", repair="Make the field required.",
+        )  # fmt: skip
+    for name, _, schedule in scheduled(context):
+        at = 0
+        for number, piece in enumerate(schedule.pieces):
+            if piece.start != at or piece.end <= piece.start:
+                yield context.finding(
+                    "I-05", name, ("schedule",),
+                    observed=f"piece {number} of {schedule.name!r} covers ({piece.start:,}, {piece.end:,}]",
+                    expected=f"a piece that begins at {at:,}, where the one before ends",
+                    repair="State every stretch of the clock once.",
+                )  # fmt: skip
+                break
+            at = piece.end
+
+
+def defaulted(classes: Sequence[type[BaseModel]]) -> list[str]:
+    """Fields of resolved values that have a default although they change numerics: "Class.field"."""
+    return [
+        f"{cls.__name__}.{name}"
+        for cls in classes
+        for name, field in cls.model_fields.items()
+        if not field.is_required() and name not in getattr(cls, "DESCRIPTIVE_FIELDS", frozenset())
+    ]
+
+
+@static(
+    "I-28",
+    title="The learning rate is continuous",
+    rule="The rate is continuous inside a stage and over every hand-over; a jump is declared with its reason.",
+    why="A re-warm-up from zero, or a schedule that starts where the parent did not end, undoes what the parent "
+    "reached; the loss shows it late or not at all.",
+    threads=("NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1533"),
+)
+def rate_is_continuous(context: Context) -> Iterator[Finding]:
+    """I-28."""
+    for name, stage, schedule in scheduled(context):
+        declared = {clock for clock, _ in schedule.jumps}
+        start = stage.phases[0].clock_start
+        if start not in declared:
+            for ref, rate in _handed_over(context, stage).items():
+                yield from _step(context, name, schedule, start, rate, ref)
+        for piece in pieces_of(stage)[:-1]:
+            if piece.end > start and piece.end not in declared:
+                yield from _step(context, name, schedule, piece.end, lr(schedule, piece.end), None)
+
+
+def _handed_over(context: Context, stage: Stage) -> dict[str, float]:
+    """The parents of the trained modules that inherit, and the rate at which each ended.
+
+    A released model and its stand-in have no rate to be continuous with.
+    """
+    rates: dict[str, float] = {}
+    for module in stage.trained:
+        init = stage.init.get(module)
+        if init is None or init.weights != "inherit" or init.parent not in context.by_ref:
+            continue
+        ref, parent = init.parent, context.by_ref[init.parent]
+        while not parent.phases and len(parent.parents) == 1 and parent.parents[0] in context.by_ref:
+            ref = parent.parents[0]
+            parent = context.by_ref[ref]
+        if parent.kind != "import" and parent.schedule is not None and parent.schedule.pieces:
+            rates[ref] = lr(parent.schedule, parent.schedule.pieces[-1].end)
+    return rates
+
+
+def _step(
+    context: Context, name: str, schedule: Schedule, clock: int, before: float, parent: str | None
+) -> Iterator[Finding]:
+    after = lr_before(schedule, clock)
+    if not isclose(before, after, rel_tol=SAME_RATE):
+        yield context.finding(
+            "I-28", name, ("schedule",), parent=parent,
+            observed=f"the rate jumps from {before:g} to {after:g} at {clock:,}",
+            expected="a continuous rate, or a declared jump",
+            repair="Write `from: current` on the schedule's first piece, or `jump: <reason>` on the one that jumps.",
+        )  # fmt: skip

@@ -1,0 +1,78 @@
+"""Runs the checks over pipelines: what `stages check` and the tests call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from stages.check import catalogue
+from stages.check.context import Context
+from stages.check.findings import SPEC, Finding
+from stages.errors import SpecError, SpecErrors
+from stages.spec.loader import load_scale
+from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.scales import Scale
+
+
+def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
+    """Findings of every pipeline and reading at a scale, those with a waiver marked as such.
+
+    `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". Raises
+    UsageError for an unknown scale.
+    """
+    found: list[Finding] = []
+    for name in project.pipelines(readings=True):
+        try:
+            context = make_context(project, name, scale)
+        except SpecErrors as errors:
+            found.extend(_unresolved(name, scale, error) for error in errors.errors)
+        except SpecError as error:
+            found.append(_unresolved(name, scale, error))
+        else:
+            found.extend(check(context, only))
+    return list(dict.fromkeys(found))
+
+
+def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
+    """Findings of one pipeline at one scale."""
+    for invariant in catalogue.ordered():
+        if invariant.check is not None and (not only or invariant.id in only):
+            for finding in invariant.check(context):
+                yield _waive(context, finding)
+
+
+def make_context(project: Project, pipeline: str, scale: str) -> Context:
+    """What the checks of a pipeline at a scale are given. Raises SpecError(s) where specs cannot be resolved."""
+    resolved = project.resolve(pipeline, scale)
+    raw, document = load_scale(project.files, scale)
+    name: str | None = pipeline
+    while raw.pipelines is not None and name is not None and name not in raw.pipelines:
+        name = project.loaded(name).raw.extends
+    shrink = None if raw.pipelines is None or name is None else raw.pipelines[name]
+    full = _full(project, pipeline, scale)
+    return Context(
+        pipeline=resolved,
+        full=full,
+        loaded=project.loaded(pipeline),
+        data=project.data,
+        shrink=Scale(shrink, document, name or pipeline),
+        scale_document=document,
+    )
+
+
+def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | None:
+    """The pipeline at the scale that shrinks nothing, where there is one and it can be resolved."""
+    for other in project.scales():
+        if other != scale and project.scale(other).pipelines is None:
+            return project.resolve(pipeline, other)
+    return None
+
+
+def _unresolved(pipeline: str, scale: str, error: SpecError) -> Finding:
+    return Finding(SPEC, scale, pipeline, None, f"{error.key}: {error.found}", error.allowed, error.repair, error.where)
+
+
+def _waive(context: Context, finding: Finding) -> Finding:
+    stage = context.by_ref.get(finding.stage)
+    reasons = dict(stage.waivers) if stage is not None else {}
+    return replace(finding, waived=reasons.get(finding.id))

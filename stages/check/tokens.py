@@ -1,0 +1,155 @@
+"""Counting tokens and steps, and published totals: I-07 to I-10, I-27."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import elsewhere, static
+from stages.contract import ledger
+from stages.spec.resolved import Phase, Stage
+
+
+@static(
+    "I-07",
+    title="The ledger adds up to the budget",
+    rule="Steps follow one another without gap, batches switch at the first step border at or past their threshold, "
+    "the steps' tokens sum to the budget exactly, and every phase begins at the clock where the last one ended.",
+    why="Tokens taken as iterations x batch are wrong as soon as the batch grows: decays end too early or never.",
+    threads=("NVIDIA-NeMo/Megatron-Bridge#2609", "NVIDIA-NeMo/Megatron-Bridge#4796", "allenai/OLMo-core#335"),
+    held_by=("tests/property/test_ledger.py",),
+)
+def ledger_meets_the_budget(context: Context) -> Iterator[Finding]:
+    """I-07."""
+    for name, stage in context.own():
+        if stage.phases:
+            yield from _clocks(context, name, stage)
+    for name, _, number, phase in context.phases():
+        ramp = [rung.after for rung in phase.batch]
+        if not ramp or ramp[0] != 0 or sorted(set(ramp)) != ramp or ramp[-1] >= phase.budget:
+            yield context.finding(
+                "I-07", name, ("phases", number, "batch"),
+                observed=f"batches that change after {ramp}",
+                expected=f"rising thresholds from 0, below the budget of {phase.budget:,}",
+                repair="Sort the ramp; take out what is never reached.",
+            )  # fmt: skip
+        elif (counted := _counted(phase)) != phase.budget:
+            yield context.finding(
+                "I-07", name, ("phases", number, "budget"),
+                observed=f"steps that sum to {counted:,}", expected=f"the budget, {phase.budget:,}",
+                repair="Correct the budget or the batch.",
+            )  # fmt: skip
+
+
+def _clocks(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    at = stage.phases[0].clock_start
+    for number, phase in enumerate(stage.phases):
+        if phase.clock_start != at or phase.unit != stage.phases[0].unit:
+            yield context.finding(
+                "I-07", name, ("phases", number),
+                observed=f"a phase that begins at {phase.clock_start:,} {phase.unit}",
+                expected=f"{at:,} {stage.phases[0].unit}, where the one before ends",
+                repair="Phases follow one another on one clock, which counts in one unit.",
+            )  # fmt: skip
+            return
+        at += phase.budget
+
+
+def _counted(phase: Phase) -> int:
+    """Ledger units in all steps, from the closed form; -1 where a stretch does not follow the one before."""
+    full, partial = ledger.stretches(phase)
+    at = 0
+    for stretch in full:
+        if stretch.start != at:
+            return -1
+        at += stretch.steps * stretch.sequences * phase.context
+    return at if partial is None else partial.end if partial.start == at else -1
+
+
+@static(
+    "I-08",
+    title="Steps are counted once, by one rule",
+    rule="A phase has ceil(budget / (batch x context)) steps, the last one partial, and a step is cut into whole "
+    "logical micro-batches that neither machine nor layout can change.",
+    why="Another micro-batch size, or an estimate of what packing yields, changes the number of steps and with it "
+    "everything that was derived from it.",
+    threads=(
+        "huggingface/transformers#43718", "axolotl-ai-cloud/axolotl#3152", "axolotl-ai-cloud/axolotl#1697",
+        "argonne-lcf/Megatron-DeepSpeed#99",
+    ),
+    held_by=("tests/unit/contract/test_ledger.py",),
+)  # fmt: skip
+def steps_are_counted_once(context: Context) -> Iterator[Finding]:
+    """I-08."""
+    for name, _, number, phase in context.phases():
+        if phase.budget <= 0 or phase.context <= 0 or not all(rung.sequences > 0 for rung in phase.batch):
+            yield context.finding(
+                "I-08", name, ("phases", number),
+                observed=f"a budget of {phase.budget:,} in sequences of {phase.context:,}",
+                expected="a budget, a context and batches of at least 1",
+                repair="Correct the phase.",
+            )  # fmt: skip
+            continue
+        for rung in phase.batch:
+            if phase.micro_batch <= 0 or rung.sequences % phase.micro_batch:
+                yield context.finding(
+                    "I-08", name, ("phases", number, "micro_batch"),
+                    observed=f"{rung.sequences} sequences a step in micro-batches of {phase.micro_batch}",
+                    expected="whole micro-batches",
+                    repair="Choose a micro-batch that divides every batch of the ramp.",
+                )  # fmt: skip
+        if len(phase.batch) == 1:
+            size = phase.batch[0].sequences * phase.context
+            if ledger.count(phase) != -(-phase.budget // size):
+                yield context.finding(
+                    "I-08", name, ("phases", number, "budget"),
+                    observed=f"{ledger.count(phase):,} steps", expected=f"{-(-phase.budget // size):,}",
+                    repair="Report this: the ledger and its rule disagree.",
+                )  # fmt: skip
+
+
+elsewhere(
+    "I-09",
+    "test",
+    title="Tokens are counted once, whatever the layout",
+    rule="The tokens counted do not depend on the number of ranks or on how tensors, contexts or layers are split.",
+    why="Counters that every rank increments count a token once per split: budgets end early.",
+    threads=("InternLM/xtuner#1652", "mosaicml/streaming#619"),
+    held_by=("stages/contract/ledger.py", "tests/property/test_ledger.py"),
+)
+elsewhere(
+    "I-10",
+    "test",
+    title="Gradient accumulation is exact",
+    rule="The gradient of K micro-batches is the gradient of the one batch that they make, for ragged masks too.",
+    why="Averaging the micro-batches' means weights a token by how few others share its micro-batch.",
+    threads=(
+        "huggingface/trl#2175", "huggingface/transformers#34191", "pytorch/torchtune#1875", "modelscope/ms-swift#10084",
+    ),
+    held_by=("stages/train/reduce.py", "tests/property/test_accumulation.py"),
+)  # fmt: skip
+
+
+@static(
+    "I-27",
+    title="Published totals add up",
+    rule="The budgets of the stages that a claim names sum to the published total, to within its rounding.",
+    why="A pipeline that does not add up to the paper's totals is another pipeline.",
+    threads=(),
+)
+def claims_add_up(context: Context) -> Iterator[Finding]:
+    """I-27."""
+    if context.shrink.shrink is not None:
+        return  # totals are published for the full size
+    for claim in context.pipeline.claims:
+        stages = [context.pipeline.stages[name] for name in claim.stages]
+        total = sum(phase.budget for stage in stages for phase in stage.phases)
+        if abs(total - claim.tokens) > claim.rounding:
+            yield Finding(
+                "I-27", context.pipeline.scale, context.pipeline.name, None,
+                observed=f"{claim.what}: the stages sum to {total:,}",
+                expected=f"{claim.tokens:,} to within {claim.rounding:,}",
+                repair=f"Correct a budget of {', '.join(claim.stages)}, or the claim.",
+                where=claim.where,
+            )  # fmt: skip

@@ -1,0 +1,79 @@
+"""`stages check`: every invariant that specs can decide, over all pipelines and readings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from stages.check import catalogue
+from stages.check.findings import Finding, unwaived
+from stages.check.registry import Invariant
+from stages.check.run import run
+from stages.commands.open import DEFAULT_SCALE, open_project
+
+KINDS = {
+    "static": "decided from specs",
+    "guard": "decided on the built object, while a run starts or ends",
+    "test": "a property of the code, held by tests",
+}
+
+
+def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> int:
+    """Print every finding at a scale, or at all of them; 1 if any is not waived. Raises UsageError for unknown words."""
+    wanted = {catalogue.find(id).id for id in only}
+    _, project = open_project(scale or DEFAULT_SCALE)
+    scales = project.scales() if scale is None else [scale]
+    found = [finding for name in scales for finding in run(project, name, wanted)]
+    if as_json:
+        print(json.dumps([finding.as_dict() for finding in found], indent=2))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for finding in found:
+            console.print(_shown(finding))
+        console.print(_summary(found, len(project.pipelines(readings=True)), len(scales), wanted))
+    return 1 if unwaived(found) else 0
+
+
+def print_explanation(id: str) -> int:
+    """Print what an invariant says, why it matters, who met it and what holds it. Raises UsageError for unknown ids."""
+    Console(highlight=False).print(_explained(catalogue.find(id)))
+    return 0
+
+
+def _shown(finding: Finding) -> Text:
+    """A finding on a few lines: the place, then what to do."""
+    invariant = catalogue.get(finding.id)
+    title = invariant.title if invariant is not None else "The spec cannot be used"
+    text = Text()
+    text.append(f"{finding.where}: ", style="bold")
+    text.append(f"{finding.id} {title}\n", style="yellow" if finding.waived else "bold red")
+    text.append(f"  {finding.edge or finding.stage}, scale {finding.scale}\n")
+    text.append(f"  found     {finding.observed}\n  expected  {finding.expected}\n  repair    {finding.repair}\n")
+    if finding.waived is not None:
+        text.append(f"  waived    {finding.waived}\n", style="yellow")
+    return text
+
+
+def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[str]) -> Text:
+    numbered = catalogue.ordered(prefix="I-")
+    checked = sum(one.check is not None and (not wanted or one.id in wanted) for one in numbered)
+    shapes = sum(not wanted or one.id in wanted for one in catalogue.ordered(prefix="S-"))
+    bad = len(unwaived(found))
+    text = f"{len(numbered)} invariants, {checked} checked"
+    text += f" and {shapes} shapes" if shapes else ""
+    text += f" on {pipelines} pipelines at {scales} scale{'s' * (scales != 1)}: {bad} finding{'s' * (bad != 1)}"
+    return Text(f"{text} ({len(found) - bad} waived)", style="bold red" if bad else "bold green")
+
+
+def _explained(one: Invariant) -> Text:
+    text = Text()
+    text.append(f"{one.id} {one.title}\n", style="bold")
+    text.append(f"\nRule. {one.rule}\n\nWhy. {one.why}\n")
+    if one.threads:
+        text.append(f"\nReported in {', '.join(one.threads)}.\n")
+    text.append(f"\nHeld: {KINDS[one.kind]}")
+    text.append(f" ({', '.join(one.held_by)}).\n" if one.held_by else ".\n")
+    return text

@@ -1,0 +1,36 @@
+"""The shipped specs, resolved once: checks are tried on copies with one thing changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from stages.check.context import Context
+from stages.check.run import make_context
+from stages.spec.project import Project
+
+ROOT = Path(__file__).parents[3]
+
+
+class Shipped(Protocol):
+    def __call__(self, pipeline: str, scale: str = "mini") -> Context: ...
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    return Project.load(ROOT)
+
+
+@pytest.fixture(scope="session")
+def shipped(project: Project) -> Shipped:
+    """The context of a shipped pipeline at a scale."""
+    known: dict[tuple[str, str], Context] = {}
+
+    def context(pipeline: str, scale: str = "mini") -> Context:
+        if (pipeline, scale) not in known:
+            known[pipeline, scale] = make_context(project, pipeline, scale)
+        return known[pipeline, scale]
+
+    return context

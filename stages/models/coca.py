@@ -30,7 +30,7 @@ def embed_images(modules: nn.ModuleDict, pixels: Tensor, grids: Sequence[Grid]) 
 
 def embed_texts(modules: nn.ModuleDict, captions: Tensor) -> Tensor:
     """Unit-length embeddings [n, hidden] of captions [n, length]."""
-    return F.normalize(modules["text"](captions), dim=-1)
+    return F.normalize(modules["text_tower"](captions), dim=-1)
 
 
 def siglip_loss(image_emb: Tensor, text_emb: Tensor, log_temperature: Tensor, bias: Tensor, first: int = 0) -> Tensor:

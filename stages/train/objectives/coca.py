@@ -46,7 +46,7 @@ class _Pairs:
 
 
 class Coca:
-    """See the module's docstring; `modules` are vit, text, decoder and contrastive."""
+    """See the module's docstring; `modules` are vit, text_tower, decoder and contrastive."""
 
     extras: tuple[str, ...] = ("contrastive", "caption", "pairs", "temperature")
 

@@ -16,7 +16,7 @@ SCALE, BIAS = torch.tensor([1.5]), torch.tensor([-2.0])
 @pytest.fixture
 def modules() -> nn.ModuleDict:
     return nn.ModuleDict({
-        "vit": made(VIT), "text": made(TEXT), "decoder": made(DECODER),
+        "vit": made(VIT), "text_tower": made(TEXT), "decoder": made(DECODER),
         "contrastive": made(CONTRASTIVE),
     })  # fmt: skip
 

@@ -210,7 +210,7 @@ def make(objective: str) -> Stage:
         return stage(vision, (phase("joint", router=router),), ("llm", "vit", "projector"), optimizer=MUON)
     if objective == "coca":
         coca = Coca(caption_weight=2.0, resolutions=(Resolution(after=0, cap=2 * PATCH * MERGE),))
-        modules: dict[str, Model] = {"vit": VIT, "text": TEXT, "decoder": DECODER, "contrastive": CONTRASTIVE}
+        modules: dict[str, Model] = {"vit": VIT, "text_tower": TEXT, "decoder": DECODER, "contrastive": CONTRASTIVE}
         return stage(modules, (phase("coca", coca=coca, unit="patches"),), tuple(modules), rope=None, optimizer=MUON)
     return stage({"llm": LLAMA}, (phase(objective),), ("llm",))
 

@@ -12,7 +12,10 @@ from stages.store.files import write_atomic
 
 TEXT = """# Extends {base}: every stage that has no file here is {base}'s, and is not run again.
 # Copy specs/{base}/<stage>.yaml to this folder and change it; mark what you changed as `chosen` under sources.
+pipeline: {name}
 title: {name}, from {base}
+citation: none, our own
+figure: none
 extends: {base}
 """
 

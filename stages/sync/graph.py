@@ -44,7 +44,7 @@ def load(root: Path, project: Project, scale: str) -> Graph:
     published = set(project.pipelines(readings=False))
     pipelines = {}
     resolved_all = {name: project.resolve(name, scale) for name in project.pipelines(readings=True)}
-    extended = {name: {one.extends} - {None} for name, one in resolved_all.items()}
+    extended = {name: {one.extends} if one.extends else set() for name, one in resolved_all.items()}
     for name in TopologicalSorter(extended).static_order():
         resolved = resolved_all[name]
         pipelines[name] = {f"{name}/{box}": resolved.stages[box] for box in resolved.stages if box in resolved.own}

@@ -33,14 +33,15 @@ def _prepare(root, name, out, accept=False):  # type: ignore[no-untyped-def]
 
     def make(shards):  # type: ignore[no-untyped-def]
         return prepared.DataManifest(
-            schema_version=1, corpus=name, kind=getattr(declared, "kind", "tokenizer"), digest=declared.digest, tokenizer="0" * 64,
+            schema_version=1, corpus=name, kind=getattr(declared, "kind", "tokenizer"), digest=declared.digest,
+            tokenizer="0" * 64,
             size=1, documents=1, longest=1, heldout=0, cell=0, patch=0, channels=0, shards=shards,
         )  # fmt: skip
 
     return prepared.write_folder(out, {"tokens.bin": name.encode()}, make)
 
 
-if "TRAINED" in os.environ and sys.argv[1:2] in (["run"], ["data"]) or "TRAINED" in os.environ and "-m" in sys.argv:
+if "TRAINED" in os.environ and "-m" in sys.argv:
     import stages.data.prepare
     import stages.engines
 

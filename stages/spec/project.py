@@ -76,7 +76,6 @@ class Project:
         self._pipelines: dict[str, LoadedPipeline] = {}
         self._scales: dict[str, tuple[RawScale, Document]] = {}
         self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
-        self._nodes: dict[tuple[str, str], dict[str, Node]] = {}
 
     @classmethod
     def load(cls, root: Path) -> Project:
@@ -167,7 +166,6 @@ class Project:
                 # The same work under the same name: the extended pipeline's rule does it.
                 node = Node(base.refs[stage], base.stages[stage], node.clock, node.reach)
             nodes[stage] = node
-        self._nodes[name, scale] = nodes
         refs = {stage: node.ref for stage, node in nodes.items()}
         return ResolvedPipeline(
             name=name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -10,7 +9,6 @@ from pydantic import BeforeValidator, Field
 from stages.spec import units
 from stages.spec.fields import (
     Claimed,
-    Count,
     Length,
     Memory,
     Minutes,
@@ -52,7 +50,12 @@ class RawRope(Raw):
     """Rotary positions of the stage's language model."""
 
     base: Ratio
-    llama3: Annotated[RawLlama3 | None, BeforeValidator(lambda value: None if value == "none" else value)]
+    llama3: Annotated[
+        RawLlama3 | None,
+        BeforeValidator(
+            lambda value: None if value == "none" else value, json_schema_input_type=Literal["none"] | RawLlama3
+        ),
+    ]
     interpolation: Ratio
 
 
@@ -111,7 +114,9 @@ class RawPhase(Raw):
     unit: Literal["tokens", "patches"]
     budget: Tokens
     context: Tokens
-    batch: Annotated[list[RawBatchStep], BeforeValidator(_ramp), Field(min_length=1)]
+    batch: Annotated[
+        list[RawBatchStep], BeforeValidator(_ramp, json_schema_input_type=str | list[RawBatchStep]), Field(min_length=1)
+    ]
     micro_batch: Sequences
     epochs: Positive
     document_mask: bool
@@ -151,9 +156,11 @@ def _per_module(value: object) -> object:
 
 
 Restored = Literal["inherit", "reset"]
-Parents = Annotated[dict[str, str], BeforeValidator(_per_module)]
-Weights = Annotated[dict[str, str], BeforeValidator(_all_weights)]
-Restores = Annotated[dict[str, Restored], BeforeValidator(_per_module)]
+Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=str | dict[str, str])]
+Weights = Annotated[dict[str, str], BeforeValidator(_all_weights, json_schema_input_type=str | dict[str, Any])]
+Restores = Annotated[
+    dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[str, Restored])
+]
 
 
 class RawInit(Raw):
@@ -269,7 +276,7 @@ class RawPiece(Raw):
     """A piece of a learning-rate schedule."""
 
     shape: Literal["linear", "constant", "cosine"]
-    from_: StartRate = Field(alias="from", default=Fraction(-1))
+    from_: StartRate = Field(alias="from", default=None)
     to: Rate | None = None
     for_: Length | None = Field(alias="for", default=None)
     until: Tokens | None = None
@@ -278,9 +285,9 @@ class RawPiece(Raw):
     @property
     def starts(self) -> Literal["previous", "current", "stated"]:
         """Where the piece's first rate comes from."""
-        if self.from_ is None:
-            return "current"
-        return "stated" if "from_" in self.model_fields_set else "previous"
+        if "from_" not in self.model_fields_set:
+            return "previous"
+        return "current" if self.from_ is None else "stated"
 
 
 class RawClaim(Raw):
@@ -308,6 +315,3 @@ class RawPipeline(Raw):
     schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)
     stages: list[str] = Field(min_length=1)
     sources: list[RawSource] = Field(default_factory=list)
-
-
-__all__ = ["STAGES", "Count", "RawExecution", "RawPhase", "RawPiece", "RawPipeline", "RawStage"]

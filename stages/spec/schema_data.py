@@ -143,6 +143,10 @@ class RawScale(Raw):
     execution: RawScaleExecution
     evaluation: RawEvaluation
     pipelines: Annotated[
-        dict[str, RawShrink] | None, BeforeValidator(lambda value: None if value == "identity" else value)
+        dict[str, RawShrink] | None,
+        BeforeValidator(
+            lambda value: None if value == "identity" else value,
+            json_schema_input_type=Literal["identity"] | dict[str, RawShrink],
+        ),
     ]
     sources: list[RawSource] = Field(default_factory=list)

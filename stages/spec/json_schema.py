@@ -1,0 +1,24 @@
+"""JSON Schemas of the files below specs/, for editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.spec.fields import Raw
+from stages.spec.schema import STAGES, RawPipeline
+from stages.spec.schema_data import RawCorpus, RawMixtures, RawPublishedCorpora, RawScale, RawTokenizer
+
+FILES: dict[str, type[Raw]] = {
+    "pipeline": RawPipeline,
+    "mixtures": RawMixtures,
+    "published": RawPublishedCorpora,
+    "corpus": RawCorpus,
+    "tokenizer": RawTokenizer,
+    "scale": RawScale,
+}
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """One schema per kind of file: those of FILES, and stage_<kind>. Files of readings need not be complete."""
+    files: dict[str, type[Raw]] = FILES | {f"stage_{kind}": model for kind, model in STAGES.items()}
+    return {name: model.model_json_schema(by_alias=True, mode="validation") for name, model in files.items()}

@@ -44,6 +44,6 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
 
 def print_schema() -> None:
     """The JSON Schemas of the spec files in one object."""
-    from stages.spec.export import json_schemas
+    from stages.spec.json_schema import json_schemas
 
     print(json.dumps(json_schemas(), indent=2, sort_keys=True))

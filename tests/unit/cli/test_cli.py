@@ -1,0 +1,48 @@
+"""The command's exit codes and what it leaves unimported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stages", *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["frobnicate"], "No such command"),
+        (["list", "--scale", "tiny"], "found 'tiny'; allowed:"),
+        (["show", "ouro/nope"], "no stage 'ouro/nope'; there are: ouro/"),
+        (["new", "Bad-Name", "--from", "ouro"], "small letters"),
+        (["new", "mine", "--from", "nothing"], "found 'nothing'; allowed:"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_two_and_no_traceback(words: list[str], said: str) -> None:
+    done = stages(*words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
+    env = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    words = [sys.executable, "-m", "stages", "list"]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "run `stages` inside a project's folder" in done.stderr
+
+
+def test_reading_words_never_import_torch() -> None:
+    code = (
+        "import sys; import stages.cli, stages.commands.look, stages.commands.status, stages.commands.sync, "
+        "stages.commands.check, stages.commands.run, stages.sync.workflow; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

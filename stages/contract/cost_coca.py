@@ -1,0 +1,57 @@
+"""Floating-point operations of CoCa training, one image-caption pair at a time; conventions as in `cost`.
+
+The contrastive loss is over the whole batch, so both towers run forward once more to embed it (GradCache, arXiv
+2101.06983): that pass is part of the objective here, and counted.
+"""
+
+from __future__ import annotations
+
+from stages.contract.cost import FLOPS_PER_MAC, Work, encoder_layer, vision_tower
+from stages.spec.resolved import CaptionDecoderModel, ContrastiveModel, MoonViTModel, Stage, TextTowerModel
+
+
+def pair(stage: Stage, patches: int, pairs: int) -> float:
+    """Operations, forward and backward, of one pair: an image of `patches` patches in a batch of `pairs` pairs."""
+    total = 0.0
+    for name, model in stage.modules.items():
+        moves = name in stage.trained
+        if model.family == "moonvit":
+            total += _twice_forward(vision_tower(model, patches) * patches, moves)
+        elif model.family == "text_tower":
+            total += _twice_forward(_text_tower(model), moves)
+        elif model.family == "contrastive":
+            total += _twice_forward(_pooling(model, patches), moves)
+            total += Work(0, model.hidden * pairs).flops(moves, True)
+        elif model.family == "caption_decoder":
+            total += _decoder(model, patches).flops(moves, True)
+    return total
+
+
+def patches_of(model: MoonViTModel, side: int) -> int:
+    """Patches of a square image of `side` pixels a side: the largest that a resolution cap lets through."""
+    return max(1, side // model.patch) ** 2
+
+
+def _twice_forward(work: Work, moves: bool) -> float:
+    return work.flops(moves, True) + FLOPS_PER_MAC * (work.weights + work.attention)
+
+
+def _text_tower(model: TextTowerModel) -> Work:
+    """A caption of full length, without mask; the last position's projection."""
+    layer = Work(encoder_layer(model.hidden, model.ffn), 2 * model.hidden * model.length)
+    return layer * (model.layers * model.length) + Work(model.hidden * model.hidden)
+
+
+def _pooling(model: ContrastiveModel, patches: int) -> Work:
+    """One learned query over an image's patches: keys and values of every patch, the rest once."""
+    weights = 2 * model.hidden * model.hidden * (patches + 1) + 2 * model.hidden * model.ffn
+    return Work(weights, 2 * model.hidden * patches)
+
+
+def _decoder(model: CaptionDecoderModel, patches: int) -> Work:
+    """A caption of full length: causal attention, cross-attention to the patches, and the head (the embedding)."""
+    positions, hidden = model.length - 1, model.hidden
+    own = encoder_layer(hidden, model.ffn) + 2 * hidden * hidden  # cross-attention's query and output come on top
+    weights = own * positions + 2 * model.vision_hidden * hidden * patches
+    attention = 2 * hidden * positions * (positions / 2 + patches)
+    return Work(weights, attention) * model.layers + Work(hidden * model.vocab * positions)

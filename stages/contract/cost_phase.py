@@ -1,0 +1,80 @@
+"""Floating-point operations of a phase: what its modules cost for its budget. Conventions as in `cost`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stages.contract import cost, cost_coca, ledger
+from stages.spec.resolved import MoonViTModel, Phase, Stage
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a spec cannot say about the images in a token stream, and a price needs.
+
+    `side`: an image's side as a share of the vision tower's position table; `positions`: the share of a multimodal
+    row's positions that are image tokens.
+    """
+
+    side: Fraction
+    positions: Fraction
+
+
+def operations(stage: Stage, phase: Phase, images: Images) -> float:
+    """Operations of the whole phase, forward and backward."""
+    if phase.objective == "coca":
+        return _coca(stage, phase)
+    image_tokens = phase.budget * multimodal(phase) * images.positions
+    total, gradient = 0.0, False
+    for name, model in sorted(stage.modules.items(), key=lambda item: _UPSTREAM.index(item[1].family)):
+        moves = name in stage.trained
+        gradient = gradient or moves
+        if model.family == "moonvit":
+            tokens = image_tokens * _merged(stage)
+            work = cost.vision_tower(model, _patches(model, images)) * float(tokens)
+        elif model.family == "projector":
+            work = cost.projector(model) * float(image_tokens)
+        elif model.family == "llama" or model.family == "moonlight" or model.family == "ouro":
+            loops = phase.loops.count if phase.loops else 1
+            work = cost.language_model(model, phase.context, loops) * phase.budget
+        else:
+            raise ValueError(f"objective {phase.objective} has no use for a {model.family}")
+        total += work.flops(moves, gradient)
+    return total
+
+
+def multimodal(phase: Phase) -> Fraction:
+    """The mean share of multimodal samples over the phase."""
+    if phase.share is None:
+        return Fraction(any(source.group == "multimodal" for source in phase.sources))
+    first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
+    ramp = Fraction(min(phase.share.over, ledger.samples(phase)), ledger.samples(phase))
+    return last - (last - first) / 2 * ramp
+
+
+_UPSTREAM = ("moonvit", "projector", "llama", "moonlight", "ouro", "text_tower", "contrastive", "caption_decoder")
+
+
+def _patches(model: MoonViTModel, images: Images) -> int:
+    return max(1, round(model.table * images.side)) ** 2
+
+
+def _merged(stage: Stage) -> int:
+    """Patches that make one image token."""
+    return next(model.merge for model in stage.modules.values() if model.family == "projector") ** 2
+
+
+def _coca(stage: Stage, phase: Phase) -> float:
+    """Stretch by stretch of the resolution ladder, with images at the cap; the ledger's unit is the patch."""
+    tower = next(model for model in stage.modules.values() if model.family == "moonvit")
+    if phase.coca is None:
+        raise ValueError(f"phase {phase.name}: objective coca without its settings")
+    ladder = phase.coca.resolutions
+    ends = [rung.after for rung in ladder[1:]] + [phase.budget]
+    total = 0.0
+    for rung, end in zip(ladder, ends, strict=True):
+        patches = cost_coca.patches_of(tower, rung.cap)
+        batch = phase.batch[-1].sequences * phase.context // patches
+        total += (end - rung.after) / patches * cost_coca.pair(stage, patches, batch)
+    return total

@@ -1,0 +1,58 @@
+"""Closed-form parameter counts against the models themselves, on the meta device."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.contract.parameters import parameters
+from stages.models.build import make
+from stages.spec.project import Project
+from stages.spec.resolved import Rope
+
+ROOT = Path(__file__).parents[3]
+ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
+PUBLISHED = {
+    "llama": ["8.03B"],
+    "moonlight": ["15.96B"],
+    "moonvit": ["416.9M"],
+    "projector": ["30.68M"],
+    "ouro": ["1.435B", "2.668B"],
+}
+
+
+def models(scale):
+    project = Project.load(ROOT)
+    return {
+        f"{pipeline}/{stage.name}/{name}": model
+        for pipeline in project.pipelines(readings=False)
+        for stage in project.resolve(pipeline, scale).stages.values()
+        for name, model in stage.modules.items()
+    }
+
+
+@pytest.mark.parametrize("scale", ["paper", "mini"])
+def test_equal_what_is_built(scale):
+    for model, name in {model: name for name, model in models(scale).items()}.items():  # each once
+        built = make(model, ROPE, "meta")
+        assert parameters(model).total == sum(each.numel() for each in built.parameters()), name
+
+
+def test_published_counts():
+    found = {}
+    for model in models("paper").values():
+        found.setdefault(model.family, set()).add(f"{parameters(model).total:.4g}")
+    for family, published in PUBLISHED.items():
+        wanted = {f"{float(text[:-1]) * {'M': 1e6, 'B': 1e9}[text[-1]]:.4g}" for text in published}
+        assert wanted <= found[family]
+
+
+def test_moonlight_active_without_embedding_and_head():
+    moonlight = models("paper")["kimi_vl/text_pretrain/llm"]
+    assert f"{parameters(moonlight).active / 1e9:.3g}" == "2.24"
+
+
+def test_a_tied_head_is_the_embedding():
+    model = models("mini")["ouro/warmup/llm"]
+    tied, own = parameters(model.model_copy(update={"tied": True})), parameters(model)
+    assert (tied.head, own.total - tied.total) == (0, model.vocab * model.hidden)
+    assert tied.active == own.active

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from stages.check import learning_rate, tokens
+from stages.check import (
+    conversion,
+    data,
+    learning_rate,
+    masks,
+    optimizer,
+    orchestration,
+    pipeline,
+    rope,
+    shapes,
+    tokens,
+)
 from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
 from stages.spec.validate import meant
 
-FAMILIES = (learning_rate, tokens)
+FAMILIES = (learning_rate, tokens, rope, optimizer, data, masks, conversion, orchestration, pipeline, shapes)
 
 
 def ordered(prefix: str = "") -> list[Invariant]:

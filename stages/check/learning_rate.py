@@ -130,7 +130,7 @@ def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding
     why="Lengthening a run or naming another peak moves the curve under a clock that already counts: the rate jumps, "
     "or the new rate is ignored.",
     threads=(
-        "mlfoundations/open_clip#413", "pytorch/pytorch#60265", "hiyouga/LlamaFactory#4595",
+        "mlfoundations/open_clip#413", "pytorch#60265", "hiyouga/LlamaFactory#4595",
         "hiyouga/LlamaFactory#5755",
     ),
 )  # fmt: skip

@@ -75,8 +75,8 @@ def _counted(phase: Phase) -> int:
     why="Another micro-batch size, or an estimate of what packing yields, changes the number of steps and with it "
     "everything that was derived from it.",
     threads=(
-        "huggingface/transformers#43718", "axolotl-ai-cloud/axolotl#3152", "axolotl-ai-cloud/axolotl#1697",
-        "argonne-lcf/Megatron-DeepSpeed#99",
+        "huggingface/transformers#43718", "axolotl#3152", "axolotl#1697",
+        "Megatron-DeepSpeed#99",
     ),
     held_by=("tests/unit/contract/test_ledger.py",),
 )  # fmt: skip
@@ -125,7 +125,7 @@ elsewhere(
     rule="The gradient of K micro-batches is the gradient of the one batch that they make, for ragged masks too.",
     why="Averaging the micro-batches' means weights a token by how few others share its micro-batch.",
     threads=(
-        "huggingface/trl#2175", "huggingface/transformers#34191", "pytorch/torchtune#1875", "modelscope/ms-swift#10084",
+        "huggingface/trl#2175", "transformers#34191", "torchtune#1875", "ms-swift#10084",
     ),
     held_by=("stages/train/reduce.py", "tests/property/test_accumulation.py"),
 )  # fmt: skip

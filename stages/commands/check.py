@@ -22,7 +22,7 @@ KINDS = {
 
 
 def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> int:
-    """Print every finding at a scale, or at all of them; 1 if any is not waived. Raises UsageError for unknown words."""
+    """Print every finding at a scale, or at all of them; exit code 1 if any is not waived. Raises UsageError."""
     wanted = {catalogue.find(id).id for id in only}
     _, project = open_project(scale or DEFAULT_SCALE)
     scales = project.scales() if scale is None else [scale]

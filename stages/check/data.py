@@ -1,0 +1,164 @@
+"""What is read, and in which shares: I-17, I-18, I-30."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import elsewhere, static
+from stages.contract import ledger
+from stages.contract.mixture import Mixture
+from stages.spec.resolved import Phase, ShareRamp, Source, Stage
+from stages.spec.schema import RawImport, RawPhase, RawTrain
+
+elsewhere(
+    "I-17",
+    "test",
+    title="The order of samples is a pure function",
+    rule="Sample i is a function of seed and i alone: equal for every number of ranks and workers, and from any cut.",
+    why="A changed number of ranks, or a loader's state that was not saved, repeats and skips samples.",
+    threads=(
+        "torchtitan#816", "torchtitan#811", "torchtitan#291", "torchtitan#409", "NVIDIA-NeMo/Megatron-Bridge#5637",
+        "NVIDIA-NeMo/Megatron-Bridge#3503", "accelerate#2016", "accelerate#4071", "accelerate#4232", "ms-swift#10050",
+        "verl#3457", "verl#7401",
+    ),
+    held_by=("stages/contract/order.py", "tests/property/test_order.py", "tests/unit/data/test_loader.py"),
+)  # fmt: skip
+
+
+@static(
+    "I-18",
+    title="Nothing is read twice along a lineage",
+    rule="Stages of a lineage read disjoint stretches of every corpus unless the data is restarted, and a stretch "
+    "holds what its phase reads in its declared epochs.",
+    why="Changed mixture weights, packing ratios or stage lists shift offsets: documents are repeated or lost, and "
+    "evaluations on them look better than they are.",
+    threads=(
+        "NVIDIA/Megatron-LM#457", "NVIDIA/Megatron-LM#725", "llm-foundry#1277", "mosaicml/streaming#725",
+        "huggingface/nanotron#380",
+    ),
+    held_by=("tests/unit/data/test_loader.py",),
+)  # fmt: skip
+def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
+    """I-18."""
+    for name, stage in context.own():
+        before = _read_above(context, stage)
+        for number, phase in enumerate(stage.phases):
+            for source in phase.sources:
+                yield from _overlap(context, name, number, source, before)
+                yield from _too_short(context, name, number, phase, source)
+            before += [(f"phase {phase.name}", source) for source in phase.sources]
+
+
+def _read_above(context: Context, stage: Stage) -> list[tuple[str, Source]]:
+    """(who, source) of everything that the ancestors read, as far up as data is continued."""
+    found: dict[str, list[tuple[str, Source]]] = {}
+    waiting = [stage]
+    while waiting:
+        one = waiting.pop()
+        if one.data == "restart":
+            continue
+        for ref, parent in context.parents(one):
+            if ref not in found:
+                found[ref] = [(ref, source) for phase in parent.phases for source in phase.sources]
+                waiting.append(parent)
+    return [entry for entries in found.values() for entry in entries]
+
+
+def _overlap(
+    context: Context, name: str, number: int, source: Source, before: list[tuple[str, Source]]
+) -> Iterator[Finding]:
+    for who, earlier in before:
+        start, end = max(source.start, earlier.start), min(source.end, earlier.end)
+        if source.corpus == earlier.corpus and start < end:
+            yield context.finding(
+                "I-18", name, ("phases", number, "data"), parent=who if "/" in who else None,
+                observed=f"{source.corpus} [{start:,}, {end:,}) a second time, after {who}",
+                expected="stretches that nothing above has read",
+                repair="Let data continue, or declare `data: restart` or epochs.",
+            )  # fmt: skip
+            return
+
+
+def _too_short(context: Context, name: str, number: int, phase: Phase, source: Source) -> Iterator[Finding]:
+    """Phases in tokens only: how many images a row of patches holds is known when the row is packed."""
+    if phase.unit != "tokens" or not source.start >= 0:
+        return
+    index = phase.sources.index(source)
+    needed = Mixture(phase).counts(ledger.samples(phase))[index] * phase.context
+    held = (source.end - source.start) * phase.epochs
+    if needed > held:
+        yield context.finding(
+            "I-18", name, ("phases", number, "data"),
+            observed=f"{needed:,} tokens of {source.corpus} from a stretch of {held:,}, epochs counted",
+            expected="stretches that hold what is read", repair="Declare more epochs, or lengthen the stretch.",
+        )  # fmt: skip
+
+
+@static(
+    "I-30",
+    title="The multimodal share rises as declared",
+    rule="The share of multimodal samples starts and ends where the spec says, never falls, never passes its cap, and "
+    "the realised share of every prefix is within (nesting depth + 1) samples of its target.",
+    why="A ramp that is cut short, overshoots or is never reached is another recipe with the same loss curve.",
+    threads=(),
+    held_by=("tests/property/test_mixture.py",),
+)
+def share_rises_as_declared(context: Context) -> Iterator[Finding]:
+    """I-30."""
+    for name, _, number, phase in context.phases():
+        if phase.share is None:
+            continue
+        wrong = _not_a_ramp(phase.share, ledger.samples(phase))
+        wrong = wrong or _undeclared(phase.share, _raw(context, name, number))
+        wrong = wrong or _unrealised(phase, phase.share)
+        if wrong:
+            observed, expected = wrong
+            yield context.finding(
+                "I-30", name, ("phases", number, "multimodal"), observed=observed, expected=expected,
+                repair="Correct `multimodal`: from, to and over.",
+            )  # fmt: skip
+
+
+def _raw(context: Context, name: str, number: int) -> RawPhase | None:
+    raw = context.loaded.stages[name].raw
+    if isinstance(raw, RawTrain):
+        return raw.phases[number]
+    return raw.stand_in.phases[number] if isinstance(raw, RawImport) and raw.stand_in else None
+
+
+def _not_a_ramp(ramp: ShareRamp, samples: int) -> tuple[str, str] | None:
+    first, last = Fraction(*ramp.first), Fraction(*ramp.last)
+    if not 0 <= first <= last <= 1:
+        return f"a share from {float(first):.2%} to {float(last):.2%}", "a share between 0 and 1 that never falls"
+    if not 0 <= ramp.over <= samples:
+        return f"a ramp over {ramp.over:,} of {samples:,} samples", "a ramp that ends within its phase"
+    return None
+
+
+def _undeclared(ramp: ShareRamp, raw: RawPhase | None) -> tuple[str, str] | None:
+    if raw is None or raw.multimodal is None:
+        return "a share that no spec declares", "`multimodal` in the phase"
+    declared = (raw.multimodal.from_, raw.multimodal.to)
+    found = (Fraction(*ramp.first), Fraction(*ramp.last))
+    if found == declared:
+        return None
+    return " to ".join(f"{float(one):.2%}" for one in found), " to ".join(f"{float(one):.2%}" for one in declared)
+
+
+def _unrealised(phase: Phase, ramp: ShareRamp) -> tuple[str, str] | None:
+    """The multimodal samples counted at the ramp's middle and end and at the phase's end, against the integral."""
+    first, last = Fraction(*ramp.first), Fraction(*ramp.last)
+    mixture, samples = Mixture(phase), ledger.samples(phase)
+    counted = 0
+    for n in sorted({0, ramp.over // 2, ramp.over, samples}):
+        on_ramp = min(n, ramp.over)
+        target = first * on_ramp + last * (n - on_ramp)
+        if ramp.over:
+            target += (last - first) * on_ramp * on_ramp / (2 * ramp.over)
+        if abs(mixture.multimodal(n) - target) > 1 or mixture.multimodal(n) < counted:
+            return f"{mixture.multimodal(n):,} multimodal of the first {n:,} samples", f"{float(target):,.1f}"
+        counted = mixture.multimodal(n)
+    return None

@@ -1,0 +1,59 @@
+"""Document masks and supervised tokens: I-19, I-20."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import static
+
+
+@static(
+    "I-19",
+    title="Packed documents do not see each other",
+    rule="Where documents share a row, they are masked from each other and their positions restart; changing one "
+    "document changes nothing in another's logits.",
+    why="Reset masks do nothing under a fused attention, or a packed mask is ignored when a padding mask comes along; "
+    "state of one document leaks into the next.",
+    threads=(
+        "NVIDIA/Megatron-LM#415", "flash-attention#161", "transformers#46634", "nanoVLM#201", "nanoVLM#204",
+        "SkyRL#2056",
+    ),
+    held_by=("tests/unit/models/test_llama.py", "tests/unit/data/test_loader.py"),
+)  # fmt: skip
+def documents_are_masked(context: Context) -> Iterator[Finding]:
+    """I-19, as far as specs go: a phase without the mask needs a waiver with its reason."""
+    for name, _, number, phase in context.phases():
+        if not phase.document_mask:
+            yield context.finding(
+                "I-19", name, ("phases", number, "document_mask"),
+                observed=f"rows of {phase.context:,} positions in which documents see each other",
+                expected="document_mask: true",
+                repair="Mask documents, or waive this with the reason for letting them see each other.",
+            )  # fmt: skip
+
+
+@static(
+    "I-20",
+    title="Exactly the answers are supervised",
+    rule="Fine-tuning packs whole documents under a document mask, so that no answer is cut from its question; an "
+    "independent count of supervised tokens agrees, each reply begins once and its end is supervised.",
+    why="Masks that are off by one drop an answer's first token, padding that equals the end token hides it, and a "
+    "template adds a second beginning.",
+    threads=(
+        "NVIDIA/NeMo#6409", "OpenRLHF#973", "swiss-ai/Megatron-LM#91", "Qwen3-ASR#212", "trl#3091", "OpenRLHF#393",
+        "MakazhanAlpamys/Soup#785",
+    ),
+    held_by=("tests/unit/data/test_loader.py", "tests/unit/train/test_objectives.py"),
+)  # fmt: skip
+def replies_are_whole(context: Context) -> Iterator[Finding]:
+    """I-20, as far as specs go."""
+    for name, _, number, phase in context.phases():
+        if phase.objective == "sft" and (phase.packing != "whole" or not phase.document_mask):
+            yield context.finding(
+                "I-20", name, ("phases", number, "packing"),
+                observed=f"packing: {phase.packing}, document_mask: {str(phase.document_mask).lower()}",
+                expected="packing: whole and document_mask: true where only answers are supervised",
+                repair="Windows of concatenated documents begin in the middle of answers: pack whole documents.",
+            )  # fmt: skip

@@ -1,0 +1,158 @@
+"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import elsewhere, static
+from stages.spec.resolved import Init, Stage
+
+
+@static(
+    "I-06",
+    title="An edge says component by component what it restores",
+    rule="For every module an edge states weights, their parent and the optimizer's state, and for the stage the clock "
+    "and the data; it names no parent that hands over nothing.",
+    why="Users need weights without optimizer, or data without clock; one flag for all restores too much or too "
+    "little.",
+    threads=("PrimeIntellect-ai/prime-rl#1095", "SkyRL#2010"),
+)
+def edges_are_explicit(context: Context) -> Iterator[Finding]:
+    """I-06."""
+    for name, stage in context.own():
+        silent = [module for module in stage.modules if module not in stage.init]
+        strange = [module for module in stage.init if module not in stage.modules]
+        if silent or strange:
+            yield context.finding(
+                "I-06", name, ("init",),
+                observed=f"an edge that is silent about {silent} and speaks of {strange}",
+                expected=f"exactly the modules {list(stage.modules)}",
+                repair="State weights and optimizer of each module.",
+            )  # fmt: skip
+        for module, init in stage.init.items():
+            if wrong := _incomplete(init):
+                yield context.finding(
+                    "I-06", name, ("init", "weights", module), observed=f"{module}: {wrong}",
+                    expected="a parent for what is handed over, and only there", repair="Correct the edge.",
+                )  # fmt: skip
+        named = sorted({init.parent for init in stage.init.values() if init.parent is not None})
+        if named != sorted(stage.parents):
+            yield context.finding(
+                "I-06", name, ("init", "from"),
+                observed=f"parents {list(stage.parents)}, of which modules come from {named}",
+                expected="parents that hand over at least one module each",
+                repair="Take the others out of `from`.",
+            )  # fmt: skip
+        if not stage.parents and (stage.clock, stage.data) != ("reset", "restart"):
+            yield context.finding(
+                "I-06", name, ("init",),
+                observed=f"clock: {stage.clock}, data: {stage.data} without a parent",
+                expected="clock: reset, data: restart", repair="There is nothing to continue.",
+            )  # fmt: skip
+
+
+def _incomplete(init: Init) -> str | None:
+    """What is contradictory in how one module is initialised."""
+    handed = init.weights in ("inherit", "upcycle")
+    if handed != (init.parent is not None):
+        return f"weights: {init.weights} with parent {init.parent}"
+    if (init.weights == "release" or init.stand_in) != (init.release is not None):
+        return f"weights: {init.weights} with release {init.release}"
+    if (init.weights == "upcycle") != (init.layer_map is not None):
+        return f"weights: {init.weights} with layer map {init.layer_map}"
+    if init.optimizer == "inherit" and not handed:
+        return f"optimizer: inherit with weights: {init.weights}"
+    return None
+
+
+@static(
+    "I-15",
+    title="Inherited optimizer state exists and is the same afterwards",
+    rule="A module inherits optimizer state only from a stage that trained it with the same kind of optimizer; the "
+    "restored moments are the saved ones and are not empty.",
+    why="Moments are dropped on load, or a changed layout leaves them out: the run goes on as another model's.",
+    threads=(
+        "NVIDIA/Megatron-LM#6920", "KempnerForge#115", "NVIDIA-NeMo/Megatron-Bridge#3832",
+        "Fast-LLM#436",
+    ),
+    held_by=("stages/engines/received.py", "tests/unit/train/test_engine.py"),
+)  # fmt: skip
+def inherited_state_exists(context: Context) -> Iterator[Finding]:
+    """I-15, as far as specs go."""
+    for name, stage in context.own():
+        for module, init in stage.init.items():
+            if stage.optimizer is None or init.optimizer != "inherit" or init.parent not in context.by_ref:
+                continue
+            ref, source = _trainer(context, init.parent, module)
+            kind = source.optimizer.kind if source.optimizer and module in source.trained else "none"
+            if kind != stage.optimizer.kind or source.kind == "import":
+                yield context.finding(
+                    "I-15", name, ("init", "optimizer"), parent=ref,
+                    observed=f"{module}: state of {stage.optimizer.kind} from a stage that has {kind} for it",
+                    expected=f"a parent that trained {module} with {stage.optimizer.kind}",
+                    repair="Write `optimizer: reset` for this module, or hand it over from where it was trained.",
+                )  # fmt: skip
+
+
+def _trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:
+    """The stage whose optimizer state a hand-over passes on: through keep, upcycle and export."""
+    stage = context.by_ref[ref]
+    above = stage.init[module].parent if module in stage.init else None
+    if stage.phases or above is None or stage.init[module].optimizer != "inherit" or above not in context.by_ref:
+        return ref, stage
+    return _trainer(context, above, module)
+
+
+elsewhere(
+    "I-16",
+    "test",
+    title="The first step after a resume is the uninterrupted one",
+    rule="Loss, gradient norm and weights after a resume equal those of an uninterrupted run, step for step.",
+    why="Mixture-of-experts and Muon runs jump after a resume; averages over many steps hide it.",
+    threads=(
+        "NVIDIA/Megatron-LM#761", "fairseq#2681", "NVIDIA-NeMo/Megatron-Bridge#4565",
+        "NVIDIA/Megatron-LM#1842",
+    ),
+    held_by=("tests/faults/test_kill.py", "tests/unit/train/test_engine.py"),
+)  # fmt: skip
+
+
+@static(
+    "I-34",
+    title="Frozen means frozen, trained means trained",
+    rule="Every module of a training stage is trained or frozen; what is trained has an optimizer and a schedule; what "
+    "is frozen comes with weights. Frozen parameters keep their digest, trained ones change.",
+    why="A module that nobody named is left out of the optimizer, or moves although the recipe froze it.",
+    threads=(),
+    held_by=("tests/unit/train/test_engine.py",),
+)
+def trained_or_frozen(context: Context) -> Iterator[Finding]:
+    """I-34, as far as specs go."""
+    for name, stage in context.own():
+        if not stage.phases:
+            if stage.trained or stage.optimizer is not None or stage.schedule is not None:
+                yield context.finding(
+                    "I-34", name, (), observed=f"{list(stage.trained)} trained in a stage without phases",
+                    expected="nothing that moves", repair="Give the stage phases, or no `train`.",
+                )  # fmt: skip
+            continue
+        if not stage.trained or not set(stage.trained) <= set(stage.modules):
+            yield context.finding(
+                "I-34", name, ("train",), observed=f"{list(stage.trained)} trained",
+                expected=f"some of {list(stage.modules)}", repair="Name the modules that move.",
+            )  # fmt: skip
+        if stage.optimizer is None or stage.schedule is None:
+            yield context.finding(
+                "I-34", name, ("optimizer",), observed="training without an optimizer or a schedule",
+                expected="both", repair="Name an optimizer and a schedule of pipeline.yaml.",
+            )  # fmt: skip
+        for module in stage.modules:
+            init = stage.init.get(module)
+            if module not in stage.trained and init is not None and init.weights == "fresh":
+                yield context.finding(
+                    "I-34", name, ("frozen",), observed=f"{module} frozen at random weights",
+                    expected="frozen modules that inherit or come from a release",
+                    repair=f"Train {module}, or say where its weights come from.",
+                )  # fmt: skip

@@ -1,0 +1,206 @@
+"""Whether the modules of a stage fit together and fit their data: S-01 to S-08."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import REGISTRY, static
+from stages.spec.resolved import Model, MoonlightModel, MoonViTModel, Stage
+
+LANGUAGE = ("llama", "moonlight", "ouro")
+
+
+def of_family(stage: Stage, *families: str) -> tuple[str, Any] | None:
+    """(module's name, model) of the stage's first module of these families."""
+    return next(((name, model) for name, model in stage.modules.items() if model.family in families), None)
+
+
+def _equal(context: Context, id: str, name: str, wanted: int, module: str, key: str, found: int) -> Iterator[Finding]:
+    if found != wanted:
+        yield context.finding(
+            id, name, ("modules", module), observed=f"{module}.{key}: {found}", expected=str(wanted),
+            repair="Correct the model in pipeline.yaml, or under the scale's `models`.",
+        )  # fmt: skip
+
+
+@static(
+    "S-01",
+    title="The contrastive space is the towers' own",
+    rule="The contrastive head, the vision tower and the text tower have the same hidden size.",
+    why="Image and text embeddings are compared by a dot product, without a projection between them.",
+    threads=(),
+)
+def contrastive_space(context: Context) -> Iterator[Finding]:
+    """S-01."""
+    for name, stage in context.own():
+        vit, head = of_family(stage, "moonvit"), of_family(stage, "contrastive")
+        if vit is None or head is None:
+            continue
+        for one in (head, of_family(stage, "text_tower")):
+            if one is not None:
+                yield from _equal(context, "S-01", name, vit[1].hidden, one[0], "hidden", one[1].hidden)
+
+
+@static(
+    "S-02",
+    title="The caption decoder reads the vision tower's features",
+    rule="The decoder's vision_hidden is the vision tower's hidden size.",
+    why="Cross-attention projects from the size that it is told.",
+    threads=(),
+)
+def decoder_input(context: Context) -> Iterator[Finding]:
+    """S-02."""
+    for name, stage in context.own():
+        vit, decoder = of_family(stage, "moonvit"), of_family(stage, "caption_decoder")
+        if vit is not None and decoder is not None:
+            module, model = decoder
+            yield from _equal(context, "S-02", name, vit[1].hidden, module, "vision_hidden", model.vision_hidden)
+
+
+@static(
+    "S-03",
+    title="The projector joins vision tower and language model",
+    rule="The projector's vision_hidden and llm_hidden are those models' hidden sizes.",
+    why="Projected patches take the place of token embeddings.",
+    threads=(),
+)
+def projector_sides(context: Context) -> Iterator[Finding]:
+    """S-03."""
+    for name, stage in context.own():
+        projector = of_family(stage, "projector")
+        if projector is None:
+            continue
+        for side, families in (("vision_hidden", ("moonvit",)), ("llm_hidden", LANGUAGE)):
+            other = of_family(stage, *families)
+            if other is not None:
+                found = getattr(projector[1], side)
+                yield from _equal(context, "S-03", name, other[1].hidden, projector[0], side, found)
+
+
+@static(
+    "S-04",
+    title="Every token has an embedding",
+    rule="Where the local tokenizer is used, no model's vocabulary is smaller than the tokenizer's.",
+    why="A token beyond the table is an index error on one device and garbage on another.",
+    threads=(),
+)
+def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
+    """S-04."""
+    tokenizer = context.data.tokenizer
+    for name, stage in context.own():
+        for module, model in stage.modules.items() if stage.tokenizer == tokenizer.digest else ():
+            vocab = getattr(model, "vocab", None)
+            if vocab is not None and vocab < tokenizer.vocab:
+                yield context.finding(
+                    "S-04", name, ("modules", module), observed=f"{module}.vocab: {vocab}",
+                    expected=f"at least the tokenizer's {tokenizer.vocab}", repair="Correct the scale's `vocab`.",
+                )  # fmt: skip
+
+
+@static(
+    "S-05",
+    title="Captions fit the towers",
+    rule="Text tower and caption decoder have a learned position for every token of the longest caption they read.",
+    why="Longer captions would be cut, or fail in the middle of a run.",
+    threads=(),
+)
+def captions_fit(context: Context) -> Iterator[Finding]:
+    """S-05; the lengths of published corpora are not known."""
+    for name, stage in context.own():
+        read = {source.corpus for phase in stage.phases if phase.coca for source in phase.sources}
+        longest = max((context.data.corpora[one].longest for one in read if one in context.data.corpora), default=0)
+        for module, model in stage.modules.items():
+            length = getattr(model, "length", None)
+            if length is not None and length < longest:
+                yield context.finding(
+                    "S-05", name, ("modules", module), observed=f"{module}.length: {length}",
+                    expected=f"at least {longest}, the longest caption of {', '.join(sorted(read))}",
+                    repair="Raise `length`, or shorten the captions.",
+                )  # fmt: skip
+
+
+@static(
+    "S-06",
+    title="Heads and experts divide",
+    rule="Hidden sizes split into whole heads, key-value heads into whole groups, rotated dimensions into pairs (fours "
+    "for the vision tower's two axes), and no more experts are active than there are.",
+    why="Rounded head sizes build a model that nobody specified.",
+    threads=(),
+)
+def heads_divide(context: Context) -> Iterator[Finding]:
+    """S-06."""
+    for name, stage in context.own():
+        for module, model in stage.modules.items():
+            if wrong := _indivisible(model):
+                yield context.finding(
+                    "S-06", name, ("modules", module), observed=f"{module}: {wrong}", expected="whole parts",
+                    repair="Correct the model in pipeline.yaml, or under the scale's `models`.",
+                )  # fmt: skip
+
+
+def _indivisible(model: Model) -> str | None:
+    heads, groups = getattr(model, "heads", 1), getattr(model, "kv_heads", 1)
+    if isinstance(model, MoonlightModel):
+        if model.qk_rope_dim % 2:
+            return f"{model.qk_rope_dim} rotated dimensions"
+        if not 0 < model.active_experts <= model.experts:
+            return f"{model.active_experts} of {model.experts} experts"
+        if model.dense_layers > model.layers:
+            return f"{model.dense_layers} dense layers of {model.layers}"
+        return None
+    head_dim = getattr(model, "head_dim", None)
+    if head_dim is None:
+        if model.hidden % heads if hasattr(model, "hidden") else False:
+            return f"{getattr(model, 'hidden', 0)} in {heads} heads"
+        four = isinstance(model, MoonViTModel) and model.hidden // heads % 4
+        return f"heads of {getattr(model, 'hidden', 0) // heads} on two axes" if four else None
+    if heads % groups or head_dim % 2:
+        return f"{heads} heads of {head_dim} over {groups} key-value heads"
+    return None
+
+
+@static(
+    "S-07",
+    title="Waivers name invariants",
+    rule="A waiver's id is that of an invariant, and its reason says something.",
+    why="A mistyped waiver waives nothing, and an old one hides what it no longer explains.",
+    threads=(),
+)
+def waivers_are_known(context: Context) -> Iterator[Finding]:
+    """S-07."""
+    for name, stage in context.own():
+        for number, (id, reason) in enumerate(stage.waivers):
+            if id not in REGISTRY or REGISTRY[id].check is None or not reason.strip():
+                yield context.finding(
+                    "S-07", name, ("waivers", number), observed=f"a waiver of {id!r} for the reason {reason!r}",
+                    expected="an invariant that specs decide, and a reason",
+                    repair="`stages check --explain I-04` says what an id means.",
+                )  # fmt: skip
+
+
+@static(
+    "S-08",
+    title="Images fit their row",
+    rule="At every resolution cap an image gives at least one patch that can be merged, and no more patches than a "
+    "packed row holds; caps rise.",
+    why="An image larger than the row is cut or dropped without a word.",
+    threads=(),
+)
+def images_fit(context: Context) -> Iterator[Finding]:
+    """S-08."""
+    for name, stage, number, phase in context.phases():
+        vit = of_family(stage, "moonvit")
+        if phase.coca is None or vit is None:
+            continue
+        caps = [one.cap for one in phase.coca.resolutions]
+        sides = [cap // vit[1].patch for cap in caps]
+        if sorted(set(caps)) != caps or not all(side > 0 and side * side <= phase.context for side in sides):
+            yield context.finding(
+                "S-08", name, ("phases", number, "coca", "resolutions"),
+                observed=f"caps of {caps} pixels, {[side * side for side in sides]} patches",
+                expected=f"rising caps of at least one and at most {phase.context:,} patches",
+                repair="Correct the resolutions, or the scale's `resolution`.",
+            )  # fmt: skip

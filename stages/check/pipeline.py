@@ -16,7 +16,7 @@ from stages.check.rope import rotary_dim
 from stages.contract import ledger
 from stages.contract.rope import bands
 from stages.spec.project import ResolvedPipeline
-from stages.spec.resolved import Init, Phase, Rope, Stage
+from stages.spec.resolved import Init, LlamaModel, Model, MoonlightModel, Phase, ProjectorModel, Rope, Stage
 
 CLOSE = 1e-9  # rates and bases are exact in the specs and rounded once on each side
 Difference = tuple[tuple[str | int, ...], str, str]  # path in the stage's spec, observed, expected
@@ -29,9 +29,9 @@ OF_PHASE = ("name", "objective", "unit", "document_mask", "packing", "loops", "r
 @static(
     "I-35",
     title="A miniature is the same pipeline",
-    rule="A smaller scale keeps every edge, the order of contexts and of budgets, the shape of the learning rate, the ratios "
-    "of rotary bases and wavelengths to contexts, and the mixture's schedule; no mechanism becomes inert.",
-    why="A miniature whose warm-up is shorter than a step, or whose scaling touches no frequency, tests something else.",
+    rule="A smaller scale keeps every edge, the order of contexts and of budgets, the shape of the learning rate, the "
+    "ratios of rotary bases to contexts, and the mixture's schedule; no mechanism becomes inert.",
+    why="A miniature whose warm-up is shorter than a step, or whose scaling touches no frequency, tests another.",
     threads=(),
     held_by=("tests/unit/spec/test_scaling.py",),
 )
@@ -61,6 +61,9 @@ def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Differe
     for module, init in full.init.items():
         if module not in here.init or not _same_edge(here.init[module], init):
             yield ("init",), f"another hand-over of {module}", "the same"
+    for module, model in full.modules.items():
+        if module in here.modules and (lost := mechanisms(model) - mechanisms(here.modules[module])):
+            yield ("modules", module), f"{module} without {', '.join(sorted(lost))}", f"{', '.join(sorted(lost))}"
     if here.rope is not None and full.rope is not None:
         yield from _rope(context, here, full, here.rope, full.rope)
     if not full.phases:
@@ -72,6 +75,21 @@ def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Differe
         yield from _phase(number, small, large)
     yield from _rates(context, here, full)
     yield from _short_pieces(here)
+
+
+def mechanisms(model: Model) -> set[str]:
+    """What a model's figures switch on; a smaller one keeps all of it."""
+    found: set[str] = {model.family}
+    if isinstance(model, LlamaModel) and model.kv_heads < model.heads:
+        found.add("grouped-query attention")
+    if isinstance(model, MoonlightModel):
+        found |= {"routed experts"} if model.active_experts < model.experts else set()
+        found |= {"shared experts"} if model.shared_experts else set()
+        found |= {"layers with experts"} if model.dense_layers < model.layers else set()
+        found |= {"dense layers"} if model.dense_layers else set()
+    if isinstance(model, ProjectorModel) and model.merge > 1:
+        found.add(f"{model.merge} x {model.merge} pixel shuffle")
+    return found
 
 
 def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str, ...]) -> Iterator[Difference]:
@@ -122,7 +140,7 @@ def _phase(number: int, here: Phase, full: Phase) -> Iterator[Difference]:
         wanted = Fraction(full.share.over, ledger.samples(full)) * ledger.samples(here)
         if (here.share.first, here.share.last) != (full.share.first, full.share.last):
             yield (*path, "multimodal"), f"{here.share}", f"{full.share}"
-        elif abs(here.share.over - wanted) > 1:
+        elif abs(here.share.over - wanted) > 1 or (here.share.over == 0) != (full.share.over == 0):
             yield (*path, "multimodal"), f"a ramp over {here.share.over} samples", f"{float(wanted):.1f}"
     if (here.coca is None) != (full.coca is None):
         yield (*path, "coca"), "a CoCa objective on one side only", "the same objective"

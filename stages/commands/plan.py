@@ -1,0 +1,68 @@
+"""`stages plan`: what pipelines will take, and how well that was foreseen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from stages.commands.open import open_project
+from stages.errors import UsageError
+from stages.plan import hardware as profiles
+from stages.plan.hardware import Hardware
+from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
+from stages.spec.project import Project
+
+BY_DEVICE = {"cuda": "h100", "cpu": "laptop_cpu"}  # what a scale is priced on unless another profile is named
+
+
+def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured: bool, as_json_: bool) -> None:
+    """Print the plan of one pipeline, or of all published ones."""
+    root, project = open_project(scale)
+    profile = profiles.load(project.files, hardware or BY_DEVICE[project.scale(scale).device])
+    plans = [_plan(project, name, scale, profile) for name in _names(project, pipeline)]
+    if measured:
+        _print_measured(root, scale, plans, as_json_)
+    elif as_json_:
+        print(json.dumps([as_json(plan) for plan in plans], indent=2))
+    else:
+        _print_tables(plans, profile)
+
+
+def _names(project: Project, pipeline: str | None) -> list[str]:
+    if pipeline is None:
+        return project.pipelines(readings=False)
+    known = project.pipelines(readings=True)
+    if pipeline not in known:
+        raise UsageError(f"no pipeline {pipeline!r}; there are: {', '.join(known)}.")
+    return [pipeline]
+
+
+def _plan(project: Project, name: str, scale: str, profile: Hardware) -> PipelinePlan:
+    return plan_pipeline(project.resolve(name, scale), profile, project.scale(scale).pipelines is None)
+
+
+def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:
+    from rich.console import Console
+
+    from stages.plan import table
+
+    console = Console(width=table.WIDTH, highlight=False)
+    for plan in plans:
+        console.print(table.table(plan))
+        console.print("\n".join(table.totals(plan)), "\n", markup=False)
+    console.print("\n".join(table.assumptions(profile)), markup=False)
+
+
+def _print_measured(root: Path, scale: str, plans: list[PipelinePlan], as_json_: bool) -> None:
+    from stages.plan import measured
+    from stages.store.layout import Layout
+
+    compared = measured.compare(Layout(root, scale), plans)
+    if as_json_:
+        print(json.dumps([measured.as_json(one) for one in compared], indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(width=120, highlight=False)
+    console.print(measured.table(scale, compared))
+    console.print(measured.summary(compared), markup=False)

@@ -1,0 +1,62 @@
+"""Hardware profiles: specs/hardware/<name>.yaml, read and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.contract.cost_phase import Images
+from stages.errors import SpecError, UsageError
+from stages.spec.loader import Files, check_sources
+from stages.spec.schema_hardware import RawHardware
+from stages.spec.units import describe
+from stages.spec.validate import meant, validate
+
+MEGA = 10**6
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device: operations a second that are reached, bytes, milliseconds of overhead, and what is assumed."""
+
+    name: str
+    title: str
+    device: str
+    peak: int
+    mfu: float
+    memory: int
+    runtime: int
+    recomputed: bool
+    disk: int
+    block_ms: float
+    step_ms: float
+    images: Images
+    sources: tuple[tuple[str, str, str], ...]  # (what it covers, mark, citation or reason)
+
+
+def load(files: Files, name: str) -> Hardware:
+    """The profile `name`. Raises UsageError for an unknown one, SpecError for a mistake in the file."""
+    names = files.names("hardware")
+    if name not in names:
+        raise UsageError(f"--hardware: found {name!r}; allowed: {', '.join(names)}. {meant(name, names)}")
+    document = files.document(files.specs / "hardware" / f"{name}.yaml")
+    raw = validate(document, RawHardware)
+    if raw.hardware != name:
+        raise SpecError(
+            document.where(("hardware",)), "hardware", describe(raw.hardware), repr(name), "It equals the file's name."
+        )
+    check_sources(document)
+    return Hardware(
+        name=name,
+        title=raw.title,
+        device=raw.device,
+        peak=raw.peak,
+        mfu=float(raw.mfu),
+        memory=raw.memory * MEGA,
+        runtime=raw.runtime * MEGA,
+        recomputed=raw.activations == "recomputed",
+        disk=raw.disk * MEGA,
+        block_ms=float(raw.overhead.block_ms),
+        step_ms=float(raw.overhead.step_ms),
+        images=Images(raw.images.side, raw.images.positions),
+        sources=tuple((", ".join(one.covers), one.mark, one.citation or one.reason or "") for one in raw.sources),
+    )

@@ -1,0 +1,141 @@
+"""Memory of one device and bytes on disk, estimated.
+
+Bytes a parameter: in bf16 2 for the weight and 2 for its gradient as computed, with an fp32 master copy and the
+optimizer's moments beside them (mixed precision, ZeRO, arXiv 1910.02054, section 3.1); in fp32 4 and 4, no copy.
+AdamW keeps two fp32 moments, Muon one for matrices. Frozen modules have their weights only.
+
+Two layouts: "zero1" keeps weights and gradients whole on every rank and divides master copy and moments among all
+ranks; "fsdp" divides everything, and holds two layers' weights gathered. The first that fits is taken.
+
+Activations, per position on a device: 34 x hidden bytes in bf16 for a layer without attention scores, which fused
+attention does not keep (arXiv 2205.05198, section 4.1), twice that in fp32. With recomputation one layer at a time
+is whole, of all others only the input is kept, and logits are made in chunks (Liger, arXiv 2410.10989). Logits are
+held once in the precision trained in and once in fp32. A sequence is divided over ranks (context parallelism) where
+a step has fewer sequences than the stage has ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.contract.parameters import parameters
+from stages.plan.hardware import Hardware
+from stages.spec.resolved import (
+    CaptionDecoderModel,
+    ContrastiveModel,
+    LlamaModel,
+    MoonlightModel,
+    MoonViTModel,
+    OuroModel,
+    Phase,
+    Stage,
+    TextTowerModel,
+)
+
+LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each
+FP32 = 4
+LayeredModel = (
+    LlamaModel | OuroModel | MoonlightModel | MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
+)
+CHUNK = 4096  # positions whose logits are held at once, with recomputation
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device, by part, under a layout."""
+
+    layout: str
+    states: int
+    activations: int
+    runtime: int
+
+    @property
+    def total(self) -> int:
+        """All parts."""
+        return self.states + self.activations + self.runtime
+
+
+def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
+    """The layout that fits the device, or the smaller one where none does."""
+    activations = _activations(stage, phase, hardware)
+    found = [
+        Memory(layout, _states(stage, layout), activations, hardware.runtime)
+        for layout in (("zero1", "fsdp") if stage.execution.ranks > 1 else ("one",))
+    ]
+    return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
+
+
+def checkpoint(stage: Stage) -> int:
+    """Bytes of a stage's result or partial checkpoint: fp32 weights of all modules, moments of the trained ones."""
+    weights = sum(parameters(model).total for model in stage.modules.values())
+    return FP32 * weights + sum(_moments(stage, name) for name in stage.trained)
+
+
+def disk(stage: Stage) -> int:
+    """Bytes that the stage needs at most: partial checkpoints kept, ends of phases, and the result."""
+    if stage.kind in ("keep", "export"):
+        return 0  # a pointer, and a release of weights that are there already
+    partials = stage.execution.keep_partials + len(stage.phases) - 1 if stage.phases else 0
+    return checkpoint(stage) * (partials + 1)
+
+
+def bf16(stage: Stage) -> bool:
+    """Whether the stage computes in bf16 with fp32 master weights."""
+    return stage.engine_class.endswith("bf16")
+
+
+def _moments(stage: Stage, module: str) -> int:
+    """Bytes of the optimizer's moments of a module."""
+    if stage.optimizer is None:
+        return 0
+    count = parameters(stage.modules[module])
+    if stage.optimizer.kind == "adamw":
+        return 2 * FP32 * count.total
+    # Norms and biases, which AdamW takes too, are too few to matter.
+    ends = count.embedding + count.head
+    return FP32 * (count.total - ends) + 2 * FP32 * ends
+
+
+def _states(stage: Stage, layout: str) -> int:
+    half = bf16(stage)
+    whole = divided = 0
+    gathered = 0
+    for name, model in stage.modules.items():
+        count, width = parameters(model).total, 2 if half else FP32
+        whole += width * count
+        gathered = max(gathered, 2 * width * count // getattr(model, "layers", 1))
+        if name in stage.trained:
+            whole += width * count
+            divided += _moments(stage, name) + (FP32 * count if half else 0)
+    ranks = stage.execution.ranks
+    if layout == "fsdp":
+        return (whole + divided) // ranks + gathered
+    return whole + divided // ranks
+
+
+def positions(stage: Stage, phase: Phase) -> float:
+    """Positions that one device works on at once."""
+    largest = max(rung.sequences for rung in phase.batch)
+    return phase.context * min(phase.micro_batch, largest / stage.execution.ranks)
+
+
+def _activations(stage: Stage, phase: Phase, hardware: Hardware) -> int:
+    width = 1 if bf16(stage) else 2  # relative to bf16
+    loops = phase.loops.count if phase.loops else 1
+    at_once = positions(stage, phase)
+    total = 0.0
+    for model in stage.modules.values():
+        if model.family == "projector":
+            continue  # one pair of layers on a quarter of the patches
+        total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, hardware.recomputed)
+        if model.family == "llama" or model.family == "moonlight" or model.family == "ouro":
+            chunk, times = (min(at_once, CHUNK), 1) if hardware.recomputed else (at_once, loops)
+            total += chunk * times * (2 * width + FP32) * model.vocab
+    return int(total)
+
+
+def _kept(model: LayeredModel, loops: int, width: int, recomputed: bool) -> int:
+    """Bytes a position of a module's layers; the contrastive head counts as one."""
+    layers = loops * (1 if model.family == "contrastive" else model.layers)
+    whole = LAYER_BYTES * width * model.hidden
+    return whole + 2 * width * model.hidden * layers if recomputed else whole * layers

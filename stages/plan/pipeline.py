@@ -1,0 +1,138 @@
+"""The plan of a pipeline: its stages, its totals, and the published totals beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stages.plan.hardware import Hardware
+from stages.plan.stage import PhasePlan, StagePlan, plan_stage
+from stages.spec.project import ResolvedPipeline
+
+
+@dataclass(frozen=True)
+class ClaimPlan:
+    """A published total, and what the specs sum to (at the paper's scale both must agree to within `rounding`)."""
+
+    what: str
+    published: int
+    planned: int
+    rounding: int
+
+    @property
+    def met(self) -> bool:
+        """Whether the plan rounds to the published figure."""
+        return abs(self.planned - self.published) <= self.rounding
+
+
+@dataclass(frozen=True)
+class PipelinePlan:
+    """A pipeline at a scale on a device."""
+
+    name: str
+    title: str
+    scale: str
+    hardware: Hardware
+    stages: tuple[StagePlan, ...]
+    claims: tuple[ClaimPlan, ...]  # at full size only
+
+    def tokens(self, unit: str) -> int:
+        """Ledger units that all stages consume together."""
+        return sum(stage.consumed(unit) for stage in self.stages)
+
+    @property
+    def flops(self) -> float:
+        """Operations of all stages."""
+        return sum(stage.flops for stage in self.stages)
+
+    @property
+    def device_hours(self) -> float:
+        """GPU-hours of all stages."""
+        return sum(stage.device_hours for stage in self.stages)
+
+    @property
+    def disk(self) -> int:
+        """Bytes of all results, and the partial checkpoints of the one stage that keeps most."""
+        results = sum(stage.checkpoint for stage in self.stages if stage.disk)
+        return results + max((stage.disk - stage.checkpoint for stage in self.stages if stage.disk), default=0)
+
+
+def plan_pipeline(resolved: ResolvedPipeline, hardware: Hardware, full_size: bool) -> PipelinePlan:
+    """Plan the stages that have rules here; claims are compared where budgets are the published ones."""
+    stages = tuple(plan_stage(resolved.refs[name], resolved.stages[name], hardware) for name in resolved.own)
+    return PipelinePlan(
+        resolved.name, resolved.title, resolved.scale, hardware, stages, _claims(resolved) if full_size else ()
+    )
+
+
+def _claims(resolved: ResolvedPipeline) -> tuple[ClaimPlan, ...]:
+    budgets = {name: sum(phase.budget for phase in stage.phases) for name, stage in resolved.stages.items()}
+    return tuple(
+        ClaimPlan(claim.what, claim.tokens, sum(budgets[name] for name in claim.stages), claim.rounding)
+        for claim in resolved.claims
+    )
+
+
+def as_json(plan: PipelinePlan) -> dict[str, Any]:
+    """The plan as plain values; bytes, seconds and operations in full."""
+    return {
+        "pipeline": plan.name,
+        "scale": plan.scale,
+        "hardware": {
+            "name": plan.hardware.name,
+            "peak_flops": plan.hardware.peak,
+            "mfu": plan.hardware.mfu,
+            "sources": [{"covers": covers, "mark": mark, "why": why} for covers, mark, why in plan.hardware.sources],
+        },
+        "stages": [_stage(stage) for stage in plan.stages],
+        "totals": {
+            "tokens": plan.tokens("tokens"),
+            "patches": plan.tokens("patches"),
+            "flops": plan.flops,
+            "device_hours": plan.device_hours,
+            "disk_bytes": plan.disk,
+        },
+        "claims": [
+            {"what": one.what, "published": one.published, "planned": one.planned, "met": one.met}
+            for one in plan.claims
+        ],
+    }
+
+
+def _stage(stage: StagePlan) -> dict[str, Any]:
+    return {
+        "stage": stage.ref,
+        "kind": stage.kind,
+        "ranks": stage.ranks,
+        "parameters": {"total": stage.total, "active": stage.active},
+        "rope": stage.rope.model_dump() if stage.rope else None,
+        "checkpoint_bytes": stage.checkpoint,
+        "disk_bytes": stage.disk,
+        "flops": stage.flops,
+        "device_hours": stage.device_hours,
+        "seconds": stage.seconds,
+        "phases": [_phase(phase) for phase in stage.phases],
+    }
+
+
+def _phase(phase: PhasePlan) -> dict[str, Any]:
+    return {
+        "phase": phase.name,
+        "objective": phase.objective,
+        "unit": phase.unit,
+        "budget": phase.budget,
+        "steps": phase.steps,
+        "batch": list(phase.batch),
+        "context": phase.context,
+        "lr": {"first": phase.lr_first, "last": phase.lr_last, "peak": phase.lr_peak},
+        "flops": phase.flops,
+        "flops_per_unit": phase.flops / phase.budget,
+        "device_hours": phase.device_seconds / 3600,
+        "seconds": phase.seconds,
+        "memory": {
+            "layout": phase.memory.layout,
+            "total_bytes": phase.memory.total,
+            "states_bytes": phase.memory.states,
+            "activations_bytes": phase.memory.activations,
+        },
+    }

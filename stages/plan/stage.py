@@ -1,0 +1,134 @@
+"""The plan of one stage: every figure a reviewer asks for, phase by phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.contract import ledger, schedule
+from stages.contract.cost_phase import operations
+from stages.contract.parameters import parameters
+from stages.plan import memory
+from stages.plan.hardware import Hardware
+from stages.plan.memory import Memory
+from stages.spec.resolved import Phase, Rope, Stage
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """A phase. LR is that of the first and of the last step, `lr_peak` the highest; times are of all ranks together."""
+
+    name: str
+    objective: str
+    unit: str
+    budget: int
+    steps: int
+    batch: tuple[int, int]  # sequences of the first and of the last full step
+    context: int
+    lr_first: float
+    lr_last: float
+    lr_peak: float
+    flops: float
+    device_seconds: float
+    seconds: float  # on the clock, with the stage's ranks
+    memory: Memory
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage; the sums of its phases, and what it has on disk."""
+
+    ref: str
+    kind: str
+    ranks: int
+    total: int  # parameters of all modules
+    active: int  # that one token passes, without embeddings and heads
+    sparse: bool  # whether some experts are idle
+    rope: Rope | None
+    checkpoint: int
+    disk: int
+    phases: tuple[PhasePlan, ...]
+
+    @property
+    def flops(self) -> float:
+        """Operations of all phases."""
+        return sum(phase.flops for phase in self.phases)
+
+    @property
+    def device_hours(self) -> float:
+        """Hours of one device: GPU-hours."""
+        return sum(phase.device_seconds for phase in self.phases) / 3600
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on the clock."""
+        return sum(phase.seconds for phase in self.phases)
+
+    def consumed(self, unit: str) -> int:
+        """Ledger units of one kind, over all phases."""
+        return sum(phase.budget for phase in self.phases if phase.unit == unit)
+
+
+def plan_stage(ref: str, stage: Stage, hardware: Hardware) -> StagePlan:
+    """Plan a stage on a device."""
+    counts = [parameters(model) for model in stage.modules.values()]
+    return StagePlan(
+        ref=ref,
+        kind=stage.kind,
+        ranks=stage.execution.ranks,
+        total=sum(count.total for count in counts),
+        active=sum(count.active for count in counts),
+        sparse=any(count.idle for count in counts),
+        rope=stage.rope,
+        checkpoint=memory.checkpoint(stage),
+        disk=memory.disk(stage),
+        phases=tuple(_plan_phase(stage, phase, hardware) for phase in stage.phases),
+    )
+
+
+def _plan_phase(stage: Stage, phase: Phase, hardware: Hardware) -> PhasePlan:
+    flops, steps = operations(stage, phase, hardware.images), ledger.count(phase)
+    overhead = (_passes(phase) * _blocks(stage, phase) * hardware.block_ms + steps * hardware.step_ms) / 1000
+    seconds = flops / (hardware.peak * hardware.mfu) + overhead
+    first, last, peak = _rates(stage, phase)
+    return PhasePlan(
+        name=phase.name,
+        objective=phase.objective,
+        unit=phase.unit,
+        budget=phase.budget,
+        steps=steps,
+        batch=(phase.batch[0].sequences, phase.batch[-1].sequences),
+        context=phase.context,
+        lr_first=first,
+        lr_last=last,
+        lr_peak=peak,
+        flops=flops,
+        device_seconds=seconds,
+        seconds=seconds / stage.execution.ranks,
+        memory=memory.of(stage, phase, hardware),
+    )
+
+
+def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:
+    """LR of the first step, of the last, and the highest: pieces are monotonous, so it is at an end of one."""
+    if stage.schedule is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no schedule")
+    start, end = phase.clock_start, phase.clock_start + phase.budget
+    first = schedule.lr(stage.schedule, start + ledger.step_at(phase, 0).end)
+    last = schedule.lr(stage.schedule, end)
+    inside = [piece.end for piece in stage.schedule.pieces if start < piece.end < end]
+    return first, last, max(first, last, *(schedule.lr(stage.schedule, clock) for clock in inside), 0.0)
+
+
+def _passes(phase: Phase) -> int:
+    """Logical micro-batches of the phase."""
+    full, partial = ledger.stretches(phase)
+    passes = sum(stretch.steps * -(-stretch.sequences // phase.micro_batch) for stretch in full)
+    return passes + (-(-partial.sequences // phase.micro_batch) if partial else 0)
+
+
+def _blocks(stage: Stage, phase: Phase) -> int:
+    """Blocks that a micro-batch passes: a looped model's layers once a loop, modules without layers once."""
+    loops = phase.loops.count if phase.loops else 1
+    return sum(
+        getattr(model, "layers", 1) * (loops if model.family == "ouro" else 1) for model in stage.modules.values()
+    )

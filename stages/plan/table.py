@@ -1,0 +1,131 @@
+"""Plans as tables of at most 120 columns: a row a phase, totals and published totals below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.table import Table
+
+from stages.plan import figures
+from stages.plan.hardware import Hardware
+from stages.plan.pipeline import PipelinePlan
+from stages.plan.stage import PhasePlan, StagePlan
+from stages.spec.units import format_tokens
+
+WIDTH = 120
+COLUMNS = ("stage", "tokens", "steps", "seq/step", "ctx", "LR", "RoPE", "params", "FLOP", "time", "GB", "ckpt")
+LEFT = ("stage", "LR", "RoPE")
+LAYOUTS = {"one": "", "zero1": " z1", "fsdp": " fsdp"}
+
+
+def table(plan: PipelinePlan) -> Table:
+    """One pipeline; stages without phases have their size and checkpoint only."""
+    shown = Table(
+        title=f"{plan.name} at {plan.scale}: {plan.title}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+    )
+    for name in COLUMNS:
+        title = _clock(plan.hardware) if name == "time" else name
+        shown.add_column(title, justify="left" if name in LEFT else "right", no_wrap=True)
+    per = 3600 if plan.hardware.device == "cuda" else 1
+    for stage in plan.stages:
+        for row in _rows(stage, per):
+            shown.add_row(*row)
+    return shown
+
+
+def _clock(hardware: Hardware) -> str:
+    return "GPU-h" if hardware.device == "cuda" else "CPU-s"
+
+
+def _rows(stage: StagePlan, per: float) -> Iterator[tuple[str, ...]]:
+    name = stage.ref.partition("/")[2]
+    size = figures.count(stage.total)
+    if stage.sparse:
+        size = f"{figures.count(stage.total, 3)}/{figures.count(stage.active, 3)}"
+    kept = figures.short(stage.checkpoint) if stage.disk else ""
+    if not stage.phases:
+        yield (name, stage.kind, "", "", "", "", figures.rope(stage.rope), size, "", "", "", kept)
+    for number, phase in enumerate(stage.phases):
+        own = (figures.rope(stage.rope), size, kept) if number == 0 else ("", "", "")
+        shown = name if number == 0 else ""
+        if len(stage.phases) > 1:
+            shown = f"{shown} {phase.name}" if number == 0 else f"{' ' * len(name)} {phase.name}"
+        yield _row(shown, phase, per, *own)
+
+
+def _row(name: str, phase: PhasePlan, per: float, rope: str, size: str, kept: str) -> tuple[str, ...]:
+    first, last = phase.batch
+    return (
+        name,
+        figures.tokens(phase.budget) + ("p" if phase.unit == "patches" else ""),
+        str(phase.steps),
+        f"{first}→{last}" if first != last else str(first),
+        format_tokens(phase.context),
+        curve(phase),
+        rope,
+        size,
+        figures.short(phase.flops),
+        figures.short(phase.device_seconds / per),
+        gigabytes(phase) + LAYOUTS[phase.memory.layout],
+        kept,
+    )
+
+
+def gigabytes(phase: PhasePlan) -> str:
+    """Memory of one device in GB."""
+    size = phase.memory.total / 1e9
+    return f"{size:.0f}" if size >= 10 else f"{size:.2g}"
+
+
+def curve(phase: PhasePlan) -> str:
+    """LR of the first step, the peak where it lies between, LR of the last step."""
+    ends = [phase.lr_first, phase.lr_last]
+    points = [ends[0], phase.lr_peak, ends[1]] if phase.lr_peak > max(ends) * (1 + 1e-9) else ends
+    texts = [figures.rate(point) for point in points]
+    return "→".join(dict.fromkeys(texts))
+
+
+def totals(plan: PipelinePlan) -> list[str]:
+    """What the pipeline comes to, what does not fit, and each published total beside the planned one."""
+    device = "GPU-hours" if plan.hardware.device == "cuda" else "core-hours"
+    used = [f"{figures.tokens(plan.tokens('tokens'))} tokens"]
+    if patches := plan.tokens("patches"):
+        used.append(f"{figures.tokens(patches)} patches")
+    hours = plan.device_hours
+    lines = [
+        f"total: {', '.join(used)}, {figures.short(plan.flops)}FLOP, {hours:,.3g} {device}"
+        if hours < 1000
+        else f"total: {', '.join(used)}, {figures.short(plan.flops)}FLOP, {hours:,.0f} {device}",
+        f"disk:  {figures.short(plan.disk)}B"
+        + (" (more than the profile has)" if plan.disk > plan.hardware.disk else ""),
+    ]
+    tight = [
+        f"{stage.ref} {phase.name}: {gigabytes(phase)} GB a device, which has {plan.hardware.memory / 1e9:g}"
+        for stage in plan.stages
+        for phase in stage.phases
+        if phase.memory.total > plan.hardware.memory
+    ]
+    lines += [f"does not fit: {one}" for one in tight]
+    lines += [
+        f"{'meets' if claim.met else 'MISSES'} the published {figures.tokens(claim.published)}: "
+        f"{figures.tokens(claim.planned)} ({claim.what})"
+        for claim in plan.claims
+    ]
+    return lines
+
+
+def assumptions(hardware: Hardware) -> list[str]:
+    """On what the prices rest."""
+    lines = [
+        f"priced on {hardware.name} ({hardware.title}): {figures.short(hardware.peak)}FLOP/s a device, "
+        f"of which {hardware.mfu:.0%} are reached",
+        *(f"  {covers}: {mark}, {why}" for covers, mark, why in hardware.sources if "mfu" in covers),
+        "FLOPs: 2 a multiply-accumulate, backward twice forward, causal attention over half the row, no recomputation,",
+        "rows as one document (masks between documents make attention cheaper). p: patches. params: total/active.",
+        "z1 (ZeRO-1): weights and gradients whole on each rank, the rest divided; fsdp: all divided (docs).",
+    ]
+    return lines

@@ -33,11 +33,15 @@ for path in sorted(Path(ROOT, "rules").glob("*.smk")):
         include: path
 
 
+def report(word):
+    """Pictures in any case; the tables only where somebody reads along."""
+    pictures = f"{sys.executable} -m stages pictures --scale {FLOW.scale}"
+    return f"{pictures} > /dev/null" if QUIET else f"{pictures} && {sys.executable} -m stages {word} --scale {FLOW.scale}"
+
+
 onsuccess:
-    if not QUIET:
-        shell("{sys.executable} -m stages table --scale {FLOW.scale} || true")
+    shell(report("table"))
 
 
 onerror:
-    if not QUIET:
-        shell("{sys.executable} -m stages status --failed --scale {FLOW.scale} || true")
+    shell(f"{sys.executable} -m stages status --failed --scale {FLOW.scale} || true")

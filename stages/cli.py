@@ -101,11 +101,20 @@ def run(
 
 
 @app.command()
-def data(name: str, scale: Scale = "mini") -> None:
+def data(
+    name: str,
+    scale: Scale = "mini",
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Print the declaration of what was built, to be put in its spec.")
+    ] = False,
+) -> None:
     """Prepare a corpus, or the tokenizer."""
-    from stages.commands.data import prepare
+    from stages.commands.data import prepare, print_declaration
 
-    prepare(name, scale)
+    if accept:
+        print_declaration(name)
+    else:
+        prepare(name, scale)
 
 
 @app.command()
@@ -127,6 +136,14 @@ def table(scale: Scale = "mini") -> None:
     from stages.commands.table import print_table
 
     print_table(scale)
+
+
+@app.command()
+def pictures(scale: Scale = "mini") -> None:
+    """Draw the plots of finished stages, and each pipeline's learning rate over all its tokens."""
+    from stages.commands.table import draw_pictures
+
+    draw_pictures(scale)
 
 
 @app.command("record-dvc")

@@ -19,3 +19,14 @@ def prepare(name: str, scale: str) -> None:
         made = prepare_corpus(root, name, layout.corpus(name))
         print(f"{name}: {made.documents} documents, size {made.size}")
     markers.place(marker)
+
+
+def print_declaration(name: str) -> None:
+    """Prepare a corpus whatever its spec declares, and print the lines that would declare it."""
+    from stages.data.prepare import declaration
+    from stages.data.prepare import prepare as prepare_corpus
+
+    root, _ = open_project("mini")
+    made = prepare_corpus(root, name, Layout(root, "mini").corpus(name), accept=True)
+    print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
+    print(declaration(made), end="")

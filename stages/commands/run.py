@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,8 +110,11 @@ def _logged(path: Path) -> Iterator[None]:
         sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
         try:
             yield
-        except Exception as error:
-            log.write(f"{type(error).__name__}: {error}\n")
+        except UserError as error:
+            log.write(f"{error}\n")
+            raise
+        except Exception:
+            traceback.print_exc(file=log)  # a defect of ours: the log must tell where
             raise
         finally:
             sys.stdout, sys.stderr = out, err

@@ -1,4 +1,4 @@
-"""`stages table`: what every finished stage of a scale came to."""
+"""`stages table` and `stages pictures`: what every finished stage of a scale came to."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ def print_table(scale: str) -> None:
 
     for one in table.rich_tables(scale, table.by_pipeline(collect.finished(Layout(root, scale)))):
         Console().print(one)
+
+
+def draw_pictures(scale: str) -> None:
+    """Draw the plots and pipeline pictures that finished stages lack, and name what was drawn."""
+    root, project = open_project(scale)
+    from stages.report import picture
+
+    written = picture.draw_missing(project, Layout(root, scale))
+    print(f"pictures: {len(written)} drawn" + (f", the last {written[-1].relative_to(root)}" if written else ""))

@@ -14,11 +14,18 @@ def finished(layout: Layout) -> list[StageResult]:
 
     Raises UserError where there is none, or where one of them is damaged.
     """
+    results = finished_or_none(layout)
+    if not results:
+        folder = layout.results / layout.scale
+        raise UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
+    return results
+
+
+def finished_or_none(layout: Layout) -> list[StageResult]:
+    """The same, empty where nothing has finished yet. Raises UserError where a result is damaged."""
     folder = layout.results / layout.scale
     manifests = sorted(folder.glob("*/*/manifest.json"))
     found = {f"{path.parts[-3]}/{path.parts[-2]}": path.parent for path in manifests if path.parts[-3] != "data"}
-    if not found:
-        raise UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
     results = {name: read(place) for name, place in found.items()}
     graph = {name: [p for p in result.manifest.parents if p in results] for name, result in results.items()}
     try:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from stages.errors import UsageError, UserError
 from stages.report import pipeline_plot, stage_plots
+from stages.report.collect import finished_or_none
 from stages.report.columns import ref
-from stages.report.metrics import read, read_metrics
+from stages.report.metrics import read_metrics
 from stages.report.style import save
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -28,12 +29,28 @@ def write(project: Project, layout: Layout, pipeline: str, path: Path) -> None:
     save(pipeline_plot.draw(resolved.title, layout.scale, stages, metrics), path)
 
 
-def after(project: Project, layout: Layout, name: str) -> None:
-    """Draw what a stage ("pipeline/stage") that has just finished changes: its own plots and its pipeline's picture."""
-    result = read(layout.stage(name))
-    if result.metrics is not None:
+def draw_missing(project: Project, layout: Layout) -> list[Path]:
+    """Draw what finished stages lack: their own plots, and the pictures of their pipelines. Returns what was written.
+
+    Drawn once after a run, not by every stage: a process that trains need not load a plotting library.
+    """
+    written, touched = list[Path](), dict[str, None]()
+    for result in finished_or_none(layout):
+        if result.metrics is None or _drawn(result.folder):
+            continue
         stage_plots.write(result.stage, result.metrics, result.folder)
-    write(project, layout, result.stage.pipeline, live(layout, result.stage.pipeline))
+        written.append(result.folder / "plots")
+        touched[result.stage.pipeline] = None
+    for pipeline in touched:
+        path = live(layout, pipeline)
+        write(project, layout, pipeline, path)
+        written.append(path)
+    return written
+
+
+def _drawn(folder: Path) -> bool:
+    plots, metrics = folder / "plots" / "lr.png", folder / "metrics.csv"
+    return plots.exists() and plots.stat().st_mtime >= metrics.stat().st_mtime
 
 
 def live(layout: Layout, pipeline: str) -> Path:

@@ -48,7 +48,7 @@ CONTRASTIVE = ContrastiveModel(
     init_bias=-10.0,
 )  # fmt: skip
 JOINT = {"llm": LLAMA, "vit": VIT, "projector": PROJECTOR}
-COCA = {"vit": VIT, "text": TEXT, "decoder": DECODER, "contrastive": CONTRASTIVE}
+COCA = {"vit": VIT, "text_tower": TEXT, "decoder": DECODER, "contrastive": CONTRASTIVE}
 
 
 def phase(*corpora: str, objective: Any = "next_token", context: int = 64, loops: int | None = None) -> Phase:

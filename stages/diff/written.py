@@ -1,0 +1,96 @@
+"""What was edited, as it is written: scalars of spec files that mean something else than before.
+
+Comments, order, sources and prose mean nothing here, and neither does another spelling of the same quantity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stages.errors import Where
+from stages.spec import units
+from stages.spec.loader import Files
+from stages.spec.nodes import Document, Path, Tree, dotted
+from stages.spec.sources import NAMES, PROSE
+
+UNORDERED = frozenset({"stages", "train", "frozen", "evaluate", "drop"})  # lists whose order means nothing
+NOT_IDENTITY = frozenset({"execution", "evaluate", "evaluation", "waivers"})
+ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they stand
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One scalar: where it stands now (or stood, where it is gone), its path by names, its text before and after."""
+
+    where: Where
+    key: str
+    old: str | None
+    new: str | None
+    identity: bool  # False: how something is run or shown, never what is computed
+
+
+def edits(old: Files, new: Files, scale: str) -> list[Edit]:
+    """All edits of pipelines, data and the scale's own file, in the order of files and lines."""
+    return sorted(_edits(old, new, scale), key=lambda edit: (edit.where, edit.key))
+
+
+def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
+    for name in sorted(_names(old) | _names(new)):
+        if name.startswith("hardware/") or (name.startswith("scales/") and name != f"scales/{scale}.yaml"):
+            continue
+        before, after = _document(old, name), _document(new, name)
+        olds = _scalars(before) if before else {}
+        news = _scalars(after) if after else {}
+        for key in {**olds, **news}:
+            was, now = olds.get(key), news.get(key)
+            if was is None or now is None or not same(was[0], now[0]):
+                where = (now or was or ("", Where(name, 1)))[1]
+                identity = not NOT_IDENTITY & set(key.split("."))
+                yield Edit(where, key, was[0] if was else None, now[0] if now else None, identity)
+
+
+def same(old: str, new: str) -> bool:
+    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B)."""
+    if old == new:
+        return True
+    if not (units.is_number(old) and units.is_number(new)) or "/" in old + new:
+        return False
+    (first, _, unit), (second, _, other) = units.split(old, ""), units.split(new, "")
+    counted = {"", "tokens", "patches"}
+    return first == second and (unit == other or {unit, other} <= counted)
+
+
+def _names(files: Files) -> set[str]:
+    return {path.relative_to(files.specs).as_posix() for path in files.specs.glob("*/*.yaml")}
+
+
+def _document(files: Files, name: str) -> Document | None:
+    path = files.specs / name
+    return files.document(path) if path.is_file() else None
+
+
+def _scalars(document: Document) -> dict[str, tuple[str, Where]]:
+    return {dotted(named): (text, document.where(path)) for path, named, text in _walk(document.value, (), ())}
+
+
+def _walk(tree: Tree, path: Path, named: Path) -> Iterator[tuple[Path, Path, str]]:
+    """Every scalar that means something, with its path by index and by name."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if (key in PROSE and key not in ALL_MEANT) or (key == "sources" and _marks(value)):
+                continue
+            yield from _walk(value, (*path, key), (*named, key))
+    elif isinstance(tree, list) and path and path[-1] in UNORDERED:
+        yield path, named, ", ".join(sorted(str(item) for item in tree))
+    elif isinstance(tree, list):
+        for index, item in enumerate(tree):
+            names = (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str))
+            yield from _walk(item, (*path, index), (*named, next(names, index)))
+    else:
+        yield path, named, {True: "true", False: "false", None: "null"}.get(tree, str(tree))
+
+
+def _marks(value: Tree) -> bool:
+    """Whether a `sources:` is the list of citations, and not a mixture's list of corpora."""
+    return isinstance(value, list) and all(isinstance(one, dict) and "covers" in one for one in value)

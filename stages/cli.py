@@ -76,6 +76,52 @@ def check(
 
 
 @app.command()
+def plan(
+    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all published ones if left out.")] = None,
+    scale: Annotated[str, typer.Option("--scale", help="A scale of specs/scales.")] = "paper",
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="A profile of specs/hardware; by default one that fits the scale.")
+    ] = None,
+    measured: Annotated[bool, typer.Option("--measured", help="Compare predictions with finished runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what pipelines will take: tokens, steps, rates, parameters, FLOPs, time, memory, disk."""
+    from stages.commands.plan import print_plan
+
+    print_plan(pipeline, scale, hardware, measured, as_json)
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="REV", help="A git revision.")] = "HEAD",
+    new: Annotated[str | None, typer.Argument(metavar="REV", help="Another; the work tree if left out.")] = None,
+    scale: Annotated[str, typer.Option("--scale", help="A scale of specs/scales.")] = "paper",
+    hardware: Annotated[str, typer.Option("--hardware", help="What GPU-hours are counted on.")] = "h100",
+    markdown: Annotated[bool, typer.Option("--markdown", help="For a pull-request comment.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, GPU-hours."""
+    from stages.commands.diff import print_diff
+
+    print_diff(old, new, scale, hardware, markdown, as_json)
+
+
+@app.command()
+def compare(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="A result folder, pipeline/stage, or pipeline/stage@scale.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    scale: Scale = "mini",
+    as_json: Json = False,
+) -> None:
+    """Compare two finished runs: first divergent step, largest difference, final evaluations."""
+    from stages.commands.compare import print_compare
+
+    raise typer.Exit(print_compare(first, second, scale, as_json))
+
+
+@app.command()
 def sync(
     scale: Scale = "mini",
     only_check: Annotated[

@@ -19,7 +19,7 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
     """Print the plan of one pipeline, or of all published ones."""
     root, project = open_project(scale)
     profile = profiles.load(project.files, hardware or BY_DEVICE[project.scale(scale).device])
-    plans = [_plan(project, name, scale, profile) for name in _names(project, pipeline)]
+    plans = [plan_pipeline(project, name, scale, profile) for name in _names(project, pipeline)]
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
@@ -35,10 +35,6 @@ def _names(project: Project, pipeline: str | None) -> list[str]:
     if pipeline not in known:
         raise UsageError(f"no pipeline {pipeline!r}; there are: {', '.join(known)}.")
     return [pipeline]
-
-
-def _plan(project: Project, name: str, scale: str, profile: Hardware) -> PipelinePlan:
-    return plan_pipeline(project.resolve(name, scale), profile, project.scale(scale).pipelines is None)
 
 
 def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:

@@ -3,8 +3,7 @@
 The convention, as usual for model FLOPs (PaLM, arXiv 2204.02311, appendix B): a multiply-accumulate is 2 operations;
 only matrix products count (no norms, activations, softmax, lookups); the backward pass costs twice the forward, once
 for the gradient of the weights and once for that of the inputs; causal attention sees half of the row on average,
-T/2 keys at each of T positions; recomputation is not counted. Rows count as one document each: masks between
-documents make attention cheaper by an amount that depends on the data, so these figures are upper bounds there.
+T/2 keys at each of T positions; recomputation is not counted.
 
 What a frozen module leaves out follows from the same rule: no gradient of its weights, and none of its inputs where
 nothing before it is trained. Language models count their output matrix at every position, looped ones once a loop.
@@ -49,7 +48,7 @@ class Work:
         return FLOPS_PER_MAC * (self.weights * (1 + trained + gradient) + self.attention * (1 + 2 * gradient))
 
 
-def language_model(model: LanguageModel, context: int, loops: int = 1) -> Work:
+def language_model(model: LanguageModel, context: float, loops: int = 1) -> Work:
     """One position of a row of `context` positions; `loops` is Ouro's number of loops, 1 for others."""
     head = Work(model.hidden * model.vocab)
     keys = context / 2

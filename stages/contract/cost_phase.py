@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,38 +11,55 @@ from stages.spec.resolved import MoonViTModel, Phase, Stage
 
 
 @dataclass(frozen=True)
-class Images:
-    """What a spec cannot say about the images in a token stream, and a price needs.
+class Assumed:
+    """What a resolved stage cannot say about its data, and a price needs.
 
     `side`: an image's side as a share of the vision tower's position table; `positions`: the share of a multimodal
-    row's positions that are image tokens.
+    row's positions that are image tokens; `lengths`: mean tokens of a document, by corpus, where known.
     """
 
     side: Fraction
     positions: Fraction
+    lengths: Mapping[str, float]
 
 
-def operations(stage: Stage, phase: Phase, images: Images) -> float:
+def operations(stage: Stage, phase: Phase, assumed: Assumed) -> float:
     """Operations of the whole phase, forward and backward."""
     if phase.objective == "coca":
         return _coca(stage, phase)
-    image_tokens = phase.budget * multimodal(phase) * images.positions
+    image_tokens = phase.budget * multimodal(phase) * assumed.positions
     total, gradient = 0.0, False
     for name, model in sorted(stage.modules.items(), key=lambda item: _UPSTREAM.index(item[1].family)):
         moves = name in stage.trained
         gradient = gradient or moves
         if model.family == "moonvit":
             tokens = image_tokens * _merged(stage)
-            work = cost.vision_tower(model, _patches(model, images)) * float(tokens)
+            work = cost.vision_tower(model, _patches(model, assumed)) * float(tokens)
         elif model.family == "projector":
             work = cost.projector(model) * float(image_tokens)
         elif model.family == "llama" or model.family == "moonlight" or model.family == "ouro":
             loops = phase.loops.count if phase.loops else 1
-            work = cost.language_model(model, phase.context, loops) * phase.budget
+            work = cost.language_model(model, seen(phase, assumed.lengths), loops) * phase.budget
         else:
             raise ValueError(f"objective {phase.objective} has no use for a {model.family}")
         total += work.flops(moves, gradient)
     return total
+
+
+def seen(phase: Phase, lengths: Mapping[str, float]) -> float:
+    """The length of unmasked rows whose attention costs as much as this phase's.
+
+    Without a mask between documents, or with a corpus of unknown documents, it is the context. Else documents are
+    taken to be of exponential length: a token then has one mean length of its document before it, twice what
+    documents of equal length give, and never more than half a row.
+    """
+    known = [(source.weight, lengths.get(source.corpus)) for source in phase.sources]
+    if not phase.document_mask or not known:
+        return phase.context
+    total = 0.0
+    for weight, length in known:
+        total += weight * (phase.context if length is None else min(phase.context, 2 * length))
+    return total / sum(weight for weight, _ in known)
 
 
 def multimodal(phase: Phase) -> Fraction:
@@ -56,8 +74,8 @@ def multimodal(phase: Phase) -> Fraction:
 _UPSTREAM = ("moonvit", "projector", "llama", "moonlight", "ouro", "text_tower", "contrastive", "caption_decoder")
 
 
-def _patches(model: MoonViTModel, images: Images) -> int:
-    return max(1, round(model.table * images.side)) ** 2
+def _patches(model: MoonViTModel, assumed: Assumed) -> int:
+    return max(1, round(model.table * assumed.side)) ** 2
 
 
 def _merged(stage: Stage) -> int:

@@ -85,9 +85,9 @@ def _pair(edit: Edit) -> str:
 
 def _stage_lines(change: StageChange) -> Iterator[str]:
     effects = _effects(change)
-    yield f"  {change.ref:<28} {effects[0]}"
+    yield f"  {change.ref:<30} {effects[0]}"
     for effect in effects[1:]:
-        yield f"  {'':<28} {effect}"
+        yield f"  {'':<30} {effect}"
 
 
 def _effects(change: StageChange) -> list[str]:
@@ -100,12 +100,21 @@ def _effects(change: StageChange) -> list[str]:
         found.append(f"steps {change.steps[0]} {ARROW} {change.steps[1]}")
     if change.device_hours[0] != change.device_hours[1]:
         found.append(f"GPU-hours {_two(change.device_hours, figures.short)}")
-    fields = [f"{one.path} {one.old or 'nothing'} {ARROW} {one.new or 'nothing'}" for one in change.fields]
-    return (
-        found
-        + fields[:SHOWN_FIELDS]
-        + ([f"and {len(fields) - SHOWN_FIELDS} more fields"] if fields[SHOWN_FIELDS:] else [])
-    )
+    fields = [f"{one.path} {one.old or 'nothing'} {ARROW} {one.new or 'nothing'}" for one in _told(change)]
+    if ranges := {one.path.rpartition(".")[0] for one in change.fields if _is_range(one)}:
+        fields.append(f"data: ranges of corpora move ({len(ranges)})")
+    more = len(fields) - SHOWN_FIELDS
+    return found + fields[:SHOWN_FIELDS] + ([f"and {more} more fields"] if more > 0 else [])
+
+
+def _told(change: StageChange) -> list[Field]:
+    """Fields worth a line: not those that follow from budgets, nor a single budget, which has a line of its own."""
+    budgets = [one for one in change.fields if one.path.endswith(".budget")]
+    return [
+        one
+        for one in change.fields
+        if not (_is_range(one) or one.path.endswith(".clock_start") or (len(budgets) == 1 and one in budgets))
+    ]
 
 
 def _is_range(field: Field) -> bool:

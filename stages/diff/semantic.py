@@ -11,7 +11,7 @@ from stages.diff.curve import CurveChange
 from stages.diff.written import Edit
 from stages.plan import figures
 from stages.plan.hardware import Hardware
-from stages.plan.stage import StagePlan, plan_stage
+from stages.plan.stage import StagePlan, document_lengths, plan_stage
 from stages.spec.key import identity, stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Frozen, Rope, Stage
@@ -91,7 +91,11 @@ def side(name: str, project: Project, scale: str) -> Side:
 
 def compare(old: Side, new: Side, scale: str, hardware: Hardware) -> Difference:
     """The difference between two sides at one scale, priced on one device."""
-    was, now = ({ref: plan_stage(ref, stage, hardware) for ref, stage in one.stages.items()} for one in (old, new))
+    lengths = {one.name: document_lengths(one.project.data) for one in (old, new)}
+    was, now = (
+        {ref: plan_stage(ref, stage, hardware, lengths[one.name]) for ref, stage in one.stages.items()}
+        for one in (old, new)
+    )
     both = [ref for ref in new.stages if ref in old.stages]
     moved = [ref for ref in both if old.keys[ref] != new.keys[ref]]
     own = [ref for ref in moved if _own(old.stages[ref]) != _own(new.stages[ref])]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
-from stages.contract.cost_phase import Images
+from stages.contract.cost_phase import Assumed
 from stages.errors import SpecError, UsageError
 from stages.spec.loader import Files, check_sources
 from stages.spec.schema_hardware import RawHardware
@@ -29,8 +31,13 @@ class Hardware:
     disk: int
     block_ms: float
     step_ms: float
-    images: Images
+    side: Fraction  # of an image, relative to the position table's
+    positions: Fraction  # share of a multimodal row that are image tokens
     sources: tuple[tuple[str, str, str], ...]  # (what it covers, mark, citation or reason)
+
+    def assumed(self, lengths: Mapping[str, float]) -> Assumed:
+        """What prices rest on beside the specs, with what is known of the corpora."""
+        return Assumed(self.side, self.positions, lengths)
 
 
 def load(files: Files, name: str) -> Hardware:
@@ -57,6 +64,7 @@ def load(files: Files, name: str) -> Hardware:
         disk=raw.disk * MEGA,
         block_ms=float(raw.overhead.block_ms),
         step_ms=float(raw.overhead.step_ms),
-        images=Images(raw.images.side, raw.images.positions),
+        side=raw.images.side,
+        positions=raw.images.positions,
         sources=tuple((", ".join(one.covers), one.mark, one.citation or one.reason or "") for one in raw.sources),
     )

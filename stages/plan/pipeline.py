@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.plan.hardware import Hardware
-from stages.plan.stage import PhasePlan, StagePlan, plan_stage
-from stages.spec.project import ResolvedPipeline
+from stages.plan.stage import PhasePlan, StagePlan, document_lengths, plan_stage
+from stages.spec.project import Project, ResolvedPipeline
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,11 @@ class PipelinePlan:
         return results + max((stage.disk - stage.checkpoint for stage in self.stages if stage.disk), default=0)
 
 
-def plan_pipeline(resolved: ResolvedPipeline, hardware: Hardware, full_size: bool) -> PipelinePlan:
+def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -> PipelinePlan:
     """Plan the stages that have rules here; claims are compared where budgets are the published ones."""
-    stages = tuple(plan_stage(resolved.refs[name], resolved.stages[name], hardware) for name in resolved.own)
+    resolved, lengths = project.resolve(name, scale), document_lengths(project.data)
+    full_size = project.scale(scale).pipelines is None
+    stages = tuple(plan_stage(resolved.refs[one], resolved.stages[one], hardware, lengths) for one in resolved.own)
     return PipelinePlan(
         resolved.name, resolved.title, resolved.scale, hardware, stages, _claims(resolved) if full_size else ()
     )

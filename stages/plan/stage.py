@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.contract import ledger, schedule
@@ -10,6 +11,7 @@ from stages.contract.parameters import parameters
 from stages.plan import memory
 from stages.plan.hardware import Hardware
 from stages.plan.memory import Memory
+from stages.spec.loader import LoadedData
 from stages.spec.resolved import Phase, Rope, Stage
 
 
@@ -68,8 +70,8 @@ class StagePlan:
         return sum(phase.budget for phase in self.phases if phase.unit == unit)
 
 
-def plan_stage(ref: str, stage: Stage, hardware: Hardware) -> StagePlan:
-    """Plan a stage on a device."""
+def plan_stage(ref: str, stage: Stage, hardware: Hardware, lengths: Mapping[str, float]) -> StagePlan:
+    """Plan a stage on a device; `lengths` are mean tokens of a document, by corpus, where known."""
     counts = [parameters(model) for model in stage.modules.values()]
     return StagePlan(
         ref=ref,
@@ -81,12 +83,12 @@ def plan_stage(ref: str, stage: Stage, hardware: Hardware) -> StagePlan:
         rope=stage.rope,
         checkpoint=memory.checkpoint(stage),
         disk=memory.disk(stage),
-        phases=tuple(_plan_phase(stage, phase, hardware) for phase in stage.phases),
+        phases=tuple(_plan_phase(stage, phase, hardware, lengths) for phase in stage.phases),
     )
 
 
-def _plan_phase(stage: Stage, phase: Phase, hardware: Hardware) -> PhasePlan:
-    flops, steps = operations(stage, phase, hardware.images), ledger.count(phase)
+def _plan_phase(stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float]) -> PhasePlan:
+    flops, steps = operations(stage, phase, hardware.assumed(lengths)), ledger.count(phase)
     overhead = (_passes(phase) * _blocks(stage, phase) * hardware.block_ms + steps * hardware.step_ms) / 1000
     seconds = flops / (hardware.peak * hardware.mfu) + overhead
     first, last, peak = _rates(stage, phase)
@@ -106,6 +108,15 @@ def _plan_phase(stage: Stage, phase: Phase, hardware: Hardware) -> PhasePlan:
         seconds=seconds / stage.execution.ranks,
         memory=memory.of(stage, phase, hardware),
     )
+
+
+def document_lengths(data: LoadedData) -> dict[str, float]:
+    """Mean tokens of a document of each local corpus; of published ones it is not known."""
+    return {
+        name: corpus.size / corpus.documents
+        for name, corpus in data.corpora.items()
+        if corpus.unit == "tokens" and corpus.documents
+    }
 
 
 def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:

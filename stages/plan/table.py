@@ -125,7 +125,7 @@ def assumptions(hardware: Hardware) -> list[str]:
         f"of which {hardware.mfu:.0%} are reached",
         *(f"  {covers}: {mark}, {why}" for covers, mark, why in hardware.sources if "mfu" in covers),
         "FLOPs: 2 a multiply-accumulate, backward twice forward, causal attention over half the row, no recomputation,",
-        "rows as one document (masks between documents make attention cheaper). p: patches. params: total/active.",
+        "within documents where their lengths are known and they are masked. p: patches. params: total/active.",
         "z1 (ZeRO-1): weights and gradients whole on each rank, the rest divided; fsdp: all divided (docs).",
     ]
     return lines

@@ -169,7 +169,8 @@ def _longest(context: Context, stage: Stage) -> int:
     own = [phase.context for phase in stage.phases]
     if stage.kind == "import" and not own:
         return stage.max_context
-    return max(own + [_longest(context, parent) for _, parent in context.parents(stage) if parent.rope == stage.rope])
+    above = [_longest(context, parent) for _, parent in context.parents(stage) if parent.rope == stage.rope]
+    return max(own + above, default=0)
 
 
 @static(

@@ -25,9 +25,9 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
         try:
             context = make_context(project, name, scale)
         except SpecErrors as errors:
-            found.extend(_unresolved(name, scale, error) for error in errors.errors)
+            found.extend(_unresolved(scale, error) for error in errors.errors)
         except SpecError as error:
-            found.append(_unresolved(name, scale, error))
+            found.append(_unresolved(scale, error))
         else:
             found.extend(check(context, only))
     return list(dict.fromkeys(found))
@@ -68,8 +68,10 @@ def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | Non
     return None
 
 
-def _unresolved(pipeline: str, scale: str, error: SpecError) -> Finding:
-    return Finding(SPEC, scale, pipeline, None, f"{error.key}: {error.found}", error.allowed, error.repair, error.where)
+def _unresolved(scale: str, error: SpecError) -> Finding:
+    """Named by its file, so that what several pipelines share is reported once."""
+    name = error.where.file.removeprefix("specs/").removesuffix(".yaml")
+    return Finding(SPEC, scale, name, None, f"{error.key}: {error.found}", error.allowed, error.repair, error.where)
 
 
 def _waive(context: Context, finding: Finding) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -31,9 +32,11 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
         print(json.dumps([finding.as_dict() for finding in found], indent=2))
     else:
         console = Console(highlight=False, soft_wrap=True)
-        for finding in found:
-            console.print(_shown(finding))
-        console.print(_summary(found, len(project.pipelines(readings=True)), len(scales), wanted))
+        groups = _grouped(found)
+        for group in groups:
+            console.print(_shown(group))
+        heads = [group[0] for group in groups]
+        console.print(_summary(heads, len(project.pipelines(readings=True)), len(scales), wanted))
     return 1 if unwaived(found) else 0
 
 
@@ -43,14 +46,27 @@ def print_explanation(id: str) -> int:
     return 0
 
 
-def _shown(finding: Finding) -> Text:
-    """A finding on a few lines: the place, then what to do."""
+def _grouped(found: Sequence[Finding]) -> list[list[Finding]]:
+    """The same fault at several scales is one to mend: the n-th of its kind at each scale."""
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    for one in found:
+        fault = (one.id, one.stage, one.edge, one.where, one.waived)
+        seen[*fault, one.scale] += 1
+        groups.setdefault((*fault, seen[*fault, one.scale]), []).append(one)
+    return list(groups.values())
+
+
+def _shown(group: Sequence[Finding]) -> Text:
+    """A fault on a few lines: the place, then what to do; figures are those of the first scale that has it."""
+    finding = group[0]
     invariant = catalogue.get(finding.id)
     title = invariant.title if invariant is not None else "The spec cannot be used"
+    scales = ", ".join(dict.fromkeys(one.scale for one in group))
     text = Text()
     text.append(f"{finding.where}: ", style="bold")
     text.append(f"{finding.id} {title}\n", style="yellow" if finding.waived else "bold red")
-    text.append(f"  {finding.edge or finding.stage}, scale {finding.scale}\n")
+    text.append(f"  {finding.edge or finding.stage}, at {scales}\n")
     text.append(f"  found     {finding.observed}\n  expected  {finding.expected}\n  repair    {finding.repair}\n")
     if finding.waived is not None:
         text.append(f"  waived    {finding.waived}\n", style="yellow")

@@ -1,0 +1,173 @@
+"""Defects of positions, architectures and upcycling."""
+
+from __future__ import annotations
+
+from stages.spec.resolved import Rope
+from tests.mutants import bend
+from tests.mutants.mutant import Bent, Edited, Mutant
+from tests.mutants.training import LLAMA, OURO
+
+MINI = "scales/mini.yaml"
+
+MUTANTS = (
+    Mutant(
+        "I-11",
+        "a language model without rotary positions",
+        Bent(bend.stage("joint_pretrain", rope=None)),
+    ),
+    Mutant(
+        "I-11",
+        "llama3 scaling whose bands are the wrong way round",
+        Edited("llama31_1m/cpt_1m.yaml", "low: 1, high: 4", "low: 4, high: 1"),
+    ),
+    Mutant(
+        "I-12",
+        "the parent's base wins over the child's",
+        Bent(bend.rope("joint_longctx", base=lambda old: old.base / 16)),
+        also=frozenset({"I-29", "I-35"}),
+    ),
+    Mutant(
+        "I-12",
+        "an interpolation that does not reach the stage",
+        Bent(bend.rope("cpt_256k", interpolation=1.0)),
+        LLAMA,
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-12",
+        "a changed base on a model that rotates a single pair",
+        Edited(MINI, r"qk_rope_dim: \d+", "qk_rope_dim: 2"),
+        also=frozenset({"I-29"}),
+    ),
+    Mutant(
+        "I-13",
+        "an export that loses the interpolation",
+        Bent(bend.rope("instruct", interpolation=1.0)),
+        LLAMA,
+        also=frozenset({"I-14", "I-35"}),
+    ),
+    Mutant(
+        "I-13",
+        "upcycling that falls back to another base",
+        Bent(bend.stage("upcycle_2_6b", rope=Rope(base=10_000.0, llama3=None, interpolation=1.0))),
+        OURO,
+        also=frozenset({"I-14", "I-35"}),
+    ),
+    Mutant(
+        "I-14",
+        "a release that declares its last stage's context",
+        Bent(bend.stage("instruct", max_context=512)),
+        LLAMA,
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-14",
+        "a short fine-tuning that forgets the long context before it",
+        Bent(bend.stage("sft_32k", max_context=128)),
+        LLAMA,
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-23",
+        "a child that is wider as well as deeper",
+        Edited(MINI, r"(ouro_2_6b: \{layers: \d+, hidden: )\d+", r"\g<1>48"),
+    ),
+    Mutant(
+        "I-23",
+        "parent and child the wrong way round",
+        Bent(bend.both(bend.model("upcycle_2_6b", "llm", layers=2), bend.model("stable_1", "llm", layers=4))),
+        OURO,
+        also=frozenset({"I-31"}),
+    ),
+    Mutant(
+        "I-29",
+        "a long context at the short context's base",
+        Edited("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 10_000"),
+        scale="paper",
+    ),
+    Mutant(
+        "I-29",
+        "64K positions at a base of 10,000",
+        Edited("ouro/longct_1_4b.yaml", "base: 1_000_000", "base: 10_000"),
+        scale="paper",
+    ),
+    Mutant(
+        "I-31",
+        "a layer of the child that comes from nowhere",
+        Bent(bend.init("upcycle_2_6b", "llm", layer_map=(0, 1, 0))),
+        OURO,
+    ),
+    Mutant(
+        "I-31",
+        "one layer copied more often than the others",
+        Bent(bend.init("upcycle_2_6b", "llm", layer_map=(0, 1, 0, 0))),
+        OURO,
+    ),
+    Mutant(
+        "I-31",
+        "the loops are not divided by what the layers grow",
+        Edited("ouro/stable_2_2_6b.yaml", r"loops: \{count: 4, beta: 0\.05\}", "loops: {count: 8, beta: 0.05}"),
+    ),
+    Mutant(
+        "S-01",
+        "a contrastive head of another size",
+        Edited(MINI, r"(contrastive: \{hidden: )\d+", r"\g<1>32"),
+    ),
+    Mutant("S-01", "a text tower of another size", Bent(bend.model("vit_coca", "text_tower", hidden=32))),
+    Mutant(
+        "S-02",
+        "a decoder that expects other image features",
+        Edited(MINI, r"(decoder: .*vision_hidden: )\d+", r"\g<1>32"),
+    ),
+    Mutant(
+        "S-02",
+        "a vision tower that grew alone",
+        Bent(bend.model("vit_coca", "vit", hidden=128)),
+        also=frozenset({"S-01"}),
+    ),
+    Mutant(
+        "S-03",
+        "a projector into another width",
+        Edited(MINI, r"(projector: .*llm_hidden: )\d+", r"\g<1>48"),
+    ),
+    Mutant("S-03", "a projector from another width", Bent(bend.model("vit_align", "projector", vision_hidden=32))),
+    Mutant("S-04", "a vocabulary smaller than the tokenizer's", Edited(MINI, r"^vocab: \d+", "vocab: 1000")),
+    Mutant("S-04", "one model with a smaller vocabulary", Bent(bend.model("vit_align", "llm", vocab=512))),
+    Mutant(
+        "S-05",
+        "a text tower too short for the captions",
+        Edited(MINI, r"(text_tower: .*length: )\d+", r"\g<1>8"),
+    ),
+    Mutant("S-05", "a decoder too short for the captions", Bent(bend.model("vit_coca", "decoder", length=10))),
+    Mutant(
+        "S-06",
+        "heads that do not divide the hidden size",
+        Edited(MINI, r"(moonvit: .*heads: )\d+", r"\g<1>3"),
+    ),
+    Mutant(
+        "S-06",
+        "key-value heads that do not divide the heads",
+        Bent(bend.model("sft_1m", "llm", kv_heads=3)),
+        LLAMA,
+    ),
+    Mutant(
+        "S-06",
+        "more experts active than there are",
+        Bent(bend.model("joint_pretrain", "llm", active_experts=9)),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant("S-07", "a waiver of nothing", Bent(bend.stage("sft_1m", waivers=(("I-99", "because"),))), LLAMA),
+    Mutant("S-07", "a waiver without a reason", Bent(bend.stage("sft_1m", waivers=(("I-19", " "),))), LLAMA),
+    Mutant(
+        "S-08",
+        "images larger than a packed row",
+        Edited("kimi_vl/vit_coca.yaml", "cap: 896", "cap: 1792"),
+        scale="paper",
+    ),
+    Mutant(
+        "S-08",
+        "resolutions that fall",
+        Edited("kimi_vl/vit_coca.yaml", r"cap: 448\}, \{after: 75%, cap: 896\}", "cap: 896}, {after: 75%, cap: 448}"),
+        scale="paper",
+    ),
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""Mutants: pipelines with one defect each, made from the shipped ones, and the invariant that has to see it.
+
+An edited mutant is a copy of specs/ with one text replaced, read from the files as a user's would be. A bent mutant is
+a resolved pipeline with one value changed: what the loader would refuse, or what a fault in it would produce.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.run import check, make_context, run
+from stages.spec.project import Project
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The one match of the regular expression `old` in `file`, below specs/, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+    def findings(self, scale: str, pipeline: str, folder: Path) -> list[Finding]:
+        shutil.copytree(ROOT / "specs", folder / "specs")
+        path = folder / "specs" / self.file
+        text = path.read_text()
+        edited, times = re.subn(self.old, self.new, text, flags=re.MULTILINE)
+        assert times == 1, f"{self.file} holds {self.old!r} {times} times"
+        path.write_text(edited)
+        return run(Project.load(folder), scale)
+
+
+@dataclass(frozen=True)
+class Bent:
+    """A resolved pipeline with something changed."""
+
+    change: Callable[[Context], Context]
+
+    def findings(self, scale: str, pipeline: str, folder: Path) -> list[Finding]:
+        return list(check(self.change(_shipped(pipeline, scale))))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A defect, where it is made, the invariant that must see it, and others that are expected to speak too."""
+
+    invariant: str
+    defect: str
+    made: Edited | Bent
+    pipeline: str = "kimi_vl"
+    scale: str = "mini"
+    also: frozenset[str] = frozenset()
+
+    def seen_by(self, folder: Path) -> frozenset[str]:
+        """The invariants with a finding that is not in the shipped specs."""
+        found = self.made.findings(self.scale, self.pipeline, folder)
+        return frozenset(one.id for one in found if _place(one) not in _known(self.scale))
+
+
+_PROJECT = Project.load(ROOT)
+
+
+@cache
+def _shipped(pipeline: str, scale: str) -> Context:
+    return make_context(_PROJECT, pipeline, scale)
+
+
+@cache
+def _known(scale: str) -> frozenset[tuple[str, str, str | None]]:
+    """What the shipped specs themselves are waived for."""
+    return frozenset(_place(one) for one in run(_PROJECT, scale))
+
+
+def _place(finding: Finding) -> tuple[str, str, str | None]:
+    return finding.id, finding.stage, finding.edge

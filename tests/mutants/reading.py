@@ -1,0 +1,106 @@
+"""Defects of what is read, of masks, and of a scale that is not the same pipeline."""
+
+from __future__ import annotations
+
+from stages.check.context import Context
+from stages.spec.project import ResolvedPipeline
+from tests.mutants import bend
+from tests.mutants.models import MINI
+from tests.mutants.mutant import Bent, Edited, Mutant
+from tests.mutants.training import LLAMA, OURO
+
+
+def _without_an_edge(context: Context) -> Context:
+    old = context.pipeline
+    shorter = ResolvedPipeline(**{**vars(old), "edges": old.edges[:-1]})
+    return Context(**{**vars(context), "pipeline": shorter})
+
+
+MUTANTS = (
+    Mutant(
+        "I-18",
+        "a stage that begins where its corpus began",
+        Bent(bend.source("cpt_512k", 0, lambda old, _: old.model_copy(update={"start": 0}))),
+        LLAMA,
+    ),
+    Mutant(
+        "I-18",
+        "the second phase reads what the first has read",
+        Bent(bend.source("joint_longctx", 1, lambda old, _: old.model_copy(update={"start": old.start - 5000}))),
+    ),
+    Mutant(
+        "I-18",
+        "a stretch too short for its phase",
+        Bent(bend.source("stable_1", 0, lambda old, _: old.model_copy(update={"end": old.start + 1000}))),
+        OURO,
+    ),
+    Mutant(
+        "I-19",
+        "documents of a row see each other",
+        Edited("llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false"),
+    ),
+    Mutant(
+        "I-19",
+        "images of a row see each other",
+        Edited("kimi_vl/vit_coca.yaml", "document_mask: true", "document_mask: false"),
+    ),
+    Mutant(
+        "I-20",
+        "answers cut from their questions",
+        Edited("llama31_1m/sft_32k.yaml", "packing: whole", "packing: concatenate"),
+    ),
+    Mutant(
+        "I-20",
+        "answers that see other conversations",
+        Edited("ouro/reasoning_sft_1_4b.yaml", "document_mask: true", "document_mask: false"),
+        also=frozenset({"I-19"}),
+    ),
+    Mutant(
+        "I-30",
+        "a share that falls",
+        Edited("kimi_vl/joint_pretrain.yaml", "from: 0%, to: 40%", "from: 40%, to: 0%"),
+    ),
+    Mutant(
+        "I-30",
+        "a share that passes its cap",
+        Bent(bend.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"last": (3, 5)}))),
+        also=frozenset({"I-18", "I-35"}),
+    ),
+    Mutant(
+        "I-30",
+        "a ramp that does not end within its phase",
+        Bent(bend.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 10**6}))),
+        also=frozenset({"I-18", "I-35"}),
+    ),
+    Mutant(
+        "I-35",
+        "scaling that touches no frequency any more",
+        Edited(MINI, r"(llama31_8b: .*head_dim: )\d+", r"\g<1>2"),
+        also=frozenset({"I-29"}),
+    ),
+    Mutant(
+        "I-35",
+        "a batch ramp without steps",
+        Edited(MINI, r"(kimi_vl:\n(?:    .*\n)*?    batch: )\S+", r"\g<1>1/100_000_000"),
+        also=frozenset({"I-08"}),
+    ),
+    Mutant(
+        "I-35",
+        "no grouped-query attention left",
+        Edited(MINI, r"(llama31_8b: .*heads: (\d+), kv_heads: )\d+", r"\g<1>\g<2>"),
+    ),
+    Mutant(
+        "I-35",
+        "one stage with a rate of its own",
+        Bent(bend.piece("vit_coca", 1, last=lambda old: old.last / 2)),
+        also=frozenset({"I-28"}),
+    ),
+    Mutant(
+        "I-35",
+        "a context that overtakes another",
+        Bent(bend.both(bend.phase("sft_32k", context=1024), bend.phase("sft_256k", context=512))),
+        LLAMA,
+        also=frozenset({"I-18"}),
+    ),
+    Mutant("I-35", "a miniature that lost an edge", Bent(_without_an_edge), OURO),
+)  # fmt: skip

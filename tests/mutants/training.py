@@ -1,0 +1,191 @@
+"""Defects of schedules, ledgers, edges and optimizers."""
+
+from __future__ import annotations
+
+from stages.spec.resolved import BatchStep
+from tests.mutants import bend
+from tests.mutants.mutant import Bent, Edited, Mutant
+
+KIMI, OURO, LLAMA = "kimi_vl", "ouro", "llama31_1m"
+
+MUTANTS = (
+    Mutant(
+        "I-03",
+        "the decay ends before the stage and the rest trains at the floor",
+        Edited(
+            "llama31_1m/pipeline.yaml",
+            r"\{shape: cosine, to: 2e-6, for: 1\.8B\}",
+            "{shape: cosine, to: 2e-6, for: 0.9B}\n    - {shape: constant, for: 0.9B}",
+        ),
+    ),
+    Mutant(
+        "I-03",
+        "the decay reaches zero in the middle of the stage",
+        Edited(
+            "llama31_1m/pipeline.yaml",
+            r"\{shape: cosine, to: 2e-6, until: 1B\}",
+            "{shape: cosine, to: 0, until: 0.5B}\n    - {shape: linear, to: 2e-6, until: 1B}",
+        ),
+    ),
+    Mutant(
+        "I-03",
+        "the schedule ends after the stage",
+        Bent(bend.piece("joint_longctx", -1, end=lambda old: old.end + 1000)),
+    ),
+    Mutant(
+        "I-04",
+        "the peak changes under a running clock",
+        Bent(bend.piece("joint_longctx", 1, first=lambda old: 2 * old.first)),
+    ),
+    Mutant(
+        "I-04",
+        "the child's clock runs on from elsewhere",
+        Bent(bend.phase("stable_1", clock_start=lambda old: old.clock_start + 512)),
+        OURO,
+        also=frozenset({"I-03"}),
+    ),
+    Mutant(
+        "I-04",
+        "the clock continues under another schedule",
+        Bent(
+            lambda context: context.with_stage(
+                "joint_longctx",
+                schedule=context.pipeline.stages["joint_longctx"].schedule.model_copy(update={"name": "other"}),  # type: ignore[union-attr]
+            )
+        ),
+    ),
+    Mutant(
+        "I-04",
+        "a reset clock that does not begin at zero",
+        Bent(bend.stage("joint_longctx", clock="reset")),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-05",
+        "a stretch of the clock has no piece",
+        Bent(bend.piece("text_pretrain", 1, start=lambda old: old.start + 64)),
+        also=frozenset({"I-04"}),
+    ),
+    Mutant(
+        "I-05",
+        "the schedule begins after the first step",
+        Bent(bend.pieces("vit_coca", lambda old: old[1:])),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-06",
+        "the edge is silent about a module",
+        Bent(lambda context: context.with_stage("joint_cooldown", init={})),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-06",
+        "a parent that hands over nothing",
+        Bent(bend.stage("joint_cooldown", parents=("kimi_vl/joint_pretrain", "kimi_vl/vit_coca"))),
+    ),
+    Mutant(
+        "I-06",
+        "fresh weights under an inherited optimizer",
+        Bent(bend.init("vit_align", "projector", optimizer="inherit")),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-06",
+        "a stage without parents continues its data",
+        Bent(bend.stage("text_pretrain", data="continue")),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-07",
+        "the second phase does not begin where the first ends",
+        Bent(bend.phase("joint_longctx", 1, clock_start=lambda old: old.clock_start - 2048)),
+        also=frozenset({"I-03", "I-35"}),
+    ),
+    Mutant(
+        "I-07",
+        "a batch ramp that is never reached",
+        Bent(
+            bend.phase(
+                "text_pretrain",
+                batch=lambda old: (*old.batch, BatchStep(after=old.budget, sequences=64)),
+            )
+        ),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-07",
+        "a batch ramp out of order",
+        Bent(
+            bend.phase(
+                "text_pretrain",
+                batch=lambda old: tuple(reversed(old.batch)),
+            )
+        ),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-08",
+        "micro-batches that do not divide the batch",
+        Edited("kimi_vl/joint_cooldown.yaml", "micro_batch: 4 seq", "micro_batch: 3 seq"),
+        scale="paper",
+    ),
+    Mutant(
+        "I-08",
+        "a micro-batch larger than the batch",
+        Bent(bend.phase("cpt_1m", micro_batch=lambda old: 2 * old.batch[0].sequences)),
+        LLAMA,
+    ),
+    Mutant(
+        "I-15",
+        "optimizer state inherited from a released model",
+        Edited("llama31_1m/cpt_256k.yaml", "optimizer: reset", "optimizer: inherit"),
+    ),
+    Mutant(
+        "I-15",
+        "optimizer state inherited from where the module was frozen",
+        Bent(bend.init("joint_pretrain", "llm", parent="kimi_vl/vit_align")),
+        also=frozenset({"I-06", "I-35"}),
+    ),
+    Mutant(
+        "I-27",
+        "a budget that no longer meets the published total",
+        Edited("ouro/midtrain_1_4b.yaml", "budget: 300B", "budget: 200B"),
+        scale="paper",
+    ),
+    Mutant(
+        "I-27",
+        "a total that was copied wrongly",
+        Edited("kimi_vl/pipeline.yaml", r"tokens: 2\.3T", "tokens: 2.2T"),
+        scale="paper",
+    ),
+    Mutant(
+        "I-28",
+        "the child starts at twice the parent's rate",
+        Bent(bend.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)),
+        also=frozenset({"I-04", "I-35"}),
+    ),
+    Mutant(
+        "I-28",
+        "the rate jumps inside the stage",
+        Bent(bend.piece("vit_align", 1, first=lambda old: old.first / 2, last=lambda old: old.last / 2)),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-34",
+        "a projector frozen at random weights",
+        Edited(
+            "kimi_vl/vit_align.yaml",
+            r"train: \[vit, projector\]\nfrozen: \[llm\]",
+            "train: [vit]\nfrozen: [projector, llm]",
+        ),
+        also=frozenset({"I-15"}),
+    ),
+    Mutant(
+        "I-34",
+        "training without an optimizer",
+        Bent(bend.stage("sft_1m", optimizer=None)),
+        LLAMA,
+        also=frozenset({"I-35"}),
+    ),
+    Mutant("I-34", "nothing is trained", Bent(bend.stage("sft_1m", trained=())), LLAMA, also=frozenset({"I-35"})),
+)  # fmt: skip

@@ -1,0 +1,89 @@
+"""`stages check` as it is typed: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.commands.check import print_explanation, run_checks
+from stages.errors import UsageError
+from tests.mutants.mutant import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit(folder: Path, file: str, old: str, new: str) -> None:
+    path = folder / "specs" / file
+    assert path.read_text().count(old) == 1
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_the_shipped_specs_exit_with_zero_and_a_sum(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_checks("mini", as_json=False) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("35 invariants, 22 checked and 8 shapes on 6 pipelines at 1 scale: 0 findings (")
+
+
+def test_a_finding_exits_with_one_and_says_what_to_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
+    assert run_checks(None, as_json=False, only=["I-19"]) == 1
+    out = capsys.readouterr().out
+    assert "specs/llama31_1m/cpt_1m.yaml:" in out
+    assert "I-19 Packed documents do not see each other" in out
+    assert "repair    Mask documents, or waive this" in out
+    assert out.count("I-19") == 1, "one fault at several scales is told once"
+    assert "1 checked on 6 pipelines at" in out
+    assert "1 finding (0 waived)" in out
+
+
+def test_json_has_every_scale(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
+    assert run_checks(None, as_json=True, only=["I-19"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert {"mini", "paper", "small"} <= {one["scale"] for one in found}
+    assert {one["stage"] for one in found} == {"llama31_1m/cpt_1m"}
+
+
+def test_a_waived_finding_is_shown_and_exits_with_zero(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
+    edit(folder, "llama31_1m/cpt_1m.yaml", "\nsources:", "\nwaivers:\n  - {id: I-19, reason: books only}\nsources:")
+    assert run_checks("paper", as_json=False, only=["I-19"]) == 0
+    out = capsys.readouterr().out
+    assert "waived    books only" in out
+    assert "0 findings (1 waived)" in out
+
+
+def test_a_spec_that_cannot_be_read_is_a_finding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(folder, "ouro/warmup.yaml", "context: 4Ki", "context: 4Ko")
+    assert run_checks("mini", as_json=False) == 1
+    assert "spec The spec cannot be used" in capsys.readouterr().out
+
+
+def test_unknown_words_are_usage_errors(folder: Path) -> None:
+    with pytest.raises(UsageError, match="unknown invariant 'I-99'"):
+        run_checks("mini", as_json=False, only=["I-99"])
+    with pytest.raises(UsageError, match="--scale"):
+        run_checks("tiny", as_json=False)
+    with pytest.raises(UsageError, match="unknown invariant 'X'"):
+        print_explanation("X")
+
+
+def test_an_explanation_has_rule_reason_threads_and_what_holds_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_explanation("I-10") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "I-10 Gradient accumulation is exact" in out
+    assert "Reported in huggingface/trl#2175" in out
+    assert "held by tests (stages/train/reduce.py, tests/property/test_accumulation.py)." in out
+
+
+def test_an_invariant_of_specs_alone_names_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_explanation("I-27") == 0
+    assert capsys.readouterr().out.endswith("Held: decided from specs.\n\n")

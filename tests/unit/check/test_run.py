@@ -1,0 +1,123 @@
+"""Running checks: what is reported, for what, and where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from stages.check import catalogue
+from stages.check.findings import SPEC
+from stages.check.learning_rate import defaulted
+from stages.check.registry import static
+from stages.check.run import check, run
+from stages.errors import UsageError
+from stages.spec.project import Project
+from stages.spec.resolved import Piece, Schedule
+from tests.mutants import bend
+from tests.mutants.mutant import ROOT, Edited
+from tests.unit.check.conftest import Shipped
+
+
+def test_all_thirty_five_are_in_the_catalogue() -> None:
+    assert [one.id for one in catalogue.ordered("I-")] == [f"I-{number:02}" for number in range(1, 36)]
+
+
+@pytest.mark.parametrize("one", catalogue.ordered(), ids=lambda one: one.id)
+def test_an_entry_is_complete(one) -> None:  # type: ignore[no-untyped-def]
+    assert one.title
+    assert one.rule.endswith(".")
+    assert one.why.endswith(".")
+    assert (one.check is not None) == (one.kind == "static")
+    assert one.check is not None or one.held_by, "what specs cannot decide is held by something"
+
+
+@pytest.mark.parametrize("file", sorted({file for one in catalogue.ordered() for file in one.held_by}))
+def test_what_holds_an_invariant_exists(file: str) -> None:
+    assert (ROOT / file).is_file()
+
+
+def test_the_page_about_invariants_names_them_all() -> None:
+    page = (ROOT / "docs" / "invariants.md").read_text()
+    assert [one.id for one in catalogue.ordered() if f"**{one.id}** {one.title}" not in page] == []
+
+
+def test_an_id_is_given_once() -> None:
+    with pytest.raises(ValueError, match="two invariants are called I-03"):
+        static("I-03", title="", rule="", why="", threads=())(lambda _: iter(()))
+
+
+def test_an_unknown_id_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"unknown invariant 'I-036'.*I-35.*Did you mean"):
+        catalogue.find("I-036")
+
+
+def test_only_the_invariants_asked_for_are_run(shipped: Shipped) -> None:
+    broken = bend.both(bend.phase("sft_1m", document_mask=False), bend.phase("sft_1m", packing="concatenate"))
+    context = broken(shipped("llama31_1m"))
+    assert {one.id for one in check(context, ("I-19",))} == {"I-19"}
+    assert {one.id for one in check(context)} >= {"I-19", "I-20"}
+
+
+def test_a_finding_names_stage_edge_file_and_line(shipped: Shipped) -> None:
+    context = bend.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)(shipped("kimi_vl"))
+    (finding,) = (one for one in check(context, ("I-28",)) if one.waived is None)
+    assert finding.stage == "kimi_vl/joint_cooldown"
+    assert finding.edge == "kimi_vl/joint_pretrain -> kimi_vl/joint_cooldown"
+    line = (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1]
+    assert line.startswith("schedule:")
+    assert finding.as_dict()["line"] == finding.where.line
+    assert str(finding).startswith(f"{finding.where}: I-28 at kimi_vl/joint_pretrain -> ")
+
+
+def test_a_finding_about_a_stand_in_points_below_stand_in(shipped: Shipped) -> None:
+    context = bend.phase("base", document_mask=False)(shipped("llama31_1m"))
+    (finding,) = check(context, ("I-19",))
+    assert (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1] == "      document_mask: true"
+
+
+def test_a_spec_that_cannot_be_used_is_a_finding_and_the_others_are_still_checked(tmp_path: Path) -> None:
+    edited = Edited("ouro/stable_1.yaml", "context: 4Ki", "context: 4Ko")
+    found = edited.findings("mini", "ouro", tmp_path)
+    (finding,) = (one for one in found if one.waived is None)
+    assert finding.id == SPEC
+    assert finding.stage == "ouro/stable_1"
+    assert finding.where.file == "specs/ouro/stable_1.yaml"
+
+
+def test_several_mistakes_in_one_reading_are_several_findings(tmp_path: Path) -> None:
+    edited = Edited("ouro/stable_1.yaml", r"    context: 4Ki\n", "    context: 4Ko\n    colour: red\n")
+    assert [one.id for one in edited.findings("mini", "ouro", tmp_path) if one.waived is None] == [SPEC, SPEC]
+
+
+def test_a_project_without_a_full_size_has_nothing_to_compare_with(tmp_path: Path) -> None:
+    edited = Edited("ouro/stable_1.yaml", "context: 4Ki", "context: 4Ki")
+    edited.findings("mini", "ouro", tmp_path)
+    (tmp_path / "specs" / "scales" / "paper.yaml").unlink()
+    assert run(Project.load(tmp_path), "mini", {"I-35"}) == []
+
+
+def test_a_field_with_a_default_is_named() -> None:
+    class Guessed(BaseModel):
+        length: int = 1000
+        stated: int
+
+    assert defaulted([Guessed]) == ["Guessed.length"]
+    assert defaulted([Piece, Schedule]) == []
+
+
+def test_a_default_is_a_finding(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Guessed(BaseModel):
+        length: int = 1000
+
+    monkeypatch.setattr("stages.check.learning_rate.NUMERIC", (Guessed,))
+    (finding,) = check(shipped("ouro"), ("I-05",))
+    assert finding.observed == "a default for Guessed.length"
+
+
+def test_torch_is_not_imported() -> None:
+    code = "import sys, stages.commands.check; sys.exit('torch' in sys.modules or 'numpy.linalg' in ())"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

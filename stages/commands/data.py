@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stages.commands.open import open_project
+from stages.data import spec
 from stages.store import markers
 from stages.store.layout import Layout
 from stages.sync.verdicts import corpora_done, corpus_marker
 
 
 def prepare(name: str, scale: str) -> None:
-    """Prepare a corpus unless it is there as its spec declares, and set its marker."""
+    """Prepare a corpus unless it is there as its spec declares, and set its marker.
+
+    A user's own file is read again whenever somebody asks, since it may have changed under its name.
+    """
     from stages.data.prepare import prepare as prepare_corpus
 
     root, _ = open_project(scale)
     layout = Layout(root, scale)
-    marker = corpus_marker(root, layout, name)
-    if not corpora_done(root, layout, (name,))[name]:
+    own_file = name != spec.TOKENIZER and spec.load(root, name).builder == "file"
+    if own_file or not corpora_done(root, layout, (name,))[name]:
+        _tokenizer_first(root, layout, name)
         made = prepare_corpus(root, name, layout.corpus(name))
-        print(f"{name}: {made.documents} documents, size {made.size}")
-    markers.place(marker)
+        print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}")
+    else:
+        print(f"{name}: prepared already, as specs/data/{name}.yaml declares")
+    markers.place(corpus_marker(root, layout, name))
 
 
 def print_declaration(name: str) -> None:
@@ -27,6 +36,14 @@ def print_declaration(name: str) -> None:
     from stages.data.prepare import prepare as prepare_corpus
 
     root, _ = open_project("mini")
-    made = prepare_corpus(root, name, Layout(root, "mini").corpus(name), accept=True)
+    layout = Layout(root, "mini")
+    _tokenizer_first(root, layout, name)
+    made = prepare_corpus(root, name, layout.corpus(name), accept=True)
     print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
     print(declaration(made), end="")
+
+
+def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:
+    """Corpora are cut into the tokenizer's tokens: prepare it if it is not there as declared."""
+    if name != spec.TOKENIZER and not corpora_done(root, layout, (spec.TOKENIZER,))[spec.TOKENIZER]:
+        prepare(spec.TOKENIZER, layout.scale)

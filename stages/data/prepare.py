@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stages.data import arithmetic, spec, text, tokenizer, vision
+from stages.data import arithmetic, spec, text, tokenizer, user, vision
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
@@ -45,14 +45,13 @@ GENERATED: dict[str, FromNothing] = {
 }
 
 
-def documents(corpus: CorpusSpec) -> Iterator[Document]:
-    """The documents of a corpus as its builder makes them. Raises UserError for an unknown builder."""
+def documents(root: Path, corpus: CorpusSpec) -> Iterable[Document]:
+    """The documents of a corpus as its builder makes them. Raises UserError for an unusable package or file."""
+    if corpus.builder == "file":
+        return user.documents(root, corpus)
     if corpus.builder in GENERATED:
         return GENERATED[corpus.builder](corpus)
-    if corpus.builder in FROM_TEXT:
-        return FROM_TEXT[corpus.builder](corpus, read_packages(corpus.package_sources()))
-    allowed = ", ".join([*FROM_TEXT, *GENERATED])
-    raise UserError(f"{spec.FOLDER / corpus.corpus}.yaml: builder: found {corpus.builder!r}; allowed: {allowed}")
+    return FROM_TEXT[corpus.builder](corpus, read_packages(corpus.package_sources()))
 
 
 def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManifest:
@@ -63,13 +62,13 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     """
     if name == spec.TOKENIZER:
         return _prepare_tokenizer(root, out, accept)
-    corpus = spec.load(root, name)
+    corpus = spec.load(root, name, declared=not accept)
     folder = out.parent / spec.TOKENIZER
     used = read_manifest(folder).digest
     wanted = spec.load_tokenizer(root).digest
     if used != wanted and not accept:
         raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
-    made, training = in_order(name, documents(corpus))
+    made, training = in_order(name, documents(root, corpus))
     if not made:
         raise UserError(f"{spec.FOLDER / name}.yaml: the builder {corpus.builder} made no document")
     pictures = corpus.kind in ("multimodal", "pairs")
@@ -115,7 +114,7 @@ def declaration(manifest: DataManifest) -> str:
 def data_key(root: Path, name: str) -> str:
     """32 hex digits that name a preparation: what the spec declares, how it is built, and the tokenizer's digest."""
     tokens = spec.load_tokenizer(root)
-    identity = "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json()
+    identity = "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json(exclude_none=True)
     how = tokens.model_dump_json() if name == spec.TOKENIZER else tokens.digest
     return files.digest_bytes(f"{identity}\n{how}".encode())[:32]
 
@@ -139,7 +138,7 @@ def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:
     """The first documents of each corpus that are not held out, up to a number of characters."""
     for name in declared.corpora:
         left = declared.characters
-        for document in documents(spec.load(root, name)):
+        for document in documents(root, spec.load(root, name)):
             if left <= 0:
                 break
             if not document.heldout:

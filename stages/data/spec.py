@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stages.data.packages import PackageSource
 from stages.errors import UserError
+from stages.spec import loader
+from stages.spec.nodes import Document
+from stages.spec.schema_corpora import RawTokenizer
+from stages.spec.validate import validate
 
 FOLDER = Path("specs") / "data"
 TOKENIZER = "tokenizer"
@@ -35,6 +38,7 @@ class CorpusSpec(_Model):
     """One data spec. `unit`: what `size`, and the offsets of a phase's sources, count (tokens, or items for pairs).
 
     `size` counts the training documents only; `heldout` documents come after them. `longest` is in tokens.
+    `path` is a user's own file, relative to the project, and None for the shipped builders.
     """
 
     corpus: str
@@ -48,13 +52,11 @@ class CorpusSpec(_Model):
     heldout: Count
     parameters: dict[str, int]
     packages: dict[str, _Package]
+    path: str | None = None
 
     def number(self, name: str) -> int:
-        """A builder parameter that is a number. Raises UserError if the spec lacks it."""
-        value = self.parameters.get(name)
-        if value is None:
-            raise UserError(f"{FOLDER / self.corpus}.yaml: parameters.{name}: missing; builder {self.builder} needs it")
-        return value
+        """A builder parameter; which of them a builder needs is checked when the spec is read."""
+        return self.parameters[name]
 
     def package_sources(self) -> tuple[PackageSource, ...]:
         """The packages to read, in the order of their names."""
@@ -91,32 +93,20 @@ def names(root: Path) -> list[str]:
     return sorted(found, key=lambda name: name != TOKENIZER)
 
 
-def load(root: Path, name: str) -> CorpusSpec:
-    """Read one corpus's spec. Raises UserError naming the file, the key, what was found and what is allowed."""
+def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
+    """Read one corpus's spec; without `declared`, what is measured may still be missing and is then zero.
+
+    Raises UserError naming the file, the line, the key, what was found and what is allowed.
+    """
     if name in (*NOT_CORPORA, TOKENIZER) or not (root / FOLDER / f"{name}.yaml").is_file():
         raise UserError(f"no corpus {name!r}; there are: {', '.join(names(root)[1:])}")
-    spec = _read(root / FOLDER / f"{name}.yaml", CorpusSpec)
-    if spec.corpus != name:
-        raise UserError(f"{FOLDER / name}.yaml: corpus: found {spec.corpus!r}; allowed: {name!r}, the file's name")
-    return spec
+    raw = loader.load_corpus(loader.Files(root), name, declared)
+    return CorpusSpec.model_validate(raw.model_dump())
 
 
 def load_tokenizer(root: Path) -> TokenizerSpec:
     """Read the tokenizer's spec. Raises UserError as `load` does."""
-    return _read(root / FOLDER / f"{TOKENIZER}.yaml", TokenizerSpec)
-
-
-M = TypeVar("M", CorpusSpec, TokenizerSpec)
-
-
-def _read(path: Path, model: type[M]) -> M:
-    try:
-        return model.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {key}: {first['msg']} (found {first['input']!r})") from None
+    files = loader.Files(root)
+    document = files.document(files.specs / "data" / f"{TOKENIZER}.yaml")
+    raw = validate(document, RawTokenizer)
+    return validate(Document(raw.model_dump(), document.places), TokenizerSpec)

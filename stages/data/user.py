@@ -1,7 +1,7 @@
-"""A user's own data: JSON Lines and plain text, into the same prepared form as the shipped corpora.
+"""A user's own data: the documents of a JSON Lines or plain text file inside the project.
 
-A row is {"text": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}. The first bad row stops the
-preparation with its file, its line and what is wrong with it, and nothing is written.
+A row is {"text": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}; other keys of a row are ignored.
+In plain text, blank lines separate documents. The first bad row ends it with file, line and what is wrong.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from stages.data import tokenizer as tokenizers
 from stages.data.document import Document, chat, held_out, plain, text_part
-from stages.data.encode import encode
-from stages.data.prepare import in_order
-from stages.data.prepared import DataManifest, content_digest, contents, read_manifest, write_folder
+from stages.data.draws import rank
+from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError, Where
-from stages.store.manifest import Shard
 
 ROLES = ("system", "user", "assistant")
 HINT = {"text": '{"text": "..."}', "sft": '{"messages": [{"role": "user", "content": "..."}, ...]}'}
@@ -27,60 +24,80 @@ HINT = {"text": '{"text": "..."}', "sft": '{"messages": [{"role": "user", "conte
 class BadRowError(UserError):
     """A row of a user's file that cannot be used."""
 
-    def __init__(self, path: Path, line: int, why: str, allowed: str) -> None:
-        self.where = Where(str(path), line)
+    def __init__(self, file: str, line: int, why: str, allowed: str) -> None:
+        self.where = Where(file, line)
         super().__init__(f"{self.where}: {why}; allowed: {allowed}")
 
 
-def prepare_user(path: Path, kind: Literal["text", "sft"], tokenizer: Path, out: Path) -> DataManifest:
-    """Prepare a .jsonl file (one document per line) or any other file (one document of plain text) into `out`.
+def documents(root: Path, corpus: CorpusSpec) -> list[Document]:
+    """The documents of the file that a data spec names, some of them held out by the hash of what they say.
 
-    `tokenizer` is the prepared tokenizer's folder. The held-out documents are drawn by the hash of their content.
-    Raises BadRowError, or UserError when the file is missing or empty, and leaves `out` as it was.
+    Where that would hold out none or all, the document that comes first by rank is held out: evaluations need one.
+    Raises BadRowError, or UserError when the file is missing, outside the project, or has fewer than two documents.
     """
-    documents = list(read(path, kind))
-    if not documents:
-        raise UserError(f"{path}: holds no document; allowed: at least one row like {HINT[kind]}")
-    if all(document.heldout for document in documents):  # too few to spare any for evaluation
-        documents = [replace(document, heldout=False) for document in documents]
-    made, training = in_order(out.name, documents)
-    encoded = encode(made, tokenizers.Tokenizer(tokenizer / tokenizers.FILE), None)
-    size = int(encoded.lengths[:training].sum())
-
-    def make(shards: list[Shard]) -> DataManifest:
-        return DataManifest(
-            schema_version=1, corpus=out.name, kind=kind, digest=content_digest(size, shards),
-            tokenizer=read_manifest(tokenizer).digest, size=size, documents=training,
-            longest=int(encoded.lengths.max()), heldout=len(made) - training,
-            cell=0, patch=0, channels=0, shards=shards,
-        )  # fmt: skip
-
-    return write_folder(out, contents(encoded, kind), make)
+    assert corpus.path is not None
+    found = list(read(_inside(root, corpus), corpus.path, corpus.kind))
+    identities = {document.identity for document in found}
+    if len(identities) < 2:
+        what = "blank lines between documents" if corpus.path.endswith(".txt") else f"one row like {HINT[corpus.kind]}"
+        raise UserError(
+            f"{corpus.path}: {len(identities)} different documents; allowed: at least two, since one is held out for "
+            f"evaluations. Documents are told apart by {what}."
+        )
+    if len({document.heldout for document in found}) < 2:
+        first = min(identities, key=lambda identity: rank("held out", identity))
+        found = [replace(document, heldout=document.identity == first) for document in found]
+    return found
 
 
-def read(path: Path, kind: Literal["text", "sft"]) -> Iterator[Document]:
-    """The documents of a user's file. Raises BadRowError naming the line."""
+def _inside(root: Path, corpus: CorpusSpec) -> Path:
+    """The file itself, links followed. Raises UserError when it is not a file of the project."""
+    at = f"{FOLDER / corpus.corpus}.yaml: path: {corpus.path}"
+    try:
+        real = (root / str(corpus.path)).resolve(strict=True)
+    except (OSError, RuntimeError):
+        raise UserError(f"{at}: there is no such file in {root}. Put it there, or correct the path.") from None
+    if not real.is_relative_to(root.resolve()):
+        raise UserError(f"{at}: a link that leads out of the project, to {real}; copy the file into the project.")
+    if not real.is_file():
+        raise UserError(f"{at}: not a file; name the file itself.")
+    return real
+
+
+def read(path: Path, name: str, kind: str) -> Iterator[Document]:
+    """The documents of a file that messages call `name`; `kind` is text or sft. Raises BadRowError naming the line."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
+        raise UserError(f"{name}: {error.strerror}") from None
     if path.suffix == ".jsonl":
         for number, line in enumerate(data.split(b"\n"), start=1):
             if line.strip():
-                yield _row(path, number, line, kind)
+                yield _row(name, number, line, kind)
     elif kind == "sft":
-        raise UserError(f"{path}: plain text has no answers to supervise; allowed for sft: .jsonl of {HINT['sft']}")
-    elif data.strip():
+        raise UserError(f"{name}: plain text has no answers to supervise; allowed for sft: .jsonl of {HINT['sft']}")
+    else:
         before = data[: _first_invalid(data)]
         if len(before) < len(data):
-            raise BadRowError(path, before.count(b"\n") + 1, "not UTF-8", "text in UTF-8")
-        text = data.decode("utf-8")
-        yield plain(text, text, held_out(text))
+            raise BadRowError(name, before.count(b"\n") + 1, "not UTF-8", "text in UTF-8")
+        for text in _paragraphs(data.decode("utf-8-sig")):
+            yield plain(text, text, held_out(text))
 
 
-def _row(path: Path, number: int, line: bytes, kind: Literal["text", "sft"]) -> Document:
+def _paragraphs(text: str) -> Iterator[str]:
+    """Stretches of lines that are not blank."""
+    lines: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.strip():
+            lines.append(line)
+        elif lines:
+            yield "\n".join(lines)
+            lines = []
+
+
+def _row(name: str, number: int, line: bytes, kind: str) -> Document:
     def bad(why: str) -> BadRowError:
-        return BadRowError(path, number, why, HINT[kind])
+        return BadRowError(name, number, why, HINT[kind])
 
     if _first_invalid(line) < len(line):
         raise bad("not UTF-8")

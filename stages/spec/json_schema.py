@@ -6,7 +6,8 @@ from typing import Any
 
 from stages.spec.fields import Raw
 from stages.spec.schema import STAGES, RawPipeline
-from stages.spec.schema_data import RawCorpus, RawMixtures, RawPublishedCorpora, RawScale, RawTokenizer
+from stages.spec.schema_corpora import RawCorpus, RawTokenizer
+from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
 
 FILES: dict[str, type[Raw]] = {
     "pipeline": RawPipeline,

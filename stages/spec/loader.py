@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -11,7 +12,8 @@ from stages.spec.extends import overlay
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document, dotted
 from stages.spec.schema import STAGES, RawPipeline, RawSource, RawStage
-from stages.spec.schema_data import RawCorpus, RawMixtures, RawPublishedCorpora, RawScale, RawTokenizer
+from stages.spec.schema_corpora import RawCorpus, RawTokenizer, corpus
+from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
 from stages.spec.sources import uncovered
 from stages.spec.validate import meant, several, validate
 
@@ -174,44 +176,65 @@ class LoadedData:
     tokenizer: RawTokenizer
 
 
+def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
+    """A local corpus; without `declared`, what a preparation comes out with may still be missing. Raises SpecError."""
+    document = files.document(files.specs / "data" / f"{name}.yaml")
+    _named(document, "corpus", name)
+    return corpus(document, declared)
+
+
 def load_data(files: Files) -> LoadedData:
     """Mixtures, published corpora, local corpora and the tokenizer."""
     folder = files.specs / "data"
-    mixtures = files.document(folder / "mixtures.yaml")
-    raw = validate(mixtures, RawMixtures)
+    mixtures, published = files.document(folder / "mixtures.yaml"), files.document(folder / "published.yaml")
+    raw, known = validate(mixtures, RawMixtures), validate(published, RawPublishedCorpora)
     check_sources(mixtures)
-    published = files.document(folder / "published.yaml")
-    known = validate(published, RawPublishedCorpora)
-    corpora = {}
-    for name in files.names("data"):
-        if name not in NOT_CORPORA:
-            document = files.document(folder / f"{name}.yaml")
-            _named(document, "corpus", name)
-            corpora[name] = validate(document, RawCorpus)
-    _check_shares(mixtures, raw, known)
-    for name, corpus in known.corpora.items():
-        if corpus.stand_in not in corpora:
-            path = ("corpora", name, "stand_in")
+    corpora = {name: load_corpus(files, name) for name in files.names("data") if name not in NOT_CORPORA}
+    for name, entry in known.corpora.items():
+        path: nodes.Path = ("corpora", name)
+        if name in corpora:
             raise SpecError(
-                published.where(path),
-                dotted(path),
-                repr(corpus.stand_in),
-                ", ".join(corpora),
-                meant(corpus.stand_in, corpora),
-            )
-    tokenizer = validate(files.document(folder / "tokenizer.yaml"), RawTokenizer)
+                published.where(path), dotted(path), f"{name!r}, which is also specs/data/{name}.yaml",
+                "names that no local corpus has", "Rename your corpus.",
+            )  # fmt: skip
+        if entry.stand_in not in corpora:
+            raise _unknown_corpus(published, (*path, "stand_in"), entry.stand_in, corpora)
+    _check_mixtures(mixtures, raw, known, corpora)
+    document = files.document(folder / "tokenizer.yaml")
+    tokenizer = validate(document, RawTokenizer)
+    for index, name in enumerate(tokenizer.corpora):
+        if name not in corpora:
+            raise _unknown_corpus(document, ("corpora", index), name, corpora)
     return LoadedData(raw, mixtures, known, corpora, tokenizer)
 
 
-def _check_shares(document: Document, raw: RawMixtures, known: RawPublishedCorpora) -> None:
+def _unknown_corpus(document: Document, path: nodes.Path, found: str, known: Collection[str]) -> SpecError:
+    return SpecError(
+        document.where(path), dotted(path), f"the unknown corpus {found!r}", ", ".join(known), meant(found, known)
+    )
+
+
+def _check_mixtures(
+    document: Document, raw: RawMixtures, known: RawPublishedCorpora, local: dict[str, RawCorpus]
+) -> None:
+    """Corpora are published or local ones, in the group of their kind; shares of a group sum to 1."""
     for name, mixture in raw.mixtures.items():
         path: nodes.Path = ("mixtures", name, "sources")
         for index, source in enumerate(mixture.sources):
-            if source.corpus not in known.corpora:
-                here = (*path, index, "corpus")
+            here = (*path, index, "corpus")
+            if source.corpus not in known.corpora and source.corpus not in local:
+                choice = [*known.corpora, *local]
                 raise SpecError(
                     document.where(here), dotted(here), f"the unknown corpus {source.corpus!r}",
-                    "the corpora of published.yaml", meant(source.corpus, known.corpora),
+                    "the corpora of published.yaml and the files of specs/data", meant(source.corpus, choice),
+                )  # fmt: skip
+            kind = local[source.corpus].kind if source.corpus in local else known.corpora[source.corpus].kind
+            group = "multimodal" if kind in ("multimodal", "pairs") else "text"
+            if source.group != group:
+                here = (*path, index, "group")
+                raise SpecError(
+                    document.where(here), dotted(here), repr(source.group), group,
+                    f"{source.corpus!r} is a corpus of kind {kind}.",
                 )  # fmt: skip
         for group in dict.fromkeys(source.group for source in mixture.sources):
             total = sum(source.share for source in mixture.sources if source.group == group)

@@ -139,17 +139,17 @@ class PhaseMaker:
 
     def parts(self, phase: RawPhase, path: Path) -> list[Part]:
         """The mixture's corpora, stand-ins put in where the scale has no others; equal ones are added up."""
+        stand_in, published = self.raw_scale.corpora == "stand_in", self.data.published.corpora
         shares: dict[tuple[str, str], Fraction] = {}
         for source in self.mixture(phase, path):
-            name = source.corpus
-            if self.raw_scale.corpora == "stand_in":
-                name = self.data.published.corpora[name].stand_in
+            name = published[source.corpus].stand_in if stand_in and source.corpus in published else source.corpus
             shares[name, source.group] = shares.get((name, source.group), Fraction(0)) + source.share
-        local = self.data.corpora if self.raw_scale.corpora == "stand_in" else {}
-        return [
-            Part(name, "multimodal" if group == "multimodal" else "text", share, local.get(name))
-            for (name, group), share in shares.items()
-        ]
+        parts = []
+        for (name, group), share in shares.items():
+            local, side = self.data.corpora.get(name), "multimodal" if group == "multimodal" else "text"
+            digest = local.digest if local else ""
+            parts.append(Part(name, side, share, digest, local if stand_in else None))  # type: ignore[arg-type]
+        return parts
 
     def mixture(self, phase: RawPhase, path: Path) -> Sequence[RawMixtureSource]:
         """The raw sources of the phase's mixture."""

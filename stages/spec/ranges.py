@@ -9,7 +9,7 @@ from math import ceil, lcm
 from typing import Literal
 
 from stages.spec.resolved import Phase, Source
-from stages.spec.schema_data import RawCorpus
+from stages.spec.schema_corpora import RawCorpus
 
 Reach = Mapping[str, int]  # corpus -> end of what has been read along a lineage
 SLACK = 2  # samples by which cumulative-count rounding may pass a source's share
@@ -25,11 +25,15 @@ class RangeError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """A corpus of a mixture: its exact share within its group, and its figures where it is a local one."""
+    """A corpus of a mixture: its exact share within its group, and its digest where it is a local one.
+
+    `figures` are counted with the local tokenizer, so they are given only where a stage uses that one.
+    """
 
     corpus: str
     group: Literal["text", "multimodal"]
     share: Fraction
+    digest: str
     figures: RawCorpus | None
 
 
@@ -53,11 +57,9 @@ def allot(
             _fits(part.figures, start, end, phase.epochs)
         after[part.corpus] = end
         unit = lcm(*(one.share.denominator for one in parts if one.group == part.group))
-        digest = part.figures.digest if part.figures else ""
+        weight = int(part.share * unit)
         sources.append(
-            Source(
-                corpus=part.corpus, group=part.group, weight=int(part.share * unit), start=start, end=end, digest=digest
-            )
+            Source(corpus=part.corpus, group=part.group, weight=weight, start=start, end=end, digest=part.digest)
         )
     return tuple(sources), after
 
@@ -94,6 +96,12 @@ def _check(phase: Phase, figures: RawCorpus) -> None:
             f"corpus {figures.corpus!r}, which counts in {figures.unit}",
             f"corpora in {wanted} for phases in {phase.unit}",
             "Choose another corpus.",
+        )
+    if phase.objective == "sft" and figures.kind == "text":
+        raise RangeError(
+            f"corpus {figures.corpus!r} of kind text, which has no answers",
+            "corpora of kind sft, or multimodal ones with questions, for objective sft",
+            "Prepare it from rows with `messages`, or choose another corpus.",
         )
 
 

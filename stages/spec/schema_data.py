@@ -1,12 +1,11 @@
-"""What specs/data and specs/scales may hold."""
+"""What mixtures.yaml and published.yaml of specs/data, and specs/scales, may hold."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from stages.spec import units
 from stages.spec.fields import Count, Memory, Minutes, Positive, Ratio, Raw, Share, Steps, Tokens
 from stages.spec.schema import RawExecution, RawSource
 
@@ -45,39 +44,6 @@ class RawPublishedCorpora(Raw):
 
     corpora: dict[str, RawPublished]
     sources: list[RawSource] = Field(default_factory=list)
-
-
-def _digest(value: object) -> object:
-    if isinstance(value, str) and len(value) in (32, 64) and not set(value) - set("0123456789abcdef"):
-        return value
-    raise units.BadQuantity(
-        units.describe(value), "a blake3 digest in lower-case hex", "Take it from the prepared corpus's manifest."
-    )
-
-
-Digest = Annotated[str, BeforeValidator(_digest)]
-
-
-class RawCorpus(Raw):
-    """specs/data/<corpus>.yaml; fields that are not named here are the builder's."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    corpus: str
-    kind: str
-    unit: Literal["tokens", "items"]
-    digest: Digest
-    size: Count
-    documents: Count
-    longest: Count
-
-
-class RawTokenizer(Raw):
-    """specs/data/tokenizer.yaml; fields that are not named here are the builder's."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    tokenizer: str
-    vocab: Positive
-    digest: Digest
 
 
 class RawAnchor(Raw):

@@ -135,12 +135,16 @@ def test_the_key_follows_the_builder_and_the_tokenizer(project: Small) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": -1}, "size: Input should be greater than or equal to 0"),
-        ({"colour": 1}, "colour: Extra inputs are not permitted"),
-        ({"digest": "abc"}, "digest: String should match pattern"),
-        ({"corpus": "other"}, "corpus: found 'other'; allowed: 'math'"),
-        ({"builder": "poems"}, "builder: found 'poems'; allowed: prose, code"),
-        ({"parameters": {}}, "parameters.count: missing"),
+        ({"size": -1}, r"specs/data/math\.yaml:\d+: size: found '-1'"),
+        ({"colour": 1}, r"math\.yaml:\d+: colour: found the unknown key 'colour'"),
+        ({"digest": "abc"}, r"math\.yaml:\d+: digest: found 'abc'; allowed: a blake3 digest"),
+        ({"corpus": "other"}, r"math\.yaml:\d+: corpus: found 'other'; allowed: 'math'"),
+        ({"builder": "poems"}, r"math\.yaml:\d+: builder: found 'poems'; allowed: prose, code"),
+        ({"parameters": {}}, r"math\.yaml:\d+: parameters\.count: found nothing"),
+        ({"parameters": {"count": 3, "cuont": 3}}, "unknown key 'cuont'; allowed: count. Did you mean 'count'"),
+        ({"kind": "sft"}, "kind: found 'sft'; allowed: text"),
+        ({"unit": "items"}, "unit: found 'items'; allowed: tokens"),
+        ({"path": "data/a.txt"}, "path: found an entry; allowed: none; builder math reads no path"),
     ],
 )
 def test_a_wrong_data_spec_is_refused(project: Small, changes: dict[str, object], message: str) -> None:

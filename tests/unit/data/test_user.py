@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stages.data.prepared import Corpus
+from stages.data import prepare, user
+from stages.data.prepared import Corpus, DataManifest
 from stages.data.tokenizer import FILE, Tokenizer
-from stages.data.user import BadRowError, prepare_user
-from stages.errors import UserError
-from tests.unit.data.small import Small
+from stages.data.user import BadRowError
+from stages.errors import SpecError, UserError
+from tests.unit.data.small import ZERO, Small, write_spec
 
 GOOD = {
     "text": {"text": "a sentence"},
     "sft": {"messages": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]},
 }
+MEASURED = {"digest": ZERO, "size": 0, "documents": 0, "longest": 0, "heldout": 0}
+
+
+@pytest.fixture
+def project(small: Small, tmp_path: Path) -> Small:
+    """A project of its own, with the tokenizer prepared and no other corpus."""
+    (tmp_path / "specs/data").mkdir(parents=True)
+    shutil.copy(small.root / "specs/data/tokenizer.yaml", tmp_path / "specs/data")
+    shutil.copytree(small.data / "tokenizer", tmp_path / "prepared" / "tokenizer")
+    return Small(tmp_path, tmp_path / "prepared")
+
+
+def declare(project: Small, path: str, kind: str = "text", **more: object) -> None:
+    """Write specs/data/mine.yaml as a user does before the first preparation."""
+    write_spec(
+        project.root,
+        "mine",
+        {"corpus": "mine", "kind": kind, "unit": "tokens", "builder": "file", "path": path, **more},
+    )
+
+
+def prepared(project: Small) -> DataManifest:
+    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+
+
+def texts(project: Small) -> list[str]:
+    corpus, tokenizer = Corpus(project.data / "mine"), Tokenizer(project.data / "tokenizer" / FILE)
+    return [tokenizer.decode(corpus.tokens[a:b]) for a, b in zip(corpus.offsets, corpus.offsets[1:], strict=False)]
 
 
 def turns(*pairs: tuple[object, object]) -> bytes:
@@ -45,64 +75,138 @@ def turns(*pairs: tuple[object, object]) -> bytes:
         ("sft", turns(("user", "a")), "no turn is the assistant's"),
     ],
 )
-def test_a_bad_row_is_named_and_nothing_is_written(small: Small, tmp_path: Path, kind, row: bytes, why: str) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_bytes(json.dumps(GOOD[kind]).encode() + b"\n\n" + row + b"\n")
-    with pytest.raises(BadRowError, match=rf"rows\.jsonl:3: {why}.*; allowed: "):
-        prepare_user(path, kind, small.data / "tokenizer", tmp_path / "out")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
+def test_a_bad_row_is_named_and_nothing_is_written(project: Small, kind: str, row: bytes, why: str) -> None:
+    (project.root / "rows.jsonl").write_bytes(json.dumps(GOOD[kind]).encode() + b"\n\n" + row + b"\n")
+    declare(project, "rows.jsonl", kind)
+    with pytest.raises(BadRowError, match=rf"^rows\.jsonl:3: {why}.*; allowed: "):
+        prepared(project)
+    assert [entry.name for entry in project.data.iterdir()] == ["tokenizer"]
 
 
-def test_rows_become_documents(small: Small, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps({"text": f"number {i} <eos>"}) + "\n" for i in range(200)))
-    manifest = prepare_user(path, "text", small.data / "tokenizer", tmp_path / "mine")
-    corpus, tokenizer = Corpus(tmp_path / "mine"), Tokenizer(small.data / "tokenizer" / FILE)
-    texts = [tokenizer.decode(corpus.tokens[a:b]) for a, b in zip(corpus.offsets, corpus.offsets[1:], strict=False)]
-    assert sorted(texts) == sorted(f"<bos>number {i} <eos><eos>" for i in range(200))
-    assert (corpus.tokens == 2).sum() == 200  # "<eos>" that a user wrote stays text
+def test_rows_become_documents(project: Small) -> None:
+    (project.root / "rows.jsonl").write_text(
+        "".join(
+            json.dumps({"text": f"number {i} <eos>", "source": "a key that is left alone"}) + "\n" for i in range(200)
+        )
+    )
+    declare(project, "rows.jsonl")
+    manifest = prepared(project)
+    assert sorted(texts(project)) == sorted(f"<bos>number {i} <eos><eos>" for i in range(200))
+    assert (Corpus(project.data / "mine").tokens == 2).sum() == 200  # "<eos>" that a user wrote stays text
     assert manifest.documents + manifest.heldout == 200
     assert manifest.heldout > 0
 
 
-def test_chats_are_supervised_on_their_answers(small: Small, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps(GOOD["sft"]) + "\n")
-    prepare_user(path, "sft", small.data / "tokenizer", tmp_path / "mine")
-    corpus, tokenizer = Corpus(tmp_path / "mine"), Tokenizer(small.data / "tokenizer" / FILE)
+def test_chats_are_supervised_on_their_answers(project: Small) -> None:
+    (project.root / "rows.jsonl").write_bytes(
+        json.dumps(GOOD["sft"]).encode() + b"\n" + turns(("user", "3?"), ("assistant", "4"))
+    )
+    declare(project, "rows.jsonl", "sft")
+    prepared(project)
+    corpus, tokenizer = Corpus(project.data / "mine"), Tokenizer(project.data / "tokenizer" / FILE)
     assert corpus.supervised is not None
-    assert tokenizer.decode(corpus.tokens[np.flatnonzero(corpus.supervised)]) == "2<|im_end|><eos>"
-    assert corpus.training_documents == 1
+    said = tokenizer.decode(corpus.tokens[np.flatnonzero(corpus.supervised)])
+    assert sorted(said.split("<eos>")) == ["", "2<|im_end|>", "4<|im_end|>"]
 
 
-def test_plain_text_is_one_document(small: Small, tmp_path: Path) -> None:
-    path = tmp_path / "book.txt"
-    path.write_text("two\nlines")
-    manifest = prepare_user(path, "text", small.data / "tokenizer", tmp_path / "book")
-    assert (manifest.documents, manifest.heldout) == (1, 0)
+def test_blank_lines_separate_the_documents_of_plain_text(project: Small) -> None:
+    (project.root / "book.txt").write_bytes(b"\xef\xbb\xbftwo\r\nlines\r\n\r\n \nanother\n\n\nlast")
+    declare(project, "book.txt")
+    prepared(project)
+    assert sorted(texts(project)) == ["<bos>another<eos>", "<bos>last<eos>", "<bos>two\nlines<eos>"]
 
 
-def test_plain_text_that_is_not_utf8_names_the_line(small: Small, tmp_path: Path) -> None:
-    path = tmp_path / "book.txt"
-    path.write_bytes(b"one\ntwo \xe9\n")
+@pytest.mark.parametrize("count", range(2, 8))
+def test_one_document_at_least_is_held_out_and_one_is_not(project: Small, count: int) -> None:
+    (project.root / "few.txt").write_text("\n\n".join(f"document {number}" for number in range(count)))
+    declare(project, "few.txt")
+    manifest = prepared(project)
+    assert manifest.heldout >= 1
+    assert manifest.documents >= 1
+
+
+def test_plain_text_that_is_not_utf8_names_the_line(project: Small) -> None:
+    (project.root / "book.txt").write_bytes(b"one\ntwo \xe9\n")
+    declare(project, "book.txt")
     with pytest.raises(BadRowError, match=r"book\.txt:2: not UTF-8"):
-        prepare_user(path, "text", small.data / "tokenizer", tmp_path / "book")
+        prepared(project)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("none.jsonl", "text"), ("empty.jsonl", "text"), ("a.txt", "sft")])
-def test_unusable_files_are_refused(small: Small, tmp_path: Path, name: str, kind) -> None:
-    (tmp_path / "empty.jsonl").write_text("\n")
-    (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        prepare_user(tmp_path / name, kind, small.data / "tokenizer", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("name", "kind", "why"),
+    [
+        ("none.jsonl", "text", r"specs/data/mine\.yaml: path: none\.jsonl: there is no such file"),
+        ("empty.jsonl", "text", "0 different documents; allowed: at least two"),
+        ("twice.jsonl", "text", "1 different documents; allowed: at least two"),
+        ("a.txt", "sft", "plain text has no answers to supervise"),
+        ("folder.txt", "text", "not a file"),
+        ("outside.txt", "text", "a link that leads out of the project"),
+        ("circle.txt", "text", "no such file"),
+    ],
+)
+def test_unusable_files_are_refused(
+    project: Small, tmp_path_factory: pytest.TempPathFactory, name: str, kind: str, why: str
+) -> None:
+    other = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    other.write_text("one\n\ntwo")
+    (project.root / "empty.jsonl").write_text("\n")
+    (project.root / "twice.jsonl").write_text((json.dumps(GOOD["text"]) + "\n") * 2)
+    (project.root / "a.txt").write_text("text\n\nmore")
+    (project.root / "folder.txt").mkdir()
+    (project.root / "outside.txt").symlink_to(other)
+    (project.root / "circle.txt").symlink_to(project.root / "circle.txt")
+    declare(project, name, kind)
+    with pytest.raises(UserError, match=why):
+        prepared(project)
+    assert not (project.data / "mine").exists()
 
 
-def test_a_failed_preparation_keeps_the_previous_one(small: Small, tmp_path: Path) -> None:
-    path, out = tmp_path / "rows.jsonl", tmp_path / "out"
-    path.write_text(json.dumps(GOOD["text"]) + "\n")
-    before = prepare_user(path, "text", small.data / "tokenizer", out)
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd.txt", "../rows.jsonl", "data/../../rows.jsonl", "~/rows.jsonl", "rows.parquet", "", "a\\b.txt"],
+)
+def test_a_path_that_could_leave_the_project_is_refused_where_it_is_written(project: Small, path: str) -> None:
+    declare(project, path)
+    with pytest.raises(SpecError, match=r"^specs/data/mine\.yaml:\d+: path: found ") as caught:
+        prepared(project)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_before_it_is_declared_a_corpus_says_how_to_declare_it(project: Small) -> None:
+    (project.root / "rows.txt").write_text("one\n\ntwo")
+    declare(project, "rows.txt")
+    with pytest.raises(SpecError, match=r"digest: found nothing;.* Run `stages data mine --accept`"):
+        prepare.prepare(project.root, "mine", project.data / "mine")
+
+
+def test_a_failed_preparation_keeps_the_previous_one(project: Small) -> None:
+    path = project.root / "rows.jsonl"
+    path.write_text(json.dumps(GOOD["text"]) + "\n" + json.dumps({"text": "another"}) + "\n")
+    declare(project, "rows.jsonl")
+    before = prepared(project)
     path.write_text("broken\n")
     with pytest.raises(BadRowError):
-        prepare_user(path, "text", small.data / "tokenizer", out)
-    assert Corpus(out).manifest == before
+        prepared(project)
+    assert Corpus(project.data / "mine").manifest == before
+
+
+def test_a_file_that_changed_under_its_name_is_refused(project: Small) -> None:
+    path = project.root / "rows.txt"
+    path.write_text("one\n\ntwo")
+    declare(project, "rows.txt")
+    made = prepared(project)
+    declare(project, "rows.txt", **{key: getattr(made, key) for key in MEASURED})
+    manifest = prepare.read_manifest(project.data / "tokenizer")
+    tokens = project.root / "specs/data/tokenizer.yaml"
+    tokens.write_text(tokens.read_text().replace(ZERO, manifest.digest))
+    assert prepare.prepare(project.root, "mine", project.data / "mine") == made
+    path.write_text("one\n\nthree")
+    with pytest.raises(UserError, match=r"mine\.yaml: digest: declared [0-9a-f]{64}, built [0-9a-f]{64}"):
+        prepare.prepare(project.root, "mine", project.data / "mine")
+    assert Corpus(project.data / "mine").manifest == made
+
+
+def test_a_line_of_its_own_ends_no_row(project: Small) -> None:
+    rows = project.root / "rows.jsonl"
+    rows.write_text('{"text": "a\\u2028b"}\r\n{"text": "c\u2028d"}\n')
+    assert len(list(user.read(rows, "rows.jsonl", "text"))) == 2

@@ -22,7 +22,7 @@ IDENTITY = [
     (SECOND, "document_mask: true", "document_mask: false", {"second", "release"}),
     (SECOND, "packing: concatenate", "packing: whole", {"second", "release"}),
     (SECOND, "epochs: 1", "epochs: 2", {"second", "release"}),
-    (SECOND, "objective: next_token", "objective: sft", {"second", "release"}),
+    (SECOND, "objective: next_token", "objective: looped", {"second", "release"}),
     (SECOND, "optimizer: inherit", "optimizer: reset", {"second", "release"}),
     (SECOND, "data: continue", "data: restart", {"second", "release"}),
     (SECOND, "base: 10_000", "base: 20_000", {"second", "release"}),

@@ -1,0 +1,156 @@
+"""What specs/data/<corpus>.yaml and specs/data/tokenizer.yaml may hold, builder by builder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from stages.errors import SpecError
+from stages.spec import units
+from stages.spec.fields import Count, Positive, Raw
+from stages.spec.nodes import Document, Path, dotted
+from stages.spec.validate import meant, several, unknown, validate
+
+MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
+SUFFIXES = (".jsonl", ".txt")
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What a builder makes (`kinds`, counted in `unit`), and what it needs to be told."""
+
+    kinds: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    needs: Literal["packages", "path"] | None = "packages"
+    unit: str = "tokens"
+
+
+_LENGTHS = ("least_characters", "most_characters")
+_DRAWN = ("count", "cell", "patch", "channels")
+BUILDERS = {
+    "prose": Builder(("text",), _LENGTHS),
+    "code": Builder(("text",), _LENGTHS),
+    "long": Builder(("text",), _LENGTHS),
+    "instruct": Builder(("sft",), ("answer_characters",)),
+    "long_instruct": Builder(("sft",), ("answer_characters", *_LENGTHS, "questions")),
+    "math": Builder(("text",), ("count",), None),
+    "reasoning": Builder(("sft",), ("count",), None),
+    "captions": Builder(("multimodal",), _DRAWN),
+    "digit_qa": Builder(("multimodal",), _DRAWN),
+    "clips": Builder(("multimodal",), (*_DRAWN, "least_frames", "most_frames")),
+    "pairs": Builder(("pairs",), _DRAWN, unit="items"),
+    "file": Builder(("text", "sft"), (), "path"),
+}
+
+
+def _digest(value: object) -> object:
+    if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
+        return value
+    raise units.BadQuantity(
+        units.describe(value),
+        "a blake3 digest in lower-case hex",
+        "`stages data NAME --accept` prints it.",
+    )
+
+
+def _path(value: object) -> object:
+    """A path that stays inside the project as it is written; links are followed when the file is read."""
+    found, plain = units.describe(value), "a path relative to the project's folder, such as data/mine.jsonl"
+    if not isinstance(value, str) or not value.strip() or "\\" in value:
+        raise units.BadQuantity(found, plain, "Write the path with forward slashes.")
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or value.startswith("~"):
+        raise units.BadQuantity(found, plain, "Copy the file into the project: others have no other folder of yours.")
+    if path.suffix not in SUFFIXES:
+        raise units.BadQuantity(found, f"a file that ends in {' or '.join(SUFFIXES)}", "Convert it to JSON Lines.")
+    return value
+
+
+Digest = Annotated[str, BeforeValidator(_digest)]
+
+
+class RawPackage(Raw):
+    """An installed package whose files a corpus is made of."""
+
+    version: str
+    files: list[str] = Field(min_length=1)
+    leave_out: list[str]
+
+
+class RawCorpus(Raw):
+    """specs/data/<corpus>.yaml. `size` and `longest` are in `unit`; `size` leaves out the held-out documents."""
+
+    corpus: str
+    kind: Literal["text", "sft", "multimodal", "pairs"]
+    unit: Literal["tokens", "items"]
+    builder: str
+    digest: Digest
+    size: Count
+    documents: Count
+    longest: Count
+    heldout: Count
+    parameters: dict[str, Count] = Field(default_factory=dict)
+    packages: dict[str, RawPackage] = Field(default_factory=dict)
+    path: Annotated[str | None, BeforeValidator(_path)] = None
+
+
+class RawTokenizer(Raw):
+    """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
+
+    tokenizer: str
+    vocab: Positive
+    digest: Digest
+    corpora: list[str] = Field(min_length=1)
+    characters: Positive
+
+
+def corpus(document: Document, declared: bool = True) -> RawCorpus:
+    """A corpus's file, checked against its builder; without `declared`, what is measured may still be missing.
+
+    Raises SpecError or SpecErrors.
+    """
+    missing = [key for key in MEASURED if key not in document.value]
+    if missing and declared:
+        name = document.value.get("corpus")
+        raise SpecError(
+            document.where(()), missing[0], "nothing", f"what the corpus came out with ({', '.join(MEASURED)})",
+            f"Run `stages data {name} --accept` and put the lines that it prints into this file.",
+        )  # fmt: skip
+    blank: dict[str, Any] = {key: "0" * 64 if key == "digest" else "0" for key in missing}
+    raw = validate(Document({**document.value, **blank}, document.places), RawCorpus)
+    wrong = list(_against_builder(document, raw))
+    if wrong:
+        raise several(wrong)
+    return raw
+
+
+def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """Whatever the corpus's builder does not make, does not know, or lacks."""
+
+    def bad(path: Path, found: str, allowed: str, repair: str) -> SpecError:
+        return SpecError(document.where(path), dotted(path), found, allowed, repair)
+
+    builder = BUILDERS.get(raw.builder)
+    if builder is None:
+        yield bad(("builder",), repr(raw.builder), ", ".join(BUILDERS), meant(raw.builder, BUILDERS))
+        return
+    what = f"builder {raw.builder}"
+    if raw.kind not in builder.kinds:
+        yield bad(("kind",), repr(raw.kind), " or ".join(builder.kinds), f"That is what {what} makes.")
+    if raw.unit != builder.unit:
+        yield bad(("unit",), repr(raw.unit), builder.unit, f"That is what corpora of {what} are counted in.")
+    for key in raw.parameters:
+        if key not in builder.parameters:
+            yield unknown(document, ("parameters", key), builder.parameters or ("none",))
+    for key in builder.parameters:
+        if key not in raw.parameters:
+            yield bad(("parameters", key), "nothing", f"a whole number; {what} needs it", f"Add `{key}: ...`.")
+    for key, given in (("packages", bool(raw.packages)), ("path", raw.path is not None)):
+        if given and builder.needs != key:
+            yield bad((key,), "an entry", f"none; {what} reads no {key}", f"Remove `{key}`.")
+        if not given and builder.needs == key:
+            yield bad((key,), "nothing", f"{key}; {what} needs it", f"Add `{key}: ...`.")

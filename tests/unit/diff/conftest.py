@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.spec import small_project
+
+ROOT = Path(__file__).parents[3]
+GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false"]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The small project and a hardware profile in a git repository with one commit."""
+    small_project.write(tmp_path)
+    shutil.copytree(ROOT / "specs" / "hardware", tmp_path / "specs" / "hardware")
+    subprocess.run([*GIT, "init", "-q", "."], cwd=tmp_path, check=True)
+    commit(tmp_path, "one")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def commit(root, message):
+    subprocess.run([*GIT, "add", "."], cwd=root, check=True)
+    subprocess.run([*GIT, "commit", "-q", "-m", message], cwd=root, check=True)

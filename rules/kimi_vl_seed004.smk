@@ -3,6 +3,10 @@
 
 rule kimi_vl_seed004:
     input:
+        done("kimi_vl/text_pretrain"),
+        done("kimi_vl/vit_coca"),
+        done("kimi_vl/vit_align"),
+        done("kimi_vl/joint_pretrain"),
         done("kimi_vl_seed004/joint_cooldown"),
         done("kimi_vl_seed004/joint_longctx"),
 

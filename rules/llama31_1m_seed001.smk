@@ -3,6 +3,10 @@
 
 rule llama31_1m_seed001:
     input:
+        done("llama31_1m/base"),
+        done("llama31_1m/cpt_256k"),
+        done("llama31_1m/cpt_512k"),
+        done("llama31_1m/cpt_1m"),
         done("llama31_1m_seed001/sft_1m"),
         done("llama31_1m_seed001/sft_256k"),
         done("llama31_1m_seed001/sft_32k"),

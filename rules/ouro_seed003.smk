@@ -3,6 +3,7 @@
 
 rule ouro_seed003:
     input:
+        done("ouro/warmup"),
         done("ouro_seed003/keep_1_4b"),
         done("ouro_seed003/upcycle_2_6b"),
         done("ouro_seed003/stable_2_1_4b"),

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shutil
 
 from stages.commands.open import open_project
 from stages.errors import UsageError
+from stages.spec.loader import NOT_PIPELINES
 from stages.spec.project import Project
+from stages.spec.validate import meant
 from stages.store.files import write_atomic
 
-TEXT = """# Extends {base}: every stage that has no file here is {base}'s, and is not run again.
-# Copy specs/{base}/<stage>.yaml to this folder and change it; mark what you changed as `chosen` under sources.
+TEXT = """\
+# {name} extends {base}: a stage that comes out as {base}'s has no rule here and is not run twice.
+#
+# To change a stage, write specs/{name}/<stage>.yaml: `stage: <stage>`, the keys that differ, and `sources:` for them.
+# Mappings are merged; a list such as `phases:` is replaced whole, so copy it from specs/{base}/<stage>.yaml first.
+# To change a learning rate, take its schedule, and the sources, out of the comment at the end of this file.
+# Then: stages check && stages sync && snakemake -n {name}
 pipeline: {name}
 title: {name}, from {base}
 citation: none, our own
 figure: none
 extends: {base}
+
+{schedules}#
+# sources:
+#   - {{covers: [schedules], mark: chosen, reason: why you chose these numbers}}
 """
+TAKEN = frozenset(
+    {*NOT_PIPELINES, *keyword.kwlist, "common", "all", "readings", "stage", "corpus"}
+)  # by files and rules
 
 
 def create(name: str, base: str) -> None:
@@ -25,16 +40,40 @@ def create(name: str, base: str) -> None:
     root, project = open_project("mini")
     known = project.pipelines(readings=True)
     if base not in known:
-        raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}.")
+        raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {meant(base, known)}")
     folder = root / "specs" / name
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or "__" in name:
-        raise UsageError(f"NAME: found {name!r}; allowed: small letters, digits and single underscores.")
-    if folder.exists() or name in ("data", "scales", "hardware"):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        raise UsageError(
+            f"NAME: found {name!r}; allowed: small letters, digits and single underscores, a letter first."
+        )
+    if name in NOT_PIPELINES or name in RULES:
+        raise UsageError(f"NAME: found {name!r}, which means something else here; choose another name.")
+    if folder.exists() or folder.is_symlink():
         raise UsageError(f"NAME: specs/{name} is there already; choose another name.")
+    text = TEXT.format(name=name, base=base, schedules=_schedules(project, base))
     try:
-        write_atomic(folder / "pipeline.yaml", TEXT.format(name=name, base=base).encode())
+        write_atomic(folder / "pipeline.yaml", text.encode())
         Project.load(root).resolve(name, "mini")
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    print(f"wrote specs/{name}/pipeline.yaml. Copy a stage's file from specs/{base}, change it, then `stages sync`.")
+    print(
+        f"wrote specs/{name}/pipeline.yaml, which changes nothing yet; its comments say how to change a stage or a rate."
+    )
+    print(f"Then: stages check && stages sync && snakemake -n {name}")
+
+
+def _schedules(project: Project, base: str) -> str:
+    """The schedules of a pipeline as they stand in its file or in what it extends, as comments."""
+    name: str | None = base
+    while name:
+        path = project.files.specs / name / "pipeline.yaml"
+        document = project.files.document(path)
+        if ("schedules",) in document.places:
+            starts = sorted(document.where((key,)).line for key in document.value)
+            first = document.where(("schedules",)).line
+            last = next((line for line in starts if line > first), None)
+            lines = path.read_text(encoding="utf-8").splitlines()[first - 1 : last and last - 1]
+            return "".join(f"# {line}".rstrip() + "\n" for line in "\n".join(lines).rstrip().splitlines())
+        name = document.value.get("extends")
+    return ""

@@ -18,6 +18,7 @@ class Graph:
 
     scale: str
     pipelines: Mapping[str, Mapping[str, Stage]]  # pipeline -> ref -> stage, parents first
+    boxes: Mapping[str, tuple[str, ...]]  # pipeline -> refs of all its boxes, those that another's rules make included
     readings: tuple[str, ...]
     corpora: tuple[str, ...]
     keys: Mapping[str, str]
@@ -49,7 +50,8 @@ def load(root: Path, project: Project, scale: str) -> Graph:
         resolved = resolved_all[name]
         pipelines[name] = {f"{name}/{box}": resolved.stages[box] for box in resolved.stages if box in resolved.own}
     readings = tuple(name for name in pipelines if name not in published)
-    return Graph(scale, pipelines, readings, tuple(data_spec.names(root)), project.keys(scale))
+    boxes = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
+    return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), project.keys(scale))
 
 
 def rule_name(ref: str) -> str:

@@ -9,10 +9,10 @@ HEAD = "# Written by `stages sync` from {source}; edit the specs instead.\n"
 
 
 def pipeline_rules(graph: Graph, pipeline: str) -> str:
-    """One rule per box of a pipeline, and the rule that asks for all of them."""
+    """One rule per box of a pipeline, and the rule that asks for all its boxes, also those of what it extends."""
     stages = graph.pipelines[pipeline]
     parts = [HEAD.format(source=f"specs/{pipeline}")]
-    boxes = "".join(f'        done("{ref}"),\n' for ref in stages)
+    boxes = "".join(f'        done("{ref}"),\n' for ref in graph.boxes[pipeline])
     parts.append(f"\n\nrule {pipeline}:\n    input:\n{boxes}")
     for ref, stage in stages.items():
         parents = "".join(f'        done("{parent}"),\n' for parent in stage.parents)

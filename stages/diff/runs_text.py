@@ -7,6 +7,8 @@ from typing import Any
 
 from stages.diff.runs import Column, Runs
 
+EVALUATIONS = "final evaluations"
+
 
 def text(found: Runs) -> str:
     """A verdict, what is the same, where each column parts, and the final evaluations side by side."""
@@ -23,8 +25,8 @@ def text(found: Runs) -> str:
     lines.append(f"  {'steps':<12} {_two(*map(str, found.steps))}")
     lines += ["", *(_column(column) for column in found.columns)] if found.columns else []
     if found.evaluations:
-        width = max(len(name) for name in found.evaluations)
-        lines += ["", f"  {'final evaluations':<{width}}  {'A':>10}  {'B':>10}  {'B - A':>10}"]
+        width = max(len(name) for name in (*found.evaluations, EVALUATIONS))
+        lines += ["", f"  {EVALUATIONS:<{width}}  {'A':>10}  {'B':>10}  {'B - A':>10}"]
         lines += [f"  {name:<{width}}  {_sides(*pair)}" for name, pair in found.evaluations.items()]
     return "\n".join(lines)
 

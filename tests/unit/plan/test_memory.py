@@ -1,0 +1,67 @@
+"""Memory and disk against counts written out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from stages.contract.parameters import parameters
+from stages.plan import hardware, memory
+
+
+@pytest.fixture
+def stage(project):
+    return project.resolve("llama31_1m", "paper").stages["cpt_1m"]
+
+
+@pytest.fixture
+def h100(project):
+    return hardware.load(project.files, "h100")
+
+
+def test_zero1_keeps_weights_and_gradients_whole(stage, h100):
+    found = memory.of(stage, stage.phases[0], h100)
+    count = parameters(stage.modules["llm"]).total
+    assert found.layout == "zero1"
+    assert found.states == 4 * count + 12 * count // stage.execution.ranks
+
+
+def test_a_smaller_device_makes_it_fsdp(stage, h100):
+    small = dataclasses.replace(h100, memory=40 * 10**9)
+    found = memory.of(stage, stage.phases[0], small)
+    count = parameters(stage.modules["llm"]).total
+    assert found.layout == "fsdp"
+    assert found.states == 16 * count // stage.execution.ranks + 2 * 2 * count // 32
+
+
+def test_a_sequence_is_divided_where_there_are_more_ranks_than_sequences(stage):
+    phase = stage.phases[0]  # 4 sequences of 1Mi
+    assert stage.execution.ranks == 128
+    assert memory.positions(stage, phase) == 2**20 * 4 / 128
+
+
+def test_recomputation_keeps_one_layer_and_inputs(stage, h100):
+    kept = memory.of(stage, stage.phases[0], dataclasses.replace(h100, recomputed=False)).activations
+    recomputed = memory.of(stage, stage.phases[0], h100).activations
+    at_once, hidden, vocab = 2**15, 4096, 128_256
+    assert recomputed == at_once * (34 * hidden + 2 * hidden * 32) + 4096 * 6 * vocab
+    assert kept == at_once * 34 * hidden * 32 + at_once * 6 * vocab
+
+
+def test_checkpoints(project):
+    stages = project.resolve("kimi_vl", "paper").stages
+    text, align = stages["text_pretrain"], stages["vit_align"]
+    llm = parameters(text.modules["llm"])
+    ends = llm.embedding + llm.head
+    assert memory.checkpoint(text) == 4 * llm.total + 4 * (llm.total - ends) + 8 * ends  # Muon: one moment of matrices
+    assert memory.disk(text) == memory.checkpoint(text) * 3  # two partial ones and the result
+    weights = sum(parameters(model).total for model in align.modules.values())
+    assert memory.checkpoint(align) < 4 * weights + 9 * (weights - llm.total)  # frozen: weights only
+
+
+def test_pointers_and_releases_take_no_disk(project):
+    stages = project.resolve("ouro", "paper").stages
+    assert {memory.disk(stages[name]) for name in ("keep_1_4b", "ouro_1_4b", "thinking_2_6b")} == {0}
+    upcycled = parameters(stages["upcycle_2_6b"].modules["llm"]).total
+    assert memory.disk(stages["upcycle_2_6b"]) == 4 * upcycled

@@ -79,19 +79,25 @@ def _language_model(cfg: Model, rope: Rope) -> nn.Module:
 
 @torch.no_grad()
 def initialise(module: nn.Module, name: str, cfg: Model, seed: int) -> None:
-    """Weights normal(0, init_std), gains 1, biases 0, in place; SigLIP's temperature and bias as the spec says."""
-    declared = (
-        {"logit_scale": cfg.init_log_temperature, "logit_bias": cfg.init_bias} if cfg.family == "contrastive" else {}
-    )
+    """Weights normal(0, init_std), gains 1, biases 0, in place; what the spec declares otherwise as it says."""
+    declared = _declared(cfg)
     for parameter_name, parameter in module.named_parameters():
-        if parameter_name in declared:
-            parameter.fill_(declared[parameter_name])
+        stated = next((value for ending, value in declared.items() if parameter_name.endswith(ending)), None)
+        if stated is not None:
+            parameter.fill_(stated)
         elif parameter_name.endswith("bias"):
             parameter.zero_()
         elif parameter.ndim == 1:
             parameter.fill_(1.0)
         else:
             parameter.copy_(normal(seed, f"{name}|{parameter_name}", parameter.shape, cfg.init_std))
+
+
+def _declared(cfg: Model) -> dict[str, float]:
+    """First values that a spec states, by the end of the parameter's name: SigLIP's scalars, Ouro's post-norms."""
+    if cfg.family == "contrastive":
+        return {"logit_scale": cfg.init_log_temperature, "logit_bias": cfg.init_bias}
+    return {"layernorm_2.weight": cfg.post_norm_gain} if cfg.family == "ouro" else {}
 
 
 def normal(seed: int, name: str, shape: torch.Size, std: float) -> Tensor:

@@ -52,9 +52,12 @@ class CausalLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., H]."""
-        if self.lm_head is None:
-            return nn.functional.linear(hidden, self.model.get_parameter("embed_tokens.weight"))
-        return self.lm_head(hidden)
+        return nn.functional.linear(hidden, self.head)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix [V, H]."""
+        return self.model.get_parameter("embed_tokens.weight") if self.lm_head is None else self.lm_head.weight
 
 
 class _TakeRows(torch.autograd.Function):

@@ -183,7 +183,8 @@ def _released(found: dict[str, Any], path: Path) -> ModelConfig:
         if kind == "llama":
             cfg = LlamaModel(family="llama", **shared, **heads)
         else:
-            cfg, loops = OuroModel(family="ouro", **shared, **heads), found["total_ut_steps"]
+            # Their configuration does not say how gains began; every weight comes in, so nothing begins here.
+            cfg, loops = OuroModel(family="ouro", **shared, **heads, post_norm_gain=1.0), found["total_ut_steps"]
     elif kind == "deepseek_v3" and found.get("q_lora_rank") is None and found["n_group"] == 1:
         cfg = MoonlightModel(family="moonlight", **shared, **{ours: found[theirs] for ours, theirs in _MOE.items()})
     else:

@@ -76,6 +76,7 @@ class OuroModel(Frozen):
     norm_eps: float
     tied: bool
     init_std: float
+    post_norm_gain: float  # what the gains of the norms behind the sub-layers start at
 
 
 class MoonlightModel(Frozen):

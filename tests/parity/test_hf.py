@@ -25,7 +25,7 @@ MOONLIGHT = MoonlightModel(
 )  # fmt: skip
 OURO = OuroModel(
     family="ouro", layers=2, hidden=32, ffn=48, heads=4, kv_heads=4, head_dim=8, vocab=61, norm_eps=1e-6,
-    tied=False, init_std=0.2,
+    tied=False, init_std=0.2, post_norm_gain=1.0,
 )  # fmt: skip
 CASES = {
     "llama": (LLAMA, PLAIN, None),

@@ -14,7 +14,7 @@ from stages.spec.resolved import OuroModel, Rope
 
 CFG = OuroModel(
     family="ouro", layers=3, hidden=48, ffn=96, heads=4, kv_heads=4, head_dim=12, vocab=67, norm_eps=1e-6,
-    tied=False, init_std=0.2,
+    tied=False, init_std=0.2, post_norm_gain=0.5,
 )  # fmt: skip
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 TOKENS = torch.randint(0, 67, (2, 20), generator=torch.Generator().manual_seed(0))

@@ -20,7 +20,7 @@ MOONLIGHT = MoonlightModel(
 def ouro(layers):
     return OuroModel(
         family="ouro", layers=layers, hidden=2048, ffn=5632, heads=16, kv_heads=16, head_dim=128, vocab=49_152,
-        norm_eps=1e-6, tied=False, init_std=0.02,
+        norm_eps=1e-6, tied=False, init_std=0.02, post_norm_gain=1.0,
     )  # fmt: skip
 
 

@@ -7,22 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.models.ops import cross_entropy
+from stages.models.ops import weighted_head_loss
 from stages.models.ouro import log_exit_distribution
 from stages.spec.resolved import Loops, Phase
 from stages.train.objectives.base import precision
 from stages.train.objectives.causal import Causal, supervised_only
 
 
-def expected_loss(losses: Tensor, gates: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return sum_t p_t L_t - beta H(p) per token [N], with H(p) [N] in nats and p [loops, N].
+def exits(gates: Tensor) -> tuple[Tensor, Tensor]:
+    """p [loops, N] of leaving after each loop, and its entropy H(p) [N] in nats, from the gates' logits [loops, N].
 
-    `losses` and `gates` (logits) are [loops, N]. With a uniform prior this is the negative ELBO up to log(loops).
+    The loss of a token is sum_t p_t L_t - beta H(p): with a uniform prior, the negative ELBO up to log(loops).
     """
     log_p = log_exit_distribution(list(gates.unbind(0)))
     p = log_p.exp()
-    entropy = -(p * log_p).sum(0)
-    return (p * losses).sum(0) - beta * entropy, entropy, p
+    return p, -(p * log_p).sum(0)
 
 
 def settings(phase: Phase) -> Loops:
@@ -53,11 +52,12 @@ class Looped(Causal):
             rows = self.rows(index)
             batch = rows.batch
             hidden, gates = self.lm(batch.tokens, batch.positions, batch.segments, None, self._loops)
-            supervised = [supervised_only(states, rows.labels) for states in hidden]
-            losses = torch.stack([cross_entropy(self.lm.logits(states), labels) for states, labels in supervised])
+            states, labels = zip(*(supervised_only(normed, rows.labels) for normed in hidden), strict=True)
             logits = [supervised_only(gate.unsqueeze(-1), rows.labels)[0].squeeze(-1) for gate in gates]
-        loss, entropy, p = expected_loss(losses, torch.stack(logits).float(), self._beta)
+            p, entropy = exits(torch.stack(logits).float())
+            expected, losses = weighted_head_loss(torch.cat(states), self.lm.head, torch.cat(labels), p.flatten())
         with torch.no_grad():
             loops = torch.arange(1, self._loops + 1, dtype=p.dtype, device=p.device)
-            values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.sum(1)]
-        return loss.sum() / self.divisor, [value.detach() / self.divisor for value in values]
+            values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.view_as(p).sum(1)]
+        loss = expected - self._beta * entropy.sum()
+        return loss / self.divisor, [value.detach() / self.divisor for value in values]

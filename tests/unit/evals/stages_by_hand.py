@@ -28,7 +28,7 @@ DECODER_ONLY: dict[str, Any] = {
     "tied": True, "init_std": 0.02,
 }  # fmt: skip
 LLAMA = LlamaModel(family="llama", **DECODER_ONLY)
-OURO = OuroModel(family="ouro", **DECODER_ONLY)
+OURO = OuroModel(family="ouro", **DECODER_ONLY, post_norm_gain=1.0)
 VIT = MoonViTModel(
     family="moonvit", layers=2, hidden=32, ffn=64, heads=4, patch=4, channels=3, table=4, rope_base=10_000.0,
     norm_eps=1e-5, init_std=0.05,

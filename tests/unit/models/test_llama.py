@@ -19,7 +19,7 @@ SHARED = {
 }
 MODELS = {
     "llama": LlamaModel(family="llama", kv_heads=1, head_dim=8, **SHARED),
-    "ouro": OuroModel(family="ouro", kv_heads=2, head_dim=8, **SHARED),
+    "ouro": OuroModel(family="ouro", kv_heads=2, head_dim=8, post_norm_gain=1.0, **SHARED),
     "moonlight": MoonlightModel(
         family="moonlight", dense_layers=1, kv_lora_rank=8, qk_nope_dim=8, qk_rope_dim=4, v_head_dim=8, experts=4,
         active_experts=2, shared_experts=1, expert_ffn=12, routed_scale=2.446, **SHARED,

@@ -38,6 +38,24 @@ def test_cross_entropy_is_torchs_with_its_gradient():
         torch.testing.assert_close(mine, other)
 
 
+@pytest.mark.parametrize("vocab", [11, 50_000])  # one block, and blocks of two rows
+def test_the_head_in_blocks_is_the_head_as_a_whole(vocab):
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(7, 5, generator=generator).requires_grad_()
+    matrix = torch.randn(vocab, 5, generator=generator).requires_grad_()
+    weights = torch.rand(7, generator=generator).requires_grad_()
+    labels = torch.tensor([0, 10, -100, 3, 3, -100, 7])
+    total, losses = ops.weighted_head_loss(states, matrix, labels, weights)
+    plain = ops.cross_entropy(states @ matrix.T, labels)
+    torch.testing.assert_close(losses, plain.detach())
+    assert not losses.requires_grad
+    inputs = (states, matrix, weights)
+    for mine, other in zip(
+        torch.autograd.grad(2 * total, inputs), torch.autograd.grad(2 * (plain * weights).sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(mine, other)
+
+
 def test_a_package_called_apex_is_not_nvidias(monkeypatch):
     assert ops.describe() == "torch"
     real = importlib.util.find_spec

@@ -14,7 +14,7 @@ ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 def ouro(layers, seed=1):
     cfg = OuroModel(
         family="ouro", layers=layers, hidden=16, ffn=24, heads=2, kv_heads=2, head_dim=8, vocab=31, norm_eps=1e-6,
-        tied=False, init_std=0.2,
+        tied=False, init_std=0.2, post_norm_gain=1.0,
     )  # fmt: skip
     module = make(cfg, ROPE, "cpu")
     initialise(module, "llm", cfg, seed)

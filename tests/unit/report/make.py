@@ -26,7 +26,7 @@ from stages.store.layout import Layout
 
 LLM = OuroModel(
     family="ouro", layers=2, hidden=32, ffn=64, heads=2, kv_heads=2, head_dim=16, vocab=64, norm_eps=1e-6, tied=False,
-    init_std=0.02,
+    init_std=0.02, post_norm_gain=1.0,
 )  # fmt: skip
 VIT = MoonViTModel(
     family="moonvit", layers=2, hidden=32, ffn=64, heads=2, patch=14, channels=3, table=8, rope_base=1e4,

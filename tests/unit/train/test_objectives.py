@@ -19,7 +19,7 @@ from stages.models.vision_packing import pack
 from stages.spec.resolved import Loops, Stage
 from stages.train import objectives
 from stages.train.loop import gather
-from stages.train.objectives.looped import expected_loss
+from stages.train.objectives.looped import exits
 from stages.train.optimizer import Optimizer, trained_slots
 from tests.unit.train import tiny
 
@@ -94,6 +94,12 @@ def test_a_last_sequence_that_is_cut_is_counted_as_cut() -> None:
 
 
 # ---------------------------------------------------------------- looped
+
+
+def expected_loss(losses: Tensor, gates: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Equation 4 of arXiv 2510.25741 for each token."""
+    p, entropy = exits(gates)
+    return (p * losses).sum(0) - beta * entropy, entropy, p
 
 
 def test_the_looped_loss_is_equation_4_token_by_token() -> None:

@@ -58,7 +58,7 @@ MUON = Muon(
 )
 STACK = {"layers": 2, "hidden": 16, "ffn": 24, "heads": 2, "kv_heads": 2, "head_dim": 8, "vocab": VOCAB}
 LLAMA = LlamaModel(family="llama", **STACK, norm_eps=1e-5, tied=False, init_std=0.05)
-OURO = OuroModel(family="ouro", **STACK, norm_eps=1e-6, tied=False, init_std=0.05)
+OURO = OuroModel(family="ouro", **STACK, norm_eps=1e-6, tied=False, init_std=0.05, post_norm_gain=1.0)
 MOONLIGHT = MoonlightModel(
     family="moonlight",
     layers=2,

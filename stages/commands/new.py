@@ -43,10 +43,8 @@ def create(name: str, base: str) -> None:
         raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {meant(base, known)}")
     folder = root / "specs" / name
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise UsageError(
-            f"NAME: found {name!r}; allowed: small letters, digits and single underscores, a letter first."
-        )
-    if name in NOT_PIPELINES or name in RULES:
+        raise UsageError(f"NAME: found {name!r}; allowed: small letters, digits, single underscores, a letter first.")
+    if name in TAKEN:
         raise UsageError(f"NAME: found {name!r}, which means something else here; choose another name.")
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"NAME: specs/{name} is there already; choose another name.")
@@ -58,7 +56,7 @@ def create(name: str, base: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     print(
-        f"wrote specs/{name}/pipeline.yaml, which changes nothing yet; its comments say how to change a stage or a rate."
+        f"wrote specs/{name}/pipeline.yaml. It changes nothing yet; its comments say how to change a stage or a rate."
     )
     print(f"Then: stages check && stages sync && snakemake -n {name}")
 

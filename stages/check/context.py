@@ -9,7 +9,6 @@ from functools import cached_property
 from stages.check.findings import Finding
 from stages.errors import Where
 from stages.spec.loader import LoadedData, LoadedPipeline
-from stages.spec.nodes import Document
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Phase, Stage
 from stages.spec.scales import Scale
@@ -19,8 +18,8 @@ from stages.spec.scales import Scale
 class Context:
     """One pipeline at one scale.
 
-    `full` is the same pipeline at full size (None where that cannot be resolved); `shrink` is how the scale's
-    figures follow from the specs'; `scale_document` is the scale's file.
+    `full` is the same pipeline at full size (None where this is it, or there is none); `shrink` is how the scale's
+    figures follow from the specs'.
     """
 
     pipeline: ResolvedPipeline
@@ -28,7 +27,6 @@ class Context:
     loaded: LoadedPipeline
     data: LoadedData
     shrink: Scale
-    scale_document: Document
 
     @cached_property
     def by_ref(self) -> dict[str, Stage]:

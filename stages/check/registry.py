@@ -17,8 +17,8 @@ Kind = Literal["static", "guard", "test"]
 class Invariant:
     """One rule.
 
-    `kind` says where it can be decided: "static" from specs alone; "guard" only on the built object, while a run
-    starts or ends; "test" is a property of the code, held by tests. `held_by` names the files that hold what the
+    `kind` says where it can be decided: "static" from specs alone; "guard" on the built object, by the code that builds
+    and runs a stage; "test" is a property of the code, held by tests. `held_by` names the files that hold what the
     specs cannot show. `threads` are public reports of runs lost to it, as project#number.
     """
 

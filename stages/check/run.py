@@ -9,9 +9,7 @@ from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
 from stages.errors import SpecError, SpecErrors
-from stages.spec.loader import load_scale
 from stages.spec.project import Project, ResolvedPipeline
-from stages.spec.scales import Scale
 
 
 def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
@@ -43,20 +41,12 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:
     """What the checks of a pipeline at a scale are given. Raises SpecError(s) where specs cannot be resolved."""
-    resolved = project.resolve(pipeline, scale)
-    raw, document = load_scale(project.files, scale)
-    name: str | None = pipeline
-    while raw.pipelines is not None and name is not None and name not in raw.pipelines:
-        name = project.loaded(name).raw.extends
-    shrink = None if raw.pipelines is None or name is None else raw.pipelines[name]
-    full = _full(project, pipeline, scale)
     return Context(
-        pipeline=resolved,
-        full=full,
+        pipeline=project.resolve(pipeline, scale),
+        full=_full(project, pipeline, scale),
         loaded=project.loaded(pipeline),
         data=project.data,
-        shrink=Scale(shrink, document, name or pipeline),
-        scale_document=document,
+        shrink=project.shrink(pipeline, scale),
     )
 
 

@@ -83,16 +83,8 @@ def _counted(phase: Phase) -> int:
 def steps_are_counted_once(context: Context) -> Iterator[Finding]:
     """I-08."""
     for name, _, number, phase in context.phases():
-        if phase.budget <= 0 or phase.context <= 0 or not all(rung.sequences > 0 for rung in phase.batch):
-            yield context.finding(
-                "I-08", name, ("phases", number),
-                observed=f"a budget of {phase.budget:,} in sequences of {phase.context:,}",
-                expected="a budget, a context and batches of at least 1",
-                repair="Correct the phase.",
-            )  # fmt: skip
-            continue
         for rung in phase.batch:
-            if phase.micro_batch <= 0 or rung.sequences % phase.micro_batch:
+            if rung.sequences % phase.micro_batch:
                 yield context.finding(
                     "I-08", name, ("phases", number, "micro_batch"),
                     observed=f"{rung.sequences} sequences a step in micro-batches of {phase.micro_batch}",

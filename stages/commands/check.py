@@ -17,7 +17,7 @@ from stages.commands.open import DEFAULT_SCALE, open_project
 
 KINDS = {
     "static": "decided from specs",
-    "guard": "decided on the built object, while a run starts or ends",
+    "guard": "by the code that builds and runs a stage, and by tests of it",
     "test": "a property of the code, held by tests",
 }
 

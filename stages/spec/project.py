@@ -110,6 +110,10 @@ class Project:
         """A scale's own figures."""
         return self._scale(name)[0]
 
+    def shrink(self, pipeline: str, scale: str) -> Scale:
+        """How the figures of a pipeline's specs become those of a scale. Raises UsageError for unknown names."""
+        return self._map(self.loaded(pipeline), *self._scale(scale))
+
     @cached_property
     def data(self) -> LoadedData:
         """Corpora, mixtures and the tokenizer."""

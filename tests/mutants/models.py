@@ -71,6 +71,7 @@ MUTANTS = (
         "I-23",
         "a child that is wider as well as deeper",
         Edited(MINI, r"(ouro_2_6b: \{layers: \d+, hidden: )\d+", r"\g<1>48"),
+        OURO,
     ),
     Mutant(
         "I-23",
@@ -170,4 +171,33 @@ MUTANTS = (
         Edited("kimi_vl/vit_coca.yaml", r"cap: 448\}, \{after: 75%, cap: 896\}", "cap: 896}, {after: 75%, cap: 448}"),
         scale="paper",
     ),
-)  # fmt: skip
+    Mutant(
+        "I-11",
+        "interpolation that lengthens positions",
+        Edited("llama31_1m/sft_32k.yaml", "interpolation: 8", "interpolation: 0.5"),
+    ),
+    Mutant(
+        "I-11",
+        "a base at which all pairs turn alike",
+        Edited("ouro/warmup.yaml", "base: 10_000", "base: 32"),
+    ),
+    Mutant(
+        "I-23",
+        "an upcycled module that the parent does not have",
+        Bent(bend.stage("stable_1", modules={})),
+        OURO,
+        also=frozenset({"I-06", "I-11", "I-34"}),
+    ),
+    Mutant(
+        "S-06",
+        "an odd number of rotated dimensions",
+        Edited(MINI, r"qk_rope_dim: \d+", "qk_rope_dim: 7"),
+        also=frozenset({"I-11"}),
+    ),
+    Mutant(
+        "S-06",
+        "more dense layers than layers",
+        Bent(bend.model("joint_pretrain", "llm", dense_layers=4)),
+        also=frozenset({"I-35"}),
+    ),
+)

@@ -29,14 +29,22 @@ class Edited:
     old: str
     new: str
 
-    def findings(self, scale: str, pipeline: str, folder: Path) -> list[Finding]:
+    def project(self, folder: Path) -> Project:
+        """A project in `folder` whose specs have the edit."""
         shutil.copytree(ROOT / "specs", folder / "specs")
         path = folder / "specs" / self.file
         text = path.read_text()
         edited, times = re.subn(self.old, self.new, text, flags=re.MULTILINE)
         assert times == 1, f"{self.file} holds {self.old!r} {times} times"
         path.write_text(edited)
-        return run(Project.load(folder), scale)
+        return Project.load(folder)
+
+    def findings(self, scale: str, pipeline: str, folder: Path) -> list[Finding]:
+        """Of the pipeline whose file is edited; of `pipeline` where the file is shared."""
+        project = self.project(folder)
+        changed = self.file.partition("/")[0]
+        name = changed if changed in project.pipelines(readings=True) else pipeline
+        return list(check(make_context(project, name, scale)))
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ MUTANTS = (
         "I-35",
         "scaling that touches no frequency any more",
         Edited(MINI, r"(llama31_8b: .*head_dim: )\d+", r"\g<1>2"),
+        LLAMA,
         also=frozenset({"I-29"}),
     ),
     Mutant(
@@ -88,6 +89,7 @@ MUTANTS = (
         "I-35",
         "no grouped-query attention left",
         Edited(MINI, r"(llama31_8b: .*heads: (\d+), kv_heads: )\d+", r"\g<1>\g<2>"),
+        LLAMA,
     ),
     Mutant(
         "I-35",
@@ -103,4 +105,64 @@ MUTANTS = (
         also=frozenset({"I-18"}),
     ),
     Mutant("I-35", "a miniature that lost an edge", Bent(_without_an_edge), OURO),
-)  # fmt: skip
+    Mutant(
+        "I-35",
+        "a phase that a smaller scale leaves out",
+        Bent(
+            lambda context: context.with_stage(
+                "joint_longctx", phases=context.pipeline.stages["joint_longctx"].phases[:1]
+            )
+        ),
+        also=frozenset({"I-03", "I-14"}),
+    ),
+    Mutant(
+        "I-35",
+        "scaling of positions that only the full size has",
+        Bent(bend.rope("sft_1m", llama3=None)),
+        LLAMA,
+        also=frozenset({"I-12", "I-13", "I-14"}),
+    ),
+    Mutant(
+        "I-35",
+        "a CoCa objective without its resolutions",
+        Bent(bend.phase("vit_coca", coca=None)),
+    ),
+    Mutant(
+        "I-35",
+        "another weight of the captions",
+        Bent(bend.phase("vit_coca", coca=lambda old: old.coca.model_copy(update={"caption_weight": 1.0}))),
+    ),
+    Mutant("I-35", "a share that only the full size has", Bent(bend.phase("joint_cooldown", share=None, sources=()))),
+    Mutant(
+        "I-35",
+        "a ramp cut short",
+        Bent(bend.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 0}))),
+        also=frozenset({"I-18"}),
+    ),
+    Mutant(
+        "I-35",
+        "a batch that shrinks where it should grow",
+        Bent(
+            bend.phase(
+                "text_pretrain",
+                batch=lambda old: tuple(
+                    new.model_copy(update={"sequences": other.sequences})
+                    for new, other in zip(old.batch, reversed(old.batch), strict=True)
+                ),
+            )
+        ),
+    ),
+    Mutant(
+        "I-35",
+        "a budget that overtakes another",
+        Bent(bend.phase("cpt_1m", budget=lambda old: 10 * old.budget)),
+        LLAMA,
+        also=frozenset({"I-03", "I-18"}),
+    ),
+    Mutant(
+        "I-35",
+        "a hand-over that only this scale has",
+        Bent(bend.init("sft_256k", "llm", optimizer="inherit")),
+        LLAMA,
+    ),
+)

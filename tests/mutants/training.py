@@ -188,4 +188,35 @@ MUTANTS = (
         also=frozenset({"I-35"}),
     ),
     Mutant("I-34", "nothing is trained", Bent(bend.stage("sft_1m", trained=())), LLAMA, also=frozenset({"I-35"})),
-)  # fmt: skip
+    Mutant(
+        "I-34",
+        "training without a schedule",
+        Bent(bend.stage("sft_1m", schedule=None)),
+        LLAMA,
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-34",
+        "a release that trains",
+        Bent(bend.stage("instruct", trained=("llm",))),
+        LLAMA,
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-06",
+        "weights inherited from nowhere",
+        Bent(bend.init("joint_cooldown", "vit", parent=None)),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-06",
+        "a release without a name",
+        Bent(bend.init("vit_coca", "vit", release=None)),
+        also=frozenset({"I-35"}),
+    ),
+    Mutant(
+        "I-06",
+        "a layer map where nothing is upcycled",
+        Bent(bend.init("joint_cooldown", "llm", layer_map=(0, 1, 2))),
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from stages.check.findings import SPEC
 from stages.check.learning_rate import defaulted
 from stages.check.registry import static
 from stages.check.run import check, run
+from stages.contract import ledger
+from stages.contract.mixture import Mixture
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.spec.resolved import Piece, Schedule
+from stages.spec.resolved import Phase, Piece, Schedule, ShareRamp
 from tests.mutants import bend
 from tests.mutants.mutant import ROOT, Edited
 from tests.unit.check.conftest import Shipped
@@ -81,7 +84,7 @@ def test_a_finding_about_a_stand_in_points_below_stand_in(shipped: Shipped) -> N
 
 def test_a_spec_that_cannot_be_used_is_a_finding_and_the_others_are_still_checked(tmp_path: Path) -> None:
     edited = Edited("ouro/stable_1.yaml", "context: 4Ki", "context: 4Ko")
-    found = edited.findings("mini", "ouro", tmp_path)
+    found = run(edited.project(tmp_path), "mini")
     (finding,) = (one for one in found if one.waived is None)
     assert finding.id == SPEC
     assert finding.stage == "ouro/stable_1"
@@ -90,12 +93,11 @@ def test_a_spec_that_cannot_be_used_is_a_finding_and_the_others_are_still_checke
 
 def test_several_mistakes_in_one_reading_are_several_findings(tmp_path: Path) -> None:
     edited = Edited("ouro/stable_1.yaml", r"    context: 4Ki\n", "    context: 4Ko\n    colour: red\n")
-    assert [one.id for one in edited.findings("mini", "ouro", tmp_path) if one.waived is None] == [SPEC, SPEC]
+    assert [one.id for one in run(edited.project(tmp_path), "mini") if one.waived is None] == [SPEC, SPEC]
 
 
 def test_a_project_without_a_full_size_has_nothing_to_compare_with(tmp_path: Path) -> None:
-    edited = Edited("ouro/stable_1.yaml", "context: 4Ki", "context: 4Ki")
-    edited.findings("mini", "ouro", tmp_path)
+    Edited("ouro/stable_1.yaml", "context: 4Ki", "context: 4Ki").project(tmp_path)
     (tmp_path / "specs" / "scales" / "paper.yaml").unlink()
     assert run(Project.load(tmp_path), "mini", {"I-35"}) == []
 
@@ -121,3 +123,38 @@ def test_a_default_is_a_finding(shipped: Shipped, monkeypatch: pytest.MonkeyPatc
 def test_torch_is_not_imported() -> None:
     code = "import sys, stages.commands.check; sys.exit('torch' in sys.modules or 'numpy.linalg' in ())"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_ledger_that_loses_tokens_is_seen(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ledger.stretches
+
+    def gap(phase: Phase) -> tuple[tuple[ledger.Stretch, ...], ledger.Step | None]:
+        full, partial = whole(phase)
+        return (replace(full[0], start=full[0].start + 1), *full[1:]), partial
+
+    def short(phase: Phase) -> tuple[tuple[ledger.Stretch, ...], ledger.Step | None]:
+        return whole(phase)[0], None
+
+    for broken in (gap, short):
+        monkeypatch.setattr(ledger, "stretches", broken)
+        assert {one.id for one in check(shipped("ouro"), ("I-07",))} == {"I-07"}
+
+
+def test_a_second_way_of_counting_steps_is_seen(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = ledger.count
+    monkeypatch.setattr(ledger, "count", lambda phase: right(phase) + 1)
+    assert {one.id for one in check(shipped("ouro"), ("I-08",))} == {"I-08"}
+
+
+def test_a_mixture_that_misses_its_share_is_seen(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mixture, "multimodal", lambda self, n: n)
+    (finding, *_) = check(shipped("kimi_vl"), ("I-30",))
+    assert finding.stage == "kimi_vl/joint_pretrain"
+    assert "multimodal of the first" in finding.observed
+
+
+def test_a_share_that_no_spec_declares_is_seen(shipped: Shipped) -> None:
+    for pipeline, stage in (("llama31_1m", "base"), ("llama31_1m", "cpt_1m")):
+        ramp = ShareRamp(first=(0, 1), last=(1, 2), over=4)
+        (finding,) = check(bend.phase(stage, share=ramp)(shipped(pipeline)), ("I-30",))
+        assert finding.observed == "a share that no spec declares"

@@ -38,13 +38,16 @@ class PhaseData:
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
         """Samples [first, first + count); if tail > 0 the last one has only its first `tail` positions.
 
+        Of conversations the cut row holds those that fit whole, since a conversation that is cut loses its answer.
         Raises UserError when a source has no more windows and no more epochs.
         """
         out = []
         for i in range(first, first + count):
             source, ordinal = self._mixture.pick(i)
             out.append(self._readers[source].sample(ordinal))
-        if tail and out:
+        if tail and out and self.phase.objective == "sft":
+            out[-1] = self._short_row(first + count - 1, tail)
+        elif tail and out:
             source, _ = self._mixture.pick(first + count - 1)
             out[-1] = out[-1].cut(tail, max(1, self._readers[source].corpus.manifest.cell))
         return out
@@ -55,6 +58,28 @@ class PhaseData:
         if tail and rows:
             rows[-1] = self._pairs.row(first + count - 1, tail)
         return rows
+
+    def _short_row(self, i: int, room: int) -> Sample:
+        """A short row of the source of sample i or, where it has nothing so short, of one that comes after it."""
+        tried: set[int] = set()
+        ahead = sum(source.weight for source in self.phase.sources)
+        for source, ordinal in map(self._mixture.pick, range(i, i + ahead)):
+            if source in tried:
+                continue
+            tried.add(source)
+            row = self._readers[source].short_row(ordinal, room)
+            if row is not None:
+                return row
+        raise UserError(
+            f"phase {self.phase.name}: its last row has room for {room} tokens and no conversation is so short; "
+            f"make the budget a multiple of the context, {self.phase.context}"
+        )
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """By corpus, how many documents of its stretch are longer than the context and therefore not read."""
+        readers = () if self.phase.objective == "coca" else self._readers
+        return {reader.source.corpus: reader.left_out for reader in readers if reader.left_out}
 
     @property
     def plan_digests(self) -> dict[str, tuple[str, ...]]:

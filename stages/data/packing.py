@@ -15,12 +15,13 @@ from stages.contract.order import Permutation
 class Plan:
     """Whole-document packing: window w holds `documents[starts[w] : starts[w + 1]]`, in that order.
 
-    `digest` (blake3) names the plan: it covers the order and the cuts.
+    `digest` (blake3) names the plan: it covers the order and the cuts. `left_out` documents do not fit into a window.
     """
 
     documents: NDArray[np.int64]
     starts: NDArray[np.int64]
     digest: str
+    left_out: int
 
     @property
     def windows(self) -> int:
@@ -31,18 +32,20 @@ class Plan:
 def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes) -> Plan:
     """Next-fit in permuted order: a document goes into the current window if it fits, else it opens the next.
 
-    `lengths` (tokens) are those of documents first, first + 1, ...; a document longer than `context` counts as
-    `context` (it is cut at the end), so every window holds at least one document and at most `context` tokens.
+    `lengths` (tokens) are those of documents first, first + 1, ...; a document longer than `context` is left out
+    whole, since a conversation that is cut loses its answer. Every window holds at least one document and at most
+    `context` tokens.
     """
     order = Permutation(len(lengths), key).batch(np.arange(len(lengths)))
-    ends = np.cumsum(np.minimum(lengths[order], context))
+    order = order[lengths[order] <= context]
+    ends = np.cumsum(lengths[order])
     starts = [0]
     while starts[-1] < len(order):
         filled = int(ends[starts[-1] - 1]) if starts[-1] else 0
         starts.append(int(np.searchsorted(ends, filled + context, side="right")))
     documents, cuts = order + first, np.array(starts, dtype=np.int64)
     digest = blake3(documents.astype("<i8").tobytes() + cuts.astype("<i8").tobytes()).hexdigest()
-    return Plan(documents, cuts, str(digest))
+    return Plan(documents, cuts, str(digest), len(lengths) - len(order))
 
 
 def concatenated_windows(tokens: int, context: int) -> int:

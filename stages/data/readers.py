@@ -38,17 +38,40 @@ class SourceReader:
                     f"corpus {source.corpus}: a document has {longest} tokens with its pictures, the context is "
                     f"{phase.context}; give the phase a longer context or another corpus"
                 )
+        if self.whole and not self.windows:
+            raise UserError(
+                f"corpus {source.corpus}, phase {phase.name}: none of its {self.last - self.first} documents fits into "
+                f"the context of {phase.context}; give the phase a longer context or another corpus"
+            )
 
     def sample(self, ordinal: int) -> Sample:
         """Sample number `ordinal` of this source. Raises UserError when the epochs are used up."""
         if self.whole:
             epoch, window = self._whole_window(ordinal)
             plan = self._plans[epoch]
-            return self._pack(plan.documents[plan.starts[window] : plan.starts[window + 1]])
+            return self._pack(plan.documents[plan.starts[window] : plan.starts[window + 1]], self.phase.context)
         epoch, place = divmod(ordinal, max(1, self.windows))
         if epoch >= self.phase.epochs or not self.windows:
             raise exhausted(self.source, self.phase, ordinal, self.windows * self.phase.epochs)
         return self._window(self._orders[epoch](place))
+
+    def short_row(self, ordinal: int, room: int) -> Sample | None:
+        """A row of `room` tokens in place of a whole window: of the documents from there on, the first that fit.
+
+        None where no document left in the epoch is so short.
+        """
+        epoch, window = self._whole_window(ordinal)
+        plan = self._plans[epoch]
+        documents = plan.documents[plan.starts[window] :]
+        lengths = self.corpus.offsets[documents + 1] - self.corpus.offsets[documents]
+        documents, lengths = documents[lengths <= room], lengths[lengths <= room]
+        fitting = int(np.searchsorted(np.cumsum(lengths), room, side="right"))
+        return self._pack(documents[:fitting], room) if fitting else None
+
+    @property
+    def left_out(self) -> int:
+        """Documents of the stretch that no window can hold."""
+        return self._plans[0].left_out if self.whole else 0
 
     @cached_property
     def windows(self) -> int:
@@ -106,11 +129,11 @@ class SourceReader:
         begin, after = int(self.corpus.offsets[number]), int(self.corpus.offsets[number + 1])
         return self.source.corpus, number, max(begin, start) - begin, min(after, end) - begin
 
-    def _pack(self, documents: NDArray[np.int64]) -> Sample:
-        """Whole documents side by side, then padding; a document longer than the context is cut at its end."""
-        context, offsets = self.phase.context, self.corpus.offsets
+    def _pack(self, documents: NDArray[np.int64], context: int) -> Sample:
+        """Whole documents side by side, then padding up to `context`."""
+        offsets = self.corpus.offsets
         begins = offsets[documents]
-        lengths = np.minimum(offsets[documents + 1] - begins, context)
+        lengths = offsets[documents + 1] - begins
         filled = int(lengths.sum())
         numbers = np.repeat(np.arange(len(documents)), lengths)
         within = np.arange(filled) - np.repeat(np.cumsum(lengths) - lengths, lengths)

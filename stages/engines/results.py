@@ -47,11 +47,22 @@ def write_json(path: Path, value: Any) -> None:
     files.write_atomic(path, (json.dumps(value, sort_keys=True, indent=2) + "\n").encode())
 
 
-def complete(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, counters: Counters, points_to: str | None) -> str:
-    """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints."""
+def complete(
+    stage: Stage,
+    inputs: Inputs,
+    attempt: attempts.Attempt,
+    counters: Counters,
+    points_to: str | None,
+    seconds: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
+
+    `seconds`: what each evaluation took, for run.json.
+    """
     folder = attempt.result
     files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
-    write_json(folder / "run.json", {"environment": fingerprint.fingerprint(), "attempt": attempt.folder.name})
+    run = {"environment": fingerprint.fingerprint(), "attempt": attempt.folder.name, "seconds": seconds or {}}
+    write_json(folder / "run.json", run)
     record = Manifest(
         schema_version=1,
         stage=f"{stage.pipeline}/{stage.name}",

@@ -38,6 +38,7 @@ class Training:
         self.device = torch.device(stage.execution.device)
         self.tables = attempt.result
         self.heldout = Heldout(inputs.data_root)
+        self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}}
 
     def run(self) -> None:
         """Train to the end and put the result in place."""
@@ -46,12 +47,12 @@ class Training:
         freeze(self.stage, modules)
         optimizer = self._optimizer(modules)
         counters = self._train(modules, optimizer)
-        after = evals.run(modules, self.stage, self.heldout)
+        after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.write_state(optimizer.state(), counters, self.attempt.result)
         results.write_json(self.attempt.result / "eval.json", {"before": before, "after": after})
-        results.complete(self.stage, self.inputs, self.attempt, counters, points_to=None)
+        results.complete(self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds)
 
     def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:
         stage = self.stage
@@ -92,6 +93,8 @@ class Training:
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
+            for corpus, documents in data.left_out.items():
+                print(f"{phase.name}: {documents} documents of {corpus} are longer than {phase.context}, left out")
             objective = objectives.make(stage, phase, modules, data, self.device)
             counters = run_phase(run, phase, objective, counters)
             if number + 1 < len(stage.phases):
@@ -145,7 +148,10 @@ class Training:
                 if record["asked"] == asked:
                     return dict(record["result"])
         rope = received.parent_rope(self.stage, self.inputs)
-        result = evals.run(modules, self.stage, self.heldout, None if rope == self.stage.rope else rope)
+        seconds = self.seconds["evaluated_before"]
+        result = evals.run(
+            modules, self.stage, self.heldout, None if rope == self.stage.rope else rope, seconds=seconds
+        )
         results.write_json(self.attempt.folder / "before.json", {"asked": asked, "result": result})
         return result
 

@@ -9,19 +9,18 @@ import torch
 from numpy.typing import NDArray
 
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IM_START, IMAGE, PAD, THINK
-from stages.evals.language import last_losses
+from stages.evals.language import heldout_rows, last_losses
 from stages.evals.subject import Subject
 
 REPLIES = 8  # greedy replies; each token costs a forward pass over the prompts, so they are few and the shortest
+LONGEST = 256  # tokens of prompt and reference; a corpus that has none so short is asked for its answers' loss only
 SLACK = 1.5  # a reply may be this much longer than the longest of the reference replies
 
 
 def answers(subject: Subject) -> dict[str, Any]:
     """Loss (nats a supervised token) of held-out answers, and the share of well-formed greedy replies."""
     names = subject.corpora("sft")
-    mask = subject.phases[-1].document_mask
-    rows = [row for name in names for row in subject.heldout.rows(name, subject.context, subject.samples, mask)]
-    losses = last_losses(subject, rows)
+    losses = last_losses(subject, [row for name in names for row in heldout_rows(subject, name)])
     formed, right = [], []
     for name in names:
         prompts, references = _prompts(subject, name)
@@ -62,7 +61,8 @@ def _prompts(subject: Subject, name: str) -> tuple[list[NDArray[np.int64]], list
             begin = starts[0]
             end = begin + int(np.argmax(tokens[begin:] == IM_END)) + 1
             found.append((tokens[:begin], tokens[begin:end].tolist()))
-    fitting = [pair for pair in found if len(pair[0]) + SLACK * len(pair[1]) <= subject.context]
+    room = min(LONGEST, subject.context)
+    fitting = [pair for pair in found if len(pair[0]) + SLACK * len(pair[1]) <= room]
     chosen = sorted(fitting, key=lambda pair: len(pair[0]) + len(pair[1]))[:REPLIES]
     return [prompt for prompt, _ in chosen], [reference for _, reference in chosen]
 

@@ -14,6 +14,8 @@ from stages.evals.pictures import pair_loss
 from stages.evals.subject import Subject, plain_row
 
 TOKEN_KINDS = ("text", "multimodal", "sft")
+FEWEST_LONG = 4  # rows in which the loss by position is measured
+FEWEST_FULL, FEWEST_ANSWERS = 2, 4  # rows of a corpus: where every token is supervised, and where only answers are
 
 
 def validation(subject: Subject) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def validation(subject: Subject) -> dict[str, Any]:
         return pair_loss(subject)
     by_corpus, total, count = {}, 0.0, 0
     for name in subject.corpora(*TOKEN_KINDS):
-        losses = last_losses(subject, _rows(subject, name))
+        losses = last_losses(subject, heldout_rows(subject, name))
         if len(losses):
             by_corpus[name] = float(losses.mean())
             total, count = total + float(losses.sum()), count + len(losses)
@@ -34,7 +36,7 @@ def validation(subject: Subject) -> dict[str, Any]:
 
 def loops(subject: Subject) -> dict[str, Any]:
     """Ouro's validation loss when it stops after 1, 2, ... loops: {"1": ..., "2": ...}."""
-    samples = [sample for name in subject.corpora(*TOKEN_KINDS) for sample in _rows(subject, name)]
+    samples = [sample for name in subject.corpora(*TOKEN_KINDS) for sample in heldout_rows(subject, name)]
     batches = [by_loop for by_loop, _ in subject.losses(samples)]
     return {
         str(number): float(torch.cat(parts).mean()) for number, parts in enumerate(zip(*batches, strict=True), start=1)
@@ -47,7 +49,7 @@ def positions(subject: Subject) -> dict[str, Any]:
     `within` and `beyond` are the losses before and from the parent's context on, if this stage extends it.
     """
     context, old = subject.context, subject.stage.evaluation.old_context
-    rows = long_rows(subject, context + 1)
+    rows = long_rows(subject, context + 1, subject.rows(context, FEWEST_LONG))
     parts = list(subject.losses([plain_row(row) for row in rows]))
     losses = torch.cat([by_loop[-1] for by_loop, _ in parts])
     places = torch.cat([place for _, place in parts])
@@ -62,11 +64,11 @@ def positions(subject: Subject) -> dict[str, Any]:
     return found
 
 
-def long_rows(subject: Subject, length: int) -> list[Any]:
-    """Stretches of exactly `length` held-out tokens of text (of conversations, where a stage reads nothing else)."""
+def long_rows(subject: Subject, length: int, count: int) -> list[Any]:
+    """Up to `count` stretches of `length` held-out tokens of text (of conversations, for want of text)."""
     names = subject.corpora("text", "sft")
     text = [name for name in names if subject.heldout.kind(name) == "text"]
-    return subject.heldout.stretches(text or names, length, subject.samples)
+    return subject.heldout.stretches(text or names, length, count)
 
 
 def last_losses(subject: Subject, samples: Sequence[Sample]) -> Tensor:
@@ -75,6 +77,8 @@ def last_losses(subject: Subject, samples: Sequence[Sample]) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0)
 
 
-def _rows(subject: Subject, name: str) -> list[Sample]:
+def heldout_rows(subject: Subject, name: str) -> list[Sample]:
+    """Held-out rows of a corpus at the length of the evaluation."""
     mask = subject.phases[-1].document_mask
-    return subject.heldout.rows(name, subject.context, subject.samples, mask)
+    fewest = FEWEST_ANSWERS if subject.heldout.kind(name) == "sft" else FEWEST_FULL
+    return subject.heldout.rows(name, subject.context, subject.rows(subject.context, fewest), mask)

@@ -18,6 +18,7 @@ from stages.evals.language import long_rows
 from stages.evals.subject import TOKENS_AT_ONCE, Subject
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+FEWEST_ROWS = 2  # stretches of text in which every depth is tried
 NAMES = ("Ada", "Emmy", "Alan", "Grace", "Kurt", "Sofia")
 
 
@@ -34,7 +35,7 @@ def needle(subject: Subject) -> dict[str, Any]:
 
 
 def _cells(subject: Subject, length: int) -> list[dict[str, Any]]:
-    hay = long_rows(subject, length)
+    hay = long_rows(subject, length, max(FEWEST_ROWS, subject.rows(length, FEWEST_ROWS) // len(DEPTHS)))
     rows, answers = [], []
     for depth in DEPTHS:
         for number, text in enumerate(hay):
@@ -46,7 +47,8 @@ def _cells(subject: Subject, length: int) -> list[dict[str, Any]]:
     for place, depth in enumerate(DEPTHS):
         part = slice(place * len(hay), (place + 1) * len(hay))
         accuracy = float(right[part].float().mean())
-        cells.append({"length": length, "depth": depth, "accuracy": accuracy, "gain": float(gain[part].mean())})
+        found = {"length": length, "depth": depth, "accuracy": accuracy, "gain": float(gain[part].mean())}
+        cells.append(found | {"rows": len(hay)})
     return cells
 
 

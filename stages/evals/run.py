@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,11 +39,13 @@ def run(
     heldout: Heldout,
     rope_override: Rope | None = None,
     phases: Sequence[Phase] = (),
+    seconds: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """All evaluations that the stage names, as plain numbers: {section: {...}}. The modules come back as they were.
 
     `rope_override` evaluates the language model under another rope (its parent's). `phases` names the corpora and
-    loops for a stage that has no phase of its own (an upcycling). Raises UserError for an unknown name, and when a
+    loops for a stage that has no phase of its own (an upcycling). `seconds` is filled with the time that each section
+    took. Raises UserError for an unknown name, and when a
     held-out corpus is missing or too short.
     """
     unknown = [name for name in stage.evaluation.names if name not in EVALUATIONS]
@@ -52,7 +55,13 @@ def run(
         )
     subject = Subject(modules, stage, tuple(stage.phases) or tuple(phases), heldout)
     with torch.no_grad(), _evaluating(modules), _rope(subject, rope_override):
-        return {section: compute(subject) for section, compute in map(EVALUATIONS.__getitem__, stage.evaluation.names)}
+        found = {}
+        for section, compute in map(EVALUATIONS.__getitem__, stage.evaluation.names):
+            began = time.perf_counter()
+            found[section] = compute(subject)
+            if seconds is not None:
+                seconds[section] = round(time.perf_counter() - began, 3)
+        return found
 
 
 @contextmanager

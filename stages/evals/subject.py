@@ -22,6 +22,7 @@ from stages.train.objectives.base import collate, language_model, patch_size, pr
 from stages.train.objectives.causal import supervised_only
 
 TOKENS_AT_ONCE = 8192  # rows are evaluated in batches of about this many tokens, which bounds memory
+FULL_NUMBER = 512  # up to this length a row is read `samples` times; longer rows are fewer, for as many tokens in all
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Subject:
     def samples(self) -> int:
         """How many rows, pairs or questions each evaluation reads from each corpus."""
         return self.stage.evaluation.samples
+
+    def rows(self, length: int, fewest: int) -> int:
+        """How many rows of a length an evaluation reads: about as many tokens at every length, and `fewest` rows."""
+        return min(self.samples, max(fewest, self.samples * FULL_NUMBER // length))
 
     @property
     def loops(self) -> int | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
+from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import cross_entropy
 from stages.models.ops.functional import IGNORED
@@ -44,6 +45,12 @@ class Causal:
         self._samples = self.read(step.first_sample, step.sequences, step.tail)
         self._cuts = cut(len(self._samples), self.phase.micro_batch)
         self._supervised = sum(int((sample.labels != IGNORED).sum()) for sample in self._samples)
+        if not self._supervised and self.phase.objective == "sft":
+            last = step.first_sample + step.sequences - 1
+            raise UserError(
+                f"phase {self.phase.name}: step {step.index + 1} (samples {step.first_sample} to {last}) has no answer "
+                f"to learn from; check the supervised tokens of {', '.join(s.corpus for s in self.phase.sources)}"
+            )
         return len(self._cuts)
 
     def supervised(self) -> int:

@@ -95,7 +95,7 @@ def test_a_sample_depends_on_its_index_only(small: Small) -> None:
 
 @pytest.mark.parametrize("packing", ["concatenate", "whole"])
 def test_seed_and_scope_change_the_order(small: Small, packing: str) -> None:
-    made = phase(small.source("math"), packing=packing)
+    made = phase(small.source("math"), packing=packing, context=80)
     orders = {
         tuple(sample.spans for sample in load(small, made, seed, scope).samples(0, 8, 0))
         for seed, scope in ((1, "a"), (2, "a"), (1, "b"))
@@ -108,7 +108,7 @@ def test_touching_ranges_share_no_document(small: Small, packing: str) -> None:
     middle = small.corpus("math").manifest.size // 2
     seen = []
     for start, end in ((0, middle), (middle, small.corpus("math").manifest.size)):
-        made = phase(small.source("math", start, end), packing=packing, context=64)
+        made = phase(small.source("math", start, end), packing=packing, context=128)
         data = load(small, made)
         spans = {span[1] for sample in data.samples(0, 10, 0) for span in sample.spans}
         seen.append(spans)
@@ -119,7 +119,7 @@ def test_touching_ranges_share_no_document(small: Small, packing: str) -> None:
 
 @pytest.mark.parametrize("packing", ["concatenate", "whole"])
 def test_a_used_up_corpus_says_what_is_needed_and_available(small: Small, packing: str) -> None:
-    data = load(small, phase(small.source("math"), packing=packing))
+    data = load(small, phase(small.source("math"), packing=packing, context=128))
     with pytest.raises(UserError, match=r"sample 100000 of .* is needed, \d+ are there in 1 epoch"):
         data.samples(99_999, 1, 0)
 
@@ -197,12 +197,40 @@ def test_the_same_corpus_teaches_everything_in_pretraining(small: Small) -> None
     assert (sample.labels != -100).sum() == sum(lengths) - len(lengths)  # all but each document's BOS
 
 
-def test_a_document_longer_than_the_row_is_cut_at_its_end(small: Small) -> None:
-    made = phase(small.source("reasoning"), packing="whole", context=20)
-    for sample in load(small, made).samples(0, 5, 0):
-        ((_, _, start, end),) = sample.spans
-        assert (start, end) == (0, 20)
-        assert sample.tokens[0] == BOS
+def test_a_conversation_longer_than_the_row_is_left_out_and_counted(small: Small) -> None:
+    corpus = small.corpus("reasoning")
+    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
+    context = int(np.median(lengths))
+    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=context)
+    data = load(small, made)
+    assert data.left_out == {"reasoning": int((lengths > context).sum())}
+    for sample in data.samples(0, 20, 0):
+        assert [end for _, _, _, end in sample.spans] == [lengths[number] for _, number, _, _ in sample.spans]
+        assert (sample.labels == IM_END).sum() == len(sample.spans)  # every answer is there to its end
+
+
+def test_a_context_too_short_for_every_conversation_is_an_error(small: Small) -> None:
+    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=20)
+    with pytest.raises(UserError, match=r"corpus reasoning, phase main: none of its \d+ documents fits into.* 20;"):
+        load(small, made)
+
+
+@pytest.mark.parametrize("tail", [90, 200])
+def test_the_last_row_of_conversations_holds_whole_ones(small: Small, tail: int) -> None:
+    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=256)
+    whole, last = load(small, made).samples(2, 2, tail)
+    assert len(whole.tokens) == 256
+    assert len(last.tokens) == tail
+    assert (last.labels == IM_END).sum() == len(last.spans) > 0
+    assert not {number for _, number, _, _ in whole.spans} & {number for _, number, _, _ in last.spans}
+
+
+def test_a_last_row_too_short_for_any_conversation_is_an_error(small: Small) -> None:
+    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=256)
+    with pytest.raises(
+        UserError, match="room for 5 tokens and no conversation is so short; make the budget a multiple"
+    ):
+        load(small, made).samples(0, 1, 5)
 
 
 def test_padding_is_neither_seen_nor_taught(small: Small) -> None:

@@ -223,6 +223,7 @@ class Data:
 
     def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path) -> None:
         self.phase = phase
+        self.left_out: dict[str, int] = {}
 
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
         """Rows of two documents; images in front where the objective has them; half unsupervised for sft."""

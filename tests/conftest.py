@@ -1,0 +1,25 @@
+"""How the whole suite runs: Hypothesis's profiles, and goldens that CI may read but not write.
+
+`ci` is the default: few examples, the same ones in every run, and no deadlines (a slow machine is no bug). `nightly`
+draws many new ones. Choose with STAGES_HYPOTHESIS=nightly, or with Hypothesis's own --hypothesis-profile.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+settings.register_profile(
+    "ci", max_examples=40, derandomize=True, deadline=None, print_blob=True, database=None, suppress_health_check=QUIET
+)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=QUIET)
+settings.load_profile(os.environ.get("STAGES_HYPOTHESIS", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Goldens are written by people who then read the difference: never by CI."""
+    if os.environ.get("CI") and config.getoption("update_snapshots", default=False):
+        raise pytest.UsageError("--snapshot-update is refused where CI is set: update goldens by hand and review them.")

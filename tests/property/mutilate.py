@@ -22,6 +22,7 @@ JUNK: tuple[Tree, ...] = (
     {"upcycle": []}, {"from": 1}, {"*": "inherit"}, ["1", "2"], [True],
 )  # fmt: skip
 KEYS = ("from", "to", "kind", "family", "extends", "sources", "<<", "*", "名", "a b", "0", "true", "é")
+SPELLINGS = ("-{}", "{}0", "{}000000000", "0{}", "{}T", "{} seq", "{}%", "{}e9", "1/{}")
 
 
 def paths(tree: Tree, at: Path = ()) -> list[Path]:
@@ -73,9 +74,7 @@ def _change(draw: st.DrawFn, tree: Tree, path: Path, places: list[Path]) -> None
             inner = [inner] if draw(st.booleans()) else {"a": inner}
         parent[last] = inner
     elif how == "scale" and isinstance(parent[last], str):
-        parent[last] = draw(
-            st.sampled_from(["-{}", "{}0", "{}000000000", "0{}", "{}T", "{} seq", "{}%", "{}e9", "1/{}"])
-        ).format(parent[last])
+        parent[last] = draw(st.sampled_from(SPELLINGS)).format(parent[last])
     else:
         parent[last] = draw(st.text(max_size=12))
 

@@ -1,9 +1,9 @@
 """Floating-point operations of training, in closed form.
 
-The convention, as usual for model FLOPs (PaLM, arXiv 2204.02311, appendix B): a multiply-accumulate is 2 operations;
-only matrix products count (no norms, activations, softmax, lookups); the backward pass costs twice the forward, once
-for the gradient of the weights and once for that of the inputs; causal attention sees half of the row on average,
-T/2 keys at each of T positions; recomputation is not counted.
+The convention is that of PaLM (arXiv 2204.02311, appendix B), except that it counts causal attention whole: a
+multiply-accumulate is 2 operations; only matrix products count (no norms, activations, softmax, lookups); the backward
+pass costs twice the forward, once for the gradient of the weights and once for that of the inputs; causal attention
+sees half of the row on average, T/2 keys at each of T positions; recomputation is not counted.
 
 What a frozen module leaves out follows from the same rule: no gradient of its weights, and none of its inputs where
 nothing before it is trained. Language models count their output matrix at every position, looped ones once a loop.

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stages.contract.cost import LanguageModel
 from stages.contract.parameters import parameters
 from stages.plan.hardware import Hardware
 from stages.spec.resolved import (
@@ -129,9 +130,15 @@ def _activations(stage: Stage, phase: Phase, hardware: Hardware) -> int:
             continue  # one pair of layers on a quarter of the patches
         total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, hardware.recomputed)
         if model.family == "llama" or model.family == "moonlight" or model.family == "ouro":
-            chunk, times = (min(at_once, CHUNK), 1) if hardware.recomputed else (at_once, loops)
-            total += chunk * times * (2 * width + FP32) * model.vocab
+            total += _rows_of_logits(model, at_once, hardware.recomputed) * (2 * width + FP32) * model.vocab
     return int(total)
+
+
+def _rows_of_logits(model: LanguageModel, at_once: float, recomputed: bool) -> float:
+    """Positions whose logits exist together; of a looped model kept whole, none: its loss is taken in small blocks."""
+    if recomputed:
+        return min(at_once, CHUNK)
+    return 0 if model.family == "ouro" else at_once
 
 
 def _kept(model: LayeredModel, loops: int, width: int, recomputed: bool) -> int:

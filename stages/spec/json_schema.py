@@ -8,6 +8,7 @@ from stages.spec.fields import Raw
 from stages.spec.schema import STAGES, RawPipeline
 from stages.spec.schema_corpora import RawCorpus, RawTokenizer
 from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
+from stages.spec.schema_hardware import RawHardware
 
 FILES: dict[str, type[Raw]] = {
     "pipeline": RawPipeline,
@@ -16,6 +17,7 @@ FILES: dict[str, type[Raw]] = {
     "corpus": RawCorpus,
     "tokenizer": RawTokenizer,
     "scale": RawScale,
+    "hardware": RawHardware,
 }
 
 

@@ -41,7 +41,7 @@ def list_(scale: Scale = "mini", as_json: Json = False) -> None:
 @app.command()
 def show(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
     """Show a stage as it will be run at a scale."""
-    from stages.commands.look import print_stage
+    from stages.commands.show import print_stage
 
     print_stage(ref, scale, as_json)
 

@@ -1,45 +1,68 @@
-"""`stages list | show | schema`: reading, nothing else."""
+"""`stages list | schema`: reading, nothing else."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from stages.commands.open import open_project, pick
-from stages.sync import graph
+from stages.commands.open import open_project
+from stages.report.words import count, length
+from stages.spec.project import ResolvedPipeline
+from stages.spec.resolved import Stage
+
+ROW = "  {:<22} {:<8} {:<14} {:<10} {}"
 
 
 def print_list(scale: str, as_json: bool) -> None:
-    """Pipelines with their titles, stages, kinds and parents."""
+    """Pipelines with their titles; each one's own stages with kind, budget, context and parents."""
     _, project = open_project(scale)
-    listed = []
-    for pipeline in project.pipelines(readings=True):
-        resolved = project.resolve(pipeline, scale)
-        stages = [
-            {"stage": name, "kind": stage.kind, "box": stage.box, "parents": list(stage.parents)}
-            for name, stage in resolved.stages.items()
-            if name in resolved.own
-        ]
-        listed.append({"pipeline": pipeline, "title": resolved.title, "extends": resolved.extends, "stages": stages})
+    resolved = [project.resolve(name, scale) for name in project.pipelines(readings=True)]
     if as_json:
-        print(json.dumps(listed, indent=2))
+        print(json.dumps([_fields(one) for one in resolved], indent=2))
         return
-    for entry in listed:
-        extends = f" (extends {entry['extends']})" if entry["extends"] else ""
-        print(f"{entry['pipeline']}: {entry['title']}{extends}")
-        for stage in entry["stages"]:  # type: ignore[union-attr]
-            after = f"  <- {', '.join(stage['parents'])}" if stage["parents"] else ""  # type: ignore[index]
-            print(f"  {stage['stage']:<24} {stage['kind']:<8} {stage['box']}{after}")  # type: ignore[index]
+    for one in resolved:
+        print(f"{one.name}: {one.title}" + (f" (extends {one.extends})" if one.extends else ""))
+        if not one.own:
+            print(f"  every stage comes out as {one.extends}'s does")
+            continue
+        print(ROW.format("stage", "kind", "budget", "context", "from"))
+        for name in one.own:
+            stage = one.stages[name]
+            print(ROW.format(name, stage.kind, budget(stage), contexts(stage), _parents(stage)).rstrip())
+        if len(one.own) < len(one.stages):
+            print(f"  and {len(one.stages) - len(one.own)} stages as in {one.extends}")
+    print(f"at scale {scale}; `stages show PIPELINE/STAGE` tells what one is handed and what it does")
 
 
-def print_stage(ref: str, scale: str, as_json: bool) -> None:
-    """A stage with every value it will be run with, and its key."""
-    import yaml
+def budget(stage: Stage) -> str:
+    """Ledger units over all phases: "1.4T tokens"; nothing for a stage that does not train."""
+    total = sum(phase.budget for phase in stage.phases)
+    return f"{count(total)} {stage.phases[0].unit}" if stage.phases else "-"
 
-    root, project = open_project(scale)
-    loaded = graph.load(root, project, scale)
-    stage = pick(loaded.stages, ref)
-    shown = {"key": loaded.keys[ref], **stage.model_dump(mode="json")}
-    print(json.dumps(shown, indent=2) if as_json else yaml.safe_dump(shown, sort_keys=False, width=120), end="")
+
+def contexts(stage: Stage) -> str:
+    """The contexts of the phases in order, each once: "32K, 128K"."""
+    return ", ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)) or "-"
+
+
+def _parents(stage: Stage) -> str:
+    """Parents, those of the same pipeline by their bare name."""
+    return ", ".join(parent.removeprefix(f"{stage.pipeline}/") for parent in stage.parents)
+
+
+def _fields(one: ResolvedPipeline) -> dict[str, Any]:
+    stages = [
+        {
+            "stage": name,
+            "kind": one.stages[name].kind,
+            "box": one.stages[name].box,
+            "budgets": [{"phase": phase.name, phase.unit: phase.budget} for phase in one.stages[name].phases],
+            "contexts": [phase.context for phase in one.stages[name].phases],
+            "parents": list(one.stages[name].parents),
+        }
+        for name in one.own
+    ]
+    return {"pipeline": one.name, "title": one.title, "extends": one.extends, "stages": stages}
 
 
 def print_schema() -> None:

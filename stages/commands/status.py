@@ -24,8 +24,20 @@ def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps([_fields(verdict, root) for verdict in verdicts.values()], indent=2))
     else:
-        _print_table(scale, verdicts, root)
+        if verdicts:
+            _print_table(scale, verdicts, root)
+        print(_summary(verdicts, failed))
     return 1 if any(verdict.state == "failed" for verdict in verdicts.values()) else 0
+
+
+def _summary(verdicts: dict[str, Verdict], failed: bool) -> str:
+    """How many stages are in which state, and what to type next."""
+    if failed and not verdicts:
+        return "no stage has failed"
+    states = [verdict.state for verdict in verdicts.values()]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in STYLES if state in states)
+    idle = failed or set(states) <= {"done", "running"}
+    return counts if idle else f"{counts}. `snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
 
 
 def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | None]:

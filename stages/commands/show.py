@@ -1,0 +1,156 @@
+"""`stages show P/S`: what a stage is handed, what it does with it, and where its numbers come from, in words."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+from stages.commands.look import budget
+from stages.commands.open import open_project, pick
+from stages.contract import ledger
+from stages.contract.schedule import lr, lr_before
+from stages.report.words import count, length, rate
+from stages.spec.nodes import Document
+from stages.spec.project import Project
+from stages.spec.resolved import Init, Phase, Rope, Source, Stage
+from stages.sync import graph
+
+WIDTH = 100
+LABEL = 15
+
+
+def print_stage(ref: str, scale: str, as_json: bool) -> None:
+    """The stage in words, or with --json every value it will be run with, and its key."""
+    root, project = open_project(scale)
+    loaded = graph.load(root, project, scale)
+    stage = pick(loaded.stages, ref)
+    if as_json:
+        print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2))
+        return
+    print(f"{ref} at scale {scale}: {stage.box}")
+    _print("kind", f"{stage.kind}, {stage.engine_class}, key {loaded.keys[ref]}")
+    for label, text in [*_edge(stage, loaded.stages), *_work(stage), *_origins(project, stage)]:
+        _print(label, text)
+    print(f"every value: stages show {ref} --scale {scale} --json")
+
+
+def _print(label: str, text: str) -> None:
+    """One entry: the label in its own column, the text wrapped beside it."""
+    indent = " " * (LABEL + 2)
+    begin = f"  {label:<{LABEL - 1}} "
+    print(textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False))
+
+
+def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
+    """What is handed over: weights and optimizer state by module, clock, data, rotary positions."""
+    for module, init in stage.init.items():
+        moves = "" if module in stage.trained or not stage.phases else "; frozen here"
+        yield module, f"{stage.modules[module].family}: {_weights(init)}{moves}"
+    if stage.phases:
+        start = stage.phases[0].clock_start
+        clock = f"goes on at {count(start)} {stage.phases[0].unit}" if stage.clock == "continue" else "starts at zero"
+        read = "from where its ancestors stopped" if stage.data == "continue" else "from the start of its corpora"
+        yield "clock", f"{clock}; it reads {read}"
+    if stage.rope is not None:
+        before = [stages[parent].rope for parent in stage.parents if stages[parent].rope is not None]
+        was = f"; before: {_rope(before[0])}" if before and before[0] and before[0] != stage.rope else ""
+        yield "RoPE", f"{_rope(stage.rope)}{was}; contexts up to {length(stage.max_context)}"
+
+
+def _weights(init: Init) -> str:
+    state = "optimizer state too" if init.optimizer == "inherit" else "optimizer state starts anew"
+    if init.weights == "inherit":
+        return f"weights from {init.parent}, {state}"
+    if init.weights == "upcycle":
+        return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
+    if init.weights == "release":
+        return f"the released {init.release}"
+    return f"fresh weights, standing in for {init.release or 'a release'}" if init.stand_in else "fresh weights"
+
+
+def _rope(rope: Rope) -> str:
+    scaling = f", llama3 scaling by {rope.llama3.factor:g} from {length(rope.llama3.original)}" if rope.llama3 else ""
+    interpolated = f", interpolated {rope.interpolation:g} times" if rope.interpolation != 1 else ""
+    return f"base {rope.base:,.6g}{scaling}{interpolated}"
+
+
+def _work(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Learning rate and optimizer, then phase by phase what is read, in which steps."""
+    if stage.schedule is not None and stage.optimizer is not None:
+        first, last = stage.phases[0], stage.phases[-1]
+        step = next(ledger.steps(first))
+        rates = (
+            lr_before(stage.schedule, first.clock_start),
+            lr(stage.schedule, first.clock_start + step.end),
+            lr(stage.schedule, last.clock_start + last.budget),
+        )
+        begin, after, end = map(rate, rates)
+        jumps = "; ".join(f"jumps at {count(at)}: {why}" for at, why in stage.schedule.jumps)
+        text = f"{begin} -> {end} ({after} at the first step), schedule {stage.schedule.name}, {stage.optimizer.kind}"
+        yield "learning rate", f"{text}; {jumps}" if jumps else text
+    for phase in stage.phases:
+        yield f"phase {phase.name}", _phase(phase)
+        yield "  reads", _sources(phase)
+    if len(stage.phases) > 1:
+        yield "in all", budget(stage)
+    if stage.evaluation.names:
+        yield "evaluated by", ", ".join(stage.evaluation.names)
+    for invariant, reason in stage.waivers:
+        yield "waived", f"{invariant}: {reason}"
+
+
+def _phase(phase: Phase) -> str:
+    batches = [f"{step.sequences:,} x {length(phase.context)}" for step in phase.batch]
+    parts = [
+        f"{phase.objective}, {count(phase.budget)} {phase.unit} in {ledger.count(phase):,} steps of "
+        + ", then ".join(batches),
+        f"{phase.epochs} epochs" if phase.epochs > 1 else "",
+        f"{phase.loops.count} loops" if phase.loops else "",
+        "documents masked from each other" if phase.document_mask else "documents see each other",
+        "packed whole" if phase.packing == "whole" else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _sources(phase: Phase) -> str:
+    """Corpora with their shares, within each group where there are two."""
+    totals = {group: sum(one.weight for one in phase.sources if one.group == group) for group in ("text", "multimodal")}
+
+    def shares(group: str) -> str:
+        chosen = sorted((one for one in phase.sources if one.group == group), key=lambda one: -one.weight)
+        return ", ".join(f"{one.corpus} {_percent(one, totals[group])}" for one in chosen)
+
+    if phase.share is None:
+        return shares("text") or shares("multimodal")
+    first, last = (f"{100 * float(Fraction(*share)):.3g}%" for share in (phase.share.first, phase.share.last))
+    ramp = last if first == last else f"{first} rising to {last}"
+    return f"multimodal {ramp} of samples: {shares('multimodal')}; text: {shares('text')}"
+
+
+def _percent(source: Source, total: int) -> str:
+    return f"{100 * source.weight / total:.3g}%"
+
+
+def _origins(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
+    """Sources of the numbers: of the stage's own file and of what that is laid over; and where the rest stands."""
+    name: str | None = stage.pipeline
+    while name:
+        path = project.files.specs / name / f"{stage.name}.yaml"
+        document = project.files.document(path) if path.is_file() else None
+        if document is not None and document.value.get("sources"):
+            yield "numbers of", project.files.relative(path)
+            yield from _marks(document)
+        name = project.loaded(name).raw.extends
+    if stage.phases:
+        shrunk = project.scale(stage.scale).pipelines is not None
+        where = f", made small by specs/scales/{stage.scale}.yaml" if shrunk else ""
+        yield "see also", f"pipeline.yaml beside it for models, optimizers and schedules{where}"
+
+
+def _marks(document: Document) -> Iterator[tuple[str, str]]:
+    for entry in document.value["sources"]:
+        covers = ", ".join("all the rest" if path == "*" else path for path in entry["covers"])
+        why = entry.get("citation") or entry.get("reason")
+        yield f"  {entry['mark']}", f"{covers}: {why}" if why else covers

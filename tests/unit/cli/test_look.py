@@ -1,0 +1,89 @@
+"""What `stages list`, `show` and `status` tell a person, within a hundred columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.commands.look import print_list
+from stages.commands.show import print_stage
+from stages.commands.status import print_status
+from stages.spec.project import Project
+from tests.unit.spec import small_project
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project, which is also the working directory."""
+    monkeypatch.chdir(small_project.write(tmp_path))
+    return tmp_path
+
+
+def test_list_names_every_pipeline_and_what_each_stage_takes(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_list("paper", as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "toy: A toy"
+    assert lines[3].split() == ["second", "train", "2B", "tokens", "8K", "first"]
+    assert lines[5] == "toy_reading: A toy, read otherwise (extends toy)"
+    assert "  and 1 stages as in toy" in lines
+
+
+def test_list_of_a_pipeline_that_changes_nothing_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (toy / "specs/toy_reading/second.yaml").unlink()
+    print_list("mini", as_json=False)
+    assert "  every stage comes out as toy's does\n" in capsys.readouterr().out
+
+
+def test_list_as_json_holds_budgets_and_contexts(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_list("paper", as_json=True)
+    first = json.loads(capsys.readouterr().out)[0]["stages"][0]
+    assert first["budgets"] == [{"phase": "short", "tokens": 10**9}, {"phase": "long", "tokens": 10**9}]
+    assert first["contexts"] == [4096, 8192]
+
+
+def test_show_tells_the_edge_in_words(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_stage("toy/second", "paper", as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "llm llama: weights from toy/first, optimizer state too" in said
+    assert "clock goes on at 2B tokens; it reads from where its ancestors stopped" in said
+    assert "-> 1e-4" in said
+    assert "schedule main, adamw" in said
+    assert "RoPE base 10,000; contexts up to 8K" in said
+    assert "3,815 steps of 64 x 8K" in said
+    assert "reads crawl 70%, books 20%, repos 10%" in said
+    assert "numbers of specs/toy/second.yaml chosen all the rest" in said
+
+
+def test_show_as_json_is_every_value_and_the_key(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_stage("toy/second", "mini", as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown.pop("key") == Project.load(toy).keys("mini")["toy/second"]
+    assert shown == Project.load(toy).resolve("toy", "mini").stages["second"].model_dump(mode="json")
+
+
+def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_status("mini", deep=False, failed=False, as_json=False) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("5 missing. `snakemake -n` lists")
+    assert print_status("mini", deep=False, failed=True, as_json=False) == 0
+    assert capsys.readouterr().out == "no stage has failed\n"
+
+
+SHIPPED = [
+    "kimi_vl/vit_coca", "kimi_vl/joint_longctx", "llama31_1m/base", "ouro/upcycle_2_6b", "ouro/thinking_1_4b",
+    "ouro_seed003/keep_1_4b",
+]  # fmt: skip
+
+
+def test_what_ships_fits_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    print_list("paper", as_json=False)
+    for ref in SHIPPED:
+        print_stage(ref, "mini", as_json=False)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    assert all(f"{name}: " in said for name in Project.load(ROOT).pipelines(readings=True))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IM_START, IMAGE, PAD, THINK
-from stages.evals.language import heldout_rows, last_losses
+from stages.evals.language import corpus_losses
 from stages.evals.subject import Subject
 
 REPLIES = 8  # greedy replies; each token costs a forward pass over the prompts, so they are few and the shortest
@@ -20,7 +20,7 @@ SLACK = 1.5  # a reply may be this much longer than the longest of the reference
 def answers(subject: Subject) -> dict[str, Any]:
     """Loss (nats a supervised token) of held-out answers, and the share of well-formed greedy replies."""
     names = subject.corpora("sft")
-    losses = last_losses(subject, [row for name in names for row in heldout_rows(subject, name)])
+    losses = torch.cat([corpus_losses(subject, name)[-1] for name in names])
     formed, right = [], []
     for name in names:
         prompts, references = _prompts(subject, name)

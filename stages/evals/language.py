@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +26,7 @@ def validation(subject: Subject) -> dict[str, Any]:
         return pair_loss(subject)
     by_corpus, total, count = {}, 0.0, 0
     for name in subject.corpora(*TOKEN_KINDS):
-        losses = last_losses(subject, heldout_rows(subject, name))
+        losses = corpus_losses(subject, name)[-1]
         if len(losses):
             by_corpus[name] = float(losses.mean())
             total, count = total + float(losses.sum()), count + len(losses)
@@ -36,10 +35,9 @@ def validation(subject: Subject) -> dict[str, Any]:
 
 def loops(subject: Subject) -> dict[str, Any]:
     """Ouro's validation loss when it stops after 1, 2, ... loops: {"1": ..., "2": ...}."""
-    samples = [sample for name in subject.corpora(*TOKEN_KINDS) for sample in heldout_rows(subject, name)]
-    batches = [by_loop for by_loop, _ in subject.losses(samples)]
+    corpora = [corpus_losses(subject, name) for name in subject.corpora(*TOKEN_KINDS)]
     return {
-        str(number): float(torch.cat(parts).mean()) for number, parts in enumerate(zip(*batches, strict=True), start=1)
+        str(number): float(torch.cat(parts).mean()) for number, parts in enumerate(zip(*corpora, strict=True), start=1)
     }
 
 
@@ -71,10 +69,13 @@ def long_rows(subject: Subject, length: int, count: int) -> list[Any]:
     return subject.heldout.stretches(text or names, length, count)
 
 
-def last_losses(subject: Subject, samples: Sequence[Sample]) -> Tensor:
-    """Loss [n] of every supervised token of the samples, after the last loop."""
-    parts = [by_loop[-1] for by_loop, _ in subject.losses(samples)]
-    return torch.cat(parts) if parts else torch.empty(0)
+def corpus_losses(subject: Subject, name: str) -> list[Tensor]:
+    """Loss [n] of every supervised token of a corpus's held-out rows, after each loop (once, without loops)."""
+    if name not in subject.by_corpus:
+        batches = [by_loop for by_loop, _ in subject.losses(heldout_rows(subject, name))]
+        nothing = [[torch.empty(0)] * (subject.loops or 1)]
+        subject.by_corpus[name] = [torch.cat(parts) for parts in zip(*(batches or nothing), strict=True)]
+    return subject.by_corpus[name]
 
 
 def heldout_rows(subject: Subject, name: str) -> list[Sample]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Subject:
     stage: Stage
     phases: tuple[Phase, ...]
     heldout: Heldout
+    by_corpus: dict[str, list[Tensor]] = field(default_factory=dict)  # what several evaluations read, computed once
 
     @property
     def lm(self) -> Any:

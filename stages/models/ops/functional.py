@@ -21,7 +21,28 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """
     if x.is_cuda and (fused := apex("apex.normalization.fused_layer_norm")) is not None:
         return fused.fused_rms_norm_affine(x, weight, weight.shape, eps)
-    return F.rms_norm(x, weight.shape, weight, eps)
+    if x.is_cuda:
+        return F.rms_norm(x, weight.shape, weight, eps)
+    return _RMSNorm.apply(x, weight, eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """torch has no kernel for CPUs and differentiates six small operations; this takes their gradient at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        inverse = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        normed = x * inverse
+        ctx.save_for_backward(normed, inverse, weight)
+        return normed * weight
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        normed, inverse, weight = ctx.saved_tensors
+        weighted = grads[0] * normed
+        along = (weighted @ weight).div_(weight.numel()).unsqueeze(-1)
+        grad = torch.addcmul(grads[0] * weight, normed, along, value=-1).mul_(inverse)
+        return grad, weighted.flatten(0, -2).sum(0), None
 
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from stages.data.spec import CorpusSpec
 
 BRIGHTNESS = (("dim", 110), ("grey", 175), ("bright", 255))
 SIZES = ("small", "medium", "large")
+TEMPLATES = ("a {look} {words}", "the {look} {words}", "the number {words}", "a {look} number {words}", "a {words}")
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 CELL = 8  # canvases are multiples of this, the side of one <image> token at patch 4 and merge 2
 
@@ -30,12 +31,16 @@ class Scene:
 
 def pairs(spec: CorpusSpec) -> Iterator[Document]:
     """Image and caption, for contrastive training: one picture per document, native sizes vary."""
-    yield from _captioned(spec, "pair")
+    for identity, draws, digits, heldout in _items(spec, "pair"):
+        made = named(draws, digits)
+        yield Document(identity, (Part(made.picture, False), Part(made.caption, True)), heldout)
 
 
 def captions(spec: CorpusSpec) -> Iterator[Document]:
     """Image, then caption, as one stream of tokens."""
-    yield from _captioned(spec, "caption")
+    for identity, draws, digits, heldout in _items(spec, "caption"):
+        made = scene(draws, digits)
+        yield Document(identity, (Part(made.picture, False), Part(made.caption, True)), heldout)
 
 
 def digit_qa(spec: CorpusSpec) -> Iterator[Document]:
@@ -75,6 +80,22 @@ def scene(draws: Draws, digits: Digits) -> Scene:
     names = ", ".join(WORDS[digit] for digit in shown)
     shape = "in a row" if height == CELL else "spread out" if height == 2 * CELL else "far apart"
     return Scene(Picture(canvas, shown), f"{len(shown)} {look} digits {shape}: {names}")
+
+
+def named(draws: Draws, digits: Digits) -> Scene:
+    """One digit that fills a canvas of 8 to 32 pixels a side, or two side by side, and a short caption that names them.
+
+    The digit is nearly all that tells one picture from another, so matching pictures and captions means reading it.
+    """
+    look, level = draws.choice(BRIGHTNESS)
+    count = draws.choice((1, 1, 1, 1, 2))
+    scale = draws.choice((1, 2, 2, 3, 4)) if count == 1 else draws.choice((1, 2))
+    shown = tuple(draws.below(10) for _ in range(count))
+    canvas = _canvas(SIDE * scale, SIDE * scale * count)
+    for column, digit in enumerate(shown):
+        paste(canvas, digits.draw(draws, digit), 0, column * SIDE * scale, scale, level)
+    words = ", ".join(WORDS[digit] for digit in shown)
+    return Scene(Picture(canvas, shown), draws.choice(TEMPLATES).format(look=look, words=words))
 
 
 def ask(draws: Draws, digits: Digits) -> tuple[tuple[Picture, ...], str, str]:
@@ -135,12 +156,6 @@ def _single(draws: Draws, digits: Digits, digit: int, look: str, level: int) -> 
     )  # a digit that fills a direction has no place along it
     where = f" at the {place}" if place else ""
     return Scene(Picture(canvas, (digit,)), f"a {look} {SIZES[size]} {WORDS[digit]}{where}")
-
-
-def _captioned(spec: CorpusSpec, word: str) -> Iterator[Document]:
-    for identity, draws, digits, heldout in _items(spec, word):
-        made = scene(draws, digits)
-        yield Document(identity, (Part(made.picture, False), Part(made.caption, True)), heldout)
 
 
 def _items(spec: CorpusSpec, word: str) -> Iterator[tuple[str, Draws, Digits, bool]]:

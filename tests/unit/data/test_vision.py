@@ -56,6 +56,8 @@ def test_the_two_splits_share_no_digit_and_have_all_classes() -> None:
     kept, held = digits.load(CorpusSpec.model_validate(spec("pairs")))
     assert len(kept.classes) + len(held.classes) == 1797
     assert set(kept.classes) == set(held.classes) == set(range(10))
+    assert len(held.classes) >= 100  # a share of so few already has an error of 5%
+    assert not {picture.tobytes() for picture in kept.pictures} & {picture.tobytes() for picture in held.pictures}
 
 
 def test_captions_are_true(training: digits.Digits) -> None:
@@ -86,6 +88,26 @@ def test_captions_are_true(training: digits.Digits) -> None:
 def test_captions_rarely_collide(training: digits.Digits) -> None:
     captions = [vision.scene(Draws("test", number), training).caption for number in range(1000)]
     assert len(set(captions)) > 700
+
+
+def test_pairs_are_named_by_their_digits_and_fill_their_pictures(training: digits.Digits) -> None:
+    seen = set()
+    for number in range(300):
+        made = vision.named(Draws("test", number), training)
+        pixels, caption = made.picture.pixels, made.caption
+        assert [digits.WORDS.index(word) for word in re.findall("|".join(digits.WORDS), caption)] == list(
+            made.picture.digits
+        )
+        count, (height, width) = len(made.picture.digits), pixels.shape
+        assert width == count * height
+        assert not height % digits.SIDE
+        assert width <= 4 * digits.SIDE
+        lit = pixels.reshape(height, count, -1).max(axis=(0, 2))
+        assert all(lit)  # each digit in its own half
+        for look, level in vision.BRIGHTNESS:
+            assert look not in caption or level * 3 // 4 <= pixels.max() <= level
+        seen.add((count, height // digits.SIDE))
+    assert seen == {(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)}
 
 
 def test_answers_about_pictures_are_right(training: digits.Digits) -> None:

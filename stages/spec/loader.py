@@ -81,11 +81,9 @@ class Files:
 
 def check_sources(document: Document) -> None:
     """Raises for figures that the file's own `sources:` do not cover."""
-    entries = document.value.get("sources", [])
-    wrapped = {"entries": entries}
-    places = {("entries", *path[1:]): where for path, where in document.places.items() if path[:1] == ("sources",)}
-    checked = validate(Document(wrapped, places), _Sources)
-    errors = list(uncovered(document, checked.entries))
+    wrapped = {"sources": document.value.get("sources", [])}
+    checked = validate(Document(wrapped, document.places), _Sources)
+    errors = list(uncovered(document, checked.sources))
     if errors:
         raise several(errors)
 
@@ -93,7 +91,7 @@ def check_sources(document: Document) -> None:
 class _Sources(Raw):
     """The list under `sources:` alone: a reading's files are only whole after merging, their sources before."""
 
-    entries: list[RawSource]
+    sources: list[RawSource]
 
 
 def load_pipeline(files: Files, name: str, parents: tuple[str, ...] = ()) -> LoadedPipeline:

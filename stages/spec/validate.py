@@ -70,14 +70,11 @@ def _real(document: Document, loc: Path) -> Path:
 
 def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     """A key that does not exist, with the likeliest meant one."""
-    choice = sorted(names)
-    return SpecError(
-        document.where(path),
-        dotted(path),
-        f"the unknown key {path[-1]!r}",
-        ", ".join(choice),
-        meant(str(path[-1]), choice),
-    )
+    choice, key = sorted(names), str(path[-1])
+    # {reason: one thing, another}: YAML reads the second half as a key of its own.
+    cut = " " in key
+    repair = "Put quotes around the text: in {...} a comma ends a value." if cut else meant(key, choice)
+    return SpecError(document.where(path), dotted(path), f"the unknown key {key!r}", ", ".join(choice), repair)
 
 
 def meant(found: str, names: Iterable[str]) -> str:

@@ -77,6 +77,8 @@ BAD = [
         "sources.0.citation"),
     Bad("assumed without reason", FIRST,
         "mark: published, citation: a table", "mark: assumed", "need a reason", "sources.0.reason"),
+    Bad("reason cut by a comma", SECOND, "mark: chosen", "mark: chosen, reason: one, two words",
+        "Put quotes around the text", "sources.0.two words"),
     Bad("duplicate key", SECOND, "box: Second", "box: Second\nbox: Twice", "a second time", "box", 1),
     Bad("bad YAML", SECOND, "train: [llm]", "train: [llm", "YAML", "YAML syntax", 1),
     Bad("alias", SECOND, "box: Second", "box: *b", "the alias *b", "box"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stages.contract import cost, cost_coca, ledger
+from stages.errors import UserError
 from stages.spec.resolved import MoonViTModel, Phase, Stage
 
 
@@ -41,7 +42,10 @@ def operations(stage: Stage, phase: Phase, assumed: Assumed) -> float:
             loops = phase.loops.count if phase.loops else 1
             work = cost.language_model(model, seen(phase, assumed.lengths), loops) * phase.budget
         else:
-            raise ValueError(f"objective {phase.objective} has no use for a {model.family}")
+            raise UserError(
+                f"{stage.pipeline}/{stage.name}: objective {phase.objective} has no use for module {name!r}, a "
+                f"{model.family}; take it out of `modules`, or choose the objective that needs it."
+            )
         total += work.flops(moves, gradient)
     return total
 
@@ -79,15 +83,15 @@ def _patches(model: MoonViTModel, assumed: Assumed) -> int:
 
 
 def _merged(stage: Stage) -> int:
-    """Patches that make one image token."""
-    return next(model.merge for model in stage.modules.values() if model.family == "projector") ** 2
+    """Patches that make one image token; without a projector, one."""
+    return next((model.merge for model in stage.modules.values() if model.family == "projector"), 1) ** 2
 
 
 def _coca(stage: Stage, phase: Phase) -> float:
     """Stretch by stretch of the resolution ladder, with images at the cap; the ledger's unit is the patch."""
-    tower = next(model for model in stage.modules.values() if model.family == "moonvit")
-    if phase.coca is None:
-        raise ValueError(f"phase {phase.name}: objective coca without its settings")
+    tower = next((model for model in stage.modules.values() if model.family == "moonvit"), None)
+    if phase.coca is None or tower is None:
+        raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings.")
     ladder = phase.coca.resolutions
     ends = [rung.after for rung in ladder[1:]] + [phase.budget]
     total = 0.0

@@ -45,9 +45,10 @@ def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
         for key in {**olds, **news}:
             was, now = olds.get(key), news.get(key)
             if was is None or now is None or not same(was[0], now[0]):
-                where = (now or was or ("", Where(name, 1)))[1]
-                identity = not NOT_IDENTITY & set(key.split("."))
-                yield Edit(where, key, was[0] if was else None, now[0] if now else None, identity)
+                shown = now or was
+                if shown is not None:
+                    identity = not NOT_IDENTITY & set(key)
+                    yield Edit(shown[1], shown[2], was[0] if was else None, now[0] if now else None, identity)
 
 
 def same(old: str, new: str) -> bool:
@@ -70,25 +71,34 @@ def _document(files: Files, name: str) -> Document | None:
     return files.document(path) if path.is_file() else None
 
 
-def _scalars(document: Document) -> dict[str, tuple[str, Where]]:
-    return {dotted(named): (text, document.where(path)) for path, named, text in _walk(document.value, (), ())}
+def _scalars(document: Document) -> dict[Path, tuple[str, Where, str]]:
+    """Every scalar that means something: its text, its place and its path by names.
+
+    Items of lists are known by their names where they have one, but phases by their number: a phase may be renamed.
+    """
+    return {
+        known: (text, document.where(path), dotted(named))
+        for path, known, named, text in _walk(document.value, (), (), ())
+    }
 
 
-def _walk(tree: Tree, path: Path, named: Path) -> Iterator[tuple[Path, Path, str]]:
-    """Every scalar that means something, with its path by index and by name."""
+def _walk(tree: Tree, path: Path, known: Path, named: Path) -> Iterator[tuple[Path, Path, Path, str]]:
+    """Scalars with their path by index, by what they are known by, and by names."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if (key in PROSE and key not in ALL_MEANT) or (key == "sources" and _marks(value)):
                 continue
-            yield from _walk(value, (*path, key), (*named, key))
+            yield from _walk(value, (*path, key), (*known, key), (*named, key))
     elif isinstance(tree, list) and path and path[-1] in UNORDERED:
-        yield path, named, ", ".join(sorted(str(item) for item in tree))
+        yield path, known, named, ", ".join(sorted(str(item) for item in tree))
     elif isinstance(tree, list):
         for index, item in enumerate(tree):
             names = (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str))
-            yield from _walk(item, (*path, index), (*named, next(names, index)))
+            name = next(names, index)
+            own = index if path[-1:] == ("phases",) else name
+            yield from _walk(item, (*path, index), (*known, own), (*named, name))
     else:
-        yield path, named, {True: "true", False: "false", None: "null"}.get(tree, str(tree))
+        yield path, known, named, {True: "true", False: "false", None: "null"}.get(tree, str(tree))
 
 
 def _marks(value: Tree) -> bool:

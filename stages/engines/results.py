@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from stages.engines import Inputs
@@ -61,7 +64,12 @@ def complete(
     """
     folder = attempt.result
     files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
-    run = {"environment": fingerprint.fingerprint(), "attempt": attempt.folder.name, "seconds": seconds or {}}
+    run = {
+        "environment": fingerprint.fingerprint(),
+        "attempt": attempt.folder.name,
+        "seconds": seconds or {},
+        "peak_memory_mb": peak_memory_mb(stage.execution.device),
+    }
     write_json(folder / "run.json", run)
     record = Manifest(
         schema_version=1,
@@ -77,6 +85,14 @@ def complete(
     digest = finish.finish(attempt, record)
     partials.clear(inputs.layout, inputs.key)
     return digest
+
+
+def peak_memory_mb(device: str) -> float:
+    """The most that was held at once, in 10^6 bytes: allocated on the GPU, or resident in this process."""
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated()) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes on macOS, KiB elsewhere
 
 
 def tier(stage: Stage, inputs: Inputs) -> Tier:

@@ -121,6 +121,7 @@ to be run again: 2 stages, 0.00973 GPU-hours without readings; 3 stay as they ar
         (FIRST, "{after: 0.5B", "{after: 500_000_000 tokens"),
         (SECOND, '{covers: ["*"], mark: chosen}', '{covers: ["*"], mark: assumed, reason: a guess}'),
         (SECOND, "budget: 2B\n    context: 8Ki", "context: 8192\n    budget: 2000M"),
+        (FIRST, "name: long", "name: lengthy"),
         (SECOND, "train: [llm]", "# nothing\ntrain:\n  - llm"),
     ],
 )

@@ -3,6 +3,7 @@
 The counter knows attention as plain products only, hence the math backend.
 """
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.contract import cost
+from stages.contract import cost, cost_coca
+from stages.contract.cost_phase import Assumed, multimodal, operations
+from stages.errors import UserError
 from stages.models.build import make
 from stages.spec.project import Project
 from stages.spec.resolved import Rope
 
 ROOT = Path(__file__).parents[3]
+ASSUMED = Assumed(Fraction(1, 2), Fraction(1, 2), {})
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 
 
@@ -96,3 +100,44 @@ def test_only_the_experts_taken_count():
 def test_a_loop_costs_the_stack_and_the_head_again():
     cfg = model("ouro", "warmup", "llm")
     assert per_token(cfg, 4096, 8) == 8 * per_token(cfg, 4096, 1)
+
+
+def test_cutting_a_phase_in_two_changes_nothing():
+    stage = Project.load(ROOT).resolve("ouro", "paper").stages["stable_1"]
+    (whole,) = stage.phases
+    half = whole.model_copy(update={"budget": whole.budget // 2})
+    assert operations(stage, whole, ASSUMED) == pytest.approx(2 * operations(stage, half, ASSUMED), rel=1e-12)
+
+
+def test_coca_by_resolution():
+    """A pair costs more at a higher cap, and a phase is its stretches of the ladder together."""
+    stage = Project.load(ROOT).resolve("kimi_vl", "paper").stages["vit_coca"]
+    (phase,) = stage.phases
+    tower = stage.modules["vit"]
+    expected, ladder = 0.0, [(0.0, 0.4, 224), (0.4, 0.75, 448), (0.75, 1.0, 896)]
+    for start, end, cap in ladder:
+        patches = (cap // 14) ** 2
+        assert cost_coca.patches_of(tower, cap) == patches
+        pairs = phase.batch[0].sequences * phase.context // patches
+        expected += (end - start) * phase.budget / patches * cost_coca.pair(stage, patches, pairs)
+    assert operations(stage, phase, ASSUMED) == pytest.approx(expected, rel=1e-9)
+    assert cost_coca.pair(stage, 1024, 8192) > 3 * cost_coca.pair(stage, 256, 32_768)
+
+
+def test_the_mean_multimodal_share():
+    stages = Project.load(ROOT).resolve("kimi_vl", "paper").stages
+    shares = {name: multimodal(stages[name].phases[0]) for name in ("text_pretrain", "vit_align", "joint_cooldown")}
+    assert shares == {"text_pretrain": 0, "vit_align": 1, "joint_cooldown": Fraction(2, 5)}
+    ramp = multimodal(stages["joint_pretrain"].phases[0])  # 0 to 40% over the first half, then 40%
+    assert abs(ramp - Fraction(3, 10)) < Fraction(1, 10**6)
+
+
+def test_modules_that_an_objective_cannot_use_are_named():
+    stages = Project.load(ROOT).resolve("kimi_vl", "paper").stages
+    coca = stages["vit_coca"]
+    mixed = coca.model_copy(update={"phases": stages["vit_align"].phases})
+    with pytest.raises(UserError, match="kimi_vl/vit_coca: objective align has no use for module 'text_tower'"):
+        operations(mixed, mixed.phases[0], ASSUMED)
+    blind = coca.model_copy(update={"modules": {"decoder": coca.modules["decoder"]}})
+    with pytest.raises(UserError, match="needs a vision tower"):
+        operations(blind, blind.phases[0], ASSUMED)

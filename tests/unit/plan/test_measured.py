@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import psutil
 import pytest
 
+from stages.engines.results import peak_memory_mb
 from stages.errors import UserError
 from stages.plan import hardware, measured
 from stages.plan.pipeline import plan_pipeline
@@ -57,3 +59,8 @@ def test_a_damaged_file_is_named(tmp_path, plan, file, text):
     (place / file).write_text(text)
     with pytest.raises(UserError, match=r"ouro/warmup: timing.csv or run.json cannot be read"):
         measured.compare(Layout(tmp_path, "mini"), [plan])
+
+
+def test_what_runs_record_is_what_this_process_holds():
+    held = psutil.Process().memory_info().rss / 1e6
+    assert held * 0.9 < peak_memory_mb("cpu") < held + 4000

@@ -31,6 +31,29 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
     return list(dict.fromkeys(found))
 
 
+def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
+    """Findings at every scale; a waiver that waives nothing at any of them is a finding too (S-07)."""
+    found = [finding for scale in project.scales() for finding in run(project, scale, only)]
+    broken = any(finding.id == SPEC for finding in found)
+    return found if only or broken else [*found, *_idle_waivers(project, found)]
+
+
+def _idle_waivers(project: Project, found: Collection[Finding]) -> Iterator[Finding]:
+    used = {(finding.stage, finding.id) for finding in found}
+    scale = project.scales()[0]
+    for name in project.pipelines(readings=True):
+        resolved = project.resolve(name, scale)
+        for stage in resolved.own:
+            ref = resolved.refs[stage]
+            for number, (id, reason) in enumerate(resolved.stages[stage].waivers):
+                if (ref, id) not in used and catalogue.get(id) is not None:
+                    yield Finding(
+                        "S-07", scale, ref, None, f"a waiver of {id} for the reason {reason!r}",
+                        f"something that breaks {id} at some scale", "Take the waiver out: nothing needs it any more.",
+                        resolved.where(stage, "waivers", number),
+                    )  # fmt: skip
+
+
 def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
     """Findings of one pipeline at one scale."""
     for invariant in catalogue.ordered():
@@ -51,7 +74,7 @@ def make_context(project: Project, pipeline: str, scale: str) -> Context:
 
 
 def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | None:
-    """The pipeline at the scale that shrinks nothing, where there is one and it can be resolved."""
+    """The pipeline at another scale that shrinks nothing, where there is one."""
     for other in project.scales():
         if other != scale and project.scale(other).pipelines is None:
             return project.resolve(pipeline, other)

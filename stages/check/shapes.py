@@ -164,8 +164,8 @@ def _indivisible(model: Model) -> str | None:
 
 @static(
     "S-07",
-    title="Waivers name invariants",
-    rule="A waiver's id is that of an invariant, and its reason says something.",
+    title="Waivers name invariants that do not hold",
+    rule="A waiver's id is that of an invariant, its reason says something, and something is waived at some scale.",
     why="A mistyped waiver waives nothing, and an old one hides what it no longer explains.",
     threads=(),
 )

@@ -12,7 +12,7 @@ from rich.text import Text
 from stages.check import catalogue
 from stages.check.findings import Finding, unwaived
 from stages.check.registry import Invariant
-from stages.check.run import run
+from stages.check.run import run, run_all
 from stages.commands.open import DEFAULT_SCALE, open_project
 
 KINDS = {
@@ -27,7 +27,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
     wanted = {catalogue.find(id).id for id in only}
     _, project = open_project(scale or DEFAULT_SCALE)
     scales = project.scales() if scale is None else [scale]
-    found = [finding for name in scales for finding in run(project, name, wanted)]
+    found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
     if as_json:
         print(json.dumps([finding.as_dict() for finding in found], indent=2))
     else:

@@ -18,6 +18,7 @@ from stages.spec.validate import meant
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 _OPTIMIZER: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
+MAY_BE_ABSENT = frozenset({"dense_layers", "shared_experts"})  # sizes that may be 0
 
 
 def model(
@@ -66,7 +67,7 @@ def _checked(adapter: TypeAdapter[Any], fields: dict[str, Any], document: Docume
     except units.BadQuantity as error:
         raise SpecError(document.where(path), dotted(path), error.found, error.allowed, error.repair) from None
     try:
-        return adapter.validate_python(plain)
+        checked = adapter.validate_python(plain)
     except ValidationError as error:
         details = error.errors(include_url=False)
         detail = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
@@ -78,3 +79,9 @@ def _checked(adapter: TypeAdapter[Any], fields: dict[str, Any], document: Docume
         message = detail["msg"][:1].lower() + detail["msg"][1:]
         repair = "Models and optimizers state every field of their kind, and no other."
         raise SpecError(document.where(here), dotted(here), units.describe(detail["input"]), message, repair) from None
+    for key, size in checked:
+        least = 0 if key in MAY_BE_ABSENT else 1
+        if type(size) is int and size < least:
+            here = (*path, key)
+            raise SpecError(document.where(here), dotted(here), str(size), f"at least {least}", "Correct the size.")
+    return checked

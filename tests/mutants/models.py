@@ -137,9 +137,9 @@ MUTANTS = (
     Mutant(
         "S-05",
         "a text tower too short for the captions",
-        Edited(MINI, r"(text_tower: .*length: )\d+", r"\g<1>8"),
+        Edited(MINI, r"(text_tower: .*length: )\d+", r"\g<1>2"),
     ),
-    Mutant("S-05", "a decoder too short for the captions", Bent(bend.model("vit_coca", "decoder", length=10))),
+    Mutant("S-05", "a decoder too short for the captions", Bent(bend.model("vit_coca", "decoder", length=2))),
     Mutant(
         "S-06",
         "heads that do not divide the hidden size",

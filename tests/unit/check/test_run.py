@@ -14,7 +14,7 @@ from stages.check import catalogue
 from stages.check.findings import SPEC
 from stages.check.learning_rate import defaulted
 from stages.check.registry import static
-from stages.check.run import check, run
+from stages.check.run import check, run, run_all
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.errors import UsageError
@@ -45,7 +45,7 @@ def test_what_holds_an_invariant_exists(file: str) -> None:
 
 def test_the_page_about_invariants_names_them_all() -> None:
     page = (ROOT / "docs" / "invariants.md").read_text()
-    assert [one.id for one in catalogue.ordered() if f"**{one.id}** {one.title}" not in page] == []
+    assert [one.id for one in catalogue.ordered() if f"**{one.id}** {one.title}. {one.rule}" not in page] == []
 
 
 def test_an_id_is_given_once() -> None:
@@ -100,6 +100,23 @@ def test_a_project_without_a_full_size_has_nothing_to_compare_with(tmp_path: Pat
     Edited("ouro/stable_1.yaml", "context: 4Ki", "context: 4Ki").project(tmp_path)
     (tmp_path / "specs" / "scales" / "paper.yaml").unlink()
     assert run(Project.load(tmp_path), "mini", {"I-35"}) == []
+
+
+def test_a_model_without_heads_is_refused_with_its_line(tmp_path: Path) -> None:
+    edited = Edited("scales/mini.yaml", r"(llama31_8b: .*, heads: )\d+", r"\g<1>0")
+    (finding, *_) = (one for one in run(edited.project(tmp_path), "mini") if one.waived is None)
+    assert finding.id == SPEC
+    assert finding.stage == "scales/mini"
+    assert (finding.observed, finding.expected) == ("pipelines.llama31_1m.models.llama31_8b.heads: 0", "at least 1")
+
+
+def test_a_waiver_of_what_holds_is_a_finding(tmp_path: Path) -> None:
+    waiver = "waivers:\n  - {id: I-29, reason: an old one}\nsources:"
+    project = Edited("ouro/warmup.yaml", r"^sources:", waiver).project(tmp_path)
+    (finding,) = (one for one in run_all(project) if one.waived is None)
+    assert (finding.id, finding.stage) == ("S-07", "ouro/warmup")
+    assert "I-29" in finding.observed
+    assert [one for one in run_all(project, {"I-29"}) if one.waived is None] == []
 
 
 def test_a_field_with_a_default_is_named() -> None:

@@ -90,6 +90,14 @@ def test_totals_are_those_of_the_full_size_only(shipped: Shipped) -> None:
     assert ids(shipped("ouro", "mini"), "I-27") == set()
 
 
+def test_upcycling_may_start_from_a_pointer(shipped: Shipped) -> None:
+    pointer = bend.both(
+        bend.stage("upcycle_2_6b", parents=("ouro/keep_1_4b",)),
+        bend.init("upcycle_2_6b", "llm", parent="ouro/keep_1_4b"),
+    )
+    assert ids(pointer(shipped("ouro")), "I-06", "I-13", "I-23", "I-31") == set()
+
+
 def test_the_full_size_is_compared_with_nothing(shipped: Shipped) -> None:
     assert shipped("ouro", "paper").full is None
     assert ids(shipped("ouro", "paper"), "I-35") == set()

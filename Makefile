@@ -30,8 +30,9 @@ lint: $(READY)
 	ruff format --check .
 	mypy
 
-nightly: $(READY) ## the long and exhaustive tests
-	pytest -n 2 -m nightly
+nightly: $(READY) ## the long and exhaustive tests, and the properties with many more examples
+	pytest -n 2 --hypothesis-profile=nightly -m nightly
+	pytest -n 2 --hypothesis-profile=nightly -m "not nightly" tests/property tests/unit/spec
 
 record: $(READY) ## measure over three seeds and rewrite results/records and the README's tables
 	snakemake

@@ -21,5 +21,15 @@ settings.load_profile(os.environ.get("STAGES_HYPOTHESIS", "ci"))
 
 def pytest_configure(config: pytest.Config) -> None:
     """Goldens are written by people who then read the difference: never by CI."""
-    if os.environ.get("CI") and config.getoption("update_snapshots", default=False):
+    updates = ("update_snapshots", "update_new_snapshots_only")
+    if os.environ.get("CI") and any(config.getoption(name, default=False) for name in updates):
         raise pytest.UsageError("--snapshot-update is refused where CI is set: update goldens by hand and review them.")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests say about their goldens: environments not seen before, and what an update changed."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]
+    said = [text for report in reports for name, text in report.user_properties if name == "golden"]
+    if said:
+        terminalreporter.section("goldens")
+        terminalreporter.write_line("\n".join(dict.fromkeys(map(str, said))))

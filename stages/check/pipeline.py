@@ -31,7 +31,8 @@ OF_PHASE = ("name", "objective", "unit", "document_mask", "packing", "loops", "r
     title="A miniature is the same pipeline",
     rule="A smaller scale keeps every edge, the order of contexts and of budgets, the shape of the learning rate, the "
     "ratios of rotary bases to contexts, and the mixture's schedule; no mechanism becomes inert.",
-    why="A miniature whose warm-up is shorter than a step, or whose scaling touches no frequency, tests another.",
+    why="A miniature whose warm-up is shorter than a step, or whose scaling touches no frequency, tests another "
+    "recipe.",
     threads=(),
     held_by=("tests/unit/spec/test_scaling.py",),
 )

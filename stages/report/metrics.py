@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 from stages.store import manifest
 from stages.store.manifest import Manifest
 
-WHOLE = ("step", "tokens", "clock")
+WHOLE = ("step", "tokens", "clock", "supervised")
 FRACTIONAL = ("lr", "loss", "grad_norm")
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from stages.data.heldout import Heldout
 from stages.errors import UserError
 from stages.evals import EVALUATIONS, run
+from stages.evals.subject import Subject
 from stages.spec.resolved import Rope
 from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, made, phase, stage
 
@@ -115,3 +116,11 @@ def test_an_evaluation_without_its_kind_of_corpus_says_what_it_needs(heldout: He
     assert name in EVALUATIONS
     with pytest.raises(UserError, match=r"needs a corpus of .*found text"):
         evaluate(stage({"llm": LLAMA}, (name,), phase("text")), heldout)
+
+
+def test_long_rows_are_fewer_for_as_many_tokens(heldout: Heldout) -> None:
+    of = stage({"llm": LLAMA}, ("validation_loss",), phase("text"), samples=32)
+    subject = Subject(made(of), of, of.phases, heldout)
+    assert [subject.rows(length, fewest=4) for length in (128, 512, 1024, 4096, 1 << 20)] == [32, 32, 16, 4, 4]
+    assert subject.rows(4096, fewest=2) == 4
+    assert subject.rows(1 << 20, fewest=2) == 2

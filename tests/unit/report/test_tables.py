@@ -9,7 +9,7 @@ from rich.console import Console
 from stages.errors import UserError
 from stages.report import table
 from stages.report.collect import finished
-from stages.report.gates import judge
+from stages.report.gates import judge, thirds
 from stages.report.gates import main as judge_scale
 from stages.report.lineage import lineage
 from stages.report.metrics import read
@@ -69,6 +69,25 @@ def test_training_loss_has_to_fall(tmp_path: Path) -> None:
     good = read(write_result(tmp_path / "good", STAGES["warmup"], losses=[3.0, 2.0]))
     bad = read(write_result(tmp_path / "bad", STAGES["warmup"], losses=[2.0, 3.0]))
     assert [gate.passed for gate in judge([good, bad])] == [True, False]
+
+
+def test_one_easy_row_does_not_decide_whether_training_loss_falls(tmp_path: Path) -> None:
+    falls = [1.0, 4.2, 4.1, 4.0, 3.9, 3.8, 3.7, 3.6, 9.0]  # the first row is easy, the last one hard
+    rises = [9.0, 3.6, 3.7, 3.8, 3.9, 4.0, 4.1, 4.2, 1.0]
+    results = [
+        read(write_result(tmp_path / name, STAGES["warmup"], losses=losses))
+        for name, losses in (("falls", falls), ("rises", rises))
+    ]
+    assert [gate.passed for gate in judge(results)] == [True, False]
+
+
+def test_a_step_counts_as_much_as_it_supervises(tmp_path: Path) -> None:
+    result = read(write_result(tmp_path, STAGES["warmup"], losses=[4.0, 4.1, 5.0, 3.0, 3.1, 5.0]))
+    assert result.metrics is not None
+    result.metrics["supervised"] = [900, 900, 1, 900, 1, 1]
+    assert thirds(result) == (4.0, 3.1)
+    result.metrics["supervised"] = [1, 900, 1, 900, 1, 900]
+    assert thirds(result) == (4.1, 5.0)
 
 
 def test_the_gates_of_a_scale_decide_the_exit_code(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from stages.contract import ledger
 from stages.contract.ledger import Step
 from stages.engines.training import freeze
+from stages.errors import UserError
 from stages.models.build import build
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
 from stages.models.vision_packing import pack
@@ -91,6 +94,15 @@ def test_a_last_sequence_that_is_cut_is_counted_as_cut() -> None:
     step = last_step(stage)
     gather(optimizer, made, step)
     assert made.supervised() == step.end - step.start
+
+
+def test_a_step_without_an_answer_is_an_error() -> None:
+    stage = tiny.make("sft")
+    _, optimizer, made = setting(stage)
+    read = made.read
+    made.read = lambda *asked: [replace(row, labels=np.full_like(row.labels, -100)) for row in read(*asked)]
+    with pytest.raises(UserError, match=r"step 1 \(samples 0 to \d+\) has no answer to learn from"):
+        gather(optimizer, made, next(ledger.steps(stage.phases[0])))
 
 
 # ---------------------------------------------------------------- looped

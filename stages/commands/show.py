@@ -25,15 +25,25 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     """The stage in words, or with --json every value it will be run with, and its key."""
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
+    asked, ref = ref, _ref(project, scale, ref)
     stage = pick(loaded.stages, ref)
     if as_json:
         print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2))
         return
+    if asked != ref:
+        print(f"{asked} comes out as {ref} does, and is not run twice.")
     print(f"{ref} at scale {scale}: {stage.box}")
     _print("kind", f"{stage.kind}, {stage.engine_class}, key {loaded.keys[ref]}")
     for label, text in [*_edge(stage, loaded.stages), *_work(stage), *_origins(project, stage)]:
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
+
+
+def _ref(project: Project, scale: str, asked: str) -> str:
+    """The stage that has a rule for what was asked: a pipeline's unchanged stages are those of what it extends."""
+    pipeline, _, name = asked.partition("/")
+    known = pipeline in project.pipelines(readings=True)
+    return project.resolve(pipeline, scale).refs.get(name, asked) if known else asked
 
 
 def _print(label: str, text: str) -> None:
@@ -73,7 +83,7 @@ def _weights(init: Init) -> str:
 def _rope(rope: Rope) -> str:
     scaling = f", llama3 scaling by {rope.llama3.factor:g} from {length(rope.llama3.original)}" if rope.llama3 else ""
     interpolated = f", interpolated {rope.interpolation:g} times" if rope.interpolation != 1 else ""
-    return f"base {rope.base:,.6g}{scaling}{interpolated}"
+    return f"base {rope.base:,.8g}{scaling}{interpolated}"
 
 
 def _work(stage: Stage) -> Iterator[tuple[str, str]]:

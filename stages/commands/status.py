@@ -11,6 +11,7 @@ from stages.store.layout import Layout
 from stages.sync import graph
 from stages.sync.verdicts import judge
 
+WIDTH = 100  # columns, where there is no terminal to ask
 STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "running": "cyan", "failed": "bold red"}
 
 
@@ -64,7 +65,8 @@ def _print_table(scale: str, verdicts: dict[str, Verdict], root: Path) -> None:
     for verdict in verdicts.values():
         state = "FAILED" if verdict.state == "failed" else verdict.state
         table.add_row(verdict.ref, Text(state, STYLES[verdict.state]), Text(_why(verdict, root)), verdict.key[:8])
-    Console().print(table)
+    console = Console()
+    Console(width=None if console.is_terminal else WIDTH).print(table)
 
 
 def _why(verdict: Verdict, root: Path) -> str:

@@ -18,6 +18,7 @@ from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError, Where
 
 ROLES = ("system", "user", "assistant")
+KEYS, OTHER = {"text": "text", "sft": "messages"}, {"text": "sft", "sft": "text"}
 HINT = {"text": '{"text": "..."}', "sft": '{"messages": [{"role": "user", "content": "..."}, ...]}'}
 
 
@@ -107,9 +108,10 @@ def _row(name: str, number: int, line: bytes, kind: str) -> Document:
         raise bad(f"not JSON ({error})") from None
     if not isinstance(row, dict):
         raise bad(f"found a {type(row).__name__} instead of an object")
-    key = "text" if kind == "text" else "messages"
+    key = KEYS[kind]
     if key not in row:
-        raise bad(f"the key {key!r} is missing (found: {', '.join(map(repr, row)) or 'none'})")
+        other = f", as kind {OTHER[kind]} has it" if KEYS[OTHER[kind]] in row else ""
+        raise bad(f"the key {key!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{other})")
     identity = json.dumps(row[key], sort_keys=True)
     if kind == "text":
         return plain(identity, _string(row["text"], "text", bad), held_out(identity))

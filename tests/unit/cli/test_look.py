@@ -65,6 +65,11 @@ def test_show_as_json_is_every_value_and_the_key(toy: Path, capsys: pytest.Captu
     assert shown == Project.load(toy).resolve("toy", "mini").stages["second"].model_dump(mode="json")
 
 
+def test_show_of_an_unchanged_stage_shows_the_one_that_is_run(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_stage("toy_reading/first", "mini", as_json=False)
+    assert capsys.readouterr().out.startswith("toy_reading/first comes out as toy/first does, and is not run twice.\n")
+
+
 def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert print_status("mini", deep=False, failed=False, as_json=False) == 0
     last = capsys.readouterr().out.splitlines()[-1]

@@ -54,7 +54,7 @@ def _cells(subject: Subject, length: int) -> list[dict[str, Any]]:
 
 def _plant(subject: Subject, text: NDArray[np.int64], depth: float, number: int) -> tuple[NDArray[np.int64], int]:
     """A row of the text's length with the fact in it and the question at its end, and the digit asked for."""
-    draws = Draws("needle", number, depth)
+    draws = Draws("needle", len(text), number, depth)
     name, digit = draws.choice(NAMES), draws.below(10)
     encode = subject.heldout.tokenizer.encode
     fact = encode(f"\nThe number of {name} is {digit}.\n")

@@ -83,13 +83,14 @@ def scene(draws: Draws, digits: Digits) -> Scene:
 
 
 def named(draws: Draws, digits: Digits) -> Scene:
-    """One digit that fills a canvas of 8 to 32 pixels a side, or two side by side, and a short caption that names them.
+    """One digit that fills a canvas of 8 to 24 pixels a side, or two side by side, and a short caption that names them.
 
     The digit is nearly all that tells one picture from another, so matching pictures and captions means reading it.
+    Large pictures are the rarer ones: they are read at full size only in the last part of the training.
     """
     look, level = draws.choice(BRIGHTNESS)
     count = draws.choice((1, 1, 1, 1, 2))
-    scale = draws.choice((1, 2, 2, 3, 4)) if count == 1 else draws.choice((1, 2))
+    scale = draws.choice((1, 1, 2, 2, 3)) if count == 1 else draws.choice((1, 2))
     shown = tuple(draws.below(10) for _ in range(count))
     canvas = _canvas(SIDE * scale, SIDE * scale * count)
     for column, digit in enumerate(shown):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from stages.commands.open import open_project
@@ -24,14 +25,14 @@ def prepare(name: str, scale: str) -> None:
     if own_file or not corpora_done(root, layout, (name,))[name]:
         _tokenizer_first(root, layout, name)
         made = prepare_corpus(root, name, layout.corpus(name))
-        print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}")
+        print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}", file=sys.stderr)
     else:
-        print(f"{name}: prepared already, as specs/data/{name}.yaml declares")
+        print(f"{name}: prepared already, as specs/data/{name}.yaml declares", file=sys.stderr)
     markers.place(corpus_marker(root, layout, name))
 
 
 def print_declaration(name: str) -> None:
-    """Prepare a corpus whatever its spec declares, and print the lines that would declare it."""
+    """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else."""
     from stages.data.prepare import declaration
     from stages.data.prepare import prepare as prepare_corpus
 

@@ -1,0 +1,61 @@
+"""`stages data`: a corpus of one's own from its file to its declaration, and nothing on stdout but that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.commands.data import prepare, print_declaration
+from stages.data.prepare import declaration
+from stages.data.prepare import prepare as prepare_corpus
+from stages.errors import UserError
+from tests.unit.data.small import ZERO, spec, write_spec
+from tests.unit.spec import small_project
+
+OWN = {"corpus": "mine", "kind": "text", "unit": "tokens", "builder": "file", "path": "data/mine.txt"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose tokenizer is declared but not prepared, with a file of the user's and a spec for it."""
+    small_project.write(tmp_path)
+    write_spec(tmp_path, "math", spec("math"))
+    words = {"tokenizer": "test", "vocab": 300, "digest": ZERO, "corpora": ["math"], "characters": 4000}
+    write_spec(tmp_path, "tokenizer", words)
+    made = prepare_corpus(tmp_path, "tokenizer", tmp_path / "elsewhere" / "tokenizer", accept=True)
+    write_spec(tmp_path, "tokenizer", {**words, **yaml.safe_load(declaration(made))})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("\n\n".join(f"document {number}" for number in range(30)))
+    write_spec(tmp_path, "mine", OWN)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_what_accept_prints_makes_the_spec_whole(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_declaration("mine")
+    said = capsys.readouterr()
+    with (project / "specs/data/mine.yaml").open("a") as file:  # as `>> specs/data/mine.yaml` does
+        file.write(said.out)
+    assert said.err.startswith("tokenizer: ")
+    prepare("mine", "mini")
+    assert "mine: 2" in capsys.readouterr().err
+    assert len(list((project / "results/.markers/mini/data").glob("mine.*"))) == 1
+
+
+def test_a_mistake_in_the_spec_is_told_before_anything_is_prepared(project: Path) -> None:
+    write_spec(project, "mine", {**OWN, "kind": "pairs"})
+    with pytest.raises(UserError, match=r"specs/data/mine\.yaml:\d+: kind: found 'pairs'; allowed: text or sft"):
+        print_declaration("mine")
+    assert not (project / "results").exists()
+
+
+def test_a_file_is_read_again_whenever_it_is_asked_for(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_declaration("mine")
+    with (project / "specs/data/mine.yaml").open("a") as file:
+        file.write(capsys.readouterr().out)
+    prepare("mine", "mini")
+    (project / "data" / "mine.txt").write_text("another\n\nfile")
+    with pytest.raises(UserError, match="run `stages data mine --accept`"):
+        prepare("mine", "mini")

@@ -15,7 +15,7 @@ from stages.data import digits
 from stages.data.document import PAD
 from stages.data.prepared import Corpus
 from stages.data.readers import SourceReader, exhausted, open_source
-from stages.data.sample import Image, PairRow, Sample, as_image
+from stages.data.sample import Image, PairRow, Sample, as_image, blank
 from stages.errors import UserError
 from stages.spec.resolved import Phase
 
@@ -60,7 +60,11 @@ class PhaseData:
         return rows
 
     def _short_row(self, i: int, room: int) -> Sample:
-        """A short row of the source of sample i or, where it has nothing so short, of one that comes after it."""
+        """A short row of the source of sample i or, where it has nothing so short, of one that comes after it.
+
+        Where no conversation is so short, the row is padding. A step that would hold nothing else is an error of the
+        objective's.
+        """
         tried: set[int] = set()
         ahead = sum(source.weight for source in self.phase.sources)
         for source, ordinal in map(self._mixture.pick, range(i, i + ahead)):
@@ -70,10 +74,7 @@ class PhaseData:
             row = self._readers[source].short_row(ordinal, room)
             if row is not None:
                 return row
-        raise UserError(
-            f"phase {self.phase.name}: its last row has room for {room} tokens and no conversation is so short; "
-            f"make the budget a multiple of the context, {self.phase.context}"
-        )
+        return blank(room)
 
     @property
     def left_out(self) -> dict[str, int]:

@@ -61,6 +61,18 @@ class Sample:
         )  # fmt: skip
 
 
+def blank(positions: int) -> Sample:
+    """A row of padding alone."""
+    return Sample(
+        tokens=np.full(positions, PAD, dtype=np.int64),
+        labels=np.full(positions, UNSUPERVISED, dtype=np.int64),
+        segments=np.full(positions, PADDING, dtype=np.int32),
+        positions=np.zeros(positions, dtype=np.int64),
+        images=(),
+        spans=(),
+    )
+
+
 def _cut_spans(spans: tuple[Span, ...], positions: int) -> tuple[Span, ...]:
     out, left = [], positions
     for corpus, document, start, end in spans:

@@ -49,7 +49,8 @@ class Causal:
             last = step.first_sample + step.sequences - 1
             raise UserError(
                 f"phase {self.phase.name}: step {step.index + 1} (samples {step.first_sample} to {last}) has no answer "
-                f"to learn from; check the supervised tokens of {', '.join(s.corpus for s in self.phase.sources)}"
+                f"to learn from: {', '.join(s.corpus for s in self.phase.sources)}; if it is the last, partial step, "
+                f"make the budget a multiple of the context, {self.phase.context}"
             )
         return len(self._cuts)
 

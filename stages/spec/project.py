@@ -149,10 +149,10 @@ class Project:
         while name is not None and name not in raw.pipelines:
             name = self._extends(name)
         if name is None:
-            raise UsageError(
-                f"{document.where(('pipelines',))}: scale {raw.scale} says nothing about pipeline {pipeline.name}; "
-                f"add pipelines.{pipeline.name} there."
-            )
+            raise SpecError(
+                document.where(("pipelines",)), "pipelines", f"nothing about pipeline {pipeline.name!r}",
+                "an entry for every pipeline that extends none", f"Add `{pipeline.name}: ...` there: how it shrinks.",
+            )  # fmt: skip
         return Scale(raw.pipelines[name], document, name)
 
     def _resolve(self, name: str, scale: str) -> ResolvedPipeline:

@@ -127,6 +127,8 @@ BAD = [
         "corpora.0"),
     Bad("unknown stand-in", "data/published.yaml", "stand_in: code", "stand_in: kode", "Did you mean 'code'?",
         "corpora.repos.stand_in"),
+    Bad("scale that does not know a pipeline", MINI,
+        "  toy:\n", "  tay:\n", "nothing about pipeline 'toy'", "pipelines", -1),
     Bad("unknown base scale", MINI, "extends: paper", "extends: papr", "Did you mean 'paper'?", "extends"),
     Bad("context that does not come out whole", MINI,
         "context: 1/64", "context: 1/6000", "whole", "pipelines.toy.context"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stages.data.sample import Sample
+from stages.errors import UserError
 from stages.evals.pictures import pair_loss
 from stages.evals.subject import Subject, plain_row
 
@@ -30,15 +31,25 @@ def validation(subject: Subject) -> dict[str, Any]:
         if len(losses):
             by_corpus[name] = float(losses.mean())
             total, count = total + float(losses.sum()), count + len(losses)
+    if not count:
+        raise _too_little(subject)
     return {"loss": total / count, "tokens": count, "by_corpus": by_corpus}
 
 
 def loops(subject: Subject) -> dict[str, Any]:
     """Ouro's validation loss when it stops after 1, 2, ... loops: {"1": ..., "2": ...}."""
     corpora = [corpus_losses(subject, name) for name in subject.corpora(*TOKEN_KINDS)]
+    if not any(len(losses[-1]) for losses in corpora):
+        raise _too_little(subject)
     return {
         str(number): float(torch.cat(parts).mean()) for number, parts in enumerate(zip(*corpora, strict=True), start=1)
     }
+
+
+def _too_little(subject: Subject) -> UserError:
+    """No corpus holds out as much as one row: a user's corpus of a few documents."""
+    names = ", ".join(subject.corpora(*TOKEN_KINDS))
+    return UserError(f"{names}: too little is held out for one row of {subject.context} tokens; add documents.")
 
 
 def positions(subject: Subject) -> dict[str, Any]:

@@ -35,6 +35,12 @@ def test_validation_loss_is_the_mean_over_all_supervised_held_out_tokens(heldout
     assert found["loss"] == pytest.approx(total / count, rel=1e-5)
 
 
+@pytest.mark.parametrize(("of", "name"), [(LLAMA, "validation_loss"), (OURO, "loops")])
+def test_corpora_that_hold_out_less_than_a_row_are_named(heldout: Heldout, of: Any, name: str) -> None:
+    with pytest.raises(UserError, match="text: too little is held out for one row of 100000 tokens; add documents"):
+        evaluate(stage({"llm": of}, (name,), phase("text", context=100_000), context=100_000), heldout)
+
+
 def test_position_buckets_cover_every_position_once(heldout: Heldout) -> None:
     of = stage({"llm": LLAMA}, ("position_loss",), phase("text"), context=32, old=12)
     found = evaluate(of, heldout)["positions"]

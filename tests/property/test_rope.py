@@ -3,10 +3,14 @@
 import itertools
 import math
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import rope
+from stages.models.ops.functional import rotate
+from stages.models.rotary import Rotary
 from stages.spec.resolved import Llama3Scaling, Rope
 
 dims = st.integers(1, 64).map(lambda half: 2 * half)
@@ -44,3 +48,34 @@ def test_longrope_factors_round_trip(drawn, dim):
 @given(ropes.filter(lambda drawn: drawn.llama3 is not None), dims)
 def test_every_pair_falls_in_one_band(drawn, dim):
     assert sum(rope.bands(drawn.llama3, drawn.base, dim)) == dim // 2
+
+
+@given(ropes, dims)
+def test_frequencies_are_the_formula_where_nothing_scales(drawn, dim):
+    plain = drawn.model_copy(update={"llama3": None})
+    wanted = [drawn.base ** (-2 * pair / dim) / drawn.interpolation for pair in range(dim // 2)]
+    assert rope.inv_freq(plain, dim) == pytest.approx(wanted, rel=1e-14)
+
+
+@given(ropes, st.floats(10.0, 5e7), dims)
+def test_a_changed_base_is_the_same_change_for_every_scaling_free_pair(drawn, base, dim):
+    """Pair i's wavelength grows by (new / old)^(2i/d): the slowest by the whole ratio, the fastest not at all."""
+    old = drawn.model_copy(update={"llama3": None})
+    before, after = rope.wavelengths(old, dim), rope.wavelengths(old.model_copy(update={"base": base}), dim)
+    for pair, (was, now) in enumerate(zip(before, after, strict=True)):
+        assert now / was == pytest.approx((base / drawn.base) ** (2 * pair / dim), rel=1e-9)
+
+
+@given(ropes, st.floats(10.0, 5e7), st.integers(0, 400), st.integers(0, 400), st.integers(0, 2000))
+def test_scores_depend_on_the_distance_alone_also_after_a_change_of_base(drawn, base, m, n, shift):
+    """<R(m) q, R(n) k> = <R(m + s) q, R(n + s) k> (RoFormer, arXiv 2104.09864, eq. 16), on the models' own rotation."""
+    generator = torch.Generator().manual_seed(m)
+    q, k = torch.randn(2, 1, 1, 1, 16, generator=generator)  # [B, T, heads, dim] each
+    for one in (drawn, drawn.model_copy(update={"base": base})):
+        scores = [(rotated(one, q, a) * rotated(one, k, b)).sum().item() for a, b in ((m, n), (m + shift, n + shift))]
+        size = q.norm().item() * k.norm().item()
+        assert scores[0] == pytest.approx(scores[1], abs=2e-3 * size)  # angles are fp32: 2400 rad is known to 1e-4
+
+
+def rotated(one: Rope, vector: torch.Tensor, position: int) -> torch.Tensor:
+    return rotate(vector, *Rotary(one, vector.shape[-1]).tables(torch.tensor([[position]])), interleaved=False)

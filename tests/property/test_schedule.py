@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +72,26 @@ def test_in_bulk_equals_one_by_one(drawn, fractions):
 @given(st.fractions(0, 1))
 def test_cosine_agrees_with_libm(p):
     assert math.isclose(schedule.cos_pi(p), math.cos(math.pi * p), rel_tol=0, abs_tol=4e-16)
+
+
+@given(schedules(), st.lists(st.floats(0, 1), min_size=2, max_size=12))
+def test_reading_it_in_any_order_or_twice_gives_the_same(drawn, fractions):
+    clocks = [int(fraction * drawn.pieces[-1].end) for fraction in fractions]
+    forth = {clock: schedule.lr(drawn, clock) for clock in clocks}
+    back = {clock: schedule.lr(drawn, clock) for clock in reversed(clocks)}
+    assert forth == back == {clock: schedule.lr(drawn.model_copy(), clock) for clock in clocks}
+
+
+@given(schedules(), st.data())
+def test_what_comes_later_does_not_move_what_was(drawn, data):
+    """The horizon: a stage sees a schedule up to its end, and no value before depends on what is cut off there."""
+    kept = data.draw(st.integers(1, len(drawn.pieces)))
+    short = drawn.model_copy(update={"pieces": drawn.pieces[:kept]})
+    clock = data.draw(st.integers(0, short.pieces[-1].end))
+    assert schedule.lr(short, clock) == schedule.lr(drawn, clock)
+
+
+@given(schedules(), st.integers(1, 10**6))
+def test_outside_its_horizon_it_has_no_value(drawn, beyond):
+    with pytest.raises(ValueError, match="outside schedule"):
+        schedule.lr(drawn, drawn.pieces[-1].end + beyond)

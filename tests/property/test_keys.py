@@ -1,0 +1,129 @@
+"""A stage's key is changed by every identity field and by nothing else, whatever fields there are.
+
+The fields are found by walking the resolved values of the shipped specs, so that one that is added tomorrow is tried
+without a line here; a class of resolved.py that no shipped stage has, or a field that is null everywhere, is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.spec import resolved
+from stages.spec.key import stage_key
+from stages.spec.project import Project
+from stages.spec.resolved import Frozen, Stage
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = Project.load(ROOT)
+Field = tuple[str, str]  # class, field
+Step = str | int
+
+
+class ParentKeys(dict[str, str]):
+    """Some key for every parent, another for another name."""
+
+    def __missing__(self, ref: str) -> str:
+        return f"key of {ref}"
+
+
+def stages() -> list[Stage]:
+    """Every stage of the shipped specs, at full size and as a miniature."""
+    return [
+        stage
+        for scale in ("paper", "mini")
+        for pipeline in PROJECT.pipelines(readings=True)
+        for stage in PROJECT.resolve(pipeline, scale).stages.values()
+    ]
+
+
+def walk(value: Any, at: tuple[Step, ...] = (), counts: bool = True) -> Iterator[tuple[Field, tuple[Step, ...], bool]]:
+    """((class, field), path, whether it belongs to the key) of every field at every depth."""
+    if isinstance(value, Frozen):
+        outside = value.EXECUTION_FIELDS | value.DESCRIPTIVE_FIELDS
+        for name in type(value).model_fields:
+            inside = counts and name not in outside
+            yield (type(value).__name__, name), (*at, name), inside
+            yield from walk(getattr(value, name), (*at, name), inside)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from walk(one, (*at, key), counts)
+    elif isinstance(value, tuple):
+        for place, one in enumerate(value):
+            yield from walk(one, (*at, place), counts)
+
+
+def at(value: Any, path: tuple[Step, ...]) -> Any:
+    for part in path:
+        value = getattr(value, str(part)) if isinstance(value, Frozen) else value[part]
+    return value
+
+
+def changed(value: Any, path: tuple[Step, ...]) -> Any:
+    """The value with what stands at the path made another; no validation, since only the key is asked."""
+    if not path:
+        return other(value)
+    first, rest = path[0], path[1:]
+    if isinstance(value, Frozen):
+        return value.model_copy(update={str(first): changed(getattr(value, str(first)), rest)})
+    if isinstance(value, dict):
+        return {key: changed(one, rest) if key == first else one for key, one in value.items()}
+    return tuple(changed(one, rest) if place == first else one for place, one in enumerate(value))
+
+
+def other(value: Any) -> Any:
+    """A value of the same type that differs, as little as it can."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * (1 + 2**-52) if value else 5e-324
+    if isinstance(value, str):
+        return f"{value}x"
+    if isinstance(value, tuple):
+        return value[:-1] if value else ("x",)
+    if isinstance(value, dict):
+        return {f"{key}x": one for key, one in value.items()}
+    return None if isinstance(value, Frozen) else 1
+
+
+CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
+for _stage in stages():
+    for _field, _path, _inside in walk(_stage):
+        kept = CASES.get(_field)
+        # A field that is null tries less than one that is not.
+        if kept is None or (at(kept[0], kept[1]) in (None, (), {}) and at(_stage, _path) not in (None, (), {})):
+            CASES[_field] = (_stage, _path, _inside)
+
+
+@pytest.mark.parametrize("field", CASES, ids=[".".join(field) for field in CASES])
+def test_a_key_is_changed_by_identity_fields_and_by_nothing_else(field: Field) -> None:
+    stage, path, inside = CASES[field]
+    value, after = at(stage, path), changed(stage, path)
+    assert after != stage
+    assert (stage_key(after, ParentKeys()) != stage_key(stage, ParentKeys())) == inside, f"{path}: {value!r}"
+
+
+def test_the_walk_reaches_every_field_of_every_resolved_value() -> None:
+    classes = [one for one in vars(resolved).values() if isinstance(one, type) and issubclass(one, Frozen)]
+    fields = {(one.__name__, name) for one in classes for name in one.model_fields}
+    assert fields == set(CASES)
+
+
+def test_a_parent_counts_by_its_key_and_not_by_its_name() -> None:
+    stage = PROJECT.resolve("ouro", "mini").stages["stable_1"]
+    keys = {"ouro/warmup": "a" * 32}
+    renamed = stage.model_copy(
+        update={
+            "parents": ("mine/first",),
+            "init": {
+                name: init.model_copy(update={"parent": "mine/first"}) for name, init in stage.init.items()
+            },
+        }
+    )  # fmt: skip
+    assert stage_key(renamed, {"mine/first": "a" * 32}) == stage_key(stage, keys)
+    assert stage_key(stage, {"ouro/warmup": "b" * 32}) != stage_key(stage, keys)

@@ -22,7 +22,7 @@ from stages.train.objectives.base import collate, language_model, patch_size, pr
 from stages.train.objectives.causal import supervised_only
 
 TOKENS_AT_ONCE = 8192  # rows are evaluated in batches of about this many tokens, which bounds memory
-FULL_NUMBER = 512  # up to this length a row is read `samples` times; longer rows are fewer, for as many tokens in all
+FULL_NUMBER = 256  # up to this length a row is read `samples` times; longer rows are fewer, for as many tokens in all
 
 
 @dataclass(frozen=True)

@@ -159,8 +159,10 @@ class Resolver:
         return same[0]
 
     def no_parent_to_continue(self, loaded: LoadedStage) -> None:
-        """A stage without parents cannot continue a clock or data."""
+        """A stage without parents cannot continue a clock or data, and has no model to enlarge."""
         raw = loaded.raw
+        if isinstance(raw, RawUpcycle):
+            raise self.fail(loaded, ("init", "from"), "nothing", "the stage whose model grows", "Add `from: ...`.")
         if isinstance(raw, RawTrain):
             for key, found, allowed in (("clock", raw.init.clock, "reset"), ("data", raw.init.data, "restart")):
                 if found == "continue":

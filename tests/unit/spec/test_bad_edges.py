@@ -64,7 +64,8 @@ BAD = [
     Bad("a claim about too much", PIPELINE, ", lineage: second}", ", lineage: second, stages: [first]}",
         "both or neither", "claims.0"),
     Bad("a figure that is no number", PIPELINE, "layers: 2,", "layers: two,", "integer", "models.small.layers"),
-    Bad("a number out of all bounds", PIPELINE, "layers: 2,", f"layers: {'9' * 70},", "valid integer", "models.small.layers"),
+    Bad("a number out of all bounds", PIPELINE, "layers: 2,", f"layers: {'9' * 70},", "valid integer",
+        "models.small.layers"),
     Bad("a path that is none", "data/code.yaml", "path: data/code.jsonl", "path: [a]", "a path relative", "path"),
     Bad("a path of another kind of file", "data/code.yaml", "code.jsonl", "code.csv", "a file that ends in", "path"),
     Bad("a builder's missing parameter", "data/prose.yaml", "{count: 1}", "{}", "needs it", "parameters.count"),
@@ -99,6 +100,13 @@ def test_an_upcycled_model_has_a_multiple_of_the_parents_layers(root: Path) -> N
     edit(root, PIPELINE, "models:\n", f"models:\n  large: {LARGE}\n")
     (root / "specs/toy_reading/second.yaml").unlink()
     with pytest.raises(SpecError, match=r"second\.yaml:5: init\.weights: found 2 layers becoming 2"):
+        Project.load(root).resolve("toy", "paper")
+
+
+def test_an_upcycled_model_has_a_parent(root: Path) -> None:
+    (root / "specs" / SECOND).write_text(UPCYCLED.replace("from: first, ", ""))
+    edit(root, PIPELINE, "models:\n", f"models:\n  large: {LARGE}\n")
+    with pytest.raises(SpecError, match=r"second\.yaml:5: init\.from: found nothing; allowed: the stage whose model"):
         Project.load(root).resolve("toy", "paper")
 
 

@@ -22,8 +22,11 @@ mini: $(READY) ## train the three pipelines at scale mini, then record the resul
 	snakemake
 	stages record-dvc
 
-test: lint ## lint, types, tests
-	pytest -n 2 -m "not nightly"
+test: lint ## lint, types, tests, and how much of spec, contract and check they reach
+	pytest -n 2 -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
+	for floor in spec contract check; do \
+		echo "lines of stages/$$floor reached, in per cent (at least 95):"; \
+		coverage report --include="stages/$$floor/*" --format=total --fail-under=95; done
 
 lint: $(READY)
 	ruff check .

@@ -26,6 +26,10 @@ def thread_count(ref):
     return FLOW.threads_of[ref]
 
 
+def urgency(name):
+    return FLOW.urgency_of[name]
+
+
 RELEASES = f"--releases {FLOW.releases}" if FLOW.releases else ""
 
 

@@ -6,6 +6,7 @@ use rule corpus as data__tokenizer with:
         data_marker("tokenizer"),
     params:
         name="tokenizer",
+    priority: urgency("tokenizer")
 
 
 use rule corpus as data__captions with:
@@ -15,6 +16,7 @@ use rule corpus as data__captions with:
         data_marker("captions"),
     params:
         name="captions",
+    priority: urgency("captions")
 
 
 use rule corpus as data__clips with:
@@ -24,6 +26,7 @@ use rule corpus as data__clips with:
         data_marker("clips"),
     params:
         name="clips",
+    priority: urgency("clips")
 
 
 use rule corpus as data__code with:
@@ -33,6 +36,7 @@ use rule corpus as data__code with:
         data_marker("code"),
     params:
         name="code",
+    priority: urgency("code")
 
 
 use rule corpus as data__digit_qa with:
@@ -42,6 +46,7 @@ use rule corpus as data__digit_qa with:
         data_marker("digit_qa"),
     params:
         name="digit_qa",
+    priority: urgency("digit_qa")
 
 
 use rule corpus as data__instruct with:
@@ -51,6 +56,7 @@ use rule corpus as data__instruct with:
         data_marker("instruct"),
     params:
         name="instruct",
+    priority: urgency("instruct")
 
 
 use rule corpus as data__long with:
@@ -60,6 +66,7 @@ use rule corpus as data__long with:
         data_marker("long"),
     params:
         name="long",
+    priority: urgency("long")
 
 
 use rule corpus as data__long_instruct with:
@@ -69,6 +76,7 @@ use rule corpus as data__long_instruct with:
         data_marker("long_instruct"),
     params:
         name="long_instruct",
+    priority: urgency("long_instruct")
 
 
 use rule corpus as data__math with:
@@ -78,6 +86,7 @@ use rule corpus as data__math with:
         data_marker("math"),
     params:
         name="math",
+    priority: urgency("math")
 
 
 use rule corpus as data__medium_instruct with:
@@ -87,6 +96,7 @@ use rule corpus as data__medium_instruct with:
         data_marker("medium_instruct"),
     params:
         name="medium_instruct",
+    priority: urgency("medium_instruct")
 
 
 use rule corpus as data__pairs with:
@@ -96,6 +106,7 @@ use rule corpus as data__pairs with:
         data_marker("pairs"),
     params:
         name="pairs",
+    priority: urgency("pairs")
 
 
 use rule corpus as data__prose with:
@@ -105,6 +116,7 @@ use rule corpus as data__prose with:
         data_marker("prose"),
     params:
         name="prose",
+    priority: urgency("prose")
 
 
 use rule corpus as data__reasoning with:
@@ -114,3 +126,4 @@ use rule corpus as data__reasoning with:
         data_marker("reasoning"),
     params:
         name="reasoning",
+    priority: urgency("reasoning")

@@ -19,6 +19,7 @@ use rule stage as kimi_vl__text_pretrain with:
     params:
         ref="kimi_vl/text_pretrain",
     threads: thread_count("kimi_vl/text_pretrain")
+    priority: urgency("kimi_vl/text_pretrain")
 
 
 use rule stage as kimi_vl__vit_coca with:
@@ -29,6 +30,7 @@ use rule stage as kimi_vl__vit_coca with:
     params:
         ref="kimi_vl/vit_coca",
     threads: thread_count("kimi_vl/vit_coca")
+    priority: urgency("kimi_vl/vit_coca")
 
 
 use rule stage as kimi_vl__vit_align with:
@@ -41,6 +43,7 @@ use rule stage as kimi_vl__vit_align with:
     params:
         ref="kimi_vl/vit_align",
     threads: thread_count("kimi_vl/vit_align")
+    priority: urgency("kimi_vl/vit_align")
 
 
 use rule stage as kimi_vl__joint_pretrain with:
@@ -53,6 +56,7 @@ use rule stage as kimi_vl__joint_pretrain with:
     params:
         ref="kimi_vl/joint_pretrain",
     threads: thread_count("kimi_vl/joint_pretrain")
+    priority: urgency("kimi_vl/joint_pretrain")
 
 
 use rule stage as kimi_vl__joint_cooldown with:
@@ -64,6 +68,7 @@ use rule stage as kimi_vl__joint_cooldown with:
     params:
         ref="kimi_vl/joint_cooldown",
     threads: thread_count("kimi_vl/joint_cooldown")
+    priority: urgency("kimi_vl/joint_cooldown")
 
 
 use rule stage as kimi_vl__joint_longctx with:
@@ -75,3 +80,4 @@ use rule stage as kimi_vl__joint_longctx with:
     params:
         ref="kimi_vl/joint_longctx",
     threads: thread_count("kimi_vl/joint_longctx")
+    priority: urgency("kimi_vl/joint_longctx")

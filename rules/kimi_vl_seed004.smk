@@ -20,6 +20,7 @@ use rule stage as kimi_vl_seed004__joint_cooldown with:
     params:
         ref="kimi_vl_seed004/joint_cooldown",
     threads: thread_count("kimi_vl_seed004/joint_cooldown")
+    priority: urgency("kimi_vl_seed004/joint_cooldown")
 
 
 use rule stage as kimi_vl_seed004__joint_longctx with:
@@ -31,3 +32,4 @@ use rule stage as kimi_vl_seed004__joint_longctx with:
     params:
         ref="kimi_vl_seed004/joint_longctx",
     threads: thread_count("kimi_vl_seed004/joint_longctx")
+    priority: urgency("kimi_vl_seed004/joint_longctx")

@@ -21,6 +21,7 @@ use rule stage as llama31_1m__base with:
     params:
         ref="llama31_1m/base",
     threads: thread_count("llama31_1m/base")
+    priority: urgency("llama31_1m/base")
 
 
 use rule stage as llama31_1m__cpt_256k with:
@@ -32,6 +33,7 @@ use rule stage as llama31_1m__cpt_256k with:
     params:
         ref="llama31_1m/cpt_256k",
     threads: thread_count("llama31_1m/cpt_256k")
+    priority: urgency("llama31_1m/cpt_256k")
 
 
 use rule stage as llama31_1m__cpt_512k with:
@@ -43,6 +45,7 @@ use rule stage as llama31_1m__cpt_512k with:
     params:
         ref="llama31_1m/cpt_512k",
     threads: thread_count("llama31_1m/cpt_512k")
+    priority: urgency("llama31_1m/cpt_512k")
 
 
 use rule stage as llama31_1m__cpt_1m with:
@@ -54,6 +57,7 @@ use rule stage as llama31_1m__cpt_1m with:
     params:
         ref="llama31_1m/cpt_1m",
     threads: thread_count("llama31_1m/cpt_1m")
+    priority: urgency("llama31_1m/cpt_1m")
 
 
 use rule stage as llama31_1m__sft_32k with:
@@ -65,6 +69,7 @@ use rule stage as llama31_1m__sft_32k with:
     params:
         ref="llama31_1m/sft_32k",
     threads: thread_count("llama31_1m/sft_32k")
+    priority: urgency("llama31_1m/sft_32k")
 
 
 use rule stage as llama31_1m__sft_256k with:
@@ -76,6 +81,7 @@ use rule stage as llama31_1m__sft_256k with:
     params:
         ref="llama31_1m/sft_256k",
     threads: thread_count("llama31_1m/sft_256k")
+    priority: urgency("llama31_1m/sft_256k")
 
 
 use rule stage as llama31_1m__sft_1m with:
@@ -87,6 +93,7 @@ use rule stage as llama31_1m__sft_1m with:
     params:
         ref="llama31_1m/sft_1m",
     threads: thread_count("llama31_1m/sft_1m")
+    priority: urgency("llama31_1m/sft_1m")
 
 
 use rule stage as llama31_1m__instruct with:
@@ -98,3 +105,4 @@ use rule stage as llama31_1m__instruct with:
     params:
         ref="llama31_1m/instruct",
     threads: thread_count("llama31_1m/instruct")
+    priority: urgency("llama31_1m/instruct")

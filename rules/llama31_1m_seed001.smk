@@ -22,6 +22,7 @@ use rule stage as llama31_1m_seed001__sft_1m with:
     params:
         ref="llama31_1m_seed001/sft_1m",
     threads: thread_count("llama31_1m_seed001/sft_1m")
+    priority: urgency("llama31_1m_seed001/sft_1m")
 
 
 use rule stage as llama31_1m_seed001__sft_256k with:
@@ -33,6 +34,7 @@ use rule stage as llama31_1m_seed001__sft_256k with:
     params:
         ref="llama31_1m_seed001/sft_256k",
     threads: thread_count("llama31_1m_seed001/sft_256k")
+    priority: urgency("llama31_1m_seed001/sft_256k")
 
 
 use rule stage as llama31_1m_seed001__sft_32k with:
@@ -44,6 +46,7 @@ use rule stage as llama31_1m_seed001__sft_32k with:
     params:
         ref="llama31_1m_seed001/sft_32k",
     threads: thread_count("llama31_1m_seed001/sft_32k")
+    priority: urgency("llama31_1m_seed001/sft_32k")
 
 
 use rule stage as llama31_1m_seed001__instruct with:
@@ -55,3 +58,4 @@ use rule stage as llama31_1m_seed001__instruct with:
     params:
         ref="llama31_1m_seed001/instruct",
     threads: thread_count("llama31_1m_seed001/instruct")
+    priority: urgency("llama31_1m_seed001/instruct")

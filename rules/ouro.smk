@@ -31,6 +31,7 @@ use rule stage as ouro__warmup with:
     params:
         ref="ouro/warmup",
     threads: thread_count("ouro/warmup")
+    priority: urgency("ouro/warmup")
 
 
 use rule stage as ouro__stable_1 with:
@@ -42,6 +43,7 @@ use rule stage as ouro__stable_1 with:
     params:
         ref="ouro/stable_1",
     threads: thread_count("ouro/stable_1")
+    priority: urgency("ouro/stable_1")
 
 
 use rule stage as ouro__keep_1_4b with:
@@ -53,6 +55,7 @@ use rule stage as ouro__keep_1_4b with:
     params:
         ref="ouro/keep_1_4b",
     threads: thread_count("ouro/keep_1_4b")
+    priority: urgency("ouro/keep_1_4b")
 
 
 use rule stage as ouro__upcycle_2_6b with:
@@ -64,6 +67,7 @@ use rule stage as ouro__upcycle_2_6b with:
     params:
         ref="ouro/upcycle_2_6b",
     threads: thread_count("ouro/upcycle_2_6b")
+    priority: urgency("ouro/upcycle_2_6b")
 
 
 use rule stage as ouro__stable_2_1_4b with:
@@ -75,6 +79,7 @@ use rule stage as ouro__stable_2_1_4b with:
     params:
         ref="ouro/stable_2_1_4b",
     threads: thread_count("ouro/stable_2_1_4b")
+    priority: urgency("ouro/stable_2_1_4b")
 
 
 use rule stage as ouro__ct_anneal_1_4b with:
@@ -86,6 +91,7 @@ use rule stage as ouro__ct_anneal_1_4b with:
     params:
         ref="ouro/ct_anneal_1_4b",
     threads: thread_count("ouro/ct_anneal_1_4b")
+    priority: urgency("ouro/ct_anneal_1_4b")
 
 
 use rule stage as ouro__longct_1_4b with:
@@ -97,6 +103,7 @@ use rule stage as ouro__longct_1_4b with:
     params:
         ref="ouro/longct_1_4b",
     threads: thread_count("ouro/longct_1_4b")
+    priority: urgency("ouro/longct_1_4b")
 
 
 use rule stage as ouro__midtrain_1_4b with:
@@ -108,6 +115,7 @@ use rule stage as ouro__midtrain_1_4b with:
     params:
         ref="ouro/midtrain_1_4b",
     threads: thread_count("ouro/midtrain_1_4b")
+    priority: urgency("ouro/midtrain_1_4b")
 
 
 use rule stage as ouro__ouro_1_4b with:
@@ -119,6 +127,7 @@ use rule stage as ouro__ouro_1_4b with:
     params:
         ref="ouro/ouro_1_4b",
     threads: thread_count("ouro/ouro_1_4b")
+    priority: urgency("ouro/ouro_1_4b")
 
 
 use rule stage as ouro__reasoning_sft_1_4b with:
@@ -130,6 +139,7 @@ use rule stage as ouro__reasoning_sft_1_4b with:
     params:
         ref="ouro/reasoning_sft_1_4b",
     threads: thread_count("ouro/reasoning_sft_1_4b")
+    priority: urgency("ouro/reasoning_sft_1_4b")
 
 
 use rule stage as ouro__thinking_1_4b with:
@@ -141,6 +151,7 @@ use rule stage as ouro__thinking_1_4b with:
     params:
         ref="ouro/thinking_1_4b",
     threads: thread_count("ouro/thinking_1_4b")
+    priority: urgency("ouro/thinking_1_4b")
 
 
 use rule stage as ouro__stable_2_2_6b with:
@@ -152,6 +163,7 @@ use rule stage as ouro__stable_2_2_6b with:
     params:
         ref="ouro/stable_2_2_6b",
     threads: thread_count("ouro/stable_2_2_6b")
+    priority: urgency("ouro/stable_2_2_6b")
 
 
 use rule stage as ouro__ct_anneal_2_6b with:
@@ -163,6 +175,7 @@ use rule stage as ouro__ct_anneal_2_6b with:
     params:
         ref="ouro/ct_anneal_2_6b",
     threads: thread_count("ouro/ct_anneal_2_6b")
+    priority: urgency("ouro/ct_anneal_2_6b")
 
 
 use rule stage as ouro__longct_2_6b with:
@@ -174,6 +187,7 @@ use rule stage as ouro__longct_2_6b with:
     params:
         ref="ouro/longct_2_6b",
     threads: thread_count("ouro/longct_2_6b")
+    priority: urgency("ouro/longct_2_6b")
 
 
 use rule stage as ouro__midtrain_2_6b with:
@@ -185,6 +199,7 @@ use rule stage as ouro__midtrain_2_6b with:
     params:
         ref="ouro/midtrain_2_6b",
     threads: thread_count("ouro/midtrain_2_6b")
+    priority: urgency("ouro/midtrain_2_6b")
 
 
 use rule stage as ouro__ouro_2_6b with:
@@ -196,6 +211,7 @@ use rule stage as ouro__ouro_2_6b with:
     params:
         ref="ouro/ouro_2_6b",
     threads: thread_count("ouro/ouro_2_6b")
+    priority: urgency("ouro/ouro_2_6b")
 
 
 use rule stage as ouro__reasoning_sft_2_6b with:
@@ -207,6 +223,7 @@ use rule stage as ouro__reasoning_sft_2_6b with:
     params:
         ref="ouro/reasoning_sft_2_6b",
     threads: thread_count("ouro/reasoning_sft_2_6b")
+    priority: urgency("ouro/reasoning_sft_2_6b")
 
 
 use rule stage as ouro__thinking_2_6b with:
@@ -218,3 +235,4 @@ use rule stage as ouro__thinking_2_6b with:
     params:
         ref="ouro/thinking_2_6b",
     threads: thread_count("ouro/thinking_2_6b")
+    priority: urgency("ouro/thinking_2_6b")

@@ -31,6 +31,7 @@ use rule stage as ouro_seed003__keep_1_4b with:
     params:
         ref="ouro_seed003/keep_1_4b",
     threads: thread_count("ouro_seed003/keep_1_4b")
+    priority: urgency("ouro_seed003/keep_1_4b")
 
 
 use rule stage as ouro_seed003__upcycle_2_6b with:
@@ -42,6 +43,7 @@ use rule stage as ouro_seed003__upcycle_2_6b with:
     params:
         ref="ouro_seed003/upcycle_2_6b",
     threads: thread_count("ouro_seed003/upcycle_2_6b")
+    priority: urgency("ouro_seed003/upcycle_2_6b")
 
 
 use rule stage as ouro_seed003__stable_2_1_4b with:
@@ -53,6 +55,7 @@ use rule stage as ouro_seed003__stable_2_1_4b with:
     params:
         ref="ouro_seed003/stable_2_1_4b",
     threads: thread_count("ouro_seed003/stable_2_1_4b")
+    priority: urgency("ouro_seed003/stable_2_1_4b")
 
 
 use rule stage as ouro_seed003__ct_anneal_1_4b with:
@@ -64,6 +67,7 @@ use rule stage as ouro_seed003__ct_anneal_1_4b with:
     params:
         ref="ouro_seed003/ct_anneal_1_4b",
     threads: thread_count("ouro_seed003/ct_anneal_1_4b")
+    priority: urgency("ouro_seed003/ct_anneal_1_4b")
 
 
 use rule stage as ouro_seed003__longct_1_4b with:
@@ -75,6 +79,7 @@ use rule stage as ouro_seed003__longct_1_4b with:
     params:
         ref="ouro_seed003/longct_1_4b",
     threads: thread_count("ouro_seed003/longct_1_4b")
+    priority: urgency("ouro_seed003/longct_1_4b")
 
 
 use rule stage as ouro_seed003__midtrain_1_4b with:
@@ -86,6 +91,7 @@ use rule stage as ouro_seed003__midtrain_1_4b with:
     params:
         ref="ouro_seed003/midtrain_1_4b",
     threads: thread_count("ouro_seed003/midtrain_1_4b")
+    priority: urgency("ouro_seed003/midtrain_1_4b")
 
 
 use rule stage as ouro_seed003__ouro_1_4b with:
@@ -97,6 +103,7 @@ use rule stage as ouro_seed003__ouro_1_4b with:
     params:
         ref="ouro_seed003/ouro_1_4b",
     threads: thread_count("ouro_seed003/ouro_1_4b")
+    priority: urgency("ouro_seed003/ouro_1_4b")
 
 
 use rule stage as ouro_seed003__reasoning_sft_1_4b with:
@@ -108,6 +115,7 @@ use rule stage as ouro_seed003__reasoning_sft_1_4b with:
     params:
         ref="ouro_seed003/reasoning_sft_1_4b",
     threads: thread_count("ouro_seed003/reasoning_sft_1_4b")
+    priority: urgency("ouro_seed003/reasoning_sft_1_4b")
 
 
 use rule stage as ouro_seed003__thinking_1_4b with:
@@ -119,6 +127,7 @@ use rule stage as ouro_seed003__thinking_1_4b with:
     params:
         ref="ouro_seed003/thinking_1_4b",
     threads: thread_count("ouro_seed003/thinking_1_4b")
+    priority: urgency("ouro_seed003/thinking_1_4b")
 
 
 use rule stage as ouro_seed003__stable_2_2_6b with:
@@ -130,6 +139,7 @@ use rule stage as ouro_seed003__stable_2_2_6b with:
     params:
         ref="ouro_seed003/stable_2_2_6b",
     threads: thread_count("ouro_seed003/stable_2_2_6b")
+    priority: urgency("ouro_seed003/stable_2_2_6b")
 
 
 use rule stage as ouro_seed003__ct_anneal_2_6b with:
@@ -141,6 +151,7 @@ use rule stage as ouro_seed003__ct_anneal_2_6b with:
     params:
         ref="ouro_seed003/ct_anneal_2_6b",
     threads: thread_count("ouro_seed003/ct_anneal_2_6b")
+    priority: urgency("ouro_seed003/ct_anneal_2_6b")
 
 
 use rule stage as ouro_seed003__longct_2_6b with:
@@ -152,6 +163,7 @@ use rule stage as ouro_seed003__longct_2_6b with:
     params:
         ref="ouro_seed003/longct_2_6b",
     threads: thread_count("ouro_seed003/longct_2_6b")
+    priority: urgency("ouro_seed003/longct_2_6b")
 
 
 use rule stage as ouro_seed003__midtrain_2_6b with:
@@ -163,6 +175,7 @@ use rule stage as ouro_seed003__midtrain_2_6b with:
     params:
         ref="ouro_seed003/midtrain_2_6b",
     threads: thread_count("ouro_seed003/midtrain_2_6b")
+    priority: urgency("ouro_seed003/midtrain_2_6b")
 
 
 use rule stage as ouro_seed003__ouro_2_6b with:
@@ -174,6 +187,7 @@ use rule stage as ouro_seed003__ouro_2_6b with:
     params:
         ref="ouro_seed003/ouro_2_6b",
     threads: thread_count("ouro_seed003/ouro_2_6b")
+    priority: urgency("ouro_seed003/ouro_2_6b")
 
 
 use rule stage as ouro_seed003__reasoning_sft_2_6b with:
@@ -185,6 +199,7 @@ use rule stage as ouro_seed003__reasoning_sft_2_6b with:
     params:
         ref="ouro_seed003/reasoning_sft_2_6b",
     threads: thread_count("ouro_seed003/reasoning_sft_2_6b")
+    priority: urgency("ouro_seed003/reasoning_sft_2_6b")
 
 
 use rule stage as ouro_seed003__thinking_2_6b with:
@@ -196,3 +211,4 @@ use rule stage as ouro_seed003__thinking_2_6b with:
     params:
         ref="ouro_seed003/thinking_2_6b",
     threads: thread_count("ouro_seed003/thinking_2_6b")
+    priority: urgency("ouro_seed003/thinking_2_6b")

@@ -37,7 +37,7 @@ class SpecError(UserError):
         super().__init__(f"{where}: {key}: found {found}; allowed: {allowed}. {repair}")
 
 
-class SpecErrors(UserError):
+class SpecErrors(UserError):  # noqa: N818 - several errors
     """Several mistakes found in one reading, in file order."""
 
     def __init__(self, errors: Sequence[SpecError]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from stages.commands.open import open_project
 from stages.store.layout import Layout
 
+WIDTH = 160
+
 
 def print_table(scale: str) -> None:
     """Print one table per pipeline; raises UserError when nothing has finished."""
@@ -13,8 +15,10 @@ def print_table(scale: str) -> None:
 
     from stages.report import collect, table
 
+    # Into a file or a log there is no width to fit into; folded columns would be unreadable there.
+    console = Console() if Console().is_terminal else Console(width=WIDTH)
     for one in table.rich_tables(scale, table.by_pipeline(collect.finished(Layout(root, scale)))):
-        Console().print(one)
+        console.print(one)
 
 
 def draw_pictures(scale: str) -> None:

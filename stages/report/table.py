@@ -116,7 +116,8 @@ def rich_tables(scale: str, grouped: Mapping[str, Sequence[Row]]) -> list[Table]
             title=f"{pipeline} at {scale}", caption=totals(rows), title_justify="left", caption_justify="left"
         )
         for number, name in enumerate(COLUMNS):
-            table.add_column(name, justify="right" if number in (1, 2, 7, 8) else "left", overflow="fold")
+            right = number in (1, 2, 7, 8)
+            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=number == 0)
         for line in rows:
             table.add_row(*line.cells)
         tables.append(table)

@@ -22,6 +22,7 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
             f'    output:\n        marker("{ref}"),\n'
             f'    params:\n        ref="{ref}",\n'
             f'    threads: thread_count("{ref}")\n'
+            f'    priority: urgency("{ref}")\n'
         )
     return "".join(parts)
 
@@ -35,6 +36,7 @@ def data_rules(graph: Graph) -> str:
             f"\n\nuse rule corpus as data__{name} with:\n{needs}"
             f'    output:\n        data_marker("{name}"),\n'
             f'    params:\n        name="{name}",\n'
+            f'    priority: urgency("{name}")\n'
         )
     return "".join(parts)
 

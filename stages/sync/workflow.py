@@ -18,6 +18,7 @@ from stages.sync import graph, verdicts, write
 
 CONFIG_KEYS = ("scale", "releases")
 DEFAULT_SCALE = "mini"
+PER_STAGE = ("corpora_of", "threads_of", "memory_of", "minutes_of", "urgency_of")
 T = TypeVar("T")
 
 
@@ -36,6 +37,7 @@ class Workflow:
     threads_of: Mapping[str, int]
     memory_of: Mapping[str, int]
     minutes_of: Mapping[str, int]
+    urgency_of: Mapping[str, int]
     corpora: Mapping[str, str]
 
     def marker(self, ref: str) -> str:
@@ -114,6 +116,20 @@ def start_line(loaded: graph.Graph, stale: set[str]) -> str:
     return f"scale {loaded.scale}: " + ", ".join(counts)
 
 
+def urgencies(loaded: graph.Graph) -> dict[str, int]:
+    """Priority of every stage and corpus: how many jobs wait for it, one behind the other.
+
+    A chain of stages cannot be shared among cores, so the longest one decides when everything is done: it goes first.
+    """
+    found: dict[str, int] = {}
+    for ref in reversed(loaded.stages):  # children before their parents
+        found.setdefault(ref, 0)
+        stage = loaded.stages[ref]
+        for name in (*stage.parents, *graph.corpora(stage, loaded.corpora)):
+            found[name] = max(found.get(name, 0), found[ref] + 1)
+    return {name: found.get(name, 0) for name in (*loaded.stages, *loaded.corpora)}
+
+
 def _build(root: Path, scale: str, releases: str | None, layout: Layout, loaded: graph.Graph) -> Workflow:
     stages = loaded.stages
     return Workflow(
@@ -128,12 +144,23 @@ def _build(root: Path, scale: str, releases: str | None, layout: Layout, loaded:
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},
         memory_of={ref: stage.execution.memory_mb for ref, stage in stages.items()},
         minutes_of={ref: stage.execution.time_limit_min for ref, stage in stages.items()},
+        urgency_of=urgencies(loaded),
         corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
     )
 
 
 def _save(flow: Workflow) -> None:
-    fields = ("published", "readings", "keys", "corpora_of", "threads_of", "memory_of", "minutes_of", "corpora")
+    fields = (
+        "published",
+        "readings",
+        "keys",
+        "corpora_of",
+        "threads_of",
+        "memory_of",
+        "minutes_of",
+        "urgency_of",
+        "corpora",
+    )
     text = json.dumps({field: getattr(flow, field) for field in fields}, sort_keys=True, indent=1)
     write_atomic(_saved(flow.layout), text.encode())
 

@@ -1,5 +1,7 @@
 """Gradients are summed along a tree that the number of micro-batches alone decides."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -27,7 +29,8 @@ def test_any_power_of_two_of_blocks_gives_the_same_bits(count: int, ranks: int, 
     alone = total(parts)
     blocks = [total([parts[i] for i in block(count, rank, ranks)]) for rank in range(ranks)]
     together = combine(blocks)
-    assert alone is not None and together is not None
+    assert alone is not None
+    assert together is not None
     assert torch.equal(alone[0], together[0])
 
 
@@ -40,7 +43,8 @@ def test_the_tree_is_the_one_written_in_the_docs() -> None:
     values = [1.0, 2.0**-24, 2.0**-24, 3.0, 5.0, 2.0**-25, 7.0]
     a, b, c, d, e, f, g = (torch.tensor([value]) for value in values)
     root = total([[torch.tensor([value])] for value in values])
-    assert root is not None and root[0] is not None
+    assert root is not None
+    assert root[0] is not None
     assert torch.equal(root[0], ((a + b) + (c + d)) + ((e + f) + g))
 
 
@@ -73,6 +77,6 @@ def test_micro_batches_with_ragged_masks_add_up_to_one_batch(cuts: list[int], se
         return torch.autograd.grad(loss, weight)[0]
 
     borders = [sum(cuts[:i]) for i in range(len(cuts) + 1)]
-    pieces = total([[gradient(a, b)] for a, b in zip(borders, borders[1:], strict=False)])
+    pieces = total([[gradient(a, b)] for a, b in pairwise(borders)])
     assert pieces is not None
     torch.testing.assert_close(pieces[0], gradient(0, rows), rtol=1e-12, atol=1e-14)

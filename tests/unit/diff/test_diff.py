@@ -207,7 +207,7 @@ def test_a_mistake_in_a_revision_is_told_with_its_name(root, told):
 
 @pytest.mark.slow
 def test_the_readmes_edit_of_ouros_stable_rate(tmp_path, monkeypatch, capsys):
-    """One line of the real specs: the peak of the stable schedule."""
+    """One line of the real specs: the peak of the stable schedule. The README shows what is printed, to the letter."""
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     subprocess.run([*GIT, "init", "-q", "."], cwd=tmp_path, check=True)
     commit(tmp_path, "one")
@@ -227,5 +227,7 @@ def test_the_readmes_edit_of_ouros_stable_rate(tmp_path, monkeypatch, capsys):
     lines = text.splitlines()
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 120
+    shown = (ROOT / "README.md").read_text().split("<!-- screen: stages diff -->\n```text\n")[1].split("\n```")[0]
+    assert shown == text.rstrip("\n")
     assert difference["tokens"][0] == difference["tokens"][1]
     assert not any(ref.startswith(("kimi", "llama")) for ref in refs(difference["changed"]) + difference["stale"])

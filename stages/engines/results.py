@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stages.engines import Inputs
+from stages.engines import Inputs, readback
 from stages.engines.received import LANGUAGE
+from stages.guards import run as guards
 from stages.models import hf
 from stages.spec.resolved import Stage
 from stages.store import attempts, files, fingerprint, finish, manifest, partials
@@ -35,6 +36,13 @@ def write_model(stage: Stage, modules: nn.ModuleDict, loops: int | None, folder:
             hf.save(module, cfg, stage.rope, stage.max_context, place, loops if cfg.family == "ouro" else None)
         else:
             hf.save(module, cfg, None, None, place)
+
+
+def hold_config(stage: Stage, folder: Path) -> None:
+    """Read the language model's config.json back; raises GuardError unless it says what the stage says."""
+    written = readback.config(stage, folder)
+    if written is not None:
+        guards.hold_config(stage, written)
 
 
 def write_state(state: Mapping[str, Tensor], counters: Counters, folder: Path) -> None:

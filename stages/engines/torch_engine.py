@@ -9,9 +9,11 @@ from torch import nn
 
 from stages import evals
 from stages.data.heldout import Heldout
-from stages.engines import Inputs, received, results
+from stages.engines import Inputs, readback, received, results
 from stages.engines.card import model_card
 from stages.engines.training import Training
+from stages.guards import reads
+from stages.guards import run as guards
 from stages.spec.resolved import Stage
 from stages.store import attempts, files, manifest
 from stages.train.determinism import denormals_flushed, deterministic
@@ -53,8 +55,11 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
         card = model_card(stage, results.stand_in(stage, inputs), inputs.parents)
         files.write_atomic(attempt.result / "README.md", card.encode())
     state = {} if stage.kind == "export" else received.inherited_state(stage, inputs)
+    results.hold_config(stage, attempt.result)
+    guards.hold_start(stage, readback.built(stage, inputs, modules, None, state))
     counters = results.inherited_counters(inputs)
     results.write_state(state, counters, attempt.result)
+    reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
     if stage.evaluation.names and stage.parents:
         _evaluate(stage, inputs, attempt, modules, loops)
     results.complete(stage, inputs, attempt, counters, points_to=None)

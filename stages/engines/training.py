@@ -12,7 +12,10 @@ from torch import nn
 from stages import evals
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
-from stages.engines import Inputs, received, results
+from stages.engines import Inputs, readback, received, results
+from stages.guards import reads
+from stages.guards import run as guards
+from stages.guards.reads import Reads
 from stages.spec.resolved import Phase, Stage
 from stages.store import attempts, partials
 from stages.train import checkpoint, metrics, objectives
@@ -38,6 +41,7 @@ class Training:
         self.device = torch.device(stage.execution.device)
         self.tables = attempt.result
         self.heldout = Heldout(inputs.data_root)
+        self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}}
 
     def run(self) -> None:
@@ -46,11 +50,18 @@ class Training:
         before = self._evaluate_before(modules)
         freeze(self.stage, modules)
         optimizer = self._optimizer(modules)
+        report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.state())
+        guards.hold_start(self.stage, report)
         counters = self._train(modules, optimizer)
+        started = {name: module.weights for name, module in report.modules.items()}
+        done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
+        guards.hold_end(self.stage, done)
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
+        results.hold_config(self.stage, self.attempt.result)
         results.write_state(optimizer.state(), counters, self.attempt.result)
+        reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         results.write_json(self.attempt.result / "eval.json", {"before": before, "after": after})
         results.complete(self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds)
 
@@ -70,6 +81,7 @@ class Training:
         counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._resume_point()
         if start is not None:
             counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
+            self.reads.load(start / reads.FILE, counters.phase)
         columns = (*metrics.COMMON, *objectives.extras(self.stage))
         earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
         with (
@@ -95,7 +107,8 @@ class Training:
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
             for corpus, documents in data.left_out.items():
                 print(f"{phase.name}: {documents} documents of {corpus} are longer than {phase.context}, left out")
-            objective = objectives.make(stage, phase, modules, data, self.device)
+            watched = self.reads.watch(phase, data, self.inputs.data_root)
+            objective = objectives.make(stage, phase, modules, watched, self.device)
             counters = run_phase(run, phase, objective, counters)
             if number + 1 < len(stage.phases):
                 end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
@@ -117,6 +130,7 @@ class Training:
         def write(temporary: Path) -> None:
             checkpoint.save(temporary, modules, optimizer, counters, self.tables)
             results.write_json(temporary / PARENTS, parents)
+            self.reads.save(temporary / reads.FILE)
 
         partials.save(folder, write)
 

@@ -91,9 +91,14 @@ class Optimizer:
         torch._foreach_mul_(group, torch.clamp(self.cfg.clip / (norm + 1e-6), max=1.0))
         return total
 
+    def rates(self, lr: float) -> dict[str, float]:
+        """LR of each group of parameters in a step at `lr`: AdamW's by module, Muon's in one. The guards read it."""
+        return {**dict.fromkeys(self._steps, lr), **({"muon": lr} if self.cfg.kind == "muon" else {})}
+
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
         """Decay and move every parameter; decay takes the plain LR (Moonlight's published code)."""
+        rates = self.rates(lr)
         if self.cfg.weight_decay:
             torch._foreach_mul_(self._decayed, 1 - lr * self.cfg.weight_decay)
         for module, members in self._adamw.items():
@@ -104,7 +109,7 @@ class Optimizer:
                 self._state(members, FIRST),
                 self._state(members, SECOND),
                 step=self._steps[module],
-                lr=lr,
+                lr=rates[module],
                 beta1=self.cfg.beta1,
                 beta2=self.cfg.beta2,
                 eps=self.cfg.eps,
@@ -114,7 +119,7 @@ class Optimizer:
                 [self.slots[i].parameter.detach() for i in self._muon],
                 [gradients[i] for i in self._muon],
                 self._state(self._muon, MOMENTUM),
-                lr=lr,
+                lr=rates["muon"],
                 momentum=self.cfg.momentum,
                 nesterov=self.cfg.nesterov,
                 coefficients=self.cfg.newton_schulz,

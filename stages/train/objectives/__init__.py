@@ -16,10 +16,10 @@ from stages.train.objectives.looped import Looped
 from stages.train.objectives.routed import Routed
 
 if TYPE_CHECKING:
-    from stages.data.loader import PhaseData
+    from stages.guards.reads import Rows
 
 
-def make(stage: Stage, phase: Phase, modules: nn.ModuleDict, data: PhaseData, device: torch.device) -> Objective:
+def make(stage: Stage, phase: Phase, modules: nn.ModuleDict, data: Rows, device: torch.device) -> Objective:
     """The phase's objective on these modules and data."""
     if phase.objective == "coca":
         return Coca(stage, phase, modules, data.pairs, device)

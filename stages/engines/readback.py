@@ -1,0 +1,150 @@
+"""The torch engine's side of the guards: reports read back from the modules, the optimizer and the files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.engines import Inputs, received
+from stages.guards import reads, tensors
+from stages.guards.report import (
+    BuiltReport,
+    ConfigReport,
+    Digests,
+    EndReport,
+    ExitReport,
+    ModuleReport,
+    StepRow,
+)  # fmt: skip
+from stages.guards.start import rotary_dim
+from stages.models.hf_names import to_hf
+from stages.models.ouro import exit_distribution
+from stages.spec.resolved import Stage
+from stages.store import manifest
+from stages.train import loop
+from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
+from stages.train.optimizer import STEP, Optimizer
+
+PROBED = 64  # positions on which the exit distribution is read
+_DTYPES = {
+    torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64", torch.int64: "I64",
+    torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Digests of tensors as their safetensors file would have them."""
+    found = {}
+    for name, tensor in state.items():
+        here = tensor.detach().cpu().contiguous()
+        raw = here.reshape(-1).view(torch.uint8).numpy().tobytes()
+        found[name] = tensors.digest(_DTYPES[here.dtype], here.shape, raw)
+    return found
+
+
+def weights(modules: nn.ModuleDict) -> dict[str, Digests]:
+    """Digests by module, under the names of its file."""
+    return {name: digests(to_hf(module.state_dict())) for name, module in modules.items()}
+
+
+def built(
+    stage: Stage, inputs: Inputs, modules: nn.ModuleDict, optimizer: Optimizer | None, state: Mapping[str, Tensor]
+) -> BuiltReport:
+    """What stands before step 1; `state` is the optimizer's, or what a box without training hands on."""
+    found = {}
+    for name, module in modules.items():
+        init, own = stage.init[name], {key: value for key, value in state.items() if key.startswith(f"{name}.")}
+        rotary: Any = getattr(module, "rotary", None)
+        parameters = list(module.parameters())
+        found[name] = ModuleReport(
+            weights=digests(to_hf(module.state_dict())),
+            parent_weights=_parent_weights(stage, name, inputs),
+            frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
+            moments=digests(own),
+            parent_moments=_parent_moments(stage, name, inputs) if init.optimizer == "inherit" else None,
+            moments_moved=any(bool(value.any()) for key, value in own.items() if key != f"{name}.{STEP}"),
+            takes_gradient=sum(parameter.requires_grad for parameter in parameters),
+            parameters=len(parameters),
+        )
+    clock = _first_clock(stage)
+    asked = [{} if optimizer is None else optimizer.rates(loop.learning_rate(stage, clock)) for _ in range(2)]
+    return BuiltReport(found, clock, *asked)
+
+
+def done(
+    stage: Stage, modules: nn.ModuleDict, counters: Counters, log: reads.Reads, before: Mapping[str, Digests], run: Path
+) -> EndReport:
+    """What the stage did; `run` is the folder with the metrics."""
+    with (run / METRICS).open(encoding="utf-8", newline="") as file:
+        rows = [StepRow(int(row["clock"]), float(row["lr"]), int(row["supervised"])) for row in csv.DictReader(file)]
+    return EndReport(
+        steps=counters.steps,
+        consumed=counters.consumed,
+        clock=counters.clock,
+        rows=tuple(rows),
+        before=before,
+        after=weights(modules),
+        reads=log.report(),
+        lineage={corpus: tuple(parts) for corpus, parts in log.lineage.items()},
+        exits=_exits(stage, modules, log),
+    )
+
+
+def config(stage: Stage, result: Path) -> ConfigReport | None:
+    """The language model's config.json as it was written; None without a language model."""
+    for name, cfg in stage.modules.items():
+        dim = rotary_dim(cfg)
+        if dim is not None:
+            raw = json.loads((result / "model" / name / "config.json").read_bytes())
+            return ConfigReport(raw["max_position_embeddings"], raw["rope_theta"], raw["rope_scaling"], dim)
+    return None
+
+
+def lineage(stage: Stage, inputs: Inputs) -> reads.Intervals:
+    """What the stages above read, as far up as data is continued."""
+    if stage.data == "restart":
+        return {}
+    return reads.read_lineage([manifest.payload(inputs.layout, ref) / "state" / reads.FILE for ref in stage.parents])
+
+
+def _first_clock(stage: Stage) -> int:
+    from stages.contract import ledger
+
+    if not stage.phases:
+        return 0
+    return stage.phases[0].clock_start + ledger.step_at(stage.phases[0], 0).end
+
+
+def _parent_weights(stage: Stage, name: str, inputs: Inputs) -> Digests | None:
+    init = stage.init[name]
+    if init.weights not in ("inherit", "upcycle"):
+        return None
+    return tensors.digests(sorted((received.parent_folder(init, inputs) / "model" / name).glob("*.safetensors")))
+
+
+def _parent_moments(stage: Stage, name: str, inputs: Inputs) -> Digests:
+    path = received.parent_folder(stage.init[name], inputs) / "state" / OPTIMIZER
+    found = tensors.digests([path] if path.is_file() else [])
+    return {key: value for key, value in found.items() if key.startswith(f"{name}.")}
+
+
+@torch.no_grad()
+def _exits(stage: Stage, modules: nn.ModuleDict, log: reads.Reads) -> ExitReport | None:
+    row, last = log.last, stage.phases[-1].loops
+    if row is None or last is None:
+        return None
+    (model,) = [modules[name] for name, cfg in stage.modules.items() if cfg.family == "ouro"]
+    device = torch.device(stage.execution.device)
+    tokens, positions, segments = (
+        torch.from_numpy(part[:PROBED]).to(device)[None] for part in (row.tokens, row.positions, row.segments)
+    )
+    _, gates = model(tokens, positions, segments, None, last.count)
+    p = exit_distribution([gate.double() for gate in gates])
+    entropies = -torch.xlogy(p, p).sum(0)
+    return ExitReport(tuple(p.sum(0).flatten().tolist()), tuple(entropies.flatten().tolist()), last.count)

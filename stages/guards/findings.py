@@ -1,0 +1,41 @@
+"""Findings of guards: the same kind as those of `stages check`, and the error that stops a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from stages.check.findings import Finding, unwaived
+from stages.errors import UserError, Where
+from stages.spec.resolved import Stage
+
+SHOWN = 3
+
+
+class GuardError(UserError):
+    """What was built or done is not what was specified; nothing of it is put in place."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(str(finding) for finding in self.findings))
+
+
+def finding(stage: Stage, id: str, *, observed: str, expected: str, repair: str, edge: str | None = None) -> Finding:
+    """A finding about a stage at run time; `edge` is the parent whose hand-over is at fault."""
+    ref = f"{stage.pipeline}/{stage.name}"
+    where = Where(f"specs/{stage.pipeline}/{stage.name}.yaml", 1)
+    waived = dict(stage.waivers).get(id)
+    arrow = f"{edge} -> {ref}" if edge else None
+    return Finding(id, stage.scale, ref, arrow, observed, expected, repair, where, waived)
+
+
+def refuse(found: Iterable[Finding]) -> None:
+    """Raise GuardError for the findings that the spec gives no reason for."""
+    bad = unwaived(found)
+    if bad:
+        raise GuardError(bad)
+
+
+def some(names: Collection[str] | Mapping[str, float]) -> str:
+    """The first few of them, in brackets."""
+    shown = [f"{name} {names[name]!r}" if isinstance(names, Mapping) else name for name in list(names)[:SHOWN]]
+    return f"({', '.join(shown)}{', ...' if len(names) > SHOWN else ''})"

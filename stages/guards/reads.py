@@ -1,0 +1,250 @@
+"""A record of what a run reads, row by row, with a recount of targets from the prepared corpora.
+
+It stands between the loader and the objective and changes nothing. The recount opens the prepared files itself and
+goes by the spans that the rows name; it does not look at their labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data.document import BOS, IMAGE, PAD
+from stages.data.prepared import MANIFEST, Corpus
+from stages.data.sample import PairRow, Sample
+from stages.guards.end import union
+from stages.guards.report import PhaseReads
+from stages.spec.resolved import Phase
+from stages.store import files
+
+FILE = "reads.json"
+Intervals = dict[str, list[tuple[int, int]]]
+
+
+class Rows(Protocol):
+    """What a phase's data offers an objective."""
+
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        """Rows [first, first + count) of tokens."""
+
+    def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
+        """Rows [first, first + count) of pairs."""
+
+
+class PhaseLog:
+    """Wraps the data of a phase; `last` is the last row of tokens that was read."""
+
+    def __init__(self, phase: Phase, data: Rows, data_root: Path) -> None:
+        self.phase = phase
+        self.last: Sample | None = None
+        self._data, self._corpora = data, {s.corpus: Corpus(data_root / s.corpus) for s in phase.sources}
+        self._read: dict[str, list[NDArray[np.int64]]] = {}
+        self._picked: list[int] = []
+        self._supervised = self._bos = self._begun = self._outside = self._foreign = 0
+
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        """The loader's rows, recorded."""
+        rows = self._data.samples(first, count, tail)
+        for row in rows:
+            self._record(row)
+        self.last = rows[-1] if rows else None
+        return rows
+
+    def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
+        """The loader's rows of pairs, recorded: units are items."""
+        rows = self._data.pairs(first, count, tail)
+        for row in rows:
+            (name,) = {corpus for corpus, _ in row.items}
+            items = np.array([item for _, item in row.items], dtype=np.int64)
+            offsets = self._corpora[name].offsets
+            self._add(name, np.stack((items, items + 1), axis=1))
+            self._supervised += int((offsets[items + 1] - offsets[items] - 1).sum())
+            self._outside += int(np.count_nonzero(self._sources(name, items) < 0))
+            self._bos += int(np.count_nonzero(row.captions == BOS))
+            self._begun += len(items)
+            self._picked.append(0)
+        return rows
+
+    def report(self) -> PhaseReads:
+        """Everything so far."""
+        return PhaseReads(
+            segments={corpus: counted(parts) for corpus, parts in sorted(self._read.items())},
+            picked=tuple(self._picked),
+            supervised_expected=self._supervised,
+            bos=self._bos,
+            begun=self._begun,
+            outside=self._outside,
+            foreign=self._foreign,
+        )
+
+    def restore(self, kept: PhaseReads) -> None:
+        """Go on from the report that a checkpoint holds."""
+        self._picked = list(kept.picked)
+        self._supervised, self._bos, self._begun = kept.supervised_expected, kept.bos, kept.begun
+        self._outside, self._foreign = kept.outside, kept.foreign
+        for corpus, segments in kept.segments.items():
+            for start, end, times in segments:
+                self._add(corpus, np.array([(start, end)] * times, dtype=np.int64))
+
+    def _record(self, row: Sample) -> None:
+        if not row.spans:  # padding alone: nothing was picked, nothing is counted
+            return
+        wanted, allowed, picked = [], [], []
+        for name, spans in groupby(row.spans, key=itemgetter(0)):
+            tokens, targets, source = self._stretch(name, np.array([span[1:] for span in spans], dtype=np.int64))
+            wanted.append(tokens)
+            allowed.append(targets)
+            picked.append(source)
+        self._picked.append(picked[0])
+        self._bos += int(np.count_nonzero(row.tokens == BOS))
+        self._compare(row.tokens, np.concatenate(wanted), np.concatenate(allowed))
+
+    def _stretch(self, name: str, spans: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_], int]:
+        """Tokens [n] of the corpus at spans [k, 3] of one corpus, which of them predict a target, and the source."""
+        corpus = self._corpora[name]
+        documents, starts, ends = spans.T
+        begins, after = corpus.offsets[documents], corpus.offsets[documents + 1]
+        lengths = ends - starts
+        self._add(name, np.stack((begins + starts, begins + ends), axis=1))
+        sources = self._sources(name, begins)
+        self._outside += int(np.count_nonzero(sources < 0))
+        self._begun += int(np.count_nonzero(starts == 0))
+        places = np.repeat(begins + starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
+        following = places + 1
+        inside = following < np.repeat(after, lengths)
+        targets = inside & self._targets(corpus, np.where(inside, following, places))
+        return np.asarray(corpus.tokens[places]), targets, int(sources[0])
+
+    def _compare(self, found: NDArray[np.int64], wanted: NDArray[Any], allowed: NDArray[np.bool_]) -> None:
+        row, wanted_here = found[: len(wanted)], wanted[: len(found)]
+        # A picture cut at the end of a budget is padding, and nothing from the token before it on is learned.
+        torn = (row == PAD) & (wanted_here == IMAGE)
+        self._foreign += int(np.count_nonzero((row != wanted_here) & ~torn)) + len(wanted) - len(row)
+        kept = max(0, int(np.argmax(torn)) - 1) if torn.any() else len(allowed)
+        self._supervised += int(np.count_nonzero(allowed[:kept]))
+
+    def _targets(self, corpus: Corpus, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these tokens are learned: in SFT those of the mask, else all that are not a picture's."""
+        if self.phase.objective == "sft" and corpus.supervised is not None:
+            return np.asarray(corpus.supervised[places]) != 0
+        return np.asarray(corpus.tokens[places]) != IMAGE
+
+    def _sources(self, corpus: str, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The phase's source in which each document (item) begins, -1 for none."""
+        found = np.full(len(offsets), -1, dtype=np.int64)
+        for number, source in enumerate(self.phase.sources):
+            if source.corpus == corpus:
+                found[(offsets >= source.start) & (offsets < source.end)] = number
+        return found
+
+    def _add(self, corpus: str, intervals: NDArray[np.int64]) -> None:
+        self._read.setdefault(corpus, []).append(intervals)
+
+
+def counted(parts: Sequence[NDArray[np.int64]]) -> tuple[tuple[int, int, int], ...]:
+    """(from, to, how often) of the stretches that these intervals cover, sorted; neighbours alike are one."""
+    edges = np.concatenate(parts)
+    places = np.unique(edges)
+    change = np.bincount(np.searchsorted(places, edges[:, 0]), minlength=len(places))
+    change = np.cumsum(change - np.bincount(np.searchsorted(places, edges[:, 1]), minlength=len(places)))
+    starts = np.flatnonzero(np.diff(change, prepend=0))
+    out = [(int(places[s]), int(places[e]), int(change[s])) for s, e in pairwise(starts.tolist())]
+    return tuple(segment for segment in out if segment[2])
+
+
+class Reads:
+    """The logs of a stage's phases, and what the stages above read."""
+
+    def __init__(self, lineage: Intervals) -> None:
+        self.lineage = lineage
+        self._done: list[PhaseReads] = []
+        self._current: PhaseLog | None = None
+        self._kept: PhaseReads | None = None  # of the phase in which a checkpoint was taken
+        self._known = True
+
+    def watch(self, phase: Phase, data: Rows, data_root: Path) -> Rows:
+        """The phase's data from now on; the phase before is closed.
+
+        Data that is not read from prepared corpora cannot be recounted: it is passed through, and nothing is reported.
+        """
+        self._close()
+        if not all((data_root / source.corpus / MANIFEST).is_file() for source in phase.sources):
+            self._known = False
+            return data
+        self._current = PhaseLog(phase, data, data_root)
+        if self._kept is not None:
+            self._current.restore(self._kept)
+            self._kept = None
+        return self._current
+
+    @property
+    def last(self) -> Sample | None:
+        """The last row of tokens."""
+        return self._current.last if self._current else None
+
+    def report(self) -> tuple[PhaseReads, ...] | None:
+        """One entry a phase; None after a checkpoint that was written without."""
+        now = () if self._current is None else (self._current.report(),)
+        return (*self._done, *now) if self._known else None
+
+    def save(self, path: Path) -> None:
+        """For a checkpoint: what was read so far."""
+        found = self.report()
+        _write(path, None if found is None else [_plain(phase) for phase in found])
+
+    def load(self, path: Path, phase: int) -> None:
+        """Go on from a checkpoint taken in (or before) phase number `phase`."""
+        raw = json.loads(path.read_bytes()) if path.is_file() else None
+        self._known = raw is not None
+        phases = [_phase_reads(one) for one in raw or []]
+        self._done, self._kept = phases[:phase], phases[phase] if len(phases) > phase else None
+
+    def handed_on(self) -> Intervals:
+        """What this stage and those above read, for the stages below."""
+        parts: Intervals = {corpus: list(intervals) for corpus, intervals in self.lineage.items()}
+        for phase in self.report() or ():
+            for corpus, segments in phase.segments.items():
+                parts.setdefault(corpus, []).extend((start, end) for start, end, _ in segments)
+        return union(parts)
+
+    def _close(self) -> None:
+        if self._current is not None:
+            self._done.append(self._current.report())
+            self._current = None
+
+
+def write_lineage(path: Path, intervals: Intervals) -> None:
+    """Write what a stage and those above it read, by corpus."""
+    _write(path, intervals)
+
+
+def read_lineage(paths: Sequence[Path]) -> Intervals:
+    """The union of what parents hand on; a parent without the file read nothing that is known."""
+    parts: Intervals = {}
+    for path in paths:
+        if path.is_file():
+            for corpus, intervals in json.loads(path.read_bytes()).items():
+                parts.setdefault(corpus, []).extend((int(start), int(end)) for start, end in intervals)
+    return union(parts)
+
+
+def _write(path: Path, value: Any) -> None:
+    files.write_atomic(path, (json.dumps(value, sort_keys=True) + "\n").encode())
+
+
+def _plain(phase: PhaseReads) -> dict[str, Any]:
+    return dict(vars(phase)) | {"segments": dict(phase.segments)}
+
+
+def _phase_reads(raw: dict[str, Any]) -> PhaseReads:
+    segments = {
+        corpus: tuple((int(a), int(b), int(n)) for a, b, n in parts) for corpus, parts in raw["segments"].items()
+    }
+    return PhaseReads(**(raw | {"segments": segments, "picked": tuple(raw["picked"])}))

@@ -1,0 +1,126 @@
+"""Guards before step 1: learning rates, rotary frequencies, restored weights and moments, what takes a gradient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from stages.check.findings import Finding
+from stages.contract import rope, schedule
+from stages.guards.findings import finding, some
+from stages.guards.report import BuiltReport, Digests
+from stages.spec.resolved import Init, Model, Stage
+
+ULP = 2  # fp32 units in the last place by which a frequency may differ: two roundings
+_LAYER = re.compile(r"(?P<head>(?:.*\.)?layers)\.(?P<layer>\d+)\.(?P<tail>.*)")
+
+
+def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
+    """I-01, I-02: every parameter group takes the schedule's rate at the first step, however often it is asked."""
+    if stage.schedule is None or not stage.phases:
+        return
+    expected = schedule.lr(stage.schedule, report.clock)
+    for id, rates in (("I-01", report.rates), ("I-02", report.again)):
+        wrong = {group: rate for group, rate in rates.items() if rate != expected}
+        if wrong or not rates:
+            yield finding(
+                stage, id, observed=f"rates {some(wrong)} at clock {report.clock:,}",
+                expected=f"{expected!r} for every group of parameters, as often as it is asked",
+                repair="Take the rate from the schedule at each step; keep none from a checkpoint.",
+            )  # fmt: skip
+
+
+def frequencies(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
+    """I-11, I-12, I-13: rotary frequencies read from the built model are those of the spec, within 2 ulp in fp32."""
+    for name, module in report.modules.items():
+        dim = rotary_dim(stage.modules[name])
+        if dim is None or stage.rope is None:
+            continue
+        expected = np.array(rope.inv_freq(stage.rope, dim), dtype=np.float32)
+        found = np.array(module.frequencies or (), dtype=np.float32)
+        if found.shape == expected.shape and np.all(np.abs(found - expected) <= ULP * np.spacing(expected)):
+            continue
+        yield finding(
+            stage, _rope_id(stage, found, dim),
+            observed=f"module {name}: {len(found)} frequencies, slowest {found.min() if len(found) else 'none'}",
+            expected=f"{len(expected)}, slowest {expected.min()} (base {stage.rope.base:g})",
+            repair="Build the rotary tables after the parent's configuration is read, from this stage's `rope`.",
+        )  # fmt: skip
+
+
+def restored(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
+    """I-15, I-31: inherited weights and moments are the parent's, bit for bit, through the layer map."""
+    for name, module in report.modules.items():
+        init = stage.init[name]
+        if init.weights in ("inherit", "upcycle"):
+            id = "I-31" if init.weights == "upcycle" else "I-15"
+            yield from _differing(stage, id, f"weights of {name}", module.weights, module.parent_weights, init)
+        if init.optimizer == "inherit" and stage.kind != "export" and (name in stage.trained or not stage.phases):
+            yield from _differing(stage, "I-15", f"moments of {name}", module.moments, module.parent_moments, init)
+            if not module.moments_moved:
+                yield finding(
+                    stage, "I-15", observed=f"moments of {name} that are all zero", edge=init.parent,
+                    expected="the parent's moments", repair="Write `optimizer: reset`, or load them after the model.",
+                )  # fmt: skip
+
+
+def gradients(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
+    """I-34, before the first step: trained modules take a gradient, and no other does."""
+    for name, module in report.modules.items():
+        trained = name in stage.trained
+        if stage.phases and trained != bool(module.takes_gradient):
+            yield finding(
+                stage, "I-34", observed=f"{module.takes_gradient} of {module.parameters} parameters of {name} train",
+                expected="some" if trained else "none", repair="Freeze exactly what `trained` does not name.",
+            )  # fmt: skip
+
+
+def rotary_dim(cfg: Model) -> int | None:
+    """How many dimensions of a head are rotated; None for what is no language model."""
+    if cfg.family == "moonlight":
+        return cfg.qk_rope_dim
+    return cfg.head_dim if cfg.family in ("llama", "ouro") else None
+
+
+def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None) -> dict[str, str]:
+    """The parent's digests under the names of the child: layer i is the parent's layer_map[i], the rest keeps its name.
+
+    Written apart from the code that upcycles: it must not repeat that code's mistakes.
+    """
+    if layer_map is None:
+        return dict(parent)
+    expected = {}
+    for name in child:
+        match = _LAYER.fullmatch(name)
+        source = name
+        if match is not None and int(match["layer"]) < len(layer_map):
+            source = f"{match['head']}.{layer_map[int(match['layer'])]}.{match['tail']}"
+        expected[name] = parent.get(source, "nothing")
+    return expected
+
+
+def _differing(
+    stage: Stage, id: str, what: str, found: Digests, parent: Digests | None, init: Init
+) -> Iterator[Finding]:
+    expected: Mapping[str, str] = mapped(parent or {}, found, init.layer_map)
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong or not expected:
+        yield finding(
+            stage, id, edge=init.parent,
+            observed=f"{what}: {len(wrong)} of {len(expected)} tensors differ {some(wrong)}",
+            expected="what the parent left, bit for bit" + (" through the layer map" if init.layer_map else ""),
+            repair="Load after everything that initialises, and load by name.",
+        )  # fmt: skip
+
+
+def _rope_id(stage: Stage, found: np.ndarray, dim: int) -> str:
+    """I-13 where only the scaling is missing, I-11 for another base."""
+    assert stage.rope is not None
+    unscaled = np.array(rope.inv_freq(stage.rope.model_copy(update={"llama3": None, "interpolation": 1.0}), dim))
+    plain = found.shape == unscaled.shape and np.allclose(found, unscaled, rtol=1e-6)
+    scaled = stage.rope.llama3 is not None or stage.rope.interpolation != 1.0
+    if plain and scaled:
+        return "I-13"
+    return "I-12" if any(init.weights == "inherit" for init in stage.init.values()) else "I-11"

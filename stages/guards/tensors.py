@@ -1,0 +1,31 @@
+"""Digests of the tensors of a safetensors file, from its bytes alone: a second reader beside the engine's."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+
+from blake3 import blake3
+
+
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Tensor name -> blake3 of dtype, shape and bytes, over the files of one model.
+
+    Layout: a little-endian uint64 length, that many bytes of JSON, then the data; offsets count from its beginning.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            length = int.from_bytes(view[:8], "little")
+            for name, entry in json.loads(view[8 : 8 + length]).items():
+                if name != "__metadata__":
+                    start, end = (8 + length + offset for offset in entry["data_offsets"])
+                    found[name] = digest(entry["dtype"], entry["shape"], view[start:end])
+    return found
+
+
+def digest(dtype: str, shape: Iterable[int], data: bytes) -> str:
+    """blake3 of a tensor: its safetensors type name, its shape, its bytes in row-major order."""
+    return str(blake3(f"{dtype} {list(shape)}\n".encode() + data).hexdigest())

@@ -1,0 +1,5 @@
+"""The tiny corpora of the data floor, prepared once for all tests of this folder."""
+
+from tests.unit.data.conftest import small
+
+__all__ = ("small",)

@@ -55,15 +55,13 @@ def _ours(stage: Stage) -> None:
     optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows, timing = (
-            Table(folder / "metrics.csv", metrics.COMMON, None),
-            Table(folder / "timing.csv", metrics.TIMING, None),
-        )
-        run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None)
-        objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"))
-        run_phase(run, stage.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
-        rows.close()
-        timing.close()
+        with (
+            Table(folder / "metrics.csv", metrics.COMMON, None) as rows,
+            Table(folder / "timing.csv", metrics.TIMING, None) as timing,
+        ):
+            run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None)
+            objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"))
+            run_phase(run, stage.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
 
 
 def _plain(stage: Stage) -> None:

@@ -127,6 +127,6 @@ def test_an_evaluation_without_its_kind_of_corpus_says_what_it_needs(heldout: He
 def test_long_rows_are_fewer_for_as_many_tokens(heldout: Heldout) -> None:
     of = stage({"llm": LLAMA}, ("validation_loss",), phase("text"), samples=32)
     subject = Subject(made(of), of, of.phases, heldout)
-    assert [subject.rows(length, fewest=4) for length in (128, 512, 1024, 4096, 1 << 20)] == [32, 32, 16, 4, 4]
-    assert subject.rows(4096, fewest=2) == 4
+    assert [subject.rows(length, fewest=4) for length in (128, 256, 512, 1024, 1 << 20)] == [32, 32, 16, 8, 4]
+    assert subject.rows(2048, fewest=2) == 4
     assert subject.rows(1 << 20, fewest=2) == 2

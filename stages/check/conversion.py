@@ -69,7 +69,12 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
     "often, and loops x layers is the same before and after (24 x 8 = 48 x 4).",
     why="A layer that comes from nowhere is random; other loops are another depth of computation.",
     threads=(),
-    held_by=("stages/contract/upcycle.py", "tests/property/test_upcycle.py", "tests/unit/models/test_upcycle.py"),
+    held_by=(
+        "stages/contract/upcycle.py",
+        "tests/property/test_upcycle.py",
+        "tests/unit/models/test_upcycle.py",
+        "stages/guards/start.py",
+    ),
 )
 def upcycling_accounts_for_layers(context: Context) -> Iterator[Finding]:
     """I-31."""
@@ -128,7 +133,7 @@ elsewhere(
     rule="Exit probabilities sum to 1, their entropy lies in [0, log T], and one loop equals the plain transformer.",
     why="A gate that saturates turns a logarithm into an infinity, and the loss hides which loop was trained.",
     threads=(),
-    held_by=("tests/parity/test_ouro.py", "tests/unit/train/test_objectives.py"),
+    held_by=("tests/parity/test_ouro.py", "tests/unit/train/test_objectives.py", "stages/guards/end.py"),
 )
 elsewhere(
     "I-33",

@@ -34,7 +34,7 @@ elsewhere(
     threads=(
         "NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1284", "NVIDIA/Megatron-LM#5213", "NVIDIA/Megatron-LM#7173",
     ),
-    held_by=("stages/train/loop.py", "tests/unit/train/test_engine.py"),
+    held_by=("stages/train/loop.py", "tests/unit/train/test_engine.py", "stages/guards/start.py"),
 )  # fmt: skip
 elsewhere(
     "I-02",
@@ -43,7 +43,12 @@ elsewhere(
     rule="The learning rate depends on the token count alone, so that loading twice, or never, changes nothing.",
     why="A scheduler that counts its own steps is stepped twice after a load, or starts from zero.",
     threads=("THUDM/slime#1547", "radixark/miles#1627", "NVIDIA/Megatron-LM#1533"),
-    held_by=("stages/contract/schedule.py", "tests/property/test_schedule.py"),
+    held_by=(
+        "stages/contract/schedule.py",
+        "tests/property/test_schedule.py",
+        "stages/guards/start.py",
+        "stages/guards/end.py",
+    ),
 )
 
 

@@ -77,7 +77,7 @@ def _incomplete(init: Init) -> str | None:
         "NVIDIA/Megatron-LM#6920", "KempnerForge#115", "NVIDIA-NeMo/Megatron-Bridge#3832",
         "Fast-LLM#436",
     ),
-    held_by=("stages/engines/received.py", "tests/unit/train/test_engine.py"),
+    held_by=("stages/engines/received.py", "tests/unit/train/test_engine.py", "stages/guards/start.py"),
 )  # fmt: skip
 def inherited_state_exists(context: Context) -> Iterator[Finding]:
     """I-15, as far as specs go."""
@@ -126,7 +126,7 @@ elsewhere(
     "is frozen comes with weights. Frozen parameters keep their digest, trained ones change.",
     why="A module that nobody named is left out of the optimizer, or moves although the recipe froze it.",
     threads=(),
-    held_by=("tests/unit/train/test_engine.py",),
+    held_by=("tests/unit/train/test_engine.py", "stages/guards/start.py", "stages/guards/end.py"),
 )
 def trained_or_frozen(context: Context) -> Iterator[Finding]:
     """I-34, as far as specs go."""

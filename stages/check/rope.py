@@ -42,7 +42,12 @@ def _usable(rope: Rope, dim: int) -> bool:
     "read back from the built model equal the formula's.",
     why="A flag that the trainer ignores leaves the base at 10,000 or the factor at 8, and nothing fails.",
     threads=("NVIDIA/Megatron-LM#6585", "NVIDIA/Megatron-LM#6305"),
-    held_by=("stages/models/rotary.py", "tests/parity/test_rope.py", "tests/unit/models/test_llama.py"),
+    held_by=(
+        "stages/models/rotary.py",
+        "tests/parity/test_rope.py",
+        "tests/unit/models/test_llama.py",
+        "stages/guards/start.py",
+    ),
 )
 def positions_are_stated(context: Context) -> Iterator[Finding]:
     """I-11, as far as specs go."""
@@ -82,7 +87,7 @@ def _wrong(rope: Rope, dim: int) -> str | None:
     why="Loading a checkpoint's arguments brings the parent's base back over the child's: a long-context stage then "
     "trains at the old base.",
     threads=("NVIDIA/Megatron-LM megatron/training/checkpointing.py, _set_arg('rotary_base', force=True)",),
-    held_by=("stages/engines/received.py",),
+    held_by=("stages/engines/received.py", "stages/guards/start.py"),
 )
 def changed_positions_take_effect(context: Context) -> Iterator[Finding]:
     """I-12."""
@@ -125,7 +130,7 @@ def described(rope: Rope) -> str:
         "NVIDIA-NeMo/Megatron-Bridge#5097", "speculators#574", "swiss-ai/Megatron-LM#76",
         "LLM-Shearing#66", "MakazhanAlpamys/Soup#793",
     ),
-    held_by=("tests/parity/test_hf.py", "tests/parity/test_rope.py"),
+    held_by=("tests/parity/test_hf.py", "tests/parity/test_rope.py", "stages/guards/start.py"),
 )  # fmt: skip
 def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     """I-13, as far as specs go."""
@@ -149,6 +154,7 @@ def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     "fine-tuning after a long extension still declares the long one.",
     why="An export declared 8,192 for a model trained at 65,536; others had no way to say what the base was raised to.",
     threads=("hiyouga/LlamaFactory#9524", "open-instruct#1849", "NVIDIA/Megatron-LM#1002"),
+    held_by=("stages/guards/end.py",),
 )
 def longest_context_is_declared(context: Context) -> Iterator[Finding]:
     """I-14."""

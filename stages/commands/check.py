@@ -85,6 +85,8 @@ def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[
 
 
 def _explained(one: Invariant) -> Text:
+    from stages.guards import run as guards  # needs numpy, which `stages check` does without
+
     text = Text()
     text.append(f"{one.id} {one.title}\n", style="bold")
     text.append(f"\nRule. {one.rule}\n\nWhy. {one.why}\n")
@@ -92,4 +94,7 @@ def _explained(one: Invariant) -> Text:
         text.append(f"\nReported in {', '.join(one.threads)}.\n")
     text.append(f"\nHeld: {KINDS[one.kind]}")
     text.append(f" ({', '.join(one.held_by)}).\n" if one.held_by else ".\n")
+    holding = guards.names(one.id)
+    if holding:
+        text.append(f"Guarded while a stage runs: {', '.join(holding)}.\n")
     return text

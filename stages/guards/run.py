@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
+from stages.check.findings import Finding
 from stages.guards import end, start
 from stages.guards.findings import refuse
 from stages.guards.report import BuiltReport, ConfigReport, EndReport
@@ -12,6 +15,32 @@ AT_END = (
     end.budgets, end.rates, end.frozen, end.nothing_twice, end.supervision, end.mixture, end.exits,
 )  # fmt: skip
 AT_EXPORT = (end.written_config,)
+
+Guard = Callable[..., Iterator[Finding]]
+# Which guards speak for an invariant: what `stages check --explain` names.
+HOLDING: dict[str, tuple[Guard, ...]] = {
+    "I-01": (start.learning_rates,),
+    "I-02": (start.learning_rates, end.rates),
+    "I-08": (end.budgets,),
+    "I-09": (end.budgets,),
+    "I-11": (start.frequencies,),
+    "I-12": (start.frequencies,),
+    "I-13": (start.frequencies,),
+    "I-14": (end.written_config,),
+    "I-15": (start.restored,),
+    "I-17": (end.nothing_twice,),
+    "I-18": (end.nothing_twice,),
+    "I-20": (end.supervision,),
+    "I-30": (end.mixture,),
+    "I-31": (start.restored,),
+    "I-32": (end.exits,),
+    "I-34": (start.gradients, end.frozen),
+}
+
+
+def names(id: str) -> list[str]:
+    """Where the guards of an invariant are written, as "stages/guards/start.py: restored"."""
+    return [f"{guard.__module__.replace('.', '/')}.py: {guard.__name__}" for guard in HOLDING.get(id, ())]
 
 
 def hold_start(stage: Stage, report: BuiltReport) -> None:

@@ -171,3 +171,12 @@ def test_the_error_lists_every_finding() -> None:
 def test_an_engine_that_does_not_say_what_it_read_is_held_to_the_rest() -> None:
     assert not found(STAGE, end(reads=None))
     assert found(STAGE, end(reads=None, rows=(StepRow(1, 0.0, 0),)))
+
+
+def test_the_map_of_guards_names_every_guard_and_every_invariant_that_has_mutants() -> None:
+    held = {id for id, *_ in (*MUTANTS, *UPCYCLED)} | {"I-11"}
+    assert set(run.HOLDING) == held
+    assert {guard for guards in run.HOLDING.values() for guard in guards} == {
+        *run.AT_START, *run.AT_END, *run.AT_EXPORT,
+    }  # fmt: skip
+    assert run.names("I-15") == ["stages/guards/start.py: restored"]

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import Comparison, compare
-from stages.store import partials
+from stages.store import files, partials
 
 SIZE = 128 << 20  # bytes
 
@@ -31,4 +31,4 @@ def run() -> list[Comparison]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    files.write(path, data)  # as stages.train.checkpoint does

@@ -88,7 +88,7 @@ def complete(
         parents=dict(inputs.parents),
         points_to=points_to,
         counters={"steps": counters.steps, "consumed": counters.consumed, "clock": counters.clock},
-        shards=manifest.shards(folder, PARTS),
+        shards=manifest.shards(folder, PARTS, attempt.written),
     )
     digest = finish.finish(attempt, record)
     partials.clear(inputs.layout, inputs.key)

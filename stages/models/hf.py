@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from stages.errors import UserError
 from stages.models.hf_config import ModelConfig, read, render
 from stages.models.hf_names import from_hf, to_hf
 from stages.spec.resolved import Model, Rope
+from stages.store import files
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SHOWN = 8  # tensor names in an error message
@@ -31,17 +31,8 @@ def save(
     config = json.dumps(render(ModelConfig(cfg, rope, max_context, loops)), indent=2, sort_keys=True, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in to_hf(module.state_dict()).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS, to_bytes(tensors, metadata={"format": "pt"}))
-    _write(folder / CONFIG, (config + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    files.write_atomic(folder / WEIGHTS, to_bytes(tensors, metadata={"format": "pt"}))
+    files.write_atomic(folder / CONFIG, (config + "\n").encode())
 
 
 def load_config(folder: Path) -> ModelConfig:

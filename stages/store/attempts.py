@@ -38,6 +38,7 @@ class Attempt:
     folder: Path
     parents: Mapping[str, Parent]
     holder: lease.Holder
+    written: Mapping[Path, files.Written]  # what was meant, where `files` wrote it
 
     @property
     def result(self) -> Path:
@@ -49,9 +50,9 @@ class Attempt:
         text = json.dumps({"message": message, "step": step}, sort_keys=True, indent=2) + "\n"
         files.write_atomic(self.folder / "finding.json", text.encode())
 
-    def check_lease(self) -> None:
-        """Raise LeaseError unless this attempt still holds its key."""
-        lease.check(self.layout.run(self.key), self.holder)
+    def claim(self) -> None:
+        """Take the right to finish; raises LeaseError when a later run has the key."""
+        lease.claim(self.layout.run(self.key), self.holder)
 
 
 @contextmanager
@@ -61,12 +62,12 @@ def start(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> 
     Raises LeaseError, naming host and process, when another run holds the key.
     """
     run = layout.run(key)
-    with lease.hold(run, ref) as holder:
+    with lease.hold(run, ref) as holder, files.recording() as written:
         folder = _new_folder(run)
         record = {"ref": ref, "parents": {name: parent.model_dump() for name, parent in sorted(parents.items())}}
         files.write_atomic(folder / "attempt.json", (json.dumps(record, sort_keys=True, indent=2) + "\n").encode())
-        (folder / "result").mkdir()
-        attempt = Attempt(layout, ref, key, folder, dict(parents), holder)
+        files.make_dirs(folder / "result")
+        attempt = Attempt(layout, ref, key, folder, dict(parents), holder, written)
         try:
             yield attempt
         except Exception as error:
@@ -105,7 +106,8 @@ def _new_folder(run: Path) -> Path:
     while True:
         folder = run / f"attempt-{number:04d}"
         try:
-            folder.mkdir()
+            files.disk.mkdir(folder)
+            files.fsync_dir(run)
             return folder
         except FileExistsError:
             number += 1

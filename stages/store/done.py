@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, lease, manifest, partials
+from stages.store import attempts, lease, manifest, partials, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
 
@@ -44,15 +44,21 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
     command = f"stages run {ref} --scale {layout.scale}"
     tried = attempts.folders(layout, key)
     if tried and (tried[0] / "result").exists():
-        return _failed(layout, ref, key, tried[0], command)
+        return _failed(layout, ref, key, tried[0], command, deep)
     state: State = "stale" if layout.stage(ref).exists() else "missing"
     return Verdict(ref, key, state, why, command=command)
 
 
-def _failed(layout: Layout, ref: str, key: str, attempt: Path, command: str) -> Verdict:
+def _failed(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep: bool) -> Verdict:
     found = attempts.finding(attempt)
-    partial = partials.latest(layout, key, attempts.built_on(attempt) or {})
+    parents = attempts.built_on(attempt) or {}
+    partial = partials.latest(layout, key, parents)
     why = found.message if found else "interrupted before it finished"
+    if deep:
+        broken = [p for folder in partials.built_on(layout, key, parents) for p in partials.problems(folder)]
+        why = "; ".join([why, *map(str, broken)])
+        if broken:
+            why += f"; damaged checkpoints are not used: `{command}` goes on from the last whole one, or from the start"
     step = found.step if found else (partials.step_of(partial) if partial else None)
     return Verdict(ref, key, "failed", why, step, partial, layout.log(key), command)
 
@@ -64,7 +70,10 @@ def _why_not(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str],
     try:
         record = manifest.read(layout.manifest(ref))
     except ManifestError as error:
-        return str(error)
+        broken = seal.problems(layout.stage(ref)) if deep else []
+        return "; ".join(filter(None, [str(error), _damage(layout, ref, broken)]))
+    if deep and (broken := seal.problems(layout.stage(ref))):  # first: a damaged manifest must not be believed
+        return _damage(layout, ref, [*broken, *manifest.problems(layout.stage(ref), record, deep)])
     if record.stage != ref:
         return f"its manifest is that of {record.stage}"
     if record.key != key:
@@ -72,8 +81,12 @@ def _why_not(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str],
     changed = _changed_parent(layout, record, parent_keys)
     if changed:
         return changed
-    broken = manifest.problems(layout.stage(ref), record, deep)
-    return "; ".join(str(problem) for problem in broken) or None
+    return _damage(layout, ref, manifest.problems(layout.stage(ref), record, deep))
+
+
+def _damage(layout: Layout, ref: str, found: list[manifest.Problem]) -> str | None:
+    """Each damaged file, and what rebuilds it."""
+    return "; ".join([*map(str, found), f"`stages run {ref} --scale {layout.scale}` rebuilds it"]) if found else None
 
 
 def _changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, str]) -> str | None:

@@ -1,14 +1,60 @@
-"""Bytes on disk: digests, and writes that are either whole or absent, also after a power cut."""
+"""Bytes on disk: digests made while writing, and writes that are either whole or absent, also after a power cut."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
-BLOCK = 8 << 20  # bytes read at once while hashing
+from stages.errors import UserError
+from stages.store.disk import Disk
+
+BLOCK = 8 << 20  # bytes written or read at once while hashing: what is hashed is still in the processor's cache
+
+disk = Disk()
+
+
+class WriteError(UserError):
+    """The disk refused: full, read-only, broken."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file as it was meant: size in bytes and blake3 of the buffers that were handed to the disk."""
+
+    size: int
+    blake3: str
+
+
+_record: ContextVar[dict[Path, Written] | None] = ContextVar("_record", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[dict[Path, Written]]:
+    """Collect what is written within the block, by path. Within an inner block, only the inner one collects."""
+    found: dict[Path, Written] = {}
+    token = _record.set(found)
+    try:
+        yield found
+    finally:
+        _record.reset(token)
+
+
+@contextmanager
+def failing(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into one that names the file and says what is left."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed; once the disk "
+            "takes writes again, the same command goes on from the last checkpoint."
+        ) from error
 
 
 def digest_bytes(data: bytes) -> str:
@@ -18,20 +64,110 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: Path) -> str:
     """blake3 of a file's bytes, 64 hex digits, read in large blocks on one thread."""
-    hasher = blake3()
+    return measure(path).blake3
+
+
+def measure(path: Path) -> Written:
+    """Size and digest of a file as it is on the disk."""
+    hasher, size = blake3(), 0
     with path.open("rb", buffering=0) as file:
         while block := file.read(BLOCK):
             hasher.update(block)
-    return str(hasher.hexdigest())
+            size += len(block)
+    return Written(size, str(hasher.hexdigest()))
+
+
+def write(path: Path, data: bytes) -> Written:
+    """Write `data` to a new file in a folder that is not in place yet, flush it, and hash the same buffers on the way.
+
+    Raises WriteError; the part that was written is removed.
+    """
+    with failing(path):
+        try:
+            written = _write(path, data)
+        except OSError:
+            with suppress(OSError):
+                disk.unlink(path)
+            raise
+    _note(path, written)
+    return written
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old bytes or the new ones, never a part. Raises WriteError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with failing(path):
+        make_dirs(path.parent)
+        try:
+            written = _write(temporary, data)
+            disk.rename(temporary, path)
+        except OSError:
+            with suppress(OSError):
+                disk.unlink(temporary)
+            raise
+        fsync_dir(path.parent)
+    _note(path, written)
+
+
+def _write(path: Path, data: bytes) -> Written:
+    hasher, view = blake3(), memoryview(data).cast("B")
+    handle = disk.create(path)
+    try:
+        while len(view) > 0:  # a disk may take less than it was given
+            count = disk.write(handle, view[:BLOCK])
+            hasher.update(view[:count])
+            view = view[count:]
+        disk.fsync(handle)
+    finally:
+        disk.close(handle)
+    return Written(len(data), str(hasher.hexdigest()))
+
+
+def _note(path: Path, written: Written) -> None:
+    record = _record.get()
+    if record is not None:
+        record[path] = written
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename, and flush both folders' lists of names, the new name first."""
+    disk.rename(source, target)
+    fsync_dir(target.parent)
+    if source.parent != target.parent:
+        fsync_dir(source.parent)
+
+
+def make_dirs(path: Path) -> None:
+    """Make a folder and those above it, each name flushed: what lies in a folder is lost with the folder's name."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            disk.mkdir(folder)
+        fsync_dir(folder.parent)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it."""
+    for parent, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            disk.unlink(Path(parent, name))
+        for name in folders:
+            inner = Path(parent, name)
+            (disk.unlink if inner.is_symlink() else disk.rmdir)(inner)
+    with suppress(FileNotFoundError):
+        disk.rmdir(folder)
 
 
 def fsync_file(path: Path) -> None:
     """Flush a file's bytes to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = disk.open(path)
     try:
-        os.fsync(handle)
+        disk.fsync(handle)
     finally:
-        os.close(handle)
+        disk.close(handle)
 
 
 def fsync_dir(path: Path) -> None:
@@ -50,18 +186,3 @@ def fsync_tree(folder: Path) -> None:
 def files_under(folder: Path) -> Iterator[str]:
     """Paths of the files under `folder`, relative, with forward slashes, sorted."""
     yield from sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old bytes or the new ones, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    fsync_dir(path.parent)

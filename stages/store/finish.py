@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.store import attempts, files, manifest
+from stages.store import attempts, files, manifest, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 
 
 def finish(attempt: attempts.Attempt, record: Manifest) -> str:
-    """Write the manifest into the attempt's result, put the result in place, return the manifest's digest.
+    """Write seal and manifest into the attempt's result, put the result in place, return the manifest's digest.
 
-    A previous result is moved back under its own key. Raises LeaseError when the lease was lost meanwhile.
+    The order is the commit: files flushed, manifest last, then the right to finish, then the rename. A previous result
+    is moved back under its own key. Raises LeaseError when a later run has taken over meanwhile, WriteError when the
+    disk refuses.
     """
-    attempt.check_lease()
-    files.fsync_tree(attempt.result)
+    seal.write(attempt.result, manifest.NAME, manifest.encode(record), record)
+    with files.failing(attempt.result):
+        files.fsync_tree(attempt.result)
     digest = manifest.write(attempt.result, record)
+    attempt.claim()
     put_in_place(attempt.layout, attempt.ref, attempt.result)
     return digest
 
 
 def put_in_place(layout: Layout, ref: str, folder: Path) -> None:
-    """Rename a complete result to where it belongs, having moved away what was there."""
+    """Rename a complete result to where it belongs, having moved away what was there. Raises WriteError."""
     place = layout.stage(ref)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if place.exists():
-        _move_back(layout, place)
-    os.rename(folder, place)
-    files.fsync_dir(place.parent)
-    files.fsync_dir(folder.parent)
+    with files.failing(place):
+        files.make_dirs(place.parent)
+        while True:
+            if place.exists():
+                _move_back(layout, place)
+            if _renamed(folder, place):
+                return
 
 
 def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> bool:
@@ -40,18 +45,27 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
     Also finds a result that was complete when its run was killed between the two renames of a finish. The digests are
     read in full: what has lain aside is not trusted on its size.
     """
-    run = layout.run(key)
-    left = [attempt / "result" for attempt in attempts.folders(layout, key)]
-    for folder in [*sorted(run.glob("final*"), reverse=True), *left]:
+    for folder in candidates(layout, key):
         try:
             record = manifest.read(folder / manifest.NAME)
         except ManifestError:
             continue
         same = record.key == key and record.stage == ref and record.parents == dict(parents)
-        if same and not manifest.problems(folder, record, deep=True):
+        if same and not manifest.problems(folder, record, deep=True) and not _unsealed(folder):
             put_in_place(layout, ref, folder)
             return True
     return False
+
+
+def candidates(layout: Layout, key: str) -> list[Path]:
+    """Folders that may hold a whole result of `key` that is not in place, the latest first."""
+    left = [attempt / "result" for attempt in attempts.folders(layout, key)]
+    return [*sorted(layout.run(key).glob("final*"), reverse=True), *left]
+
+
+def _unsealed(folder: Path) -> bool:
+    """Whether a seal is there and does not agree; results of before there were seals have none."""
+    return (folder / seal.NAME).is_file() and bool(seal.problems(folder))
 
 
 def _move_back(layout: Layout, place: Path) -> None:
@@ -60,10 +74,21 @@ def _move_back(layout: Layout, place: Path) -> None:
         run = layout.run(manifest.read(place / manifest.NAME).key)
     except ManifestError:
         run = layout.run("unknown")
-    run.mkdir(parents=True, exist_ok=True)
+    files.make_dirs(run)
     target, number = run / "final", 1
-    while target.exists():
+    while target.exists() or not _renamed(place, target):
+        if not place.exists():
+            return  # a run of the same stage under another key has just moved it
         number += 1
         target = run / f"final-{number:04d}"
-    os.rename(place, target)
-    files.fsync_dir(run)
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Rename a folder; False if another run has put something at `target` or taken `source` meanwhile."""
+    try:
+        files.rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) or (error.errno == errno.ENOENT and not source.exists()):
+            return False
+        raise
+    return True

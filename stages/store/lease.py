@@ -2,7 +2,11 @@
 
 On one host the lock file decides: the kernel drops the lock with the process, so a killed run never blocks the next.
 Over several hosts (where locks of a shared file system cannot be trusted) the heartbeat decides too: lease.json is
-touched every few seconds, and counts for `STALE` seconds. The token grows with every lease; a finish compares it.
+touched every few seconds, and counts for `STALE` seconds. A heartbeat from the future does not count either: a clock
+was set back since, and a living holder would have touched the file again.
+
+The token grows with every lease. Each number is given out once, by creating a file exclusively; a finish takes the next
+number, which is refused when a later run already has it. So a run that was taken for dead and wakes up cannot finish.
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ def holder(folder: Path) -> Holder | None:
 @contextmanager
 def hold(folder: Path, what: str) -> Iterator[Holder]:
     """Hold `folder` for the time of a run of `what`; raises LeaseError naming host and pid when it is held."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_dirs(folder)
     path, lock = folder / "lease.json", FileLock(folder / "lease.lock")
     try:
         lock.acquire(timeout=0)
@@ -63,14 +67,17 @@ def hold(folder: Path, what: str) -> Iterator[Holder]:
         before = _read(path)
         if before is not None and before.host != socket.gethostname() and _alive(before, path):
             raise _held(what, before)
-        mine = Holder(socket.gethostname(), os.getpid(), _started(os.getpid()), _next_token(folder))
+        token = _last_token(folder) + 1
+        if not _take(folder, token):  # another host was faster
+            raise _held(what, _read(path))
+        mine = Holder(socket.gethostname(), os.getpid(), _started(os.getpid()), token)
         files.write_atomic(path, (json.dumps(mine.__dict__, sort_keys=True) + "\n").encode())
         try:
             with _heartbeat(path):
                 yield mine
         finally:
             if _read(path) == mine:
-                path.unlink(missing_ok=True)
+                files.disk.unlink(path)
     finally:
         lock.release()
 
@@ -81,6 +88,13 @@ def check(folder: Path, mine: Holder) -> None:
     if now != mine:
         who = f"pid {now.pid} on {now.host}" if now else "nobody"
         raise LeaseError(f"{folder}: this run lost its lease (held now by {who}); its result is not put in place.")
+
+
+def claim(folder: Path, mine: Holder) -> None:
+    """Take the right to finish, which only the latest holder gets; raises LeaseError for any other."""
+    check(folder, mine)
+    if _last_token(folder) != mine.token or not _take(folder, mine.token + 1):
+        raise LeaseError(f"{folder}: a later run has taken over from this one; its result is not put in place.")
 
 
 def _held(what: str, by: Holder | None) -> LeaseError:
@@ -99,29 +113,38 @@ def _read(path: Path) -> Holder | None:
 def _alive(found: Holder, path: Path) -> bool:
     if found.host != socket.gethostname():
         try:
-            return time.time() - path.stat().st_mtime < STALE
+            return abs(time.time() - path.stat().st_mtime) < STALE
         except FileNotFoundError:
             return False
     return _started(found.pid) == found.started
 
 
 def _started(pid: int) -> float | None:
-    """When a process of this host began (seconds since the epoch), so that a reused pid is not taken for the holder."""
+    """When a process of this host began, in seconds since the host did, which no setting of the clock changes.
+
+    So a reused pid is not taken for the holder.
+    """
     try:
-        return psutil.Process(pid).create_time()
+        return round(psutil.Process(pid).create_time() - psutil.boot_time(), 2)
     except psutil.Error:
         return None
 
 
-def _next_token(folder: Path) -> int:
-    """One more than the last token given out on this folder; kept in a file that releases do not remove."""
-    path = folder / "token"
-    try:
-        last = int(path.read_text())
-    except (OSError, ValueError):
-        last = 0
-    files.write_atomic(path, f"{last + 1}\n".encode())
-    return last + 1
+def _last_token(folder: Path) -> int:
+    """The highest token given out on this folder; releases do not remove them."""
+    return max((int(path.name[6:]) for path in folder.glob("token-[0-9]*")), default=0)
+
+
+def _take(folder: Path, token: int) -> bool:
+    """Take a token; False if another has it already."""
+    path = folder / f"token-{token:06d}"
+    with files.failing(path):
+        try:
+            files.disk.close(files.disk.create(path, exclusive=True))
+        except FileExistsError:
+            return False
+        files.fsync_dir(folder)
+    return True
 
 
 @contextmanager

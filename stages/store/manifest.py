@@ -76,8 +76,12 @@ class Problem:
         return f"{self.file}: expected {self.expected}, found {self.actual}"
 
 
-def shards(folder: Path, parts: Iterable[str]) -> list[Shard]:
-    """Hash the files that make the result: each of `parts` is a file or a folder inside `folder`, if it exists."""
+def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, files.Written] | None = None) -> list[Shard]:
+    """The files that make the result: each of `parts` is a file or a folder inside `folder`, if it exists.
+
+    Files in `written` were hashed while they were written, so their digests are of what was meant, whatever the disk
+    made of it; the others are read.
+    """
     found: list[str] = []
     for part in parts:
         path = folder / part
@@ -85,10 +89,9 @@ def shards(folder: Path, parts: Iterable[str]) -> list[Shard]:
             found += [f"{part}/{file}" for file in files.files_under(path)]
         elif path.is_file():
             found.append(part)
-    return [
-        Shard(file=file, size=(folder / file).stat().st_size, blake3=files.digest_file(folder / file))
-        for file in sorted(found)
-    ]
+    known = written or {}
+    sums = {file: known.get(folder / file) or files.measure(folder / file) for file in sorted(found)}
+    return [Shard(file=file, size=made.size, blake3=made.blake3) for file, made in sums.items()]
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -151,10 +154,11 @@ def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
 
 def _problem(path: Path, shard: Shard, deep: bool) -> Problem | None:
     if not path.is_file():
-        return Problem(path, f"a file of {shard.size} bytes", "nothing")
+        return Problem(path, f"a file of {shard.size} bytes, blake3 {shard.blake3}", "nothing")
     size = path.stat().st_size
     if size != shard.size:
-        return Problem(path, f"{shard.size} bytes", f"{size} bytes")
+        now = f", blake3 {files.digest_file(path)}" if deep else ""
+        return Problem(path, f"{shard.size} bytes, blake3 {shard.blake3}", f"{size} bytes{now}")
     if deep and (actual := files.digest_file(path)) != shard.blake3:
         return Problem(path, f"blake3 {shard.blake3}", f"blake3 {actual}")
     return None

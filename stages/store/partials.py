@@ -4,43 +4,79 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from stages.store import attempts, files
 from stages.store.layout import Layout
-from stages.store.manifest import Parent
+from stages.store.manifest import Parent, Problem
 
 NAME = "partial.json"
 
 
 def save(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Have `write` fill a temporary folder, list its files with their digests, then rename it to `folder`."""
+    """Have `write` fill a temporary folder, list its files with their digests, then rename it to `folder`.
+
+    What `write` writes through `files` is hashed on the way, the rest is read once. Raises WriteError.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        write(temporary)
-        listing = {file: files.digest_file(temporary / file) for file in files.files_under(temporary)}
-        files.write_atomic(temporary / NAME, (json.dumps(listing, sort_keys=True, indent=2) + "\n").encode())
-        files.fsync_tree(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    files.fsync_dir(folder.parent)
+    with files.failing(folder):
+        files.remove_tree(temporary)
+        files.make_dirs(temporary.parent)
+        files.disk.mkdir(temporary)
+        try:
+            _fill(temporary, write)
+            if folder.exists():
+                files.remove_tree(folder)
+            files.rename(temporary, folder)
+        except Exception:
+            with suppress(OSError):
+                files.remove_tree(temporary)
+            raise
     return folder
+
+
+def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+    with files.recording() as written:
+        write(folder)
+    found = {file: written.get(folder / file) or files.measure(folder / file) for file in files.files_under(folder)}
+    for file in found:
+        if folder / file not in written:
+            files.fsync_file(folder / file)
+    listing = {file: made.blake3 for file, made in found.items()}
+    files.write(folder / NAME, (json.dumps(listing, sort_keys=True, indent=2) + "\n").encode())
+    for parent, _, _ in os.walk(folder, topdown=False):
+        files.fsync_dir(Path(parent))
+
+
+def problems(folder: Path) -> list[Problem]:
+    """What of a partial checkpoint is not as its list says; a list that cannot be read is the one problem then."""
+    try:
+        listing = json.loads((folder / NAME).read_bytes())
+        wanted = {str(file): str(digest) for file, digest in listing.items()}
+    except (OSError, ValueError, AttributeError):
+        there = (folder / NAME).is_file()
+        return [
+            Problem(
+                folder / NAME, "a list of digests", f"blake3 {files.digest_file(folder / NAME)}" if there else "nothing"
+            )
+        ]
+    now = {file: files.digest_file(folder / file) for file in files.files_under(folder) if file != NAME}
+    return [
+        Problem(
+            folder / file,
+            f"blake3 {wanted[file]}" if file in wanted else "no such file",
+            f"blake3 {now[file]}" if file in now else "nothing",
+        )
+        for file in sorted(wanted.keys() | now.keys())
+        if wanted.get(file) != now.get(file)
+    ]
 
 
 def valid(folder: Path) -> bool:
     """Whether every file of a partial checkpoint is there with its digest."""
-    try:
-        listing = json.loads((folder / NAME).read_bytes())
-        return all(files.digest_file(folder / file) == digest for file, digest in listing.items())
-    except (OSError, ValueError, AttributeError):
-        return False
+    return not problems(folder)
 
 
 def path(attempt: attempts.Attempt, step: int) -> Path:
@@ -58,25 +94,30 @@ def listed(folder: Path) -> list[Path]:
     return sorted(folder.glob("partial-[0-9]*"), key=step_of, reverse=True)
 
 
-def latest(layout: Layout, key: str, parents: Mapping[str, Parent]) -> Path | None:
-    """The valid checkpoint with the most steps among the attempts under `key` that were built on `parents`."""
+def built_on(layout: Layout, key: str, parents: Mapping[str, Parent]) -> list[Path]:
+    """All checkpoints of the attempts under `key` that were built on `parents`, the most steps first."""
     found = [
         partial
         for attempt in attempts.folders(layout, key)
         if attempts.built_on(attempt) == dict(parents)
         for partial in listed(attempt)
     ]
-    return next((partial for partial in sorted(found, key=step_of, reverse=True) if valid(partial)), None)
+    return sorted(found, key=step_of, reverse=True)
+
+
+def latest(layout: Layout, key: str, parents: Mapping[str, Parent]) -> Path | None:
+    """The valid checkpoint with the most steps among the attempts under `key` that were built on `parents`."""
+    return next((partial for partial in built_on(layout, key, parents) if valid(partial)), None)
 
 
 def prune(attempt: attempts.Attempt, keep: int) -> None:
     """Remove all but the latest `keep` checkpoints of this attempt."""
     for old in listed(attempt.folder)[keep:]:
-        shutil.rmtree(old)
+        files.remove_tree(old)
 
 
 def clear(layout: Layout, key: str) -> None:
     """Remove the checkpoints of all attempts under `key`: for when the stage has finished."""
     for attempt in attempts.folders(layout, key):
         for partial in listed(attempt):
-            shutil.rmtree(partial)
+            files.remove_tree(partial)

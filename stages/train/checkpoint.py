@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from stages.errors import UserError
@@ -42,7 +43,7 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
     metrics.csv and timing.csv are copied from the folder `tables`.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
-    save_file(weights, folder / WEIGHTS)
+    files.write(folder / WEIGHTS, to_bytes(weights))
     save_state(folder / OPTIMIZER, optimizer.state())
     save_counters(folder / COUNTERS, counters)
     for name in (METRICS, TIMING):
@@ -51,7 +52,7 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write an optimizer's state as safetensors."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, path)
+    files.write(path, to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
 
 
 def save_counters(path: Path, counters: Counters) -> None:

@@ -27,8 +27,8 @@ def test_a_write_that_fails_leaves_the_old_bytes_and_no_litter(tmp_path: Path, m
     def no_space(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", no_space)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(files.disk, "rename", no_space)
+    with pytest.raises(files.WriteError, match="No space"):
         files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["manifest.json"]

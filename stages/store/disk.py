@@ -1,0 +1,46 @@
+"""Every change that the store makes on a disk goes through one object, so that tests can make a disk fail or forget."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Disk:
+    """The operating system's own calls, one method each. `files.disk` is the one in use."""
+
+    def create(self, path: Path, exclusive: bool = False) -> int:
+        """Open a new or emptied file for writing; with `exclusive`, raise FileExistsError if it is there."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if exclusive else os.O_TRUNC), 0o666)
+
+    def write(self, handle: int, data: memoryview) -> int:
+        """Write some of `data`; how many bytes."""
+        return os.write(handle, data)
+
+    def open(self, path: Path) -> int:
+        """Open a file or a folder in order to flush it."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def fsync(self, handle: int) -> None:
+        """Flush an open file or folder to the disk."""
+        os.fsync(handle)
+
+    def close(self, handle: int) -> None:
+        """Close what was opened."""
+        os.close(handle)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename; a file at `target` is replaced, a folder only if it is empty."""
+        os.replace(source, target)
+
+    def mkdir(self, path: Path) -> None:
+        """Make one folder; raises FileExistsError if it is there."""
+        os.mkdir(path)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def rmdir(self, path: Path) -> None:
+        """Remove an empty folder."""
+        os.rmdir(path)

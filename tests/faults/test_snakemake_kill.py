@@ -1,0 +1,115 @@
+"""The published pipelines under Snakemake, stages killed with SIGKILL in the middle: the same bits as left alone.
+
+The project is copied with budgets of a few dozen steps; everything else, the corpora too, is what `snakemake` runs at
+mini. One stage of every objective is killed once, after its third step; Snakemake is called again until it succeeds.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGETS = ("ouro__stable_1", "kimi_vl__joint_pretrain", "llama31_1m__sft_32k")
+VICTIMS = {
+    "next_token": "kimi_vl/text_pretrain",
+    "looped": "ouro/stable_1",
+    "coca": "kimi_vl/vit_coca",
+    "align": "kimi_vl/vit_align",
+    "joint": "kimi_vl/joint_pretrain",
+    "sft": "llama31_1m/sft_32k",
+}
+STEPS_BEFORE_DEATH = 3
+
+
+def copy(folder: Path) -> Path:
+    """The project at mini, with budgets of a few dozen steps and a checkpoint every other step."""
+    folder.mkdir()
+    shutil.copy(ROOT / "Snakefile", folder)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    for name in ("specs", "rules", "profiles"):
+        shutil.copytree(ROOT / name, folder / name)
+    path = folder / "specs/scales/mini.yaml"
+    text = re.sub(r"here: \w+", "here: 40K", path.read_text())
+    path.write_text(re.sub(r"checkpoint_every: \d+ steps", "checkpoint_every: 2 steps", text))
+    return folder
+
+
+def start(project: Path) -> subprocess.Popen[str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", "2", *TARGETS]
+    with (project / "said").open("a") as said:
+        return subprocess.Popen(command, cwd=project, env=environment, stdout=said, stderr=said, text=True)
+
+
+def trainer(project: Path, ref: str) -> psutil.Process | None:
+    """The process that trains `ref` in this project."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or []
+        if words[1:5] == ["-m", "stages", "run", ref] and process.info["cwd"] == str(project):
+            return process
+    return None
+
+
+def kill_once(project: Path, ref: str, over: threading.Event, killed: set[str]) -> None:
+    """Wait until `ref` has a few rows of metrics in an attempt, then kill it."""
+    while not over.is_set():
+        process = trainer(project, ref)
+        while process is not None and process.is_running() and not over.is_set():
+            opened = [Path(file.path) for file in _open_files(process) if file.path.endswith("metrics.csv")]
+            if any(len(path.read_text().splitlines()) > STEPS_BEFORE_DEATH for path in opened if path.exists()):
+                process.send_signal(signal.SIGKILL)
+                killed.add(ref)
+                return
+            time.sleep(0.01)
+        time.sleep(0.1)
+
+
+def _open_files(process: psutil.Process) -> list[psutil._ntuples.popenfile]:
+    try:
+        return process.open_files()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def manifests(project: Path) -> dict[str, bytes]:
+    found = (project / "results/mini").glob("*/*/manifest.json")
+    return {str(path.relative_to(project)): path.read_bytes() for path in found}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_snakemake_again_after_kills_gives_the_bits_of_an_undisturbed_run(tmp_path: Path) -> None:
+    calm = copy(tmp_path / "calm")
+    assert start(calm).wait() == 0, (calm / "said").read_text()
+
+    wild = copy(tmp_path / "wild")
+    shutil.copytree(calm / "results/mini/data", wild / "results/mini/data")
+    killed, over = set[str](), threading.Event()
+    watchers = [threading.Thread(target=kill_once, args=(wild, ref, over, killed)) for ref in VICTIMS.values()]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        codes = [start(wild).wait()]
+        while codes[-1] and len(codes) <= len(VICTIMS):
+            codes.append(start(wild).wait())
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join()
+
+    assert killed == set(VICTIMS.values())
+    assert codes[-1] == 0, (wild / "said").read_text()
+    assert len(codes) > 1
+    assert manifests(wild) == manifests(calm)

@@ -192,6 +192,18 @@ def pictures(scale: Scale = "mini") -> None:
     draw_pictures(scale)
 
 
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go, and its bytes.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it.")] = False,
+    keep: Annotated[int, typer.Option("--keep", min=0, help="Earlier results to keep for each stage.")] = 3,
+) -> None:
+    """Remove checkpoints of finished stages and old results that lie aside; never a result in place."""
+    from stages.commands.gc import collect
+
+    collect(dry_run, delete, keep)
+
+
 @app.command("record-dvc")
 def record_dvc() -> None:
     """Record finished results in DVC, having checked that every stage of dvc.yaml is done."""

@@ -29,7 +29,7 @@ def run_stage(ref: str, scale: str, releases: Path | None) -> None:
     stage, layout = pick(stages, ref), Layout(root, scale)
     _refuse_without_parents(layout, stage, stages, keys)
     parents = {parent: keys[parent] for parent in stage.parents}
-    if not done.is_done(layout, ref, keys[ref], parents).done:
+    if not done.is_done(layout, ref, keys[ref], parents, deep=True).done:  # deep: a person may run it to mend damage
         record = manifest.parents(layout, parents)
         if finish.restore(layout, ref, keys[ref], record):
             print(f"{ref}: an earlier result of the same key was put back, no training")
@@ -49,12 +49,24 @@ def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, S
         verdict = done.is_done(layout, parent, keys[parent], above)
         if not verdict.done:
             missing.append(f"{parent} is {verdict.state} ({verdict.why})")
+        else:
+            refuse_damaged(layout, parent)
     if missing:
         target = f"{stage.pipeline}__{stage.name}"
         raise UserError(
             f"{stage.pipeline}/{stage.name} needs its parents: {'; '.join(missing)}. "
             f"`snakemake {target} --config scale={layout.scale}` runs them and it."
         )
+
+
+def refuse_damaged(layout: Layout, parent: str) -> None:
+    """What a stage builds on is read in full: a flipped bit must not be trained on."""
+    folder = manifest.payload(layout, parent)
+    broken = manifest.verify(folder, deep=True)
+    if broken:
+        owner = "/".join(folder.parts[-2:])
+        listed = "; ".join(map(str, broken))
+        raise UserError(f"{owner} is damaged: {listed}. `stages run {owner} --scale {layout.scale}` rebuilds it.")
 
 
 def _train(

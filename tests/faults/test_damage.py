@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from stages.commands.run import refuse_damaged
+from stages.errors import UserError
 from stages.store import attempts, done, files, finish, manifest, partials, seal
 from stages.store.layout import Layout
 
@@ -134,3 +136,12 @@ def test_damage_to_a_checkpoint(layout: Layout, name: str, damage: object) -> No
     if name != partials.NAME:
         assert str(broken / name) in verdict.why
         assert before in verdict.why
+
+
+def test_a_child_is_not_trained_on_damaged_weights(layout: Layout) -> None:
+    weights = finished(layout) / RESULT[0]
+    refuse_damaged(layout, REF)
+    flip(weights)
+    assert done.is_done(layout, REF, KEY, {}).done  # the quick look does not see it
+    with pytest.raises(UserError, match=r"toy/one is damaged: .*blake3 .*`stages run toy/one --scale mini` rebuilds"):
+        refuse_damaged(layout, REF)

@@ -1,0 +1,68 @@
+"""What may be removed under results/.runs: never what is in place, never what a run holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.store import files, lease, manifest
+from stages.store.layout import Layout
+from stages.store.manifest import ManifestError
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A folder that may go, how many bytes it holds, and why it is not needed."""
+
+    folder: Path
+    bytes: int
+    why: str
+
+
+def find(layout: Layout, keep: int) -> list[Garbage]:
+    """Checkpoints of stages that are in place, and all but the latest `keep` results that lie aside, for each stage."""
+    runs = [run for run in sorted((layout.results / ".runs").glob("*")) if run.is_dir() and lease.holder(run) is None]
+    return [*_checkpoints(runs, _keys_in_place(layout)), *_superseded(runs, keep)]
+
+
+def remove(found: Garbage) -> None:
+    """Remove a folder; raises LeaseError when a run has begun under its key, WriteError when the disk refuses."""
+    run = next(parent for parent in found.folder.parents if parent.parent.name == ".runs")
+    with lease.hold(run, f"the key {run.name[:12]}"), files.failing(found.folder):
+        files.remove_tree(found.folder)
+
+
+def _keys_in_place(layout: Layout) -> set[str]:
+    keys = set()
+    for path in layout.results.glob("[!.]*/*/*/manifest.json"):
+        try:
+            keys.add(manifest.read(path).key)
+        except ManifestError:
+            continue  # a corpus, or damaged: nothing of it is known to be finished
+    return keys
+
+
+def _checkpoints(runs: list[Path], finished: set[str]) -> Iterator[Garbage]:
+    for run in runs:
+        if run.name in finished:
+            for folder in sorted([*run.glob("attempt-*/partial-[0-9]*"), *run.glob("attempt-*/.partial-*.tmp")]):
+                yield Garbage(folder, _size(folder), "a checkpoint of a finished stage")
+
+
+def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
+    aside: dict[str, list[tuple[int, Path]]] = {}
+    for folder in (folder for run in runs for folder in run.glob("final*")):
+        try:
+            stage = manifest.read(folder / manifest.NAME).stage
+        except ManifestError:
+            stage = "a result without a readable manifest"
+
+        aside.setdefault(stage, []).append((folder.stat().st_mtime_ns, folder))
+    for stage, results in sorted(aside.items()):
+        for _, folder in sorted(results, reverse=True)[keep:]:
+            yield Garbage(folder, _size(folder), f"an earlier result of {stage}, not among the latest {keep}")
+
+
+def _size(folder: Path) -> int:
+    return sum((folder / file).stat().st_size for file in files.files_under(folder))

@@ -1,0 +1,57 @@
+"""`stages gc` takes checkpoints of what is finished and old results; never what is in place or being run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.commands import gc
+from stages.errors import UsageError
+from stages.store import attempts, done, files, garbage, partials
+from stages.store.layout import Layout
+from tests.unit.store.conftest import Run
+
+KEYS = [letter * 32 for letter in "abcd"]
+
+
+def checkpoint(layout: Layout, key: str) -> Path:
+    with attempts.start(layout, "toy/one", key, {}) as attempt:
+        return partials.save(partials.path(attempt, 10), lambda folder: files.write(folder / "w", b"12345") and None)
+
+
+def test_what_goes_is_listed_first_and_what_is_in_place_stays(
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in KEYS[:3]:
+        run("toy/one", key)
+    kept, gone = checkpoint(layout, KEYS[3]), checkpoint(layout, KEYS[2])  # d has not finished, c is in place
+    oldest, older = layout.run(KEYS[0]) / "final", layout.run(KEYS[1]) / "final"
+    monkeypatch.chdir(layout.root)
+    gc.collect(dry_run=True, delete=False, keep=1)
+    listed = capsys.readouterr().out
+    assert str(oldest.relative_to(layout.root)) in listed
+    assert str(gone.relative_to(layout.root)) in listed
+    assert "in 2 folders would go" in listed
+    assert oldest.exists()
+    assert gone.exists()
+    gc.collect(dry_run=False, delete=True, keep=1)
+    assert not oldest.exists()
+    assert not gone.exists()
+    assert older.exists()
+    assert kept.exists()
+    assert done.is_done(layout, "toy/one", KEYS[2], {}, deep=True).done
+
+
+def test_what_a_run_holds_is_not_touched(layout: Layout, run: Run) -> None:
+    run("toy/one", KEYS[0])
+    gone = checkpoint(layout, KEYS[0])
+    with attempts.start(layout, "toy/one", KEYS[0], {}):
+        assert garbage.find(layout, keep=0) == []
+    assert [item.folder for item in garbage.find(layout, keep=0)] == [gone]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_gc_does_nothing_unless_told_which(both: bool) -> None:
+    with pytest.raises(UsageError, match=r"--dry-run .* or --delete"):
+        gc.collect(both, both, 3)

@@ -25,7 +25,7 @@ class Inputs:
 
 
 def run(stage: Stage, inputs: Inputs) -> None:
-    """Run a stage to its end and put the result in place.
+    """Run a stage to its end and put the result in place, in as many processes as it has ranks.
 
     Raises UserError: LeaseError, NonFiniteError, StoppedError (exit code 75, resumable), or what is wrong with its
     inputs.
@@ -35,6 +35,19 @@ def run(stage: Stage, inputs: Inputs) -> None:
             f"{stage.pipeline}/{stage.name}: engine {stage.execution.engine!r} is not there; allowed: torch. "
             "Change `engine` in specs/scales."
         )
+    execution = stage.execution
+    if stage.phases and execution.ranks > 1:
+        if execution.device != "cpu" or execution.nodes > 1:
+            raise UserError(
+                f"{stage.pipeline}/{stage.name}: {execution.ranks} ranks on {execution.nodes} nodes, device "
+                f"{execution.device}; allowed for the torch engine: one rank, or several on the CPU of one node. "
+                "Change `execution: {ranks, nodes}` in the stage's spec or in specs/scales."
+            )
+        from stages.engines import launch
+
+        if not launch.inside():
+            launch.start(stage, inputs)
+            return
     from stages.engines.torch_engine import run as run_torch
 
     run_torch(stage, inputs)

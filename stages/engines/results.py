@@ -21,6 +21,7 @@ from stages.store import attempts, files, fingerprint, finish, manifest, partial
 from stages.store.manifest import Manifest
 from stages.train import checkpoint
 from stages.train.checkpoint import Counters
+from stages.train.ranks import Ranks
 
 Tier = Literal["bit-exact", "same-order", "statistical"]
 TIERS: tuple[Tier, ...] = ("bit-exact", "same-order", "statistical")
@@ -65,10 +66,11 @@ def complete(
     counters: Counters,
     points_to: str | None,
     seconds: Mapping[str, Mapping[str, float]] | None = None,
+    earlier: Tier = "bit-exact",
 ) -> str:
     """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
 
-    `seconds`: what each evaluation took, for run.json.
+    `seconds`: what each evaluation took, for run.json. `earlier`: what the checkpoint it went on from promises.
     """
     folder = attempt.result
     files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
@@ -83,7 +85,7 @@ def complete(
         schema_version=1,
         stage=f"{stage.pipeline}/{stage.name}",
         key=inputs.key,
-        tier=tier(stage, inputs),
+        tier=worst(tier(stage, inputs), earlier),
         stand_in=stand_in(stage, inputs),
         parents=dict(inputs.parents),
         points_to=points_to,
@@ -104,9 +106,19 @@ def peak_memory_mb(device: str) -> float:
 
 
 def tier(stage: Stage, inputs: Inputs) -> Tier:
-    """What a rerun is promised: equal bits on one CPU thread per rank, and never more than the parents promise."""
-    own: Tier = "bit-exact" if stage.execution.device == "cpu" and stage.execution.threads == 1 else "same-order"
-    return max([own, *(record.tier for record in _parents(inputs))], key=TIERS.index)
+    """What a rerun is promised, and never more than the parents promise.
+
+    Equal bits: on one CPU thread per rank, for a number of ranks that cuts the gradients' tree into whole blocks.
+    """
+    execution = stage.execution
+    whole = Ranks(0, execution.ranks).exact or not stage.phases
+    own: Tier = "bit-exact" if execution.device == "cpu" and execution.threads == 1 and whole else "same-order"
+    return worst(own, *(record.tier for record in _parents(inputs)))
+
+
+def worst(*tiers: Tier) -> Tier:
+    """The least that any of these promises."""
+    return max(tiers, key=TIERS.index)
 
 
 def stand_in(stage: Stage, inputs: Inputs) -> bool:

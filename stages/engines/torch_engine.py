@@ -1,4 +1,4 @@
-"""The torch engine: every kind of stage, on a CPU or one GPU."""
+"""The torch engine: every kind of stage, on one GPU, or on a CPU with any number of ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from stages.guards import run as guards
 from stages.spec.resolved import Stage
 from stages.store import attempts, files, manifest
 from stages.train.determinism import denormals_flushed, deterministic
-from stages.train.stopping import NonFiniteError, stop_on_sigterm
+from stages.train.ranks import Ranks, joined
+from stages.train.stopping import NonFiniteError, StopRequest, stop_on_sigterm
 
 
 def run(stage: Stage, inputs: Inputs) -> None:
@@ -26,19 +27,28 @@ def run(stage: Stage, inputs: Inputs) -> None:
     import: the user's released weights come in, or a stand-in is trained; train; upcycle: weights and optimizer
     moments through the layer map; keep: a pointer to the parent; export: weights with a model card.
     """
-    ref = f"{stage.pipeline}/{stage.name}"
     with (
         deterministic(stage.execution),
         denormals_flushed(),
         stop_on_sigterm() as stop,
-        attempts.start(inputs.layout, ref, inputs.key, inputs.parents) as attempt,
+        joined(stage.execution.ranks if stage.phases else 1) as ranks,
     ):
+        if ranks.first:
+            _write(stage, inputs, stop, ranks)
+        else:
+            Training(stage, inputs, None, stop, ranks).run()
+
+
+def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> None:
+    """What the first rank does: it holds the attempt, and alone writes."""
+    ref = f"{stage.pipeline}/{stage.name}"
+    with attempts.start(inputs.layout, ref, inputs.key, inputs.parents) as attempt:
         if stage.kind == "keep":
             (parent,) = stage.parents
             results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
         elif stage.phases:
             try:
-                Training(stage, inputs, attempt, stop).run()
+                Training(stage, inputs, attempt, stop, ranks).run()
             except NonFiniteError as error:
                 attempt.fail(str(error), error.step)
                 raise

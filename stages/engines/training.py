@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from stages.store import attempts, partials
 from stages.train import checkpoint, metrics, objectives
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
-from stages.train.metrics import Table
+from stages.train.metrics import Table, Unwritten
 from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.ranks import Ranks
 from stages.train.stopping import StopRequest
 
-PARENTS = "parents.json"
+PARENTS, TIER = "parents.json", "tier.json"
 
 
 def scope(phase: Phase) -> str:
@@ -34,12 +36,14 @@ def scope(phase: Phase) -> str:
 
 
 class Training:
-    """One attempt at a training stage."""
+    """One attempt at a training stage, as one of its ranks sees it: only the first has the attempt and writes."""
 
-    def __init__(self, stage: Stage, inputs: Inputs, attempt: attempts.Attempt, stop: StopRequest) -> None:
-        self.stage, self.inputs, self.attempt, self.stop = stage, inputs, attempt, stop
+    def __init__(
+        self, stage: Stage, inputs: Inputs, attempt: attempts.Attempt | None, stop: StopRequest, ranks: Ranks
+    ) -> None:
+        self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
         self.device = torch.device(stage.execution.device)
-        self.tables = attempt.result
+        self.tier = results.tier(stage, inputs)
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}}
@@ -47,15 +51,30 @@ class Training:
     def run(self) -> None:
         """Train to the end and put the result in place."""
         modules = received.receive(self.stage, self.inputs, self.device)
-        before = self._evaluate_before(modules)
+        before = self._evaluate_before(modules) if self.ranks.first else {}
         freeze(self.stage, modules)
         optimizer = self._optimizer(modules)
+        if not self.ranks.first:
+            self._train(modules, optimizer)
+            return
         report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.state())
         guards.hold_start(self.stage, report)
         counters = self._train(modules, optimizer)
         started = {name: module.weights for name, module in report.modules.items()}
         done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
         guards.hold_end(self.stage, done)
+        self._finish(modules, optimizer, counters, before)
+
+    @property
+    def attempt(self) -> attempts.Attempt:
+        """The attempt, for the rank that has it."""
+        if self._attempt is None:
+            raise AssertionError(f"rank {self.ranks.rank} does not write")
+        return self._attempt
+
+    def _finish(
+        self, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, before: Mapping[str, Any]
+    ) -> None:
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
@@ -63,13 +82,15 @@ class Training:
         results.write_state(optimizer.state(), counters, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         results.write_json(self.attempt.result / "eval.json", {"before": before, "after": after})
-        results.complete(self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds)
+        results.complete(
+            self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, earlier=self.tier
+        )
 
     def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:
         stage = self.stage
         if stage.optimizer is None:
             raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
-        optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+        optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer), self.ranks)
         state = received.inherited_state(stage, self.inputs)
         for name in stage.trained:
             init = stage.init[name]
@@ -78,15 +99,19 @@ class Training:
         return optimizer
 
     def _train(self, modules: nn.ModuleDict, optimizer: Optimizer) -> Counters:
-        counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._resume_point()
+        counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._agreed_start()
         if start is not None:
             counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
             self.reads.load(start / reads.FILE, counters.phase)
+            self.tier = results.worst(self.tier, tier_of(start))
+        self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
+        if not self.ranks.first:
+            return self._phases(modules, optimizer, counters, (Unwritten(), Unwritten()))
         columns = (*metrics.COMMON, *objectives.extras(self.stage))
         earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
         with (
-            Table(self.tables / checkpoint.METRICS, columns, earlier[0]) as rows,
-            Table(self.tables / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
+            Table(self.attempt.result / checkpoint.METRICS, columns, earlier[0]) as rows,
+            Table(self.attempt.result / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
         ):
             return self._phases(modules, optimizer, counters, (rows, timing))
 
@@ -101,16 +126,16 @@ class Training:
             partials.prune(self.attempt, stage.execution.keep_partials)
             return folder
 
-        run = Run(stage, optimizer, *tables, self.stop, save, self._latest)
+        run = Run(stage, optimizer, *tables, self.stop, save, self._latest, self.ranks)
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
-            for corpus, documents in data.left_out.items():
+            for corpus, documents in data.left_out.items() if self.ranks.first else ():
                 print(f"{phase.name}: {documents} documents of {corpus} are longer than {phase.context}, left out")
-            watched = self.reads.watch(phase, data, self.inputs.data_root)
-            objective = objectives.make(stage, phase, modules, watched, self.device)
+            watched = self.reads.watch(phase, data, self.inputs.data_root) if self.ranks.first else data
+            objective = objectives.make(stage, phase, modules, watched, self.device, self.ranks)
             counters = run_phase(run, phase, objective, counters)
-            if number + 1 < len(stage.phases):
+            if number + 1 < len(stage.phases) and self.ranks.first:
                 end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
                 self._save(end, modules, optimizer, counters, tables)
         return counters
@@ -128,14 +153,21 @@ class Training:
         parents = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
 
         def write(temporary: Path) -> None:
-            checkpoint.save(temporary, modules, optimizer, counters, self.tables)
+            checkpoint.save(temporary, modules, optimizer, counters, self.attempt.result)
             results.write_json(temporary / PARENTS, parents)
+            results.write_json(temporary / TIER, self.tier)
             self.reads.save(temporary / reads.FILE)
 
         partials.save(folder, write)
 
     def _latest(self) -> Path | None:
         return partials.latest(self.inputs.layout, self.inputs.key, self.inputs.parents)
+
+    def _agreed_start(self) -> Path | None:
+        """Where the first rank resumes: the others must not look for themselves, since it writes."""
+        own = self._resume_point() if self.ranks.first else None
+        told = self.ranks.tell("" if own is None else str(own))
+        return Path(told) if told else None
 
     def _resume_point(self) -> Path | None:
         """The checkpoint with the most steps: this stage's own, or the end of a phase that it shares."""
@@ -180,3 +212,12 @@ def freeze(stage: Stage, modules: nn.ModuleDict) -> None:
 def counters_of(folder: Path) -> Counters:
     """How far a checkpoint had come."""
     return Counters(**json.loads((folder / checkpoint.COUNTERS).read_bytes()))
+
+
+def tier_of(folder: Path) -> results.Tier:
+    """What a checkpoint promises. One without a word of it was written when there was one rank only."""
+    path = folder / TIER
+    if not path.is_file():
+        return "bit-exact"
+    found: results.Tier = json.loads(path.read_bytes())
+    return found

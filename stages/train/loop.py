@@ -19,6 +19,7 @@ from stages.train.metrics import Table, Value
 from stages.train.objectives.base import Objective
 from stages.train.optimizer import Optimizer
 from stages.train.progress import watching
+from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients, TreeSum
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
 
@@ -34,6 +35,7 @@ class Run:
     stop: StopRequest
     checkpoint: Callable[[Counters], Path]  # writes a partial checkpoint and says where
     last_checkpoint: Callable[[], Path | None]
+    ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
 
     @property
     def ref(self) -> str:
@@ -72,13 +74,16 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
                 clock=clock,
             )
             seconds = time.perf_counter() - began
-            record(run, phase, objective, counters, lr, outcome, seconds, step.end - step.start)
-            progress.step(step.end - step.start, outcome.loss, lr)
+            if run.ranks.first:
+                record(run, phase, objective, counters, lr, outcome, seconds, step.end - step.start)
+                progress.step(step.end - step.start, outcome.loss, lr)
+            asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
-            if run.stop.asked or (not at_end and counters.steps % run.stage.execution.checkpoint_every == 0):
-                folder = run.checkpoint(counters)
-                if run.stop.asked:
-                    raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, resumable from {folder}.")
+            if asked or (not at_end and counters.steps % run.stage.execution.checkpoint_every == 0):
+                kept = f"resumable from {run.checkpoint(counters)}" if run.ranks.first else "the first rank says where"
+                if asked:
+                    run.ranks.wait()  # nobody leaves before the checkpoint is whole
+                    raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, {kept}.")
     return Counters(counters.phase + 1, 0, 0, counters.steps, counters.consumed, counters.clock)
 
 
@@ -91,7 +96,7 @@ def learning_rate(stage: Stage, clock: int) -> float:
 
 def train_step(run: Run, phase: Phase, objective: Objective, step: Step, counters: Counters, lr: float) -> Outcome:
     """One optimizer step: micro-batches along the tree, finite check, clip, update."""
-    gradients, values = gather(run.optimizer, objective, step)
+    gradients, values = gather(run.optimizer, objective, step, run.ranks)
     norm = run.optimizer.clip(gradients)
     loss, grad_norm, *extras = torch.stack([values[0], norm, *values[1:]]).tolist()
     if not (math.isfinite(loss) and math.isfinite(grad_norm)):
@@ -101,13 +106,15 @@ def train_step(run: Run, phase: Phase, objective: Objective, step: Step, counter
     return Outcome(loss, grad_norm, extras)
 
 
-def gather(optimizer: Optimizer, objective: Objective, step: Step) -> tuple[list[Tensor], list[Tensor]]:
+def gather(
+    optimizer: Optimizer, objective: Objective, step: Step, ranks: Ranks = ALONE
+) -> tuple[list[Tensor], list[Tensor]]:
     """Gradients of the whole step, one per trained parameter, and the summed values: loss, then the extras.
 
     The values travel along the same tree as the gradients. A parameter that nothing touched has gradient zero.
     """
     parameters, tree = optimizer.parameters, TreeSum()
-    for index in range(objective.begin(step)):
+    for index in ranks.share(objective.begin(step)):
         loss, extras = objective.part(index)
         if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
             loss.backward()
@@ -115,7 +122,8 @@ def gather(optimizer: Optimizer, objective: Objective, step: Step) -> tuple[list
         for parameter in parameters:
             parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
         tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
-    total = tree.result()
+    zero = torch.zeros((), device=parameters[0].device)
+    total = ranks.add_up(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
     if total is None:  # a last step too short to hold a single pair
         total = [None] * (len(parameters) + 1 + len(objective.extras))
     gradients, values = total[: len(parameters)], total[len(parameters) :]
@@ -123,8 +131,9 @@ def gather(optimizer: Optimizer, objective: Objective, step: Step) -> tuple[list
     if whole is not None:
         gradients = [_add(a, b) for a, b in zip(gradients, whole, strict=True)]
     filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
-    zero = torch.zeros((), device=parameters[0].device)
-    return filled, [zero if value is None else value for value in values]
+    known = objective.whole_values()
+    named = zip(("loss", *objective.extras), values, strict=True)
+    return filled, [known.get(name, zero if value is None else value) for name, value in named]
 
 
 def _add(left: Tensor | None, right: Tensor | None) -> Tensor | None:

@@ -47,6 +47,19 @@ class Table:
         self._file.close()
 
 
+class Unwritten(Table):
+    """The table of a rank that does not write."""
+
+    def __init__(self) -> None:
+        self.columns = ()
+
+    def add(self, row: Mapping[str, Value]) -> None:
+        """Leave it to the first rank."""
+
+    def flush(self) -> None:
+        """Nothing to bring anywhere."""
+
+
 def _text(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 

@@ -1,17 +1,20 @@
 """Muon as Moonlight uses it (arXiv 2502.16982, eq. 4 and section 2.2).
 
 W <- W - lr * (0.2 * sqrt(max(A, B)) * O + decay * W), where O is the orthogonalised Nesterov momentum of the
-gradient of an A x B matrix. Matrices of the same shape are orthogonalised together in one batch.
+gradient of an A x B matrix. Matrices of the same shape are orthogonalised together in one batch. Of several ranks,
+each orthogonalises whole matrices and gives them to the others; a batch's size does not change a matrix's bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from stages.train.ranks import ALONE, Ranks, owners
 
 
 def as_matrices(tensor: Tensor) -> Tensor:
@@ -51,22 +54,34 @@ def muon_step(
     coefficients: tuple[float, float, float],
     steps: int,
     update_rms: float,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Update matrices and their momenta in place; decay is the caller's."""
+    """Update matrices and their momenta in place; decay is the caller's. Gradients are equal on all ranks."""
     if not parameters:
         return
     torch._foreach_mul_(momenta, momentum)
     torch._foreach_add_(momenta, gradients)
     ahead = torch._foreach_add(gradients, momenta, alpha=momentum) if nesterov else list(momenta)
-    shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
     stacks = [as_matrices(direction) for direction in ahead]
-    for i, stack in enumerate(stacks):
+    owner = owners([len(stack) * min(stack.shape[1:]) * stack[0].numel() for stack in stacks], ranks.size)
+    own = orthogonalised({i: stacks[i] for i, rank in enumerate(owner) if rank == ranks.rank}, coefficients, steps)
+    for parameter, stack, update in zip(parameters, stacks, ranks.collect(own, owner, stacks), strict=True):
+        scale = -lr * update_rms * math.sqrt(max(stack.shape[1:]))
+        parameter.add_(update.reshape(parameter.shape), alpha=scale)
+
+
+def orthogonalised(
+    stacks: Mapping[int, Tensor], coefficients: tuple[float, float, float], steps: int
+) -> dict[int, Tensor]:
+    """Newton-Schulz of stacks [N, A, B] by number, those of one shape, turned if need be, in one batch."""
+    shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for i, stack in stacks.items():
         rows, columns = stack.shape[1:]
         shapes[min(rows, columns), max(rows, columns)].append(i)
+    found: dict[int, Tensor] = {}
     for (_, longer), members in shapes.items():
         wide = [stacks[i] if stacks[i].shape[2] == longer else stacks[i].mT for i in members]
         orthogonal = newton_schulz(torch.cat(wide), coefficients, steps)
-        scale = -lr * update_rms * math.sqrt(longer)
         for i, update in zip(members, orthogonal.split([len(stack) for stack in wide]), strict=True):
-            turned = update if stacks[i].shape[2] == longer else update.mT
-            parameters[i].add_(turned.reshape(parameters[i].shape), alpha=scale)
+            found[i] = update if stacks[i].shape[2] == longer else update.mT
+    return found

@@ -17,6 +17,7 @@ from stages.models.ops import global_norm
 from stages.spec import resolved
 from stages.train.adamw import adamw_step
 from stages.train.muon import muon_step
+from stages.train.ranks import ALONE, Ranks
 
 FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
 
@@ -63,8 +64,8 @@ def matrix_names(module: nn.Module) -> set[str]:
 class Optimizer:
     """AdamW, or Muon with AdamW for what is no matrix. The LR is given at each step; nothing here knows a schedule."""
 
-    def __init__(self, cfg: resolved.Optimizer, slots: Sequence[Slot]) -> None:
-        self.cfg, self.slots = cfg, list(slots)
+    def __init__(self, cfg: resolved.Optimizer, slots: Sequence[Slot], ranks: Ranks = ALONE) -> None:
+        self.cfg, self.slots, self._ranks = cfg, list(slots), ranks
         self.parameters = [slot.parameter for slot in self.slots]
         self._steps = dict.fromkeys((slot.module for slot in self.slots), 0)
         self._moments: dict[str, Tensor] = {}
@@ -125,6 +126,7 @@ class Optimizer:
                 coefficients=self.cfg.newton_schulz,
                 steps=self.cfg.newton_schulz_steps,
                 update_rms=self.cfg.update_rms,
+                ranks=self._ranks,
             )
 
     def state(self) -> dict[str, Tensor]:

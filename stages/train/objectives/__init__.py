@@ -14,16 +14,19 @@ from stages.train.objectives.causal import Causal
 from stages.train.objectives.coca import Coca
 from stages.train.objectives.looped import Looped
 from stages.train.objectives.routed import Routed
+from stages.train.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from stages.guards.reads import Rows
 
 
-def make(stage: Stage, phase: Phase, modules: nn.ModuleDict, data: Rows, device: torch.device) -> Objective:
-    """The phase's objective on these modules and data."""
+def make(
+    stage: Stage, phase: Phase, modules: nn.ModuleDict, data: Rows, device: torch.device, ranks: Ranks = ALONE
+) -> Objective:
+    """The phase's objective on these modules and data, for this rank's share of every step."""
     if phase.objective == "coca":
-        return Coca(stage, phase, modules, data.pairs, device)
-    return _language(stage, phase)(stage, phase, modules, data.samples, device)
+        return Coca(stage, phase, modules, data.pairs, device, ranks)
+    return _language(stage, phase)(stage, phase, modules, data.samples, device, ranks)
 
 
 def extras(stage: Stage) -> tuple[str, ...]:

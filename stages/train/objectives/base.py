@@ -29,13 +29,19 @@ class Objective(Protocol):
     extras: tuple[str, ...]  # metric columns of this objective, in the order of the values that a part returns
 
     def begin(self, step: Step) -> int:
-        """Read the step's data and do what needs the whole batch first; return the number of micro-batches."""
+        """Read the step's data and do what needs the whole batch first; return its number of micro-batches.
+
+        Every rank reads the whole step: what the loss is divided by is known, and the log of reads is complete.
+        """
 
     def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
-        """Loss of one logical micro-batch, to be differentiated, and its detached share of each extra column."""
+        """Loss of one micro-batch of this rank, to be differentiated, and its detached share of each extra column."""
 
     def whole_batch(self) -> Gradients | None:
         """Gradients that no single micro-batch has, in the order of the trained parameters; None: there are none."""
+
+    def whole_values(self) -> dict[str, Tensor]:
+        """Extra columns that no single micro-batch has, once all parts are done."""
 
     def supervised(self) -> int:
         """How many targets the step's loss was divided by: tokens, or caption tokens."""

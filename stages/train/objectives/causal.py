@@ -19,6 +19,7 @@ from stages.models.ops import cross_entropy
 from stages.models.ops.functional import IGNORED
 from stages.spec.resolved import Phase, Stage
 from stages.train.objectives.base import Rows, collate, cut, language_model, patch_size, precision
+from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
 if TYPE_CHECKING:
@@ -32,8 +33,17 @@ class Causal:
 
     extras: tuple[str, ...] = ()
 
-    def __init__(self, stage: Stage, phase: Phase, modules: nn.ModuleDict, read: Read, device: torch.device) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        phase: Phase,
+        modules: nn.ModuleDict,
+        read: Read,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
+        self.ranks = ranks
         self.lm: Any = language_model(stage, modules)
         self._patch = patch_size(stage)
         self._samples: list[Sample] = []
@@ -67,6 +77,10 @@ class Causal:
     def whole_batch(self) -> Gradients | None:
         """Nothing: every gradient belongs to a micro-batch."""
         return None
+
+    def whole_values(self) -> dict[str, Tensor]:
+        """Nothing: every column is a sum over micro-batches."""
+        return {}
 
     def finish(self) -> None:
         """Nothing to do."""

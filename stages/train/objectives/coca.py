@@ -6,8 +6,9 @@ gradient at every embedding; then each micro-batch is run again with a graph, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,7 @@ from stages.models.coca import (
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Phase, Stage
 from stages.train.objectives.base import cut, patch_size, precision
+from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
 if TYPE_CHECKING:
@@ -51,31 +53,44 @@ class Coca:
     extras: tuple[str, ...] = ("contrastive", "caption", "pairs", "temperature")
 
     def __init__(
-        self, stage: Stage, phase: Phase, modules: nn.ModuleDict, read: ReadPairs, device: torch.device
+        self,
+        stage: Stage,
+        phase: Phase,
+        modules: nn.ModuleDict,
+        read: ReadPairs,
+        device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         patch = patch_size(stage)
         if phase.coca is None or patch is None:
             raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings")
         self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
+        self.ranks = ranks
         self._weight, self._patch = phase.coca.caption_weight, patch
-        self._micro: list[_Pairs] = []
+        self._micro: dict[int, _Pairs] = {}  # this rank's, by their number in the step
         self._targets = self._count = 0
         self._whole: ContrastiveGradient | None = None
 
     def begin(self, step: Step) -> int:
-        """Embed every pair of the step and take the contrastive loss over all of them."""
+        """Embed this rank's pairs, gather all ranks', and take the contrastive loss over all of them."""
         rows = self.read(step.first_sample, step.sequences, step.tail)
         rows = [row for row in rows if row.images]
-        self._micro = self._pairs(rows)
-        self._count = sum(len(micro.captions) for micro in self._micro)
-        self._targets = sum(int((micro.lengths - 1).clamp(min=0).sum()) for micro in self._micro)
+        cuts = cut(len(rows), self.phase.micro_batch)
+        sizes = [sum(len(rows[i].captions) for i in chosen) for chosen in cuts]
+        ends = list(accumulate(sizes, initial=0))
+        self._count = ends[-1]
+        self._targets = sum(int((row.caption_lengths - 1).clip(min=0).sum()) for row in rows)
+        self._micro = {
+            index: self._pairs([rows[i] for i in cuts[index]], slice(ends[index], ends[index + 1]))
+            for index in self.ranks.share(len(cuts))
+        }
         images, texts = [], []
         with torch.no_grad(), precision(self.stage):
-            for micro in self._micro:
+            for micro in self._micro.values():
                 images.append(embed_images(self.modules, micro.pixels, micro.grids)[1].float())
                 texts.append(embed_texts(self.modules, micro.captions).float())
-        self._whole = whole_batch_gradient(torch.cat(images), torch.cat(texts), self.modules["contrastive"])
-        return len(self._micro)
+        self._whole = whole_batch_gradient(self.ranks.rows(images), self.ranks.rows(texts), self.modules["contrastive"])
+        return len(cuts)
 
     def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
         """Caption loss of the micro-batch, and its share of the contrastive loss by the cached gradients.
@@ -105,6 +120,10 @@ class Coca:
         trained = [part for name, part in self.modules.items() if name in self.stage.trained]
         return [known.get(parameter) for part in trained for parameter in part.parameters() if parameter.requires_grad]
 
+    def whole_values(self) -> dict[str, Tensor]:
+        """Nothing: every column is a sum over micro-batches."""
+        return {}
+
     def supervised(self) -> int:
         """Caption tokens that are predicted in this step."""
         return self._targets
@@ -117,15 +136,9 @@ class Coca:
             raise AssertionError("part() before begin()")
         return self._whole
 
-    def _pairs(self, rows: list[PairRow]) -> list[_Pairs]:
-        found, first = [], 0
-        for chosen in cut(len(rows), self.phase.micro_batch):
-            pixels, grids = pack([image.pixels for i in chosen for image in rows[i].images], self._patch)
-            captions = torch.cat([torch.from_numpy(rows[i].captions) for i in chosen])
-            lengths = torch.cat([torch.from_numpy(rows[i].caption_lengths) for i in chosen])
-            place = slice(first, first + len(captions))
-            first += len(captions)
-            moved = (part.to(self.device) for part in (pixels, captions, lengths))
-            pixels, captions, lengths = moved
-            found.append(_Pairs(pixels, grids, captions, lengths, place))
-        return found
+    def _pairs(self, rows: Sequence[PairRow], place: slice) -> _Pairs:
+        pixels, grids = pack([image.pixels for row in rows for image in row.images], self._patch)
+        captions = torch.cat([torch.from_numpy(row.captions) for row in rows])
+        lengths = torch.cat([torch.from_numpy(row.caption_lengths) for row in rows])
+        pixels, captions, lengths = (part.to(self.device) for part in (pixels, captions, lengths))
+        return _Pairs(pixels, grids, captions, lengths, place)

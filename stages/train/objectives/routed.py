@@ -27,31 +27,28 @@ class Routed(Causal):
         if self.phase.router is None:
             raise ValueError(f"phase {self.phase.name}: a model with experts is trained without `router`")
         self._router = self.phase.router
-        self._parts = 0
+        self._counts = torch.zeros(0)
 
     def begin(self, step: Step) -> int:
         """Read the step's data and start counting anew."""
         self.lm.reset_router_counts()
-        self._parts = super().begin(step)
-        return self._parts
+        return super().begin(step)
 
     def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
-        """Cross entropy plus the weighted auxiliary loss, averaged over the micro-batches by their rows.
-
-        `overload` is the load of the fullest expert over the mean load, averaged over layers, of the step so far: the
-        last micro-batch reports it for all.
-        """
+        """Cross entropy plus the weighted auxiliary loss, averaged over the micro-batches by their rows."""
         with precision(self.stage):
             rows = self.rows(index)
             cross = self.loss(rows) / self.divisor
             aux = self.lm.aux_loss() * (len(rows.labels) / len(self._samples))
-        overload = torch.zeros((), device=self.device)
-        if index + 1 == self._parts:
-            counts = self.lm.router_counts().double()
-            overload = (counts.amax(1) / counts.mean(1)).mean().float()
-        return cross + self._router.aux_loss * aux, [aux.detach(), overload]
+        return cross + self._router.aux_loss * aux, [aux.detach(), torch.zeros((), device=self.device)]
+
+    def whole_values(self) -> dict[str, Tensor]:
+        """`overload`: the load of the fullest expert over the mean load, averaged over layers, of the whole step."""
+        self._counts = self.ranks.count(self.lm.router_counts())
+        counts = self._counts.double()
+        return {"overload": (counts.amax(1) / counts.mean(1)).mean().float()}
 
     def finish(self) -> None:
         """Move the biases by the step's counts."""
         if self._router.bias_update:
-            self.lm.update_router_bias(self.lm.router_counts(), self._router.bias_update)
+            self.lm.update_router_bias(self._counts, self._router.bias_update)

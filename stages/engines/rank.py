@@ -1,0 +1,28 @@
+"""One rank of a stage: `python -m stages.engines.rank JOB`, started by `stages.engines.launch`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+from stages import engines
+from stages.engines.launch import CRASHED, read_job
+from stages.errors import UserError
+
+
+def main(job: str) -> int:
+    """Run the stage as the job says and return the exit code."""
+    try:
+        engines.run(*read_job(Path(job).read_text(encoding="utf-8")))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
+        return CRASHED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

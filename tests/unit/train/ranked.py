@@ -1,0 +1,66 @@
+"""A rank that trains tiny stages one after the other: ranked.py ROOT OBJECTIVES [RANK SAMPLE].
+
+With RANK and SAMPLE, that rank sends itself SIGTERM when it reads the step of this sample, or a later one, as an
+impatient scheduler does; all ranks must then stop at the same border of two steps.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.engines import run, training
+from stages.spec.resolved import Stage
+from stages.train.stopping import StoppedError
+from tests.unit.train import tiny
+
+
+def make(objective: str, ranks: int) -> Stage:
+    """The tiny stage with one sequence a micro-batch: four or eight leaves a step, two in the last."""
+    stage = tiny.make(objective)
+    phases = tuple(phase.model_copy(update={"micro_batch": 1}) for phase in stage.phases)
+    execution = stage.execution.model_copy(update={"ranks": ranks})
+    return stage.model_copy(update={"phases": phases, "execution": execution})
+
+
+class Impatient(tiny.Data):
+    """Asks its own rank to stop."""
+
+    rank, sample = -1, 0
+
+    def samples(self, first: int, count: int, tail: int) -> list[Any]:
+        self._ask(first)
+        return super().samples(first, count, tail)
+
+    def pairs(self, first: int, count: int, tail: int) -> list[Any]:
+        self._ask(first)
+        return super().pairs(first, count, tail)
+
+    def _ask(self, first: int) -> None:
+        if int(os.environ.get("RANK", 0)) == self.rank and first >= self.sample:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train_all(root: Path, objectives: Sequence[str], ranks: int) -> None:
+    """Train the stages of these objectives, each in a folder of its own."""
+    training.PhaseData = Impatient  # type: ignore[misc, assignment]
+    port = int(os.environ.get("MASTER_PORT", 0))
+    for number, objective in enumerate(objectives):
+        os.environ["MASTER_PORT"] = str(port + number)  # a rank may be quick to meet again, on a port still in use
+        try:
+            run(make(objective, ranks), tiny.inputs(root / objective))
+        except StoppedError as error:
+            print(error)
+
+
+def main(root: str, objectives: str, rank: str = "-1", sample: str = "0") -> None:
+    Impatient.rank, Impatient.sample = int(rank), int(sample)
+    train_all(Path(root), objectives.split(","), int(os.environ["WORLD_SIZE"]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,128 @@
+"""One, two and four ranks train to the same bits, across a stop and a change of their number; three nearly."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.engines import run, training
+from stages.engines.launch import launch, read_job, write_job
+from stages.errors import UserError
+from stages.store import manifest
+from stages.train.ranks import ALONE, Ranks, joined, owners
+from stages.train.stopping import StoppedError
+from tests.unit.train import ranked, tiny
+
+BOX = "results/mini/tiny/box"
+SAMPLE = 8  # the third of eight steps begins with it
+
+
+def in_ranks(root: Path, objectives: Sequence[str], ranks: int, *stop: int) -> None:
+    """Train in processes of their own, asking one of them to stop if `stop` names a rank and a sample."""
+    command = [sys.executable, "-m", "tests.unit.train.ranked", str(root), ",".join(objectives), *map(str, stop)]
+    launch(command, ranks, "tiny/box")
+
+
+def rows(root: Path) -> list[dict[str, str]]:
+    with (root / BOX / "metrics.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of each stage with four ranks, stopped by SIGTERM on the last of them; the rest with two."""
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    for objective in tiny.OBJECTIVES:
+        run(ranked.make(objective, 1), tiny.inputs(tmp_path / "one" / objective))
+    in_ranks(tmp_path / "many", tiny.OBJECTIVES, 4, 3, SAMPLE)
+    for objective in tiny.OBJECTIVES:
+        assert not (tmp_path / "many" / objective / BOX).exists()
+        assert list((tmp_path / "many" / objective).glob("results/.runs/*/attempt-0001/partial-*/counters.json"))
+    in_ranks(tmp_path / "many", tiny.OBJECTIVES, 2)
+    for objective in tiny.OBJECTIVES:
+        one, many = (tmp_path / name / objective / BOX for name in ("one", "many"))
+        assert not manifest.verify(many, deep=True)
+        assert (many / manifest.NAME).read_bytes() == (one / manifest.NAME).read_bytes(), objective
+        assert manifest.read(many / manifest.NAME).tier == "bit-exact"
+
+
+@pytest.mark.slow
+def test_three_ranks_agree_up_to_rounding_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tier is that of the weakest part: stopped with three ranks, finished with one."""
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    run(ranked.make("next_token", 1), tiny.inputs(tmp_path / "one"))
+    in_ranks(tmp_path, ["next_token"], 3, 1, SAMPLE)
+    run(ranked.make("next_token", 1), tiny.inputs(tmp_path / "next_token"))
+    assert manifest.read(tmp_path / "next_token" / BOX / manifest.NAME).tier == "same-order"
+    whole, cut = rows(tmp_path / "one"), rows(tmp_path / "next_token")
+    assert [row["tokens"] for row in cut] == [row["tokens"] for row in whole]
+    assert [row["lr"] for row in cut] == [row["lr"] for row in whole]
+    for a, b in zip(whole, cut, strict=True):
+        assert float(b["loss"]) == pytest.approx(float(a["loss"]), rel=1e-4)
+
+
+def test_a_job_survives_the_way_to_a_rank(tmp_path: Path) -> None:
+    stage, inputs = tiny.make("joint"), tiny.inputs(tmp_path)
+    assert read_job(write_job(stage, inputs)) == (stage, inputs)
+    assert json.loads(write_job(stage, inputs))["scale"] == "mini"
+
+
+def test_the_rank_that_failed_is_named_and_not_its_echo(capfd: pytest.CaptureFixture[str]) -> None:
+    script = "import os, sys; rank = os.environ['RANK']; print('rank', rank, 'ends'); sys.exit({'1': 1}.get(rank, 70))"
+    with pytest.raises(UserError, match=r"p/s: rank 1 of 3 failed \(exit code 1\): rank 1 ends"):
+        launch([sys.executable, "-c", script], 3, "p/s")
+    assert "[rank 2] rank 2 ends" in capfd.readouterr().err
+
+
+def test_a_killed_rank_is_named_with_its_signal() -> None:
+    script = "import os, sys; os.environ['RANK'] == '0' and os.kill(os.getpid(), 9); sys.exit(70)"
+    with pytest.raises(UserError, match=r"p/s: rank 0 of 2 was killed by SIGKILL"):
+        launch([sys.executable, "-c", script], 2, "p/s")
+
+
+def test_a_common_stop_keeps_its_exit_code() -> None:
+    script = "import os, sys; print('stopped after step', 3 + int(os.environ['RANK'])); sys.exit(75)"
+    with pytest.raises(StoppedError, match=r"^stopped after step 3$"):
+        launch([sys.executable, "-c", script], 2, "p/s")
+
+
+def test_ranks_that_are_not_those_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="2 ranks were started, the stage asks for 4"), joined(4):
+        pass
+
+
+def test_several_ranks_on_gpus_or_nodes_are_refused(tmp_path: Path) -> None:
+    stage = ranked.make("sft", 2)
+    nodes = stage.model_copy(update={"execution": stage.execution.model_copy(update={"nodes": 2})})
+    with pytest.raises(UserError, match="tiny/box: 2 ranks on 2 nodes, device cpu; allowed"):
+        run(nodes, tiny.inputs(tmp_path))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("leaves", [0, 1, 2, 5, 8, 9])
+def test_shares_are_all_leaves_in_order(size: int, leaves: int) -> None:
+    shares = [Ranks(rank, size).share(leaves) for rank in range(size)]
+    assert [leaf for share in shares for leaf in share] == list(range(leaves))
+    assert Ranks(0, size).exact == (size != 3)
+
+
+def test_work_is_divided_by_its_price() -> None:
+    assert owners([1, 5, 4, 1, 1], 2) == [1, 0, 1, 0, 1]
+    assert owners([1.0, 2.0], 1) == [0, 0]
+
+
+def test_alone_everything_stays_as_it_is() -> None:
+    part = [torch.tensor([-0.0]), None]
+    assert ALONE.add_up(part, [torch.zeros(1), torch.zeros(2)]) is part
+    assert ALONE.add_up(None, [torch.zeros(1)]) is None
+    assert ALONE.tell("here") == "here"
+    assert ALONE.any(True)
+    assert not ALONE.any(False)

@@ -43,6 +43,7 @@ record: $(READY) ## measure over three seeds and rewrite results/records and the
 	snakemake --config scale=mini_seed3
 	python -m stages.report.record mini mini_seed2 mini_seed3
 	python -m benchmarks.run
+	python -m tests.mutants.matrix > results/records/mutants.md
 
 $(READY): pyproject.toml constraints.txt
 	@if [[ -z "$(PYTHON)" ]]; then \

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import models, reading, training
+from tests.mutants import models, reading, reported, training
 from tests.mutants.mutant import Edited, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS)
@@ -19,40 +19,52 @@ MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTA
 
 @dataclass(frozen=True)
 class Row:
-    """A mutant and the invariants that saw it."""
+    """A mutant (its invariant, its defect, where that was put) and the invariants that saw it."""
 
-    mutant: Mutant
+    invariant: str
+    defect: str
+    made_in: str
     seen_by: frozenset[str]
 
     @property
     def caught(self) -> bool:
         """Whether the invariant that is meant for it spoke."""
-        return self.mutant.invariant in self.seen_by
+        return self.invariant in self.seen_by
 
 
 def rows(mutants: Iterable[Mutant] = MUTANTS) -> list[Row]:
-    """Every mutant tried, by invariant."""
+    """Every mutant of specs and resolved stages tried, by invariant."""
     found = []
     for mutant in sorted(mutants, key=lambda one: one.invariant):
+        made_in = f"`specs/{mutant.made.file}`" if isinstance(mutant.made, Edited) else "the resolved stage"
         with tempfile.TemporaryDirectory() as folder:
-            found.append(Row(mutant, mutant.seen_by(Path(folder))))
+            found.append(Row(mutant.invariant, mutant.defect, made_in, mutant.seen_by(Path(folder))))
     return found
+
+
+def guarded() -> list[Row]:
+    """Every mutated report of an engine tried on the guards."""
+    tried = [(reported.STAGE, id, defect, made()) for id, defect, made in reported.MUTANTS]
+    tried += [(reported.DEEPER, id, defect, report) for id, defect, report in reported.UPCYCLED]
+    return [
+        Row(id, defect, "what the engine reports", frozenset(one.id for one in reported.found(stage, report)))
+        for stage, id, defect, report in tried
+    ]
 
 
 def markdown(found: Iterable[Row]) -> str:
     """A table with one line a mutant, and the sum below it."""
     lines = ["# Mutants", "", "| invariant | defect | made in | caught | also seen by |", "|---|---|---|---|---|"]
     caught = total = 0
-    for row in found:
-        made = f"`specs/{row.mutant.made.file}`" if isinstance(row.mutant.made, Edited) else "the resolved stage"
-        also = ", ".join(sorted(row.seen_by - {row.mutant.invariant}))
+    for row in sorted(found, key=lambda one: one.invariant):
+        also = ", ".join(sorted(row.seen_by - {row.invariant}))
         lines.append(
-            f"| {row.mutant.invariant} {catalogue.find(row.mutant.invariant).title} | {row.mutant.defect} "
-            f"| {made} | {'yes' if row.caught else '**no**'} | {also} |"
+            f"| {row.invariant} {catalogue.find(row.invariant).title} | {row.defect} "
+            f"| {row.made_in} | {'yes' if row.caught else '**no**'} | {also} |"
         )
         caught, total = caught + row.caught, total + 1
     return "\n".join([*lines, "", f"{caught} of {total} mutants caught by the invariant that is meant for them.", ""])
 
 
 if __name__ == "__main__":
-    print(markdown(rows()), end="")
+    print(markdown([*rows(), *guarded()]), end="")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import models, reading, reported, training
+from tests.mutants import code, models, reading, reported, training
 from tests.mutants.mutant import Edited, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS)
@@ -52,6 +52,14 @@ def guarded() -> list[Row]:
     ]
 
 
+def of_code() -> list[Row]:
+    """Every mutant of the code tried on its invariant's property."""
+    return [
+        Row(one.invariant, one.defect, f"`{one.made_in}`", frozenset({one.invariant} if one.caught() else ()))
+        for one in code.MUTANTS
+    ]
+
+
 def markdown(found: Iterable[Row]) -> str:
     """A table with one line a mutant, and the sum below it."""
     lines = ["# Mutants", "", "| invariant | defect | made in | caught | also seen by |", "|---|---|---|---|---|"]
@@ -67,4 +75,4 @@ def markdown(found: Iterable[Row]) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown([*rows(), *guarded()]), end="")
+    print(markdown([*rows(), *guarded(), *of_code()]), end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +54,19 @@ def _checkpoints(runs: list[Path], finished: set[str]) -> Iterator[Garbage]:
 def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
     aside: dict[str, list[tuple[int, Path]]] = {}
     for folder in (folder for run in runs for folder in run.glob("final*")):
-        try:
-            stage = manifest.read(folder / manifest.NAME).stage
-        except ManifestError:
-            stage = "a result without a readable manifest"
-
-        aside.setdefault(stage, []).append((folder.stat().st_mtime_ns, folder))
+        aside.setdefault(_stage_of(folder), []).append((folder.stat().st_mtime_ns, folder))
     for stage, results in sorted(aside.items()):
         for _, folder in sorted(results, reverse=True)[keep:]:
             yield Garbage(folder, _size(folder), f"an earlier result of {stage}, not among the latest {keep}")
+
+
+def _stage_of(folder: Path) -> str:
+    """Stage and scale of a result: the same stage at another scale is another one's earlier result."""
+    try:
+        stage = manifest.read(folder / manifest.NAME).stage
+        return f"{stage} at {json.loads((folder / 'stage.json').read_bytes())['scale']}"
+    except (ManifestError, OSError, ValueError, KeyError, TypeError):
+        return "a result that cannot be read"
 
 
 def _size(folder: Path) -> int:

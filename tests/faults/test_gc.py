@@ -55,3 +55,14 @@ def test_what_a_run_holds_is_not_touched(layout: Layout, run: Run) -> None:
 def test_gc_does_nothing_unless_told_which(both: bool) -> None:
     with pytest.raises(UsageError, match=r"--dry-run .* or --delete"):
         gc.collect(both, both, 3)
+
+
+@pytest.mark.parametrize(("scales", "gone"), [(("mini", "mini"), 1), (("mini", "small"), 0)])
+def test_results_are_kept_for_each_scale_by_itself(
+    scales: tuple[str, str], gone: int, layout: Layout, run: Run
+) -> None:
+    for key in KEYS[:3]:
+        run("toy/one", key)
+    for key, scale in zip(KEYS, scales, strict=False):
+        (layout.run(key) / "final/stage.json").write_text(f'{{"scale": "{scale}"}}')
+    assert len(garbage.find(layout, keep=1)) == gone

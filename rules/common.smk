@@ -26,6 +26,14 @@ def thread_count(ref):
     return FLOW.threads_of[ref]
 
 
+def memory(ref):
+    return FLOW.memory_of[ref]
+
+
+def minutes(ref):
+    return FLOW.minutes_of[ref]
+
+
 def urgency(name):
     return FLOW.urgency_of[name]
 

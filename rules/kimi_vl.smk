@@ -20,6 +20,9 @@ use rule stage as kimi_vl__text_pretrain with:
         ref="kimi_vl/text_pretrain",
     threads: thread_count("kimi_vl/text_pretrain")
     priority: urgency("kimi_vl/text_pretrain")
+    resources:
+        mem_mb=memory("kimi_vl/text_pretrain"),
+        runtime=minutes("kimi_vl/text_pretrain"),
 
 
 use rule stage as kimi_vl__vit_coca with:
@@ -31,6 +34,9 @@ use rule stage as kimi_vl__vit_coca with:
         ref="kimi_vl/vit_coca",
     threads: thread_count("kimi_vl/vit_coca")
     priority: urgency("kimi_vl/vit_coca")
+    resources:
+        mem_mb=memory("kimi_vl/vit_coca"),
+        runtime=minutes("kimi_vl/vit_coca"),
 
 
 use rule stage as kimi_vl__vit_align with:
@@ -44,6 +50,9 @@ use rule stage as kimi_vl__vit_align with:
         ref="kimi_vl/vit_align",
     threads: thread_count("kimi_vl/vit_align")
     priority: urgency("kimi_vl/vit_align")
+    resources:
+        mem_mb=memory("kimi_vl/vit_align"),
+        runtime=minutes("kimi_vl/vit_align"),
 
 
 use rule stage as kimi_vl__joint_pretrain with:
@@ -57,6 +66,9 @@ use rule stage as kimi_vl__joint_pretrain with:
         ref="kimi_vl/joint_pretrain",
     threads: thread_count("kimi_vl/joint_pretrain")
     priority: urgency("kimi_vl/joint_pretrain")
+    resources:
+        mem_mb=memory("kimi_vl/joint_pretrain"),
+        runtime=minutes("kimi_vl/joint_pretrain"),
 
 
 use rule stage as kimi_vl__joint_cooldown with:
@@ -69,6 +81,9 @@ use rule stage as kimi_vl__joint_cooldown with:
         ref="kimi_vl/joint_cooldown",
     threads: thread_count("kimi_vl/joint_cooldown")
     priority: urgency("kimi_vl/joint_cooldown")
+    resources:
+        mem_mb=memory("kimi_vl/joint_cooldown"),
+        runtime=minutes("kimi_vl/joint_cooldown"),
 
 
 use rule stage as kimi_vl__joint_longctx with:
@@ -81,3 +96,6 @@ use rule stage as kimi_vl__joint_longctx with:
         ref="kimi_vl/joint_longctx",
     threads: thread_count("kimi_vl/joint_longctx")
     priority: urgency("kimi_vl/joint_longctx")
+    resources:
+        mem_mb=memory("kimi_vl/joint_longctx"),
+        runtime=minutes("kimi_vl/joint_longctx"),

@@ -21,6 +21,9 @@ use rule stage as kimi_vl_seed004__joint_cooldown with:
         ref="kimi_vl_seed004/joint_cooldown",
     threads: thread_count("kimi_vl_seed004/joint_cooldown")
     priority: urgency("kimi_vl_seed004/joint_cooldown")
+    resources:
+        mem_mb=memory("kimi_vl_seed004/joint_cooldown"),
+        runtime=minutes("kimi_vl_seed004/joint_cooldown"),
 
 
 use rule stage as kimi_vl_seed004__joint_longctx with:
@@ -33,3 +36,6 @@ use rule stage as kimi_vl_seed004__joint_longctx with:
         ref="kimi_vl_seed004/joint_longctx",
     threads: thread_count("kimi_vl_seed004/joint_longctx")
     priority: urgency("kimi_vl_seed004/joint_longctx")
+    resources:
+        mem_mb=memory("kimi_vl_seed004/joint_longctx"),
+        runtime=minutes("kimi_vl_seed004/joint_longctx"),

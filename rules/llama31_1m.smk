@@ -22,6 +22,9 @@ use rule stage as llama31_1m__base with:
         ref="llama31_1m/base",
     threads: thread_count("llama31_1m/base")
     priority: urgency("llama31_1m/base")
+    resources:
+        mem_mb=memory("llama31_1m/base"),
+        runtime=minutes("llama31_1m/base"),
 
 
 use rule stage as llama31_1m__cpt_256k with:
@@ -34,6 +37,9 @@ use rule stage as llama31_1m__cpt_256k with:
         ref="llama31_1m/cpt_256k",
     threads: thread_count("llama31_1m/cpt_256k")
     priority: urgency("llama31_1m/cpt_256k")
+    resources:
+        mem_mb=memory("llama31_1m/cpt_256k"),
+        runtime=minutes("llama31_1m/cpt_256k"),
 
 
 use rule stage as llama31_1m__cpt_512k with:
@@ -46,6 +52,9 @@ use rule stage as llama31_1m__cpt_512k with:
         ref="llama31_1m/cpt_512k",
     threads: thread_count("llama31_1m/cpt_512k")
     priority: urgency("llama31_1m/cpt_512k")
+    resources:
+        mem_mb=memory("llama31_1m/cpt_512k"),
+        runtime=minutes("llama31_1m/cpt_512k"),
 
 
 use rule stage as llama31_1m__cpt_1m with:
@@ -58,6 +67,9 @@ use rule stage as llama31_1m__cpt_1m with:
         ref="llama31_1m/cpt_1m",
     threads: thread_count("llama31_1m/cpt_1m")
     priority: urgency("llama31_1m/cpt_1m")
+    resources:
+        mem_mb=memory("llama31_1m/cpt_1m"),
+        runtime=minutes("llama31_1m/cpt_1m"),
 
 
 use rule stage as llama31_1m__sft_32k with:
@@ -70,6 +82,9 @@ use rule stage as llama31_1m__sft_32k with:
         ref="llama31_1m/sft_32k",
     threads: thread_count("llama31_1m/sft_32k")
     priority: urgency("llama31_1m/sft_32k")
+    resources:
+        mem_mb=memory("llama31_1m/sft_32k"),
+        runtime=minutes("llama31_1m/sft_32k"),
 
 
 use rule stage as llama31_1m__sft_256k with:
@@ -82,6 +97,9 @@ use rule stage as llama31_1m__sft_256k with:
         ref="llama31_1m/sft_256k",
     threads: thread_count("llama31_1m/sft_256k")
     priority: urgency("llama31_1m/sft_256k")
+    resources:
+        mem_mb=memory("llama31_1m/sft_256k"),
+        runtime=minutes("llama31_1m/sft_256k"),
 
 
 use rule stage as llama31_1m__sft_1m with:
@@ -94,6 +112,9 @@ use rule stage as llama31_1m__sft_1m with:
         ref="llama31_1m/sft_1m",
     threads: thread_count("llama31_1m/sft_1m")
     priority: urgency("llama31_1m/sft_1m")
+    resources:
+        mem_mb=memory("llama31_1m/sft_1m"),
+        runtime=minutes("llama31_1m/sft_1m"),
 
 
 use rule stage as llama31_1m__instruct with:
@@ -106,3 +127,6 @@ use rule stage as llama31_1m__instruct with:
         ref="llama31_1m/instruct",
     threads: thread_count("llama31_1m/instruct")
     priority: urgency("llama31_1m/instruct")
+    resources:
+        mem_mb=memory("llama31_1m/instruct"),
+        runtime=minutes("llama31_1m/instruct"),

@@ -23,6 +23,9 @@ use rule stage as llama31_1m_seed001__sft_1m with:
         ref="llama31_1m_seed001/sft_1m",
     threads: thread_count("llama31_1m_seed001/sft_1m")
     priority: urgency("llama31_1m_seed001/sft_1m")
+    resources:
+        mem_mb=memory("llama31_1m_seed001/sft_1m"),
+        runtime=minutes("llama31_1m_seed001/sft_1m"),
 
 
 use rule stage as llama31_1m_seed001__sft_256k with:
@@ -35,6 +38,9 @@ use rule stage as llama31_1m_seed001__sft_256k with:
         ref="llama31_1m_seed001/sft_256k",
     threads: thread_count("llama31_1m_seed001/sft_256k")
     priority: urgency("llama31_1m_seed001/sft_256k")
+    resources:
+        mem_mb=memory("llama31_1m_seed001/sft_256k"),
+        runtime=minutes("llama31_1m_seed001/sft_256k"),
 
 
 use rule stage as llama31_1m_seed001__sft_32k with:
@@ -47,6 +53,9 @@ use rule stage as llama31_1m_seed001__sft_32k with:
         ref="llama31_1m_seed001/sft_32k",
     threads: thread_count("llama31_1m_seed001/sft_32k")
     priority: urgency("llama31_1m_seed001/sft_32k")
+    resources:
+        mem_mb=memory("llama31_1m_seed001/sft_32k"),
+        runtime=minutes("llama31_1m_seed001/sft_32k"),
 
 
 use rule stage as llama31_1m_seed001__instruct with:
@@ -59,3 +68,6 @@ use rule stage as llama31_1m_seed001__instruct with:
         ref="llama31_1m_seed001/instruct",
     threads: thread_count("llama31_1m_seed001/instruct")
     priority: urgency("llama31_1m_seed001/instruct")
+    resources:
+        mem_mb=memory("llama31_1m_seed001/instruct"),
+        runtime=minutes("llama31_1m_seed001/instruct"),

@@ -32,6 +32,9 @@ use rule stage as ouro__warmup with:
         ref="ouro/warmup",
     threads: thread_count("ouro/warmup")
     priority: urgency("ouro/warmup")
+    resources:
+        mem_mb=memory("ouro/warmup"),
+        runtime=minutes("ouro/warmup"),
 
 
 use rule stage as ouro__stable_1 with:
@@ -44,6 +47,9 @@ use rule stage as ouro__stable_1 with:
         ref="ouro/stable_1",
     threads: thread_count("ouro/stable_1")
     priority: urgency("ouro/stable_1")
+    resources:
+        mem_mb=memory("ouro/stable_1"),
+        runtime=minutes("ouro/stable_1"),
 
 
 use rule stage as ouro__keep_1_4b with:
@@ -56,6 +62,9 @@ use rule stage as ouro__keep_1_4b with:
         ref="ouro/keep_1_4b",
     threads: thread_count("ouro/keep_1_4b")
     priority: urgency("ouro/keep_1_4b")
+    resources:
+        mem_mb=memory("ouro/keep_1_4b"),
+        runtime=minutes("ouro/keep_1_4b"),
 
 
 use rule stage as ouro__upcycle_2_6b with:
@@ -68,6 +77,9 @@ use rule stage as ouro__upcycle_2_6b with:
         ref="ouro/upcycle_2_6b",
     threads: thread_count("ouro/upcycle_2_6b")
     priority: urgency("ouro/upcycle_2_6b")
+    resources:
+        mem_mb=memory("ouro/upcycle_2_6b"),
+        runtime=minutes("ouro/upcycle_2_6b"),
 
 
 use rule stage as ouro__stable_2_1_4b with:
@@ -80,6 +92,9 @@ use rule stage as ouro__stable_2_1_4b with:
         ref="ouro/stable_2_1_4b",
     threads: thread_count("ouro/stable_2_1_4b")
     priority: urgency("ouro/stable_2_1_4b")
+    resources:
+        mem_mb=memory("ouro/stable_2_1_4b"),
+        runtime=minutes("ouro/stable_2_1_4b"),
 
 
 use rule stage as ouro__ct_anneal_1_4b with:
@@ -92,6 +107,9 @@ use rule stage as ouro__ct_anneal_1_4b with:
         ref="ouro/ct_anneal_1_4b",
     threads: thread_count("ouro/ct_anneal_1_4b")
     priority: urgency("ouro/ct_anneal_1_4b")
+    resources:
+        mem_mb=memory("ouro/ct_anneal_1_4b"),
+        runtime=minutes("ouro/ct_anneal_1_4b"),
 
 
 use rule stage as ouro__longct_1_4b with:
@@ -104,6 +122,9 @@ use rule stage as ouro__longct_1_4b with:
         ref="ouro/longct_1_4b",
     threads: thread_count("ouro/longct_1_4b")
     priority: urgency("ouro/longct_1_4b")
+    resources:
+        mem_mb=memory("ouro/longct_1_4b"),
+        runtime=minutes("ouro/longct_1_4b"),
 
 
 use rule stage as ouro__midtrain_1_4b with:
@@ -116,6 +137,9 @@ use rule stage as ouro__midtrain_1_4b with:
         ref="ouro/midtrain_1_4b",
     threads: thread_count("ouro/midtrain_1_4b")
     priority: urgency("ouro/midtrain_1_4b")
+    resources:
+        mem_mb=memory("ouro/midtrain_1_4b"),
+        runtime=minutes("ouro/midtrain_1_4b"),
 
 
 use rule stage as ouro__ouro_1_4b with:
@@ -128,6 +152,9 @@ use rule stage as ouro__ouro_1_4b with:
         ref="ouro/ouro_1_4b",
     threads: thread_count("ouro/ouro_1_4b")
     priority: urgency("ouro/ouro_1_4b")
+    resources:
+        mem_mb=memory("ouro/ouro_1_4b"),
+        runtime=minutes("ouro/ouro_1_4b"),
 
 
 use rule stage as ouro__reasoning_sft_1_4b with:
@@ -140,6 +167,9 @@ use rule stage as ouro__reasoning_sft_1_4b with:
         ref="ouro/reasoning_sft_1_4b",
     threads: thread_count("ouro/reasoning_sft_1_4b")
     priority: urgency("ouro/reasoning_sft_1_4b")
+    resources:
+        mem_mb=memory("ouro/reasoning_sft_1_4b"),
+        runtime=minutes("ouro/reasoning_sft_1_4b"),
 
 
 use rule stage as ouro__thinking_1_4b with:
@@ -152,6 +182,9 @@ use rule stage as ouro__thinking_1_4b with:
         ref="ouro/thinking_1_4b",
     threads: thread_count("ouro/thinking_1_4b")
     priority: urgency("ouro/thinking_1_4b")
+    resources:
+        mem_mb=memory("ouro/thinking_1_4b"),
+        runtime=minutes("ouro/thinking_1_4b"),
 
 
 use rule stage as ouro__stable_2_2_6b with:
@@ -164,6 +197,9 @@ use rule stage as ouro__stable_2_2_6b with:
         ref="ouro/stable_2_2_6b",
     threads: thread_count("ouro/stable_2_2_6b")
     priority: urgency("ouro/stable_2_2_6b")
+    resources:
+        mem_mb=memory("ouro/stable_2_2_6b"),
+        runtime=minutes("ouro/stable_2_2_6b"),
 
 
 use rule stage as ouro__ct_anneal_2_6b with:
@@ -176,6 +212,9 @@ use rule stage as ouro__ct_anneal_2_6b with:
         ref="ouro/ct_anneal_2_6b",
     threads: thread_count("ouro/ct_anneal_2_6b")
     priority: urgency("ouro/ct_anneal_2_6b")
+    resources:
+        mem_mb=memory("ouro/ct_anneal_2_6b"),
+        runtime=minutes("ouro/ct_anneal_2_6b"),
 
 
 use rule stage as ouro__longct_2_6b with:
@@ -188,6 +227,9 @@ use rule stage as ouro__longct_2_6b with:
         ref="ouro/longct_2_6b",
     threads: thread_count("ouro/longct_2_6b")
     priority: urgency("ouro/longct_2_6b")
+    resources:
+        mem_mb=memory("ouro/longct_2_6b"),
+        runtime=minutes("ouro/longct_2_6b"),
 
 
 use rule stage as ouro__midtrain_2_6b with:
@@ -200,6 +242,9 @@ use rule stage as ouro__midtrain_2_6b with:
         ref="ouro/midtrain_2_6b",
     threads: thread_count("ouro/midtrain_2_6b")
     priority: urgency("ouro/midtrain_2_6b")
+    resources:
+        mem_mb=memory("ouro/midtrain_2_6b"),
+        runtime=minutes("ouro/midtrain_2_6b"),
 
 
 use rule stage as ouro__ouro_2_6b with:
@@ -212,6 +257,9 @@ use rule stage as ouro__ouro_2_6b with:
         ref="ouro/ouro_2_6b",
     threads: thread_count("ouro/ouro_2_6b")
     priority: urgency("ouro/ouro_2_6b")
+    resources:
+        mem_mb=memory("ouro/ouro_2_6b"),
+        runtime=minutes("ouro/ouro_2_6b"),
 
 
 use rule stage as ouro__reasoning_sft_2_6b with:
@@ -224,6 +272,9 @@ use rule stage as ouro__reasoning_sft_2_6b with:
         ref="ouro/reasoning_sft_2_6b",
     threads: thread_count("ouro/reasoning_sft_2_6b")
     priority: urgency("ouro/reasoning_sft_2_6b")
+    resources:
+        mem_mb=memory("ouro/reasoning_sft_2_6b"),
+        runtime=minutes("ouro/reasoning_sft_2_6b"),
 
 
 use rule stage as ouro__thinking_2_6b with:
@@ -236,3 +287,6 @@ use rule stage as ouro__thinking_2_6b with:
         ref="ouro/thinking_2_6b",
     threads: thread_count("ouro/thinking_2_6b")
     priority: urgency("ouro/thinking_2_6b")
+    resources:
+        mem_mb=memory("ouro/thinking_2_6b"),
+        runtime=minutes("ouro/thinking_2_6b"),

@@ -32,6 +32,9 @@ use rule stage as ouro_seed003__keep_1_4b with:
         ref="ouro_seed003/keep_1_4b",
     threads: thread_count("ouro_seed003/keep_1_4b")
     priority: urgency("ouro_seed003/keep_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/keep_1_4b"),
+        runtime=minutes("ouro_seed003/keep_1_4b"),
 
 
 use rule stage as ouro_seed003__upcycle_2_6b with:
@@ -44,6 +47,9 @@ use rule stage as ouro_seed003__upcycle_2_6b with:
         ref="ouro_seed003/upcycle_2_6b",
     threads: thread_count("ouro_seed003/upcycle_2_6b")
     priority: urgency("ouro_seed003/upcycle_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/upcycle_2_6b"),
+        runtime=minutes("ouro_seed003/upcycle_2_6b"),
 
 
 use rule stage as ouro_seed003__stable_2_1_4b with:
@@ -56,6 +62,9 @@ use rule stage as ouro_seed003__stable_2_1_4b with:
         ref="ouro_seed003/stable_2_1_4b",
     threads: thread_count("ouro_seed003/stable_2_1_4b")
     priority: urgency("ouro_seed003/stable_2_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/stable_2_1_4b"),
+        runtime=minutes("ouro_seed003/stable_2_1_4b"),
 
 
 use rule stage as ouro_seed003__ct_anneal_1_4b with:
@@ -68,6 +77,9 @@ use rule stage as ouro_seed003__ct_anneal_1_4b with:
         ref="ouro_seed003/ct_anneal_1_4b",
     threads: thread_count("ouro_seed003/ct_anneal_1_4b")
     priority: urgency("ouro_seed003/ct_anneal_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/ct_anneal_1_4b"),
+        runtime=minutes("ouro_seed003/ct_anneal_1_4b"),
 
 
 use rule stage as ouro_seed003__longct_1_4b with:
@@ -80,6 +92,9 @@ use rule stage as ouro_seed003__longct_1_4b with:
         ref="ouro_seed003/longct_1_4b",
     threads: thread_count("ouro_seed003/longct_1_4b")
     priority: urgency("ouro_seed003/longct_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/longct_1_4b"),
+        runtime=minutes("ouro_seed003/longct_1_4b"),
 
 
 use rule stage as ouro_seed003__midtrain_1_4b with:
@@ -92,6 +107,9 @@ use rule stage as ouro_seed003__midtrain_1_4b with:
         ref="ouro_seed003/midtrain_1_4b",
     threads: thread_count("ouro_seed003/midtrain_1_4b")
     priority: urgency("ouro_seed003/midtrain_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/midtrain_1_4b"),
+        runtime=minutes("ouro_seed003/midtrain_1_4b"),
 
 
 use rule stage as ouro_seed003__ouro_1_4b with:
@@ -104,6 +122,9 @@ use rule stage as ouro_seed003__ouro_1_4b with:
         ref="ouro_seed003/ouro_1_4b",
     threads: thread_count("ouro_seed003/ouro_1_4b")
     priority: urgency("ouro_seed003/ouro_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/ouro_1_4b"),
+        runtime=minutes("ouro_seed003/ouro_1_4b"),
 
 
 use rule stage as ouro_seed003__reasoning_sft_1_4b with:
@@ -116,6 +137,9 @@ use rule stage as ouro_seed003__reasoning_sft_1_4b with:
         ref="ouro_seed003/reasoning_sft_1_4b",
     threads: thread_count("ouro_seed003/reasoning_sft_1_4b")
     priority: urgency("ouro_seed003/reasoning_sft_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/reasoning_sft_1_4b"),
+        runtime=minutes("ouro_seed003/reasoning_sft_1_4b"),
 
 
 use rule stage as ouro_seed003__thinking_1_4b with:
@@ -128,6 +152,9 @@ use rule stage as ouro_seed003__thinking_1_4b with:
         ref="ouro_seed003/thinking_1_4b",
     threads: thread_count("ouro_seed003/thinking_1_4b")
     priority: urgency("ouro_seed003/thinking_1_4b")
+    resources:
+        mem_mb=memory("ouro_seed003/thinking_1_4b"),
+        runtime=minutes("ouro_seed003/thinking_1_4b"),
 
 
 use rule stage as ouro_seed003__stable_2_2_6b with:
@@ -140,6 +167,9 @@ use rule stage as ouro_seed003__stable_2_2_6b with:
         ref="ouro_seed003/stable_2_2_6b",
     threads: thread_count("ouro_seed003/stable_2_2_6b")
     priority: urgency("ouro_seed003/stable_2_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/stable_2_2_6b"),
+        runtime=minutes("ouro_seed003/stable_2_2_6b"),
 
 
 use rule stage as ouro_seed003__ct_anneal_2_6b with:
@@ -152,6 +182,9 @@ use rule stage as ouro_seed003__ct_anneal_2_6b with:
         ref="ouro_seed003/ct_anneal_2_6b",
     threads: thread_count("ouro_seed003/ct_anneal_2_6b")
     priority: urgency("ouro_seed003/ct_anneal_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/ct_anneal_2_6b"),
+        runtime=minutes("ouro_seed003/ct_anneal_2_6b"),
 
 
 use rule stage as ouro_seed003__longct_2_6b with:
@@ -164,6 +197,9 @@ use rule stage as ouro_seed003__longct_2_6b with:
         ref="ouro_seed003/longct_2_6b",
     threads: thread_count("ouro_seed003/longct_2_6b")
     priority: urgency("ouro_seed003/longct_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/longct_2_6b"),
+        runtime=minutes("ouro_seed003/longct_2_6b"),
 
 
 use rule stage as ouro_seed003__midtrain_2_6b with:
@@ -176,6 +212,9 @@ use rule stage as ouro_seed003__midtrain_2_6b with:
         ref="ouro_seed003/midtrain_2_6b",
     threads: thread_count("ouro_seed003/midtrain_2_6b")
     priority: urgency("ouro_seed003/midtrain_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/midtrain_2_6b"),
+        runtime=minutes("ouro_seed003/midtrain_2_6b"),
 
 
 use rule stage as ouro_seed003__ouro_2_6b with:
@@ -188,6 +227,9 @@ use rule stage as ouro_seed003__ouro_2_6b with:
         ref="ouro_seed003/ouro_2_6b",
     threads: thread_count("ouro_seed003/ouro_2_6b")
     priority: urgency("ouro_seed003/ouro_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/ouro_2_6b"),
+        runtime=minutes("ouro_seed003/ouro_2_6b"),
 
 
 use rule stage as ouro_seed003__reasoning_sft_2_6b with:
@@ -200,6 +242,9 @@ use rule stage as ouro_seed003__reasoning_sft_2_6b with:
         ref="ouro_seed003/reasoning_sft_2_6b",
     threads: thread_count("ouro_seed003/reasoning_sft_2_6b")
     priority: urgency("ouro_seed003/reasoning_sft_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/reasoning_sft_2_6b"),
+        runtime=minutes("ouro_seed003/reasoning_sft_2_6b"),
 
 
 use rule stage as ouro_seed003__thinking_2_6b with:
@@ -212,3 +257,6 @@ use rule stage as ouro_seed003__thinking_2_6b with:
         ref="ouro_seed003/thinking_2_6b",
     threads: thread_count("ouro_seed003/thinking_2_6b")
     priority: urgency("ouro_seed003/thinking_2_6b")
+    resources:
+        mem_mb=memory("ouro_seed003/thinking_2_6b"),
+        runtime=minutes("ouro_seed003/thinking_2_6b"),

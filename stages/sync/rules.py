@@ -23,6 +23,7 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
             f'    params:\n        ref="{ref}",\n'
             f'    threads: thread_count("{ref}")\n'
             f'    priority: urgency("{ref}")\n'
+            f'    resources:\n        mem_mb=memory("{ref}"),\n        runtime=minutes("{ref}"),\n'
         )
     return "".join(parts)
 

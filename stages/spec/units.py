@@ -17,7 +17,7 @@ LARGEST_EXPONENT = 300  # decimal exponents a float can hold
 _DIGITS = r"\d+(?:_\d+)*"
 _NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE](?P<exp>[+-]?\d+))?")
 _QUANTITY = re.compile(
-    rf"(?P<number>{_NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|K|M|B|T)?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
+    rf"(?P<number>{_NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|(?:K|M|B|T)(?!B\b))?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
 )
 UNITS = ("", "%", "seq", "steps", "tokens", "patches", "GB", "MB", "min", "h")
 

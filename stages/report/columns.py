@@ -140,13 +140,16 @@ def _branches(names: list[str], parents: Mapping[str, tuple[str, ...]]) -> dict[
 
 def _descends(name: str, ancestors: set[str], stages: Mapping[str, Stage]) -> bool:
     """Whether any of `ancestors` is upstream of a stage."""
-    every = {ref(stage): stage for stage in stages.values()}
-    todo, seen = [name], set[str]()
-    while todo:
-        for parent in every[todo.pop()].parents:
-            if parent in ancestors:
-                return True
-            if parent in every and parent not in seen:
+    return not ancestors.isdisjoint(ancestry(name, {ref(stage): stage for stage in stages.values()}))
+
+
+def ancestry(name: str, every: Mapping[str, Stage]) -> set[str]:
+    """All stages upstream of one, by "pipeline/stage"; those that `every` does not hold are named, not followed."""
+    waiting, seen = [name], set[str]()
+    while waiting:
+        for parent in every[waiting.pop()].parents:
+            if parent not in seen:
                 seen.add(parent)
-                todo.append(parent)
-    return False
+                if parent in every:
+                    waiting.append(parent)
+    return seen

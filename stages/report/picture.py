@@ -12,7 +12,7 @@ import pandas as pd
 from stages.errors import UsageError, UserError
 from stages.report import pipeline_plot, stage_plots
 from stages.report.collect import finished_or_none
-from stages.report.columns import ref
+from stages.report.columns import ancestry, ref
 from stages.report.metrics import read_metrics
 from stages.report.style import save
 from stages.spec.project import Project
@@ -67,12 +67,7 @@ def upstream(resolved: Any, extended: Any | None) -> dict[str, Stage]:
         return {ref(stage): stage for stage in resolved.stages.values()}
     known = {ref(stage): stage for stage in extended.stages.values()}
     own = {ref(stage): stage for name, stage in resolved.stages.items() if name in resolved.own}
-    needed, todo = set[str](), list(own.values())
-    while todo:
-        for parent in todo.pop().parents:
-            if parent in known and parent not in needed:
-                needed.add(parent)
-                todo.append(known[parent])
+    needed = set[str]().union(*(ancestry(name, {**known, **own}) for name in own))
     return {**{name: stage for name, stage in known.items() if name in needed}, **own}
 
 

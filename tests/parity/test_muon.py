@@ -6,24 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.spec.resolved import Muon
 from stages.train.muon import newton_schulz
 from stages.train.optimizer import Optimizer, matrix_names, trained_slots
-
-CFG = Muon(
-    kind="muon",
-    momentum=0.95,
-    nesterov=True,
-    newton_schulz=(3.4445, -4.7750, 2.0315),
-    newton_schulz_steps=5,
-    update_rms=0.2,
-    beta1=0.9,
-    beta2=0.95,
-    eps=1e-8,
-    weight_decay=0.1,
-    decay="all",
-    clip=1.0,
-)
+from tests.unit.train.tiny import MUON as CFG
 
 
 class Tiny(nn.Module):

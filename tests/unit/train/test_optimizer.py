@@ -7,22 +7,7 @@ from torch import nn
 from stages.errors import UserError
 from stages.spec.resolved import AdamW, Muon
 from stages.train.optimizer import Optimizer, trained_slots
-
-ADAMW = AdamW(kind="adamw", beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1, decay="all", clip=1.0)
-MUON = Muon(
-    kind="muon",
-    momentum=0.95,
-    nesterov=True,
-    newton_schulz=(3.4445, -4.7750, 2.0315),
-    newton_schulz_steps=5,
-    update_rms=0.2,
-    beta1=0.9,
-    beta2=0.95,
-    eps=1e-8,
-    weight_decay=0.1,
-    decay="all",
-    clip=1.0,
-)
+from tests.unit.train.tiny import ADAMW, MUON
 
 
 def make(cfg: AdamW | Muon, trained: tuple[str, ...] = ("llm", "vit")) -> Optimizer:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import yaml
-
 from stages.errors import UserError
+from stages.spec import nodes
 from stages.spec.project import Project
 from stages.store.files import write_atomic
 from stages.sync import dvc, rules
@@ -66,7 +65,7 @@ def _scale_files(root: Path, scale: str) -> list[str]:
     name: str | None = scale
     while name and f"specs/scales/{name}.yaml" not in files:
         files.append(f"specs/scales/{name}.yaml")
-        name = (yaml.load((root / files[-1]).read_text(), Loader=yaml.CSafeLoader) or {}).get("extends")
+        name = nodes.parse((root / files[-1]).read_bytes(), files[-1]).value.get("extends")
     return files
 
 

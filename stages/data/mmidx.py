@@ -70,7 +70,7 @@ def read(prefix: Path) -> Indexed:
     try:
         raw, size = index_path.read_bytes(), data_path.stat().st_size
     except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}; prepare the corpus again") from None
+        raise UserError(f"{error.filename}: {error.strerror}; `stages data NAME` prepares a corpus again") from None
     if len(raw) < HEADER.size or not raw.startswith(MAGIC):
         raise UserError(f"{index_path}: not an indexed dataset (no MMIDIDX header)")
     _, version, code, sequences, documents = HEADER.unpack_from(raw)

@@ -95,12 +95,15 @@ def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], 
     return made, sum(not document.heldout for document in made)
 
 
-def is_prepared(root: Path, name: str, out: Path) -> bool:
-    """Whether `out` holds what the spec declares now: same digest, every file there with its size."""
+def is_prepared(root: Path, name: str, out: Path, deep: bool = False) -> bool:
+    """Whether `out` holds what the spec declares now: same digest, every file there with its size, or its digest.
+
+    Raises UserError when the manifest is there and cannot be read.
+    """
     if not (out / MANIFEST).is_file():
         return False
     declared = spec.load_tokenizer(root) if name == spec.TOKENIZER else spec.load(root, name)
-    return read_manifest(out).digest == declared.digest and not verify(out, deep=False)
+    return read_manifest(out).digest == declared.digest and not verify(out, deep)
 
 
 def declaration(manifest: DataManifest) -> str:

@@ -1,4 +1,4 @@
-"""Prepared corpora on disk: `tokens.bin/.idx`, `mask.bin`, `images.bin/.idx` and a manifest with every digest.
+"""Prepared corpora on disk: `tokens.bin/.idx`, `mask.bin`, `images.bin/.idx`, a manifest with every digest, a seal.
 
 `mask.bin` (SFT only) holds one byte per token: 1 where the token may be a target. `images.idx` is a .npy table
 (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the grey pixels, one byte each.
@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,10 +25,10 @@ from stages.data import mmidx
 from stages.data.encode import TOKEN_DTYPE, Encoded
 from stages.data.spec import Count, Digest, Kind
 from stages.errors import UserError
-from stages.store import files
-from stages.store.manifest import Shard
+from stages.store import files, seal
+from stages.store.manifest import NAME as MANIFEST
+from stages.store.manifest import Problem, Shard, compare
 
-MANIFEST = "manifest.json"
 ManifestKind = Kind | Literal["tokenizer"]
 
 
@@ -51,39 +52,48 @@ class DataManifest(BaseModel):
     shards: list[Shard]
 
 
-def write_folder(out: Path, contents: Mapping[str, bytes], make: Any) -> DataManifest:
+def write_folder(out: Path, contents: Mapping[str, bytes], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
     """Write files and the manifest that `make(shards)` returns into `out`, whole or not at all.
 
-    A previous folder at `out` is replaced in one rename.
+    Digests are made while writing; seal and manifest come last. What is at `out` gives way at the very end. Raises
+    WriteError when the disk refuses, and what `make` raises.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        for name, data in contents.items():
-            (temporary / name).write_bytes(data)
-        shards = [
-            Shard(file=name, size=len(data), blake3=files.digest_bytes(data)) for name, data in sorted(contents.items())
-        ]
-        manifest: DataManifest = make(shards)
-        text = json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2) + "\n"
-        (temporary / MANIFEST).write_text(text, encoding="utf-8")
-        temporary.chmod(0o755)
-        files.fsync_tree(temporary)
-        _replace_folder(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    temporary = out.with_name(f"{_prefix(out)}{os.getpid()}.tmp")
+    with files.failing(out):
+        files.make_dirs(out.parent)
+        _remove_leftovers(out)
+        files.disk.mkdir(temporary)
+        try:
+            manifest = _fill(temporary, contents, make)
+            files.replace_folder(temporary, out)
+        except Exception:
+            with suppress(OSError):
+                files.remove_tree(temporary)
+            raise
     return manifest
 
 
-def _replace_folder(new: Path, out: Path) -> None:
-    if out.exists():
-        old = new.with_name(new.name + ".old")
-        os.replace(out, old)
-        os.replace(new, out)
-        shutil.rmtree(old)
-    else:
-        os.replace(new, out)
-    files.fsync_dir(out.parent)
+def _fill(folder: Path, contents: Mapping[str, bytes], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
+    written = {name: files.write(folder / name, data) for name, data in sorted(contents.items())}
+    manifest = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
+    data = (json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2) + "\n").encode()
+    seal.write(folder, MANIFEST, data, manifest)
+    files.write(folder / MANIFEST, data)
+    files.fsync_dir(folder)
+    return manifest
+
+
+def _prefix(out: Path) -> str:
+    """Beginning of the names of folders that a preparation on this host makes beside `out`."""
+    return f".{out.name}.{socket.gethostname()}."
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Folders of preparations that were killed."""
+    for left in out.parent.glob(f"{_prefix(out)}*"):
+        pid = int(left.stem.rpartition(".")[2])
+        if pid == os.getpid() or not psutil.pid_exists(pid):
+            files.remove_tree(left)
 
 
 def content_digest(size: int, shards: list[Shard]) -> str:
@@ -117,21 +127,29 @@ def read_manifest(folder: Path) -> DataManifest:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {key}: {first['msg']}; prepare corpus {folder.name} again") from None
+        raise UserError(f"{path}: {key}: {first['msg']}; `stages data {folder.name}` rebuilds it") from None
 
 
-def verify(folder: Path, deep: bool) -> list[str]:
-    """What is wrong with a prepared folder, in words; empty if nothing. `deep` reads every byte again."""
-    problems = []
-    for shard in read_manifest(folder).shards:
-        path = folder / shard.file
-        if not path.is_file():
-            problems.append(f"{path}: missing")
-        elif path.stat().st_size != shard.size:
-            problems.append(f"{path}: {path.stat().st_size} bytes, expected {shard.size}")
-        elif deep and (found := files.digest_file(path)) != shard.blake3:
-            problems.append(f"{path}: blake3 {found}, expected {shard.blake3}")
-    return problems
+def verify(folder: Path, deep: bool) -> list[Problem]:
+    """What is wrong with a prepared folder; empty if nothing. `deep` reads every byte again.
+
+    Raises UserError when the manifest cannot be read.
+    """
+    found = compare(folder, read_manifest(folder).shards, deep)
+    if deep:
+        return [*seal.problems(folder), *found]
+    return found if (folder / seal.NAME).is_file() else [*seal.problems(folder), *found]
+
+
+def hold(folder: Path, command: str) -> None:
+    """Read a prepared folder in full; raises UserError naming each damaged file and the `command` that rebuilds it."""
+    try:
+        broken = [str(problem) for problem in verify(folder, deep=True)]
+    except UserError as error:  # the manifest itself
+        sealed = seal.problems(folder) if folder.is_dir() else []
+        broken = [str(error), *map(str, sealed)]
+    if broken:
+        raise UserError(f"corpus {folder.name} cannot be used: {'; '.join(broken)}. `{command}` rebuilds it.")
 
 
 class Corpus:
@@ -143,7 +161,8 @@ class Corpus:
         self.manifest = read_manifest(folder)
         problems = verify(folder, deep=False)
         if problems:
-            raise UserError("\n".join([*problems, f"prepare corpus {folder.name} again"]))
+            listed = "; ".join(map(str, problems))
+            raise UserError(f"corpus {self.name} is damaged: {listed}. `stages data {self.name}` rebuilds it.")
         indexed = mmidx.read(folder / "tokens")
         self.tokens, self.offsets = indexed.tokens, indexed.offsets
         kind = self.manifest.kind

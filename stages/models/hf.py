@@ -30,7 +30,7 @@ def save(
     """
     config = json.dumps(render(ModelConfig(cfg, rope, max_context, loops)), indent=2, sort_keys=True, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in to_hf(module.state_dict()).items()}
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_dirs(folder)
     files.write_atomic(folder / WEIGHTS, to_bytes(tensors, metadata={"format": "pt"}))
     files.write_atomic(folder / CONFIG, (config + "\n").encode())
 

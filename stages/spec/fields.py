@@ -31,6 +31,7 @@ Ratio = Annotated[Fraction, BeforeValidator(units.ratio), _text("10 or 1/256")]
 Rate = Annotated[Fraction, BeforeValidator(units.rate), _text("a number of at least zero: 2e-5")]
 Memory = Annotated[int, BeforeValidator(units.megabytes), _text("4 GB or 1500 MB")]
 Minutes = Annotated[int, BeforeValidator(units.minutes), _text("90 min or 12 h")]
+Seconds = Annotated[int, BeforeValidator(units.seconds), _text("90 s or 5 min")]
 Length = Annotated[tuple[int, str], BeforeValidator(units.length), _text("2000 steps or 33B")]
 
 

@@ -19,7 +19,7 @@ _NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\
 _QUANTITY = re.compile(
     rf"(?P<number>{_NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|(?:K|M|B|T)(?!B\b))?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
 )
-UNITS = ("", "%", "seq", "steps", "tokens", "patches", "GB", "MB", "min", "h")
+UNITS = ("", "%", "seq", "steps", "tokens", "patches", "GB", "MB", "s", "min", "h")
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
@@ -175,6 +175,15 @@ def minutes(text: object) -> int:
     if unit not in ("min", "h") or prefix:
         raise BadQuantity(describe(text), allowed, "Use the unit 'min' or 'h'.")
     return _whole(value * (60 if unit == "h" else 1), text, allowed, 1)
+
+
+def seconds(text: object) -> int:
+    """A short time in seconds: `90 s`, `5 min`."""
+    allowed = "a time such as '90 s', '5 min' or '1 h'"
+    value, prefix, unit = split(text, allowed)
+    if unit not in ("s", "min", "h") or prefix:
+        raise BadQuantity(describe(text), allowed, "Use the unit 's', 'min' or 'h'.")
+    return _whole(value * {"s": 1, "min": 60, "h": 3600}[unit], text, allowed, 1)
 
 
 def length(text: object) -> tuple[int, str]:

@@ -9,7 +9,7 @@ attempt-0001/attempt.json   what it was built on (a resume must be built on the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,23 +50,31 @@ class Attempt:
         text = json.dumps({"message": message, "step": step}, sort_keys=True, indent=2) + "\n"
         files.write_atomic(self.folder / "finding.json", text.encode())
 
+    def check(self) -> None:
+        """Raise LeaseError when a later run has taken over: to be called before a checkpoint is written."""
+        lease.check(self.layout.run(self.key), self.holder)
+
     def claim(self) -> None:
         """Take the right to finish; raises LeaseError when a later run has the key."""
         lease.claim(self.layout.run(self.key), self.holder)
 
 
 @contextmanager
-def start(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> Iterator[Attempt]:
+def start(
+    layout: Layout, ref: str, key: str, parents: Mapping[str, Parent], on_lost: Callable[[], None] = lambda: None
+) -> Iterator[Attempt]:
     """Begin an attempt at `ref` under `key`. An error that leaves the block is recorded as the attempt's finding.
 
-    Raises LeaseError, naming host and process, when another run holds the key.
+    `on_lost` is called, in a thread, when another run has taken over. Raises HeldError, naming host and process, when
+    another run holds the key, and WriteError when the disk refuses.
     """
     run = layout.run(key)
-    with lease.hold(run, ref) as holder, files.recording() as written:
+    with lease.hold(run, ref, on_lost) as holder, files.recording() as written:
         folder = _new_folder(run)
         record = {"ref": ref, "parents": {name: parent.model_dump() for name, parent in sorted(parents.items())}}
         files.write_atomic(folder / "attempt.json", (json.dumps(record, sort_keys=True, indent=2) + "\n").encode())
-        files.make_dirs(folder / "result")
+        with files.failing(folder):
+            files.make_dirs(folder / "result")
         attempt = Attempt(layout, ref, key, folder, dict(parents), holder, written)
         try:
             yield attempt
@@ -105,9 +113,10 @@ def _new_folder(run: Path) -> Path:
     number = max((int(path.name[-4:]) for path in run.glob("attempt-[0-9][0-9][0-9][0-9]")), default=0) + 1
     while True:
         folder = run / f"attempt-{number:04d}"
-        try:
-            files.disk.mkdir(folder)
-            files.fsync_dir(run)
-            return folder
-        except FileExistsError:
-            number += 1
+        with files.failing(folder):
+            try:
+                files.disk.mkdir(folder)
+                files.fsync_dir(run)
+                return folder
+            except FileExistsError:
+                number += 1

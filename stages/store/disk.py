@@ -13,6 +13,10 @@ class Disk:
         """Open a new or emptied file for writing; with `exclusive`, raise FileExistsError if it is there."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_EXCL if exclusive else os.O_TRUNC), 0o666)
 
+    def append(self, path: Path) -> int:
+        """Open a new or old file for writing at its end."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o666)
+
     def write(self, handle: int, data: memoryview) -> int:
         """Write some of `data`; how many bytes."""
         return os.write(handle, data)

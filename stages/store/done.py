@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, lease, manifest, partials, seal
+from stages.store import attempts, damage, lease, manifest, partials, progress, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
 
-State = Literal["done", "stale", "missing", "running", "failed"]
+State = Literal["done", "stale", "missing", "pending", "running", "failed"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,13 @@ class Verdict:
     key: str
     state: State
     why: str
-    step: int | None = None  # where a failed attempt stopped
+    step: int | None = None  # where a failed attempt stopped, or how far a running one is
     partial: Path | None = None  # the last valid checkpoint to resume from
     log: Path | None = None
     command: str | None = None  # what to type next
+    steps: int | None = None  # of a running stage, over all its phases
+    seconds_left: float | None = None  # until its last step
+    job: str | None = None  # the Slurm job that waits or runs
 
     @property
     def done(self) -> bool:
@@ -34,19 +38,33 @@ class Verdict:
 
 
 def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool = False) -> Verdict:
-    """Judge a stage: done, running, failed, stale (and why) or missing. With `deep`, every digest is read again."""
+    """Judge a stage: done, running, failed, stale (and why) or missing.
+
+    With `deep`, every digest is read again, and what is found damaged stays known to quick looks.
+    """
     why = _why_not(layout, ref, key, parent_keys, deep)
     if why is None:
         return Verdict(ref, key, "done", "")
     held = lease.holder(layout.run(key))
     if held is not None:
-        return Verdict(ref, key, "running", f"process {held.pid} on host {held.host}", log=layout.log(key))
+        return _running(layout, ref, key, held)
     command = f"stages run {ref} --scale {layout.scale}"
     tried = attempts.folders(layout, key)
     if tried and (tried[0] / "result").exists():
         return _failed(layout, ref, key, tried[0], command, deep)
     state: State = "stale" if layout.stage(ref).exists() else "missing"
     return Verdict(ref, key, state, why, command=command)
+
+
+def _running(layout: Layout, ref: str, key: str, held: lease.Holder) -> Verdict:
+    where = f"job {held.job} on {', '.join(held.nodes)}" if held.job else f"process {held.pid} on host {held.host}"
+    far, log = progress.latest(layout, key), layout.log(key)
+    if far is None:
+        return Verdict(ref, key, "running", where, log=log, job=held.job)
+    left = max(0.0, far.seconds_left - (time.time() - far.time))
+    return Verdict(
+        ref, key, "running", where, far.step, log=log, steps=far.steps, seconds_left=left, job=held.job
+    )  # fmt: skip
 
 
 def _failed(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep: bool) -> Verdict:
@@ -65,38 +83,58 @@ def _failed(layout: Layout, ref: str, key: str, attempt: Path, command: str, dee
 
 def _why_not(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> str | None:
     """Why the result in place is not the wanted one, or None if it is."""
-    if not layout.stage(ref).exists():
+    folder = layout.stage(ref)
+    if not folder.exists():
         return "not run yet"
     try:
         record = manifest.read(layout.manifest(ref))
     except ManifestError as error:
-        broken = seal.problems(layout.stage(ref)) if deep else []
+        broken = seal.problems(folder) if deep else []
         return "; ".join(filter(None, [str(error), _damage(layout, ref, broken)]))
-    if deep and (broken := seal.problems(layout.stage(ref))):  # first: a damaged manifest must not be believed
-        return _damage(layout, ref, [*broken, *manifest.problems(layout.stage(ref), record, deep)])
+    if deep:
+        known = _damage(layout, ref, [*seal.problems(folder), *manifest.problems(folder, record, deep)])
+        damage.note(folder, known)
+    else:
+        known = damage.noted(folder)
+    if known:  # first: a damaged manifest must not be believed
+        return known
     if record.stage != ref:
         return f"its manifest is that of {record.stage}"
     if record.key != key:
         return f"its spec, a parent or the data changed: key {record.key[:12]}, wanted {key[:12]}"
     changed = _changed_parent(layout, record, parent_keys)
-    if changed:
-        return changed
-    return _damage(layout, ref, manifest.problems(layout.stage(ref), record, deep))
+    return changed or _damage(layout, ref, manifest.problems(folder, record, deep=False)) or None
 
 
-def _damage(layout: Layout, ref: str, found: list[manifest.Problem]) -> str | None:
-    """Each damaged file, and what rebuilds it."""
-    return "; ".join([*map(str, found), f"`stages run {ref} --scale {layout.scale}` rebuilds it"]) if found else None
+def _damage(layout: Layout, ref: str, found: list[manifest.Problem]) -> str:
+    """Each damaged file, and what rebuilds it; empty where none is."""
+    return "; ".join([*map(str, found), f"`stages run {ref} --scale {layout.scale}` rebuilds it"]) if found else ""
+
+
+def rebuilds_otherwise(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str]) -> bool:
+    """Whether a rerun of a stage that is not done gives another result than the one in place: its parents' are others.
+
+    Not where it is damaged or gone: then a rerun under the same key gives the same bits.
+    """
+    try:
+        record = manifest.read(layout.manifest(ref))
+    except ManifestError:
+        return False
+    return record.key == key and _changed_parent(layout, record, parent_keys) is not None
 
 
 def _changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, str]) -> str | None:
+    """A parent whose result under its key is another one now.
+
+    A parent that is not there, or is there under another key, contradicts nothing: it is to be rebuilt or put back.
+    """
     if set(record.parents) != set(parent_keys):
         return f"its parents were {sorted(record.parents)}, wanted {sorted(parent_keys)}"
     for parent, built_on in record.parents.items():
         try:
-            _, digest = manifest.read_with_digest(layout.manifest(parent))
+            now, digest = manifest.read_with_digest(layout.manifest(parent))
         except ManifestError:
-            return f"parent {parent} is not there"
-        if digest != built_on.manifest:
+            continue
+        if now.key == built_on.key and digest != built_on.manifest:
             return f"parent {parent} was run again with another result"
     return None

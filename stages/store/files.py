@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from blake3 import blake3
 from stages.errors import UserError
 from stages.store.disk import Disk
 
-BLOCK = 8 << 20  # bytes written or read at once while hashing: what is hashed is still in the processor's cache
+BLOCK = 8 << 20  # bytes written, read or hashed at once
 
 disk = Disk()
 
@@ -52,8 +54,8 @@ def failing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed; once the disk "
-            "takes writes again, the same command goes on from the last checkpoint."
+            f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed. Once the disk "
+            "takes writes again, give the same command: a stage goes on from its last checkpoint."
         ) from error
 
 
@@ -109,18 +111,52 @@ def write_atomic(path: Path, data: bytes) -> None:
     _note(path, written)
 
 
-def _write(path: Path, data: bytes) -> Written:
-    hasher, view = blake3(), memoryview(data).cast("B")
-    handle = disk.create(path)
+def append(path: Path, data: bytes) -> None:
+    """Add `data` at the end of a file and flush it. Raises OSError."""
+    handle = disk.append(path)
     try:
-        while len(view) > 0:  # a disk may take less than it was given
-            count = disk.write(handle, view[:BLOCK])
-            hasher.update(view[:count])
-            view = view[count:]
-        disk.fsync(handle)
+        _write_flushed(handle, data)
     finally:
         disk.close(handle)
-    return Written(len(data), str(hasher.hexdigest()))
+
+
+class Growing:
+    """A file that is written piece by piece, hashed on the way. Raises WriteError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._size, self._hasher = path, 0, blake3()
+        write(path, b"")
+
+    def add(self, data: bytes) -> None:
+        """Add a piece at the end and flush it."""
+        with failing(self.path):
+            append(self.path, data)
+        self._size += len(data)
+        self._hasher.update(data)
+        _note(self.path, Written(self._size, str(self._hasher.hexdigest())))
+
+
+def _write(path: Path, data: bytes) -> Written:
+    handle = disk.create(path)
+    try:
+        return Written(len(data), _write_flushed(handle, data))
+    finally:
+        disk.close(handle)
+
+
+def _write_flushed(handle: int, data: bytes) -> str:
+    """Write to an open file and flush it; the digest of what was handed to the disk."""
+    left = memoryview(data).cast("B")
+    while len(left) > 0:  # a disk may take less than it was given
+        left = left[disk.write(handle, left[:BLOCK]) :]
+    if len(data) <= BLOCK:
+        disk.fsync(handle)
+        return digest_bytes(data)
+    with ThreadPoolExecutor(1) as flusher:  # which waits for the disk and needs no processor: hashing takes no time
+        flushed = flusher.submit(disk.fsync, handle)
+        digest = digest_bytes(data)
+        flushed.result()
+    return digest
 
 
 def _note(path: Path, written: Written) -> None:
@@ -137,16 +173,43 @@ def rename(source: Path, target: Path) -> None:
         fsync_dir(source.parent)
 
 
+def moved(source: Path, target: Path) -> bool:
+    """Rename a folder; False if something lies at `target` or `source` is gone, as another process may see to."""
+    try:
+        rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) or (error.errno == errno.ENOENT and not source.exists()):
+            return False
+        raise
+    return True
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a folder in the place of another, which is removed then; also while another process does the same.
+
+    A cut between the two renames leaves none at `target`. Raises OSError.
+    """
+    old = new.with_suffix(".old")
+    while not moved(new, target):
+        remove_tree(old)
+        moved(target, old)
+    remove_tree(old)
+
+
 def make_dirs(path: Path) -> None:
-    """Make a folder and those above it, each name flushed: what lies in a folder is lost with the folder's name."""
+    """Make a folder and those above it, each name flushed: what lies in a folder is lost with the folder's name.
+
+    Raises WriteError.
+    """
     missing = []
     while not path.is_dir():
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
-        with suppress(FileExistsError):
-            disk.mkdir(folder)
-        fsync_dir(folder.parent)
+        with failing(folder):
+            with suppress(FileExistsError):
+                disk.mkdir(folder)
+            fsync_dir(folder.parent)
 
 
 def remove_tree(folder: Path) -> None:

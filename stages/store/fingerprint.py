@@ -10,9 +10,11 @@ Nothing here imports torch: versions are read from the installed packages' metad
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Collection
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -59,8 +61,28 @@ def fingerprint() -> dict[str, object]:
     }
     found["id"] = blake3(repr([found[name] for name in IDENTITY]).encode()).hexdigest()[:16]
     found["cpu_model"] = cpu_model(CPUINFO)
+    found["code"] = code()
     found["packages"] = {name: version(name) for name in ("numpy", "pandas", "safetensors", "tokenizers", "stages")}
     return found
+
+
+@cache
+def code() -> str:
+    """A digest of this package's sources: what a result was made by. Recorded, never a reason to run again."""
+    package = Path(__file__).resolve().parents[1]
+    digest = blake3()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def drifted(folder: Path) -> bool:
+    """Whether a result's run.json names the code that made it, and it is not today's."""
+    try:
+        made_by = json.loads((folder / "run.json").read_bytes())["environment"]["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(made_by != code())
 
 
 def version(package: str) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.store import attempts, files, manifest, seal
+from stages.store import attempts, damage, files, manifest, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 
@@ -35,8 +34,10 @@ def put_in_place(layout: Layout, ref: str, folder: Path) -> None:
         while True:
             if place.exists():
                 _move_back(layout, place)
-            if _renamed(folder, place):
+            if files.moved(folder, place):
                 return
+            if not place.exists() and not folder.exists():
+                raise files.WriteError(f"{folder}: is gone before it could be put in place. Run the stage again.")
 
 
 def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> bool:
@@ -52,6 +53,7 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
             continue
         same = record.key == key and record.stage == ref and record.parents == dict(parents)
         if same and not manifest.problems(folder, record, deep=True) and not _unsealed(folder):
+            damage.note(folder, "")  # what an earlier look noted has been mended
             put_in_place(layout, ref, folder)
             return True
     return False
@@ -76,19 +78,8 @@ def _move_back(layout: Layout, place: Path) -> None:
         run = layout.run("unknown")
     files.make_dirs(run)
     target, number = run / "final", 1
-    while target.exists() or not _renamed(place, target):
+    while target.exists() or not files.moved(place, target):
         if not place.exists():
             return  # a run of the same stage under another key has just moved it
         number += 1
         target = run / f"final-{number:04d}"
-
-
-def _renamed(source: Path, target: Path) -> bool:
-    """Rename a folder; False if another run has put something at `target` or taken `source` meanwhile."""
-    try:
-        files.rename(source, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) or (error.errno == errno.ENOENT and not source.exists()):
-            return False
-        raise
-    return True

@@ -47,7 +47,7 @@ def _keys_in_place(layout: Layout) -> set[str]:
 def _checkpoints(runs: list[Path], finished: set[str]) -> Iterator[Garbage]:
     for run in runs:
         if run.name in finished:
-            for folder in sorted([*run.glob("attempt-*/partial-[0-9]*"), *run.glob("attempt-*/.partial-*.tmp")]):
+            for folder in sorted([*run.glob("attempt-*/partial-[0-9]*"), *run.glob("attempt-*/.partial-*")]):
                 yield Garbage(folder, _size(folder), "a checkpoint of a finished stage")
 
 

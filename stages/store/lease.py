@@ -1,12 +1,16 @@
 """A lease on results/.runs/<key>: one run at a time, and an old run that wakes up cannot finish any more.
 
-On one host the lock file decides: the kernel drops the lock with the process, so a killed run never blocks the next.
-Over several hosts (where locks of a shared file system cannot be trusted) the heartbeat decides too: lease.json is
-touched every few seconds, and counts for `STALE` seconds. A heartbeat from the future does not count either: a clock
-was set back since, and a living holder would have touched the file again.
+On one host a lock file decides: the kernel drops the lock with the process, so a killed run never blocks the next. Each
+host has a file of its own, since over hosts locks cannot be trusted: a frozen node would keep one for ever.
+Over several hosts the heartbeat decides: lease.json is touched every few seconds, and counts for `STALE` seconds. A
+heartbeat from the future does not count either: a clock was set back since, and a living holder would have touched the
+file again.
 
 The token grows with every lease. Each number is given out once, by creating a file exclusively; a finish takes the next
 number, which is refused when a later run already has it. So a run that was taken for dead and wakes up cannot finish.
+It finds out before that: at a heartbeat, or before it writes a checkpoint.
+
+leases.jsonl tells of every lease: who took it, and who released or lost it, and when.
 """
 
 from __future__ import annotations
@@ -16,78 +20,63 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from stages.errors import UserError
 from stages.store import files
+from stages.store import holder as holders
+from stages.store.holder import Holder
 
 BEAT = 10.0  # seconds between heartbeats
-STALE = 120.0  # seconds after which another host's heartbeat no longer counts
+LOG = "leases.jsonl"
 
 
 class LeaseError(UserError):
     """The stage is being run by another process, or the lease was lost to one."""
 
 
-@dataclass(frozen=True)
-class Holder:
-    """Who runs a stage: host, process id and when that process began, and the token of the lease."""
-
-    host: str
-    pid: int
-    started: float | None
-    token: int
+class HeldError(LeaseError):
+    """The stage is being run by another process at this moment."""
 
 
 def holder(folder: Path) -> Holder | None:
     """Who holds `folder` at this moment, or None. Reads only."""
-    path = folder / "lease.json"
-    found = _read(path)
-    if found is None or not _alive(found, path):
-        return None
-    return found
+    with suppress(OSError):
+        found = holders.read(folder)
+        if found is not None and holders.alive(found, folder):
+            return found
+    return None
 
 
 @contextmanager
-def hold(folder: Path, what: str) -> Iterator[Holder]:
-    """Hold `folder` for the time of a run of `what`; raises LeaseError naming host and pid when it is held."""
-    files.make_dirs(folder)
-    path, lock = folder / "lease.json", FileLock(folder / "lease.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise _held(what, _read(path)) from None
-    try:
-        before = _read(path)
-        if before is not None and before.host != socket.gethostname() and _alive(before, path):
-            raise _held(what, before)
-        token = _last_token(folder) + 1
-        if not _take(folder, token):  # another host was faster
-            raise _held(what, _read(path))
-        mine = Holder(socket.gethostname(), os.getpid(), _started(os.getpid()), token)
-        files.write_atomic(path, (json.dumps(mine.__dict__, sort_keys=True) + "\n").encode())
+def hold(folder: Path, what: str, on_lost: Callable[[], None] = lambda: None) -> Iterator[Holder]:
+    """Hold `folder` for the time of a run of `what`; `on_lost` is called, in a thread, when another run has taken over.
+
+    Raises HeldError naming host and process when it is held, WriteError when the disk refuses.
+    """
+    with _locked(folder, what) as now:
+        mine = _take_over(folder, what, now)
         try:
-            with _heartbeat(path):
+            with _heartbeat(folder, mine, on_lost):
                 yield mine
-        finally:
-            if _read(path) == mine:
-                files.disk.unlink(path)
-    finally:
-        lock.release()
+        except BaseException:
+            with suppress(files.WriteError):  # what ended the run is told, not this
+                _release(folder, mine)
+            raise
+        _release(folder, mine)
 
 
 def check(folder: Path, mine: Holder) -> None:
-    """Raise LeaseError unless the lease on `folder` is still `mine`: to be called before anything is put in place."""
-    now = _read(folder / "lease.json")
+    """Raise LeaseError unless the lease on `folder` is still `mine`: to be asked before anything is put in place."""
+    with files.failing(folder / holders.NAME):
+        now = holders.read(folder)
     if now != mine:
-        who = f"pid {now.pid} on {now.host}" if now else "nobody"
-        raise LeaseError(f"{folder}: this run lost its lease (held now by {who}); its result is not put in place.")
+        who = str(now) if now else "nobody"
+        raise LeaseError(f"{folder}: this run lost its lease (held now by {who}); it puts nothing in place any more.")
 
 
 def claim(folder: Path, mine: Holder) -> None:
@@ -97,37 +86,57 @@ def claim(folder: Path, mine: Holder) -> None:
         raise LeaseError(f"{folder}: a later run has taken over from this one; its result is not put in place.")
 
 
-def _held(what: str, by: Holder | None) -> LeaseError:
-    who = f"process {by.pid} on host {by.host}" if by else "another process"
-    return LeaseError(f"{what} is already being run by {who}. Wait for it, or end that process, and try again.")
-
-
-def _read(path: Path) -> Holder | None:
-    try:
-        raw = json.loads(path.read_bytes())
-        return Holder(str(raw["host"]), int(raw["pid"]), float(raw["started"]), int(raw["token"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # no lease, or one cut off by a crash: the lock still guards
-
-
-def _alive(found: Holder, path: Path) -> bool:
-    if found.host != socket.gethostname():
+@contextmanager
+def _locked(folder: Path, what: str) -> Iterator[float]:
+    """Have this host's lock; gives the time by the clock that dates the files there, which may be a server's."""
+    path = folder / f"lease.{socket.gethostname()}.lock"
+    lock = FileLock(path)
+    with files.failing(path):
+        files.make_dirs(folder)
         try:
-            return abs(time.time() - path.stat().st_mtime) < STALE
-        except FileNotFoundError:
-            return False
-    return _started(found.pid) == found.started
-
-
-def _started(pid: int) -> float | None:
-    """When a process of this host began, in seconds since the host did, which no setting of the clock changes.
-
-    So a reused pid is not taken for the holder.
-    """
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise _held(what, holders.read(folder)) from None
     try:
-        return round(psutil.Process(pid).create_time() - psutil.boot_time(), 2)
-    except psutil.Error:
-        return None
+        with files.failing(path):
+            os.utime(path)
+            now = path.stat().st_mtime
+        yield now
+    finally:
+        with files.failing(path):
+            lock.release()
+
+
+def _take_over(folder: Path, what: str, now: float) -> Holder:
+    """Write the lease; on this host the lock has decided already that nobody else has it."""
+    with files.failing(folder / holders.NAME):
+        before = holders.read(folder)
+        if before is not None and before.host != socket.gethostname() and holders.alive(before, folder, now):
+            raise _held(what, before)
+        mine = holders.this_process(_last_token(folder) + 1)
+        if not _take(folder, mine.token):  # another host was faster
+            raise _held(what, holders.read(folder))
+        files.write_atomic(folder / holders.NAME, holders.encode(mine))
+        _log(folder, "taken", mine)
+    return mine
+
+
+def _release(folder: Path, mine: Holder) -> None:
+    with files.failing(folder / holders.NAME):
+        if holders.read(folder) == mine:
+            files.disk.unlink(folder / holders.NAME)
+            _log(folder, "released", mine)
+
+
+def _held(what: str, by: Holder | None) -> HeldError:
+    who = by if by else "another process"
+    return HeldError(f"{what} is already being run by {who}. Wait for it, or end that process, and try again.")
+
+
+def _log(folder: Path, event: str, whose: Holder) -> None:
+    """Add a line. Raises OSError."""
+    fields = {"event": event, "token": whose.token, "host": whose.host, "pid": whose.pid, "job": whose.job}
+    files.append(folder / LOG, (json.dumps(fields | {"time": round(time.time(), 3)}) + "\n").encode())
 
 
 def _last_token(folder: Path) -> int:
@@ -148,15 +157,17 @@ def _take(folder: Path, token: int) -> bool:
 
 
 @contextmanager
-def _heartbeat(path: Path) -> Iterator[None]:
+def _heartbeat(folder: Path, mine: Holder, on_lost: Callable[[], None]) -> Iterator[None]:
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT):
-            try:
-                os.utime(path)
-            except OSError:
-                return  # the lease is gone; the finish will say so
+            with suppress(OSError):  # the next beat may do; a lease that is gone raises nothing
+                if holders.read(folder) != mine:
+                    on_lost()
+                    _log(folder, "lost", mine)
+                    return
+                os.utime(folder / holders.NAME)
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()

@@ -148,7 +148,12 @@ def verify(folder: Path, deep: bool) -> list[Problem]:
 
 def problems(folder: Path, manifest: Manifest, deep: bool) -> list[Problem]:
     """`verify` for a manifest that has been read already."""
-    found = (_problem(folder / shard.file, shard, deep) for shard in manifest.shards)
+    return compare(folder, manifest.shards, deep)
+
+
+def compare(folder: Path, shards: Iterable[Shard], deep: bool) -> list[Problem]:
+    """What of a folder is not as these shards say."""
+    found = (_problem(folder / shard.file, shard, deep) for shard in shards)
     return [problem for problem in found if problem is not None]
 
 

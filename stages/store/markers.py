@@ -8,13 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from stages.errors import UserError
+from stages.store import files
 from stages.store.layout import Layout
 
 
 def place(marker: Path) -> None:
-    """Say that a stage is done."""
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    """Say that a stage is done. Raises WriteError."""
+    with files.failing(marker):
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+
+
+def expect(awaited: Path | None, marker: Path, what: str) -> None:
+    """Raise UserError where Snakemake awaits another marker: `what` was edited after the graph was built.
+
+    It would be made all the same, but not what was asked for, and Snakemake would call it a failure.
+    """
+    if awaited is not None and awaited.name != marker.name:
+        raise UserError(
+            f"{what}: edited, or something before it, since Snakemake was started: it awaits {awaited.name}, and now "
+            f"this would be {marker.name}. Nothing was run. Start Snakemake again for what the specs say now."
+        )
 
 
 def refresh(layout: Layout, done: Iterable[Path]) -> None:

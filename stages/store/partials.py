@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,16 +21,14 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
 
     What `write` writes through `files` is hashed on the way, the rest is read once. Raises WriteError.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     with files.failing(folder):
         files.remove_tree(temporary)
         files.make_dirs(temporary.parent)
         files.disk.mkdir(temporary)
         try:
             _fill(temporary, write)
-            if folder.exists():
-                files.remove_tree(folder)
-            files.rename(temporary, folder)
+            files.replace_folder(temporary, folder)
         except Exception:
             with suppress(OSError):
                 files.remove_tree(temporary)
@@ -111,13 +110,24 @@ def latest(layout: Layout, key: str, parents: Mapping[str, Parent]) -> Path | No
 
 
 def prune(attempt: attempts.Attempt, keep: int) -> None:
-    """Remove all but the latest `keep` checkpoints of this attempt."""
-    for old in listed(attempt.folder)[keep:]:
-        files.remove_tree(old)
+    """Remove all but the latest `keep` checkpoints of this attempt, and once it has so many, those it has overtaken.
+
+    A stage may take many attempts, one for each job: their checkpoints together must not fill the disk. Raises
+    WriteError.
+    """
+    own = listed(attempt.folder)
+    old = own[keep:]
+    if len(own) >= keep:
+        others = built_on(attempt.layout, attempt.key, attempt.parents)
+        old += [path for path in others if path.parent != attempt.folder and step_of(path) <= step_of(own[keep - 1])]
+    for folder in old:
+        with files.failing(folder):
+            files.remove_tree(folder)
 
 
 def clear(layout: Layout, key: str) -> None:
-    """Remove the checkpoints of all attempts under `key`: for when the stage has finished."""
+    """Remove the checkpoints of all attempts under `key`: for when the stage has finished. Raises WriteError."""
     for attempt in attempts.folders(layout, key):
         for partial in listed(attempt):
-            files.remove_tree(partial)
+            with files.failing(partial):
+                files.remove_tree(partial)

@@ -7,17 +7,26 @@ run, so their digests must stay out of it; and a manifest cannot hold its own. T
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from stages.store import files
-from stages.store.manifest import Manifest, Problem
+from stages.store.manifest import Problem, Shard
 
 NAME = "seal.json"
 
 
-def write(folder: Path, manifest_name: str, manifest_bytes: bytes, record: Manifest) -> None:
-    """Seal a result that is complete but for its manifest, whose bytes are given."""
+class Listing(Protocol):
+    """A manifest of any kind: what it covers needs no seal."""
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """The files that it holds digests of."""
+
+
+def write(folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listing) -> None:
+    """Seal a folder that is complete but for its manifest, whose bytes are given."""
     covered = {shard.file for shard in record.shards}
     digests = {file: files.digest_file(folder / file) for file in files.files_under(folder) if file not in covered}
     digests[manifest_name] = files.digest_bytes(manifest_bytes)

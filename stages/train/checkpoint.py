@@ -7,7 +7,6 @@ lie inside, so that a resumed run has no row twice and none missing, whichever a
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
     save_state(folder / OPTIMIZER, optimizer.state())
     save_counters(folder / COUNTERS, counters)
     for name in (METRICS, TIMING):
-        shutil.copyfile(tables / name, folder / name)
+        files.write(folder / name, (tables / name).read_bytes())
 
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:

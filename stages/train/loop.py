@@ -18,7 +18,7 @@ from stages.train.checkpoint import Counters
 from stages.train.metrics import Table, Value
 from stages.train.objectives.base import Objective
 from stages.train.optimizer import Optimizer
-from stages.train.progress import watching
+from stages.train.progress import Note, watching
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients, TreeSum
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
@@ -36,6 +36,7 @@ class Run:
     checkpoint: Callable[[Counters], Path]  # writes a partial checkpoint and says where
     last_checkpoint: Callable[[], Path | None]
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
+    note: Note | None = None
 
     @property
     def ref(self) -> str:
@@ -77,6 +78,8 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
             if run.ranks.first:
                 record(run, phase, objective, counters, lr, outcome, seconds, step.end - step.start)
                 progress.step(step.end - step.start, outcome.loss, lr)
+                if run.note is not None:
+                    run.note.step(phase.name, counters.steps, seconds)
             asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
             if asked or (not at_end and counters.steps % run.stage.execution.checkpoint_every == 0):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from stages.store import files
 
 COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
 TIMING = ("phase", "step", "seconds", "tokens_per_second")
@@ -15,7 +17,9 @@ Value = str | int | float
 
 
 class Table:
-    """A CSV file that grows by whole rows. Floats are written as `repr` does: the shortest text of the same number.
+    """A CSV file that grows by whole rows, which are kept until `flush`. Raises WriteError when the disk refuses.
+
+    Floats are written as `repr` does: the shortest text of the same number.
 
     With `before`, the table of an earlier attempt up to a checkpoint, its rows come first. They are laid out under
     this table's columns: a phase that is shared by two stages need not have the same neighbours in both.
@@ -23,8 +27,7 @@ class Table:
 
     def __init__(self, path: Path, columns: Sequence[str], before: Path | None) -> None:
         self.columns = tuple(columns)
-        self._file = path.open("w", encoding="utf-8")
-        self._file.write(_line(self.columns))
+        self._file, self._kept = files.Growing(path), [_line(self.columns)]
         if before is not None:
             with before.open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
@@ -32,19 +35,19 @@ class Table:
 
     def add(self, row: Mapping[str, Value]) -> None:
         """Append a row; columns that it does not give stay empty."""
-        self._file.write(_line([_text(row.get(column, "")) for column in self.columns]))
+        self._kept.append(_line([_text(row.get(column, "")) for column in self.columns]))
 
     def flush(self) -> None:
         """Bring all rows to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.add("".join(self._kept).encode())
+        self._kept.clear()
 
     def __enter__(self) -> Table:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.flush()
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with suppress(*((files.WriteError,) if kind else ())):  # what ended the run is told, not this
+            self.flush()
 
 
 class Unwritten(Table):

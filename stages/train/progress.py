@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where a person watches, else a plain line every few seconds, as logs like it."""
+"""Progress: a bar where a person watches, else a plain line every few seconds; and a file for `stages status`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-EVERY = 5.0  # seconds between two lines of a log
+from stages.store import progress
+
+EVERY = 5.0  # seconds between two lines of a log, or two versions of the file
 
 
 class Progress:
@@ -75,3 +78,20 @@ def watching(title: str, done: int, steps: int) -> Iterator[Progress]:
         yield bar
     finally:
         bar.close()
+
+
+class Note:
+    """Leaves word in an attempt's folder of how far the stage is, of `steps` over all phases."""
+
+    def __init__(self, attempt: Path, steps: int) -> None:
+        self.attempt, self.steps = attempt, steps
+        self._phase, self._first, self._began, self._written = "", 0, 0.0, float("-inf")
+
+    def step(self, phase: str, step: int, seconds: float) -> None:
+        """Note a finished step, counted over all phases, which took `seconds`."""
+        now = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._first, self._began = phase, step - 1, now - seconds
+        if now - self._written >= EVERY or step == self.steps:
+            self._written = now
+            progress.write(self.attempt, phase, step, self.steps, (now - self._began) / (step - self._first))

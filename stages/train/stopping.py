@@ -25,20 +25,24 @@ class NonFiniteError(UserError):
 
 
 class StopRequest:
-    """Becomes true when SIGTERM arrives; the loop looks at it between two steps."""
+    """Becomes true when SIGTERM arrives, or the lease is lost; the loop looks at it between two steps."""
 
     def __init__(self) -> None:
         self.asked = False
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def ask(self) -> None:
+        """Stop at the next border of two steps."""
         self.asked = True
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.ask()
 
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[StopRequest]:
     """Turn SIGTERM into a request for the duration of the block."""
     request = StopRequest()
-    previous = signal.signal(signal.SIGTERM, request._ask)
+    previous = signal.signal(signal.SIGTERM, request._on_signal)
     try:
         yield request
     finally:

@@ -23,7 +23,8 @@ from stages.store.manifest import Parent
 from stages.train.checkpoint import Counters
 from stages.train.ranks import Ranks
 from tests.faults import test_crash as crash
-from tests.faults.disks import Failing, PowerCutError, Recorder, build
+from tests.faults.disks import Failing, PowerCutError
+from tests.faults.recorder import Recorder, build
 from tests.unit.spec import small_project
 from tests.unit.train import tiny
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
+import numpy as np
 import psutil
 import pytest
 
@@ -64,3 +67,12 @@ def test_a_damaged_file_is_named(tmp_path, plan, file, text):
 def test_what_runs_record_is_what_this_process_holds():
     held = psutil.Process().memory_info().rss / 1e6
     assert held * 0.9 < peak_memory_mb("cpu") < held + 4000
+
+
+def test_the_peak_is_not_that_of_the_process_that_started_this_one() -> None:
+    held = np.ones(300 << 17)  # 314 MB, which a child's getrusage would count
+    code = "from stages.engines.results import peak_memory_mb; print(peak_memory_mb('cpu'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    own = peak_memory_mb("cpu")
+    assert len(held)
+    assert 50 < float(done.stdout) < own - 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from stages.store import fingerprint as module
-from stages.store.fingerprint import cpu_flags, cpu_level, cpu_model, fingerprint, threads, torch_build, version
+from stages.store.fingerprint import (
+    cpu_flags,
+    cpu_level,
+    cpu_model,
+    drifted,
+    fingerprint,
+    threads,
+    torch_build,
+    version,
+)
 
 X86 = """processor\t: 0
 model name\t: An Example CPU
@@ -97,3 +107,11 @@ def test_torch_is_not_imported() -> None:
         "import sys; from stages.store.fingerprint import fingerprint; fingerprint(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_result_made_by_other_code_is_drift_and_one_that_does_not_say_is_not(tmp_path: Path) -> None:
+    for code, drift in ((fingerprint()["code"], False), ("0" * 16, True), (None, False)):
+        made_by = {} if code is None else {"code": code}
+        (tmp_path / "run.json").write_text(json.dumps({"environment": made_by}))
+        assert drifted(tmp_path) == drift
+    assert not drifted(tmp_path / "nothing")

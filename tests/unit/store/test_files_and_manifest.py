@@ -1,5 +1,6 @@
 """A manifest is deterministic, read strictly, and knows every file of its result."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -12,6 +13,7 @@ from stages.store.layout import Layout
 from tests.unit.store.conftest import Run
 
 KEY = "a" * 32
+LARGE = bytes(range(256)) * (files.BLOCK // 256) + b"and a little more"
 
 
 def test_the_digest_of_a_file_is_the_blake3_of_its_bytes(tmp_path: Path) -> None:
@@ -108,3 +110,23 @@ def test_pointers_that_go_in_a_circle_are_an_error(layout: Layout, run: Run) -> 
 def test_a_ref_is_pipeline_slash_stage(layout: Layout, ref: str) -> None:
     with pytest.raises(ValueError, match="not a pipeline/stage"):
         layout.stage(ref)
+
+
+def test_a_large_file_arrives_whole_with_its_digest(tmp_path: Path) -> None:
+    """Above a block, it is hashed while it is flushed."""
+    made = files.write(tmp_path / "large", LARGE)
+    assert (tmp_path / "large").read_bytes() == LARGE
+    assert made == files.measure(tmp_path / "large") == files.Written(len(LARGE), files.digest_bytes(LARGE))
+
+
+@pytest.mark.parametrize("size", [100, len(LARGE)])
+def test_a_flush_that_fails_is_told_and_nothing_is_left(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files.disk, "fsync", broken)
+    with pytest.raises(files.WriteError, match="Input/output error"):
+        files.write(tmp_path / "large", LARGE[:size])
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from stages.contract import schedule
 from stages.engines import run, training
 from stages.errors import UserError
 from stages.spec.resolved import Init, Loops, Stage
-from stages.store import manifest, partials
+from stages.store import manifest
 from stages.store.manifest import Parent
 from stages.train.loop import Run
 from stages.train.stopping import NonFiniteError, StoppedError
@@ -265,29 +265,6 @@ def _spy(seen: list[str], inner: Any) -> Any:
         return inner(run, phase, *rest)
 
     return run_phase
-
-
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = tiny.make("next_token")
-    run(stage, tiny.inputs(tmp_path / "whole"))
-
-    class Failing(tiny.Data):
-        def samples(self, first: int, count: int, tail: int) -> list[Any]:
-            if first == 32:
-                raise UserError("the disk went away")
-            return super().samples(first, count, tail)
-
-    monkeypatch.setattr(training, "PhaseData", Failing)
-    with pytest.raises(UserError, match="disk"):
-        run(stage, tiny.inputs(tmp_path / "cut"))
-    folder = next(iter((tmp_path / "cut/results/.runs").rglob("partial-000000006")))
-    data = bytearray((folder / "weights.safetensors").read_bytes())
-    data[-1] ^= 1
-    (folder / "weights.safetensors").write_bytes(data)
-    assert not partials.valid(folder)
-    monkeypatch.setattr(training, "PhaseData", tiny.Data)
-    run(stage, tiny.inputs(tmp_path / "cut"))
-    assert digests(tmp_path / "whole") == digests(tmp_path / "cut")
 
 
 def test_another_engine_is_refused(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from stages.engines import run, training
-from stages.engines.launch import launch, read_job, write_job
+from stages.engines.launch import HELD, launch, read_job, write_job
 from stages.errors import UserError
 from stages.store import manifest
+from stages.store.lease import HeldError
 from stages.train.ranks import ALONE, Ranks, joined, owners
 from stages.train.stopping import StoppedError
 from tests.unit.train import ranked, tiny
@@ -50,6 +51,9 @@ def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: p
         assert not manifest.verify(many, deep=True)
         assert (many / manifest.NAME).read_bytes() == (one / manifest.NAME).read_bytes(), objective
         assert manifest.read(many / manifest.NAME).tier == "bit-exact"
+        told = json.loads((many / "run.json").read_bytes())
+        assert (told["ranks"], told["nodes"], len(told["peak_memory_mb_by_rank"])) == (2, 1, 2)
+        assert told["peak_memory_mb"] == max(told["peak_memory_mb_by_rank"]) > min(told["peak_memory_mb_by_rank"]) > 50
 
 
 @pytest.mark.slow
@@ -86,6 +90,18 @@ def test_a_killed_rank_is_named_with_its_signal() -> None:
         launch([sys.executable, "-c", script], 2, "p/s")
 
 
+def test_ranks_stopped_before_they_could_listen_can_be_run_again() -> None:
+    script = "import os, signal, sys; os.environ['RANK'] == '1' and os.kill(os.getpid(), signal.SIGTERM); sys.exit(70)"
+    with pytest.raises(StoppedError, match="p/s: stopped before its ranks had met; run it again"):
+        launch([sys.executable, "-c", script], 2, "p/s")
+
+
+def test_a_lease_held_by_another_run_is_told_as_that() -> None:
+    script = f"import os, sys; print('held by n2'); sys.exit({HELD} if os.environ['RANK'] == '0' else 70)"
+    with pytest.raises(HeldError, match=r"^held by n2$"):
+        launch([sys.executable, "-c", script], 2, "p/s")
+
+
 def test_a_common_stop_keeps_its_exit_code() -> None:
     script = "import os, sys; print('stopped after step', 3 + int(os.environ['RANK'])); sys.exit(75)"
     with pytest.raises(StoppedError, match=r"^stopped after step 3$"):
@@ -99,11 +115,11 @@ def test_ranks_that_are_not_those_asked_for_are_refused(monkeypatch: pytest.Monk
         pass
 
 
-def test_several_ranks_on_gpus_or_nodes_are_refused(tmp_path: Path) -> None:
+def test_several_ranks_on_gpus_are_refused(tmp_path: Path) -> None:
     stage = ranked.make("sft", 2)
-    nodes = stage.model_copy(update={"execution": stage.execution.model_copy(update={"nodes": 2})})
-    with pytest.raises(UserError, match="tiny/box: 2 ranks on 2 nodes, device cpu; allowed"):
-        run(nodes, tiny.inputs(tmp_path))
+    cuda = stage.model_copy(update={"execution": stage.execution.model_copy(update={"device": "cuda"})})
+    with pytest.raises(UserError, match="tiny/box: 2 ranks, device cuda; allowed for the torch engine"):
+        run(cuda, tiny.inputs(tmp_path))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 8])

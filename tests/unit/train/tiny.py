@@ -199,9 +199,11 @@ def stage(modules: dict[str, Model], phases: tuple[Phase, ...], trained: tuple[s
 
 
 def make(objective: str) -> Stage:
-    """The tiny stage of each objective."""
+    """The tiny stage of each objective; "moe" is next-token prediction by a model with experts, under Muon."""
     vision: dict[str, Model] = {"llm": MOONLIGHT, "vit": VIT, "projector": PROJECTOR}
     router = Router(bias_update=1e-3, aux_loss=1e-4)
+    if objective == "moe":
+        return stage({"llm": MOONLIGHT}, (phase("next_token", router=router),), ("llm",), optimizer=MUON)
     if objective == "looped":
         return stage({"llm": OURO}, (phase("looped", loops=Loops(count=3, beta=0.1)),), ("llm",))
     if objective == "align":

@@ -1,0 +1,31 @@
+"""What a deep look found damaged, left in the folder itself, so that the next quick look need not find it again.
+
+Without it, `stages status --deep` would name a flipped bit and Snakemake, which looks at sizes only, would run nothing.
+The note goes with the folder when a new result takes its place, and is removed when a deep look finds all well.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from stages.store import files
+
+NAME = "damage.txt"
+
+
+def note(folder: Path, found: str) -> None:
+    """Leave word of what was found, or, if that is nothing, take the note away. A disk that refuses is no matter."""
+    with suppress(OSError, files.WriteError):
+        if found:
+            files.write_atomic(folder / NAME, f"{found}\n".encode())
+        elif (folder / NAME).exists():
+            files.disk.unlink(folder / NAME)
+
+
+def noted(folder: Path) -> str:
+    """What an earlier deep look found; empty if it found nothing, or there was none."""
+    try:
+        return (folder / NAME).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,73 @@
+"""The file that tells `stages status` how far a run is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.engines import run, training
+from stages.store import attempts, files, progress
+from stages.store.disk import Disk
+from stages.train import progress as shown
+from tests.unit.train import tiny
+
+
+def test_a_finished_run_left_word_of_its_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    inputs = tiny.inputs(tmp_path)
+    before = time.time()
+    run(tiny.make("next_token"), inputs)
+    found = progress.latest(inputs.layout, inputs.key)
+    assert found is not None
+    assert (found.phase, found.step, found.steps, found.seconds_left) == ("main", 8, 8, 0.0)
+    assert 0 < found.seconds_per_step < found.time - before < 600
+
+
+def test_word_is_left_at_most_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
+    note = shown.Note(tmp_path, 100)
+    seen = []
+    for step in range(11, 31):  # two seconds a step, gone on from step 10
+        clock[0] += 2.0
+        note.step("main", step, 2.0)
+        seen.append(progress.read(tmp_path))
+    assert {found.step for found in seen if found} == {11, 14, 17, 20, 23, 26, 29}
+    last = seen[-1]
+    assert last is not None
+    assert last.seconds_per_step == pytest.approx(2.0)
+    assert last.seconds_left == pytest.approx(71 * 2.0)
+
+
+def test_a_new_phase_has_a_pace_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
+    note = shown.Note(tmp_path, 100)
+    for step, (phase, seconds) in enumerate([("short", 10.0), ("long", 30.0)], 1):
+        clock[0] += seconds
+        note.step(phase, step, seconds)
+    found = progress.read(tmp_path)
+    assert found is not None
+    assert (found.phase, found.seconds_per_step) == ("long", 30.0)
+
+
+def test_a_disk_that_takes_nothing_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(Disk):
+        def write(self, handle: int, data: memoryview) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "disk", Full())
+    progress.write(tmp_path, "main", 1, 2, 1.0)
+    assert progress.read(tmp_path) is None
+
+
+def test_a_new_attempt_has_no_progress_yet(tmp_path: Path) -> None:
+    layout = tiny.inputs(tmp_path).layout
+    for steps in (5, 7):
+        with attempts.start(layout, "tiny/box", "a" * 32, {}) as attempt:
+            assert progress.latest(layout, "a" * 32) is None
+            progress.write(attempt.folder, "main", 1, steps, 1.0)
+    (attempt.folder / progress.NAME).write_text("{")
+    assert progress.latest(layout, "a" * 32) is None

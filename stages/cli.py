@@ -19,6 +19,9 @@ app = typer.Typer(
 Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]
+Marker = Annotated[
+    Path | None, typer.Option("--marker", help="What a rule awaits: refuse if the specs say something else by now.")
+]
 
 
 def main() -> None:
@@ -139,11 +142,24 @@ def run(
     ref: Ref,
     scale: Scale = "mini",
     releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    marker: Marker = None,
 ) -> None:
     """Run one stage, whose parents must be done. This is what the rules call."""
     from stages.commands.run import run_stage
 
-    run_stage(ref, scale, releases)
+    run_stage(ref, scale, releases, marker)
+
+
+@app.command()
+def emit(
+    ref: Ref,
+    scale: Scale = "mini",
+    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+) -> None:
+    """Print a stage's batch script for Slurm, for review or for `| sbatch`."""
+    from stages.commands.emit import print_script
+
+    print_script(ref, scale, releases)
 
 
 @app.command()
@@ -153,6 +169,7 @@ def data(
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what was built, to be put in its spec.")
     ] = False,
+    marker: Marker = None,
 ) -> None:
     """Prepare a corpus, or the tokenizer."""
     from stages.commands.data import prepare, print_declaration
@@ -160,7 +177,7 @@ def data(
     if accept:
         print_declaration(name)
     else:
-        prepare(name, scale)
+        prepare(name, scale, marker)
 
 
 @app.command()

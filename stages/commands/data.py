@@ -12,23 +12,26 @@ from stages.store.layout import Layout
 from stages.sync.verdicts import corpora_done, corpus_marker
 
 
-def prepare(name: str, scale: str) -> None:
+def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
     """Prepare a corpus unless it is there as its spec declares, and set its marker.
 
-    A user's own file is read again whenever somebody asks, since it may have changed under its name.
+    A user's own file is read again whenever somebody asks, since it may have changed under its name. Raises UserError
+    when the marker is not the `awaited` one.
     """
     from stages.data.prepare import prepare as prepare_corpus
 
     root, _ = open_project(scale)
     layout = Layout(root, scale)
+    marker = corpus_marker(root, layout, name)
+    markers.expect(awaited, marker, name)
     own_file = name != spec.TOKENIZER and spec.load(root, name).builder == "file"
-    if own_file or not corpora_done(root, layout, (name,))[name]:
+    if own_file or not corpora_done(root, layout, (name,), deep=True)[name]:  # deep: it may be run to mend damage
         _tokenizer_first(root, layout, name)
         made = prepare_corpus(root, name, layout.corpus(name))
         print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}", file=sys.stderr)
     else:
         print(f"{name}: prepared already, as specs/data/{name}.yaml declares", file=sys.stderr)
-    markers.place(corpus_marker(root, layout, name))
+    markers.place(marker)
 
 
 def print_declaration(name: str) -> None:
@@ -48,5 +51,5 @@ def print_declaration(name: str) -> None:
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:
     """Corpora are cut into the tokenizer's tokens: prepare it if it is not there as declared."""
-    if name != spec.TOKENIZER and not corpora_done(root, layout, (spec.TOKENIZER,))[spec.TOKENIZER]:
+    if name != spec.TOKENIZER and not corpora_done(root, layout, (spec.TOKENIZER,), deep=True)[spec.TOKENIZER]:
         prepare(spec.TOKENIZER, layout.scale)

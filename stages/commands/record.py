@@ -9,21 +9,26 @@ from stages.commands.open import open_project
 from stages.errors import UserError
 from stages.store.layout import Layout
 from stages.sync import graph, write
-from stages.sync.verdicts import corpora_done, judge
+from stages.sync.verdicts import judge, judge_corpora
 
 SHOWN = 3  # how many unfinished ones a message names
 
 
 def record() -> None:
-    """Commit in DVC every published stage and corpus of dvc.yaml's scale; raises UserError unless all are done."""
+    """Commit in DVC every published stage and corpus of dvc.yaml's scale.
+
+    Every digest is read again first: what is recorded is what others pull. Raises UserError unless all are done.
+    """
     scale = write.dvc_scale(open_project("mini")[0])
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     layout = Layout(root, scale)
-    verdicts = judge(layout, loaded.published, loaded.keys, deep=False)
-    prepared = corpora_done(root, layout, loaded.published_corpora)
-    undone = [f"{ref} is {verdict.state}" for ref, verdict in verdicts.items() if not verdict.done]
-    undone += [f"{name} is not prepared" for name, there in prepared.items() if not there]
+    names = loaded.published_corpora
+    verdicts = [
+        *judge(layout, loaded.published, loaded.keys, deep=loaded.published).values(),
+        *judge_corpora(root, layout, names, deep=names).values(),
+    ]
+    undone = [f"{verdict.ref} is {verdict.state}" for verdict in verdicts if not verdict.done]
     if undone:
         more = f" and {len(undone) - SHOWN} more" if len(undone) > SHOWN else ""
         raise UserError(f"nothing recorded: {'; '.join(undone[:SHOWN])}{more}. Run `snakemake` first.")

@@ -5,41 +5,67 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TextIO
 
+from stages.cluster import site, slurm
+from stages.commands.in_job import looked_after, waited
 from stages.commands.open import open_project, pick
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import done, finish, manifest, markers
+from stages.store import damage, done, files, finish, manifest, markers
 from stages.store.layout import Layout
+from stages.store.lease import HeldError
 from stages.sync import graph
+from stages.sync.verdicts import refuse_damaged_corpora
 
 
-def run_stage(ref: str, scale: str, releases: Path | None) -> None:
+def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None = None) -> None:
     """Run a stage unless it is done or an earlier result of the same key can be put back; then set its marker.
 
-    Raises UserError when a parent is not done (naming it and the command), or when the run fails.
+    In a Slurm job, it waits for another run of the stage. Raises UserError when the marker is not the `awaited` one,
+    when a parent is not done (naming it and the command), or when the run fails.
     """
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     stages, keys = loaded.stages, loaded.keys
     stage, layout = pick(stages, ref), Layout(root, scale)
+    marker = layout.marker(ref, keys[ref])
+    markers.expect(awaited, marker, ref)
     _refuse_without_parents(layout, stage, stages, keys)
     parents = {parent: keys[parent] for parent in stage.parents}
-    if not done.is_done(layout, ref, keys[ref], parents, deep=True).done:  # deep: a person may run it to mend damage
+    while not done.is_done(layout, ref, keys[ref], parents, deep=True).done:  # deep: a person may run it to mend damage
         record = manifest.parents(layout, parents)
         if finish.restore(layout, ref, keys[ref], record):
             print(f"{ref}: an earlier result of the same key was put back, no training")
-        else:
-            with _logged(layout.log(keys[ref])):
+            break
+        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]) as in_job:
+            if in_job and waited(ref, layout.run(keys[ref])):
+                continue
+            refuse_damaged_corpora(layout, stage)
+            try:
                 _train(layout, stage, keys, record, _releases(releases))
+                break
+            except HeldError:  # another job was faster by a moment
+                if not in_job:
+                    raise
     verdict = done.is_done(layout, ref, keys[ref], parents)
     if not verdict.done:
         raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")
-    markers.place(layout.marker(ref, keys[ref]))
+    markers.place(marker)
+
+
+@contextmanager
+def _in_its_time(root: Path, layout: Layout, ref: str, key: str) -> Iterator[bool]:
+    """Whether this is a Slurm job; then the block is stopped ahead of the job's time limit, and the job requeued."""
+    job = slurm.this_job()
+    if job is None:
+        yield False
+        return
+    with looked_after(ref, job, layout.run(key), site.load(root).requeue_before):
+        yield True
 
 
 def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:
@@ -66,6 +92,7 @@ def refuse_damaged(layout: Layout, parent: str) -> None:
     if broken:
         owner = "/".join(folder.parts[-2:])
         listed = "; ".join(map(str, broken))
+        damage.note(folder, listed)  # so that the next `snakemake` rebuilds it
         raise UserError(f"{owner} is damaged: {listed}. `stages run {owner} --scale {layout.scale}` rebuilds it.")
 
 
@@ -99,11 +126,13 @@ class _Tee:
         self._stream, self._log = stream, log
 
     def write(self, text: str) -> int:
-        self._log.write(text)
+        with files.failing(Path(self._log.name)):
+            self._log.write(text)
         return self._stream.write(text)
 
     def flush(self) -> None:
-        self._log.flush()
+        with files.failing(Path(self._log.name)):
+            self._log.flush()
         self._stream.flush()
 
     def isatty(self) -> bool:
@@ -115,18 +144,23 @@ class _Tee:
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Copy what is printed to the stage's log; an error is written there too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Copy what is printed to the stage's log; an error is written there too. Raises WriteError."""
+    files.make_dirs(path.parent)
     out, err = sys.stdout, sys.stderr
-    with path.open("a", encoding="utf-8") as log:
-        sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
-        try:
-            yield
-        except UserError as error:
-            log.write(f"{error}\n")
-            raise
-        except Exception:
-            traceback.print_exc(file=log)  # a defect of ours: the log must tell where
-            raise
-        finally:
-            sys.stdout, sys.stderr = out, err
+    with files.failing(path):
+        log = path.open("a", encoding="utf-8")
+    sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
+    said = ""
+    try:
+        yield
+    except UserError as error:
+        said = f"{error}\n"
+        raise
+    except Exception:
+        said = traceback.format_exc()  # a defect of ours: the log must tell where
+        raise
+    finally:
+        sys.stdout, sys.stderr = out, err
+        told = (files.WriteError,) if said else ()  # what ended the run is told, not this
+        with suppress(*told), files.failing(path), log:
+            log.write(said)

@@ -3,32 +3,57 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from stages.cluster.slurm import SlurmError
 from stages.commands.open import open_project
+from stages.report.words import seconds
+from stages.store import fingerprint
 from stages.store.done import Verdict
 from stages.store.layout import Layout
-from stages.sync import graph
-from stages.sync.verdicts import judge
+from stages.sync import graph, live
+from stages.sync.verdicts import judge, judge_corpora
 
 WIDTH = 100  # columns, where there is no terminal to ask
-STYLES = {"done": "green", "stale": "yellow", "missing": "dim", "running": "cyan", "failed": "bold red"}
+STYLES = {
+    "done": "green",
+    "stale": "yellow",
+    "missing": "dim",
+    "pending": "blue",
+    "running": "cyan",
+    "failed": "bold red",
+}
 
 
 def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
     """Print all verdicts, or only those of failed stages; exit code 1 when a stage has failed, else 0."""
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
-    verdicts = judge(Layout(root, scale), loaded.stages, loaded.keys, deep)
-    if failed:
-        verdicts = {ref: verdict for ref, verdict in verdicts.items() if verdict.state == "failed"}
+    layout, names = Layout(root, scale), loaded.corpora
+    verdicts = judge(layout, loaded.stages, loaded.keys, loaded.stages if deep else ())
+    verdicts |= judge_corpora(root, layout, names, names if deep else ())
+    verdicts, note = _live(root, layout, verdicts)
+    shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state == "failed"}
+    drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
     if as_json:
-        print(json.dumps([_fields(verdict, root) for verdict in verdicts.values()], indent=2))
+        print(json.dumps([{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()], indent=2))
     else:
-        if verdicts:
-            _print_table(scale, verdicts, root)
-        print(_summary(verdicts, failed))
+        if drift:
+            note.append(f"{len(drift)} made by other code than stages/ holds now, which is no reason to run them again")
+        _print(scale, shown, root, failed)
+        print("\n".join([*note, _summary(shown, failed)]))
     return 1 if any(verdict.state == "failed" for verdict in verdicts.values()) else 0
+
+
+def _live(root: Path, layout: Layout, verdicts: dict[str, Verdict]) -> tuple[dict[str, Verdict], list[str]]:
+    """What Slurm knows, where there is Slurm; what lies on disk holds when it does not answer."""
+    try:
+        jobs = live.jobs(root)
+    except SlurmError as error:  # Slurm's commands may lie around where nobody uses them
+        used = (root / live.JOB_LOGS).exists()
+        return verdicts, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
+    return (verdicts if jobs is None else live.add(layout, verdicts, jobs)), []
 
 
 def _summary(verdicts: dict[str, Verdict], failed: bool) -> str:
@@ -37,46 +62,87 @@ def _summary(verdicts: dict[str, Verdict], failed: bool) -> str:
         return "no stage has failed"
     states = [verdict.state for verdict in verdicts.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STYLES if state in states)
-    idle = failed or set(states) <= {"done", "running"}
-    return counts if idle else f"{counts}. `snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
+    idle = failed or set(states) <= {"done", "pending", "running"}
+    return counts if idle else f"{counts}\n`snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
 
 
-def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | None]:
+def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | float | None]:
     return {
         "stage": verdict.ref,
         "key": verdict.key,
         "state": verdict.state,
         "why": verdict.why,
         "step": verdict.step,
+        "steps": verdict.steps,
+        "seconds_left": verdict.seconds_left,
+        "job": verdict.job,
         "partial": _short(verdict.partial, root),
         "log": _short(verdict.log, root),
         "command": verdict.command,
     }
 
 
-def _print_table(scale: str, verdicts: dict[str, Verdict], root: Path) -> None:
+def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool) -> None:
+    """A table of the boxes; below, what is to be known of failures."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"stages at {scale}", title_justify="left")
-    for name in ("stage", "state", "why", "key"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("stage", "state"))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=WIDTH, highlight=False)
+    if not failed:
+        table = Table(title=f"stages at {scale}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for name in ("stage", "state", ""):
+            table.add_column(name, overflow="fold", no_wrap=bool(name))
+        for what, state, words in _rows(verdicts):
+            table.add_row(what, Text(state, STYLES[state.lower()]), Text(words))
+        console.print(table)
     for verdict in verdicts.values():
-        state = "FAILED" if verdict.state == "failed" else verdict.state
-        table.add_row(verdict.ref, Text(state, STYLES[verdict.state]), Text(_why(verdict, root)), verdict.key[:8])
-    console = Console()
-    Console(width=None if console.is_terminal else WIDTH).print(table)
+        if verdict.state == "failed":
+            console.print(Text(f"FAILED {verdict.ref}", STYLES["failed"]), end="")
+            console.print(Text("\n".join(_finding(verdict, root))), soft_wrap=True)
 
 
-def _why(verdict: Verdict, root: Path) -> str:
-    if verdict.state != "failed":
+def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
+    """(what, state, words): by pipeline, the boxes of which the same is to be said in one row; so are corpora."""
+    rows: dict[tuple[str, ...], list[Verdict]] = {}
+    sizes: dict[str, int] = {}
+    for one in verdicts.values():
+        group = one.ref.partition("/")[0]
+        sizes[group] = sizes.get(group, 0) + 1
+        alike = one.state in ("done", "missing")
+        rows.setdefault((group, one.state, one.why) if alike else (group, one.ref), []).append(one)
+    for (group, *_), same in rows.items():
+        yield _row(group, same, len(same) == sizes[group])
+
+
+def _row(group: str, same: list[Verdict], whole: bool) -> tuple[str, str, str]:
+    first = same[0]
+    state = "FAILED" if first.state == "failed" else first.state
+    if len(same) == 1:
+        return first.ref, state, _words(first)
+    names = f"all {len(same)}" if whole else ", ".join(one.ref.partition("/")[2] for one in same)
+    return group, state, ": ".join(filter(None, [names, first.why]))
+
+
+def _words(verdict: Verdict) -> str:
+    if verdict.state == "failed":
+        return "see below"
+    if verdict.state != "running" or verdict.step is None or verdict.steps is None:
         return verdict.why
-    lines = [f"step {verdict.step}: {verdict.why}" if verdict.step is not None else verdict.why]
+    left = "" if verdict.seconds_left is None else f", {seconds(verdict.seconds_left)} left"
+    return f"step {verdict.step:,} of {verdict.steps:,}{left}; {verdict.why}"
+
+
+def _finding(verdict: Verdict, root: Path) -> Iterator[str]:
+    at = f" at step {verdict.step:,}" if verdict.step is not None else ""
+    yield f"{at}: {verdict.why.removeprefix(f'{verdict.ref}: ')}"
     if verdict.partial:
-        lines.append(f"resumes from {_short(verdict.partial, root)}")
-    lines += [f"log: {_short(verdict.log, root)}", f"next: {verdict.command}"]
-    return "\n".join(lines)
+        yield f"  goes on from {_short(verdict.partial, root)}"
+    if verdict.log:
+        yield f"  log: {_short(verdict.log, root)}"
+    yield f"  next: {verdict.command}"
 
 
 def _short(path: Path | None, root: Path) -> str | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.cluster import slurm
+from stages.engines import local
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store.layout import Layout
@@ -27,8 +29,8 @@ class Inputs:
 def run(stage: Stage, inputs: Inputs) -> None:
     """Run a stage to its end and put the result in place, in as many processes as it has ranks.
 
-    Raises UserError: LeaseError, NonFiniteError, StoppedError (exit code 75, resumable), or what is wrong with its
-    inputs.
+    What trains does so in a step of its own where this is a Slurm job. Raises UserError: LeaseError, NonFiniteError,
+    StoppedError (exit code 75, resumable), SlurmError, or what is wrong with its inputs.
     """
     if stage.execution.engine != "torch":
         raise UserError(
@@ -36,18 +38,16 @@ def run(stage: Stage, inputs: Inputs) -> None:
             "Change `engine` in specs/scales."
         )
     execution = stage.execution
-    if stage.phases and execution.ranks > 1:
-        if execution.device != "cpu" or execution.nodes > 1:
-            raise UserError(
-                f"{stage.pipeline}/{stage.name}: {execution.ranks} ranks on {execution.nodes} nodes, device "
-                f"{execution.device}; allowed for the torch engine: one rank, or several on the CPU of one node. "
-                "Change `execution: {ranks, nodes}` in the stage's spec or in specs/scales."
-            )
+    if stage.phases and execution.ranks > 1 and execution.device != "cpu":
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: {execution.ranks} ranks, device {execution.device}; allowed for the torch "
+            "engine: one rank, or several on CPUs. Change `execution: {ranks}` in the stage's spec or in specs/scales."
+        )
+    if stage.phases and not local.inside() and (execution.ranks > 1 or slurm.this_job() is not None):
         from stages.engines import launch
 
-        if not launch.inside():
-            launch.start(stage, inputs)
-            return
+        launch.start(stage, inputs)
+        return
     from stages.engines.torch_engine import run as run_torch
 
     run_torch(stage, inputs)

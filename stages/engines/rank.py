@@ -1,4 +1,4 @@
-"""One rank of a stage: `python -m stages.engines.rank JOB`, started by `stages.engines.launch`."""
+"""One rank of a stage: `python -m stages.engines.rank JOB`, started by `stages.engines.launch` or `.node`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import traceback
 from pathlib import Path
 
 from stages import engines
-from stages.engines.launch import CRASHED, read_job
+from stages.engines.launch import CRASHED, HELD, read_job
 from stages.errors import UserError
+from stages.store.lease import HeldError
 
 
 def main(job: str) -> int:
@@ -17,7 +18,7 @@ def main(job: str) -> int:
         engines.run(*read_job(Path(job).read_text(encoding="utf-8")))
     except UserError as error:
         print(error, file=sys.stderr)
-        return error.exit_code
+        return HELD if isinstance(error, HeldError) else error.exit_code
     except Exception:
         traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
         return CRASHED

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ def hold_config(stage: Stage, folder: Path) -> None:
 
 def write_state(state: Mapping[str, Tensor], counters: Counters, folder: Path) -> None:
     """Optimizer state and counters. No optimizer file where there is no state: a child that wants it must hear so."""
-    (folder / "state").mkdir(exist_ok=True)
+    files.make_dirs(folder / "state")
     if state:
         checkpoint.save_state(folder / "state" / checkpoint.OPTIMIZER, state)
     checkpoint.save_counters(folder / "state" / checkpoint.COUNTERS, counters)
@@ -66,19 +67,26 @@ def complete(
     counters: Counters,
     points_to: str | None,
     seconds: Mapping[str, Mapping[str, float]] | None = None,
+    peaks: Sequence[float] = (),
     earlier: Tier = "bit-exact",
 ) -> str:
     """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
 
-    `seconds`: what each evaluation took, for run.json. `earlier`: what the checkpoint it went on from promises.
+    `seconds`: what each evaluation took, and `peaks`: MB that each rank held, for run.json. `earlier`: what the
+    checkpoint it went on from promises.
     """
     folder = attempt.result
+    own = peak_memory_mb(stage.execution.device)
+    memory = [max([own, *peaks[:1]]), *peaks[1:]]  # this rank's to the very end
     files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
     run = {
         "environment": fingerprint.fingerprint(),
         "attempt": attempt.folder.name,
         "seconds": seconds or {},
-        "peak_memory_mb": peak_memory_mb(stage.execution.device),
+        "ranks": len(memory),
+        "nodes": nodes(),
+        "peak_memory_mb": max(memory),
+        "peak_memory_mb_by_rank": memory,
     }
     write_json(folder / "run.json", run)
     record = Manifest(
@@ -101,8 +109,24 @@ def peak_memory_mb(device: str) -> float:
     """The most that was held at once, in 10^6 bytes: allocated on the GPU, or resident in this process."""
     if device == "cuda":
         return float(torch.cuda.max_memory_allocated()) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:  # Linux: getrusage would count what the process that started this one had held
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes on macOS, KiB elsewhere
+
+
+def peaks_mb(stage: Stage, ranks: Ranks) -> list[float]:
+    """`peak_memory_mb` of each rank, on every rank; all of them must call it."""
+    own = torch.tensor([[peak_memory_mb(stage.execution.device)]])
+    return [float(peak) for peak in ranks.rows([own]).flatten()]
+
+
+def nodes() -> int:
+    """How many machines the ranks are on, as whoever started them says in torchrun's words; 1 where nobody does."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    return -(-ranks // int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))
 
 
 def tier(stage: Stage, inputs: Inputs) -> Tier:

@@ -42,7 +42,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
 def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> None:
     """What the first rank does: it holds the attempt, and alone writes."""
     ref = f"{stage.pipeline}/{stage.name}"
-    with attempts.start(inputs.layout, ref, inputs.key, inputs.parents) as attempt:
+    with attempts.start(inputs.layout, ref, inputs.key, inputs.parents, on_lost=stop.ask) as attempt:
         if stage.kind == "keep":
             (parent,) = stage.parents
             results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import torch
 from torch import nn
 
 from stages import evals
+from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
-from stages.engines import Inputs, readback, received, results
+from stages.engines import Inputs, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -24,10 +24,9 @@ from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table, Unwritten
 from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.progress import Note
 from stages.train.ranks import Ranks
 from stages.train.stopping import StopRequest
-
-PARENTS, TIER = "parents.json", "tier.json"
 
 
 def scope(phase: Phase) -> str:
@@ -47,6 +46,7 @@ class Training:
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}}
+        self.peaks: list[float] = []  # MB of each rank's memory while it trained
 
     def run(self) -> None:
         """Train to the end and put the result in place."""
@@ -56,10 +56,12 @@ class Training:
         optimizer = self._optimizer(modules)
         if not self.ranks.first:
             self._train(modules, optimizer)
+            results.peaks_mb(self.stage, self.ranks)
             return
         report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.state())
         guards.hold_start(self.stage, report)
         counters = self._train(modules, optimizer)
+        self.peaks = results.peaks_mb(self.stage, self.ranks)
         started = {name: module.weights for name, module in report.modules.items()}
         done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
         guards.hold_end(self.stage, done)
@@ -83,8 +85,9 @@ class Training:
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         results.write_json(self.attempt.result / "eval.json", {"before": before, "after": after})
         results.complete(
-            self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, earlier=self.tier
-        )
+            self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, peaks=self.peaks,
+            earlier=self.tier,
+        )  # fmt: skip
 
     def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:
         stage = self.stage
@@ -103,7 +106,7 @@ class Training:
         if start is not None:
             counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
             self.reads.load(start / reads.FILE, counters.phase)
-            self.tier = results.worst(self.tier, tier_of(start))
+            self.tier = results.worst(self.tier, resume.tier_of(start))
         self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
             return self._phases(modules, optimizer, counters, (Unwritten(), Unwritten()))
@@ -126,7 +129,9 @@ class Training:
             partials.prune(self.attempt, stage.execution.keep_partials)
             return folder
 
-        run = Run(stage, optimizer, *tables, self.stop, save, self._latest, self.ranks)
+        steps = sum(ledger.count(phase) for phase in stage.phases)
+        note = Note(self.attempt.folder, steps) if self.ranks.first else None
+        run = Run(stage, optimizer, *tables, self.stop, save, self._latest, self.ranks, note)
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
@@ -148,14 +153,14 @@ class Training:
         counters: Counters,
         tables: tuple[Table, Table],
     ) -> None:
+        self.attempt.check()
         for table in tables:
             table.flush()
-        parents = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
 
         def write(temporary: Path) -> None:
             checkpoint.save(temporary, modules, optimizer, counters, self.attempt.result)
-            results.write_json(temporary / PARENTS, parents)
-            results.write_json(temporary / TIER, self.tier)
+            results.write_json(temporary / resume.PARENTS, resume.parents(self.inputs))
+            results.write_json(temporary / resume.TIER, self.tier)
             self.reads.save(temporary / reads.FILE)
 
         partials.save(folder, write)
@@ -165,40 +170,22 @@ class Training:
 
     def _agreed_start(self) -> Path | None:
         """Where the first rank resumes: the others must not look for themselves, since it writes."""
-        own = self._resume_point() if self.ranks.first else None
+        own = resume.checkpoint(self.stage, self.inputs) if self.ranks.first else None
         told = self.ranks.tell("" if own is None else str(own))
         return Path(told) if told else None
 
-    def _resume_point(self) -> Path | None:
-        """The checkpoint with the most steps: this stage's own, or the end of a phase that it shares."""
-        own = self._latest()
-        done = counters_of(own).steps if own else -1
-        for number in reversed(range(len(self.stage.phases) - 1)):
-            end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
-            if partials.valid(end) and self._same_parents(end):
-                return end if counters_of(end).steps > done else own
-        return own
-
-    def _same_parents(self, folder: Path) -> bool:
-        wanted = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
-        return bool(json.loads((folder / PARENTS).read_bytes()) == wanted)
-
     def _evaluate_before(self, modules: nn.ModuleDict) -> dict[str, Any]:
         """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
-        parents = {ref: parent.model_dump() for ref, parent in self.inputs.parents.items()}
-        asked = {"evaluation": self.stage.evaluation.model_dump(mode="json"), "parents": parents}
-        for folder in attempts.folders(self.inputs.layout, self.inputs.key):
-            known = folder / "before.json"
-            if known.is_file():
-                record = json.loads(known.read_bytes())
-                if record["asked"] == asked:
-                    return dict(record["result"])
+        asked = {"evaluation": self.stage.evaluation.model_dump(mode="json"), "parents": resume.parents(self.inputs)}
+        known = resume.evaluated(self.inputs, asked)
+        if known is not None:
+            return known
         rope = received.parent_rope(self.stage, self.inputs)
         seconds = self.seconds["evaluated_before"]
         result = evals.run(
             modules, self.stage, self.heldout, None if rope == self.stage.rope else rope, seconds=seconds
         )
-        results.write_json(self.attempt.folder / "before.json", {"asked": asked, "result": result})
+        resume.keep_evaluated(self.attempt, asked, result)
         return result
 
 
@@ -207,17 +194,3 @@ def freeze(stage: Stage, modules: nn.ModuleDict) -> None:
     for name, module in modules.items():
         module.train(name in stage.trained)
         module.requires_grad_(name in stage.trained)
-
-
-def counters_of(folder: Path) -> Counters:
-    """How far a checkpoint had come."""
-    return Counters(**json.loads((folder / checkpoint.COUNTERS).read_bytes()))
-
-
-def tier_of(folder: Path) -> results.Tier:
-    """What a checkpoint promises. One without a word of it was written when there was one rank only."""
-    path = folder / TIER
-    if not path.is_file():
-        return "bit-exact"
-    found: results.Tier = json.loads(path.read_bytes())
-    return found

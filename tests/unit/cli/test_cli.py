@@ -46,3 +46,10 @@ def test_reading_words_never_import_torch() -> None:
         "stages.commands.check, stages.commands.run, stages.sync.workflow; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_stage_edited_since_snakemake_was_started_is_not_run() -> None:
+    done = stages("run", "ouro/warmup", "--marker", f"results/.markers/mini/ouro/warmup.{'a' * 32}")
+    assert done.returncode == 1
+    assert f"it awaits warmup.{'a' * 32}, and now this would be warmup." in done.stderr
+    assert "Start Snakemake again" in done.stderr

@@ -59,3 +59,23 @@ def test_a_file_is_read_again_whenever_it_is_asked_for(project: Path, capsys: py
     (project / "data" / "mine.txt").write_text("another\n\nfile")
     with pytest.raises(UserError, match="run `stages data mine --accept`"):
         prepare("mine", "mini")
+
+
+def test_a_changed_bit_is_mended_when_asked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The quick look that Snakemake takes does not see it; the command that the error names does."""
+    prepare("tokenizer", "mini")
+    path = project / "results/mini/data/tokenizer/tokenizer.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"a", b"b", 1))
+    prepare("tokenizer", "mini")
+    assert path.read_bytes() == whole
+    prepare("tokenizer", "mini")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("tokenizer: prepared already")
+
+
+def test_what_snakemake_no_longer_means_is_not_prepared(project: Path) -> None:
+    """The tokenizer's spec was edited while its job waited in a queue."""
+    awaited = Path(f"results/.markers/mini/data/tokenizer.{'a' * 32}")
+    with pytest.raises(UserError, match=r"tokenizer: edited, or something before it, since Snakemake was started"):
+        prepare("tokenizer", "mini", awaited)
+    assert not (project / "results").exists()

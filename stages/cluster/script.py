@@ -1,0 +1,64 @@
+"""The batch script of one stage: to be reviewed, or handed to sbatch. It asks for what the stage's rule asks for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stages.cluster import resources
+from stages.cluster.resources import Request
+from stages.cluster.site import Site
+from stages.cluster.slurm import RULE
+from stages.spec.resolved import Stage
+
+
+def text(stage: Stage, site: Site, root: Path, run: Sequence[str]) -> str:
+    """The script that runs the command `run` in the project `root`, on the first of the nodes that the stage needs."""
+    request = resources.of_stage(stage, site)
+    lines = ["#!/bin/bash", *(f"# {line}" for line in _words(stage, request, site))]
+    lines += [f"#SBATCH {option}" for option in _options(stage, request, site, root)]
+    return "\n".join([*lines, "set -euo pipefail", f"exec {shlex.join(run)}", ""])
+
+
+def _words(stage: Stage, request: Request, site: Site) -> Iterator[str]:
+    """What a reviewer asks first."""
+    ranks = _count(stage.execution.ranks if stage.phases else 1, "rank")
+    gpus = f"{_count(request.gpus, 'GPU')}, " if request.gpus else ""
+    each = f"{gpus}{_count(request.cpus, 'CPU')}, {request.memory_mb / 1000:g} GB"
+    limit = stage.execution.time_limit_min
+    yield f"{stage.pipeline}/{stage.name} at scale {stage.scale}: {stage.box}"
+    yield f"{ranks} on {_count(request.nodes, 'node')}{', each' if request.nodes > 1 else ''} with {each}"
+    if site.max_time is not None and request.minutes == site.max_time < limit:
+        yield f"its {limit} min are more than a job may have: after {site.max_time} min it queues again, and goes on"
+    if stage.parents:
+        yield f"needs, done: {', '.join(stage.parents)}"
+
+
+def _count(number: int, of: str) -> str:
+    return f"{number} {of}" if number == 1 else f"{number} {of}s"
+
+
+def _options(stage: Stage, request: Request, site: Site, root: Path) -> Iterator[str]:
+    """sbatch's options, one a line. The comment is what `snakemake --profile slurm` knows its own jobs by."""
+    rule = f"{stage.pipeline}__{stage.name}"
+    named: dict[str, object | None] = {
+        "job-name": rule,
+        "comment": f"{RULE}{rule}",
+        "chdir": root,
+        "account": site.account,
+        "partition": site.partition_of(request.gpus),
+        "qos": site.qos,
+        "constraint": site.constraint,
+        "nodes": request.nodes,
+        "ntasks-per-node": 1,
+        "cpus-per-task": request.cpus,
+        "gres": resources.gres(request, site),
+        "mem": f"{request.memory_mb}M",
+        "time": request.minutes,
+    }
+    for name, value in named.items():
+        if value is not None:
+            yield f"--{name}={shlex.quote(str(value))}"
+    yield "--requeue"
+    yield from (shlex.quote(flag) for flag in site.extra)

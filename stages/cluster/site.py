@@ -1,0 +1,112 @@
+"""slurm/site.yaml: what a cluster calls its accounts, partitions and GPUs, and how long one job may run there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.errors import SpecError, Where
+from stages.spec import nodes
+from stages.spec.fields import Minutes, Raw, Seconds
+from stages.spec.nodes import Document
+from stages.spec.units import describe
+from stages.spec.validate import several, validate
+
+FILE = "slurm/site.yaml"
+# sbatch's options that are keys of this file or follow from a stage's spec: twice given, one of the two would be lost.
+MANAGED = {
+    "account": "the key `account`",
+    "partition": "the key `partition`",
+    "qos": "the key `qos`",
+    "constraint": "the key `constraint`",
+    "gres": "the key `gpu`",
+    "gpus": "the key `gpu`",
+    "time": "`time_limit` of a stage, and the key `max_time`",
+    "mem": "`memory` of a stage",
+    "nodes": "`nodes` of a stage",
+    "ntasks": "`nodes` of a stage",
+    "cpus-per-task": "`threads` of a scale and `ranks` of a stage",
+    "dependency": "nothing: Snakemake knows what comes first",
+    "requeue": "`slurm-requeue` of slurm/config.yaml",
+    "no-requeue": "`slurm-requeue` of slurm/config.yaml",
+    "job-name": "nothing: Snakemake finds its jobs by it",
+    "comment": "nothing: Snakemake's rule is in it",
+    "output": "`slurm-logdir` of slurm/config.yaml",
+    "error": "`slurm-logdir` of slurm/config.yaml",
+    "export": "nothing: jobs get the environment that Snakemake was started in",
+    "chdir": "nothing: jobs run in the project's folder",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One cluster. `max_time` is the longest limit of one job in minutes; `requeue_before` is in seconds."""
+
+    account: str | None = None
+    partition: str | None = None
+    gpu_partition: str | None = None
+    gpu: str = "gpu"
+    max_time: int | None = None
+    requeue_before: int = 300
+    qos: str | None = None
+    constraint: str | None = None
+    extra: tuple[str, ...] = ()
+
+    def partition_of(self, gpus: int) -> str | None:
+        """The partition of a job with so many GPUs a node; None for Slurm's own choice."""
+        return (self.gpu_partition or self.partition) if gpus else self.partition
+
+
+class RawSite(Raw):
+    """What slurm/site.yaml may hold."""
+
+    account: str | None = None
+    partition: str | None = None
+    gpu_partition: str | None = None
+    gpu: str = Field(default="gpu", pattern=r"^[A-Za-z0-9_]+(:[A-Za-z0-9_.]+)?$")
+    max_time: Minutes | None = None
+    requeue_before: Seconds = 300
+    qos: str | None = None
+    constraint: str | None = None
+    extra: list[str] = Field(default_factory=list)
+
+
+def load(root: Path) -> Site:
+    """The site of the project `root`; Slurm's own defaults where there is no file. Raises SpecError(s)."""
+    path = root / FILE
+    if not path.exists():
+        return Site()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        found = error.strerror or "an unreadable file"
+        raise SpecError(Where(FILE, 1), "the file", found, "a readable file", "Mend its permissions.") from None
+    document = nodes.parse(data, FILE)
+    raw = validate(document, RawSite)
+    errors = [*_late(document, raw), *_extra(document, raw)]
+    if errors:
+        raise several(errors)
+    return Site(**{**raw.model_dump(), "extra": tuple(raw.extra)})
+
+
+def _late(document: Document, raw: RawSite) -> list[SpecError]:
+    if raw.max_time is None or raw.requeue_before < raw.max_time * 60:
+        return []
+    found, most = f"{raw.requeue_before} s", f"less than max_time, {raw.max_time} min"
+    repair = "Leave jobs time to work: a few minutes before the limit are enough for a checkpoint."
+    return [SpecError(document.where(("requeue_before",)), "requeue_before", found, most, repair)]
+
+
+def _extra(document: Document, raw: RawSite) -> list[SpecError]:
+    errors = []
+    for index, flag in enumerate(raw.extra):
+        where, key, name = document.where(("extra", index)), f"extra.{index}", flag.partition("=")[0][2:]
+        if not flag.startswith("--") or len(flag.split()) != 1:
+            repair = "Write the long option, with = before its value."
+            errors.append(SpecError(where, key, describe(flag), "one sbatch option such as --exclusive", repair))
+        elif name in MANAGED:
+            allowed = "options that nothing else sets"
+            errors.append(SpecError(where, key, describe(flag), allowed, f"This is set by {MANAGED[name]}."))
+    return errors

@@ -1,0 +1,166 @@
+"""What Slurm is asked and told, through its own commands. Nothing here is called where nobody runs Slurm."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.errors import UserError
+
+TIMEOUT = 30.0  # seconds for an answer
+TRIES, PAUSE = 3, 10.0  # the controller may be restarting: how often it is asked, and seconds in between
+FORMAT = "%i|%T|%k|%L|%N|%Z"  # the folder last: a path may hold any character
+RULE = "rule_"  # Snakemake's executor writes `rule_<name>` into a job's comment
+
+
+class SlurmError(UserError):
+    """Slurm cannot be asked, or refuses what it is told."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The job that this process runs in: its id, the names of its nodes, and the node of this process, if one of them.
+
+    The first node is where the batch script runs.
+    """
+
+    job: str
+    nodes: tuple[str, ...]
+    here: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that waits, runs or is ending. `rule` is Snakemake's, None for other jobs.
+
+    `state` is squeue's (PENDING, RUNNING, COMPLETING, ...), `nodes` as Slurm abbreviates them ("n[1-4]", "" before the
+    start), `time_left` seconds up to the time limit, None if there is none.
+    """
+
+    id: str
+    state: str
+    rule: str | None
+    nodes: str
+    time_left: float | None
+    folder: Path
+
+
+def this_job(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The id of the Slurm job that this process runs in, or None."""
+    return environment.get("SLURM_JOB_ID")
+
+
+def allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None:
+    """The Slurm job that this process runs in, with its nodes, or None. Raises SlurmError."""
+    number = this_job(environment)
+    if number is None:
+        return None
+    # Snakemake's executor takes this variable away from what it starts, but not slurmd's own.
+    nodes = environment.get("SLURM_JOB_NODELIST") or _one(number).nodes
+    names = tuple(_ask(["scontrol", "show", "hostnames", nodes]).split())
+    return Allocation(number, names, environment.get("SLURMD_NODENAME"))
+
+
+def job(number: str) -> Job | None:
+    """One job, or None if it is over. Raises SlurmError."""
+    try:
+        found = _parsed(_ask(["squeue", "--noheader", "--jobs", number, "--format", FORMAT]))
+    except SlurmError as error:
+        if "Invalid job id" in str(error):  # long over: the controller has forgotten it
+            return None
+        raise
+    return found[0] if found else None
+
+
+def jobs(root: Path) -> list[Job]:
+    """This user's jobs that were submitted from the project `root` and are not over. Raises SlurmError."""
+    here = root.resolve()
+    found = _parsed(_once(["squeue", "--noheader", "--me", "--format", FORMAT]))
+    return [one for one in found if one.folder.resolve() == here]
+
+
+def requeue(number: str) -> None:
+    """Have a running job ended and put back into the queue under the same id. Raises SlurmError."""
+    _ask(["scontrol", "requeue", number])
+
+
+def terminate_steps(number: str) -> None:
+    """Send SIGTERM to every process of a running job's steps, not to its batch script. Raises SlurmError."""
+    now = job(number)
+    if now is not None and now.state == "RUNNING":
+        # From five seconds on, scancel repeats itself: it would meet a job that has been requeued meanwhile.
+        _once(["scancel", "--signal=TERM", number], timeout=4.0)
+
+
+def preempted(number: str) -> bool:
+    """Whether a running job has been told to make room and has some time left for it. Raises SlurmError."""
+    told = re.search(r"\bPreemptTime=(\S+)", _ask(["scontrol", "show", "job", number]))
+    return told is not None and told[1] not in ("None", "Unknown")
+
+
+def _one(number: str) -> Job:
+    found = job(number)
+    if found is None:
+        raise SlurmError(
+            f"SLURM_JOB_ID={number} is set, but Slurm knows no such job. Outside a job, unset SLURM_JOB_ID."
+        )
+    return found
+
+
+def _parsed(answer: str) -> list[Job]:
+    rows = [line.split("|", 5) for line in answer.splitlines() if line.count("|") >= 5]
+    return [
+        Job(
+            number,
+            state,
+            comment.removeprefix(RULE) if comment.startswith(RULE) else None,
+            nodes,
+            _seconds(left),
+            Path(folder),
+        )
+        for number, state, comment, left, nodes, folder in rows
+    ]
+
+
+def _seconds(left: str) -> float | None:
+    """[days-][hours:]minutes:seconds as seconds; 0 for a time that is over, None for no limit."""
+    if left == "INVALID":
+        return 0.0
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", left)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _ask(command: Sequence[str]) -> str:
+    """A command's output. A job that runs for days asks again where the controller does not answer for a moment."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return _once(command)
+        except SlurmError as error:
+            if attempt == TRIES or "contact" not in str(error).lower():
+                raise
+            time.sleep(PAUSE)
+    raise AssertionError("asked at least once")
+
+
+def _once(command: Sequence[str], timeout: float = TIMEOUT) -> str:
+    said = " ".join(command)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, errors="replace")
+    except FileNotFoundError:
+        raise SlurmError(
+            f"`{said}`: there is no {command[0]} on PATH. Slurm's commands belong there on a cluster."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"`{said}` gave no answer in {timeout:.0f} s: cannot contact Slurm's controller.") from None
+    if done.returncode:
+        words = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+        raise SlurmError(f"`{said}` failed: {words}")
+    return done.stdout

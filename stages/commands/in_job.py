@@ -1,0 +1,138 @@
+"""What a run does when it is a Slurm job: wait for a lease, stop ahead of the time limit, go back into the queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from stages.cluster import deadline, slurm
+from stages.errors import UserError
+from stages.store import holder, lease
+from stages.train.stopping import StoppedError
+
+POLL = 5.0  # seconds between two looks at another run's lease
+SAID = 60.0  # seconds between two lines about it
+ENDING = 60.0  # seconds in which Slurm ends a job that it has requeued, or at least has taken note of it
+LAST = 1 / 3  # of the time kept free before the limit: when it is left, what has not stopped by itself is cut off
+
+
+class Turn:
+    """One job's turn at a stage, which may take several. `folder` is the stage's folder of runs."""
+
+    def __init__(self, ref: str, job: str, folder: Path) -> None:
+        self.ref, self.job, self.folder = ref, job, folder
+        self.due, self.requeued = False, threading.Event()
+        self._found = self._checkpoints()
+
+    def stop(self) -> None:
+        """Ask the ranks to write a checkpoint and stop: this process passes SIGTERM on to them."""
+        self._say("its time limit is near: stopping at a checkpoint, to go on in the queue")
+        self.due = True
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def cut(self) -> None:
+        """Go back into the queue as it is, since nothing has stopped: an evaluation, or a step, takes too long."""
+        try:
+            if self._came_further():
+                self.put_back()
+        except slurm.SlurmError as error:
+            self._say(str(error))
+
+    def ended(self, error: UserError) -> None:
+        """After an error: go back into the queue and wait for the job's end, unless the error is the stage's own.
+
+        What asked for a stop was the time limit, or Slurm, which needs the nodes. A job that is cancelled, or that
+        Slurm is requeueing by itself, is left alone. Raises StoppedError where Slurm refuses.
+        """
+        if isinstance(error, StoppedError) and not self.requeued.is_set():
+            try:
+                if self._came_further() if self.due else slurm.preempted(self.job):
+                    self.put_back()
+            except slurm.SlurmError as refused:
+                raise StoppedError(f"{error} The job could not go back into the queue: {refused}") from None
+        if self.requeued.is_set():
+            time.sleep(ENDING)  # the end comes from Slurm: before it, an exit code would be taken for a failure
+            _vanish()
+
+    def put_back(self) -> None:
+        """Requeue, unless the job is ending already. Raises SlurmError."""
+        now = slurm.job(self.job)
+        if now is None or now.state != "RUNNING":
+            return
+        self._say("going back into the queue, to continue from the last checkpoint")
+        self.requeued.set()  # first: SIGTERM comes as soon as Slurm has heard it
+        try:
+            slurm.requeue(self.job)
+        except slurm.SlurmError:
+            self.requeued.clear()
+            raise
+
+    def _came_further(self) -> bool:
+        """Whether this turn wrote a checkpoint, or waited for another run; else the next would end as this one does."""
+        other = lease.holder(self.folder)
+        if self._checkpoints() - self._found or (other is not None and other.job != self.job):
+            return True
+        self._say(
+            "it has written no checkpoint in all its time: another turn would come no further. Raise `time_limit` "
+            "(and `max_time` in slurm/site.yaml), or lower `checkpoint_every`"
+        )
+        return False
+
+    def _checkpoints(self) -> set[Path]:
+        return set(self.folder.glob("attempt-*/partial-[0-9]*"))
+
+    def _say(self, what: str) -> None:
+        print(f"{self.ref}: job {self.job}: {what}.", file=sys.stderr, flush=True)
+
+
+def _vanish() -> None:
+    """End this process and all that are above it in the batch script, without a word.
+
+    Slurm has lost sight of what the batch script started (proctrack/linuxproc), and the job may run anew by now:
+    Snakemake, above us, must not see an error and clear away what that run has finished.
+    """
+    os.killpg(0, signal.SIGKILL)
+
+
+@contextmanager
+def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[None]:
+    """Do the block within a job's time: `ahead` seconds before its limit it is stopped, and the job requeued.
+
+    Raises StoppedError when SIGTERM comes before there are ranks to pass it on to.
+    """
+    turn = Turn(ref, job, folder)
+
+    def stopped(number: int, frame: FrameType | None) -> None:
+        if not turn.requeued.is_set():
+            raise StoppedError(f"{ref}: stopped before it began to train; run it again.")
+
+    previous = signal.signal(signal.SIGTERM, stopped)
+    try:
+        with deadline.watching(job, [(ahead, turn.stop), (ahead * LAST, turn.cut)]):
+            yield
+    except UserError as error:
+        turn.ended(error)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def waited(ref: str, folder: Path) -> bool:
+    """Wait while another run has the stage's lease; whether there was one, so that the stage may be done now."""
+    said = float("-inf")
+    while (other := lease.holder(folder)) is not None:
+        if time.monotonic() - said >= SAID:
+            said = time.monotonic()
+            beaten = holder.age(folder, time.time())
+            print(
+                f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old", file=sys.stderr, flush=True
+            )
+        time.sleep(POLL)
+    return said > float("-inf")

@@ -1,0 +1,134 @@
+"""The ranks of a stage as processes of this machine: started together, heard under their names, every exit noticed.
+
+Their environment is the one that `torchrun` gives (RANK, WORLD_SIZE, MASTER_ADDR, ...): a rank need not know who
+started it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+BLINK = 1.0  # seconds between two looks up: a signal that another thread got is handled then
+GRACE = 30.0  # seconds that ranks have for leaving by themselves after one has failed; then they are killed
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a rank ended, on which node ("" where there is only one), and the last line it printed."""
+
+    rank: int
+    node: str
+    code: int
+    words: str
+
+
+def inside() -> bool:
+    """Whether this process is a rank that somebody started."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def run(
+    command: Sequence[str],
+    ranks: range,
+    environment: Mapping[str, str],
+    node: str = "",
+    tell: Callable[[Exit], None] = lambda end: None,
+) -> tuple[list[Exit], bool]:
+    """Run `command` once for each of `ranks` and wait for all. SIGTERM is passed on to each of them.
+
+    `tell` hears of every exit at once. Returns the exits in the order in which they were noticed, without those of
+    ranks that had to be killed because another had failed, and whether SIGTERM came.
+    """
+    processes: list[subprocess.Popen[str]] = []
+    listeners: list[threading.Thread] = []
+    exits: queue.Queue[Exit | None] = queue.Queue()
+    with passing_on(lambda: _terminate(processes)) as asked:
+        try:
+            for place, rank in enumerate(ranks):
+                own = {"RANK": str(rank), "LOCAL_RANK": str(place), "LOCAL_WORLD_SIZE": str(len(ranks))}
+                processes.append(_spawn(command, {**environment, **own}))
+                listener = threading.Thread(target=_listen, args=(rank, node, processes[-1], exits), daemon=True)
+                listeners.append(listener)
+                listener.start()
+            ended = wait(exits, len(ranks), tell)
+        finally:
+            for process in processes:
+                if process.poll() is None:
+                    process.kill()
+            for listener in listeners:
+                listener.join()
+    return ended, bool(asked)
+
+
+def wait(exits: queue.Queue[Exit | None], count: int, tell: Callable[[Exit], None] = lambda end: None) -> list[Exit]:
+    """Exits as they come, until there are `count` or a None, or for as long as ranks have after one has failed."""
+    ended: list[Exit] = []
+    last = time.monotonic()
+    while len(ended) < count:
+        try:
+            end = exits.get(timeout=BLINK)
+        except queue.Empty:
+            if any(end.code for end in ended) and time.monotonic() - last > GRACE:
+                break
+            continue
+        if end is None:
+            break
+        tell(end)
+        ended.append(end)
+        last = time.monotonic()
+    return ended
+
+
+@contextmanager
+def passing_on(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Call `stop` when SIGTERM comes within the block; the list fills then."""
+    asked: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        stop()
+
+    previous = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def _terminate(processes: Sequence[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.terminate()
+
+
+def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    everything = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+    out, err = subprocess.PIPE, subprocess.STDOUT
+    return subprocess.Popen(command, env=everything, stdout=out, stderr=err, text=True, errors="replace")
+
+
+def _listen(rank: int, node: str, process: subprocess.Popen[str], exits: queue.Queue[Exit | None]) -> None:
+    name, words = f"rank {rank} on {node}" if node else f"rank {rank}", ""
+    with process.stdout or io.StringIO() as lines:
+        for line in lines:
+            print(f"[{name}] {line}", end="", file=sys.stderr, flush=True)
+            words = line.strip() or words
+    exits.put(Exit(rank, node, process.wait(), words))

@@ -1,0 +1,139 @@
+"""The ranks of a stage on the nodes of a Slurm job: one step, in which `stages.engines.node` runs once on each node.
+
+A step of its own, also on one node: when a job is cancelled, preempted or out of time, its batch script dies at once,
+and what it has started may die with it; the processes of a step get SIGTERM and as long as the cluster's KillWait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from stages.cluster import slurm
+from stages.engines import local
+from stages.engines.local import Exit
+from stages.errors import UserError
+
+EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print begins with their name
+PATIENCE = 60.0  # seconds that a step which we end has for ending
+# What a step inherits of the job; the rest describes the batch script, and would be taken for wishes of the step.
+KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
+
+
+def run(
+    command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation
+) -> tuple[list[Exit], list[str], bool]:
+    """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step.
+
+    Returns the exits in the order in which they were noticed, what srun itself said, and whether SIGTERM came.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
+    environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
+    environment |= meeting(nodes, job) | {"WORLD_SIZE": str(ranks)}
+    local_ranks = ranks // len(nodes)
+    agent = [sys.executable, "-m", "stages.engines.node", str(local_ranks), *command]
+    pipe = subprocess.PIPE
+    with local.passing_on(lambda: _ask_to_stop(job.job)) as asked:
+        srun = subprocess.Popen(
+            [*srun_command(nodes, local_ranks * threads), *agent],
+            env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace",
+        )  # fmt: skip
+        exits: queue.Queue[Exit | None] = queue.Queue()
+        said: list[str] = []
+        listeners = [
+            threading.Thread(target=_hear_ranks, args=(srun, exits), daemon=True),
+            threading.Thread(target=_hear_srun, args=(srun, said), daemon=True),
+        ]
+        for listener in listeners:
+            listener.start()
+        ended: list[Exit] = []
+        try:
+            ended = local.wait(exits, ranks)
+        finally:
+            _end(srun, at_once=len(ended) < ranks)
+            for listener in listeners:
+                listener.join()
+    return ended, said, bool(asked)
+
+
+def srun_command(nodes: Sequence[str], cpus: int) -> list[str]:
+    """One task on each of `nodes`, with `cpus` CPUs and everything else that the job has there."""
+    return [
+        "srun",
+        f"--nodelist={','.join(nodes)}",
+        f"--nodes={len(nodes)}",
+        f"--ntasks={len(nodes)}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cpus}",
+        "--mem=0",  # all that the job has
+        "--overlap",  # the batch script waits meanwhile
+        "--kill-on-bad-exit=1",
+        "--wait=0",  # the first rank evaluates when the others have gone
+        "--mpi=none",
+        "--export=ALL",
+    ]
+
+
+def meeting(nodes: Sequence[str], job: slurm.Allocation) -> dict[str, str]:
+    """Where ranks meet: a free port of the first node, on which the first rank will be.
+
+    Raises UserError where this process runs elsewhere and so cannot look.
+    """
+    if len(nodes) == 1:
+        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(local.free_port())}
+    if job.here != nodes[0]:
+        raise UserError(
+            f"job {job.job}: this is {job.here or 'none of its nodes'}; ranks on several nodes are started from the "
+            f"first, {nodes[0]}. Start this in a batch script, or within `srun --pty --overlap -w {nodes[0]} bash`."
+        )
+    return {"MASTER_ADDR": nodes[0], "MASTER_PORT": str(local.free_port(""))}
+
+
+def report(end: Exit) -> str:
+    """A rank's exit as a line of its node."""
+    return EXIT + json.dumps({"rank": end.rank, "node": end.node, "code": end.code, "words": end.words})
+
+
+def _ask_to_stop(job: str) -> None:
+    """Pass SIGTERM on. srun itself would end the step at once; Slurm refuses where it is ending the job anyway."""
+    try:
+        slurm.terminate_steps(job)
+    except slurm.SlurmError as error:
+        print(error, file=sys.stderr, flush=True)
+
+
+def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None]) -> None:
+    assert srun.stdout is not None
+    with srun.stdout as lines:
+        for line in lines:
+            if line.startswith(EXIT):
+                exits.put(Exit(**json.loads(line.removeprefix(EXIT))))
+            else:
+                print(line, end="", file=sys.stderr, flush=True)
+    exits.put(None)
+
+
+def _hear_srun(srun: subprocess.Popen[str], said: list[str]) -> None:
+    assert srun.stderr is not None
+    with srun.stderr as lines:
+        for line in lines:
+            print(line, end="", file=sys.stderr, flush=True)
+            said.append(line.strip())
+
+
+def _end(srun: subprocess.Popen[str], at_once: bool) -> None:
+    """Wait for the end of a step; end it if it does not, or `at_once` where ranks are left that hang."""
+    if at_once:
+        srun.terminate()  # srun then ends the step: SIGTERM, and SIGKILL after KillWait
+    for end in (srun.terminate, srun.kill):
+        with suppress(subprocess.TimeoutExpired):
+            srun.wait(PATIENCE)
+            return
+        end()
+    srun.wait()

@@ -1,0 +1,103 @@
+"""What a run takes over from earlier attempts at the same stage: a checkpoint, and the evaluation of what it received.
+
+Damage is never passed over in silence: it is printed, and so goes to the stage's log, with what is used instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.contract import ledger
+from stages.engines import Inputs, results
+from stages.spec.resolved import Stage
+from stages.store import attempts, files, partials
+
+PARENTS, TIER, BEFORE = "parents.json", "tier.json", "before.json"
+
+
+def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
+    """The whole checkpoint with the most steps: this stage's own, or the end of a phase that it shares; or None."""
+    ref, passed = f"{stage.pipeline}/{stage.name}", _say_unusable(inputs)
+    for steps, folder in _candidates(stage, inputs):
+        if not partials.valid(folder):
+            print(f"{ref}: a damaged checkpoint is passed over: {'; '.join(map(str, partials.problems(folder)))}")
+            passed = True
+        elif _parents_of(folder) == parents(inputs):
+            print(f"{ref}: goes on after step {steps}, from {folder}")
+            return folder
+    if passed:
+        print(f"{ref}: no checkpoint is whole; begins at the start")
+    return None
+
+
+def parents(inputs: Inputs) -> dict[str, dict[str, str]]:
+    """What the stage is built on, as its checkpoints say it."""
+    return {ref: parent.model_dump() for ref, parent in inputs.parents.items()}
+
+
+def tier_of(folder: Path) -> results.Tier:
+    """What a checkpoint promises. One without a word of it was written when there was one rank only."""
+    path = folder / TIER
+    if not path.is_file():
+        return "bit-exact"
+    found: results.Tier = json.loads(path.read_bytes())
+    return found
+
+
+def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an earlier attempt found when it evaluated the same thing; None if none did."""
+    for folder in attempts.folders(inputs.layout, inputs.key):
+        path = folder / BEFORE
+        if not path.is_file():
+            continue
+        try:
+            record = json.loads(path.read_bytes())
+            expected, found = str(record["blake3"]), _digest(record["asked"], record["result"])
+        except (ValueError, KeyError, TypeError):
+            expected, found = "a readable evaluation", f"blake3 {files.digest_file(path)}"
+        if expected != found:
+            print(f"{path}: expected {expected}, found {found}; the model is evaluated again")
+        elif record["asked"] == asked:
+            return dict(record["result"])
+    return None
+
+
+def keep_evaluated(attempt: attempts.Attempt, asked: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    """Keep an evaluation for the attempts to come."""
+    record = {"asked": asked, "result": result, "blake3": _digest(asked, result)}
+    results.write_json(attempt.folder / BEFORE, record)
+
+
+def _digest(asked: Any, result: Any) -> str:
+    return files.digest_bytes(json.dumps([asked, result], sort_keys=True).encode())
+
+
+def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
+    """Checkpoints with their steps, the most steps first, the stage's own before those that it shares."""
+    found = [(partials.step_of(one), one) for one in partials.built_on(inputs.layout, inputs.key, inputs.parents)]
+    steps = 0
+    for phase, key in zip(stage.phases[:-1], inputs.phase_keys, strict=False):
+        steps += ledger.count(phase)
+        end = inputs.layout.phase_end(key)
+        if end.is_dir():
+            found.append((steps, end))
+    return sorted(found, key=lambda one: one[0], reverse=True)
+
+
+def _parents_of(folder: Path) -> Any:
+    return json.loads((folder / PARENTS).read_bytes())
+
+
+def _say_unusable(inputs: Inputs) -> bool:
+    """Checkpoints of an attempt that cannot say what it was built on; whether there are any."""
+    found = [
+        attempt
+        for attempt in attempts.folders(inputs.layout, inputs.key)
+        if attempts.built_on(attempt) is None and partials.listed(attempt)
+    ]
+    for attempt in found:
+        print(f"{attempt / 'attempt.json'}: cannot be read; the checkpoints beside it are passed over")
+    return bool(found)

@@ -1,0 +1,36 @@
+"""The batch scripts of two stages, as `stages emit` prints them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from stages.cluster import script
+from stages.cluster.site import Site
+from stages.spec.project import Project
+
+ROOT = Path(__file__).resolve().parents[2]
+LARGE = Site(
+    account="lab",
+    partition="cpu",
+    gpu_partition="h100",
+    gpu="gpu:h100",
+    max_time=1440,
+    qos="long",
+    constraint="ib",
+    extra=("--exclusive", "--reservation=spring"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "site"),
+    [("kimi_vl/joint_pretrain", "paper", LARGE), ("ouro/stable_1", "mini", Site())],
+    ids=["paper", "mini"],
+)
+def test_script(name: str, scale: str, site: Site, text: SnapshotAssertion) -> None:
+    pipeline, _, box = name.partition("/")
+    stage = Project.load(ROOT).resolve(pipeline, scale).stages[box]
+    run = ["python", "-m", "stages", "run", name, "--scale", scale]
+    assert script.text(stage, site, Path("/home/me/my project"), run) == text

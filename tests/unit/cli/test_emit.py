@@ -1,0 +1,60 @@
+"""`stages emit` prints a script that a shell understands, and refuses what it does not know."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.commands.emit import print_script
+from stages.errors import SpecError, UsageError
+from tests.unit.spec import small_project
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project in a folder whose name a shell would take apart, which is also the working directory."""
+    root = tmp_path / "it's $HOME"
+    root.mkdir()
+    monkeypatch.chdir(small_project.write(root))
+    return root
+
+
+def test_the_command_is_the_rules_own_with_the_releases_folder(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (toy / "given").mkdir()
+    print_script("toy/first", "mini", Path("given"))
+    text = capsys.readouterr().out.replace("exec ", "printf '%s\\n' ")
+    words = subprocess.run(["bash"], input=text, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words == [
+        *(sys.executable, "-m", "stages", "run", "toy/first", "--scale", "mini"),
+        *("--releases", str(toy / "given")),
+    ]
+
+
+def test_it_runs_in_the_project_wherever_it_is_submitted(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_script("toy/first", "mini", None)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "--chdir" in line]
+    assert subprocess.run(
+        ["bash", "-c", f"printf %s {line.partition('=')[2]}"], capture_output=True, text=True
+    ).stdout == (str(toy))
+
+
+def test_an_unknown_stage_is_refused_with_those_there_are(toy: Path) -> None:
+    with pytest.raises(UsageError, match="no stage 'toy/frist'; there are: toy/first, toy/second"):
+        print_script("toy/frist", "mini", None)
+
+
+def test_a_folder_of_releases_that_is_not_there_is_refused(toy: Path) -> None:
+    with pytest.raises(UsageError, match="--releases: nowhere is not a folder"):
+        print_script("toy/first", "mini", Path("nowhere"))
+
+
+def test_a_mistake_about_the_site_is_told_with_its_line(toy: Path) -> None:
+    (toy / "slurm").mkdir()
+    (toy / "slurm/site.yaml").write_text("partiton: main\n")
+    with pytest.raises(SpecError, match=r"slurm/site.yaml:1: partiton: found the unknown key"):
+        print_script("toy/first", "mini", None)

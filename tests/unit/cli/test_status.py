@@ -1,0 +1,180 @@
+"""What `stages status` says of boxes that run, wait or have failed, on a laptop and on a cluster, on one screen.
+
+Slurm is a stand-in that prints what `squeue` printed; tests/slurm asks the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from stages.commands.status import print_status
+from stages.spec.project import Project
+from stages.store import attempts, progress
+from stages.store.layout import Layout
+from tests.unit.spec import small_project
+
+ROOT = Path(__file__).resolve().parents[3]
+Squeue = Callable[[str], None]
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small project, which is also the working directory, on a machine without Slurm."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(small_project.write(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def squeue(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
+    """Have Slurm say these jobs: lines of id, state, comment, time left and nodes."""
+
+    def say(lines: str) -> None:
+        folder = toy / "bin"
+        folder.mkdir(exist_ok=True)
+        rows = "\n".join(f"{'|'.join(line.split(' '))}|{toy}" for line in lines.splitlines())
+        (folder / "squeue").write_text(f"#!/bin/sh\nprintf '%s\\n' '{rows}'\n")
+        (folder / "squeue").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:/bin")
+
+    return say
+
+
+@pytest.fixture
+def runs(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Begin an attempt of this process at a stage, which is at `step` of 400, a tenth of a second each."""
+    layout, keys = Layout(toy, "mini"), Project.load(toy).keys("mini")
+    with ExitStack() as stack:
+
+        def begin(ref: str, step: int) -> Path:
+            attempt = stack.enter_context(attempts.start(layout, ref, keys[ref], {}))
+            progress.write(attempt.folder, "main", step, 400, 0.1)
+            return attempt.folder
+
+        yield begin
+
+
+def said(capsys: pytest.CaptureFixture[str], code: int = 0, **options: bool) -> str:
+    assert print_status("mini", **{"deep": False, "failed": False, "as_json": False, **options}) == code
+    return capsys.readouterr().out
+
+
+def row(text: str, ref: str) -> str:
+    return " ".join(next(line for line in text.splitlines() if line.startswith(ref)).split())
+
+
+def test_pipelines_of_which_nothing_was_run_take_a_line_each(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys)
+    assert row(text, "toy ") == "toy missing all 3: not run yet"
+    assert row(text, "data") == "data missing all 3: not prepared yet"
+
+
+def test_a_running_box_says_its_step_and_when_it_ends(
+    toy: Path, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs("toy/first", 100)
+    assert re.match(
+        r"toy/first running step 100 of 400, (30|29) s left; process \d+ on host ", row(said(capsys), "toy/")
+    )
+
+
+def test_a_job_is_named_with_its_nodes_and_a_waiting_one_with_its_id(
+    toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    squeue("12 RUNNING rule_toy__first 1:00:00 n[1-32]\n13 PENDING rule_toy__release 1:00:00 ")
+    text = said(capsys)
+    assert row(text, "toy/first") == "toy/first running job 12 on n[1-32]"
+    assert row(text, "toy/release") == "toy/release pending job 13 waits in the queue"
+    assert "1 pending, 1 running" in text
+
+
+def test_a_job_that_was_put_back_into_the_queue_waits_though_its_lease_still_counts(
+    toy: Path, squeue: Squeue, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs("toy/first", 100)
+    squeue("12 PENDING rule_toy__first 1:00:00 ")
+    assert "pending job 12 waits in the queue; goes on from step 100" in row(said(capsys), "toy/first")
+
+
+def test_a_failed_box_says_why_where_it_goes_on_where_its_log_is_and_what_to_type(
+    toy: Path, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]
+    with pytest.raises(RuntimeError), attempts.start(layout, "toy/first", key, {}):
+        raise RuntimeError("the loss is not a number")
+    text = said(capsys, code=1)
+    assert row(text, "toy/first") == "toy/first FAILED see below"
+    assert text.split("FAILED toy/first: ")[1].splitlines()[:3] == [
+        "RuntimeError: the loss is not a number",
+        f"  log: results/.runs/{key}/log.txt",
+        "  next: stages run toy/first --scale mini",
+    ]
+    assert said(capsys, code=1, failed=True).startswith("FAILED toy/first: RuntimeError")
+
+
+def test_a_stage_that_its_job_did_not_come_to_has_failed_with_what_the_job_printed(
+    toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = Project.load(toy).keys("mini")["toy/first"]
+    log = toy / "results/.slurm/rule_toy__first/12.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"output: results/.markers/mini/toy/first.{key}\nstages: toy/first: 3 ranks on 2 nodes\n")
+    squeue("")
+    (shown,) = json.loads(said(capsys, code=1, failed=True, as_json=True))
+    assert (shown["state"], shown["why"]) == ("failed", "toy/first: 3 ranks on 2 nodes")
+    assert (shown["log"], shown["command"]) == (
+        "results/.slurm/rule_toy__first/12.log",
+        "snakemake --profile slurm toy__first",
+    )
+
+
+def test_what_a_job_of_another_spec_printed_is_past(
+    toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = toy / "results/.slurm/rule_toy__first/12.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("output: results/.markers/mini/toy/first.00000000000000000000000000000000\nstages: no\n")
+    squeue("")
+    assert said(capsys, failed=True) == "no stage has failed\n"
+
+
+def test_when_slurm_does_not_answer_what_lies_on_disk_is_told(
+    toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    squeue("")
+    (toy / "bin/squeue").write_text("#!/bin/sh\necho Unable to contact slurm controller >&2\nexit 1\n")
+    assert "without" not in said(capsys), "Slurm's commands are installed, and nobody uses them"
+    (toy / "results/.slurm").mkdir(parents=True)
+    assert "without the jobs that wait: " in said(capsys)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_all_that_ships_fits_a_screen(
+    toy: Path, width: int, squeue: Squeue, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(toy / "specs")
+    shutil.copytree(ROOT / "specs", toy / "specs")
+    monkeypatch.setattr("stages.commands.status.WIDTH", width)
+    squeue("12 RUNNING rule_ouro__stable_1 1:00:00 n[1-32]\n13 PENDING rule_kimi_vl__vit_coca 1:00:00 ")
+    lines = said(capsys).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 24
+    assert row("\n".join(lines), "ouro/stable_1") == "ouro/stable_1 running job 12 on n[1-32]"
+
+
+def test_neither_status_nor_emit_waits_for_torch(toy: Path) -> None:
+    code = (
+        "import sys; from stages.commands.status import print_status; from stages.commands.emit import print_script; "
+        "print_status('mini', False, False, False); print_script('toy/first', 'mini', None); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})

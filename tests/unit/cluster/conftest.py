@@ -1,0 +1,38 @@
+"""Stand-ins for Slurm's commands, where the real ones would take minutes. tests/slurm asks the real ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[[str, str], None]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Put a shell script on a PATH that has nothing else of Slurm. What is asked is listed in bin/asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/bin")
+    for name in ("squeue", "scontrol", "scancel"):
+        (folder / name).write_text(f"#!/bin/sh\necho {name}: not expected >&2; exit 1\n")
+        (folder / name).chmod(0o755)
+
+    def put(name: str, script: str) -> None:
+        new = folder / f"{name}.new"
+        new.write_text(f'#!/bin/sh\necho "{name} $@" >> {folder}/asked\n{script}\n')
+        new.chmod(0o755)
+        new.replace(folder / name)
+
+    return put
+
+
+def left(seconds: int | str) -> str:
+    """squeue of a job with so many seconds left at this moment."""
+    if isinstance(seconds, str):
+        return f"echo '7|RUNNING||{seconds}|n1|/p'"
+    end = int(time.time()) + seconds
+    return f'echo "7|RUNNING||0:$(printf %02d $(({end} - $(date +%s))))|n1|/p"'

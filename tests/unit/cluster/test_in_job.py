@@ -1,0 +1,166 @@
+"""What a run makes of the end of its job's time. The job is a stand-in's; tests/slurm has real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.commands import in_job
+from stages.errors import UserError
+from stages.store import lease
+from stages.train.stopping import StoppedError
+from tests.unit.cluster.conftest import Command, left
+
+STOPPED = StoppedError("p/s: stopped after step 3")
+
+
+@pytest.fixture(autouse=True)
+def vanished(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A word for each time that a run would have ended itself, which would end the tests too."""
+    times: list[str] = []
+    monkeypatch.setattr(in_job, "ENDING", 0.0)
+    monkeypatch.setattr(in_job, "_vanish", lambda: times.append("vanished"))
+    return times
+
+
+def job(command: Command, state: str = "RUNNING", preempted: str = "None") -> None:
+    command("squeue", f"echo '7|{state}||5:00|n1|/p'")
+    command("scontrol", f"echo PreemptTime={preempted}")
+
+
+def requeued(folder: Path) -> bool:
+    asked = folder / "bin/asked"
+    return asked.exists() and "scontrol requeue 7" in asked.read_text()
+
+
+def train(folder: Path) -> None:
+    (folder / "attempt-0001/partial-000000010").mkdir(parents=True)
+    time.sleep(30)
+
+
+def test_near_the_limit_a_stage_is_stopped_and_its_job_requeued(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], vanished: list[str]
+) -> None:
+    job(command)
+    command("squeue", left(3))
+    with (
+        pytest.raises(StoppedError, match="p/s: stopped before it began to train"),
+        in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),
+    ):
+        train(tmp_path)
+    assert requeued(tmp_path)
+    assert vanished == ["vanished"]
+    said = capsys.readouterr().err
+    assert "p/s: job 7: its time limit is near: stopping at a checkpoint, to go on in the queue." in said
+    assert "p/s: job 7: going back into the queue, to continue from the last checkpoint." in said
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "preempted", "goes_back"),
+    [
+        (UserError("loss is nan"), "RUNNING", "None", False),
+        (STOPPED, "RUNNING", "None", False),
+        (STOPPED, "COMPLETING", "2026-11-21T09:00:00", False),
+        (STOPPED, "RUNNING", "2026-11-21T09:00:00", True),
+    ],
+    ids=["failed for good", "somebody's SIGTERM", "cancelled or requeued by Slurm", "told to make room"],
+)
+def test_only_what_is_to_go_on_goes_back(
+    command: Command,
+    tmp_path: Path,
+    error: UserError,
+    state: str,
+    preempted: str,
+    goes_back: bool,
+    vanished: list[str],
+) -> None:
+    job(command, state, preempted=preempted)
+    with pytest.raises(UserError) as raised, in_job.looked_after("p/s", "7", tmp_path, ahead=10.0):
+        raise error
+    assert raised.value is error
+    assert requeued(tmp_path) == goes_back
+    assert vanished == ["vanished"] * goes_back, "a stage's own error is told, and Snakemake hears of it"
+
+
+def test_a_job_that_slurm_does_not_take_back_says_so(command: Command, tmp_path: Path) -> None:
+    job(command, preempted="2026-11-21T09:00:00")
+    command(
+        "scontrol",
+        'if [ $1 = requeue ]; then echo "Requested operation is presently disabled for job 7" >&2; exit 1; fi;'
+        "echo PreemptTime=2026-11-21T09:00:00",
+    )
+    with (
+        pytest.raises(StoppedError, match=r"after step 3 The job could not go back into the queue: .*disabled for job"),
+        in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),
+    ):
+        raise STOPPED
+
+
+LEASE = '{"host": "n2", "pid": 1, "started": 0.0, "token": 1, "job": "%s", "nodes": ["n2"]}'
+
+
+@pytest.mark.parametrize(
+    ("left_behind", "text", "goes_back"),
+    [
+        ("attempt-0002/partial-000000020/weights", "", True),
+        ("attempt-0002/progress.json", "", False),
+        ("lease.json", LEASE % "6", True),
+        ("lease.json", LEASE % "7", False),
+    ],
+    ids=["wrote a checkpoint", "wrote none", "waits for another job", "evaluates"],
+)
+def test_what_does_not_stop_is_cut_off_if_another_turn_can_come_further(
+    command: Command, tmp_path: Path, left_behind: str, text: str, goes_back: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An evaluation at the end may take longer than is kept free; one that takes a whole job would never end."""
+    job(command)
+    (tmp_path / "attempt-0001/partial-000000010").mkdir(parents=True)
+    turn = in_job.Turn("p/s", "7", tmp_path)
+    path = tmp_path / left_behind
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    turn.cut()
+    assert requeued(tmp_path) == goes_back
+    assert ("another turn would come no further" in capsys.readouterr().err) != goes_back
+
+
+def test_sigterm_after_a_requeue_changes_nothing(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm ends what it has requeued: the process waits for that, whatever signals come first."""
+    monkeypatch.setattr(in_job, "ENDING", 2.0)
+    job(command, preempted="2026-11-21T09:00:00")
+    later = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident or 0, signal.SIGTERM))
+    later.start()
+    with pytest.raises(StoppedError) as raised, in_job.looked_after("p/s", "7", tmp_path, ahead=10.0):
+        raise STOPPED
+    later.join()
+    assert raised.value is STOPPED
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_lease_is_waited_for_with_word_of_who_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(in_job, "POLL", 0.01)
+    assert not in_job.waited("p/s", tmp_path)
+    path = tmp_path / "lease.json"
+    path.write_text('{"host": "n2", "pid": 1, "started": 0.0, "token": 1, "job": "6", "nodes": ["n2"]}')
+    looks = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            os.utime(path, (0, 0))  # its node died
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert in_job.waited("p/s", tmp_path)
+    said = capsys.readouterr().err
+    assert said.count("waiting") == 1
+    assert "p/s: waiting for process 1 on host n2 (Slurm job 6 on n2), whose heartbeat is 0 s old" in said
+    assert lease.holder(tmp_path) is None

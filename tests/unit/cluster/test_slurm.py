@@ -1,0 +1,99 @@
+"""What is read from Slurm's answers. The commands are stand-ins on PATH; tests/slurm asks the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.cluster import slurm
+from tests.unit.cluster.conftest import Command
+
+
+def test_outside_a_job_nothing_is_asked(command: Command) -> None:
+    assert slurm.allocation({}) is None
+
+
+def test_a_job_that_lost_its_node_list_to_snakemake_asks_for_it(command: Command, tmp_path: Path) -> None:
+    command("squeue", "echo '7|RUNNING|rule_p__s|1:00|n[1-2]|/project'")
+    command("scontrol", "printf 'n1\\nn2\\n'")
+    found = slurm.allocation({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"})
+    assert found == slurm.Allocation("7", ("n1", "n2"), "n1")
+    asked = (tmp_path / "bin/asked").read_text()
+    assert "--jobs 7" in asked
+    assert "show hostnames n[1-2]" in asked
+
+
+def test_a_job_with_its_node_list_does_not_trouble_the_controller(command: Command) -> None:
+    command("scontrol", "echo n3")
+    found = slurm.allocation({"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n3"})
+    assert found == slurm.Allocation("7", ("n3",), None)
+
+
+def test_jobs_are_those_of_this_project_whatever_is_in_their_comments(command: Command, tmp_path: Path) -> None:
+    rows = [
+        f"7|RUNNING|rule_p__s|1-02:03:04|n[1-2]|{tmp_path}",
+        f"8|PENDING|(null)|UNLIMITED||{tmp_path}",
+        "9|RUNNING|rule_p__s|5:00|n1|/elsewhere",
+        f"10|RUNNING|a|b|c|5:00|n1|{tmp_path}",
+    ]
+    command("squeue", "\n".join(f"echo '{row}'" for row in rows))
+    assert slurm.jobs(tmp_path) == [
+        slurm.Job("7", "RUNNING", "p__s", "n[1-2]", 26 * 3600 + 184.0, tmp_path),
+        slurm.Job("8", "PENDING", None, "", None, tmp_path),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"), [("0:05", 5), ("1:00:00", 3600), ("2-00:00:00", 172800), ("INVALID", 0), ("NOT_SET", None)]
+)
+def test_time_left_is_in_seconds(command: Command, left: str, seconds: float | None) -> None:
+    command("squeue", f"echo '7|RUNNING||{left}|n1|/p'")
+    found = slurm.job("7")
+    assert found is not None
+    assert found.time_left == seconds
+
+
+def test_a_job_that_is_over_is_none(command: Command) -> None:
+    command("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    assert slurm.job("7") is None
+    command("squeue", "true")
+    assert slurm.job("7") is None
+
+
+def test_a_refusal_is_told_with_the_command(command: Command) -> None:
+    command("scontrol", "echo 'Requested operation is presently disabled' >&2; exit 1")
+    with pytest.raises(
+        slurm.SlurmError, match="`scontrol requeue 7` failed: Requested operation is presently disabled"
+    ):
+        slurm.requeue("7")
+
+
+def test_a_controller_that_is_restarting_is_asked_again(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "PAUSE", 0.0)
+    up = f"if [ -e {tmp_path}/up ]; then exit 0; fi; touch {tmp_path}/up"
+    command("scontrol", f"{up}; echo 'Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    slurm.requeue("7")
+
+
+def test_without_slurm_the_missing_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(slurm.SlurmError, match="there is no squeue on PATH"):
+        slurm.jobs(tmp_path)
+
+
+def test_steps_of_a_job_that_is_ending_are_not_signalled(command: Command, tmp_path: Path) -> None:
+    """scancel would wait, and then meet the job that has been requeued under the same id."""
+    command("scancel", "true")
+    for state, told in (("COMPLETING", False), ("PENDING", False), ("RUNNING", True)):
+        command("squeue", f"echo '7|{state}||5:00|n1|/p'")
+        slurm.terminate_steps("7")
+        assert ("scancel --signal=TERM 7" in (tmp_path / "bin/asked").read_text()) == told
+
+
+@pytest.mark.parametrize(("told", "preempted"), [("None", False), ("2026-11-21T09:00:00", True)])
+def test_a_job_with_a_time_to_make_room_is_preempted(command: Command, told: str, preempted: bool) -> None:
+    command("scontrol", f"echo 'JobId=7 EligibleTime=x'; echo '   PreemptEligibleTime=y PreemptTime={told}'")
+    assert slurm.preempted("7") == preempted

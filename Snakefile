@@ -8,7 +8,8 @@ from snakemake.settings.enums import Quietness
 from stages.sync import workflow as flows
 
 ROOT = Path(workflow.basedir)
-QUIET = Quietness.ALL in workflow.output_settings.quiet
+# A job on a cluster has no setting of its own: None.
+QUIET = Quietness.ALL in (workflow.output_settings.quiet or ())
 FLOW = flows.or_exit(
     lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
 )
@@ -17,6 +18,7 @@ FLOW = flows.or_exit(
 rule all:
     input:
         [FLOW.marker(ref) for ref in FLOW.published],
+        [FLOW.data_marker(name) for name in FLOW.published_corpora],
 
 
 rule readings:

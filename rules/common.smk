@@ -2,16 +2,22 @@
 # existence alone decides what is run, and no input's modification time counts.
 
 
-def done(ref):
-    return ancient(FLOW.marker(ref))
+def done(ref, reader=None):
+    """Needed by `reader`, unless its own result stands and only this one is to be rebuilt."""
+    return ancient(FLOW.marker(ref)) if reader is None or FLOW.waits(reader, ref) else []
+
+
+def weights(ref, reader):
+    """Needed as a parent is: it holds the weights that a parent only points at."""
+    return done(ref, reader)
 
 
 def marker(ref):
     return FLOW.marker(ref)
 
 
-def prepared(name):
-    return ancient(FLOW.data_marker(name))
+def prepared(name, reader):
+    return ancient(FLOW.data_marker(name)) if FLOW.waits(reader, name) else []
 
 
 def data_marker(name):
@@ -19,19 +25,20 @@ def data_marker(name):
 
 
 def corpora(ref):
-    return [prepared(name) for name in FLOW.corpora_of[ref]]
+    return [prepared(name, ref) for name in FLOW.corpora_of[ref]]
 
 
 def thread_count(ref):
     return FLOW.threads_of[ref]
 
 
-def memory(ref):
-    return FLOW.memory_of[ref]
+def job_resources(name):
+    """What a job asks for. Which jobs it has to wait for is looked up when it is about to be submitted."""
 
+    def options(wildcards):
+        return FLOW.options(name, getattr(workflow.executor_plugin, "name", None))
 
-def minutes(ref):
-    return FLOW.minutes_of[ref]
+    return {**FLOW.resources_of[name], "slurm_extra": options}
 
 
 def urgency(name):
@@ -47,7 +54,8 @@ rule stage:
     params:
         ref="",
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable} -m stages run {params.ref} --scale {FLOW.scale} {RELEASES}"
+        "OMP_NUM_THREADS={threads} {sys.executable} -m stages run {params.ref} --scale {FLOW.scale} --marker {output} "
+        "{RELEASES}"
 
 
 rule corpus:
@@ -56,4 +64,5 @@ rule corpus:
     params:
         name="",
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable} -m stages data {params.name} --scale {FLOW.scale}"
+        "OMP_NUM_THREADS={threads} {sys.executable} -m stages data {params.name} --scale {FLOW.scale} "
+        "--marker {output}"

@@ -21,8 +21,7 @@ use rule stage as kimi_vl__text_pretrain with:
     threads: thread_count("kimi_vl/text_pretrain")
     priority: urgency("kimi_vl/text_pretrain")
     resources:
-        mem_mb=memory("kimi_vl/text_pretrain"),
-        runtime=minutes("kimi_vl/text_pretrain"),
+        **job_resources("kimi_vl/text_pretrain"),
 
 
 use rule stage as kimi_vl__vit_coca with:
@@ -35,14 +34,13 @@ use rule stage as kimi_vl__vit_coca with:
     threads: thread_count("kimi_vl/vit_coca")
     priority: urgency("kimi_vl/vit_coca")
     resources:
-        mem_mb=memory("kimi_vl/vit_coca"),
-        runtime=minutes("kimi_vl/vit_coca"),
+        **job_resources("kimi_vl/vit_coca"),
 
 
 use rule stage as kimi_vl__vit_align with:
     input:
-        done("kimi_vl/text_pretrain"),
-        done("kimi_vl/vit_coca"),
+        done("kimi_vl/text_pretrain", "kimi_vl/vit_align"),
+        done("kimi_vl/vit_coca", "kimi_vl/vit_align"),
         corpora("kimi_vl/vit_align"),
     output:
         marker("kimi_vl/vit_align"),
@@ -51,14 +49,13 @@ use rule stage as kimi_vl__vit_align with:
     threads: thread_count("kimi_vl/vit_align")
     priority: urgency("kimi_vl/vit_align")
     resources:
-        mem_mb=memory("kimi_vl/vit_align"),
-        runtime=minutes("kimi_vl/vit_align"),
+        **job_resources("kimi_vl/vit_align"),
 
 
 use rule stage as kimi_vl__joint_pretrain with:
     input:
-        done("kimi_vl/text_pretrain"),
-        done("kimi_vl/vit_align"),
+        done("kimi_vl/text_pretrain", "kimi_vl/joint_pretrain"),
+        done("kimi_vl/vit_align", "kimi_vl/joint_pretrain"),
         corpora("kimi_vl/joint_pretrain"),
     output:
         marker("kimi_vl/joint_pretrain"),
@@ -67,13 +64,12 @@ use rule stage as kimi_vl__joint_pretrain with:
     threads: thread_count("kimi_vl/joint_pretrain")
     priority: urgency("kimi_vl/joint_pretrain")
     resources:
-        mem_mb=memory("kimi_vl/joint_pretrain"),
-        runtime=minutes("kimi_vl/joint_pretrain"),
+        **job_resources("kimi_vl/joint_pretrain"),
 
 
 use rule stage as kimi_vl__joint_cooldown with:
     input:
-        done("kimi_vl/joint_pretrain"),
+        done("kimi_vl/joint_pretrain", "kimi_vl/joint_cooldown"),
         corpora("kimi_vl/joint_cooldown"),
     output:
         marker("kimi_vl/joint_cooldown"),
@@ -82,13 +78,12 @@ use rule stage as kimi_vl__joint_cooldown with:
     threads: thread_count("kimi_vl/joint_cooldown")
     priority: urgency("kimi_vl/joint_cooldown")
     resources:
-        mem_mb=memory("kimi_vl/joint_cooldown"),
-        runtime=minutes("kimi_vl/joint_cooldown"),
+        **job_resources("kimi_vl/joint_cooldown"),
 
 
 use rule stage as kimi_vl__joint_longctx with:
     input:
-        done("kimi_vl/joint_cooldown"),
+        done("kimi_vl/joint_cooldown", "kimi_vl/joint_longctx"),
         corpora("kimi_vl/joint_longctx"),
     output:
         marker("kimi_vl/joint_longctx"),
@@ -97,5 +92,4 @@ use rule stage as kimi_vl__joint_longctx with:
     threads: thread_count("kimi_vl/joint_longctx")
     priority: urgency("kimi_vl/joint_longctx")
     resources:
-        mem_mb=memory("kimi_vl/joint_longctx"),
-        runtime=minutes("kimi_vl/joint_longctx"),
+        **job_resources("kimi_vl/joint_longctx"),

@@ -13,7 +13,7 @@ rule kimi_vl_seed004:
 
 use rule stage as kimi_vl_seed004__joint_cooldown with:
     input:
-        done("kimi_vl/joint_pretrain"),
+        done("kimi_vl/joint_pretrain", "kimi_vl_seed004/joint_cooldown"),
         corpora("kimi_vl_seed004/joint_cooldown"),
     output:
         marker("kimi_vl_seed004/joint_cooldown"),
@@ -22,13 +22,12 @@ use rule stage as kimi_vl_seed004__joint_cooldown with:
     threads: thread_count("kimi_vl_seed004/joint_cooldown")
     priority: urgency("kimi_vl_seed004/joint_cooldown")
     resources:
-        mem_mb=memory("kimi_vl_seed004/joint_cooldown"),
-        runtime=minutes("kimi_vl_seed004/joint_cooldown"),
+        **job_resources("kimi_vl_seed004/joint_cooldown"),
 
 
 use rule stage as kimi_vl_seed004__joint_longctx with:
     input:
-        done("kimi_vl_seed004/joint_cooldown"),
+        done("kimi_vl_seed004/joint_cooldown", "kimi_vl_seed004/joint_longctx"),
         corpora("kimi_vl_seed004/joint_longctx"),
     output:
         marker("kimi_vl_seed004/joint_longctx"),
@@ -37,5 +36,4 @@ use rule stage as kimi_vl_seed004__joint_longctx with:
     threads: thread_count("kimi_vl_seed004/joint_longctx")
     priority: urgency("kimi_vl_seed004/joint_longctx")
     resources:
-        mem_mb=memory("kimi_vl_seed004/joint_longctx"),
-        runtime=minutes("kimi_vl_seed004/joint_longctx"),
+        **job_resources("kimi_vl_seed004/joint_longctx"),

@@ -23,13 +23,12 @@ use rule stage as llama31_1m__base with:
     threads: thread_count("llama31_1m/base")
     priority: urgency("llama31_1m/base")
     resources:
-        mem_mb=memory("llama31_1m/base"),
-        runtime=minutes("llama31_1m/base"),
+        **job_resources("llama31_1m/base"),
 
 
 use rule stage as llama31_1m__cpt_256k with:
     input:
-        done("llama31_1m/base"),
+        done("llama31_1m/base", "llama31_1m/cpt_256k"),
         corpora("llama31_1m/cpt_256k"),
     output:
         marker("llama31_1m/cpt_256k"),
@@ -38,13 +37,12 @@ use rule stage as llama31_1m__cpt_256k with:
     threads: thread_count("llama31_1m/cpt_256k")
     priority: urgency("llama31_1m/cpt_256k")
     resources:
-        mem_mb=memory("llama31_1m/cpt_256k"),
-        runtime=minutes("llama31_1m/cpt_256k"),
+        **job_resources("llama31_1m/cpt_256k"),
 
 
 use rule stage as llama31_1m__cpt_512k with:
     input:
-        done("llama31_1m/cpt_256k"),
+        done("llama31_1m/cpt_256k", "llama31_1m/cpt_512k"),
         corpora("llama31_1m/cpt_512k"),
     output:
         marker("llama31_1m/cpt_512k"),
@@ -53,13 +51,12 @@ use rule stage as llama31_1m__cpt_512k with:
     threads: thread_count("llama31_1m/cpt_512k")
     priority: urgency("llama31_1m/cpt_512k")
     resources:
-        mem_mb=memory("llama31_1m/cpt_512k"),
-        runtime=minutes("llama31_1m/cpt_512k"),
+        **job_resources("llama31_1m/cpt_512k"),
 
 
 use rule stage as llama31_1m__cpt_1m with:
     input:
-        done("llama31_1m/cpt_512k"),
+        done("llama31_1m/cpt_512k", "llama31_1m/cpt_1m"),
         corpora("llama31_1m/cpt_1m"),
     output:
         marker("llama31_1m/cpt_1m"),
@@ -68,13 +65,12 @@ use rule stage as llama31_1m__cpt_1m with:
     threads: thread_count("llama31_1m/cpt_1m")
     priority: urgency("llama31_1m/cpt_1m")
     resources:
-        mem_mb=memory("llama31_1m/cpt_1m"),
-        runtime=minutes("llama31_1m/cpt_1m"),
+        **job_resources("llama31_1m/cpt_1m"),
 
 
 use rule stage as llama31_1m__sft_32k with:
     input:
-        done("llama31_1m/cpt_1m"),
+        done("llama31_1m/cpt_1m", "llama31_1m/sft_32k"),
         corpora("llama31_1m/sft_32k"),
     output:
         marker("llama31_1m/sft_32k"),
@@ -83,13 +79,12 @@ use rule stage as llama31_1m__sft_32k with:
     threads: thread_count("llama31_1m/sft_32k")
     priority: urgency("llama31_1m/sft_32k")
     resources:
-        mem_mb=memory("llama31_1m/sft_32k"),
-        runtime=minutes("llama31_1m/sft_32k"),
+        **job_resources("llama31_1m/sft_32k"),
 
 
 use rule stage as llama31_1m__sft_256k with:
     input:
-        done("llama31_1m/sft_32k"),
+        done("llama31_1m/sft_32k", "llama31_1m/sft_256k"),
         corpora("llama31_1m/sft_256k"),
     output:
         marker("llama31_1m/sft_256k"),
@@ -98,13 +93,12 @@ use rule stage as llama31_1m__sft_256k with:
     threads: thread_count("llama31_1m/sft_256k")
     priority: urgency("llama31_1m/sft_256k")
     resources:
-        mem_mb=memory("llama31_1m/sft_256k"),
-        runtime=minutes("llama31_1m/sft_256k"),
+        **job_resources("llama31_1m/sft_256k"),
 
 
 use rule stage as llama31_1m__sft_1m with:
     input:
-        done("llama31_1m/sft_256k"),
+        done("llama31_1m/sft_256k", "llama31_1m/sft_1m"),
         corpora("llama31_1m/sft_1m"),
     output:
         marker("llama31_1m/sft_1m"),
@@ -113,13 +107,12 @@ use rule stage as llama31_1m__sft_1m with:
     threads: thread_count("llama31_1m/sft_1m")
     priority: urgency("llama31_1m/sft_1m")
     resources:
-        mem_mb=memory("llama31_1m/sft_1m"),
-        runtime=minutes("llama31_1m/sft_1m"),
+        **job_resources("llama31_1m/sft_1m"),
 
 
 use rule stage as llama31_1m__instruct with:
     input:
-        done("llama31_1m/sft_1m"),
+        done("llama31_1m/sft_1m", "llama31_1m/instruct"),
         corpora("llama31_1m/instruct"),
     output:
         marker("llama31_1m/instruct"),
@@ -128,5 +121,4 @@ use rule stage as llama31_1m__instruct with:
     threads: thread_count("llama31_1m/instruct")
     priority: urgency("llama31_1m/instruct")
     resources:
-        mem_mb=memory("llama31_1m/instruct"),
-        runtime=minutes("llama31_1m/instruct"),
+        **job_resources("llama31_1m/instruct"),

@@ -15,7 +15,7 @@ rule llama31_1m_seed001:
 
 use rule stage as llama31_1m_seed001__sft_1m with:
     input:
-        done("llama31_1m/cpt_1m"),
+        done("llama31_1m/cpt_1m", "llama31_1m_seed001/sft_1m"),
         corpora("llama31_1m_seed001/sft_1m"),
     output:
         marker("llama31_1m_seed001/sft_1m"),
@@ -24,13 +24,12 @@ use rule stage as llama31_1m_seed001__sft_1m with:
     threads: thread_count("llama31_1m_seed001/sft_1m")
     priority: urgency("llama31_1m_seed001/sft_1m")
     resources:
-        mem_mb=memory("llama31_1m_seed001/sft_1m"),
-        runtime=minutes("llama31_1m_seed001/sft_1m"),
+        **job_resources("llama31_1m_seed001/sft_1m"),
 
 
 use rule stage as llama31_1m_seed001__sft_256k with:
     input:
-        done("llama31_1m_seed001/sft_1m"),
+        done("llama31_1m_seed001/sft_1m", "llama31_1m_seed001/sft_256k"),
         corpora("llama31_1m_seed001/sft_256k"),
     output:
         marker("llama31_1m_seed001/sft_256k"),
@@ -39,13 +38,12 @@ use rule stage as llama31_1m_seed001__sft_256k with:
     threads: thread_count("llama31_1m_seed001/sft_256k")
     priority: urgency("llama31_1m_seed001/sft_256k")
     resources:
-        mem_mb=memory("llama31_1m_seed001/sft_256k"),
-        runtime=minutes("llama31_1m_seed001/sft_256k"),
+        **job_resources("llama31_1m_seed001/sft_256k"),
 
 
 use rule stage as llama31_1m_seed001__sft_32k with:
     input:
-        done("llama31_1m_seed001/sft_256k"),
+        done("llama31_1m_seed001/sft_256k", "llama31_1m_seed001/sft_32k"),
         corpora("llama31_1m_seed001/sft_32k"),
     output:
         marker("llama31_1m_seed001/sft_32k"),
@@ -54,13 +52,12 @@ use rule stage as llama31_1m_seed001__sft_32k with:
     threads: thread_count("llama31_1m_seed001/sft_32k")
     priority: urgency("llama31_1m_seed001/sft_32k")
     resources:
-        mem_mb=memory("llama31_1m_seed001/sft_32k"),
-        runtime=minutes("llama31_1m_seed001/sft_32k"),
+        **job_resources("llama31_1m_seed001/sft_32k"),
 
 
 use rule stage as llama31_1m_seed001__instruct with:
     input:
-        done("llama31_1m_seed001/sft_32k"),
+        done("llama31_1m_seed001/sft_32k", "llama31_1m_seed001/instruct"),
         corpora("llama31_1m_seed001/instruct"),
     output:
         marker("llama31_1m_seed001/instruct"),
@@ -69,5 +66,4 @@ use rule stage as llama31_1m_seed001__instruct with:
     threads: thread_count("llama31_1m_seed001/instruct")
     priority: urgency("llama31_1m_seed001/instruct")
     resources:
-        mem_mb=memory("llama31_1m_seed001/instruct"),
-        runtime=minutes("llama31_1m_seed001/instruct"),
+        **job_resources("llama31_1m_seed001/instruct"),

@@ -33,13 +33,12 @@ use rule stage as ouro__warmup with:
     threads: thread_count("ouro/warmup")
     priority: urgency("ouro/warmup")
     resources:
-        mem_mb=memory("ouro/warmup"),
-        runtime=minutes("ouro/warmup"),
+        **job_resources("ouro/warmup"),
 
 
 use rule stage as ouro__stable_1 with:
     input:
-        done("ouro/warmup"),
+        done("ouro/warmup", "ouro/stable_1"),
         corpora("ouro/stable_1"),
     output:
         marker("ouro/stable_1"),
@@ -48,13 +47,12 @@ use rule stage as ouro__stable_1 with:
     threads: thread_count("ouro/stable_1")
     priority: urgency("ouro/stable_1")
     resources:
-        mem_mb=memory("ouro/stable_1"),
-        runtime=minutes("ouro/stable_1"),
+        **job_resources("ouro/stable_1"),
 
 
 use rule stage as ouro__keep_1_4b with:
     input:
-        done("ouro/stable_1"),
+        done("ouro/stable_1", "ouro/keep_1_4b"),
         corpora("ouro/keep_1_4b"),
     output:
         marker("ouro/keep_1_4b"),
@@ -63,13 +61,12 @@ use rule stage as ouro__keep_1_4b with:
     threads: thread_count("ouro/keep_1_4b")
     priority: urgency("ouro/keep_1_4b")
     resources:
-        mem_mb=memory("ouro/keep_1_4b"),
-        runtime=minutes("ouro/keep_1_4b"),
+        **job_resources("ouro/keep_1_4b"),
 
 
 use rule stage as ouro__upcycle_2_6b with:
     input:
-        done("ouro/stable_1"),
+        done("ouro/stable_1", "ouro/upcycle_2_6b"),
         corpora("ouro/upcycle_2_6b"),
     output:
         marker("ouro/upcycle_2_6b"),
@@ -78,13 +75,13 @@ use rule stage as ouro__upcycle_2_6b with:
     threads: thread_count("ouro/upcycle_2_6b")
     priority: urgency("ouro/upcycle_2_6b")
     resources:
-        mem_mb=memory("ouro/upcycle_2_6b"),
-        runtime=minutes("ouro/upcycle_2_6b"),
+        **job_resources("ouro/upcycle_2_6b"),
 
 
 use rule stage as ouro__stable_2_1_4b with:
     input:
-        done("ouro/keep_1_4b"),
+        done("ouro/keep_1_4b", "ouro/stable_2_1_4b"),
+        weights("ouro/stable_1", "ouro/stable_2_1_4b"),
         corpora("ouro/stable_2_1_4b"),
     output:
         marker("ouro/stable_2_1_4b"),
@@ -93,13 +90,12 @@ use rule stage as ouro__stable_2_1_4b with:
     threads: thread_count("ouro/stable_2_1_4b")
     priority: urgency("ouro/stable_2_1_4b")
     resources:
-        mem_mb=memory("ouro/stable_2_1_4b"),
-        runtime=minutes("ouro/stable_2_1_4b"),
+        **job_resources("ouro/stable_2_1_4b"),
 
 
 use rule stage as ouro__ct_anneal_1_4b with:
     input:
-        done("ouro/stable_2_1_4b"),
+        done("ouro/stable_2_1_4b", "ouro/ct_anneal_1_4b"),
         corpora("ouro/ct_anneal_1_4b"),
     output:
         marker("ouro/ct_anneal_1_4b"),
@@ -108,13 +104,12 @@ use rule stage as ouro__ct_anneal_1_4b with:
     threads: thread_count("ouro/ct_anneal_1_4b")
     priority: urgency("ouro/ct_anneal_1_4b")
     resources:
-        mem_mb=memory("ouro/ct_anneal_1_4b"),
-        runtime=minutes("ouro/ct_anneal_1_4b"),
+        **job_resources("ouro/ct_anneal_1_4b"),
 
 
 use rule stage as ouro__longct_1_4b with:
     input:
-        done("ouro/ct_anneal_1_4b"),
+        done("ouro/ct_anneal_1_4b", "ouro/longct_1_4b"),
         corpora("ouro/longct_1_4b"),
     output:
         marker("ouro/longct_1_4b"),
@@ -123,13 +118,12 @@ use rule stage as ouro__longct_1_4b with:
     threads: thread_count("ouro/longct_1_4b")
     priority: urgency("ouro/longct_1_4b")
     resources:
-        mem_mb=memory("ouro/longct_1_4b"),
-        runtime=minutes("ouro/longct_1_4b"),
+        **job_resources("ouro/longct_1_4b"),
 
 
 use rule stage as ouro__midtrain_1_4b with:
     input:
-        done("ouro/longct_1_4b"),
+        done("ouro/longct_1_4b", "ouro/midtrain_1_4b"),
         corpora("ouro/midtrain_1_4b"),
     output:
         marker("ouro/midtrain_1_4b"),
@@ -138,13 +132,12 @@ use rule stage as ouro__midtrain_1_4b with:
     threads: thread_count("ouro/midtrain_1_4b")
     priority: urgency("ouro/midtrain_1_4b")
     resources:
-        mem_mb=memory("ouro/midtrain_1_4b"),
-        runtime=minutes("ouro/midtrain_1_4b"),
+        **job_resources("ouro/midtrain_1_4b"),
 
 
 use rule stage as ouro__ouro_1_4b with:
     input:
-        done("ouro/midtrain_1_4b"),
+        done("ouro/midtrain_1_4b", "ouro/ouro_1_4b"),
         corpora("ouro/ouro_1_4b"),
     output:
         marker("ouro/ouro_1_4b"),
@@ -153,13 +146,12 @@ use rule stage as ouro__ouro_1_4b with:
     threads: thread_count("ouro/ouro_1_4b")
     priority: urgency("ouro/ouro_1_4b")
     resources:
-        mem_mb=memory("ouro/ouro_1_4b"),
-        runtime=minutes("ouro/ouro_1_4b"),
+        **job_resources("ouro/ouro_1_4b"),
 
 
 use rule stage as ouro__reasoning_sft_1_4b with:
     input:
-        done("ouro/ouro_1_4b"),
+        done("ouro/ouro_1_4b", "ouro/reasoning_sft_1_4b"),
         corpora("ouro/reasoning_sft_1_4b"),
     output:
         marker("ouro/reasoning_sft_1_4b"),
@@ -168,13 +160,12 @@ use rule stage as ouro__reasoning_sft_1_4b with:
     threads: thread_count("ouro/reasoning_sft_1_4b")
     priority: urgency("ouro/reasoning_sft_1_4b")
     resources:
-        mem_mb=memory("ouro/reasoning_sft_1_4b"),
-        runtime=minutes("ouro/reasoning_sft_1_4b"),
+        **job_resources("ouro/reasoning_sft_1_4b"),
 
 
 use rule stage as ouro__thinking_1_4b with:
     input:
-        done("ouro/reasoning_sft_1_4b"),
+        done("ouro/reasoning_sft_1_4b", "ouro/thinking_1_4b"),
         corpora("ouro/thinking_1_4b"),
     output:
         marker("ouro/thinking_1_4b"),
@@ -183,13 +174,12 @@ use rule stage as ouro__thinking_1_4b with:
     threads: thread_count("ouro/thinking_1_4b")
     priority: urgency("ouro/thinking_1_4b")
     resources:
-        mem_mb=memory("ouro/thinking_1_4b"),
-        runtime=minutes("ouro/thinking_1_4b"),
+        **job_resources("ouro/thinking_1_4b"),
 
 
 use rule stage as ouro__stable_2_2_6b with:
     input:
-        done("ouro/upcycle_2_6b"),
+        done("ouro/upcycle_2_6b", "ouro/stable_2_2_6b"),
         corpora("ouro/stable_2_2_6b"),
     output:
         marker("ouro/stable_2_2_6b"),
@@ -198,13 +188,12 @@ use rule stage as ouro__stable_2_2_6b with:
     threads: thread_count("ouro/stable_2_2_6b")
     priority: urgency("ouro/stable_2_2_6b")
     resources:
-        mem_mb=memory("ouro/stable_2_2_6b"),
-        runtime=minutes("ouro/stable_2_2_6b"),
+        **job_resources("ouro/stable_2_2_6b"),
 
 
 use rule stage as ouro__ct_anneal_2_6b with:
     input:
-        done("ouro/stable_2_2_6b"),
+        done("ouro/stable_2_2_6b", "ouro/ct_anneal_2_6b"),
         corpora("ouro/ct_anneal_2_6b"),
     output:
         marker("ouro/ct_anneal_2_6b"),
@@ -213,13 +202,12 @@ use rule stage as ouro__ct_anneal_2_6b with:
     threads: thread_count("ouro/ct_anneal_2_6b")
     priority: urgency("ouro/ct_anneal_2_6b")
     resources:
-        mem_mb=memory("ouro/ct_anneal_2_6b"),
-        runtime=minutes("ouro/ct_anneal_2_6b"),
+        **job_resources("ouro/ct_anneal_2_6b"),
 
 
 use rule stage as ouro__longct_2_6b with:
     input:
-        done("ouro/ct_anneal_2_6b"),
+        done("ouro/ct_anneal_2_6b", "ouro/longct_2_6b"),
         corpora("ouro/longct_2_6b"),
     output:
         marker("ouro/longct_2_6b"),
@@ -228,13 +216,12 @@ use rule stage as ouro__longct_2_6b with:
     threads: thread_count("ouro/longct_2_6b")
     priority: urgency("ouro/longct_2_6b")
     resources:
-        mem_mb=memory("ouro/longct_2_6b"),
-        runtime=minutes("ouro/longct_2_6b"),
+        **job_resources("ouro/longct_2_6b"),
 
 
 use rule stage as ouro__midtrain_2_6b with:
     input:
-        done("ouro/longct_2_6b"),
+        done("ouro/longct_2_6b", "ouro/midtrain_2_6b"),
         corpora("ouro/midtrain_2_6b"),
     output:
         marker("ouro/midtrain_2_6b"),
@@ -243,13 +230,12 @@ use rule stage as ouro__midtrain_2_6b with:
     threads: thread_count("ouro/midtrain_2_6b")
     priority: urgency("ouro/midtrain_2_6b")
     resources:
-        mem_mb=memory("ouro/midtrain_2_6b"),
-        runtime=minutes("ouro/midtrain_2_6b"),
+        **job_resources("ouro/midtrain_2_6b"),
 
 
 use rule stage as ouro__ouro_2_6b with:
     input:
-        done("ouro/midtrain_2_6b"),
+        done("ouro/midtrain_2_6b", "ouro/ouro_2_6b"),
         corpora("ouro/ouro_2_6b"),
     output:
         marker("ouro/ouro_2_6b"),
@@ -258,13 +244,12 @@ use rule stage as ouro__ouro_2_6b with:
     threads: thread_count("ouro/ouro_2_6b")
     priority: urgency("ouro/ouro_2_6b")
     resources:
-        mem_mb=memory("ouro/ouro_2_6b"),
-        runtime=minutes("ouro/ouro_2_6b"),
+        **job_resources("ouro/ouro_2_6b"),
 
 
 use rule stage as ouro__reasoning_sft_2_6b with:
     input:
-        done("ouro/ouro_2_6b"),
+        done("ouro/ouro_2_6b", "ouro/reasoning_sft_2_6b"),
         corpora("ouro/reasoning_sft_2_6b"),
     output:
         marker("ouro/reasoning_sft_2_6b"),
@@ -273,13 +258,12 @@ use rule stage as ouro__reasoning_sft_2_6b with:
     threads: thread_count("ouro/reasoning_sft_2_6b")
     priority: urgency("ouro/reasoning_sft_2_6b")
     resources:
-        mem_mb=memory("ouro/reasoning_sft_2_6b"),
-        runtime=minutes("ouro/reasoning_sft_2_6b"),
+        **job_resources("ouro/reasoning_sft_2_6b"),
 
 
 use rule stage as ouro__thinking_2_6b with:
     input:
-        done("ouro/reasoning_sft_2_6b"),
+        done("ouro/reasoning_sft_2_6b", "ouro/thinking_2_6b"),
         corpora("ouro/thinking_2_6b"),
     output:
         marker("ouro/thinking_2_6b"),
@@ -288,5 +272,4 @@ use rule stage as ouro__thinking_2_6b with:
     threads: thread_count("ouro/thinking_2_6b")
     priority: urgency("ouro/thinking_2_6b")
     resources:
-        mem_mb=memory("ouro/thinking_2_6b"),
-        runtime=minutes("ouro/thinking_2_6b"),
+        **job_resources("ouro/thinking_2_6b"),

@@ -24,7 +24,7 @@ rule ouro_seed003:
 
 use rule stage as ouro_seed003__keep_1_4b with:
     input:
-        done("ouro/warmup"),
+        done("ouro/warmup", "ouro_seed003/keep_1_4b"),
         corpora("ouro_seed003/keep_1_4b"),
     output:
         marker("ouro_seed003/keep_1_4b"),
@@ -33,13 +33,12 @@ use rule stage as ouro_seed003__keep_1_4b with:
     threads: thread_count("ouro_seed003/keep_1_4b")
     priority: urgency("ouro_seed003/keep_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/keep_1_4b"),
-        runtime=minutes("ouro_seed003/keep_1_4b"),
+        **job_resources("ouro_seed003/keep_1_4b"),
 
 
 use rule stage as ouro_seed003__upcycle_2_6b with:
     input:
-        done("ouro/warmup"),
+        done("ouro/warmup", "ouro_seed003/upcycle_2_6b"),
         corpora("ouro_seed003/upcycle_2_6b"),
     output:
         marker("ouro_seed003/upcycle_2_6b"),
@@ -48,13 +47,13 @@ use rule stage as ouro_seed003__upcycle_2_6b with:
     threads: thread_count("ouro_seed003/upcycle_2_6b")
     priority: urgency("ouro_seed003/upcycle_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/upcycle_2_6b"),
-        runtime=minutes("ouro_seed003/upcycle_2_6b"),
+        **job_resources("ouro_seed003/upcycle_2_6b"),
 
 
 use rule stage as ouro_seed003__stable_2_1_4b with:
     input:
-        done("ouro_seed003/keep_1_4b"),
+        done("ouro_seed003/keep_1_4b", "ouro_seed003/stable_2_1_4b"),
+        weights("ouro/warmup", "ouro_seed003/stable_2_1_4b"),
         corpora("ouro_seed003/stable_2_1_4b"),
     output:
         marker("ouro_seed003/stable_2_1_4b"),
@@ -63,13 +62,12 @@ use rule stage as ouro_seed003__stable_2_1_4b with:
     threads: thread_count("ouro_seed003/stable_2_1_4b")
     priority: urgency("ouro_seed003/stable_2_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/stable_2_1_4b"),
-        runtime=minutes("ouro_seed003/stable_2_1_4b"),
+        **job_resources("ouro_seed003/stable_2_1_4b"),
 
 
 use rule stage as ouro_seed003__ct_anneal_1_4b with:
     input:
-        done("ouro_seed003/stable_2_1_4b"),
+        done("ouro_seed003/stable_2_1_4b", "ouro_seed003/ct_anneal_1_4b"),
         corpora("ouro_seed003/ct_anneal_1_4b"),
     output:
         marker("ouro_seed003/ct_anneal_1_4b"),
@@ -78,13 +76,12 @@ use rule stage as ouro_seed003__ct_anneal_1_4b with:
     threads: thread_count("ouro_seed003/ct_anneal_1_4b")
     priority: urgency("ouro_seed003/ct_anneal_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/ct_anneal_1_4b"),
-        runtime=minutes("ouro_seed003/ct_anneal_1_4b"),
+        **job_resources("ouro_seed003/ct_anneal_1_4b"),
 
 
 use rule stage as ouro_seed003__longct_1_4b with:
     input:
-        done("ouro_seed003/ct_anneal_1_4b"),
+        done("ouro_seed003/ct_anneal_1_4b", "ouro_seed003/longct_1_4b"),
         corpora("ouro_seed003/longct_1_4b"),
     output:
         marker("ouro_seed003/longct_1_4b"),
@@ -93,13 +90,12 @@ use rule stage as ouro_seed003__longct_1_4b with:
     threads: thread_count("ouro_seed003/longct_1_4b")
     priority: urgency("ouro_seed003/longct_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/longct_1_4b"),
-        runtime=minutes("ouro_seed003/longct_1_4b"),
+        **job_resources("ouro_seed003/longct_1_4b"),
 
 
 use rule stage as ouro_seed003__midtrain_1_4b with:
     input:
-        done("ouro_seed003/longct_1_4b"),
+        done("ouro_seed003/longct_1_4b", "ouro_seed003/midtrain_1_4b"),
         corpora("ouro_seed003/midtrain_1_4b"),
     output:
         marker("ouro_seed003/midtrain_1_4b"),
@@ -108,13 +104,12 @@ use rule stage as ouro_seed003__midtrain_1_4b with:
     threads: thread_count("ouro_seed003/midtrain_1_4b")
     priority: urgency("ouro_seed003/midtrain_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/midtrain_1_4b"),
-        runtime=minutes("ouro_seed003/midtrain_1_4b"),
+        **job_resources("ouro_seed003/midtrain_1_4b"),
 
 
 use rule stage as ouro_seed003__ouro_1_4b with:
     input:
-        done("ouro_seed003/midtrain_1_4b"),
+        done("ouro_seed003/midtrain_1_4b", "ouro_seed003/ouro_1_4b"),
         corpora("ouro_seed003/ouro_1_4b"),
     output:
         marker("ouro_seed003/ouro_1_4b"),
@@ -123,13 +118,12 @@ use rule stage as ouro_seed003__ouro_1_4b with:
     threads: thread_count("ouro_seed003/ouro_1_4b")
     priority: urgency("ouro_seed003/ouro_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/ouro_1_4b"),
-        runtime=minutes("ouro_seed003/ouro_1_4b"),
+        **job_resources("ouro_seed003/ouro_1_4b"),
 
 
 use rule stage as ouro_seed003__reasoning_sft_1_4b with:
     input:
-        done("ouro_seed003/ouro_1_4b"),
+        done("ouro_seed003/ouro_1_4b", "ouro_seed003/reasoning_sft_1_4b"),
         corpora("ouro_seed003/reasoning_sft_1_4b"),
     output:
         marker("ouro_seed003/reasoning_sft_1_4b"),
@@ -138,13 +132,12 @@ use rule stage as ouro_seed003__reasoning_sft_1_4b with:
     threads: thread_count("ouro_seed003/reasoning_sft_1_4b")
     priority: urgency("ouro_seed003/reasoning_sft_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/reasoning_sft_1_4b"),
-        runtime=minutes("ouro_seed003/reasoning_sft_1_4b"),
+        **job_resources("ouro_seed003/reasoning_sft_1_4b"),
 
 
 use rule stage as ouro_seed003__thinking_1_4b with:
     input:
-        done("ouro_seed003/reasoning_sft_1_4b"),
+        done("ouro_seed003/reasoning_sft_1_4b", "ouro_seed003/thinking_1_4b"),
         corpora("ouro_seed003/thinking_1_4b"),
     output:
         marker("ouro_seed003/thinking_1_4b"),
@@ -153,13 +146,12 @@ use rule stage as ouro_seed003__thinking_1_4b with:
     threads: thread_count("ouro_seed003/thinking_1_4b")
     priority: urgency("ouro_seed003/thinking_1_4b")
     resources:
-        mem_mb=memory("ouro_seed003/thinking_1_4b"),
-        runtime=minutes("ouro_seed003/thinking_1_4b"),
+        **job_resources("ouro_seed003/thinking_1_4b"),
 
 
 use rule stage as ouro_seed003__stable_2_2_6b with:
     input:
-        done("ouro_seed003/upcycle_2_6b"),
+        done("ouro_seed003/upcycle_2_6b", "ouro_seed003/stable_2_2_6b"),
         corpora("ouro_seed003/stable_2_2_6b"),
     output:
         marker("ouro_seed003/stable_2_2_6b"),
@@ -168,13 +160,12 @@ use rule stage as ouro_seed003__stable_2_2_6b with:
     threads: thread_count("ouro_seed003/stable_2_2_6b")
     priority: urgency("ouro_seed003/stable_2_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/stable_2_2_6b"),
-        runtime=minutes("ouro_seed003/stable_2_2_6b"),
+        **job_resources("ouro_seed003/stable_2_2_6b"),
 
 
 use rule stage as ouro_seed003__ct_anneal_2_6b with:
     input:
-        done("ouro_seed003/stable_2_2_6b"),
+        done("ouro_seed003/stable_2_2_6b", "ouro_seed003/ct_anneal_2_6b"),
         corpora("ouro_seed003/ct_anneal_2_6b"),
     output:
         marker("ouro_seed003/ct_anneal_2_6b"),
@@ -183,13 +174,12 @@ use rule stage as ouro_seed003__ct_anneal_2_6b with:
     threads: thread_count("ouro_seed003/ct_anneal_2_6b")
     priority: urgency("ouro_seed003/ct_anneal_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/ct_anneal_2_6b"),
-        runtime=minutes("ouro_seed003/ct_anneal_2_6b"),
+        **job_resources("ouro_seed003/ct_anneal_2_6b"),
 
 
 use rule stage as ouro_seed003__longct_2_6b with:
     input:
-        done("ouro_seed003/ct_anneal_2_6b"),
+        done("ouro_seed003/ct_anneal_2_6b", "ouro_seed003/longct_2_6b"),
         corpora("ouro_seed003/longct_2_6b"),
     output:
         marker("ouro_seed003/longct_2_6b"),
@@ -198,13 +188,12 @@ use rule stage as ouro_seed003__longct_2_6b with:
     threads: thread_count("ouro_seed003/longct_2_6b")
     priority: urgency("ouro_seed003/longct_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/longct_2_6b"),
-        runtime=minutes("ouro_seed003/longct_2_6b"),
+        **job_resources("ouro_seed003/longct_2_6b"),
 
 
 use rule stage as ouro_seed003__midtrain_2_6b with:
     input:
-        done("ouro_seed003/longct_2_6b"),
+        done("ouro_seed003/longct_2_6b", "ouro_seed003/midtrain_2_6b"),
         corpora("ouro_seed003/midtrain_2_6b"),
     output:
         marker("ouro_seed003/midtrain_2_6b"),
@@ -213,13 +202,12 @@ use rule stage as ouro_seed003__midtrain_2_6b with:
     threads: thread_count("ouro_seed003/midtrain_2_6b")
     priority: urgency("ouro_seed003/midtrain_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/midtrain_2_6b"),
-        runtime=minutes("ouro_seed003/midtrain_2_6b"),
+        **job_resources("ouro_seed003/midtrain_2_6b"),
 
 
 use rule stage as ouro_seed003__ouro_2_6b with:
     input:
-        done("ouro_seed003/midtrain_2_6b"),
+        done("ouro_seed003/midtrain_2_6b", "ouro_seed003/ouro_2_6b"),
         corpora("ouro_seed003/ouro_2_6b"),
     output:
         marker("ouro_seed003/ouro_2_6b"),
@@ -228,13 +216,12 @@ use rule stage as ouro_seed003__ouro_2_6b with:
     threads: thread_count("ouro_seed003/ouro_2_6b")
     priority: urgency("ouro_seed003/ouro_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/ouro_2_6b"),
-        runtime=minutes("ouro_seed003/ouro_2_6b"),
+        **job_resources("ouro_seed003/ouro_2_6b"),
 
 
 use rule stage as ouro_seed003__reasoning_sft_2_6b with:
     input:
-        done("ouro_seed003/ouro_2_6b"),
+        done("ouro_seed003/ouro_2_6b", "ouro_seed003/reasoning_sft_2_6b"),
         corpora("ouro_seed003/reasoning_sft_2_6b"),
     output:
         marker("ouro_seed003/reasoning_sft_2_6b"),
@@ -243,13 +230,12 @@ use rule stage as ouro_seed003__reasoning_sft_2_6b with:
     threads: thread_count("ouro_seed003/reasoning_sft_2_6b")
     priority: urgency("ouro_seed003/reasoning_sft_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/reasoning_sft_2_6b"),
-        runtime=minutes("ouro_seed003/reasoning_sft_2_6b"),
+        **job_resources("ouro_seed003/reasoning_sft_2_6b"),
 
 
 use rule stage as ouro_seed003__thinking_2_6b with:
     input:
-        done("ouro_seed003/reasoning_sft_2_6b"),
+        done("ouro_seed003/reasoning_sft_2_6b", "ouro_seed003/thinking_2_6b"),
         corpora("ouro_seed003/thinking_2_6b"),
     output:
         marker("ouro_seed003/thinking_2_6b"),
@@ -258,5 +244,4 @@ use rule stage as ouro_seed003__thinking_2_6b with:
     threads: thread_count("ouro_seed003/thinking_2_6b")
     priority: urgency("ouro_seed003/thinking_2_6b")
     resources:
-        mem_mb=memory("ouro_seed003/thinking_2_6b"),
-        runtime=minutes("ouro_seed003/thinking_2_6b"),
+        **job_resources("ouro_seed003/thinking_2_6b"),

@@ -18,7 +18,7 @@ HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs i
 
 def text(graph: Graph, files: dict[str, list[str]]) -> str:
     """dvc.yaml. `files` names, for each ref, the spec files whose values make the stage."""
-    stages = {f"data__{name}": _corpus(graph, name) for name in graph.published_corpora}
+    stages = {rule_name(name): _corpus(graph, name) for name in graph.published_corpora}
     for ref, stage in graph.published.items():
         stages[rule_name(ref)] = _stage(graph, ref, stage, files[ref])
     trained = [(ref, stage) for ref, stage in graph.published.items() if stage.phases]
@@ -29,7 +29,10 @@ def text(graph: Graph, files: dict[str, list[str]]) -> str:
 
 
 def _command(graph: Graph, rule: str) -> str:
-    return f"snakemake --jobs 1 --quiet all --allowed-rules {rule} --config scale={graph.scale} -- {rule}"
+    config = (
+        f"scale={graph.scale} deep={rule}"  # in full: DVC calls it because something changed, and records the result
+    )
+    return f"snakemake --jobs 1 --quiet all --allowed-rules {rule} --config {config} -- {rule}"
 
 
 def _out(path: str) -> list[dict[str, Any]]:
@@ -43,7 +46,7 @@ def _params(files: list[str]) -> list[dict[str, None]]:
 def _corpus(graph: Graph, name: str) -> dict[str, Any]:
     folder = f"results/{graph.scale}/data"
     deps = [] if name == TOKENIZER else [f"{folder}/{TOKENIZER}/manifest.json"]
-    stage: dict[str, Any] = {"cmd": _command(graph, f"data__{name}")}
+    stage: dict[str, Any] = {"cmd": _command(graph, rule_name(name))}
     if deps:
         stage["deps"] = deps
     return {**stage, "params": _params([f"specs/data/{name}.yaml"]), "outs": _out(f"{folder}/{name}")}

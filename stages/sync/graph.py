@@ -54,9 +54,9 @@ def load(root: Path, project: Project, scale: str) -> Graph:
     return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), project.keys(scale))
 
 
-def rule_name(ref: str) -> str:
-    """pipeline/stage as Snakemake and DVC spell it: pipeline__stage."""
-    return ref.replace("/", "__")
+def rule_name(name: str) -> str:
+    """pipeline/stage, or a corpus, as Snakemake and DVC spell it: pipeline__stage, data__corpus."""
+    return name.replace("/", "__") if "/" in name else f"data__{name}"
 
 
 def corpora(stage: Stage, local: tuple[str, ...]) -> tuple[str, ...]:

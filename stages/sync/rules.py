@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.data.spec import TOKENIZER
+from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, rule_name
 
 HEAD = "# Written by `stages sync` from {source}; edit the specs instead.\n"
@@ -15,7 +16,8 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
     boxes = "".join(f'        done("{ref}"),\n' for ref in graph.boxes[pipeline])
     parts.append(f"\n\nrule {pipeline}:\n    input:\n{boxes}")
     for ref, stage in stages.items():
-        parents = "".join(f'        done("{parent}"),\n' for parent in stage.parents)
+        parents = "".join(f'        done("{parent}", "{ref}"),\n' for parent in stage.parents)
+        parents += "".join(f'        weights("{holder}", "{ref}"),\n' for holder in pointed_at(graph, stage))
         parts.append(
             f"\n\nuse rule stage as {rule_name(ref)} with:\n"
             f'    input:\n{parents}        corpora("{ref}"),\n'
@@ -23,21 +25,31 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
             f'    params:\n        ref="{ref}",\n'
             f'    threads: thread_count("{ref}")\n'
             f'    priority: urgency("{ref}")\n'
-            f'    resources:\n        mem_mb=memory("{ref}"),\n        runtime=minutes("{ref}"),\n'
+            f'    resources:\n        **job_resources("{ref}"),\n'
         )
     return "".join(parts)
+
+
+def pointed_at(graph: Graph, stage: Stage) -> tuple[str, ...]:
+    """What holds the weights behind those parents that are but pointers: no edge of the figure, yet to be in place."""
+    found = list(stage.parents)
+    for ref in found:  # grows on the way
+        parent = graph.stages[ref]
+        found += parent.parents if parent.kind == "keep" else ()
+    return tuple(dict.fromkeys(ref for ref in found if ref not in stage.parents))
 
 
 def data_rules(graph: Graph) -> str:
     """One rule per corpus; all need the tokenizer."""
     parts = [HEAD.format(source="specs/data")]
     for name in graph.corpora:
-        needs = "" if name == TOKENIZER else f'    input:\n        prepared("{TOKENIZER}"),\n'
+        needs = "" if name == TOKENIZER else f'    input:\n        prepared("{TOKENIZER}", "{name}"),\n'
         parts.append(
-            f"\n\nuse rule corpus as data__{name} with:\n{needs}"
+            f"\n\nuse rule corpus as {rule_name(name)} with:\n{needs}"
             f'    output:\n        data_marker("{name}"),\n'
             f'    params:\n        name="{name}",\n'
             f'    priority: urgency("{name}")\n'
+            f'    resources:\n        **job_resources("{name}"),\n'
         )
     return "".join(parts)
 

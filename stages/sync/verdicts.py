@@ -2,60 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import done, markers
-from stages.store.done import Verdict
+from stages.store import damage, done, manifest, markers
+from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
 
 
-def judge(layout: Layout, stages: Mapping[str, Stage], keys: Mapping[str, str], deep: bool) -> dict[str, Verdict]:
-    """A verdict for each stage, parents first. A stage is done only when all before it are.
+def judge(
+    layout: Layout, stages: Mapping[str, Stage], keys: Mapping[str, str], deep: Collection[str] = ()
+) -> dict[str, Verdict]:
+    """A verdict for each stage, parents first; those in `deep` are read in full.
 
-    A child of a stage that is to be rerun may still prove right, if the rerun gives the same bits; `stages run` looks
-    again when its turn comes and does not train then.
+    A child of a damaged or missing result stays done: the rebuilt parent has the bits that it was built on. It is stale
+    when its parents' results are others, or are promised other bits than before by their tier.
     """
     verdicts: dict[str, Verdict] = {}
+    others: set[str] = set()  # stages whose rerun gives another result than the one that children were built on
     for ref, stage in stages.items():
         parents = {parent: keys[parent] for parent in stage.parents}
-        verdict = done.is_done(layout, ref, keys[ref], parents, deep)
+        verdict = done.is_done(layout, ref, keys[ref], parents, ref in deep)
         waiting = [parent for parent in stage.parents if not verdicts[parent].done]
-        if verdict.done and waiting:
+        if not verdict.done:
+            others |= {ref} if done.rebuilds_otherwise(layout, ref, keys[ref], parents) else set()
+        elif waiting and (others & set(waiting) or manifest.read(layout.manifest(ref)).tier != "bit-exact"):
             verdict = replace(verdict, state="stale", why=f"{waiting[0]} is {verdicts[waiting[0]].state}")
+            others.add(ref)
         verdicts[ref] = verdict
     return verdicts
 
 
-def corpora_done(root: Path, layout: Layout, names: tuple[str, ...]) -> dict[str, bool]:
-    """For each local corpus, whether it is prepared as its spec declares."""
+def judge_corpora(root: Path, layout: Layout, names: Iterable[str], deep: Collection[str] = ()) -> dict[str, Verdict]:
+    """A verdict for each local corpus, by its name; those in `deep` are read in full."""
+    return {name: _judge_corpus(root, layout, name, name in deep) for name in names}
+
+
+def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:
+    folder = layout.corpus(name)
+    why = _why_not_prepared(root, name, folder, deep) if folder.exists() else "not prepared yet"
+    state: State = "done" if not why else "stale" if folder.exists() else "missing"
+    command = f"stages data {name} --scale {layout.scale}" if why else None
+    return Verdict(f"data/{name}", corpus_key(root, name), state, why, command=command)
+
+
+def _why_not_prepared(root: Path, name: str, folder: Path, deep: bool) -> str:
     from stages.data.prepare import is_prepared
+    from stages.data.prepared import verify
 
-    def prepared(name: str) -> bool:
+    try:
+        broken = "; ".join(map(str, verify(folder, deep)))
+        if deep:
+            damage.note(folder, broken)
+        declared = is_prepared(root, name, folder)
+    except UserError as error:
+        return str(error)
+    return broken or damage.noted(folder) or ("" if declared else f"not what specs/data/{name}.yaml declares")
+
+
+def corpora_done(root: Path, layout: Layout, names: tuple[str, ...], deep: bool = False) -> dict[str, bool]:
+    """For each local corpus, whether it is prepared as its spec declares; with `deep`, every digest is read again."""
+    return {name: one.done for name, one in judge_corpora(root, layout, names, names if deep else ()).items()}
+
+
+def corpus_key(root: Path, name: str) -> str:
+    """The key of a corpus: what its spec and the tokenizer's declare."""
+    from stages.data.prepare import data_key
+
+    return data_key(root, name)
+
+
+def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
+    """What a stage reads is read in full before it trains: a flipped bit must not be trained on.
+
+    Raises UserError naming each damaged file and the command that rebuilds it.
+    """
+    from stages.data.prepared import hold
+    from stages.data.spec import TOKENIZER
+
+    names = {source.corpus for phase in stage.phases for source in phase.sources}
+    for name in sorted({*names, TOKENIZER} if names else names):
         try:
-            return is_prepared(root, name, layout.corpus(name))
-        except UserError:
-            return False  # damaged: its rule prepares it again
-
-    return {name: prepared(name) for name in names}
+            hold(layout.corpus(name), f"stages data {name} --scale {layout.scale}")
+        except UserError as error:
+            damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
+            raise
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:
-    """The marker of a corpus, named by its key: what its spec and the tokenizer's declare."""
-    from stages.data.prepare import data_key
-
-    return layout.data_marker(name, data_key(root, name))
+    """The marker of a corpus, named by its key."""
+    return layout.data_marker(name, corpus_key(root, name))
 
 
-def refresh(root: Path, layout: Layout, graph: Graph) -> dict[str, Verdict]:
-    """Make exactly the markers of what is done exist; the verdicts."""
-    verdicts = judge(layout, graph.stages, graph.keys, deep=False)
+def refresh(root: Path, layout: Layout, graph: Graph, deep: Collection[str] = ()) -> dict[str, Verdict]:
+    """Make exactly the markers of what is done exist; the verdicts on stages and, by their names, on corpora.
+
+    Those in `deep` are read in full.
+    """
+    verdicts = judge(layout, graph.stages, graph.keys, deep)
+    prepared = judge_corpora(root, layout, graph.corpora, deep)
     wanted = [layout.marker(ref, verdict.key) for ref, verdict in verdicts.items() if verdict.done]
-    prepared = corpora_done(root, layout, graph.corpora)
-    wanted += [corpus_marker(root, layout, name) for name, there in prepared.items() if there]
+    wanted += [layout.data_marker(name, verdict.key) for name, verdict in prepared.items() if verdict.done]
     markers.refresh(layout, wanted)
-    return verdicts
+    return {**verdicts, **prepared}

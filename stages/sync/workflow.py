@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from stages.cluster import resources, site
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.store.files import write_atomic
 from stages.store.layout import Layout
 from stages.sync import graph, verdicts, write
+from stages.sync.adoption import EXECUTOR, Adoption
 
-CONFIG_KEYS = ("scale", "releases")
+CONFIG_KEYS = ("scale", "releases", "deep")
+ALL = "all"
+GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
 DEFAULT_SCALE = "mini"
-PER_STAGE = ("corpora_of", "threads_of", "memory_of", "minutes_of", "urgency_of")
 T = TypeVar("T")
 
 
@@ -31,14 +37,15 @@ class Workflow:
     releases: str | None
     layout: Layout
     published: list[str]
+    published_corpora: list[str]
     readings: list[str]
     keys: Mapping[str, str]
     corpora_of: Mapping[str, list[str]]
     threads_of: Mapping[str, int]
-    memory_of: Mapping[str, int]
-    minutes_of: Mapping[str, int]
+    resources_of: Mapping[str, Mapping[str, int | str]]  # of stages and of corpora
     urgency_of: Mapping[str, int]
     corpora: Mapping[str, str]
+    undone: list[str]  # stages and corpora to be run when the main process looked
 
     def marker(self, ref: str) -> str:
         """The output of a stage's rule, relative to the project."""
@@ -47,6 +54,20 @@ class Workflow:
     def data_marker(self, name: str) -> str:
         """The output of a corpus's rule, relative to the project."""
         return self.corpora[name]
+
+    def waits(self, name: str, needed: str) -> bool:
+        """Whether a job has to wait for another: not where its own result stands and only the other's is rebuilt."""
+        return name in self.undone or needed not in self.undone
+
+    @cached_property
+    def adoption(self) -> Adoption:
+        """Jobs of an earlier driver."""
+        return Adoption(self.layout, self.keys)
+
+    def options(self, name: str, executor: str | None) -> str:
+        """sbatch's options for a job that is about to be submitted: the site's, and what it has to wait for."""
+        waits = or_exit(lambda: self.adoption.option(name)) if executor == EXECUTOR else ""
+        return " ".join(filter(None, [str(self.resources_of[name].get("slurm_extra", "")), waits]))
 
 
 def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
@@ -64,23 +85,27 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     if changed:
         raise UserError(f"{', '.join(changed)}: not what the specs say. Run `stages sync`.")
     layout = Layout(root, scale)
-    judged = verdicts.refresh(root, layout, loaded)
-    flow = _build(root, scale, releases, layout, loaded)
+    judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
+    flow = _build(root, scale, releases, layout, loaded, [name for name, one in judged.items() if not one.done])
     _save(flow)
     if not quiet:
-        print(start_line(loaded, {ref for ref, verdict in judged.items() if not verdict.done}), file=sys.stderr)
+        print(start_line(loaded, set(flow.undone)), file=sys.stderr)
     return flow
 
 
 def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
-    """For a job's own process: what the main process worked out, read back; no spec is resolved, no marker touched."""
+    """For a job's own process: what its main process worked out, read back; no spec is resolved, no marker touched.
+
+    Each main process has a file of its own: a job that waits for days must not see what `snakemake -n` makes of specs
+    edited since.
+    """
     scale, releases = read_config(root, config)
     layout = Layout(root, scale)
-    path = _saved(layout)
+    path = layout.markers / os.environ.get(GRAPH, "graph.json")
     try:
         raw = json.loads(path.read_bytes())
     except OSError:
-        raise UserError(f"{path}: not there; start Snakemake in the project's folder.") from None
+        raise UserError(f"{path}: not there, so this job's Snakemake has ended. Start Snakemake again.") from None
     return Workflow(root, scale, releases, layout, **raw)
 
 
@@ -103,6 +128,19 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
         raise UsageError(f"--config scale: found {scale!r}; allowed: {', '.join(known)}.")
     releases = config.get("releases")
     return scale, None if releases is None else str(releases)
+
+
+def read_deep(loaded: graph.Graph, config: Mapping[str, Any]) -> list[str]:
+    """The stages and corpora of which every digest is to be read again: all, or those of the rule that is named.
+
+    DVC names the rule that it calls: it has found its spec or its files changed, and records whatever lies there.
+    Raises UsageError for a rule that is not there.
+    """
+    rules = {graph.rule_name(name): name for name in (*loaded.stages, *loaded.corpora)}
+    wanted = config.get("deep")
+    if wanted not in (None, ALL, *rules):
+        raise UsageError(f"--config deep: found {wanted!r}; allowed: {ALL}, {', '.join(rules)}.")
+    return [name for rule, name in rules.items() if wanted in (ALL, rule)]
 
 
 def start_line(loaded: graph.Graph, stale: set[str]) -> str:
@@ -130,43 +168,48 @@ def urgencies(loaded: graph.Graph) -> dict[str, int]:
     return {name: found.get(name, 0) for name in (*loaded.stages, *loaded.corpora)}
 
 
-def _build(root: Path, scale: str, releases: str | None, layout: Layout, loaded: graph.Graph) -> Workflow:
-    stages = loaded.stages
+def _build(
+    root: Path, scale: str, releases: str | None, layout: Layout, loaded: graph.Graph, undone: list[str]
+) -> Workflow:
+    stages, on = loaded.stages, site.load(root)
+    requests = {ref: resources.of_stage(stage, on) for ref, stage in stages.items()}
+    requests |= {name: resources.light(on) for name in loaded.corpora}
     return Workflow(
         root=root,
         scale=scale,
         releases=releases,
         layout=layout,
         published=list(loaded.published),
+        published_corpora=list(loaded.published_corpora),
         readings=[ref for ref in stages if ref not in loaded.published],
         keys={ref: loaded.keys[ref] for ref in stages},
         corpora_of={ref: list(graph.corpora(stage, loaded.corpora)) for ref, stage in stages.items()},
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},
-        memory_of={ref: stage.execution.memory_mb for ref, stage in stages.items()},
-        minutes_of={ref: stage.execution.time_limit_min for ref, stage in stages.items()},
+        resources_of={name: resources.snakemake(request, on) for name, request in requests.items()},
         urgency_of=urgencies(loaded),
         corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
+        undone=undone,
     )
 
 
 def _save(flow: Workflow) -> None:
     fields = (
         "published",
+        "published_corpora",
         "readings",
         "keys",
         "corpora_of",
         "threads_of",
-        "memory_of",
-        "minutes_of",
+        "resources_of",
         "urgency_of",
         "corpora",
+        "undone",
     )
     text = json.dumps({field: getattr(flow, field) for field in fields}, sort_keys=True, indent=1)
-    write_atomic(_saved(flow.layout), text.encode())
-
-
-def _saved(layout: Layout) -> Path:
-    return layout.markers / "workflow.json"
+    path = flow.layout.markers / f"graph-{socket.gethostname()}-{os.getpid()}.json"
+    write_atomic(path, text.encode())
+    os.environ[GRAPH] = path.name
+    atexit.register(path.unlink, missing_ok=True)  # a killed one leaves it to its jobs, which run on
 
 
 def _relative(root: Path, path: Path) -> str:

@@ -32,6 +32,8 @@ def test_there_is_one_rule_per_box_and_per_corpus(loaded: graph.Graph) -> None:
         assert text.count(f"use rule stage as {graph.rule_name(ref)} with:") == 1
     for name in loaded.corpora:
         assert text.count(f"use rule corpus as data__{name} with:") == 1
+    for name in (*loaded.stages, *loaded.corpora):
+        assert text.count(f'        **job_resources("{name}"),\n') == 1
 
 
 def test_rules_hold_no_keys(loaded: graph.Graph) -> None:
@@ -50,11 +52,11 @@ def test_dvc_edges_are_the_specs_edges(loaded: graph.Graph) -> None:
 def test_every_dvc_out_persists_and_every_command_names_one_rule() -> None:
     for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
         assert [options for out in stage["outs"] for options in out.values()] == [{"persist": True}]
-        assert stage["cmd"].endswith(f"--allowed-rules {name} --config scale=mini -- {name}")
+        assert stage["cmd"].endswith(f"--allowed-rules {name} --config scale=mini deep={name} -- {name}")
 
 
 def test_an_unknown_config_key_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"found sclae; allowed: scale, releases"):
+    with pytest.raises(UsageError, match=r"found sclae; allowed: scale, releases, deep"):
         workflow.read_config(ROOT, {"sclae": "mini"})
 
 
@@ -101,7 +103,7 @@ def trained(project: Path) -> list[str]:
 
 def test_snakemake_ends_with_code_two_on_an_unknown_config_key(project: Path) -> None:
     said = call(project, "snakemake", "-n", "--config", "sclae=mini", code=2)
-    assert "--config: found sclae; allowed: scale, releases." in said
+    assert "--config: found sclae; allowed: scale, releases, deep." in said
     assert "Traceback" not in said
 
 

@@ -1,10 +1,17 @@
-"""What rules ask of the workflow: who goes first when there are more jobs than cores."""
+"""What rules ask of the workflow, in the main process and in a job's own; who goes first when cores are few."""
 
+import os
+import shutil
 from pathlib import Path
 
+import pytest
+
+from stages.cluster.slurm import Job
+from stages.errors import UserError
 from stages.spec.project import Project
-from stages.sync import graph
+from stages.sync import adoption, graph, workflow, write
 from stages.sync.workflow import urgencies
+from tests.unit.spec import small_project
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -24,3 +31,61 @@ def test_the_longest_chain_goes_first() -> None:
         found["ouro/warmup"] == 9
     )  # stable I, upcycle, stable II, annealing, LongCT, mid-training, Ouro, SFT, Thinking
     assert found["ouro/warmup"] > found["llama31_1m/base"] > found["kimi_vl/text_pretrain"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one's own whose cluster has a reservation."""
+    monkeypatch.setenv(workflow.GRAPH, "graph.json")
+    small_project.write(tmp_path)
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm/site.yaml").write_text("extra: [--reservation=spring]\n")
+    (tmp_path / "rules").mkdir()
+    write.sync(tmp_path, Project.load(tmp_path), "mini")
+    return tmp_path
+
+
+def test_a_jobs_own_process_sees_what_the_main_process_worked_out(project: Path) -> None:
+    main = workflow.open_main(project, {"scale": "mini", "releases": "given"}, quiet=True)
+    shutil.rmtree(project / "specs/toy")  # no spec is read again
+    job = workflow.open_job(project, {"scale": "mini", "releases": "given"})
+    assert job == main
+    assert job.marker("toy/first") == f"results/.markers/mini/toy/first.{main.keys['toy/first']}"
+
+
+def test_a_jobs_own_process_leaves_markers_alone(project: Path) -> None:
+    main = workflow.open_main(project, {}, quiet=True)
+    marker = project / main.marker("toy/first")
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    workflow.open_job(project, {})
+    assert marker.exists()
+    workflow.open_main(project, {}, quiet=True)
+    assert not marker.exists(), "nothing is done, and the main process says so"
+
+
+def test_a_jobs_own_process_needs_a_main_process(project: Path) -> None:
+    with pytest.raises(UserError, match=r"graph.json: not there, so this job's Snakemake has ended"):
+        workflow.open_job(project, {})
+
+
+def test_a_job_sees_its_own_main_process_after_an_edit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody edits a spec and looks with `snakemake -n`, while jobs of a driver wait in the queue."""
+    main = workflow.open_main(project, {}, quiet=True)
+    own = os.environ[workflow.GRAPH]
+    spec = project / "specs/toy/pipeline.yaml"
+    spec.write_text(spec.read_text().replace("beta2: 0.95", "beta2: 0.9"))
+    monkeypatch.setattr(workflow.os, "getpid", lambda: -1)
+    later = workflow.open_main(project, {}, quiet=True)
+    assert later.marker("toy/first") != main.marker("toy/first")
+    monkeypatch.setenv(workflow.GRAPH, own)
+    assert workflow.open_job(project, {}) == main
+
+
+def test_only_what_goes_to_slurm_asks_slurm(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = workflow.open_main(project, {}, quiet=True)
+    monkeypatch.setattr(adoption.slurm, "jobs", lambda root: [Job("7", "RUNNING", "toy__first", "n1", None, root)])
+    assert flow.options("toy/first", "slurm") == "--reservation=spring --dependency=afterany:7"
+    monkeypatch.setattr(adoption.slurm, "jobs", lambda root: pytest.fail("Slurm was asked"))
+    for executor in ("local", "dryrun", "slurm-jobstep", None):
+        assert workflow.open_job(project, {}).options("toy/first", executor) == "--reservation=spring"

@@ -1,0 +1,63 @@
+"""Jobs of an earlier driver that are still alive: a stage is submitted behind its own, never beside it.
+
+A driver that was killed leaves its jobs running. The next driver knows nothing of them; a stage's second job would wait
+for the first one's lease in an allocation of its own. As a dependency, it waits in the queue and holds nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+from stages.cluster import slurm
+from stages.cluster.slurm import Job
+from stages.store import lease
+from stages.store.layout import Layout
+from stages.sync.graph import rule_name
+
+EXECUTOR = "slurm"  # Snakemake's name for the executor whose jobs can be adopted
+
+
+class Adoption:
+    """What Slurm has of this project, asked once, when the first job is about to be submitted."""
+
+    def __init__(self, layout: Layout, keys: Mapping[str, str], ask: Callable[[], list[Job]] | None = None) -> None:
+        self._layout, self._keys = layout, keys
+        self._ask = ask or (lambda: slurm.jobs(layout.root))
+        self._said: set[str] = set()
+
+    def option(self, name: str) -> str:
+        """sbatch's option by which a new job of a stage or corpus waits for those there are; empty if there is none.
+
+        A rule has one name at every scale, and before and after an edit: a job that holds another key is another's. One
+        that waits, or has just begun, holds none yet and is waited for. Prints a line for each. Raises SlurmError.
+        """
+        there = [job for job in self._jobs if job.rule == rule_name(name)]
+        behind = [job for job in there if self._held.get(job.id) in (None, self._keys.get(name))]
+        for job in there:
+            self._say(name, job, job in behind)
+        return f"--dependency=afterany:{':'.join(job.id for job in behind)}" if behind else ""
+
+    @cached_property
+    def _jobs(self) -> list[Job]:
+        return self._ask()
+
+    @cached_property
+    def _held(self) -> dict[str, str]:
+        return held(self._layout) if self._jobs else {}
+
+    def _say(self, name: str, job: Job, waits: bool) -> None:
+        if job.id in self._said:
+            return
+        self._said.add(job.id)
+        where = f" on {job.nodes}" if job.nodes else ""
+        then = "the new job waits for its end" if waits else "with another key (another spec or scale): not waited for"
+        line = f"{name}: job {job.id} of an earlier start is {job.state.lower()}{where}; {then}."
+        print(f"{line} To be rid of it: scancel {job.id}", file=sys.stderr)
+
+
+def held(layout: Layout) -> dict[str, str]:
+    """Job id -> the key that a run in it holds, whatever its scale."""
+    holders = ((folder.name, lease.holder(folder)) for folder in (layout.results / ".runs").glob("*"))
+    return {holder.job: key for key, holder in holders if holder is not None and holder.job is not None}

@@ -1,0 +1,84 @@
+"""Which stages are to be run when a parent is damaged, gone, or came out otherwise; what deep looks leave behind."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stages.store import attempts, damage, done, finish, manifest
+from stages.store.layout import Layout
+from stages.sync.verdicts import judge
+from tests.unit.store.conftest import Run, toy_manifest
+
+KEYS = {"toy/one": "a" * 32, "toy/two": "b" * 32, "toy/three": "c" * 32}
+CHAIN: Any = {
+    "toy/one": SimpleNamespace(parents=()),
+    "toy/two": SimpleNamespace(parents=("toy/one",)),
+    "toy/three": SimpleNamespace(parents=("toy/two",)),
+}
+WEIGHTS = "model/model.safetensors"
+
+
+@pytest.fixture
+def chain(layout: Layout, run: Run) -> Layout:
+    """Three finished stages, each built on the one before."""
+    for ref, stage in CHAIN.items():
+        run(ref, KEYS[ref], {parent: KEYS[parent] for parent in stage.parents})
+    return layout
+
+
+def undone(layout: Layout, deep: tuple[str, ...] = ()) -> list[str]:
+    return [ref for ref, verdict in judge(layout, CHAIN, KEYS, deep).items() if not verdict.done]
+
+
+def test_a_damaged_or_missing_result_is_rebuilt_alone(chain: Layout) -> None:
+    (chain.stage("toy/one") / WEIGHTS).unlink()
+    assert undone(chain) == ["toy/one"]
+    chain.manifest("toy/one").unlink()
+    assert undone(chain) == ["toy/one"]
+    chain.stage("toy/one").rename(chain.root / "aside")
+    assert undone(chain) == ["toy/one"]
+
+
+def test_a_parent_with_other_bits_makes_all_below_it_stale(chain: Layout, run: Run) -> None:
+    run("toy/one", KEYS["toy/one"], content=b"other bits")
+    assert undone(chain) == ["toy/two", "toy/three"]
+
+
+def test_a_parent_under_another_key_is_to_be_put_back_and_its_children_stand(chain: Layout, run: Run) -> None:
+    run("toy/one", "d" * 32, content=b"another spec's")
+    assert undone(chain) == ["toy/one"]
+
+
+def test_without_the_promise_of_equal_bits_what_is_below_a_damaged_result_is_stale_too(layout: Layout) -> None:
+    for ref, stage in CHAIN.items():
+        parents = manifest.parents(layout, {parent: KEYS[parent] for parent in stage.parents})
+        with attempts.start(layout, ref, KEYS[ref], parents) as attempt:
+            (attempt.result / "model").mkdir()
+            (attempt.result / WEIGHTS).write_bytes(b"weights")
+            finish.finish(attempt, toy_manifest(attempt).model_copy(update={"tier": "same-order"}))
+    (layout.stage("toy/one") / WEIGHTS).unlink()
+    assert undone(layout) == ["toy/one", "toy/two", "toy/three"]
+
+
+def test_what_a_deep_look_found_stays_known_until_it_is_mended(chain: Layout) -> None:
+    path = chain.stage("toy/two") / WEIGHTS
+    whole = path.read_bytes()
+    path.write_bytes(b"weightr")
+    assert undone(chain) == []
+    assert undone(chain, deep=("toy/two",)) == ["toy/two"]
+    assert undone(chain) == ["toy/two"]
+    path.write_bytes(whole)
+    assert undone(chain, deep=("toy/two",)) == []
+    assert undone(chain) == []
+
+
+def test_a_disk_that_refuses_the_note_hides_no_damage(chain: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    (chain.stage("toy/one") / WEIGHTS).write_bytes(b"weightr")
+    monkeypatch.setattr(damage.files, "write_atomic", refuse)
+    assert WEIGHTS in done.is_done(chain, "toy/one", KEYS["toy/one"], {}, deep=True).why

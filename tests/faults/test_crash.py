@@ -5,28 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, done, files, finish, lease, manifest, partials
+from stages.store import attempts, done, files, finish, holder, lease, manifest, partials
 from stages.store.disk import Disk
 from stages.store.layout import Layout
-from tests.faults.disks import Failing, PowerCutError, Recorder, build
+from tests.faults.disks import Failing, PowerCutError, using
+from tests.faults.recorder import Folder, Recorder, build
 from tests.unit.store.conftest import toy_manifest
 
 A, B, REF = "a" * 32, "b" * 32, "toy/one"
 OLD, NEW = b"old weights", b"new weights"
 STEP = b"weights after ten steps"
-
-
-@contextmanager
-def using(disk: Disk) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "disk", disk)
-        yield
+LOSS = r"is lost|wrongly done"
 
 
 def stage(layout: Layout, key: str, weights: bytes) -> None:
@@ -58,8 +51,9 @@ def assert_old_or_new(root: Path, new_expected: bool = False) -> None:
         assert not there or done.is_done(layout, REF, key, {}, deep=True).done
 
 
-def test_every_state_that_a_power_cut_can_leave_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "live")
+def cut_everywhere(tmp_path: Path, disk: type[Recorder] = Recorder) -> int:
+    """Look at every state that a power cut during B's run can leave; how many there are."""
+    recorder = disk(tmp_path / "live")
     recorder.root.mkdir()
     with using(recorder):
         stage(Layout(recorder.root, "mini"), A, OLD)
@@ -74,10 +68,62 @@ def test_every_state_that_a_power_cut_can_leave_is_the_old_one_or_the_new_one(tm
         assert_old_or_new(place)
         shutil.rmtree(place)
         looked_at += 1
-    assert looked_at > 100
     for number, state in enumerate(recorder.states[-1]):  # once finish has returned, nothing can take the result back
         build(tmp_path / f"after{number}", state)
         assert_old_or_new(tmp_path / f"after{number}", new_expected=True)
+    return looked_at
+
+
+def test_every_state_that_a_power_cut_can_leave_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    assert cut_everywhere(tmp_path) > 100
+
+
+def flush_nothing(path: Path) -> None: ...
+
+
+def rename_without_flushing_where_it_came_to(source: Path, target: Path) -> None:
+    files.disk.rename(source, target)
+    files.fsync_dir(source.parent)
+
+
+def rename_flushing_where_it_left_first(source: Path, target: Path) -> None:
+    rename_without_flushing_where_it_came_to(source, target)
+    files.fsync_dir(target.parent)
+
+
+def make_dirs_without_flushing(path: Path) -> None:
+    path, missing = path, [one for one in (path, *path.parents) if not one.exists()]
+    for folder in reversed(missing):
+        files.disk.mkdir(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "mutant"),
+    [
+        ("rename", rename_without_flushing_where_it_came_to),
+        ("rename", rename_flushing_where_it_left_first),
+        ("make_dirs", make_dirs_without_flushing),
+        ("fsync_tree", flush_nothing),
+        ("fsync_dir", flush_nothing),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_every_flush_that_is_left_out_or_late_loses_something(
+    name: str, mutant: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, name, mutant)
+    with pytest.raises(AssertionError, match=LOSS):
+        cut_everywhere(tmp_path)
+
+
+def test_files_that_are_not_flushed_lose_something(tmp_path: Path) -> None:
+    class FlushesFoldersOnly(Recorder):
+        def fsync(self, handle: int) -> None:
+            if isinstance(self.handles[handle], Folder):
+                super().fsync(handle)
+
+    with pytest.raises(AssertionError, match=LOSS):
+        cut_everywhere(tmp_path, FlushesFoldersOnly)
 
 
 def changes(tmp_path: Path) -> int:
@@ -116,8 +162,6 @@ def test_an_error_at_every_single_change_is_told_and_loses_nothing(tmp_path: Pat
             try:
                 stage(Layout(root, "mini"), B, NEW)
             except files.WriteError as error:
-                told = str(error)
-            except OSError as error:  # where a run begins or ends, outside a write
                 told = str(error)
         assert told is None or os.strerror(code) in told
         assert_old_or_new(root, new_expected=told is None)
@@ -170,7 +214,7 @@ def test_a_clock_set_back_does_not_make_a_living_run_of_this_host_look_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with lease.hold(tmp_path, "toy/one") as mine:
-        boot, created = lease.psutil.boot_time(), lease.psutil.Process().create_time()
+        boot, created = holder.psutil.boot_time(), holder.psutil.Process().create_time()
 
         class Set:
             def __init__(self, pid: int) -> None: ...
@@ -178,8 +222,11 @@ def test_a_clock_set_back_does_not_make_a_living_run_of_this_host_look_dead(
             def create_time(self) -> float:
                 return created - 1e7
 
-        monkeypatch.setattr(lease.psutil, "boot_time", lambda: boot - 1e7)
-        monkeypatch.setattr(lease.psutil, "Process", Set)
+            def status(self) -> str:
+                return "running"
+
+        monkeypatch.setattr(holder.psutil, "boot_time", lambda: boot - 1e7)
+        monkeypatch.setattr(holder.psutil, "Process", Set)
         assert lease.holder(tmp_path) == mine
 
 

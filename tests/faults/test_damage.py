@@ -145,3 +145,25 @@ def test_a_child_is_not_trained_on_damaged_weights(layout: Layout) -> None:
     assert done.is_done(layout, REF, KEY, {}).done  # the quick look does not see it
     with pytest.raises(UserError, match=r"toy/one is damaged: .*blake3 .*`stages run toy/one --scale mini` rebuilds"):
         refuse_damaged(layout, REF)
+
+
+@pytest.mark.parametrize("of", ["an older run", "another key", "another stage"])
+def test_a_stale_manifest_is_not_believed(of: str, layout: Layout) -> None:
+    """A manifest that was whole once, in a folder that it does not belong to: the sizes agree."""
+    folder = finished(layout)
+    record = manifest.read(folder / manifest.NAME)
+    other = {
+        "an older run": {"shards": [shard.model_copy(update={"blake3": "0" * 64}) for shard in record.shards]},
+        "another key": {"key": "b" * 32},
+        "another stage": {"stage": "toy/two"},
+    }[of]
+    (folder / manifest.NAME).write_bytes(manifest.encode(record.model_copy(update=other)))
+    verdict = done.is_done(layout, REF, KEY, {}, deep=True)
+    assert verdict.state == "stale"
+    assert f"{folder / manifest.NAME}: expected blake3 " in verdict.why
+    assert "rebuilds it" in verdict.why
+    if of == "an older run":
+        with pytest.raises(UserError, match="toy/one is damaged"):
+            refuse_damaged(layout, REF)
+    else:
+        assert not done.is_done(layout, REF, KEY, {}).done

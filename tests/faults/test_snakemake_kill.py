@@ -1,7 +1,8 @@
 """The published pipelines under Snakemake, stages killed with SIGKILL in the middle: the same bits as left alone.
 
 The project is copied with budgets of a few dozen steps; everything else, the corpora too, is what `snakemake` runs at
-mini. One stage of every objective is killed once, after its third step; Snakemake is called again until it succeeds.
+mini. One stage of every objective is killed once, after its first checkpoint; Snakemake is called again until
+it succeeds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stages.spec.project import Project
+
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("ouro__stable_1", "kimi_vl__joint_pretrain", "llama31_1m__sft_32k")
 VICTIMS = {
@@ -29,7 +32,6 @@ VICTIMS = {
     "joint": "kimi_vl/joint_pretrain",
     "sft": "llama31_1m/sft_32k",
 }
-STEPS_BEFORE_DEATH = 3
 
 
 def copy(folder: Path) -> Path:
@@ -62,25 +64,14 @@ def trainer(project: Path, ref: str) -> psutil.Process | None:
     return None
 
 
-def kill_once(project: Path, ref: str, over: threading.Event, killed: set[str]) -> None:
-    """Wait until `ref` has a few rows of metrics in an attempt, then kill it."""
+def kill_once(project: Path, ref: str, run: Path, over: threading.Event, killed: set[str]) -> None:
+    """Wait until a run of `ref` has a checkpoint in its folder of runs, then kill it."""
     while not over.is_set():
-        process = trainer(project, ref)
-        while process is not None and process.is_running() and not over.is_set():
-            opened = [Path(file.path) for file in _open_files(process) if file.path.endswith("metrics.csv")]
-            if any(len(path.read_text().splitlines()) > STEPS_BEFORE_DEATH for path in opened if path.exists()):
-                process.send_signal(signal.SIGKILL)
-                killed.add(ref)
-                return
-            time.sleep(0.01)
-        time.sleep(0.1)
-
-
-def _open_files(process: psutil.Process) -> list[psutil._ntuples.popenfile]:
-    try:
-        return process.open_files()
-    except psutil.NoSuchProcess:
-        return []
+        if any(run.glob("attempt-*/partial-*")) and (process := trainer(project, ref)) is not None:
+            process.send_signal(signal.SIGKILL)
+            killed.add(ref)
+            return
+        time.sleep(0.01)
 
 
 def manifests(project: Path) -> dict[str, bytes]:
@@ -97,7 +88,11 @@ def test_snakemake_again_after_kills_gives_the_bits_of_an_undisturbed_run(tmp_pa
     wild = copy(tmp_path / "wild")
     shutil.copytree(calm / "results/mini/data", wild / "results/mini/data")
     killed, over = set[str](), threading.Event()
-    watchers = [threading.Thread(target=kill_once, args=(wild, ref, over, killed)) for ref in VICTIMS.values()]
+    keys = Project.load(wild).keys("mini")
+    watchers = [
+        threading.Thread(target=kill_once, args=(wild, ref, wild / "results/.runs" / keys[ref], over, killed))
+        for ref in VICTIMS.values()
+    ]
     for watcher in watchers:
         watcher.start()
     try:

@@ -68,7 +68,7 @@ def test_a_parent_with_another_result_makes_its_child_stale(layout: Layout, run:
     run("toy/two", B, {"toy/one": A})
     assert verdict(layout, "toy/two", B, {"toy/one": A}).done
     layout.stage("toy/one").rename(layout.root / "aside")
-    assert verdict(layout, "toy/two", B, {"toy/one": A}).why == "parent toy/one is not there"
+    assert verdict(layout, "toy/two", B, {"toy/one": A}).done  # its parent's rerun is to give the bits it was built on
     run("toy/one", A, content=b"other bits")
     assert verdict(layout, "toy/two", B, {"toy/one": A}).why == "parent toy/one was run again with another result"
 
@@ -238,6 +238,32 @@ def test_the_latest_valid_checkpoint_of_any_attempt_is_found(layout: Layout) -> 
         partials.save(partials.path(second, 5), write)
     (partials.path(first, 30) / "weights").write_bytes(b"x")
     assert partials.latest(layout, A, {}) == partials.path(first, 20)
+
+
+def test_checkpoints_of_earlier_attempts_go_once_this_one_has_overtaken_them_with_enough_of_its_own(
+    layout: Layout,
+) -> None:
+    def write(folder: Path) -> None:
+        (folder / "weights").write_bytes(b"w")
+
+    def left() -> list[str]:
+        return sorted(str(path.relative_to(layout.run(A)))[8:] for path in layout.run(A).glob("attempt-*/partial-*"))
+
+    with attempts.start(layout, "toy/one", A, {}) as first:
+        for step in (10, 20, 30):
+            partials.save(partials.path(first, step), write)
+            partials.prune(first, 2)
+    assert left() == ["0001/partial-000000020", "0001/partial-000000030"]
+    with attempts.start(layout, "toy/one", A, {}) as second:
+        partials.save(partials.path(second, 25), write)  # gone on from 20: 30 was damaged
+        partials.prune(second, 2)
+        assert len(left()) == 3
+        partials.save(partials.path(second, 35), write)
+        partials.prune(second, 2)
+        assert left() == ["0001/partial-000000030", "0002/partial-000000025", "0002/partial-000000035"]
+        partials.save(partials.path(second, 45), write)
+        partials.prune(second, 2)
+    assert left() == ["0002/partial-000000035", "0002/partial-000000045"]
 
 
 def test_a_checkpoint_built_on_other_parents_is_not_resumed_from(layout: Layout, run: Run) -> None:

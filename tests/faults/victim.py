@@ -1,6 +1,6 @@
-"""A process that trains a tiny stage and kills itself with SIGKILL while it reads a step's data.
+"""What a killed process runs: `stages run` on one stage, leaving a trail of what it does and dying where it is told to.
 
-Usage: victim.py OBJECTIVE ROOT SAMPLE: dies when the step that begins with sample SAMPLE or a later one is read.
+The trail is written straight to the file, so that it survives the process: "at PLACE", "resumed N", "step N".
 """
 
 from __future__ import annotations
@@ -8,34 +8,129 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
-from stages.engines import run, training
-from tests.unit.train import tiny
+import torch._inductor.config  # noqa: F401 (torch.use_deterministic_algorithms imports it, which takes a second)
+
+from stages.commands import run as command
+from stages.engines import results, training
+from stages.errors import UserError
+from stages.store import files, partials
+from stages.train import loop
+from tests.faults import defects
+from tests.faults.cases import RELEASES, SCALE, Case
+from tests.faults.disks import Failing
+
+PLACES = ("start", "step", "checkpoint", "result", "commit")
 
 
-class Deadly(tiny.Data):
-    at: int
+@dataclass(frozen=True)
+class Job:
+    """A case in its project's folder; the process dies at change `at` of the disk in `place`, if `at` is not 0."""
 
-    def samples(self, first: int, count: int, tail: int) -> list[Any]:
-        self._die_at(first)
-        return super().samples(first, count, tail)
+    case: Case
+    root: Path
+    place: str = ""
+    at: int = 0
+    defect: str = ""  # one of tests.faults.defects, put into the code
 
-    def pairs(self, first: int, count: int, tail: int) -> list[Any]:
-        self._die_at(first)
-        return super().pairs(first, count, tail)
 
-    def _die_at(self, first: int) -> None:
-        if first >= self.at:
+class Trail:
+    """Tells what the process does, and where it is."""
+
+    def __init__(self, root: Path) -> None:
+        self._handle = os.open(root / "trail", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self.place = ""
+
+    def write(self, *words: object) -> None:
+        os.write(self._handle, (" ".join(map(str, words)) + "\n").encode())
+
+    def enter(self, place: str) -> None:
+        self.place = place
+        self.write("at", place)
+
+
+class Deadly(Failing):
+    """Kills the process at the n-th change that it makes in a place: before it or, when it writes, half-way through."""
+
+    def __init__(self, trail: Trail, place: str, at: int) -> None:
+        super().__init__(at, None, lasting=False)
+        self.trail, self.deadly, self.changes = trail, place, Counter[str]()
+
+    def _step(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        self.changes[self.trail.place] += 1
+        if self.trail.place == self.deadly and self.changes[self.deadly] == self.at:
+            if call.__name__ == "write":
+                handle, data = arguments
+                os.write(handle, data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments)
 
 
-def main(objective: str, root: str, at: str) -> None:
-    Deadly.at = int(at)
-    training.PhaseData = Deadly  # type: ignore[misc, assignment]
-    run(tiny.make(objective), tiny.inputs(Path(root)))
+def main(job: Job) -> None:
+    """Run the case's stage as `stages run` does. Exit code 0, or that of an error, which is written to ROOT/said."""
+    with (job.root / "said").open("a", buffering=1) as said:
+        sys.stdout = sys.stderr = said
+        trail = Trail(job.root)
+        disk = Deadly(trail, job.place, job.at)
+        with mock.patch.object(files, "disk", disk):
+            defects.put(job.defect)
+            watch(trail)
+            trail.enter("start")
+            try:
+                stages_run(job.case, job.root)
+            except UserError as error:
+                print(error)
+                sys.exit(error.exit_code)
+            except Exception:
+                traceback.print_exc()
+                sys.exit(1)
+        trail.write("changes", *(f"{place}={count}" for place, count in sorted(disk.changes.items())))
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def stages_run(case: Case, root: Path) -> None:
+    """`stages run` in a project that has this case's stages only."""
+    releases = root / RELEASES
+    project = SimpleNamespace(stages=case.stages, keys=case.keys)
+    with (
+        mock.patch.object(command, "open_project", return_value=(root, None)),
+        mock.patch.object(command.graph, "load", return_value=project),
+    ):
+        command.run_stage(case.ref, SCALE, releases if releases.exists() else None)
+
+
+def watch(trail: Trail) -> None:
+    """Have the trail written by what the engine calls."""
+
+    def entering(place: str, call: Callable[..., Any], leaving: str = "") -> Callable[..., Any]:
+        def wrapped(*args: Any, **more: Any) -> Any:
+            trail.enter(place)
+            found = call(*args, **more)
+            if leaving:
+                trail.enter(leaving)
+            return found
+
+        return wrapped
+
+    def record(run: Any, phase: Any, objective: Any, counters: Any, *rest: Any) -> None:
+        recorded(run, phase, objective, counters, *rest)
+        trail.write("step", counters.steps)
+
+    def load(*args: Any) -> Any:
+        counters = loaded(*args)
+        trail.write("resumed", counters.steps)
+        return counters
+
+    recorded, loaded = loop.record, training.checkpoint.load
+    loop.record, training.checkpoint.load = record, load
+    training.run_phase = entering("step", training.run_phase)
+    partials.save = entering("checkpoint", partials.save, leaving="step")
+    results.write_model = entering("result", results.write_model)
+    results.complete = entering("commit", results.complete)

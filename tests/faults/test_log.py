@@ -1,0 +1,46 @@
+"""The stage's log on a disk that does not take it: told like any other refusal, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stages.commands import run
+from stages.errors import UserError
+from stages.store import files, markers
+from tests.faults.disks import Failing, using
+from tests.unit.train import tiny
+
+
+def test_a_read_only_results_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = tiny.make("next_token").model_copy(update={"phases": ()})
+    project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32})
+    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
+    monkeypatch.setattr(run.graph, "load", lambda *_: project)
+    disk = Failing(1, errno.EROFS, lasting=True)
+    with using(disk), pytest.raises(files.WriteError, match=r"results: cannot be written \(Read-only file system\)"):
+        run.run_stage("tiny/box", "mini", None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_disk_that_is_full_when_the_log_is_written_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.symlink_to("/dev/full")
+    refused = r"log\.txt: cannot be written \(No space left on device\)"
+    with pytest.raises(files.WriteError, match=refused), run._logged(log):
+        print("x" * 100_000)
+    with pytest.raises(files.WriteError, match=refused), run._logged(log):
+        print("a few words, written when the log is closed")
+    with pytest.raises(UserError, match="the loss is not finite"), run._logged(log):
+        raise UserError("the loss is not finite")
+
+
+def test_a_marker_that_cannot_be_set_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file where a folder should be")
+    with pytest.raises(files.WriteError, match=r"Not a directory"):
+        markers.place(tmp_path / "results/.markers/mini/toy/one.key")

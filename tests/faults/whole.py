@@ -1,0 +1,67 @@
+"""A fresh process that runs cases to their end, one after the other: whole.py ROOT SMALL NAME...
+
+One sequence a micro-batch, so that several ranks have something to share. Started once per rank with RANK and
+WORLD_SIZE set, it is one of the ranks. What Python's, NumPy's and torch's own generators hold is drawn anew: it must
+not matter.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages import engines
+from stages.engines import Inputs
+from stages.spec.key import phase_keys
+from stages.spec.resolved import Stage
+from stages.store import manifest
+from stages.store.layout import Layout
+from tests.faults import cases
+from tests.faults.cases import RELEASE, RELEASES, SCALE, Case
+from tests.unit.data.small import Small
+
+
+def main(root: str, small: str, *names: str) -> None:
+    """Run each case in a folder of its own name below ROOT."""
+    corpora = Small(Path(small), Path(small) / "data")
+    port, ranks = int(os.environ.get("MASTER_PORT", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    for number, name in enumerate(names):
+        os.environ["MASTER_PORT"] = str(port + number)  # a rank may be quick to meet again, on a port still in use
+        case, folder = of_ranks(cases.make(name, corpora), ranks), Path(root) / name
+        if os.environ.get("RANK", "0") == "0":
+            cases.lay(case, folder, corpora, lambda earlier, folder=folder: run(earlier, folder))
+        random.seed()
+        np.random.seed()
+        torch.seed()
+        run(case, folder)
+
+
+def of_ranks(case: Case, ranks: int) -> Case:
+    """The case with all its stages cut into the smallest micro-batches and trained by so many ranks."""
+
+    def cut(stage: Stage) -> Stage:
+        phases = tuple(phase.model_copy(update={"micro_batch": 1}) for phase in stage.phases)
+        execution = stage.execution.model_copy(update={"ranks": ranks})
+        return stage.model_copy(update={"phases": phases, "execution": execution})
+
+    parents = tuple(map(cut, case.parents))
+    return replace(case, stage=cut(case.stage), parents=parents, earlier=case.earlier and cut(case.earlier))
+
+
+def run(case: Case, root: Path) -> None:
+    """Run the case's stage with the engine."""
+    layout, stage = Layout(root, SCALE), case.stage
+    above = {parent: case.keys[parent] for parent in stage.parents}
+    parents = manifest.parents(layout, above)
+    releases = {RELEASE: root / RELEASES / RELEASE}
+    engines.run(stage, Inputs(layout, case.key, phase_keys(stage, above), parents, layout.data, releases))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

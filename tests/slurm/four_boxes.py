@@ -1,0 +1,48 @@
+"""A project of four boxes for the cluster's events: base, then wide (two nodes) and left; alone needs no other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from stages.spec.project import Project
+from stages.sync import write
+
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = Path(__file__).parent / "four"
+BOXES = ("base", "wide", "left", "alone")
+
+
+def make(folder: Path, steps: int, base_steps: int) -> Path:
+    """Lay the project out in a new folder, its rules written from its specs. About so many steps for each box."""
+    folder.mkdir()
+    shutil.copy(ROOT / "Snakefile", folder)
+    for name in ("specs/data", "specs/hardware", "profiles", "slurm"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name)
+    (folder / "rules").mkdir()
+    shutil.copy(ROOT / "rules/common.smk", folder / "rules")
+    (folder / "specs/scales").mkdir()
+    shutil.copy(SPECS / "mini.yaml", folder / "specs/scales")
+    shutil.copytree(SPECS, folder / "specs/four", ignore=shutil.ignore_patterns("mini.yaml"))
+    for path in (folder / "specs/four").glob("*.yaml"):
+        share = (base_steps if path.stem == "base" else steps) / 400  # as they are written
+        text = re.sub(
+            r"budget: (\d+)Ki", lambda found, share=share: f"budget: {round(int(found[1]) * share)}Ki", path.read_text()
+        )
+        path.write_text(text)
+    write.sync(folder, Project.load(folder), "mini")
+    return folder
+
+
+def break_base(project: Path) -> None:
+    """Have base's learning rate grow after 20 steps until its loss is no number. What alone reads is not changed."""
+    pipeline = project / "specs/four/pipeline.yaml"
+    grows = "{shape: linear, from: current, to: 1e30, for: 100 steps}\n    - {shape: constant, until: 10M}"
+    pipeline.write_text(pipeline.read_text().replace("{shape: constant, until: 10M}", grows, 1))
+
+
+def manifests(project: Path) -> dict[str, bytes]:
+    """The manifest of every finished box: equal bytes mean equal digests of everything that a rerun makes again."""
+    return {path.parent.name: path.read_bytes() for path in (project / "results/mini/four").glob("*/manifest.json")}

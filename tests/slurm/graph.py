@@ -1,0 +1,172 @@
+"""The four boxes under way on a cluster: drive them, watch them, and see afterwards what was lost and who wrote."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import re
+import signal
+import statistics
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.spec.project import Project
+from tests.slurm.cluster import Cluster, inside, wait_for
+from tests.slurm.four_boxes import BOXES
+
+# Soon enough for a test; a real cluster is asked less often.
+FLAGS = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
+PATIENCE = 900.0  # seconds for anything that is waited for
+
+
+@dataclass(frozen=True)
+class Job:
+    """What Slurm knows of a box's job, also after its end."""
+
+    id: str
+    state: str
+    restarts: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One run of a box: when it took the lease, and when it wrote for the last time."""
+
+    host: str
+    taken: float
+    last: float
+
+
+class Graph:
+    """One project on one cluster. `cuts` are the times at which the test itself ended or froze runs."""
+
+    def __init__(self, cluster: Cluster, project: Path) -> None:
+        self.cluster, self.project = cluster, project
+        self.keys = {ref.split("/")[1]: key for ref, key in Project.load(project).keys("mini").items()}
+        self.cuts: list[float] = []
+        self._driver: subprocess.Popen[str] | None = None
+
+    def start(self) -> subprocess.Popen[str]:
+        """`snakemake --profile slurm`, as a person types it."""
+        with (self.project / "said").open("a") as said:
+            words = ["snakemake", "--profile", "slurm", *FLAGS]
+            self._driver = self.cluster.popen(words, self.project, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        return self._driver
+
+    def finish(self, driver: subprocess.Popen[str], code: int = 0) -> None:
+        """Wait for a driver's end."""
+        try:
+            driver.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            inside(driver).send_signal(signal.SIGKILL)
+            driver.wait()
+            raise AssertionError(f"the driver did not end\n{self.said()}\n{self.cluster.logs()}") from None
+        assert driver.returncode == code, f"exit code {driver.returncode}\n{self.said()}"
+
+    def said(self) -> str:
+        """What the drivers printed, what Slurm's own files have, and how the jobs are."""
+        logs = sorted(path for path in (self.project / "results/.slurm").rglob("*.log") if path.is_file())
+        parts = [(path.name, path.read_text(errors="replace")) for path in (self.project / "said", *logs)]
+        parts.append(("jobs", self.cluster.run(["squeue", "--states=all"])))
+        return "\n".join(f"== {name}\n{text}" for name, text in parts)
+
+    def jobs(self, box: str) -> list[Job]:
+        """The jobs that were ever submitted for a box, the first one first."""
+        found = []
+        for line in self.cluster.run(["scontrol", "--oneliner", "show", "jobs"]).splitlines():
+            fields = dict(re.findall(r"(\w+)=(\S*)", line))
+            if fields.get("Comment") == f"rule_four__{box}":
+                found.append(Job(fields["JobId"], fields["JobState"], int(fields["Restarts"]), fields["NodeList"]))
+        return sorted(found, key=lambda job: int(job.id))
+
+    def job(self, box: str) -> Job:
+        """The only job of a box."""
+        (found,) = self.jobs(box)
+        return found
+
+    def attempts(self, box: str) -> list[Path]:
+        """The folders of a box's runs, in order."""
+        return sorted((self.project / "results/.runs" / self.keys[box]).glob("attempt-*"))
+
+    def wait_steps(self, box: str, steps: int) -> None:
+        """Wait until a box has a checkpoint at or after this step."""
+
+        def there() -> bool:
+            assert self._driver is None or self._driver.poll() is None, f"the driver ended\n{self.said()}"
+            partials = [path for folder in self.attempts(box) for path in folder.glob("partial-*")]
+            return any(int(path.name.removeprefix("partial-")) >= steps for path in partials)
+
+        wait_for(there, f"step {steps} of {box}", PATIENCE, self.said, every=0.05)
+
+    def wait_state(self, box: str, *states: str) -> None:
+        """Wait until the newest job of a box is in one of these states."""
+        wait_for(lambda: self.jobs(box)[-1].state in states, f"{box} to be {states}", PATIENCE, self.said)
+
+    def leases(self, box: str) -> list[dict[str, object]]:
+        """What leases.jsonl tells of a box."""
+        path = self.project / "results/.runs" / self.keys[box] / "leases.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def writers(self, box: str) -> list[Writer]:
+        """Every run of a box. The last write of one that did not release its lease is the newest file that it left."""
+        events = self.leases(box)
+        released = {event["token"]: event["time"] for event in events if event["event"] == "released"}
+        taken = [event for event in events if event["event"] == "taken"]
+        folders = self.attempts(box)
+        assert len(taken) == len(folders), (events, folders)
+        return [
+            Writer(
+                str(event["host"]), float(str(event["time"])), float(str(released.get(event["token"], _newest(folder))))
+            )
+            for event, folder in zip(taken, folders, strict=True)
+        ]
+
+    def most_writers(self) -> int:
+        """How many runs of one box were alive and writing at the same moment, at most."""
+        return max(_overlap(self.writers(box)) for box in BOXES if self.attempts(box))
+
+    def lost_steps(self) -> int:
+        """Steps that were done twice, over all boxes.
+
+        A row of timing.csv that is carried over from one run to the next keeps its measured seconds; the others were
+        done again. Rows reach the disk with a checkpoint: what a run that was cut off did since is told by the clock.
+        """
+        return sum(self._lost(box) for box in BOXES if (self.project / "results/mini/four" / box).is_dir())
+
+    def _lost(self, box: str) -> int:
+        final = _rows(self.project / "results/mini/four" / box / "timing.csv")
+        pace = statistics.median(float(row[2]) for row in final)
+        lost = 0
+        writers = self.writers(box)
+        ends = [*(writer.taken for writer in writers[1:]), math.inf]
+        for folder, writer, end in zip(self.attempts(box), writers, ends, strict=True):
+            table = folder / "result/timing.csv"
+            rows = _rows(table)
+            kept = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(rows, final, strict=False)))
+            cut = next((cut for cut in self.cuts if writer.last <= cut < end), None)
+            unwritten = int((cut - table.stat().st_mtime) / pace) if rows and cut else 0
+            lost += len(rows) - kept + unwritten
+        return lost
+
+
+def _overlap(writers: list[Writer]) -> int:
+    """The largest number of writers that are between their lease and their last write at one moment."""
+    return max(sum(other.taken <= one.taken <= other.last for other in writers) for one in writers)
+
+
+def _newest(folder: Path) -> float:
+    """When a run wrote for the last time. Why it ended, and the last rows of its tables, may come after that."""
+    late = {"finding.json", "metrics.csv", "timing.csv"}
+    return max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file() and path.name not in late)
+
+
+def _rows(table: Path) -> list[list[str]]:
+    """Whole rows only: a killed run may leave half a line."""
+    if not table.exists():
+        return []
+    text = table.read_text()
+    return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))[1:]

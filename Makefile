@@ -34,7 +34,8 @@ lint: $(READY)
 	mypy
 
 nightly: $(READY) ## the long and exhaustive tests, and the properties with many more examples
-	pytest -n 2 --hypothesis-profile=nightly -m nightly
+	pytest -n 2 --hypothesis-profile=nightly -m nightly --ignore=tests/slurm
+	pytest -n 2 -m nightly tests/slurm # by themselves: Slurm is timed; they rewrite results/records/cluster.md
 	pytest -n 2 --hypothesis-profile=nightly -m "not nightly" tests/property tests/unit/spec
 
 record: $(READY) ## measure over three seeds and rewrite results/records and the README's tables
@@ -44,6 +45,7 @@ record: $(READY) ## measure over three seeds and rewrite results/records and the
 	python -m stages.report.record mini mini_seed2 mini_seed3
 	python -m benchmarks.run
 	python -m tests.mutants.matrix > results/records/mutants.md
+	python -m tests.agreement.table
 
 $(READY): pyproject.toml constraints.txt
 	@if [[ -z "$(PYTHON)" ]]; then \

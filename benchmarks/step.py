@@ -7,13 +7,15 @@ finite check, the LR from the schedule, a row in two tables.
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.timing import Comparison, compare
+from benchmarks.timing import Comparison, compare, show
 from stages.data.sample import Sample
 from stages.models.build import build
 from stages.spec.resolved import (
@@ -35,55 +37,76 @@ from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.ranks import ALONE, Ranks
 from stages.train.stopping import StopRequest
 
 STEPS, SEQUENCES, MICRO, CONTEXT, VOCAB, LR = 5, 8, 2, 256, 1024, 1e-3
 BUDGET = STEPS * SEQUENCES * CONTEXT
 
 
+EACH = f"{STEPS} steps of {SEQUENCES} x {CONTEXT} tokens, {MICRO} sequences a micro-batch"
+
+
 def run() -> list[Comparison]:
     torch.set_num_threads(1)
-    stage = _stage()
-    each = f"{STEPS} steps of {SEQUENCES} x {CONTEXT} tokens, {MICRO} sequences a micro-batch, one thread"
-    return [compare("training step", each, lambda: _ours(stage), lambda: _plain(stage), 7)]
+    made = stage()
+    return [compare("training step", f"{EACH}, one thread", lambda: ours(made), lambda: plain(made), 7)]
 
 
-def _ours(stage: Stage) -> None:
+def ours(stage: Stage, ranks: Ranks = ALONE) -> None:
+    """Train through the harness, on one rank or as one of several."""
     modules = build(stage)
     if stage.optimizer is None:
         raise ValueError("the benchmark's stage has an optimizer")
-    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer), ranks)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
             Table(folder / "metrics.csv", metrics.COMMON, None) as rows,
             Table(folder / "timing.csv", metrics.TIMING, None) as timing,
         ):
-            run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None)
-            objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"))
+            run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None, ranks)
+            objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"), ranks)
             run_phase(run, stage.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
 
 
-def _plain(stage: Stage) -> None:
+def plain(stage: Stage, ranks: Ranks = ALONE) -> None:
+    """Train as one writes it by hand: gradients accumulated in place, by DistributedDataParallel on several ranks."""
     model = build(stage)["llm"]
+    whole = _Whole(model)
+    parallel: nn.Module = nn.parallel.DistributedDataParallel(whole) if ranks.size > 1 else whole
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=0.1)
+    mine = SEQUENCES // ranks.size
     for step in range(STEPS):
-        samples = _samples(step * SEQUENCES, SEQUENCES, 0)
-        supervised = SEQUENCES * CONTEXT
+        samples = _samples(step * SEQUENCES + ranks.rank * mine, mine, 0)
         total = 0.0
-        for start in range(0, SEQUENCES, MICRO):
+        for start in range(0, mine, MICRO):
             part = samples[start : start + MICRO]
             tokens, labels, segments, positions = (
                 torch.from_numpy(np.stack([getattr(sample, name) for sample in part])).long()
                 for name in ("tokens", "labels", "segments", "positions")
             )
-            logits = model.logits(model(tokens, positions, segments, None))
-            loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / supervised
-            loss.backward()
+            last = start + MICRO >= mine
+            with nullcontext() if last or ranks.size == 1 else parallel.no_sync():  # type: ignore[operator]
+                logits = parallel(tokens, positions, segments)
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+                loss = loss / (mine * CONTEXT)  # DistributedDataParallel takes the mean over ranks
+                loss.backward()
             total += loss.item()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+
+
+class _Whole(nn.Module):
+    """Model and head as one module, as DistributedDataParallel wants them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor) -> Tensor:
+        return self.model.logits(self.model(tokens, positions, segments, None))
 
 
 def _samples(first: int, count: int, _tail: int) -> list[Sample]:
@@ -99,7 +122,8 @@ def _no_checkpoint(_counters: Counters) -> Path:
     raise AssertionError("the benchmark's stage is shorter than its checkpoint interval")
 
 
-def _stage() -> Stage:
+def stage() -> Stage:
+    """A small Llama, one constant learning rate."""
     phase = Phase(
         name="main", objective="next_token", unit="tokens", budget=BUDGET, clock_start=0, context=CONTEXT,
         batch=(BatchStep(after=0, sequences=SEQUENCES),), micro_batch=MICRO, epochs=1, document_mask=False,
@@ -124,3 +148,7 @@ def _stage() -> Stage:
         ),
         max_context=CONTEXT,
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    show(run())

@@ -31,14 +31,31 @@ class Comparison:
 
 
 def compare(
-    name: str, each: str, ours: Callable[[], object], plain: Callable[[], object], repetitions: int
+    name: str,
+    each: str,
+    ours: Callable[[], object],
+    plain: Callable[[], object],
+    repetitions: int,
+    before: Callable[[], object] = lambda: None,
 ) -> Comparison:
-    """Time both in turn, after one untimed round each; which comes first alternates, so that a drift hits both."""
-    ours(), plain()
+    """Time both in turn, after one untimed round each; which comes first alternates, so that a drift hits both.
+
+    `before` is called ahead of each, and not timed.
+    """
+    for way in (ours, plain):
+        before(), way()
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(repetitions):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
+            before()
             began = time.perf_counter()
             (ours, plain)[which]()
             times[which].append(time.perf_counter() - began)
     return Comparison(name, each, tuple(times[0]), tuple(times[1]))
+
+
+def show(comparisons: list[Comparison]) -> None:
+    """Print one line each, with every single ratio."""
+    for comparison in comparisons:
+        each = ", ".join(f"{a / b:.2f}" for a, b in zip(comparison.ours, comparison.plain, strict=True))
+        print(" | ".join(comparison.cells()), f"| each: {each}", flush=True)

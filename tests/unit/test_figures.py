@@ -227,7 +227,7 @@ def rule_edges(pipeline: str) -> set[tuple[str, str]]:
     text = (ROOT / "rules" / f"{pipeline}.smk").read_text(encoding="utf-8")
     rules = re.findall(rf"^use rule stage as {pipeline}__(\w+) with:\n(.*?)(?=^\S|\Z)", text, re.M | re.S)
     assert {name for name, _ in rules} == set(BOX_OF[pipeline])
-    return {(parent, name) for name, body in rules for parent in re.findall(rf'done\("{pipeline}/(\w+)"\)', body)}
+    return {(parent, name) for name, body in rules for parent in re.findall(rf'done\("{pipeline}/(\w+)", "', body)}
 
 
 @pytest.mark.parametrize("pipeline", FIGURES)

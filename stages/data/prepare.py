@@ -22,7 +22,7 @@ from stages.data.prepared import (
 )
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.errors import UserError
-from stages.store import files
+from stages.store.digest import digest_bytes
 from stages.store.manifest import Shard
 
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
@@ -119,7 +119,7 @@ def data_key(root: Path, name: str) -> str:
     tokens = spec.load_tokenizer(root)
     identity = "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json(exclude_none=True)
     how = tokens.model_dump_json() if name == spec.TOKENIZER else tokens.digest
-    return files.digest_bytes(f"{identity}\n{how}".encode())[:32]
+    return digest_bytes(f"{identity}\n{how}".encode())[:32]
 
 
 def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:

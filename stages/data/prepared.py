@@ -26,6 +26,7 @@ from stages.data.encode import TOKEN_DTYPE, Encoded
 from stages.data.spec import Count, Digest, Kind
 from stages.errors import UserError
 from stages.store import files, seal
+from stages.store.digest import digest_bytes
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Problem, Shard, compare
 
@@ -99,7 +100,7 @@ def _remove_leftovers(out: Path) -> None:
 def content_digest(size: int, shards: list[Shard]) -> str:
     """The digest that specs declare: over each file's name, size and blake3, and where the held-out part begins."""
     lines = [f"{shard.file} {shard.size} {shard.blake3}\n" for shard in shards]
-    return files.digest_bytes("".join([f"size {size}\n", *lines]).encode())
+    return digest_bytes("".join([f"size {size}\n", *lines]).encode())
 
 
 def contents(encoded: Encoded, kind: Kind) -> dict[str, bytes]:

@@ -13,7 +13,8 @@ from typing import Any
 from stages.contract import ledger
 from stages.engines import Inputs, results
 from stages.spec.resolved import Stage
-from stages.store import attempts, files, partials
+from stages.store import attempts, partials
+from stages.store.digest import digest_bytes, digest_file
 
 PARENTS, TIER, BEFORE = "parents.json", "tier.json", "before.json"
 
@@ -57,7 +58,7 @@ def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None
             record = json.loads(path.read_bytes())
             expected, found = str(record["blake3"]), _digest(record["asked"], record["result"])
         except (ValueError, KeyError, TypeError):
-            expected, found = "a readable evaluation", f"blake3 {files.digest_file(path)}"
+            expected, found = "a readable evaluation", f"blake3 {digest_file(path)}"
         if expected != found:
             print(f"{path}: expected {expected}, found {found}; the model is evaluated again")
         elif record["asked"] == asked:
@@ -72,7 +73,7 @@ def keep_evaluated(attempt: attempts.Attempt, asked: Mapping[str, Any], result: 
 
 
 def _digest(asked: Any, result: Any) -> str:
-    return files.digest_bytes(json.dumps([asked, result], sort_keys=True).encode())
+    return digest_bytes(json.dumps([asked, result], sort_keys=True).encode())
 
 
 def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:

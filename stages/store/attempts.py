@@ -16,6 +16,7 @@ from pathlib import Path
 
 from stages.errors import UserError
 from stages.store import files, lease
+from stages.store.digest import Written
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 
@@ -38,7 +39,7 @@ class Attempt:
     folder: Path
     parents: Mapping[str, Parent]
     holder: lease.Holder
-    written: Mapping[Path, files.Written]  # what was meant, where `files` wrote it
+    written: Mapping[Path, Written]  # what was meant, where `files` wrote it
 
     @property
     def result(self) -> Path:

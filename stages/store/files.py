@@ -1,4 +1,4 @@
-"""Bytes on disk: digests made while writing, and writes that are either whole or absent, also after a power cut."""
+"""Bytes on disk: writes that are either whole or absent, also after a power cut, digested on the way."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
 from stages.errors import UserError
+from stages.store.digest import BLOCK, Written, digest_bytes
 from stages.store.disk import Disk
-
-BLOCK = 8 << 20  # bytes written, read or hashed at once
 
 disk = Disk()
 
 
 class WriteError(UserError):
     """The disk refused: full, read-only, broken."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """A file as it was meant: size in bytes and blake3 of the buffers that were handed to the disk."""
-
-    size: int
-    blake3: str
 
 
 _record: ContextVar[dict[Path, Written] | None] = ContextVar("_record", default=None)
@@ -57,26 +47,6 @@ def failing(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed. Once the disk "
             "takes writes again, give the same command: a stage goes on from its last checkpoint."
         ) from error
-
-
-def digest_bytes(data: bytes) -> str:
-    """blake3 of `data`, 64 hex digits."""
-    return str(blake3(data).hexdigest())
-
-
-def digest_file(path: Path) -> str:
-    """blake3 of a file's bytes, 64 hex digits, read in large blocks on one thread."""
-    return measure(path).blake3
-
-
-def measure(path: Path) -> Written:
-    """Size and digest of a file as it is on the disk."""
-    hasher, size = blake3(), 0
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            hasher.update(block)
-            size += len(block)
-    return Written(size, str(hasher.hexdigest()))
 
 
 def write(path: Path, data: bytes) -> Written:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from stages.errors import UserError
 from stages.store import files
+from stages.store.digest import Written, digest_bytes, digest_file, measure
 from stages.store.layout import Layout
 
 NAME = "manifest.json"
@@ -76,7 +77,7 @@ class Problem:
         return f"{self.file}: expected {self.expected}, found {self.actual}"
 
 
-def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, files.Written] | None = None) -> list[Shard]:
+def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] | None = None) -> list[Shard]:
     """The files that make the result: each of `parts` is a file or a folder inside `folder`, if it exists.
 
     Files in `written` were hashed while they were written, so their digests are of what was meant, whatever the disk
@@ -90,7 +91,7 @@ def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, files.Writ
         elif path.is_file():
             found.append(part)
     known = written or {}
-    sums = {file: known.get(folder / file) or files.measure(folder / file) for file in sorted(found)}
+    sums = {file: known.get(folder / file) or measure(folder / file) for file in sorted(found)}
     return [Shard(file=file, size=made.size, blake3=made.blake3) for file, made in sums.items()]
 
 
@@ -103,7 +104,7 @@ def write(folder: Path, manifest: Manifest) -> str:
     """Write `folder`/manifest.json (last of all files: its presence says that the rest is there); its digest."""
     data = encode(manifest)
     files.write_atomic(folder / NAME, data)
-    return files.digest_bytes(data)
+    return digest_bytes(data)
 
 
 def read(path: Path) -> Manifest:
@@ -114,7 +115,7 @@ def read(path: Path) -> Manifest:
 def read_with_digest(path: Path) -> tuple[Manifest, str]:
     """Read a manifest and the blake3 of its bytes, from one read of the file."""
     data = _bytes(path)
-    return _parse(path, data), files.digest_bytes(data)
+    return _parse(path, data), digest_bytes(data)
 
 
 def _bytes(path: Path) -> bytes:
@@ -162,9 +163,9 @@ def _problem(path: Path, shard: Shard, deep: bool) -> Problem | None:
         return Problem(path, f"a file of {shard.size} bytes, blake3 {shard.blake3}", "nothing")
     size = path.stat().st_size
     if size != shard.size:
-        now = f", blake3 {files.digest_file(path)}" if deep else ""
+        now = f", blake3 {digest_file(path)}" if deep else ""
         return Problem(path, f"{shard.size} bytes, blake3 {shard.blake3}", f"{size} bytes{now}")
-    if deep and (actual := files.digest_file(path)) != shard.blake3:
+    if deep and (actual := digest_file(path)) != shard.blake3:
         return Problem(path, f"blake3 {shard.blake3}", f"blake3 {actual}")
     return None
 

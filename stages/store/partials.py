@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.store import attempts, files
+from stages.store.digest import digest_file, measure
 from stages.store.layout import Layout
 from stages.store.manifest import Parent, Problem
 
@@ -39,7 +40,7 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
 def _fill(folder: Path, write: Callable[[Path], None]) -> None:
     with files.recording() as written:
         write(folder)
-    found = {file: written.get(folder / file) or files.measure(folder / file) for file in files.files_under(folder)}
+    found = {file: written.get(folder / file) or measure(folder / file) for file in files.files_under(folder)}
     for file in found:
         if folder / file not in written:
             files.fsync_file(folder / file)
@@ -57,11 +58,9 @@ def problems(folder: Path) -> list[Problem]:
     except (OSError, ValueError, AttributeError):
         there = (folder / NAME).is_file()
         return [
-            Problem(
-                folder / NAME, "a list of digests", f"blake3 {files.digest_file(folder / NAME)}" if there else "nothing"
-            )
+            Problem(folder / NAME, "a list of digests", f"blake3 {digest_file(folder / NAME)}" if there else "nothing")
         ]
-    now = {file: files.digest_file(folder / file) for file in files.files_under(folder) if file != NAME}
+    now = {file: digest_file(folder / file) for file in files.files_under(folder) if file != NAME}
     return [
         Problem(
             folder / file,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stages.store import files
+from stages.store.digest import digest_bytes, digest_file
 from stages.store.manifest import Problem, Shard
 
 NAME = "seal.json"
@@ -28,8 +29,8 @@ class Listing(Protocol):
 def write(folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listing) -> None:
     """Seal a folder that is complete but for its manifest, whose bytes are given."""
     covered = {shard.file for shard in record.shards}
-    digests = {file: files.digest_file(folder / file) for file in files.files_under(folder) if file not in covered}
-    digests[manifest_name] = files.digest_bytes(manifest_bytes)
+    digests = {file: digest_file(folder / file) for file in files.files_under(folder) if file not in covered}
+    digests[manifest_name] = digest_bytes(manifest_bytes)
     text = json.dumps({"files": digests, "seal": _own(digests)}, sort_keys=True, indent=2) + "\n"
     files.write_atomic(folder / NAME, text.encode())
 
@@ -39,7 +40,7 @@ def problems(folder: Path) -> list[Problem]:
     path = folder / NAME
     if not path.is_file():
         return [Problem(path, "a seal with the digests of manifest.json, run.json and others", "nothing")]
-    actual = files.digest_file(path)
+    actual = digest_file(path)
     try:
         raw = json.loads(path.read_bytes())
         digests = {str(file): str(digest) for file, digest in raw["files"].items()}
@@ -53,9 +54,9 @@ def problems(folder: Path) -> list[Problem]:
 
 
 def _problem(path: Path, digest: str) -> Problem | None:
-    actual = f"blake3 {files.digest_file(path)}" if path.is_file() else "nothing"
+    actual = f"blake3 {digest_file(path)}" if path.is_file() else "nothing"
     return None if actual == f"blake3 {digest}" else Problem(path, f"blake3 {digest}", actual)
 
 
 def _own(digests: Mapping[str, str]) -> str:
-    return files.digest_bytes(json.dumps(dict(digests), sort_keys=True).encode())
+    return digest_bytes(json.dumps(dict(digests), sort_keys=True).encode())

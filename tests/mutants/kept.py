@@ -18,6 +18,7 @@ from stages.spec import key, project
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store import attempts, done, files, fingerprint, finish, manifest, partials
+from stages.store.digest import Written, digest_bytes, digest_file
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from stages.train.checkpoint import Counters
@@ -38,7 +39,7 @@ def holds_tier(folder: Path) -> bool:
         inputs = tiny.inputs(folder, f"{number:032x}")
         if name == "child":
             above = inputs.layout.manifest("tiny/three")
-            parent = Parent(key=f"{1:032x}", manifest=files.digest_file(above))
+            parent = Parent(key=f"{1:032x}", manifest=digest_file(above))
             inputs = Inputs(inputs.layout, inputs.key, inputs.phase_keys, {"tiny/three": parent}, inputs.data_root, {})
         with attempts.start(inputs.layout, f"tiny/{name}", inputs.key, inputs.parents) as attempt:
             named = stage.model_copy(update={"name": name})
@@ -141,11 +142,11 @@ def resumes_from_the_right_one(layout: Layout) -> bool:
 
 
 def never_flushed(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    def write(path: Path, data: bytes) -> files.Written:
+    def write(path: Path, data: bytes) -> Written:
         handle = files.disk.create(path)
         files.disk.write(handle, memoryview(data))
         files.disk.close(handle)
-        return files.Written(len(data), files.digest_bytes(data))
+        return Written(len(data), digest_bytes(data))
 
     patch.setattr(files, "_write", write)
 

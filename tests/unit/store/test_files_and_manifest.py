@@ -9,17 +9,18 @@ import pytest
 from blake3 import blake3
 
 from stages.store import files, manifest
+from stages.store.digest import BLOCK, Written, digest_bytes, digest_file, measure
 from stages.store.layout import Layout
 from tests.unit.store.conftest import Run
 
 KEY = "a" * 32
-LARGE = bytes(range(256)) * (files.BLOCK // 256) + b"and a little more"
+LARGE = bytes(range(256)) * (BLOCK // 256) + b"and a little more"
 
 
 def test_the_digest_of_a_file_is_the_blake3_of_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(bytes(range(256)) * 50_000)
-    assert files.digest_file(path) == blake3(path.read_bytes()).hexdigest()
+    assert digest_file(path) == blake3(path.read_bytes()).hexdigest()
 
 
 def test_a_write_that_fails_leaves_the_old_bytes_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +117,7 @@ def test_a_large_file_arrives_whole_with_its_digest(tmp_path: Path) -> None:
     """Above a block, it is hashed while it is flushed."""
     made = files.write(tmp_path / "large", LARGE)
     assert (tmp_path / "large").read_bytes() == LARGE
-    assert made == files.measure(tmp_path / "large") == files.Written(len(LARGE), files.digest_bytes(LARGE))
+    assert made == measure(tmp_path / "large") == Written(len(LARGE), digest_bytes(LARGE))
 
 
 @pytest.mark.parametrize("size", [100, len(LARGE)])

@@ -1,0 +1,38 @@
+"""What a file holds, as its size and a digest of its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+BLOCK = 8 << 20  # bytes written, read or hashed at once
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file as it was meant: size in bytes and blake3 of the buffers that were handed to the disk."""
+
+    size: int
+    blake3: str
+
+
+def digest_bytes(data: bytes) -> str:
+    """blake3 of `data`, 64 hex digits."""
+    return str(blake3(data).hexdigest())
+
+
+def digest_file(path: Path) -> str:
+    """blake3 of a file's bytes, 64 hex digits, read in large blocks on one thread."""
+    return measure(path).blake3
+
+
+def measure(path: Path) -> Written:
+    """Size and digest of a file as it is on the disk."""
+    hasher, size = blake3(), 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            hasher.update(block)
+            size += len(block)
+    return Written(size, str(hasher.hexdigest()))

@@ -14,18 +14,19 @@ from stages.spec.resolved import Execution
 @contextmanager
 def deterministic(execution: Execution) -> Iterator[None]:
     """Deterministic kernels only, and a fixed number of threads (it decides the order of sums); undone afterwards."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory
     # cuBLAS is deterministic only with a fixed workspace (NVIDIA's cuBLAS documentation, results reproducibility).
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(execution.threads)
-    torch.use_deterministic_algorithms(True)
+    # torch.use_deterministic_algorithms does this too, and imports the compiler, a second of every start.
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # it costs time, and no kernel here reads such memory
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
         torch.utils.deterministic.fill_uninitialized_memory = fill
 
 

@@ -17,8 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import torch._inductor.config  # noqa: F401 (torch.use_deterministic_algorithms imports it, which takes a second)
-
 from stages.commands import run as command
 from stages.engines import results, training
 from stages.errors import UserError

@@ -40,6 +40,7 @@ def main(root: str, small: str, *names: str) -> None:
         np.random.seed()
         torch.seed()
         run(case, folder)
+        print(f"{name}: torch's compiler imported: {'torch._inductor' in sys.modules}")
 
 
 def of_ranks(case: Case, ranks: int) -> Case:

@@ -19,6 +19,7 @@ from stages.errors import UserError
 from stages.spec.resolved import Init, Loops, Stage
 from stages.store import manifest
 from stages.store.manifest import Parent
+from stages.train.determinism import deterministic
 from stages.train.loop import Run
 from stages.train.stopping import NonFiniteError, StoppedError
 from tests.unit.train import tiny
@@ -276,5 +277,8 @@ def test_another_engine_is_refused(tmp_path: Path) -> None:
 
 def test_settings_of_torch_are_put_back(tmp_path: Path) -> None:
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with deterministic(tiny.EXECUTION):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
     run(tiny.make("next_token"), tiny.inputs(tmp_path))
     assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before

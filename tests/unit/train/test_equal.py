@@ -31,6 +31,7 @@ def alone(folder: Path, small: Small, names: Sequence[str], hash_seed: int) -> P
     command = [sys.executable, "-m", "tests.faults.whole", str(folder / "runs"), str(small.root), *names]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    (folder / "said").write_text(done.stdout)
     return folder / "runs"
 
 
@@ -52,6 +53,14 @@ def test_every_stage_run_twice_has_the_same_digests(once: Path, tmp_path: Path, 
     again = alone(tmp_path / "elsewhere", small, cases.NAMES[::-1], hash_seed=2)
     for name in cases.NAMES:
         assert result(again, name) == result(once, name), name
+
+
+@pytest.mark.slow
+def test_training_does_not_load_the_compiler(once: Path) -> None:
+    """It takes a second or two of every start. (Upcycling does: torch loads it to fill tensors without storage.)"""
+    said = (once.parent / "said").read_text()
+    assert said.count("compiler imported") == len(cases.NAMES)
+    assert f"{TRAINED[-1]}: torch's compiler imported: False" in said  # the cases that train come first
 
 
 @pytest.mark.slow

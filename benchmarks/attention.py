@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from stages.models import ops
 from stages.models.attention import attend, plan
 from stages.models.build import initialise, make
-from stages.spec.resolved import LlamaModel, MoonlightModel, Rope
+from stages.spec.resolved_models import LlamaModel, MoonlightModel, Rope
 
 TOKENS = 4096
 SHARED = {"hidden": 64, "ffn": 176, "heads": 4, "vocab": 2048, "norm_eps": 1e-5, "tied": False, "init_std": 0.02}

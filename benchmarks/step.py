@@ -18,19 +18,10 @@ from torch import Tensor, nn
 from benchmarks.timing import Comparison, compare, show
 from stages.data.sample import Sample
 from stages.models.build import build
-from stages.spec.resolved import (
-    AdamW,
-    BatchStep,
-    Evaluation,
-    Execution,
-    Init,
-    LlamaModel,
-    Phase,
-    Piece,
-    Rope,
-    Schedule,
-    Stage,
-)
+from stages.spec.resolved import Evaluation, Execution, Init, Stage
+from stages.spec.resolved_models import LlamaModel, Rope
+from stages.spec.resolved_phases import BatchStep, Phase
+from stages.spec.resolved_training import AdamW, Piece, Schedule
 from stages.train import metrics
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase

@@ -10,7 +10,8 @@ from stages.check.findings import Finding
 from stages.errors import Where
 from stages.spec.loader import LoadedData, LoadedPipeline
 from stages.spec.project import ResolvedPipeline
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.spec.scales import Scale
 
 

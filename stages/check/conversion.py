@@ -9,7 +9,8 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract.upcycle import block_calls
-from stages.spec.resolved import Model, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model
 
 elsewhere(
     "I-21",

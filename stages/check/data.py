@@ -10,7 +10,8 @@ from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
-from stages.spec.resolved import Phase, ShareRamp, Source, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase, ShareRamp, Source
 from stages.spec.schema import RawImport, RawPhase, RawTrain
 
 elsewhere(

@@ -13,16 +13,17 @@ from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract import ledger
 from stages.contract.schedule import lr, lr_before
-from stages.spec import resolved
-from stages.spec.resolved import Piece, Schedule, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Router, ShareRamp
+from stages.spec.resolved_training import AdamW, Muon, Piece, Schedule
 
 # Rates are exact in the specs; a rate taken over from a cosine's middle is rounded once.
 SAME_RATE = 1e-12
 
 # What a schedule, an optimizer and the counting of tokens are made of: no field of these may be guessed.
 NUMERIC: tuple[type[BaseModel], ...] = (
-    resolved.Piece, resolved.Schedule, resolved.AdamW, resolved.Muon, resolved.BatchStep, resolved.Phase,
-    resolved.ShareRamp, resolved.Rope, resolved.Llama3Scaling, resolved.Router, resolved.Loops, resolved.Coca,
+    Piece, Schedule, AdamW, Muon, BatchStep, Phase, ShareRamp, Rope, Llama3Scaling, Router, Loops, Coca,
 )  # fmt: skip
 
 elsewhere(

@@ -16,7 +16,9 @@ from stages.check.rope import rotary_dim
 from stages.contract import ledger
 from stages.contract.rope import bands
 from stages.spec.project import ResolvedPipeline
-from stages.spec.resolved import Init, LlamaModel, Model, MoonlightModel, Phase, ProjectorModel, Rope, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import LlamaModel, Model, MoonlightModel, ProjectorModel, Rope
+from stages.spec.resolved_phases import Phase
 
 CLOSE = 1e-9  # rates and bases are exact in the specs and rounded once on each side
 Difference = tuple[tuple[str | int, ...], str, str]  # path in the stage's spec, observed, expected

@@ -9,7 +9,8 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.contract.rope import inv_freq, longest_wavelength
-from stages.spec.resolved import LlamaModel, MoonlightModel, OuroModel, Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel, Rope
 from stages.spec.schema import RawImport, RawTrain
 
 

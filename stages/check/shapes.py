@@ -8,7 +8,8 @@ from typing import Any
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY, static
-from stages.spec.resolved import Model, MoonlightModel, MoonViTModel, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model, MoonlightModel, MoonViTModel
 
 LANGUAGE = ("llama", "moonlight", "ouro")
 

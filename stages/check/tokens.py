@@ -8,7 +8,8 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract import ledger
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 
 
 @static(

@@ -14,7 +14,9 @@ from stages.contract.schedule import lr, lr_before
 from stages.report.words import count, length, rate
 from stages.spec.nodes import Document
 from stages.spec.project import Project
-from stages.spec.resolved import Init, Phase, Rope, Source, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Rope
+from stages.spec.resolved_phases import Phase, Source
 from stages.sync import graph
 
 WIDTH = 100

@@ -14,13 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stages.spec.resolved import (
-    LlamaModel,
-    MoonlightModel,
-    MoonViTModel,
-    OuroModel,
-    ProjectorModel,
-)
+from stages.spec.resolved_models import LlamaModel, MoonlightModel, MoonViTModel, OuroModel, ProjectorModel
 
 LanguageModel = LlamaModel | OuroModel | MoonlightModel
 FLOPS_PER_MAC = 2

@@ -7,7 +7,8 @@ The contrastive loss is over the whole batch, so both towers run forward once mo
 from __future__ import annotations
 
 from stages.contract.cost import FLOPS_PER_MAC, Work, encoder_layer, vision_tower
-from stages.spec.resolved import CaptionDecoderModel, ContrastiveModel, MoonViTModel, Stage, TextTowerModel
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
 
 
 def pair(stage: Stage, patches: int, pairs: int) -> float:

@@ -8,7 +8,9 @@ from fractions import Fraction
 
 from stages.contract import cost, cost_coca, ledger
 from stages.errors import UserError
-from stages.spec.resolved import MoonViTModel, Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import MoonViTModel
+from stages.spec.resolved_phases import Phase
 
 
 @dataclass(frozen=True)

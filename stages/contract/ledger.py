@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stages.spec.resolved import Phase
+from stages.spec.resolved_phases import Phase
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stages.spec.resolved import Phase, ShareRamp, Source
+from stages.spec.resolved_phases import Phase, ShareRamp, Source
 
 
 @dataclass(frozen=True)

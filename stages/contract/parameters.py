@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from stages.spec.resolved import (
+from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
     LlamaModel,

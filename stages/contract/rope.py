@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stages.spec.resolved import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope
 
 
 def inv_freq(rope: Rope, dim: int) -> list[float]:

@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.spec.resolved import Piece, Schedule
+from stages.spec.resolved_training import Piece, Schedule
 
 # Taylor series of sin and cos around 0. Up to pi/4 their truncation error is below a double's last bit. Plain
 # multiplications and additions round the same way on every IEEE machine; libm's cos does not.

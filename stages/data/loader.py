@@ -17,7 +17,7 @@ from stages.data.prepared import Corpus
 from stages.data.readers import SourceReader, exhausted, open_source
 from stages.data.sample import Image, PairRow, Sample, as_image, blank
 from stages.errors import UserError
-from stages.spec.resolved import Phase
+from stages.spec.resolved_phases import Phase
 
 
 class PhaseData:

@@ -15,7 +15,7 @@ from stages.data.document import IMAGE, PAD
 from stages.data.prepared import Corpus
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image
 from stages.errors import UserError
-from stages.spec.resolved import Phase, Source
+from stages.spec.resolved_phases import Phase, Source
 
 
 class SourceReader:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stages.contract import schedule
-from stages.spec.resolved import Schedule, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Schedule
 
 POINTS = 512  # samples of a stage's clock, beside the borders of its pieces
 

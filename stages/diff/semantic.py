@@ -12,9 +12,11 @@ from stages.diff.written import Edit
 from stages.plan import figures
 from stages.plan.hardware import Hardware
 from stages.plan.stage import StagePlan, document_lengths, plan_stage
+from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
 from stages.spec.project import Project
-from stages.spec.resolved import Frozen, Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
 from stages.spec.units import split
 
 SHOWN_OTHERWISE = frozenset({"schedule", "rope", "parents"})

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from stages.engines import Inputs
 from stages.errors import UserError
 from stages.models import build, hf, upcycle
-from stages.spec.resolved import Init, Rope, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Rope
 from stages.store import manifest
 from stages.train.optimizer import STEP
 

@@ -17,7 +17,8 @@ from stages.engines import Inputs, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.store import attempts, partials
 from stages.train import checkpoint, metrics, objectives
 from stages.train.checkpoint import Counters

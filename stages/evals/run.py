@@ -18,7 +18,9 @@ from stages.evals.needle import needle
 from stages.evals.pictures import digits, questions, retrieval
 from stages.evals.subject import Subject
 from stages.models.rotary import Rotary
-from stages.spec.resolved import Phase, Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
+from stages.spec.resolved_phases import Phase
 
 # Name in `evaluate:` of a stage spec -> (section of eval.json, what computes it).
 EVALUATIONS: dict[str, tuple[str, Callable[[Subject], dict[str, Any]]]] = {

@@ -15,7 +15,9 @@ from stages.contract import ledger, rope, schedule
 from stages.contract.mixture import Mixture
 from stages.guards.findings import finding
 from stages.guards.report import ConfigReport, EndReport, PhaseReads
-from stages.spec.resolved import Phase, Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
+from stages.spec.resolved_phases import Phase
 
 TOLERANCE = 1e-5  # of sums and entropies in fp32, and relative of frequencies from decimal text
 

@@ -21,7 +21,7 @@ from stages.data.prepared import MANIFEST, Corpus
 from stages.data.sample import PairRow, Sample
 from stages.guards.end import union
 from stages.guards.report import PhaseReads
-from stages.spec.resolved import Phase
+from stages.spec.resolved_phases import Phase
 from stages.store import files
 
 FILE = "reads.json"

@@ -11,7 +11,8 @@ from stages.check.findings import Finding
 from stages.contract import rope, schedule
 from stages.guards.findings import finding, some
 from stages.guards.report import BuiltReport, Digests
-from stages.spec.resolved import Init, Model, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Model
 
 ULP = 2  # fp32 units in the last place by which a frequency may differ: two roundings
 _LAYER = re.compile(r"(?P<head>(?:.*\.)?layers)\.(?P<layer>\d+)\.(?P<tail>.*)")

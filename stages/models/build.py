@@ -12,7 +12,8 @@ import torch
 from blake3 import blake3
 from torch import Tensor, nn
 
-from stages.spec.resolved import Model, Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model, Rope
 
 
 def build(stage: Stage, device: str = "cpu") -> nn.ModuleDict:

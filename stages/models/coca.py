@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from stages.models.siglip import Attention, Contrastive, Mlp, TextEmbeddings
 from stages.models.vision_packing import Grid, pad_by_image
-from stages.spec.resolved import CaptionDecoderModel
+from stages.spec.resolved_models import CaptionDecoderModel
 
 ROWS = 1024  # images whose logits are held at once: a block of [ROWS, B]. Fixed, since it orders the sum over images
 

@@ -13,7 +13,7 @@ from torch import nn
 from stages.errors import UserError
 from stages.models.hf_config import ModelConfig, read, render
 from stages.models.hf_names import from_hf, to_hf
-from stages.spec.resolved import Model, Rope
+from stages.spec.resolved_models import Model, Rope
 from stages.store import files
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

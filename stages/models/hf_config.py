@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.contract.rope import longrope_factors
 from stages.errors import UserError
-from stages.spec.resolved import Llama3Scaling, LlamaModel, Model, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_models import Llama3Scaling, LlamaModel, Model, MoonlightModel, OuroModel, Rope
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 

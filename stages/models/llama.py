@@ -8,7 +8,7 @@ from stages.models.attention import Plan, attend, plan
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
-from stages.spec.resolved import LlamaModel, OuroModel, Rope
+from stages.spec.resolved_models import LlamaModel, OuroModel, Rope
 
 
 class GroupedQueryAttention(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stages.models.common import SwiGLU, take_rows
 from stages.models.ops import silu_mul
-from stages.spec.resolved import MoonlightModel
+from stages.spec.resolved_models import MoonlightModel
 
 
 class Router(nn.Module):

@@ -14,7 +14,7 @@ from stages.models.common import CausalLM, RMSNorm, SwiGLU
 from stages.models.moe import MixtureOfExperts, Router, balanced
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
-from stages.spec.resolved import MoonlightModel, Rope
+from stages.spec.resolved_models import MoonlightModel, Rope
 
 LATENT_NORM_EPS = 1e-6  # the released code leaves the latent's norm at its class's default, whatever rms_norm_eps says
 

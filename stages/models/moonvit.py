@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stages.models.moonvit_positions import PositionTable, rotate, rotation
 from stages.models.vision_packing import Grid, Plan, plan
-from stages.spec.resolved import MoonViTModel
+from stages.spec.resolved_models import MoonViTModel
 
 
 class _Mlp(nn.Module):

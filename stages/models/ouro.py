@@ -14,7 +14,7 @@ from stages.models.attention import Plan, plan
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
 from stages.models.llama import GroupedQueryAttention
 from stages.models.rotary import Rotary
-from stages.spec.resolved import OuroModel, Rope
+from stages.spec.resolved_models import OuroModel, Rope
 
 
 class OuroLayer(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models.vision_packing import Grid
-from stages.spec.resolved import ProjectorModel
+from stages.spec.resolved_models import ProjectorModel
 
 
 def merge_patches(features: Tensor, grids: Sequence[Grid], merge: int) -> Tensor:

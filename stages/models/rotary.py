@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stages.contract.rope import inv_freq
-from stages.spec.resolved import Rope
+from stages.spec.resolved_models import Rope
 
 
 class Rotary:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.models.vision_packing import Grid, plan
-from stages.spec.resolved import ContrastiveModel, TextTowerModel
+from stages.spec.resolved_models import ContrastiveModel, TextTowerModel
 
 
 class Attention(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.spec.resolved import Rope
+from stages.spec.resolved_models import Rope
 from stages.spec.units import format_tokens
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

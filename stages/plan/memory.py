@@ -21,17 +21,17 @@ from dataclasses import dataclass
 from stages.contract.cost import LanguageModel
 from stages.contract.parameters import parameters
 from stages.plan.hardware import Hardware
-from stages.spec.resolved import (
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
     LlamaModel,
     MoonlightModel,
     MoonViTModel,
     OuroModel,
-    Phase,
-    Stage,
     TextTowerModel,
 )
+from stages.spec.resolved_phases import Phase
 
 LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each
 FP32 = 4

@@ -12,7 +12,9 @@ from stages.plan import memory
 from stages.plan.hardware import Hardware
 from stages.plan.memory import Memory
 from stages.spec.loader import LoadedData
-from stages.spec.resolved import Phase, Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
+from stages.spec.resolved_phases import Phase
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from stages.contract.schedule import lr, lr_before
 from stages.report.columns import Column, budget, lineage_parents, ref
-from stages.spec.resolved import Schedule, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Schedule
 
 CONTINUOUS = 1e-6  # relative difference below which two learning rates are the same one
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, dotted
-from stages.spec.resolved import Piece, Schedule
+from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema import RawPhase, RawPiece
 from stages.spec.validate import meant

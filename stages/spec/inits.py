@@ -9,7 +9,8 @@ from stages.errors import SpecError
 from stages.spec.graph import ALL, parent_of
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Path, dotted
-from stages.spec.resolved import Init, Model, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Model
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 

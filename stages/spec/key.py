@@ -14,7 +14,8 @@ from typing import Any
 
 from blake3 import blake3
 
-from stages.spec.resolved import Frozen, Stage
+from stages.spec.frozen import Frozen
+from stages.spec.resolved import Stage
 
 VERSION = 1  # of this scheme; changing it changes every key
 HEX_DIGITS = 32

@@ -11,7 +11,8 @@ from stages.spec import units
 from stages.spec.fields import numbers
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path, dotted
-from stages.spec.resolved import Model, Optimizer
+from stages.spec.resolved_models import Model
+from stages.spec.resolved_training import Optimizer
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
 from stages.spec.validate import meant

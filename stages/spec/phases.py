@@ -9,18 +9,8 @@ from stages.errors import SpecError
 from stages.spec.loader import LoadedData, LoadedStage
 from stages.spec.nodes import Path, dotted
 from stages.spec.ranges import Part, RangeError, Reach, allot
-from stages.spec.resolved import (
-    BatchStep,
-    Coca,
-    Loops,
-    Model,
-    MoonViTModel,
-    Phase,
-    Resolution,
-    Router,
-    ShareRamp,
-    Source,
-)
+from stages.spec.resolved_models import Model, MoonViTModel
+from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
 from stages.spec.scales import Scale
 from stages.spec.schema import RawCoca, RawPhase, RawShareRamp
 from stages.spec.schema_data import RawMixtureSource, RawScale

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil, lcm
 from typing import Literal
 
-from stages.spec.resolved import Phase, Source
+from stages.spec.resolved_phases import Phase, Source
 from stages.spec.schema_corpora import RawCorpus
 
 Reach = Mapping[str, int]  # corpus -> end of what has been read along a lineage

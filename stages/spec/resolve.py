@@ -16,7 +16,10 @@ from stages.spec.loader import LoadedData, LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, dotted
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
-from stages.spec.resolved import Evaluation, Execution, Model, Optimizer, Phase, Rope, Schedule, Stage
+from stages.spec.resolved import Evaluation, Execution, Stage
+from stages.spec.resolved_models import Model, Rope
+from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema import RawExecution, RawImport, RawPhase, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale

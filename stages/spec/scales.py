@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from stages.errors import SpecError
 from stages.spec.nodes import Document
-from stages.spec.resolved import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope
 from stages.spec.schema import RawBatchStep, RawPhase, RawRope
 from stages.spec.schema_data import RawShrink
 

@@ -23,7 +23,7 @@ from stages.spec.fields import (
     Steps,
     Tokens,
 )
-from stages.spec.resolved import ObjectiveName
+from stages.spec.resolved_phases import ObjectiveName
 
 Mark = Literal["published", "derived", "seed", "assumed", "chosen"]
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stages.contract import ledger, schedule
 from stages.contract.ledger import Step
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.train.checkpoint import Counters
 from stages.train.metrics import Table, Value
 from stages.train.objectives.base import Objective

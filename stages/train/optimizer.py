@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models.ops import global_norm
-from stages.spec import resolved
+from stages.spec import resolved_training
 from stages.train.adamw import adamw_step
 from stages.train.muon import muon_step
 from stages.train.ranks import ALONE, Ranks
@@ -32,7 +32,7 @@ class Slot:
     muon: bool
 
 
-def trained_slots(modules: nn.ModuleDict, trained: Sequence[str], cfg: resolved.Optimizer) -> list[Slot]:
+def trained_slots(modules: nn.ModuleDict, trained: Sequence[str], cfg: resolved_training.Optimizer) -> list[Slot]:
     """Parameters of the trained modules, in the modules' order; those that take no gradient are left out."""
     return [
         Slot(module, f"{module}.{name}", parameter, cfg.kind == "muon" and name in matrices)
@@ -64,7 +64,7 @@ def matrix_names(module: nn.Module) -> set[str]:
 class Optimizer:
     """AdamW, or Muon with AdamW for what is no matrix. The LR is given at each step; nothing here knows a schedule."""
 
-    def __init__(self, cfg: resolved.Optimizer, slots: Sequence[Slot], ranks: Ranks = ALONE) -> None:
+    def __init__(self, cfg: resolved_training.Optimizer, slots: Sequence[Slot], ranks: Ranks = ALONE) -> None:
         self.cfg, self.slots, self._ranks = cfg, list(slots), ranks
         self.parameters = [slot.parameter for slot in self.slots]
         self._steps = dict.fromkeys((slot.module for slot in self.slots), 0)

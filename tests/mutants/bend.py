@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from stages.check.context import Context
-from stages.spec.resolved import Phase, Piece, Source
+from stages.spec.resolved_phases import Phase, Source
+from stages.spec.resolved_training import Piece
 
 Change = Callable[[Context], Context]
 

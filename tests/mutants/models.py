@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.spec.resolved import Rope
+from stages.spec.resolved_models import Rope
 from tests.mutants import bend
 from tests.mutants.mutant import Bent, Edited, Mutant
 from tests.mutants.training import LLAMA, OURO

@@ -10,7 +10,8 @@ from stages.check.findings import Finding
 from stages.contract import rope
 from stages.guards import run
 from stages.guards.report import BuiltReport, ConfigReport, EndReport
-from stages.spec.resolved import Rope, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
 from tests.unit.guards import reports
 from tests.unit.train import tiny
 

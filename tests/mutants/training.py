@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.spec.resolved import BatchStep
+from stages.spec.resolved_phases import BatchStep
 from tests.mutants import bend
 from tests.mutants.mutant import Bent, Edited, Mutant
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from stages.errors import UserError
 from stages.models import hf
 from stages.models.build import initialise, make
-from stages.spec.resolved import Llama3Scaling, LlamaModel, MoonlightModel, OuroModel, ProjectorModel, Rope
+from stages.spec.resolved_models import Llama3Scaling, LlamaModel, MoonlightModel, OuroModel, ProjectorModel, Rope
 
 LLAMA3 = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32)
 PLAIN = Rope(base=50_000.0, llama3=None, interpolation=1.0)

@@ -6,7 +6,7 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from stages.models.build import initialise, make
 from stages.models.hf_names import to_hf
-from stages.spec.resolved import MoonlightModel, Rope
+from stages.spec.resolved_models import MoonlightModel, Rope
 
 TOLERANCE = 1e-5
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages.models.build import initialise, make
 from stages.models.ouro import exit_distribution, log_exit_distribution
-from stages.spec.resolved import OuroModel, Rope
+from stages.spec.resolved_models import OuroModel, Rope
 
 CFG = OuroModel(
     family="ouro", layers=3, hidden=48, ffn=96, heads=4, kv_heads=4, head_dim=12, vocab=67, norm_eps=1e-6,

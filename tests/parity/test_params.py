@@ -4,7 +4,7 @@ import pytest
 
 from stages.models.build import make
 from stages.models.moonlight import active_parameters
-from stages.spec.resolved import Llama3Scaling, LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_models import Llama3Scaling, LlamaModel, MoonlightModel, OuroModel, Rope
 
 LLAMA_31_8B = LlamaModel(
     family="llama", layers=32, hidden=4096, ffn=14_336, heads=32, kv_heads=8, head_dim=128, vocab=128_256,

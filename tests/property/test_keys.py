@@ -1,7 +1,7 @@
 """A stage's key is changed by every identity field and by nothing else, whatever fields there are.
 
 The fields are found by walking the resolved values of the shipped specs, so that one that is added tomorrow is tried
-without a line here; a class of resolved.py that no shipped stage has, or a field that is null everywhere, is told.
+without a line here; a resolved class that no shipped stage has, or a field that is null everywhere, is told.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from stages.spec import resolved
+from stages.spec.frozen import Frozen
 from stages.spec.key import stage_key
 from stages.spec.project import Project
-from stages.spec.resolved import Frozen, Stage
+from stages.spec.resolved import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = Project.load(ROOT)
@@ -91,6 +91,14 @@ def other(value: Any) -> Any:
     return None if isinstance(value, Frozen) else 1
 
 
+def below(cls: type[Frozen]) -> Iterator[type[Frozen]]:
+    """The package's own classes that are derived from this one, at every depth."""
+    for one in cls.__subclasses__():
+        if one.__module__.startswith("stages."):
+            yield one
+        yield from below(one)
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
 for _stage in stages():
     for _field, _path, _inside in walk(_stage):
@@ -109,8 +117,7 @@ def test_a_key_is_changed_by_identity_fields_and_by_nothing_else(field: Field) -
 
 
 def test_the_walk_reaches_every_field_of_every_resolved_value() -> None:
-    classes = [one for one in vars(resolved).values() if isinstance(one, type) and issubclass(one, Frozen)]
-    fields = {(one.__name__, name) for one in classes for name in one.model_fields}
+    fields = {(one.__name__, name) for one in below(Frozen) for name in one.model_fields}
     assert fields == set(CASES)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract.mixture import Mixture
-from stages.spec.resolved import ShareRamp
+from stages.spec.resolved_phases import ShareRamp
 from tests.unit.contract._make import phase, source
 
 weights = st.lists(st.integers(1, 1000), min_size=1, max_size=7)

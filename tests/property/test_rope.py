@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stages.contract import rope
 from stages.models.ops.functional import rotate
 from stages.models.rotary import Rotary
-from stages.spec.resolved import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope
 
 dims = st.integers(1, 64).map(lambda half: 2 * half)
 scalings = st.none() | st.builds(

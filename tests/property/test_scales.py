@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from stages.errors import UserError
 from stages.spec.project import Project, ResolvedPipeline
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINES = ("llama31_1m", "kimi_vl", "ouro")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import schedule
-from stages.spec.resolved import Schedule
+from stages.spec.resolved_training import Schedule
 from tests.unit.contract._make import piece
 
 rates = st.floats(min_value=0.0, max_value=1e-2)

@@ -10,8 +10,11 @@ from blake3 import blake3
 from stages.contract import ledger, rope, schedule
 from stages.contract.parameters import parameters
 from stages.spec import units
+from stages.spec.frozen import Frozen
 from stages.spec.project import Project, ResolvedPipeline
-from stages.spec.resolved import Frozen, Phase, Schedule, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Schedule
 
 UNITS = {
     ("Phase", "context"): "positions",

@@ -13,7 +13,9 @@ from blake3 import blake3
 
 from stages.data.loader import PhaseData
 from stages.engines import run, training
-from stages.spec.resolved import BatchStep, Coca, Model, Resolution, Source, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model
+from stages.spec.resolved_phases import BatchStep, Coca, Resolution, Source
 from stages.store import manifest
 from stages.store.fingerprint import fingerprint
 from tests.unit.data.small import Small, half

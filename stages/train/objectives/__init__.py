@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Objective
 from stages.train.objectives.causal import Causal
 from stages.train.objectives.coca import Coca

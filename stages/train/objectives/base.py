@@ -16,7 +16,9 @@ from stages.data.document import IMAGE, PAD
 from stages.models.kimi_vl import Batch
 from stages.models.ops.functional import IGNORED
 from stages.models.vision_packing import Grid, pack
-from stages.spec.resolved import MoonViTModel, Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import MoonViTModel
+from stages.spec.resolved_phases import Phase
 from stages.train.reduce import Gradients
 
 if TYPE_CHECKING:

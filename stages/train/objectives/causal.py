@@ -17,7 +17,8 @@ from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import cross_entropy
 from stages.models.ops.functional import IGNORED
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Rows, collate, cut, language_model, patch_size, precision
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients

@@ -25,7 +25,8 @@ from stages.models.coca import (
     whole_batch_gradient,
 )
 from stages.models.vision_packing import Grid, pack
-from stages.spec.resolved import Phase, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import cut, patch_size, precision
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.models.ops import weighted_head_loss
 from stages.models.ouro import log_exit_distribution
-from stages.spec.resolved import Loops, Phase
+from stages.spec.resolved_phases import Loops, Phase
 from stages.train.objectives.base import precision
 from stages.train.objectives.causal import Causal, supervised_only
 

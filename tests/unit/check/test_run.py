@@ -19,7 +19,8 @@ from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.spec.resolved import Phase, Piece, Schedule, ShareRamp
+from stages.spec.resolved_phases import Phase, ShareRamp
+from stages.spec.resolved_training import Piece, Schedule
 from tests.mutants import bend
 from tests.mutants.mutant import ROOT, Edited
 from tests.unit.check.conftest import Shipped

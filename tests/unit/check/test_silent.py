@@ -11,7 +11,8 @@ from stages.check.context import Context
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.run import check, run
 from stages.spec.project import Project
-from stages.spec.resolved import BatchStep, Schedule
+from stages.spec.resolved_phases import BatchStep
+from stages.spec.resolved_training import Schedule
 from tests.mutants import bend
 from tests.mutants.mutant import Edited
 from tests.unit.check.conftest import Shipped

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from stages.spec.resolved import BatchStep, Phase, Piece, ShareRamp, Source
+from stages.spec.resolved_phases import BatchStep, Phase, ShareRamp, Source
+from stages.spec.resolved_training import Piece
 
 
 def phase(

@@ -1,7 +1,7 @@
 import pytest
 
 from stages.contract.mixture import Mixture
-from stages.spec.resolved import ShareRamp
+from stages.spec.resolved_phases import ShareRamp
 from tests.unit.contract._make import phase, source
 
 RAMP = ShareRamp(first=(0, 1), last=(2, 5), over=50)

@@ -4,7 +4,7 @@ import warnings
 import pytest
 
 from stages.contract import rope
-from stages.spec.resolved import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope
 
 LLAMA31 = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192), interpolation=1.0)
 LLAMA31_1M = LLAMA31.model_copy(update={"interpolation": 8.0})

@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from stages.contract import schedule
-from stages.spec.resolved import Schedule
+from stages.spec.resolved_training import Schedule
 from tests.unit.contract._make import piece
 
 WARM_COSINE_HOLD = Schedule(

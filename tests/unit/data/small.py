@@ -11,7 +11,7 @@ import yaml
 
 from stages.data import prepare
 from stages.data.prepared import Corpus
-from stages.spec.resolved import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
+from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
 
 ZERO = "0" * 64
 IMAGES = {"cell": 8, "patch": 4, "channels": 3}

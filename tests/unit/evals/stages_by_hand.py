@@ -3,24 +3,18 @@
 from typing import Any
 
 from stages.models.build import build
-from stages.spec.resolved import (
+from stages.spec.resolved import Evaluation, Execution, Stage
+from stages.spec.resolved_models import (
     CaptionDecoderModel,
-    Coca,
     ContrastiveModel,
-    Evaluation,
-    Execution,
     LlamaModel,
-    Loops,
     MoonViTModel,
     OuroModel,
-    Phase,
     ProjectorModel,
-    Resolution,
     Rope,
-    Source,
-    Stage,
     TextTowerModel,
 )
+from stages.spec.resolved_phases import Coca, Loops, Phase, Resolution, Source
 
 VOCAB, LONGEST = 1024, 24
 DECODER_ONLY: dict[str, Any] = {

@@ -10,7 +10,7 @@ from stages.data.heldout import Heldout
 from stages.errors import UserError
 from stages.evals import EVALUATIONS, run
 from stages.evals.subject import Subject
-from stages.spec.resolved import Rope
+from stages.spec.resolved_models import Rope
 from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, made, phase, stage
 
 

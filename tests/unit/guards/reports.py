@@ -7,7 +7,9 @@ from itertools import pairwise
 from stages.contract import ledger, rope, schedule
 from stages.contract.mixture import Mixture
 from stages.guards.report import BuiltReport, ConfigReport, EndReport, ExitReport, ModuleReport, PhaseReads, StepRow
-from stages.spec.resolved import Init, Llama3Scaling, Rope, ShareRamp, Source, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_phases import ShareRamp, Source
 from tests.unit.train import tiny
 
 ROPE = Rope(base=5e5, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192), interpolation=4.0)

@@ -17,7 +17,9 @@ from stages.engines import Inputs, received, run, training
 from stages.guards.findings import GuardError
 from stages.models import hf
 from stages.models.rotary import Rotary
-from stages.spec.resolved import Init, Llama3Scaling, Rope, ShareRamp, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_phases import ShareRamp
 from stages.store import attempts, manifest
 from stages.store.manifest import Parent
 from stages.train import loop

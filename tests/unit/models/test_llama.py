@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stages.models.build import initialise, make, normal
-from stages.spec.resolved import ContrastiveModel, LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_models import ContrastiveModel, LlamaModel, MoonlightModel, OuroModel, Rope
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 SHARED = {

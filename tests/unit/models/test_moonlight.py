@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from stages.models.build import initialise, make
 from stages.models.moe import Experts, balance_loss, balanced
-from stages.spec.resolved import MoonlightModel, Rope
+from stages.spec.resolved_models import MoonlightModel, Rope
 
 CFG = MoonlightModel(
     family="moonlight", layers=3, dense_layers=1, hidden=16, ffn=24, heads=2, vocab=31, kv_lora_rank=8, qk_nope_dim=8,

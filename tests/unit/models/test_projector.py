@@ -3,7 +3,7 @@ import torch
 
 from stages.errors import UserError
 from stages.models.projector import Projector, merge_patches
-from stages.spec.resolved import ProjectorModel
+from stages.spec.resolved_models import ProjectorModel
 from tests.unit.models.vision import PROJECTOR, made, parameters
 
 PUBLISHED = ProjectorModel(

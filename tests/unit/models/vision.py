@@ -6,7 +6,13 @@ import numpy as np
 import torch
 
 from stages.models import build
-from stages.spec.resolved import CaptionDecoderModel, ContrastiveModel, MoonViTModel, ProjectorModel, TextTowerModel
+from stages.spec.resolved_models import (
+    CaptionDecoderModel,
+    ContrastiveModel,
+    MoonViTModel,
+    ProjectorModel,
+    TextTowerModel,
+)
 
 PUBLISHED_VIT = MoonViTModel(
     family="moonvit", layers=27, hidden=1152, ffn=4304, heads=16, patch=14, channels=3, table=64, rope_base=10_000.0,

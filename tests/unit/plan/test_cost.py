@@ -16,7 +16,7 @@ from stages.contract.cost_phase import Assumed, multimodal, operations
 from stages.errors import UserError
 from stages.models.build import make
 from stages.spec.project import Project
-from stages.spec.resolved import Rope
+from stages.spec.resolved_models import Rope
 
 ROOT = Path(__file__).parents[3]
 ASSUMED = Assumed(Fraction(1, 2), Fraction(1, 2), {})

@@ -7,7 +7,7 @@ import pytest
 from stages.contract.parameters import parameters
 from stages.models.build import make
 from stages.spec.project import Project
-from stages.spec.resolved import Rope
+from stages.spec.resolved_models import Rope
 
 ROOT = Path(__file__).parents[3]
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)

@@ -9,18 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from stages.spec.resolved import (
-    BatchStep,
-    Evaluation,
-    Execution,
-    Init,
-    MoonViTModel,
-    OuroModel,
-    Phase,
-    Piece,
-    Schedule,
-    Stage,
-)
+from stages.spec.resolved import Evaluation, Execution, Init, Stage
+from stages.spec.resolved_models import MoonViTModel, OuroModel
+from stages.spec.resolved_phases import BatchStep, Phase
+from stages.spec.resolved_training import Piece, Schedule
 from stages.store import manifest
 from stages.store.layout import Layout
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.errors import SpecError
 from stages.spec.project import Project
-from stages.spec.resolved import Source
+from stages.spec.resolved_phases import Source
 from tests.unit.spec.small_project import edit
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from stages.contract.schedule import lr
 from stages.spec.project import Project
-from stages.spec.resolved import Schedule, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Schedule
 from stages.spec.scales import _root
 from stages.spec.warp import ScheduleError, stretch
 from tests.unit.spec.small_project import edit

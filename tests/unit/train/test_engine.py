@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from stages.contract import schedule
 from stages.engines import run, training
 from stages.errors import UserError
-from stages.spec.resolved import Init, Loops, Stage
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_phases import Loops
 from stages.store import manifest
 from stages.store.manifest import Parent
 from stages.train.determinism import deterministic

@@ -19,7 +19,8 @@ from stages.errors import UserError
 from stages.models.build import build
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
 from stages.models.vision_packing import pack
-from stages.spec.resolved import Loops, Stage
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Loops
 from stages.train import objectives
 from stages.train.loop import gather
 from stages.train.objectives.looped import exits

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from stages.errors import UserError
-from stages.spec.resolved import AdamW, Muon
+from stages.spec.resolved_training import AdamW, Muon
 from stages.train.optimizer import Optimizer, trained_slots
 from tests.unit.train.tiny import ADAMW, MUON
 

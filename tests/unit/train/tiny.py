@@ -10,33 +10,21 @@ import numpy as np
 from stages.data.document import IMAGE
 from stages.data.sample import Image, PairRow, Sample
 from stages.engines import Inputs
-from stages.spec.resolved import (
-    AdamW,
-    BatchStep,
+from stages.spec.resolved import Evaluation, Execution, Init, Stage
+from stages.spec.resolved_models import (
     CaptionDecoderModel,
-    Coca,
     ContrastiveModel,
-    Evaluation,
-    Execution,
-    Init,
     LlamaModel,
-    Loops,
     Model,
     MoonlightModel,
     MoonViTModel,
-    Muon,
     OuroModel,
-    Phase,
-    Piece,
     ProjectorModel,
-    Resolution,
     Rope,
-    Router,
-    Schedule,
-    Source,
-    Stage,
     TextTowerModel,
 )
+from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, Source
+from stages.spec.resolved_training import AdamW, Muon, Piece, Schedule
 from stages.store.layout import Layout
 
 VOCAB, CONTEXT, PATCH, MERGE = 50, 32, 4, 2

@@ -1,0 +1,19 @@
+"""The base of all resolved values, and what of them belongs to a content key.
+
+Fields are *identity* (they change what is computed) unless they are listed in `EXECUTION_FIELDS` or
+`DESCRIPTIVE_FIELDS` of their class, which the key leaves out.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """Base of all resolved values: immutable, nothing unknown, nothing converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    EXECUTION_FIELDS: ClassVar[frozenset[str]] = frozenset()
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset()

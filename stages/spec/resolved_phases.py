@@ -1,0 +1,93 @@
+"""Resolved phases: what a stage reads, in which batches and lengths, and under which objective."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from stages.spec.frozen import Frozen
+
+
+class Source(Frozen):
+    """One corpus of a mixture and the stretch of it that this phase may read.
+
+    `start` and `end` are offsets into the corpus (tokens for token corpora, items for image-pair corpora): the
+    documents (items) that *begin* in [start, end) belong to this phase and to no other along the lineage.
+    """
+
+    corpus: str
+    group: Literal["text", "multimodal"]
+    weight: int  # share within its group = weight / sum of weights of the group
+    start: int
+    end: int
+    digest: str  # blake3 of the prepared corpus, as declared in its data spec
+
+
+class ShareRamp(Frozen):
+    """Multimodal share over a phase's samples: linear from first to last over the first `over` samples, then last.
+
+    Shares are exact rationals (numerator, denominator) of samples.
+    """
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    over: int
+
+
+class BatchStep(Frozen):
+    """From the first step border at or past `after` ledger units of this phase: `sequences` per step."""
+
+    after: int
+    sequences: int
+
+
+class Resolution(Frozen):
+    """CoCa's resolution cap (pixels, longer side) from `after` ledger units of the phase on."""
+
+    after: int
+    cap: int
+
+
+class Router(Frozen):
+    """MoE balancing (DeepSeek-V3): bias step u, and weight of the sequence-level auxiliary loss."""
+
+    bias_update: float
+    aux_loss: float
+
+
+class Loops(Frozen):
+    """Ouro: number of loops T and weight of the entropy term (arXiv 2510.25741, eq. 4)."""
+
+    count: int
+    beta: float
+
+
+class Coca(Frozen):
+    """CoCa objective: L_siglip + caption_weight * L_caption; pairs per packed row by resolution cap."""
+
+    caption_weight: float
+    resolutions: tuple[Resolution, ...]
+
+
+ObjectiveName = Literal["next_token", "looped", "coca", "align", "joint", "sft"]
+
+
+class Phase(Frozen):
+    """A stretch of a stage with one objective, length and mixture. Units: the ledger's (LLM tokens, image patches)."""
+
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name"})
+    name: str
+    objective: ObjectiveName
+    unit: Literal["tokens", "patches"]
+    budget: int
+    clock_start: int  # the schedule's clock when the phase begins
+    context: int  # positions in a sequence (a packed row)
+    batch: tuple[BatchStep, ...]
+    micro_batch: int  # sequences per logical micro-batch; fixes the order of every sum
+    epochs: int
+    document_mask: bool
+    packing: Literal["concatenate", "whole"]  # windows of concatenated documents | whole documents, padded
+    sources: tuple[Source, ...]
+    share: ShareRamp | None  # None: one group only
+    loops: Loops | None
+    router: Router | None
+    coca: Coca | None

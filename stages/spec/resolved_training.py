@@ -1,0 +1,66 @@
+"""How weights move in a resolved stage: learning-rate schedule and optimizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from stages.spec.frozen import Frozen
+
+
+class Piece(Frozen):
+    """A piece of a schedule over the clock interval (start, end]: the stretch p0..p1 of a shape from first to last.
+
+    Cutting a shape at a stage border gives two pieces with touching p0/p1 and the same first/last, so the curve
+    does not depend on where stages are cut. p0 and p1 are exact rationals (numerator, denominator).
+    """
+
+    start: int
+    end: int
+    shape: Literal["linear", "constant", "cosine"]
+    first: float
+    last: float
+    p0: tuple[int, int]
+    p1: tuple[int, int]
+
+
+class Schedule(Frozen):
+    """A named learning-rate schedule, as far as this stage can see it: pieces from clock 0 to the stage's end."""
+
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name", "jumps"})
+    name: str
+    pieces: tuple[Piece, ...]
+    jumps: tuple[tuple[int, str], ...] = ()  # (clock, reason): where a discontinuity is declared
+
+
+class AdamW(Frozen):
+    """AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"]
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    decay: Literal["all", "matrices"]  # which parameters are decayed
+    clip: float  # global gradient norm
+
+
+class Muon(Frozen):
+    """Muon as in Moonlight (arXiv 2502.16982): matrices by Newton-Schulz, the rest (and embeddings, head) by AdamW."""
+
+    kind: Literal["muon"]
+    momentum: float
+    nesterov: bool
+    newton_schulz: tuple[float, float, float]
+    newton_schulz_steps: int
+    update_rms: float  # 0.2 in update_rms * sqrt(max(A, B))
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    decay: Literal["all", "matrices"]
+    clip: float  # norm of the raw gradients of the AdamW group
+
+
+Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

@@ -12,7 +12,8 @@ from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, ShareRamp, Source
-from stages.spec.schema import RawImport, RawPhase, RawTrain
+from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema_phases import RawPhase
 
 elsewhere(
     "I-17",

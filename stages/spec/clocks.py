@@ -11,7 +11,8 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, dotted
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawPhase, RawPiece
+from stages.spec.schema_phases import RawPhase
+from stages.spec.schema_pipeline import RawPiece
 from stages.spec.validate import meant
 from stages.spec.warp import Cut, ScheduleError, Span, cut, lay
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from stages.spec.fields import Raw
-from stages.spec.schema import STAGES, RawPipeline
+from stages.spec.schema import STAGES
 from stages.spec.schema_corpora import RawCorpus, RawTokenizer
 from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
 from stages.spec.schema_hardware import RawHardware
+from stages.spec.schema_pipeline import RawPipeline
 
 FILES: dict[str, type[Raw]] = {
     "pipeline": RawPipeline,

@@ -11,10 +11,11 @@ from stages.spec import nodes, units
 from stages.spec.extends import overlay
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document, dotted
-from stages.spec.schema import STAGES, RawPipeline, RawSource, RawStage
+from stages.spec.schema import STAGES, RawStage
 from stages.spec.schema_corpora import RawCorpus, RawTokenizer, corpus
 from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
-from stages.spec.sources import uncovered
+from stages.spec.schema_pipeline import RawPipeline
+from stages.spec.sources import RawSource, uncovered
 from stages.spec.validate import meant, several, validate
 
 NOT_PIPELINES = frozenset({"data", "scales", "hardware"})

@@ -12,8 +12,8 @@ from stages.spec.ranges import Part, RangeError, Reach, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
 from stages.spec.scales import Scale
-from stages.spec.schema import RawCoca, RawPhase, RawShareRamp
 from stages.spec.schema_data import RawMixtureSource, RawScale
+from stages.spec.schema_phases import RawCoca, RawPhase, RawShareRamp
 from stages.spec.validate import meant
 from stages.spec.warp import Span
 

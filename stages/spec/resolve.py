@@ -21,8 +21,9 @@ from stages.spec.resolved_models import Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawExecution, RawImport, RawPhase, RawTrain, RawUpcycle
+from stages.spec.schema import RawExecution, RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
+from stages.spec.schema_phases import RawPhase
 
 LANGUAGE_MODELS = frozenset({"llama", "moonlight", "ouro"})
 

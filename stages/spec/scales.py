@@ -7,8 +7,9 @@ from fractions import Fraction
 from stages.errors import SpecError
 from stages.spec.nodes import Document
 from stages.spec.resolved_models import Llama3Scaling, Rope
-from stages.spec.schema import RawBatchStep, RawPhase, RawRope
+from stages.spec.schema import RawRope
 from stages.spec.schema_data import RawShrink
+from stages.spec.schema_phases import RawBatchStep, RawPhase
 
 
 class Scale:

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec import units
 from stages.spec.fields import (
-    Claimed,
-    Length,
     Memory,
     Minutes,
-    Offset,
     Positive,
-    Rate,
     Ratio,
     Raw,
-    Sequences,
-    Share,
-    StartRate,
     Steps,
     Tokens,
 )
-from stages.spec.resolved_phases import ObjectiveName
-
-Mark = Literal["published", "derived", "seed", "assumed", "chosen"]
-
-
-class RawSource(Raw):
-    """Where the figures under some paths come from."""
-
-    covers: list[str] = Field(min_length=1)
-    mark: Mark
-    citation: str | None = None
-    reason: str | None = None
+from stages.spec.schema_edges import RawInit, RawPointer
+from stages.spec.schema_phases import RawPhase
+from stages.spec.sources import RawSource
 
 
 class RawLlama3(Raw):
@@ -57,126 +40,6 @@ class RawRope(Raw):
         ),
     ]
     interpolation: Ratio
-
-
-class RawBatchStep(Raw):
-    """From `after` ledger units of the phase on, `batch` sequences a step."""
-
-    after: Offset
-    batch: Sequences
-
-
-def _ramp(value: object) -> object:
-    return [{"after": "0", "batch": value}] if isinstance(value, str) else value
-
-
-class RawShareRamp(Raw):
-    """Multimodal share of samples, linear over the first `over` of the phase."""
-
-    from_: Share = Field(alias="from")
-    to: Share
-    over: Share
-
-
-class RawLoops(Raw):
-    """Loops of a looped model and the weight of the entropy term."""
-
-    count: Positive
-    beta: Rate
-
-
-class RawRouter(Raw):
-    """MoE balancing."""
-
-    bias_update: Rate
-    aux_loss: Rate
-
-
-class RawResolution(Raw):
-    """Resolution cap (pixels, longer side) from a share of the phase on."""
-
-    after: Share
-    cap: Positive
-
-
-class RawCoca(Raw):
-    """CoCa's caption weight and resolution schedule."""
-
-    caption_weight: Rate
-    resolutions: list[RawResolution] = Field(min_length=1)
-
-
-class RawPhase(Raw):
-    """A stretch of a stage with one objective, length and mixture."""
-
-    name: str
-    objective: ObjectiveName
-    unit: Literal["tokens", "patches"]
-    budget: Tokens
-    context: Tokens
-    batch: Annotated[
-        list[RawBatchStep], BeforeValidator(_ramp, json_schema_input_type=str | list[RawBatchStep]), Field(min_length=1)
-    ]
-    micro_batch: Sequences
-    epochs: Positive
-    document_mask: bool
-    packing: Literal["concatenate", "whole"]
-    data: str
-    multimodal: RawShareRamp | None = None
-    loops: RawLoops | None = None
-    router: RawRouter | None = None
-    coca: RawCoca | None = None
-
-
-def _weights(value: object) -> object:
-    """One module's weights as text: fresh, inherit, release:<name>, upcycle:<how>."""
-    if isinstance(value, dict) and len(value) == 1:
-        ((kind, name),) = value.items()
-        if kind == "release" and isinstance(name, str):
-            return f"release:{name}"
-        if kind == "upcycle" and name in ("concatenate", "interleave"):
-            return f"upcycle:{name}"
-    if value in ("fresh", "inherit"):
-        return value
-    raise units.BadQuantity(
-        units.describe(value),
-        "inherit, fresh, {release: name}, {upcycle: concatenate} or {upcycle: interleave}",
-        "Say where the weights come from.",
-    )
-
-
-def _all_weights(value: object) -> object:
-    if isinstance(value, dict) and not set(value) & {"release", "upcycle"}:
-        return {module: _weights(weights) for module, weights in value.items()}
-    return {"*": _weights(value)}
-
-
-def _per_module(value: object) -> object:
-    return value if isinstance(value, dict) else {"*": value}
-
-
-Restored = Literal["inherit", "reset"]
-Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=str | dict[str, str])]
-Weights = Annotated[dict[str, str], BeforeValidator(_all_weights, json_schema_input_type=str | dict[str, Any])]
-Restores = Annotated[
-    dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[str, Restored])
-]
-
-
-class RawInit(Raw):
-    """The edge, component by component; "*" stands for all modules."""
-
-    from_: Parents = Field(alias="from", default_factory=dict)
-    weights: Weights
-    optimizer: Restores
-    clock: Literal["continue", "reset"]
-    data: Literal["continue", "restart"]
-
-
-class RawPointer(Raw):
-    """The edge of a keep or export stage: everything is the parent's."""
-
-    from_: str = Field(alias="from")
 
 
 class RawExecution(Raw):
@@ -270,48 +133,3 @@ STAGES: dict[str, type[RawStage]] = {
     "keep": RawKeep,
     "export": RawExport,
 }
-
-
-class RawPiece(Raw):
-    """A piece of a learning-rate schedule."""
-
-    shape: Literal["linear", "constant", "cosine"]
-    from_: StartRate = Field(alias="from", default=None)
-    to: Rate | None = None
-    for_: Length | None = Field(alias="for", default=None)
-    until: Tokens | None = None
-    jump: str | None = None
-
-    @property
-    def starts(self) -> Literal["previous", "current", "stated"]:
-        """Where the piece's first rate comes from."""
-        if "from_" not in self.model_fields_set:
-            return "previous"
-        return "current" if self.from_ is None else "stated"
-
-
-class RawClaim(Raw):
-    """A published total over stages, or over a stage and all its ancestors."""
-
-    what: str
-    tokens: Claimed
-    stages: list[str] | None = None
-    lineage: str | None = None
-
-
-class RawPipeline(Raw):
-    """pipeline.yaml."""
-
-    pipeline: str
-    title: str
-    citation: str
-    figure: str
-    tokenizer: str = ""
-    extends: str | None = None
-    drop: list[str] = Field(default_factory=list)
-    claims: list[RawClaim] = Field(default_factory=list)
-    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)
-    stages: list[str] = Field(min_length=1)
-    sources: list[RawSource] = Field(default_factory=list)

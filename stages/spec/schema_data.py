@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.spec.fields import Count, Memory, Minutes, Positive, Ratio, Raw, Share, Steps, Tokens
-from stages.spec.schema import RawExecution, RawSource
+from stages.spec.schema import RawExecution
+from stages.spec.sources import RawSource
 
 
 class RawMixtureSource(Raw):

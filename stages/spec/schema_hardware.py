@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.spec.fields import Memory, Rate, Raw, Share, Tokens
-from stages.spec.schema import RawSource
+from stages.spec.sources import RawSource
 
 
 class RawImages(Raw):

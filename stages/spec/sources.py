@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field
 
 from stages.errors import SpecError
 from stages.spec import units
+from stages.spec.fields import Raw
 from stages.spec.nodes import Document, Path, Tree, dotted
-from stages.spec.schema import RawSource
+
+Mark = Literal["published", "derived", "seed", "assumed", "chosen"]
 
 PROSE = frozenset(
     {"stage", "box", "title", "citation", "figure", "reason", "jump", "what", "name", "id", "pipeline", "scale",
@@ -16,6 +21,15 @@ PROSE = frozenset(
 NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
 NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason"}
 EVERYTHING = "*"
+
+
+class RawSource(Raw):
+    """Where the figures under some paths come from."""
+
+    covers: list[str] = Field(min_length=1)
+    mark: Mark
+    citation: str | None = None
+    reason: str | None = None
 
 
 def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:

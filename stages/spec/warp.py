@@ -12,7 +12,8 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from stages.spec.scales import Scale
-from stages.spec.schema import RawPhase, RawPiece
+from stages.spec.schema_phases import RawPhase
+from stages.spec.schema_pipeline import RawPiece
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 DIGITS = 40

@@ -1,0 +1,61 @@
+"""What `init` of a stage's spec may hold: where weights, optimizer state, clock and data come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from stages.spec import units
+from stages.spec.fields import Raw
+
+
+def _weights(value: object) -> object:
+    """One module's weights as text: fresh, inherit, release:<name>, upcycle:<how>."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, name),) = value.items()
+        if kind == "release" and isinstance(name, str):
+            return f"release:{name}"
+        if kind == "upcycle" and name in ("concatenate", "interleave"):
+            return f"upcycle:{name}"
+    if value in ("fresh", "inherit"):
+        return value
+    raise units.BadQuantity(
+        units.describe(value),
+        "inherit, fresh, {release: name}, {upcycle: concatenate} or {upcycle: interleave}",
+        "Say where the weights come from.",
+    )
+
+
+def _all_weights(value: object) -> object:
+    if isinstance(value, dict) and not set(value) & {"release", "upcycle"}:
+        return {module: _weights(weights) for module, weights in value.items()}
+    return {"*": _weights(value)}
+
+
+def _per_module(value: object) -> object:
+    return value if isinstance(value, dict) else {"*": value}
+
+
+Restored = Literal["inherit", "reset"]
+Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=str | dict[str, str])]
+Weights = Annotated[dict[str, str], BeforeValidator(_all_weights, json_schema_input_type=str | dict[str, Any])]
+Restores = Annotated[
+    dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[str, Restored])
+]
+
+
+class RawInit(Raw):
+    """The edge, component by component; "*" stands for all modules."""
+
+    from_: Parents = Field(alias="from", default_factory=dict)
+    weights: Weights
+    optimizer: Restores
+    clock: Literal["continue", "reset"]
+    data: Literal["continue", "restart"]
+
+
+class RawPointer(Raw):
+    """The edge of a keep or export stage: everything is the parent's."""
+
+    from_: str = Field(alias="from")

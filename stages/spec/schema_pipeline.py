@@ -1,0 +1,62 @@
+"""What pipeline.yaml may hold."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stages.spec.fields import (
+    Claimed,
+    Length,
+    Rate,
+    Raw,
+    StartRate,
+    Tokens,
+)
+from stages.spec.sources import RawSource
+
+
+class RawPiece(Raw):
+    """A piece of a learning-rate schedule."""
+
+    shape: Literal["linear", "constant", "cosine"]
+    from_: StartRate = Field(alias="from", default=None)
+    to: Rate | None = None
+    for_: Length | None = Field(alias="for", default=None)
+    until: Tokens | None = None
+    jump: str | None = None
+
+    @property
+    def starts(self) -> Literal["previous", "current", "stated"]:
+        """Where the piece's first rate comes from."""
+        if "from_" not in self.model_fields_set:
+            return "previous"
+        return "current" if self.from_ is None else "stated"
+
+
+class RawClaim(Raw):
+    """A published total over stages, or over a stage and all its ancestors."""
+
+    what: str
+    tokens: Claimed
+    stages: list[str] | None = None
+    lineage: str | None = None
+
+
+class RawPipeline(Raw):
+    """pipeline.yaml."""
+
+    pipeline: str
+    title: str
+    citation: str
+    figure: str
+    tokenizer: str = ""
+    extends: str | None = None
+    drop: list[str] = Field(default_factory=list)
+    claims: list[RawClaim] = Field(default_factory=list)
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)
+    stages: list[str] = Field(min_length=1)
+    sources: list[RawSource] = Field(default_factory=list)

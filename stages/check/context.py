@@ -8,7 +8,8 @@ from functools import cached_property
 
 from stages.check.findings import Finding
 from stages.errors import Where
-from stages.spec.loader import LoadedData, LoadedPipeline
+from stages.spec.loader import LoadedPipeline
+from stages.spec.loader_data import LoadedData
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase

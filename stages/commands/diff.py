@@ -11,7 +11,7 @@ from stages.diff.revision import WORK_TREE, specs_at
 from stages.diff.semantic import Side
 from stages.errors import UsageError, UserError
 from stages.plan import hardware as profiles
-from stages.spec.loader import Files
+from stages.spec.files import Files
 from stages.spec.project import Project
 
 

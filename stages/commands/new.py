@@ -8,7 +8,7 @@ import shutil
 
 from stages.commands.open import open_project
 from stages.errors import UsageError
-from stages.spec.loader import NOT_PIPELINES
+from stages.spec.files import NOT_PIPELINES
 from stages.spec.project import Project
 from stages.spec.validate import meant
 from stages.store.files import write_atomic

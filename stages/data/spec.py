@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stages.data.packages import PackageSource
 from stages.errors import UserError
-from stages.spec import loader
+from stages.spec.files import Files
+from stages.spec.loader_data import load_corpus
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import RawTokenizer
 from stages.spec.validate import validate
@@ -100,13 +101,13 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
     """
     if name in (*NOT_CORPORA, TOKENIZER) or not (root / FOLDER / f"{name}.yaml").is_file():
         raise UserError(f"no corpus {name!r}; there are: {', '.join(names(root)[1:])}")
-    raw = loader.load_corpus(loader.Files(root), name, declared)
+    raw = load_corpus(Files(root), name, declared)
     return CorpusSpec.model_validate(raw.model_dump())
 
 
 def load_tokenizer(root: Path) -> TokenizerSpec:
     """Read the tokenizer's spec. Raises UserError as `load` does."""
-    files = loader.Files(root)
+    files = Files(root)
     document = files.document(files.specs / "data" / f"{TOKENIZER}.yaml")
     raw = validate(document, RawTokenizer)
     return validate(Document(raw.model_dump(), document.places), TokenizerSpec)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from stages.errors import Where
 from stages.spec import units
-from stages.spec.loader import Files
+from stages.spec.files import Files
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.sources import NAMES, PROSE
 

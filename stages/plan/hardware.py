@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from stages.contract.cost_phase import Assumed
 from stages.errors import SpecError, UsageError
-from stages.spec.loader import Files, check_sources
+from stages.spec.files import Files, check_sources
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.units import describe
 from stages.spec.validate import meant, validate

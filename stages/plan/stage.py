@@ -11,7 +11,7 @@ from stages.contract.parameters import parameters
 from stages.plan import memory
 from stages.plan.hardware import Hardware
 from stages.plan.memory import Memory
-from stages.spec.loader import LoadedData
+from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase

@@ -5,28 +5,30 @@ from __future__ import annotations
 from stages.errors import Where
 from stages.spec.nodes import Document, Path, Tree
 
+OWN_KEYS = frozenset({"sources"})  # of the file's own figures: what extends it has its own
 
-def overlay(base: Document, over: Document, skip: frozenset[str] = frozenset()) -> Document:
-    """`over` laid on `base`: mappings merge, everything else is replaced, null removes; keys in `skip` stay the base's.
+
+def overlay(base: Document, over: Document) -> Document:
+    """`over` laid on `base`: mappings merge, everything else is replaced, null removes; OWN_KEYS stay the base's.
 
     Each path keeps the place (file and line) that its value was written at.
     """
     places: dict[Path, Where] = {}
-    value = _merge(base, over, (), places, skip)
+    value = _merge(base, over, (), places)
     return Document(value, places)
 
 
-def _merge(base: Document, over: Document, path: Path, places: dict[Path, Where], skip: frozenset[str]) -> Tree:
+def _merge(base: Document, over: Document, path: Path, places: dict[Path, Where]) -> Tree:
     below, above = _at(base.value, path), _at(over.value, path)
     places[path] = over.where(path)
     merged: dict[str, Tree] = {}
     for key in [*below, *(key for key in above if key not in below)]:
         here = (*path, key)
-        if key not in above or (not path and key in skip):
+        if key not in above or (not path and key in OWN_KEYS):
             merged[key] = below.get(key)
             _copy(base, here, places)
         elif isinstance(above[key], dict) and isinstance(below.get(key), dict) and not _choice(above[key]):
-            merged[key] = _merge(base, over, here, places, skip)
+            merged[key] = _merge(base, over, here, places)
         elif above[key] is not None:
             merged[key] = above[key]
             _copy(over, here, places)

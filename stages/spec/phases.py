@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from stages.errors import SpecError
-from stages.spec.loader import LoadedData, LoadedStage
+from stages.spec.loader import LoadedStage
+from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path, dotted
 from stages.spec.ranges import Part, RangeError, Reach, allot
 from stages.spec.resolved_models import Model, MoonViTModel

@@ -7,16 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.errors import SpecError, UsageError, Where
+from stages.spec.files import Files
 from stages.spec.graph import parents, topological
 from stages.spec.key import stage_key
-from stages.spec.loader import (
-    Files,
-    LoadedData,
-    LoadedPipeline,
-    load_data,
-    load_pipeline,
-    load_scale,
-)
+from stages.spec.loader import LoadedPipeline, load_pipeline, load_scale
+from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.nodes import Document
 from stages.spec.resolve import Node, Resolver
 from stages.spec.resolved import Stage

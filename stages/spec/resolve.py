@@ -12,7 +12,8 @@ from stages.spec import models
 from stages.spec.clocks import ZERO, Clock, advance, pieces_of, schedule
 from stages.spec.graph import ALL, parent_of, parents
 from stages.spec.inits import inits
-from stages.spec.loader import LoadedData, LoadedPipeline, LoadedStage
+from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path, dotted
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach

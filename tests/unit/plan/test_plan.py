@@ -14,7 +14,7 @@ from stages.contract.cost_phase import operations, seen
 from stages.errors import SpecError, UsageError
 from stages.plan import hardware
 from stages.plan.pipeline import plan_pipeline
-from stages.spec.loader import Files
+from stages.spec.files import Files
 from tests.unit.plan.conftest import ROOT
 from tests.unit.spec import small_project
 

@@ -1,0 +1,93 @@
+"""Reads specs/data: mixtures, published and local corpora, the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from stages.errors import SpecError
+from stages.spec.files import Files, check_name, check_sources
+from stages.spec.nodes import Document, Path, dotted
+from stages.spec.schema_corpora import RawCorpus, RawTokenizer, corpus
+from stages.spec.schema_data import RawMixtures, RawPublishedCorpora
+from stages.spec.validate import meant, validate
+
+NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """specs/data."""
+
+    mixtures: RawMixtures
+    mixtures_document: Document
+    published: RawPublishedCorpora
+    corpora: dict[str, RawCorpus]
+    tokenizer: RawTokenizer
+
+
+def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
+    """A local corpus; without `declared`, what a preparation comes out with may still be missing. Raises SpecError."""
+    document = files.document(files.specs / "data" / f"{name}.yaml")
+    check_name(document, "corpus", name)
+    return corpus(document, declared)
+
+
+def load_data(files: Files) -> LoadedData:
+    """Mixtures, published corpora, local corpora and the tokenizer."""
+    folder = files.specs / "data"
+    mixtures, published = files.document(folder / "mixtures.yaml"), files.document(folder / "published.yaml")
+    raw, known = validate(mixtures, RawMixtures), validate(published, RawPublishedCorpora)
+    check_sources(mixtures)
+    corpora = {name: load_corpus(files, name) for name in files.names("data") if name not in NOT_CORPORA}
+    for name, entry in known.corpora.items():
+        path: Path = ("corpora", name)
+        if name in corpora:
+            raise SpecError(
+                published.where(path), dotted(path), f"{name!r}, which is also specs/data/{name}.yaml",
+                "names that no local corpus has", "Rename your corpus.",
+            )  # fmt: skip
+        if entry.stand_in not in corpora:
+            raise _unknown_corpus(published, (*path, "stand_in"), entry.stand_in, corpora)
+    _check_mixtures(mixtures, raw, known, corpora)
+    document = files.document(folder / "tokenizer.yaml")
+    tokenizer = validate(document, RawTokenizer)
+    for index, name in enumerate(tokenizer.corpora):
+        if name not in corpora:
+            raise _unknown_corpus(document, ("corpora", index), name, corpora)
+    return LoadedData(raw, mixtures, known, corpora, tokenizer)
+
+
+def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:
+    return SpecError(
+        document.where(path), dotted(path), f"the unknown corpus {found!r}", ", ".join(known), meant(found, known)
+    )
+
+
+def _check_mixtures(
+    document: Document, raw: RawMixtures, known: RawPublishedCorpora, local: dict[str, RawCorpus]
+) -> None:
+    """Corpora are published or local ones, in the group of their kind; shares of a group sum to 1."""
+    for name, mixture in raw.mixtures.items():
+        path: Path = ("mixtures", name, "sources")
+        for index, source in enumerate(mixture.sources):
+            here = (*path, index, "corpus")
+            if source.corpus not in known.corpora and source.corpus not in local:
+                choice = [*known.corpora, *local]
+                raise SpecError(
+                    document.where(here), dotted(here), f"the unknown corpus {source.corpus!r}",
+                    "the corpora of published.yaml and the files of specs/data", meant(source.corpus, choice),
+                )  # fmt: skip
+            kind = local[source.corpus].kind if source.corpus in local else known.corpora[source.corpus].kind
+            group = "multimodal" if kind in ("multimodal", "pairs") else "text"
+            if source.group != group:
+                here = (*path, index, "group")
+                raise SpecError(
+                    document.where(here), dotted(here), repr(source.group), group,
+                    f"{source.corpus!r} is a corpus of kind {kind}.",
+                )  # fmt: skip
+        for group in dict.fromkeys(source.group for source in mixture.sources):
+            total = sum(source.share for source in mixture.sources if source.group == group)
+            if total != 1:
+                found = f"shares of the {group} group that sum to {float(total) * 100:.12g}%"
+                raise SpecError(document.where(path), dotted(path), found, "exactly 100%", "Correct the shares.")

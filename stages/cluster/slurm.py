@@ -22,6 +22,14 @@ class SlurmError(UserError):
     """Slurm cannot be asked, or refuses what it is told."""
 
 
+class SilentNodeError(UserError):
+    """Nodes of this job do not answer; Slurm may still find them down, and requeue the job by itself."""
+
+    def __init__(self, message: str, nodes: Sequence[str]) -> None:
+        super().__init__(message)
+        self.nodes = tuple(nodes)
+
+
 @dataclass(frozen=True)
 class Allocation:
     """The job that this process runs in: its id, the names of its nodes, and the node of this process, if one of them.
@@ -101,6 +109,12 @@ def preempted(number: str) -> bool:
     """Whether a running job has been told to make room and has some time left for it. Raises SlurmError."""
     told = re.search(r"\bPreemptTime=(\S+)", _ask(["scontrol", "show", "job", number]))
     return told is not None and told[1] not in ("None", "Unknown")
+
+
+def node_timeout() -> float:
+    """Seconds after which Slurm takes a silent node for down and requeues its jobs; 0 if never. Raises SlurmError."""
+    told = re.search(r"^SlurmdTimeout\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+    return float(told[1]) if told else 0.0
 
 
 def _one(number: str) -> Job:

@@ -20,6 +20,7 @@ from stages.train.stopping import StoppedError
 POLL = 5.0  # seconds between two looks at another run's lease
 SAID = 60.0  # seconds between two lines about it
 ENDING = 60.0  # seconds in which Slurm ends a job that it has requeued, or at least has taken note of it
+LATER = 1.5  # times SlurmdTimeout: when Slurm, which asks nodes three times in that time, has surely found one down
 LAST = 1 / 3  # of the time kept free before the limit: when it is left, what has not stopped by itself is cut off
 
 
@@ -28,7 +29,7 @@ class Turn:
 
     def __init__(self, ref: str, job: str, folder: Path) -> None:
         self.ref, self.job, self.folder = ref, job, folder
-        self.due, self.requeued = False, threading.Event()
+        self.due, self.waits, self.requeued = False, False, threading.Event()
         self._found = self._checkpoints()
 
     def stop(self) -> None:
@@ -51,7 +52,9 @@ class Turn:
         What asked for a stop was the time limit, or Slurm, which needs the nodes. A job that is cancelled, or that
         Slurm is requeueing by itself, is left alone. Raises StoppedError where Slurm refuses.
         """
-        if isinstance(error, StoppedError) and not self.requeued.is_set():
+        if isinstance(error, slurm.SilentNodeError):
+            self._wait_for_slurm(error)
+        elif isinstance(error, StoppedError) and not self.requeued.is_set():
             try:
                 if self._came_further() if self.due else slurm.preempted(self.job):
                     self.put_back()
@@ -60,6 +63,34 @@ class Turn:
         if self.requeued.is_set():
             time.sleep(ENDING)  # the end comes from Slurm: before it, an exit code would be taken for a failure
             _vanish()
+
+    def _wait_for_slurm(self, error: slurm.SilentNodeError) -> None:
+        """Wait until Slurm has noticed that a node is down: it then ends and requeues this job, with its nodes known.
+
+        It may find the node well, as after a quick restart: then the job goes back by itself, if it has come further.
+        Raises the error with Slurm's words where Slurm refuses.
+        """
+        self.waits = True  # for the end that Slurm puts to this job, which may begin with SIGTERM
+        try:
+            seconds = slurm.node_timeout() * LATER
+            silent = f"no answer from {', '.join(error.nodes)}"
+            self._say(f"{silent}: waiting up to {seconds:.0f} s for Slurm to find it down and to requeue this job")
+            if self._ends_within(seconds):
+                self.requeued.set()
+            elif self._checkpoints() - self._found:
+                self.put_back()
+        except slurm.SlurmError as refused:
+            raise UserError(f"{error} The job could not go back into the queue: {refused}") from None
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Whether Slurm ends this job within so many seconds, or else before its time limit. Raises SlurmError."""
+        end = time.monotonic() + seconds
+        while (now := slurm.job(self.job)) is not None and now.state == "RUNNING":
+            left = end - time.monotonic()
+            if left <= 0 or (now.time_left is not None and now.time_left < ENDING):
+                return False
+            time.sleep(min(left, POLL))
+        return True
 
     def put_back(self) -> None:
         """Requeue, unless the job is ending already. Raises SlurmError."""
@@ -110,7 +141,7 @@ def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[Non
     turn = Turn(ref, job, folder)
 
     def stopped(number: int, frame: FrameType | None) -> None:
-        if not turn.requeued.is_set():
+        if not turn.requeued.is_set() and not turn.waits:
             raise StoppedError(f"{ref}: stopped before it began to train; run it again.")
 
     previous = signal.signal(signal.SIGTERM, stopped)

@@ -14,6 +14,7 @@ from pathlib import Path
 from stages.cluster import slurm
 from stages.engines import Inputs, local, nodes
 from stages.engines.local import Exit
+from stages.engines.nodes import CRASHED, Ended
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import files
@@ -22,7 +23,6 @@ from stages.store.lease import HeldError
 from stages.store.manifest import Parent
 from stages.train.stopping import StoppedError
 
-CRASHED = 70  # sysexits' EX_SOFTWARE: a rank that left with a traceback, which may only echo another rank's end
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 
 
@@ -70,10 +70,10 @@ def launch_on(
             f"{title}: {ranks} ranks on {len(used)} nodes of job {job.job}; allowed: as many on each. Change "
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
-    ended, said, asked = nodes.run(command, ranks, used, threads, job)
-    if not asked and len(ended) < ranks and {end.code for end in ended} <= {0, CRASHED, -signal.SIGTERM}:
-        raise _lost(ended, used, said, ranks, title)
-    judge(ended, ranks, title, asked)
+    step = nodes.run(command, ranks, used, threads, job)
+    if not step.asked and len(step.exits) < ranks and {end.code for end in step.exits} <= {0, CRASHED, -signal.SIGTERM}:
+        raise _lost(step, used, ranks, title)
+    judge(step.exits, ranks, title, step.asked)
 
 
 def judge(ended: Sequence[Exit], ranks: int, title: str, asked: bool) -> None:
@@ -101,14 +101,14 @@ def _failed(failed: Sequence[Exit], ranks: int, title: str) -> UserError:
     return UserError(f"{who} failed (exit code {first.code}): {first.words}")
 
 
-def _lost(ended: Sequence[Exit], used: Sequence[str], said: Sequence[str], ranks: int, title: str) -> UserError:
+def _lost(step: Ended, used: Sequence[str], ranks: int, title: str) -> UserError:
     """Ranks that nobody told the end of: their node is gone, or Slurm did not start them."""
-    known, each = {end.rank for end in ended}, ranks // len(used)
+    known, each = {end.rank for end in step.exits}, ranks // len(used)
     silent = [node for i, node in enumerate(used) if not known.issuperset(range(i * each, (i + 1) * each))]
-    reason = next((line for line in said if "error" in line), said[-1] if said else "srun ended without a word")
-    return UserError(
-        f"{title}: lost the ranks on {', '.join(silent)} ({reason}); run again to resume from the last checkpoint."
-    )
+    reason = next((line for line in step.said if "error" in line), (step.said or ["srun ended without a word"])[-1])
+    how = "no answer" if step.silent else reason
+    words = f"{title}: lost the ranks on {', '.join(silent)} ({how}); run again to resume from the last checkpoint."
+    return slurm.SilentNodeError(words, silent) if step.silent else UserError(words)
 
 
 def write_job(stage: Stage, inputs: Inputs) -> str:

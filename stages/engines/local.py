@@ -20,7 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+LAUNCHED = "STAGES_LAUNCHED"  # environment variable: the standard input is open for as long as the launcher lives
 BLINK = 1.0  # seconds between two looks up: a signal that another thread got is handled then
+ORPHANED = 71  # sysexits' EX_OSERR: a rank that lost its launcher; nobody is left to read it
 GRACE = 30.0  # seconds that ranks have for leaving by themselves after one has failed; then they are killed
 
 
@@ -39,21 +41,40 @@ def inside() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def end_with_launcher() -> None:
+    """In a rank: end this process at once when its launcher is gone, also if that was killed and could tell nobody.
+
+    The launcher holds the other end of the rank's standard input and writes nothing: the end of that file is its end.
+    Linux's PR_SET_PDEATHSIG would do the same on Linux alone, and follow the thread that started the rank instead.
+    """
+    if os.environ.pop(LAUNCHED, None) is None:
+        return
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(ORPHANED)  # not SIGTERM: a checkpoint would be written beside the next run, and its lines lead nowhere
+
+    threading.Thread(target=watch, name="launcher", daemon=True).start()
+
+
 def run(
     command: Sequence[str],
     ranks: range,
     environment: Mapping[str, str],
     node: str = "",
     tell: Callable[[Exit], None] = lambda end: None,
+    exits: queue.Queue[Exit | None] | None = None,
 ) -> tuple[list[Exit], bool]:
     """Run `command` once for each of `ranks` and wait for all. SIGTERM is passed on to each of them.
 
-    `tell` hears of every exit at once. Returns the exits in the order in which they were noticed, without those of
-    ranks that had to be killed because another had failed, and whether SIGTERM came.
+    `tell` hears of every exit at once. A None put into `exits` ends what still runs. Returns the exits in the order in
+    which they were noticed, without those of ranks that had to be killed because another had failed, and whether
+    SIGTERM came.
     """
     processes: list[subprocess.Popen[str]] = []
     listeners: list[threading.Thread] = []
-    exits: queue.Queue[Exit | None] = queue.Queue()
+    exits = queue.Queue() if exits is None else exits
     with passing_on(lambda: _terminate(processes)) as asked:
         try:
             for place, rank in enumerate(ranks):
@@ -72,15 +93,24 @@ def run(
     return ended, bool(asked)
 
 
-def wait(exits: queue.Queue[Exit | None], count: int, tell: Callable[[Exit], None] = lambda end: None) -> list[Exit]:
-    """Exits as they come, until there are `count` or a None, or for as long as ranks have after one has failed."""
+def wait(
+    exits: queue.Queue[Exit | None],
+    count: int,
+    tell: Callable[[Exit], None] = lambda end: None,
+    limit: float | None = None,
+) -> list[Exit]:
+    """Exits as they come, until there are `count` or a None, or none for GRACE after one that failed.
+
+    With a `limit` in seconds, also until there was none for so long.
+    """
     ended: list[Exit] = []
     last = time.monotonic()
     while len(ended) < count:
         try:
             end = exits.get(timeout=BLINK)
         except queue.Empty:
-            if any(end.code for end in ended) and time.monotonic() - last > GRACE:
+            patience = GRACE if limit is None and any(end.code for end in ended) else limit
+            if patience is not None and time.monotonic() - last > patience:
                 break
             continue
         if end is None:
@@ -120,9 +150,9 @@ def _terminate(processes: Sequence[subprocess.Popen[str]]) -> None:
 
 
 def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    everything = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
-    out, err = subprocess.PIPE, subprocess.STDOUT
-    return subprocess.Popen(command, env=everything, stdout=out, stderr=err, text=True, errors="replace")
+    everything = {**os.environ, **environment, LAUNCHED: "1", "PYTHONUNBUFFERED": "1"}
+    pipe, err = subprocess.PIPE, subprocess.STDOUT
+    return subprocess.Popen(command, env=everything, stdin=pipe, stdout=pipe, stderr=err, text=True, errors="replace")
 
 
 def _listen(rank: int, node: str, process: subprocess.Popen[str], exits: queue.Queue[Exit | None]) -> None:
@@ -132,3 +162,5 @@ def _listen(rank: int, node: str, process: subprocess.Popen[str], exits: queue.Q
             print(f"[{name}] {line}", end="", file=sys.stderr, flush=True)
             words = line.strip() or words
     exits.put(Exit(rank, node, process.wait(), words))
+    if process.stdin is not None:
+        process.stdin.close()

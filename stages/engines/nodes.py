@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from stages.cluster import slurm
 from stages.engines import local
@@ -21,18 +22,29 @@ from stages.engines.local import Exit
 from stages.errors import UserError
 
 EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print begins with their name
+CRASHED = 70  # sysexits' EX_SOFTWARE: a rank that left with a traceback, which may only echo another rank's end
+ANSWER = 10.0  # seconds in which a node that is there has ended its ranks and said so
 PATIENCE = 60.0  # seconds that a step which we end has for ending
 # What a step inherits of the job; the rest describes the batch script, and would be taken for wishes of the step.
 KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
 
 
-def run(
-    command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation
-) -> tuple[list[Exit], list[str], bool]:
-    """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step.
+@dataclass(frozen=True)
+class Ended:
+    """How a step ended: the ranks' exits in the order in which they were noticed, and what srun itself said.
 
-    Returns the exits in the order in which they were noticed, what srun itself said, and whether SIGTERM came.
+    `asked` is whether SIGTERM came; `silent` whether some nodes gave no answer when others' ranks had failed, and
+    Slurm had not noticed them yet.
     """
+
+    exits: list[Exit]
+    said: list[str]
+    asked: bool
+    silent: bool
+
+
+def run(command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation) -> Ended:
+    """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
     environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
     environment |= meeting(nodes, job) | {"WORLD_SIZE": str(ranks)}
@@ -42,12 +54,13 @@ def run(
     with local.passing_on(lambda: _ask_to_stop(job.job)) as asked:
         srun = subprocess.Popen(
             [*srun_command(nodes, local_ranks * threads), *agent],
-            env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, errors="replace",
+            env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
         )  # fmt: skip
         exits: queue.Queue[Exit | None] = queue.Queue()
         said: list[str] = []
+        over = threading.Event()
         listeners = [
-            threading.Thread(target=_hear_ranks, args=(srun, exits), daemon=True),
+            threading.Thread(target=_hear_ranks, args=(srun, exits, over), daemon=True),
             threading.Thread(target=_hear_srun, args=(srun, said), daemon=True),
         ]
         for listener in listeners:
@@ -55,11 +68,15 @@ def run(
         ended: list[Exit] = []
         try:
             ended = local.wait(exits, ranks)
+            if len(ended) < ranks:
+                _end_ranks(srun)
+                ended += local.wait(exits, ranks - len(ended), limit=ANSWER)
+            silent = len(ended) < ranks and not over.is_set()
         finally:
             _end(srun, at_once=len(ended) < ranks)
             for listener in listeners:
                 listener.join()
-    return ended, said, bool(asked)
+    return Ended(ended, said, bool(asked), silent or any("node failure" in line.lower() for line in said))
 
 
 def srun_command(nodes: Sequence[str], cpus: int) -> list[str]:
@@ -100,6 +117,14 @@ def report(end: Exit) -> str:
     return EXIT + json.dumps({"rank": end.rank, "node": end.node, "code": end.code, "words": end.words})
 
 
+def _end_ranks(srun: subprocess.Popen[str]) -> None:
+    """Have every node that still answers end its ranks and report them: srun hands its standard input to all."""
+    assert srun.stdin is not None
+    with suppress(OSError):
+        srun.stdin.write("end\n")
+        srun.stdin.flush()
+
+
 def _ask_to_stop(job: str) -> None:
     """Pass SIGTERM on. srun itself would end the step at once; Slurm refuses where it is ending the job anyway."""
     try:
@@ -108,7 +133,7 @@ def _ask_to_stop(job: str) -> None:
         print(error, file=sys.stderr, flush=True)
 
 
-def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None]) -> None:
+def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None], over: threading.Event) -> None:
     assert srun.stdout is not None
     with srun.stdout as lines:
         for line in lines:
@@ -116,7 +141,9 @@ def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None]) ->
                 exits.put(Exit(**json.loads(line.removeprefix(EXIT))))
             else:
                 print(line, end="", file=sys.stderr, flush=True)
+    over.set()
     exits.put(None)
+    exits.put(None)  # for whoever waits again
 
 
 def _hear_srun(srun: subprocess.Popen[str], said: list[str]) -> None:
@@ -134,6 +161,9 @@ def _end(srun: subprocess.Popen[str], at_once: bool) -> None:
     for end in (srun.terminate, srun.kill):
         with suppress(subprocess.TimeoutExpired):
             srun.wait(PATIENCE)
-            return
+            break
         end()
     srun.wait()
+    if srun.stdin is not None:
+        with suppress(OSError):
+            srun.stdin.close()

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from stages import engines
+from stages.engines import local
 from stages.engines.launch import CRASHED, HELD, read_job
 from stages.errors import UserError
 from stages.store.lease import HeldError
@@ -14,6 +15,7 @@ from stages.store.lease import HeldError
 
 def main(job: str) -> int:
     """Run the stage as the job says and return the exit code."""
+    local.end_with_launcher()
     try:
         engines.run(*read_job(Path(job).read_text(encoding="utf-8")))
     except UserError as error:

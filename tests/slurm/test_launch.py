@@ -79,6 +79,14 @@ def test_a_rank_killed_by_the_kernel_is_named_and_the_others_do_not_hang(cluster
     assert "UserError: tiny/box: rank 1 of 2 on n2 was killed by SIGKILL" in said
 
 
+@pytest.mark.slow
+def test_ranks_that_hang_where_another_failed_do_not_hide_it(cluster: Cluster, tmp_path: Path) -> None:
+    """Their node answers, so it is not lost: it ends them."""
+    script = "import os, time; os.environ['RANK'] == '0' and exit(70); time.sleep(300)"
+    said = finish(cluster, tmp_path, submit(cluster, tmp_path, 4, 2, "-c", script))
+    assert "UserError: tiny/box: rank 0 of 4 on n1 failed (exit code 70)" in said
+
+
 def test_a_node_whose_agent_dies_is_named(cluster: Cluster, tmp_path: Path) -> None:
     script = "import os, time; os.environ['RANK'] == '1' and os.kill(os.getppid(), 9); time.sleep(60)"
     said = finish(cluster, tmp_path, submit(cluster, tmp_path, 2, 2, "-c", script))

@@ -1,0 +1,58 @@
+"""A node is lost, and the ranks of the others notice long before Slurm does: the job must not fail meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster, Node, missing, start, wait_for
+from tests.slurm.test_launch import finish, state, submit
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(missing() is not None, reason=f"{missing()}"),
+]
+# Rank 0 loses the others as soon as there is a file "lost"; they wait. In the turn after that all end well.
+FRAIL = """
+import os, pathlib, sys, time
+folder, rank = pathlib.Path(sys.argv[1]), os.environ["RANK"]
+if (folder / "lost").exists():
+    sys.exit()
+(folder / ("up" + rank)).touch()
+while rank != "0" or not (folder / "lost").exists():
+    time.sleep(0.1)
+print("connection closed by peer", flush=True)
+sys.exit(70)
+"""
+
+
+@pytest.fixture
+def slow_cluster() -> Iterator[Cluster]:
+    """One that takes longer to find a node down than ranks have for leaving after one has failed."""
+    with start() as cluster:
+        settings = cluster.root / "etc/slurm.conf"
+        settings.write_text(settings.read_text().replace("SlurmdTimeout=5", "SlurmdTimeout=100"))
+        cluster.run(["scontrol", "reconfigure"])
+        yield cluster
+
+
+@pytest.mark.parametrize("lose", [Node.kill, Node.freeze])
+def test_the_job_waits_until_slurm_has_noticed_and_runs_anew(
+    slow_cluster: Cluster, tmp_path: Path, lose: Callable[[Node], None]
+) -> None:
+    cluster = slow_cluster
+    job = submit(cluster, tmp_path, 4, 2, "-c", FRAIL, str(tmp_path), flags="--requeue --open-mode=append")
+    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", 30, cluster.logs)
+    lose(cluster.nodes["n2"])
+    (tmp_path / "lost").touch()
+    said = tmp_path / "out.txt"
+    wait_for(lambda: "no answer from n2: waiting up to 150 s" in said.read_text(), "a word", 150, said.read_text)
+    wait_for(lambda: state(cluster, job) == "PENDING", "Slurm to requeue", 180, cluster.logs)
+    node = cluster.nodes["n2"]
+    node.start() if lose is Node.kill else node.thaw()
+    finish(cluster, tmp_path, job)
+    assert state(cluster, job) == "COMPLETED", said.read_text()
+    assert "StoppedError" not in said.read_text()

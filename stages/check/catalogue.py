@@ -11,6 +11,7 @@ from stages.check import (
     orchestration,
     pipeline,
     rope,
+    schedule,
     shapes,
     tokens,
 )
@@ -18,7 +19,7 @@ from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
 from stages.spec.validate import meant
 
-FAMILIES = (learning_rate, tokens, rope, optimizer, data, masks, conversion, orchestration, pipeline, shapes)
+FAMILIES = (learning_rate, schedule, tokens, rope, optimizer, data, masks, conversion, orchestration, pipeline, shapes)
 
 
 def ordered(prefix: str = "") -> list[Invariant]:

@@ -1,30 +1,20 @@
-"""Learning rate over stages and hand-overs: I-01 to I-05, I-28."""
+"""The learning rate over steps and hand-overs: I-01, I-02, I-04, I-28."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator
 from math import isclose
-
-from pydantic import BaseModel
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
-from stages.contract import ledger
+from stages.check.schedule import end_of, pieces_of, scheduled
 from stages.contract.schedule import lr, lr_before
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import Llama3Scaling, Rope
-from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Router, ShareRamp
-from stages.spec.resolved_training import AdamW, Muon, Piece, Schedule
+from stages.spec.resolved_training import Schedule
 
 # Rates are exact in the specs; a rate taken over from a cosine's middle is rounded once.
 SAME_RATE = 1e-12
-
-# What a schedule, an optimizer and the counting of tokens are made of: no field of these may be guessed.
-NUMERIC: tuple[type[BaseModel], ...] = (
-    Piece, Schedule, AdamW, Muon, BatchStep, Phase, ShareRamp, Rope, Llama3Scaling, Router, Loops, Coca,
-)  # fmt: skip
 
 elsewhere(
     "I-01",
@@ -51,81 +41,6 @@ elsewhere(
         "stages/guards/end.py",
     ),
 )
-
-
-def end_of(stage: Stage) -> int:
-    """The clock at which a stage with phases ends."""
-    return stage.phases[-1].clock_start + stage.phases[-1].budget
-
-
-def pieces_of(stage: Stage) -> tuple[Piece, ...]:
-    """The pieces of the schedule that the stage itself runs through."""
-    if stage.schedule is None or not stage.phases:
-        return ()
-    return tuple(piece for piece in stage.schedule.pieces if piece.end > stage.phases[0].clock_start)
-
-
-def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
-    """Own stages that train, with their schedules."""
-    for name, stage in context.own():
-        if stage.phases and stage.schedule is not None and stage.schedule.pieces:
-            yield name, stage, stage.schedule
-
-
-@static(
-    "I-03",
-    title="The decay ends where the stage ends",
-    rule="A stage's schedule ends with the stage, no decay sits at its floor before that, and only the last step may "
-    "have a rate of zero.",
-    why="A resume in the middle of a stage computes zero remaining steps, or subtracts the warm-up twice, and the rest "
-    "of the run trains at the minimum without anyone noticing.",
-    threads=(
-        "huggingface/nanotron#233", "huggingface/nanotron#243", "huggingface/nanotron#420", "huggingface/nanotron#423",
-        "areal-project/AReaL#1289",
-    ),
-)  # fmt: skip
-def decay_ends_with_the_stage(context: Context) -> Iterator[Finding]:
-    """I-03."""
-    for name, stage, schedule in scheduled(context):
-        end = end_of(stage)
-        if schedule.pieces[-1].end != end:
-            yield context.finding(
-                "I-03", name, ("schedule",),
-                observed=f"schedule {schedule.name!r} ends at {schedule.pieces[-1].end:,}",
-                expected=f"the stage's end at {end:,}",
-                repair="Let the pieces' lengths add up to the budgets of the stages that read the schedule.",
-            )  # fmt: skip
-            continue
-        yield from _at_zero(context, name, stage, schedule)
-        yield from _at_the_floor(context, name, stage)
-
-
-def _at_zero(context: Context, name: str, stage: Stage, schedule: Schedule) -> Iterator[Finding]:
-    """Rates are looked at where steps end: at the first step, and at every border of pieces but the last."""
-    first = stage.phases[0].clock_start + ledger.step_at(stage.phases[0], 0).end
-    clocks = {min(first, end_of(stage))} | {piece.end for piece in pieces_of(stage)}
-    for clock in sorted(clocks - {end_of(stage)}):
-        if clock >= schedule.pieces[0].start and lr(schedule, clock) <= 0:
-            yield context.finding(
-                "I-03", name, ("schedule",),
-                observed=f"a learning rate of 0 at {clock:,}, {end_of(stage) - clock:,} before the stage's end",
-                expected="a rate above 0 at every step but the last",
-                repair="Let the decay end at the stage's end, or at a floor above 0.",
-            )  # fmt: skip
-            return
-
-
-def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
-    pieces = pieces_of(stage)
-    for piece, after in pairwise(pieces):
-        decayed = piece.last < piece.first and piece.p1[0] == piece.p1[1]
-        if decayed and after.shape == "constant" and after.first <= piece.last:
-            yield context.finding(
-                "I-03", name, ("schedule",),
-                observed=f"the rate stays at {after.first:g} from {piece.end:,} to {after.end:,}",
-                expected=f"a decay that ends at the stage's end, {end_of(stage):,}",
-                repair="Lengthen the decay, or waive this with the reason for training on at the floor.",
-            )  # fmt: skip
 
 
 @static(
@@ -189,46 +104,6 @@ def _same_past(
             expected=f"the same pieces up to {start:,}",
             repair="Give the changed horizon a schedule of its own with `clock: reset`; a jump needs `jump: <reason>`.",
         )  # fmt: skip
-
-
-@static(
-    "I-05",
-    title="Nothing of a schedule comes from a default",
-    rule="The pieces of a schedule cover every step of the stage without gap or overlap, and no field that changes "
-    "numerics has a default.",
-    why="A placeholder of 1,000 iterations became the length of a decay: training went on at the floor for the rest.",
-    threads=("NVIDIA-NeMo/RL#939",),
-    held_by=("tests/unit/check/test_run.py",),
-)
-def every_piece_is_stated(context: Context) -> Iterator[Finding]:
-    """I-05."""
-    for field in defaulted(NUMERIC):
-        yield context.finding(
-            "I-05", context.pipeline.own[0], (),
-            observed=f"a default for {field}", expected="fields without defaults", repair="Make the field required.",
-        )  # fmt: skip
-    for name, _, schedule in scheduled(context):
-        at = 0
-        for number, piece in enumerate(schedule.pieces):
-            if piece.start != at or piece.end <= piece.start:
-                yield context.finding(
-                    "I-05", name, ("schedule",),
-                    observed=f"piece {number} of {schedule.name!r} covers ({piece.start:,}, {piece.end:,}]",
-                    expected=f"a piece that begins at {at:,}, where the one before ends",
-                    repair="State every stretch of the clock once.",
-                )  # fmt: skip
-                break
-            at = piece.end
-
-
-def defaulted(classes: Sequence[type[BaseModel]]) -> list[str]:
-    """Fields of resolved values that have a default although they change numerics: "Class.field"."""
-    return [
-        f"{cls.__name__}.{name}"
-        for cls in classes
-        for name, field in cls.model_fields.items()
-        if not field.is_required() and name not in getattr(cls, "DESCRIPTIVE_FIELDS", frozenset())
-    ]
 
 
 @static(

@@ -10,9 +10,9 @@ from typing import Any
 
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.learning_rate import pieces_of
 from stages.check.registry import static
 from stages.check.rope import rotary_dim
+from stages.check.schedule import pieces_of
 from stages.contract import ledger
 from stages.contract.rope import bands
 from stages.spec.project import ResolvedPipeline

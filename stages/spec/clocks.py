@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.nodes import Path, dotted
+from stages.spec.nodes import Path
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
@@ -55,13 +54,7 @@ def pieces_of(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str
     """The pieces of a schedule that a stage names at `key`. Raises SpecError if there is none of that name."""
     names = list(pipeline.raw.schedules)
     if name not in names:
-        raise SpecError(
-            stage.document.where(key),
-            dotted(key),
-            f"the unknown schedule {name!r}",
-            ", ".join(names),
-            meant(name, names),
-        )
+        raise stage.document.error(key, f"the unknown schedule {name!r}", ", ".join(names), meant(name, names))
     return pipeline.raw.schedules[name]
 
 
@@ -84,9 +77,9 @@ def schedule(
         cuts = cut(laid, spans, scale)
     except ScheduleError as error:
         if error.piece is None:
-            raise SpecError(stage.document.where(key), dotted(key), error.found, error.allowed, error.repair) from None
+            raise stage.document.error(key, error.found, error.allowed, error.repair) from None
         path = ("schedules", name, error.piece)
-        raise SpecError(pipeline.document.where(path), dotted(path), error.found, error.allowed, error.repair) from None
+        raise pipeline.document.error(path, error.found, error.allowed, error.repair) from None
     end = spans[-1].paper[1]
     last = next(piece for piece in laid if piece.start < end <= piece.end)
     jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)

@@ -72,6 +72,4 @@ def check_name(document: Document, key: str, name: str) -> None:
     """Raises for a file whose `key` is another name than the file's."""
     found = document.value.get(key)
     if found != name:
-        raise SpecError(
-            document.where((key,)), key, units.describe(found), repr(name), "A spec is named as its file is."
-        )
+        raise document.error((key,), units.describe(found), repr(name), "A spec is named as its file is.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.nodes import Path, dotted
+from stages.spec.nodes import Path
 from stages.spec.schema import RawExport, RawKeep, RawTrain, RawUpcycle
 from stages.spec.validate import meant
 
@@ -57,13 +57,7 @@ def _missing(stage: LoadedStage, parent: str, names: Mapping[str, object]) -> Sp
     if isinstance(stage.raw, (RawTrain, RawUpcycle)):
         module = next(module for module, above in stage.raw.init.from_.items() if above == parent)
         path = path if module == ALL else (*path, module)
-    return SpecError(
-        stage.document.where(path),
-        dotted(path),
-        f"the unknown stage {parent!r}",
-        ", ".join(names),
-        meant(parent, names),
-    )
+    return stage.document.error(path, f"the unknown stage {parent!r}", ", ".join(names), meant(parent, names))
 
 
 def _cycle(pipeline: LoadedPipeline, rest: Mapping[str, tuple[str, ...]]) -> SpecError:
@@ -73,7 +67,9 @@ def _cycle(pipeline: LoadedPipeline, rest: Mapping[str, tuple[str, ...]]) -> Spe
         trail.append(above)
     circle = [*trail[trail.index(above) :], above]
     stage = pipeline.stages[circle[0]]
-    return SpecError(
-        stage.document.where(("init", "from")), "init.from", "a cycle: " + " <- ".join(circle),
-        "stages that start from earlier ones", "Take one of these edges out.",
-    )  # fmt: skip
+    return stage.document.error(
+        ("init", "from"),
+        "a cycle: " + " <- ".join(circle),
+        "stages that start from earlier ones",
+        "Take one of these edges out.",
+    )

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
 
-from stages.errors import SpecError
 from stages.spec.graph import ALL, parent_of
+from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
-from stages.spec.nodes import Path, dotted
-from stages.spec.resolved import Init, Stage
+from stages.spec.resolved import Init
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 
 
-class Parent(Protocol):
-    """A resolved parent."""
-
-    @property
-    def ref(self) -> str: ...  # noqa: D102
-    @property
-    def stage(self) -> Stage: ...  # noqa: D102
-
-
 def inits(
-    loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Any], scale: RawScale
+    loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node], scale: RawScale
 ) -> dict[str, Init]:
     """One Init per module. Raises SpecError."""
     return {module: _init(loaded, module, modules, above, scale) for module in modules}
 
 
 def _init(
-    loaded: LoadedStage, module: str, modules: Mapping[str, Model], above: Mapping[str, Parent], scale: RawScale
+    loaded: LoadedStage, module: str, modules: Mapping[str, Model], above: Mapping[str, Node], scale: RawScale
 ) -> Init:
     raw = loaded.raw
     if isinstance(raw, RawImport):
@@ -49,33 +38,35 @@ def _init(
     if how == "fresh":
         return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
     if how == "nothing":
-        raise _fail(
-            loaded, ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+        raise loaded.document.error(
+            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
         )
     parent_name = parent_of(loaded, module)
     if parent_name is None:
-        raise _fail(
-            loaded, ("init", "from"), f"no parent for {module}", "a parent for what inherits", "Add it to `from`."
+        raise loaded.document.error(
+            ("init", "from"), f"no parent for {module}", "a parent for what inherits", "Add it to `from`."
         )
     parent = above[parent_name]
     if module not in parent.stage.modules:
         allowed = ", ".join(parent.stage.modules)
-        raise _fail(
-            loaded, ("init", "from"), f"{module!r}, which {parent_name} does not have", allowed, "Correct the edge."
+        raise loaded.document.error(
+            ("init", "from"), f"{module!r}, which {parent_name} does not have", allowed, "Correct the edge."
         )
     mine, theirs = modules[module], parent.stage.modules[module]
     if (how == "upcycle") != isinstance(raw, RawUpcycle):
-        raise _fail(
-            loaded, ("init", "weights"), how, "upcycle in stages of kind upcycle, and only there", "Correct the kind."
+        raise loaded.document.error(
+            ("init", "weights"), how, "upcycle in stages of kind upcycle, and only there", "Correct the kind."
         )
     layer_map = None
     if how == "upcycle":
         layer_map = _layer_map(loaded, name, theirs, mine)
     elif mine != theirs:
-        raise _fail(
-            loaded, ("modules", module), f"another model than {parent_name}'s", "the parent's model for what inherits",
+        raise loaded.document.error(
+            ("modules", module),
+            f"another model than {parent_name}'s",
+            "the parent's model for what inherits",
             "Name the same model, or upcycle.",
-        )  # fmt: skip
+        )
     restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL, "reset"))
     if isinstance(raw, RawTrain) and module not in raw.train:
         restored = "reset"  # what is frozen has no optimizer state
@@ -102,8 +93,7 @@ def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tu
     """Child layer -> parent layer: whole stacks in turn, or each layer repeated (arXiv 2510.25741, section 4.3.1)."""
     above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
     if not above or below % above or below <= above:
-        raise _fail(
-            loaded,
+        raise loaded.document.error(
             ("init", "weights"),
             f"{above} layers becoming {below}",
             "a multiple of the parent's layers",
@@ -120,8 +110,6 @@ def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
             for module in named:
                 if module != ALL and module not in modules:
                     path = ("init", key, module)
-                    raise _fail(loaded, path, f"the unknown module {module!r}", ", ".join(modules), "Correct the name.")
-
-
-def _fail(loaded: LoadedStage, path: Path, found: str, allowed: str, repair: str) -> SpecError:
-    return SpecError(loaded.document.where(path), dotted(path), found, allowed, repair)
+                    raise loaded.document.error(
+                        path, f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
+                    )

@@ -66,18 +66,18 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
     if inherited and not path.exists():
         return inherited
     if not path.exists():
-        raise SpecError(
-            listing.where(("stages",)), "stages", f"{name!r} without a file", "stages that have a file",
+        raise listing.error(
+            ("stages",),
+            f"{name!r} without a file",
+            "stages that have a file",
             f"Write {files.relative(path)}, or take it out of the list.",
-        )  # fmt: skip
+        )
     own = files.document(path)
     check_name(own, "stage", name)
     document = overlay(inherited.document, own) if inherited else own
     kind = document.value.get("kind")
     if not isinstance(kind, str) or kind not in STAGES:
-        raise SpecError(
-            document.where(("kind",)), "kind", units.describe(kind), ", ".join(STAGES), meant(str(kind), STAGES)
-        )
+        raise document.error(("kind",), units.describe(kind), ", ".join(STAGES), meant(str(kind), STAGES))
     raw = validate(document, STAGES[kind])
     check_sources(own)
     return LoadedStage(raw, document)
@@ -100,6 +100,4 @@ def _extended(own: Document, known: Collection[str], above: Collection[str]) -> 
     choice = [one for one in known if one not in above]
     if extends is None or extends in choice:
         return extends
-    raise SpecError(
-        own.where(("extends",)), "extends", units.describe(extends), ", ".join(choice), meant(str(extends), choice)
-    )
+    raise own.error(("extends",), units.describe(extends), ", ".join(choice), meant(str(extends), choice))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.errors import SpecError
 from stages.spec.files import Files, check_name, check_sources
-from stages.spec.nodes import Document, Path, dotted
+from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import RawCorpus, RawTokenizer, corpus
 from stages.spec.schema_data import RawMixtures, RawPublishedCorpora
 from stages.spec.validate import meant, validate
@@ -43,10 +43,12 @@ def load_data(files: Files) -> LoadedData:
     for name, entry in known.corpora.items():
         path: Path = ("corpora", name)
         if name in corpora:
-            raise SpecError(
-                published.where(path), dotted(path), f"{name!r}, which is also specs/data/{name}.yaml",
-                "names that no local corpus has", "Rename your corpus.",
-            )  # fmt: skip
+            raise published.error(
+                path,
+                f"{name!r}, which is also specs/data/{name}.yaml",
+                "names that no local corpus has",
+                "Rename your corpus.",
+            )
         if entry.stand_in not in corpora:
             raise _unknown_corpus(published, (*path, "stand_in"), entry.stand_in, corpora)
     _check_mixtures(mixtures, raw, known, corpora)
@@ -59,9 +61,7 @@ def load_data(files: Files) -> LoadedData:
 
 
 def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:
-    return SpecError(
-        document.where(path), dotted(path), f"the unknown corpus {found!r}", ", ".join(known), meant(found, known)
-    )
+    return document.error(path, f"the unknown corpus {found!r}", ", ".join(known), meant(found, known))
 
 
 def _check_mixtures(
@@ -74,20 +74,19 @@ def _check_mixtures(
             here = (*path, index, "corpus")
             if source.corpus not in known.corpora and source.corpus not in local:
                 choice = [*known.corpora, *local]
-                raise SpecError(
-                    document.where(here), dotted(here), f"the unknown corpus {source.corpus!r}",
-                    "the corpora of published.yaml and the files of specs/data", meant(source.corpus, choice),
-                )  # fmt: skip
+                raise document.error(
+                    here,
+                    f"the unknown corpus {source.corpus!r}",
+                    "the corpora of published.yaml and the files of specs/data",
+                    meant(source.corpus, choice),
+                )
             kind = local[source.corpus].kind if source.corpus in local else known.corpora[source.corpus].kind
             group = "multimodal" if kind in ("multimodal", "pairs") else "text"
             if source.group != group:
                 here = (*path, index, "group")
-                raise SpecError(
-                    document.where(here), dotted(here), repr(source.group), group,
-                    f"{source.corpus!r} is a corpus of kind {kind}.",
-                )  # fmt: skip
+                raise document.error(here, repr(source.group), group, f"{source.corpus!r} is a corpus of kind {kind}.")
         for group in dict.fromkeys(source.group for source in mixture.sources):
             total = sum(source.share for source in mixture.sources if source.group == group)
             if total != 1:
                 found = f"shares of the {group} group that sum to {float(total) * 100:.12g}%"
-                raise SpecError(document.where(path), dotted(path), found, "exactly 100%", "Correct the shares.")
+                raise document.error(path, found, "exactly 100%", "Correct the shares.")

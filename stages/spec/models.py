@@ -6,11 +6,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from stages.errors import SpecError
 from stages.spec import units
 from stages.spec.fields import numbers
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.nodes import Document, Path, dotted
+from stages.spec.nodes import Document, Path
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer
 from stages.spec.scales import Scale
@@ -35,10 +34,7 @@ def model(
     here = ("pipelines", scale.pipeline, "models", name)
     for key in small:
         if key not in fields:
-            raise SpecError(
-                scale.document.where((*here, key)), dotted((*here, key)), f"the unknown key {key!r}", ", ".join(fields),
-                meant(key, fields),
-            )  # fmt: skip
+            raise scale.document.error((*here, key), f"the unknown key {key!r}", ", ".join(fields), meant(key, fields))
     vocab = {"vocab": str(raw_scale.vocab)} if raw_scale.vocab is not None and "vocab" in fields else {}
     return _checked(_MODEL, fields | vocab | small, scale.document, here)
 
@@ -51,13 +47,7 @@ def optimizer(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str
 
 def _named(choice: dict[str, dict[str, Any]], name: str, what: str, stage: LoadedStage, key: Path) -> dict[str, Any]:
     if name not in choice:
-        raise SpecError(
-            stage.document.where(key),
-            dotted(key),
-            f"the unknown {what} {name!r}",
-            ", ".join(choice),
-            meant(name, choice),
-        )
+        raise stage.document.error(key, f"the unknown {what} {name!r}", ", ".join(choice), meant(name, choice))
     return choice[name]
 
 
@@ -66,7 +56,7 @@ def _checked(adapter: TypeAdapter[Any], fields: dict[str, Any], document: Docume
     try:
         plain = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers(fields).items()}
     except units.BadQuantity as error:
-        raise SpecError(document.where(path), dotted(path), error.found, error.allowed, error.repair) from None
+        raise document.error(path, error.found, error.allowed, error.repair) from None
     try:
         checked = adapter.validate_python(plain)
     except ValidationError as error:
@@ -76,13 +66,13 @@ def _checked(adapter: TypeAdapter[Any], fields: dict[str, Any], document: Docume
         missing = [str(one["loc"][-1]) for one in details if one["type"] == "missing"]
         if detail["type"] == "extra_forbidden":
             found, allowed = f"the unknown key {here[-1]!r}", ", ".join(missing) or "the fields of its kind"
-            raise SpecError(document.where(here), dotted(here), found, allowed, meant(str(here[-1]), missing)) from None
+            raise document.error(here, found, allowed, meant(str(here[-1]), missing)) from None
         message = detail["msg"][:1].lower() + detail["msg"][1:]
         repair = "Models and optimizers state every field of their kind, and no other."
-        raise SpecError(document.where(here), dotted(here), units.describe(detail["input"]), message, repair) from None
+        raise document.error(here, units.describe(detail["input"]), message, repair) from None
     for key, size in checked:
         least = 0 if key in MAY_BE_ABSENT else 1
         if type(size) is int and size < least:
             here = (*path, key)
-            raise SpecError(document.where(here), dotted(here), str(size), f"at least {least}", "Correct the size.")
+            raise document.error(here, str(size), f"at least {least}", "Correct the size.")
     return checked

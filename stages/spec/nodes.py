@@ -40,6 +40,10 @@ class Document:
                 return self.places[path[:end]]
         return Where("", 1)
 
+    def error(self, path: Path, found: str, allowed: str, repair: str) -> SpecError:
+        """An error about a path of this file."""
+        return SpecError(self.where(path), dotted(path), found, allowed, repair)
+
 
 def dotted(path: Path) -> str:
     """A path as messages show it: phases.0.budget."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from stages.errors import SpecError
 from stages.spec.loader import LoadedStage
 from stages.spec.loader_data import LoadedData
-from stages.spec.nodes import Path, dotted
+from stages.spec.nodes import Path
 from stages.spec.ranges import Part, RangeError, Reach, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
@@ -52,7 +51,7 @@ class PhaseMaker:
         if phase.batch[0].after != 0 or any(
             a.after >= b.after for a, b in zip(phase.batch, phase.batch[1:], strict=False)
         ):
-            raise self.fail(
+            raise self.stage.document.error(
                 (*path, "batch"),
                 "a ramp that does not begin at 0 or does not rise",
                 "rising `after` from 0",
@@ -82,7 +81,7 @@ class PhaseMaker:
         steps: list[BatchStep] = []
         for raw in phase.batch:
             if raw.after >= phase.budget:
-                raise self.fail(
+                raise self.stage.document.error(
                     (*path, "batch"), f"a step after {raw.after}", f"less than {phase.budget}", "Correct `after`."
                 )
             after, sequences = self.scale.batch(phase, raw)
@@ -101,7 +100,7 @@ class PhaseMaker:
         ramp: RawShareRamp | None = phase.multimodal
         if (ramp is not None) != (len(groups) == 2):
             found = "nothing" if ramp is None else f"a share, while {phase.data!r} has one group"
-            raise self.fail(
+            raise self.stage.document.error(
                 (*path, "multimodal"), found, "a share where a mixture has both groups", "Add or remove `multimodal`."
             )
         if ramp is None:
@@ -126,7 +125,7 @@ class PhaseMaker:
         try:
             return allot(bare, self.parts(phase, path), reach, patch)
         except RangeError as error:
-            raise self.fail((*path, "data"), error.found, error.allowed, error.repair) from None
+            raise self.stage.document.error((*path, "data"), error.found, error.allowed, error.repair) from None
 
     def parts(self, phase: RawPhase, path: Path) -> list[Part]:
         """The mixture's corpora, stand-ins put in where the scale has no others; equal ones are added up."""
@@ -146,11 +145,7 @@ class PhaseMaker:
         """The raw sources of the phase's mixture."""
         mixtures = self.data.mixtures.mixtures
         if phase.data not in mixtures:
-            raise self.fail(
+            raise self.stage.document.error(
                 (*path, "data"), f"the unknown mixture {phase.data!r}", ", ".join(mixtures), meant(phase.data, mixtures)
             )
         return mixtures[phase.data].sources
-
-    def fail(self, path: Path, found: str, allowed: str, repair: str) -> SpecError:
-        """An error of this stage's file."""
-        return SpecError(self.stage.document.where(path), dotted(path), found, allowed, repair)

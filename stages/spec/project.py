@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stages.errors import SpecError, UsageError, Where
+from stages.errors import UsageError, Where
 from stages.spec.files import Files
 from stages.spec.graph import parents, topological
 from stages.spec.key import stage_key
@@ -144,10 +144,12 @@ class Project:
         while name is not None and name not in raw.pipelines:
             name = self._extends(name)
         if name is None:
-            raise SpecError(
-                document.where(("pipelines",)), "pipelines", f"nothing about pipeline {pipeline.name!r}",
-                "an entry for every pipeline that extends none", f"Add `{pipeline.name}: ...` there: how it shrinks.",
-            )  # fmt: skip
+            raise document.error(
+                ("pipelines",),
+                f"nothing about pipeline {pipeline.name!r}",
+                "an entry for every pipeline that extends none",
+                f"Add `{pipeline.name}: ...` there: how it shrinks.",
+            )
         return Scale(raw.pipelines[name], document, name)
 
     def _resolve(self, name: str, scale: str) -> ResolvedPipeline:
@@ -194,14 +196,16 @@ def _counted(loaded: LoadedPipeline, nodes: dict[str, Node], index: int) -> tupl
     """The stages that a claim sums: those it lists, or a stage and all its ancestors."""
     claim = loaded.raw.claims[index]
     named = claim.stages if claim.stages is not None else [claim.lineage] if claim.lineage is not None else []
-    where, key = loaded.document.where(("claims", index)), f"claims.{index}"
+    here = ("claims", index)
     if (claim.stages is None) == (claim.lineage is None):
-        raise SpecError(
-            where, key, "both or neither of `stages` and `lineage`", "exactly one of them", "Say what it sums."
+        raise loaded.document.error(
+            here, "both or neither of `stages` and `lineage`", "exactly one of them", "Say what it sums."
         )
     for stage in named:
         if stage not in nodes:
-            raise SpecError(where, key, f"the unknown stage {stage!r}", ", ".join(nodes), meant(str(stage), nodes))
+            raise loaded.document.error(
+                here, f"the unknown stage {stage!r}", ", ".join(nodes), meant(str(stage), nodes)
+            )
     if claim.lineage is None:
         return tuple(claim.stages or ())
     wanted, seen = [claim.lineage], []

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal
 
-from stages.errors import SpecError
 from stages.spec import models
-from stages.spec.clocks import ZERO, Clock, advance, pieces_of, schedule
-from stages.spec.graph import ALL, parent_of, parents
+from stages.spec.clocks import Clock, advance, schedule
+from stages.spec.graph import parents
+from stages.spec.hand_over import Node, clock_before, clock_rule, data_rule, rate_before, reach_before
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
-from stages.spec.nodes import Path, dotted
+from stages.spec.nodes import Path
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Evaluation, Execution, Stage
@@ -27,16 +25,6 @@ from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 
 LANGUAGE_MODELS = frozenset({"llama", "moonlight", "ouro"})
-
-
-@dataclass(frozen=True)
-class Node:
-    """A resolved stage and what its children need to know of it."""
-
-    ref: str  # "pipeline/stage", in the pipeline that has a rule for it
-    stage: Stage
-    clock: Clock
-    reach: Reach
 
 
 @dataclass(frozen=True)
@@ -59,8 +47,8 @@ class Resolver:
         loaded = self.pipeline.stages[name]
         above = {parent: done[parent] for parent in parents(loaded)}
         modules = self.modules(loaded, above)
-        before = self.clock_before(loaded, above)
-        reach = self.reach_before(loaded, above)
+        before = clock_before(self.pipeline, loaded, above)
+        reach = reach_before(loaded, above)
         training, clock, after = self.training(loaded, above, modules, before, reach)
         rope = self.rope(loaded, modules, above)
         everyone: dict[str, int] = dict(after)
@@ -81,8 +69,8 @@ class Resolver:
             modules=modules,
             init=inits(loaded, modules, above, self.raw_scale),
             trained=self.trained(loaded, modules, training),
-            clock=self.clock_rule(loaded),
-            data=self.data_rule(loaded),
+            clock=clock_rule(loaded),
+            data=data_rule(loaded),
             tokenizer=self.tokenizer(),
             rope=rope,
             optimizer=training.optimizer,
@@ -115,14 +103,13 @@ class Resolver:
         for key, named in (("train", raw.train), ("frozen", raw.frozen)):
             for module in named:
                 if module not in modules:
-                    raise self.fail(
-                        loaded, (key,), f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
+                    raise loaded.document.error(
+                        (key,), f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
                     )
         for module in modules:
             if (module in raw.train) == (module in raw.frozen):
                 found = "both train and frozen" if module in raw.train else "neither train nor frozen"
-                raise self.fail(
-                    loaded,
+                raise loaded.document.error(
                     ("modules", module),
                     f"a module in {found}",
                     "each module in exactly one of `train` and `frozen`",
@@ -130,84 +117,7 @@ class Resolver:
                 )
         return tuple(module for module in modules if module in raw.train)
 
-    # ------------------------------------------------------------ clock, data, training
-
-    def clock_before(self, loaded: LoadedStage, above: Mapping[str, Node]) -> Clock:
-        """The clock at which the stage begins."""
-        raw = loaded.raw
-        if isinstance(raw, RawImport) or not above:
-            self.no_parent_to_continue(loaded)
-            return ZERO
-        if not isinstance(raw, RawTrain):
-            node = next(iter(above.values()))
-            reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
-            return Clock(None, (), node.clock.rate) if reset else node.clock
-        if raw.init.clock == "reset":
-            return ZERO
-        pieces_of(self.pipeline, loaded, ("schedule",), raw.schedule)
-        same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
-        if len(same) != 1:
-            names = ", ".join(sorted({str(node.clock.schedule) for node in above.values()}))
-            raise self.fail(
-                loaded, ("init", "clock"), f"continue, with schedule {raw.schedule!r} after {names}",
-                "continue after exactly one parent that reads the same schedule",
-                "Name the parent's schedule, or write `clock: reset`.",
-            )  # fmt: skip
-        if same[0].spans[-1].phase.unit != raw.phases[0].unit:
-            raise self.fail(
-                loaded,
-                ("phases", 0, "unit"),
-                raw.phases[0].unit,
-                same[0].spans[-1].phase.unit,
-                "A clock counts in one unit.",
-            )
-        return same[0]
-
-    def no_parent_to_continue(self, loaded: LoadedStage) -> None:
-        """A stage without parents cannot continue a clock or data, and has no model to enlarge."""
-        raw = loaded.raw
-        if isinstance(raw, RawUpcycle):
-            raise self.fail(loaded, ("init", "from"), "nothing", "the stage whose model grows", "Add `from: ...`.")
-        if isinstance(raw, RawTrain):
-            for key, found, allowed in (("clock", raw.init.clock, "reset"), ("data", raw.init.data, "restart")):
-                if found == "continue":
-                    raise self.fail(
-                        loaded, ("init", key), found, allowed, f"Without `from` there is no {key} to continue."
-                    )
-
-    def rate_before(self, loaded: LoadedStage, above: Mapping[str, Node]) -> Fraction | None:
-        """The rate that the schedule's first piece meets: the parent's of the first trained module that inherits."""
-        raw = loaded.raw
-        if not isinstance(raw, RawTrain):
-            return None
-        for module in raw.train:
-            parent = parent_of(loaded, module)
-            if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent is not None:
-                return above[parent].clock.rate
-        return None
-
-    def reach_before(self, loaded: LoadedStage, above: Mapping[str, Node]) -> Reach:
-        """How far the lineage has read: the farthest over the parents, nothing after a restart."""
-        reach: dict[str, int] = {}
-        if self.data_rule(loaded) == "continue":
-            for node in above.values():
-                for corpus, end in node.reach.items():
-                    reach[corpus] = max(reach.get(corpus, 0), end)
-        return reach
-
-    def clock_rule(self, loaded: LoadedStage) -> Literal["continue", "reset"]:
-        """Whether the token count that the schedule reads goes on."""
-        raw = loaded.raw
-        if isinstance(raw, (RawTrain, RawUpcycle)):
-            return raw.init.clock
-        return "reset" if isinstance(raw, RawImport) else "continue"
-
-    def data_rule(self, loaded: LoadedStage) -> Literal["continue", "restart"]:
-        """Whether the stage reads on where its ancestors stopped."""
-        raw = loaded.raw
-        if isinstance(raw, (RawTrain, RawUpcycle)):
-            return raw.init.data
-        return "restart" if isinstance(raw, RawImport) else "continue"
+    # ------------------------------------------------------------ training
 
     def training(
         self, loaded: LoadedStage, above: Mapping[str, Node], modules: Mapping[str, Model], before: Clock, reach: Reach
@@ -219,12 +129,8 @@ class Resolver:
             plan = ((), raw.schedule, raw.optimizer, raw.phases)
         elif isinstance(raw, RawImport) and self.raw_scale.releases == "stand_in":
             if raw.stand_in is None:
-                raise self.fail(
-                    loaded,
-                    ("release",),
-                    "no `stand_in`",
-                    f"one at scale {self.raw_scale.scale}",
-                    "Add `stand_in: ...`.",
+                raise loaded.document.error(
+                    ("release",), "no `stand_in`", f"one at scale {self.raw_scale.scale}", "Add `stand_in: ...`."
                 )
             plan = (("stand_in",), raw.stand_in.schedule, raw.stand_in.optimizer, raw.stand_in.phases)
         if plan is None:
@@ -232,7 +138,7 @@ class Resolver:
         at, schedule_name, optimizer_name, phases = plan
         self.one_unit(loaded, at, phases)
         spans = advance(before, phases, self.scale)
-        met = before.entered if before.spans else self.rate_before(loaded, above)
+        met = before.entered if before.spans else rate_before(loaded, above)
         lr, clock = schedule(self.pipeline, loaded, (*at, "schedule"), schedule_name, spans, met, self.scale)
         if isinstance(raw, RawImport):
             clock = Clock(None, (), None)  # nothing continues a stand-in's schedule
@@ -245,8 +151,8 @@ class Resolver:
         """A clock counts in one unit."""
         for index, phase in enumerate(phases):
             if phase.unit != phases[0].unit:
-                raise self.fail(
-                    loaded, (*at, "phases", index, "unit"), phase.unit, phases[0].unit, "A clock counts in one unit."
+                raise loaded.document.error(
+                    (*at, "phases", index, "unit"), phase.unit, phases[0].unit, "A clock counts in one unit."
                 )
 
     # ------------------------------------------------------------ the rest
@@ -259,7 +165,7 @@ class Resolver:
         needed = any(model.family in LANGUAGE_MODELS for model in modules.values())
         if needed != (raw.rope is not None):
             found = "nothing" if needed else "rotary positions without a language model"
-            raise self.fail(loaded, ("rope",), found, "rope where a language model is", "Add or remove `rope`.")
+            raise loaded.document.error(("rope",), found, "rope where a language model is", "Add or remove `rope`.")
         return self.scale.rope(raw.rope) if raw.rope is not None else None
 
     def longest(self, loaded: LoadedStage, training: Training, rope: Rope | None, above: Mapping[str, Node]) -> int:
@@ -303,7 +209,3 @@ class Resolver:
     def tokenizer(self) -> str:
         """The local tokenizer's digest, or the published one's name."""
         return self.data.tokenizer.digest if self.raw_scale.corpora == "stand_in" else self.pipeline.raw.tokenizer
-
-    def fail(self, loaded: LoadedStage, path: Path, found: str, allowed: str, repair: str) -> SpecError:
-        """An error of a stage's file."""
-        return SpecError(loaded.document.where(path), dotted(path), found, allowed, repair)

@@ -20,8 +20,7 @@ class Scale:
 
     def fail(self, key: str, found: str, allowed: str, repair: str) -> SpecError:
         """An error of this pipeline's entry in the scale's file."""
-        path = ("pipelines", self.pipeline, key)
-        return SpecError(self.document.where(path), ".".join(path), found, allowed, repair)
+        return self.document.error(("pipelines", self.pipeline, key), found, allowed, repair)
 
     def context(self, length: int) -> int:
         """A length in positions; it has to come out whole."""

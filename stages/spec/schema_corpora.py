@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from stages.errors import SpecError
 from stages.spec import units
 from stages.spec.fields import Count, Positive, Raw
-from stages.spec.nodes import Document, Path, dotted
+from stages.spec.nodes import Document
 from stages.spec.validate import meant, several, unknown, validate
 
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
@@ -131,9 +131,7 @@ def corpus(document: Document, declared: bool = True) -> RawCorpus:
 def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
     """Whatever the corpus's builder does not make, does not know, or lacks."""
 
-    def bad(path: Path, found: str, allowed: str, repair: str) -> SpecError:
-        return SpecError(document.where(path), dotted(path), found, allowed, repair)
-
+    bad = document.error
     builder = BUILDERS.get(raw.builder)
     if builder is None:
         yield bad(("builder",), repr(raw.builder), ", ".join(BUILDERS), meant(raw.builder, BUILDERS))

@@ -40,9 +40,8 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
         matching = [cover for cover, parts in covers.items() if _covers(parts, path, aliases)]
         used.update(matching)
         if not matching:
-            yield SpecError(
-                document.where(path),
-                dotted(path),
+            yield document.error(
+                path,
                 f"{text} without a source",
                 "figures that `sources:` covers",
                 f"Add {{covers: [{dotted(aliases)}], mark: ..., citation or reason: ...}}.",

@@ -74,7 +74,7 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     # {reason: one thing, another}: YAML reads the second half as a key of its own.
     cut = " " in key
     repair = "Put quotes around the text: in {...} a comma ends a value." if cut else meant(key, choice)
-    return SpecError(document.where(path), dotted(path), f"the unknown key {key!r}", ", ".join(choice), repair)
+    return document.error(path, f"the unknown key {key!r}", ", ".join(choice), repair)
 
 
 def meant(found: str, names: Iterable[str]) -> str:

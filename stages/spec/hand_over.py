@@ -1,0 +1,105 @@
+"""What a stage takes over from its parents: the clock, the rate reached, and how far their data has been read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from stages.spec.clocks import ZERO, Clock, pieces_of
+from stages.spec.graph import ALL, parent_of
+from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.ranges import Reach
+from stages.spec.resolved import Stage
+from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+
+
+@dataclass(frozen=True)
+class Node:
+    """A resolved stage and what its children need to know of it."""
+
+    ref: str  # "pipeline/stage", in the pipeline that has a rule for it
+    stage: Stage
+    clock: Clock
+    reach: Reach
+
+
+def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[str, Node]) -> Clock:
+    """The clock at which the stage begins."""
+    raw = loaded.raw
+    if isinstance(raw, RawImport) or not above:
+        _no_parent_to_continue(loaded)
+        return ZERO
+    if not isinstance(raw, RawTrain):
+        node = next(iter(above.values()))
+        reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
+        return Clock(None, (), node.clock.rate) if reset else node.clock
+    if raw.init.clock == "reset":
+        return ZERO
+    pieces_of(pipeline, loaded, ("schedule",), raw.schedule)
+    same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
+    if len(same) != 1:
+        names = ", ".join(sorted({str(node.clock.schedule) for node in above.values()}))
+        raise loaded.document.error(
+            ("init", "clock"),
+            f"continue, with schedule {raw.schedule!r} after {names}",
+            "continue after exactly one parent that reads the same schedule",
+            "Name the parent's schedule, or write `clock: reset`.",
+        )
+    if same[0].spans[-1].phase.unit != raw.phases[0].unit:
+        raise loaded.document.error(
+            ("phases", 0, "unit"), raw.phases[0].unit, same[0].spans[-1].phase.unit, "A clock counts in one unit."
+        )
+    return same[0]
+
+
+def _no_parent_to_continue(loaded: LoadedStage) -> None:
+    """A stage without parents cannot continue a clock or data, and has no model to enlarge."""
+    raw = loaded.raw
+    if isinstance(raw, RawUpcycle):
+        raise loaded.document.error(("init", "from"), "nothing", "the stage whose model grows", "Add `from: ...`.")
+    if isinstance(raw, RawTrain):
+        for key, found, allowed in (("clock", raw.init.clock, "reset"), ("data", raw.init.data, "restart")):
+            if found == "continue":
+                raise loaded.document.error(
+                    ("init", key), found, allowed, f"Without `from` there is no {key} to continue."
+                )
+
+
+def rate_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Fraction | None:
+    """The rate that the schedule's first piece meets: the parent's of the first trained module that inherits."""
+    raw = loaded.raw
+    if not isinstance(raw, RawTrain):
+        return None
+    for module in raw.train:
+        parent = parent_of(loaded, module)
+        if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent is not None:
+            return above[parent].clock.rate
+    return None
+
+
+def reach_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Reach:
+    """How far the lineage has read: the farthest over the parents, nothing after a restart."""
+    reach: dict[str, int] = {}
+    if data_rule(loaded) == "continue":
+        for node in above.values():
+            for corpus, end in node.reach.items():
+                reach[corpus] = max(reach.get(corpus, 0), end)
+    return reach
+
+
+def clock_rule(loaded: LoadedStage) -> Literal["continue", "reset"]:
+    """Whether the token count that the schedule reads goes on."""
+    raw = loaded.raw
+    if isinstance(raw, (RawTrain, RawUpcycle)):
+        return raw.init.clock
+    return "reset" if isinstance(raw, RawImport) else "continue"
+
+
+def data_rule(loaded: LoadedStage) -> Literal["continue", "restart"]:
+    """Whether the stage reads on where its ancestors stopped."""
+    raw = loaded.raw
+    if isinstance(raw, (RawTrain, RawUpcycle)):
+        return raw.init.data
+    return "restart" if isinstance(raw, RawImport) else "continue"

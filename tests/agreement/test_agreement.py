@@ -26,7 +26,7 @@ CASES = [
     for event in EVENTS
     for healer in HEALERS
 ]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,7 @@ def manifests(project: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_snakemake_again_after_kills_gives_the_bits_of_an_undisturbed_run(tmp_path: Path) -> None:
     calm = copy(tmp_path / "calm")
     assert start(calm).wait() == 0, (calm / "said").read_text()

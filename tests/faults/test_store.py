@@ -172,7 +172,7 @@ def test_a_run_killed_by_the_kernel_does_not_block_the_next(layout: Layout) -> N
         from stages.store.layout import Layout
         with attempts.start(Layout(Path({str(layout.root)!r}), "mini"), "toy/one", {A!r}, {{}}):
             print("held", flush=True)
-            time.sleep(60)
+            time.sleep(3600)
         """
     )
     with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True) as process:

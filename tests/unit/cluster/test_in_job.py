@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from stages.commands import in_job
 from stages.errors import UserError
 from stages.store import lease
 from stages.train.stopping import StoppedError
-from tests.unit.cluster.conftest import Command, left
+from tests.unit.cluster.conftest import Command
 
 STOPPED = StoppedError("p/s: stopped after step 3")
 
@@ -40,15 +41,23 @@ def requeued(folder: Path) -> bool:
 
 
 def train(folder: Path) -> None:
+    """Write a checkpoint once Slurm was asked how long the job may run, and go on for ever."""
+    while not (folder / "bin/asked").exists():
+        time.sleep(0.01)
     (folder / "attempt-0001/partial-000000010").mkdir(parents=True)
-    time.sleep(30)
+    time.sleep(600)
 
 
 def test_near_the_limit_a_stage_is_stopped_and_its_job_requeued(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], vanished: list[str]
 ) -> None:
     job(command)
-    command("squeue", left(3))
+    # Three seconds are left until there is a checkpoint, then one: the mark is at half of the three.
+    command(
+        "squeue",
+        f"[ $(wc -l < {tmp_path}/bin/asked) = 1 ] || [ ! -d {tmp_path}/attempt-0001 ] && left=3 || left=1\n"
+        'echo "7|RUNNING||0:0$left|n1|/p"',
+    )
     with (
         pytest.raises(StoppedError, match="p/s: stopped before it began to train"),
         in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),
@@ -194,13 +203,18 @@ def test_sigterm_after_a_requeue_changes_nothing(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slurm ends what it has requeued: the process waits for that, whatever signals come first."""
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        signal.raise_signal(signal.SIGTERM)
+
     monkeypatch.setattr(in_job, "ENDING", 2.0)
     job(command, preempted="2026-11-21T09:00:00")
-    later = threading.Timer(1.0, signal.pthread_kill, (threading.main_thread().ident or 0, signal.SIGTERM))
-    later.start()
+    monkeypatch.setattr(in_job, "time", SimpleNamespace(sleep=sleep))  # nobody else's: subprocess sleeps, too
     with pytest.raises(StoppedError) as raised, in_job.looked_after("p/s", "7", tmp_path, ahead=10.0):
         raise STOPPED
-    later.join()
+    assert waits == [2.0]
     assert raised.value is STOPPED
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -212,7 +226,7 @@ def test_a_lease_is_waited_for_with_word_of_who_has_it(
     assert not in_job.waited("p/s", tmp_path)
     path = tmp_path / "lease.json"
     path.write_text('{"host": "n2", "pid": 1, "started": 0.0, "token": 1, "job": "6", "nodes": ["n2"]}')
-    looks = []
+    now, looks = path.stat().st_mtime + 7, []
 
     def sleep(seconds: float) -> None:
         looks.append(seconds)
@@ -220,8 +234,9 @@ def test_a_lease_is_waited_for_with_word_of_who_has_it(
             os.utime(path, (0, 0))  # its node died
 
     monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "time", lambda: now)
     assert in_job.waited("p/s", tmp_path)
     said = capsys.readouterr().err
     assert said.count("waiting") == 1
-    assert "p/s: waiting for process 1 on host n2 (Slurm job 6 on n2), whose heartbeat is 0 s old" in said
+    assert "p/s: waiting for process 1 on host n2 (Slurm job 6 on n2), whose heartbeat is 7 s old" in said
     assert lease.holder(tmp_path) is None

@@ -8,9 +8,11 @@ A number of ranks that is no power of two cuts the leaves elsewhere: the sums th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,12 +20,31 @@ from torch import Tensor
 
 from stages.errors import UserError
 from stages.train.reduce import Gradients, block, combine
+from stages.train.stopping import LostRankError
 
 # A rank that dies closes its connections, which the others notice at once. This only has to outlast the longest thing
 # that one rank does while the others wait: the evaluations.
 PATIENCE = timedelta(days=2)
 # x + (-0.0) is x for every x, zeros of either sign included; x + 0.0 turns -0.0 into 0.0.
 NOTHING = -0.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def together(call: Callable[P, T]) -> Callable[P, T]:
+    """What all ranks do at the same time; raises LostRankError where one of them is gone."""
+
+    @wraps(call)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except RuntimeError as error:
+            if "gloo" not in str(error):  # it says where in its own sources a connection broke
+                raise
+            raise LostRankError("another rank has ended or is out of reach; the log's last line says which.") from error
+
+    return tried
 
 
 class Ranks:
@@ -48,6 +69,7 @@ class Ranks:
             return block(leaves, self.rank, self.size)
         return range(leaves * self.rank // self.size, leaves * (self.rank + 1) // self.size)
 
+    @together
     def add_up(self, part: Gradients | None, like: Sequence[Tensor]) -> Gradients | None:
         """Sum of all ranks' parts along the tree, the same on each; `like` gives the shapes. Parts are handed over.
 
@@ -80,6 +102,7 @@ class Ranks:
             total[i] = piece.view(like[i].shape).clone()  # memory of its own, aligned as a backward pass leaves it
         return total
 
+    @together
     def count(self, counts: Tensor) -> Tensor:
         """Sum of integers [...] over the ranks."""
         if self.size > 1:
@@ -87,6 +110,7 @@ class Ranks:
             dist.all_reduce(counts)
         return counts
 
+    @together
     def rows(self, blocks: Sequence[Tensor]) -> Tensor:
         """All ranks' blocks [n, D] below each other, in the order of the ranks: [N, D] on each."""
         if self.size == 1:
@@ -100,6 +124,7 @@ class Ranks:
         gathered = _gathered(own, self.size)
         return torch.cat([part[:height] for part, height in zip(gathered, heights, strict=True)])
 
+    @together
     def collect(self, owned: Mapping[int, Tensor], owners: Sequence[int], like: Sequence[Tensor]) -> list[Tensor]:
         """Tensors 0..n-1, shaped as `like`, each from the rank that `owners` names: all of them, on each rank."""
         if self.size == 1:
@@ -119,6 +144,7 @@ class Ranks:
         """Whether any rank says so."""
         return bool(self.count(torch.tensor(int(flag)))) if self.size > 1 else flag
 
+    @together
     def tell(self, text: str) -> str:
         """What the first rank says."""
         if self.size == 1:
@@ -132,6 +158,7 @@ class Ranks:
             dist.broadcast(raw, 0)
         return bytes(raw.tolist()).decode()
 
+    @together
     def wait(self) -> None:
         """Return when every rank has come here."""
         if self.size > 1:

@@ -24,6 +24,13 @@ class NonFiniteError(UserError):
         self.step = step
 
 
+class LostRankError(UserError):
+    """Another rank has ended, or cannot be reached any more. Its exit code (sysexits' EX_SOFTWARE) tells the launcher
+    that this rank only echoes the end of another, which it then names."""
+
+    exit_code = 70
+
+
 class StopRequest:
     """Becomes true when SIGTERM arrives, or the lease is lost; the loop looks at it between two steps."""
 

@@ -13,11 +13,12 @@ import torch
 
 from stages.engines import run, training
 from stages.engines.launch import HELD, launch, read_job, write_job
+from stages.engines.nodes import CRASHED
 from stages.errors import UserError
 from stages.store import manifest
 from stages.store.lease import HeldError
 from stages.train.ranks import ALONE, Ranks, joined, owners
-from stages.train.stopping import StoppedError
+from stages.train.stopping import LostRankError, StoppedError
 from tests.unit.train import ranked, tiny
 
 BOX = "results/mini/tiny/box"
@@ -88,6 +89,22 @@ def test_a_killed_rank_is_named_with_its_signal() -> None:
     script = "import os, sys; os.environ['RANK'] == '0' and os.kill(os.getpid(), 9); sys.exit(70)"
     with pytest.raises(UserError, match=r"p/s: rank 0 of 2 was killed by SIGKILL"):
         launch([sys.executable, "-c", script], 2, "p/s")
+
+
+def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its own error is but an echo, so it leaves with the exit code that the launcher takes for one."""
+    script = (
+        "import os, sys\nfrom stages.errors import UserError\nfrom stages.train.ranks import joined\n"
+        "try:\n    with joined(2) as ranks:\n        ranks.wait()\n"
+        "        os.kill(os.getpid(), 9) if ranks.rank else ranks.wait()\n"
+        "except UserError as error:\n    print(error, file=sys.stderr)\n    sys.exit(error.exit_code)\n"
+    )
+    with pytest.raises(UserError, match=r"p/s: rank 1 of 2 was killed by SIGKILL"):
+        launch([sys.executable, "-c", script], 2, "p/s")
+    said = capfd.readouterr().err
+    assert "[rank 0] another rank has ended or is out of reach" in said
+    assert "Traceback" not in said
+    assert LostRankError.exit_code == CRASHED
 
 
 def test_ranks_stopped_before_they_could_listen_can_be_run_again() -> None:

@@ -10,7 +10,7 @@ def run_sync(scale: str, only_check: bool) -> int:
     """Write what differs, or only say it; the exit code."""
     root, project = open_project(scale)
     if only_check:
-        differing = write.unsynced(root, write.wanted(root, project, graph.load(root, project, scale)))
+        differing = write.unsynced(root, write.wanted(project, graph.load(root, project, scale)))
         for path in differing:
             print(f"{path}: not what the specs say. Run `stages sync --scale {scale}`.")
         return 1 if differing else 0

@@ -5,6 +5,7 @@ Readings are left out, as plain `snakemake` leaves them out: otherwise `dvc stat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -12,15 +13,16 @@ import yaml
 from stages.data.spec import TOKENIZER
 from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, corpora, rule_name
+from stages.sync.params import Watched
 
 HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs instead.\n"
 
 
-def text(graph: Graph, files: dict[str, list[str]]) -> str:
-    """dvc.yaml. `files` names, for each ref, the spec files whose values make the stage."""
+def text(graph: Graph, watched: Mapping[str, Watched]) -> str:
+    """dvc.yaml. `watched` names, for each ref, the spec files and their keys that make the stage."""
     stages = {rule_name(name): _corpus(graph, name) for name in graph.published_corpora}
     for ref, stage in graph.published.items():
-        stages[rule_name(ref)] = _stage(graph, ref, stage, files[ref])
+        stages[rule_name(ref)] = _stage(graph, ref, stage, watched[ref])
     trained = [(ref, stage) for ref, stage in graph.published.items() if stage.phases]
     metrics = [f"results/{graph.scale}/{ref}/eval.json" for ref, stage in trained if stage.evaluation.names]
     plots = [_plot(graph.scale, ref, stage) for ref, stage in trained]
@@ -39,8 +41,8 @@ def _out(path: str) -> list[dict[str, Any]]:
     return [{path: {"persist": True}}]
 
 
-def _params(files: list[str]) -> list[dict[str, None]]:
-    return [{file: None} for file in files]
+def _params(watched: Watched) -> list[Watched]:
+    return [{file: keys} for file, keys in watched.items()]
 
 
 def _corpus(graph: Graph, name: str) -> dict[str, Any]:
@@ -49,16 +51,16 @@ def _corpus(graph: Graph, name: str) -> dict[str, Any]:
     stage: dict[str, Any] = {"cmd": _command(graph, rule_name(name))}
     if deps:
         stage["deps"] = deps
-    return {**stage, "params": _params([f"specs/data/{name}.yaml"]), "outs": _out(f"{folder}/{name}")}
+    return {**stage, "params": _params({f"specs/data/{name}.yaml": None}), "outs": _out(f"{folder}/{name}")}
 
 
-def _stage(graph: Graph, ref: str, stage: Stage, files: list[str]) -> dict[str, Any]:
+def _stage(graph: Graph, ref: str, stage: Stage, watched: Watched) -> dict[str, Any]:
     deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.parents]
     deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph.corpora)]
     wrote: dict[str, Any] = {"cmd": _command(graph, rule_name(ref))}
     if deps:
         wrote["deps"] = deps
-    return {**wrote, "params": _params(files), "outs": _out(f"results/{graph.scale}/{ref}")}
+    return {**wrote, "params": _params(watched), "outs": _out(f"results/{graph.scale}/{ref}")}
 
 
 def _plot(scale: str, ref: str, stage: Stage) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     scale, releases = read_config(root, config)
     project = Project.load(root)
     loaded = graph.load(root, project, scale)
-    texts = write.wanted(root, project, loaded)
+    texts = write.wanted(project, loaded)
     if write.dvc_scale(root) != scale:
         del texts["dvc.yaml"]  # describes another scale, on purpose
     changed = write.unsynced(root, texts)

@@ -6,19 +6,18 @@ import re
 from pathlib import Path
 
 from stages.errors import UserError
-from stages.spec import nodes
 from stages.spec.project import Project
 from stages.store.files import write_atomic
-from stages.sync import dvc, rules
+from stages.sync import dvc, params, rules
 from stages.sync.graph import Graph, load
 
 KEPT = ("common.smk",)  # written by hand
 
 
-def wanted(root: Path, project: Project, graph: Graph) -> dict[str, str]:
+def wanted(project: Project, graph: Graph) -> dict[str, str]:
     """Every generated file: path relative to the project -> text."""
-    files = {ref: spec_files(root, project, ref, graph.scale) for ref in graph.published}
-    return {**rules.files(graph), "dvc.yaml": dvc.text(graph, files)}
+    watched = {ref: params.watched(project, ref, graph.scale) for ref in graph.published}
+    return {**rules.files(graph), "dvc.yaml": dvc.text(graph, watched)}
 
 
 def unsynced(root: Path, texts: dict[str, str]) -> list[str]:
@@ -29,7 +28,7 @@ def unsynced(root: Path, texts: dict[str, str]) -> list[str]:
 
 def sync(root: Path, project: Project, scale: str) -> list[str]:
     """Write what differs; returns the paths written or removed."""
-    texts = wanted(root, project, load(root, project, scale))
+    texts = wanted(project, load(root, project, scale))
     changed = unsynced(root, texts)
     for path in changed:
         if path in texts:
@@ -46,27 +45,6 @@ def dvc_scale(root: Path) -> str:
     if not found:
         raise UserError(f"{root / 'dvc.yaml'}:1: not written by `stages sync`. Run `stages sync`.")
     return found.group(1)
-
-
-def spec_files(root: Path, project: Project, ref: str, scale: str) -> list[str]:
-    """The spec files whose values make a stage: its own, its pipeline's, those they extend, mixtures, the scale's."""
-    pipeline, stage = ref.split("/")
-    resolved = project.resolve(pipeline, scale)
-    line = [name for name in (pipeline, resolved.extends) if name]
-    found = [f"specs/{name}/{file}.yaml" for file in (stage, "pipeline") for name in line]
-    if resolved.stages[stage].phases:
-        found.append("specs/data/mixtures.yaml")
-    return [path for path in [*found, *_scale_files(root, scale)] if (root / path).is_file()]
-
-
-def _scale_files(root: Path, scale: str) -> list[str]:
-    """The scale's file and those it extends."""
-    files: list[str] = []
-    name: str | None = scale
-    while name and f"specs/scales/{name}.yaml" not in files:
-        files.append(f"specs/scales/{name}.yaml")
-        name = nodes.parse((root / files[-1]).read_bytes(), files[-1]).value.get("extends")
-    return files
 
 
 def _leftover(root: Path, texts: dict[str, str]) -> list[str]:

@@ -23,7 +23,7 @@ def loaded() -> graph.Graph:
 
 
 def test_what_is_committed_is_what_the_specs_say(loaded: graph.Graph) -> None:
-    assert write.unsynced(ROOT, write.wanted(ROOT, Project.load(ROOT), loaded)) == []
+    assert write.unsynced(ROOT, write.wanted(Project.load(ROOT), loaded)) == []
 
 
 def test_there_is_one_rule_per_box_and_per_corpus(loaded: graph.Graph) -> None:

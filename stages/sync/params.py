@@ -1,0 +1,124 @@
+"""What DVC watches of the spec files: the keys that may change a stage's key, and no others.
+
+A stage's key follows from its own spec, from what that names in other files, from its parents' keys and its corpora.
+The last two reach DVC as changed manifests; all the rest is named here, so that an edit of one schedule calls only the
+stages that read it. DVC refuses to record a key that a file does not hold: where one is absent, it watches the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import takewhile
+
+from stages.data.spec import TOKENIZER
+from stages.spec.graph import parents
+from stages.spec.loader import LoadedPipeline
+from stages.spec.nodes import Tree
+from stages.spec.project import Project
+from stages.spec.schema import RawImport, RawStage, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.schema_data import RawScale
+
+Keys = tuple[str, ...]
+Watched = dict[str, list[str] | None]  # spec file -> its keys as DVC writes them, None for the whole file
+
+SHARED = ("engine_class", "seed", "corpora", "releases", "vocab")  # what a scale says of every stage
+PLAIN = re.compile(r"[A-Za-z_][\w-]*")  # a key in which DVC sees neither a pattern nor two keys
+
+
+def watched(project: Project, ref: str, scale: str) -> Watched:
+    """The spec files that make a published stage what it is, each with its keys. Raises SpecError, UsageError."""
+    pipeline, name = ref.split("/")
+    raw_scale, loaded = project.scale(scale), project.loaded(pipeline)
+    found: Watched = {f"{pipeline}/{name}.yaml": None}
+    for above in _counted_before(loaded, name) if isinstance(loaded.stages[name].raw, RawTrain) else ():
+        _add(project, found, f"{pipeline}/{above}.yaml", ("phases",))
+    for keys in _named(loaded.stages[name].raw, raw_scale):
+        _add(project, found, f"{pipeline}/pipeline.yaml", keys)
+    for file, keys in _data(project, loaded.stages[name].raw, raw_scale):
+        _add(project, found, file, keys)
+    for file in _scale_files(project, scale):
+        for keys in _of_scale(raw_scale, pipeline):
+            _add(project, found, file, keys)
+    return {f"specs/{file}": keys for file, keys in found.items()}
+
+
+def _counted_before(loaded: LoadedPipeline, name: str) -> Iterator[str]:
+    """The stages whose budgets a continued clock has counted: the schedule is laid along them too."""
+    raw = loaded.stages[name].raw
+    if isinstance(raw, (RawTrain, RawUpcycle)) and raw.init.clock == "reset":
+        return
+    for parent in parents(loaded.stages[name]):
+        if isinstance(loaded.stages[parent].raw, RawTrain):
+            yield parent
+        yield from _counted_before(loaded, parent)
+
+
+def _training(raw: RawStage, scale: RawScale) -> RawTrain | RawStandIn | None:
+    """What says how a stage trains at a scale."""
+    if isinstance(raw, RawImport):
+        return raw.stand_in if scale.releases == "stand_in" else None
+    return raw if isinstance(raw, RawTrain) else None
+
+
+def _named(raw: RawStage, scale: RawScale) -> Iterator[Keys]:
+    """What a stage reads of its pipeline's file."""
+    if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
+        yield from (("models", model) for model in raw.modules.values())
+    training = _training(raw, scale)
+    if training is not None:
+        yield from (("optimizers", training.optimizer), ("schedules", training.schedule))
+    if scale.corpora == "published":
+        yield ("tokenizer",)
+
+
+def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[str, Keys]]:
+    """The mixtures of a stage's phases, and what takes the place of the corpora in them."""
+    training, published = _training(raw, scale), project.data.published.corpora
+    if training is None and isinstance(raw, RawImport) and scale.corpora == "stand_in":
+        yield f"data/{TOKENIZER}.yaml", ("digest",)  # built on nothing that would tell it
+    for phase in training.phases if training is not None else ():
+        yield "data/mixtures.yaml", ("mixtures", phase.data)
+        for source in project.data.mixtures.mixtures[phase.data].sources:
+            if scale.corpora == "stand_in" and source.corpus in published:
+                yield "data/published.yaml", ("corpora", source.corpus, "stand_in")
+
+
+def _scale_files(project: Project, scale: str) -> list[str]:
+    """The scale's file and those it extends, which hold what the first one leaves out."""
+    files: list[str] = []
+    name: str | None = scale
+    while name is not None:
+        files.append(f"scales/{name}.yaml")
+        name = _tree(project, files[-1]).get("extends")
+    return files
+
+
+def _of_scale(scale: RawScale, pipeline: str) -> Iterator[Keys]:
+    """What a scale says of every stage, and how it shrinks this pipeline."""
+    yield from ((key,) for key in SHARED)
+    yield ("pipelines",) if scale.pipelines is None else ("pipelines", pipeline)
+
+
+def _add(project: Project, found: Watched, file: str, keys: Keys) -> None:
+    """Watch one more place of a file: its key, or what is around it where DVC could not read the key's name."""
+    watching = found.setdefault(file, [])
+    if watching is None:
+        return
+    named = ".".join(takewhile(PLAIN.fullmatch, keys))
+    if not named or not _holds(_tree(project, file), keys):
+        found[file] = None
+    elif named not in watching:
+        watching.append(named)
+
+
+def _holds(tree: Tree, keys: Keys) -> bool:
+    for key in keys:
+        if not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
+
+
+def _tree(project: Project, file: str) -> Tree:
+    return project.files.document(project.files.specs / file).value

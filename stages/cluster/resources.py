@@ -9,6 +9,7 @@ from stages.cluster.site import Site
 from stages.spec.resolved import Stage
 
 LIGHT_MB, LIGHT_MIN = 2000, 60  # jobs that compute next to nothing: a corpus is prepared, a pointer is set
+APPEND = "--open-mode=append"  # of sbatch: what a job printed before it was put back into the queue is kept
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def snakemake(request: Request, site: Site) -> dict[str, int | str]:
         "slurm_account": site.account,
         "qos": site.qos,
         "constraint": site.constraint,
-        "slurm_extra": shlex.join(site.extra) or None,
+        "slurm_extra": shlex.join((APPEND, *site.extra)),
     }
     return {name: value for name, value in found.items() if value is not None}
 

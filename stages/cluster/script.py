@@ -61,4 +61,5 @@ def _options(stage: Stage, request: Request, site: Site, root: Path) -> Iterator
         if value is not None:
             yield f"--{name}={shlex.quote(str(value))}"
     yield "--requeue"
+    yield resources.APPEND
     yield from (shlex.quote(flag) for flag in site.extra)

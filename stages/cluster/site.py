@@ -35,6 +35,7 @@ MANAGED = {
     "comment": "nothing: Snakemake's rule is in it",
     "output": "`slurm-logdir` of slurm/config.yaml",
     "error": "`slurm-logdir` of slurm/config.yaml",
+    "open-mode": "nothing: a job that is put back into the queue adds to its log",
     "export": "nothing: jobs get the environment that Snakemake was started in",
     "chdir": "nothing: jobs run in the project's folder",
 }

@@ -13,8 +13,8 @@ from pathlib import Path
 from stages.errors import UserError
 
 TIMEOUT = 30.0  # seconds for an answer
-TRIES, PAUSE = 3, 10.0  # the controller may be restarting: how often it is asked, and seconds in between
-FORMAT = "%i|%T|%k|%L|%N|%Z"  # the folder last: a path may hold any character
+TRIES, PAUSE = 13, 10.0  # the controller may be restarting: how often it is asked, and seconds in between
+FORMAT = "%A|%T|%k|%L|%N|%Z"  # %A, not %i: SLURM_JOB_ID, in arrays too. The folder last: it may hold any character
 RULE = "rule_"  # Snakemake's executor writes `rule_<name>` into a job's comment
 
 
@@ -109,6 +109,12 @@ def preempted(number: str) -> bool:
     """Whether a running job has been told to make room and has some time left for it. Raises SlurmError."""
     told = re.search(r"\bPreemptTime=(\S+)", _ask(["scontrol", "show", "job", number]))
     return told is not None and told[1] not in ("None", "Unknown")
+
+
+def address(node: str) -> str:
+    """Where other nodes reach a node: Slurm's names of nodes need not be names of hosts. Raises SlurmError."""
+    told = re.search(r"\bNodeAddr=(\S+)", _ask(["scontrol", "show", "node", node]))
+    return told[1] if told else node
 
 
 def node_timeout() -> float:

@@ -56,8 +56,9 @@ def launch(command: Sequence[str], ranks: int, title: str) -> None:
     Raises StoppedError where they stopped because they were asked to, HeldError where another run has the lease, and
     UserError where a rank failed: it names the rank that failed first by itself, not those that only lost it.
     """
-    met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(local.free_port()), "WORLD_SIZE": str(ranks)}
-    ended, asked = local.run(command, range(ranks), met)
+    with local.free_port() as port:
+        met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+        ended, asked = local.run(command, range(ranks), met)
     judge(ended, ranks, title, asked)
 
 

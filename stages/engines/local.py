@@ -137,11 +137,20 @@ def passing_on(stop: Callable[[], None]) -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port of this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port of this machine for the first rank to listen on, which takes a while to come to it.
+
+    Within the block the kernel gives it to nobody who asks for any port. Only Linux lets a second socket listen on a
+    port that is bound like this; elsewhere it is free at the beginning.
+    """
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("", 0))
+        number = int(place.getsockname()[1])
+        if sys.platform != "linux":
+            place.close()
+        yield number
 
 
 def _terminate(processes: Sequence[subprocess.Popen[str]]) -> None:

@@ -47,11 +47,12 @@ def run(command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, 
     """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
     environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= meeting(nodes, job) | {"WORLD_SIZE": str(ranks)}
+    environment |= {"MASTER_ADDR": meeting(nodes, job), "WORLD_SIZE": str(ranks)}
     local_ranks = ranks // len(nodes)
     agent = [sys.executable, "-m", "stages.engines.node", str(local_ranks), *command]
     pipe = subprocess.PIPE
-    with local.passing_on(lambda: _ask_to_stop(job.job)) as asked:
+    with local.free_port() as port, local.passing_on(lambda: _ask_to_stop(job.job)) as asked:
+        environment["MASTER_PORT"] = str(port)
         srun = subprocess.Popen(
             [*srun_command(nodes, local_ranks * threads), *agent],
             env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
@@ -97,19 +98,20 @@ def srun_command(nodes: Sequence[str], cpus: int) -> list[str]:
     ]
 
 
-def meeting(nodes: Sequence[str], job: slurm.Allocation) -> dict[str, str]:
-    """Where ranks meet: a free port of the first node, on which the first rank will be.
+def meeting(nodes: Sequence[str], job: slurm.Allocation) -> str:
+    """Where ranks meet: the address of the first node, on which the first rank will be.
 
-    Raises UserError where this process runs elsewhere and so cannot look.
+    Raises UserError where this process runs elsewhere, and so cannot know which of that node's ports is free, and
+    SlurmError.
     """
     if len(nodes) == 1:
-        return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(local.free_port())}
+        return "127.0.0.1"
     if job.here != nodes[0]:
         raise UserError(
             f"job {job.job}: this is {job.here or 'none of its nodes'}; ranks on several nodes are started from the "
             f"first, {nodes[0]}. Start this in a batch script, or within `srun --pty --overlap -w {nodes[0]} bash`."
         )
-    return {"MASTER_ADDR": nodes[0], "MASTER_PORT": str(local.free_port(""))}
+    return slurm.address(nodes[0])
 
 
 def report(end: Exit) -> str:

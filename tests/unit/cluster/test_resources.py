@@ -85,4 +85,4 @@ def test_the_executor_passes_on_what_the_site_asks_for() -> None:
     command = " ".join(sbatch(resources.light(site), site))
     assert "-C ib" in command
     assert "--qos=long" in command
-    assert "--exclusive '--reservation=a;b'" in command
+    assert "--open-mode=append --exclusive '--reservation=a;b'" in command

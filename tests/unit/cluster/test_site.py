@@ -49,6 +49,10 @@ def test_gpu_jobs_go_where_all_jobs_go_unless_told_otherwise(tmp_path: Path) -> 
         ("extra: --exclusive\n", r"site.yaml:1: extra: found '--exclusive'; allowed: .*list"),
         ("extra:\n- --exclusive\n- -x n1\n", r"site.yaml:3: extra.1: found '-x n1'; allowed: one sbatch option"),
         ("extra: [--mem=4G]\n", r"extra.0: found '--mem=4G'; .* This is set by `memory` of a stage"),
+        (
+            "extra: [--open-mode=truncate]\n",
+            r"extra.0: found '--open-mode=truncate'; .* set by nothing: a job that is put",
+        ),
         ("extra: ['--x=$(reboot) y']\n", r"allowed: one sbatch option such as --exclusive"),
     ],
 )

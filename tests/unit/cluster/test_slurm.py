@@ -44,6 +44,13 @@ def test_jobs_are_those_of_this_project_whatever_is_in_their_comments(command: C
     ]
 
 
+def test_a_node_is_met_where_slurm_reaches_it(command: Command) -> None:
+    command("scontrol", "echo 'NodeName=gpu-001 Arch=x86_64'; echo '   NodeAddr=10.0.3.1 NodeHostName=node17'")
+    assert slurm.address("gpu-001") == "10.0.3.1"
+    command("scontrol", "echo 'NodeName=gpu-001 Arch=x86_64'")
+    assert slurm.address("gpu-001") == "gpu-001"
+
+
 @pytest.mark.parametrize(
     ("left", "seconds"), [("0:05", 5), ("1:00:00", 3600), ("2-00:00:00", 172800), ("INVALID", 0), ("NOT_SET", None)]
 )

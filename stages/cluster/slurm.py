@@ -92,6 +92,11 @@ def jobs(root: Path) -> list[Job]:
     return [one for one in found if one.folder.resolve() == here]
 
 
+def script(number: str) -> str:
+    """The batch script of one of this user's jobs that is not over. Raises SlurmError."""
+    return _once(["scontrol", "write", "batch_script", number, "-"])
+
+
 def requeue(number: str) -> None:
     """Have a running job ended and put back into the queue under the same id. Raises SlurmError."""
     _ask(["scontrol", "requeue", number])

@@ -6,6 +6,7 @@ for the first one's lease in an allocation of its own. As a dependency, it waits
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -16,14 +17,23 @@ from stages.store import lease
 from stages.store.layout import Layout
 from stages.sync.graph import rule_name
 
+# Snakemake's executor writes its own words into a job's name and comment. Its script names the markers that the job
+# needs, all of one scale; that of `stages emit` names the scale.
+SCALE = re.compile(r"results/\.markers/([^/\s']+)/|--scale (\S+)")
 EXECUTOR = "slurm"  # Snakemake's name for the executor whose jobs can be adopted
 
 
 class Adoption:
     """What Slurm has of this project, asked once, when the first job is about to be submitted."""
 
-    def __init__(self, layout: Layout, keys: Mapping[str, str], ask: Callable[[], list[Job]] | None = None) -> None:
-        self._layout, self._keys = layout, keys
+    def __init__(
+        self,
+        layout: Layout,
+        keys: Mapping[str, str],
+        ask: Callable[[], list[Job]] | None = None,
+        script: Callable[[str], str] = slurm.script,
+    ) -> None:
+        self._layout, self._keys, self._script = layout, keys, script
         self._ask = ask or (lambda: slurm.jobs(layout.root))
         self._said: set[str] = set()
 
@@ -31,13 +41,25 @@ class Adoption:
         """sbatch's option by which a new job of a stage or corpus waits for those there are; empty if there is none.
 
         A rule has one name at every scale, and before and after an edit: a job that holds another key is another's. One
-        that waits, or has just begun, holds none yet and is waited for. Prints a line for each. Raises SlurmError.
+        that waits, or has just begun, holds none yet and is waited for, unless its script shows that it is another
+        scale's. Prints a line for each. Raises SlurmError.
         """
         there = [job for job in self._jobs if job.rule == rule_name(name)]
-        behind = [job for job in there if self._held.get(job.id) in (None, self._keys.get(name))]
+        behind = [job for job in there if self._same(job, self._keys.get(name))]
         for job in there:
             self._say(name, job, job in behind)
         return f"--dependency=afterany:{':'.join(job.id for job in behind)}" if behind else ""
+
+    def _same(self, job: Job, key: str | None) -> bool:
+        """Whether a job does, or may come to do, what is under `key`."""
+        known = self._held.get(job.id)
+        if known is not None:
+            return known == key
+        try:
+            found = SCALE.search(self._script(job.id))
+        except slurm.SlurmError:  # it has just ended, or is not a batch job
+            return True
+        return found is None or (found[1] or found[2]) == self._layout.scale
 
     @cached_property
     def _jobs(self) -> list[Job]:

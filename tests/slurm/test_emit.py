@@ -21,6 +21,8 @@ def test_a_box_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluster,
 
     assert status(cluster, project)["state"] == "pending"
     assert status(cluster, project)["why"] == f"job {job} waits in the queue"
+    ask = f"from stages.cluster import slurm; print(slurm.script('{job}'))"
+    assert "stages run toy/text --scale mini" in cluster.run([sys.executable, "-c", ask])
     cluster.run(["scontrol", "release", job])
     seen = set()
     wait_for(

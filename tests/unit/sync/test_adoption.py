@@ -20,8 +20,8 @@ def job(number: str, rule: str | None = "p__s", state: str = "RUNNING", nodes: s
     return Job(number, state, rule, nodes, None, Path("/project"))
 
 
-def adoption(root: Path, *jobs: Job) -> Adoption:
-    return Adoption(Layout(root, "mini"), KEYS, lambda: list(jobs))
+def adoption(root: Path, *jobs: Job, script: str = "") -> Adoption:
+    return Adoption(Layout(root, "mini"), KEYS, lambda: list(jobs), lambda number: script)
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def test_a_job_waits_for_all_that_are_alive_of_its_rule(tmp_path: Path, capsys: 
 
 def test_a_line_is_printed_once_and_slurm_asked_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = []
-    waits = Adoption(Layout(tmp_path, "mini"), KEYS, lambda: asked.append(1) or [job("7")])  # type: ignore[func-returns-value]
+    waits = Adoption(Layout(tmp_path, "mini"), KEYS, lambda: asked.append(1) or [job("7")], lambda number: "")  # type: ignore[func-returns-value]
     assert waits.option("p/s") == waits.option("p/s")
     assert (len(asked), len(capsys.readouterr().err.splitlines())) == (1, 1)
 
@@ -66,6 +66,28 @@ def test_a_job_at_work_on_another_key_is_named_and_not_waited_for(
     assert "with another key (another spec or scale): not waited for. To be rid of it: scancel 7" in (
         capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("script", "waited_for"),
+    [
+        ("snakemake --wait-for-files 'results/.markers/mini/data/code.45' 'results/.markers/mini/p/q.1' --force", True),
+        ("snakemake --wait-for-files 'results/.markers/small/data/code.45' --force", False),
+        ("exec python -m stages run p/s --scale mini", True),
+        ("exec python -m stages run p/s --scale small --releases /r", False),
+        ("snakemake --force", True),
+    ],
+)
+def test_a_job_that_has_not_begun_is_told_by_its_script(tmp_path: Path, script: str, waited_for: bool) -> None:
+    waits = adoption(tmp_path, job("7", state="PENDING", nodes=""), script=script)
+    assert waits.option("p/s") == "--dependency=afterany:7" * waited_for
+
+
+def test_a_job_without_a_script_is_waited_for(tmp_path: Path) -> None:
+    def gone(number: str) -> str:
+        raise SlurmError("Invalid job id")
+
+    assert Adoption(Layout(tmp_path, "mini"), KEYS, lambda: [job("7")], gone).option("p/s") == "--dependency=afterany:7"
 
 
 def test_where_nothing_is_alive_nothing_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

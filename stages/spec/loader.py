@@ -46,11 +46,11 @@ def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> Loade
         raw = raw.model_copy(update={"claims": []})  # published totals are the published pipeline's
     check_sources(own)
     names = [stage for stage in raw.stages if stage not in raw.drop]
-    _strays(files, name, names, document)
+    _strays(files, name, names)
     return LoadedPipeline(name, raw, document, {stage: _stage(files, name, stage, base, document) for stage in names})
 
 
-def _strays(files: Files, pipeline: str, names: list[str], document: Document) -> None:
+def _strays(files: Files, pipeline: str, names: list[str]) -> None:
     """A stage file that no list names would be silently ignored."""
     for stage in files.names(pipeline):
         if stage not in (*names, "pipeline"):

@@ -20,7 +20,6 @@ class LoadedData:
     """specs/data."""
 
     mixtures: RawMixtures
-    mixtures_document: Document
     published: RawPublishedCorpora
     corpora: dict[str, RawCorpus]
     tokenizer: RawTokenizer
@@ -57,7 +56,7 @@ def load_data(files: Files) -> LoadedData:
     for index, name in enumerate(tokenizer.corpora):
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
-    return LoadedData(raw, mixtures, known, corpora, tokenizer)
+    return LoadedData(raw, known, corpora, tokenizer)
 
 
 def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:

@@ -85,7 +85,8 @@ def test_a_job_sees_its_own_main_process_after_an_edit(project: Path, monkeypatc
 def test_only_what_goes_to_slurm_asks_slurm(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flow = workflow.open_main(project, {}, quiet=True)
     monkeypatch.setattr(adoption.slurm, "jobs", lambda root: [Job("7", "RUNNING", "toy__first", "n1", None, root)])
-    assert flow.options("toy/first", "slurm") == "--open-mode=append --reservation=spring --dependency=afterany:7"
+    always = "--open-mode=append --reservation=spring"
+    assert flow.options("toy/first", "slurm") == f"{always} --dependency=afterany:7"
     monkeypatch.setattr(adoption.slurm, "jobs", lambda root: pytest.fail("Slurm was asked"))
     for executor in ("local", "dryrun", "slurm-jobstep", None):
-        assert workflow.open_job(project, {}).options("toy/first", executor) == "--open-mode=append --reservation=spring"
+        assert workflow.open_job(project, {}).options("toy/first", executor) == always

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.errors import UserError
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.store import damage, done, manifest, markers
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
@@ -77,20 +78,28 @@ def corpus_key(root: Path, name: str) -> str:
 
 
 def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
-    """What a stage reads is read in full before it trains: a flipped bit must not be trained on.
+    """What a stage reads is read in full before: a flipped bit must not be trained on, and not be evaluated on.
 
     Raises UserError naming each damaged file and the command that rebuilds it.
     """
     from stages.data.prepared import hold
     from stages.data.spec import TOKENIZER
 
-    names = {source.corpus for phase in stage.phases for source in phase.sources}
+    names = {source.corpus for phase in stage.phases or _evaluated_on(layout, stage) for source in phase.sources}
     for name in sorted({*names, TOKENIZER} if names else names):
         try:
             hold(layout.corpus(name), f"stages data {name} --scale {layout.scale}")
         except UserError as error:
             damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
             raise
+
+
+def _evaluated_on(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
+    """The phases whose corpora a stage that does not train is evaluated on: those that its parent was run with."""
+    if not (stage.evaluation.names and stage.parents):
+        return ()
+    record = manifest.payload(layout, stage.parents[0]) / "stage.json"
+    return Stage.model_validate_json(record.read_bytes()).phases
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:

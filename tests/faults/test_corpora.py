@@ -13,16 +13,18 @@ from blake3 import blake3
 
 from stages import engines
 from stages.commands import run
+from stages.commands.run import refuse_damaged_corpora
 from stages.data import prepared
 from stages.errors import UserError
-from stages.store import attempts, files, seal
+from stages.store import attempts, damage, files, seal
 from stages.store.layout import Layout
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.faults.recorder import Recorder, build
-from tests.faults.test_damage import DAMAGE
+from tests.faults.test_damage import DAMAGE, flip
 from tests.snapshot import mini
 from tests.unit.data.conftest import small
 from tests.unit.data.small import Small
+from tests.unit.store.conftest import Run
 
 __all__ = ["small"]
 
@@ -169,4 +171,24 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
 def test_what_is_whole_is_trained_on(small: Small, tmp_path: Path) -> None:
     layout = Layout(tmp_path, "mini")
     shutil.copytree(small.data, layout.data)
-    run.refuse_damaged_corpora(layout, mini.stage("align", small))
+    refuse_damaged_corpora(layout, mini.stage("align", small))
+
+
+@pytest.mark.parametrize("kind", ["export", "upcycle"])
+def test_what_a_box_without_training_is_evaluated_on_is_read_in_full_too(
+    kind: str, small: Small, layout: Layout, run: Run
+) -> None:
+    parent = mini.stage("align", small)
+    run("tiny/align", KEY)
+    (layout.stage("tiny/align") / "stage.json").write_text(parent.model_dump_json())
+    evaluation = parent.evaluation.model_copy(update={"names": ("validation_loss",)})
+    changes = {"kind": kind, "phases": (), "parents": ("tiny/align",), "evaluation": evaluation}
+    child = parent.model_copy(update=changes)
+    shutil.copytree(small.data, layout.data)
+    refuse_damaged_corpora(layout, child)
+    flip(layout.data / "captions/tokens.bin")
+    with pytest.raises(UserError, match=r"captions/tokens.bin.* `stages data captions --scale mini` rebuilds it"):
+        refuse_damaged_corpora(layout, child)
+    assert damage.noted(layout.corpus("captions"))
+    unread = child.model_copy(update={"evaluation": evaluation.model_copy(update={"names": ()})})
+    refuse_damaged_corpora(layout, unread)

@@ -18,7 +18,7 @@ def test_an_edit_runs_the_stale_boxes_as_jobs_and_nothing_else(cluster: Cluster,
     project.edit("specs/toy/joint.yaml", "from: 50%, to: 50%", "from: 25%, to: 25%")
 
     slurm = {**project.environment, "SNAKEMAKE_PROFILE": "slurm"}
-    said = cluster.run([sys.executable, "-m", "dvc", "repro"], project.root, slurm, timeout=300)
+    said = cluster.run([sys.executable, "-m", "dvc", "repro"], project.root, slurm)
 
     assert rules(cluster)[len(before) :] == ["rule_toy__joint", "rule_toy__release"]
     assert "Stage 'toy__vit' didn't change, skipping" in said

@@ -10,7 +10,7 @@ import pytest
 
 from tests.agreement import project as projects
 from tests.agreement.project import Project
-from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.cluster import PATIENCE, Cluster, wait_for
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_a_box_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluster,
     seen = set()
     wait_for(
         lambda: seen.add(status(cluster, project)["state"]) or seen & {"done", "failed"},  # type: ignore[func-returns-value]
-        "the job to end", 120, cluster.logs,
+        "the job to end", PATIENCE, cluster.logs,
     )  # fmt: skip
     assert seen <= {"pending", "running", "done"}
     assert cluster.run(["scontrol", "show", "job", job]).count("Comment=rule_toy__text") == 1

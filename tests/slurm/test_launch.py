@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.store import manifest
-from tests.slurm.cluster import Cluster, missing, start, wait_for
+from tests.slurm.cluster import PATIENCE, Cluster, missing, start, wait_for
 
 BOX = "next_token/results/mini/tiny/box"
 TRAIN = ["-m", "tests.unit.train.ranked"]
@@ -24,7 +24,15 @@ def stop(*_):
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
 pathlib.Path(sys.argv[1], "up" + os.environ["RANK"]).touch()
-time.sleep(60)
+time.sleep(3600)
+"""
+# Two ranks that wait for each other, so that neither node is lost before it has begun.
+TOGETHER = """
+import os, pathlib, sys, time
+RANK, folder = os.environ["RANK"], pathlib.Path(sys.argv[1])
+(folder / ("here" + RANK)).touch()
+while len(list(folder.glob("here*"))) < 2:
+    time.sleep(0.01)
 """
 
 
@@ -38,7 +46,9 @@ def submit(cluster: Cluster, folder: Path, ranks: int, nodes: int, *command: str
 
 def finish(cluster: Cluster, folder: Path, job: str) -> str:
     """Wait for the job's end; what it printed."""
-    wait_for(lambda: state(cluster, job) not in ("PENDING", "RUNNING", "COMPLETING"), f"job {job}", 90, cluster.logs)
+    wait_for(
+        lambda: state(cluster, job) not in ("PENDING", "RUNNING", "COMPLETING"), f"job {job}", PATIENCE, cluster.logs
+    )
     return (folder / "out.txt").read_text()
 
 
@@ -74,8 +84,8 @@ def test_a_rank_that_fails_is_named_with_its_node_and_not_its_echo(cluster: Clus
 
 
 def test_a_rank_killed_by_the_kernel_is_named_and_the_others_do_not_hang(cluster: Cluster, tmp_path: Path) -> None:
-    script = "import os, time; os.environ['RANK'] == '1' and os.kill(os.getpid(), 9); time.sleep(0.5); exit(70)"
-    said = finish(cluster, tmp_path, submit(cluster, tmp_path, 2, 2, "-c", script))
+    script = f"{TOGETHER}RANK == '1' and os.kill(os.getpid(), 9); time.sleep(0.5); exit(70)"
+    said = finish(cluster, tmp_path, submit(cluster, tmp_path, 2, 2, "-c", script, str(tmp_path)))
     assert "UserError: tiny/box: rank 1 of 2 on n2 was killed by SIGKILL" in said
 
 
@@ -88,8 +98,8 @@ def test_ranks_that_hang_where_another_failed_do_not_hide_it(cluster: Cluster, t
 
 
 def test_a_node_whose_agent_dies_is_named(cluster: Cluster, tmp_path: Path) -> None:
-    script = "import os, time; os.environ['RANK'] == '1' and os.kill(os.getppid(), 9); time.sleep(60)"
-    said = finish(cluster, tmp_path, submit(cluster, tmp_path, 2, 2, "-c", script))
+    script = f"{TOGETHER}RANK == '1' and os.kill(os.getppid(), 9); time.sleep(3600)"
+    said = finish(cluster, tmp_path, submit(cluster, tmp_path, 2, 2, "-c", script, str(tmp_path)))
     assert re.search(r"UserError: tiny/box: lost the ranks on (n1, )?n2 \(srun: error: n2: task 1: Killed\)", said), (
         said
     )
@@ -107,7 +117,7 @@ def test_ranks_that_cannot_be_spread_evenly_are_refused(cluster: Cluster, tmp_pa
 
 def test_a_stop_reaches_every_rank_and_comes_back_as_one(cluster: Cluster, tmp_path: Path) -> None:
     job = submit(cluster, tmp_path, 4, 2, "-c", PATIENT, str(tmp_path))
-    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", 30, cluster.logs)
+    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", PATIENCE, cluster.logs)
     cluster.run(["scancel", "--batch", "--signal=TERM", job])  # reaches the batch script and what it has started
     said = finish(cluster, tmp_path, job)
     assert len(list(tmp_path.glob("checkpoint*"))) == 4, said
@@ -116,7 +126,7 @@ def test_a_stop_reaches_every_rank_and_comes_back_as_one(cluster: Cluster, tmp_p
 def test_cancelled_ranks_have_the_time_for_a_checkpoint(cluster: Cluster, tmp_path: Path) -> None:
     """The batch script dies at once; the ranks, in a step of their own, have KillWait."""
     job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path))
-    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", 30, cluster.logs)
+    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", PATIENCE, cluster.logs)
     cluster.run(["scancel", job])
     finish(cluster, tmp_path, job)
     assert state(cluster, job) == "CANCELLED"
@@ -129,8 +139,8 @@ def test_a_job_told_to_make_room_goes_back_at_once(tmp_path: Path) -> None:
     """With a GraceTime Slurm signals the steps only; a batch script that ended then would be a job that failed."""
     with start(grace=60) as cluster:
         job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path), flags="--requeue --open-mode=append")
-        wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", 30, cluster.logs)
-        cluster.run(["srun", "-p", "urgent", "-N2", "-n2", "--mem=8000", "true"], timeout=40)
+        wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", PATIENCE, cluster.logs)
+        cluster.run(["srun", "-p", "urgent", "-N2", "-n2", "--mem=8000", "true"])
         assert len(list(tmp_path.glob("checkpoint*"))) == 2
-        wait_for(lambda: state(cluster, job) == "RUNNING", "it to run again", 30, cluster.logs)
+        wait_for(lambda: state(cluster, job) == "RUNNING", "it to run again", PATIENCE, cluster.logs)
         assert "tiny/box: job 1: going back into the queue" in (tmp_path / "out.txt").read_text()

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, Node, missing, start, wait_for
+from tests.slurm.cluster import PATIENCE, Cluster, Node, missing, start, wait_for
 from tests.slurm.test_launch import finish, state, submit
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(missing() is not None, reason=f"{missing()}"),
 ]
 # Rank 0 loses the others as soon as there is a file "lost"; they wait. In the turn after that all end well.
@@ -34,7 +34,7 @@ def slow_cluster() -> Iterator[Cluster]:
     """One that takes longer to find a node down than ranks have for leaving after one has failed."""
     with start() as cluster:
         settings = cluster.root / "etc/slurm.conf"
-        settings.write_text(settings.read_text().replace("SlurmdTimeout=5", "SlurmdTimeout=100"))
+        settings.write_text(settings.read_text().replace("SlurmdTimeout=10", "SlurmdTimeout=100"))
         cluster.run(["scontrol", "reconfigure"])
         yield cluster
 
@@ -45,12 +45,12 @@ def test_the_job_waits_until_slurm_has_noticed_and_runs_anew(
 ) -> None:
     cluster = slow_cluster
     job = submit(cluster, tmp_path, 4, 2, "-c", FRAIL, str(tmp_path), flags="--requeue --open-mode=append")
-    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", 30, cluster.logs)
+    wait_for(lambda: len(list(tmp_path.glob("up*"))) == 4, "four ranks", PATIENCE, cluster.logs)
     lose(cluster.nodes["n2"])
     (tmp_path / "lost").touch()
     said = tmp_path / "out.txt"
-    wait_for(lambda: "no answer from n2: waiting up to 150 s" in said.read_text(), "a word", 150, said.read_text)
-    wait_for(lambda: state(cluster, job) == "PENDING", "Slurm to requeue", 180, cluster.logs)
+    wait_for(lambda: "no answer from n2: waiting up to 150 s" in said.read_text(), "a word", PATIENCE, said.read_text)
+    wait_for(lambda: state(cluster, job) == "PENDING", "Slurm to requeue", PATIENCE, cluster.logs)
     node = cluster.nodes["n2"]
     node.start() if lose is Node.kill else node.thaw()
     finish(cluster, tmp_path, job)

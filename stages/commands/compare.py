@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.commands.open import find_root
+from stages.commands.open import find_root, open_project, pick
 from stages.errors import UsageError
 from stages.store.layout import Layout
+from stages.sync import graph
 
 
 def print_compare(first: str, second: str, scale: str, as_json: bool) -> int:
@@ -25,10 +26,16 @@ def folder(named: str, scale: str) -> Path:
         return Path(named)
     ref, _, other = named.partition("@")
     if ref.count("/") == 1 and all(ref.split("/")):
-        place = Layout(find_root(), other or scale).stage(ref)
+        at = other or scale
+        place = Layout(find_root(), at).stage(ref)
         if (place / "manifest.json").is_file():
             return place
-        raise UsageError(f"{named!r}: no finished result in {place}. `stages run {ref}` makes it.")
+        root, project = open_project(at)
+        pick(graph.load(root, project, at).stages, ref)
+        target = ref.replace("/", "__")
+        raise UsageError(
+            f"{named!r}: no finished result in {place}. `snakemake {target} --config scale={at}` makes it."
+        )
     raise UsageError(
         f"found {named!r}; allowed: the folder of a finished stage (it has a manifest.json), pipeline/stage, "
         f"or pipeline/stage@scale."

@@ -51,6 +51,8 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             except HeldError:  # another job was faster by a moment
                 if not in_job:
                     raise
+    else:
+        print(f"{ref}: done already, nothing was run")
     verdict = done.is_done(layout, ref, keys[ref], parents)
     if not verdict.done:
         raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")

@@ -12,6 +12,7 @@ from stages.report.words import seconds
 from stages.store import fingerprint
 from stages.store.done import Verdict
 from stages.store.layout import Layout
+from stages.store.partials import step_of
 from stages.sync import graph, live
 from stages.sync.verdicts import judge, judge_corpora
 
@@ -96,7 +97,7 @@ def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool
         for name in ("stage", "state", ""):
             table.add_column(name, overflow="fold", no_wrap=bool(name))
         for what, state, words in _rows(verdicts):
-            table.add_row(what, Text(state, STYLES[state.lower()]), Text(words))
+            table.add_row(what, Text(state, STYLES[state.lower()]), Text(words.replace(f"{root}/", "")))
         console.print(table)
     for verdict in verdicts.values():
         if verdict.state == "failed":
@@ -128,7 +129,7 @@ def _row(group: str, same: list[Verdict], whole: bool) -> tuple[str, str, str]:
 
 def _words(verdict: Verdict) -> str:
     if verdict.state == "failed":
-        return "see below"
+        return "see below" if verdict.partial is None else f"goes on from step {step_of(verdict.partial):,}; see below"
     if verdict.state != "running" or verdict.step is None or verdict.steps is None:
         return verdict.why
     left = "" if verdict.seconds_left is None else f", {seconds(verdict.seconds_left)} left"
@@ -137,7 +138,10 @@ def _words(verdict: Verdict) -> str:
 
 def _finding(verdict: Verdict, root: Path) -> Iterator[str]:
     at = f" at step {verdict.step:,}" if verdict.step is not None else ""
-    yield f"{at}: {verdict.why.removeprefix(f'{verdict.ref}: ')}"
+    said = verdict.why.removeprefix(f"{verdict.ref}: ").replace(f"{root}/", "")
+    if verdict.partial:  # the next line says it
+        said = said.replace(f", resumable from {_short(verdict.partial, root)}", "")
+    yield f"{at}: {said}"
     if verdict.partial:
         yield f"  goes on from {_short(verdict.partial, root)}"
     if verdict.log:

@@ -22,10 +22,15 @@ LANGUAGE = ("llama", "ouro", "moonlight")
 
 def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict:
     """Build the stage's modules and fill them as `init` says, module by module."""
+    released = {  # before billions of weights are laid out
+        name: release(stage, init, inputs)
+        for name, init in stage.init.items()
+        if init.weights == "release" and not init.stand_in
+    }
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
-        if init.weights == "release" and not init.stand_in:
-            hf.load(modules[name], release(stage, init, inputs))
+        if name in released:
+            hf.load(modules[name], released[name])
         elif init.weights == "inherit":
             hf.load(modules[name], parent_folder(init, inputs) / "model" / name)
         elif init.weights == "upcycle":

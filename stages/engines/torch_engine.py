@@ -12,6 +12,7 @@ from stages.data.heldout import Heldout
 from stages.engines import Inputs, readback, received, results
 from stages.engines.card import model_card
 from stages.engines.training import Training
+from stages.errors import UserError
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.spec.resolved import Stage
@@ -26,7 +27,13 @@ def run(stage: Stage, inputs: Inputs) -> None:
 
     import: the user's released weights come in, or a stand-in is trained; train; upcycle: weights and optimizer
     moments through the layer map; keep: a pointer to the parent; export: weights with a model card.
+    Raises UserError where the stage's device is not there.
     """
+    if stage.execution.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
+            "Run it on a machine that has one (docs/cluster.md), or at a scale for CPUs."
+        )
     with (
         deterministic(stage.execution),
         denormals_flushed(),

@@ -103,8 +103,8 @@ def totals(rows: Sequence[Row]) -> str:
     tiers = " and ".join(sorted({row.tier for row in rows}))
     spent = sum(row.seconds for row in rows)
     return (
-        f"{len(rows)} boxes, {sum(row.steps for row in rows):,} steps, {count(sum(row.tokens for row in rows))} tokens "
-        f"and patches, {seconds(spent)} in steps; tier: {tiers}"
+        f"{len(rows)} box{'' if len(rows) == 1 else 'es'}, {sum(row.steps for row in rows):,} steps, "
+        f"{count(sum(row.tokens for row in rows))} tokens and patches, {seconds(spent)} in steps; tier: {tiers}"
     )
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from stages.commands.status import print_status
 from stages.spec.project import Project
-from stages.store import attempts, progress
+from stages.store import attempts, partials, progress
 from stages.store.layout import Layout
 from tests.unit.spec import small_project
 
@@ -119,6 +119,21 @@ def test_a_failed_box_says_why_where_it_goes_on_where_its_log_is_and_what_to_typ
         "  next: stages run toy/first --scale mini",
     ]
     assert said(capsys, code=1, failed=True).startswith("FAILED toy/first: RuntimeError")
+
+
+def test_a_stopped_box_says_from_which_step_it_goes_on_and_each_path_once(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]
+    with attempts.start(layout, "toy/first", key, {}) as attempt:
+        made = partials.save(partials.path(attempt, 36), lambda folder: (folder / "state").touch())
+        attempt.fail(f"toy/first: stopped after step 36, resumable from {made}.", None)
+    text = said(capsys, code=1)
+    assert row(text, "toy/first") == "toy/first FAILED goes on from step 36; see below"
+    assert text.split("FAILED toy/first: ")[1].splitlines()[:2] == [
+        "stopped after step 36.",
+        f"  goes on from results/.runs/{key}/attempt-0001/partial-000000036",
+    ]
 
 
 def test_a_stage_that_its_job_did_not_come_to_has_failed_with_what_the_job_printed(

@@ -11,6 +11,7 @@ from stages.commands.compare import folder, print_compare
 from stages.diff import runs
 from stages.errors import UsageError, UserError
 from tests.unit.report import make
+from tests.unit.spec import small_project
 
 LOSSES = (3.0, 2.5, 2.0, 1.5)
 
@@ -116,10 +117,19 @@ def test_results_by_reference_at_two_scales(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert folder("ouro/warmup@paper", "mini").samefile(place)
     assert folder("ouro/warmup", "paper").samefile(place)
-    with pytest.raises(UsageError, match=r"no finished result in .*results/mini/ouro/warmup"):
-        folder("ouro/warmup", "mini")
     with pytest.raises(UsageError, match="found 'nonsense'; allowed: the folder"):
         folder("nonsense", "mini")
+
+
+def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_there_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(small_project.write(tmp_path))
+    made = r"no finished result in .*results/mini/toy/first. `snakemake toy__first --config scale=mini` makes it"
+    with pytest.raises(UsageError, match=made):
+        folder("toy/first@mini", "paper")
+    with pytest.raises(UsageError, match=r"found 'mimi'; allowed: .*mini"):
+        folder("toy/first@mimi", "mini")
+    with pytest.raises(UsageError, match="no stage 'toy/frist'; there are: "):
+        folder("toy/frist", "mini")
 
 
 def test_a_damaged_result_is_named(tmp_path):

@@ -192,6 +192,15 @@ def test_a_release_that_was_not_given_is_asked_for(tmp_path: Path) -> None:
     assert not (tmp_path / "results/mini/tiny/box").exists()
 
 
+def test_a_device_that_is_not_there_is_told_before_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    stage = tiny.make("next_token")
+    stage = stage.model_copy(update={"execution": stage.execution.model_copy(update={"device": "cuda"})})
+    with pytest.raises(UserError, match="tiny/box: found no GPU here that PyTorch can use"):
+        run(stage, tiny.inputs(tmp_path))
+    assert not list(tmp_path.glob("results/.runs/*/attempt-*"))
+
+
 def test_an_inherited_optimizer_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     stage = tiny.make("next_token")
     run(stage.model_copy(update={"kind": "import", "phases": (), "trained": ()}), tiny.inputs(tmp_path))

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +83,7 @@ def complete(
     run = {
         "environment": fingerprint.fingerprint(),
         "attempt": attempt.folder.name,
+        "finished": round(time.time(), 3),  # seconds since 1970
         "seconds": seconds or {},
         "ranks": len(memory),
         "nodes": nodes(),

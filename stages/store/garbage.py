@@ -52,12 +52,27 @@ def _checkpoints(runs: list[Path], finished: set[str]) -> Iterator[Garbage]:
 
 
 def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
-    aside: dict[str, list[tuple[int, Path]]] = {}
+    aside: dict[str, list[tuple[float, Path]]] = {}
     for folder in (folder for run in runs for folder in run.glob("final*")):
-        aside.setdefault(_stage_of(folder), []).append((folder.stat().st_mtime_ns, folder))
+        aside.setdefault(_stage_of(folder), []).append((_finished(folder), folder))
     for stage, results in sorted(aside.items()):
         for _, folder in sorted(results, reverse=True)[keep:]:
             yield Garbage(folder, _size(folder), f"an earlier result of {stage}, not among the latest {keep}")
+
+
+def _finished(folder: Path) -> float:
+    """When a result was finished, in seconds since 1970, as its run recorded; its files' times are the last copy's.
+
+    A result of before runs recorded it: when the last lease on its key was taken or released; 0 if nothing tells.
+    """
+    try:
+        return float(json.loads((folder / "run.json").read_bytes())["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        return max(float(json.loads(line)["time"]) for line in (folder.parent / lease.LOG).read_bytes().splitlines())
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def _stage_of(folder: Path) -> str:

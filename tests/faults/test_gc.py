@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from stages.commands import gc
 from stages.errors import UsageError
-from stages.store import attempts, done, files, garbage, partials
+from stages.store import attempts, done, files, garbage, lease, partials
 from stages.store.layout import Layout
 from tests.unit.store.conftest import Run
 
@@ -66,3 +68,32 @@ def test_results_are_kept_for_each_scale_by_itself(
     for key, scale in zip(KEYS, scales, strict=False):
         (layout.run(key) / "final/stage.json").write_text(f'{{"scale": "{scale}"}}')
     assert len(garbage.find(layout, keep=1)) == gone
+
+
+def test_the_latest_results_are_those_that_finished_last_whatever_their_folders_times(layout: Layout, run: Run) -> None:
+    """As after `cp -r` or `dvc pull`, which set the times of files anew, in an order of their own."""
+    for key in KEYS:
+        run("toy/one", key)
+    aside = [layout.run(key) / "final" for key in KEYS[:3]]
+    for folder, finished in zip(aside, (300.25, 100.5, 200.0), strict=True):
+        (folder / "run.json").write_text(f'{{"finished": {finished}}}')
+    for folder, touched in zip(aside, (1, 3, 2), strict=True):
+        os.utime(folder, (touched, touched))
+    assert [item.folder for item in garbage.find(layout, keep=1)] == [aside[2], aside[1]]
+
+
+def test_results_that_do_not_tell_when_they_finished_are_told_apart_by_the_leases_on_them(
+    layout: Layout, run: Run
+) -> None:
+    for key in KEYS[:3]:
+        run("toy/one", key)
+    aside = [layout.run(key) / "final" for key in KEYS[:2]]
+    for folder, time in zip(aside, (200.0, 100.0), strict=True):
+        log = folder.parent / lease.LOG
+        log.write_text(
+            "".join(json.dumps({**json.loads(line), "time": time}) + "\n" for line in log.read_text().splitlines())
+        )
+    assert [item.folder for item in garbage.find(layout, keep=1)] == [aside[1]]
+    for folder in aside:  # nothing tells: always the same one
+        (folder.parent / lease.LOG).unlink()
+    assert [item.folder for item in garbage.find(layout, keep=1)] == [aside[0]]

@@ -51,7 +51,7 @@ def show(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schemas of the spec files, for editors."""
+    """Print the JSON Schemas of the spec files and of slurm/site.yaml, for editors."""
     from stages.commands.look import print_schema
 
     print_schema()

@@ -66,7 +66,8 @@ def _fields(one: ResolvedPipeline) -> dict[str, Any]:
 
 
 def print_schema() -> None:
-    """The JSON Schemas of the spec files in one object."""
-    from stages.spec.json_schema import json_schemas
+    """The JSON Schemas of the spec files and of slurm/site.yaml in one object."""
+    from stages.cluster.site import RawSite
+    from stages.spec.json_schema import json_schema, json_schemas
 
-    print(json.dumps(json_schemas(), indent=2, sort_keys=True))
+    print(json.dumps(json_schemas() | {"site": json_schema(RawSite)}, indent=2, sort_keys=True))

@@ -25,4 +25,9 @@ FILES: dict[str, type[Raw]] = {
 def json_schemas() -> dict[str, dict[str, Any]]:
     """One schema per kind of file: those of FILES, and stage_<kind>. Files of readings need not be complete."""
     files: dict[str, type[Raw]] = FILES | {f"stage_{kind}": model for kind, model in STAGES.items()}
-    return {name: model.model_json_schema(by_alias=True, mode="validation") for name, model in files.items()}
+    return {name: json_schema(model) for name, model in files.items()}
+
+
+def json_schema(model: type[Raw]) -> dict[str, Any]:
+    """The schema of one kind of file, by the keys and short forms that the file may hold."""
+    return model.model_json_schema(by_alias=True, mode="validation")

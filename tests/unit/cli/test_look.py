@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
-from stages.commands.look import print_list
+from stages.cluster import site
+from stages.commands.look import print_list, print_schema
 from stages.commands.show import print_stage
 from stages.commands.status import print_status
 from stages.spec.project import Project
@@ -94,3 +96,12 @@ def test_what_ships_fits_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, caps
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
     assert all(f"{name}: " in said for name in Project.load(ROOT).pipelines(readings=True))
+
+
+def test_editors_get_a_schema_of_every_kind_of_file_that_people_edit(capsys: pytest.CaptureFixture[str]) -> None:
+    print_schema()
+    schemas = json.loads(capsys.readouterr().out)
+    assert {"pipeline", "stage_train", "scale", "mixtures", "corpus", "hardware", "site"} <= set(schemas)
+    shipped = yaml.safe_load((ROOT / site.FILE).read_text())
+    assert set(schemas["site"]["properties"]) == set(shipped)
+    assert schemas["site"]["additionalProperties"] is False

@@ -80,7 +80,8 @@ class Node:
     def thaw(self) -> None:
         """Let a frozen node go on, as if it had only been slow."""
         for process in self.processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # those that went on before it may have ended it
+                process.resume()
 
     def _all_stopped(self) -> bool:
         running = [process for process in self.processes() if status(process) not in ("stopped", "zombie", "gone")]

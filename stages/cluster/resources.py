@@ -24,12 +24,12 @@ class Request:
 
 
 def of_stage(stage: Stage, site: Site) -> Request:
-    """The job of a stage. All its ranks are spread evenly over its nodes; only phases have ranks."""
+    """The job of a stage. Its ranks are spread evenly over its nodes (specs see to it); only phases have ranks."""
     execution = stage.execution
     if stage.kind == "keep":
         return light(site)
     nodes = execution.nodes if stage.phases else 1
-    ranks = -(-execution.ranks // nodes) if stage.phases else 1
+    ranks = execution.ranks // nodes if stage.phases else 1
     return Request(
         nodes=nodes,
         cpus=execution.threads * ranks,

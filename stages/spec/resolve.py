@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stages.errors import SpecError
 from stages.spec import models
 from stages.spec.clocks import Clock, advance, schedule
 from stages.spec.graph import parents
@@ -20,7 +21,7 @@ from stages.spec.resolved_models import Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawExecution, RawImport, RawTrain, RawUpcycle
+from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 
@@ -77,7 +78,7 @@ class Resolver:
             schedule=training.schedule,
             phases=training.phases,
             evaluation=self.evaluation(loaded, training, above, longest),
-            execution=self.execution(raw.execution),
+            execution=self.execution(loaded),
             max_context=longest,
             waivers=tuple((waiver.id, waiver.reason) for waiver in raw.waivers),
         )
@@ -190,11 +191,14 @@ class Resolver:
             samples=self.raw_scale.evaluation.samples,
         )
 
-    def execution(self, own: RawExecution) -> Execution:
-        """The scale's defaults; at full size the stage's, at others the pipeline's of the scale, override them."""
-        over = own if self.scale.shrink is None else self.scale.shrink.execution
+    def execution(self, loaded: LoadedStage) -> Execution:
+        """The scale's defaults; at full size the stage's, at others the pipeline's of the scale, override them.
+
+        Raises SpecError where the ranks cannot be spread evenly over the nodes.
+        """
+        over = loaded.raw.execution if self.scale.shrink is None else self.scale.shrink.execution
         base = self.raw_scale.execution
-        return Execution(
+        made = Execution(
             engine=self.raw_scale.engine,
             device=self.raw_scale.device,
             threads=self.raw_scale.threads,
@@ -205,6 +209,16 @@ class Resolver:
             checkpoint_every=over.checkpoint_every or base.checkpoint_every,
             keep_partials=over.keep_partials or base.keep_partials,
         )
+        if made.ranks % made.nodes:
+            raise self._uneven(loaded, made, own=over.ranks is not None or over.nodes is not None)
+        return made
+
+    def _uneven(self, loaded: LoadedStage, made: Execution, own: bool) -> SpecError:
+        """`own` is whether the stage, or the pipeline at this scale, says something of it itself."""
+        document = loaded.document if own and self.scale.shrink is None else self.scale.document
+        above: Path = ("pipelines", self.scale.pipeline) if own and self.scale.shrink is not None else ()
+        found = f"{made.ranks} ranks on {made.nodes} nodes"
+        return document.error((*above, "execution"), found, "as many ranks on each node", "Change `ranks` or `nodes`.")
 
     def tokenizer(self) -> str:
         """The local tokenizer's digest, or the published one's name."""

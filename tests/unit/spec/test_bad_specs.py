@@ -29,6 +29,8 @@ class Bad(NamedTuple):
 BAD = [
     Bad("unknown key", SECOND, "box: Second", "box: Second\nboks: x", "unknown key 'boks'", "boks", 1),
     Bad("unknown key, nested", SECOND, "context: 8Ki", "contxt: 8Ki", "Did you mean 'context'?", "phases.0.contxt"),
+    Bad("ranks that no number of nodes shares evenly", SECOND, "box: Second",
+        "box: Second\nexecution: {nodes: 3, ranks: 64}", "64 ranks on 3 nodes", "execution", 1),
     Bad("missing key", SECOND, "    epochs: 1\n", "", "epochs is required", "phases.0.epochs", -7),
     Bad("wrong unit", SECOND, "batch: 64 seq", "batch: 64", "sequences such as '4096 seq'", "phases.0.batch"),
     Bad("steps for tokens", SECOND, "budget: 2B", "budget: 100 steps", "tokens", "phases.0.budget"),

@@ -11,7 +11,7 @@ from tests.slurm.cluster import PATIENCE, Cluster, Node, missing, start, wait_fo
 from tests.slurm.test_launch import finish, state, submit
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.nightly,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(missing() is not None, reason=f"{missing()}"),
 ]

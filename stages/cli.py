@@ -184,10 +184,10 @@ def data(
 def status(
     scale: Scale = "mini",
     deep: Annotated[bool, typer.Option("--deep", help="Read every digest again.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Only what has failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say for each stage whether it is done, stale (and why), missing, running or failed."""
+    """Say for each stage whether it is done, stale (and why), missing, running, stopped or failed."""
     from stages.commands.status import print_status
 
     raise typer.Exit(print_status(scale, deep, failed, as_json))

@@ -10,6 +10,7 @@ class UserError(Exception):
     """Something in a spec, a data file or a result is wrong; the command prints it and exits with 1."""
 
     exit_code = 1
+    resumable = False  # True where nothing is wrong: what was asked to stop goes on where it stopped
 
 
 class UsageError(UserError):

@@ -16,6 +16,7 @@ from stages.store.partials import step_of
 from stages.sync import graph, live
 from stages.sync.verdicts import judge, judge_corpora
 
+ENDED = ("failed", "stopped")  # states of boxes whose last run did not finish
 WIDTH = 100  # columns, where there is no terminal to ask
 STYLES = {
     "done": "green",
@@ -23,19 +24,20 @@ STYLES = {
     "missing": "dim",
     "pending": "blue",
     "running": "cyan",
+    "stopped": "yellow",
     "failed": "bold red",
 }
 
 
 def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
-    """Print all verdicts, or only those of failed stages; exit code 1 when a stage has failed, else 0."""
+    """Print all verdicts, or only those of runs that did not finish; exit code 1 when a stage has failed, else 0."""
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     layout, names = Layout(root, scale), loaded.corpora
     verdicts = judge(layout, loaded.stages, loaded.keys, loaded.stages if deep else ())
     verdicts |= judge_corpora(root, layout, names, names if deep else ())
     verdicts, note = _live(root, layout, verdicts)
-    shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state == "failed"}
+    shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
     if as_json:
         print(json.dumps([{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()], indent=2))
@@ -60,7 +62,7 @@ def _live(root: Path, layout: Layout, verdicts: dict[str, Verdict]) -> tuple[dic
 def _summary(verdicts: dict[str, Verdict], failed: bool) -> str:
     """How many stages are in which state, and what to type next."""
     if failed and not verdicts:
-        return "no stage has failed"
+        return "no stage has failed or was stopped"
     states = [verdict.state for verdict in verdicts.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STYLES if state in states)
     idle = failed or set(states) <= {"done", "pending", "running"}
@@ -84,7 +86,7 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | float | None]
 
 
 def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool) -> None:
-    """A table of the boxes; below, what is to be known of failures."""
+    """A table of the boxes; below, what is to be known of runs that did not finish."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -100,8 +102,8 @@ def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool
             table.add_row(what, Text(state, STYLES[state.lower()]), Text(words.replace(f"{root}/", "")))
         console.print(table)
     for verdict in verdicts.values():
-        if verdict.state == "failed":
-            console.print(Text(f"FAILED {verdict.ref}", STYLES["failed"]), end="")
+        if verdict.state in ENDED:
+            console.print(Text(f"{_shown(verdict.state)} {verdict.ref}", STYLES[verdict.state]), end="")
             console.print(Text("\n".join(_finding(verdict, root))), soft_wrap=True)
 
 
@@ -120,15 +122,19 @@ def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
 
 def _row(group: str, same: list[Verdict], whole: bool) -> tuple[str, str, str]:
     first = same[0]
-    state = "FAILED" if first.state == "failed" else first.state
+    state = _shown(first.state)
     if len(same) == 1:
         return first.ref, state, _words(first)
     names = f"all {len(same)}" if whole else ", ".join(one.ref.partition("/")[2] for one in same)
     return group, state, ": ".join(filter(None, [names, first.why]))
 
 
+def _shown(state: str) -> str:
+    return "FAILED" if state == "failed" else state
+
+
 def _words(verdict: Verdict) -> str:
-    if verdict.state == "failed":
+    if verdict.state in ENDED:
         return "see below" if verdict.partial is None else f"goes on from step {step_of(verdict.partial):,}; see below"
     if verdict.state != "running" or verdict.step is None or verdict.steps is None:
         return verdict.why

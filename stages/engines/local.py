@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+
+from stages.train.stopping import on_request
 
 LAUNCHED = "STAGES_LAUNCHED"  # environment variable: the standard input is open for as long as the launcher lives
 BLINK = 1.0  # seconds between two looks up: a signal that another thread got is handled then
@@ -122,19 +122,16 @@ def wait(
 
 
 @contextmanager
-def passing_on(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Call `stop` when SIGTERM comes within the block; the list fills then."""
-    asked: list[int] = []
+def passing_on(stop: Callable[[], None]) -> Iterator[list[bool]]:
+    """Call `stop` when SIGTERM or a first Ctrl-C comes within the block; the list fills then."""
+    asked: list[bool] = []
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
+    def forward() -> None:
+        asked.append(True)
         stop()
 
-    previous = signal.signal(signal.SIGTERM, forward)
-    try:
+    with on_request(forward):
         yield asked
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

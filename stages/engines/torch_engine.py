@@ -19,7 +19,7 @@ from stages.spec.resolved import Stage
 from stages.store import attempts, files, manifest
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.ranks import Ranks, joined
-from stages.train.stopping import NonFiniteError, StopRequest, stop_on_sigterm
+from stages.train.stopping import NonFiniteError, StopRequest, stop_when_asked
 
 
 def run(stage: Stage, inputs: Inputs) -> None:
@@ -37,7 +37,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
     with (
         deterministic(stage.execution),
         denormals_flushed(),
-        stop_on_sigterm() as stop,
+        stop_when_asked() as stop,
         joined(stage.execution.ranks if stage.phases else 1) as ranks,
     ):
         if ranks.first:

@@ -3,7 +3,7 @@
 attempt-0001/attempt.json   what it was built on (a resume must be built on the same)
              result/        what will be put in place
              partial-.../   checkpoints to resume from
-             finding.json   why it failed, if it did
+             finding.json   why it failed, or that it was asked to stop
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from stages.store.manifest import Parent
 
 @dataclass(frozen=True)
 class Finding:
-    """Why an attempt failed, and at which step if it had begun to step."""
+    """Why an attempt ended, and at which step if it failed in one; `stopped` is whether it was asked to end."""
 
     message: str
     step: int | None
+    stopped: bool
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class Attempt:
         """The folder to be put in place."""
         return self.folder / "result"
 
-    def fail(self, message: str, step: int | None) -> None:
-        """Record why this attempt failed, for `stages status`."""
-        text = json.dumps({"message": message, "step": step}, sort_keys=True, indent=2) + "\n"
+    def fail(self, message: str, step: int | None, stopped: bool = False) -> None:
+        """Record why this attempt ended, for `stages status`."""
+        fields = {"message": message, "step": step, "stopped": stopped}
+        text = json.dumps(fields, sort_keys=True, indent=2) + "\n"
         files.write_atomic(self.folder / "finding.json", text.encode())
 
     def check(self) -> None:
@@ -82,7 +84,7 @@ def start(
         except Exception as error:
             if finding(folder) is None:
                 message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                attempt.fail(message, None)
+                attempt.fail(message, None, stopped=isinstance(error, UserError) and error.resumable)
             raise
 
 
@@ -101,10 +103,11 @@ def built_on(folder: Path) -> dict[str, Parent] | None:
 
 
 def finding(folder: Path) -> Finding | None:
-    """Why an attempt failed, if it recorded it."""
+    """Why an attempt ended, if it recorded it."""
     try:
         raw = json.loads((folder / "finding.json").read_bytes())
-        return Finding(str(raw["message"]), None if raw["step"] is None else int(raw["step"]))
+        step = None if raw["step"] is None else int(raw["step"])
+        return Finding(str(raw["message"]), step, raw.get("stopped") is True)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -12,7 +12,7 @@ from stages.store import attempts, damage, lease, manifest, partials, progress, 
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
 
-State = Literal["done", "stale", "missing", "pending", "running", "failed"]
+State = Literal["done", "stale", "missing", "pending", "running", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Verdict:
     key: str
     state: State
     why: str
-    step: int | None = None  # where a failed attempt stopped, or how far a running one is
+    step: int | None = None  # where an attempt ended, or how far a running one is
     partial: Path | None = None  # the last valid checkpoint to resume from
     log: Path | None = None
     command: str | None = None  # what to type next
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool = False) -> Verdict:
-    """Judge a stage: done, running, failed, stale (and why) or missing.
+    """Judge a stage: done, running, stopped or failed (how, and where it goes on), stale (and why) or missing.
 
     With `deep`, every digest is read again, and what is found damaged stays known to quick looks.
     """
@@ -51,7 +51,7 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
     command = f"stages run {ref} --scale {layout.scale}"
     tried = attempts.folders(layout, key)
     if tried and (tried[0] / "result").exists():
-        return _failed(layout, ref, key, tried[0], command, deep)
+        return _ended(layout, ref, key, tried[0], command, deep)
     state: State = "stale" if layout.stage(ref).exists() else "missing"
     return Verdict(ref, key, state, why, command=command)
 
@@ -67,7 +67,7 @@ def _running(layout: Layout, ref: str, key: str, held: lease.Holder) -> Verdict:
     )  # fmt: skip
 
 
-def _failed(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep: bool) -> Verdict:
+def _ended(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep: bool) -> Verdict:
     found = attempts.finding(attempt)
     parents = attempts.built_on(attempt) or {}
     partial = partials.latest(layout, key, parents)
@@ -78,7 +78,8 @@ def _failed(layout: Layout, ref: str, key: str, attempt: Path, command: str, dee
         if broken:
             why += f"; damaged checkpoints are not used: `{command}` goes on from the last whole one, or from the start"
     step = found.step if found else (partials.step_of(partial) if partial else None)
-    return Verdict(ref, key, "failed", why, step, partial, layout.log(key), command)
+    state: State = "stopped" if found and found.stopped else "failed"
+    return Verdict(ref, key, state, why, step, partial, layout.log(key), command)
 
 
 def _why_not(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> str | None:

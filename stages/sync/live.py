@@ -44,7 +44,7 @@ def _with_job(layout: Layout, verdict: Verdict, rule: str, mine: Sequence[Job]) 
         return replace(verdict, state="pending", why=f"job {mine[0].id} waits in the queue{then}", job=mine[0].id)
     if verdict.state == "running":
         return verdict
-    if verdict.state == "failed":
+    if verdict.state in ("failed", "stopped"):
         return replace(verdict, command=_command(layout, rule))
     return _ended_early(layout, verdict, rule)
 

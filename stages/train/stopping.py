@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -14,6 +16,7 @@ class StoppedError(UserError):
     """The run was asked to stop, wrote a checkpoint and can be resumed (exit code 75, sysexits' EX_TEMPFAIL)."""
 
     exit_code = 75
+    resumable = True
 
 
 class NonFiniteError(UserError):
@@ -32,7 +35,7 @@ class LostRankError(UserError):
 
 
 class StopRequest:
-    """Becomes true when SIGTERM arrives, or the lease is lost; the loop looks at it between two steps."""
+    """Becomes true when a stop is asked for, or the lease is lost; the loop looks at it between two steps."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -41,16 +44,35 @@ class StopRequest:
         """Stop at the next border of two steps."""
         self.asked = True
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.ask()
+
+@contextmanager
+def stop_when_asked() -> Iterator[StopRequest]:
+    """Turn what `on_request` hears into a request for the duration of the block."""
+    request = StopRequest()
+    with on_request(request.ask):
+        yield request
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[StopRequest]:
-    """Turn SIGTERM into a request for the duration of the block."""
-    request = StopRequest()
-    previous = signal.signal(signal.SIGTERM, request._on_signal)
+def on_request(ask: Callable[[], None]) -> Iterator[None]:
+    """Call `ask` when SIGTERM comes within the block, or Ctrl-C for the first time; a second one ends at once.
+
+    Where SIGINT means something else already (ignored behind `&` in a script), it keeps that meaning.
+    """
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if "RANK" not in os.environ:  # ranks hear it too, and would say it again
+                print("stopping at a checkpoint after this step; Ctrl-C again stops at once", file=sys.stderr)
+        ask()
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, heard) for number in numbers}
     try:
-        yield request
+        yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in before.items():
+            signal.signal(number, handler)

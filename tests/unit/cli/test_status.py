@@ -127,10 +127,11 @@ def test_a_stopped_box_says_from_which_step_it_goes_on_and_each_path_once(
     layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]
     with attempts.start(layout, "toy/first", key, {}) as attempt:
         made = partials.save(partials.path(attempt, 36), lambda folder: (folder / "state").touch())
-        attempt.fail(f"toy/first: stopped after step 36, resumable from {made}.", None)
-    text = said(capsys, code=1)
-    assert row(text, "toy/first") == "toy/first FAILED goes on from step 36; see below"
-    assert text.split("FAILED toy/first: ")[1].splitlines()[:2] == [
+        attempt.fail(f"toy/first: stopped after step 36, resumable from {made}.", None, stopped=True)
+    text = said(capsys)
+    assert row(text, "toy/first") == "toy/first stopped goes on from step 36; see below"
+    assert "1 stopped" in text
+    assert text.split("stopped toy/first: ")[1].splitlines()[:2] == [
         "stopped after step 36.",
         f"  goes on from results/.runs/{key}/attempt-0001/partial-000000036",
     ]
@@ -159,7 +160,7 @@ def test_what_a_job_of_another_spec_printed_is_past(
     log.parent.mkdir(parents=True)
     log.write_text("output: results/.markers/mini/toy/first.00000000000000000000000000000000\nstages: no\n")
     squeue("")
-    assert said(capsys, failed=True) == "no stage has failed\n"
+    assert said(capsys, failed=True) == "no stage has failed or was stopped\n"
 
 
 def test_when_slurm_does_not_answer_what_lies_on_disk_is_told(

@@ -18,11 +18,11 @@ from stages.engines import run, training
 from stages.errors import UserError
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Loops
-from stages.store import manifest
+from stages.store import attempts, manifest
 from stages.store.manifest import Parent
 from stages.train.determinism import deterministic
 from stages.train.loop import Run
-from stages.train.stopping import NonFiniteError, StoppedError
+from stages.train.stopping import NonFiniteError, StoppedError, stop_when_asked
 from tests.unit.train import tiny
 
 
@@ -236,8 +236,9 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
     assert not (tmp_path / "results/mini/tiny/box").exists()
 
 
-def test_sigterm_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("asked_by", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_by: signal.Signals
 ) -> None:
     stage = tiny.make("next_token")
     run(stage, tiny.inputs(tmp_path / "whole"))
@@ -245,17 +246,41 @@ def test_sigterm_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_run(
     class Interrupted(tiny.Data):
         def samples(self, first: int, count: int, tail: int) -> list[Any]:
             if first == 12:
-                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(asked_by)
             return super().samples(first, count, tail)
 
     monkeypatch.setattr(training, "PhaseData", Interrupted)
     with pytest.raises(StoppedError, match="stopped after step 4, resumable") as stopped:
         run(stage, tiny.inputs(tmp_path / "cut"))
     assert stopped.value.exit_code == 75
+    (attempt,) = (tmp_path / "cut/results/.runs").glob("*/attempt-*")
+    found = attempts.finding(attempt)
+    assert found is not None
+    assert found.stopped
     monkeypatch.setattr(training, "PhaseData", tiny.Data)
     run(stage, tiny.inputs(tmp_path / "cut"))
     assert digests(tmp_path / "whole") == digests(tmp_path / "cut")
     assert not list((tmp_path / "cut/results/.runs").rglob("partial-*"))
+
+
+def test_a_second_ctrl_c_ends_at_once_and_afterwards_all_is_as_before() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with stop_when_asked() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_ctrl_c_that_means_nothing_here_goes_on_meaning_nothing() -> None:
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as behind & in a script
+    try:
+        with stop_when_asked() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.asked
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def test_a_changed_second_phase_keeps_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

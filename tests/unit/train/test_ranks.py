@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -123,6 +126,23 @@ def test_a_common_stop_keeps_its_exit_code() -> None:
     script = "import os, sys; print('stopped after step', 3 + int(os.environ['RANK'])); sys.exit(75)"
     with pytest.raises(StoppedError, match=r"^stopped after step 3$"):
         launch([sys.executable, "-c", script], 2, "p/s")
+
+
+def test_ctrl_c_is_passed_on_as_a_request(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (print('stopped after step 3'), sys.exit(75)))\n"
+        "pathlib.Path(sys.argv[1], 'up').touch(); time.sleep(600)"
+    )
+
+    def interrupt() -> None:
+        while not (tmp_path / "up").exists():
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(StoppedError, match=r"^stopped after step 3$"):
+        launch([sys.executable, "-c", script, str(tmp_path)], 1, "p/s")
 
 
 def test_ranks_that_are_not_those_asked_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from stages.spec.project import Project
+from tests.watched import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("ouro__stable_1", "kimi_vl__joint_pretrain", "llama31_1m__sft_32k")
@@ -32,6 +33,7 @@ VICTIMS = {
     "joint": "kimi_vl/joint_pretrain",
     "sft": "llama31_1m/sft_32k",
 }
+KILLED_AFTER = 3  # steps: between two checkpoints, which are made every other step
 
 
 def copy(folder: Path) -> Path:
@@ -47,9 +49,11 @@ def copy(folder: Path) -> Path:
     return folder
 
 
-def start(project: Path) -> subprocess.Popen[str]:
+def start(project: Path, watch: Watch | None = None) -> subprocess.Popen[str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    if watch is not None:
+        environment |= watch.environment(str(ROOT))
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", "2", *TARGETS]
     with (project / "said").open("a") as said:
         return subprocess.Popen(command, cwd=project, env=environment, stdout=said, stderr=said, text=True)
@@ -64,12 +68,15 @@ def trainer(project: Path, ref: str) -> psutil.Process | None:
     return None
 
 
-def kill_once(project: Path, ref: str, run: Path, over: threading.Event, killed: set[str]) -> None:
-    """Wait until a run of `ref` has a checkpoint in its folder of runs, then kill it."""
+def kill_once(project: Path, ref: str, run: Path, watch: Watch, over: threading.Event, killed: set[str]) -> None:
+    """Wait until a run of `ref` is held, with a checkpoint in its folder of runs, then kill it."""
+    box = ref.partition("/")[2]
     while not over.is_set():
-        if any(run.glob("attempt-*/partial-*")) and (process := trainer(project, ref)) is not None:
+        if KILLED_AFTER in watch.steps(box) and (process := trainer(project, ref)) is not None:
+            assert any(run.glob("attempt-*/partial-*"))
             process.send_signal(signal.SIGKILL)
             killed.add(ref)
+            watch.let_go(box)
             return
         time.sleep(0.01)
 
@@ -87,18 +94,20 @@ def test_snakemake_again_after_kills_gives_the_bits_of_an_undisturbed_run(tmp_pa
 
     wild = copy(tmp_path / "wild")
     shutil.copytree(calm / "results/mini/data", wild / "results/mini/data")
-    killed, over = set[str](), threading.Event()
+    killed, over, watch = set[str](), threading.Event(), Watch(wild / "watched")
+    for ref in VICTIMS.values():
+        watch.hold(ref.partition("/")[2], KILLED_AFTER)
     keys = Project.load(wild).keys("mini")
     watchers = [
-        threading.Thread(target=kill_once, args=(wild, ref, wild / "results/.runs" / keys[ref], over, killed))
+        threading.Thread(target=kill_once, args=(wild, ref, wild / "results/.runs" / keys[ref], watch, over, killed))
         for ref in VICTIMS.values()
     ]
     for watcher in watchers:
         watcher.start()
     try:
-        codes = [start(wild).wait()]
+        codes = [start(wild, watch).wait()]
         while codes[-1] and len(codes) <= len(VICTIMS):
-            codes.append(start(wild).wait())
+            codes.append(start(wild, watch).wait())
     finally:
         over.set()
         for watcher in watchers:

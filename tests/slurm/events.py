@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from tests.slurm.four_boxes import BOXES
 from tests.slurm.graph import PATIENCE, Graph
 
 STEPS = 240
-EARLY = 40  # steps after which a box is disturbed: a few checkpoints are there
 Inflict = Callable[[Graph], str]
 
 
@@ -32,9 +30,10 @@ class Event:
 
 
 def preemption(graph: Graph) -> str:
-    driver = graph.start()
-    graph.wait_steps("base", EARLY)
+    driver = graph.start(hold=["base"])
+    graph.wait_steps("base")
     preempt(graph)
+    graph.let_go("base")
     graph.finish(driver)
     assert graph.job("base").restarts == 1
     return "requeued job {} for one of the partition urgent".format(graph.job("base").id)
@@ -55,10 +54,11 @@ def time_limit(graph: Graph) -> str:
 
 
 def power_cut_of_the_first_node(graph: Graph) -> str:
-    driver = graph.start()
-    graph.wait_steps("base", EARLY)
+    driver = graph.start(hold=["base"])
+    graph.wait_steps("base")
     node = graph.job("base").node
-    cut_power(graph, node)
+    graph.cluster.nodes[node].kill()
+    graph.let_go("base")
     wait_for_run_elsewhere(graph, node)
     graph.cluster.nodes[node].start()
     graph.finish(driver)
@@ -66,18 +66,19 @@ def power_cut_of_the_first_node(graph: Graph) -> str:
 
 
 def power_cut_of_the_second_node(graph: Graph) -> str:
-    driver = graph.start()
-    graph.wait_steps("wide", EARLY)
-    cut_power(graph, "n2")
+    driver = graph.start(hold=["wide"])
+    graph.wait_steps("wide")
+    cut_power(graph)
     graph.wait_state("wide", "PENDING")
     graph.cluster.nodes["n2"].start()
     graph.finish(driver)
     return f"{_restarted(graph, 'wide')} when n2 was back"
 
 
-def cut_power(graph: Graph, node: str) -> None:
-    graph.cluster.nodes[node].kill()
-    graph.cuts.append(time.time())
+def cut_power(graph: Graph) -> None:
+    """The second node dies, and wide, which waits on both, is let go on the first."""
+    graph.cluster.nodes["n2"].kill()
+    graph.let_go("wide")
 
 
 def wait_for_run_elsewhere(graph: Graph, node: str) -> None:
@@ -90,11 +91,11 @@ def wait_for_run_elsewhere(graph: Graph, node: str) -> None:
 
 
 def frozen_node(graph: Graph) -> str:
-    driver = graph.start()
-    graph.wait_steps("base", EARLY)
+    driver = graph.start(hold=["base"])
+    graph.wait_steps("base")
     node = graph.job("base").node
     graph.cluster.nodes[node].freeze()
-    graph.cuts.append(time.time())
+    graph.let_go("base")
     wait_for_run_elsewhere(graph, node)
     graph.cluster.nodes[node].thaw()
     graph.finish(driver)
@@ -102,21 +103,25 @@ def frozen_node(graph: Graph) -> str:
 
 
 def killed_driver(graph: Graph) -> str:
-    first = graph.start()
-    graph.wait_steps("base", EARLY)
+    first = graph.start(hold=["base"])
+    graph.wait_steps("base")
     inside(first).send_signal(signal.SIGKILL)
     first.wait()
-    graph.finish(graph.start())
+    second = graph.start()
+    wait_for(lambda: len(graph.jobs("base")) == 2, "the second driver's job", PATIENCE, graph.said)
+    graph.let_go("base")
+    graph.finish(second)
     jobs = graph.jobs("base")
     assert len(jobs) == 2, jobs
     return f"job {jobs[0].id} ran on; the second driver's job {jobs[1].id} waited for its end"
 
 
 def cancelled_job(graph: Graph) -> str:
-    first = graph.start()
-    graph.wait_steps("base", EARLY)
+    first = graph.start(hold=["base"])
+    graph.wait_steps("base")
     graph.cluster.run(["scancel", graph.job("base").id])
     graph.finish(first, code=1)
+    graph.let_go("base")
     assert graph.job("base").restarts == 0
     assert (graph.project / "results/mini/four/alone").is_dir(), "a box that does not need the cancelled one goes on"
     graph.finish(graph.start())

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
-import math
 import re
 import signal
-import statistics
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.spec.project import Project
-from tests.slurm.cluster import Cluster, inside, wait_for
+from tests.slurm.cluster import Cluster, environment, inside, wait_for
 from tests.slurm.four_boxes import BOXES
+from tests.watched import Watch
 
 # Soon enough for a test; a real cluster is asked less often.
 FLAGS = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")
 PATIENCE = 900.0  # seconds for anything that is waited for
+EARLY = 45  # steps after which a box that is held waits: between two checkpoints, of which there are a few
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,22 @@ class Writer:
 
 
 class Graph:
-    """One project on one cluster. `cuts` are the times at which the test itself ended or froze runs."""
+    """One project on one cluster."""
 
     def __init__(self, cluster: Cluster, project: Path) -> None:
         self.cluster, self.project = cluster, project
         self.keys = {ref.split("/")[1]: key for ref, key in Project.load(project).keys("mini").items()}
-        self.cuts: list[float] = []
+        self._watch = Watch(project / "watched")
         self._driver: subprocess.Popen[str] | None = None
 
-    def start(self) -> subprocess.Popen[str]:
-        """`snakemake --profile slurm`, as a person types it."""
+    def start(self, hold: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """`snakemake --profile slurm`, as a person types it. Boxes in `hold` wait after step EARLY to be let go."""
+        for box in hold:
+            self._watch.hold(box, EARLY)
+        env, words = self._watch.environment(environment()["PYTHONPATH"]), ["snakemake", "--profile", "slurm", *FLAGS]
         with (self.project / "said").open("a") as said:
-            words = ["snakemake", "--profile", "slurm", *FLAGS]
-            self._driver = self.cluster.popen(words, self.project, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            more = {"stdin": subprocess.DEVNULL, "stdout": said, "stderr": said}
+            self._driver = self.cluster.popen(words, self.project, env, **more)
         return self._driver
 
     def finish(self, driver: subprocess.Popen[str], code: int = 0) -> None:
@@ -92,15 +95,18 @@ class Graph:
         """The folders of a box's runs, in order."""
         return sorted((self.project / "results/.runs" / self.keys[box]).glob("attempt-*"))
 
-    def wait_steps(self, box: str, steps: int) -> None:
-        """Wait until a box has a checkpoint at or after this step."""
+    def wait_steps(self, box: str) -> None:
+        """Wait until a box that is held has come so far: it stands after step EARLY, some steps after a checkpoint."""
 
         def there() -> bool:
             assert self._driver is None or self._driver.poll() is None, f"the driver ended\n{self.said()}"
-            partials = [path for folder in self.attempts(box) for path in folder.glob("partial-*")]
-            return any(int(path.name.removeprefix("partial-")) >= steps for path in partials)
+            return EARLY in self._watch.steps(box)
 
-        wait_for(there, f"step {steps} of {box}", PATIENCE, self.said, every=0.05)
+        wait_for(there, f"step {EARLY} of {box}", PATIENCE, self.said, every=0.05)
+
+    def let_go(self, box: str) -> None:
+        """Have a box that is held go on."""
+        self._watch.let_go(box)
 
     def wait_state(self, box: str, *states: str) -> None:
         """Wait until the newest job of a box is in one of these states."""
@@ -130,27 +136,11 @@ class Graph:
         return max(_overlap(self.writers(box)) for box in BOXES if self.attempts(box))
 
     def lost_steps(self) -> int:
-        """Steps that were done twice, over all boxes.
-
-        A row of timing.csv that is carried over from one run to the next keeps its measured seconds; the others were
-        done again. Rows reach the disk with a checkpoint: what a run that was cut off did since is told by the clock.
-        """
-        return sum(self._lost(box) for box in BOXES if (self.project / "results/mini/four" / box).is_dir())
-
-    def _lost(self, box: str) -> int:
-        final = _rows(self.project / "results/mini/four" / box / "timing.csv")
-        pace = statistics.median(float(row[2]) for row in final)
-        lost = 0
-        writers = self.writers(box)
-        ends = [*(writer.taken for writer in writers[1:]), math.inf]
-        for folder, writer, end in zip(self.attempts(box), writers, ends, strict=True):
-            table = folder / "result/timing.csv"
-            rows = _rows(table)
-            kept = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(rows, final, strict=False)))
-            cut = next((cut for cut in self.cuts if writer.last <= cut < end), None)
-            unwritten = int((cut - table.stat().st_mtime) / pace) if rows and cut else 0
-            lost += len(rows) - kept + unwritten
-        return lost
+        """Steps that were done twice, over all boxes that are finished."""
+        place = self.project / "results/mini/four"
+        return sum(
+            len(self._watch.steps(box)) - _rows(place / box / "timing.csv") for box in BOXES if (place / box).is_dir()
+        )
 
 
 def _overlap(writers: list[Writer]) -> int:
@@ -164,9 +154,6 @@ def _newest(folder: Path) -> float:
     return max(path.stat().st_mtime for path in folder.rglob("*") if path.is_file() and path.name not in late)
 
 
-def _rows(table: Path) -> list[list[str]]:
-    """Whole rows only: a killed run may leave half a line."""
-    if not table.exists():
-        return []
-    text = table.read_text()
-    return list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))[1:]
+def _rows(table: Path) -> int:
+    with table.open() as lines:
+        return sum(1 for _ in csv.DictReader(lines))

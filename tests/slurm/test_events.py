@@ -22,7 +22,7 @@ from filelock import FileLock
 from tests.slurm import cluster as clusters
 from tests.slurm import four_boxes, record
 from tests.slurm.cluster import Cluster
-from tests.slurm.events import EARLY, EVENTS, STEPS, Event, cut_power, preempt
+from tests.slurm.events import EVENTS, STEPS, Event, cut_power, preempt
 from tests.slurm.four_boxes import BOXES, manifests
 from tests.slurm.graph import Graph
 
@@ -81,20 +81,41 @@ def hold(graph: Graph, calm: Path, lost: int, boxes: tuple[str, ...] = BOXES) ->
     assert 0 <= graph.lost_steps() <= lost
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_preempted_and_then_a_power_cut_in_one_graph(cluster: Cluster, calm: Calm, tmp_path: Path) -> None:
     short_calm = calm(CI_STEPS, CI_STEPS)
     graph = Graph(cluster, fresh(short_calm, tmp_path / "project"))
-    driver = graph.start()
-    graph.wait_steps("base", EARLY)
+    disturb_twice(graph, short_calm)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(clusters.missing(accounting=True) is not None, reason=f"{clusters.missing(accounting=True)}")
+def test_the_same_where_jobs_are_charged_to_an_account(calm: Calm, tmp_path: Path) -> None:
+    short_calm = calm(CI_STEPS, CI_STEPS)
+    with clusters.start(with_accounting=True) as cluster:
+        project = fresh(short_calm, tmp_path / "project")
+        (project / "slurm/site.yaml").write_text(f"account: {clusters.ACCOUNT}\n")
+        graph = Graph(cluster, project)
+        disturb_twice(graph, short_calm)
+        said = cluster.run(["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobName,Account"])
+        charged = [line.split("|") for line in said.splitlines()]
+        assert {account for name, account in charged if name != "true"} == {clusters.ACCOUNT}  # preempt runs `true`
+
+
+def disturb_twice(graph: Graph, calm: Path) -> None:
+    """base is preempted on one node, then wide loses its second node."""
+    driver = graph.start(hold=["base", "wide"])
+    graph.wait_steps("base")
     preempt(graph)
-    graph.wait_steps("wide", EARLY)
-    cut_power(graph, "n2")
+    graph.let_go("base")
+    graph.wait_steps("wide")
+    cut_power(graph)
     graph.wait_state("wide", "PENDING")
-    cluster.nodes["n2"].start()
+    graph.cluster.nodes["n2"].start()
     graph.finish(driver)
     assert [graph.job(box).restarts for box in ("base", "wide")] == [1, 1]
-    hold(graph, short_calm, lost=2 * EVERY)
+    hold(graph, calm, lost=2 * EVERY)
 
 
 @pytest.mark.nightly

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from stages.cluster.slurm import SlurmError
+from stages.cluster.slurm import Job, SlurmError
 from stages.commands.open import open_project
 from stages.report.words import seconds
 from stages.store import fingerprint
@@ -34,9 +34,10 @@ def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     layout, names = Layout(root, scale), loaded.corpora
+    alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
     verdicts = judge(layout, loaded.stages, loaded.keys, loaded.stages if deep else ())
     verdicts |= judge_corpora(root, layout, names, names if deep else ())
-    verdicts, note = _live(root, layout, verdicts)
+    verdicts = verdicts if alive is None else live.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
     if as_json:
@@ -49,14 +50,13 @@ def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
     return 1 if any(verdict.state == "failed" for verdict in verdicts.values()) else 0
 
 
-def _live(root: Path, layout: Layout, verdicts: dict[str, Verdict]) -> tuple[dict[str, Verdict], list[str]]:
-    """What Slurm knows, where there is Slurm; what lies on disk holds when it does not answer."""
+def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
+    """The jobs that Slurm knows, if there is Slurm. Where it does not answer, a note, and what lies on disk holds."""
     try:
-        jobs = live.jobs(root)
+        return live.jobs(root), []
     except SlurmError as error:  # Slurm's commands may lie around where nobody uses them
         used = (root / live.JOB_LOGS).exists()
-        return verdicts, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
-    return (verdicts if jobs is None else live.add(layout, verdicts, jobs)), []
+        return None, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
 
 
 def _summary(verdicts: dict[str, Verdict], failed: bool) -> str:

@@ -67,7 +67,9 @@ def parse(data: bytes, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Where(file, mark.line + 1 if mark else 1)
-        raise SpecError(where, "YAML syntax", str(error.problem), "YAML", "Mend the syntax.") from None
+        raise SpecError(
+            where, "YAML syntax", f"what is not YAML ({error.problem})", "YAML", "Mend the syntax."
+        ) from None
     except yaml.YAMLError as error:
         position = getattr(error, "position", 0)
         where = Where(file, text.count("\n", 0, position) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -24,11 +25,21 @@ def text(found: Runs) -> str:
     lines.append(f"  {'tier':<12} {_two(*found.tiers)}")
     lines.append(f"  {'steps':<12} {_two(*map(str, found.steps))}")
     lines += ["", *(_column(column) for column in found.columns)] if found.columns else []
-    if found.evaluations:
-        width = max(len(name) for name in (*found.evaluations, EVALUATIONS))
-        lines += ["", f"  {EVALUATIONS:<{width}}  {'A':>10}  {'B':>10}  {'B - A':>10}"]
-        lines += [f"  {name:<{width}}  {_sides(*pair)}" for name, pair in found.evaluations.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_evaluations(found)])
+
+
+def _evaluations(found: Runs) -> Iterator[str]:
+    """Those that differ, side by side; many numbers only say where something was measured, and are equal."""
+    differ = {name: pair for name, pair in found.evaluations.items() if pair[0] != pair[1]}
+    equal = len(found.evaluations) - len(differ)
+    if differ:
+        width = max(len(name) for name in (*differ, EVALUATIONS))
+        yield from ("", f"  {EVALUATIONS:<{width}}  {'A':>10}  {'B':>10}  {'B - A':>10}")
+        yield from (f"  {name:<{width}}  {_sides(*pair)}" for name, pair in differ.items())
+        if equal:
+            yield f"  and {equal:,} equal"
+    elif equal:
+        yield from ("", f"  {EVALUATIONS}  all equal")
 
 
 def verdict(found: Runs) -> str:

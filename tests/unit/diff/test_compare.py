@@ -9,6 +9,7 @@ from inline_snapshot import snapshot
 
 from stages.commands.compare import folder, print_compare
 from stages.diff import runs
+from stages.diff.runs_text import text
 from stages.errors import UsageError, UserError
 from tests.unit.report import make
 from tests.unit.spec import small_project
@@ -28,8 +29,8 @@ def run(root, losses=LOSSES, after=1.5, **changes):
 def test_two_equal_runs(tmp_path, capsys):
     a, b = run(tmp_path / "a"), run(tmp_path / "b")
     assert print_compare(str(a), str(b), "mini", False) == 0
-    text = capsys.readouterr().out.replace(str(tmp_path), "")
-    assert text == snapshot("""\
+    said = capsys.readouterr().out.replace(str(tmp_path), "")
+    assert said == snapshot("""\
 A: /a/results/paper/ouro/warmup (ouro/warmup)
 B: /b/results/paper/ouro/warmup (ouro/warmup)
 
@@ -47,8 +48,7 @@ equal: every step and every weight, to the last bit
   tokens       equal at every step of both
   lr           equal at every step of both
 
-  final evaluations           A           B       B - A
-  loss                      1.5         1.5          +0
+  final evaluations  all equal
 """)
 
 
@@ -60,6 +60,10 @@ def test_the_first_divergent_step_and_the_largest_difference(tmp_path):
     assert (loss.first, loss.largest, loss.largest_step) == (3, 0.5, 4)
     assert (loss.relative, loss.relative_step) == (0.5 / 1.5, 4)
     assert found.evaluations["loss"] == (1.5, 1.0)
+    assert text(found).splitlines()[-2:] == [
+        "  final evaluations           A           B       B - A",
+        "  loss                      1.5           1        -0.5",
+    ]
     assert not found.broken  # other keys: nothing was promised
 
 

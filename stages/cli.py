@@ -182,6 +182,7 @@ def data(
 
 @app.command()
 def status(
+    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all of them if left out.")] = None,
     scale: Scale = "mini",
     deep: Annotated[bool, typer.Option("--deep", help="Read every digest again.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
@@ -190,7 +191,7 @@ def status(
     """Say for each stage whether it is done, stale (and why), missing, running, stopped or failed."""
     from stages.commands.status import print_status
 
-    raise typer.Exit(print_status(scale, deep, failed, as_json))
+    raise typer.Exit(print_status(scale, pipeline, deep, failed, as_json))
 
 
 @app.command()

@@ -11,6 +11,8 @@ class UserError(Exception):
 
     exit_code = 1
     resumable = False  # True where nothing is wrong: what was asked to stop goes on where it stopped
+    repeats = False  # True where a rerun of the same spec meets the same end
+    step: int | None = None  # of the stage, where the error is one of training
 
 
 class UsageError(UserError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.open import open_project
+from stages.errors import UsageError
 from stages.report.words import seconds
 from stages.store import fingerprint
 from stages.store.done import Verdict
@@ -29,13 +30,16 @@ STYLES = {
 }
 
 
-def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
-    """Print all verdicts, or only those of runs that did not finish; exit code 1 when a stage has failed, else 0."""
+def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_json: bool) -> int:
+    """Print the verdicts, all or a pipeline's, or only those of runs that did not finish; exit code 1 when a stage has
+    failed, else 0. Raises UsageError when there is no such pipeline.
+    """
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
-    layout, names = Layout(root, scale), loaded.corpora
+    layout, (boxes, names) = Layout(root, scale), _asked(loaded, pipeline)
     alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
-    verdicts = judge(layout, loaded.stages, loaded.keys, loaded.stages if deep else ())
+    judged = judge(layout, loaded.stages, loaded.keys, boxes if deep else ())
+    verdicts = {ref: judged[ref] for ref in boxes}
     verdicts |= judge_corpora(root, layout, names, names if deep else ())
     verdicts = verdicts if alive is None else live.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
@@ -48,6 +52,17 @@ def print_status(scale: str, deep: bool, failed: bool, as_json: bool) -> int:
         _print(scale, shown, root, failed)
         print("\n".join([*note, _summary(shown, failed)]))
     return 1 if any(verdict.state == "failed" for verdict in verdicts.values()) else 0
+
+
+def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The boxes and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
+    if pipeline is None:
+        return tuple(loaded.stages), loaded.corpora
+    if pipeline not in loaded.boxes:
+        raise UsageError(f"no pipeline {pipeline!r}; there are: {', '.join(sorted(loaded.boxes))}.")
+    boxes = loaded.boxes[pipeline]
+    read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded.corpora)}
+    return boxes, tuple(name for name in loaded.corpora if name in read)
 
 
 def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
@@ -104,7 +119,7 @@ def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool
     for verdict in verdicts.values():
         if verdict.state in ENDED:
             console.print(Text(f"{_shown(verdict.state)} {verdict.ref}", STYLES[verdict.state]), end="")
-            console.print(Text("\n".join(_finding(verdict, root))), soft_wrap=True)
+            console.print(Text("\n".join(_finding(verdict, scale, root))), soft_wrap=True)
 
 
 def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
@@ -142,7 +157,7 @@ def _words(verdict: Verdict) -> str:
     return f"step {verdict.step:,} of {verdict.steps:,}{left}; {verdict.why}"
 
 
-def _finding(verdict: Verdict, root: Path) -> Iterator[str]:
+def _finding(verdict: Verdict, scale: str, root: Path) -> Iterator[str]:
     at = f" at step {verdict.step:,}" if verdict.step is not None else ""
     said = verdict.why.removeprefix(f"{verdict.ref}: ").replace(f"{root}/", "")
     if verdict.partial:  # the next line says it
@@ -152,7 +167,10 @@ def _finding(verdict: Verdict, root: Path) -> Iterator[str]:
         yield f"  goes on from {_short(verdict.partial, root)}"
     if verdict.log:
         yield f"  log: {_short(verdict.log, root)}"
-    yield f"  next: {verdict.command}"
+    look = (
+        f"change the spec, since a rerun ends the same way; `stages show {verdict.ref} --scale {scale}` names its files"
+    )
+    yield f"  next: {verdict.command or look}"
 
 
 def _short(path: Path | None, root: Path) -> str | None:

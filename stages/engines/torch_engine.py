@@ -19,7 +19,7 @@ from stages.spec.resolved import Stage
 from stages.store import attempts, files, manifest
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.ranks import Ranks, joined
-from stages.train.stopping import NonFiniteError, StopRequest, stop_when_asked
+from stages.train.stopping import StopRequest, stop_when_asked
 
 
 def run(stage: Stage, inputs: Inputs) -> None:
@@ -54,11 +54,7 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
             (parent,) = stage.parents
             results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
         elif stage.phases:
-            try:
-                Training(stage, inputs, attempt, stop, ranks).run()
-            except NonFiniteError as error:
-                attempt.fail(str(error), error.step)
-                raise
+            Training(stage, inputs, attempt, stop, ranks).run()
         else:
             _pass_on(stage, inputs, attempt)
 

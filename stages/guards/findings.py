@@ -14,6 +14,8 @@ SHOWN = 3
 class GuardError(UserError):
     """What was built or done is not what was specified; nothing of it is put in place."""
 
+    repeats = True
+
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("\n".join(str(finding) for finding in self.findings))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,15 @@ from stages.store.manifest import Parent
 
 @dataclass(frozen=True)
 class Finding:
-    """Why an attempt ended, and at which step if it failed in one; `stopped` is whether it was asked to end."""
+    """Why an attempt ended, and at which step if it failed in one.
+
+    `stopped` is whether it was asked to end, `repeats` whether a rerun of the same spec meets the same end.
+    """
 
     message: str
     step: int | None
     stopped: bool
+    repeats: bool
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,10 @@ class Attempt:
         """The folder to be put in place."""
         return self.folder / "result"
 
-    def fail(self, message: str, step: int | None, stopped: bool = False) -> None:
+    def fail(self, error: Exception) -> None:
         """Record why this attempt ended, for `stages status`."""
-        fields = {"message": message, "step": step, "stopped": stopped}
+        told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
+        fields = {"message": str(told), "step": told.step, "stopped": told.resumable, "repeats": told.repeats}
         text = json.dumps(fields, sort_keys=True, indent=2) + "\n"
         files.write_atomic(self.folder / "finding.json", text.encode())
 
@@ -82,9 +87,8 @@ def start(
         try:
             yield attempt
         except Exception as error:
-            if finding(folder) is None:
-                message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-                attempt.fail(message, None, stopped=isinstance(error, UserError) and error.resumable)
+            with suppress(files.WriteError):  # what ended the run is told, not this
+                attempt.fail(error)
             raise
 
 
@@ -107,7 +111,7 @@ def finding(folder: Path) -> Finding | None:
     try:
         raw = json.loads((folder / "finding.json").read_bytes())
         step = None if raw["step"] is None else int(raw["step"])
-        return Finding(str(raw["message"]), step, raw.get("stopped") is True)
+        return Finding(str(raw["message"]), step, raw.get("stopped") is True, raw.get("repeats") is True)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

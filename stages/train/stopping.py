@@ -22,6 +22,8 @@ class StoppedError(UserError):
 class NonFiniteError(UserError):
     """A loss or gradient is infinite or not a number."""
 
+    repeats = True
+
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step

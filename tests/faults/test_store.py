@@ -11,6 +11,7 @@ import pytest
 
 from stages.store import attempts, done, files, finish, lease, manifest, markers, partials
 from stages.store.layout import Layout
+from stages.train.stopping import NonFiniteError
 from tests.unit.store.conftest import Run, toy_manifest
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
@@ -213,9 +214,10 @@ def test_a_failed_run_says_where_and_why_and_what_it_can_resume_from(layout: Lay
 
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         partials.save(partials.path(attempt, 20), write)
-        attempt.fail("loss is not finite", 27)
+        attempt.fail(NonFiniteError("loss is not finite", 27))
     found = verdict(layout)
     assert (found.state, found.why, found.step) == ("failed", "loss is not finite", 27)
+    assert found.command is None, "the same command meets the same loss"
     assert found.partial == partials.path(attempt, 20)
     assert found.log == layout.log(A)
 

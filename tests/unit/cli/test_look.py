@@ -73,12 +73,12 @@ def test_show_of_an_unchanged_stage_shows_the_one_that_is_run(toy: Path, capsys:
 
 
 def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_status("mini", deep=False, failed=False, as_json=False) == 0
+    assert print_status("mini", None, deep=False, failed=False, as_json=False) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "8 missing",
         "`snakemake -n` lists what would run, `snakemake PIPELINE` runs it.",
     ]
-    assert print_status("mini", deep=False, failed=True, as_json=False) == 0
+    assert print_status("mini", None, deep=False, failed=True, as_json=False) == 0
     assert capsys.readouterr().out == "no stage has failed or was stopped\n"
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from stages.commands.status import print_status
+from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.store import attempts, partials, progress
 from stages.store.layout import Layout
+from stages.train.stopping import NonFiniteError, StoppedError
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,8 +65,8 @@ def runs(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., P
         yield begin
 
 
-def said(capsys: pytest.CaptureFixture[str], code: int = 0, **options: bool) -> str:
-    assert print_status("mini", **{"deep": False, "failed": False, "as_json": False, **options}) == code
+def said(capsys: pytest.CaptureFixture[str], code: int = 0, pipeline: str | None = None, **options: bool) -> str:
+    assert print_status("mini", pipeline, **{"deep": False, "failed": False, "as_json": False, **options}) == code
     return capsys.readouterr().out
 
 
@@ -76,6 +78,21 @@ def test_pipelines_of_which_nothing_was_run_take_a_line_each(toy: Path, capsys: 
     text = said(capsys)
     assert row(text, "toy ") == "toy missing all 3: not run yet"
     assert row(text, "data") == "data missing all 3: not prepared yet"
+
+
+def test_of_one_pipeline_its_boxes_and_the_corpora_that_they_read_are_told(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(toy / "specs")
+    shutil.copytree(ROOT / "specs", toy / "specs")
+    told = [one["stage"] for one in json.loads(said(capsys, pipeline="kimi_vl_seed004", as_json=True))]
+    assert told[:3] == ["kimi_vl/text_pretrain", "kimi_vl/vit_coca", "kimi_vl/vit_align"]
+    assert "kimi_vl_seed004/joint_cooldown" in told
+    assert "kimi_vl/joint_cooldown" not in told
+    assert "data/pairs" in told
+    assert "data/reasoning" not in told, "only ouro reads it"
+    with pytest.raises(UsageError, match="no pipeline 'toys'; there are: kimi_vl, "):
+        print_status("mini", "toys", deep=False, failed=False, as_json=False)
 
 
 def test_a_running_box_says_its_step_and_when_it_ends(
@@ -121,13 +138,25 @@ def test_a_failed_box_says_why_where_it_goes_on_where_its_log_is_and_what_to_typ
     assert said(capsys, code=1, failed=True).startswith("FAILED toy/first: RuntimeError")
 
 
+def test_what_a_rerun_would_meet_again_asks_for_another_spec(
+    toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]
+    with pytest.raises(NonFiniteError), attempts.start(layout, "toy/first", key, {}):
+        raise NonFiniteError("loss is nan.", 27)
+    squeue("")
+    text = said(capsys, code=1, failed=True)
+    assert text.startswith("FAILED toy/first at step 27: loss is nan.\n")
+    assert "next: change the spec, since a rerun ends the same way; `stages show toy/first --scale mini`" in text
+
+
 def test_a_stopped_box_says_from_which_step_it_goes_on_and_each_path_once(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]
     with attempts.start(layout, "toy/first", key, {}) as attempt:
         made = partials.save(partials.path(attempt, 36), lambda folder: (folder / "state").touch())
-        attempt.fail(f"toy/first: stopped after step 36, resumable from {made}.", None, stopped=True)
+        attempt.fail(StoppedError(f"toy/first: stopped after step 36, resumable from {made}."))
     text = said(capsys)
     assert row(text, "toy/first") == "toy/first stopped goes on from step 36; see below"
     assert "1 stopped" in text
@@ -190,7 +219,7 @@ def test_all_that_ships_fits_a_screen(
 def test_neither_status_nor_emit_waits_for_torch(toy: Path) -> None:
     code = (
         "import sys; from stages.commands.status import print_status; from stages.commands.emit import print_script; "
-        "print_status('mini', False, False, False); print_script('toy/first', 'mini', None); "
+        "print_status('mini', None, False, False, False); print_script('toy/first', 'mini', None); "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})

@@ -30,6 +30,7 @@ class Turn:
     def __init__(self, ref: str, job: str, folder: Path) -> None:
         self.ref, self.job, self.folder = ref, job, folder
         self.due, self.waits, self.requeued = False, False, threading.Event()
+        self._one = threading.Lock()  # the deadline's thread and the main one may both come to it
         self._found = self._checkpoints()
 
     def stop(self) -> None:
@@ -93,17 +94,18 @@ class Turn:
         return True
 
     def put_back(self) -> None:
-        """Requeue, unless the job is ending already. Raises SlurmError."""
-        now = slurm.job(self.job)
-        if now is None or now.state != "RUNNING":
-            return
-        self._say("going back into the queue, to continue from the last checkpoint")
-        self.requeued.set()  # first: SIGTERM comes as soon as Slurm has heard it
-        try:
-            slurm.requeue(self.job)
-        except slurm.SlurmError:
-            self.requeued.clear()
-            raise
+        """Requeue, once, unless the job is ending already. Raises SlurmError."""
+        with self._one:
+            now = slurm.job(self.job)
+            if self.requeued.is_set() or now is None or now.state != "RUNNING":
+                return
+            self._say("going back into the queue, to continue from the last checkpoint")
+            self.requeued.set()  # first: SIGTERM comes as soon as Slurm has heard it
+            try:
+                slurm.requeue(self.job)
+            except slurm.SlurmError:
+                self.requeued.clear()
+                raise
 
     def _came_further(self) -> bool:
         """Whether this turn wrote a checkpoint, or waited for another run; else the next would end as this one does."""

@@ -50,7 +50,8 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ holds now, which is no reason to run them again")
         _print(scale, shown, root, failed)
-        print("\n".join([*note, _summary(shown, failed)]))
+        running = sum(one.state == "running" for one in verdicts.values())
+        print("\n".join([*note, _summary(shown, failed, running)]))
     return 1 if any(verdict.state == "failed" for verdict in verdicts.values()) else 0
 
 
@@ -74,10 +75,10 @@ def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
         return None, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
 
 
-def _summary(verdicts: dict[str, Verdict], failed: bool) -> str:
-    """How many stages are in which state, and what to type next."""
+def _summary(verdicts: dict[str, Verdict], failed: bool, running: int) -> str:
+    """How many stages are in which state, and what to type next; of those that `failed` leaves out, how many run."""
     if failed and not verdicts:
-        return "no stage has failed or was stopped"
+        return "no stage has failed or was stopped" + (f"; {running} running" if running else "")
     states = [verdict.state for verdict in verdicts.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in STYLES if state in states)
     idle = failed or set(states) <= {"done", "pending", "running"}

@@ -45,21 +45,11 @@ class Adoption:
         scale's. Prints a line for each. Raises SlurmError.
         """
         there = [job for job in self._jobs if job.rule == rule_name(name)]
-        behind = [job for job in there if self._same(job, self._keys.get(name))]
+        key = self._keys.get(name)
+        behind = [job for job in there if concerns(job, self._layout.scale, key, self._held, self._script)]
         for job in there:
             self._say(name, job, job in behind)
         return f"--dependency=afterany:{':'.join(job.id for job in behind)}" if behind else ""
-
-    def _same(self, job: Job, key: str | None) -> bool:
-        """Whether a job does, or may come to do, what is under `key`."""
-        known = self._held.get(job.id)
-        if known is not None:
-            return known == key
-        try:
-            found = SCALE.search(self._script(job.id))
-        except slurm.SlurmError:  # it has just ended, or is not a batch job
-            return True
-        return found is None or (found[1] or found[2]) == self._layout.scale
 
     @cached_property
     def _jobs(self) -> list[Job]:
@@ -77,6 +67,26 @@ class Adoption:
         then = "the new job waits for its end" if waits else "with another key (another spec or scale): not waited for"
         line = f"{name}: job {job.id} of an earlier start is {job.state.lower()}{where}; {then}."
         print(f"{line} To be rid of it: scancel {job.id}", file=sys.stderr)
+
+
+def concerns(
+    job: Job,
+    scale: str,
+    key: str | None,
+    holds: Mapping[str, str],
+    script: Callable[[str], str] = slurm.script,
+) -> bool:
+    """Whether a job with a stage's name does, or may come to do, what is under `key` at `scale`; `holds` as of `held`.
+
+    A rule has one name at every scale, and before and after an edit. A job that holds no key yet tells by its script.
+    """
+    if job.id in holds:
+        return holds[job.id] == key
+    try:
+        found = SCALE.search(script(job.id))
+    except slurm.SlurmError:  # it has just ended, or is not a batch job
+        return True
+    return found is None or (found[1] or found[2]) == scale
 
 
 def held(layout: Layout) -> dict[str, str]:

@@ -11,7 +11,7 @@ from stages.cluster import slurm
 from stages.cluster.slurm import Job
 from stages.store.done import Verdict
 from stages.store.layout import Layout
-from stages.sync.adoption import held
+from stages.sync.adoption import concerns, held
 from stages.sync.graph import rule_name
 from stages.sync.workflow import DEFAULT_SCALE
 
@@ -30,7 +30,7 @@ def add(layout: Layout, verdicts: Mapping[str, Verdict], alive: Sequence[Job]) -
     found = {}
     for name, verdict in verdicts.items():
         rule = rule_name(verdict.ref)
-        mine = [job for job in alive if job.rule == rule and keys.get(job.id) in (None, verdict.key)]
+        mine = [job for job in alive if job.rule == rule and concerns(job, layout.scale, verdict.key, keys)]
         found[name] = verdict if verdict.done else _with_job(layout, verdict, rule, mine)
     return found
 

@@ -127,7 +127,13 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
     if scale not in known:
         raise UsageError(f"--config scale: found {scale!r}; allowed: {', '.join(known)}.")
     releases = config.get("releases")
-    return scale, None if releases is None else str(releases)
+    if releases is None:
+        return scale, None
+    if not Path(root, str(releases)).is_dir():
+        raise UsageError(
+            f"--config releases: {releases} is not a folder; it should hold one folder per released model."
+        )
+    return scale, str(releases)
 
 
 def read_deep(loaded: graph.Graph, config: Mapping[str, Any]) -> list[str]:

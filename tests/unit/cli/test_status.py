@@ -114,6 +114,22 @@ def test_a_job_is_named_with_its_nodes_and_a_waiting_one_with_its_id(
     assert "1 pending, 1 running" in text
 
 
+def test_a_waiting_job_of_another_scale_is_not_taken_for_this_ones(
+    toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    squeue("13 PENDING rule_toy__first 1:00:00 ")
+    (toy / "bin/scontrol").write_text("#!/bin/sh\necho snakemake results/.markers/paper/data/prose.abc\n")
+    (toy / "bin/scontrol").chmod(0o755)
+    assert row(said(capsys), "toy ") == "toy missing all 3: not run yet"
+
+
+def test_what_did_not_finish_is_asked_for_and_only_runs_are_there(
+    runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs("toy/first", 100)
+    assert said(capsys, failed=True) == "no stage has failed or was stopped; 1 running\n"
+
+
 def test_a_job_that_was_put_back_into_the_queue_waits_though_its_lease_still_counts(
     toy: Path, squeue: Squeue, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -139,6 +139,18 @@ def test_what_does_not_stop_is_cut_off_if_another_turn_can_come_further(
     assert ("another turn would come no further" in capsys.readouterr().err) != goes_back
 
 
+def test_two_that_put_a_job_back_do_so_once(command: Command, tmp_path: Path) -> None:
+    """The mark near the limit and the run's own end may come together; a second requeue would end the next turn."""
+    job(command)
+    turn = in_job.Turn("p/s", "7", tmp_path)
+    both = [threading.Thread(target=turn.put_back) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert (tmp_path / "bin/asked").read_text().count("scontrol requeue 7") == 1
+
+
 CONFIG = "if [ $2 = config ]; then echo 'SlurmctldTimeout = 1 sec'; echo 'SlurmdTimeout           = %d sec'; fi"
 LOST = SilentNodeError("p/s: lost the ranks on n2 (no answer)", ["n2"])
 

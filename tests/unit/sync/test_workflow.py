@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.cluster.slurm import Job
-from stages.errors import UserError
+from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import adoption, graph, workflow, write
 from stages.sync.workflow import urgencies
@@ -46,11 +46,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_jobs_own_process_sees_what_the_main_process_worked_out(project: Path) -> None:
+    (project / "given").mkdir()
     main = workflow.open_main(project, {"scale": "mini", "releases": "given"}, quiet=True)
     shutil.rmtree(project / "specs/toy")  # no spec is read again
     job = workflow.open_job(project, {"scale": "mini", "releases": "given"})
     assert job == main
     assert job.marker("toy/first") == f"results/.markers/mini/toy/first.{main.keys['toy/first']}"
+
+
+def test_a_folder_of_released_models_that_is_not_there_is_refused_before_anything_runs(project: Path) -> None:
+    with pytest.raises(UsageError, match="--config releases: given is not a folder"):
+        workflow.open_main(project, {"releases": "given"}, quiet=True)
 
 
 def test_a_jobs_own_process_leaves_markers_alone(project: Path) -> None:

@@ -15,7 +15,8 @@ class Finding:
     """A rule that does not hold.
 
     `stage` is "pipeline/stage" (or only the pipeline, where the rule is about all of it), `edge` is
-    "parent -> child" where a hand-over is at fault, `waived` the reason that the spec gives for living with it.
+    "parent -> child" where a hand-over is at fault, `waived` the reason that the spec gives for living with it. `where`
+    is None at run time: what is run is a resolved stage, which has no lines.
     """
 
     id: str
@@ -25,11 +26,12 @@ class Finding:
     observed: str
     expected: str
     repair: str
-    where: Where
+    where: Where | None
     waived: str | None = None
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.id} at {self.edge or self.stage} ({self.scale}): found {self.observed}; "
+        where = f"{self.where}: " if self.where else ""
+        text = f"{where}{self.id} at {self.edge or self.stage} ({self.scale}): found {self.observed}; "
         return text + f"expected {self.expected}. {self.repair}" + (f" Waived: {self.waived}" if self.waived else "")
 
     def as_dict(self) -> dict[str, str | int | None]:
@@ -37,7 +39,8 @@ class Finding:
         return {
             "id": self.id, "scale": self.scale, "stage": self.stage, "edge": self.edge,
             "observed": self.observed, "expected": self.expected, "repair": self.repair,
-            "file": self.where.file, "line": self.where.line, "waived": self.waived,
+            "file": self.where.file if self.where else None, "line": self.where.line if self.where else None,
+            "waived": self.waived,
         }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from stages.check.findings import Finding, unwaived
-from stages.errors import UserError, Where
+from stages.errors import UserError
 from stages.spec.resolved import Stage
 
 SHOWN = 3
@@ -18,16 +18,17 @@ class GuardError(UserError):
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
-        super().__init__("\n".join(str(finding) for finding in self.findings))
+        first = self.findings[0]
+        files = f"`stages show {first.stage} --scale {first.scale}` names the spec's files."
+        super().__init__("\n".join([*map(str, self.findings), files]))
 
 
 def finding(stage: Stage, id: str, *, observed: str, expected: str, repair: str, edge: str | None = None) -> Finding:
     """A finding about a stage at run time; `edge` is the parent whose hand-over is at fault."""
     ref = f"{stage.pipeline}/{stage.name}"
-    where = Where(f"specs/{stage.pipeline}/{stage.name}.yaml", 1)
     waived = dict(stage.waivers).get(id)
     arrow = f"{edge} -> {ref}" if edge else None
-    return Finding(id, stage.scale, ref, arrow, observed, expected, repair, where, waived)
+    return Finding(id, stage.scale, ref, arrow, observed, expected, repair, None, waived)
 
 
 def refuse(found: Iterable[Finding]) -> None:

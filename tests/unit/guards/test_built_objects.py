@@ -62,6 +62,7 @@ def refused(made: Stage, given: Inputs) -> set[str]:
     recorded = attempts.finding(folder)
     assert recorded is not None
     assert all(one.id in recorded.message for one in error.value.findings)
+    assert recorded.repeats, "a rerun of the same spec builds the same"
     assert not given.layout.stage(f"tiny/{made.name}").exists()
     return {one.id for one in error.value.findings}
 

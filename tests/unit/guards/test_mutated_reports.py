@@ -78,11 +78,14 @@ def test_a_waived_finding_does_not_stop() -> None:
         run.hold_end(STAGE, report)
 
 
-def test_the_error_lists_every_finding() -> None:
+def test_the_error_lists_every_finding_and_says_what_names_the_specs_files() -> None:
     with pytest.raises(GuardError) as error:
         refuse(found(STAGE, read(bos=31)) + found(STAGE, row(0, lr=1.0)))
     assert [one.id for one in error.value.findings] == ["I-20", "I-02"]
-    assert str(error.value).count("\n") == 1
+    first, second, files = str(error.value).splitlines()
+    assert first.startswith("I-20 at tiny/box (mini): found ")
+    assert second.startswith("I-02 at tiny/box (mini): found ")
+    assert files == "`stages show tiny/box --scale mini` names the spec's files."
 
 
 def test_an_engine_that_does_not_say_what_it_read_is_held_to_the_rest() -> None:

@@ -36,11 +36,14 @@ def draw_missing(project: Project, layout: Layout) -> list[Path]:
     """
     written, touched = list[Path](), dict[str, None]()
     for result in finished_or_none(layout):
-        if result.metrics is None or _drawn(result.folder):
+        if result.metrics is None:
             continue
-        stage_plots.write(result.stage, result.metrics, result.folder)
-        written.append(result.folder / "plots")
-        touched[result.stage.pipeline] = None
+        drawn = _drawn(result.folder)
+        if not drawn:
+            stage_plots.write(result.stage, result.metrics, result.folder)
+            written.append(result.folder / "plots")
+        if not drawn or not live(layout, result.stage.pipeline).exists():
+            touched[result.stage.pipeline] = None
     for pipeline in touched:
         path = live(layout, pipeline)
         write(project, layout, pipeline, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from stages.spec.resolved import Stage
 POINTS = 400  # drawn points of a curve per stage
 MARKS = 24  # measured steps marked per stage
 BRANCH = ((BLUE, "-", 2.4), (VERMILLION, (0, (2.2, 1.6)), 2.0))  # the second is dashed: it shows on top of the first
+MEASURED: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 7, "color": INK}  # circles are hand-overs
 UNITS = {"tokens": "tokens", "patches": "image patches"}
 
 
@@ -84,7 +86,7 @@ def _curve(axes: Axes, column: Column, bottom: float) -> None:
 def _marks(axes: Axes, column: Column, metrics: pd.DataFrame) -> None:
     chosen = metrics.iloc[np.unique(np.linspace(0, len(metrics) - 1, MARKS).astype(int))]
     x = [column.at(int(clock) - clock_start(column)) for clock in chosen["clock"]]
-    axes.plot(x, chosen["lr"], "o", markersize=3.6, markerfacecolor="white", markeredgecolor=INK, zorder=6)
+    axes.plot(x, chosen["lr"], **MEASURED, zorder=6)
 
 
 def _bands(axes: Axes, laid: Sequence[Column]) -> None:
@@ -212,8 +214,10 @@ def _legend(
     entries = [_dot(INK, "hand-over, rate continues")]
     if any(edge.jumps for edge in hand_overs(laid, stages)):
         entries.append(_dot("white", "hand-over, declared jump"))
-    source = "measured steps marked" if measured else "drawn from the specs; not a measurement"
-    entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}, {source}"))
+    if measured:
+        entries.append(Line2D([], [], **MEASURED, label="measured step"))
+    source = "" if measured else ", drawn from the specs; not a measurement"
+    entries.append(Line2D([], [], linestyle="none", label=f"scale: {scale}{source}"))
     stand_ins = sorted({column.stage.box for column in laid if any(i.stand_in for i in column.stage.init.values())})
     if stand_ins:
         entries.append(Line2D([], [], linestyle="none", label=f"stand-in weights: {', '.join(stand_ins)}"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from stages.report.picture import live, main, measured, upstream
+from stages.report.picture import draw_missing, live, main, measured, upstream
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store.layout import Layout
 from tests.unit.report.make import B, ouro_like, phase, piece, stage, write_result
@@ -42,6 +45,20 @@ def test_a_stale_result_is_not_marked(tmp_path: Path) -> None:
 
 def test_the_live_picture_lies_beside_the_pipeline_s_results(tmp_path: Path) -> None:
     assert live(Layout(tmp_path, "mini"), "ouro") == tmp_path / "results" / "mini" / "ouro.png"
+
+
+def test_what_finished_stages_lack_is_drawn_and_what_is_there_is_not(tmp_path: Path) -> None:
+    stages, layout = ouro_like("mini"), Layout(tmp_path, "mini")
+    folder = write_result(tmp_path, stages["warmup"])
+    resolved = SimpleNamespace(title="Ouro", stages=stages, own=(), extends=None)
+    keys = dict.fromkeys((f"ouro/{name}" for name in stages), "1".rjust(32, "0"))
+    project = cast("Project", SimpleNamespace(resolve=lambda name, scale: resolved, keys=lambda scale: keys))
+    assert draw_missing(project, layout) == [folder / "plots", live(layout, "ouro")]
+    assert draw_missing(project, layout) == []
+    live(layout, "ouro").unlink()
+    assert draw_missing(project, layout) == [live(layout, "ouro")]
+    (folder / "plots/lr.png").unlink()
+    assert draw_missing(project, layout) == [folder / "plots", live(layout, "ouro")]
 
 
 def test_the_command_line_needs_three_words() -> None:

@@ -45,8 +45,8 @@ def test_measured_steps_are_marked_where_the_stage_has_results(tmp_path: Path) -
     result = read(write_result(tmp_path, stages["warmup"]))
     assert result.metrics is not None
     figure = pipeline_plot.draw("Ouro", "mini", stages, {"ouro/warmup": result.metrics})
-    assert "measured steps marked" in texts(figure)
-    assert any(len(line.get_xdata()) == 4 and line.get_marker() == "o" for line in figure.axes[0].lines)
+    assert "measured step" in texts(figure)
+    assert any(len(line.get_xdata()) == 4 and line.get_marker() == "|" for line in figure.axes[0].lines)
 
 
 def test_a_picture_is_the_same_bytes_every_time(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from stages.data.draws import rank
 from stages.data.encode import encode
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import (
-    MANIFEST,
     DataManifest,
     ManifestKind,
     content_digest,
@@ -23,6 +22,7 @@ from stages.data.prepared import (
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.errors import UserError
 from stages.store.digest import digest_bytes
+from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Shard
 
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]

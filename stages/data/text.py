@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from stages.data.document import Document, chat, held_out, plain, text_part
@@ -43,7 +43,9 @@ def long(spec: CorpusSpec, files: Sequence[SourceFile]) -> Iterator[Document]:
     for heldout in (False, True):
         chosen = [file for file in files if held_out(file.identity) == heldout and len(file.text) <= most]
         # Few modules are held out: their documents are joined per distribution instead of per folder.
-        folder = (lambda f: f.identity.split("/")[0]) if heldout else (lambda f: f.identity.rsplit("/", 1)[0])
+        folder: Callable[[SourceFile], str] = (
+            (lambda f: f.identity.split("/")[0]) if heldout else (lambda f: f.identity.rsplit("/", 1)[0])
+        )
         for name, group in groupby(sorted(chosen, key=lambda f: (folder(f), rank(f.identity))), key=folder):
             parts: list[str] = []
             size = number = 0

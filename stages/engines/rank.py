@@ -8,7 +8,8 @@ from pathlib import Path
 
 from stages import engines
 from stages.engines import local
-from stages.engines.launch import CRASHED, HELD, read_job
+from stages.engines.launch import HELD, read_job
+from stages.engines.nodes import CRASHED
 from stages.errors import UserError
 from stages.store.lease import HeldError
 

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data.document import BOS, IMAGE, PAD
-from stages.data.prepared import MANIFEST, Corpus
+from stages.data.prepared import Corpus
 from stages.data.sample import PairRow, Sample
 from stages.guards.end import union
 from stages.guards.report import PhaseReads
 from stages.spec.resolved_phases import Phase
 from stages.store import files
+from stages.store.manifest import NAME as MANIFEST
 
 FILE = "reads.json"
 Intervals = dict[str, list[tuple[int, int]]]

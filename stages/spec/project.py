@@ -9,11 +9,12 @@ from pathlib import Path
 from stages.errors import UsageError, Where
 from stages.spec.files import Files
 from stages.spec.graph import parents, topological
+from stages.spec.hand_over import Node
 from stages.spec.key import stage_key
 from stages.spec.loader import LoadedPipeline, load_pipeline, load_scale
 from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.nodes import Document
-from stages.spec.resolve import Node, Resolver
+from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale

@@ -17,6 +17,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.store import files, lease
 from stages.store.digest import Written
+from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 
@@ -43,7 +44,7 @@ class Attempt:
     key: str
     folder: Path
     parents: Mapping[str, Parent]
-    holder: lease.Holder
+    holder: Holder
     written: Mapping[Path, Written]  # what was meant, where `files` wrote it
 
     @property

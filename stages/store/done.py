@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.store import attempts, damage, lease, manifest, partials, progress, seal
+from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
 
@@ -56,7 +57,7 @@ def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], 
     return Verdict(ref, key, state, why, command=command)
 
 
-def _running(layout: Layout, ref: str, key: str, held: lease.Holder) -> Verdict:
+def _running(layout: Layout, ref: str, key: str, held: Holder) -> Verdict:
     where = f"job {held.job} on {', '.join(held.nodes)}" if held.job else f"process {held.pid} on host {held.host}"
     far, log = progress.latest(layout, key), layout.log(key)
     if far is None:

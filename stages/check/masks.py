@@ -45,7 +45,7 @@ def documents_are_masked(context: Context) -> Iterator[Finding]:
         "NVIDIA/NeMo#6409", "OpenRLHF#973", "swiss-ai/Megatron-LM#91", "Qwen3-ASR#212", "trl#3091", "OpenRLHF#393",
         "MakazhanAlpamys/Soup#785",
     ),
-    held_by=("tests/unit/data/test_loader.py", "tests/unit/train/test_objectives.py", "stages/guards/end.py"),
+    held_by=("tests/unit/data/test_conversations.py", "tests/unit/train/test_objectives.py", "stages/guards/end.py"),
 )  # fmt: skip
 def replies_are_whole(context: Context) -> Iterator[Finding]:
     """I-20, as far as specs go."""

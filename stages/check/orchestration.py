@@ -43,5 +43,8 @@ elsewhere(
         "KempnerForge#102", "verl#7955", "NVIDIA/Megatron-LM#1763", "NVIDIA-NeMo/Megatron-Bridge#5117",
         "torchtitan#930",
     ),
-    held_by=("stages/store/files.py", "stages/train/checkpoint.py", "tests/faults/test_store.py"),
+    held_by=(
+        "stages/store/files.py", "stages/train/checkpoint.py", "tests/faults/test_attempts.py",
+        "tests/faults/test_store.py",
+    ),
 )  # fmt: skip

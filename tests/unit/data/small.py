@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from stages.data import prepare
+from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
 from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
 
@@ -90,3 +91,7 @@ def half() -> ShareRamp:
 def coca(*steps: tuple[int, int]) -> Coca:
     """CoCa settings with caps (after how many patches, pixels)."""
     return Coca(caption_weight=2.0, resolutions=tuple(Resolution(after=after, cap=cap) for after, cap in steps))
+
+
+def load(small: Small, made: Phase, seed: int = 1, scope: str = "p/s/main") -> PhaseData:
+    return PhaseData(made, seed, scope, small.data)

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 from stages.contract.mixture import Mixture
-from stages.data.document import BOS, EOS, IM_END, IMAGE, PAD
-from stages.data.loader import PhaseData
+from stages.data.document import BOS, EOS
 from stages.data.sample import Sample
-from stages.data.tokenizer import FILE, Tokenizer
 from stages.errors import UserError
-from tests.unit.data.small import Small, coca, half, phase
-
-
-def load(small: Small, made, seed: int = 1, scope: str = "p/s/main") -> PhaseData:
-    return PhaseData(made, seed, scope, small.data)
+from tests.unit.data.small import Small, load, phase
 
 
 def windows(small: Small, name: str, context: int) -> int:
@@ -27,9 +19,6 @@ def windows(small: Small, name: str, context: int) -> int:
 def same(one: Sample, other: Sample) -> bool:
     arrays = ("tokens", "labels", "segments", "positions")
     return one.spans == other.spans and all(np.array_equal(getattr(one, a), getattr(other, a)) for a in arrays)
-
-
-# ------------------------------------------------------------------ concatenated windows
 
 
 @pytest.mark.parametrize("context", [7, 32, 100])
@@ -79,9 +68,6 @@ def test_spans_say_what_was_read(small: Small) -> None:
     for sample in load(small, phase(small.source("math"))).samples(0, 10, 0):
         parts = [corpus.tokens[corpus.offsets[d] + a : corpus.offsets[d] + b] for _, d, a, b in sample.spans]
         assert np.array_equal(np.concatenate(parts), sample.tokens)
-
-
-# ------------------------------------------------------------------ order, ranges, epochs
 
 
 def test_a_sample_depends_on_its_index_only(small: Small) -> None:
@@ -164,121 +150,6 @@ def test_the_wrong_corpus_or_range_is_refused(small: Small) -> None:
         load(small, phase(good.model_copy(update={"start": 1, "end": 2})))
 
 
-# ------------------------------------------------------------------ answers only
-
-
-def answers(tokenizer: Tokenizer, tokens: np.ndarray) -> int:
-    """Supervised tokens of a chat document, counted from its text: answers, their <|im_end|>, and the closing EOS."""
-    count = 0
-    for turn in re.findall(r"<\|im_start\|>assistant\n(.*?)<\|im_end\|>", tokenizer.decode(tokens), re.DOTALL):
-        for piece in re.split(r"(<think>|</think>)", turn):
-            count += 1 if piece in ("<think>", "</think>") else len(tokenizer.encode(piece))
-        count += 1
-    return count + 1
-
-
-def test_sft_teaches_exactly_the_answers(small: Small) -> None:
-    tokenizer, corpus = Tokenizer(small.data / "tokenizer" / FILE), small.corpus("reasoning")
-    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=256)
-    for sample in load(small, made).samples(0, 12, 0):
-        expected = sum(
-            answers(tokenizer, corpus.tokens[slice(*corpus.offsets[d : d + 2])]) for _, d, _, _ in sample.spans
-        )
-        assert (sample.labels != -100).sum() == expected
-        first = sample.labels[sample.labels != -100][0]
-        assert tokenizer.decode([first]) == "<think>"  # the first answer token is among them
-        assert (sample.labels == EOS).sum() == (sample.labels == IM_END).sum() == len(sample.spans)
-
-
-def test_the_same_corpus_teaches_everything_in_pretraining(small: Small) -> None:
-    made = phase(small.source("reasoning"), packing="whole", context=256)
-    (sample,) = load(small, made).samples(0, 1, 0)
-    lengths = [end for _, _, _, end in sample.spans]
-    assert (sample.labels != -100).sum() == sum(lengths) - len(lengths)  # all but each document's BOS
-
-
-def test_a_conversation_longer_than_the_row_is_left_out_and_counted(small: Small) -> None:
-    corpus = small.corpus("reasoning")
-    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
-    context = int(np.median(lengths))
-    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=context)
-    data = load(small, made)
-    assert data.left_out == {"reasoning": int((lengths > context).sum())}
-    for sample in data.samples(0, 20, 0):
-        assert [end for _, _, _, end in sample.spans] == [lengths[number] for _, number, _, _ in sample.spans]
-        assert (sample.labels == IM_END).sum() == len(sample.spans)  # every answer is there to its end
-
-
-def test_a_context_too_short_for_every_conversation_is_an_error(small: Small) -> None:
-    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=20)
-    with pytest.raises(UserError, match=r"corpus reasoning, phase main: none of its \d+ documents fits into.* 20;"):
-        load(small, made)
-
-
-@pytest.mark.parametrize("tail", [90, 200])
-def test_the_last_row_of_conversations_holds_whole_ones(small: Small, tail: int) -> None:
-    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=256)
-    whole, last = load(small, made).samples(2, 2, tail)
-    assert len(whole.tokens) == 256
-    assert len(last.tokens) == tail
-    assert (last.labels == IM_END).sum() == len(last.spans) > 0
-    assert not {number for _, number, _, _ in whole.spans} & {number for _, number, _, _ in last.spans}
-
-
-def test_a_last_row_too_short_for_any_conversation_is_padding(small: Small) -> None:
-    made = phase(small.source("reasoning"), objective="sft", packing="whole", context=256)
-    (row,) = load(small, made).samples(0, 1, 5)
-    assert row.tokens.tolist() == [PAD] * 5
-    assert row.labels.tolist() == [-100] * 5
-    assert row.segments.tolist() == [-1] * 5
-    assert row.spans == ()
-
-
-def test_padding_is_neither_seen_nor_taught(small: Small) -> None:
-    made = phase(small.source("reasoning"), packing="whole", context=300)
-    for sample in load(small, made).samples(0, 5, 0):
-        filled = sum(end for _, _, _, end in sample.spans)
-        assert 0 < filled < 300
-        assert (sample.tokens[filled:] == PAD).all()
-        assert (sample.labels[filled:] == -100).all()
-        assert (sample.segments[filled:] == -1).all()
-        assert (sample.segments[:filled] >= 0).all()
-
-
-# ------------------------------------------------------------------ pictures
-
-
-def cells(sample: Sample) -> int:
-    return sum(image.pixels.shape[0] * image.pixels.shape[1] // 64 for image in sample.images)
-
-
-@pytest.mark.parametrize("name", ["captions", "digit_qa", "clips"])
-def test_image_tokens_and_pictures_agree(small: Small, name: str) -> None:
-    made = phase(small.source(name), objective="align", context=160)
-    for sample in load(small, made).samples(0, 2, 0):
-        assert (sample.tokens == IMAGE).sum() == cells(sample) > 0
-        assert not (sample.labels == IMAGE).any()
-        for image in sample.images:
-            assert image.pixels.dtype == np.float32
-            assert image.pixels.shape[2] == 3
-            assert image.pixels.min() == -1
-            assert image.pixels.max() <= 1
-
-
-def test_a_picture_that_does_not_fit_the_context_is_an_error(small: Small) -> None:
-    with pytest.raises(
-        UserError, match=r"corpus clips: a document has \d+ tokens with its pictures, the context is 32"
-    ):
-        load(small, phase(small.source("clips"), objective="joint"))
-
-
-def test_text_and_pictures_share_a_phase(small: Small) -> None:
-    made = phase(small.source("math"), small.source("captions"), objective="joint", share=half(), context=64)
-    samples = load(small, made).samples(0, 10, 0)
-    assert [bool(sample.images) for sample in samples].count(True) == 5
-    assert {len(sample.tokens) for sample in samples} == {64}
-
-
 @pytest.mark.parametrize("tail", [1, 5, 13, 32])
 def test_the_tail_is_the_beginning_of_the_whole_sample(small: Small, tail: int) -> None:
     data = load(small, phase(small.source("math")))
@@ -287,93 +158,3 @@ def test_the_tail_is_the_beginning_of_the_whole_sample(small: Small, tail: int) 
     for name in ("tokens", "labels", "segments", "positions"):
         assert np.array_equal(getattr(cut[1], name), getattr(whole[1], name)[:tail])
     assert sum(end - start for _, _, start, end in cut[1].spans) == tail
-
-
-@pytest.mark.parametrize("tail", range(1, 64, 3))
-def test_a_tail_never_shows_half_a_picture(small: Small, tail: int) -> None:
-    data = load(small, phase(small.source("digit_qa"), objective="joint", context=64))
-    (sample,) = data.samples(0, 1, tail)
-    assert len(sample.tokens) == tail
-    assert (sample.tokens == IMAGE).sum() == cells(sample)
-
-
-# ------------------------------------------------------------------ pairs
-
-
-def pair_phase(small: Small, **changes):
-    settings = {"objective": "coca", "unit": "patches", "context": 128, "coca": coca((0, 8), (256, 16), (640, 32))}
-    return phase(small.source("pairs"), **{**settings, **changes})
-
-
-def test_rows_hold_as_many_images_as_the_cap_allows(small: Small) -> None:
-    rows = load(small, pair_phase(small)).pairs(0, 7, 0)
-    assert [len(row.images) for row in rows] == [
-        32,
-        32,
-        8,
-        8,
-        8,
-        2,
-        2,
-    ]  # 128 patches by (cap / 4)^2, from row 2 and 5 on
-    for row, cap in zip(rows, (8, 8, 16, 16, 16, 32, 32), strict=True):
-        for image in row.images:
-            height, width, channels = image.pixels.shape
-            assert max(height, width) <= cap
-            assert height % 8 == width % 8 == 0
-            assert channels == 3
-
-
-def test_a_row_in_which_a_cap_begins_has_it(small: Small) -> None:
-    rows = load(small, pair_phase(small, coca=coca((0, 8), (129, 16), (384, 32)))).pairs(0, 4, 0)
-    assert [len(row.images) for row in rows] == [32, 8, 8, 2]
-
-
-def test_no_pair_comes_twice_in_an_epoch(small: Small) -> None:
-    rows = load(small, pair_phase(small)).pairs(0, 20, 0)
-    items = [item for row in rows for item in row.items]
-    assert len(set(items)) == len(items) == 2 * 32 + 3 * 8 + 15 * 2
-
-
-def test_captions_go_with_their_images(small: Small) -> None:
-    tokenizer, corpus = Tokenizer(small.data / "tokenizer" / FILE), small.corpus("pairs")
-    names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-    assert corpus.pictures is not None
-    for row in load(small, pair_phase(small)).pairs(0, 3, 0):
-        for (_, item), caption, length in zip(row.items, row.captions, row.caption_lengths, strict=True):
-            text = tokenizer.decode(caption[:length])
-            assert (caption[length:] == PAD).all()
-            assert text.startswith("<bos>")
-            assert text.endswith("<eos>")
-            digit = corpus.pictures[item, 4]
-            assert digit < 0 or names[digit] in text
-
-
-def test_rows_are_the_same_from_any_start(small: Small) -> None:
-    data = load(small, pair_phase(small))
-    whole = data.pairs(0, 8, 0)
-    assert [row.items for row in data.pairs(4, 4, 0)] == [row.items for row in whole[4:]]
-
-
-def test_the_last_row_has_room_for_the_tail_only(small: Small) -> None:
-    data = load(small, pair_phase(small))
-    (whole,), (cut,) = data.pairs(3, 1, 0), data.pairs(3, 1, 50)
-    assert cut.items == whole.items[:3]
-
-
-def test_pairs_run_out_and_wrap_as_tokens_do(small: Small) -> None:
-    with pytest.raises(UserError, match=r"is needed, \d+ are there in 1 epoch"):
-        load(small, pair_phase(small, coca=coca((0, 8)))).pairs(0, 12, 0)
-    rows = load(small, pair_phase(small, coca=coca((0, 8)), epochs=2)).pairs(0, 12, 0)
-    assert sum(len(row.items) for row in rows) == 12 * 32
-
-
-@pytest.mark.parametrize("cap", [0, 4, 12])
-def test_a_cap_that_patches_do_not_fill_is_refused(small: Small, cap: int) -> None:
-    with pytest.raises(UserError, match=rf"resolution cap {cap}; allowed: multiples of 8 pixels"):
-        load(small, pair_phase(small, coca=coca((0, cap))))
-
-
-def test_a_cap_larger_than_the_row_is_refused(small: Small) -> None:
-    with pytest.raises(UserError, match="64 patches, a row has 32"):
-        load(small, pair_phase(small, context=32, coca=coca((0, 32))))

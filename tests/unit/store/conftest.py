@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, finish, manifest
+from stages.store import attempts, done, finish, manifest
 from stages.store.layout import Layout
 
 Run = Callable[..., str]
+A = "a" * 32
 
 
 @pytest.fixture
@@ -26,6 +27,10 @@ def run(layout: Layout) -> Run:
             return finish.finish(attempt, toy_manifest(attempt))
 
     return run_stage
+
+
+def verdict(where: Layout, ref: str = "toy/one", key: str = A, parents: dict[str, str] | None = None) -> done.Verdict:
+    return done.is_done(where, ref, key, parents or {})
 
 
 def toy_manifest(attempt: attempts.Attempt) -> manifest.Manifest:

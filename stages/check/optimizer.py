@@ -115,7 +115,7 @@ elsewhere(
         "NVIDIA/Megatron-LM#761", "fairseq#2681", "NVIDIA-NeMo/Megatron-Bridge#4565",
         "NVIDIA/Megatron-LM#1842",
     ),
-    held_by=("tests/faults/test_kill.py", "tests/unit/train/test_engine.py"),
+    held_by=("tests/faults/test_kill.py", "tests/unit/train/test_stops.py"),
 )  # fmt: skip
 
 

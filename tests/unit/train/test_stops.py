@@ -1,0 +1,101 @@
+"""Ends that are not the end: a request to stop, Ctrl-C, a loss that is not a number."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.engines import run, training
+from stages.store import attempts, manifest
+from stages.train.stopping import NonFiniteError, StoppedError, stop_when_asked
+from tests.unit.train import tiny
+
+
+@pytest.fixture(autouse=True)
+def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+
+
+def digests(root: Path) -> dict[str, str]:
+    found = manifest.read(root / "results/mini/tiny/box/manifest.json")
+    return {shard.file: shard.blake3 for shard in found.shards}
+
+
+def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poisoned(tiny.Data):
+        def samples(self, first: int, count: int, tail: int) -> list[Any]:
+            found = super().samples(first, count, tail)
+            if first == 16:  # the fifth step
+                with torch.no_grad():
+                    weight.fill_(math.inf)
+            return found
+
+    built = training.received.receive
+
+    def remember(*args: Any) -> Any:
+        nonlocal weight
+        modules = built(*args)
+        weight = modules["llm"].model.norm.weight
+        return modules
+
+    weight = torch.zeros(1)
+    monkeypatch.setattr(training, "PhaseData", Poisoned)
+    monkeypatch.setattr(training.received, "receive", remember)
+    with pytest.raises(NonFiniteError, match=r"tiny/box, phase main: step 5 \(tokens 512 to 768.*partial-000000003"):
+        run(tiny.make("next_token"), tiny.inputs(tmp_path))
+    finding = json.loads((tmp_path / "results/.runs" / ("a" * 32) / "attempt-0001/finding.json").read_text())
+    assert finding["step"] == 5
+    assert not (tmp_path / "results/mini/tiny/box").exists()
+
+
+@pytest.mark.parametrize("asked_by", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_by: signal.Signals
+) -> None:
+    stage = tiny.make("next_token")
+    run(stage, tiny.inputs(tmp_path / "whole"))
+
+    class Interrupted(tiny.Data):
+        def samples(self, first: int, count: int, tail: int) -> list[Any]:
+            if first == 12:
+                signal.raise_signal(asked_by)
+            return super().samples(first, count, tail)
+
+    monkeypatch.setattr(training, "PhaseData", Interrupted)
+    with pytest.raises(StoppedError, match="stopped after step 4, resumable") as stopped:
+        run(stage, tiny.inputs(tmp_path / "cut"))
+    assert stopped.value.exit_code == 75
+    (attempt,) = (tmp_path / "cut/results/.runs").glob("*/attempt-*")
+    found = attempts.finding(attempt)
+    assert found is not None
+    assert found.stopped
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    run(stage, tiny.inputs(tmp_path / "cut"))
+    assert digests(tmp_path / "whole") == digests(tmp_path / "cut")
+    assert not list((tmp_path / "cut/results/.runs").rglob("partial-*"))
+
+
+def test_a_second_ctrl_c_ends_at_once_and_afterwards_all_is_as_before() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with stop_when_asked() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_ctrl_c_that_means_nothing_here_goes_on_meaning_nothing() -> None:
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as behind & in a script
+    try:
+        with stop_when_asked() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert not stop.asked
+    finally:
+        signal.signal(signal.SIGINT, ours)

@@ -15,6 +15,7 @@ from stages.errors import UserError
 TIMEOUT = 30.0  # seconds for an answer
 TRIES, PAUSE = 13, 10.0  # the controller may be restarting: how often it is asked, and seconds in between
 FORMAT = "%A|%T|%k|%L|%N|%Z"  # %A, not %i: SLURM_JOB_ID, in arrays too. The folder last: it may hold any character
+GONE = "Invalid job id"  # what Slurm says of a job that is long over: the controller has forgotten it
 RULE = "rule_"  # Snakemake's executor writes `rule_<name>` into a job's comment
 
 
@@ -79,7 +80,7 @@ def job(number: str) -> Job | None:
     try:
         found = _parsed(_ask(["squeue", "--noheader", "--jobs", number, "--format", FORMAT]))
     except SlurmError as error:
-        if "Invalid job id" in str(error):  # long over: the controller has forgotten it
+        if GONE in str(error):
             return None
         raise
     return found[0] if found else None
@@ -102,18 +103,42 @@ def requeue(number: str) -> None:
     _ask(["scontrol", "requeue", number])
 
 
-def terminate_steps(number: str) -> None:
-    """Send SIGTERM to every process of a running job's steps, not to its batch script. Raises SlurmError."""
-    now = job(number)
-    if now is not None and now.state == "RUNNING":
+def turn(number: str) -> int:
+    """Which turn of a job this is: how often it was put back into the queue, always under the same id.
+
+    Raises SlurmError, also for a job that is over.
+    """
+    found = _described(number)
+    if not found:
+        raise _unknown(number)
+    return _turn(found)
+
+
+def goes_on(number: str, turn: int) -> bool:
+    """Whether a job still runs in this turn, and is not ending. Raises SlurmError.
+
+    To be asked before a job is told anything: what was left behind on a frozen node must leave the next turn alone.
+    """
+    found = _described(number)
+    return found.get("JobState") == "RUNNING" and _turn(found) == turn
+
+
+def has_passed(number: str, turn: int) -> bool:
+    """Whether a job waits for, or is in, a later turn than this one. Raises SlurmError."""
+    found = _described(number)
+    return found.get("JobState") in ("PENDING", "RUNNING") and _turn(found) != turn
+
+
+def terminate_steps(number: str, turn: int) -> None:
+    """Send SIGTERM to every process of a job's steps, not to its batch script, in this turn. Raises SlurmError."""
+    if goes_on(number, turn):
         # From five seconds on, scancel repeats itself: it would meet a job that has been requeued meanwhile.
         _once(["scancel", "--signal=TERM", number], timeout=4.0)
 
 
 def preempted(number: str) -> bool:
     """Whether a running job has been told to make room and has some time left for it. Raises SlurmError."""
-    told = re.search(r"\bPreemptTime=(\S+)", _ask(["scontrol", "show", "job", number]))
-    return told is not None and told[1] not in ("None", "Unknown")
+    return _described(number).get("PreemptTime", "None") not in ("None", "Unknown")
 
 
 def address(node: str) -> str:
@@ -131,10 +156,27 @@ def node_timeout() -> float:
 def _one(number: str) -> Job:
     found = job(number)
     if found is None:
-        raise SlurmError(
-            f"SLURM_JOB_ID={number} is set, but Slurm knows no such job. Outside a job, unset SLURM_JOB_ID."
-        )
+        raise _unknown(number)
     return found
+
+
+def _unknown(number: str) -> SlurmError:
+    return SlurmError(f"SLURM_JOB_ID={number} is set, but Slurm knows no such job. Outside a job, unset SLURM_JOB_ID.")
+
+
+def _described(number: str) -> dict[str, str]:
+    """What `scontrol show job` says of a job whose values have no spaces in them; empty when the job is over."""
+    try:
+        told = _ask(["scontrol", "show", "job", number])
+    except SlurmError as error:
+        if GONE in str(error):
+            return {}
+        raise
+    return dict(reversed(re.findall(r"\b(\w+)=(\S+)", told)))  # the first of each: what users wrote comes later
+
+
+def _turn(described: Mapping[str, str]) -> int:
+    return int(described.get("Restarts", 0))
 
 
 def _parsed(answer: str) -> list[Job]:
@@ -186,6 +228,6 @@ def _once(command: Sequence[str], timeout: float = TIMEOUT) -> str:
     except subprocess.TimeoutExpired:
         raise SlurmError(f"`{said}` gave no answer in {timeout:.0f} s: cannot contact Slurm's controller.") from None
     if done.returncode:
-        words = done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}"
+        words = done.stderr.strip() or "; ".join([*done.stdout.splitlines()[-1:], f"exit code {done.returncode}"])
         raise SlurmError(f"`{said}` failed: {words}")
     return done.stdout

@@ -28,7 +28,7 @@ class Turn:
     """One job's turn at a stage, which may take several. `folder` is the stage's folder of runs."""
 
     def __init__(self, ref: str, job: str, folder: Path) -> None:
-        self.ref, self.job, self.folder = ref, job, folder
+        self.ref, self.job, self.number, self.folder = ref, job, slurm.turn(job), folder
         self.due, self.waits, self.requeued = False, False, threading.Event()
         self._one = threading.Lock()  # the deadline's thread and the main one may both come to it
         self._found = self._checkpoints()
@@ -51,7 +51,8 @@ class Turn:
         """After an error: go back into the queue and wait for the job's end, unless the error is the stage's own.
 
         What asked for a stop was the time limit, or Slurm, which needs the nodes. A job that is cancelled, or that
-        Slurm is requeueing by itself, is left alone. Raises StoppedError where Slurm refuses.
+        Slurm is requeueing by itself, is left alone. So is a later turn of the job: then this one was left behind on a
+        node that froze. Raises StoppedError where Slurm refuses.
         """
         if isinstance(error, slurm.SilentNodeError):
             self._wait_for_slurm(error)
@@ -61,7 +62,7 @@ class Turn:
                     self.put_back()
             except slurm.SlurmError as refused:
                 raise StoppedError(f"{error} The job could not go back into the queue: {refused}") from None
-        if self.requeued.is_set():
+        if self.requeued.is_set() or self._has_passed():
             time.sleep(ENDING)  # the end comes from Slurm: before it, an exit code would be taken for a failure
             _vanish()
 
@@ -86,7 +87,7 @@ class Turn:
     def _ends_within(self, seconds: float) -> bool:
         """Whether Slurm ends this job within so many seconds, or else before its time limit. Raises SlurmError."""
         end = time.monotonic() + seconds
-        while (now := slurm.job(self.job)) is not None and now.state == "RUNNING":
+        while (now := slurm.job(self.job)) is not None and slurm.goes_on(self.job, self.number):
             left = end - time.monotonic()
             if left <= 0 or (now.time_left is not None and now.time_left < ENDING):
                 return False
@@ -96,8 +97,7 @@ class Turn:
     def put_back(self) -> None:
         """Requeue, once, unless the job is ending already. Raises SlurmError."""
         with self._one:
-            now = slurm.job(self.job)
-            if self.requeued.is_set() or now is None or now.state != "RUNNING":
+            if self.requeued.is_set() or not slurm.goes_on(self.job, self.number):
                 return
             self._say("going back into the queue, to continue from the last checkpoint")
             self.requeued.set()  # first: SIGTERM comes as soon as Slurm has heard it
@@ -106,6 +106,12 @@ class Turn:
             except slurm.SlurmError:
                 self.requeued.clear()
                 raise
+
+    def _has_passed(self) -> bool:
+        try:
+            return slurm.has_passed(self.job, self.number)
+        except slurm.SlurmError:
+            return False  # then the error is told
 
     def _came_further(self) -> bool:
         """Whether this turn wrote a checkpoint, or waited for another run; else the next would end as this one does."""

@@ -98,6 +98,7 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | float | None]
         "partial": _short(verdict.partial, root),
         "log": _short(verdict.log, root),
         "command": verdict.command,
+        "repeats": verdict.repeats,
     }
 
 
@@ -120,7 +121,7 @@ def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool
     for verdict in verdicts.values():
         if verdict.state in ENDED:
             console.print(Text(f"{_shown(verdict.state)} {verdict.ref}", STYLES[verdict.state]), end="")
-            console.print(Text("\n".join(_finding(verdict, scale, root))), soft_wrap=True)
+            console.print(Text("\n".join(_finding(verdict, root))), soft_wrap=True)
 
 
 def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
@@ -158,7 +159,7 @@ def _words(verdict: Verdict) -> str:
     return f"step {verdict.step:,} of {verdict.steps:,}{left}; {verdict.why}"
 
 
-def _finding(verdict: Verdict, scale: str, root: Path) -> Iterator[str]:
+def _finding(verdict: Verdict, root: Path) -> Iterator[str]:
     at = f" at step {verdict.step:,}" if verdict.step is not None else ""
     said = verdict.why.removeprefix(f"{verdict.ref}: ").replace(f"{root}/", "")
     if verdict.partial:  # the next line says it
@@ -168,10 +169,8 @@ def _finding(verdict: Verdict, scale: str, root: Path) -> Iterator[str]:
         yield f"  goes on from {_short(verdict.partial, root)}"
     if verdict.log:
         yield f"  log: {_short(verdict.log, root)}"
-    look = (
-        f"change the spec, since a rerun ends the same way; `stages show {verdict.ref} --scale {scale}` names its files"
-    )
-    yield f"  next: {verdict.command or look}"
+    first = "change the spec, since a rerun ends the same way; it is named by: " if verdict.repeats else ""
+    yield f"  next: {first}{verdict.command}"
 
 
 def _short(path: Path | None, root: Path) -> str | None:

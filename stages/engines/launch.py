@@ -71,7 +71,7 @@ def launch_on(
             f"{title}: {ranks} ranks on {len(used)} nodes of job {job.job}; allowed: as many on each. Change "
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
-    step = nodes.run(command, ranks, used, threads, job)
+    step = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job))
     if not step.asked and len(step.exits) < ranks and {end.code for end in step.exits} <= {0, CRASHED, -signal.SIGTERM}:
         raise _lost(step, used, ranks, title)
     judge(step.exits, ranks, title, step.asked)

@@ -12,7 +12,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -43,16 +43,23 @@ class Ended:
     silent: bool
 
 
-def run(command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation) -> Ended:
-    """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step."""
+def run(
+    command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation, turn: int
+) -> Ended:
+    """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step.
+
+    `turn` is the job's. Raises SlurmError, and UserError where this is not the first of several nodes.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
     environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
     environment |= {"MASTER_ADDR": meeting(nodes, job), "WORLD_SIZE": str(ranks)}
     local_ranks = ranks // len(nodes)
     agent = [sys.executable, "-m", "stages.engines.node", str(local_ranks), *command]
     pipe = subprocess.PIPE
-    with local.free_port() as port, local.passing_on(lambda: _ask_to_stop(job.job)) as asked:
+    with local.free_port() as port, local.passing_on(lambda: _ask_to_stop(job.job, turn)) as asked:
         environment["MASTER_PORT"] = str(port)
+        if turn % 2:
+            _use_up_a_number(nodes, environment)
         srun = subprocess.Popen(
             [*srun_command(nodes, local_ranks * threads), *agent],
             env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
@@ -127,10 +134,20 @@ def _end_ranks(srun: subprocess.Popen[str]) -> None:
         srun.stdin.flush()
 
 
-def _ask_to_stop(job: str) -> None:
+def _use_up_a_number(nodes: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run an empty step, so that this turn's step has another number than the last turn's: the next one.
+
+    Slurm counts a job's steps anew in each turn. An srun that was left behind on a frozen node cancels, when it wakes,
+    the step of its number, which would be this turn's (slurm_step_launch_wait_finish in Slurm's src/api/step_launch.c).
+    """
+    empty = ["srun", f"--nodelist={nodes[0]}", "--nodes=1", "--ntasks=1", "--overlap", "--mpi=none", "true"]
+    subprocess.run(empty, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def _ask_to_stop(job: str, turn: int) -> None:
     """Pass SIGTERM on. srun itself would end the step at once; Slurm refuses where it is ending the job anyway."""
     try:
-        slurm.terminate_steps(job)
+        slurm.terminate_steps(job, turn)
     except slurm.SlurmError as error:
         print(error, file=sys.stderr, flush=True)
 

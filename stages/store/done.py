@@ -27,10 +27,11 @@ class Verdict:
     step: int | None = None  # where an attempt ended, or how far a running one is
     partial: Path | None = None  # the last valid checkpoint to resume from
     log: Path | None = None
-    command: str | None = None  # what makes it go on; None where a spec is to be changed first
+    command: str | None = None  # what to type next
     steps: int | None = None  # of a running stage, over all its phases
     seconds_left: float | None = None  # until its last step
     job: str | None = None  # the Slurm job that waits or runs
+    repeats: bool = False  # a rerun of the same spec ends as the last run did
 
     @property
     def done(self) -> bool:
@@ -80,8 +81,10 @@ def _ended(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep
             why += f"; damaged checkpoints are not used: `{command}` goes on from the last whole one, or from the start"
     step = found.step if found else (partials.step_of(partial) if partial else None)
     state: State = "stopped" if found and found.stopped else "failed"
-    again = None if found and found.repeats else command
-    return Verdict(ref, key, state, why, step, partial, layout.log(key), again)
+    repeats = found is not None and found.repeats
+    if repeats:
+        command = f"stages show {ref} --scale {layout.scale}"
+    return Verdict(ref, key, state, why, step, partial, layout.log(key), command, repeats=repeats)
 
 
 def _why_not(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> str | None:

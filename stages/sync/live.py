@@ -45,7 +45,7 @@ def _with_job(layout: Layout, verdict: Verdict, rule: str, mine: Sequence[Job]) 
     if verdict.state == "running":
         return verdict
     if verdict.state in ("failed", "stopped"):
-        return replace(verdict, command=verdict.command and _command(layout, rule))
+        return verdict if verdict.repeats else replace(verdict, command=_command(layout, rule))
     return _ended_early(layout, verdict, rule)
 
 

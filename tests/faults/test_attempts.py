@@ -81,7 +81,7 @@ def test_a_failed_run_says_where_and_why_and_what_it_can_resume_from(layout: Lay
         attempt.fail(NonFiniteError("loss is not finite", 27))
     found = verdict(layout)
     assert (found.state, found.why, found.step) == ("failed", "loss is not finite", 27)
-    assert found.command is None, "the same command meets the same loss"
+    assert (found.command, found.repeats) == ("stages show toy/one --scale mini", True)
     assert found.partial == partials.path(attempt, 20)
     assert found.log == layout.log(A)
 

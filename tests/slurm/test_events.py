@@ -157,7 +157,7 @@ def test_a_failure_for_good_stops_what_needs_it_and_nothing_else(calm: Calm, tmp
         assert base["step"] > 20
         assert (project / base["partial"]).is_dir()
         assert (project / base["log"]).is_file()
-        assert base["command"]
+        assert (base["command"], base["repeats"]) == ("stages show four/base --scale mini", True)
         write_row(event, graph, did, "the box without it bit for bit; status says step, reason, log, command", began)
 
 

@@ -134,6 +134,24 @@ def test_cancelled_ranks_have_the_time_for_a_checkpoint(cluster: Cluster, tmp_pa
 
 
 @pytest.mark.slow
+def test_what_an_earlier_turn_left_behind_does_not_end_this_ones_step(cluster: Cluster, tmp_path: Path) -> None:
+    """An srun that slept on a frozen node cancels the step of its number when it wakes; Slurm counts anew each turn."""
+    job = submit(cluster, tmp_path, 2, 2, "-c", PATIENT, str(tmp_path), flags="--requeue --open-mode=append")
+    for turn in range(2):
+        wait_for(lambda: len(list(tmp_path.glob("up*"))) == 2, "two ranks", PATIENCE, cluster.logs)
+        assert f"{job}.{turn}" in cluster.run(["squeue", "--steps", "-h", "-j", job, "-o", "%i"]).split()
+        if turn == 0:
+            cluster.run(["scontrol", "requeue", job])
+            wait_for(lambda: len(list(tmp_path.glob("checkpoint*"))) == 2, "their end", PATIENCE, cluster.logs)
+            for left in tmp_path.glob("*[01]"):
+                left.unlink()
+    cluster.run(["sh", "-c", f"scancel --signal=KILL {job}.0; exit 0"])
+    cluster.run(["scancel", "--batch", "--signal=TERM", job])
+    said = finish(cluster, tmp_path, job)
+    assert len(list(tmp_path.glob("checkpoint*"))) == 2, said
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(missing() is not None, reason=f"{missing()}")
 def test_a_job_told_to_make_room_goes_back_at_once(tmp_path: Path) -> None:
     """With a GraceTime Slurm signals the steps only; a batch script that ended then would be a job that failed."""

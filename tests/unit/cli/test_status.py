@@ -163,7 +163,7 @@ def test_what_a_rerun_would_meet_again_asks_for_another_spec(
     squeue("")
     text = said(capsys, code=1, failed=True)
     assert text.startswith("FAILED toy/first at step 27: loss is nan.\n")
-    assert "next: change the spec, since a rerun ends the same way; `stages show toy/first --scale mini`" in text
+    assert "next: change the spec, since a rerun ends the same way; it is named by: stages show toy/first" in text
 
 
 def test_a_stopped_box_says_from_which_step_it_goes_on_and_each_path_once(

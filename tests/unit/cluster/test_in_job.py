@@ -19,6 +19,8 @@ from stages.train.stopping import StoppedError
 from tests.unit.cluster.conftest import Command
 
 STOPPED = StoppedError("p/s: stopped after step 3")
+LOST = SilentNodeError("p/s: lost the ranks on n2 (no answer)", ["n2"])
+CONFIG = "if [ $2 = config ]; then echo 'SlurmctldTimeout = 1 sec'; echo 'SlurmdTimeout           = %d sec'; fi"
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,11 @@ def vanished(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def job(command: Command, state: str = "RUNNING", preempted: str = "None") -> None:
     command("squeue", f"echo '7|{state}||5:00|n1|/p'")
-    command("scontrol", f"echo PreemptTime={preempted}")
+    command("scontrol", described(state, preempted))
+
+
+def described(state: str = "RUNNING", preempted: str = "None", restarts: int = 0) -> str:
+    return f'if [ "$1 $2" = "show job" ]; then echo "JobState={state} Restarts={restarts} PreemptTime={preempted}"; fi'
 
 
 def requeued(folder: Path) -> bool:
@@ -42,7 +48,7 @@ def requeued(folder: Path) -> bool:
 
 def train(folder: Path) -> None:
     """Write a checkpoint once Slurm was asked how long the job may run, and go on for ever."""
-    while not (folder / "bin/asked").exists():
+    while "squeue" not in (folder / "bin/asked").read_text():
         time.sleep(0.01)
     (folder / "attempt-0001/partial-000000010").mkdir(parents=True)
     time.sleep(600)
@@ -55,7 +61,7 @@ def test_near_the_limit_a_stage_is_stopped_and_its_job_requeued(
     # Three seconds are left until there is a checkpoint, then one: the mark is at half of the three.
     command(
         "squeue",
-        f"[ $(wc -l < {tmp_path}/bin/asked) = 1 ] || [ ! -d {tmp_path}/attempt-0001 ] && left=3 || left=1\n"
+        f"[ $(grep -c squeue {tmp_path}/bin/asked) = 1 ] || [ ! -d {tmp_path}/attempt-0001 ] && left=3 || left=1\n"
         'echo "7|RUNNING||0:0$left|n1|/p"',
     )
     with (
@@ -102,7 +108,7 @@ def test_a_job_that_slurm_does_not_take_back_says_so(command: Command, tmp_path:
     command(
         "scontrol",
         'if [ $1 = requeue ]; then echo "Requested operation is presently disabled for job 7" >&2; exit 1; fi;'
-        "echo PreemptTime=2026-11-21T09:00:00",
+        + described(preempted="2026-11-21T09:00:00"),
     )
     with (
         pytest.raises(StoppedError, match=r"after step 3 The job could not go back into the queue: .*disabled for job"),
@@ -139,6 +145,26 @@ def test_what_does_not_stop_is_cut_off_if_another_turn_can_come_further(
     assert ("another turn would come no further" in capsys.readouterr().err) != goes_back
 
 
+@pytest.mark.parametrize(
+    "error", [STOPPED, LOST, UserError("loss is nan")], ids=["asked to stop", "node lost", "failed"]
+)
+def test_what_a_frozen_node_left_behind_leaves_the_next_turn_alone(
+    command: Command, tmp_path: Path, error: UserError, vanished: list[str]
+) -> None:
+    """It says nothing to Snakemake either, which would clear away what the next turn has made."""
+
+    def wake_up() -> None:
+        command("scontrol", f"{CONFIG % 1}; {described(preempted='2026-11-21T09:00:00', restarts=1)}")
+        raise error
+
+    job(command)
+    (tmp_path / "attempt-0001/partial-000000010").mkdir(parents=True)
+    with pytest.raises(UserError), in_job.looked_after("p/s", "7", tmp_path, ahead=10.0):
+        wake_up()
+    assert vanished == ["vanished"]
+    assert not requeued(tmp_path)
+
+
 def test_two_that_put_a_job_back_do_so_once(command: Command, tmp_path: Path) -> None:
     """The mark near the limit and the run's own end may come together; a second requeue would end the next turn."""
     job(command)
@@ -149,10 +175,6 @@ def test_two_that_put_a_job_back_do_so_once(command: Command, tmp_path: Path) ->
     for one in both:
         one.join()
     assert (tmp_path / "bin/asked").read_text().count("scontrol requeue 7") == 1
-
-
-CONFIG = "if [ $2 = config ]; then echo 'SlurmctldTimeout = 1 sec'; echo 'SlurmdTimeout           = %d sec'; fi"
-LOST = SilentNodeError("p/s: lost the ranks on n2 (no answer)", ["n2"])
 
 
 def lose(folder: Path, came_further: bool) -> None:
@@ -191,7 +213,7 @@ def test_a_silent_node_is_left_to_slurm_as_long_as_it_may_be_found_down(
     (tmp_path / "up").touch()
     state = f"$(if [ -e {tmp_path}/up ]; then echo RUNNING; else echo COMPLETING; fi)"
     command("squeue", f'echo "7|{state}||{left}|n1|/p"')
-    command("scontrol", CONFIG % seconds)
+    command("scontrol", f"{CONFIG % seconds}; {described(state)}")
     if ends:
         threading.Timer(1.0, (tmp_path / "up").unlink).start()
     with pytest.raises(SilentNodeError), in_job.looked_after("p/s", "7", tmp_path, ahead=1.0):
@@ -203,7 +225,10 @@ def test_a_silent_node_is_left_to_slurm_as_long_as_it_may_be_found_down(
 
 def test_a_job_that_may_not_be_requeued_fails_with_what_was_lost(command: Command, tmp_path: Path) -> None:
     job(command)
-    command("scontrol", "if [ $1 = requeue ]; then echo 'presently disabled' >&2; exit 1; fi; " + CONFIG % 0)
+    command(
+        "scontrol",
+        "if [ $1 = requeue ]; then echo 'presently disabled' >&2; exit 1; fi; " + f"{CONFIG % 0}; {described()}",
+    )
     with (
         pytest.raises(UserError, match=r"lost the ranks on n2 .* could not go back into the queue: .*disabled"),
         in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),

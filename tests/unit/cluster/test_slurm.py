@@ -9,6 +9,11 @@ import pytest
 from stages.cluster import slurm
 from tests.unit.cluster.conftest import Command
 
+DESCRIBED = """JobId=7 JobName=x
+   JobState=%s Reason=None
+   Requeue=1 Restarts=%d BatchFlag=1
+   Comment=a JobState=BOOT_FAIL Restarts=9"""
+
 
 def test_outside_a_job_nothing_is_asked(command: Command) -> None:
     assert slurm.allocation({}) is None
@@ -95,9 +100,31 @@ def test_steps_of_a_job_that_is_ending_are_not_signalled(command: Command, tmp_p
     """scancel would wait, and then meet the job that has been requeued under the same id."""
     command("scancel", "true")
     for state, told in (("COMPLETING", False), ("PENDING", False), ("RUNNING", True)):
-        command("squeue", f"echo '7|{state}||5:00|n1|/p'")
-        slurm.terminate_steps("7")
+        command("scontrol", f"echo '{DESCRIBED % (state, 0)}'")
+        slurm.terminate_steps("7", 0)
         assert ("scancel --signal=TERM 7" in (tmp_path / "bin/asked").read_text()) == told
+
+
+@pytest.mark.parametrize(
+    ("state", "restarts", "goes_on", "has_passed"),
+    [("RUNNING", 1, True, False), ("COMPLETING", 1, False, False), ("COMPLETING", 2, False, False),
+     ("PENDING", 2, False, True), ("RUNNING", 2, False, True), ("CANCELLED", 1, False, False)],
+)  # fmt: skip
+def test_a_turn_of_a_job_is_told_from_the_next_one(
+    command: Command, state: str, restarts: int, goes_on: bool, has_passed: bool
+) -> None:
+    command("scontrol", f"echo '{DESCRIBED % (state, restarts)}'")
+    assert slurm.turn("7") == restarts
+    assert slurm.goes_on("7", 1) == goes_on
+    assert slurm.has_passed("7", 1) == has_passed
+
+
+def test_a_job_that_is_forgotten_has_no_turn(command: Command) -> None:
+    command("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    assert not slurm.goes_on("7", 0)
+    assert not slurm.has_passed("7", 0)
+    with pytest.raises(slurm.SlurmError, match="SLURM_JOB_ID=7 is set, but Slurm knows no such job"):
+        slurm.turn("7")
 
 
 @pytest.mark.parametrize(("told", "preempted"), [("None", False), ("2026-11-21T09:00:00", True)])

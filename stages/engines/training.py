@@ -131,7 +131,7 @@ class Training:
             return folder
 
         steps = sum(ledger.count(phase) for phase in stage.phases)
-        note = Note(self.attempt.folder, steps) if self.ranks.first else None
+        note = Note(self.attempt, steps) if self.ranks.first else None
         run = Run(stage, optimizer, *tables, self.stop, save, self._latest, self.ranks, note)
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
-from stages.store import progress
+from stages.errors import UserError
+from stages.store import attempts, progress
 
 EVERY = 5.0  # seconds between two lines of a log, or two versions of the file
 
@@ -81,9 +81,12 @@ def watching(title: str, done: int, steps: int) -> Iterator[Progress]:
 
 
 class Note:
-    """Leaves word in an attempt's folder of how far the stage is, of `steps` over all phases."""
+    """Leaves word in an attempt's folder of how far the stage is, of `steps` over all phases.
 
-    def __init__(self, attempt: Path, steps: int) -> None:
+    Not once a later run has the stage: this one learns of that at its next heartbeat, and has nothing to say any more.
+    """
+
+    def __init__(self, attempt: attempts.Attempt, steps: int) -> None:
         self.attempt, self.steps = attempt, steps
         self._phase, self._first, self._began, self._written = "", 0, 0.0, float("-inf")
 
@@ -94,4 +97,7 @@ class Note:
             self._phase, self._first, self._began = phase, step - 1, now - seconds
         if now - self._written >= EVERY or step == self.steps:
             self._written = now
-            progress.write(self.attempt, phase, step, self.steps, (now - self._began) / (step - self._first))
+            with suppress(UserError):
+                self.attempt.check()
+                pace = (now - self._began) / (step - self._first)
+                progress.write(self.attempt.folder, phase, step, self.steps, pace)

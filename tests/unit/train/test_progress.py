@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +26,21 @@ def test_a_finished_run_left_word_of_its_last_step(tmp_path: Path, monkeypatch: 
     assert 0 < found.seconds_per_step < found.time - before < 600
 
 
-def test_word_is_left_at_most_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def attempt(tmp_path: Path) -> Iterator[attempts.Attempt]:
+    with attempts.start(tiny.inputs(tmp_path).layout, "tiny/box", "a" * 32, {}) as made:
+        yield made
+
+
+def test_word_is_left_at_most_every_few_seconds(attempt: attempts.Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
-    note = shown.Note(tmp_path, 100)
+    note = shown.Note(attempt, 100)
     seen = []
     for step in range(11, 31):  # two seconds a step, gone on from step 10
         clock[0] += 2.0
         note.step("main", step, 2.0)
-        seen.append(progress.read(tmp_path))
+        seen.append(progress.read(attempt.folder))
     assert {found.step for found in seen if found} == {11, 14, 17, 20, 23, 26, 29}
     last = seen[-1]
     assert last is not None
@@ -41,14 +48,21 @@ def test_word_is_left_at_most_every_few_seconds(tmp_path: Path, monkeypatch: pyt
     assert last.seconds_left == pytest.approx(71 * 2.0)
 
 
-def test_a_new_phase_has_a_pace_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_lost_its_lease_leaves_no_word(attempt: attempts.Attempt) -> None:
+    lease = attempt.layout.run(attempt.key) / "lease.json"
+    lease.write_text('{"host": "elsewhere", "pid": 1, "started": 0.0, "token": 99}')
+    shown.Note(attempt, 100).step("main", 1, 1.0)
+    assert progress.read(attempt.folder) is None
+
+
+def test_a_new_phase_has_a_pace_of_its_own(attempt: attempts.Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
-    note = shown.Note(tmp_path, 100)
+    note = shown.Note(attempt, 100)
     for step, (phase, seconds) in enumerate([("short", 10.0), ("long", 30.0)], 1):
         clock[0] += seconds
         note.step(phase, step, seconds)
-    found = progress.read(tmp_path)
+    found = progress.read(attempt.folder)
     assert found is not None
     assert (found.phase, found.seconds_per_step) == ("long", 30.0)
 

@@ -54,7 +54,9 @@ class Turn:
         Slurm is requeueing by itself, is left alone. So is a later turn of the job: then this one was left behind on a
         node that froze. Raises StoppedError where Slurm refuses.
         """
-        if isinstance(error, slurm.SilentNodeError):
+        if self._has_passed():
+            self.requeued.set()
+        elif isinstance(error, slurm.SilentNodeError):
             self._wait_for_slurm(error)
         elif isinstance(error, StoppedError) and not self.requeued.is_set():
             try:
@@ -62,7 +64,7 @@ class Turn:
                     self.put_back()
             except slurm.SlurmError as refused:
                 raise StoppedError(f"{error} The job could not go back into the queue: {refused}") from None
-        if self.requeued.is_set() or self._has_passed():
+        if self.requeued.is_set():
             time.sleep(ENDING)  # the end comes from Slurm: before it, an exit code would be taken for a failure
             _vanish()
 

@@ -128,6 +128,7 @@ def test_a_common_stop_keeps_its_exit_code() -> None:
         launch([sys.executable, "-c", script], 2, "p/s")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_passed_on_as_a_request(tmp_path: Path) -> None:
     script = (
         "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"

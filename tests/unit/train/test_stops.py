@@ -54,6 +54,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
     assert not (tmp_path / "results/mini/tiny/box").exists()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("asked_by", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_by: signal.Signals
@@ -81,6 +82,7 @@ def test_a_request_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_ru
     assert not list((tmp_path / "cut/results/.runs").rglob("partial-*"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_ends_at_once_and_afterwards_all_is_as_before() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with stop_when_asked() as stop:

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Ctrl-C as at a terminal. What started these tests may have it ignored, as a script does with what it puts behind &."""
+    """Ctrl-C as at a terminal: what started these tests may ignore it, as scripts do for what they put behind &."""
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, inherited)

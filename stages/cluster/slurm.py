@@ -143,8 +143,7 @@ def preempted(number: str) -> bool:
 
 def address(node: str) -> str:
     """Where other nodes reach a node: Slurm's names of nodes need not be names of hosts. Raises SlurmError."""
-    told = re.search(r"\bNodeAddr=(\S+)", _ask(["scontrol", "show", "node", node]))
-    return told[1] if told else node
+    return _fields(_ask(["scontrol", "show", "node", node])).get("NodeAddr", node)
 
 
 def node_timeout() -> float:
@@ -165,14 +164,18 @@ def _unknown(number: str) -> SlurmError:
 
 
 def _described(number: str) -> dict[str, str]:
-    """What `scontrol show job` says of a job whose values have no spaces in them; empty when the job is over."""
+    """What `scontrol show job` says of a job; empty when the job is over."""
     try:
-        told = _ask(["scontrol", "show", "job", number])
+        return _fields(_ask(["scontrol", "show", "job", number]))
     except SlurmError as error:
         if GONE in str(error):
             return {}
         raise
-    return dict(reversed(re.findall(r"\b(\w+)=(\S+)", told)))  # the first of each: what users wrote comes later
+
+
+def _fields(told: str) -> dict[str, str]:
+    """What `scontrol show` says, each value up to its first space; the first of each: what users wrote comes later."""
+    return dict(reversed(re.findall(r"\b(\w+)=(\S+)", told)))
 
 
 def _turn(described: Mapping[str, str]) -> int:

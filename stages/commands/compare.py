@@ -32,7 +32,7 @@ def folder(named: str, scale: str) -> Path:
             return place
         root, project = open_project(at)
         pick(graph.load(root, project, at).stages, ref)
-        target = ref.replace("/", "__")
+        target = graph.rule_name(ref)
         raise UsageError(
             f"{named!r}: no finished result in {place}. `snakemake {target} --config scale={at}` makes it."
         )

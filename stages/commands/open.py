@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from stages.errors import UsageError
@@ -28,6 +29,14 @@ def open_project(scale: str) -> tuple[Path, Project]:
     if scale not in known:
         raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}.")
     return root, project
+
+
+def known_pipeline(name: str, pipelines: Iterable[str]) -> str:
+    """The name, if it is one of `pipelines`; raises UsageError listing them in that order."""
+    known = tuple(pipelines)
+    if name not in known:
+        raise UsageError(f"no pipeline {name!r}; there are: {', '.join(known)}.")
+    return name
 
 
 def pick(stages: dict[str, Stage], ref: str) -> Stage:

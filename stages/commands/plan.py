@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.commands.open import open_project
-from stages.errors import UsageError
+from stages.commands.open import known_pipeline, open_project
 from stages.plan import hardware as profiles
 from stages.plan.hardware import Hardware
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
@@ -31,10 +30,7 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
 def _names(project: Project, pipeline: str | None) -> list[str]:
     if pipeline is None:
         return project.pipelines(readings=False)
-    known = project.pipelines(readings=True)
-    if pipeline not in known:
-        raise UsageError(f"no pipeline {pipeline!r}; there are: {', '.join(known)}.")
-    return [pipeline]
+    return [known_pipeline(pipeline, project.pipelines(readings=True))]
 
 
 def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:

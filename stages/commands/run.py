@@ -80,10 +80,10 @@ def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, S
         else:
             refuse_damaged(layout, parent)
     if missing:
-        target = f"{stage.pipeline}__{stage.name}"
+        ref = f"{stage.pipeline}/{stage.name}"
         raise UserError(
-            f"{stage.pipeline}/{stage.name} needs its parents: {'; '.join(missing)}. "
-            f"`snakemake {target} --config scale={layout.scale}` runs them and it."
+            f"{ref} needs its parents: {'; '.join(missing)}. "
+            f"`snakemake {graph.rule_name(ref)} --config scale={layout.scale}` runs them and it."
         )
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import open_project
-from stages.errors import UsageError
+from stages.commands.open import known_pipeline, open_project
 from stages.report.words import seconds
 from stages.store import fingerprint
 from stages.store.done import Verdict
@@ -59,9 +58,7 @@ def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], 
     """The boxes and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
     if pipeline is None:
         return tuple(loaded.stages), loaded.corpora
-    if pipeline not in loaded.boxes:
-        raise UsageError(f"no pipeline {pipeline!r}; there are: {', '.join(sorted(loaded.boxes))}.")
-    boxes = loaded.boxes[pipeline]
+    boxes = loaded.boxes[known_pipeline(pipeline, sorted(loaded.boxes))]
     read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded.corpora)}
     return boxes, tuple(name for name in loaded.corpora if name in read)
 

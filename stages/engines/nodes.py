@@ -20,9 +20,10 @@ from stages.cluster import slurm
 from stages.engines import local
 from stages.engines.local import Exit
 from stages.errors import UserError
+from stages.train.stopping import LostRankError
 
 EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print begins with their name
-CRASHED = 70  # sysexits' EX_SOFTWARE: a rank that left with a traceback, which may only echo another rank's end
+CRASHED = LostRankError.exit_code  # also of a rank that left with a traceback, which may only echo another rank's end
 ANSWER = 10.0  # seconds in which a node that is there has ended its ranks and said so
 PATIENCE = 60.0  # seconds that a step which we end has for ending
 # What a step inherits of the job; the rest describes the batch script, and would be taken for wishes of the step.

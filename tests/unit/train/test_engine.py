@@ -22,10 +22,7 @@ from stages.train.determinism import deterministic
 from stages.train.loop import Run
 from tests.unit.train import tiny
 
-
-@pytest.fixture(autouse=True)
-def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+pytestmark = pytest.mark.usefixtures("made_up_data")
 
 
 def rows(root: Path, name: str = "box") -> list[dict[str, str]]:

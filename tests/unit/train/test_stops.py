@@ -16,10 +16,7 @@ from stages.store import attempts, manifest
 from stages.train.stopping import NonFiniteError, StoppedError, stop_when_asked
 from tests.unit.train import tiny
 
-
-@pytest.fixture(autouse=True)
-def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+pytestmark = pytest.mark.usefixtures("made_up_data")
 
 
 def digests(root: Path) -> dict[str, str]:

@@ -35,7 +35,8 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     if asked != ref:
         print(f"{asked} comes out as {ref} does, and is not run twice.")
     print(f"{ref} at scale {scale}: {stage.box}")
-    _print("kind", f"{stage.kind}, {stage.engine_class}, key {loaded.keys[ref]}")
+    own = f", a seed of its own: {stage.seed}" if stage.seed != project.scale(scale).seed else ""
+    _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
     for label, text in [*_edge(stage, loaded.stages), *_work(stage), *_origins(project, stage)]:
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
@@ -101,6 +102,7 @@ def _work(stage: Stage) -> Iterator[tuple[str, str]]:
         begin, after, end = map(rate, rates)
         jumps = "; ".join(f"jumps at {count(at)}: {why}" for at, why in stage.schedule.jumps)
         text = f"{begin} -> {end} ({after} at the first step), schedule {stage.schedule.name}, {stage.optimizer.kind}"
+        text += ", gradients not clipped" if stage.optimizer.clip is None else ""
         yield "learning rate", f"{text}; {jumps}" if jumps else text
     for phase in stage.phases:
         yield f"phase {phase.name}", _phase(phase)

@@ -7,6 +7,7 @@ In plain text, blank lines separate documents. The first bad row ends it with fi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from stages.errors import UserError, Where
 
 ROLES = ("system", "user", "assistant")
 KEYS, OTHER = {"text": "text", "sft": "messages"}, {"text": "sft", "sft": "text"}
+LINE_END = re.compile(r"\r\n|\n|\r")
 HINT = {"text": '{"text": "..."}', "sft": '{"messages": [{"role": "user", "content": "..."}, ...]}'}
 
 
@@ -86,13 +88,18 @@ def read(path: Path, name: str, kind: str) -> Iterator[Document]:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Stretches of lines that are not blank."""
+    """Stretches of lines that are not blank.
+
+    Only LF, CRLF and CR end a line, and a blank line holds spaces and tabs at most: form feeds, U+2028 and the like are
+    part of the text. A stretch in which nothing can be seen is no document.
+    """
     lines: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        if line.strip():
+    for line in [*LINE_END.split(text), ""]:
+        if line.strip(" \t"):
             lines.append(line)
         elif lines:
-            yield "\n".join(lines)
+            if any(line.strip() for line in lines):
+                yield "\n".join(lines)
             lines = []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -44,7 +45,7 @@ def gather(root: Path, scales: Sequence[str]) -> tuple[dict[str, Any], list[Stag
         missing = set(names) ^ {ref(result.stage) for result in results}
         if missing:
             raise UserError(f"results/{scale}: the scales differ in {', '.join(sorted(missing))}. Run both to the end.")
-    seeds = [results[0].stage.seed for results in runs.values()]
+    seeds = [_seed(results) for results in runs.values()]
     if len(set(seeds)) != len(seeds):
         raise UserError(f"the scales {', '.join(scales)} have the seeds {seeds}; a spread needs different ones.")
     by_name = {name: [_named(results, name) for results in runs.values()] for name in names}
@@ -125,6 +126,11 @@ def _parents_first(results: Sequence[StageResult]) -> list[StageResult]:
     by_name = {ref(result.stage): result for result in results}
     graph = {name: [p for p in result.stage.parents if p in by_name] for name, result in by_name.items()}
     return [by_name[name] for name in TopologicalSorter(graph).static_order()]
+
+
+def _seed(results: Sequence[StageResult]) -> int:
+    """A scale's seed: that of most stages, since a stage may have one of its own."""
+    return Counter(result.stage.seed for result in results).most_common(1)[0][0]
 
 
 def _named(results: Sequence[StageResult], name: str) -> StageResult:

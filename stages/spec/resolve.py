@@ -21,7 +21,7 @@ from stages.spec.resolved_models import Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 
@@ -65,7 +65,7 @@ class Resolver:
             scale=self.raw_scale.scale,
             kind=raw.kind,  # type: ignore[attr-defined]
             engine_class=self.raw_scale.engine_class,
-            seed=self.raw_scale.seed,
+            seed=self.seed(loaded),
             parents=tuple(sorted(node.ref for node in above.values())),
             modules=modules,
             init=inits(loaded, modules, above, self.raw_scale),
@@ -157,6 +157,13 @@ class Resolver:
                 )
 
     # ------------------------------------------------------------ the rest
+
+    def seed(self, loaded: LoadedStage) -> int:
+        """The stage's own seed, or its stand-in's where that is what trains; without one the scale's."""
+        raw = loaded.raw
+        trained = raw.stand_in if isinstance(raw, RawImport) and self.raw_scale.releases == "stand_in" else raw
+        own = trained.seed if isinstance(trained, (RawTrain, RawStandIn)) else None
+        return self.raw_scale.seed if own is None else own
 
     def rope(self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]) -> Rope | None:
         """Rotary positions: stated where a language model trains or comes in, else the parent's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stages.spec.frozen import Frozen
 
@@ -34,6 +34,10 @@ class Schedule(Frozen):
     jumps: tuple[tuple[int, str], ...] = ()  # (clock, reason): where a discontinuity is declared
 
 
+# A gradient norm; `none` in specs: gradients are not clipped.
+Clip = Annotated[float | None, BeforeValidator(lambda value: None if value == "none" else value)]
+
+
 class AdamW(Frozen):
     """AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
 
@@ -43,7 +47,7 @@ class AdamW(Frozen):
     eps: float
     weight_decay: float
     decay: Literal["all", "matrices"]  # which parameters are decayed
-    clip: float  # global gradient norm
+    clip: Clip  # global gradient norm
 
 
 class Muon(Frozen):
@@ -60,7 +64,7 @@ class Muon(Frozen):
     eps: float
     weight_decay: float
     decay: Literal["all", "matrices"]
-    clip: float  # norm of the raw gradients of the AdamW group
+    clip: Clip  # norm of the raw gradients of the AdamW group
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.spec.fields import (
+    Count,
     Memory,
     Minutes,
     Positive,
@@ -81,6 +82,7 @@ class RawTrain(RawStage):
     init: RawInit
     schedule: str
     optimizer: str
+    seed: Count | None = None  # absent: the scale's
     rope: RawRope | None = None
     phases: list[RawPhase] = Field(min_length=1)
 
@@ -90,6 +92,7 @@ class RawStandIn(Raw):
 
     schedule: str
     optimizer: str
+    seed: Count | None = None  # absent: the scale's
     phases: list[RawPhase] = Field(min_length=1)
 
 

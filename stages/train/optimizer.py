@@ -79,14 +79,14 @@ class Optimizer:
         self._decayed = [parameter.detach() for parameter in decayed]
 
     def clip(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Scale gradients in place to the clip norm and return their norm before it, over all trained parameters.
+        """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.
 
         Under Muon only AdamW's group is measured and scaled: an orthogonalised update does not depend on the length
         of its gradient, and cutting it after the fact would shrink every step.
         """
         total = global_norm(gradients)
         group = [gradient for gradient, slot in zip(gradients, self.slots, strict=True) if not slot.muon]
-        if not group:
+        if not group or self.cfg.clip is None:
             return total
         norm = total if len(group) == len(gradients) else global_norm(group)
         torch._foreach_mul_(group, torch.clamp(self.cfg.clip / (norm + 1e-6), max=1.0))

@@ -47,6 +47,15 @@ def test_list_as_json_holds_budgets_and_contexts(toy: Path, capsys: pytest.Captu
     assert first["contexts"] == [4096, 8192]
 
 
+def test_show_says_that_a_stage_has_its_own_seed_and_no_clip(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_project.edit(toy, "toy/second.yaml", "optimizer: adamw", "optimizer: adamw\nseed: 7")
+    small_project.edit(toy, "toy/pipeline.yaml", "clip: 1.0", "clip: none")
+    print_stage("toy/second", "mini", as_json=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "train, torch-fp32, a seed of its own: 7, key" in said
+    assert "adamw, gradients not clipped" in said
+
+
 def test_show_tells_the_edge_in_words(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_stage("toy/second", "paper", as_json=False)
     said = " ".join(capsys.readouterr().out.split())

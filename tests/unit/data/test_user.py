@@ -117,6 +117,16 @@ def test_blank_lines_separate_the_documents_of_plain_text(project: Small) -> Non
     assert sorted(texts(project)) == ["<bos>another<eos>", "<bos>last<eos>", "<bos>two\nlines<eos>"]
 
 
+@pytest.mark.parametrize("kept", ["\f", "\v", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_only_line_ends_end_a_line_of_plain_text(project: Small, kept: str) -> None:
+    alone = f"{kept}\nand below a line that holds nothing else"
+    (project.root / "book.txt").write_bytes(f"one{kept}page\n\n{alone}\r\n\r\n{kept}\n\nlast\rline".encode())
+    declare(project, "book.txt")
+    prepared(project)
+    documents = {f"one{kept}page", alone, "last\nline"}  # white space alone is no document
+    assert set(texts(project)) == {f"<bos>{text}<eos>" for text in documents}
+
+
 @pytest.mark.parametrize("count", range(2, 8))
 def test_one_document_at_least_is_held_out_and_one_is_not(project: Small, count: int) -> None:
     (project.root / "few.txt").write_text("\n\n".join(f"document {number}" for number in range(count)))

@@ -64,6 +64,15 @@ def test_a_small_gradient_is_not_clipped() -> None:
     assert all(torch.equal(gradient, torch.full_like(gradient, 1e-3)) for gradient in gradients)
 
 
+@pytest.mark.parametrize("cfg", [ADAMW, MUON], ids=["adamw", "muon"])
+def test_without_a_clip_gradients_stay_as_they_are_and_their_norm_is_known(cfg: AdamW | Muon) -> None:
+    optimizer = make(cfg.model_copy(update={"clip": None}))
+    gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]
+    norm = optimizer.clip(gradients)
+    assert all(torch.equal(gradient, torch.full_like(gradient, 3.0)) for gradient in gradients)
+    assert float(norm) == pytest.approx(3.0 * sum(gradient.numel() for gradient in gradients) ** 0.5, rel=1e-6)
+
+
 def test_muon_clips_adamws_group_only() -> None:
     optimizer = make(MUON)
     gradients = [torch.full_like(parameter, 3.0) for parameter in optimizer.parameters]

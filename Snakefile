@@ -1,5 +1,6 @@
 # The three published pipelines. Bare `snakemake` runs them at scale mini; `--config scale=...` chooses another.
 # Rules are written from specs/ by `stages sync`; what is to be run is decided by keys (docs/orchestration.md).
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,15 +36,17 @@ for path in sorted(Path(ROOT, "rules").glob("*.smk")):
         include: path
 
 
-def report(word):
-    """Pictures in any case; the tables only where somebody reads along. What trained well stays well if they fail."""
-    pictures = f"{sys.executable} -m stages pictures --scale {FLOW.scale} > /dev/null"
-    return f"{pictures} || true" if QUIET else f"{pictures}; {sys.executable} -m stages {word} --scale {FLOW.scale} || true"
+def stages(*words, **settings):
+    """One command of the project, without a shell between. What trained well stays well if it fails."""
+    subprocess.run([sys.executable, "-m", "stages", *words, "--scale", FLOW.scale], **settings)
 
 
+# Pictures in any case; the table only where somebody reads along.
 onsuccess:
-    shell("set +e; " + report("table"))
+    stages("pictures", stdout=subprocess.DEVNULL)
+    if not QUIET:
+        stages("table")
 
 
 onerror:
-    shell(f"{sys.executable} -m stages status --failed --scale {FLOW.scale} || true")
+    stages("status", "--failed")

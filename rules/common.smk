@@ -1,5 +1,7 @@
 # What every rule is made of. Outputs are markers named by key: they exist exactly when the result is done, so
 # existence alone decides what is run, and no input's modification time counts.
+import shlex
+import sys
 
 
 def done(ref, reader=None):
@@ -45,7 +47,9 @@ def urgency(name):
     return FLOW.urgency_of[name]
 
 
-RELEASES = f"--releases {FLOW.releases}" if FLOW.releases else ""
+# Read by the shell: the project, its Python and a folder of releases may lie below folders with blanks in their names.
+PYTHON = shlex.quote(sys.executable)
+RELEASES = f"--releases {shlex.quote(FLOW.releases)}" if FLOW.releases else ""
 
 
 rule stage:
@@ -54,7 +58,7 @@ rule stage:
     params:
         ref="",
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable} -m stages run {params.ref} --scale {FLOW.scale} --marker {output} "
+        "OMP_NUM_THREADS={threads} {PYTHON} -m stages run {params.ref:q} --scale {FLOW.scale:q} --marker {output:q} "
         "{RELEASES}"
 
 
@@ -64,5 +68,5 @@ rule corpus:
     params:
         name="",
     shell:
-        "OMP_NUM_THREADS={threads} {sys.executable} -m stages data {params.name} --scale {FLOW.scale} "
-        "--marker {output}"
+        "OMP_NUM_THREADS={threads} {PYTHON} -m stages data {params.name:q} --scale {FLOW.scale:q} "
+        "--marker {output:q}"

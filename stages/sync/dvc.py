@@ -5,6 +5,7 @@ Readings are left out, as plain `snakemake` leaves them out: otherwise `dvc stat
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +32,9 @@ def text(graph: Graph, watched: Mapping[str, Watched]) -> str:
 
 
 def _command(graph: Graph, rule: str) -> str:
-    config = (
-        f"scale={graph.scale} deep={rule}"  # in full: DVC calls it because something changed, and records the result
-    )
-    return f"snakemake --jobs 1 --quiet all --allowed-rules {rule} --config {config} -- {rule}"
+    # `deep`, in full: DVC calls it because something changed, and records the result.
+    config = ["--config", f"scale={graph.scale}", f"deep={rule}"]
+    return shlex.join(["snakemake", "--jobs", "1", "--quiet", "all", "--allowed-rules", rule, *config, "--", rule])
 
 
 def _out(path: str) -> list[dict[str, Any]]:

@@ -29,8 +29,7 @@ class SourceReader:
         self.first, self.last = self.corpus.document_range(source.start, source.end)
         if self.first >= self.last:
             raise UserError(f"corpus {source.corpus}: no document begins in [{source.start}, {source.end})")
-        # A picture must not be cut in two, so corpora with pictures are always packed whole.
-        self.whole = phase.packing == "whole" or self.corpus.manifest.kind == "multimodal"
+        self.whole = packed_whole(phase, self.corpus.manifest.kind)
         if self.corpus.manifest.kind == "multimodal":
             longest = int(np.diff(self.corpus.offsets[self.first : self.last + 1]).max())
             if longest > phase.context:
@@ -58,8 +57,10 @@ class SourceReader:
     def short_row(self, ordinal: int, room: int) -> Sample | None:
         """A row of `room` tokens in place of a whole window: of the documents from there on, the first that fit.
 
-        None where no document left in the epoch is so short.
+        None where no document left in the epoch is so short. A window of plain text is cut.
         """
+        if self.corpus.manifest.kind == "text":
+            return self.sample(ordinal).cut(room, 1)
         epoch, window = self._whole_window(ordinal)
         plan = self._plans[epoch]
         documents = plan.documents[plan.starts[window] :]
@@ -167,6 +168,17 @@ class SourceReader:
         if self.phase.document_mask:
             return numbers.astype(np.int32), within
         return np.zeros(len(numbers), dtype=np.int32), np.arange(len(numbers), dtype=np.int64)
+
+
+def packed_whole(phase: Phase, kind: str) -> bool:
+    """Whether a corpus of this kind is packed in whole documents.
+
+    A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is: it
+    is replayed as pre-training read it, in windows, and no document is too long for that.
+    """
+    if kind == "multimodal":
+        return True
+    return phase.packing == "whole" and not (phase.objective == "sft" and kind == "text")
 
 
 def open_source(source: Source, data_root: Path) -> Corpus:

@@ -137,8 +137,8 @@ class PhaseMaker:
         parts = []
         for (name, group), share in shares.items():
             local, side = self.data.corpora.get(name), "multimodal" if group == "multimodal" else "text"
-            digest = local.digest if local else ""
-            parts.append(Part(name, side, share, digest, local if stand_in else None))  # type: ignore[arg-type]
+            digest, kind = (local.digest, local.kind) if local else ("", published[name].kind)
+            parts.append(Part(name, kind, side, share, digest, local if stand_in else None))  # type: ignore[arg-type]
         return parts
 
     def mixture(self, phase: RawPhase, path: Path) -> Sequence[RawMixtureSource]:

@@ -31,6 +31,7 @@ class Part:
     """
 
     corpus: str
+    kind: str
     group: Literal["text", "multimodal"]
     share: Fraction
     digest: str
@@ -48,6 +49,7 @@ def allot(
     """
     after = dict(reach)
     sources = []
+    _answers(phase, parts)
     for part in parts:
         start = after.get(part.corpus, 0)
         end = start + demand(phase, part, len({one.group for one in parts}), patch)
@@ -58,9 +60,11 @@ def allot(
         after[part.corpus] = end
         unit = lcm(*(one.share.denominator for one in parts if one.group == part.group))
         weight = int(part.share * unit)
-        sources.append(
-            Source(corpus=part.corpus, group=part.group, weight=weight, start=start, end=end, digest=part.digest)
-        )
+        source = Source(
+            corpus=part.corpus, group=part.group, weight=weight, start=start, end=end, digest=part.digest,
+            kind=part.kind,
+        )  # fmt: skip
+        sources.append(source)
     return tuple(sources), after
 
 
@@ -89,6 +93,17 @@ def _items(phase: Phase, patch: int) -> Fraction:
     return rows
 
 
+def _answers(phase: Phase, parts: list[Part]) -> None:
+    """Fine-tuning needs answers; text beside them is replay."""
+    if phase.objective == "sft" and all(part.kind == "text" for part in parts):
+        names = ", ".join(repr(part.corpus) for part in parts)
+        raise RangeError(
+            f"{names} of kind text, which has no answers",
+            "at least one corpus of kind sft, or a multimodal one with questions, for objective sft",
+            "Prepare it from rows with `messages`, or add a corpus that has answers.",
+        )
+
+
 def _check(phase: Phase, figures: RawCorpus) -> None:
     wanted = "items" if phase.unit == "patches" else "tokens"
     if figures.unit != wanted:
@@ -96,12 +111,6 @@ def _check(phase: Phase, figures: RawCorpus) -> None:
             f"corpus {figures.corpus!r}, which counts in {figures.unit}",
             f"corpora in {wanted} for phases in {phase.unit}",
             "Choose another corpus.",
-        )
-    if phase.objective == "sft" and figures.kind == "text":
-        raise RangeError(
-            f"corpus {figures.corpus!r} of kind text, which has no answers",
-            "corpora of kind sft, or multimodal ones with questions, for objective sft",
-            "Prepare it from rows with `messages`, or choose another corpus.",
         )
 
 

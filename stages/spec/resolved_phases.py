@@ -14,12 +14,14 @@ class Source(Frozen):
     documents (items) that *begin* in [start, end) belong to this phase and to no other along the lineage.
     """
 
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"kind"})  # it follows from the digest
     corpus: str
     group: Literal["text", "multimodal"]
     weight: int  # share within its group = weight / sum of weights of the group
     start: int
     end: int
     digest: str  # blake3 of the prepared corpus, as declared in its data spec
+    kind: str = ""  # text, sft, multimodal or pairs: what its documents are
 
 
 class ShareRamp(Frozen):
@@ -91,3 +93,8 @@ class Phase(Frozen):
     loops: Loops | None
     router: Router | None
     coca: Coca | None
+
+    @property
+    def replayed(self) -> tuple[str, ...]:
+        """Corpora of plain text beside conversations: all their tokens are learned, and they are read in windows."""
+        return tuple(one.corpus for one in self.sources if self.objective == "sft" and one.kind == "text")

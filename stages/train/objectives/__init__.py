@@ -11,7 +11,7 @@ from torch import nn
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Objective
-from stages.train.objectives.causal import Causal
+from stages.train.objectives.causal import Causal, replay_columns
 from stages.train.objectives.coca import Coca
 from stages.train.objectives.looped import Looped
 from stages.train.objectives.routed import Routed
@@ -51,4 +51,5 @@ def _extras(stage: Stage, phase: Phase) -> Sequence[str]:
     if phase.objective == "coca":
         return Coca.extras
     kind = _language(stage, phase)
-    return Looped.columns(phase) if issubclass(kind, Looped) else kind.extras
+    own = Looped.columns(phase) if issubclass(kind, Looped) else kind.own
+    return (*own, *replay_columns(phase))

@@ -6,7 +6,7 @@ four objectives are one computation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,10 +29,18 @@ if TYPE_CHECKING:
     Read = Callable[[int, int, int], list[Sample]]  # first sample, how many, tail of the last one
 
 
+REPLAY = ("supervised_answers", "supervised_text")  # columns of a phase that replays text beside conversations
+
+
+def replay_columns(phase: Phase) -> tuple[str, ...]:
+    """Metric columns that say how many targets are of answers, and how many of replayed text."""
+    return REPLAY if phase.replayed else ()
+
+
 class Causal:
     """Sum of -log p over the supervised positions, divided by their number in the whole step."""
 
-    extras: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()  # metric columns of the objective itself, whatever its data
 
     def __init__(
         self,
@@ -50,12 +58,16 @@ class Causal:
         self._samples: list[Sample] = []
         self._cuts: list[range] = []
         self._supervised = 0
+        self._counted = dict.fromkeys(replay_columns(phase), 0)
+        self.extras = (*self.own, *self._counted)
 
     def begin(self, step: Step) -> int:
         """Read the step's samples and count what is supervised in all of them, before any backward pass."""
         self._samples = self.read(step.first_sample, step.sequences, step.tail)
         self._cuts = cut(len(self._samples), self.phase.micro_batch)
         self._supervised = sum(int((sample.labels != IGNORED).sum()) for sample in self._samples)
+        if self._counted:
+            self._counted = _by_kind(self._samples, self.phase.replayed)
         if not self._supervised and self.phase.objective == "sft":
             last = step.first_sample + step.sequences - 1
             raise UserError(
@@ -73,15 +85,19 @@ class Causal:
         """The micro-batch's share of the step's loss."""
         with precision(self.stage):
             rows = self.rows(index)
-            return self.loss(rows) / self.divisor, []
+            return self.loss(rows) / self.divisor, self.later()
 
     def whole_batch(self) -> Gradients | None:
         """Nothing: every gradient belongs to a micro-batch."""
         return None
 
     def whole_values(self) -> dict[str, Tensor]:
-        """Nothing: every column is a sum over micro-batches."""
-        return {}
+        """Targets of answers and of replayed text, where a phase has both."""
+        return {column: torch.tensor(float(count), device=self.device) for column, count in self._counted.items()}
+
+    def later(self) -> list[Tensor]:
+        """What a part puts into the columns that are known for the whole step only."""
+        return [torch.zeros((), device=self.device) for _ in self._counted]
 
     def finish(self) -> None:
         """Nothing to do."""
@@ -106,6 +122,15 @@ class Causal:
         hidden = self.lm(batch.tokens, batch.positions, batch.segments, self.embeddings(rows))
         states, labels = supervised_only(hidden, rows.labels)
         return cross_entropy(self.lm.logits(states), labels).sum()
+
+
+def _by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, int]:
+    """Targets in rows of conversations and in rows of replayed text; a row is of one corpus."""
+    text = sum(
+        int((sample.labels != IGNORED).sum()) for sample in samples if sample.spans and sample.spans[0][0] in replayed
+    )
+    everything = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+    return dict(zip(REPLAY, (everything - text, text), strict=True))
 
 
 def supervised_only(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ class Looped(Causal):
         super().__init__(*args)
         loops = settings(self.phase)
         self._loops, self._beta = loops.count, loops.beta
-        self.extras = self.columns(self.phase)
+        self.extras = (*self.columns(self.phase), *self.extras)
 
     @staticmethod
     def columns(phase: Phase) -> tuple[str, ...]:
@@ -60,4 +60,4 @@ class Looped(Causal):
             loops = torch.arange(1, self._loops + 1, dtype=p.dtype, device=p.device)
             values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.view_as(p).sum(1)]
         loss = expected - self._beta * entropy.sum()
-        return loss / self.divisor, [value.detach() / self.divisor for value in values]
+        return loss / self.divisor, [*(value.detach() / self.divisor for value in values), *self.later()]

@@ -20,7 +20,7 @@ from stages.train.objectives.causal import Causal
 class Routed(Causal):
     """`Causal` with a router that is kept balanced."""
 
-    extras: tuple[str, ...] = ("aux_loss", "overload")
+    own = ("aux_loss", "overload")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -40,13 +40,15 @@ class Routed(Causal):
             rows = self.rows(index)
             cross = self.loss(rows) / self.divisor
             aux = self.lm.aux_loss() * (len(rows.labels) / len(self._samples))
-        return cross + self._router.aux_loss * aux, [aux.detach(), torch.zeros((), device=self.device)]
+        overload = torch.zeros((), device=self.device)  # known once the step is done
+        return cross + self._router.aux_loss * aux, [aux.detach(), overload, *self.later()]
 
     def whole_values(self) -> dict[str, Tensor]:
-        """`overload`: the load of the fullest expert over the mean load, averaged over layers, of the whole step."""
+        """`overload`, the load of the fullest expert over the mean, averaged over layers; and what `Causal` counts."""
         self._counts = self.ranks.count(self.lm.router_counts())
         counts = self._counts.double()
-        return {"overload": (counts.amax(1) / counts.mean(1)).mean().float()}
+        overload = (counts.amax(1) / counts.mean(1)).mean().float()
+        return {"overload": overload, **super().whole_values()}
 
     def finish(self) -> None:
         """Move the biases by the step's counts."""

@@ -59,7 +59,9 @@ class Small:
         manifest = self.corpus(name).manifest
         group = "multimodal" if manifest.kind in ("multimodal", "pairs") else "text"
         stop = manifest.size if end is None else end
-        return Source(corpus=name, group=group, weight=weight, start=start, end=stop, digest=manifest.digest)
+        return Source(
+            corpus=name, group=group, weight=weight, start=start, end=stop, digest=manifest.digest, kind=manifest.kind
+        )
 
 
 def build(root: Path) -> Small:

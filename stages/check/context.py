@@ -20,12 +20,13 @@ from stages.spec.scales import Scale
 class Context:
     """One pipeline at one scale.
 
-    `full` is the same pipeline at full size (None where this is it, or there is none); `shrink` is how the scale's
-    figures follow from the specs'.
+    `full` is the same pipeline at full size (None where this is it, or there is none); `extended` is what a reading
+    extends; `shrink` is how the scale's figures follow from the specs'.
     """
 
     pipeline: ResolvedPipeline
     full: ResolvedPipeline | None
+    extended: ResolvedPipeline | None
     loaded: LoadedPipeline
     data: LoadedData
     shrink: Scale

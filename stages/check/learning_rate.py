@@ -7,6 +7,7 @@ from math import isclose
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.horizon import complete
 from stages.check.registry import elsewhere, static
 from stages.check.schedule import end_of, pieces_of, scheduled
 from stages.contract.schedule import lr, lr_before
@@ -47,7 +48,7 @@ elsewhere(
     "I-04",
     title="A running clock keeps its curve",
     rule="Where a clock continues, the part of the schedule that lies behind is the one that the parent read, and the "
-    "child begins where the parent ended.",
+    "child begins where the parent ended. A schedule that the parent was reading is read anew only after its end.",
     why="Lengthening a run or naming another peak moves the curve under a clock that already counts: the rate jumps, "
     "or the new rate is ignored.",
     threads=(
@@ -67,6 +68,7 @@ def running_clock_keeps_its_curve(context: Context) -> Iterator[Finding]:
                     expected="0 after a reset",
                     repair="Write `clock: continue`, or let the clock begin at 0.",
                 )  # fmt: skip
+            yield from _read_anew(context, name, stage, schedule)
             continue
         same = [(ref, one) for ref, one in context.trained_parents(stage) if _reads(one, schedule.name)]
         if len(same) != 1:
@@ -78,6 +80,20 @@ def running_clock_keeps_its_curve(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
             continue
         yield from _same_past(context, name, start, schedule, *same[0])
+
+
+def _read_anew(context: Context, name: str, stage: Stage, schedule: Schedule) -> Iterator[Finding]:
+    """A reset under the curve that the parent was in the middle of."""
+    for ref, _ in context.trained_parents(stage):
+        above = context.pipeline.extents.get(ref.rpartition("/")[2])
+        if above is not None and above.schedule == schedule.name and not complete(above):
+            yield context.finding(
+                "I-04", name, ("init", "clock"), parent=ref,
+                observed=f"a clock that is reset under schedule {schedule.name!r}, of which {ref} has read "
+                f"{above.end:,} {above.spans[-1].phase.unit} and not the rest",
+                expected="a schedule read to its end before it is read anew",
+                repair="Write `clock: continue`, or name a schedule of this stage's own.",
+            )  # fmt: skip
 
 
 def _reads(stage: Stage, schedule: str) -> bool:

@@ -64,10 +64,12 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:
     """What the checks of a pipeline at a scale are given. Raises SpecError(s) where specs cannot be resolved."""
+    loaded = project.loaded(pipeline)
     return Context(
         pipeline=project.resolve(pipeline, scale),
         full=_full(project, pipeline, scale),
-        loaded=project.loaded(pipeline),
+        extended=project.resolve(loaded.raw.extends, scale) if loaded.raw.extends is not None else None,
+        loaded=loaded,
         data=project.data,
         shrink=project.shrink(pipeline, scale),
     )

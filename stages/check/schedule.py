@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.horizon import unread_schedules
 from stages.check.registry import static
 from stages.contract import ledger
 from stages.contract.schedule import lr
@@ -44,11 +45,13 @@ def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
 
 @static(
     "I-03",
-    title="The decay ends where the stage ends",
-    rule="A stage's schedule ends with the stage, no decay sits at its floor before that, and only the last step may "
-    "have a rate of zero.",
-    why="A resume in the middle of a stage computes zero remaining steps, or subtracts the warm-up twice, and the rest "
-    "of the run trains at the minimum without anyone noticing.",
+    title="A schedule is read to its end, and ends with the stage",
+    rule="Every lineage ends where the schedule that it reads ends: no linear or cosine piece is left unfinished, and "
+    "none is never read (a last piece that is constant may be cut). No decay sits at its floor before the stage ends, "
+    "and only the last step may have a rate of zero.",
+    why="A horizon copied from another run, or a budget changed under it, cuts a decay in its middle: the model is "
+    "released at a rate that was meant to fall further. A resume computes zero remaining steps, or subtracts the "
+    "warm-up twice, and the rest of the run trains at the minimum without anyone noticing.",
     threads=(
         "huggingface/nanotron#233", "huggingface/nanotron#243", "huggingface/nanotron#420", "huggingface/nanotron#423",
         "areal-project/AReaL#1289",
@@ -56,6 +59,7 @@ def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
 )  # fmt: skip
 def decay_ends_with_the_stage(context: Context) -> Iterator[Finding]:
     """I-03."""
+    yield from unread_schedules(context)
     for name, stage, schedule in scheduled(context):
         end = end_of(stage)
         if schedule.pieces[-1].end != end:

@@ -13,7 +13,7 @@ from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
 from stages.spec.validate import meant
-from stages.spec.warp import Cut, ScheduleError, Span, cut, lay
+from stages.spec.warp import Cut, Laid, ScheduleError, Span, cut, lay
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Clock:
     spans: tuple[Span, ...]
     rate: Fraction | None  # the paper's rate at the end; None where it is unknown or a stand-in's
     entered: Fraction | None = None  # the rate that the schedule's first piece met when the lineage began
+    reader: str | None = None  # the stage that counted last
 
     @property
     def here(self) -> int:
@@ -37,6 +38,33 @@ class Clock:
 
 
 ZERO = Clock(None, (), None)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far a stage reads its named schedule, on the paper's clock: what the cut to the lineage leaves out too.
+
+    `laid` are the pieces up to the one in which the stage ends, that one with its written end; `left` are the pieces
+    after it, which the stage does not reach; `spans` are the phases of the lineage, `own` of which are the stage's;
+    `after` is the stage whose clock goes on here, None after a reset.
+    """
+
+    schedule: str
+    after: str | None
+    laid: tuple[Laid, ...]
+    left: tuple[RawPiece, ...]
+    spans: tuple[Span, ...]
+    own: int
+
+    @property
+    def start(self) -> int:
+        """The clock at which the stage begins."""
+        return self.spans[-self.own].paper[0]
+
+    @property
+    def end(self) -> int:
+        """The clock at which the stage ends."""
+        return self.spans[-1].paper[1]
 
 
 def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Span, ...]:
@@ -63,13 +91,15 @@ def schedule(
     stage: LoadedStage,
     key: Path,
     name: str,
+    before: Clock,
     spans: tuple[Span, ...],
     rate: Fraction | None,
     scale: Scale,
-) -> tuple[Schedule, Clock]:
-    """The named schedule up to the end of the spans, at the scale, and the clock at that end.
+) -> tuple[Schedule, Clock, Extent]:
+    """The named schedule up to the end of the spans, at the scale, the clock at that end, and how far it was read.
 
-    `key` is where the stage names it; `rate` is what the first piece has to be continuous with.
+    `key` is where the stage names it; `spans` are those of the clock `before` and the stage's own; `rate` is what the
+    first piece has to be continuous with.
     """
     pieces = pieces_of(pipeline, stage, key, name)
     try:
@@ -84,7 +114,9 @@ def schedule(
     last = next(piece for piece in laid if piece.start < end <= piece.end)
     jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)
     resolved = Schedule(name=name, pieces=tuple(_piece(one, scale) for one in cuts), jumps=jumps)
-    return resolved, Clock(name, spans, last.rate(end), rate)
+    left = tuple(pieces[len(laid) :])
+    extent = Extent(name, before.reader, tuple(laid), left, spans, len(spans) - len(before.spans))
+    return resolved, Clock(name, spans, last.rate(end), rate, stage.raw.stage), extent
 
 
 def _piece(one: Cut, scale: Scale) -> Piece:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from stages.spec.clocks import ZERO, Clock, pieces_of
+from stages.spec.clocks import ZERO, Clock, Extent, pieces_of
 from stages.spec.graph import ALL, parent_of
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.ranges import Reach
@@ -23,6 +23,7 @@ class Node:
     stage: Stage
     clock: Clock
     reach: Reach
+    extent: Extent | None
 
 
 def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[str, Node]) -> Clock:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.errors import UsageError, Where
+from stages.spec.clocks import Extent
 from stages.spec.files import Files
 from stages.spec.graph import parents, topological
 from stages.spec.hand_over import Node
@@ -57,6 +58,7 @@ class ResolvedPipeline:
     edges: tuple[Edge, ...]
     claims: tuple[Claim, ...]
     documents: dict[str, Document]
+    extents: dict[str, Extent]  # stage that trains -> how far it reads its schedule
 
     def where(self, stage: str, *path: str | int) -> Where:
         """Where a stage's spec, or a key of it, stands."""
@@ -166,7 +168,7 @@ class Project:
             keys[stage] = stage_key(node.stage, by_ref)
             if base is not None and base.keys.get(stage) == keys[stage]:
                 # The same work under the same name: the extended pipeline's rule does it.
-                node = Node(base.refs[stage], base.stages[stage], node.clock, node.reach)
+                node = Node(base.refs[stage], base.stages[stage], node.clock, node.reach, node.extent)
             nodes[stage] = node
         refs = {stage: node.ref for stage, node in nodes.items()}
         return ResolvedPipeline(
@@ -183,6 +185,7 @@ class Project:
             edges=tuple(Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents),
             claims=_claims(loaded, nodes),
             documents={stage: one.document for stage, one in loaded.stages.items()},
+            extents={stage: node.extent for stage, node in nodes.items() if node.extent is not None},
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.errors import SpecError
 from stages.spec import models
-from stages.spec.clocks import Clock, advance, schedule
+from stages.spec.clocks import Clock, Extent, advance, schedule
 from stages.spec.graph import parents
 from stages.spec.hand_over import Node, clock_before, clock_rule, data_rule, rate_before, reach_before
 from stages.spec.inits import inits
@@ -35,6 +35,7 @@ class Training:
     phases: tuple[Phase, ...] = ()
     schedule: Schedule | None = None
     optimizer: Optimizer | None = None
+    extent: Extent | None = None  # how far the named schedule is read
 
 
 class Resolver:
@@ -82,7 +83,7 @@ class Resolver:
             max_context=longest,
             waivers=tuple((waiver.id, waiver.reason) for waiver in raw.waivers),
         )
-        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone)
+        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent)
 
     # ------------------------------------------------------------ modules
 
@@ -140,13 +141,14 @@ class Resolver:
         self.one_unit(loaded, at, phases)
         spans = advance(before, phases, self.scale)
         met = before.entered if before.spans else rate_before(loaded, above)
-        lr, clock = schedule(self.pipeline, loaded, (*at, "schedule"), schedule_name, spans, met, self.scale)
+        named = (*at, "schedule")
+        lr, clock, extent = schedule(self.pipeline, loaded, named, schedule_name, before, spans, met, self.scale)
         if isinstance(raw, RawImport):
             clock = Clock(None, (), None)  # nothing continues a stand-in's schedule
         maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules)
         resolved, after = maker.all(phases, spans[len(before.spans) :], reach)
         optimizer = models.optimizer(self.pipeline, loaded, (*at, "optimizer"), optimizer_name)
-        return Training(resolved, lr, optimizer), clock, after
+        return Training(resolved, lr, optimizer, extent), clock, after
 
     def one_unit(self, loaded: LoadedStage, at: Path, phases: list[RawPhase]) -> None:
         """A clock counts in one unit."""

@@ -29,6 +29,36 @@ MUTANTS = (
     ),
     Mutant(
         "I-03",
+        "a budget is halved and the schedule's horizon is not",
+        Edited("llama31_1m/sft_32k.yaml", "budget: 1B", "budget: 0.5B"),
+    ),
+    Mutant(
+        "I-03",
+        "a length where an end was meant: the decay is never read",
+        Edited("llama31_1m/pipeline.yaml", r"\{shape: constant, until: 15B\}", "{shape: constant, for: 15B}"),
+    ),
+    Mutant(
+        "I-03",
+        "a warm-up that outlasts its stage",
+        Edited("llama31_1m/pipeline.yaml", r"for: 12\.5M", "for: 12.5B"),
+    ),
+    Mutant(
+        "I-03",
+        "a stage is skipped: the decay ends in no lineage",
+        Edited("llama31_1m/cpt_1m.yaml", "from: cpt_512k", "from: cpt_256k"),
+    ),
+    Mutant(
+        "I-03",
+        "a schedule pasted from a sibling, with a longer horizon",
+        Edited("llama31_1m/sft_1m.yaml", "schedule: sft_1m", "schedule: sft_256k"),
+    ),
+    Mutant(
+        "I-03",
+        "the budget of a stage's last phase is cut",
+        Edited("kimi_vl/joint_longctx.yaml", r"budget: 0\.15T(\n    context: 128Ki)", r"budget: 0.14T\1"),
+    ),
+    Mutant(
+        "I-03",
         "the schedule ends after the stage",
         Bent(bend.piece("joint_longctx", -1, end=lambda old: old.end + 1000)),
     ),
@@ -42,6 +72,18 @@ MUTANTS = (
         "the child's clock runs on from elsewhere",
         Bent(bend.phase("stable_1", clock_start=lambda old: old.clock_start + 512)),
         OURO,
+        also=frozenset({"I-03"}),
+    ),
+    Mutant(
+        "I-04",
+        "the clock is reset under a schedule that the parent was reading",
+        Edited("ouro/longct_1_4b.yaml", "clock: continue", "clock: reset"),
+        also=frozenset({"I-03"}),
+    ),
+    Mutant(
+        "I-04",
+        "the decay is read anew in its middle, from the rate reached",
+        Edited("kimi_vl/joint_longctx.yaml", "clock: continue", "clock: reset"),
         also=frozenset({"I-03"}),
     ),
     Mutant(
@@ -151,6 +193,7 @@ MUTANTS = (
         "a budget that no longer meets the published total",
         Edited("ouro/midtrain_1_4b.yaml", "budget: 300B", "budget: 200B"),
         scale="paper",
+        also=frozenset({"I-03"}),
     ),
     Mutant(
         "I-27",

@@ -1,0 +1,122 @@
+"""A named schedule as it is written, beside the lineages that read it: what of it is never reached.
+
+Everything here is on the paper's clock: a scale changes lengths in proportion and leaves out nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.errors import Where
+from stages.spec.clocks import Extent
+from stages.spec.project import ResolvedPipeline
+from stages.spec.schema_pipeline import RawPiece
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Where a schedule ends as it is written: the rate, and the clock (None after a piece counted in steps)."""
+
+    rate: Fraction
+    clock: int | None
+
+
+def unfinished(pipeline: ResolvedPipeline) -> dict[str, Extent]:
+    """The last stage of every lineage that leaves its schedule before the schedule's end.
+
+    A last piece that is constant may be cut: the rate is the same wherever it ends.
+    """
+    continued = {extent.after for extent in pipeline.extents.values()}
+    return {name: one for name, one in pipeline.extents.items() if name not in continued and not complete(one)}
+
+
+def complete(extent: Extent) -> bool:
+    """Whether what is left of the schedule is nothing, or the rest of a constant piece."""
+    last = extent.laid[-1]
+    return not extent.left and (last.shape == "constant" or last.end == extent.end)
+
+
+def unread_schedules(context: Context) -> Iterator[Finding]:
+    """A finding (I-03) for each lineage that leaves its schedule before the schedule's end.
+
+    A lineage that a reading shares with what it extends is reported there; one that is cut short by the reading alone
+    (a stage dropped, a schedule replaced) is a finding about the reading.
+    """
+    known = unfinished(context.extended) if context.extended is not None else {}
+    for name, extent in unfinished(context.pipeline).items():
+        observed, expected, repair = _words(context, name, extent)
+        if name in context.pipeline.own:
+            path = ("phases", extent.own - 1, "budget")
+            yield context.finding("I-03", name, path, observed=observed, expected=expected, repair=repair)
+        elif name not in known or _read(known[name]) != _read(extent):
+            yield Finding(
+                "I-03", context.pipeline.scale, context.pipeline.name, None, observed, expected, repair,
+                _place(context, extent, None),
+            )  # fmt: skip
+
+
+def _read(extent: Extent) -> tuple[object, ...]:
+    return extent.laid, extent.left, extent.end
+
+
+def _words(context: Context, name: str, extent: Extent) -> tuple[str, str, str]:
+    """What was read, what is written, and what to do."""
+    last, end = extent.laid[-1], declared(extent)
+    unit = extent.spans[-1].phase.unit
+    observed = (
+        f"{_lineage(context, name)} ends at {extent.end:,} {unit} of schedule {extent.schedule!r}, "
+        f"at a learning rate of {float(last.rate(extent.end)):g}"
+    )
+    if last.end > extent.end and last.shape != "constant":
+        observed += f", inside a {last.shape} piece that ends at {last.end:,}"
+    if extent.left:
+        observed += f"; {len(extent.left)} piece{'s' * (len(extent.left) > 1)} after it never read"
+    where = f"{end.clock:,} {unit}" if end.clock is not None else "the end of its last piece"
+    number = len(extent.laid) - (last.end > extent.end)  # the first piece that is not read to its end
+    repair = (
+        f"Correct the budgets or the pieces ({_place(context, extent, number)}) so that they end together; "
+        "or the lineage: a stage left out of it, a clock that is reset."
+    )
+    return observed, f"the schedule's end, {where}, at a rate of {float(end.rate):g}", repair
+
+
+def _lineage(context: Context, name: str) -> str:
+    """The stages whose budgets the schedule's clock counts, with their budgets."""
+    found: list[str] = []
+    at: str | None = name
+    while at is not None:
+        extent = context.pipeline.extents[at]
+        found.append(f"{at} ({extent.end - extent.start:,})")
+        at = extent.after
+    return " -> ".join(reversed(found))
+
+
+def declared(extent: Extent) -> Declared:
+    """The end of the schedule as it is written, beyond what the lineage reaches."""
+    rate, clock = extent.laid[-1].last, extent.laid[-1].end
+    known: int | None = clock
+    for piece in extent.left:
+        if piece.from_ is not None:
+            rate = piece.from_
+        if piece.shape != "constant" and piece.to is not None:
+            rate = piece.to
+        known = _after(piece, known)
+    return Declared(rate, known)
+
+
+def _after(piece: RawPiece, clock: int | None) -> int | None:
+    if piece.until is not None:
+        return piece.until
+    if clock is None or piece.for_ is None or piece.for_[1] == "steps":
+        return None
+    return clock + piece.for_[0]
+
+
+def _place(context: Context, extent: Extent, number: int | None) -> Where:
+    """The line of a piece of the schedule, or of the schedule itself."""
+    path = ("schedules", extent.schedule) if number is None else ("schedules", extent.schedule, number)
+    return context.loaded.document.where(path)

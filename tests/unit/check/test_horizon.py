@@ -1,0 +1,131 @@
+"""A named schedule is read to its end (I-03): what authors write, through the specs' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.check.findings import Finding, unwaived
+from stages.check.run import run
+from stages.spec.project import Project
+from tests.mutants.mutant import ROOT, Edited
+from tests.unit.spec import small_project
+
+MAIN = "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n    - {shape: cosine, to: 1e-4, until: 4B}\n"
+WSD = (
+    "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n"
+    "    - {shape: constant, until: 2B}\n"
+    "    - {shape: linear, to: 1e-4, for: 2B}\n"
+)
+
+
+def shipped(folder: Path, file: str, old: str, new: str, scale: str = "paper") -> list[Finding]:
+    return unwaived(run(Edited(file, old, new).project(folder), scale, {"I-03"}))
+
+
+def toy(folder: Path, *edits: tuple[str, str, str], scale: str = "paper") -> list[Finding]:
+    """The small project without its reading, which is one budget short, with some texts replaced."""
+    small_project.write(folder)
+    for path in (folder / "specs" / "toy_reading").iterdir():
+        path.unlink()
+    (folder / "specs" / "toy_reading").rmdir()
+    for file, old, new in edits:
+        small_project.edit(folder, file, old, new)
+    return unwaived(run(Project.load(folder), scale, {"I-03"}))
+
+
+def line(finding: Finding) -> str:
+    assert finding.where is not None
+    return (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
+
+
+def test_a_budget_halved_names_both_rates_both_ends_and_both_lines(tmp_path: Path) -> None:
+    found = shipped(tmp_path, "llama31_1m/sft_32k.yaml", "budget: 1B", "budget: 0.5B")
+    assert [one.stage for one in found] == ["llama31_1m/sft_32k", "llama31_1m_seed001/sft_32k"]
+    assert line(found[0]) == "budget: 1B"
+    assert "ends at 500,000,000 tokens" in found[0].observed
+    assert "1.17432e-05, inside a cosine piece that ends at 1,000,000,000" in found[0].observed
+    assert found[0].expected == "the schedule's end, 1,000,000,000 tokens, at a rate of 2e-06"
+    assert "specs/llama31_1m/pipeline.yaml:41" in found[0].repair
+
+
+def test_it_is_seen_at_every_scale(tmp_path: Path) -> None:
+    edit = ("llama31_1m/sft_32k.yaml", "budget: 1B", "budget: 0.5B")
+    assert len(shipped(tmp_path / "mini", *edit, scale="mini")) == len(shipped(tmp_path / "paper", *edit)) == 2
+
+
+def test_a_skipped_parent_names_the_lineage_and_what_it_never_reads(tmp_path: Path) -> None:
+    found = shipped(tmp_path, "llama31_1m/cpt_1m.yaml", "from: cpt_512k", "from: cpt_256k")
+    assert {one.stage: one.observed.split(" ends at ")[0] for one in found} == {
+        "llama31_1m/cpt_512k": "cpt_256k (12,000,000,000) -> cpt_512k (3,000,000,000)",
+        "llama31_1m/cpt_1m": "cpt_256k (12,000,000,000) -> cpt_1m (1,800,000,000)",
+    }
+    assert all("1 piece after it never read" in one.observed for one in found)
+
+
+def test_a_stand_ins_schedule_is_read_to_its_end_too(tmp_path: Path) -> None:
+    edit = ("llama31_1m/base.yaml", "budget: 15T", "budget: 14T")
+    (finding,) = shipped(tmp_path / "mini", *edit, scale="mini")
+    assert line(finding) == "budget: 15T"
+    assert shipped(tmp_path / "paper", *edit) == [], "a released model is not trained there"
+
+
+def test_one_lineage_of_a_fork_may_not_stop_early(tmp_path: Path) -> None:
+    (finding,) = (
+        one
+        for one in shipped(tmp_path, "ouro/midtrain_2_6b.yaml", "budget: 300B", "budget: 30B")
+        if not one.stage.startswith("ouro_seed003")
+    )
+    assert finding.stage == "ouro/midtrain_2_6b"
+
+
+def test_the_end_is_not_said_where_pieces_count_steps(tmp_path: Path) -> None:
+    piece = "    - {shape: linear, to: 1e-4, for: 10 steps}\n"
+    (finding,) = toy(tmp_path, ("toy/pipeline.yaml", MAIN, MAIN + piece))
+    assert finding.expected == "the schedule's end, the end of its last piece, at a rate of 0.0001"
+
+
+def test_a_constant_last_piece_may_be_cut(tmp_path: Path) -> None:
+    constant = "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n    - {shape: constant, until: 9B}\n"
+    assert toy(tmp_path, ("toy/pipeline.yaml", MAIN, constant)) == []
+
+
+def test_a_constant_piece_with_a_decay_after_it_may_not(tmp_path: Path) -> None:
+    assert toy(tmp_path / "whole", ("toy/pipeline.yaml", MAIN, WSD)) == []
+    short = ("toy/second.yaml", "budget: 2B", "budget: 1B")
+    longer = WSD.replace("until: 2B", "until: 3.5B")
+    (finding,) = toy(tmp_path / "cut", ("toy/pipeline.yaml", MAIN, longer), short)
+    assert "at a learning rate of 0.001; 1 piece after it never read" in finding.observed
+
+
+def test_a_branch_with_a_schedule_of_its_own_leaves_the_trunk_alone(tmp_path: Path) -> None:
+    branch = (small_project.FILES["toy/second.yaml"]).replace("stage: second", "stage: branch")
+    branch = branch.replace("clock: continue", "clock: reset").replace("schedule: main", "schedule: other")
+    small_project.write(tmp_path)
+    small_project.edit(
+        tmp_path, "toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first, second, branch, release]"
+    )
+    (tmp_path / "specs" / "toy" / "branch.yaml").write_text(branch)
+    found = unwaived(run(Project.load(tmp_path), "paper", {"I-03"}))
+    assert [one.stage for one in found] == ["toy_reading/second"]
+
+
+def test_a_schedule_may_be_read_by_several_stages_each_from_its_own_start(tmp_path: Path) -> None:
+    again = ("toy/second.yaml", "clock: continue", "clock: reset")
+    rewarmed = MAIN.replace("from: 0,", "from: 0, jump: cycles,").replace("until: 4B", "until: 2B")
+    assert toy(tmp_path, ("toy/pipeline.yaml", MAIN, rewarmed), again) == []
+
+
+def test_a_reading_that_drops_the_last_stage_is_the_one_to_mend(tmp_path: Path) -> None:
+    small_project.write(tmp_path)
+    (tmp_path / "specs" / "toy_reading" / "second.yaml").unlink()
+    small_project.edit(
+        tmp_path, "toy_reading/pipeline.yaml", "extends: toy\n", "extends: toy\ndrop: [second, release]\n"
+    )
+    (finding,) = unwaived(run(Project.load(tmp_path), "paper", {"I-03"}))
+    assert finding.stage == "toy_reading"
+    assert "first (2,000,000,000) ends at 2,000,000,000" in finding.observed
+
+
+def test_a_reading_that_shares_a_fault_does_not_repeat_it(tmp_path: Path) -> None:
+    found = shipped(tmp_path, "kimi_vl/vit_coca.yaml", r"budget: 2\.0T", "budget: 1.9T")
+    assert [one.stage for one in found] == ["kimi_vl/vit_coca"]

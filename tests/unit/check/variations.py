@@ -171,7 +171,7 @@ VARIATIONS: dict[str, Edits] = {
         (f"{KIMI}/joint_pretrain.yaml", "from: 0%, to: 40%", "from: 0%, to: 50%"),
         (f"{KIMI}/joint_cooldown.yaml", "from: 40%, to: 40%", "from: 50%, to: 50%"),
         (f"{KIMI}/joint_longctx.yaml", "from: 40%, to: 40%", "from: 50%, to: 50%"),
-        ("scales/small.yaml", "joint_longctx: 32", "joint_longctx: 128"),
+        ("scales/small.yaml", "joint_longctx: 32", "joint_longctx: 400"),
     ],
     "fewer loops after the first stage, for a smaller upcycled model": [
         *everywhere(OURO, OURO_REST, r"loops: \{count: 4, beta: 0\.05\}", "loops: {count: 4, beta: 0.02}"),

@@ -14,6 +14,16 @@ def weights(ref, reader):
     return done(ref, reader)
 
 
+def checked(ref):
+    """No file: a finding of `stages check` stops Snakemake when a job is about to be planned, in a dry run too."""
+
+    def refused(wildcards):
+        FLOW.refuse(ref)
+        return []
+
+    return refused
+
+
 def marker(ref):
     return FLOW.marker(ref)
 

@@ -13,6 +13,7 @@ rule kimi_vl:
 
 use rule stage as kimi_vl__text_pretrain with:
     input:
+        checked("kimi_vl/text_pretrain"),
         corpora("kimi_vl/text_pretrain"),
     output:
         marker("kimi_vl/text_pretrain"),
@@ -26,6 +27,7 @@ use rule stage as kimi_vl__text_pretrain with:
 
 use rule stage as kimi_vl__vit_coca with:
     input:
+        checked("kimi_vl/vit_coca"),
         corpora("kimi_vl/vit_coca"),
     output:
         marker("kimi_vl/vit_coca"),
@@ -39,6 +41,7 @@ use rule stage as kimi_vl__vit_coca with:
 
 use rule stage as kimi_vl__vit_align with:
     input:
+        checked("kimi_vl/vit_align"),
         done("kimi_vl/text_pretrain", "kimi_vl/vit_align"),
         done("kimi_vl/vit_coca", "kimi_vl/vit_align"),
         corpora("kimi_vl/vit_align"),
@@ -54,6 +57,7 @@ use rule stage as kimi_vl__vit_align with:
 
 use rule stage as kimi_vl__joint_pretrain with:
     input:
+        checked("kimi_vl/joint_pretrain"),
         done("kimi_vl/text_pretrain", "kimi_vl/joint_pretrain"),
         done("kimi_vl/vit_align", "kimi_vl/joint_pretrain"),
         corpora("kimi_vl/joint_pretrain"),
@@ -69,6 +73,7 @@ use rule stage as kimi_vl__joint_pretrain with:
 
 use rule stage as kimi_vl__joint_cooldown with:
     input:
+        checked("kimi_vl/joint_cooldown"),
         done("kimi_vl/joint_pretrain", "kimi_vl/joint_cooldown"),
         corpora("kimi_vl/joint_cooldown"),
     output:
@@ -83,6 +88,7 @@ use rule stage as kimi_vl__joint_cooldown with:
 
 use rule stage as kimi_vl__joint_longctx with:
     input:
+        checked("kimi_vl/joint_longctx"),
         done("kimi_vl/joint_cooldown", "kimi_vl/joint_longctx"),
         corpora("kimi_vl/joint_longctx"),
     output:

@@ -13,6 +13,7 @@ rule kimi_vl_seed004:
 
 use rule stage as kimi_vl_seed004__joint_cooldown with:
     input:
+        checked("kimi_vl_seed004/joint_cooldown"),
         done("kimi_vl/joint_pretrain", "kimi_vl_seed004/joint_cooldown"),
         corpora("kimi_vl_seed004/joint_cooldown"),
     output:
@@ -27,6 +28,7 @@ use rule stage as kimi_vl_seed004__joint_cooldown with:
 
 use rule stage as kimi_vl_seed004__joint_longctx with:
     input:
+        checked("kimi_vl_seed004/joint_longctx"),
         done("kimi_vl_seed004/joint_cooldown", "kimi_vl_seed004/joint_longctx"),
         corpora("kimi_vl_seed004/joint_longctx"),
     output:

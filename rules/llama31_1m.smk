@@ -15,6 +15,7 @@ rule llama31_1m:
 
 use rule stage as llama31_1m__base with:
     input:
+        checked("llama31_1m/base"),
         corpora("llama31_1m/base"),
     output:
         marker("llama31_1m/base"),
@@ -28,6 +29,7 @@ use rule stage as llama31_1m__base with:
 
 use rule stage as llama31_1m__cpt_256k with:
     input:
+        checked("llama31_1m/cpt_256k"),
         done("llama31_1m/base", "llama31_1m/cpt_256k"),
         corpora("llama31_1m/cpt_256k"),
     output:
@@ -42,6 +44,7 @@ use rule stage as llama31_1m__cpt_256k with:
 
 use rule stage as llama31_1m__cpt_512k with:
     input:
+        checked("llama31_1m/cpt_512k"),
         done("llama31_1m/cpt_256k", "llama31_1m/cpt_512k"),
         corpora("llama31_1m/cpt_512k"),
     output:
@@ -56,6 +59,7 @@ use rule stage as llama31_1m__cpt_512k with:
 
 use rule stage as llama31_1m__cpt_1m with:
     input:
+        checked("llama31_1m/cpt_1m"),
         done("llama31_1m/cpt_512k", "llama31_1m/cpt_1m"),
         corpora("llama31_1m/cpt_1m"),
     output:
@@ -70,6 +74,7 @@ use rule stage as llama31_1m__cpt_1m with:
 
 use rule stage as llama31_1m__sft_32k with:
     input:
+        checked("llama31_1m/sft_32k"),
         done("llama31_1m/cpt_1m", "llama31_1m/sft_32k"),
         corpora("llama31_1m/sft_32k"),
     output:
@@ -84,6 +89,7 @@ use rule stage as llama31_1m__sft_32k with:
 
 use rule stage as llama31_1m__sft_256k with:
     input:
+        checked("llama31_1m/sft_256k"),
         done("llama31_1m/sft_32k", "llama31_1m/sft_256k"),
         corpora("llama31_1m/sft_256k"),
     output:
@@ -98,6 +104,7 @@ use rule stage as llama31_1m__sft_256k with:
 
 use rule stage as llama31_1m__sft_1m with:
     input:
+        checked("llama31_1m/sft_1m"),
         done("llama31_1m/sft_256k", "llama31_1m/sft_1m"),
         corpora("llama31_1m/sft_1m"),
     output:
@@ -112,6 +119,7 @@ use rule stage as llama31_1m__sft_1m with:
 
 use rule stage as llama31_1m__instruct with:
     input:
+        checked("llama31_1m/instruct"),
         done("llama31_1m/sft_1m", "llama31_1m/instruct"),
         corpora("llama31_1m/instruct"),
     output:

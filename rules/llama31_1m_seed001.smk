@@ -15,6 +15,7 @@ rule llama31_1m_seed001:
 
 use rule stage as llama31_1m_seed001__sft_1m with:
     input:
+        checked("llama31_1m_seed001/sft_1m"),
         done("llama31_1m/cpt_1m", "llama31_1m_seed001/sft_1m"),
         corpora("llama31_1m_seed001/sft_1m"),
     output:
@@ -29,6 +30,7 @@ use rule stage as llama31_1m_seed001__sft_1m with:
 
 use rule stage as llama31_1m_seed001__sft_256k with:
     input:
+        checked("llama31_1m_seed001/sft_256k"),
         done("llama31_1m_seed001/sft_1m", "llama31_1m_seed001/sft_256k"),
         corpora("llama31_1m_seed001/sft_256k"),
     output:
@@ -43,6 +45,7 @@ use rule stage as llama31_1m_seed001__sft_256k with:
 
 use rule stage as llama31_1m_seed001__sft_32k with:
     input:
+        checked("llama31_1m_seed001/sft_32k"),
         done("llama31_1m_seed001/sft_256k", "llama31_1m_seed001/sft_32k"),
         corpora("llama31_1m_seed001/sft_32k"),
     output:
@@ -57,6 +60,7 @@ use rule stage as llama31_1m_seed001__sft_32k with:
 
 use rule stage as llama31_1m_seed001__instruct with:
     input:
+        checked("llama31_1m_seed001/instruct"),
         done("llama31_1m_seed001/sft_32k", "llama31_1m_seed001/instruct"),
         corpora("llama31_1m_seed001/instruct"),
     output:

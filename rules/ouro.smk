@@ -25,6 +25,7 @@ rule ouro:
 
 use rule stage as ouro__warmup with:
     input:
+        checked("ouro/warmup"),
         corpora("ouro/warmup"),
     output:
         marker("ouro/warmup"),
@@ -38,6 +39,7 @@ use rule stage as ouro__warmup with:
 
 use rule stage as ouro__stable_1 with:
     input:
+        checked("ouro/stable_1"),
         done("ouro/warmup", "ouro/stable_1"),
         corpora("ouro/stable_1"),
     output:
@@ -52,6 +54,7 @@ use rule stage as ouro__stable_1 with:
 
 use rule stage as ouro__keep_1_4b with:
     input:
+        checked("ouro/keep_1_4b"),
         done("ouro/stable_1", "ouro/keep_1_4b"),
         corpora("ouro/keep_1_4b"),
     output:
@@ -66,6 +69,7 @@ use rule stage as ouro__keep_1_4b with:
 
 use rule stage as ouro__upcycle_2_6b with:
     input:
+        checked("ouro/upcycle_2_6b"),
         done("ouro/stable_1", "ouro/upcycle_2_6b"),
         corpora("ouro/upcycle_2_6b"),
     output:
@@ -80,6 +84,7 @@ use rule stage as ouro__upcycle_2_6b with:
 
 use rule stage as ouro__stable_2_1_4b with:
     input:
+        checked("ouro/stable_2_1_4b"),
         done("ouro/keep_1_4b", "ouro/stable_2_1_4b"),
         weights("ouro/stable_1", "ouro/stable_2_1_4b"),
         corpora("ouro/stable_2_1_4b"),
@@ -95,6 +100,7 @@ use rule stage as ouro__stable_2_1_4b with:
 
 use rule stage as ouro__ct_anneal_1_4b with:
     input:
+        checked("ouro/ct_anneal_1_4b"),
         done("ouro/stable_2_1_4b", "ouro/ct_anneal_1_4b"),
         corpora("ouro/ct_anneal_1_4b"),
     output:
@@ -109,6 +115,7 @@ use rule stage as ouro__ct_anneal_1_4b with:
 
 use rule stage as ouro__longct_1_4b with:
     input:
+        checked("ouro/longct_1_4b"),
         done("ouro/ct_anneal_1_4b", "ouro/longct_1_4b"),
         corpora("ouro/longct_1_4b"),
     output:
@@ -123,6 +130,7 @@ use rule stage as ouro__longct_1_4b with:
 
 use rule stage as ouro__midtrain_1_4b with:
     input:
+        checked("ouro/midtrain_1_4b"),
         done("ouro/longct_1_4b", "ouro/midtrain_1_4b"),
         corpora("ouro/midtrain_1_4b"),
     output:
@@ -137,6 +145,7 @@ use rule stage as ouro__midtrain_1_4b with:
 
 use rule stage as ouro__ouro_1_4b with:
     input:
+        checked("ouro/ouro_1_4b"),
         done("ouro/midtrain_1_4b", "ouro/ouro_1_4b"),
         corpora("ouro/ouro_1_4b"),
     output:
@@ -151,6 +160,7 @@ use rule stage as ouro__ouro_1_4b with:
 
 use rule stage as ouro__reasoning_sft_1_4b with:
     input:
+        checked("ouro/reasoning_sft_1_4b"),
         done("ouro/ouro_1_4b", "ouro/reasoning_sft_1_4b"),
         corpora("ouro/reasoning_sft_1_4b"),
     output:
@@ -165,6 +175,7 @@ use rule stage as ouro__reasoning_sft_1_4b with:
 
 use rule stage as ouro__thinking_1_4b with:
     input:
+        checked("ouro/thinking_1_4b"),
         done("ouro/reasoning_sft_1_4b", "ouro/thinking_1_4b"),
         corpora("ouro/thinking_1_4b"),
     output:
@@ -179,6 +190,7 @@ use rule stage as ouro__thinking_1_4b with:
 
 use rule stage as ouro__stable_2_2_6b with:
     input:
+        checked("ouro/stable_2_2_6b"),
         done("ouro/upcycle_2_6b", "ouro/stable_2_2_6b"),
         corpora("ouro/stable_2_2_6b"),
     output:
@@ -193,6 +205,7 @@ use rule stage as ouro__stable_2_2_6b with:
 
 use rule stage as ouro__ct_anneal_2_6b with:
     input:
+        checked("ouro/ct_anneal_2_6b"),
         done("ouro/stable_2_2_6b", "ouro/ct_anneal_2_6b"),
         corpora("ouro/ct_anneal_2_6b"),
     output:
@@ -207,6 +220,7 @@ use rule stage as ouro__ct_anneal_2_6b with:
 
 use rule stage as ouro__longct_2_6b with:
     input:
+        checked("ouro/longct_2_6b"),
         done("ouro/ct_anneal_2_6b", "ouro/longct_2_6b"),
         corpora("ouro/longct_2_6b"),
     output:
@@ -221,6 +235,7 @@ use rule stage as ouro__longct_2_6b with:
 
 use rule stage as ouro__midtrain_2_6b with:
     input:
+        checked("ouro/midtrain_2_6b"),
         done("ouro/longct_2_6b", "ouro/midtrain_2_6b"),
         corpora("ouro/midtrain_2_6b"),
     output:
@@ -235,6 +250,7 @@ use rule stage as ouro__midtrain_2_6b with:
 
 use rule stage as ouro__ouro_2_6b with:
     input:
+        checked("ouro/ouro_2_6b"),
         done("ouro/midtrain_2_6b", "ouro/ouro_2_6b"),
         corpora("ouro/ouro_2_6b"),
     output:
@@ -249,6 +265,7 @@ use rule stage as ouro__ouro_2_6b with:
 
 use rule stage as ouro__reasoning_sft_2_6b with:
     input:
+        checked("ouro/reasoning_sft_2_6b"),
         done("ouro/ouro_2_6b", "ouro/reasoning_sft_2_6b"),
         corpora("ouro/reasoning_sft_2_6b"),
     output:
@@ -263,6 +280,7 @@ use rule stage as ouro__reasoning_sft_2_6b with:
 
 use rule stage as ouro__thinking_2_6b with:
     input:
+        checked("ouro/thinking_2_6b"),
         done("ouro/reasoning_sft_2_6b", "ouro/thinking_2_6b"),
         corpora("ouro/thinking_2_6b"),
     output:

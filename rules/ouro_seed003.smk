@@ -24,6 +24,7 @@ rule ouro_seed003:
 
 use rule stage as ouro_seed003__keep_1_4b with:
     input:
+        checked("ouro_seed003/keep_1_4b"),
         done("ouro/warmup", "ouro_seed003/keep_1_4b"),
         corpora("ouro_seed003/keep_1_4b"),
     output:
@@ -38,6 +39,7 @@ use rule stage as ouro_seed003__keep_1_4b with:
 
 use rule stage as ouro_seed003__upcycle_2_6b with:
     input:
+        checked("ouro_seed003/upcycle_2_6b"),
         done("ouro/warmup", "ouro_seed003/upcycle_2_6b"),
         corpora("ouro_seed003/upcycle_2_6b"),
     output:
@@ -52,6 +54,7 @@ use rule stage as ouro_seed003__upcycle_2_6b with:
 
 use rule stage as ouro_seed003__stable_2_1_4b with:
     input:
+        checked("ouro_seed003/stable_2_1_4b"),
         done("ouro_seed003/keep_1_4b", "ouro_seed003/stable_2_1_4b"),
         weights("ouro/warmup", "ouro_seed003/stable_2_1_4b"),
         corpora("ouro_seed003/stable_2_1_4b"),
@@ -67,6 +70,7 @@ use rule stage as ouro_seed003__stable_2_1_4b with:
 
 use rule stage as ouro_seed003__ct_anneal_1_4b with:
     input:
+        checked("ouro_seed003/ct_anneal_1_4b"),
         done("ouro_seed003/stable_2_1_4b", "ouro_seed003/ct_anneal_1_4b"),
         corpora("ouro_seed003/ct_anneal_1_4b"),
     output:
@@ -81,6 +85,7 @@ use rule stage as ouro_seed003__ct_anneal_1_4b with:
 
 use rule stage as ouro_seed003__longct_1_4b with:
     input:
+        checked("ouro_seed003/longct_1_4b"),
         done("ouro_seed003/ct_anneal_1_4b", "ouro_seed003/longct_1_4b"),
         corpora("ouro_seed003/longct_1_4b"),
     output:
@@ -95,6 +100,7 @@ use rule stage as ouro_seed003__longct_1_4b with:
 
 use rule stage as ouro_seed003__midtrain_1_4b with:
     input:
+        checked("ouro_seed003/midtrain_1_4b"),
         done("ouro_seed003/longct_1_4b", "ouro_seed003/midtrain_1_4b"),
         corpora("ouro_seed003/midtrain_1_4b"),
     output:
@@ -109,6 +115,7 @@ use rule stage as ouro_seed003__midtrain_1_4b with:
 
 use rule stage as ouro_seed003__ouro_1_4b with:
     input:
+        checked("ouro_seed003/ouro_1_4b"),
         done("ouro_seed003/midtrain_1_4b", "ouro_seed003/ouro_1_4b"),
         corpora("ouro_seed003/ouro_1_4b"),
     output:
@@ -123,6 +130,7 @@ use rule stage as ouro_seed003__ouro_1_4b with:
 
 use rule stage as ouro_seed003__reasoning_sft_1_4b with:
     input:
+        checked("ouro_seed003/reasoning_sft_1_4b"),
         done("ouro_seed003/ouro_1_4b", "ouro_seed003/reasoning_sft_1_4b"),
         corpora("ouro_seed003/reasoning_sft_1_4b"),
     output:
@@ -137,6 +145,7 @@ use rule stage as ouro_seed003__reasoning_sft_1_4b with:
 
 use rule stage as ouro_seed003__thinking_1_4b with:
     input:
+        checked("ouro_seed003/thinking_1_4b"),
         done("ouro_seed003/reasoning_sft_1_4b", "ouro_seed003/thinking_1_4b"),
         corpora("ouro_seed003/thinking_1_4b"),
     output:
@@ -151,6 +160,7 @@ use rule stage as ouro_seed003__thinking_1_4b with:
 
 use rule stage as ouro_seed003__stable_2_2_6b with:
     input:
+        checked("ouro_seed003/stable_2_2_6b"),
         done("ouro_seed003/upcycle_2_6b", "ouro_seed003/stable_2_2_6b"),
         corpora("ouro_seed003/stable_2_2_6b"),
     output:
@@ -165,6 +175,7 @@ use rule stage as ouro_seed003__stable_2_2_6b with:
 
 use rule stage as ouro_seed003__ct_anneal_2_6b with:
     input:
+        checked("ouro_seed003/ct_anneal_2_6b"),
         done("ouro_seed003/stable_2_2_6b", "ouro_seed003/ct_anneal_2_6b"),
         corpora("ouro_seed003/ct_anneal_2_6b"),
     output:
@@ -179,6 +190,7 @@ use rule stage as ouro_seed003__ct_anneal_2_6b with:
 
 use rule stage as ouro_seed003__longct_2_6b with:
     input:
+        checked("ouro_seed003/longct_2_6b"),
         done("ouro_seed003/ct_anneal_2_6b", "ouro_seed003/longct_2_6b"),
         corpora("ouro_seed003/longct_2_6b"),
     output:
@@ -193,6 +205,7 @@ use rule stage as ouro_seed003__longct_2_6b with:
 
 use rule stage as ouro_seed003__midtrain_2_6b with:
     input:
+        checked("ouro_seed003/midtrain_2_6b"),
         done("ouro_seed003/longct_2_6b", "ouro_seed003/midtrain_2_6b"),
         corpora("ouro_seed003/midtrain_2_6b"),
     output:
@@ -207,6 +220,7 @@ use rule stage as ouro_seed003__midtrain_2_6b with:
 
 use rule stage as ouro_seed003__ouro_2_6b with:
     input:
+        checked("ouro_seed003/ouro_2_6b"),
         done("ouro_seed003/midtrain_2_6b", "ouro_seed003/ouro_2_6b"),
         corpora("ouro_seed003/ouro_2_6b"),
     output:
@@ -221,6 +235,7 @@ use rule stage as ouro_seed003__ouro_2_6b with:
 
 use rule stage as ouro_seed003__reasoning_sft_2_6b with:
     input:
+        checked("ouro_seed003/reasoning_sft_2_6b"),
         done("ouro_seed003/ouro_2_6b", "ouro_seed003/reasoning_sft_2_6b"),
         corpora("ouro_seed003/reasoning_sft_2_6b"),
     output:
@@ -235,6 +250,7 @@ use rule stage as ouro_seed003__reasoning_sft_2_6b with:
 
 use rule stage as ouro_seed003__thinking_2_6b with:
     input:
+        checked("ouro_seed003/thinking_2_6b"),
         done("ouro_seed003/reasoning_sft_2_6b", "ouro_seed003/thinking_2_6b"),
         corpora("ouro_seed003/thinking_2_6b"),
     output:

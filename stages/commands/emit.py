@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from stages.check.gate import Gate
 from stages.cluster import script, site
 from stages.commands.open import open_project, pick
 from stages.errors import UsageError
@@ -12,9 +13,14 @@ from stages.sync import graph
 
 
 def print_script(ref: str, scale: str, releases: Path | None) -> None:
-    """Print the script. Raises UsageError for an unknown stage, SpecError for a mistake in slurm/site.yaml."""
+    """Print the script.
+
+    Raises UsageError for an unknown stage, SpecError for a mistake in slurm/site.yaml, and FindingsError.
+    """
     root, project = open_project(scale)
-    stage = pick(graph.load(root, project, scale).stages, ref)
+    stages = graph.load(root, project, scale).stages
+    stage = pick(stages, ref)
+    Gate(project, scale, stages).refuse(ref)
     run = [sys.executable, "-m", "stages", "run", ref, "--scale", scale]
     if releases is not None:
         if not releases.is_dir():

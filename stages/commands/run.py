@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TextIO
 
+from stages.check.gate import Gate
 from stages.cluster import site, slurm
 from stages.commands.in_job import looked_after, waited
 from stages.commands.open import open_project, pick
@@ -26,7 +27,8 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     """Run a stage unless it is done or an earlier result of the same key can be put back; then set its marker.
 
     In a Slurm job, it waits for another run of the stage. Raises UserError when the marker is not the `awaited` one,
-    when a parent is not done (naming it and the command), or when the run fails.
+    when a parent is not done (naming it and the command), when the specs have a finding that nobody has waived, or when
+    the run fails.
     """
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
@@ -34,9 +36,12 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     stage, layout = pick(stages, ref), Layout(root, scale)
     marker = layout.marker(ref, keys[ref])
     markers.expect(awaited, marker, ref)
+    gate, parents = Gate(project, scale, stages), {parent: keys[parent] for parent in stage.parents}
+    if not done.is_done(layout, ref, keys[ref], parents).done:
+        gate.refuse(ref)
     _refuse_without_parents(layout, stage, stages, keys)
-    parents = {parent: keys[parent] for parent in stage.parents}
     while not done.is_done(layout, ref, keys[ref], parents, deep=True).done:  # deep: a person may run it to mend damage
+        gate.refuse(ref)
         record = manifest.parents(layout, parents)
         if finish.restore(layout, ref, keys[ref], record):
             print(f"{ref}: an earlier result of the same key was put back, no training")

@@ -20,7 +20,7 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
         parents += "".join(f'        weights("{holder}", "{ref}"),\n' for holder in pointed_at(graph, stage))
         parts.append(
             f"\n\nuse rule stage as {rule_name(ref)} with:\n"
-            f'    input:\n{parents}        corpora("{ref}"),\n'
+            f'    input:\n        checked("{ref}"),\n{parents}        corpora("{ref}"),\n'
             f'    output:\n        marker("{ref}"),\n'
             f'    params:\n        ref="{ref}",\n'
             f'    threads: thread_count("{ref}")\n'

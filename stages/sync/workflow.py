@@ -8,11 +8,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from stages.check.gate import Gate
 from stages.cluster import resources, site
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
@@ -46,6 +47,7 @@ class Workflow:
     urgency_of: Mapping[str, int]
     corpora: Mapping[str, str]
     undone: list[str]  # stages and corpora to be run when the main process looked
+    gate: Gate | None = field(default=None, compare=False)  # None in a job, whose `stages run` checks for itself
 
     def marker(self, ref: str) -> str:
         """The output of a stage's rule, relative to the project."""
@@ -54,6 +56,12 @@ class Workflow:
     def data_marker(self, name: str) -> str:
         """The output of a corpus's rule, relative to the project."""
         return self.corpora[name]
+
+    def refuse(self, ref: str) -> None:
+        """End Snakemake, dry or not, if a stage that is to be run has an unwaived finding on it or above it."""
+        if self.gate is not None and ref in self.undone:
+            gate = self.gate
+            or_exit(lambda: gate.refuse(ref))
 
     def waits(self, name: str, needed: str) -> bool:
         """Whether a job has to wait for another: not where its own result stands and only the other's is rebuilt."""
@@ -86,7 +94,8 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
         raise UserError(f"{', '.join(changed)}: not what the specs say. Run `stages sync`.")
     layout = Layout(root, scale)
     judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
-    flow = _build(root, scale, releases, layout, loaded, [name for name, one in judged.items() if not one.done])
+    undone = [name for name, one in judged.items() if not one.done]
+    flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
     _save(flow)
     if not quiet:
         print(start_line(loaded, set(flow.undone)), file=sys.stderr)
@@ -175,7 +184,13 @@ def urgencies(loaded: graph.Graph) -> dict[str, int]:
 
 
 def _build(
-    root: Path, scale: str, releases: str | None, layout: Layout, loaded: graph.Graph, undone: list[str]
+    root: Path,
+    scale: str,
+    releases: str | None,
+    layout: Layout,
+    loaded: graph.Graph,
+    undone: list[str],
+    gate: Gate,
 ) -> Workflow:
     stages, on = loaded.stages, site.load(root)
     requests = {ref: resources.of_stage(stage, on) for ref, stage in stages.items()}
@@ -195,6 +210,7 @@ def _build(
         urgency_of=urgencies(loaded),
         corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
         undone=undone,
+        gate=gate,
     )
 
 

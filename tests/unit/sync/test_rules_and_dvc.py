@@ -113,6 +113,16 @@ def test_snakemake_refuses_to_start_when_the_rules_are_not_what_the_specs_say(pr
     assert "rules/ouro.smk: not what the specs say. Run `stages sync`." in call(project, "snakemake", "-n", code=1)
 
 
+def test_snakemake_plans_no_stage_below_a_finding_and_plans_other_pipelines(project: Path) -> None:
+    spec = project / "specs/llama31_1m/cpt_512k.yaml"
+    spec.write_text(spec.read_text().replace("document_mask: true", "document_mask: false"))
+    said = call(project, "snakemake", "-n", "llama31_1m__sft_1m", code=1)
+    assert "stages: llama31_1m/sft_1m is not started" in said
+    assert "specs/llama31_1m/cpt_512k.yaml:25: I-19" in said
+    assert "Traceback" not in said
+    assert "kimi_vl__joint_longctx" in call(project, "snakemake", "-n", "kimi_vl")
+
+
 @pytest.mark.slow
 def test_an_edit_runs_what_snakemake_lists_and_going_back_runs_nothing(project: Path) -> None:
     """On the pipeline with the fewest boxes that has a branch: each box is a process, and those take the time."""

@@ -1,0 +1,63 @@
+"""What keeps a stage from being started: an unwaived finding on it, above it, or on its whole pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from stages.check.findings import Finding, unwaived
+from stages.check.run import check, make_context
+from stages.errors import UserError
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+
+
+class FindingsError(UserError):
+    """A stage may not be started as its specs are."""
+
+    repeats = True
+
+    def __init__(self, ref: str, scale: str, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        count = len(self.findings)
+        named = f"{count} finding{'s' * (count != 1)} on it or above it"
+        lines = [f"{ref} is not started: `stages check --scale {scale}` has {named}."]
+        lines += [f"  {finding}" for finding in self.findings]
+        lines.append("Correct the specs, or waive what need not be so, with its reason (docs/invariants.md).")
+        super().__init__("\n".join(lines))
+
+
+class Gate:
+    """The findings at one scale. A pipeline is checked when one of its stages is first asked for, and only then."""
+
+    def __init__(self, project: Project, scale: str, stages: Mapping[str, Stage]) -> None:
+        self._project, self._scale, self._stages = project, scale, stages
+        self._found: dict[str, list[Finding]] = {}
+
+    def findings(self, ref: str) -> list[Finding]:
+        """Unwaived findings on a stage, on its ancestors and on the whole pipelines that these live in.
+
+        Raises SpecError(s) where the specs cannot be resolved.
+        """
+        lineage = self._lineage(ref)
+        pipelines = dict.fromkeys(one.partition("/")[0] for one in lineage)
+        found = [finding for name in pipelines for finding in self._of(name)]
+        return [finding for finding in found if finding.stage in lineage or finding.stage in pipelines]
+
+    def refuse(self, ref: str) -> None:
+        """Raise FindingsError if the stage has a finding that nobody has waived."""
+        found = self.findings(ref)
+        if found:
+            raise FindingsError(ref, self._scale, found)
+
+    def _of(self, pipeline: str) -> list[Finding]:
+        if pipeline not in self._found:
+            context = make_context(self._project, pipeline, self._scale)
+            self._found[pipeline] = unwaived(dict.fromkeys(check(context)))
+        return self._found[pipeline]
+
+    def _lineage(self, ref: str) -> list[str]:
+        """The stage and all its ancestors, the nearest first."""
+        lineage = [ref]
+        for one in lineage:  # grows on the way
+            lineage += [parent for parent in self._stages[one].parents if parent not in lineage]
+        return lineage

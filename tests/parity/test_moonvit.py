@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models.vision_packing import pack
+from tests.rounding import noise
 from tests.unit.models.vision import SIZES, VIT, made, pictures
 
 
@@ -55,4 +56,4 @@ def test_features_equal_the_published_computation() -> None:
     assert grids == SIZES
     with torch.no_grad():
         found, expected = vit(pixels, grids), reference(vit.state_dict(), pixels, grids)
-    assert (found - expected).abs().max() <= 1e-5
+    assert (found - expected).abs().max() <= noise(vit, lambda: vit(pixels, grids), VIT.ffn)

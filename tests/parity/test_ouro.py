@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from stages.models.build import initialise, make
 from stages.models.ouro import exit_distribution, log_exit_distribution
 from stages.spec.resolved_models import OuroModel, Rope
+from tests.rounding import noise
 
 CFG = OuroModel(
     family="ouro", layers=3, hidden=48, ffn=96, heads=4, kv_heads=4, head_dim=12, vocab=67, norm_eps=1e-6,
@@ -66,11 +67,12 @@ def plain_stack(weights, x):
 
 def test_one_loop_is_the_plain_stack_and_every_loop_starts_from_the_normed_state(ouro):
     weights = ouro.state_dict()
+    allowed = noise(ouro, lambda: ouro(TOKENS, POSITIONS, None, None, loops=1)[0][0], CFG.ffn)  # of one loop
     with torch.no_grad():
         hidden, gates = ouro(TOKENS, POSITIONS, None, None, loops=3)
         x = weights["model.embed_tokens.weight"][TOKENS]
         for got, gate in zip(hidden, gates, strict=True):
-            assert (got - plain_stack(weights, x)).abs().max() < 1e-5
+            assert (got - plain_stack(weights, x)).abs().max() <= allowed
             x = got
             want = x @ weights["model.early_exit_gate.weight"][0] + weights["model.early_exit_gate.bias"]
             assert (gate - want).abs().max() < 1e-5

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from transformers import LlamaForCausalLM
 
 from stages.engines import Inputs, run, training
@@ -19,6 +20,7 @@ from stages.spec.resolved_models import LlamaModel
 from stages.store import manifest
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
+from tests.rounding import noise
 from tests.unit.train import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -69,11 +71,16 @@ def test_transformers_reads_every_stage_with_the_same_logits(trained: tuple[Layo
         assert theirs.config.max_position_embeddings == stage.max_context
         length = stage.max_context
         tokens = torch.randint(0, cfg.vocab, (1, length), generator=torch.Generator().manual_seed(0))
+
+        def logits(model: nn.Module = ours, tokens: torch.Tensor = tokens) -> torch.Tensor:
+            return model.logits(model(tokens, torch.arange(tokens.shape[1])[None], None, None))
+
+        allowed = noise(ours, logits, max(cfg.hidden, cfg.ffn))
         with torch.no_grad():
-            got = ours.logits(ours(tokens, torch.arange(length)[None], None, None))
+            got = logits()
             for shown in (40, length):
                 difference = (got[:, :shown] - theirs(tokens[:, :shown]).logits).abs().max()
-                assert difference <= 1e-5, f"{name}: logits of {shown} tokens differ by {difference}"
+                assert difference <= allowed, f"{name}: logits of {shown} tokens differ by {difference}"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from stages.errors import UserError
 from stages.models.moonvit import MoonViT
 from stages.models.moonvit_positions import PositionTable, rotate, rotation
 from stages.models.vision_packing import pack, pad_by_image, patchify
+from tests.rounding import noise
 from tests.unit.models.vision import PUBLISHED_VIT, SIZES, VIT, made, parameters, pictures
 
 
@@ -36,10 +37,11 @@ def test_a_side_that_is_no_multiple_of_the_patch_is_the_users_error() -> None:
 
 def test_packed_equals_one_by_one(vit: MoonViT) -> None:
     images = pictures(1)
-    packed = vit(*pack(images, VIT.patch))
+    together = pack(images, VIT.patch)
+    packed = vit(*together)
     alone = torch.cat([vit(*pack([image], VIT.patch)) for image in images])
     # Matrix products of other heights may sum in another order: equal to fp32 rounding, not always bit for bit.
-    assert (packed - alone).abs().max() <= 2e-6
+    assert (packed - alone).abs().max() <= noise(vit, lambda: vit(*together), VIT.ffn)
 
 
 def test_an_image_never_sees_another(vit: MoonViT) -> None:

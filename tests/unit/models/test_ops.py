@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from stages.models import ops
 from stages.models.ops import backend
+from tests.rounding import assert_sums_close
 
 
 def test_formulas():
@@ -46,14 +48,24 @@ def test_the_head_in_blocks_is_the_head_as_a_whole(vocab):
     weights = torch.rand(7, generator=generator).requires_grad_()
     labels = torch.tensor([0, 10, -100, 3, 3, -100, 7])
     total, losses = ops.weighted_head_loss(states, matrix, labels, weights)
-    plain = ops.cross_entropy(states @ matrix.T, labels)
-    torch.testing.assert_close(losses, plain.detach())
+    exact_states, exact_matrix, exact_weights = exact = [
+        x.detach().double().requires_grad_() for x in (states, matrix, weights)
+    ]
+    plain = torch.nn.functional.cross_entropy(
+        exact_states @ exact_matrix.T, labels, ignore_index=-100, reduction="none"
+    )
+    terms = vocab + matrix.shape[1]  # of the longest chain of sums: over the width, then over the vocabulary
+    assert_sums_close(losses, plain.detach(), plain.detach() + 1, terms)
     assert not losses.requires_grad
-    inputs = (states, matrix, weights)
-    for mine, other in zip(
-        torch.autograd.grad(2 * total, inputs), torch.autograd.grad(2 * (plain * weights).sum(), inputs), strict=True
-    ):
-        torch.testing.assert_close(mine, other)
+    wanted = torch.autograd.grad(2 * (plain * exact_weights).sum(), exact)
+    with torch.no_grad():  # the same sums over absolute values
+        towards = exact_states.matmul(exact_matrix.T).softmax(1)
+        towards = (
+            2 * exact_weights[:, None] * (towards + F.one_hot(labels.clamp(min=0), vocab)) * (labels != -100)[:, None]
+        )
+        sizes = (towards @ exact_matrix.abs(), towards.T @ exact_states.abs(), 2 * (plain + 1))
+    for mine, one, size in zip(torch.autograd.grad(2 * total, (states, matrix, weights)), wanted, sizes, strict=True):
+        assert_sums_close(mine, one, size, terms)
 
 
 def test_a_package_called_apex_is_not_nvidias(monkeypatch):

@@ -2,6 +2,7 @@ import math
 
 import torch
 
+from tests.rounding import noise
 from tests.unit.models.vision import CONTRASTIVE, SIZES, TEXT, made
 
 
@@ -21,7 +22,8 @@ def test_pooling_is_image_by_image_and_keeps_their_order() -> None:
     lengths = [h * w for h, w in SIZES]
     features = torch.randn(sum(lengths), CONTRASTIVE.hidden)
     alone = [contrastive.head(part[None])[0] for part in features.split(lengths)]
-    torch.testing.assert_close(contrastive(features, SIZES), torch.stack(alone), rtol=0, atol=2e-6)
+    allowed = noise(contrastive, lambda: contrastive(features, SIZES), CONTRASTIVE.hidden)
+    torch.testing.assert_close(contrastive(features, SIZES), torch.stack(alone), rtol=0, atol=allowed)
 
 
 def test_temperature_and_bias_start_where_the_spec_says() -> None:

@@ -1,9 +1,10 @@
 """What a run's bits depend on besides its spec: the environment, in a form that can be compared.
 
 PyTorch promises equal bits only within one release, platform and device
-(https://pytorch.org/docs/stable/notes/randomness.html); on a CPU its kernels are chosen by instruction set, and the
-order of a sum depends on the number of threads. So these are the fields that `id` covers. Two runs with the same
-`id` are expected to agree bit for bit; with different ones, within the tolerance of the same-order tier.
+(https://pytorch.org/docs/stable/notes/randomness.html); on a CPU its kernels are chosen by instruction set, MKL's by
+the vendor too, environment variables can overrule both choices, and the order of a sum depends on the number of
+threads. So these are the fields that `id` covers. Two runs with the same `id` are expected to agree bit for bit; with
+different ones, within the tolerance of the same-order tier.
 
 Nothing here imports torch: versions are read from the installed packages' metadata.
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -40,7 +42,17 @@ LEVELS = (
     ("x86-64-v2", frozenset({"sse4_2"})),
 )
 
-IDENTITY = ("python", "torch", "system", "machine", "cpu_level", "cpu_flags", "threads")
+# Variables by which a user makes ATen, MKL, oneDNN, OpenBLAS, the C library or NVIDIA's libraries choose other kernels.
+# All of a library's variables count, known or not, except those that set what it prints or what the engine sets itself
+# (threads); so a variable of a later release counts too.
+SWITCHES = re.compile(
+    r"ATEN_\w+|MKL_\w+|(ONE)?DNN[L_]\w*|OPENBLAS_\w+|KMP_DETERMINISTIC_REDUCTION|GLIBC_TUNABLES|LD_PRELOAD"
+    r"|TORCH_(ALLOW_TF32\w*|\w*MKLDNN\w*|\w*BLAS\w*|\w*SDPA?\w*)|NVIDIA_TF32_OVERRIDE|CU(BLAS|BLASLT|DNN)_\w+"
+)
+NO_SWITCH = re.compile(r"\w*(VERBOSE|LOG|NUM_THREADS|DYNAMIC)\w*")
+CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the engine sets where nobody did, for deterministic kernels
+
+IDENTITY = ("python", "torch", "system", "machine", "cpu_vendor", "cpu_level", "cpu_flags", "threads", "switches")
 
 
 def fingerprint() -> dict[str, object]:
@@ -55,9 +67,11 @@ def fingerprint() -> dict[str, object]:
         "torch": torch_build(),
         "system": platform.system(),
         "machine": platform.machine(),
+        "cpu_vendor": _field(CPUINFO, "vendor_id") or _field(CPUINFO, "CPU implementer") or "unknown",
         "cpu_level": cpu_level(flags),
         "cpu_flags": sorted(flags),
         "threads": threads(os.environ),
+        "switches": switches(os.environ),
     }
     found["id"] = blake3(repr([found[name] for name in IDENTITY]).encode()).hexdigest()[:16]
     found["cpu_model"] = cpu_model(CPUINFO)
@@ -121,12 +135,20 @@ def cpu_model(cpuinfo: Path) -> str:
     return _field(cpuinfo, "model name") or platform.processor() or "unknown"
 
 
-def threads(environ: os._Environ[str] | dict[str, str]) -> int:
+def threads(environ: Mapping[str, str]) -> int:
     """Threads of a rank: OMP_NUM_THREADS if it is a number, else the CPUs this process may run on."""
     setting = environ.get("OMP_NUM_THREADS", "")
     if setting.isdecimal():
         return int(setting)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def switches(environ: Mapping[str, str]) -> list[str]:
+    """The variables of an environment by which kernels are chosen, sorted: "NAME=value"."""
+    found = {name: value for name, value in environ.items() if SWITCHES.fullmatch(name) and value}
+    return sorted(
+        f"{name}={value}" for name, value in found.items() if not NO_SWITCH.fullmatch(name) and (name, value) != CUBLAS
+    )
 
 
 def _field(cpuinfo: Path, name: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from stages.spec.resolved import Execution
+from stages.store import fingerprint
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def deterministic(execution: Execution) -> Iterator[None]:
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory
     # cuBLAS is deterministic only with a fixed workspace (NVIDIA's cuBLAS documentation, results reproducibility).
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault(*fingerprint.CUBLAS)
     torch.set_num_threads(execution.threads)
     # torch.use_deterministic_algorithms does this too, and imports the compiler, a second of every start.
     torch.set_deterministic_debug_mode("error")

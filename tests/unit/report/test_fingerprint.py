@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,13 @@ import pytest
 
 from stages.store import fingerprint as module
 from stages.store.fingerprint import (
+    CUBLAS,
     cpu_flags,
     cpu_level,
     cpu_model,
     drifted,
     fingerprint,
+    switches,
     threads,
     torch_build,
     version,
@@ -61,6 +65,53 @@ def test_the_cpu_s_name_is_told_but_moves_no_bits(tmp_path: Path, monkeypatch: p
         assert fingerprint()["cpu_model"] == name
         ids.append(fingerprint()["id"])
     assert ids[0] == ids[1]
+
+
+def test_the_cpu_s_vendor_is_part_of_the_identity_since_mkl_chooses_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for vendor in ("GenuineIntel", "AuthenticAMD"):
+        (tmp_path / "cpuinfo").write_text(f"vendor_id\t: {vendor}\n{X86}")
+        monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+        found.append(fingerprint())
+    assert [one["cpu_vendor"] for one in found] == ["GenuineIntel", "AuthenticAMD"]
+    assert found[0]["id"] != found[1]["id"]
+
+
+KERNELS = """
+import torch
+from stages.store.fingerprint import fingerprint
+draw = torch.Generator().manual_seed(0)
+a, b = torch.randn(70, 300, generator=draw), torch.randn(300, 90, generator=draw)
+images, kernel = torch.randn(2, 3, 32, 32, generator=draw), torch.randn(8, 3, 4, 4, generator=draw)
+results = (a @ b, (a @ b).softmax(1).sum(0), torch.nn.functional.conv2d(images, kernel, stride=4))
+print(fingerprint()["id"], hash(b"".join(result.numpy().tobytes() for result in results)))
+"""
+
+
+@pytest.mark.slow
+def test_a_variable_that_moves_bits_on_one_machine_moves_the_identity() -> None:
+    settings = ({}, {"ATEN_CPU_CAPABILITY": "default"}, {"MKL_CBWR": "COMPATIBLE"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"})
+    plain = {name: value for name, value in os.environ.items() if name not in {key for one in settings for key in one}}
+    bits: dict[str, set[str]] = {}
+    for setting in settings:
+        environ = {**plain, **setting, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        done = subprocess.run([sys.executable, "-c", KERNELS], env=environ, capture_output=True, text=True, check=True)
+        id, digest = done.stdout.split()
+        bits.setdefault(id, set()).add(digest)
+    assert len(bits) == len(settings)
+    assert all(len(digests) == 1 for digests in bits.values())
+    if platform.machine() == "x86_64":  # or the test could not fail
+        assert len(set.union(*bits.values())) > 1
+
+
+def test_what_a_library_prints_and_the_number_of_threads_are_no_switches() -> None:
+    harmless = {"MKL_VERBOSE": "1", "ONEDNN_VERBOSE": "all", "MKL_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"}
+    assert switches({**harmless, "HOME": "/", "TORCH_HOME": "/", "ATEN_CPU_CAPABILITY": "", CUBLAS[0]: CUBLAS[1]}) == []
+    assert switches({"NVIDIA_TF32_OVERRIDE": "0", "DNNL_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}) == [
+        "DNNL_MAX_CPU_ISA=AVX2", "MKL_CBWR=AVX2", "NVIDIA_TF32_OVERRIDE=0",
+    ]  # fmt: skip
 
 
 def test_only_flags_that_bear_on_numerics_are_kept(tmp_path: Path) -> None:

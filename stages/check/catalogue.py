@@ -9,6 +9,7 @@ from stages.check import (
     masks,
     optimizer,
     orchestration,
+    pieces,
     pipeline,
     rope,
     schedule,
@@ -19,7 +20,20 @@ from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
 from stages.spec.validate import meant
 
-FAMILIES = (learning_rate, schedule, tokens, rope, optimizer, data, masks, conversion, orchestration, pipeline, shapes)
+FAMILIES = (
+    learning_rate,
+    schedule,
+    pieces,
+    tokens,
+    rope,
+    optimizer,
+    data,
+    masks,
+    conversion,
+    orchestration,
+    pipeline,
+    shapes,
+)
 
 
 def ordered(prefix: str = "") -> list[Invariant]:

@@ -16,7 +16,8 @@ from stages.spec.resolved_phases import Phase
     "I-07",
     title="The ledger adds up to the budget",
     rule="Steps follow one another without gap, batches switch at the first step border at or past their threshold, "
-    "the steps' tokens sum to the budget exactly, and every phase begins at the clock where the last one ended.",
+    "the steps' tokens sum to the budget exactly, and every phase begins at the clock where the last one ended. At "
+    "full size a budget is at least one whole step.",
     why="Tokens taken as iterations x batch are wrong as soon as the batch grows: decays end too early or never.",
     threads=("NVIDIA-NeMo/Megatron-Bridge#2609", "NVIDIA-NeMo/Megatron-Bridge#4796", "allenai/OLMo-core#335"),
     held_by=("tests/property/test_ledger.py",),
@@ -40,6 +41,12 @@ def ledger_meets_the_budget(context: Context) -> Iterator[Finding]:
                 "I-07", name, ("phases", number, "budget"),
                 observed=f"steps that sum to {counted:,}", expected=f"the budget, {phase.budget:,}",
                 repair="Correct the budget or the batch.",
+            )  # fmt: skip
+        elif context.shrink.shrink is None and phase.budget < (size := phase.batch[0].sequences * phase.context):
+            yield context.finding(
+                "I-07", name, ("phases", number, "budget"),
+                observed=f"a budget of {phase.budget:,} {phase.unit}", expected=f"at least one step, {size:,}",
+                repair="Correct the unit of the budget, or the batch.",
             )  # fmt: skip
 
 

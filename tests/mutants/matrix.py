@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import code, models, reading, reported, training
+from tests.mutants import code, lineage, models, reading, reported, training
 from tests.mutants.mutant import Edited, Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS, *lineage.MUTANTS)
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,13 @@ MUTANTS = (
         also=frozenset({"I-35"}),
     ),
     Mutant(
+        "I-07",
+        "a budget in millions where billions were meant: less than one step",
+        Edited("kimi_vl/vit_align.yaml", r"budget: 0\.1T", "budget: 0.1M"),
+        scale="paper",
+        also=frozenset({"I-03", "I-27"}),
+    ),
+    Mutant(
         "I-08",
         "micro-batches that do not divide the batch",
         Edited("kimi_vl/joint_cooldown.yaml", "micro_batch: 4 seq", "micro_batch: 3 seq"),

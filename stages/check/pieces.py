@@ -1,0 +1,116 @@
+"""What each piece of a schedule does, as it is written: I-36."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import static
+from stages.errors import Where
+from stages.spec.clocks import Extent
+from stages.spec.warp import step_end
+
+# An update of AdamW, and of Muon at AdamW's size, moves a weight by about the learning rate. Weights are of the order
+# of 0.02: at a rate above HIGHEST one step replaces them, below LOWEST single precision rounds the update away.
+HIGHEST = Fraction(1, 10)
+LOWEST = Fraction(1, 10**9)
+
+Fault = tuple[Where | None, str, str, str]  # the line if it is not the piece's; found, expected, repair
+
+
+@static(
+    "I-36",
+    title="Every piece of a schedule does something",
+    rule="At least one optimizer step ends in every piece. A linear or cosine piece changes the rate (a warm-up from "
+    "the current rate may find it reached already), and a cosine that ends its schedule lowers it. No rate is above "
+    "0.1, and no piece lies below 1e-9.",
+    why="A warm-up of 2,000 tokens where 2,000 steps were meant, a rate without the minus of its exponent, a decay "
+    "from a rate to itself: the run starts, and nothing says what it has lost.",
+    threads=("kakaobrain/rq-vae-transformer#18",),
+)
+def every_piece_does_something(context: Context) -> Iterator[Finding]:
+    """I-36. A piece that several stages read is one finding, about the first of them."""
+    pipeline = context.pipeline
+    seen: set[tuple[str, int]] = set()
+    lines: set[Where] = set()
+    for name in pipeline.own:
+        extent = pipeline.extents.get(name)
+        for number in range(len(extent.laid)) if extent is not None else ():
+            if extent is None or (extent.schedule, number) in seen or _elsewhere(context, extent, number):
+                continue
+            if extent.laid[number].end > extent.start:
+                seen.add((extent.schedule, number))
+                for where, observed, expected, repair in _faults(context, extent, number):
+                    line = where or context.loaded.document.where(("schedules", extent.schedule, number))
+                    if where is None or where not in lines:  # a scale's factor is at fault once, not once a piece
+                        yield Finding(
+                            "I-36", pipeline.scale, pipeline.refs[name], None, observed, expected, repair, line
+                        )  # fmt: skip
+                    lines.add(line)
+
+
+def _elsewhere(context: Context, extent: Extent, number: int) -> bool:
+    """Whether the pipeline that a reading extends reads the same piece, and says what is wrong with it."""
+    above = context.extended.extents.values() if context.extended is not None else ()
+    return any(one.schedule == extent.schedule and extent.laid[number] in one.laid for one in above)
+
+
+def _faults(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
+    yield from _without_a_step(extent, number)
+    yield from _inert(context, extent, number)
+    yield from _implausible(context, extent, number)
+
+
+def _without_a_step(extent: Extent, number: int) -> Iterator[Fault]:
+    """A piece that the lineage passes over between the ends of two steps, at full size."""
+    piece, unit = extent.laid[number], extent.spans[-1].phase.unit
+    end, _ = step_end(extent.spans, piece.start, 1)
+    if piece.end < min(end, extent.end):
+        yield (
+            None,
+            f"a {piece.shape} piece of {piece.end - piece.start:,} {unit} in which no step ends: the piece ends at "
+            f"{piece.end:,}, the step at {end:,}",
+            "at least one step in every piece",
+            "Lengthen the piece; a length in optimizer steps is written `for: 2000 steps`.",
+        )
+
+
+def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
+    """Over all lineages: `from: current` may differ between those that read the schedule."""
+    raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
+    readers = [one for one in context.pipeline.extents.values() if one.schedule == extent.schedule]
+    read = [one.laid[number] for one in readers if number < len(one.laid)]
+    if piece.shape == "constant":
+        return
+    found = f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}"
+    if all(one.first == one.last for one in read) and (piece.shape == "cosine" or raw.starts != "current"):
+        yield None, found, "a piece that changes the rate", "Correct `to`, or write `shape: constant` without it."
+    ends = number + 1 == len(extent.laid) and not extent.left
+    if ends and piece.shape == "cosine" and all(one.first < one.last for one in read):
+        yield None, f"{found}, which ends the schedule", "a cosine that lowers the rate", "Correct `to`."
+
+
+def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
+    """A rate out of proportion, as it is written or by the scale's factor; what a piece takes over is not its fault."""
+    raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
+    stated = [*([piece.first] if raw.starts == "stated" else ()), *([piece.last] if raw.to is not None else ())]
+    highest = max(stated, default=Fraction(0))
+    bound = f"at most {float(HIGHEST):g}: a step moves every weight by about the rate"
+    if highest > HIGHEST:
+        yield None, f"a learning rate of {float(highest):g}", bound, "Correct the rate's exponent."
+    elif context.shrink.rate(highest) > float(HIGHEST):
+        yield (
+            context.shrink.document.where(("pipelines", context.shrink.pipeline, "lr")),
+            f"a learning rate of {context.shrink.rate(highest):g}, {float(highest):g} as it is written",
+            bound,
+            "Correct the scale's `lr`.",
+        )
+    if 0 < max(piece.first, piece.last) < LOWEST:
+        yield (
+            None,
+            f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}",
+            f"rates of at least {float(LOWEST):g}: smaller updates are rounded away",
+            "Correct the rate's exponent.",
+        )

@@ -1,0 +1,114 @@
+"""Every piece of a schedule does something (I-36)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import Finding, unwaived
+from stages.check.run import run
+from stages.spec.project import Project
+from tests.mutants.mutant import Edited
+from tests.unit.spec import small_project
+
+WARM_UP = "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n"
+REST = "    - {shape: cosine, to: 1e-4, until: 4B}\n"
+
+
+def toy(folder: Path, pieces: str, *edits: tuple[str, str, str], scale: str = "paper") -> list[Finding]:
+    """Findings about the small project with another schedule."""
+    small_project.write(folder)
+    for file, old, new in (("toy/pipeline.yaml", WARM_UP + REST, pieces), *edits):
+        small_project.edit(folder, file, old, new)
+    return unwaived(run(Project.load(folder), scale, {"I-36"}))
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_a_warm_up_shorter_than_a_step_is_seen_at_every_scale(tmp_path: Path, scale: str) -> None:
+    (finding,) = toy(tmp_path, WARM_UP.replace("100 steps", "100K") + REST, scale=scale)
+    assert finding.stage == "toy/first"
+    assert finding.where is not None
+    assert (tmp_path / finding.where.file).read_text().splitlines()[finding.where.line - 1].endswith("for: 100K}")
+    assert "the piece ends at 100,000, the step at 262,144" in finding.observed
+
+
+def test_a_piece_of_exactly_one_step_is_long_enough(tmp_path: Path) -> None:
+    assert toy(tmp_path, WARM_UP.replace("100 steps", "1 steps") + REST) == []
+
+
+def test_a_piece_that_ends_between_two_steps_of_a_later_stage_is_long_enough(tmp_path: Path) -> None:
+    """What is left of it in the second stage is shorter than a step; the piece as a whole is not."""
+    assert toy(tmp_path, WARM_UP.replace("100 steps", "2_000_000_100") + REST) == []
+
+
+def test_a_piece_shorter_than_a_step_may_not_lie_in_the_middle(tmp_path: Path) -> None:
+    middle = "    - {shape: linear, to: 5e-4, for: 1000}\n"
+    (finding,) = toy(tmp_path, WARM_UP + middle + REST)
+    assert "a linear piece of 1,000 tokens" in finding.observed
+
+
+@pytest.mark.parametrize(
+    ("pieces", "found"),
+    [
+        (WARM_UP + REST.replace("1e-4", "1e-3"), "a cosine piece from 0.001 to 0.001"),
+        (WARM_UP.replace("from: 0", "from: 1e-3") + REST, "a linear piece from 0.001 to 0.001"),
+        (WARM_UP + REST.replace("1e-4", "1e-2"), "which ends the schedule"),
+        (WARM_UP.replace("1e-3", "1e3") + REST, "a learning rate of 1000"),
+        (WARM_UP.replace("1e-3", "1e-13") + REST.replace("1e-4", "1e-14"), "from 0 to 1e-13"),
+    ],
+)
+def test_what_a_slip_makes_of_a_piece_is_a_finding(tmp_path: Path, pieces: str, found: str) -> None:
+    findings = toy(tmp_path, pieces)
+    assert found in findings[0].observed
+    assert {one.stage for one in findings} <= {"toy/first", "toy/second"}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        WARM_UP.replace("linear", "cosine") + REST,
+        WARM_UP + REST.replace("1e-4", "0"),
+        WARM_UP + "    - {shape: constant, until: 4B}\n",
+        WARM_UP + "    - {shape: linear, to: 2e-3, until: 4B}\n",
+    ],
+    ids=["cosine warm-up", "decay to zero", "constant", "a schedule that only warms up"],
+)
+def test_shapes_in_use_are_quiet(tmp_path: Path, pieces: str) -> None:
+    assert toy(tmp_path, pieces) == []
+
+
+def test_a_warm_up_may_find_its_peak_reached(tmp_path: Path) -> None:
+    """One of several fine-tunings has the rate at which the parent ended."""
+    old = "{shape: constant, from: current, until: 4B}"
+    new = "{shape: linear, from: current, to: 5.5e-4, for: 100M}\n    - {shape: cosine, to: 1e-5, until: 2B}"
+    other = ("toy/pipeline.yaml", old, new)
+    edits = [
+        ("toy/second.yaml", "clock: continue", "clock: reset"),
+        ("toy/second.yaml", "schedule: main", "schedule: other"),
+    ]
+    half = WARM_UP.replace("1e-3", "5.5e-4") + "    - {shape: constant, until: 4B}\n"
+    assert toy(tmp_path, half, other, *edits) == []
+
+
+def test_the_scales_factor_counts_and_is_what_to_mend(tmp_path: Path) -> None:
+    edit = ("scales/mini.yaml", "lr: 10\n", "lr: 1000\n")
+    (finding,) = toy(tmp_path / "mini", WARM_UP + REST, edit, scale="mini")
+    assert finding.where is not None
+    assert finding.where.file == "specs/scales/mini.yaml"
+    assert finding.observed == "a learning rate of 1, 0.001 as it is written"
+    assert toy(tmp_path / "paper", WARM_UP + REST, edit) == []
+
+
+def test_a_reading_does_not_repeat_it(tmp_path: Path) -> None:
+    edited = Edited("llama31_1m/pipeline.yaml", r"until: 0\.25B", "until: 0.25B").project(tmp_path)
+    small_project.edit(tmp_path, "llama31_1m/pipeline.yaml", "to: 2e-6, until: 1B", "to: 2e-5, until: 1B")
+    found = unwaived(run(edited, "paper", {"I-36"}))
+    assert [one.stage for one in found] == ["llama31_1m/sft_32k"]
+
+
+def test_a_budget_below_one_step_is_a_finding_at_full_size(tmp_path: Path) -> None:
+    edited = Edited("llama31_1m/sft_256k.yaml", r"budget: 0\.5B", "budget: 0.5M").project(tmp_path)
+    found = unwaived(run(edited, "paper", {"I-07"}))
+    assert found[0].observed == "a budget of 500,000 tokens"
+    assert found[0].expected == "at least one step, 4,194,304"

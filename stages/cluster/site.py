@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.errors import SpecError, Where
 from stages.spec import nodes
-from stages.spec.fields import Minutes, Raw, Seconds
+from stages.spec.fields import Margin, Raw, TimeLimit
 from stages.spec.nodes import Document
 from stages.spec.units import describe
 from stages.spec.validate import several, validate
@@ -67,8 +67,8 @@ class RawSite(Raw):
     partition: str | None = None
     gpu_partition: str | None = None
     gpu: str = Field(default="gpu", pattern=r"^[A-Za-z0-9_]+(:[A-Za-z0-9_.]+)?$")
-    max_time: Minutes | None = None
-    requeue_before: Seconds = 300
+    max_time: TimeLimit | None = None
+    requeue_before: Margin = 300
     qos: str | None = None
     constraint: str | None = None
     extra: list[str] = Field(default_factory=list)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stages.data.packages import PackageSource
 from stages.errors import UserError
+from stages.spec import domains
 from stages.spec.files import Files
 from stages.spec.loader_data import load_corpus
 from stages.spec.nodes import Document
@@ -71,10 +72,10 @@ class TokenizerSpec(_Model):
     """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
 
     tokenizer: str
-    vocab: Annotated[int, Field(ge=264, le=65_536)]  # 256 bytes and 8 special tokens; ids fit 16 bits
+    vocab: Annotated[int, domains.TOKENIZER_VOCABULARY]
     digest: Digest
     corpora: Annotated[list[str], Field(min_length=1)]
-    characters: Annotated[int, Field(ge=1)]
+    characters: Annotated[int, domains.CHARACTERS]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,11 @@ def load(files: Files, name: str) -> Hardware:
         raise SpecError(
             document.where(("hardware",)), "hardware", describe(raw.hardware), repr(name), "It equals the file's name."
         )
+    if raw.runtime >= raw.memory:
+        raise document.error(
+            ("runtime",), f"{raw.runtime / 1000:g} GB", f"less than `memory`, {raw.memory / 1000:g} GB",
+            "It is what a device's memory holds before the first parameter.",
+        )  # fmt: skip
     check_sources(document)
     return Hardware(
         name=name,

@@ -1,13 +1,14 @@
-"""The types of raw specs' fields: text of a scalar in, exact value out."""
+"""The types of raw specs' fields: text of a scalar in, exact value out. What a number may be is in `domains`."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict
 
-from stages.spec import units
+from stages.spec import domains
+from stages.spec.domain import Written
 
 
 class Raw(BaseModel):
@@ -16,46 +17,51 @@ class Raw(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-def _text(pattern: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": ["string", "number"], "description": pattern})
+Budget = Annotated[int, Written(domains.BUDGET)]
+Offset = Annotated[int, Written(domains.OFFSET)]
+Context = Annotated[int, Written(domains.CONTEXT)]
+Batch = Annotated[int, Written(domains.BATCH)]
+Epochs = Annotated[int, Written(domains.EPOCHS)]
+Share = Annotated[Fraction, Written(domains.SHARE)]
+Part = Annotated[Fraction, Written(domains.PART)]
+After = Annotated[Fraction, Written(domains.AFTER)]
+Loops = Annotated[int, Written(domains.LOOPS)]
+EntropyWeight = Annotated[Fraction, Written(domains.ENTROPY_WEIGHT)]
+RouterRate = Annotated[Fraction, Written(domains.ROUTER_RATE)]
+CaptionWeight = Annotated[Fraction, Written(domains.CAPTION_WEIGHT)]
+Pixels = Annotated[int, Written(domains.PIXELS)]
 
+Rate = Annotated[Fraction, Written(domains.RATE)]
+StartRate = Annotated[Fraction | None, Written(domains.START_RATE)]
+Clock = Annotated[int, Written(domains.CLOCK)]
+Length = Annotated[tuple[int, str], Written(domains.LENGTH)]
+Claimed = Annotated[tuple[int, int], Written(domains.CLAIM)]
 
-Tokens = Annotated[int, BeforeValidator(units.tokens), _text("tokens or patches: 0.6T, 200B, 8Ki, 512 tokens")]
-Offset = Annotated[int, BeforeValidator(units.offset), _text("tokens or patches from a start: 0, 200B")]
-Count = Annotated[int, BeforeValidator(units.count), _text("a whole number")]
-Positive = Annotated[int, BeforeValidator(units.positive), _text("a whole number of at least 1")]
-Sequences = Annotated[int, BeforeValidator(units.sequences), _text("4096 seq")]
-Steps = Annotated[int, BeforeValidator(units.steps), _text("1000 steps")]
-Share = Annotated[Fraction, BeforeValidator(units.share), _text("40%")]
-Ratio = Annotated[Fraction, BeforeValidator(units.ratio), _text("10 or 1/256")]
-Rate = Annotated[Fraction, BeforeValidator(units.rate), _text("a number of at least zero: 2e-5")]
-Memory = Annotated[int, BeforeValidator(units.megabytes), _text("4 GB or 1500 MB")]
-Minutes = Annotated[int, BeforeValidator(units.minutes), _text("90 min or 12 h")]
-Seconds = Annotated[int, BeforeValidator(units.seconds), _text("90 s or 5 min")]
-Length = Annotated[tuple[int, str], BeforeValidator(units.length), _text("2000 steps or 33B")]
+RopeBase = Annotated[Fraction, Written(domains.ROPE_BASE)]
+RopeFactor = Annotated[Fraction, Written(domains.ROPE_FACTOR)]
 
+Nodes = Annotated[int, Written(domains.NODES)]
+Ranks = Annotated[int, Written(domains.RANKS)]
+Threads = Annotated[int, Written(domains.THREADS)]
+Memory = Annotated[int, Written(domains.MEMORY)]
+TimeLimit = Annotated[int, Written(domains.TIME_LIMIT)]
+Steps = Annotated[int, Written(domains.STEPS)]
+Kept = Annotated[int, Written(domains.KEPT)]
+Margin = Annotated[int, Written(domains.MARGIN)]
 
-def _start(value: object) -> object:
-    return None if value == "current" else units.rate(value)
+Seed = Annotated[int, Written(domains.SEED)]
+Samples = Annotated[int, Written(domains.SAMPLES)]
+Vocabulary = Annotated[int, Written(domains.VOCABULARY)]
+Shrink = Annotated[Fraction, Written(domains.SHRINK)]
+LrFactor = Annotated[Fraction, Written(domains.LR_FACTOR)]
+BudgetExponent = Annotated[Fraction, Written(domains.BUDGET_EXPONENT)]
 
+Operations = Annotated[int, Written(domains.OPERATIONS)]
+DeviceMemory = Annotated[int, Written(domains.DEVICE_MEMORY)]
+RuntimeMemory = Annotated[int, Written(domains.RUNTIME_MEMORY)]
+Disk = Annotated[int, Written(domains.DISK)]
+Milliseconds = Annotated[Fraction, Written(domains.MILLISECONDS)]
 
-StartRate = Annotated[Fraction | None, BeforeValidator(_start), _text("a learning rate, or current")]
-
-
-def _claimed(value: object) -> object:
-    return units.tokens(value), units.rounding(value)
-
-
-Claimed = Annotated[tuple[int, int], BeforeValidator(_claimed), _text("a published total: 7.7T")]
-
-
-def numbers(tree: Any) -> Any:
-    """A free-form mapping (a model, an optimizer) with its figures turned into int and float."""
-    if isinstance(tree, dict):
-        return {key: numbers(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [numbers(value) for value in tree]
-    if isinstance(tree, str) and units.is_number(tree):
-        value = units.number(tree)
-        return int(value) if value.denominator == 1 and "e" not in tree and "." not in tree else float(value)
-    return tree
+Measured = Annotated[int, Written(domains.MEASURED)]
+Characters = Annotated[int, Written(domains.CHARACTERS)]
+TokenizerVocabulary = Annotated[int, Written(domains.TOKENIZER_VOCABULARY)]

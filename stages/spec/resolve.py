@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.errors import SpecError
 from stages.spec import models
 from stages.spec.clocks import Clock, Extent, advance, schedule
 from stages.spec.graph import parents
@@ -13,7 +12,7 @@ from stages.spec.hand_over import Node, clock_before, clock_rule, data_rule, rat
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
-from stages.spec.nodes import Path
+from stages.spec.nodes import Document, Path
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Evaluation, Execution, Stage
@@ -26,6 +25,7 @@ from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 
 LANGUAGE_MODELS = frozenset({"llama", "moonlight", "ouro"})
+LEAST_MB_OF_A_GPU = 2000  # host memory of one process: the libraries of a GPU alone take as much
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Resolver:
     def execution(self, loaded: LoadedStage) -> Execution:
         """The scale's defaults; at full size the stage's, at others the pipeline's of the scale, override them.
 
-        Raises SpecError where the ranks cannot be spread evenly over the nodes.
+        Raises SpecError where the ranks cannot be spread evenly over the nodes, or the memory is not that of a node.
         """
         over = loaded.raw.execution if self.scale.shrink is None else self.scale.shrink.execution
         base = self.raw_scale.execution
@@ -219,15 +219,23 @@ class Resolver:
             keep_partials=over.keep_partials or base.keep_partials,
         )
         if made.ranks % made.nodes:
-            raise self._uneven(loaded, made, own=over.ranks is not None or over.nodes is not None)
+            found = f"{made.ranks} ranks on {made.nodes} nodes"
+            document, path = self._execution_file(loaded, own=over.ranks is not None or over.nodes is not None)
+            raise document.error(path, found, "as many ranks on each node", "Change `ranks` or `nodes`.")
+        gpus = made.ranks // made.nodes if made.device == "cuda" else 0
+        if made.memory_mb < gpus * LEAST_MB_OF_A_GPU:
+            document, path = self._execution_file(loaded, own=over.memory is not None)
+            least = f"at least {gpus * LEAST_MB_OF_A_GPU / 1000:g} GB for a node of {gpus} ranks on GPUs"
+            raise document.error(
+                (*path, "memory"), f"{made.memory_mb / 1000:g} GB", least, "It is a node's memory, not a device's."
+            )
         return made
 
-    def _uneven(self, loaded: LoadedStage, made: Execution, own: bool) -> SpecError:
-        """`own` is whether the stage, or the pipeline at this scale, says something of it itself."""
-        document = loaded.document if own and self.scale.shrink is None else self.scale.document
-        above: Path = ("pipelines", self.scale.pipeline) if own and self.scale.shrink is not None else ()
-        found = f"{made.ranks} ranks on {made.nodes} nodes"
-        return document.error((*above, "execution"), found, "as many ranks on each node", "Change `ranks` or `nodes`.")
+    def _execution_file(self, loaded: LoadedStage, own: bool) -> tuple[Document, Path]:
+        """Where it stands; `own` is whether the stage, or the pipeline at this scale, says something of it itself."""
+        if own and self.scale.shrink is not None:
+            return self.scale.document, ("pipelines", self.scale.pipeline, "execution")
+        return (loaded.document if own else self.scale.document), ("execution",)
 
     def tokenizer(self) -> str:
         """The local tokenizer's digest, or the published one's name."""

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from stages.spec import domains
 from stages.spec.frozen import Frozen
+
+Layers = Annotated[int, domains.LAYERS]
+Size = Annotated[int, domains.SIZE]
+SizeOrNone = Annotated[int, domains.SIZE_OR_NONE]
+Vocabulary = Annotated[int, domains.VOCABULARY]
+NormEps = Annotated[float, domains.NORM_EPS]
+InitStd = Annotated[float, domains.INIT_STD]
+Pixels = Annotated[int, domains.PIXELS]
 
 
 class Llama3Scaling(Frozen):
@@ -30,102 +39,102 @@ class LlamaModel(Frozen):
     """Llama 3: RMSNorm, SwiGLU, grouped-query attention, rotary positions."""
 
     family: Literal["llama"]
-    layers: int
-    hidden: int
-    ffn: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    norm_eps: float
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    vocab: Vocabulary
+    norm_eps: NormEps
     tied: bool
-    init_std: float
+    init_std: InitStd
 
 
 class OuroModel(Frozen):
     """Ouro (LoopLM): one stack run T times, four norms a layer, shared final norm each loop, exit gate."""
 
     family: Literal["ouro"]
-    layers: int
-    hidden: int
-    ffn: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    norm_eps: float
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    vocab: Vocabulary
+    norm_eps: NormEps
     tied: bool
-    init_std: float
-    post_norm_gain: float  # what the gains of the norms behind the sub-layers start at
+    init_std: InitStd
+    post_norm_gain: Annotated[float, domains.GAIN]  # what the gains of the norms behind the sub-layers start at
 
 
 class MoonlightModel(Frozen):
     """Moonlight (DeepSeek-V3 architecture): MLA, shared + routed experts, sigmoid router with bias balancing."""
 
     family: Literal["moonlight"]
-    layers: int
-    dense_layers: int  # the first layers whose FFN is dense
-    hidden: int
-    ffn: int
-    heads: int
-    vocab: int
-    kv_lora_rank: int
-    qk_nope_dim: int
-    qk_rope_dim: int
-    v_head_dim: int
-    experts: int
-    active_experts: int
-    shared_experts: int
-    expert_ffn: int
-    routed_scale: float
-    norm_eps: float
+    layers: Layers
+    dense_layers: SizeOrNone  # the first layers whose FFN is dense
+    hidden: Size
+    ffn: Size
+    heads: Size
+    vocab: Vocabulary
+    kv_lora_rank: Size
+    qk_nope_dim: Size
+    qk_rope_dim: Size
+    v_head_dim: Size
+    experts: Size
+    active_experts: Size
+    shared_experts: SizeOrNone
+    expert_ffn: Size
+    routed_scale: Annotated[float, domains.ROUTED_SCALE]
+    norm_eps: NormEps
     tied: bool
-    init_std: float
+    init_std: InitStd
 
 
 class MoonViTModel(Frozen):
     """MoonViT: packed native-resolution patches, interpolated 2D position table and 2D RoPE."""
 
     family: Literal["moonvit"]
-    layers: int
-    hidden: int
-    ffn: int
-    heads: int
-    patch: int  # pixels a side
-    channels: int
-    table: int  # learned position table, table x table
-    rope_base: float
-    norm_eps: float
-    init_std: float
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    patch: Pixels  # pixels a side
+    channels: Annotated[int, domains.CHANNELS]
+    table: Size  # learned position table, table x table
+    rope_base: Annotated[float, domains.ROPE_BASE]
+    norm_eps: NormEps
+    init_std: InitStd
 
 
 class TextTowerModel(Frozen):
     """SigLIP's text encoder: bidirectional, last-token pooling, a projection to the shared space."""
 
     family: Literal["text_tower"]
-    layers: int
-    hidden: int
-    ffn: int
-    heads: int
-    vocab: int
-    length: int
-    norm_eps: float
-    init_std: float
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    vocab: Vocabulary
+    length: Size
+    norm_eps: NormEps
+    init_std: InitStd
 
 
 class CaptionDecoderModel(Frozen):
     """CoCa's tiny decoder: causal over the caption, cross-attending to the image's patch features."""
 
     family: Literal["caption_decoder"]
-    layers: int
-    hidden: int
-    ffn: int
-    heads: int
-    vocab: int
-    length: int
-    vision_hidden: int
-    norm_eps: float
-    init_std: float
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    vocab: Vocabulary
+    length: Size
+    vision_hidden: Size
+    norm_eps: NormEps
+    init_std: InitStd
 
 
 class ContrastiveModel(Frozen):
@@ -135,24 +144,24 @@ class ContrastiveModel(Frozen):
     """
 
     family: Literal["contrastive"]
-    hidden: int
-    ffn: int
-    heads: int
-    norm_eps: float
-    init_std: float
-    init_log_temperature: float
-    init_bias: float
+    hidden: Size
+    ffn: Size
+    heads: Size
+    norm_eps: NormEps
+    init_std: InitStd
+    init_log_temperature: Annotated[float, domains.LOG_TEMPERATURE]
+    init_bias: Annotated[float, domains.BIAS]
 
 
 class ProjectorModel(Frozen):
     """Kimi-VL's projector: LayerNorm, merge x merge pixel shuffle, two linear layers with GELU."""
 
     family: Literal["projector"]
-    vision_hidden: int
-    merge: int
-    llm_hidden: int
-    norm_eps: float
-    init_std: float
+    vision_hidden: Size
+    merge: Size
+    llm_hidden: Size
+    norm_eps: NormEps
+    init_std: InitStd
 
 
 Model = Annotated[

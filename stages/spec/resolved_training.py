@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
+from stages.spec import domains
 from stages.spec.frozen import Frozen
 
 
@@ -34,18 +35,21 @@ class Schedule(Frozen):
     jumps: tuple[tuple[int, str], ...] = ()  # (clock, reason): where a discontinuity is declared
 
 
-# A gradient norm; `none` in specs: gradients are not clipped.
-Clip = Annotated[float | None, BeforeValidator(lambda value: None if value == "none" else value)]
+Beta = Annotated[float, domains.DECAY_RATE]
+Eps = Annotated[float, domains.EPS]
+WeightDecay = Annotated[float, domains.WEIGHT_DECAY]
+Clip = Annotated[float, domains.CLIP] | None  # a gradient norm; `none` in specs: gradients are not clipped
+Coefficient = Annotated[float, domains.COEFFICIENT]
 
 
 class AdamW(Frozen):
     """AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
 
     kind: Literal["adamw"]
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
+    beta1: Beta
+    beta2: Beta
+    eps: Eps
+    weight_decay: WeightDecay
     decay: Literal["all", "matrices"]  # which parameters are decayed
     clip: Clip  # global gradient norm
 
@@ -54,15 +58,15 @@ class Muon(Frozen):
     """Muon as in Moonlight (arXiv 2502.16982): matrices by Newton-Schulz, the rest (and embeddings, head) by AdamW."""
 
     kind: Literal["muon"]
-    momentum: float
+    momentum: Beta
     nesterov: bool
-    newton_schulz: tuple[float, float, float]
-    newton_schulz_steps: int
-    update_rms: float  # 0.2 in update_rms * sqrt(max(A, B))
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
+    newton_schulz: tuple[Coefficient, Coefficient, Coefficient]
+    newton_schulz_steps: Annotated[int, domains.ITERATIONS]
+    update_rms: Annotated[float, domains.UPDATE_RMS]  # 0.2 in update_rms * sqrt(max(A, B))
+    beta1: Beta
+    beta2: Beta
+    eps: Eps
+    weight_decay: WeightDecay
     decay: Literal["all", "matrices"]
     clip: Clip  # norm of the raw gradients of the AdamW group
 

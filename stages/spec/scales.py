@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from stages.errors import SpecError
+from stages.spec import domains
 from stages.spec.nodes import Document
 from stages.spec.resolved_models import Llama3Scaling, Rope
 from stages.spec.schema import RawRope
@@ -63,8 +64,12 @@ class Scale:
         return step.after * self.budget(phase) // phase.budget, self.sequences(step.batch, phase.context)
 
     def rate(self, value: Fraction) -> float:
-        """A learning rate."""
-        return float(value if self.shrink is None else value * self.shrink.lr)
+        """A learning rate; one that fp32 cannot hold is refused."""
+        rate = value if self.shrink is None else value * self.shrink.lr
+        if not domains.RATE.contains(rate):
+            raise self.fail("lr", f"a factor that makes a rate of {float(value):g} {float(rate):g}",
+                            domains.RATE.allowed, "Lower the factor.")  # fmt: skip
+        return float(rate)
 
     def least_piece(self, phase: RawPhase) -> int:
         """Ledger units that a piece of a schedule takes at least within a phase."""

@@ -7,14 +7,17 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.spec.fields import (
-    Count,
+    Context,
+    Kept,
     Memory,
-    Minutes,
-    Positive,
-    Ratio,
+    Nodes,
+    Ranks,
     Raw,
+    RopeBase,
+    RopeFactor,
+    Seed,
     Steps,
-    Tokens,
+    TimeLimit,
 )
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
@@ -24,34 +27,34 @@ from stages.spec.sources import RawSource
 class RawLlama3(Raw):
     """Frequency-dependent RoPE scaling."""
 
-    factor: Ratio
-    low: Ratio
-    high: Ratio
-    original: Tokens
+    factor: RopeFactor
+    low: RopeFactor
+    high: RopeFactor
+    original: Context
 
 
 class RawRope(Raw):
     """Rotary positions of the stage's language model."""
 
-    base: Ratio
+    base: RopeBase
     llama3: Annotated[
         RawLlama3 | None,
         BeforeValidator(
             lambda value: None if value == "none" else value, json_schema_input_type=Literal["none"] | RawLlama3
         ),
     ]
-    interpolation: Ratio
+    interpolation: RopeFactor
 
 
 class RawExecution(Raw):
     """How a stage is run at full size; what is absent is the scale's."""
 
-    nodes: Positive | None = None
-    ranks: Positive | None = None
+    nodes: Nodes | None = None
+    ranks: Ranks | None = None
     memory: Memory | None = None
-    time_limit: Minutes | None = None
+    time_limit: TimeLimit | None = None
     checkpoint_every: Steps | None = None
-    keep_partials: Positive | None = None
+    keep_partials: Kept | None = None
 
 
 class RawWaiver(Raw):
@@ -82,7 +85,7 @@ class RawTrain(RawStage):
     init: RawInit
     schedule: str
     optimizer: str
-    seed: Count | None = None  # absent: the scale's
+    seed: Seed | None = None  # absent: the scale's
     rope: RawRope | None = None
     phases: list[RawPhase] = Field(min_length=1)
 
@@ -92,7 +95,7 @@ class RawStandIn(Raw):
 
     schedule: str
     optimizer: str
-    seed: Count | None = None  # absent: the scale's
+    seed: Seed | None = None  # absent: the scale's
     phases: list[RawPhase] = Field(min_length=1)
 
 
@@ -102,7 +105,7 @@ class RawImport(RawStage):
     kind: Literal["import"]
     modules: dict[str, str] = Field(min_length=1)
     release: str
-    max_context: Tokens
+    max_context: Context
     rope: RawRope | None = None
     stand_in: RawStandIn | None = None
 

@@ -10,13 +10,26 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
-from stages.spec import units
-from stages.spec.fields import Count, Positive, Raw
+from stages.spec import domains, units
+from stages.spec.fields import Characters, Measured, Raw, TokenizerVocabulary
+from stages.spec.mapping import Fields
 from stages.spec.nodes import Document
 from stages.spec.validate import meant, several, unknown, validate
 
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
 SUFFIXES = (".jsonl", ".txt")
+PARAMETERS = {
+    "count": domains.DRAWN,
+    "questions": domains.DRAWN,
+    "least_characters": domains.CHARACTERS_OR_NONE,
+    "most_characters": domains.CHARACTERS,
+    "answer_characters": domains.CHARACTERS,
+    "least_frames": domains.FRAMES,
+    "most_frames": domains.FRAMES,
+    "cell": domains.PIXELS,
+    "patch": domains.PIXELS,
+    "channels": domains.CHANNELS,
+}
 
 
 @dataclass(frozen=True)
@@ -89,11 +102,11 @@ class RawCorpus(Raw):
     unit: Literal["tokens", "items"]
     builder: str
     digest: Digest
-    size: Count
-    documents: Count
-    longest: Count
-    heldout: Count
-    parameters: dict[str, Count] = Field(default_factory=dict)
+    size: Measured
+    documents: Measured
+    longest: Measured
+    heldout: Measured
+    parameters: Annotated[dict[str, int], Fields(PARAMETERS)] = Field(default_factory=dict)
     packages: dict[str, RawPackage] = Field(default_factory=dict)
     path: Annotated[str | None, BeforeValidator(_path)] = None
 
@@ -102,10 +115,10 @@ class RawTokenizer(Raw):
     """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
 
     tokenizer: str
-    vocab: Positive
+    vocab: TokenizerVocabulary
     digest: Digest
     corpora: list[str] = Field(min_length=1)
-    characters: Positive
+    characters: Characters
 
 
 def corpus(document: Document, declared: bool = True) -> RawCorpus:
@@ -120,6 +133,9 @@ def corpus(document: Document, declared: bool = True) -> RawCorpus:
             document.where(()), missing[0], "nothing", f"what the corpus came out with ({', '.join(MEASURED)})",
             f"Run `stages data {name} --accept` and put the lines that it prints into this file.",
         )  # fmt: skip
+    strange = list(_strange_parameters(document))
+    if strange:
+        raise several(strange)
     blank: dict[str, Any] = {key: "0" * 64 if key == "digest" else "0" for key in missing}
     raw = validate(Document({**document.value, **blank}, document.places), RawCorpus)
     wrong = list(_against_builder(document, raw))
@@ -128,8 +144,17 @@ def corpus(document: Document, declared: bool = True) -> RawCorpus:
     return raw
 
 
+def _strange_parameters(document: Document) -> Iterator[SpecError]:
+    """Parameters that the corpus's builder does not know, whatever another builder knows."""
+    builder, parameters = BUILDERS.get(str(document.value.get("builder"))), document.value.get("parameters")
+    if builder is not None and isinstance(parameters, dict):
+        for key in parameters:
+            if key not in builder.parameters:
+                yield unknown(document, ("parameters", key), builder.parameters or ("none",))
+
+
 def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
-    """Whatever the corpus's builder does not make, does not know, or lacks."""
+    """Whatever the corpus's builder does not make, or lacks."""
 
     bad = document.error
     builder = BUILDERS.get(raw.builder)
@@ -141,9 +166,6 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         yield bad(("kind",), repr(raw.kind), " or ".join(builder.kinds), f"That is what {what} makes.")
     if raw.unit != builder.unit:
         yield bad(("unit",), repr(raw.unit), builder.unit, f"That is what corpora of {what} are counted in.")
-    for key in raw.parameters:
-        if key not in builder.parameters:
-            yield unknown(document, ("parameters", key), builder.parameters or ("none",))
     for key in builder.parameters:
         if key not in raw.parameters:
             yield bad(("parameters", key), "nothing", f"a whole number; {what} needs it", f"Add `{key}: ...`.")

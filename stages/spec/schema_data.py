@@ -6,7 +6,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec.fields import Count, Memory, Minutes, Positive, Ratio, Raw, Share, Steps, Tokens
+from stages.spec.fields import (
+    Budget,
+    BudgetExponent,
+    Epochs,
+    Kept,
+    LrFactor,
+    Memory,
+    Nodes,
+    Part,
+    Ranks,
+    Raw,
+    Samples,
+    Seed,
+    Shrink,
+    Steps,
+    Threads,
+    TimeLimit,
+    Vocabulary,
+)
+from stages.spec.mapping import some_of
+from stages.spec.resolved_models import Model
 from stages.spec.schema import RawExecution
 from stages.spec.sources import RawSource
 
@@ -15,7 +35,7 @@ class RawMixtureSource(Raw):
     """A corpus and its share within its group."""
 
     corpus: str
-    share: Share
+    share: Part
     group: Literal["text", "multimodal"]
 
 
@@ -50,14 +70,14 @@ class RawPublishedCorpora(Raw):
 class RawAnchor(Raw):
     """A published budget and what it becomes at this scale."""
 
-    paper: Tokens
-    here: Tokens
+    paper: Budget
+    here: Budget
 
 
 class RawTokenMap(Raw):
     """here * (budget / paper) ^ exponent, at least `floor` steps."""
 
-    exponent: Ratio
+    exponent: BudgetExponent
     anchor: RawAnchor
     floor: Steps
 
@@ -65,33 +85,33 @@ class RawTokenMap(Raw):
 class RawShrink(Raw):
     """How one pipeline shrinks."""
 
-    context: Ratio
+    context: Shrink
     tokens: RawTokenMap
-    batch: Ratio
-    micro_batch: Tokens
-    lr: Ratio
+    batch: Shrink
+    micro_batch: Budget
+    lr: LrFactor
     min_piece: Steps
-    resolution: Ratio | None = None
-    epochs: dict[str, Positive] = Field(default_factory=dict)
-    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    resolution: Shrink | None = None
+    epochs: dict[str, Epochs] = Field(default_factory=dict)
+    models: dict[str, Annotated[dict[str, Any], some_of("family", Model)]] = Field(default_factory=dict)
     execution: RawExecution = RawExecution()
 
 
 class RawScaleExecution(Raw):
     """Execution defaults of a scale: all of them."""
 
-    nodes: Positive
-    ranks: Positive
+    nodes: Nodes
+    ranks: Ranks
     memory: Memory
-    time_limit: Minutes
+    time_limit: TimeLimit
     checkpoint_every: Steps
-    keep_partials: Positive
+    keep_partials: Kept
 
 
 class RawEvaluation(Raw):
     """How much is evaluated."""
 
-    samples: Positive
+    samples: Samples
 
 
 class RawScale(Raw):
@@ -102,11 +122,11 @@ class RawScale(Raw):
     engine: str
     engine_class: str
     device: Literal["cpu", "cuda"]
-    threads: Positive
-    seed: Count
+    threads: Threads
+    seed: Seed
     corpora: Literal["published", "stand_in"]
     releases: Literal["given", "stand_in"]
-    vocab: Positive | None = None
+    vocab: Vocabulary | None = None
     execution: RawScaleExecution
     evaluation: RawEvaluation
     pipelines: Annotated[

@@ -6,22 +6,22 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.spec.fields import Memory, Rate, Raw, Share, Tokens
+from stages.spec.fields import DeviceMemory, Disk, Milliseconds, Operations, Part, Raw, RuntimeMemory
 from stages.spec.sources import RawSource
 
 
 class RawImages(Raw):
     """What the specs cannot know about images in a token stream, and a price needs."""
 
-    side: Share  # of the vision tower's position table
-    positions: Share  # of a multimodal row that are image tokens
+    side: Part  # of the vision tower's position table
+    positions: Part  # of a multimodal row that are image tokens
 
 
 class RawOverhead(Raw):
     """Time that does not depend on the amount of work, in milliseconds."""
 
-    block_ms: Rate  # for every block that a logical micro-batch passes, forward and backward
-    step_ms: Rate  # for every optimizer step
+    block_ms: Milliseconds  # for every block that a logical micro-batch passes, forward and backward
+    step_ms: Milliseconds  # for every optimizer step
 
 
 class RawHardware(Raw):
@@ -30,12 +30,12 @@ class RawHardware(Raw):
     hardware: str
     title: str
     device: Literal["cpu", "cuda"]
-    peak: Tokens  # operations a second, of matrix products in the precision trained in
-    mfu: Share  # share of the peak that model FLOPs reach
-    memory: Memory  # of one device
-    runtime: Memory  # taken before the first parameter: libraries, context, buffers
+    peak: Operations  # operations a second, of matrix products in the precision trained in
+    mfu: Part  # share of the peak that model FLOPs reach
+    memory: DeviceMemory  # of one device
+    runtime: RuntimeMemory  # taken before the first parameter: libraries, context, buffers
     activations: Literal["recomputed", "kept"]
-    disk: Memory  # free on the file system of results/
+    disk: Disk  # free on the file system of results/
     overhead: RawOverhead
     images: RawImages
     sources: list[RawSource] = Field(default_factory=list)

@@ -7,13 +7,19 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from stages.spec.fields import (
+    After,
+    Batch,
+    Budget,
+    CaptionWeight,
+    Context,
+    EntropyWeight,
+    Epochs,
+    Loops,
     Offset,
-    Positive,
-    Rate,
+    Pixels,
     Raw,
-    Sequences,
+    RouterRate,
     Share,
-    Tokens,
 )
 from stages.spec.resolved_phases import ObjectiveName
 
@@ -22,7 +28,7 @@ class RawBatchStep(Raw):
     """From `after` ledger units of the phase on, `batch` sequences a step."""
 
     after: Offset
-    batch: Sequences
+    batch: Batch
 
 
 def _ramp(value: object) -> object:
@@ -40,28 +46,28 @@ class RawShareRamp(Raw):
 class RawLoops(Raw):
     """Loops of a looped model and the weight of the entropy term."""
 
-    count: Positive
-    beta: Rate
+    count: Loops
+    beta: EntropyWeight
 
 
 class RawRouter(Raw):
     """MoE balancing."""
 
-    bias_update: Rate
-    aux_loss: Rate
+    bias_update: RouterRate
+    aux_loss: RouterRate
 
 
 class RawResolution(Raw):
     """Resolution cap (pixels, longer side) from a share of the phase on."""
 
-    after: Share
-    cap: Positive
+    after: After
+    cap: Pixels
 
 
 class RawCoca(Raw):
     """CoCa's caption weight and resolution schedule."""
 
-    caption_weight: Rate
+    caption_weight: CaptionWeight
     resolutions: list[RawResolution] = Field(min_length=1)
 
 
@@ -71,13 +77,13 @@ class RawPhase(Raw):
     name: str
     objective: ObjectiveName
     unit: Literal["tokens", "patches"]
-    budget: Tokens
-    context: Tokens
+    budget: Budget
+    context: Context
     batch: Annotated[
         list[RawBatchStep], BeforeValidator(_ramp, json_schema_input_type=str | list[RawBatchStep]), Field(min_length=1)
     ]
-    micro_batch: Sequences
-    epochs: Positive
+    micro_batch: Batch
+    epochs: Epochs
     document_mask: bool
     packing: Literal["concatenate", "whole"]
     data: str

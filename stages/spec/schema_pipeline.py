@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from stages.spec.fields import (
     Claimed,
+    Clock,
     Length,
     Rate,
     Raw,
     StartRate,
-    Tokens,
 )
+from stages.spec.mapping import OneOf
+from stages.spec.resolved_models import Model
+from stages.spec.resolved_training import Optimizer
 from stages.spec.sources import RawSource
 
 
@@ -24,7 +27,7 @@ class RawPiece(Raw):
     from_: StartRate = Field(alias="from", default=None)
     to: Rate | None = None
     for_: Length | None = Field(alias="for", default=None)
-    until: Tokens | None = None
+    until: Clock | None = None
     jump: str | None = None
 
     @property
@@ -55,8 +58,8 @@ class RawPipeline(Raw):
     extends: str | None = None
     drop: list[str] = Field(default_factory=list)
     claims: list[RawClaim] = Field(default_factory=list)
-    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    optimizers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    models: dict[str, Annotated[dict[str, Any], OneOf("family", Model)]] = Field(default_factory=dict)
+    optimizers: dict[str, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
     schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)
     stages: list[str] = Field(min_length=1)
     sources: list[RawSource] = Field(default_factory=list)

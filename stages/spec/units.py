@@ -14,6 +14,7 @@ BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 PREFIXES = DECIMAL | BINARY
 LONGEST = 64  # characters of a quantity: no figure of a spec is longer
 LARGEST_EXPONENT = 300  # decimal exponents a float can hold
+LARGEST_TERM = 100  # of a ratio that is an exponent: what is raised to it stays quick to compute
 _DIGITS = r"\d+(?:_\d+)*"
 _NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE](?P<exp>[+-]?\d+))?")
 _QUANTITY = re.compile(
@@ -90,6 +91,15 @@ def ratio(text: object) -> Fraction:
         value = number(text)
     if value <= 0:
         raise BadQuantity(describe(text), allowed, "Write a number above zero.")
+    return value
+
+
+def exponent(text: object) -> Fraction:
+    """A positive ratio of small whole numbers, as a power that integers can be raised to: `1/2`."""
+    value = ratio(text)
+    if max(value.numerator, value.denominator) > LARGEST_TERM:
+        allowed = f"a ratio of whole numbers up to {LARGEST_TERM}, such as 1/2"
+        raise BadQuantity(describe(text), allowed, "Write a ratio of small whole numbers, such as 1/3 for 0.333.")
     return value
 
 
@@ -192,6 +202,11 @@ def length(text: object) -> tuple[int, str]:
     if split(text, allowed)[2] == "steps":
         return steps(text), "steps"
     return tokens(text), "tokens"
+
+
+def claimed(text: object) -> tuple[int, int]:
+    """A published total and its rounding: 7.7T is (7_700_000_000_000, 50_000_000_000)."""
+    return tokens(text), rounding(text)
 
 
 def rounding(text: object) -> int:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec import units
+from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, dotted
 
 T = TypeVar("T", bound=BaseModel)
@@ -30,23 +33,27 @@ def several(errors: Sequence[SpecError]) -> UserError:
     return errors[0] if len(errors) == 1 else SpecErrors(errors)
 
 
-def translate(document: Document, model: type[BaseModel], error: ValidationError, prefix: Path = ()) -> list[SpecError]:
-    """One SpecError for each of pydantic's complaints; `prefix` is where the validated part sits in the document."""
-    found = [_one(document, model, detail, prefix) for detail in error.errors(include_url=False)]
+def translate(document: Document, model: type[BaseModel], error: ValidationError) -> list[SpecError]:
+    """One SpecError for each of pydantic's complaints."""
+    found = [_one(document, model, detail) for detail in error.errors(include_url=False)]
     misspelt = {f"{one.key.rpartition('.')[0]}{one.repair}" for one in found}
     once = [one for one in found if f"{one.key.rpartition('.')[0]}{_did_you_mean(one.key)}" not in misspelt]
     return list({(one.where, one.key): one for one in once}.values())
 
 
-def _one(document: Document, model: type[BaseModel], detail: ErrorDetails, prefix: Path) -> SpecError:
-    path = _real(document, (*prefix, *detail["loc"]))
+def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> SpecError:
+    path, loc = _real(document, detail["loc"]), detail["loc"]
     where, key, kind = document.where(path), dotted(path), detail["type"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return unknown(document, path, allowed_keys(model, path[len(prefix) : -1]))
-    if kind == "missing":
-        name = str(detail["loc"][-1])
+        return unknown(document, path, allowed_keys(model, loc[:-1]))
+    if kind in ("missing", "union_tag_not_found"):
+        name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", f"Add `{name}: ...`.")
+    if kind == "union_tag_invalid":
+        allowed = context["expected_tags"]
+        repair = meant(context["tag"], [one.strip("'") for one in allowed.split(", ")])
+        return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
     if isinstance(context.get("error"), units.BadQuantity):
         bad = context["error"]
         return SpecError(where, key, bad.found, bad.allowed, bad.repair)
@@ -61,11 +68,11 @@ def _lower(text: str) -> str:
 
 
 def _real(document: Document, loc: Path) -> Path:
-    """The longest beginning of pydantic's location that the file holds (the rest are names of types)."""
-    for end in range(len(loc), 0, -1):
-        if loc[:end] in document.places:
-            return loc[:end]
-    return ()
+    """What the file holds of pydantic's location, which names types in between."""
+    path: Path = ()
+    for part in loc:
+        path = (*path, part) if (*path, part) in document.places else path
+    return path
 
 
 def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
@@ -87,27 +94,46 @@ def _did_you_mean(key: str) -> str:
     return f"Did you mean {key.rpartition('.')[2]!r}?"
 
 
-def allowed_keys(model: Any, path: Path) -> list[str]:
-    """The keys of the class that sits at `path` below `model`."""
-    for part in path:
-        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
-            fields = {field.alias or name: field for name, field in model.model_fields.items()}
-            if part not in fields:
-                return []
-            model = fields[part].annotation
-        model = _inner(model)
-    model = _inner(model) if not isinstance(model, type) else model
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [field.alias or name for name, field in model.model_fields.items()]
+def allowed_keys(model: type[BaseModel], loc: Path) -> list[str]:
+    """The keys of the mapping at pydantic's location `loc` in `model`."""
+    found: Any = model
+    for part in loc:
+        found = _below(found, part)
+    found = _bare(found)
+    if isinstance(found, Fields):
+        return list(found.types)
+    if isinstance(found, type) and issubclass(found, BaseModel):
+        return [field.alias or name for name, field in found.model_fields.items()]
     return []
 
 
-def _inner(annotation: Any) -> Any:
-    """The class inside list[...], dict[str, ...], Annotated[...] and optional types."""
-    while not isinstance(annotation, type) or typing.get_args(annotation):
-        arguments = [one for one in typing.get_args(annotation) if one is not type(None) and one is not str]
-        candidates = [one for one in arguments if typing.get_args(one) or isinstance(one, type)]
-        if not candidates:
-            return annotation
-        annotation = candidates[0] if typing.get_origin(annotation) is not dict else candidates[-1]
+def _below(annotation: Any, part: str | int) -> Any:
+    """The type at one part of pydantic's location; a part that names a type leads nowhere."""
+    annotation = _bare(annotation)
+    if isinstance(annotation, OneOf):
+        return annotation.kinds.get(str(part))
+    if isinstance(annotation, Fields):
+        return annotation.types.get(str(part))
+    if typing.get_origin(annotation) in (list, dict):
+        return typing.get_args(annotation)[-1]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
+        return _declared(fields[str(part)]) if str(part) in fields else None
+    return annotation
+
+
+def _declared(field: FieldInfo) -> Any:
+    """A field's type with what marks it."""
+    marks = [one for one in field.metadata if isinstance(one, (Fields, OneOf))]
+    return marks[0] if marks else field.annotation
+
+
+def _bare(annotation: Any) -> Any:
+    """Without Annotated[...] and None; what marks a mapping stands for it."""
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Annotated:
+        marks = [one for one in arguments if isinstance(one, (Fields, OneOf))]
+        return marks[0] if marks else _bare(arguments[0])
+    if NoneType in arguments:
+        return _bare(next(one for one in arguments if one is not NoneType))
     return annotation

@@ -67,6 +67,50 @@ def test_every_objective_meets_its_budget_and_lowers_its_loss(objective: str, tm
         assert sum(float(row["loss"]) for row in table[half:]) < sum(float(row["loss"]) for row in table[:half])
 
 
+def test_the_seed_decides_the_first_weights_and_the_order_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Watched(tiny.Data):
+        def __init__(self, phase: Any, seed: int, scope: str, data_root: Path) -> None:
+            seen.append(seed)
+            super().__init__(phase, seed, scope, data_root)
+
+    monkeypatch.setattr(training, "PhaseData", Watched)
+    first: dict[int, dict[str, str]] = {}
+    for seed in (7, 8):
+        stage = tiny.make("next_token").model_copy(update={"seed": seed})
+        run(stage, tiny.inputs(tmp_path / str(seed)))
+        untouched = stage.model_copy(update={"name": "copy", "kind": "import", "phases": (), "trained": ()})
+        run(untouched, tiny.inputs(tmp_path / str(seed), "b" * 32))
+        first[seed] = digests(tmp_path / str(seed), "copy")
+    assert seen == [7, 8]
+    assert first[7]["model/llm/model.safetensors"] != first[8]["model/llm/model.safetensors"]
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_as_many_checkpoints_are_kept_as_the_spec_says(
+    keep: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a damaged last one costs no more than the steps since the one before."""
+
+    class Killed(tiny.Data):
+        def samples(self, first: int, count: int, tail: int) -> list[Any]:
+            if first == 32:  # the seventh step
+                raise KeyboardInterrupt
+            return super().samples(first, count, tail)
+
+    monkeypatch.setattr(training, "PhaseData", Killed)
+    stage = tiny.make("next_token")
+    every_step = stage.execution.model_copy(update={"checkpoint_every": 1, "keep_partials": keep})
+    with pytest.raises(KeyboardInterrupt):
+        run(stage.model_copy(update={"execution": every_step}), tiny.inputs(tmp_path))
+    (attempt,) = (tmp_path / "results/.runs" / ("a" * 32)).glob("attempt-*")
+    steps = [f"partial-{step:09d}" for step in range(7 - keep, 7)]
+    assert sorted(path.name for path in attempt.glob("partial-*")) == steps
+
+
 def test_the_batch_ramp_switches_at_the_first_border_past_its_threshold(tmp_path: Path) -> None:
     run(tiny.make("next_token"), tiny.inputs(tmp_path))
     ends = [int(row["tokens"]) // tiny.CONTEXT for row in rows(tmp_path)]

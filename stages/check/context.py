@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
+from stages.check import facts
+from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.errors import Where
 from stages.spec.loader import LoadedPipeline
@@ -71,13 +74,40 @@ class Context:
         expected: str,
         repair: str,
         parent: str | None = None,
+        at: Sequence[str] = (),
+        found: Fact | None = None,
     ) -> Finding:
-        """A finding about a stage; `path` is the key of its spec that is at fault."""
+        """A finding about a stage; `path` is the key of its spec that is at fault.
+
+        A waiver names `at` (modules, or what else the path is too coarse for; else the path by names) and `found`. What
+        a scale derives by a factor is given in full-size figures (`full_rate`, `full_context`); without `found`, a
+        waiver has to repeat what was observed.
+        """
         ref = self.pipeline.refs[name]
+        edge = f"{parent.rpartition('/')[2]}{facts.ARROW}" if parent else ""
+        places = at or (self._named(name, path),)
         return Finding(
             id, self.pipeline.scale, ref, f"{parent} -> {ref}" if parent else None, observed, expected, repair,
-            self.where(name, *path),
+            self.where(name, *path), at=tuple(edge + place for place in places),
+            found=facts.write(observed if found is None else found),
         )  # fmt: skip
+
+    def _named(self, name: str, path: tuple[str | int, ...]) -> str:
+        """A path with phases by their names: phases.main.context; "stage" where it is all of the spec."""
+        phases = self.pipeline.stages[name].phases
+        words = [
+            phases[part].name if isinstance(part, int) and path[:number] == ("phases",) else str(part)
+            for number, part in enumerate(path)
+        ]
+        return ".".join(words) or "stage"
+
+    def full_rate(self, rate: float) -> Fraction:
+        """The learning rate of full size that is `rate` at this scale."""
+        return Fraction(rate) / (self.shrink.shrink.lr if self.shrink.shrink is not None else 1)
+
+    def full_context(self, positions: int) -> Fraction:
+        """The length of full size that is `positions` at this scale."""
+        return positions / (self.shrink.shrink.context if self.shrink.shrink is not None else Fraction(1))
 
     def where(self, name: str, *path: str | int) -> Where:
         """The line of a key of a stage's spec; an import's training is written below `stand_in`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -60,6 +61,7 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
                 observed=f"{shallow} layers becoming {deep}" + (f", other {', '.join(differ)}" if differ else ""),
                 expected="a multiple of the parent's layers and nothing else changed",
                 repair="Correct the child's model in pipeline.yaml, or under the scale's `models`.",
+                at=(module,), found=", ".join([f"{Fraction(deep, max(shallow, 1))} times as deep", *differ]),
             )  # fmt: skip
 
 
@@ -108,6 +110,7 @@ def _block_calls(context: Context, name: str, ref: str, parent: Stage, above: in
                 observed=f"{layers} layers x {after} loops in {child}",
                 expected=f"as many block calls as {above} layers x {before} loops before",
                 repair="Divide the loops by the factor by which the layers grow.",
+                at=(child,), found=Fraction(block_calls(layers, after), block_calls(above, before)),
             )  # fmt: skip
 
 

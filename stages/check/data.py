@@ -83,6 +83,8 @@ def _overlap(
                 observed=f"{source.corpus} [{start:,}, {end:,}) a second time, after {who}",
                 expected="stretches that nothing above has read",
                 repair="Let data continue, or declare `data: restart` or epochs.",
+                at=(f"phases.{context.pipeline.stages[name].phases[number].name}.data.{source.corpus}",),
+                found=Fraction(end - start, source.end - source.start),
             )  # fmt: skip
             return
 
@@ -99,6 +101,7 @@ def _too_short(context: Context, name: str, number: int, phase: Phase, source: S
             "I-18", name, ("phases", number, "data"),
             observed=f"{needed:,} tokens of {source.corpus} from a stretch of {held:,}, epochs counted",
             expected="stretches that hold what is read", repair="Declare more epochs, or lengthen the stretch.",
+            at=(f"phases.{phase.name}.data.{source.corpus}",), found=Fraction(needed, max(held, 1)),
         )  # fmt: skip
 
 

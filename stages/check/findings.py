@@ -15,8 +15,10 @@ class Finding:
     """A rule that does not hold.
 
     `stage` is "pipeline/stage" (or only the pipeline, where the rule is about all of it), `edge` is
-    "parent -> child" where a hand-over is at fault, `waived` the reason that the spec gives for living with it. `where`
-    is None at run time: what is run is a resolved stage, which has no lines.
+    "parent -> child" where a hand-over is at fault. `at` and `found` are what a waiver has to name: every place of the
+    stage that is at fault and what is found there, as stages/check/facts.py writes it; without places, no waiver can.
+    `waived` is the reason that the spec gives for living with it. `where` is None at run time: what is run is a
+    resolved stage, which has no lines.
     """
 
     id: str
@@ -28,6 +30,8 @@ class Finding:
     repair: str
     where: Where | None
     waived: str | None = None
+    at: tuple[str, ...] = ()
+    found: str = ""
 
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
@@ -40,7 +44,7 @@ class Finding:
             "id": self.id, "scale": self.scale, "stage": self.stage, "edge": self.edge,
             "observed": self.observed, "expected": self.expected, "repair": self.repair,
             "file": self.where.file if self.where else None, "line": self.where.line if self.where else None,
-            "waived": self.waived,
+            "waived": self.waived, "at": ", ".join(self.at) or None, "value": self.found or None,
         }  # fmt: skip
 
 

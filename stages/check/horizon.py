@@ -49,9 +49,13 @@ def unread_schedules(context: Context) -> Iterator[Finding]:
     known = unfinished(context.extended) if context.extended is not None else {}
     for name, extent in unfinished(context.pipeline).items():
         observed, expected, repair = _words(context, name, extent)
+        clock = declared(extent).clock
+        left = (Fraction(extent.end), Fraction(clock)) if clock is not None else None
         if name in context.pipeline.own:
             path = ("phases", extent.own - 1, "budget")
-            yield context.finding("I-03", name, path, observed=observed, expected=expected, repair=repair)
+            yield context.finding(
+                "I-03", name, path, observed=observed, expected=expected, repair=repair, at=("schedule",), found=left
+            )
         elif name not in known or _read(known[name]) != _read(extent):
             yield Finding(
                 "I-03", context.pipeline.scale, context.pipeline.name, None, observed, expected, repair,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isclose
 
 from stages.check.context import Context
@@ -136,19 +136,19 @@ def rate_is_continuous(context: Context) -> Iterator[Finding]:
         declared = {clock for clock, _ in schedule.jumps}
         start = stage.phases[0].clock_start
         if start not in declared:
-            for ref, rate in _handed_over(context, stage).items():
-                yield from _step(context, name, schedule, start, rate, ref)
+            for ref, (rate, modules) in _handed_over(context, stage).items():
+                yield from _step(context, name, schedule, start, rate, ref, modules)
         for piece in pieces_of(stage)[:-1]:
             if piece.end > start and piece.end not in declared:
-                yield from _step(context, name, schedule, piece.end, lr(schedule, piece.end), None)
+                yield from _step(context, name, schedule, piece.end, lr(schedule, piece.end))
 
 
-def _handed_over(context: Context, stage: Stage) -> dict[str, float]:
-    """The parents of the trained modules that inherit, and the rate at which each ended.
+def _handed_over(context: Context, stage: Stage) -> dict[str, tuple[float, list[str]]]:
+    """The parents of the trained modules that inherit: the rate at which each ended, and those modules.
 
     A released model and its stand-in have no rate to be continuous with.
     """
-    rates: dict[str, float] = {}
+    rates: dict[str, tuple[float, list[str]]] = {}
     for module in stage.trained:
         init = stage.init.get(module)
         if init is None or init.weights != "inherit" or init.parent not in context.by_ref:
@@ -158,14 +158,23 @@ def _handed_over(context: Context, stage: Stage) -> dict[str, float]:
             ref = parent.parents[0]
             parent = context.by_ref[ref]
         if parent.kind != "import" and parent.schedule is not None and parent.schedule.pieces:
-            rates[ref] = lr(parent.schedule, parent.schedule.pieces[-1].end)
+            last = lr(parent.schedule, parent.schedule.pieces[-1].end)
+            rates.setdefault(ref, (last, []))[1].append(module)
     return rates
 
 
 def _step(
-    context: Context, name: str, schedule: Schedule, clock: int, before: float, parent: str | None
+    context: Context,
+    name: str,
+    schedule: Schedule,
+    clock: int,
+    before: float,
+    parent: str | None = None,
+    modules: Sequence[str] = (),
 ) -> Iterator[Finding]:
-    if not any(piece.start <= clock < piece.end for piece in schedule.pieces):
+    """A jump inside a stage is at the piece that begins there, one over a hand-over at the modules that are handed."""
+    piece = next((number for number, one in enumerate(schedule.pieces) if one.start <= clock < one.end), None)
+    if piece is None:
         return  # a gap, which I-05 names
     after = lr_before(schedule, clock)
     if not isclose(before, after, rel_tol=SAME_RATE):
@@ -174,4 +183,5 @@ def _step(
             observed=f"the rate jumps from {before:g} to {after:g} at {clock:,}",
             expected="a continuous rate, or a declared jump",
             repair="Write `from: current` on the schedule's first piece, or `jump: <reason>` on the one that jumps.",
+            at=modules or (f"schedule.{piece}",), found=(context.full_rate(before), context.full_rate(after)),
         )  # fmt: skip

@@ -31,6 +31,7 @@ def documents_are_masked(context: Context) -> Iterator[Finding]:
                 observed=f"rows of {phase.context:,} positions in which documents see each other",
                 expected="document_mask: true",
                 repair="Mask documents, or waive this with the reason for letting them see each other.",
+                found="false",
             )  # fmt: skip
 
 
@@ -56,4 +57,5 @@ def replies_are_whole(context: Context) -> Iterator[Finding]:
                 observed=f"packing: {phase.packing}, document_mask: {str(phase.document_mask).lower()}",
                 expected="packing: whole and document_mask: true where only answers are supervised",
                 repair="Windows of concatenated documents begin in the middle of answers: pack whole documents.",
+                found=f"{phase.packing}, {'masked' if phase.document_mask else 'not masked'}",
             )  # fmt: skip

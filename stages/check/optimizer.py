@@ -93,6 +93,7 @@ def inherited_state_exists(context: Context) -> Iterator[Finding]:
                     observed=f"{module}: state of {stage.optimizer.kind} from a stage that has {kind} for it",
                     expected=f"a parent that trained {module} with {stage.optimizer.kind}",
                     repair="Write `optimizer: reset` for this module, or hand it over from where it was trained.",
+                    at=(module,), found=kind,
                 )  # fmt: skip
 
 
@@ -155,4 +156,5 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                     "I-34", name, ("frozen",), observed=f"{module} frozen at random weights",
                     expected="frozen modules that inherit or come from a release",
                     repair=f"Train {module}, or say where its weights come from.",
+                    at=(f"frozen.{module}",), found="fresh",
                 )  # fmt: skip

@@ -197,4 +197,5 @@ def wavelength_covers_context(context: Context) -> Iterator[Finding]:
                     "I-29", name, ("phases", number, "context"),
                     observed=f"{phase.context:,} positions", expected=f"at most {int(reach):,} with {described(rope)}",
                     repair="Raise the base or interpolate, shorten the context, or waive this with its reason.",
+                    found=context.full_context(phase.context),
                 )  # fmt: skip

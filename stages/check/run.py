@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 
 from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
+from stages.check.waivers import difference, excuses, waive
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project, ResolvedPipeline
 
@@ -39,19 +39,24 @@ def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
 
 
 def _idle_waivers(project: Project, found: Collection[Finding]) -> Iterator[Finding]:
-    used = {(finding.stage, finding.id) for finding in found}
     scale = project.scales()[0]
     for name in project.pipelines(readings=True):
         resolved = project.resolve(name, scale)
         for stage in resolved.own:
             ref = resolved.refs[stage]
-            for number, (id, reason) in enumerate(resolved.stages[stage].waivers):
-                if (ref, id) not in used and catalogue.get(id) is not None:
-                    yield Finding(
-                        "S-07", scale, ref, None, f"a waiver of {id} for the reason {reason!r}",
-                        f"something that breaks {id} at some scale", "Take the waiver out: nothing needs it any more.",
-                        resolved.where(stage, "waivers", number),
-                    )  # fmt: skip
+            mine = [finding for finding in found if finding.stage == ref]
+            for number, waiver in enumerate(resolved.stages[stage].waivers):
+                if catalogue.get(waiver.id) is None or any(excuses(waiver, finding) for finding in mine):
+                    continue
+                other = difference(waiver, mine)
+                yield Finding(
+                    "S-07", scale, ref, None,
+                    f"a waiver of {waiver.id} that excuses {waiver.found} at {', '.join(waiver.at)}",
+                    f"what is found there: {other}" if other else f"something that breaks {waiver.id} at some scale",
+                    "A waiver names exactly what it excuses: correct `at` and `found`, or the spec."
+                    if other else "Take the waiver out: nothing needs it any more.",
+                    resolved.where(stage, "waivers", number),
+                )  # fmt: skip
 
 
 def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
@@ -59,7 +64,7 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
     for invariant in catalogue.ordered():
         if invariant.check is not None and (not only or invariant.id in only):
             for finding in invariant.check(context):
-                yield _waive(context, finding)
+                yield waive(context.by_ref.get(finding.stage), finding)
 
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:
@@ -87,9 +92,3 @@ def _unresolved(scale: str, error: SpecError) -> Finding:
     """Named by its file, so that what several pipelines share is reported once."""
     name = error.where.file.removeprefix("specs/").removesuffix(".yaml")
     return Finding(SPEC, scale, name, None, f"{error.key}: {error.found}", error.allowed, error.repair, error.where)
-
-
-def _waive(context: Context, finding: Finding) -> Finding:
-    stage = context.by_ref.get(finding.stage)
-    reasons = dict(stage.waivers) if stage is not None else {}
-    return replace(finding, waived=reasons.get(finding.id))

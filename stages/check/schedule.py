@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import pairwise
 
 from pydantic import BaseModel
@@ -85,6 +86,7 @@ def _at_zero(context: Context, name: str, stage: Stage, schedule: Schedule) -> I
                 observed=f"a learning rate of 0 at {clock:,}, {end_of(stage) - clock:,} before the stage's end",
                 expected="a rate above 0 at every step but the last",
                 repair="Let the decay end at the stage's end, or at a floor above 0.",
+                found=Fraction(end_of(stage) - clock, end_of(stage) - stage.phases[0].clock_start),
             )  # fmt: skip
             return
 
@@ -99,6 +101,7 @@ def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding
                 observed=f"the rate stays at {after.first:g} from {piece.end:,} to {after.end:,}",
                 expected=f"a decay that ends at the stage's end, {end_of(stage):,}",
                 repair="Lengthen the decay, or waive this with the reason for training on at the floor.",
+                found=Fraction(after.end - piece.end, end_of(stage) - stage.phases[0].clock_start),
             )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 from stages.check.context import Context
@@ -119,7 +120,7 @@ def captions_fit(context: Context) -> Iterator[Finding]:
                 yield context.finding(
                     "S-05", name, ("modules", module), observed=f"{module}.length: {length}",
                     expected=f"at least {longest}, the longest caption of {', '.join(sorted(read))}",
-                    repair="Raise `length`, or shorten the captions.",
+                    repair="Raise `length`, or shorten the captions.", found=Fraction(longest, length),
                 )  # fmt: skip
 
 
@@ -166,17 +167,20 @@ def _indivisible(model: Model) -> str | None:
 @static(
     "S-07",
     title="Waivers name invariants that do not hold",
-    rule="A waiver's id is that of an invariant, its reason says something, and something is waived at some scale.",
-    why="A mistyped waiver waives nothing, and an old one hides what it no longer explains.",
+    rule="A waiver's id is that of an invariant, its reason says something, and what it names is found at some scale, "
+    "at that place and with no larger value.",
+    why="A mistyped waiver waives nothing, and one of a whole stage hides the next fault of its kind.",
     threads=(),
 )
 def waivers_are_known(context: Context) -> Iterator[Finding]:
     """S-07."""
     for name, stage in context.own():
-        for number, (id, reason) in enumerate(stage.waivers):
-            if id not in REGISTRY or REGISTRY[id].check is None or not reason.strip():
+        for number, waiver in enumerate(stage.waivers):
+            known = waiver.id in REGISTRY and REGISTRY[waiver.id].check is not None
+            if not known or not waiver.reason.strip():
                 yield context.finding(
-                    "S-07", name, ("waivers", number), observed=f"a waiver of {id!r} for the reason {reason!r}",
+                    "S-07", name, ("waivers", number),
+                    observed=f"a waiver of {waiver.id!r} for the reason {waiver.reason!r}",
                     expected="an invariant that specs decide, and a reason",
                     repair="`stages check --explain I-04` says what an id means.",
                 )  # fmt: skip

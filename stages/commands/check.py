@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from stages.check import catalogue
+from stages.check import catalogue, facts
 from stages.check.findings import Finding, unwaived
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
@@ -51,7 +51,7 @@ def _grouped(found: Sequence[Finding]) -> list[list[Finding]]:
     groups: dict[tuple[object, ...], list[Finding]] = {}
     seen: Counter[tuple[object, ...]] = Counter()
     for one in found:
-        fault = (one.id, one.stage, one.edge, one.where, one.waived)
+        fault = (one.id, one.stage, one.edge, one.where, one.waived, one.at)
         seen[*fault, one.scale] += 1
         groups.setdefault((*fault, seen[*fault, one.scale]), []).append(one)
     return list(groups.values())
@@ -70,6 +70,10 @@ def _shown(group: Sequence[Finding]) -> Text:
     text.append(f"  found     {finding.observed}\n  expected  {finding.expected}\n  repair    {finding.repair}\n")
     if finding.waived is not None:
         text.append(f"  waived    {finding.waived}\n", style="yellow")
+    elif finding.at:
+        places = finding.at[0] if len(finding.at) == 1 else f"[{', '.join(finding.at)}]"
+        for found in facts.largest(one.found for one in group):
+            text.append(f"  to waive  at: {places}; found: {found}\n", style="dim")
     return text
 
 

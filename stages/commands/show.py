@@ -111,8 +111,8 @@ def _work(stage: Stage) -> Iterator[tuple[str, str]]:
         yield "in all", budget(stage)
     if stage.evaluation.names:
         yield "evaluated by", ", ".join(stage.evaluation.names)
-    for invariant, reason in stage.waivers:
-        yield "waived", f"{invariant}: {reason}"
+    for waiver in stage.waivers:
+        yield "waived", f"{waiver.id} at {', '.join(waiver.at)}, {waiver.found}: {waiver.reason}"
 
 
 def _phase(phase: Phase) -> str:

@@ -33,7 +33,7 @@ def budgets(stage: Stage, report: EndReport) -> Iterator[Finding]:
         id = "I-09" if found[0] == steps else "I-08"
         words = ("steps", "units", "on the clock", "rows of metrics")
         yield finding(
-            stage, id, observed=", ".join(f"{n:,} {w}" for n, w in zip(found, words, strict=True)),
+            stage, id, at="phases", observed=", ".join(f"{n:,} {w}" for n, w in zip(found, words, strict=True)),
             expected=", ".join(f"{n:,} {w}" for n, w in zip(expected, words, strict=True)),
             repair="Count by the ledger alone; never by samples times batch.",
         )  # fmt: skip
@@ -46,12 +46,14 @@ def rates(stage: Stage, report: EndReport) -> Iterator[Finding]:
     bad = [row for row in report.rows if row.lr != schedule.lr(stage.schedule, row.clock)]
     if bad:
         yield finding(
-            stage, "I-02", observed=f"{len(bad)} steps, the first at clock {bad[0].clock:,} with {bad[0].lr!r}",
+            stage, "I-02", at="schedule",
+            observed=f"{len(bad)} steps, the first at clock {bad[0].clock:,} with {bad[0].lr!r}",
             expected=repr(schedule.lr(stage.schedule, bad[0].clock)), repair="Read the rate at the consumed tokens.",
         )  # fmt: skip
     if any(after.clock <= before.clock for before, after in pairwise(report.rows)):
         yield finding(
-            stage, "I-02", observed="a clock that goes back or stands still", expected="a clock that goes forward",
+            stage, "I-02", at="schedule",
+            observed="a clock that goes back or stands still", expected="a clock that goes forward",
             repair="Resume at the checkpoint's counters.",
         )  # fmt: skip
 
@@ -63,7 +65,7 @@ def frozen(stage: Stage, report: EndReport) -> Iterator[Finding]:
         moved = [tensor for tensor in before.keys() | after.keys() if before.get(tensor) != after.get(tensor)]
         if stage.phases and trained != bool(moved):
             yield finding(
-                stage, "I-34", observed=f"{len(moved)} of {len(before)} tensors of module {name} changed",
+                stage, "I-34", at=name, observed=f"{len(moved)} of {len(before)} tensors of module {name} changed",
                 expected="some, since it is trained" if trained else "none, since it is frozen",
                 repair="Give the optimizer exactly the parameters of `trained`.",
             )  # fmt: skip
@@ -74,7 +76,8 @@ def nothing_twice(stage: Stage, report: EndReport) -> Iterator[Finding]:
     for phase, reads in _read(stage, report):
         if reads.outside or reads.foreign:
             yield finding(
-                stage, "I-17", observed=f"phase {phase.name}: {reads.outside} spans outside of every source, "
+                stage, "I-17", at=f"phases.{phase.name}",
+                observed=f"phase {phase.name}: {reads.outside} spans outside of every source, "
                 f"{reads.foreign} tokens that are not the corpus's", expected="0 and 0",
                 repair="Read samples by the contract's order, inside the phase's stretch.",
             )  # fmt: skip
@@ -82,7 +85,8 @@ def nothing_twice(stage: Stage, report: EndReport) -> Iterator[Finding]:
             often = max((times for _, _, times in segments), default=0)
             if often > phase.epochs:
                 yield finding(
-                    stage, "I-18", observed=f"phase {phase.name}: parts of {corpus} read {often} times",
+                    stage, "I-18", at=f"phases.{phase.name}",
+                    observed=f"phase {phase.name}: parts of {corpus} read {often} times",
                     expected=f"at most {phase.epochs}, its epochs", repair="Declare epochs, or repair the order.",
                 )  # fmt: skip
     yield from _again(stage, report)
@@ -96,7 +100,8 @@ def _again(stage: Stage, report: EndReport) -> Iterator[Finding]:
             common = overlap(own, known.get(corpus, []))
             if common:
                 yield finding(
-                    stage, "I-18", observed=f"phase {phase.name}: {common:,} units of {corpus} read before it",
+                    stage, "I-18", at=f"phases.{phase.name}",
+                    observed=f"phase {phase.name}: {common:,} units of {corpus} read before it",
                     expected="stretches that nothing above has read", repair="Continue the data, or declare a restart.",
                 )  # fmt: skip
             known[corpus] = known.get(corpus, []) + own
@@ -109,13 +114,15 @@ def supervision(stage: Stage, report: EndReport) -> Iterator[Finding]:
     found, expected = sum(row.supervised for row in report.rows), sum(r.supervised_expected for r in report.reads)
     if found != expected:
         yield finding(
-            stage, "I-20", observed=f"{found:,} supervised tokens", expected=f"{expected:,}, counted from the corpora",
+            stage, "I-20", at="phases",
+            observed=f"{found:,} supervised tokens", expected=f"{expected:,}, counted from the corpora",
             repair="Shift labels once; supervise the first and the last token of every answer.",
         )  # fmt: skip
     for phase, reads in _read(stage, report):
         if reads.bos != reads.begun:
             yield finding(
-                stage, "I-20", observed=f"phase {phase.name}: {reads.bos:,} BOS in {reads.begun:,} documents begun",
+                stage, "I-20", at=f"phases.{phase.name}",
+                observed=f"phase {phase.name}: {reads.bos:,} BOS in {reads.begun:,} documents begun",
                 expected="one each", repair="Let either the template or the tokenizer add BOS, not both.",
             )  # fmt: skip
 
@@ -133,7 +140,8 @@ def mixture(stage: Stage, report: EndReport) -> Iterator[Finding]:
             if far.any():
                 at = int(np.argmax(far))
                 yield finding(
-                    stage, "I-30", observed=f"{phase.name}: {counts[at]} of {at + 1} rows from {entry.corpus}",
+                    stage, "I-30", at=f"phases.{phase.name}",
+                    observed=f"{phase.name}: {counts[at]} of {at + 1} rows from {entry.corpus}",
                     expected=f"{wanted[at]:.2f}, within {allowed}",
                     repair="Take turns by cumulative counts, without a random draw.",
                 )  # fmt: skip
@@ -164,7 +172,8 @@ def exits(stage: Stage, report: EndReport) -> Iterator[Finding]:
     wild = [entropy for entropy in seen.entropies if not -TOLERANCE <= entropy <= top]
     if odd or wild:
         yield finding(
-            stage, "I-32", observed=f"{len(odd)} sums that are not 1, {len(wild)} entropies out of range",
+            stage, "I-32", at="phases",
+            observed=f"{len(odd)} sums that are not 1, {len(wild)} entropies out of range",
             expected=f"sums of 1 and entropies in [0, log {seen.loops}]",
             repair="Let the last loop take what remains, whatever its gate says.",
         )  # fmt: skip
@@ -174,7 +183,7 @@ def written_config(stage: Stage, config: ConfigReport) -> Iterator[Finding]:
     """I-14: the written config.json declares the lineage's longest context and gives the same frequencies."""
     if config.max_position != stage.max_context:
         yield finding(
-            stage, "I-14", observed=f"max_position_embeddings {config.max_position:,}",
+            stage, "I-14", at="max_context", observed=f"max_position_embeddings {config.max_position:,}",
             expected=f"{stage.max_context:,}", repair="Write the longest context of the lineage under this RoPE.",
         )  # fmt: skip
     if stage.rope is None:
@@ -182,7 +191,8 @@ def written_config(stage: Stage, config: ConfigReport) -> Iterator[Finding]:
     expected, found = rope.inv_freq(stage.rope, config.rotary_dim), config_frequencies(config)
     if any(abs(a - b) > TOLERANCE * b for a, b in zip(found, expected, strict=True)):
         yield finding(
-            stage, "I-14", observed=f"rope_theta {config.rope_theta:g}, rope_scaling {config.rope_scaling}",
+            stage, "I-14", at="max_context",
+            observed=f"rope_theta {config.rope_theta:g}, rope_scaling {config.rope_scaling}",
             expected=str(stage.rope), repair="Write base and scaling of this stage, not of its parent.",
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
+from stages.check.facts import ARROW
 from stages.check.findings import Finding, unwaived
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -23,12 +24,23 @@ class GuardError(UserError):
         super().__init__("\n".join([*map(str, self.findings), files]))
 
 
-def finding(stage: Stage, id: str, *, observed: str, expected: str, repair: str, edge: str | None = None) -> Finding:
-    """A finding about a stage at run time; `edge` is the parent whose hand-over is at fault."""
+def finding(
+    stage: Stage, id: str, *, observed: str, expected: str, repair: str, at: str, edge: str | None = None
+) -> Finding:
+    """A finding about a stage at run time, at a module or phase; `edge` is the parent whose hand-over is at fault.
+
+    What is measured in a run has other figures than specs have, so a waiver of the invariant excuses what is found at
+    the module or phase that it names.
+    """
     ref = f"{stage.pipeline}/{stage.name}"
-    waived = dict(stage.waivers).get(id)
     arrow = f"{edge} -> {ref}" if edge else None
-    return Finding(id, stage.scale, ref, arrow, observed, expected, repair, None, waived)
+    named = (one.reason for one in stage.waivers if one.id == id and any(_names(place, at) for place in one.at))
+    return Finding(id, stage.scale, ref, arrow, observed, expected, repair, None, next(named, None), (at,))
+
+
+def _names(place: str, at: str) -> bool:
+    """Whether a waiver's place is a module or phase, or lies in it: phases.main.data names phases.main."""
+    return at in place.partition(ARROW)[2].split(".") or place == at or place.startswith(f"{at}.")
 
 
 def refuse(found: Iterable[Finding]) -> None:

@@ -27,7 +27,7 @@ def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         wrong = {group: rate for group, rate in rates.items() if rate != expected}
         if wrong or not rates:
             yield finding(
-                stage, id, observed=f"rates {some(wrong)} at clock {report.clock:,}",
+                stage, id, at="schedule", observed=f"rates {some(wrong)} at clock {report.clock:,}",
                 expected=f"{expected!r} for every group of parameters, as often as it is asked",
                 repair="Take the rate from the schedule at each step; keep none from a checkpoint.",
             )  # fmt: skip
@@ -44,7 +44,7 @@ def frequencies(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         if found.shape == expected.shape and np.all(np.abs(found - expected) <= ULP * np.spacing(expected)):
             continue
         yield finding(
-            stage, _rope_id(stage, found, dim),
+            stage, _rope_id(stage, found, dim), at=name,
             observed=f"module {name}: {len(found)} frequencies, slowest {found.min() if len(found) else 'none'}",
             expected=f"{len(expected)}, slowest {expected.min()} (base {stage.rope.base:g})",
             repair="Build the rotary tables after the parent's configuration is read, from this stage's `rope`.",
@@ -57,12 +57,12 @@ def restored(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         init = stage.init[name]
         if init.weights in ("inherit", "upcycle"):
             id = "I-31" if init.weights == "upcycle" else "I-15"
-            yield from _differing(stage, id, f"weights of {name}", module.weights, module.parent_weights, init)
+            yield from _differing(stage, id, "weights", name, module.weights, module.parent_weights, init)
         if init.optimizer == "inherit" and stage.kind != "export" and (name in stage.trained or not stage.phases):
-            yield from _differing(stage, "I-15", f"moments of {name}", module.moments, module.parent_moments, init)
+            yield from _differing(stage, "I-15", "moments", name, module.moments, module.parent_moments, init)
             if not module.moments_moved:
                 yield finding(
-                    stage, "I-15", observed=f"moments of {name} that are all zero", edge=init.parent,
+                    stage, "I-15", observed=f"moments of {name} that are all zero", at=name, edge=init.parent,
                     expected="the parent's moments", repair="Write `optimizer: reset`, or load them after the model.",
                 )  # fmt: skip
 
@@ -73,7 +73,8 @@ def gradients(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         trained = name in stage.trained
         if stage.phases and trained != bool(module.takes_gradient):
             yield finding(
-                stage, "I-34", observed=f"{module.takes_gradient} of {module.parameters} parameters of {name} train",
+                stage, "I-34", at=name,
+                observed=f"{module.takes_gradient} of {module.parameters} parameters of {name} train",
                 expected="some" if trained else "none", repair="Freeze exactly what `trained` does not name.",
             )  # fmt: skip
 
@@ -103,14 +104,14 @@ def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None) -
 
 
 def _differing(
-    stage: Stage, id: str, what: str, found: Digests, parent: Digests | None, init: Init
+    stage: Stage, id: str, what: str, module: str, found: Digests, parent: Digests | None, init: Init
 ) -> Iterator[Finding]:
     expected: Mapping[str, str] = mapped(parent or {}, found, init.layer_map)
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong or not expected:
         yield finding(
-            stage, id, edge=init.parent,
-            observed=f"{what}: {len(wrong)} of {len(expected)} tensors differ {some(wrong)}",
+            stage, id, at=module, edge=init.parent,
+            observed=f"{what} of {module}: {len(wrong)} of {len(expected)} tensors differ {some(wrong)}",
             expected="what the parent left, bit for bit" + (" through the layer map" if init.layer_map else ""),
             repair="Load after everything that initialises, and load by name.",
         )  # fmt: skip

@@ -15,7 +15,7 @@ from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document, Path
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
-from stages.spec.resolved import Evaluation, Execution, Stage
+from stages.spec.resolved import Evaluation, Execution, Stage, Waiver
 from stages.spec.resolved_models import Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
@@ -81,7 +81,10 @@ class Resolver:
             evaluation=self.evaluation(loaded, training, above, longest),
             execution=self.execution(loaded),
             max_context=longest,
-            waivers=tuple((waiver.id, waiver.reason) for waiver in raw.waivers),
+            waivers=tuple(
+                Waiver(id=waiver.id, at=tuple(waiver.at), found=waiver.found, reason=waiver.reason)
+                for waiver in raw.waivers
+            ),
         )
         return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent)
 

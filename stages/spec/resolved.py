@@ -9,7 +9,9 @@ The values that it is made of are in `resolved_models`, `resolved_training` and 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
 
 from stages.spec.frozen import Frozen
 from stages.spec.resolved_models import Model, Rope
@@ -52,6 +54,26 @@ class Execution(Frozen):
     keep_partials: int
 
 
+class Waiver(Frozen):
+    """What need not hold in a stage: the invariant, each place where it does not, how much was found there, and why.
+
+    `at` and `found` are compared with those of findings (stages/check/facts.py).
+    """
+
+    id: str
+    at: tuple[str, ...]
+    found: str
+    reason: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_results(cls, value: Any) -> Any:
+        """Results made before waivers named what they excuse have a pair of id and reason."""
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            return {"id": value[0], "at": (), "found": "", "reason": value[1]}
+        return value
+
+
 class Stage(Frozen):
     """One box of a figure at one scale."""
 
@@ -80,4 +102,4 @@ class Stage(Frozen):
     evaluation: Evaluation
     execution: Execution
     max_context: int  # the longest context in the lineage under the current RoPE: what an export declares
-    waivers: tuple[tuple[str, str], ...] = ()  # (invariant, reason): what need not hold here
+    waivers: tuple[Waiver, ...] = ()

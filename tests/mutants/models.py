@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from stages.spec.resolved import Waiver
 from stages.spec.resolved_models import Rope
 from tests.mutants import bend
 from tests.mutants.mutant import Bent, Edited, Mutant
 from tests.mutants.training import LLAMA, OURO
 
 MINI = "scales/mini.yaml"
+
+
+def waiver(id: str, reason: str) -> Waiver:
+    """A waiver of unmasked documents in the stage's one phase."""
+    return Waiver(id=id, at=("phases.main.document_mask",), found="false", reason=reason)
+
 
 MUTANTS = (
     Mutant(
@@ -157,8 +164,8 @@ MUTANTS = (
         Bent(bend.model("joint_pretrain", "llm", active_experts=9)),
         also=frozenset({"I-35"}),
     ),
-    Mutant("S-07", "a waiver of nothing", Bent(bend.stage("sft_1m", waivers=(("I-99", "because"),))), LLAMA),
-    Mutant("S-07", "a waiver without a reason", Bent(bend.stage("sft_1m", waivers=(("I-19", " "),))), LLAMA),
+    Mutant("S-07", "a waiver of nothing", Bent(bend.stage("sft_1m", waivers=(waiver("I-99", "because"),))), LLAMA),
+    Mutant("S-07", "a waiver without a reason", Bent(bend.stage("sft_1m", waivers=(waiver("I-19", " "),))), LLAMA),
     Mutant(
         "S-08",
         "images larger than a packed row",

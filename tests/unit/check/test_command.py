@@ -59,7 +59,12 @@ def test_json_has_every_scale(folder: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_waived_finding_is_shown_and_exits_with_zero(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
-    edit(folder, "llama31_1m/cpt_1m.yaml", "\nsources:", "\nwaivers:\n  - {id: I-19, reason: books only}\nsources:")
+    edit(
+        folder,
+        "llama31_1m/cpt_1m.yaml",
+        "\nsources:",
+        "\nwaivers:\n  - {id: I-19, at: phases.main.document_mask, found: false, reason: books only}\nsources:",
+    )
     assert run_checks("paper", as_json=False, only=["I-19"]) == 0
     out = capsys.readouterr().out
     assert "waived    books only" in out

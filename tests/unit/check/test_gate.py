@@ -16,7 +16,7 @@ from tests.mutants.mutant import ROOT
 from tests.unit.spec.small_project import edit
 
 UNMASKED = ("llama31_1m/cpt_512k.yaml", "document_mask: true", "document_mask: false")
-WAIVED = "\nwaivers:\n  - {id: I-19, reason: books only}\nsources:"
+WAIVED = "\nwaivers:\n  - {id: I-19, at: phases.main.document_mask, found: false, reason: books only}\nsources:"
 
 
 @pytest.fixture

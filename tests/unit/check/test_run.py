@@ -118,7 +118,7 @@ def test_a_model_without_heads_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_waiver_of_what_holds_is_a_finding(tmp_path: Path) -> None:
-    waiver = "waivers:\n  - {id: I-29, reason: an old one}\nsources:"
+    waiver = "waivers:\n  - {id: I-29, at: phases.main.context, found: 8Ki, reason: an old one}\nsources:"
     project = Edited("ouro/warmup.yaml", r"^sources:", waiver).project(tmp_path)
     (finding,) = (one for one in run_all(project) if one.waived is None)
     assert (finding.id, finding.stage) == ("S-07", "ouro/warmup")

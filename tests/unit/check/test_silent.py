@@ -11,11 +11,14 @@ from stages.check.context import Context
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.run import check, run
 from stages.spec.project import Project
+from stages.spec.resolved import Waiver
 from stages.spec.resolved_phases import BatchStep
 from stages.spec.resolved_training import Schedule
 from tests.mutants import bend
 from tests.mutants.mutant import Edited
 from tests.unit.check.conftest import Shipped
+
+MASKED = Waiver(id="I-19", at=("phases.main.document_mask",), found="false", reason="one document a row")
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +108,9 @@ def test_the_full_size_is_compared_with_nothing(shipped: Shipped) -> None:
 
 
 def test_a_waiver_is_shown_with_its_reason(shipped: Shipped) -> None:
-    context = bend.both(
-        bend.phase("sft_1m", document_mask=False), bend.stage("sft_1m", waivers=(("I-19", "one document a row"),))
-    )(shipped("llama31_1m"))
+    context = bend.both(bend.phase("sft_1m", document_mask=False), bend.stage("sft_1m", waivers=(MASKED,)))(
+        shipped("llama31_1m")
+    )
     (finding,) = check(context, ("I-19",))
     assert finding.waived == "one document a row"
     assert unwaived([finding]) == []

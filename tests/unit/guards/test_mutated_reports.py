@@ -12,6 +12,7 @@ import pytest
 from stages.guards import run
 from stages.guards.findings import GuardError, refuse
 from stages.guards.report import BuiltReport, StepRow
+from stages.spec.resolved import Waiver
 from tests.mutants.reported import (
     DEEPER,
     GOOD_BUILT,
@@ -71,7 +72,9 @@ def test_every_invariant_with_a_guard_has_two_mutants() -> None:
 
 
 def test_a_waived_finding_does_not_stop() -> None:
-    made = STAGE.model_copy(update={"waivers": (("I-32", "the reading has no gate"),)})
+    made = STAGE.model_copy(
+        update={"waivers": (Waiver(id="I-32", at=("phases",), found="none", reason="the reading has no gate"),)}
+    )
     report = end(exits=replace(GOOD_END.exits, sums=(0.0,)))  # type: ignore[type-var]
     run.hold_end(made, report)
     with pytest.raises(GuardError, match="I-32 at tiny/box"):

@@ -1,0 +1,148 @@
+"""A waiver excuses the place and the value that it names; another place, and more of it, stay findings."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.check import facts
+from stages.check.findings import Finding, unwaived
+from stages.check.run import run, run_all
+from stages.check.waivers import excuses
+from stages.spec.project import Project
+from stages.spec.resolved import Waiver
+from tests.mutants.mutant import ROOT
+from tests.unit.spec.small_project import edit
+
+JOINT = "kimi_vl/joint_pretrain.yaml"
+PIPELINE = "kimi_vl/pipeline.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    return tmp_path
+
+
+def found(folder: Path, scale: str = "mini") -> list[Finding]:
+    return unwaived(run(Project.load(folder), scale))
+
+
+def places(findings: list[Finding]) -> set[tuple[str, tuple[str, ...], str]]:
+    return {(one.id, one.at, one.found) for one in findings}
+
+
+def test_one_waiver_serves_every_scale() -> None:
+    project = Project.load(ROOT)
+    rates = {}
+    for scale in project.scales():
+        (one,) = (one for one in run(project, scale) if one.stage == "kimi_vl/joint_pretrain")
+        assert one.waived is not None
+        rates[scale] = one.observed.split(" at ")[0]
+        assert one.found == "0.0001 -> 4.2e-5"
+    assert rates["mini"] != rates["paper"], "each scale has rates of its own"
+
+
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_a_new_jump_of_another_module_is_a_finding(folder: Path, scale: str) -> None:
+    """The same stage and the same invariant: the language model no longer goes on at its own rate."""
+    edit(folder, JOINT, "schedule: text", "schedule: joint")
+    edit(folder, JOINT, "clock: continue", "clock: reset")
+    edit(folder, PIPELINE, "\n  coca:\n", "\n  joint:\n    - {shape: constant, from: current, until: 1.4T}\n  coca:\n")
+    edit(folder, PIPELINE, "[schedules.coca]", "[schedules.coca, schedules.joint]")
+    jump = ("I-28", ("text_pretrain -> llm",), "4.2e-5 -> 0.0001")
+    assert jump in places(found(folder, scale))
+    assert not any("vit_align -> vit" in one.at for one in found(folder, scale)), "these go on at their rate"
+
+
+def test_a_larger_jump_over_the_same_edge_is_a_finding(folder: Path) -> None:
+    edit(folder, PIPELINE, "{shape: linear, from: current, to: 1e-4, for: 2B}",
+         "{shape: linear, from: current, to: 2e-4, for: 2B}")  # fmt: skip
+    at = ("vit_align -> vit", "vit_align -> projector")
+    assert places(found(folder)) == {("I-28", at, "0.0002 -> 4.2e-5")}
+
+
+def test_a_smaller_jump_is_excused(folder: Path) -> None:
+    edit(folder, PIPELINE, "{shape: linear, from: current, to: 1e-4, for: 2B}",
+         "{shape: linear, from: current, to: 8e-5, for: 2B}")  # fmt: skip
+    assert found(folder) == []
+
+
+def test_the_same_jump_of_a_module_that_is_not_named_is_a_finding(folder: Path) -> None:
+    edit(folder, JOINT, "at: [vit_align -> vit, vit_align -> projector]", "at: vit_align -> vit")
+    (one,) = found(folder)
+    assert one.at == ("vit_align -> vit", "vit_align -> projector")
+
+
+def test_the_same_jump_from_another_parent_is_a_finding(folder: Path) -> None:
+    edit(
+        folder, JOINT, "at: [vit_align -> vit, vit_align -> projector]", "at: [vit_coca -> vit, vit_coca -> projector]"
+    )
+    assert {one.id for one in found(folder)} == {"I-28"}
+
+
+def test_a_waiver_that_excuses_nothing_says_what_is_found_instead(folder: Path) -> None:
+    edit(folder, JOINT, "found: 1e-4 -> 4.2e-5", "found: 1e-4 -> 5e-5")
+    jump, idle = (unwaived(run_all(Project.load(folder)))[number] for number in (0, -1))
+    assert (jump.id, idle.id) == ("I-28", "S-07")
+    assert "excuses 1e-4 -> 5e-5 at vit_align -> vit, vit_align -> projector" in idle.observed
+    assert "0.0001 -> 4.2e-5 at vit_align -> vit, vit_align -> projector" in idle.expected
+    line = (folder / idle.where.file).read_text().splitlines()[idle.where.line - 1]
+    assert line.strip().startswith("- id: I-28")
+
+
+def test_an_unmasked_phase_does_not_excuse_another(folder: Path) -> None:
+    edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
+    waiver = "\nwaivers:\n  - {id: I-19, at: phases.other.document_mask, found: false, reason: books only}\nsources:"
+    edit(folder, "llama31_1m/cpt_1m.yaml", "\nsources:", waiver)
+    assert places(found(folder)) == {("I-19", ("phases.main.document_mask",), "false")}
+
+
+def test_a_longer_context_than_the_excused_one_is_a_finding() -> None:
+    waiver = Waiver(id="I-29", at=("phases.main.context",), found="64Ki", reason="why")
+    one = Finding("I-29", "mini", "p/s", None, "", "", "", None, at=("phases.main.context",), found="64Ki")
+    assert excuses(waiver, one)
+    assert not excuses(waiver, Finding(**{**vars(one), "found": "128Ki"}))
+    assert not excuses(waiver, Finding(**{**vars(one), "at": ("phases.other.context",)}))
+    assert not excuses(waiver, Finding(**{**vars(one), "id": "I-19"}))
+    assert not excuses(waiver, Finding(**{**vars(one), "at": ()}))
+
+
+@pytest.mark.parametrize(
+    ("found", "excused", "is_within"),
+    [
+        ("1e-4 -> 4.2e-5", "1e-4 -> 4.2e-5", True),
+        ("1e-4 -> 8e-5", "1e-4 -> 4.2e-5", True),
+        ("4.2e-5 -> 1e-4", "1e-4 -> 4.2e-5", False),  # the other way round
+        ("4.2e-5 -> 1e-5", "1e-4 -> 4.2e-5", False),  # as large a step, elsewhere
+        ("0 -> 3e-4", "0 -> 1e-4", False),
+        ("1.04", "1.05", True),
+        ("1.06", "1.05", False),
+        ("-3", "5", False),
+        ("512Ki", "1Mi", True),
+        ("600B", "0.6T", True),
+        ("false", "false", True),
+        ("none", "false", False),
+        ("12", "twelve", False),
+        ("1e-4", "1e-4 -> 2e-4", False),
+    ],
+)  # fmt: skip
+def test_how_much_is_excused(found: str, excused: str, is_within: bool) -> None:
+    assert facts.within(found, excused) is is_within
+
+
+@pytest.mark.parametrize("text", ["0.0001 -> 4.2e-5", "1Mi", "1.04", "0.6T -> 700B", "packing: whole", "-3"])
+def test_a_fact_reads_back_as_it_was_written(text: str) -> None:
+    assert facts.read(facts.write(facts.read(text))) == facts.read(text)
+
+
+def test_what_several_scales_found_is_named_by_the_largest() -> None:
+    assert facts.largest(["1.02", "1.4", "1.1"]) == ["1.4"]
+    assert facts.largest(["1e-4 -> 5e-5", "1e-4 -> 4e-5"]) == ["1e-4 -> 4e-5"]
+    assert facts.largest(["a", "b", "a"]) == ["a", "b"]
+
+
+def test_results_made_before_waivers_named_a_value_can_still_be_read() -> None:
+    assert Waiver.model_validate_json('["I-28", "two parents merge"]').reason == "two parents merge"

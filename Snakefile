@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
 
 from stages.sync import workflow as flows
@@ -41,11 +42,21 @@ def stages(*words, **settings):
     subprocess.run([sys.executable, "-m", "stages", *words, "--scale", FLOW.scale], **settings)
 
 
-# Pictures in any case; the table only where somebody reads along.
+def rules_asked_for():
+    """The rules of this call's graph that it may run."""
+    allowed = workflow.dag.rules_allowed_for_needrun
+    return {job.rule.name for job in workflow.dag.jobs if not allowed or job.rule.name in allowed}
+
+
+# Pictures in any case; the table, of what was asked for, only where somebody reads along.
 onsuccess:
+    asked = rules_asked_for()
     stages("pictures", stdout=subprocess.DEVNULL)
     if not QUIET:
-        stages("table")
+        stages("table", *flows.asked_for(FLOW, asked))
+    left = flows.unfinished(FLOW, asked)
+    if left:
+        raise WorkflowError("Not done, although every job that was run succeeded:", *left, "Start Snakemake again.")
 
 
 onerror:

@@ -195,11 +195,16 @@ def status(
 
 
 @app.command()
-def table(scale: Scale = "mini") -> None:
-    """Print the closing table: what each stage did and came to."""
+def table(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which results; all of them if left out.")
+    ] = None,
+    scale: Scale = "mini",
+) -> None:
+    """Print the closing table: what each stage did and came to, and which results are stale."""
     from stages.commands.table import print_table
 
-    print_table(scale)
+    print_table(scale, names or ())
 
 
 @app.command()

@@ -14,11 +14,10 @@ from types import FrameType
 
 from stages.cluster import deadline, slurm
 from stages.errors import UserError
-from stages.store import holder, lease
+from stages.store import lease
 from stages.train.stopping import StoppedError
 
-POLL = 5.0  # seconds between two looks at another run's lease
-SAID = 60.0  # seconds between two lines about it
+POLL = 5.0  # seconds between two looks at what Slurm makes of the job
 ENDING = 60.0  # seconds in which Slurm ends a job that it has requeued, or at least has taken note of it
 LATER = 1.5  # times SlurmdTimeout: when Slurm, which asks nodes three times in that time, has surely found one down
 LAST = 1 / 3  # of the time kept free before the limit: when it is left, what has not stopped by itself is cut off
@@ -163,17 +162,3 @@ def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[Non
         raise
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def waited(ref: str, folder: Path) -> bool:
-    """Wait while another run has the stage's lease; whether there was one, so that the stage may be done now."""
-    said = float("-inf")
-    while (other := lease.holder(folder)) is not None:
-        if time.monotonic() - said >= SAID:
-            said = time.monotonic()
-            beaten = holder.age(folder, time.time())
-            print(
-                f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old", file=sys.stderr, flush=True
-            )
-        time.sleep(POLL)
-    return said > float("-inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,8 +12,9 @@ from typing import IO, TextIO
 
 from stages.check.gate import Gate
 from stages.cluster import site, slurm
-from stages.commands.in_job import looked_after, waited
+from stages.commands.in_job import looked_after
 from stages.commands.open import open_project, pick
+from stages.commands.waiting import POLL, waited
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
@@ -26,9 +28,9 @@ from stages.sync.verdicts import refuse_damaged_corpora
 def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None = None) -> None:
     """Run a stage unless it is done or an earlier result of the same key can be put back; then set its marker.
 
-    In a Slurm job, it waits for another run of the stage. Raises UserError when the marker is not the `awaited` one,
-    when a parent is not done (naming it and the command), when the specs have a finding that nobody has waived, or when
-    the run fails.
+    It waits for another run of the stage, such as one whose Snakemake was killed. Raises UserError when the marker is
+    not the `awaited` one, when a parent is not done (naming it and the command), when the specs have a finding that
+    nobody has waived, or when the run fails.
     """
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
@@ -46,16 +48,15 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
         if finish.restore(layout, ref, keys[ref], record):
             print(f"{ref}: an earlier result of the same key was put back, no training")
             break
-        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]) as in_job:
-            if in_job and waited(ref, layout.run(keys[ref])):
+        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
+            if waited(ref, layout.run(keys[ref])):
                 continue
             refuse_damaged_corpora(layout, stage)
             try:
                 _train(layout, stage, keys, record, _releases(releases))
                 break
-            except HeldError:  # another job was faster by a moment
-                if not in_job:
-                    raise
+            except HeldError:  # another run was faster by a moment
+                time.sleep(POLL)
     else:
         print(f"{ref}: done already, nothing was run")
     verdict = done.is_done(layout, ref, keys[ref], parents)
@@ -65,14 +66,14 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
 
 
 @contextmanager
-def _in_its_time(root: Path, layout: Layout, ref: str, key: str) -> Iterator[bool]:
-    """Whether this is a Slurm job; then the block is stopped ahead of the job's time limit, and the job requeued."""
+def _in_its_time(root: Path, layout: Layout, ref: str, key: str) -> Iterator[None]:
+    """In a Slurm job, the block is stopped ahead of the job's time limit, and the job requeued."""
     job = slurm.this_job()
     if job is None:
-        yield False
+        yield
         return
     with looked_after(ref, job, layout.run(key), site.load(root).requeue_before):
-        yield True
+        yield
 
 
 def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-from stages.commands.open import open_project
+from collections.abc import Sequence
+
+from stages.commands.open import known_pipeline, open_project, pick
+from stages.report.table import Mark
 from stages.store.layout import Layout
+from stages.sync import graph
+from stages.sync.verdicts import judge
 
 WIDTH = 160
 
 
-def print_table(scale: str) -> None:
-    """Print one table per pipeline; raises UserError when nothing has finished."""
-    root, _ = open_project(scale)
+def print_table(scale: str, names: Sequence[str] = ()) -> None:
+    """Print one table per pipeline, of all results or of those that are named, and mark those that are not current.
+
+    A name is pipeline/stage, or a pipeline, which stands for all its boxes. Raises UsageError for any other, UserError
+    when nothing has finished.
+    """
+    root, project = open_project(scale)
     from rich.console import Console
 
     from stages.report import collect, table
 
+    loaded, layout = graph.load(root, project, scale), Layout(root, scale)
+    asked = _asked(loaded, names)
+    results = collect.finished(layout)
+    shown = [one for one in results if not names or collect.name(one) in asked]
     # Into a file or a log there is no width to fit into; folded columns would be unreadable there.
     console = Console() if Console().is_terminal else Console(width=WIDTH)
-    for one in table.rich_tables(scale, table.by_pipeline(collect.finished(Layout(root, scale)))):
+    for one in table.rich_tables(scale, table.by_pipeline(shown, _marks(layout, loaded))):
         console.print(one)
+
+
+def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for name in names:
+        if "/" in name:
+            pick(loaded.stages, name)
+            found.add(name)
+        else:
+            found |= set(loaded.boxes[known_pipeline(name, sorted(loaded.boxes))])
+    return found
+
+
+def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:
+    """What is to be said of a result in place that is not the wanted one."""
+    verdicts = judge(layout, loaded.stages, loaded.keys)
+    return {ref: "current" if one.done else "stale" for ref, one in verdicts.items()}
 
 
 def draw_pictures(scale: str) -> None:

@@ -21,6 +21,11 @@ def finished(layout: Layout) -> list[StageResult]:
     return results
 
 
+def name(result: StageResult) -> str:
+    """pipeline/stage, by where the result lies."""
+    return "/".join(result.folder.parts[-2:])
+
+
 def finished_or_none(layout: Layout) -> list[StageResult]:
     """The same, empty where nothing has finished yet. Raises UserError where a result is damaged."""
     folder = layout.results / layout.scale

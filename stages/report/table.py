@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from stages.report.words import count, length, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
+Mark = Literal["current", "stale", "not in the specs"]  # of a result in place, compared with what the specs say now
 KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader
 
 
@@ -29,12 +31,12 @@ class Row:
     tier: str
 
 
-def row(result: StageResult) -> Row:
-    """The line of one finished stage; boxes that do not train show dashes."""
+def row(result: StageResult, mark: Mark = "current") -> Row:
+    """The line of one finished stage; boxes that do not train show dashes. A mark other than current is shown."""
     stage = result.stage
     if result.metrics is None:
         idle = (
-            _name(stage),
+            _name(stage, mark),
             "-",
             "-",
             "-",
@@ -49,7 +51,7 @@ def row(result: StageResult) -> Row:
     spent = wall(result)
     first, last = ends(result)
     cells = (
-        _name(stage),
+        _name(stage, mark),
         f"{count(budget(stage))}{' patches' if stage.phases[0].unit == 'patches' else ''}",
         f"{len(result.metrics):,}",
         " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)),
@@ -90,11 +92,15 @@ def validation(result: StageResult) -> str:
     return arrow(VALIDATION, result.before, result.after) if VALIDATION.name in result.after else "-"
 
 
-def by_pipeline(results: Iterable[StageResult]) -> dict[str, list[Row]]:
-    """Lines of the table by pipeline, in the order given."""
+def by_pipeline(results: Iterable[StageResult], marks: Mapping[str, Mark] | None = None) -> dict[str, list[Row]]:
+    """Lines of the table by pipeline, in the order given.
+
+    `marks` are by pipeline/stage; a result that has none is not in the specs.
+    """
     grouped: dict[str, list[Row]] = {}
     for result in results:
-        grouped.setdefault(result.stage.pipeline, []).append(row(result))
+        mark: Mark = "current" if marks is None else marks.get(ref(result.stage), "not in the specs")
+        grouped.setdefault(result.stage.pipeline, []).append(row(result, mark))
     return grouped
 
 
@@ -134,9 +140,10 @@ def markdown(grouped: Mapping[str, Sequence[Row]]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _name(stage: Stage) -> str:
-    stand_in = " (stand-in)" if any(init.stand_in for init in stage.init.values()) else ""
-    return f"{stage.name}{stand_in}"
+def _name(stage: Stage, mark: Mark) -> str:
+    said = ["stand-in"] if any(init.stand_in for init in stage.init.values()) else []
+    said += [mark] if mark != "current" else []
+    return f"{stage.name} ({', '.join(said)})" if said else stage.name
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ class Holder:
 def this_process(token: int) -> Holder:
     """This process as the holder of a token. Raises SlurmError in a job that Slurm cannot be asked about."""
     job = slurm.allocation()
-    here = socket.gethostname(), os.getpid(), _started(os.getpid()), token
+    here = socket.gethostname(), os.getpid(), began(os.getpid()), token
     return Holder(*here) if job is None else Holder(*here, job.job, job.nodes)
 
 
@@ -72,12 +72,12 @@ def alive(found: Holder, folder: Path, now: float | None = None) -> bool:
     `now` is the time by the clock that dates the files in `folder`; by default this host's. Raises OSError.
     """
     if found.host == socket.gethostname():
-        return _started(found.pid) == found.started
+        return began(found.pid) == found.started
     beaten = age(folder, time.time() if now is None else now)
     return beaten is not None and abs(beaten) < STALE
 
 
-def _started(pid: int) -> float | None:
+def began(pid: int) -> float | None:
     """When a process of this host began, in seconds since the host did, which no setting of the clock changes.
 
     So a reused pid is not taken for the holder. None for a process that is gone, or dead and not yet buried.

@@ -65,3 +65,16 @@ def corpora(stage: Stage, local: tuple[str, ...]) -> tuple[str, ...]:
     if stage.phases:
         named.add(data_spec.TOKENIZER)
     return tuple(sorted(named & set(local)))
+
+
+def above(graph: Graph, name: str) -> set[str]:
+    """All stages and corpora that a stage or corpus is made from, at any distance."""
+    if name not in graph.stages:
+        return {data_spec.TOKENIZER} - {name}
+    found: set[str] = set()
+    left = [name]
+    while left:
+        stage = graph.stages[left.pop()]
+        left += [parent for parent in stage.parents if parent not in found]
+        found |= {*stage.parents, *corpora(stage, graph.corpora)}
+    return found

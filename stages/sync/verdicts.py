@@ -107,14 +107,17 @@ def corpus_marker(root: Path, layout: Layout, name: str) -> Path:
     return layout.data_marker(name, corpus_key(root, name))
 
 
-def refresh(root: Path, layout: Layout, graph: Graph, deep: Collection[str] = ()) -> dict[str, Verdict]:
-    """Make exactly the markers of what is done exist; the verdicts on stages and, by their names, on corpora.
+def look(root: Path, layout: Layout, graph: Graph, deep: Collection[str] = ()) -> dict[str, Verdict]:
+    """The verdicts on stages and, by their names, on corpora; those in `deep` are read in full."""
+    judged = judge(layout, graph.stages, graph.keys, deep)
+    return {**judged, **judge_corpora(root, layout, graph.corpora, deep)}
 
-    Those in `deep` are read in full.
-    """
-    verdicts = judge(layout, graph.stages, graph.keys, deep)
-    prepared = judge_corpora(root, layout, graph.corpora, deep)
-    wanted = [layout.marker(ref, verdict.key) for ref, verdict in verdicts.items() if verdict.done]
-    wanted += [layout.data_marker(name, verdict.key) for name, verdict in prepared.items() if verdict.done]
-    markers.refresh(layout, wanted)
-    return {**verdicts, **prepared}
+
+def refresh(root: Path, layout: Layout, graph: Graph, deep: Collection[str] = ()) -> dict[str, Verdict]:
+    """`look`, and make exactly the markers of what is done exist."""
+    found = look(root, layout, graph, deep)
+    done_now = {name: one for name, one in found.items() if one.done}
+    stages = [layout.marker(name, one.key) for name, one in done_now.items() if name in graph.stages]
+    corpora = [layout.data_marker(name, one.key) for name, one in done_now.items() if name not in graph.stages]
+    markers.refresh(layout, [*stages, *corpora])
+    return found

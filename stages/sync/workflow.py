@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +20,15 @@ from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.store.files import write_atomic
 from stages.store.layout import Layout
-from stages.sync import graph, verdicts, write
+from stages.sync import drivers, graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 
 CONFIG_KEYS = ("scale", "releases", "deep")
 ALL = "all"
 GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
 DEFAULT_SCALE = "mini"
+SNAKEMAKE = ".snakemake"  # its own folder in the project
+POLL = 1.0  # seconds between two looks at another Snakemake's lock
 T = TypeVar("T")
 
 
@@ -48,6 +51,7 @@ class Workflow:
     corpora: Mapping[str, str]
     undone: list[str]  # stages and corpora to be run when the main process looked
     gate: Gate | None = field(default=None, compare=False)  # None in a job, whose `stages run` checks for itself
+    graph: graph.Graph | None = field(default=None, compare=False)  # in the main process
 
     def marker(self, ref: str) -> str:
         """The output of a stage's rule, relative to the project."""
@@ -93,6 +97,10 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     if changed:
         raise UserError(f"{', '.join(changed)}: not what the specs say. Run `stages sync`.")
     layout = Layout(root, scale)
+    for line in drivers.enter(root / SNAKEMAKE, forget="--unlock" in sys.argv):
+        print(f"stages: {line}", file=sys.stderr)
+    if config.get("deep") not in (None, ALL):  # DVC, whose own earlier process may have been killed
+        _wait_for_others(root, layout, loaded, read_deep(loaded, config))
     judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
     undone = [name for name, one in judged.items() if not one.done]
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
@@ -116,6 +124,26 @@ def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
     except OSError:
         raise UserError(f"{path}: not there, so this job's Snakemake has ended. Start Snakemake again.") from None
     return Workflow(root, scale, releases, layout, **raw)
+
+
+def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
+    """What of these rules is not done now that all jobs have ended, by the keys as of the start: a line for each.
+
+    Snakemake's own word is not enough: it may leave out a job, and a parent that was run again may have come out
+    otherwise than its children were built on.
+    """
+    if flow.graph is None:
+        return []
+    names = {graph.rule_name(name): name for name in (*flow.graph.stages, *flow.graph.corpora)}
+    judged = verdicts.look(flow.root, flow.layout, flow.graph)
+    asked = [judged[name] for rule, name in names.items() if rule in rules]
+    return [f"{one.ref} is {one.state}: {one.why}" for one in asked if not one.done]
+
+
+def asked_for(flow: Workflow, rules: Collection[str]) -> list[str]:
+    """The stages among these rules, for a command line; empty if they are all that plain `snakemake` runs."""
+    refs = [ref for ref in flow.keys if graph.rule_name(ref) in rules]
+    return [] if set(refs) == set(flow.published) else refs
 
 
 def or_exit(call: Callable[[], T]) -> T:
@@ -208,10 +236,28 @@ def _build(
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},
         resources_of={name: resources.snakemake(request, on) for name, request in requests.items()},
         urgency_of=urgencies(loaded),
+        graph=loaded,
         corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
         undone=undone,
         gate=gate,
     )
+
+
+def _wait_for_others(root: Path, layout: Layout, loaded: graph.Graph, names: list[str]) -> None:
+    """Wait until no other Snakemake of this host has a lock on what this one is called for."""
+
+    def marker(name: str) -> str:
+        if name in loaded.stages:
+            return _relative(root, layout.marker(name, loaded.keys[name]))
+        return _relative(root, verdicts.corpus_marker(root, layout, name))
+
+    for name in names:
+        inputs, said = {marker(above) for above in graph.above(loaded, name)}, False
+        while (other := drivers.in_the_way(root / SNAKEMAKE, marker(name), inputs)) is not None:
+            if not said:
+                print(f"{name}: waiting for {other}, which has a lock on it", file=sys.stderr, flush=True)
+            said = True
+            time.sleep(POLL)
 
 
 def _save(flow: Workflow) -> None:

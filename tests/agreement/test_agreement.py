@@ -92,7 +92,6 @@ def test_dvc_repro_killed_with_all_its_processes_destroys_nothing(finished: Proj
     events.killed("dvc", "repro", everything=True)(project)
     assert old <= contents(project)
     assert verdicts.status(project) == verdicts.listed(project) == events.BELOW_JOINT
-    project.type("snakemake", "--unlock")
     before = verdicts.look(project)
     project.type("dvc", "repro")
     assert verdicts.between(before, verdicts.look(project)).trained == events.BELOW_JOINT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -14,7 +13,6 @@ import pytest
 from stages.cluster.slurm import SilentNodeError
 from stages.commands import in_job
 from stages.errors import UserError
-from stages.store import lease
 from stages.train.stopping import StoppedError
 from tests.unit.cluster.conftest import Command
 
@@ -254,26 +252,3 @@ def test_sigterm_after_a_requeue_changes_nothing(
     assert waits == [2.0]
     assert raised.value is STOPPED
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_a_lease_is_waited_for_with_word_of_who_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(in_job, "POLL", 0.01)
-    assert not in_job.waited("p/s", tmp_path)
-    path = tmp_path / "lease.json"
-    path.write_text('{"host": "n2", "pid": 1, "started": 0.0, "token": 1, "job": "6", "nodes": ["n2"]}')
-    now, looks = path.stat().st_mtime + 7, []
-
-    def sleep(seconds: float) -> None:
-        looks.append(seconds)
-        if len(looks) == 3:
-            os.utime(path, (0, 0))  # its node died
-
-    monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(time, "time", lambda: now)
-    assert in_job.waited("p/s", tmp_path)
-    said = capsys.readouterr().err
-    assert said.count("waiting") == 1
-    assert "p/s: waiting for process 1 on host n2 (Slurm job 6 on n2), whose heartbeat is 7 s old" in said
-    assert lease.holder(tmp_path) is None

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from stages.errors import UserError
-from stages.report import table
+from stages.report import collect, table
 from stages.report.collect import finished
 from stages.report.gates import judge, thirds
 from stages.report.gates import main as judge_scale
@@ -58,6 +58,17 @@ def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
     for made in table.rich_tables("mini", grouped):
         console.print(made)
     assert "ouro at mini" in console.export_text()
+
+
+def test_a_result_that_the_specs_do_not_want_is_marked(tmp_path: Path) -> None:
+    results = finished(run_all(tmp_path))
+    marks: dict[str, table.Mark] = {collect.name(one): "current" for one in results}
+    marks["ouro/warmup"] = "stale"
+    del marks["ouro/keep"]
+    names = [row.cells[0] for row in table.by_pipeline(results, marks)["ouro"]]
+    assert "warmup (stale)" in names
+    assert "keep (not in the specs)" in names
+    assert sum("(" in name for name in names) == 2
 
 
 def test_ouro_s_losses_by_number_of_loops_stand_in_the_table(tmp_path: Path) -> None:

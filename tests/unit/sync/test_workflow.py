@@ -9,7 +9,7 @@ import pytest
 from stages.cluster.slurm import Job
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
-from stages.sync import adoption, graph, workflow, write
+from stages.sync import adoption, drivers, graph, workflow, write
 from stages.sync.workflow import urgencies
 from tests.unit.spec import small_project
 
@@ -81,7 +81,7 @@ def test_a_job_sees_its_own_main_process_after_an_edit(project: Path, monkeypatc
     own = os.environ[workflow.GRAPH]
     spec = project / "specs/toy/pipeline.yaml"
     spec.write_text(spec.read_text().replace("beta2: 0.95", "beta2: 0.9"))
-    monkeypatch.setattr(workflow.os, "getpid", lambda: -1)
+    monkeypatch.setattr(workflow.os, "getpid", lambda: 1)
     later = workflow.open_main(project, {}, quiet=True)
     assert later.marker("toy/first") != main.marker("toy/first")
     monkeypatch.setenv(workflow.GRAPH, own)
@@ -96,3 +96,36 @@ def test_only_what_goes_to_slurm_asks_slurm(project: Path, monkeypatch: pytest.M
     monkeypatch.setattr(adoption.slurm, "jobs", lambda root: pytest.fail("Slurm was asked"))
     for executor in ("local", "dryrun", "slurm-jobstep", None):
         assert workflow.open_job(project, {}).options("toy/first", executor) == always
+
+
+def test_what_was_asked_for_and_is_not_done_is_named_by_rule(project: Path) -> None:
+    flow = workflow.open_main(project, {}, quiet=True)
+    assert workflow.unfinished(flow, {"toy__first", "toy"}) == ["toy/first is missing: not run yet"]
+    assert workflow.unfinished(flow, {"toy"}) == []
+    assert workflow.unfinished(workflow.open_job(project, {}), {"toy__first"}) == []
+
+
+def test_the_closing_table_names_stages_unless_everything_was_asked_for(project: Path) -> None:
+    flow = workflow.open_main(project, {}, quiet=True)
+    every = {graph.rule_name(ref) for ref in flow.published}
+    assert workflow.asked_for(flow, {"toy__first", "toy", "data__math"}) == ["toy/first"]
+    assert workflow.asked_for(flow, every) == []
+
+
+def test_a_call_by_dvc_waits_for_the_snakemake_of_a_dvc_that_was_killed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def in_the_way(folder: Path, output: str, inputs: set[str]) -> drivers.Driver | None:
+        asked.append((folder, output, inputs))
+        return None if len(asked) > 2 else drivers.Driver("here", "", 7, 1.0)
+
+    monkeypatch.setattr(workflow.drivers, "in_the_way", in_the_way)
+    monkeypatch.setattr(workflow.time, "sleep", lambda seconds: None)
+    flow = workflow.open_main(project, {"deep": "toy__second"}, quiet=True)
+    above = {flow.marker("toy/first"), *map(flow.data_marker, flow.corpora_of["toy/second"])}
+    assert asked == [(project / ".snakemake", flow.marker("toy/second"), above)] * 3
+    assert capsys.readouterr().err.count("toy/second: waiting for snakemake, process 7 on host here") == 1
+    workflow.open_main(project, {}, quiet=True)
+    assert len(asked) == 3, "a person is told, and need not wait"

@@ -1,0 +1,26 @@
+"""Waiting for another run of a stage: of an earlier start whose driver was killed, of another job, or of equal work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from stages.store import holder, lease
+
+POLL = 1.0  # seconds between two looks at another run's lease
+SAID = 60.0  # seconds between two lines about it
+
+
+def waited(ref: str, folder: Path) -> bool:
+    """Wait while another run has the stage's lease; whether there was one, so that the stage may be done now."""
+    said = float("-inf")
+    while (other := lease.holder(folder)) is not None:
+        if time.monotonic() - said >= SAID:
+            said = time.monotonic()
+            beaten = holder.age(folder, time.time())
+            print(
+                f"{ref}: waiting for {other}, whose heartbeat is {beaten or 0:.0f} s old", file=sys.stderr, flush=True
+            )
+        time.sleep(POLL)
+    return said > float("-inf")

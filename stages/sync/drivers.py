@@ -1,0 +1,145 @@
+"""Which Snakemake processes are at work in a project, and whose locks are left behind.
+
+Snakemake's lock files name the files that are locked and not the process that locked them, so a killed Snakemake leaves
+locks that nobody can tell from those of a living one. Every main process therefore leaves a record before it locks
+anything: an empty file whose name is the host, the boot, the process and when that began. A lock is removed only if
+a process that is gone may have written it and no other may have: a record that is older than the lock belongs to a
+process that may have.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from stages.store import files, holder
+
+FOLDER, LOCKS, GUARD = "drivers", "locks", "drivers.lock"  # in .snakemake
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A main process of Snakemake: `boot` names the host's start, `began` is in seconds since then."""
+
+    host: str
+    boot: str
+    pid: int
+    began: float | None
+
+    @property
+    def name(self) -> str:
+        """The name of its record."""
+        return f"{self.host}+{self.boot}+{self.pid}+{self.began}"
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has surely ended. Of a process on another host that cannot be known from here."""
+        here = this()
+        if self.host != here.host:
+            return False
+        return self.boot != here.boot or holder.began(self.pid) != self.began
+
+    def __str__(self) -> str:
+        return f"snakemake, process {self.pid} on host {self.host}"
+
+
+def this() -> Driver:
+    """This process."""
+    try:
+        boot = BOOT.read_text(encoding="ascii").strip()
+    except OSError:  # not Linux: the process id and its start must do
+        boot = ""
+    return Driver(socket.gethostname(), boot, os.getpid(), holder.began(os.getpid()))
+
+
+def enter(folder: Path, forget: bool = False) -> list[str]:
+    """Record this process in Snakemake's folder until it ends, and remove locks whose process is gone.
+
+    With `forget`, all other records are removed: for `snakemake --unlock`, by which a person says that nobody is there.
+    Returns a line for each process whose locks were removed or are in force. Raises WriteError when the disk refuses.
+    """
+    records = folder / FOLDER
+    with files.failing(records):
+        records.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / GUARD):
+            others = [driver for driver in read(records) if driver != this()]
+            mine = records / this().name
+            mine.touch()
+            atexit.register(mine.unlink, missing_ok=True)
+            if forget:
+                _remove(records, others)
+                return []
+            return _sort_out(folder, others)
+
+
+def read(records: Path) -> list[Driver]:
+    """Every process that has a record; files of other names are nobody's."""
+    found = []
+    for path in sorted(records.iterdir()):
+        with suppress(ValueError):
+            host, boot, pid, began = path.name.rsplit("+", 3)
+            if int(pid) > 0:
+                found.append(Driver(host, boot, int(pid), float(began)))
+    return found
+
+
+def in_the_way(folder: Path, output: str, inputs: Collection[str]) -> Driver | None:
+    """A living process of this host whose locks are on the file to be made, or on one that it is made from."""
+    living = [driver for driver in read(folder / FOLDER) if driver != this() and not driver.gone]
+    for lock in _locks(folder) if living else ():
+        with suppress(OSError):
+            named = set(lock.read_text(encoding="utf-8").splitlines())
+            if output in named or (lock.name.endswith(".output.lock") and named & set(inputs)):
+                return next((driver for driver in living if _may_own(folder, driver, lock)), None)
+    return None
+
+
+def _sort_out(folder: Path, others: list[Driver]) -> list[str]:
+    """Remove the locks that only processes that are gone may own, then the records of those."""
+    gone = [driver for driver in others if driver.gone]
+    rest = [driver for driver in others if driver not in gone]
+    said: dict[str, None] = {}
+    for lock in _locks(folder):
+        owners = [driver for driver in rest if _may_own(folder, driver, lock)]
+        dead = [driver for driver in gone if _may_own(folder, driver, lock)]
+        if owners:
+            said |= dict.fromkeys(_in_force(driver) for driver in owners)
+        elif dead:
+            lock.unlink(missing_ok=True)
+            said |= dict.fromkeys(f"{driver}, is gone: its lock was removed" for driver in dead)
+    _remove(folder / FOLDER, gone)
+    return list(said)
+
+
+def _in_force(driver: Driver) -> str:
+    if driver.host == socket.gethostname():
+        return f"{driver}, is at work here: what it makes is locked until it ends"
+    return (
+        f"{driver}, may be at work here: what it makes is locked. If it is gone, which cannot be seen from this "
+        "host: snakemake --unlock"
+    )
+
+
+def _locks(folder: Path) -> list[Path]:
+    return sorted((folder / LOCKS).glob("*.lock"))
+
+
+def _may_own(folder: Path, driver: Driver, lock: Path) -> bool:
+    """Whether a process left its record before the lock was written: both times are of one file system's clock."""
+    try:
+        return (folder / FOLDER / driver.name).stat().st_mtime_ns <= lock.stat().st_mtime_ns
+    except FileNotFoundError:  # one of the two has just gone
+        return False
+
+
+def _remove(records: Path, drivers: Iterable[Driver]) -> None:
+    for driver in drivers:
+        (records / driver.name).unlink(missing_ok=True)

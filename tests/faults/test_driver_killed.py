@@ -1,0 +1,167 @@
+"""A driver that is ended on one machine while its stage runs on: one call afterwards does all that is left.
+
+The stage is held after a step, so it is in the middle whenever the driver goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.agreement import project as agreement
+from tests.watched import Watch
+
+PATIENCE = 600.0  # seconds for anything that is waited for; an idle machine takes a few
+STEP = 3  # the first box is held after it, between two checkpoints
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+class Project:
+    """A project of two boxes, one after the other, in a copy of its own."""
+
+    def __init__(self, folder: Path, watch: Watch) -> None:
+        self.inner = agreement.write(folder / "project")
+        self.root, self.watch = self.inner.root, watch
+        self.inner.type("stages", "sync")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command in a process group of its own, as a terminal does, saying into the file `said`."""
+        environment = {**self.inner.environment, **self.watch.environment(str(self.root))}
+        with (self.root / "said").open("w") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", *words], cwd=self.root, env=environment, stdout=said, stderr=said, text=True,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def call(self, *words: str) -> tuple[int, str]:
+        code = self.start(*words).wait(PATIENCE)
+        return code, self.said
+
+    @property
+    def said(self) -> str:
+        return (self.root / "said").read_text()
+
+    def states(self) -> dict[str, str]:
+        said = json.loads(self.inner.call("stages", "status", "toy", "--json").said)
+        return {one["stage"].partition("/")[2]: one["state"] for one in said}
+
+    def runs(self, box: str) -> list[psutil.Process]:
+        """The processes `stages run` of a box in this project."""
+        here = [one for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(self.root)]
+        return [one for one in here if (one.info["cmdline"] or [])[1:5] == ["-m", "stages", "run", f"toy/{box}"]]
+
+    def attempts(self, box: str) -> int:
+        """How often a box was begun."""
+        found = (self.root / "results/.runs").glob("*/attempt-*/attempt.json")
+        return sum(json.loads(path.read_bytes())["ref"] == f"toy/{box}" for path in found)
+
+
+def until(what: str, holds: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    watch = Watch(tmp_path / "watched")
+    made = Project(tmp_path, watch)
+    yield made
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] == str(made.root):
+            process.kill()
+
+
+@contextmanager
+def in_the_middle(project: Project, *driver: str) -> Iterator[subprocess.Popen[str]]:
+    """The first box has done some steps under this driver, and goes on when the block is over."""
+    project.watch.hold("text", STEP)
+    process = project.start(*driver)
+    until("the first box", lambda: STEP in project.watch.steps("text"))
+    yield process
+    project.watch.let_go("text")
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait(PATIENCE)
+
+
+def all_done(project: Project) -> None:
+    assert project.states()["text"] == project.states()["chat"] == "done"
+    assert project.attempts("text") == project.attempts("chat") == 1
+
+
+def test_after_a_kill_and_the_end_of_the_stage_one_call_does_all_that_is_left(project: Project) -> None:
+    with in_the_middle(project, "snakemake", "toy__chat") as driver:
+        kill(driver)
+    until("the end of the first box", lambda: not project.runs("text"))
+    code, said = project.call("snakemake", "toy__chat")
+    assert code == 0, said
+    assert "is gone: its lock was removed" in said
+    all_done(project)
+
+
+def test_the_next_call_waits_for_a_stage_that_runs_on(project: Project) -> None:
+    with in_the_middle(project, "snakemake", "toy__chat") as driver:
+        kill(driver)
+        (running,) = project.runs("text")
+        again = project.start("snakemake", "toy__chat")
+        until("word of it", lambda: f"toy/text: waiting for process {running.pid}" in project.said)
+    assert again.wait(PATIENCE) == 0, project.said
+    all_done(project)
+
+
+def test_the_lock_of_a_living_driver_stays(project: Project) -> None:
+    with in_the_middle(project, "snakemake", "toy__chat") as driver:
+        code, said = project.call("snakemake", "toy__chat")
+        assert code == 1
+        assert f"snakemake, process {driver.pid} on host" in said
+        assert "LockException" in said
+    assert driver.wait(PATIENCE) == 0
+    all_done(project)
+
+
+def test_after_ctrl_c_what_next_advises_and_one_call_do_the_rest(project: Project) -> None:
+    project.watch.hold("text", STEP)
+    driver = project.start("snakemake", "toy__chat")
+    until("the first box", lambda: STEP in project.watch.steps("text"))
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(PATIENCE) == 1
+    project.watch.let_go("text")
+    advice = re.search(r"next: (stages run \S+ --scale mini)", project.inner.call("stages", "status", "--failed").said)
+    assert advice is not None
+    assert project.call(*advice[1].split())[0] == 0
+    code, said = project.call("snakemake", "toy__chat")
+    assert code == 0, said
+    assert project.states()["chat"] == "done"
+
+
+@pytest.mark.parametrize("whom", ["dvc", "dvc and its snakemake"])
+def test_dvc_goes_on_after_a_kill_in_one_call(project: Project, whom: str) -> None:
+    for words in (("git", "init", "--quiet"), ("dvc", "init", "--quiet")):
+        project.inner.type(*words)
+    with in_the_middle(project, "dvc", "repro", "toy__chat") as driver:
+        children = psutil.Process(driver.pid).children(recursive=True)
+        below = [one for one in children if any(word.endswith("snakemake") for word in one.cmdline()[:3])]
+        assert below
+        for process in below if "snakemake" in whom else ():
+            process.kill()
+        kill(driver)
+        again = project.start("dvc", "repro", "toy__chat")
+        until("word of it", lambda: "waiting for" in project.said)
+    assert again.wait(PATIENCE) == 0, project.said
+    all_done(project)
+    assert "up to date" in project.inner.type("dvc", "status", "toy__chat", "toy__text")

@@ -10,6 +10,7 @@ from stages.check.findings import SPEC, Finding
 from stages.check.waivers import difference, excuses, waive
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.strays import strays
 
 
 def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
@@ -18,7 +19,7 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
     `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". Raises
     UsageError for an unknown scale.
     """
-    found: list[Finding] = []
+    found = [_unresolved(scale, error) for error in strays(project.files)]
     for name in project.pipelines(readings=True):
         try:
             context = make_context(project, name, scale)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.errors import SpecError, Where
+from stages.errors import SpecError
 from stages.spec import nodes
 from stages.spec.fields import Margin, Raw, TimeLimit
+from stages.spec.files import read
 from stages.spec.nodes import Document
 from stages.spec.units import describe
 from stages.spec.validate import several, validate
@@ -79,12 +80,7 @@ def load(root: Path) -> Site:
     path = root / FILE
     if not path.exists():
         return Site()
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        found = error.strerror or "an unreadable file"
-        raise SpecError(Where(FILE, 1), "the file", found, "a readable file", "Mend its permissions.") from None
-    document = nodes.parse(data, FILE)
+    document = nodes.parse(read(path, FILE), FILE)
     raw = validate(document, RawSite)
     errors = [*_late(document, raw), *_extra(document, raw)]
     if errors:

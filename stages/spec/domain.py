@@ -18,7 +18,8 @@ from pydantic_core import CoreSchema, core_schema
 from stages.spec import units
 
 _DIGITS = r"\d+(_\d+)*"
-_NUMBER = rf"({_DIGITS}(\.({_DIGITS})?)?|\.{_DIGITS})([eE][+-]?\d+)?"
+_WHOLE = r"(0|[1-9]\d*(_\d+)*)"  # no leading zero: some readers of YAML take 010 for 8
+_NUMBER = rf"({_WHOLE}(\.({_DIGITS})?)?|\.{_DIGITS})([eE][+-]?\d+)?"
 _PREFIX = "(Ki|Mi|Gi|K|M|B|T)?"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stages.errors import Where
 from stages.spec.nodes import Document, Path, Tree
+from stages.spec.validate import meant
 
 OWN_KEYS = frozenset({"sources"})  # of the file's own figures: what extends it has its own
 
@@ -11,7 +12,8 @@ OWN_KEYS = frozenset({"sources"})  # of the file's own figures: what extends it 
 def overlay(base: Document, over: Document) -> Document:
     """`over` laid on `base`: mappings merge, everything else is replaced, null removes; OWN_KEYS stay the base's.
 
-    Each path keeps the place (file and line) that its value was written at.
+    Each path keeps the place (file and line) that its value was written at. Raises SpecError for a null that removes
+    nothing.
     """
     places: dict[Path, Where] = {}
     value = _merge(base, over, (), places)
@@ -25,13 +27,16 @@ def _merge(base: Document, over: Document, path: Path, places: dict[Path, Where]
     for key in [*below, *(key for key in above if key not in below)]:
         here = (*path, key)
         if key not in above or (not path and key in OWN_KEYS):
-            merged[key] = below.get(key)
-            _copy(base, here, places)
+            if key in below:
+                merged[key] = below[key]
+                _copy(base, here, places)
         elif isinstance(above[key], dict) and isinstance(below.get(key), dict) and not _choice(above[key]):
             merged[key] = _merge(base, over, here, places)
         elif above[key] is not None:
             merged[key] = above[key]
             _copy(over, here, places)
+        elif key not in below:
+            raise over.error(here, "null, which removes nothing", ", ".join(below), meant(key, below))
     return merged
 
 
@@ -47,6 +52,10 @@ def _at(tree: Tree, path: Path) -> Tree:
 
 
 def _copy(document: Document, path: Path, places: dict[Path, Where]) -> None:
-    for place, where in document.places.items():
-        if place[: len(path)] == path:
-            places[place] = where
+    """The places of a value and of everything in it."""
+    waiting = [(path, _at(document.value, path))]
+    while waiting:
+        here, value = waiting.pop()
+        places[here] = document.places[here]
+        below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting.extend(((*here, key), one) for key, one in below)

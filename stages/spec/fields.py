@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from stages.spec import domains
+from stages.spec import domains, units
 from stages.spec.domain import Written
 
 
@@ -16,6 +16,9 @@ class Raw(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
+
+Flag = Annotated[bool, BeforeValidator(units.flag)]
+Names = Annotated[list[str], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]
 
 Budget = Annotated[int, Written(domains.BUDGET)]
 Offset = Annotated[int, Written(domains.OFFSET)]

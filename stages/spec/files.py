@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from itertools import islice
 from pathlib import Path as FilePath
 
 from stages.errors import SpecError, UserError, Where
@@ -9,9 +11,33 @@ from stages.spec import nodes, units
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document
 from stages.spec.sources import RawSource, uncovered
-from stages.spec.validate import several, validate
+from stages.spec.validate import MANY, several, validate
 
 NOT_PIPELINES = frozenset({"data", "scales", "hardware"})
+
+
+def read(path: FilePath, shown: str) -> bytes:
+    """The bytes of a file, of which no more are read than a spec may have. Raises SpecError.
+
+    A pipe has no writer and a device no end: neither is opened.
+    """
+    try:
+        if (what := _no_file(path.stat().st_mode)) is not None:
+            raise SpecError(Where(shown, 1), "the file", what, "a file", "Write a file of this name, or remove it.")
+        with path.open("rb") as file:
+            return file.read(nodes.MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            Where(shown, 1), "the file", error.strerror or "an unreadable file", "a readable file",
+            "Write it, mend its permissions, or take its name out of the list that holds it.",
+        ) from None  # fmt: skip
+
+
+def _no_file(mode: int) -> str | None:
+    """What a path leads to where it is no regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    return "a directory" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device or a socket"
 
 
 class Files:
@@ -30,17 +56,8 @@ class Files:
     def document(self, path: FilePath) -> Document:
         """A file's document. Raises SpecError."""
         if path not in self._documents:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise SpecError(
-                    Where(self.relative(path), 1),
-                    "the file",
-                    error.strerror or "an unreadable file",
-                    "a readable file",
-                    "Write it, or take its name out of the list that holds it.",
-                ) from None
-            self._documents[path] = nodes.parse(data, self.relative(path))
+            shown = self.relative(path)
+            self._documents[path] = nodes.parse(read(path, shown), shown)
         return self._documents[path]
 
     def names(self, folder: str) -> list[str]:
@@ -57,7 +74,7 @@ def check_sources(document: Document) -> None:
     """Raises for figures that the file's own `sources:` do not cover."""
     wrapped = {"sources": document.value.get("sources", [])}
     checked = validate(Document(wrapped, document.places), _Sources)
-    errors = list(uncovered(document, checked.sources))
+    errors = list(islice(uncovered(document, checked.sources), MANY))
     if errors:
         raise several(errors)
 

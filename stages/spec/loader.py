@@ -45,6 +45,9 @@ def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> Loade
     if base is not None and "claims" not in own.value:
         raw = raw.model_copy(update={"claims": []})  # published totals are the published pipeline's
     check_sources(own)
+    for index, stage in enumerate(raw.drop):
+        if stage not in raw.stages:
+            raise document.error(("drop", index), repr(stage), ", ".join(raw.stages), meant(stage, raw.stages))
     names = [stage for stage in raw.stages if stage not in raw.drop]
     _strays(files, name, names)
     return LoadedPipeline(name, raw, document, {stage: _stage(files, name, stage, base, document) for stage in names})

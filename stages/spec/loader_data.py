@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from stages.errors import SpecError
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import RawCorpus, RawTokenizer, corpus
-from stages.spec.schema_data import RawMixtures, RawPublishedCorpora
+from stages.spec.schema_corpora import Kind, RawCorpus, RawTokenizer, corpus
+from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
 from stages.spec.validate import meant, validate
 
 NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
@@ -66,26 +66,36 @@ def _unknown_corpus(document: Document, path: Path, found: str, known: Collectio
 def _check_mixtures(
     document: Document, raw: RawMixtures, known: RawPublishedCorpora, local: dict[str, RawCorpus]
 ) -> None:
-    """Corpora are published or local ones, in the group of their kind; shares of a group sum to 1."""
+    """Corpora are published or local ones, each once and in the group of its kind; shares of a group sum to 1."""
+    kinds = {name: entry.kind for name, entry in known.corpora.items()} | {
+        name: one.kind for name, one in local.items()
+    }
     for name, mixture in raw.mixtures.items():
         path: Path = ("mixtures", name, "sources")
+        seen: dict[str, int] = {}
         for index, source in enumerate(mixture.sources):
-            here = (*path, index, "corpus")
-            if source.corpus not in known.corpora and source.corpus not in local:
-                choice = [*known.corpora, *local]
+            _check_source(document, (*path, index), source, kinds)
+            if source.corpus in seen:
+                first = document.where((*path, seen[source.corpus])).line
+                found = f"{source.corpus!r} a second time (first in line {first})"
                 raise document.error(
-                    here,
-                    f"the unknown corpus {source.corpus!r}",
-                    "the corpora of published.yaml and the files of specs/data",
-                    meant(source.corpus, choice),
+                    (*path, index), found, "each corpus once", "Correct the name, or add up the shares."
                 )
-            kind = local[source.corpus].kind if source.corpus in local else known.corpora[source.corpus].kind
-            group = "multimodal" if kind in ("multimodal", "pairs") else "text"
-            if source.group != group:
-                here = (*path, index, "group")
-                raise document.error(here, repr(source.group), group, f"{source.corpus!r} is a corpus of kind {kind}.")
+            seen[source.corpus] = index
         for group in dict.fromkeys(source.group for source in mixture.sources):
             total = sum(source.share for source in mixture.sources if source.group == group)
             if total != 1:
                 found = f"shares of the {group} group that sum to {float(total) * 100:.12g}%"
                 raise document.error(path, found, "exactly 100%", "Correct the shares.")
+
+
+def _check_source(document: Document, path: Path, source: RawMixtureSource, kinds: Mapping[str, Kind]) -> None:
+    if source.corpus not in kinds:
+        allowed = "the corpora of published.yaml and the files of specs/data"
+        found, repair = f"the unknown corpus {source.corpus!r}", meant(source.corpus, kinds)
+        raise document.error((*path, "corpus"), found, allowed, repair)
+    kind = kinds[source.corpus]
+    group = "multimodal" if kind in ("multimodal", "pairs") else "text"
+    if source.group != group:
+        repair = f"{source.corpus!r} is a corpus of kind {kind}."
+        raise document.error((*path, "group"), repr(source.group), group, repair)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from types import NoneType
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, Strict
+from pydantic import BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from stages.spec import units
 from stages.spec.domain import Domain, Written
 from stages.spec.frozen import Frozen
 
@@ -69,7 +70,7 @@ def written(annotation: Any) -> Any:
         return written(other)
     if typing.get_origin(annotation) is tuple:
         return tuple[tuple(written(one) for one in arguments)]  # type: ignore[misc]
-    return Annotated[bool, Strict()] if annotation is bool else annotation
+    return Annotated[bool, BeforeValidator(units.flag)] if annotation is bool else annotation
 
 
 def _classes(union: Any) -> tuple[type[Frozen], ...]:

@@ -18,6 +18,8 @@ from stages.spec.resolved_models import Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 
+EngineClass = Literal["torch-fp32", "torch-bf16"]
+
 
 class Init(Frozen):
     """Where one module's weights come from, and what becomes of its optimizer state."""
@@ -86,7 +88,7 @@ class Stage(Frozen):
     box: str  # the figure's words
     scale: str
     kind: Literal["import", "train", "upcycle", "keep", "export"]
-    engine_class: str  # what the numbers depend on: "torch-fp32", "torch-bf16", ...
+    engine_class: EngineClass  # what the numbers depend on
     seed: int
     parents: tuple[str, ...]  # "pipeline/stage", sorted; a reading's parent may live in the pipeline it extends
     modules: dict[str, Model]  # in order of construction

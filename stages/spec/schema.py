@@ -10,6 +10,7 @@ from stages.spec.fields import (
     Context,
     Kept,
     Memory,
+    Names,
     Nodes,
     Ranks,
     Raw,
@@ -84,7 +85,7 @@ class RawStage(Raw):
 
     stage: str
     box: str
-    evaluate: list[str] = Field(default_factory=list)
+    evaluate: Names = Field(default_factory=list)
     execution: RawExecution = RawExecution()
     waivers: list[RawWaiver] = Field(default_factory=list)
     sources: list[RawSource] = Field(default_factory=list)
@@ -95,8 +96,8 @@ class RawTrain(RawStage):
 
     kind: Literal["train"]
     modules: dict[str, str] = Field(min_length=1)
-    train: list[str] = Field(min_length=1)
-    frozen: list[str]
+    train: Names = Field(min_length=1)
+    frozen: Names
     init: RawInit
     schedule: str
     optimizer: str

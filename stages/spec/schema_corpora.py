@@ -11,11 +11,12 @@ from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
 from stages.spec import domains, units
-from stages.spec.fields import Characters, Measured, Raw, TokenizerVocabulary
+from stages.spec.fields import Characters, Measured, Names, Raw, TokenizerVocabulary
 from stages.spec.mapping import Fields
 from stages.spec.nodes import Document
 from stages.spec.validate import meant, several, unknown, validate
 
+Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
 SUFFIXES = (".jsonl", ".txt")
 PARAMETERS = {
@@ -90,15 +91,15 @@ class RawPackage(Raw):
     """An installed package whose files a corpus is made of."""
 
     version: str
-    files: list[str] = Field(min_length=1)
-    leave_out: list[str]
+    files: Names = Field(min_length=1)
+    leave_out: Names
 
 
 class RawCorpus(Raw):
     """specs/data/<corpus>.yaml. `size` and `longest` are in `unit`; `size` leaves out the held-out documents."""
 
     corpus: str
-    kind: Literal["text", "sft", "multimodal", "pairs"]
+    kind: Kind
     unit: Literal["tokens", "items"]
     builder: str
     digest: Digest
@@ -117,7 +118,7 @@ class RawTokenizer(Raw):
     tokenizer: str
     vocab: TokenizerVocabulary
     digest: Digest
-    corpora: list[str] = Field(min_length=1)
+    corpora: Names = Field(min_length=1)
     characters: Characters
 
 

@@ -26,8 +26,10 @@ from stages.spec.fields import (
     Vocabulary,
 )
 from stages.spec.mapping import some_of
+from stages.spec.resolved import EngineClass
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawExecution
+from stages.spec.schema_corpora import Kind
 from stages.spec.sources import RawSource
 
 
@@ -55,7 +57,7 @@ class RawMixtures(Raw):
 class RawPublished(Raw):
     """A corpus of a paper, and the local one that takes its place where it is not at hand."""
 
-    kind: str
+    kind: Kind
     citation: str
     stand_in: str
 
@@ -119,8 +121,8 @@ class RawScale(Raw):
 
     scale: str
     extends: str | None = None
-    engine: str
-    engine_class: str
+    engine: Literal["torch"]
+    engine_class: EngineClass
     device: Literal["cpu", "cuda"]
     threads: Threads
     seed: Seed

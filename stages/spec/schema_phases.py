@@ -14,6 +14,7 @@ from stages.spec.fields import (
     Context,
     EntropyWeight,
     Epochs,
+    Flag,
     Loops,
     Offset,
     Pixels,
@@ -84,7 +85,7 @@ class RawPhase(Raw):
     ]
     micro_batch: Batch
     epochs: Epochs
-    document_mask: bool
+    document_mask: Flag
     packing: Literal["concatenate", "whole"]
     data: str
     multimodal: RawShareRamp | None = None

@@ -10,6 +10,7 @@ from stages.spec.fields import (
     Claimed,
     Clock,
     Length,
+    Names,
     Rate,
     Raw,
     StartRate,
@@ -43,7 +44,7 @@ class RawClaim(Raw):
 
     what: str
     tokens: Claimed
-    stages: list[str] | None = None
+    stages: Names | None = None
     lineage: str | None = None
 
 
@@ -56,10 +57,10 @@ class RawPipeline(Raw):
     figure: str
     tokenizer: str = ""
     extends: str | None = None
-    drop: list[str] = Field(default_factory=list)
+    drop: Names = Field(default_factory=list)
     claims: list[RawClaim] = Field(default_factory=list)
     models: dict[str, Annotated[dict[str, Any], OneOf("family", Model)]] = Field(default_factory=dict)
     optimizers: dict[str, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
     schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)
-    stages: list[str] = Field(min_length=1)
+    stages: Names = Field(min_length=1)
     sources: list[RawSource] = Field(default_factory=list)

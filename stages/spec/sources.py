@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -34,11 +34,11 @@ class RawSource(Raw):
 
 def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
     """Figures without a source, entries without a citation or reason, and paths that cover no figure."""
-    covers = {path: tuple(path.split(".")) for entry in entries for path in entry.covers}
+    covers = Covers(cover for entry in entries for cover in entry.covers)
     used: set[str] = set()
     for path, aliases, text in figures(document.value):
-        matching = [cover for cover, parts in covers.items() if _covers(parts, path, aliases)]
-        used.update(matching)
+        matching = covers.matching(path, aliases)
+        used |= matching
         if not matching:
             yield document.error(
                 path,
@@ -62,11 +62,21 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
                 )  # fmt: skip
 
 
-def _covers(parts: tuple[str, ...], path: Path, aliases: Path) -> bool:
-    return parts == (EVERYTHING,) or (
-        len(parts) <= len(path)
-        and all(part in (str(index), str(name)) for part, index, name in zip(parts, path, aliases, strict=False))
-    )
+class Covers:
+    """The paths that sources cover; every beginning of one is kept, so that a figure is looked up and not searched."""
+
+    def __init__(self, covers: Iterable[str]) -> None:
+        self._whole = {tuple(cover.split(".")) for cover in covers}
+        self._begun = {parts[:end] for parts in self._whole for end in range(1, len(parts) + 1)}
+
+    def matching(self, path: Path, aliases: Path) -> set[str]:
+        """Those at or above a path, whose items of lists may go by index or by name."""
+        found = {EVERYTHING} if (EVERYTHING,) in self._whole else set()
+        heads: set[tuple[str, ...]] = {()}
+        for index, name in zip(path, aliases, strict=True):
+            heads = {(*head, word) for head in heads for word in (str(index), str(name))} & self._begun
+            found |= {".".join(head) for head in heads & self._whole}
+        return found
 
 
 def figures(tree: Tree, path: Path = (), aliases: Path = ()) -> Iterator[tuple[Path, Path, str]]:

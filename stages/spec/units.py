@@ -20,14 +20,16 @@ _NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\
 _QUANTITY = re.compile(
     rf"(?P<number>{_NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|(?:K|M|B|T)(?!B\b))?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
 )
+_OCTAL = re.compile(r"0_*\d")
+_LIKE_TRUE, _LIKE_FALSE = frozenset({"yes", "on", "y", "1"}), frozenset({"no", "off", "n", "0"})
 UNITS = ("", "%", "seq", "steps", "tokens", "patches", "GB", "MB", "s", "min", "h")
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
-    """A quantity that is malformed, has the wrong unit or is out of range."""
+    """A quantity that is malformed, has the wrong unit or is out of range; `at` leads to a part of a list."""
 
-    def __init__(self, found: str, allowed: str, repair: str) -> None:
-        self.found, self.allowed, self.repair = found, allowed, repair
+    def __init__(self, found: str, allowed: str, repair: str, at: tuple[int, ...] = ()) -> None:
+        self.found, self.allowed, self.repair, self.at = found, allowed, repair, at
         super().__init__(f"found {found}; allowed: {allowed}. {repair}")
 
 
@@ -40,6 +42,8 @@ def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
         raise BadQuantity(describe(text), allowed, "Write a number and its unit.")
     if match["exp"] and abs(int(match["exp"])) > LARGEST_EXPONENT:
         raise BadQuantity(describe(text), allowed, f"Exponents go up to {LARGEST_EXPONENT}.")
+    if _OCTAL.match(match["body"]):
+        raise BadQuantity(describe(text), allowed, "Leave out the leading zero: some readers take 010 for 8.")
     value = Fraction(match["number"].replace("_", "")) * PREFIXES[match["prefix"] or ""]
     return value, match["prefix"] or "", match["unit"] or ""
 
@@ -129,6 +133,25 @@ def positive(text: object) -> int:
     """A whole number of at least one, without a unit."""
     allowed = "a whole number of at least 1, such as 24 or 49_152"
     return _whole(number(text), text, allowed, 1)
+
+
+def flag(value: object) -> bool:
+    """`true` or `false`: words that some YAML readers take for them are refused, because others take them for text."""
+    if isinstance(value, bool):
+        return value
+    word = value.lower() if isinstance(value, str) else ""
+    repair = "Write true." if word in _LIKE_TRUE else "Write false." if word in _LIKE_FALSE else "Write one of the two."
+    raise BadQuantity(describe(value), "true or false", repair)
+
+
+def each_once(names: list[str]) -> list[str]:
+    """Names of which none comes twice."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            raise BadQuantity(f"{describe(name)} a second time", "each name once", "Remove one.", (index,))
+        seen.add(name)
+    return names
 
 
 def _in_unit(text: object, units: tuple[str, ...], allowed: str, least: int) -> int:

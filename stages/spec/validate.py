@@ -17,6 +17,14 @@ from stages.spec import units
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, dotted
 
+MANY = 20  # mistakes of one file that are told apart: whoever has more begins with these
+# pydantic's names of what is wrong with a value's kind -> (allowed, repair)
+KINDS = {
+    "string_type": ("text", "Put quotes around it."),
+    "list_type": ("a list", "Write [a, b], or one `- item` a line."),
+    "dict_type": ("a mapping", "Write {key: value}, or one `key: value` a line."),
+    "model_type": ("a mapping", "Write {key: value}, or one `key: value` a line."),
+}
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -35,10 +43,18 @@ def several(errors: Sequence[SpecError]) -> UserError:
 
 def translate(document: Document, model: type[BaseModel], error: ValidationError) -> list[SpecError]:
     """One SpecError for each of pydantic's complaints."""
-    found = [_one(document, model, detail) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    found = [_one(document, model, detail) for detail in details[:MANY]]
+    if len(details) > MANY:
+        found.append(more(document, len(details) - MANY))
     misspelt = {f"{one.key.rpartition('.')[0]}{one.repair}" for one in found}
     once = [one for one in found if f"{one.key.rpartition('.')[0]}{_did_you_mean(one.key)}" not in misspelt]
     return list({(one.where, one.key): one for one in once}.values())
+
+
+def more(document: Document, count: int) -> SpecError:
+    """What stands for the mistakes that are not told one by one."""
+    return document.error((), f"{count} more mistakes", "none", "Correct those above first.")
 
 
 def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> SpecError:
@@ -54,10 +70,12 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         allowed = context["expected_tags"]
         repair = meant(context["tag"], [one.strip("'") for one in allowed.split(", ")])
         return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
-    if isinstance(context.get("error"), units.BadQuantity):
-        bad = context["error"]
+    if isinstance(bad := context.get("error"), units.BadQuantity):
+        where, key = (document.where((*path, *bad.at)), dotted((*path, *bad.at))) if bad.at else (where, key)
         return SpecError(where, key, bad.found, bad.allowed, bad.repair)
     found = units.describe(detail["input"])
+    if kind in KINDS:
+        return SpecError(where, key, found, *KINDS[kind])
     if "expected" in context:
         return SpecError(where, key, found, str(context["expected"]), "Choose one of these.")
     return SpecError(where, key, found, _lower(detail["msg"]), "Correct the value.")

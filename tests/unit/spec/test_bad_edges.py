@@ -139,5 +139,5 @@ def test_a_folder_without_specs_is_told(tmp_path: Path) -> None:
 def test_a_folder_where_a_file_should_be_is_one_error(root: Path) -> None:
     (root / "specs" / SECOND).unlink()
     (root / "specs" / SECOND).mkdir()
-    with pytest.raises(SpecError, match=r"second\.yaml:1: the file: found Is a directory"):
+    with pytest.raises(SpecError, match=r"second\.yaml:1: the file: found a directory"):
         resolve_everything(root)

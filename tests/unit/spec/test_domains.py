@@ -30,7 +30,7 @@ OUTSIDE = [
     (PIPELINE, "layers: 2,", "layers: true,", "a whole number"),
     (PIPELINE, "heads: 4,", "heads: 0,", "from 1 to"),
     (PIPELINE, "vocab: 512", "vocab: 1e400", "a whole number"),
-    (PIPELINE, "tied: false", "tied: 'yes'", "a valid boolean"),
+    (PIPELINE, "tied: false", "tied: 'yes'", "true or false"),
     (PIPELINE, "to: 1e-3, for", "to: 1e39, for", "from 0 to 1e38"),
     (FIRST, "base: 10_000", "base: 1", "above 1"),
     (FIRST, "budget: 1B\n    context: 4Ki", "budget: 1e300\n    context: 4Ki", "from 1 to 1_000T"),

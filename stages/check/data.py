@@ -14,6 +14,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, ShareRamp, Source
 from stages.spec.schema import RawImport, RawTrain
 from stages.spec.schema_phases import RawPhase
+from stages.spec.stretches import packed, rows_in
 
 elsewhere(
     "I-17",
@@ -93,16 +94,27 @@ def _too_short(context: Context, name: str, number: int, phase: Phase, source: S
     """Phases in tokens only: how many images a row of patches holds is known when the row is packed."""
     if phase.unit != "tokens" or not source.start >= 0:
         return
-    index = phase.sources.index(source)
-    needed = Mixture(phase).counts(ledger.samples(phase))[index] * phase.context
-    held = (source.end - source.start) * phase.epochs
-    if needed > held:
+    rows = Mixture(phase).counts(ledger.samples(phase))[phase.sources.index(source)]
+    held = _rows_held(context, phase, source)
+    if rows > held:
         yield context.finding(
             "I-18", name, ("phases", number, "data"),
-            observed=f"{needed:,} tokens of {source.corpus} from a stretch of {held:,}, epochs counted",
+            observed=f"{rows * phase.context:,} tokens of {source.corpus} from a stretch of "
+            f"{int(held * phase.context):,}, epochs counted",
             expected="stretches that hold what is read", repair="Declare more epochs, or lengthen the stretch.",
-            at=(f"phases.{phase.name}.data.{source.corpus}",), found=Fraction(needed, max(held, 1)),
+            at=(f"phases.{phase.name}.data.{source.corpus}",), found=rows / max(held, Fraction(1, phase.context)),
         )  # fmt: skip
+
+
+def _rows_held(context: Context, phase: Phase, source: Source) -> Fraction:
+    """Rows that a stretch has in all epochs: its tokens' or, where padding makes more of them, those measured."""
+    length = source.end - source.start
+    held = Fraction(length, phase.context)
+    figures = context.data.corpora.get(source.corpus)
+    known = packed(figures, phase.context) if figures is not None and phase.whole(source.kind) else None
+    if figures is not None and known is not None:
+        held = max(held, rows_in(figures, known, length))
+    return held * phase.epochs
 
 
 @static(

@@ -36,8 +36,9 @@ def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
 
 def print_declaration(name: str) -> None:
     """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else."""
-    from stages.data.prepare import declaration
+    from stages.data.prepare import declaration, packed_rows
     from stages.data.prepare import prepare as prepare_corpus
+    from stages.data.prepared import Corpus
 
     root, _ = open_project("mini")
     layout = Layout(root, "mini")
@@ -46,7 +47,8 @@ def print_declaration(name: str) -> None:
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True)
     print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
-    print(declaration(made), end="")
+    packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)))
+    print(declaration(made, packed), end="")
 
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:

@@ -52,6 +52,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             if waited(ref, layout.run(keys[ref])):
                 continue
             refuse_damaged_corpora(layout, stage)
+            _refuse_short(stage, root, layout)
             try:
                 _train(layout, stage, keys, record, _releases(releases))
                 break
@@ -102,6 +103,14 @@ def refuse_damaged(layout: Layout, parent: str) -> None:
         listed = "; ".join(map(str, broken))
         damage.note(folder, listed)  # so that the next `snakemake` rebuilds it
         raise UserError(f"{owner} is damaged: {listed}. `stages run {owner} --scale {layout.scale}` rebuilds it.")
+
+
+def _refuse_short(stage: Stage, root: Path, layout: Layout) -> None:
+    """Rows are counted before step 1: a stage that would run out of them is not begun."""
+    if stage.phases:
+        from stages.data.rows import refuse_short
+
+        refuse_short(stage, root, layout.data)
 
 
 def _train(

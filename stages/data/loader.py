@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.contract import order
+from stages.contract import ledger, order
 from stages.contract.mixture import Mixture
 from stages.contract.order import Permutation
 from stages.data import digits
@@ -17,7 +17,19 @@ from stages.data.prepared import Corpus
 from stages.data.readers import SourceReader, exhausted, open_source
 from stages.data.sample import Image, PairRow, Sample, as_image, blank
 from stages.errors import UserError
-from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_phases import Phase, Source
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What a phase needs of a source and what the source has in the declared epochs: rows, or items of pairs."""
+
+    source: Source
+    unit: str
+    needed: int
+    available: int
+    documents: int  # of the stretch
+    left_out: int  # of these, longer than the context
 
 
 class PhaseData:
@@ -76,6 +88,16 @@ class PhaseData:
                 return row
         return blank(room)
 
+    def supplies(self) -> tuple[Supply, ...]:
+        """For each source how much the whole phase needs of it, and how much is there; nothing is read for it."""
+        if self.phase.objective == "coca":
+            return (self._pairs.supply(),)
+        counts = self._mixture.counts(ledger.samples(self.phase))
+        return tuple(
+            Supply(reader.source, "rows", needed, reader.available, reader.last - reader.first, reader.left_out)
+            for reader, needed in zip(self._readers, counts, strict=True)
+        )
+
     @property
     def left_out(self) -> dict[str, int]:
         """By corpus, how many documents of its stretch are longer than the context and therefore not read."""
@@ -122,10 +144,8 @@ class _PairReader:
 
     def row(self, number: int, room: int) -> PairRow:
         """Row `number`, cut to `room` patches (at least one image)."""
-        regime = [regime for regime in self._regimes if regime.row <= number][-1]
-        first = regime.item + (number - regime.row) * regime.each
-        fits = max(1, min(regime.each, room // self._patches(regime.cap)))
-        items = [self._item(ordinal) for ordinal in range(first, first + fits)]
+        regime, first = self._at(number)
+        items = [self._item(ordinal) for ordinal in range(first, first + self._fits(regime, room))]
         captions = [self._corpus.tokens[slice(*self._corpus.offsets[item : item + 2].tolist())] for item in items]
         table = np.full((len(items), self._corpus.manifest.longest), PAD, dtype=np.int64)
         for place, caption in enumerate(captions):
@@ -133,6 +153,23 @@ class _PairReader:
         lengths = np.array([len(caption) for caption in captions], dtype=np.int64)
         images = tuple(capped_image(self._corpus, item, regime.cap) for item in items)
         return PairRow(images, table, lengths, tuple((self._source.corpus, item) for item in items))
+
+    def supply(self) -> Supply:
+        """Items of the whole phase: those up to its last row, which may be cut."""
+        last = ledger.samples(self._phase) - 1
+        regime, first = self._at(last)
+        room = self._phase.budget - last * self._phase.context
+        needed = first + self._fits(regime, room)
+        return Supply(self._source, "pairs", needed, self._count * self._phase.epochs, self._count, 0)
+
+    def _at(self, number: int) -> tuple[_Regime, int]:
+        """The regime of a row, and the ordinal of the row's first item."""
+        regime = [regime for regime in self._regimes if regime.row <= number][-1]
+        return regime, regime.item + (number - regime.row) * regime.each
+
+    def _fits(self, regime: _Regime, room: int) -> int:
+        """Images of a row with room for so many patches: at least one."""
+        return max(1, min(regime.each, room // self._patches(regime.cap)))
 
     def _item(self, ordinal: int) -> int:
         epoch, place = divmod(ordinal, self._count)

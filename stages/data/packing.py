@@ -29,14 +29,19 @@ class Plan:
         return len(self.starts) - 1
 
 
-def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes) -> Plan:
-    """Next-fit in permuted order: a document goes into the current window if it fits, else it opens the next.
+def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes | None) -> Plan:
+    """Next-fit: a document goes into the current window if it fits, else it opens the next.
+
+    Documents come in an order permuted by `key`; with None as they lie in the corpus, so that the number of windows
+    follows from the corpus alone.
 
     `lengths` (tokens) are those of documents first, first + 1, ...; a document longer than `context` is left out
     whole, since a conversation that is cut loses its answer. Every window holds at least one document and at most
     `context` tokens.
     """
-    order = Permutation(len(lengths), key).batch(np.arange(len(lengths)))
+    order = np.arange(len(lengths))
+    if key is not None:
+        order = Permutation(len(lengths), key).batch(order)
     order = order[lengths[order] <= context]
     ends = np.cumsum(lengths[order])
     starts = [0]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from stages.data import arithmetic, spec, text, tokenizer, user, vision
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data import arithmetic, packing, spec, text, tokenizer, user, vision
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import (
+    Corpus,
     DataManifest,
     ManifestKind,
     content_digest,
@@ -19,12 +23,13 @@ from stages.data.prepared import (
     verify,
     write_folder,
 )
-from stages.data.spec import Built, CorpusSpec, TokenizerSpec
+from stages.data.spec import Built, CorpusSpec, Packed, TokenizerSpec
 from stages.errors import UserError
 from stages.store.digest import digest_bytes
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Shard
 
+SHORTEST = 5  # contexts below 2^5 tokens hold no document worth packing
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
 FromNothing = Callable[[CorpusSpec], Iterator[Document]]
 
@@ -79,7 +84,7 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     def make(shards: list[Shard]) -> DataManifest:
         built = Built(content_digest(size, shards), size, training, int(encoded.lengths.max()), len(made) - training)
         if not accept:
-            _compare(corpus, built)
+            _compare(corpus, built, encoded.lengths[:training])
         image = (cell, corpus.number("patch"), corpus.number("channels")) if pictures else (0, 0, 0)
         return _manifest(name, corpus.kind, built, used, image, shards)
 
@@ -106,18 +111,38 @@ def is_prepared(root: Path, name: str, out: Path, deep: bool = False) -> bool:
     return read_manifest(out).digest == declared.digest and not verify(out, deep)
 
 
-def declaration(manifest: DataManifest) -> str:
+def declaration(manifest: DataManifest, packed: Mapping[int, Packed] | None = None) -> str:
     """The lines to put into the spec, after a reviewed change of builder, packages or tokenizer."""
     lines = [f'digest: "{manifest.digest}"']
     if manifest.kind != "tokenizer":
         lines += (f"{field}: {getattr(manifest, field)}" for field in ("size", "documents", "longest", "heldout"))
+    if packed:
+        lines += ["packed:"]
+        lines += (f"  {context}: {{rows: {one.rows}, tokens: {one.tokens}}}" for context, one in packed.items())
     return "\n".join(lines) + "\n"
+
+
+def packed_rows(corpus: Corpus) -> dict[int, Packed]:
+    """What fits into rows of each context that is a power of two, up to the first that takes the corpus in one row."""
+    if corpus.manifest.kind == "pairs":
+        return {}
+    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
+    powers = (1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1))
+    found = {context: _packed(lengths, context) for context in powers}
+    return {context: one for context, one in found.items() if one.rows}
+
+
+def _packed(lengths: NDArray[np.int64], context: int) -> Packed:
+    plan = packing.plan(lengths, 0, context, None)
+    return Packed(rows=plan.windows, tokens=int(lengths[plan.documents].sum()))
 
 
 def data_key(root: Path, name: str) -> str:
     """32 hex digits that name a preparation: what the spec declares, how it is built, and the tokenizer's digest."""
     tokens = spec.load_tokenizer(root)
-    identity = "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json(exclude_none=True)
+    identity = (
+        "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json(exclude_none=True, exclude={"packed"})
+    )
     how = tokens.model_dump_json() if name == spec.TOKENIZER else tokens.digest
     return digest_bytes(f"{identity}\n{how}".encode())[:32]
 
@@ -161,12 +186,19 @@ def _manifest(
     )  # fmt: skip
 
 
-def _compare(corpus: CorpusSpec, built: Built) -> None:
+def _compare(corpus: CorpusSpec, built: Built, lengths: NDArray[np.int64]) -> None:
+    """Raise UserError where what came out is not declared; `lengths` are those of the training documents, in tokens."""
     fields = ("digest", "size", "documents", "longest", "heldout")
     pairs = {field: (getattr(corpus, field), getattr(built, field)) for field in fields}
+    for context, declared in corpus.packed.items():
+        pairs[f"packed.{context}"] = (_said(declared), _said(_packed(lengths, context)))
     different = {field: (declared, found) for field, (declared, found) in pairs.items() if declared != found}
     if different:
         raise UserError(_difference(corpus.corpus, different))
+
+
+def _said(packed: Packed) -> str:
+    return f"{packed.rows} rows, {packed.tokens} tokens"
 
 
 def _difference(name: str, fields: dict[str, tuple[object, object]]) -> str:

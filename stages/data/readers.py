@@ -29,7 +29,8 @@ class SourceReader:
         self.first, self.last = self.corpus.document_range(source.start, source.end)
         if self.first >= self.last:
             raise UserError(f"corpus {source.corpus}: no document begins in [{source.start}, {source.end})")
-        self.whole = packed_whole(phase, self.corpus.manifest.kind)
+        self.whole = phase.whole(self.corpus.manifest.kind)
+        self.fixed = self.whole and phase.packing == "fixed"
         if self.corpus.manifest.kind == "multimodal":
             longest = int(np.diff(self.corpus.offsets[self.first : self.last + 1]).max())
             if longest > phase.context:
@@ -46,8 +47,7 @@ class SourceReader:
     def sample(self, ordinal: int) -> Sample:
         """Sample number `ordinal` of this source. Raises UserError when the epochs are used up."""
         if self.whole:
-            epoch, window = self._whole_window(ordinal)
-            plan = self._plans[epoch]
+            plan, window = self._whole_window(ordinal)
             return self._pack(plan.documents[plan.starts[window] : plan.starts[window + 1]], self.phase.context)
         epoch, place = divmod(ordinal, max(1, self.windows))
         if epoch >= self.phase.epochs or not self.windows:
@@ -57,12 +57,13 @@ class SourceReader:
     def short_row(self, ordinal: int, room: int) -> Sample | None:
         """A row of `room` tokens in place of a whole window: of the documents from there on, the first that fit.
 
-        None where no document left in the epoch is so short. A window of plain text is cut.
+        None where no document left in the epoch, or no window, is so short. A window of plain text is cut.
         """
+        if ordinal >= self.available:
+            return None
         if self.corpus.manifest.kind == "text":
             return self.sample(ordinal).cut(room, 1)
-        epoch, window = self._whole_window(ordinal)
-        plan = self._plans[epoch]
+        plan, window = self._whole_window(ordinal)
         documents = plan.documents[plan.starts[window] :]
         lengths = self.corpus.offsets[documents + 1] - self.corpus.offsets[documents]
         documents, lengths = documents[lengths <= room], lengths[lengths <= room]
@@ -73,6 +74,11 @@ class SourceReader:
     def left_out(self) -> int:
         """Documents of the stretch that no window can hold."""
         return self._plans[0].left_out if self.whole else 0
+
+    @property
+    def available(self) -> int:
+        """Samples that the stretch has in the declared epochs."""
+        return sum(plan.windows for plan in self._plans) if self.whole else self.windows * self.phase.epochs
 
     @cached_property
     def windows(self) -> int:
@@ -90,8 +96,10 @@ class SourceReader:
     @cached_property
     def _plans(self) -> list[packing.Plan]:
         lengths = np.diff(self.corpus.offsets[self.first : self.last + 1])
-        context = self.phase.context
-        return [packing.plan(lengths, self.first, context, self._key(epoch)) for epoch in range(self.phase.epochs)]
+        context, epochs = self.phase.context, range(self.phase.epochs)
+        if self.fixed:
+            return [packing.plan(lengths, self.first, context, None)] * len(epochs)
+        return [packing.plan(lengths, self.first, context, self._key(epoch)) for epoch in epochs]
 
     @cached_property
     def _orders(self) -> list[Permutation]:
@@ -100,11 +108,12 @@ class SourceReader:
     def _key(self, epoch: int) -> bytes:
         return order.key(self._seed, self._scope, self.source.corpus, epoch)
 
-    def _whole_window(self, ordinal: int) -> tuple[int, int]:
+    def _whole_window(self, ordinal: int) -> tuple[packing.Plan, int]:
+        """The plan that holds a sample, and its window there; windows of a fixed plan come in permuted order."""
         left = ordinal
         for epoch, plan in enumerate(self._plans):
             if left < plan.windows:
-                return epoch, left
+                return plan, self._orders[epoch](left) if self.fixed else left
             left -= plan.windows
         raise exhausted(self.source, self.phase, ordinal, ordinal - left)
 
@@ -170,15 +179,9 @@ class SourceReader:
         return np.zeros(len(numbers), dtype=np.int32), np.arange(len(numbers), dtype=np.int64)
 
 
-def packed_whole(phase: Phase, kind: str) -> bool:
-    """Whether a corpus of this kind is packed in whole documents.
-
-    A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is: it
-    is replayed as pre-training read it, in windows, and no document is too long for that.
-    """
-    if kind == "multimodal":
-        return True
-    return phase.packing == "whole" and not (phase.objective == "sft" and kind == "text")
+def scope(phase: Phase) -> str:
+    """What sets a phase's order of data apart: what it reads. Names are not in a stage's key, so not here either."""
+    return " ".join(f"{source.corpus}:{source.start}-{source.end}" for source in phase.sources)
 
 
 def open_source(source: Source, data_root: Path) -> Corpus:
@@ -201,5 +204,5 @@ def exhausted(source: Source, phase: Phase, ordinal: int, available: int) -> Use
     """The error for a source that is used up."""
     return UserError(
         f"corpus {source.corpus}, phase {phase.name}: sample {ordinal + 1} of [{source.start}, {source.end}) is "
-        f"needed, {available} are there in {phase.epochs} epoch(s); give it a longer range, or declare more epochs"
+        f"needed, {available} are there in {phase.epochs} epoch(s). `stages run` counts them before the first step"
     )

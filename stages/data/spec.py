@@ -36,10 +36,18 @@ class _Package(_Model):
     leave_out: list[str]
 
 
+class Packed(_Model):
+    """What fits into rows of one context: rows that whole documents fill in the corpus's order, and their tokens."""
+
+    rows: Count
+    tokens: Count
+
+
 class CorpusSpec(_Model):
     """One data spec. `unit`: what `size`, and the offsets of a phase's sources, count (tokens, or items for pairs).
 
     `size` counts the training documents only; `heldout` documents come after them. `longest` is in tokens.
+    `packed` is by context; it is measured too, and may be absent.
     `path` is a user's own file, relative to the project, and None for the shipped builders.
     """
 
@@ -52,6 +60,7 @@ class CorpusSpec(_Model):
     documents: Count
     longest: Count
     heldout: Count
+    packed: dict[int, Packed] = Field(default_factory=dict)
     parameters: dict[str, int]
     packages: dict[str, _Package]
     path: str | None = None

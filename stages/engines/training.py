@@ -13,12 +13,12 @@ from stages import evals
 from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
+from stages.data.readers import scope
 from stages.engines import Inputs, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
 from stages.spec.resolved import Stage
-from stages.spec.resolved_phases import Phase
 from stages.store import attempts, partials
 from stages.train import checkpoint, metrics, objectives
 from stages.train.checkpoint import Counters
@@ -28,11 +28,6 @@ from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.progress import Note
 from stages.train.ranks import Ranks
 from stages.train.stopping import StopRequest
-
-
-def scope(phase: Phase) -> str:
-    """What sets this phase's order of data apart: what it reads. Names are not in a stage's key, so not here either."""
-    return " ".join(f"{source.corpus}:{source.start}-{source.end}" for source in phase.sources)
 
 
 class Training:

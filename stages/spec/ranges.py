@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, lcm
+from math import lcm
 from typing import Literal
 
 from stages.spec.resolved_phases import Phase, Source
 from stages.spec.schema_corpora import RawCorpus
+from stages.spec.stretches import Need, packed, rows_in, stretch
 
 Reach = Mapping[str, int]  # corpus -> end of what has been read along a lineage
-SLACK = 2  # samples by which cumulative-count rounding may pass a source's share
+MOST_EPOCHS = 1 << 12  # that are advised
 
 
 class RangeError(ValueError):
@@ -44,19 +45,19 @@ def allot(
     """The phase's sources with their stretches, and the reach after it.
 
     `phase` is complete but for its sources; `patch` is the side of an image patch, for phases in patches. A stretch
-    begins where the lineage has read to and is as long as the demand plus the longest document, because documents are
-    read whole: those that begin in it belong to this phase. Raises RangeError.
+    begins where the lineage has read to; how long it is, `stages/spec/stretches.py` says. Raises RangeError.
     """
     after = dict(reach)
     sources = []
     _answers(phase, parts)
     for part in parts:
         start = after.get(part.corpus, 0)
-        end = start + demand(phase, part, len({one.group for one in parts}), patch)
-        if part.figures is not None:
+        need = Need(phase, part.group, part.share, len({one.group for one in parts}), patch)
+        if part.figures is None:
+            end = start + need.units
+        else:
             _check(phase, part.figures)
-            end += part.figures.longest if part.figures.unit == "tokens" else 0
-            _fits(part.figures, start, end, phase.epochs)
+            end = start + _length(need, part.figures, start)
         after[part.corpus] = end
         unit = lcm(*(one.share.denominator for one in parts if one.group == part.group))
         weight = int(part.share * unit)
@@ -66,31 +67,6 @@ def allot(
         )  # fmt: skip
         sources.append(source)
     return tuple(sources), after
-
-
-def demand(phase: Phase, part: Part, groups: int, patch: int | None) -> int:
-    """Units of the corpus that the phase consumes in one epoch, rounded up: tokens, or items for phases in patches."""
-    samples = -(-phase.budget // phase.context)
-    mean = Fraction(1)
-    if phase.share is not None and groups > 1:
-        first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
-        ramp = Fraction(min(phase.share.over, samples), samples)
-        multimodal = last - (last - first) / 2 * ramp
-        mean = multimodal if part.group == "multimodal" else 1 - multimodal
-    drawn = min(Fraction(samples), samples * mean * part.share + SLACK)
-    per_sample = Fraction(phase.context) if phase.coca is None or patch is None else _items(phase, patch)
-    return ceil(drawn * per_sample / phase.epochs) + 1
-
-
-def _items(phase: Phase, patch: int) -> Fraction:
-    """Mean images per packed row, were all of them as large as the resolution cap of the moment lets them be."""
-    steps = phase.coca.resolutions if phase.coca else ()
-    ends = [*(step.after for step in steps[1:]), phase.budget]
-    rows = Fraction(0)
-    for step, end in zip(steps, ends, strict=True):
-        patches = max(1, step.cap // patch) ** 2
-        rows += Fraction(end - step.after, phase.budget) * max(1, phase.context // patches)
-    return rows
 
 
 def _answers(phase: Phase, parts: list[Part]) -> None:
@@ -114,12 +90,41 @@ def _check(phase: Phase, figures: RawCorpus) -> None:
         )
 
 
-def _fits(figures: RawCorpus, start: int, end: int, epochs: int) -> None:
-    if end > figures.size:
-        raise RangeError(
-            f"a demand of {end - start} {figures.unit} of {figures.corpus!r}, of which "
-            f"{max(0, figures.size - start)} are left of {figures.size}",
-            "stretches within the corpus",
-            f"Declare more epochs than {epochs} for this stage (in its phase, or under `epochs` of the scale), "
-            "lower its budget, or let it restart its data.",
+def _length(need: Need, figures: RawCorpus, start: int) -> int:
+    """The stretch's length in the corpus's unit. Raises RangeError, with an advice only where it is enough."""
+    found = stretch(need, figures, start)
+    if found is not None:
+        return found
+    left, phase = max(0, figures.size - start), need.phase
+    known = packed(figures, phase.context) if phase.whole(figures.kind) else None
+    what = f"{need.plain(figures)} {figures.unit} of {figures.corpus!r}, of which {left} are left of {figures.size}"
+    if known is not None:
+        there = int(rows_in(figures, known, left))
+        what = (
+            f"{need.rows} rows of {phase.context} tokens of {figures.corpus!r}, of which about {there} are left, in "
+            f"{left} of {figures.size} tokens ({figures.size - known.tokens} are in documents that are longer)"
         )
+    epochs = _enough_epochs(need, figures, start)
+    more = (
+        f"Declare more epochs (in its phase, or under `epochs` of the scale; {epochs} are enough), l" if epochs else "L"
+    )
+    other = "let it restart its data" if start else "take a larger corpus"
+    raise RangeError(f"a demand of {what}", "stretches within the corpus", f"{more}ower its budget, or {other}.")
+
+
+def _enough_epochs(need: Need, figures: RawCorpus, start: int) -> int | None:
+    """The least number of epochs with which the phase fits into what is left; None where none would do."""
+
+    def fits(epochs: int) -> bool:
+        phase = need.phase.model_copy(update={"epochs": epochs})
+        return stretch(replace(need, phase=phase), figures, start) is not None
+
+    low = high = need.phase.epochs
+    while not fits(high):
+        low, high = high, 2 * high
+        if high > MOST_EPOCHS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high

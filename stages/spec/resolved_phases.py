@@ -87,12 +87,24 @@ class Phase(Frozen):
     micro_batch: int  # sequences per logical micro-batch; fixes the order of every sum
     epochs: int
     document_mask: bool
-    packing: Literal["concatenate", "whole"]  # windows of concatenated documents | whole documents, padded
+    # Windows of concatenated documents | whole documents, padded, packed anew each epoch | the same, packed once in the
+    # corpus's order, so that an epoch has a known number of rows.
+    packing: Literal["concatenate", "whole", "fixed"]
     sources: tuple[Source, ...]
     share: ShareRamp | None  # None: one group only
     loops: Loops | None
     router: Router | None
     coca: Coca | None
+
+    def whole(self, kind: str) -> bool:
+        """Whether a corpus of this kind is packed in whole documents.
+
+        A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is:
+        it is replayed as pre-training read it, in windows, and no document is too long for that.
+        """
+        if kind == "multimodal":
+            return True
+        return self.packing != "concatenate" and not (self.objective == "sft" and kind == "text")
 
     @property
     def replayed(self) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
 from stages.spec import domains, units
-from stages.spec.fields import Characters, Measured, Names, Raw, TokenizerVocabulary
+from stages.spec.fields import Characters, Context, Measured, Names, Raw, TokenizerVocabulary
 from stages.spec.mapping import Fields
-from stages.spec.nodes import Document
+from stages.spec.nodes import Document, Path
 from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
@@ -95,8 +95,18 @@ class RawPackage(Raw):
     leave_out: Names
 
 
+class RawPacked(Raw):
+    """What fits into rows of one context: `rows` that whole documents fill in the corpus's order, `tokens` in them."""
+
+    rows: Measured
+    tokens: Measured
+
+
 class RawCorpus(Raw):
-    """specs/data/<corpus>.yaml. `size` and `longest` are in `unit`; `size` leaves out the held-out documents."""
+    """specs/data/<corpus>.yaml. `size` and `longest` are in `unit`; `size` leaves out the held-out documents.
+
+    `packed` says, context by context, how many rows the training documents fill; those longer are left out.
+    """
 
     corpus: str
     kind: Kind
@@ -107,6 +117,7 @@ class RawCorpus(Raw):
     documents: Measured
     longest: Measured
     heldout: Measured
+    packed: dict[Context, RawPacked] = Field(default_factory=dict)
     parameters: Annotated[dict[str, int], Fields(PARAMETERS)] = Field(default_factory=dict)
     packages: dict[str, RawPackage] = Field(default_factory=dict)
     path: Annotated[str | None, BeforeValidator(_path)] = None
@@ -170,6 +181,14 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
     for key in builder.parameters:
         if key not in raw.parameters:
             yield bad(("parameters", key), "nothing", f"a whole number; {what} needs it", f"Add `{key}: ...`.")
+    for context, one in raw.packed.items():
+        here: Path = ("packed", str(context))
+        if not one.tokens <= min(raw.size, one.rows * context):
+            yield bad(
+                here, f"{one.tokens} tokens in {one.rows} rows",
+                f"at most {context} tokens a row, and the corpus's {raw.size}",
+                f"`stages data {raw.corpus} --accept` prints what is measured.",
+            )  # fmt: skip
     for key, given in (("packages", bool(raw.packages)), ("path", raw.path is not None)):
         if given and builder.needs != key:
             yield bad((key,), "an entry", f"none; {what} reads no {key}", f"Remove `{key}`.")

@@ -82,6 +82,12 @@ def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[st
         for source in project.data.mixtures.mixtures[phase.data].sources:
             if scale.corpora == "stand_in" and source.corpus in published:
                 yield "data/published.yaml", ("corpora", source.corpus, "stand_in")
+        if phase.packing == "whole":  # what fits into rows decides how long a stretch is
+            for source in project.data.mixtures.mixtures[phase.data].sources:
+                known = published.get(source.corpus)
+                name = known.stand_in if known is not None and scale.corpora == "stand_in" else source.corpus
+                if name in project.data.corpora and project.data.corpora[name].unit == "tokens":
+                    yield f"data/{name}.yaml", ("packed",)
 
 
 def _scale_files(project: Project, scale: str) -> list[str]:

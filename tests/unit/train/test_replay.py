@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from stages.data.loader import PhaseData
+from stages.data.readers import scope
 from stages.engines import run
-from stages.engines.training import scope
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Loops

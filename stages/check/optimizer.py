@@ -18,6 +18,7 @@ from stages.spec.resolved import Init, Stage
     why="Users need weights without optimizer, or data without clock; one flag for all restores too much or too "
     "little.",
     threads=("PrimeIntellect-ai/prime-rl#1095", "SkyRL#2010"),
+    held_by=("stages/spec/inits.py",),
 )
 def edges_are_explicit(context: Context) -> Iterator[Finding]:
     """I-06."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import code, lineage, models, reading, reported, training
+from tests.mutants import code, lineage, models, reading, reported, training, written
 from tests.mutants.mutant import Edited, Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS, *lineage.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS, *lineage.MUTANTS, *written.MUTANTS)
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,19 @@ def rows(mutants: Iterable[Mutant] = MUTANTS) -> list[Row]:
     """Every mutant of specs and resolved stages tried, by invariant."""
     found = []
     for mutant in sorted(mutants, key=lambda one: one.invariant):
-        made_in = f"`specs/{mutant.made.file}`" if isinstance(mutant.made, Edited) else "the resolved stage"
         with tempfile.TemporaryDirectory() as folder:
-            found.append(Row(mutant.invariant, mutant.defect, made_in, mutant.seen_by(Path(folder))))
+            found.append(_row(mutant, Path(folder)))
     return found
+
+
+def _row(mutant: Mutant, folder: Path) -> Row:
+    """An edit of YAML is run through the command, at every scale; where the loader refuses it, that is what sees it."""
+    if not isinstance(mutant.made, Edited):
+        return Row(mutant.invariant, mutant.defect, "the resolved stage", mutant.seen_by(folder))
+    _, seen = mutant.made.commanded(folder)
+    made_in = f"YAML, `specs/{mutant.made.file}`" + (", refused when read" if mutant.refused else "")
+    caught = {mutant.invariant} if mutant.expected in seen else set()
+    return Row(mutant.invariant, mutant.defect, made_in, seen - {mutant.expected} | caught)
 
 
 def guarded() -> list[Row]:

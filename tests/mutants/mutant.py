@@ -1,11 +1,15 @@
 """Mutants: pipelines with one defect each, made from the shipped ones, and the invariant that has to see it.
 
-An edited mutant is a copy of specs/ with one text replaced, read from the files as a user's would be. A bent mutant is
-a resolved pipeline with one value changed: what the loader would refuse, or what a fault in it would produce.
+An edited mutant is a copy of specs/ with one text replaced, as an author would write it, and is run through
+`stages check`. A bent mutant is a resolved pipeline with one value changed: what the loader would refuse, or what a
+fault in it would produce. It proves the rule, and not that any spec can reach it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,8 +18,9 @@ from functools import cache
 from pathlib import Path
 
 from stages.check.context import Context
-from stages.check.findings import Finding
+from stages.check.findings import SPEC, Finding
 from stages.check.run import check, make_context, run
+from stages.commands.check import run_checks
 from stages.spec.project import Project
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +33,14 @@ class Edited:
     file: str
     old: str
     new: str
+
+    def commanded(self, folder: Path) -> tuple[int, frozenset[str]]:
+        """The exit code of `stages check --json` on the edited specs, and the ids of its findings without a waiver."""
+        self.project(folder)
+        out = io.StringIO()
+        with contextlib.chdir(folder), contextlib.redirect_stdout(out):
+            code = run_checks(None, as_json=True)
+        return code, frozenset(one["id"] for one in json.loads(out.getvalue()) if one["waived"] is None)
 
     def project(self, folder: Path) -> Project:
         """A project in `folder` whose specs have the edit."""
@@ -59,7 +72,11 @@ class Bent:
 
 @dataclass(frozen=True)
 class Mutant:
-    """A defect, where it is made, the invariant that must see it, and others that are expected to speak too."""
+    """A defect, where it is made, the invariant that must see it, and others that are expected to speak too.
+
+    `refused` is set where the loader refuses the edit and no check is reached: it is then the loader that holds it,
+    and `stages check` shows its error as a finding of id "spec".
+    """
 
     invariant: str
     defect: str
@@ -67,6 +84,12 @@ class Mutant:
     pipeline: str = "kimi_vl"
     scale: str = "mini"
     also: frozenset[str] = frozenset()
+    refused: bool = False
+
+    @property
+    def expected(self) -> str:
+        """The id of the finding that must be there."""
+        return SPEC if self.refused else self.invariant
 
     def seen_by(self, folder: Path) -> frozenset[str]:
         """The invariants with a finding that is not in the shipped specs."""

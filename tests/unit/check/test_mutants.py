@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -9,12 +12,46 @@ import pytest
 
 from stages.check import catalogue
 from tests.mutants.matrix import MUTANTS, Row, markdown
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Edited, Mutant
+
+WRITTEN = tuple(one for one in MUTANTS if isinstance(one.made, Edited))
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: f"{one.invariant}: {one.defect}")
+@pytest.mark.parametrize(
+    "mutant", [one for one in MUTANTS if not one.refused], ids=lambda one: f"{one.invariant}: {one.defect}"
+)
 def test_caught_by_its_own_check_and_by_no_undeclared_one(mutant: Mutant, tmp_path: Path) -> None:
     assert mutant.seen_by(tmp_path) == {mutant.invariant} | mutant.also
+
+
+@pytest.mark.parametrize("mutant", WRITTEN, ids=lambda one: f"{one.invariant}: {one.defect}")
+def test_stages_check_refuses_an_edit_of_yaml(mutant: Mutant, tmp_path: Path) -> None:
+    """As a command, at every scale: what a rule says of a resolved stage proves nothing of what reaches it."""
+    assert isinstance(mutant.made, Edited)
+    code, seen = mutant.made.commanded(tmp_path)
+    assert code == 1
+    assert mutant.expected in seen
+
+
+@pytest.mark.parametrize("mutant", WRITTEN[::12], ids=lambda one: f"{one.invariant}: {one.defect}")
+def test_the_command_in_a_process_of_its_own_says_the_same(mutant: Mutant, tmp_path: Path) -> None:
+    assert isinstance(mutant.made, Edited)
+    mutant.made.project(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "stages", "check", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert mutant.expected in {one["id"] for one in json.loads(done.stdout) if one["waived"] is None}
+
+
+def test_every_rule_that_specs_decide_has_two_mutants_written_in_yaml() -> None:
+    counts = Counter(mutant.invariant for mutant in WRITTEN)
+    assert {one.id for one in catalogue.ordered() if one.check is not None and counts[one.id] < 2} == set()
+
+
+@pytest.mark.parametrize("id", sorted({mutant.invariant for mutant in WRITTEN if mutant.refused}))
+def test_what_the_loader_holds_says_so_in_the_catalogue(id: str) -> None:
+    assert any(file.startswith("stages/spec/") for file in catalogue.find(id).held_by)
 
 
 def test_every_rule_that_specs_decide_has_at_least_two_mutants() -> None:

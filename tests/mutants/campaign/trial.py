@@ -1,0 +1,159 @@
+"""One slip tried: what `stages check` says of the specs that have it.
+
+Everything that the edited file cannot change is taken over from the shipped specs, resolved once: what is checked is
+what the command checks, only sooner (a test compares both on a sample).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.check import run as checks
+from stages.check.context import Context
+from stages.check.findings import Finding, unwaived
+from stages.errors import SpecError, SpecErrors, UserError, Where
+from stages.plan import hardware
+from stages.spec.project import Project
+from tests.mutants.campaign.edits import Edit
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a slip.
+
+    `verdict` is one of: caught (a finding at the line of the slip), elsewhere (findings, none of them there), crash (an
+    error that is no message), silent (no finding, and the specs say something else now), same (no finding, and nothing
+    that is read has changed). `ids` are the invariants that spoke.
+    """
+
+    verdict: str
+    ids: tuple[str, ...] = ()
+    detail: str = ""
+    seconds: float = 0.0
+
+
+class Bench:
+    """A copy of a project's specs in which one file at a time is edited, and the shipped specs resolved."""
+
+    def __init__(self, specs: Path, folder: Path) -> None:
+        self.root = folder
+        shutil.copytree(specs, folder / "specs")
+        self.shipped = Project.load(folder)
+        self.contexts = {
+            (name, scale): checks.make_context(self.shipped, name, scale)
+            for scale in self.shipped.scales() for name in self.shipped.pipelines(readings=True)
+        }  # fmt: skip
+        self._check = checks.check
+        self._known = {id(one.pipeline): (one, list(self._check(one))) for one in self.contexts.values()}
+        self.machines = self._machines(self.shipped)
+
+    def try_out(self, edit: Edit) -> Outcome:
+        """The verdict on one edit; the file is as before afterwards."""
+        path = self.root / "specs" / edit.file
+        before, began = path.read_bytes(), time.perf_counter()
+        path.write_text(edit.text)
+        try:
+            project = self.project(edit.file)
+            try:
+                found = self.findings(project)
+            except Exception as error:  # whatever a slip brings up is counted
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                at = f"{type(error).__name__} in {Path(last.filename).name}: {str(error)[:80]}"
+                return Outcome("crash", (), at, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            if not found:
+                return Outcome("same" if self._same(project) else "silent", (), "", seconds)
+            here = [one for one, where in found if where is not None and self._at(edit, where)]
+            ids = tuple(dict.fromkeys(here or [one for one, _ in found]))
+            places = ", ".join(dict.fromkeys(str(where) for _, where in found[:3]))
+            return Outcome("caught" if here else "elsewhere", ids, places, seconds)
+        finally:
+            path.write_bytes(before)
+
+    def findings(self, project: Project) -> list[tuple[str, Where | None]]:
+        """(invariant, place) of everything that makes `stages check` exit with other than 0."""
+        checks.check = self._remembered  # type: ignore[assignment]
+        try:
+            return [(one.id, one.where) for one in unwaived(checks.run_all(project))]
+        except SpecErrors as errors:
+            return [("spec", one.where) for one in errors.errors]
+        except SpecError as error:
+            return [("spec", error.where)]
+        except UserError:
+            return [("spec", None)]
+        finally:
+            checks.check = self._check
+
+    def _remembered(self, context: Context, only: Any = ()) -> Iterator[Finding]:
+        known, found = self._known.get(id(context.pipeline), (None, []))
+        same = known is not None and known.full is context.full and known.loaded is context.loaded
+        return iter(found) if same and context.data is known.data else self._check(context, only)
+
+    def project(self, file: str) -> Project:
+        """The project with an edited file: read anew where it matters."""
+        folder, shipped = file.partition("/")[0], self.shipped
+        project = Project.load(self.root)
+        edited = self.root / "specs" / file
+        documents = shipped.files._documents
+        project.files._documents = {path: one for path, one in documents.items() if path != edited}
+        if folder == "data":
+            return project
+        project.__dict__["data"] = shipped.data
+        scales = set(self._and_below("scales", edited.stem)) if folder == "scales" else set()
+        pipelines = set(self._readings(folder))
+        project._scales = {name: one for name, one in shipped._scales.items() if name not in scales}
+        project._pipelines = {name: one for name, one in shipped._pipelines.items() if name not in pipelines}
+        full = {one.full.scale for one in self.contexts.values() if one.full is not None}
+        project._resolved = {
+            (name, scale): one for (name, scale), one in shipped._resolved.items()
+            if name not in pipelines and scale not in scales and not full & scales
+        }  # fmt: skip
+        return project
+
+    def _readings(self, pipeline: str) -> Iterator[str]:
+        yield pipeline
+        for name in self.shipped.pipelines(readings=True):
+            if self.shipped.loaded(name).raw.extends == pipeline:
+                yield from self._readings(name)
+
+    def _and_below(self, folder: str, name: str) -> Iterator[str]:
+        yield name
+        for other in self.shipped.files.names(folder):
+            document = self.shipped.files.document(self.root / "specs" / folder / f"{other}.yaml")
+            if document.value.get("extends") == name:
+                yield from self._and_below(folder, other)
+
+    def _at(self, edit: Edit, where: Where) -> bool:
+        return where.file == f"specs/{edit.file}" and where.line in edit.lines
+
+    def _same(self, project: Project) -> bool:
+        """Whether nothing that any command reads has changed: neither raw values nor what they become."""
+        shipped = self.shipped
+        return (
+            project.data == shipped.data
+            and all(project.scale(one) == shipped.scale(one) for one in shipped.scales())
+            and all(project.resolve(*at).stages == shipped.resolve(*at).stages for at in self.contexts)
+            and all(self._said(project, name) == self._said(shipped, name) for name, _ in self.contexts)
+            and self._machines(project) == self.machines
+        )
+
+    def _said(self, project: Project, name: str) -> tuple[Any, ...]:
+        loaded = project.loaded(name)
+        return _figures(loaded.raw), {stage: _figures(one.raw) for stage, one in loaded.stages.items()}
+
+    def _machines(self, project: Project) -> list[Any]:
+        try:
+            return [hardware.load(project.files, name) for name in project.files.names("hardware")]
+        except UserError as error:
+            return [str(error)]
+
+
+def _figures(raw: Any) -> Any:
+    """A raw spec without what only says where its figures come from."""
+    return raw.model_copy(update={"sources": []})

@@ -204,7 +204,7 @@ def table(
     """Print the closing table: what each stage did and came to, and which results are stale."""
     from stages.commands.table import print_table
 
-    print_table(scale, names or ())
+    raise typer.Exit(print_table(scale, names or ()))
 
 
 @app.command()

@@ -29,7 +29,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
     scales = project.scales() if scale is None else [scale]
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
     if as_json:
-        print(json.dumps([finding.as_dict() for finding in found], indent=2))
+        print(json.dumps([finding.as_dict() for finding in found], indent=2, allow_nan=False))
     else:
         console = Console(highlight=False, soft_wrap=True)
         groups = _grouped(found)

@@ -22,7 +22,7 @@ def print_diff(old: str, new: str | None, scale: str, hardware: str, as_markdown
     with specs_at(root, old) as before, specs_at(root, new) as after:
         found = semantic.compare(_side(old, before, scale), _side(new or WORK_TREE, after, scale), scale, profile)
     if as_json:
-        print(json.dumps(render.as_json(found), indent=2, default=str))
+        print(json.dumps(render.as_json(found), indent=2, default=str, allow_nan=False))
     else:
         print(render.markdown(found) if as_markdown else render.text(found))
 

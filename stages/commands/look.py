@@ -18,7 +18,7 @@ def print_list(scale: str, as_json: bool) -> None:
     _, project = open_project(scale)
     resolved = [project.resolve(name, scale) for name in project.pipelines(readings=True)]
     if as_json:
-        print(json.dumps([_fields(one) for one in resolved], indent=2))
+        print(json.dumps([_fields(one) for one in resolved], indent=2, allow_nan=False))
         return
     for one in resolved:
         print(f"{one.name}: {one.title}" + (f" (extends {one.extends})" if one.extends else ""))
@@ -70,4 +70,4 @@ def print_schema() -> None:
     from stages.cluster.site import RawSite
     from stages.spec.json_schema import json_schema, json_schemas
 
-    print(json.dumps(json_schemas() | {"site": json_schema(RawSite)}, indent=2, sort_keys=True))
+    print(json.dumps(json_schemas() | {"site": json_schema(RawSite)}, indent=2, sort_keys=True, allow_nan=False))

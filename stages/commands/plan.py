@@ -22,7 +22,7 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
-        print(json.dumps([as_json(plan) for plan in plans], indent=2))
+        print(json.dumps([as_json(plan) for plan in plans], indent=2, allow_nan=False))
     else:
         _print_tables(plans, profile)
 
@@ -51,7 +51,7 @@ def _print_measured(root: Path, scale: str, plans: list[PipelinePlan], as_json_:
 
     compared = measured.compare(Layout(root, scale), plans)
     if as_json_:
-        print(json.dumps([measured.as_json(one) for one in compared], indent=2))
+        print(json.dumps([measured.as_json(one) for one in compared], indent=2, allow_nan=False))
         return
     from rich.console import Console
 

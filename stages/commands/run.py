@@ -18,7 +18,7 @@ from stages.commands.waiting import POLL, waited
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import damage, done, files, finish, manifest, markers
+from stages.store import damage, done, files, finish, manifest, markers, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync import graph
@@ -81,11 +81,12 @@ def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, S
     missing = []
     for parent in stage.parents:
         above = {grandparent: keys[grandparent] for grandparent in stages[parent].parents}
-        verdict = done.is_done(layout, parent, keys[parent], above)
+        verdict = done.is_done(layout, parent, keys[parent], above, deep=True)
         if not verdict.done:
             missing.append(f"{parent} is {verdict.state} ({verdict.why})")
         else:
-            refuse_damaged(layout, parent)
+            for pointed_to in manifest.pointed_to(layout, parent):
+                refuse_damaged(layout, pointed_to)
     if missing:
         ref = f"{stage.pipeline}/{stage.name}"
         raise UserError(
@@ -94,15 +95,14 @@ def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, S
         )
 
 
-def refuse_damaged(layout: Layout, parent: str) -> None:
-    """What a stage builds on is read in full: a flipped bit must not be trained on."""
-    folder = manifest.payload(layout, parent)
-    broken = manifest.verify(folder, deep=True)
+def refuse_damaged(layout: Layout, ref: str) -> None:
+    """What a stage builds on is read in full, seal and all: a flipped bit must not be trained on."""
+    folder = layout.stage(ref)
+    broken = [*seal.problems(folder), *manifest.verify(folder, deep=True)]
     if broken:
-        owner = "/".join(folder.parts[-2:])
         listed = "; ".join(map(str, broken))
         damage.note(folder, listed)  # so that the next `snakemake` rebuilds it
-        raise UserError(f"{owner} is damaged: {listed}. `stages run {owner} --scale {layout.scale}` rebuilds it.")
+        raise UserError(f"{ref} is damaged: {listed}. `stages run {ref} --scale {layout.scale}` rebuilds it.")
 
 
 def _refuse_short(stage: Stage, root: Path, layout: Layout) -> None:

@@ -30,7 +30,7 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     asked, ref = ref, _ref(project, scale, ref)
     stage = pick(loaded.stages, ref)
     if as_json:
-        print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2))
+        print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2, allow_nan=False))
         return
     if asked != ref:
         print(f"{asked} comes out as {ref} does, and is not run twice.")

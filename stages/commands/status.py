@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.open import known_pipeline, open_project
 from stages.report.words import seconds
-from stages.store import fingerprint
+from stages.store import fingerprint, json_file
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.partials import step_of
@@ -17,10 +17,12 @@ from stages.sync import graph, live
 from stages.sync.verdicts import judge, judge_corpora
 
 ENDED = ("failed", "stopped")  # states of boxes whose last run did not finish
+WRONG = ("failed", "damaged")  # states that make the exit code 1
 WIDTH = 100  # columns, where there is no terminal to ask
 STYLES = {
     "done": "green",
     "stale": "yellow",
+    "damaged": "bold red",
     "missing": "dim",
     "pending": "blue",
     "running": "cyan",
@@ -31,7 +33,7 @@ STYLES = {
 
 def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_json: bool) -> int:
     """Print the verdicts, all or a pipeline's, or only those of runs that did not finish; exit code 1 when a stage has
-    failed, else 0. Raises UsageError when there is no such pipeline.
+    failed or something is damaged, else 0. Raises UsageError when there is no such pipeline.
     """
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
@@ -44,14 +46,27 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
     if as_json:
-        print(json.dumps([{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()], indent=2))
+        print(
+            json.dumps(
+                [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()], indent=2, allow_nan=False
+            )
+        )
     else:
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ holds now, which is no reason to run them again")
+        note += list(_strangers(shown, root))
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
         print("\n".join([*note, _summary(shown, failed, running)]))
-    return 1 if any(verdict.state == "failed" for verdict in verdicts.values()) else 0
+    return 1 if any(verdict.state in WRONG for verdict in verdicts.values()) else 0
+
+
+def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
+    """A line for each result that a deep look found other files beside."""
+    for verdict in verdicts.values():
+        if verdict.strangers:
+            names = ", ".join(str(_short(path, root)) for path in verdict.strangers)
+            yield f"{verdict.ref}: nothing lists, and nothing reads: {json_file.printable(names)}. Move them away."
 
 
 def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -82,7 +97,7 @@ def _summary(verdicts: dict[str, Verdict], failed: bool, running: int) -> str:
     return counts if idle else f"{counts}\n`snakemake -n` lists what would run, `snakemake PIPELINE` runs it."
 
 
-def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | float | None]:
+def _fields(verdict: Verdict, root: Path) -> dict[str, object]:
     return {
         "stage": verdict.ref,
         "key": verdict.key,
@@ -96,6 +111,7 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, str | int | float | None]
         "log": _short(verdict.log, root),
         "command": verdict.command,
         "repeats": verdict.repeats,
+        "strangers": [_short(path, root) for path in verdict.strangers],
     }
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from stages.commands.open import known_pipeline, open_project, pick
 from stages.report.table import Mark
+from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.sync import graph
 from stages.sync.verdicts import judge
@@ -13,11 +15,11 @@ from stages.sync.verdicts import judge
 WIDTH = 160
 
 
-def print_table(scale: str, names: Sequence[str] = ()) -> None:
+def print_table(scale: str, names: Sequence[str] = ()) -> int:
     """Print one table per pipeline, of all results or of those that are named, and mark those that are not current.
 
-    A name is pipeline/stage, or a pipeline, which stands for all its boxes. Raises UsageError for any other, UserError
-    when nothing has finished.
+    A name is pipeline/stage, or a pipeline, which stands for all its boxes. A result that cannot be read costs a line
+    and makes the exit code 1. Raises UsageError for any other name, UserError when nothing has finished.
     """
     root, project = open_project(scale)
     from rich.console import Console
@@ -26,12 +28,18 @@ def print_table(scale: str, names: Sequence[str] = ()) -> None:
 
     loaded, layout = graph.load(root, project, scale), Layout(root, scale)
     asked = _asked(loaded, names)
-    results = collect.finished(layout)
+    results, unreadable = collect.readable(layout)
+    if not unreadable:
+        results = collect.finished(layout)
     shown = [one for one in results if not names or collect.name(one) in asked]
     # Into a file or a log there is no width to fit into; folded columns would be unreadable there.
     console = Console() if Console().is_terminal else Console(width=WIDTH)
-    for one in table.rich_tables(scale, table.by_pipeline(shown, _marks(layout, loaded))):
+    for one in table.rich_tables(scale, table.by_pipeline(shown, _marks(layout, loaded))) if shown else ():
         console.print(one)
+    left_out = [why for ref, why in unreadable.items() if not names or ref in asked]
+    for why in left_out:
+        print(f"stages: left out: {why}", file=sys.stderr)
+    return 1 if left_out else 0
 
 
 def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
@@ -48,7 +56,13 @@ def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
 def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:
     """What is to be said of a result in place that is not the wanted one."""
     verdicts = judge(layout, loaded.stages, loaded.keys)
-    return {ref: "current" if one.done else "stale" for ref, one in verdicts.items()}
+    return {ref: _mark(one) for ref, one in verdicts.items()}
+
+
+def _mark(verdict: Verdict) -> Mark:
+    if verdict.done:
+        return "current"
+    return "damaged" if verdict.state == "damaged" else "stale"
 
 
 def draw_pictures(scale: str) -> None:

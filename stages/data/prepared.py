@@ -8,7 +8,6 @@ Training documents come first; the held-out ones follow after `size`.
 from __future__ import annotations
 
 import io
-import json
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -19,17 +18,18 @@ from typing import Annotated, Literal
 import numpy as np
 import psutil
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from stages.data import mmidx
 from stages.data.encode import TOKEN_DTYPE, Encoded
 from stages.data.spec import Count, Digest, Kind
 from stages.errors import UserError
-from stages.store import files, seal
+from stages.store import files, json_file, seal
 from stages.store.digest import digest_bytes
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Problem, Shard, compare
 
+PID_DIGITS = 9
 ManifestKind = Kind | Literal["tokenizer"]
 
 
@@ -51,6 +51,9 @@ class DataManifest(BaseModel):
     patch: Count  # pixels a side of the image encoder's patches; 0 where there are no pictures
     channels: Count
     shards: list[Shard]
+
+
+_MANIFEST = TypeAdapter(DataManifest)
 
 
 def write_folder(out: Path, contents: Mapping[str, bytes], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
@@ -77,7 +80,7 @@ def write_folder(out: Path, contents: Mapping[str, bytes], make: Callable[[list[
 def _fill(folder: Path, contents: Mapping[str, bytes], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
     written = {name: files.write(folder / name, data) for name, data in sorted(contents.items())}
     manifest = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
-    data = (json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2) + "\n").encode()
+    data = json_file.encode(manifest.model_dump(mode="json"))
     seal.write(folder, MANIFEST, data, manifest)
     files.write(folder / MANIFEST, data)
     files.fsync_dir(folder)
@@ -92,8 +95,8 @@ def _prefix(out: Path) -> str:
 def _remove_leftovers(out: Path) -> None:
     """Folders of preparations that were killed."""
     for left in out.parent.glob(f"{_prefix(out)}*"):
-        pid = int(left.stem.rpartition(".")[2])
-        if pid == os.getpid() or not psutil.pid_exists(pid):
+        pid = left.stem.rpartition(".")[2]
+        if not pid.isdecimal() or len(pid) > PID_DIGITS or int(pid) == os.getpid() or not psutil.pid_exists(int(pid)):
             files.remove_tree(left)
 
 
@@ -122,13 +125,11 @@ def read_manifest(folder: Path) -> DataManifest:
     """Read manifest.json. Raises UserError if the corpus is not there or the file is damaged."""
     path = folder / MANIFEST
     try:
-        return DataManifest.model_validate_json(path.read_bytes())
-    except OSError:
+        return json_file.read_as(path, _MANIFEST)
+    except json_file.MissingFileError:
         raise UserError(f"{path}: corpus {folder.name} is not prepared; run `stages data {folder.name}`") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {key}: {first['msg']}; `stages data {folder.name}` rebuilds it") from None
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}; `stages data {folder.name}` rebuilds it") from None
 
 
 def verify(folder: Path, deep: bool) -> list[Problem]:

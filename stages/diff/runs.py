@@ -92,7 +92,7 @@ def order(stage: Stage) -> list[Any]:
 
 
 def _environment(result: StageResult) -> Any:
-    return result.run.get("environment", {}).get("id")
+    return result.run.environment.id
 
 
 def _weights(result: StageResult) -> dict[str, str]:

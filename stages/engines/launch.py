@@ -124,7 +124,8 @@ def write_job(stage: Stage, inputs: Inputs) -> str:
             "parents": {ref: parent.model_dump() for ref, parent in inputs.parents.items()},
             "data_root": str(inputs.data_root.resolve()),
             "releases": {name: str(folder.resolve()) for name, folder in inputs.releases.items()},
-        }
+        },
+        allow_nan=False,
     )
 
 

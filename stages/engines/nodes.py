@@ -124,7 +124,9 @@ def meeting(nodes: Sequence[str], job: slurm.Allocation) -> str:
 
 def report(end: Exit) -> str:
     """A rank's exit as a line of its node."""
-    return EXIT + json.dumps({"rank": end.rank, "node": end.node, "code": end.code, "words": end.words})
+    return EXIT + json.dumps(
+        {"rank": end.rank, "node": end.node, "code": end.code, "words": end.words}, allow_nan=False
+    )
 
 
 def _end_ranks(srun: subprocess.Popen[str]) -> None:

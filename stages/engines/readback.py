@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from stages.guards.start import rotary_dim
 from stages.models.hf_names import to_hf
 from stages.models.ouro import exit_distribution
 from stages.spec.resolved import Stage
-from stages.store import manifest
+from stages.store import json_file, manifest
 from stages.train import loop
 from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
 from stages.train.optimizer import STEP, Optimizer
@@ -101,7 +100,7 @@ def config(stage: Stage, result: Path) -> ConfigReport | None:
     for name, cfg in stage.modules.items():
         dim = rotary_dim(cfg)
         if dim is not None:
-            raw = json.loads((result / "model" / name / "config.json").read_bytes())
+            raw = json_file.read(result / "model" / name / "config.json")
             return ConfigReport(raw["max_position_embeddings"], raw["rope_theta"], raw["rope_scaling"], dim)
     return None
 
@@ -125,7 +124,7 @@ def _parent_weights(stage: Stage, name: str, inputs: Inputs) -> Digests | None:
     init = stage.init[name]
     if init.weights not in ("inherit", "upcycle"):
         return None
-    return tensors.digests(sorted((received.parent_folder(init, inputs) / "model" / name).glob("*.safetensors")))
+    return tensors.digests(manifest.weights(received.parent_folder(init, inputs), name))
 
 
 def _parent_moments(stage: Stage, name: str, inputs: Inputs) -> Digests:

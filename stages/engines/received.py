@@ -14,7 +14,7 @@ from stages.errors import UserError
 from stages.models import build, hf, upcycle
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Rope
-from stages.store import manifest
+from stages.store import manifest, stage_record
 from stages.train.optimizer import STEP
 
 LANGUAGE = ("llama", "ouro", "moonlight")
@@ -32,7 +32,7 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
         if name in released:
             hf.load(modules[name], released[name])
         elif init.weights == "inherit":
-            hf.load(modules[name], parent_folder(init, inputs) / "model" / name)
+            _load(modules[name], parent_folder(init, inputs), name)
         elif init.weights == "upcycle":
             _upcycle(name, init, inputs, modules[name])
     return modules
@@ -93,8 +93,7 @@ def _upcycled_state(
 
 def parent_stage(init: Init, inputs: Inputs) -> Stage:
     """The resolved stage that a parent was run with."""
-    text = (parent_folder(init, inputs) / "stage.json").read_text(encoding="utf-8")
-    return Stage.model_validate_json(text)
+    return stage_record.read(parent_folder(init, inputs))
 
 
 def parent_rope(stage: Stage, inputs: Inputs) -> Rope | None:
@@ -121,11 +120,16 @@ def loops(stage: Stage, inputs: Inputs) -> int | None:
     return None
 
 
+def _load(module: nn.Module, folder: Path, name: str) -> None:
+    """Fill a module from a parent's result, from the files that its manifest lists."""
+    hf.load(module, folder / "model" / name, manifest.weights(folder, name))
+
+
 def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
     if init.layer_map is None:
         raise ValueError(f"module {name}: upcycle without a layer map")
     parent = parent_stage(init, inputs)
     source = build.make(parent.modules[name], parent.rope, "cpu")
-    hf.load(source, parent_folder(init, inputs) / "model" / name)
+    _load(source, parent_folder(init, inputs), name)
     shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
     module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map).state)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -19,11 +18,12 @@ from stages.engines.received import LANGUAGE
 from stages.guards import run as guards
 from stages.models import hf
 from stages.spec.resolved import Stage
-from stages.store import attempts, files, fingerprint, finish, manifest, partials
+from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials
 from stages.store.manifest import Manifest
-from stages.train import checkpoint
+from stages.train import checkpoint, finite
 from stages.train.checkpoint import Counters
 from stages.train.ranks import Ranks
+from stages.train.stopping import NonFiniteError
 
 Tier = Literal["bit-exact", "same-order", "statistical"]
 TIERS: tuple[Tier, ...] = ("bit-exact", "same-order", "statistical")
@@ -56,9 +56,25 @@ def write_state(state: Mapping[str, Tensor], counters: Counters, folder: Path) -
     checkpoint.save_counters(folder / "state" / checkpoint.COUNTERS, counters)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Readable JSON with sorted keys, whole or absent."""
-    files.write_atomic(path, (json.dumps(value, sort_keys=True, indent=2) + "\n").encode())
+def hold_weights(stage: Stage, modules: nn.ModuleDict) -> None:
+    """Raise NonFiniteError unless what a box without training hands on is finite."""
+    if broken := finite.broken_tensors(modules.state_dict()):
+        raise NonFiniteError(
+            f"{stage.pipeline}/{stage.name}: {len(broken)} tensors are not finite, among them {finite.some(broken)}. "
+            "What it is made from is damaged: run that again, or take the released folder anew.",
+            None,
+        )
+
+
+def hold_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: int | None) -> None:
+    """Raise NonFiniteError unless all numbers of an evaluation are finite."""
+    if broken := list(finite.broken_numbers(found)):
+        raise NonFiniteError(
+            f"{stage.pipeline}/{stage.name}: evaluated {when}: {finite.some(broken)}; allowed: finite numbers. "
+            "Its last checkpoint is kept. A rerun meets the same numbers again: lower the learning rate, or hold out "
+            "more documents where too little is there to evaluate on.",
+            step,
+        )
 
 
 def complete(
@@ -90,7 +106,7 @@ def complete(
         "peak_memory_mb": max(memory),
         "peak_memory_mb_by_rank": memory,
     }
-    write_json(folder / "run.json", run)
+    json_file.write(folder / "run.json", run)
     record = Manifest(
         schema_version=1,
         stage=f"{stage.pipeline}/{stage.name}",

@@ -10,13 +10,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
 from stages.contract import ledger
 from stages.engines import Inputs, results
 from stages.spec.resolved import Stage
-from stages.store import attempts, partials
-from stages.store.digest import digest_bytes, digest_file
+from stages.store import attempts, json_file, partials
+from stages.store.digest import digest_bytes
 
 PARENTS, TIER, BEFORE = "parents.json", "tier.json", "before.json"
+_TIER: TypeAdapter[results.Tier] = TypeAdapter(results.Tier)
+
+
+class _Evaluated(BaseModel):
+    """before.json: what was asked, what was found, and the digest of both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    asked: dict[str, Any]
+    result: dict[str, Any]
+    blake3: str
+
+
+_EVALUATED = TypeAdapter(_Evaluated)
 
 
 def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
@@ -41,39 +57,39 @@ def parents(inputs: Inputs) -> dict[str, dict[str, str]]:
 
 def tier_of(folder: Path) -> results.Tier:
     """What a checkpoint promises. One without a word of it was written when there was one rank only."""
-    path = folder / TIER
-    if not path.is_file():
+    try:
+        return json_file.read_as(folder / TIER, _TIER)
+    except json_file.MissingFileError:
         return "bit-exact"
-    found: results.Tier = json.loads(path.read_bytes())
-    return found
 
 
 def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """What an earlier attempt found when it evaluated the same thing; None if none did."""
     for folder in attempts.folders(inputs.layout, inputs.key):
         path = folder / BEFORE
-        if not path.is_file():
-            continue
         try:
-            record = json.loads(path.read_bytes())
-            expected, found = str(record["blake3"]), _digest(record["asked"], record["result"])
-        except (ValueError, KeyError, TypeError):
-            expected, found = "a readable evaluation", f"blake3 {digest_file(path)}"
-        if expected != found:
-            print(f"{path}: expected {expected}, found {found}; the model is evaluated again")
-        elif record["asked"] == asked:
-            return dict(record["result"])
+            record = json_file.read_as(path, _EVALUATED)
+        except json_file.MissingFileError:
+            continue
+        except json_file.JsonFileError as error:
+            print(f"{error}; the model is evaluated again")
+            continue
+        found = _digest(record.asked, record.result)
+        if record.blake3 != found:
+            print(f"{path}: expected {record.blake3}, found {found}; the model is evaluated again")
+        elif record.asked == asked:
+            return record.result
     return None
 
 
 def keep_evaluated(attempt: attempts.Attempt, asked: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """Keep an evaluation for the attempts to come."""
     record = {"asked": asked, "result": result, "blake3": _digest(asked, result)}
-    results.write_json(attempt.folder / BEFORE, record)
+    json_file.write(attempt.folder / BEFORE, record)
 
 
 def _digest(asked: Any, result: Any) -> str:
-    return digest_bytes(json.dumps([asked, result], sort_keys=True).encode())
+    return digest_bytes(json.dumps([asked, result], sort_keys=True, allow_nan=False).encode())
 
 
 def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
@@ -89,7 +105,7 @@ def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
 
 
 def _parents_of(folder: Path) -> Any:
-    return json.loads((folder / PARENTS).read_bytes())
+    return json_file.read(folder / PARENTS)
 
 
 def _say_unusable(inputs: Inputs) -> bool:

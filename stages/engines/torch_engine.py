@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
 from torch import nn
 
@@ -16,7 +14,7 @@ from stages.errors import UserError
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.spec.resolved import Stage
-from stages.store import attempts, files, manifest
+from stages.store import attempts, files, json_file, manifest, stage_record
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.ranks import Ranks, joined
 from stages.train.stopping import StopRequest, stop_when_asked
@@ -62,6 +60,7 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
     """A box without training: what it receives, saved under its own RoPE and configuration."""
     modules = received.receive(stage, inputs, torch.device(stage.execution.device))
+    results.hold_weights(stage, modules)
     loops = received.loops(stage, inputs)
     results.write_model(stage, modules, loops, attempt.result)
     if stage.kind == "export":
@@ -83,13 +82,14 @@ def _evaluate(
 ) -> None:
     """Evaluate on the parent's corpora; `before` is what the parent was evaluated at when it was done."""
     parent = manifest.payload(inputs.layout, stage.parents[0])
-    phases = Stage.model_validate_json((parent / "stage.json").read_text(encoding="utf-8")).phases
+    phases = stage_record.read(parent).phases
     if loops is not None:
         phases = tuple(
             phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
             for phase in phases
         )
     after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
+    results.hold_evaluations(stage, after, "as handed on", None)
     known = parent / "eval.json"
-    before = json.loads(known.read_bytes())["after"] if known.is_file() else {}
-    results.write_json(attempt.result / "eval.json", {"before": before, "after": after})
+    before = json_file.read(known)["after"] if known.is_file() else {}
+    json_file.write(attempt.result / "eval.json", {"before": before, "after": after})

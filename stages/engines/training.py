@@ -19,7 +19,7 @@ from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
 from stages.spec.resolved import Stage
-from stages.store import attempts, partials
+from stages.store import attempts, json_file, partials
 from stages.train import checkpoint, metrics, objectives
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
@@ -74,12 +74,13 @@ class Training:
         self, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, before: Mapping[str, Any]
     ) -> None:
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
+        results.hold_evaluations(self.stage, after, "after training", counters.steps)
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.hold_config(self.stage, self.attempt.result)
         results.write_state(optimizer.state(), counters, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
-        results.write_json(self.attempt.result / "eval.json", {"before": before, "after": after})
+        json_file.write(self.attempt.result / "eval.json", {"before": before, "after": after})
         results.complete(
             self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, peaks=self.peaks,
             earlier=self.tier,
@@ -127,7 +128,10 @@ class Training:
 
         steps = sum(ledger.count(phase) for phase in stage.phases)
         note = Note(self.attempt, steps) if self.ranks.first else None
-        run = Run(stage, optimizer, *tables, self.stop, save, self._latest, self.ranks, note)
+        run = Run(
+            stage, optimizer, *tables, self.stop, save, self._latest,
+            lambda: {**modules.state_dict(), **optimizer.state()}, self.ranks, note,
+        )  # fmt: skip
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
@@ -155,8 +159,8 @@ class Training:
 
         def write(temporary: Path) -> None:
             checkpoint.save(temporary, modules, optimizer, counters, self.attempt.result)
-            results.write_json(temporary / resume.PARENTS, resume.parents(self.inputs))
-            results.write_json(temporary / resume.TIER, self.tier)
+            json_file.write(temporary / resume.PARENTS, resume.parents(self.inputs))
+            json_file.write(temporary / resume.TIER, self.tier)
             self.reads.save(temporary / reads.FILE)
 
         partials.save(folder, write)
@@ -181,6 +185,7 @@ class Training:
         result = evals.run(
             modules, self.stage, self.heldout, None if rope == self.stage.rope else rope, seconds=seconds
         )
+        results.hold_evaluations(self.stage, result, "before training", 0)
         resume.keep_evaluated(self.attempt, asked, result)
         return result
 

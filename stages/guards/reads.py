@@ -6,7 +6,6 @@ goes by the spans that the rows name; it does not look at their labels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from stages.data.document import BOS, IMAGE, PAD
 from stages.data.prepared import Corpus
@@ -22,11 +22,14 @@ from stages.data.sample import PairRow, Sample
 from stages.guards.end import union
 from stages.guards.report import PhaseReads
 from stages.spec.resolved_phases import Phase
-from stages.store import files
+from stages.store import json_file
 from stages.store.manifest import NAME as MANIFEST
 
 FILE = "reads.json"
+LIMIT = 4 << 30  # bytes: a long phase has a number for each of its rows
 Intervals = dict[str, list[tuple[int, int]]]
+_INTERVALS = TypeAdapter(Intervals)
+_PHASES = TypeAdapter(list[PhaseReads] | None)
 
 
 class Rows(Protocol):
@@ -202,9 +205,8 @@ class Reads:
 
     def load(self, path: Path, phase: int) -> None:
         """Go on from a checkpoint taken in (or before) phase number `phase`."""
-        raw = json.loads(path.read_bytes()) if path.is_file() else None
-        self._known = raw is not None
-        phases = [_phase_reads(one) for one in raw or []]
+        kept = json_file.read_as(path, _PHASES, LIMIT) if path.is_file() else None
+        self._known, phases = kept is not None, kept or []
         self._done, self._kept = phases[:phase], phases[phase] if len(phases) > phase else None
 
     def handed_on(self) -> Intervals:
@@ -231,21 +233,14 @@ def read_lineage(paths: Sequence[Path]) -> Intervals:
     parts: Intervals = {}
     for path in paths:
         if path.is_file():
-            for corpus, intervals in json.loads(path.read_bytes()).items():
-                parts.setdefault(corpus, []).extend((int(start), int(end)) for start, end in intervals)
+            for corpus, intervals in json_file.read_as(path, _INTERVALS, LIMIT).items():
+                parts.setdefault(corpus, []).extend(intervals)
     return union(parts)
 
 
 def _write(path: Path, value: Any) -> None:
-    files.write_atomic(path, (json.dumps(value, sort_keys=True) + "\n").encode())
+    json_file.write(path, value, indent=None)
 
 
 def _plain(phase: PhaseReads) -> dict[str, Any]:
     return dict(vars(phase)) | {"segments": dict(phase.segments)}
-
-
-def _phase_reads(raw: dict[str, Any]) -> PhaseReads:
-    segments = {
-        corpus: tuple((int(a), int(b), int(n)) for a, b, n in parts) for corpus, parts in raw["segments"].items()
-    }
-    return PhaseReads(**(raw | {"segments": segments, "picked": tuple(raw["picked"])}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
 from blake3 import blake3
+
+from stages.store import json_file
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
@@ -19,7 +20,7 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
     for path in paths:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             length = int.from_bytes(view[:8], "little")
-            for name, entry in json.loads(view[8 : 8 + length]).items():
+            for name, entry in json_file.parse(view[8 : 8 + length], path).items():
                 if name != "__metadata__":
                     start, end = (8 + length + offset for offset in entry["data_offsets"])
                     found[name] = digest(entry["dtype"], entry["shape"], view[start:end])

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from stages.errors import UserError
+from stages.models import hf_files, hf_values
 from stages.models.hf_config import ModelConfig, read, render
 from stages.models.hf_names import from_hf, to_hf
 from stages.spec.resolved_models import Model, Rope
 from stages.store import files
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-SHOWN = 8  # tensor names in an error message
+CONFIG = "config.json"
+OTHER = "The weights belong to a model of another shape than the spec's."
 
 
 def save(
@@ -31,7 +32,7 @@ def save(
     config = json.dumps(render(ModelConfig(cfg, rope, max_context, loops)), indent=2, sort_keys=True, allow_nan=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in to_hf(module.state_dict()).items()}
     files.make_dirs(folder)
-    files.write_atomic(folder / WEIGHTS, to_bytes(tensors, metadata={"format": "pt"}))
+    files.write_atomic(folder / hf_files.WEIGHTS, to_bytes(tensors, metadata={"format": "pt"}))
     files.write_atomic(folder / CONFIG, (config + "\n").encode())
 
 
@@ -41,17 +42,18 @@ def load_config(folder: Path) -> ModelConfig:
 
 
 @torch.no_grad()
-def load(module: nn.Module, folder: Path) -> None:
+def load(module: nn.Module, folder: Path, paths: Sequence[Path] | None = None) -> None:
     """Fill the module from a folder's safetensors (one file or several shards), converted to the module's dtype.
 
-    Every tensor of the module must be there, with its shape, and no other: UserError names what is missing,
-    unexpected, misshapen or unreadable, and leaves the module as it was.
+    `paths` are the files to read, where a manifest lists them; without, the folder is somebody's release, and is read
+    as its own index says. Every tensor of the module must be there, with its shape and the declared type, finite, and
+    no other: UserError names what is missing, unexpected, misshapen or unreadable, and leaves the module as it was.
     """
     state = module.state_dict()
     wanted = {name: tensor.shape for name, tensor in to_hf(state).items()}
-    where = _index(folder)
-    _refuse(folder, "missing", sorted(set(wanted) - set(where)))
-    _refuse(folder, "unexpected", sorted(set(where) - set(wanted)))
+    where = hf_files.tensors(hf_files.listed(folder) if paths is None else paths)
+    hf_values.refuse_names(folder, "missing", sorted(set(wanted) - set(where)), OTHER)
+    hf_values.refuse_names(folder, "unexpected", sorted(set(where) - set(wanted)), OTHER)
     found: dict[str, torch.Tensor] = {}
     for path in sorted(set(where.values())):
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -61,33 +63,7 @@ def load(module: nn.Module, folder: Path) -> None:
         for name, shape in sorted(wanted.items())
         if found[name].shape != shape
     ]
-    _refuse(folder, "of another shape", wrong)
+    hf_values.refuse_names(folder, "of another shape", wrong, OTHER)
+    hf_values.refuse(folder, found, released=paths is None)
     for name, tensor in from_hf(found, state).items():
         state[name].copy_(tensor)
-
-
-def _index(folder: Path) -> dict[str, Path]:
-    """Which file of the folder holds each tensor."""
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise UserError(
-            f"{folder}: no *.safetensors file. Weights are read from safetensors only; convert pickled ones "
-            "(pytorch_model.bin) with the tool of whoever released them."
-        )
-    where: dict[str, Path] = {}
-    for path in paths:
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                where.update(dict.fromkeys(file.keys(), path))
-        except SafetensorError as error:
-            raise UserError(f"{path}: damaged or not a safetensors file ({error}). Take or build it anew.") from error
-    return where
-
-
-def _refuse(folder: Path, what: str, names: list[str]) -> None:
-    if names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise UserError(
-            f"{folder}: tensors {what}: {', '.join(names[:SHOWN])}{more}. "
-            "The weights belong to a model of another shape than the spec's."
-        )

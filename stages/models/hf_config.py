@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from stages.contract.rope import longrope_factors
 from stages.errors import UserError
 from stages.spec.resolved_models import Llama3Scaling, LlamaModel, Model, MoonlightModel, OuroModel, Rope
+from stages.store import json_file
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 
@@ -49,16 +50,16 @@ def read(folder: Path) -> ModelConfig:
     """
     path = folder / "config.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        found = json_file.read(path)
+    except json_file.MissingFileError as error:
         raise UserError(f"{path}: not found. A model folder holds config.json and model.safetensors.") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}). Take the folder's config.json anew.") from error
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}. Take the folder's config.json anew.") from error
     try:
         config = _own(found["stages"]) if "stages" in found else _released(found, path)
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path}: a value is missing or of the wrong kind: {error}") from error
-    if "stages" in found and (wrong := _differing(found, json.loads(json.dumps(render(config))))):
+    if "stages" in found and (wrong := _differing(found, json.loads(json.dumps(render(config), allow_nan=False)))):
         raise UserError(
             f'{path}: {", ".join(wrong)} disagree with the values under "stages". '
             'Edit both alike, or remove "stages" to have transformers\' fields believed.'
@@ -71,8 +72,8 @@ def _differing(found: dict[str, Any], rendered: dict[str, Any]) -> list[str]:
 
 
 def _own(found: dict[str, Any]) -> ModelConfig:
-    rope = Rope.model_validate_json(json.dumps(found["rope"])) if found["rope"] is not None else None
-    model = _MODEL.validate_json(json.dumps(found["model"]))
+    rope = Rope.model_validate_json(json.dumps(found["rope"], allow_nan=False)) if found["rope"] is not None else None
+    model = _MODEL.validate_json(json.dumps(found["model"], allow_nan=False))
     return ModelConfig(model=model, rope=rope, max_context=found["max_context"], loops=found["loops"])
 
 

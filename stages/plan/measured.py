@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ from rich.table import Table
 from stages.errors import UserError
 from stages.plan.pipeline import PipelinePlan
 from stages.plan.stage import StagePlan
+from stages.store import run_record
+from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 
 MEGA = 10**6
@@ -51,22 +52,21 @@ def compare(layout: Layout, plans: Sequence[PipelinePlan]) -> list[Compared]:
 
 def _compare(layout: Layout, stage: StagePlan) -> Compared | None:
     folder = layout.stage(stage.ref)
-    timing, run = folder / "timing.csv", folder / "run.json"
+    timing = folder / "timing.csv"
     if not stage.phases or not layout.manifest(stage.ref).is_file():
         return None
     try:
         with timing.open(encoding="utf-8", newline="") as file:
             seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
-        record = json.loads(run.read_bytes())
-    except (OSError, KeyError, ValueError) as error:
+        record = run_record.read(folder)
+    except (OSError, KeyError, ValueError, TypeError, JsonFileError) as error:
         raise UserError(
             f"{folder}: timing.csv or run.json cannot be read ({error!r}). Run the stage again to measure it."
         ) from None
-    if not seconds > 0:
+    if not 0 < seconds < float("inf"):
         raise UserError(f"{timing}: found no time, expected seconds of at least one step. Run the stage again.")
-    peak = record.get("peak_memory_mb")
     memory = max(phase.memory.total for phase in stage.phases) / MEGA
-    return Compared(stage.ref, stage.seconds, seconds, memory, None if peak is None else float(peak))
+    return Compared(stage.ref, stage.seconds, seconds, memory, record.peak_memory_mb)
 
 
 def table(scale: str, compared: Sequence[Compared]) -> Table:

@@ -12,9 +12,11 @@ from stages.store.layout import Layout
 def finished(layout: Layout) -> list[StageResult]:
     """Read every finished stage of a scale in an order in which parents come first.
 
-    Raises UserError where there is none, or where one of them is damaged.
+    Raises UserError where there is none, or where one of them cannot be read.
     """
-    results = finished_or_none(layout)
+    results, unreadable = readable(layout)
+    if unreadable:
+        raise UserError("\n".join(unreadable.values()))
     if not results:
         folder = layout.results / layout.scale
         raise UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
@@ -26,16 +28,24 @@ def name(result: StageResult) -> str:
     return "/".join(result.folder.parts[-2:])
 
 
-def finished_or_none(layout: Layout) -> list[StageResult]:
-    """The same, empty where nothing has finished yet. Raises UserError where a result is damaged."""
+def readable(layout: Layout) -> tuple[list[StageResult], dict[str, str]]:
+    """The same as far as results can be read, and why each of the others cannot: one does not hide the others.
+
+    Raises UserError where the parents go round in a circle.
+    """
     folder = layout.results / layout.scale
     manifests = sorted(folder.glob("*/*/manifest.json"))
     found = {f"{path.parts[-3]}/{path.parts[-2]}": path.parent for path in manifests if path.parts[-3] != "data"}
-    results = {name: read(place) for name, place in found.items()}
+    results, unreadable = dict[str, StageResult](), dict[str, str]()
+    for ref, place in found.items():
+        try:
+            results[ref] = read(place)
+        except UserError as error:
+            unreadable[ref] = str(error)
     graph = {name: [p for p in result.manifest.parents if p in results] for name, result in results.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise UserError(f"{folder}: the manifests' parents go round in a circle: {error.args[1]}") from None
     # Pipelines one after another; within each, parents first.
-    return sorted((results[name] for name in order), key=lambda result: result.stage.pipeline)
+    return sorted((results[name] for name in order), key=lambda result: result.stage.pipeline), unreadable

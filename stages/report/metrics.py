@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import manifest
+from stages.store import json_file, manifest, run_record, stage_record
+from stages.store.json_file import JsonFileError
 from stages.store.manifest import Manifest
+from stages.store.run_record import RunRecord
 
+TABLE = 1 << 30  # bytes of a table at most
 WHOLE = ("step", "tokens", "clock", "supervised")
 FRACTIONAL = ("lr", "loss", "grad_norm")
 
@@ -41,7 +44,7 @@ class StageResult:
     folder: Path
     stage: Stage
     manifest: Manifest
-    run: Mapping[str, Any]
+    run: RunRecord
     metrics: pd.DataFrame | None
     timing: pd.DataFrame | None
     before: Mapping[str, float]
@@ -56,17 +59,13 @@ def read(folder: Path) -> StageResult:
     metrics = read_metrics(folder / "metrics.csv", stage) if trains else None
     timing = read_timing(folder / "timing.csv") if trains else None
     before, after = read_evaluations(folder / "eval.json") if (folder / "eval.json").exists() else ({}, {})
-    return StageResult(folder, stage, record, read_json(folder / "run.json"), metrics, timing, before, after)
+    return StageResult(folder, stage, record, read_run(folder), metrics, timing, before, after)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises ResultError where the file is absent, is not JSON, or is not an object."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultError(path, "is not there") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError(path, f"is not JSON ({error})") from None
+    with _result_errors():
+        found = json_file.read(path)
     if not isinstance(found, dict):
         raise ResultError(path, f"found a {type(found).__name__}, expected an object")
     return found
@@ -74,13 +73,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_stage(path: Path) -> Stage:
     """Read the resolved stage that a run was given; raises ResultError where it is not one of this version's."""
-    found = read_json(path)
+    with _result_errors():
+        return stage_record.read(path.parent)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read run.json; raises ResultError where it is absent or not what a run writes."""
+    with _result_errors():
+        return run_record.read(folder)
+
+
+@contextmanager
+def _result_errors() -> Iterator[None]:
     try:
-        return Stage.model_validate_json(json.dumps(found))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ResultError(path, f"{place}: {first['msg']} (written by another version of stages?)") from None
+        yield
+    except JsonFileError as error:
+        raise ResultError(error.path, error.reason) from None
 
 
 def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
@@ -91,8 +99,8 @@ def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
     """
     frame = _read_csv(path, ("phase", *WHOLE, *FRACTIONAL))
     for column in (*WHOLE, *FRACTIONAL):
-        numbers = pd.to_numeric(frame[column], errors="coerce")
-        bad = ~numbers.abs().lt(float("inf"))  # not finite, empty, or not a number
+        numbers = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+        bad = ~numbers.abs().lt(2**53 if column in WHOLE else float("inf"))  # not finite, empty, or not a number
         if bad.any():
             line = int(bad.to_numpy().argmax()) + 2
             raise ResultError(
@@ -142,10 +150,10 @@ def flatten(tree: Any, name: str = "") -> dict[str, float]:
 
 
 def _read_csv(path: Path, needed: tuple[str, ...]) -> pd.DataFrame:
+    with _result_errors():
+        data = json_file.read_bytes(path, TABLE)
     try:
-        frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise ResultError(path, "is not there") from None
+        frame = pd.read_csv(BytesIO(data))
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ResultError(path, f"is not a table ({str(error).strip()})") from None
     missing = [column for column in needed if column not in frame.columns]

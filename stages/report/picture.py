@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from stages.errors import UsageError, UserError
 from stages.report import pipeline_plot, stage_plots
-from stages.report.collect import finished_or_none
+from stages.report.collect import readable
 from stages.report.columns import ancestry, ref
 from stages.report.metrics import read_metrics
 from stages.report.style import save
@@ -35,7 +36,7 @@ def draw_missing(project: Project, layout: Layout) -> list[Path]:
     Drawn once after a run, not by every stage: a process that trains need not load a plotting library.
     """
     written, touched = list[Path](), dict[str, None]()
-    for result in finished_or_none(layout):
+    for result in readable(layout)[0]:
         if result.metrics is None:
             continue
         drawn = _drawn(result.folder)
@@ -80,8 +81,9 @@ def measured(layout: Layout, stages: Mapping[str, Stage], keys: Mapping[str, str
     for name, stage in stages.items():
         if not stage.phases or not layout.manifest(name).exists():
             continue
-        if manifest.read(layout.manifest(name)).key == keys[name]:
-            found[name] = read_metrics(layout.stage(name) / "metrics.csv", stage)
+        with suppress(UserError):  # `stages table` names what cannot be read
+            if manifest.read(layout.manifest(name)).key == keys[name]:
+                found[name] = read_metrics(layout.stage(name) / "metrics.csv", stage)
     return found
 
 

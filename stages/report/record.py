@@ -6,7 +6,6 @@ others differ from it in the seed alone. Every figure comes from files that runs
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +24,7 @@ from stages.report.metrics import StageResult
 from stages.report.style import save
 from stages.report.table import ends, wall
 from stages.spec.project import Project
+from stages.store import json_file
 from stages.store.files import write_atomic
 from stages.store.fingerprint import fingerprint
 from stages.store.layout import Layout
@@ -71,7 +71,7 @@ def write(root: Path, scales: Sequence[str]) -> list[Path]:
     record, first = gather(root, scales)
     folder = root / "results" / "records"
     name = folder / scales[0]
-    write_atomic(name.with_suffix(".json"), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    json_file.write(name.with_suffix(".json"), record, indent=1)
     write_atomic(name.with_suffix(".md"), record_text.page(record).encode())
     written = [name.with_suffix(".json"), name.with_suffix(".md")]
     for pipeline in sorted({result.stage.pipeline for result in first}):
@@ -138,8 +138,7 @@ def _named(results: Sequence[StageResult], name: str) -> StageResult:
 
 
 def _environment(result: StageResult) -> object:
-    environment = result.run.get("environment", {})
-    return environment.get("id", "unknown") if isinstance(environment, Mapping) else "unknown"
+    return result.run.environment.id or "unknown"
 
 
 def _stage(results: Sequence[StageResult]) -> dict[str, Any]:

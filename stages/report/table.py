@@ -15,7 +15,9 @@ from stages.report.words import count, length, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
-Mark = Literal["current", "stale", "not in the specs"]  # of a result in place, compared with what the specs say now
+Mark = Literal[
+    "current", "stale", "damaged", "not in the specs"
+]  # of a result in place, compared with what the specs say now
 KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader
 
 

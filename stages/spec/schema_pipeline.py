@@ -59,7 +59,6 @@ class RawPipeline(Raw):
     extends: str | None = None
     drop: Names = Field(default_factory=list)
     claims: list[RawClaim] = Field(default_factory=list)
-    parameters: dict[str, Claimed] = Field(default_factory=dict)
     models: dict[str, Annotated[dict[str, Any], OneOf("family", Model)]] = Field(default_factory=dict)
     optimizers: dict[str, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
     schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)

@@ -8,16 +8,19 @@ attempt-0001/attempt.json   what it was built on (a resume must be built on the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.errors import UserError
-from stages.store import files, lease
+from stages.store import files, json_file, lease
 from stages.store.digest import Written
 from stages.store.holder import Holder
+from stages.store.json_file import JsonFileError, MissingFileError
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 
@@ -30,9 +33,20 @@ class Finding:
     """
 
     message: str
-    step: int | None
-    stopped: bool
-    repeats: bool
+    step: Annotated[int, Field(ge=0)] | None
+    stopped: bool = False
+    repeats: bool = False
+
+
+class _Record(BaseModel):
+    """attempt.json: what is attempted, and on what parents."""
+
+    ref: str
+    parents: dict[str, Parent]
+
+
+RECORD, FINDING = "attempt.json", "finding.json"
+_RECORD, _FINDING = TypeAdapter(_Record), TypeAdapter(Finding)
 
 
 @dataclass(frozen=True)
@@ -55,9 +69,13 @@ class Attempt:
     def fail(self, error: Exception) -> None:
         """Record why this attempt ended, for `stages status`."""
         told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
-        fields = {"message": str(told), "step": told.step, "stopped": told.resumable, "repeats": told.repeats}
-        text = json.dumps(fields, sort_keys=True, indent=2) + "\n"
-        files.write_atomic(self.folder / "finding.json", text.encode())
+        fields = {
+            "message": json_file.printable(str(told)),
+            "step": told.step,
+            "stopped": told.resumable,
+            "repeats": told.repeats,
+        }
+        json_file.write(self.folder / FINDING, fields)
 
     def check(self) -> None:
         """Raise LeaseError when a later run has taken over: to be called before a checkpoint is written."""
@@ -81,7 +99,7 @@ def start(
     with lease.hold(run, ref, on_lost) as holder, files.recording() as written:
         folder = _new_folder(run)
         record = {"ref": ref, "parents": {name: parent.model_dump() for name, parent in sorted(parents.items())}}
-        files.write_atomic(folder / "attempt.json", (json.dumps(record, sort_keys=True, indent=2) + "\n").encode())
+        json_file.write(folder / RECORD, record)
         with files.failing(folder):
             files.make_dirs(folder / "result")
         attempt = Attempt(layout, ref, key, folder, dict(parents), holder, written)
@@ -99,22 +117,20 @@ def folders(layout: Layout, key: str) -> list[Path]:
 
 
 def built_on(folder: Path) -> dict[str, Parent] | None:
-    """What an attempt was built on; None if it was killed before it could say so."""
-    try:
-        raw = json.loads((folder / "attempt.json").read_bytes())
-        return {str(ref): Parent.model_validate(parent) for ref, parent in raw["parents"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    """What an attempt was built on; None if it was killed before it could say so, or its record cannot be read."""
+    with suppress(JsonFileError):
+        return json_file.read_as(folder / RECORD, _RECORD).parents
+    return None
 
 
 def finding(folder: Path) -> Finding | None:
-    """Why an attempt ended, if it recorded it."""
+    """Why an attempt ended, if it recorded it; that the record cannot be read, where it cannot."""
     try:
-        raw = json.loads((folder / "finding.json").read_bytes())
-        step = None if raw["step"] is None else int(raw["step"])
-        return Finding(str(raw["message"]), step, raw.get("stopped") is True, raw.get("repeats") is True)
-    except (OSError, ValueError, KeyError, TypeError):
+        return json_file.read_as(folder / FINDING, _FINDING)
+    except MissingFileError:
         return None
+    except JsonFileError as error:
+        return Finding(f"ended, and why cannot be read: {error}", None, stopped=False, repeats=False)
 
 
 def _new_folder(run: Path) -> Path:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from stages.store import files
+from stages.store import files, json_file
 
 NAME = "damage.txt"
+LIMIT = 1 << 20  # bytes
 
 
 def note(folder: Path, found: str) -> None:
@@ -26,6 +27,8 @@ def note(folder: Path, found: str) -> None:
 def noted(folder: Path) -> str:
     """What an earlier deep look found; empty if it found nothing, or there was none."""
     try:
-        return (folder / NAME).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
+        return json_file.printable(json_file.read_bytes(folder / NAME, LIMIT).decode(errors="replace")).strip()
+    except json_file.MissingFileError:
         return ""
+    except json_file.JsonFileError as error:
+        return str(error)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, damage, lease, manifest, partials, progress, seal
+from stages.store import attempts, damage, lease, manifest, partials, progress, seal, strange
 from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
 
-State = Literal["done", "stale", "missing", "pending", "running", "stopped", "failed"]
+State = Literal["done", "stale", "damaged", "missing", "pending", "running", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Verdict:
     seconds_left: float | None = None  # until its last step
     job: str | None = None  # the Slurm job that waits or runs
     repeats: bool = False  # a rerun of the same spec ends as the last run did
+    strangers: tuple[Path, ...] = ()  # what a deep look found in the result's folder that nothing lists or reads
 
     @property
     def done(self) -> bool:
@@ -40,22 +41,20 @@ class Verdict:
 
 
 def is_done(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool = False) -> Verdict:
-    """Judge a stage: done, running, stopped or failed (how, and where it goes on), stale (and why) or missing.
+    """Judge a stage: done, running, stopped or failed (how, and where it goes on), stale or damaged (why), missing.
 
     With `deep`, every digest is read again, and what is found damaged stays known to quick looks.
     """
-    why = _why_not(layout, ref, key, parent_keys, deep)
-    if why is None:
-        return Verdict(ref, key, "done", "")
+    found = _look(layout, ref, key, parent_keys, deep)
+    if found.state == "done":
+        return found
     held = lease.holder(layout.run(key))
     if held is not None:
         return _running(layout, ref, key, held)
-    command = f"stages run {ref} --scale {layout.scale}"
     tried = attempts.folders(layout, key)
     if tried and (tried[0] / "result").exists():
-        return _ended(layout, ref, key, tried[0], command, deep)
-    state: State = "stale" if layout.stage(ref).exists() else "missing"
-    return Verdict(ref, key, state, why, command=command)
+        return _ended(layout, ref, key, tried[0], deep)
+    return found
 
 
 def _running(layout: Layout, ref: str, key: str, held: Holder) -> Verdict:
@@ -69,8 +68,12 @@ def _running(layout: Layout, ref: str, key: str, held: Holder) -> Verdict:
     )  # fmt: skip
 
 
-def _ended(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep: bool) -> Verdict:
-    found = attempts.finding(attempt)
+def _command(layout: Layout, ref: str) -> str:
+    return f"stages run {ref} --scale {layout.scale}"
+
+
+def _ended(layout: Layout, ref: str, key: str, attempt: Path, deep: bool) -> Verdict:
+    found, command = attempts.finding(attempt), _command(layout, ref)
     parents = attempts.built_on(attempt) or {}
     partial = partials.latest(layout, key, parents)
     why = found.message if found else "interrupted before it finished"
@@ -87,34 +90,42 @@ def _ended(layout: Layout, ref: str, key: str, attempt: Path, command: str, deep
     return Verdict(ref, key, state, why, step, partial, layout.log(key), command, repeats=repeats)
 
 
-def _why_not(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> str | None:
-    """Why the result in place is not the wanted one, or None if it is."""
-    folder = layout.stage(ref)
+def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> Verdict:
+    """What is to be said of the result in place, whatever runs or ran elsewhere."""
+    folder, command = layout.stage(ref), _command(layout, ref)
     if not folder.exists():
-        return "not run yet"
+        return Verdict(ref, key, "missing", "not run yet", command=command)
     try:
         record = manifest.read(layout.manifest(ref))
     except ManifestError as error:
         broken = seal.problems(folder) if deep else []
-        return "; ".join(filter(None, [str(error), _damage(layout, ref, broken)]))
+        why = "; ".join(filter(None, [str(error), _damage(layout, ref, broken)]))
+        return Verdict(ref, key, "damaged", why, command=command)
+    strangers = strange.files(folder, record) if deep else ()
     if deep:
         known = _damage(layout, ref, [*seal.problems(folder), *manifest.problems(folder, record, deep)])
         damage.note(folder, known)
     else:
         known = damage.noted(folder)
-    if known:  # first: a damaged manifest must not be believed
-        return known
+    # Damage comes first: a damaged manifest must not be believed.
+    why = "" if known else _why_stale(layout, ref, key, record, parent_keys)
+    known = known or ("" if why else _damage(layout, ref, manifest.problems(folder, record, deep=False)))
+    state: State = "damaged" if known else "stale" if why else "done"
+    return Verdict(ref, key, state, known or why, command=command if known or why else None, strangers=strangers)
+
+
+def _why_stale(layout: Layout, ref: str, key: str, record: Manifest, parent_keys: Mapping[str, str]) -> str:
+    """Why a whole result is not the wanted one; empty if it is."""
     if record.stage != ref:
         return f"its manifest is that of {record.stage}"
     if record.key != key:
         return f"its spec, a parent or the data changed: key {record.key[:12]}, wanted {key[:12]}"
-    changed = _changed_parent(layout, record, parent_keys)
-    return changed or _damage(layout, ref, manifest.problems(folder, record, deep=False)) or None
+    return _changed_parent(layout, record, parent_keys) or ""
 
 
 def _damage(layout: Layout, ref: str, found: list[manifest.Problem]) -> str:
     """Each damaged file, and what rebuilds it; empty where none is."""
-    return "; ".join([*map(str, found), f"`stages run {ref} --scale {layout.scale}` rebuilds it"]) if found else ""
+    return "; ".join([*map(str, found), f"`{_command(layout, ref)}` rebuilds it"]) if found else ""
 
 
 def rebuilds_otherwise(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str]) -> bool:

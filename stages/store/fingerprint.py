@@ -11,16 +11,19 @@ Nothing here imports torch: versions are read from the installed packages' metad
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from blake3 import blake3
+
+from stages.store import run_record
+from stages.store.json_file import JsonFileError
 
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -92,11 +95,9 @@ def code() -> str:
 
 def drifted(folder: Path) -> bool:
     """Whether a result's run.json names the code that made it, and it is not today's."""
-    try:
-        made_by = json.loads((folder / "run.json").read_bytes())["environment"]["code"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(made_by != code())
+    with suppress(JsonFileError):
+        return run_record.read(folder).environment.code not in (None, code())
+    return False
 
 
 def version(package: str) -> str:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.store import files, lease, manifest
+from pydantic import BaseModel, TypeAdapter
+
+from stages.store import files, json_file, lease, manifest, run_record
+from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
+
+
+class _Scale(BaseModel):
+    """The one field of stage.json that tells results of one stage apart."""
+
+    scale: str
+
+
+_SCALE = TypeAdapter(_Scale)
 
 
 @dataclass(frozen=True)
@@ -65,22 +77,19 @@ def _finished(folder: Path) -> float:
 
     A result of before runs recorded it: when the last lease on its key was taken or released; 0 if nothing tells.
     """
-    try:
-        return float(json.loads((folder / "run.json").read_bytes())["finished"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    try:
-        return max(float(json.loads(line)["time"]) for line in (folder.parent / lease.LOG).read_bytes().splitlines())
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
+    with suppress(JsonFileError):
+        told = run_record.read(folder).finished
+        if told is not None:
+            return told
+    return lease.last_time(folder.parent)
 
 
 def _stage_of(folder: Path) -> str:
     """Stage and scale of a result: the same stage at another scale is another one's earlier result."""
     try:
         stage = manifest.read(folder / manifest.NAME).stage
-        return f"{stage} at {json.loads((folder / 'stage.json').read_bytes())['scale']}"
-    except (ManifestError, OSError, ValueError, KeyError, TypeError):
+        return f"{stage} at {json_file.read_as(folder / 'stage.json', _SCALE).scale}"
+    except (ManifestError, JsonFileError):
         return "a result that cannot be read"
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import psutil
+from pydantic import Field, TypeAdapter
 
 from stages.cluster import slurm
+from stages.store import json_file
 
 NAME = "lease.json"
 STALE = 120.0  # seconds after which another host's heartbeat no longer counts
@@ -25,15 +27,18 @@ class Holder:
     """
 
     host: str
-    pid: int
+    pid: Annotated[int, Field(gt=0, lt=2**31)]
     started: float | None
-    token: int
+    token: Annotated[int, Field(ge=0, lt=2**63)]
     job: str | None = None
     nodes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         job = f" (Slurm job {self.job} on {', '.join(self.nodes)})" if self.job else ""
         return f"process {self.pid} on host {self.host}{job}"
+
+
+_HOLDER = TypeAdapter(Holder)
 
 
 def this_process(token: int) -> Holder:
@@ -45,16 +50,16 @@ def this_process(token: int) -> Holder:
 
 def encode(holder: Holder) -> bytes:
     """As it stands in the file."""
-    return (json.dumps(asdict(holder), sort_keys=True) + "\n").encode()
+    return json_file.encode(asdict(holder), indent=None)
 
 
 def read(folder: Path) -> Holder | None:
-    """Who the lease file in `folder` names; None if there is none, or one cut off by a crash. Raises OSError."""
+    """Who the lease file in `folder` names; None if there is none that a run wrote to its end. Raises OSError."""
     try:
-        raw = json.loads((folder / NAME).read_bytes())
-        whose = str(raw["host"]), int(raw["pid"]), float(raw["started"]), int(raw["token"])
-        return Holder(*whose, raw.get("job"), tuple(raw.get("nodes", ())))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return json_file.read_as(folder / NAME, _HOLDER)
+    except json_file.JsonFileError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
         return None
 
 

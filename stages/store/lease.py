@@ -15,24 +15,36 @@ leases.jsonl tells of every lease: who took it, and who released or lost it, and
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.errors import UserError
-from stages.store import files
+from stages.store import files, json_file
 from stages.store import holder as holders
 from stages.store.holder import Holder
 
 BEAT = 10.0  # seconds between heartbeats
 LOG = "leases.jsonl"
+TOKEN = re.compile(r"token-(\d{6,18})")
+
+
+class _Event(BaseModel):
+    """The one field of a line of the log that is read again."""
+
+    time: Annotated[float, Field(ge=0, lt=1e11)]
+
+
+_EVENT = TypeAdapter(_Event)
 
 
 class LeaseError(UserError):
@@ -136,12 +148,21 @@ def _held(what: str, by: Holder | None) -> HeldError:
 def _log(folder: Path, event: str, whose: Holder) -> None:
     """Add a line. Raises OSError."""
     fields = {"event": event, "token": whose.token, "host": whose.host, "pid": whose.pid, "job": whose.job}
-    files.append(folder / LOG, (json.dumps(fields | {"time": round(time.time(), 3)}) + "\n").encode())
+    files.append(folder / LOG, json_file.encode(fields | {"time": round(time.time(), 3)}, indent=None))
+
+
+def last_time(folder: Path) -> float:
+    """When a lease on `folder` was last taken, released or lost, in seconds since 1970; 0 if nothing tells."""
+    with suppress(json_file.JsonFileError):
+        lines = json_file.read_bytes(folder / LOG).splitlines()
+        return max((json_file.parse_as(line, folder / LOG, _EVENT).time for line in lines), default=0.0)
+    return 0.0
 
 
 def _last_token(folder: Path) -> int:
     """The highest token given out on this folder; releases do not remove them."""
-    return max((int(path.name[6:]) for path in folder.glob("token-[0-9]*")), default=0)
+    found = (TOKEN.fullmatch(path.name) for path in folder.glob("token-*"))
+    return max((int(name[1]) for name in found if name), default=0)
 
 
 def _take(folder: Path, token: int) -> bool:

@@ -5,17 +5,17 @@ Time, host and environment go into run.json, which no digest covers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from stages.errors import UserError
-from stages.store import files
+from stages.store import files, json_file
 from stages.store.digest import Written, digest_bytes, digest_file, measure
+from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 
 NAME = "manifest.json"
@@ -65,6 +65,9 @@ class Manifest(_Model):
     shards: Annotated[list[Shard], Field(strict=False)]
 
 
+_MANIFEST = TypeAdapter(Manifest)
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why a result is not what its manifest says."""
@@ -97,7 +100,7 @@ def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] |
 
 def encode(manifest: Manifest) -> bytes:
     """The bytes of manifest.json: sorted keys, two spaces, a closing newline."""
-    return (json.dumps(manifest.model_dump(mode="json"), sort_keys=True, indent=2) + "\n").encode()
+    return json_file.encode(manifest.model_dump(mode="json"))
 
 
 def write(folder: Path, manifest: Manifest) -> str:
@@ -120,23 +123,16 @@ def read_with_digest(path: Path) -> tuple[Manifest, str]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror}). Rerun the stage that writes it.") from None
+        return json_file.read_bytes(path)
+    except JsonFileError as error:
+        raise ManifestError(f"{error}. Rerun the stage that writes it.") from None
 
 
 def _parse(path: Path, data: bytes) -> Manifest:
     try:
-        raw: Any = json.loads(data)
-    except ValueError as error:
-        raise ManifestError(f"{path}: not JSON ({error}). Move it away and rerun the stage.") from None
-    try:
-        return Manifest.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "top level"
-        message = f"{path}: {field}: {first['msg']}. Move it away and rerun the stage."
-        raise ManifestError(message) from None
+        return json_file.parse_as(data, path, _MANIFEST)
+    except JsonFileError as error:
+        raise ManifestError(f"{error}. Move it away and rerun the stage.") from None
 
 
 def verify(folder: Path, deep: bool) -> list[Problem]:
@@ -184,10 +180,26 @@ def parents(layout: Layout, parent_keys: Mapping[str, str]) -> dict[str, Parent]
 
 def payload(layout: Layout, ref: str) -> Path:
     """The folder that holds a stage's weights: its own, or for `keep` the one it points to."""
-    seen = []
-    while (target := read(layout.manifest(ref)).points_to) is not None:
-        seen.append(ref)
+    return layout.stage([ref, *pointed_to(layout, ref)][-1])
+
+
+def pointed_to(layout: Layout, ref: str) -> list[str]:
+    """The stages that a `keep` stage leads to, the one with the weights last; none for other stages."""
+    seen, record = [ref], read(layout.manifest(ref))
+    while (target := record.points_to) is not None:
+        path, built_on = layout.manifest(target), record.parents.get(target)
         if target in seen:
             raise ManifestError(f"{layout.manifest(ref)}: points_to goes round in a circle: {' -> '.join(seen)}")
-        ref = target
-    return layout.stage(ref)
+        record, digest = read_with_digest(path)
+        if built_on is not None and built_on != Parent(key=record.key, manifest=digest):
+            raise ManifestError(
+                f"{path}: is another result than the one that {seen[-1]} points to. Run {seen[-1]} again."
+            )
+        seen.append(target)
+    return seen[1:]
+
+
+def weights(folder: Path, module: str) -> list[Path]:
+    """The files of a module's weights in a result: those that its manifest lists, and no others."""
+    listed = (shard.file for shard in read(folder / NAME).shards)
+    return [folder / file for file in listed if file.startswith(f"model/{module}/") and file.endswith(".safetensors")]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from stages.store import attempts, files
+from pydantic import TypeAdapter
+
+from stages.store import attempts, files, json_file
 from stages.store.digest import digest_file, measure
+from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from stages.store.manifest import Parent, Problem
 
 NAME = "partial.json"
+_LISTING = TypeAdapter(dict[str, str])
+_FOLDER = re.compile(r"partial-(\d{9,18})")
 
 
 def save(folder: Path, write: Callable[[Path], None]) -> Path:
@@ -45,7 +50,7 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> None:
         if folder / file not in written:
             files.fsync_file(folder / file)
     listing = {file: made.blake3 for file, made in found.items()}
-    files.write(folder / NAME, (json.dumps(listing, sort_keys=True, indent=2) + "\n").encode())
+    json_file.write_new(folder / NAME, listing)
     for parent, _, _ in os.walk(folder, topdown=False):
         files.fsync_dir(Path(parent))
 
@@ -53,13 +58,11 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> None:
 def problems(folder: Path) -> list[Problem]:
     """What of a partial checkpoint is not as its list says; a list that cannot be read is the one problem then."""
     try:
-        listing = json.loads((folder / NAME).read_bytes())
-        wanted = {str(file): str(digest) for file, digest in listing.items()}
-    except (OSError, ValueError, AttributeError):
+        wanted = json_file.read_as(folder / NAME, _LISTING)
+    except JsonFileError as error:
         there = (folder / NAME).is_file()
-        return [
-            Problem(folder / NAME, "a list of digests", f"blake3 {digest_file(folder / NAME)}" if there else "nothing")
-        ]
+        found = f"blake3 {digest_file(folder / NAME)} ({error.reason})" if there else "nothing"
+        return [Problem(folder / NAME, "a list of digests", found)]
     now = {file: digest_file(folder / file) for file in files.files_under(folder) if file != NAME}
     return [
         Problem(
@@ -88,8 +91,9 @@ def step_of(folder: Path) -> int:
 
 
 def listed(folder: Path) -> list[Path]:
-    """Partial checkpoints of one attempt, latest step first."""
-    return sorted(folder.glob("partial-[0-9]*"), key=step_of, reverse=True)
+    """Partial checkpoints of one attempt, latest step first: folders of their name, and no links."""
+    found = [path for path in folder.glob("partial-*") if _FOLDER.fullmatch(path.name)]
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), key=step_of, reverse=True)
 
 
 def built_on(layout: Layout, key: str, parents: Mapping[str, Parent]) -> list[Path]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from stages.store import attempts, files
+from pydantic import Field, TypeAdapter
+
+from stages.store import attempts, files, json_file
 from stages.store.layout import Layout
 
 NAME = "progress.json"
+
+
+Count = Annotated[int, Field(ge=0, lt=10**18)]
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,10 @@ class Progress:
     """
 
     phase: str
-    step: int
-    steps: int
-    seconds_per_step: float
-    time: float
+    step: Count
+    steps: Count
+    seconds_per_step: Annotated[float, Field(ge=0, lt=1e9)]
+    time: Annotated[float, Field(ge=0, lt=1e11)]
 
     @property
     def seconds_left(self) -> float:
@@ -34,14 +39,17 @@ class Progress:
         return (self.steps - self.step) * self.seconds_per_step
 
 
+_PROGRESS = TypeAdapter(Progress)
+
+
 def write(attempt: Path, phase: str, step: int, steps: int, seconds_per_step: float) -> None:
     """Leave word in an attempt's folder: whole or not at all, and not flushed. A full disk must not end a run here."""
-    text = json.dumps(asdict(Progress(phase, step, steps, seconds_per_step, time.time())), sort_keys=True) + "\n"
+    data = json_file.encode(asdict(Progress(phase, step, steps, seconds_per_step, time.time())), indent=None)
     temporary = attempt / f".{NAME}.{os.getpid()}.tmp"
     with suppress(OSError):
         handle = files.disk.create(temporary)
         try:
-            files.disk.write(handle, memoryview(text.encode()))
+            files.disk.write(handle, memoryview(data))
         finally:
             files.disk.close(handle)
         files.disk.rename(temporary, attempt / NAME)
@@ -56,9 +64,6 @@ def latest(layout: Layout, key: str) -> Progress | None:
 
 def read(attempt: Path) -> Progress | None:
     """What an attempt left word of, or None."""
-    try:
-        raw = json.loads((attempt / NAME).read_bytes())
-        numbers = int(raw["step"]), int(raw["steps"]), float(raw["seconds_per_step"]), float(raw["time"])
-        return Progress(str(raw["phase"]), *numbers)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    with suppress(json_file.JsonFileError):
+        return json_file.read_as(attempt / NAME, _PROGRESS)
+    return None

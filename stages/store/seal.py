@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from stages.store import files
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+
+from stages.store import files, json_file
 from stages.store.digest import digest_bytes, digest_file
+from stages.store.json_file import JsonFileError
 from stages.store.manifest import Problem, Shard
 
 NAME = "seal.json"
+INSIDE = r"^[^/\x00]+(/[^/\x00]+)*$"  # no path from the root
 
 
 class Listing(Protocol):
@@ -26,13 +30,29 @@ class Listing(Protocol):
         """The files that it holds digests of."""
 
 
+class Seal(BaseModel):
+    """seal.json: file within the folder -> blake3, and the blake3 of these digests themselves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    files: dict[Annotated[str, StringConstraints(pattern=INSIDE)], str]
+    seal: str
+
+
+_SEAL = TypeAdapter(Seal)
+
+
 def write(folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listing) -> None:
     """Seal a folder that is complete but for its manifest, whose bytes are given."""
     covered = {shard.file for shard in record.shards}
     digests = {file: digest_file(folder / file) for file in files.files_under(folder) if file not in covered}
     digests[manifest_name] = digest_bytes(manifest_bytes)
-    text = json.dumps({"files": digests, "seal": _own(digests)}, sort_keys=True, indent=2) + "\n"
-    files.write_atomic(folder / NAME, text.encode())
+    json_file.write(folder / NAME, {"files": digests, "seal": _own(digests)})
+
+
+def read(folder: Path) -> Seal:
+    """The seal of a folder. Raises JsonFileError."""
+    return json_file.read_as(folder / NAME, _SEAL)
 
 
 def problems(folder: Path) -> list[Problem]:
@@ -40,16 +60,13 @@ def problems(folder: Path) -> list[Problem]:
     path = folder / NAME
     if not path.is_file():
         return [Problem(path, "a seal with the digests of manifest.json, run.json and others", "nothing")]
-    actual = digest_file(path)
     try:
-        raw = json.loads(path.read_bytes())
-        digests = {str(file): str(digest) for file, digest in raw["files"].items()}
-        own = str(raw["seal"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [Problem(path, "a readable seal", f"blake3 {actual}")]
-    if own != _own(digests) or set(raw) != {"files", "seal"}:
-        return [Problem(path, f"digests that come to blake3 {own}", f"blake3 {_own(digests)}")]
-    found = (_problem(folder / file, digest) for file, digest in digests.items())
+        sealed = read(folder)
+    except JsonFileError as error:
+        return [Problem(path, "a readable seal", f"blake3 {digest_file(path)} ({error.reason})")]
+    if sealed.seal != _own(sealed.files):
+        return [Problem(path, f"digests that come to blake3 {sealed.seal}", f"blake3 {_own(sealed.files)}")]
+    found = (_problem(folder / file, digest) for file, digest in sealed.files.items())
     return [problem for problem in found if problem is not None]
 
 
@@ -59,4 +76,4 @@ def _problem(path: Path, digest: str) -> Problem | None:
 
 
 def _own(digests: Mapping[str, str]) -> str:
-    return digest_bytes(json.dumps(dict(digests), sort_keys=True).encode())
+    return digest_bytes(json.dumps(dict(digests), sort_keys=True, allow_nan=False).encode())

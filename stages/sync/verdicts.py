@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import damage, done, manifest, markers
+from stages.store import damage, done, manifest, markers, stage_record, strange
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
@@ -45,24 +45,36 @@ def judge_corpora(root: Path, layout: Layout, names: Iterable[str], deep: Collec
 
 def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:
     folder = layout.corpus(name)
-    why = _why_not_prepared(root, name, folder, deep) if folder.exists() else "not prepared yet"
-    state: State = "done" if not why else "stale" if folder.exists() else "missing"
+    state, why = _judge_prepared(root, name, folder, deep) if folder.exists() else ("missing", "not prepared yet")
     command = f"stages data {name} --scale {layout.scale}" if why else None
-    return Verdict(f"data/{name}", corpus_key(root, name), state, why, command=command)
+    strangers = _strangers(folder) if deep and state == "done" else ()
+    return Verdict(f"data/{name}", corpus_key(root, name), state, why, command=command, strangers=strangers)
 
 
-def _why_not_prepared(root: Path, name: str, folder: Path, deep: bool) -> str:
+def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[State, str]:
+    """The state of a corpus that is there, and why it is not done."""
     from stages.data.prepare import is_prepared
     from stages.data.prepared import verify
 
     try:
         broken = "; ".join(map(str, verify(folder, deep)))
-        if deep:
-            damage.note(folder, broken)
+    except UserError as error:  # the manifest itself
+        return "damaged", str(error)
+    if deep:
+        damage.note(folder, broken)
+    if found := broken or damage.noted(folder):
+        return "damaged", found
+    try:
         declared = is_prepared(root, name, folder)
-    except UserError as error:
-        return str(error)
-    return broken or damage.noted(folder) or ("" if declared else f"not what specs/data/{name}.yaml declares")
+    except UserError as error:  # its spec
+        return "stale", str(error)
+    return ("done", "") if declared else ("stale", f"not what specs/data/{name}.yaml declares")
+
+
+def _strangers(folder: Path) -> tuple[Path, ...]:
+    from stages.data.prepared import read_manifest
+
+    return strange.files(folder, read_manifest(folder))
 
 
 def corpora_done(root: Path, layout: Layout, names: tuple[str, ...], deep: bool = False) -> dict[str, bool]:
@@ -98,8 +110,7 @@ def _evaluated_on(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
     """The phases whose corpora a stage that does not train is evaluated on: those that its parent was run with."""
     if not (stage.evaluation.names and stage.parents):
         return ()
-    record = manifest.payload(layout, stage.parents[0]) / "stage.json"
-    return Stage.model_validate_json(record.read_bytes()).phases
+    return stage_record.read(manifest.payload(layout, stage.parents[0])).phases
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:

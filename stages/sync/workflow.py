@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import socket
 import sys
@@ -14,11 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from pydantic import BaseModel, TypeAdapter
+
 from stages.check.gate import Gate
 from stages.cluster import resources, site
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
-from stages.store.files import write_atomic
+from stages.store import json_file
 from stages.store.layout import Layout
 from stages.sync import drivers, graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
@@ -30,6 +31,24 @@ DEFAULT_SCALE = "mini"
 SNAKEMAKE = ".snakemake"  # its own folder in the project
 POLL = 1.0  # seconds between two looks at another Snakemake's lock
 T = TypeVar("T")
+
+
+class Kept(BaseModel):
+    """What the main process works out and its jobs read back; see `Workflow`."""
+
+    published: list[str]
+    published_corpora: list[str]
+    readings: list[str]
+    keys: dict[str, str]
+    corpora_of: dict[str, list[str]]
+    threads_of: dict[str, int]
+    resources_of: dict[str, dict[str, int | str]]
+    urgency_of: dict[str, int]
+    corpora: dict[str, str]
+    undone: list[str]
+
+
+_KEPT = TypeAdapter(Kept)
 
 
 @dataclass(frozen=True)
@@ -120,10 +139,12 @@ def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
     layout = Layout(root, scale)
     path = layout.markers / os.environ.get(GRAPH, "graph.json")
     try:
-        raw = json.loads(path.read_bytes())
-    except OSError:
+        kept = json_file.read_as(path, _KEPT)
+    except json_file.MissingFileError:
         raise UserError(f"{path}: not there, so this job's Snakemake has ended. Start Snakemake again.") from None
-    return Workflow(root, scale, releases, layout, **raw)
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}. Start Snakemake again.") from None
+    return Workflow(root, scale, releases, layout, **dict(kept))
 
 
 def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
@@ -261,21 +282,8 @@ def _wait_for_others(root: Path, layout: Layout, loaded: graph.Graph, names: lis
 
 
 def _save(flow: Workflow) -> None:
-    fields = (
-        "published",
-        "published_corpora",
-        "readings",
-        "keys",
-        "corpora_of",
-        "threads_of",
-        "resources_of",
-        "urgency_of",
-        "corpora",
-        "undone",
-    )
-    text = json.dumps({field: getattr(flow, field) for field in fields}, sort_keys=True, indent=1)
     path = flow.layout.markers / f"graph-{socket.gethostname()}-{os.getpid()}.json"
-    write_atomic(path, text.encode())
+    json_file.write(path, {field: getattr(flow, field) for field in Kept.model_fields}, indent=1)
     os.environ[GRAPH] = path.name
     atexit.register(path.unlink, missing_ok=True)  # a killed one leaves it to its jobs, which run on
 

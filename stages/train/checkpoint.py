@@ -6,18 +6,18 @@ lie inside, so that a resumed run has no row twice and none missing, whichever a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from stages.errors import UserError
-from stages.store import files
+from stages.store import files, json_file
 from stages.train.optimizer import Optimizer
 
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "counters.json"
@@ -34,6 +34,9 @@ class Counters:
     steps: int  # steps done in the stage
     consumed: int  # ledger units consumed in the stage
     clock: int  # what the schedule was last read at
+
+
+_COUNTERS = TypeAdapter(Counters)
 
 
 def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, tables: Path) -> None:
@@ -56,7 +59,7 @@ def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
 
 def save_counters(path: Path, counters: Counters) -> None:
     """Write the counters as JSON."""
-    files.write_atomic(path, (json.dumps(asdict(counters), sort_keys=True, indent=2) + "\n").encode())
+    json_file.write(path, asdict(counters))
 
 
 @torch.no_grad()
@@ -74,4 +77,4 @@ def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Se
     state = load_file(folder / OPTIMIZER)
     for module in trained:
         optimizer.load(state, module, str(folder / OPTIMIZER))
-    return Counters(**json.loads((folder / COUNTERS).read_bytes()))
+    return json_file.read_as(folder / COUNTERS, _COUNTERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from stages.contract import ledger, schedule
 from stages.contract.ledger import Step
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
+from stages.train import finite
 from stages.train.checkpoint import Counters
 from stages.train.metrics import Table, Value
 from stages.train.objectives.base import Objective
@@ -36,6 +37,7 @@ class Run:
     stop: StopRequest
     checkpoint: Callable[[Counters], Path]  # writes a partial checkpoint and says where
     last_checkpoint: Callable[[], Path | None]
+    held: Callable[[], Mapping[str, Tensor]]  # all that a checkpoint holds: weights, buffers, the optimizer's state
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
 
@@ -57,7 +59,8 @@ class Outcome:
 def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) -> Counters:
     """Train from `counters` to the end of the phase; return the counters as the next phase finds them.
 
-    Raises NonFiniteError, before the optimizer moves anything, and StoppedError after a checkpoint.
+    Raises NonFiniteError, before the optimizer moves anything or, where a checkpoint or the phase's end follows, after
+    an update that overflowed, and StoppedError after a checkpoint.
     """
     steps = ledger.count(phase)
     with watching(f"{run.ref} {phase.name}", counters.phase_steps, steps) as progress:
@@ -83,7 +86,10 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
                     run.note.step(phase.name, counters.steps, seconds)
             asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
-            if asked or (not at_end and counters.steps % run.stage.execution.checkpoint_every == 0):
+            due = not at_end and counters.steps % run.stage.execution.checkpoint_every == 0
+            if (asked or due or at_end) and (broken := finite.broken_tensors(run.held())):
+                raise _overflowed(run, phase, counters, lr, broken)
+            if asked or due:
                 kept = f"resumable from {run.checkpoint(counters)}" if run.ranks.first else "the first rank says where"
                 if asked:
                     run.ranks.wait()  # nobody leaves before the checkpoint is whole
@@ -103,8 +109,8 @@ def train_step(run: Run, phase: Phase, objective: Objective, step: Step, counter
     gradients, values = gather(run.optimizer, objective, step, run.ranks)
     norm = run.optimizer.clip(gradients)
     loss, grad_norm, *extras = torch.stack([values[0], norm, *values[1:]]).tolist()
-    if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-        raise _non_finite(run, phase, counters, step, loss, grad_norm)
+    if not all(map(math.isfinite, (loss, grad_norm, *extras))):
+        raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(objective.extras, extras, strict=True)))
     run.optimizer.step(gradients, lr)
     objective.finish()
     return Outcome(loss, grad_norm, extras)
@@ -172,8 +178,12 @@ def record(
     run.timing.add({"phase": phase.name, "step": counters.steps, "seconds": seconds, "tokens_per_second": rate})
 
 
-def _non_finite(run: Run, phase: Phase, counters: Counters, step: Step, loss: float, norm: float) -> NonFiniteError:
+def _non_finite(
+    run: Run, phase: Phase, counters: Counters, step: Step, loss: float, norm: float, extras: Mapping[str, float]
+) -> NonFiniteError:
     what = f"loss is {loss}" if not math.isfinite(loss) else f"loss is {loss}, but the gradient's norm is {norm}"
+    if math.isfinite(loss) and math.isfinite(norm):
+        what = f"loss is {loss}, but {', '.join(finite.broken_numbers(extras))}"
     good = run.last_checkpoint()
     number = counters.steps + 1
     return NonFiniteError(
@@ -182,4 +192,14 @@ def _non_finite(run: Run, phase: Phase, counters: Counters, step: Step, loss: fl
         f"numbers again: lower the learning rate or the gradient clip, or look at the samples from "
         f"{step.first_sample} to {step.first_sample + step.sequences - 1}.",
         number,
+    )
+
+
+def _overflowed(run: Run, phase: Phase, counters: Counters, lr: float, broken: list[str]) -> NonFiniteError:
+    good = run.last_checkpoint()
+    return NonFiniteError(
+        f"{run.ref}, phase {phase.name}: the update of step {counters.steps} overflowed: {len(broken)} tensors are not "
+        f"finite, among them {finite.some(broken)}. Last good checkpoint: {good if good else 'none'}. A rerun meets "
+        f"the same numbers again: lower the learning rate, which is {lr:g} at this step (clock {counters.clock:,}).",
+        counters.steps,
     )

@@ -20,11 +20,11 @@ class StoppedError(UserError):
 
 
 class NonFiniteError(UserError):
-    """A loss or gradient is infinite or not a number."""
+    """A loss, a gradient, the weights or an evaluation are infinite or not a number."""
 
     repeats = True
 
-    def __init__(self, message: str, step: int) -> None:
+    def __init__(self, message: str, step: int | None) -> None:
         super().__init__(message)
         self.step = step
 

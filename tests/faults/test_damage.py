@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from stages.commands.run import refuse_damaged
 from stages.errors import UserError
-from stages.store import attempts, done, files, finish, manifest, partials, seal
+from stages.store import attempts, damage, done, files, finish, manifest, partials, seal
 from stages.store.layout import Layout
 
 KEY, REF = "a" * 32, "toy/one"
@@ -88,7 +88,7 @@ def test_damage_to_a_finished_stage(layout: Layout, name: str, damage: object) -
     before = blake3(path.read_bytes()).hexdigest()
     damage(path)  # type: ignore[operator]
     verdict = done.is_done(layout, REF, KEY, {}, deep=True)
-    assert verdict.state == "stale"
+    assert verdict.state == "damaged"
     assert str(path) in verdict.why
     assert "`stages run toy/one --scale mini` rebuilds it" in verdict.why
     after = blake3(path.read_bytes()).hexdigest() if path.exists() else "found nothing"
@@ -147,6 +147,20 @@ def test_a_child_is_not_trained_on_damaged_weights(layout: Layout) -> None:
         refuse_damaged(layout, REF)
 
 
+def test_a_child_is_not_trained_below_a_parent_whose_seal_or_record_is_damaged(layout: Layout) -> None:
+    """A child reads more of its parent than weights: counters in the manifest, the stage that it was run with."""
+    folder = finished(layout)
+    for name, old, new in ((manifest.NAME, b'"steps": 3', b'"steps": 2'), ("stage.json", b"what", b"whbt")):
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data.replace(old, new))
+        assert data != (folder / name).read_bytes()
+        assert done.is_done(layout, REF, KEY, {}).done
+        with pytest.raises(UserError, match=f"toy/one is damaged: .*{name}: expected blake3"):
+            refuse_damaged(layout, REF)
+        (folder / name).write_bytes(data)
+        damage.note(folder, "")
+
+
 @pytest.mark.parametrize("of", ["an older run", "another key", "another stage"])
 def test_a_stale_manifest_is_not_believed(of: str, layout: Layout) -> None:
     """A manifest that was whole once, in a folder that it does not belong to: the sizes agree."""
@@ -159,11 +173,10 @@ def test_a_stale_manifest_is_not_believed(of: str, layout: Layout) -> None:
     }[of]
     (folder / manifest.NAME).write_bytes(manifest.encode(record.model_copy(update=other)))
     verdict = done.is_done(layout, REF, KEY, {}, deep=True)
-    assert verdict.state == "stale"
+    assert verdict.state == "damaged"
     assert f"{folder / manifest.NAME}: expected blake3 " in verdict.why
     assert "rebuilds it" in verdict.why
-    if of == "an older run":
-        with pytest.raises(UserError, match="toy/one is damaged"):
-            refuse_damaged(layout, REF)
-    else:
+    with pytest.raises(UserError, match="toy/one is damaged"):
+        refuse_damaged(layout, REF)
+    if of != "an older run":
         assert not done.is_done(layout, REF, KEY, {}).done

@@ -28,7 +28,7 @@ def test_nothing_there_is_missing(layout: Layout) -> None:
 def test_a_truncated_shard_is_named_with_both_sizes(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     os.truncate(layout.stage("toy/one") / WEIGHTS, 3)
-    assert verdict(layout).state == "stale"
+    assert verdict(layout).state == "damaged"
     assert f"{WEIGHTS}: expected 7 bytes, blake3 " in verdict(layout).why
     assert "found 3 bytes" in verdict(layout).why
 
@@ -45,7 +45,7 @@ def test_a_flipped_bit_is_found_by_a_deep_look_only(layout: Layout, run: Run) ->
     (layout.stage("toy/one") / WEIGHTS).write_bytes(b"weightr")
     assert verdict(layout).done
     deep = done.is_done(layout, "toy/one", A, {}, deep=True)
-    assert deep.state == "stale"
+    assert deep.state == "damaged"
     assert "blake3" in deep.why
     assert WEIGHTS in deep.why
 
@@ -75,10 +75,10 @@ def test_a_parent_run_again_with_the_same_bits_leaves_its_child_done(layout: Lay
     assert verdict(layout, "toy/two", B, {"toy/one": A}).done
 
 
-def test_a_manifest_that_is_not_json_is_stale_not_a_traceback(layout: Layout, run: Run) -> None:
+def test_a_manifest_that_is_not_json_is_damage_not_a_traceback(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     layout.manifest("toy/one").write_text("{")
-    assert verdict(layout).state == "stale"
+    assert verdict(layout).state == "damaged"
     assert "not JSON" in verdict(layout).why
 
 

@@ -119,7 +119,7 @@ def trained(stage: Stage, folder: Path, start: Path | None, stop_at: int | None)
         return folder
 
     tables: Any = (table, Rows())
-    run = Run(stage, optimizer, *tables, StopRequest(), save, lambda: None)
+    run = Run(stage, optimizer, *tables, StopRequest(), save, lambda: None, modules.state_dict)
     try:
         loop.run_phase(run, stage.phases[0], objective(stage, modules, folder), counters)
     except StoppedError:

@@ -1,0 +1,101 @@
+"""Which files of a model folder hold its weights, and which tensor is in which: what is not listed is not read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, StringConstraints, TypeAdapter
+from safetensors import SafetensorError, safe_open
+
+from stages.errors import UserError
+from stages.store import json_file
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+
+
+class _Index(BaseModel):
+    """The index that transformers writes beside several files: tensor -> file of the same folder."""
+
+    weight_map: dict[str, Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+\.safetensors$")]]
+
+
+_INDEX = TypeAdapter(_Index)
+
+
+def listed(folder: Path) -> list[Path]:
+    """The files of a released model: those of its index, or the one file, or shards that count themselves.
+
+    Prints the names of other *.safetensors files, which are not read. Raises UserError where the folder does not say
+    which files are meant, and where they do not hold exactly the tensors that the index says.
+    """
+    there = {path.name: path for path in sorted(folder.glob("*.safetensors"))}
+    if (folder / INDEX).exists():
+        return _indexed(folder, there)
+    if not there:
+        raise UserError(
+            f"{folder}: no *.safetensors file. Weights are read from safetensors only; convert pickled ones "
+            "(pytorch_model.bin) with the tool of whoever released them."
+        )
+    if not (set(there) == {WEIGHTS} or _count_themselves(there)):
+        raise UserError(
+            f"{folder}: found {', '.join(there)}, and no {INDEX} that says which of them are the model; allowed: "
+            f"{WEIGHTS} alone, or an index beside. Take the folder anew, or move away what does not belong there."
+        )
+    return list(there.values())
+
+
+def tensors(paths: Iterable[Path]) -> dict[str, Path]:
+    """Tensor -> the file that holds it. Raises UserError for what is no safetensors file, and a tensor in two files."""
+    where: dict[str, Path] = {}
+    for path in paths:
+        if not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{path}: not there, or not a regular file. Take or build it anew.")
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                names = list(file.keys())
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: damaged or not a safetensors file ({error}). Take or build it anew.") from error
+        for name in names:
+            if name in where:
+                raise UserError(f"{path}: {name} is also in {where[name].name}; allowed: each tensor in one file.")
+            where[name] = path
+    return where
+
+
+def _indexed(folder: Path, there: dict[str, Path]) -> list[Path]:
+    try:
+        index = json_file.read_as(folder / INDEX, _INDEX).weight_map
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}. Take the folder anew.") from None
+    names = sorted(set(index.values()))
+    if WEIGHTS in there and WEIGHTS not in names:
+        raise UserError(
+            f"{folder}: found {WEIGHTS} and {INDEX}, which does not name it: transformers would read the first, others "
+            "the second. Move away the one that is not meant."
+        )
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise UserError(f"{folder}: {INDEX} names {', '.join(missing)}, not there. Take the folder anew.")
+    where = tensors(there[name] for name in names)
+    wrong = sorted(name for name in index.keys() | where if index.get(name) != getattr(where.get(name), "name", None))
+    if wrong:
+        found = where[wrong[0]].name if wrong[0] in where else "no file"
+        raise UserError(
+            f"{folder / INDEX}: says that {wrong[0]} is in {index.get(wrong[0], 'no file')}, found in {found} "
+            f"({len(wrong)} tensors differ). Take the folder anew."
+        )
+    strangers = [json_file.printable(name) for name in there if name not in names]
+    if strangers:
+        print(f"{folder}: not named by {INDEX} and not read: {', '.join(strangers)}")
+    return [there[name] for name in names]
+
+
+def _count_themselves(there: dict[str, Path]) -> bool:
+    """Whether the files are model-00001-of-0000N to model-0000N-of-0000N, all of them and nothing else."""
+    numbers = [SHARD.fullmatch(name) for name in there]
+    count = len(numbers)
+    return {(int(found[1]), int(found[2])) for found in numbers if found} == {(i + 1, count) for i in range(count)}

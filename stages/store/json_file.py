@@ -1,0 +1,171 @@
+"""The one reader and writer of JSON files under results/, where anything may have been changed since it was written.
+
+A file is read only if it is a regular file of bearable size; what it holds is finite, not deeply nested, and text that
+a terminal may show. So nobody who reads a result needs a second guard against a file that is not what a run writes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from stages.errors import UserError
+from stages.store import files
+from stages.store.digest import Written
+
+T = TypeVar("T")
+LIMIT = 16 << 20  # bytes: far above everything that a run writes without saying otherwise
+DEPTH = 64  # lists and objects within each other
+DIGITS = 300  # of an integer: so many make a float still
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?+(?:"|\Z)|[\[{\]}]', re.DOTALL)  # a text without an end is one token
+_ESCAPED = re.compile(rb"\\u|\\[bfr]|\x7f|\xc2[\x80-\x9f]")  # where a text may hold what a terminal must not see
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class JsonFileError(UserError):
+    """A file that cannot be read as what it should hold: which file, and why. `reason` is without the file's name."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class MissingFileError(JsonFileError):
+    """There is no such file."""
+
+
+def encode(value: Any, indent: int | None = 2) -> bytes:
+    """JSON with sorted keys and a closing newline. Raises ValueError for NaN and infinities: JSON has none."""
+    return (json.dumps(value, sort_keys=True, indent=indent, allow_nan=False) + "\n").encode()
+
+
+def write(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a value as JSON, whole or not at all. Raises WriteError; ValueError for NaN and infinities."""
+    files.write_atomic(path, encode(value, indent))
+
+
+def write_new(path: Path, value: Any) -> Written:
+    """The same in a folder that is not in place yet."""
+    return files.write(path, encode(value))
+
+
+def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
+    """The bytes of a regular file.
+
+    Raises MissingFileError, and JsonFileError for a folder, a pipe, more bytes than `limit`, or, with the system's
+    error as its cause, where the disk refuses.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for a writer
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFileError(path, "is not there") from None
+    except OSError as error:
+        raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise JsonFileError(path, "is not a regular file")
+    with open(handle, "rb") as file:
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
+    if len(data) > limit:
+        raise JsonFileError(path, f"is longer than {limit:,} bytes")
+    return data
+
+
+def parse(data: bytes, path: Path) -> Any:
+    """The value of JSON text that `path` holds. Raises JsonFileError."""
+    if _too_deep(data):
+        raise JsonFileError(path, f"is nested more than {DEPTH} deep")
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, parse_int=_bounded)
+    except ValueError as error:  # also of text that is not UTF-8
+        raise JsonFileError(path, f"is not JSON ({error})") from None
+    if _ESCAPED.search(data) and any(map(_UNSHOWN.search, _texts(value))):
+        raise JsonFileError(path, "holds control characters")
+    return value
+
+
+def read(path: Path, limit: int = LIMIT) -> Any:
+    """The value that a JSON file holds. Raises MissingFileError or JsonFileError."""
+    return parse(read_bytes(path, limit), path)
+
+
+def read_as(path: Path, kind: TypeAdapter[T], limit: int = LIMIT) -> T:
+    """What a JSON file holds, if it is of this kind. Raises MissingFileError or JsonFileError with the field."""
+    return parse_as(read_bytes(path, limit), path, kind)
+
+
+def parse_as(data: bytes, path: Path, kind: TypeAdapter[T]) -> T:
+    """JSON text that `path` holds, if it is of this kind. Raises JsonFileError with the field."""
+    parse(data, path)
+    return validate(data, path, kind)
+
+
+def validate(data: bytes, path: Path, kind: TypeAdapter[T]) -> T:
+    """JSON text that has been parsed, as this kind. Raises JsonFileError with the field."""
+    try:
+        return kind.validate_json(data, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise JsonFileError(path, f"{place}: {first['msg']}") from None
+
+
+def printable(text: str) -> str:
+    """Text with control characters and halves of characters spelled out; lines and tabs stay."""
+    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _too_deep(data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= DEPTH:
+        return False
+    depth = 0
+    for token in _TOKENS.finditer(data):
+        match data[token.start()]:
+            case 0x5B | 0x7B:  # [ {
+                depth += 1
+                if depth > DEPTH:
+                    return True
+            case 0x5D | 0x7D:  # ] }
+                depth -= 1
+    return False
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"found {name}, which JSON does not have")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"found {text[:20]}, expected a finite number")
+    return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"found {text[:20]}..., expected a number of at most {DIGITS} digits")
+    return int(text)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All keys and texts of a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)

@@ -1,0 +1,40 @@
+"""run.json: when, where and in what environment a result was made. Read for people: no digest of a result covers it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from stages.store import json_file
+
+NAME = "run.json"
+_Amount = Annotated[float, Field(ge=0, lt=1e18)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class Environment(_Part):
+    """What the bits depend on: `id` of what must agree for equal bits, `code` of the sources. See `fingerprint`."""
+
+    id: str | None = None
+    code: str | None = None
+
+
+class RunRecord(_Part):
+    """The fields that are read again; a run writes more. Results of earlier versions lack some."""
+
+    environment: Environment = Environment()
+    finished: _Amount | None = None  # seconds since 1970
+    peak_memory_mb: _Amount | None = None
+
+
+_RECORD = TypeAdapter(RunRecord)
+
+
+def read(folder: Path) -> RunRecord:
+    """The record in a result's folder. Raises JsonFileError."""
+    return json_file.read_as(folder / NAME, _RECORD)

@@ -1,0 +1,24 @@
+"""stage.json: the resolved stage that a result was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from stages.spec.resolved import Stage
+from stages.store import json_file
+from stages.store.json_file import JsonFileError
+
+NAME = "stage.json"
+_STAGE = TypeAdapter(Stage)
+
+
+def read(folder: Path) -> Stage:
+    """The stage in a result's folder. Raises JsonFileError, also for one that another version wrote."""
+    data = json_file.read_bytes(folder / NAME)
+    json_file.parse(data, folder / NAME)
+    try:
+        return json_file.validate(data, folder / NAME, _STAGE)
+    except JsonFileError as error:
+        raise JsonFileError(folder / NAME, f"{error.reason} (written by another version of stages?)") from None

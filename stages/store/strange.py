@@ -1,0 +1,38 @@
+"""Files in a result's folder that nothing lists: copies that a synchronisation made, stale shards, temporary files.
+
+Nothing reads them. A deep look names them, so that nobody takes them for a part of the result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from stages.store import damage, seal
+from stages.store.json_file import JsonFileError
+
+DRAWN = "plots"  # pictures are drawn, and drawn again, after a result is in place
+
+
+def files(folder: Path, record: seal.Listing) -> tuple[Path, ...]:
+    """What lies in a folder beside what its manifest and its seal list, sorted; a folder of strangers is named once."""
+    listed = {shard.file for shard in record.shards} | {seal.NAME, damage.NAME}
+    with suppress(JsonFileError):  # a seal that cannot be read is damage, and named as such
+        listed |= set(seal.read(folder).files)
+    above = {parent.as_posix() for file in listed for parent in Path(file).parents} | {DRAWN}
+    return tuple(sorted(folder / name for name in _strangers(folder, "", listed, above)))
+
+
+def _strangers(folder: Path, inside: str, listed: set[str], above: set[str]) -> Iterator[str]:
+    with os.scandir(folder / inside) as entries:
+        for entry in entries:
+            name = f"{inside}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                if name not in above:
+                    yield name
+                elif name != DRAWN:
+                    yield from _strangers(folder, f"{name}/", listed, above)
+            elif name not in listed:
+                yield name

@@ -1,0 +1,40 @@
+"""Whether what a run made is finite: weights, buffers, optimizer state, and the numbers of its evaluations.
+
+A step's loss says that the weights before it were finite; whether its own update overflowed, only the next step's loss
+would say. So weights are looked at where no next step follows, and before a checkpoint is written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SHOWN = 4  # names in an error message
+
+
+@torch.no_grad()
+def broken_tensors(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors that hold an infinity or something that is no number. Waits for a device once."""
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    if not floats:
+        return []
+    fine = torch.stack([tensor.isfinite().all() for tensor in floats.values()]).tolist()
+    return [name for name, good in zip(floats, fine, strict=True) if not good]
+
+
+def broken_numbers(tree: Any, name: str = "") -> Iterator[str]:
+    """Dotted names, each with its value, of the numbers of nested evaluations that are not finite."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        yield f"{name} is {tree}"
+    elif isinstance(tree, Mapping | list | tuple):
+        for key, inner in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from broken_numbers(inner, f"{name}.{key}" if name else str(key))
+
+
+def some(names: list[str]) -> str:
+    """The first few of them."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

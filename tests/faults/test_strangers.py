@@ -1,0 +1,94 @@
+"""Files that nothing lists: named by a deep look, never read, and no damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.check.gate import Gate
+from stages.commands.run import run_stage
+from stages.commands.status import print_status
+from stages.errors import UserError
+from stages.spec.project import Project
+from stages.store import done, manifest
+from stages.store.layout import Layout
+from tests.faults import finished_project
+from tests.unit.store.conftest import A, Run
+
+STRANGERS = (
+    "model/llm/model.sync-conflict-1.safetensors",
+    "model/llm/model-00003-of-00002.safetensors",
+    "state/.optimizer.safetensors.7.tmp",
+    "notes.txt",
+)
+
+
+def test_a_deep_look_names_what_nothing_lists_and_calls_the_stage_done(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    folder = layout.stage("toy/one")
+    for name in STRANGERS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"left over")
+    (folder / "model copy/deeper").mkdir(parents=True)
+    (folder / "model copy/deeper/model.safetensors").write_bytes(b"left over")
+    (folder / "link").symlink_to("/")
+    os.mkfifo(folder / "pipe")
+    (folder / "plots").mkdir()
+    (folder / "plots/lr.png").write_bytes(b"drawn after")
+    found = done.is_done(layout, "toy/one", A, {}, deep=True)
+    assert found.done
+    # A folder that holds nothing listed is named once, whatever is in it.
+    wanted = {"model/llm", "state", "notes.txt", "model copy", "link", "pipe"}
+    assert {path.relative_to(folder).as_posix() for path in found.strangers} == wanted
+    assert done.is_done(layout, "toy/one", A, {}).strangers == ()
+
+
+def test_weights_are_the_files_that_the_manifest_lists(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    folder = layout.stage("toy/one")
+    record = manifest.read(folder / manifest.NAME)
+    (folder / "model/llm").mkdir()
+    shards = [shard.model_copy(update={"file": "model/llm/model.safetensors"}) for shard in record.shards]
+    manifest.write(folder, record.model_copy(update={"shards": shards}))
+    (folder / "model/llm/model.sync-conflict-1.safetensors").write_bytes(b"another")
+    assert manifest.weights(folder, "llm") == [folder / "model/llm/model.safetensors"]
+
+
+def test_status_names_strangers_in_a_line_and_its_exit_code_is_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = finished_project.make(tmp_path)
+    (layout.stage("toy/first") / "model/llm/a\x1b[2J.safetensors").write_bytes(b"left over")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert print_status("mini", "toy", deep=True, failed=False, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert r"toy/first: nothing lists, and nothing reads: results/mini/toy/first/model/llm/a\x1b[2J.safetensors" in said
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "stage.json", "model/llm/model.safetensors"])
+def test_a_deep_look_that_finds_damage_says_so_and_exits_with_1(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One flipped bit; a child that is to be run names its parent as damaged before it does anything."""
+    layout = finished_project.make(tmp_path)
+    path = layout.stage("toy/first") / name
+    data = bytearray(path.read_bytes())
+    place = data.find(b'"clock": 8') + 9 if name == "manifest.json" else len(data) // 2
+    data[place] ^= 1
+    path.write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(Gate, "refuse", lambda *_: None)  # the small project is not one to be trained
+    assert print_status("mini", "toy", deep=False, failed=False, as_json=False) == 0
+    with pytest.raises(UserError, match=rf"toy/first is damaged \(.*{name}: expected blake3"):
+        run_stage("toy/second", "mini", None)
+    capsys.readouterr()
+    assert print_status("mini", "toy", deep=True, failed=False, as_json=False) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "toy/first damaged" in said
+    assert "1 damaged" in said
+    assert print_status("mini", "toy", deep=False, failed=False, as_json=False) == 1, "the quick look knows by now"
+    assert not list(layout.run(Project.load(tmp_path).keys("mini")["toy/second"]).glob("attempt-0002"))

@@ -1,0 +1,125 @@
+"""What is read from results/ as JSON: finite, flat enough, of a bearable size, and fit to be shown on a terminal."""
+
+from __future__ import annotations
+
+import ast
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from stages.store import files, json_file
+from stages.store.json_file import JsonFileError, MissingFileError
+
+PACKAGE = Path(json_file.__file__).resolve().parents[1]
+# Where JSON is read that is no file of results/: messages between processes, and rows of a user's corpora.
+ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "models/hf_config.py", "store/json_file.py"}
+ROWS = {"data/user.py", "data/readers.py"}
+
+REFUSED = {
+    "deep lists": (b"[" * 100_000, "nested more than 64 deep"),
+    "deep objects": (b'{"a":' * 100_000, "nested more than 64 deep"),
+    "closed and deep": (b"[" * 65 + b"]" * 65, "nested more than 64 deep"),
+    "a long text without an end": (b'"' + b'\\"' * 1_000_000, "Unterminated string"),
+    "an infinity": (b'{"loss": 1e999}', "found 1e999, expected a finite number"),
+    "no number": (b'{"loss": NaN}', "found NaN"),
+    "a named infinity": (b"[-Infinity]", "found -Infinity"),
+    "a huge integer": (b"[" + b"9" * 5_000 + b"]", "at most 300 digits"),
+    "not UTF-8": (b'"\xff"', "is not JSON"),
+    "half a character, raw": (b'"\xed\xa0\x80"', "is not JSON"),
+    "half a character, escaped": (b'"\\ud800"', "control characters"),
+    "an escape sequence": (b'{"host": "\\u001b[2J"}', "control characters"),
+    "an escape sequence as a key": (b'{"\\u009b2J": 1}', "control characters"),
+    "a carriage return": (b'"done\\rfailed"', "control characters"),
+    "delete": (b'"\x7f"', "control characters"),
+    "a byte order mark": (b"\xef\xbb\xbf{}", "is not JSON"),
+    "cut off": (b'{"pid": 1', "is not JSON"),
+    "nothing": (b"", "is not JSON"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_no_run_writes_is_refused_at_once_with_the_file_and_the_reason(tmp_path: Path, name: str) -> None:
+    data, reason = REFUSED[name]
+    (tmp_path / "a.json").write_bytes(data)
+    began = time.monotonic()
+    with pytest.raises(JsonFileError, match=reason) as caught:
+        json_file.read(tmp_path / "a.json")
+    assert str(caught.value).startswith(f"{tmp_path / 'a.json'}: ")
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["über\nzwei\tSpalten", "\\beta \\u001b as people write it", "😀", [[[1.5, -0.0, 10**30]]], {"a[{": '"[{\\'}, None],
+    ids=["lines and tabs", "backslashes", "beyond 16 bits", "numbers", "brackets in texts", "null"],
+)  # fmt: skip
+def test_what_a_run_writes_comes_back(tmp_path: Path, value: object) -> None:
+    json_file.write(tmp_path / "a.json", value)
+    assert json_file.read(tmp_path / "a.json") == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": [float("-inf")]}])
+def test_what_is_not_finite_is_never_written(tmp_path: Path, value: object) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_file.write(tmp_path / "a.json", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_regular_files_are_read_and_none_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("pipe", "folder", "device"):
+        with pytest.raises(JsonFileError, match=f"{name}: is not a regular file"):
+            json_file.read(tmp_path / name)
+    with pytest.raises(JsonFileError, match="loop: cannot be read"):
+        json_file.read(tmp_path / "loop")
+    for name in ("nothing", "pipe/below"):
+        with pytest.raises(MissingFileError, match="is not there"):
+            json_file.read(tmp_path / name)
+
+
+def test_a_file_longer_than_allowed_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" + "1," * 100 + "1]")
+    with pytest.raises(JsonFileError, match="longer than 50 bytes"):
+        json_file.read(tmp_path / "a.json", limit=50)
+    with (tmp_path / "sparse.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(JsonFileError, match="longer than"):
+        json_file.read(tmp_path / "sparse.json")
+
+
+def test_a_file_of_another_kind_is_refused_with_its_field(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "a.json", b'{"steps": [1, "2"]}')
+    with pytest.raises(JsonFileError, match=r"a\.json: steps\.1: Input should be a valid integer"):
+        json_file.read_as(tmp_path / "a.json", TypeAdapter(dict[str, list[int]]))
+
+
+def test_control_characters_are_spelled_out() -> None:
+    assert json_file.printable("a\x1b[2J\rb\ud800\n\tc ü") == "a\\x1b[2J\\rb\\ud800\n\tc ü"
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, set[str]]]:
+    """Called methods as "object.name" with the names of their keyword arguments."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield f"{getattr(node.func.value, 'id', '')}.{node.func.attr}", {str(word.arg) for word in node.keywords}
+
+
+def test_nothing_else_reads_json_files_and_nothing_writes_what_is_not_finite() -> None:
+    """One reader, so that nobody forgets what it looks at."""
+    readers, lax = set(), set()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        for called, words in calls(ast.parse(path.read_text(encoding="utf-8"))):
+            if called in ("json.loads", "json.load") or called.endswith(".model_validate_json"):
+                readers.add(name)
+            if called in ("json.dumps", "json.dump") and "allow_nan" not in words:
+                lax.add(name)
+    assert readers <= ELSEWHERE | ROWS
+    assert lax <= ROWS, "a row's text is compared, and not written"

@@ -10,9 +10,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY, static
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import Model, MoonlightModel, MoonViTModel
-
-LANGUAGE = ("llama", "moonlight", "ouro")
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonlightModel, MoonViTModel
 
 
 def of_family(stage: Stage, *families: str) -> tuple[str, Any] | None:
@@ -75,7 +73,7 @@ def projector_sides(context: Context) -> Iterator[Finding]:
         projector = of_family(stage, "projector")
         if projector is None:
             continue
-        for side, families in (("vision_hidden", ("moonvit",)), ("llm_hidden", LANGUAGE)):
+        for side, families in (("vision_hidden", ("moonvit",)), ("llm_hidden", LANGUAGE_MODELS)):
             other = of_family(stage, *families)
             if other is not None:
                 found = getattr(projector[1], side)

@@ -13,11 +13,9 @@ from stages.engines import Inputs
 from stages.errors import UserError
 from stages.models import build, hf, upcycle
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import manifest, stage_record
 from stages.train.optimizer import STEP
-
-LANGUAGE = ("llama", "ouro", "moonlight")
 
 
 def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict:
@@ -99,7 +97,7 @@ def parent_stage(init: Init, inputs: Inputs) -> Stage:
 def parent_rope(stage: Stage, inputs: Inputs) -> Rope | None:
     """The RoPE that the language model was handed over with; the stage's own where it starts from nothing."""
     for name, init in stage.init.items():
-        if stage.modules[name].family in LANGUAGE and init.parent is not None:
+        if stage.modules[name].family in LANGUAGE_MODELS and init.parent is not None:
             return parent_stage(init, inputs).rope
     return stage.rope
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.engines import Inputs, readback
-from stages.engines.received import LANGUAGE
 from stages.guards import run as guards
 from stages.models import hf
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials
 from stages.store.manifest import Manifest
 from stages.train import checkpoint, finite
@@ -35,7 +35,7 @@ def write_model(stage: Stage, modules: nn.ModuleDict, loops: int | None, folder:
     """One folder per module, in Hugging Face layout; `loops` is Ouro's number of loops, None without an Ouro model."""
     for name, module in modules.items():
         cfg, place = stage.modules[name], folder / "model" / name
-        if cfg.family in LANGUAGE:
+        if cfg.family in LANGUAGE_MODELS:
             hf.save(module, cfg, stage.rope, stage.max_context, place, loops if cfg.family == "ouro" else None)
         else:
             hf.save(module, cfg, None, None, place)

@@ -1,5 +1,5 @@
 """Evaluations of a stage's modules before and after it, on the held-out documents of its corpora."""
 
-from stages.evals.run import EVALUATIONS, run
+from stages.evals.run import COMPUTED, run
 
-__all__ = ["EVALUATIONS", "run"]
+__all__ = ["COMPUTED", "run"]

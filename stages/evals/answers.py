@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IM_START, IMAGE, PAD, THINK
 from stages.evals.language import corpus_losses
 from stages.evals.subject import Subject
+from stages.spec.evaluations import EVALUATIONS
 
 REPLIES = 8  # greedy replies; each token costs a forward pass over the prompts, so they are few and the shortest
 LONGEST = 256  # tokens of prompt and reference; a corpus that has none so short is asked for its answers' loss only
@@ -19,7 +20,7 @@ SLACK = 1.5  # a reply may be this much longer than the longest of the reference
 
 def answers(subject: Subject) -> dict[str, Any]:
     """Loss (nats a supervised token) of held-out answers, and the share of well-formed greedy replies."""
-    names = subject.corpora("sft")
+    names = subject.corpora(*EVALUATIONS["answers"].kinds)
     losses = torch.cat([corpus_losses(subject, name)[-1] for name in names])
     formed, right = [], []
     for name in names:

@@ -12,8 +12,8 @@ from stages.data.sample import Sample
 from stages.errors import UserError
 from stages.evals.pictures import pair_loss
 from stages.evals.subject import Subject, plain_row
+from stages.spec.evaluations import EVALUATIONS, TOKEN_KINDS
 
-TOKEN_KINDS = ("text", "multimodal", "sft")
 FEWEST_LONG = 4  # rows in which the loss by position is measured
 FEWEST_FULL, FEWEST_ANSWERS = 2, 4  # rows of a corpus: where every token is supervised, and where only answers are
 
@@ -75,7 +75,7 @@ def positions(subject: Subject) -> dict[str, Any]:
 
 def long_rows(subject: Subject, length: int, count: int) -> list[Any]:
     """Up to `count` stretches of `length` held-out tokens of text (of conversations, for want of text)."""
-    names = subject.corpora("text", "sft")
+    names = subject.corpora(*EVALUATIONS["position_loss"].kinds)
     text = [name for name in names if subject.heldout.kind(name) == "text"]
     return subject.heldout.stretches(text or names, length, count)
 

@@ -24,6 +24,7 @@ from stages.evals.subject import Subject
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
 from stages.models.kimi_vl import Batch
 from stages.models.vision_packing import pack
+from stages.spec.evaluations import EVALUATIONS
 from stages.train.objectives.base import patch_size, precision
 
 IMAGES_AT_ONCE = 64
@@ -114,7 +115,7 @@ def questions(subject: Subject) -> dict[str, Any]:
 
 def _question_corpus(subject: Subject) -> str:
     """The first multimodal corpus whose documents are conversations. Raises UserError if there is none."""
-    names = subject.corpora("multimodal")
+    names = subject.corpora(*EVALUATIONS["digit_questions"].kinds)
     for name in names:
         if (subject.heldout.tokens(name, subject.heldout.documents(name)[0]) == IM_START).any():
             return name
@@ -141,7 +142,7 @@ def _patch(subject: Subject) -> int:
 
 
 def _pairs(subject: Subject, count: int) -> Pairs:
-    [name, *_] = subject.corpora("pairs")
+    [name, *_] = subject.corpora(*EVALUATIONS["retrieval"].kinds)
     coca = subject.phases[-1].coca
     assert coca is not None
     return subject.heldout.pairs(name, count, coca.resolutions[-1].cap)

@@ -18,20 +18,21 @@ from stages.evals.needle import needle
 from stages.evals.pictures import digits, questions, retrieval
 from stages.evals.subject import Subject
 from stages.models.rotary import Rotary
+from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase
 
-# Name in `evaluate:` of a stage spec -> (section of eval.json, what computes it).
-EVALUATIONS: dict[str, tuple[str, Callable[[Subject], dict[str, Any]]]] = {
-    "validation_loss": ("validation", validation),
-    "position_loss": ("positions", positions),
-    "needle": ("needle", needle),
-    "loops": ("loops", loops),
-    "zero_shot": ("digits", digits),
-    "retrieval": ("retrieval", retrieval),
-    "digit_questions": ("questions", questions),
-    "answers": ("answers", answers),
+# What computes each evaluation of `stages.spec.evaluations`.
+COMPUTED: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "validation_loss": validation,
+    "position_loss": positions,
+    "needle": needle,
+    "loops": loops,
+    "zero_shot": digits,
+    "retrieval": retrieval,
+    "digit_questions": questions,
+    "answers": answers,
 }
 
 
@@ -47,8 +48,8 @@ def run(
 
     `rope_override` evaluates the language model under another rope (its parent's). `phases` names the corpora and
     loops for a stage that has no phase of its own (an upcycling). `seconds` is filled with the time that each section
-    took. Raises UserError for an unknown name, and when a
-    held-out corpus is missing or too short.
+    took.
+    Raises UserError for an unknown name, and when a held-out corpus is missing or too short.
     """
     unknown = [name for name in stage.evaluation.names if name not in EVALUATIONS]
     if unknown:
@@ -58,9 +59,9 @@ def run(
     subject = Subject(modules, stage, tuple(stage.phases) or tuple(phases), heldout)
     with torch.no_grad(), _evaluating(modules), _rope(subject, rope_override):
         found = {}
-        for section, compute in map(EVALUATIONS.__getitem__, stage.evaluation.names):
-            began = time.perf_counter()
-            found[section] = compute(subject)
+        for name in stage.evaluation.names:
+            section, began = EVALUATIONS[name].section, time.perf_counter()
+            found[section] = COMPUTED[name](subject)
             if seconds is not None:
                 seconds[section] = round(time.perf_counter() - began, 3)
         return found

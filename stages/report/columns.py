@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LANGUAGE_MODELS
 
-LANGUAGE = frozenset({"llama", "ouro", "moonlight"})  # families that are language models
 NARROWEST = 0.062  # of the picture's width: what a label of nine-point type needs
 
 
@@ -50,7 +50,7 @@ def budget(stage: Stage) -> int:
 def row(stage: Stage) -> str:
     """The row a trained stage is drawn in: "language" if it moves a language model, else "vision"."""
     moved = (stage.modules[module].family for module in stage.trained)
-    return "language" if any(family in LANGUAGE for family in moved) else "vision"
+    return "language" if any(family in LANGUAGE_MODELS for family in moved) else "vision"
 
 
 def trained(stages: Mapping[str, Stage]) -> dict[str, Stage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from stages.errors import SpecError
 from stages.spec.files import Files, check_name, check_sources
@@ -23,6 +24,11 @@ class LoadedData:
     published: RawPublishedCorpora
     corpora: dict[str, RawCorpus]
     tokenizer: RawTokenizer
+
+    @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of every corpus that a mixture may name."""
+        return _kinds(self.published, self.corpora)
 
 
 def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
@@ -63,13 +69,17 @@ def _unknown_corpus(document: Document, path: Path, found: str, known: Collectio
     return document.error(path, f"the unknown corpus {found!r}", ", ".join(known), meant(found, known))
 
 
+def _kinds(published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, Kind]:
+    """The kind of every corpus that a mixture may name."""
+    known = {name: one.kind for name, one in published.corpora.items()}
+    return known | {name: one.kind for name, one in local.items()}
+
+
 def _check_mixtures(
     document: Document, raw: RawMixtures, known: RawPublishedCorpora, local: dict[str, RawCorpus]
 ) -> None:
     """Corpora are published or local ones, each once and in the group of its kind; shares of a group sum to 1."""
-    kinds = {name: entry.kind for name, entry in known.corpora.items()} | {
-        name: one.kind for name, one in local.items()
-    }
+    kinds = _kinds(known, local)
     for name, mixture in raw.mixtures.items():
         path: Path = ("mixtures", name, "sources")
         seen: dict[str, int] = {}

@@ -12,6 +12,7 @@ from stages.spec.ranges import Part, RangeError, Reach, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
 from stages.spec.scales import Scale
+from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource, RawScale
 from stages.spec.schema_phases import RawCoca, RawPhase, RawShareRamp
 from stages.spec.validate import meant
@@ -140,6 +141,11 @@ class PhaseMaker:
             digest, kind = (local.digest, local.kind) if local else ("", published[name].kind)
             parts.append(Part(name, kind, side, share, digest, local if stand_in else None))  # type: ignore[arg-type]
         return parts
+
+    def kinds(self, raw: Sequence[RawPhase]) -> list[dict[str, Kind]]:
+        """The kinds of the corpora of each phase's mixture, by the names that the mixture uses."""
+        mixtures = (self.mixture(phase, (*self.path, index)) for index, phase in enumerate(raw))
+        return [{source.corpus: self.data.kinds[source.corpus] for source in sources} for sources in mixtures]
 
     def mixture(self, phase: RawPhase, path: Path) -> Sequence[RawMixtureSource]:
         """The raw sources of the phase's mixture."""

@@ -7,24 +7,26 @@ from dataclasses import dataclass
 
 from stages.spec import models
 from stages.spec.clocks import Clock, Extent, advance, schedule
+from stages.spec.evaluations import unable
 from stages.spec.graph import parents
 from stages.spec.hand_over import Node, clock_before, clock_rule, data_rule, rate_before, reach_before
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document, Path
+from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Evaluation, Execution, Stage, Waiver
-from stages.spec.resolved_models import Model, Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
+from stages.spec.validate import several
 
-LANGUAGE_MODELS = frozenset({"llama", "moonlight", "ouro"})
 LEAST_MB_OF_A_GPU = 2000  # host memory of one process: the libraries of a GPU alone take as much
 
 
@@ -78,7 +80,7 @@ class Resolver:
             optimizer=training.optimizer,
             schedule=training.schedule,
             phases=training.phases,
-            evaluation=self.evaluation(loaded, training, above, longest),
+            evaluation=self.evaluation(loaded, modules, training, done, longest),
             execution=self.execution(loaded),
             max_context=longest,
             waivers=tuple(
@@ -142,13 +144,17 @@ class Resolver:
             return Training(), before, reach
         at, schedule_name, optimizer_name, phases = plan
         self.one_unit(loaded, at, phases)
+        maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules)
+        trained = [name for name in modules if not isinstance(raw, RawTrain) or name in raw.train]
+        wrong = list(unfit(Placed(loaded.document, maker.path, modules, trained), phases, maker.kinds(phases)))
+        if wrong:
+            raise several(wrong)
         spans = advance(before, phases, self.scale)
         met = before.entered if before.spans else rate_before(loaded, above)
         named = (*at, "schedule")
         lr, clock, extent = schedule(self.pipeline, loaded, named, schedule_name, before, spans, met, self.scale)
         if isinstance(raw, RawImport):
             clock = Clock(None, (), None)  # nothing continues a stand-in's schedule
-        maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules)
         resolved, after = maker.all(phases, spans[len(before.spans) :], reach)
         optimizer = models.optimizer(self.pipeline, loaded, (*at, "optimizer"), optimizer_name)
         return Training(resolved, lr, optimizer, extent), clock, after
@@ -189,9 +195,19 @@ class Resolver:
         return max(own + [node.stage.max_context for node in above.values() if node.stage.rope == rope])
 
     def evaluation(
-        self, loaded: LoadedStage, training: Training, above: Mapping[str, Node], longest: int
+        self,
+        loaded: LoadedStage,
+        modules: Mapping[str, Model],
+        training: Training,
+        done: Mapping[str, Node],
+        longest: int,
     ) -> Evaluation:
-        """What is evaluated, on windows of which length."""
+        """What is evaluated, on windows of which length. Raises SpecError(s) for what the stage cannot evaluate."""
+        above = {parent: done[parent] for parent in parents(loaded)}
+        read = training.phases or self.read_above(loaded, done)
+        wrong = list(unable(loaded, modules, read, self.data.kinds))
+        if wrong:
+            raise several(wrong)
         context = max((phase.context for phase in training.phases), default=longest)
         known = [node.stage.max_context for node in above.values() if node.stage.rope is not None]
         old = max(known, default=None)
@@ -202,6 +218,13 @@ class Resolver:
             old_context=extends,
             samples=self.raw_scale.evaluation.samples,
         )
+
+    def read_above(self, loaded: LoadedStage, done: Mapping[str, Node]) -> tuple[Phase, ...]:
+        """The phases on whose corpora a stage without training is evaluated: those of its first parent."""
+        names = parents(loaded)
+        while names and done[names[0]].stage.kind == "keep":
+            names = parents(self.pipeline.stages[names[0]])
+        return done[names[0]].stage.phases if names else ()
 
     def execution(self, loaded: LoadedStage) -> Execution:
         """The scale's defaults; at full size the stage's, at others the pipeline's of the scale, override them.

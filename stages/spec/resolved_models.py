@@ -18,6 +18,9 @@ InitStd = Annotated[float, domains.INIT_STD]
 Pixels = Annotated[int, domains.PIXELS]
 
 
+LANGUAGE_MODELS = ("llama", "ouro", "moonlight")  # families that read and write tokens
+
+
 class Llama3Scaling(Frozen):
     """Llama 3.1's frequency-dependent scaling (transformers' rope_type "llama3"); lengths in tokens."""
 

@@ -17,7 +17,7 @@ from stages.models.kimi_vl import Batch
 from stages.models.ops.functional import IGNORED
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonViTModel
+from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel
 from stages.spec.resolved_phases import Phase
 from stages.train.reduce import Gradients
 
@@ -104,8 +104,7 @@ def patch_size(stage: Stage) -> int | None:
 
 def language_model(stage: Stage, modules: nn.ModuleDict) -> nn.Module:
     """The stage's language model."""
-    families = ("llama", "ouro", "moonlight")
-    return next(modules[name] for name, cfg in stage.modules.items() if cfg.family in families)
+    return next(modules[name] for name, cfg in stage.modules.items() if cfg.family in LANGUAGE_MODELS)
 
 
 def precision(stage: Stage) -> AbstractContextManager[object]:

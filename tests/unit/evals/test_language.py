@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from stages.data.heldout import Heldout
 from stages.errors import UserError
-from stages.evals import EVALUATIONS, run
+from stages.evals import COMPUTED, run
 from stages.evals.subject import Subject
+from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved_models import Rope
 from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, made, phase, stage
 
@@ -112,6 +113,12 @@ def test_results_are_plain_json_and_the_same_every_time(data_root: Path) -> None
         assert json.loads(json.dumps(first, allow_nan=False)) == second
 
 
+def test_every_evaluation_that_a_spec_may_name_is_computed() -> None:
+    assert list(COMPUTED) == list(EVALUATIONS)
+    sections = [one.section for one in EVALUATIONS.values()]
+    assert sorted(set(sections)) == sorted(sections), "two of one section would overwrite each other in eval.json"
+
+
 def test_an_unknown_evaluation_is_refused_by_name(heldout: Heldout) -> None:
     with pytest.raises(UserError, match="p/s: evaluate: found vibes; allowed: validation_loss"):
         evaluate(stage({"llm": LLAMA}, ("vibes",), phase("text")), heldout)
@@ -119,7 +126,7 @@ def test_an_unknown_evaluation_is_refused_by_name(heldout: Heldout) -> None:
 
 @pytest.mark.parametrize("name", ["answers", "retrieval", "digit_questions"])
 def test_an_evaluation_without_its_kind_of_corpus_says_what_it_needs(heldout: Heldout, name: str) -> None:
-    assert name in EVALUATIONS
+    assert name in COMPUTED
     with pytest.raises(UserError, match=r"needs a corpus of .*found text"):
         evaluate(stage({"llm": LLAMA}, (name,), phase("text")), heldout)
 

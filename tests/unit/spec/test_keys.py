@@ -22,7 +22,6 @@ IDENTITY = [
     (SECOND, "document_mask: true", "document_mask: false", {"second", "release"}),
     (SECOND, "packing: concatenate", "packing: whole", {"second", "release"}),
     (SECOND, "epochs: 1", "epochs: 2", {"second", "release"}),
-    (SECOND, "objective: next_token", "objective: looped", {"second", "release"}),
     (SECOND, "optimizer: inherit", "optimizer: reset", {"second", "release"}),
     (SECOND, "data: continue", "data: restart", {"second", "release"}),
     (SECOND, "base: 10_000", "base: 20_000", {"second", "release"}),
@@ -122,3 +121,10 @@ def test_a_reading_owns_only_what_differs(root: Path) -> None:
         ("toy/first", "toy_reading/second"),
         ("toy_reading/second", "toy_reading/release"),
     ]
+
+
+def test_the_objective_is_part_of_the_key(root: Path) -> None:
+    """Of a resolved stage: what a spec may say of it depends on the model and on the data."""
+    stage = Project.load(root).resolve("toy", "mini").stages["first"]
+    other = [phase.model_copy(update={"objective": "sft"}) for phase in stage.phases]
+    assert stage_key(stage, {}) != stage_key(stage.model_copy(update={"phases": tuple(other)}), {})

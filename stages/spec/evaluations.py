@@ -1,0 +1,67 @@
+"""The evaluations that a stage may name under `evaluate:`, and what each needs of its modules and of its corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stages.errors import SpecError
+from stages.spec.loader import LoadedStage
+from stages.spec.nodes import Path
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model
+from stages.spec.resolved_phases import Phase
+from stages.spec.schema import RawImport, RawKeep
+from stages.spec.schema_corpora import Kind
+from stages.spec.validate import meant
+
+TOKEN_KINDS: tuple[Kind, ...] = ("text", "multimodal", "sft")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A section of eval.json; one family of each group among the modules, and a corpus of one of these kinds."""
+
+    section: str
+    families: tuple[tuple[str, ...], ...]
+    kinds: tuple[Kind, ...]
+
+    def lacks(self, families: Collection[str], kinds: Collection[Kind]) -> list[str]:
+        """What a stage does not have of what is needed, in words."""
+        groups = [group for group in self.families if not set(group) & set(families)]
+        lacking = [f"a module of family {' or '.join(group)}" for group in groups]
+        return lacking if set(self.kinds) & set(kinds) else [*lacking, f"a corpus of kind {' or '.join(self.kinds)}"]
+
+
+EVALUATIONS: Mapping[str, Evaluation] = {
+    "validation_loss": Evaluation("validation", (), (*TOKEN_KINDS, "pairs")),
+    "position_loss": Evaluation("positions", (LANGUAGE_MODELS,), ("text", "sft")),
+    "needle": Evaluation("needle", (LANGUAGE_MODELS,), ("text", "sft")),
+    "loops": Evaluation("loops", (("ouro",),), TOKEN_KINDS),
+    "zero_shot": Evaluation("digits", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
+    "retrieval": Evaluation("retrieval", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
+    "digit_questions": Evaluation("questions", (("moonvit",), LANGUAGE_MODELS), ("multimodal",)),
+    "answers": Evaluation("answers", (LANGUAGE_MODELS,), ("sft",)),
+}
+
+
+def unable(
+    loaded: LoadedStage, modules: Mapping[str, Model], read: Sequence[Phase], kinds: Mapping[str, Kind]
+) -> Iterator[SpecError]:
+    """Evaluations of a stage that there are not, or that lack a module or a corpus.
+
+    `read` are the phases on whose corpora it is evaluated, `kinds` the kind of every corpus. A release is not evaluated
+    as it comes in, so one without a stand-in lacks nothing.
+    """
+    if isinstance(loaded.raw, RawKeep) and loaded.raw.evaluate:
+        allowed, repair = "none in a stage of kind keep, which is its parent", "Name them in the parent's `evaluate`."
+        yield loaded.document.error(("evaluate",), ", ".join(loaded.raw.evaluate), allowed, repair)
+        return
+    found = {kinds[source.corpus] for phase in read for source in phase.sources}
+    families = {model.family for model in modules.values()}
+    for index, name in enumerate(loaded.raw.evaluate):
+        path: Path = ("evaluate", index)
+        if name not in EVALUATIONS:
+            yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), meant(name, EVALUATIONS))
+        elif (read or not isinstance(loaded.raw, RawImport)) and (lacking := EVALUATIONS[name].lacks(families, found)):
+            allowed = f"evaluations that do without {' and without '.join(lacking)}"
+            yield loaded.document.error(path, repr(name), allowed, "Take it out, or add what it needs.")

@@ -1,0 +1,172 @@
+"""What each objective needs: of the stage's modules, of the corpora, and of the phase's own keys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.errors import SpecError
+from stages.spec.nodes import Document, Path
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model
+from stages.spec.resolved_phases import ObjectiveName
+from stages.spec.schema_corpora import Kind
+from stages.spec.schema_phases import RawPhase
+
+IMAGES = ("moonvit", "projector")  # what brings images to a language model
+PLAIN = tuple(family for family in LANGUAGE_MODELS if family != "ouro")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """One of each group of families, corpora of these kinds and of at least one of `some`."""
+
+    families: tuple[tuple[str, ...], ...]
+    kinds: tuple[Kind, ...]
+    some: tuple[Kind, ...] = ()
+    unit: Literal["tokens", "patches"] = "tokens"
+
+    def missing(self, families: Collection[str]) -> list[str]:
+        """What the modules lack, in words."""
+        return [" or ".join(group) for group in self.families if not set(group) & set(families)]
+
+
+_PICTURED = (("moonvit",), ("projector",), LANGUAGE_MODELS)
+NEEDS: Mapping[ObjectiveName, Needs] = {
+    "next_token": Needs((PLAIN,), ("text", "sft")),
+    "looped": Needs((("ouro",),), ("text", "sft")),
+    "sft": Needs((LANGUAGE_MODELS,), ("text", "sft", "multimodal")),
+    "align": Needs(_PICTURED, ("text", "sft", "multimodal"), ("multimodal",)),
+    "joint": Needs(_PICTURED, ("text", "sft", "multimodal"), ("multimodal",)),
+    "coca": Needs(
+        (("moonvit",), ("text_tower",), ("caption_decoder",), ("contrastive",)), ("pairs",), ("pairs",), "patches"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The phases of a stage: the file, the path of their list, the stage's modules, and which of them move."""
+
+    document: Document
+    path: Path
+    modules: Mapping[str, Model]
+    trained: Collection[str]
+
+    @property
+    def families(self) -> list[str]:
+        """Families of the stage's modules."""
+        return [model.family for model in self.modules.values()]
+
+    def error(self, index: int, key: str, found: str, allowed: str, repair: str) -> SpecError:
+        """An error about a key of a phase."""
+        return self.document.error((*self.path, index, key), found, allowed, repair)
+
+
+def unfit(placed: Placed, phases: list[RawPhase], kinds: Sequence[Mapping[str, Kind]]) -> Iterator[SpecError]:
+    """Where a phase and its stage do not fit together; `kinds` are the kinds of each phase's corpora, by name."""
+    wrong: list[SpecError] = []
+    for index, (phase, corpora) in enumerate(zip(phases, kinds, strict=True)):
+        mine = list(_objective(placed, index, phase, corpora))
+        wrong += [*(mine or _corpora(placed, index, phase, corpora)), *_blocks(placed, index, phase)]
+    yield from wrong or _unmoved(placed, phases, kinds)
+
+
+def _objective(placed: Placed, index: int, phase: RawPhase, corpora: Mapping[str, Kind]) -> Iterator[SpecError]:
+    needs = NEEDS[phase.objective]
+    has = ", ".join(f"{name} ({model.family})" for name, model in placed.modules.items())
+    if missing := needs.missing(placed.families):
+        yield placed.error(
+            index, "objective", f"{phase.objective} with the modules {has}", f"modules of {', '.join(missing)} too",
+            f"Choose the objective that fits these modules{_fitting(placed, phase, corpora)}, or add the module.",
+        )  # fmt: skip
+        return
+    if (
+        phase.objective in ("next_token", "looped")
+        and "multimodal" in corpora.values()
+        and "moonvit" in placed.families
+    ):
+        yield placed.error(
+            index, "objective", f"{phase.objective} on {phase.data}, which has images", "align, joint or sft",
+            "Choose the objective that reads images.",
+        )  # fmt: skip
+    languages = [name for name, model in placed.modules.items() if model.family in LANGUAGE_MODELS]
+    moves = any(name in placed.trained for name in languages)
+    if phase.objective in ("align", "joint") and moves != (phase.objective == "joint"):
+        yield placed.error(
+            index, "objective", f"{phase.objective} with the language model {'trained' if moves else 'frozen'}",
+            "align where the language model is frozen, joint where it is trained", "Correct one of the two.",
+        )  # fmt: skip
+    if phase.unit != needs.unit:
+        yield placed.error(
+            index, "unit", phase.unit, needs.unit, f"Objective {phase.objective} counts in {needs.unit}."
+        )
+
+
+def _fitting(placed: Placed, phase: RawPhase, corpora: Mapping[str, Kind]) -> str:
+    """Objectives whose needs are met, in brackets."""
+    present = set(corpora.values())
+    fitting = [
+        name
+        for name, needs in NEEDS.items()
+        if not needs.missing(placed.families) and present <= set(needs.kinds) and (present & set(needs.some or present))
+    ]
+    return f" ({', '.join(fitting)})" if fitting else ""
+
+
+def _corpora(placed: Placed, index: int, phase: RawPhase, corpora: Mapping[str, Kind]) -> Iterator[SpecError]:
+    needs = NEEDS[phase.objective]
+    pictured = "moonvit" in placed.families
+    readable = [kind for kind in needs.kinds if kind != "multimodal" or pictured]
+    for name, kind in corpora.items():
+        if kind not in readable:
+            why = "" if pictured or kind != "multimodal" else " without a vision tower"
+            yield placed.error(
+                index, "data", f"{phase.data!r}, of which {name!r} is of kind {kind}",
+                f"corpora of kind {', '.join(readable)} for {phase.objective}{why}", "Choose another mixture.",
+            )  # fmt: skip
+            return
+    if needs.some and not set(corpora.values()) & set(needs.some):
+        yield placed.error(
+            index, "data", f"{phase.data!r}, which has no corpus of kind {' or '.join(needs.some)}",
+            f"one at least for objective {phase.objective}", "Choose another mixture, or another objective.",
+        )  # fmt: skip
+
+
+def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
+    """Keys that belong to one objective or model are there exactly where it is."""
+    routed = any(placed.modules[name].family == "moonlight" for name in placed.trained)
+    for key, given, wanted, where in (
+        ("loops", phase.loops is not None, "ouro" in placed.families, "a looped model (ouro)"),
+        ("router", phase.router is not None, routed, "a trained module with routed experts (moonlight)"),
+        ("coca", phase.coca is not None, phase.objective == "coca", "objective coca"),
+    ):
+        if given and not wanted:
+            yield placed.error(
+                index, key, "an entry", f"none without {where}", f"Remove `{key}`: nothing reads it here."
+            )
+        if wanted and not given:
+            yield placed.error(index, key, "nothing", f"{key} is required for {where}", f"Add `{key}: ...`.")
+    resolutions = phase.coca.resolutions if phase.coca is not None else []
+    starts = [one.after for one in resolutions]
+    if starts and (starts[0] != 0 or sorted(set(starts)) != starts):
+        found = ", ".join(f"{float(100 * start):g}%" for start in starts)
+        path = (*placed.path, index, "coca", "resolutions")
+        yield placed.document.error(path, f"caps from {found} on", "rising `after`, the first 0%", "Sort them.")
+
+
+def _unmoved(placed: Placed, phases: list[RawPhase], kinds: Sequence[Mapping[str, Kind]]) -> Iterator[SpecError]:
+    """A trained module that no phase's loss reaches would stay as it is."""
+    reached: set[str] = set()
+    for phase, corpora in zip(phases, kinds, strict=True):
+        needs = NEEDS[phase.objective]
+        reached |= {family for group in needs.families for family in group}
+        if "multimodal" in corpora.values():
+            reached |= set(IMAGES)
+    for name in placed.trained:
+        if placed.modules[name].family not in reached:
+            key: Path = ("train",) if placed.path == ("phases",) else placed.path
+            yield placed.document.error(
+                key, f"{name!r}, which no phase's objective and data reach", "modules that a loss moves",
+                "Freeze it, or choose the objective and the mixture that train it.",
+            )  # fmt: skip

@@ -1,0 +1,151 @@
+"""What a phase says fits the stage's modules and its data: objective, loops, router, resolutions, evaluations."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from stages.errors import SpecError, SpecErrors
+from stages.spec.objectives import NEEDS
+from stages.spec.project import Project
+from stages.spec.resolved_phases import ObjectiveName
+
+ROOT = Path(__file__).parents[3]
+COCA, ALIGN = "kimi_vl/vit_coca.yaml", "kimi_vl/vit_align.yaml"
+JOINT, TEXT = "kimi_vl/joint_cooldown.yaml", "kimi_vl/text_pretrain.yaml"
+LLAMA, OURO = "llama31_1m/cpt_512k.yaml", "ouro/midtrain_1_4b.yaml"
+LOOPED_SFT, KEPT = "ouro/reasoning_sft_1_4b.yaml", "ouro/keep_1_4b.yaml"
+LOOPS, ROUTER = r"    loops: .*\n", r"    router: .*\n"
+
+
+class Slip(NamedTuple):
+    """An edit of a shipped stage: a regular expression and what takes its place; the finding's key, line and words."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    key: str
+    at: str  # what the reported line begins with, blanks left out
+    says: str
+
+
+SLIPS = [
+    Slip("a looped model without loops", OURO, LOOPS, "", "phases.0.loops", "- name: main", "loops is required"),
+    Slip("answers of a looped model without loops", LOOPED_SFT, LOOPS, "", "phases.0.loops", "- name",
+        "loops is required"),
+    Slip("loops of a plain model", LLAMA, "data: llama_long", r"data: llama_long\n    loops: {count: 4, beta: 0.05}",
+        "phases.0.loops", "loops", "Remove `loops`"),
+    Slip("looped on a plain model", LLAMA, "objective: next_token", "objective: looped", "phases.0.objective",
+        "objective", "modules of ouro too"),
+    Slip("a looped model that predicts once", OURO, "objective: looped", "objective: next_token", "phases.0.objective",
+        "objective", "(looped, sft)"),
+    Slip("experts without a router", JOINT, ROUTER, "", "phases.0.router", "- name: main", "router is required"),
+    Slip("a router without experts", LLAMA, "data: llama_long",
+        r"data: llama_long\n    router: {bias_update: 0, aux_loss: 0}", "phases.0.router", "router", "Remove `router`"),
+    Slip("a router of a frozen model", ALIGN, "data: kimi_align",
+        r"data: kimi_align\n    router: {bias_update: 0, aux_loss: 0}", "phases.0.router", "router", "Remove `router`"),
+    Slip("a stage with images that predicts text", JOINT, "objective: joint", "objective: next_token",
+        "phases.0.objective", "objective", "which has images"),
+    Slip("a joint stage that aligns", JOINT, "objective: joint", "objective: align", "phases.0.objective", "objective",
+        "align where the language model is frozen"),
+    Slip("an alignment that trains jointly", ALIGN, "objective: align", "objective: joint", "phases.0.objective",
+        "objective", "joint where it is trained"),
+    Slip("joint on text alone", TEXT, "objective: next_token", "objective: joint", "phases.0.objective", "objective",
+        "modules of moonvit, projector too"),
+    Slip("an alignment on text alone", ALIGN, "data: kimi_align", "data: kimi_text", "phases.0.data", "data",
+        "no corpus of kind multimodal"),
+    Slip("contrastive training of a text model", TEXT, "objective: next_token", "objective: coca", "phases.0.objective",
+        "objective", "(next_token, sft)"),
+    Slip("contrastive training without a text tower", COCA,
+        r"text_tower: text_tower, |text_tower, (?=decoder)|text_tower: {release: siglip}, ", "", "phases.0.objective",
+        "objective", "modules of text_tower too"),
+    Slip("contrastive training on text", COCA, "data: kimi_pairs", "data: kimi_text", "phases.0.data", "data",
+        "of kind text"),
+    Slip("text training on pairs", TEXT, "data: kimi_text", "data: kimi_pairs", "phases.0.data", "data",
+        "of kind pairs"),
+    Slip("contrastive training in tokens", COCA, "unit: patches", "unit: tokens", "phases.0.unit", "unit", "patches"),
+    Slip("text training in patches", TEXT, "unit: tokens", "unit: patches", "phases.0.unit", "unit", "tokens"),
+    Slip("contrastive training without its figures", COCA, r"    coca:\n.*\n.*\n", "", "phases.0.coca", "- name: main",
+        "coca is required"),
+    Slip("resolutions that begin late", COCA, "after: 0%", "after: 10%", "phases.0.coca.resolutions", "resolutions",
+        "the first 0%"),
+    Slip("resolutions out of order", COCA, "after: 75%", "after: 30%", "phases.0.coca.resolutions", "resolutions",
+        "0%, 40%, 30%"),
+    Slip("a misspelt evaluation", LLAMA, "validation_loss", "validation_los", "evaluate.0", "evaluate",
+        "Did you mean 'validation_loss'?"),
+    Slip("questions about pictures without pictures", LLAMA, "needle", "digit_questions", "evaluate.2", "evaluate",
+        "a module of family moonvit"),
+    Slip("loops of a plain model evaluated", LLAMA, "needle", "loops", "evaluate.2", "evaluate", "family ouro"),
+    Slip("answers where nothing answers", LLAMA, "needle", "answers", "evaluate.2", "evaluate", "a corpus of kind sft"),
+    Slip("retrieval without a text tower", JOINT, "digit_questions", "retrieval", "evaluate.1", "evaluate",
+        "family text_tower"),
+    Slip("a language model's evaluation of towers", COCA, "zero_shot", "needle", "evaluate.1", "evaluate",
+        "family llama"),
+    Slip("an evaluation of a pointer", KEPT, "kind: keep", r"kind: keep\nevaluate: [loops]",
+        "evaluate", "evaluate", "which is its parent"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def specs(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    return tmp_path
+
+
+def anyhow(text: str) -> str:
+    """With one source for all its figures: what an edit took away leaves no entry that covers nothing."""
+    return re.sub(r"(?sm)^sources:\n.*", 'sources:\n  - {covers: ["*"], mark: chosen}\n', text)
+
+
+@pytest.mark.parametrize("slip", SLIPS, ids=[slip.what for slip in SLIPS])
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_refused_at_its_line(specs: Path, slip: Slip, scale: str) -> None:
+    path = specs / "specs" / slip.file
+    text, edits = re.subn(slip.old, slip.new, path.read_text())
+    assert edits
+    path.write_text(anyhow(text))
+    with pytest.raises((SpecError, SpecErrors)) as caught:
+        Project.load(specs).resolve(slip.file.partition("/")[0], scale)
+    errors = caught.value.errors if isinstance(caught.value, SpecErrors) else [caught.value]
+    (error,) = [error for error in errors if error.key == slip.key]
+    assert error.where.file == f"specs/{slip.file}"
+    assert path.read_text().splitlines()[error.where.line - 1].strip().startswith(slip.at)
+    assert slip.says in str(error)
+
+
+def test_every_objective_says_what_it_needs() -> None:
+    assert set(NEEDS) == set(ObjectiveName.__args__)  # type: ignore[attr-defined]
+
+
+def test_a_trained_module_that_no_loss_reaches_is_named(specs: Path) -> None:
+    path = specs / "specs" / JOINT
+    text = path.read_text().replace("objective: joint", "objective: sft").replace("kimi_cooldown", "medium_sft")
+    path.write_text(anyhow(re.sub(r"    multimodal: .*\n", "", text)))
+    mixtures = specs / "specs/data/mixtures.yaml"
+    added = "  medium_sft:\n    sources:\n      - {corpus: medium_instruct, share: 100%, group: text}\n"
+    text = mixtures.read_text().replace("mixtures:\n", f"mixtures:\n{added}", 1)
+    mixtures.write_text(anyhow(text))
+    with pytest.raises(SpecErrors, match="'vit', which no phase's objective and data reach"):
+        Project.load(specs).resolve("kimi_vl", "paper")
+
+
+def test_an_evaluation_needs_a_parent_that_was_trained(specs: Path) -> None:
+    """An upcycled stage is evaluated on its parent's corpora: another upcycled one has none."""
+    path = specs / "specs/ouro/upcycle_2_6b.yaml"
+    twice = (
+        path.read_text().replace("stage: upcycle_2_6b", "stage: twice").replace("from: stable_1", "from: upcycle_2_6b")
+    )
+    (specs / "specs/ouro/twice.yaml").write_text(twice.replace("ouro_2_6b}", "ouro_5_2b}"))
+    pipeline = specs / "specs/ouro/pipeline.yaml"
+    text = pipeline.read_text().replace("  - upcycle_2_6b\n", "  - upcycle_2_6b\n  - twice\n")
+    larger = re.search(r"  ouro_2_6b:\n(    .*\n)+", text)
+    assert larger is not None
+    text = text.replace(larger[0], larger[0] + larger[0].replace("ouro_2_6b", "ouro_5_2b").replace("48", "96"))
+    pipeline.write_text(text)
+    with pytest.raises(SpecErrors, match=r"twice\.yaml:\d+: evaluate\.0: found 'validation_loss'.* a corpus of kind"):
+        Project.load(specs).resolve("ouro", "paper")

@@ -9,8 +9,11 @@ from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
 from stages.check.waivers import difference, excuses, waive
 from stages.errors import SpecError, SpecErrors
+from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.strays import strays
+
+EVERY_SCALE = "every scale"  # where a finding is of a file that no scale changes
 
 
 def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
@@ -33,10 +36,22 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
 
 
 def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
-    """Findings at every scale; a waiver that waives nothing at any of them is a finding too (S-07)."""
+    """Findings at every scale, and of specs/hardware; a waiver that waives nothing at any scale is one too (S-07)."""
     found = [finding for scale in project.scales() for finding in run(project, scale, only)]
+    found += _hardware(project)
     broken = any(finding.id == SPEC for finding in found)
     return found if only or broken else [*found, *_idle_waivers(project, found)]
+
+
+def _hardware(project: Project) -> Iterator[Finding]:
+    """Machines are of no scale: no stage that runs reads them, so that they are checked with everything alone."""
+    for name in project.files.names("hardware"):
+        try:
+            load_hardware(project.files, name)
+        except SpecErrors as errors:
+            yield from (_unresolved(EVERY_SCALE, error) for error in errors.errors)
+        except SpecError as error:
+            yield _unresolved(EVERY_SCALE, error)
 
 
 def _idle_waivers(project: Project, found: Collection[Finding]) -> Iterator[Finding]:

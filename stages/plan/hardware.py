@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stages.contract.cost_phase import Assumed
-from stages.errors import SpecError, UsageError
-from stages.spec.files import Files, check_sources
-from stages.spec.schema_hardware import RawHardware
-from stages.spec.units import describe
-from stages.spec.validate import meant, validate
+from stages.errors import UsageError
+from stages.spec.files import Files
+from stages.spec.loader_hardware import load_hardware
+from stages.spec.validate import meant
 
 MEGA = 10**6
 
@@ -45,18 +44,7 @@ def load(files: Files, name: str) -> Hardware:
     names = files.names("hardware")
     if name not in names:
         raise UsageError(f"--hardware: found {name!r}; allowed: {', '.join(names)}. {meant(name, names)}")
-    document = files.document(files.specs / "hardware" / f"{name}.yaml")
-    raw = validate(document, RawHardware)
-    if raw.hardware != name:
-        raise SpecError(
-            document.where(("hardware",)), "hardware", describe(raw.hardware), repr(name), "It equals the file's name."
-        )
-    if raw.runtime >= raw.memory:
-        raise document.error(
-            ("runtime",), f"{raw.runtime / 1000:g} GB", f"less than `memory`, {raw.memory / 1000:g} GB",
-            "It is what a device's memory holds before the first parameter.",
-        )  # fmt: skip
-    check_sources(document)
+    raw = load_hardware(files, name)
     return Hardware(
         name=name,
         title=raw.title,

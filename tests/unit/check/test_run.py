@@ -97,6 +97,23 @@ def test_a_spec_that_cannot_be_used_is_a_finding_and_the_others_are_still_checke
     assert finding.where.file == "specs/ouro/stable_1.yaml"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "observed"),
+    [
+        ("mfu: 40%", "mfu: 400%", "mfu: '400%'"),
+        (r"^memory: 80 GB\n", "", "memory: nothing"),
+        ("hardware: h100", "hardware: h200", "hardware: 'h200'"),
+        ("runtime: 4 GB", "runtime: 90 GB", "runtime: 90 GB"),
+    ],
+)
+def test_a_machine_is_checked_with_everything(tmp_path: Path, old: str, new: str, observed: str) -> None:
+    project = Edited("hardware/h100.yaml", old, new).project(tmp_path)
+    (finding,) = (one for one in run_all(project) if one.waived is None)
+    assert (finding.id, finding.stage, finding.scale) == (SPEC, "hardware/h100", "every scale")
+    assert finding.observed == observed
+    assert [one for one in run(project, "mini") if one.waived is None] == [], "no stage that runs reads a machine"
+
+
 def test_several_mistakes_in_one_reading_are_several_findings(tmp_path: Path) -> None:
     edited = Edited("ouro/stable_1.yaml", r"    context: 4Ki\n", "    context: 4Ko\n    colour: red\n")
     assert [one.id for one in run(edited.project(tmp_path), "mini") if one.waived is None] == [SPEC, SPEC]

@@ -99,11 +99,11 @@ def diff(
     old: Annotated[str, typer.Argument(metavar="REV", help="A git revision.")] = "HEAD",
     new: Annotated[str | None, typer.Argument(metavar="REV", help="Another; the work tree if left out.")] = None,
     scale: Annotated[str, typer.Option("--scale", help="A scale of specs/scales.")] = "paper",
-    hardware: Annotated[str, typer.Option("--hardware", help="What GPU-hours are counted on.")] = "h100",
+    hardware: Annotated[str | None, typer.Option("--hardware", help="What device-hours are counted on.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="For a pull-request comment.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, GPU-hours."""
+    """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, device-hours."""
     from stages.commands.diff import print_diff
 
     print_diff(old, new, scale, hardware, markdown, as_json)

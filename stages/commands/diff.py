@@ -6,32 +6,49 @@ import json
 from pathlib import Path
 
 from stages.commands.open import find_root
-from stages.diff import render, semantic
+from stages.diff import render, screen, semantic
 from stages.diff.revision import WORK_TREE, specs_at
-from stages.diff.semantic import Side
+from stages.diff.semantic import Difference, Side
 from stages.errors import UsageError, UserError
 from stages.plan import hardware as profiles
-from stages.spec.files import Files
+from stages.plan.hardware import Hardware
 from stages.spec.project import Project
 
 
-def print_diff(old: str, new: str | None, scale: str, hardware: str, as_markdown: bool, as_json: bool) -> None:
+def print_diff(old: str, new: str | None, scale: str, hardware: str | None, as_markdown: bool, as_json: bool) -> None:
     """Print the difference between revision `old` and revision `new` (None: the work tree)."""
     root = find_root()
-    profile = profiles.load(Files(root), hardware)
     with specs_at(root, old) as before, specs_at(root, new) as after:
-        found = semantic.compare(_side(old, before, scale), _side(new or WORK_TREE, after, scale), scale, profile)
+        found = between((old, before), (new or WORK_TREE, after), scale, hardware)
     if as_json:
         print(json.dumps(render.as_json(found), indent=2, default=str, allow_nan=False))
     else:
-        print(render.markdown(found) if as_markdown else render.text(found))
+        print(render.markdown(found) if as_markdown else screen.text(found))
 
 
-def _side(name: str, root: Path, scale: str) -> Side:
+def between(old: tuple[str, Path], new: tuple[str, Path], scale: str, hardware: str | None) -> Difference:
+    """The difference between two folders with specs/, each with its name.
+
+    Priced on the device that is named, or on the usual one of the newer side's scale.
+    """
+    after = _side(*new, scale, hardware)
+    return semantic.compare(_side(*old, scale, after.hardware), after, scale)
+
+
+def _side(name: str, root: Path, scale: str, hardware: Hardware | str | None) -> Side:
     """A mistake in a revision's specs is told with the revision's name: its file is not the one on disk."""
     try:
-        return semantic.side(name, Project.load(root), scale)
+        project = Project.load(root)
+        return semantic.side(name, project, scale, _profile(project, scale, hardware))
     except UserError as error:
         if name == WORK_TREE:
             raise
         raise (UsageError if isinstance(error, UsageError) else UserError)(f"at revision {name}: {error}") from None
+
+
+def _profile(project: Project, scale: str, wanted: Hardware | str | None) -> Hardware:
+    """The profile of a name as this side has it; where it has none, the one that is given."""
+    if isinstance(wanted, Hardware):
+        known = wanted.name in project.files.names("hardware")
+        return profiles.load(project.files, wanted.name) if known else wanted
+    return profiles.load(project.files, wanted or profiles.usual(project.scale(scale).device))

@@ -11,13 +11,11 @@ from stages.plan.hardware import Hardware
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
 from stages.spec.project import Project
 
-BY_DEVICE = {"cuda": "h100", "cpu": "laptop_cpu"}  # what a scale is priced on unless another profile is named
-
 
 def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured: bool, as_json_: bool) -> None:
     """Print the plan of one pipeline, or of all published ones."""
     root, project = open_project(scale)
-    profile = profiles.load(project.files, hardware or BY_DEVICE[project.scale(scale).device])
+    profile = profiles.load(project.files, hardware or profiles.usual(project.scale(scale).device))
     plans = [plan_pipeline(project, name, scale, profile) for name in _names(project, pipeline)]
     if measured:
         _print_measured(root, scale, plans, as_json_)

@@ -42,6 +42,17 @@ def lr_before(schedule: Schedule, clock: int) -> float:
     raise ValueError(f"no piece of schedule {schedule.name!r} begins or continues at clock {clock}")
 
 
+def peak(schedule: Schedule, start: int, end: int) -> tuple[float, int]:
+    """The highest rate over [start, end] and the first clock that has it. Pieces are monotonic: it is at an end of one.
+
+    At `start` and after a jump it is the limit from the right. Raises ValueError outside of the schedule.
+    """
+    borders = [piece.start for piece in schedule.pieces if start < piece.start < end]
+    candidates = [(lr_before(schedule, clock), clock) for clock in (start, *borders)]
+    candidates += [(lr(schedule, clock), clock) for clock in (*borders, end)]
+    return max(candidates, key=lambda one: (one[0], -one[1]))
+
+
 def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
     """`lr` at many clocks (int64, any shape), for pictures and plans: equal to `lr` up to float64 rounding."""
     at = np.asarray(clocks, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What became of a stage's learning rate: where the curve begins to differ, how much, and its ends."""
+"""What became of a stage's learning rate: where the curve begins to differ, how much, its peak and its ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ POINTS = 512  # samples of a stage's clock, beside the borders of its pieces
 
 @dataclass(frozen=True)
 class CurveChange:
-    """Two curves over one stage. LR where the stage begins (the limit from the right) and where it ends, each then."""
+    """Two curves over one stage; pairs are (old, new). `start` is the LR where the stage begins (the limit from the
+    right), `end` where it ends, `peak` the highest in between, both ends included.
+    """
 
     first_clock: int  # ledger units on the newer clock at which they differ for the first time
     everywhere: bool  # from the stage's first unit on
@@ -23,6 +25,7 @@ class CurveChange:
     largest_clock: int
     start: tuple[float, float]
     end: tuple[float, float]
+    peak: tuple[float, float]
 
 
 def compare(old: Stage, new: Stage) -> CurveChange | None:
@@ -47,7 +50,10 @@ def compare(old: Stage, new: Stage) -> CurveChange | None:
     finite = {clock: change for clock, change in changes.items() if math.isfinite(change)} or changes
     largest = max(finite, key=lambda clock: abs(finite[clock]), default=length)
     starts = (schedule.lr_before(a, start_a), schedule.lr_before(b, start_b))
-    return CurveChange(start_b + first, first == 1, changes.get(largest, 0.0), start_b + largest, starts, ends)
+    peaks = (schedule.peak(a, start_a, start_a + length_a)[0], schedule.peak(b, start_b, start_b + length_b)[0])
+    return CurveChange(
+        start_b + first, first == 1, changes.get(largest, 0.0), start_b + largest, starts, ends, peaks
+    )  # fmt: skip
 
 
 def _span(stage: Stage, curve: Schedule) -> tuple[Schedule, int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from stages.errors import Where
 from stages.spec import units
@@ -15,40 +16,58 @@ from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.sources import NAMES, PROSE
 
 UNORDERED = frozenset({"stages", "train", "frozen", "evaluate", "drop"})  # lists whose order means nothing
-NOT_IDENTITY = frozenset({"execution", "evaluate", "evaluation", "waivers"})
+NOT_COMPUTED = frozenset({"execution", "evaluate", "evaluation"})
 ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they stand
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One scalar: where it stands now (or stood, where it is gone), its path by names, its text before and after."""
+    """One scalar: where it stands now (or stood, where it is gone), its path by names, its text before and after.
+
+    A file that is new or gone is one edit, without a key. `meaning` is what it may change: what is computed at the
+    scale, only how it is run or shown, or nothing at this scale (other scales, hardware).
+    """
 
     where: Where
     key: str
     old: str | None
     new: str | None
-    identity: bool  # False: how something is run or shown, never what is computed
+    meaning: Literal["computed", "run", "elsewhere"]
 
 
 def edits(old: Files, new: Files, scale: str) -> list[Edit]:
-    """All edits of pipelines, data and the scale's own file, in the order of files and lines."""
+    """All edits of pipelines, data, scales and hardware, in the order of files and lines."""
     return sorted(_edits(old, new, scale), key=lambda edit: (edit.where, edit.key))
 
 
 def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
+    read = {f"scales/{name}.yaml" for files in (old, new) for name in _extended(files, scale)}
     for name in sorted(_names(old) | _names(new)):
-        if name.startswith("hardware/") or (name.startswith("scales/") and name != f"scales/{scale}.yaml"):
-            continue
+        elsewhere = name.startswith(("hardware/", "scales/")) and name not in read
         before, after = _document(old, name), _document(new, name)
         olds = _scalars(before) if before else {}
         news = _scalars(after) if after else {}
+        if before is None or after is None:
+            gone, came = (f"{len(of)} values" if document else None for of, document in ((olds, before), (news, after)))
+            yield Edit(Where(f"specs/{name}", 1), "", gone, came, "elsewhere" if elsewhere else "computed")
+            continue
         for key in {**olds, **news}:
             was, now = olds.get(key), news.get(key)
-            if was is None or now is None or not same(was[0], now[0]):
-                shown = now or was
-                if shown is not None:
-                    identity = not NOT_IDENTITY & set(key)
-                    yield Edit(shown[1], shown[2], was[0] if was else None, now[0] if now else None, identity)
+            shown = now or was
+            if shown is not None and (was is None or now is None or not same(was[0], now[0])):
+                meaning: Literal["computed", "run"] = "run" if NOT_COMPUTED & set(key) else "computed"
+                texts = (was[0] if was else None, now[0] if now else None)
+                yield Edit(shown[1], shown[2], *texts, "elsewhere" if elsewhere else meaning)
+
+
+def _extended(files: Files, scale: str) -> Iterator[str]:
+    """A scale and those that it extends; one that a revision does not have extends none."""
+    seen: set[str] = set()
+    name: object = scale
+    while isinstance(name, str) and name not in seen and (document := _document(files, f"scales/{name}.yaml")):
+        yield name
+        seen.add(name)
+        name = document.value.get("extends")
 
 
 def same(old: str, new: str) -> bool:

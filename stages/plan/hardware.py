@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal, assert_never
 
 from stages.contract.cost_phase import Assumed
 from stages.errors import UsageError
@@ -21,7 +22,7 @@ class Hardware:
 
     name: str
     title: str
-    device: str
+    device: Literal["cpu", "cuda"]
     peak: int
     mfu: float
     memory: int
@@ -34,9 +35,31 @@ class Hardware:
     positions: Fraction  # share of a multimodal row that are image tokens
     sources: tuple[tuple[str, str, str], ...]  # (what it covers, mark, citation or reason)
 
+    @property
+    def hours(self) -> str:
+        """What an hour of the device is called."""
+        match self.device:
+            case "cuda":
+                return "GPU-hours"
+            case "cpu":
+                return "CPU-hours"
+            case _:
+                assert_never(self.device)
+
     def assumed(self, lengths: Mapping[str, float]) -> Assumed:
         """What prices rest on beside the specs, with what is known of the corpora."""
         return Assumed(self.side, self.positions, lengths)
+
+
+def usual(device: Literal["cpu", "cuda"]) -> str:
+    """The profile that a scale on such a device is priced on, unless another is named."""
+    match device:
+        case "cuda":
+            return "h100"
+        case "cpu":
+            return "laptop_cpu"
+        case _:
+            assert_never(device)
 
 
 def load(files: Files, name: str) -> Hardware:

@@ -79,6 +79,17 @@ class Covers:
         return found
 
 
+def marks(tree: Tree) -> Iterator[tuple[Path, str]]:
+    """The mark of every figure of a file that has `sources:`, by the figure's path by names. The longest path wins."""
+    entries = tree.get("sources", []) if isinstance(tree, dict) else []
+    by_path = {path: str(entry["mark"]) for entry in entries for path in entry["covers"]}
+    covers = Covers(by_path)
+    for path, aliases, _ in figures(tree):
+        matching = covers.matching(path, aliases)
+        if matching:
+            yield aliases, by_path[max(matching, key=lambda cover: (cover != EVERYTHING, cover.count(".")))]
+
+
 def figures(tree: Tree, path: Path = (), aliases: Path = ()) -> Iterator[tuple[Path, Path, str]]:
     """Every scalar that states a figure: its path, its path by names, its text."""
     if isinstance(tree, dict):

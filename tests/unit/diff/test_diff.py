@@ -45,16 +45,20 @@ HEAD → work tree, at paper
 edited:
   specs/toy/pipeline.yaml:15  schedules.main.0.to: 1e-3 → 5e-4
 
-changes (3):
-  toy/first                      LR begins at 0 as before, ends 5.5e-4 → 3e-4, -50% at most
-  toy/second                     LR begins 5.5e-4 → 3e-4, ends at 1e-4 as before, -45.5% at most
-  toy_reading/second             LR begins 5.5e-4 → 3e-4, ends 2.3e-4 → 1.6e-4, -45.5% at most
+changes (3, in 3 ways):
+  toy/first
+      LR begins 0 as before, peak 1e-3 → 5e-4, ends 5.5e-4 → 3e-4; -50% at most, from the first step on
+  toy/second
+      LR begins at its peak, 5.5e-4 → 3e-4, ends 1e-4 as before; -45.5% at most, from the first step on
+  toy_reading/second
+      LR begins at its peak, 5.5e-4 → 3e-4, ends 2.3e-4 → 1.6e-4; -45.5% at most, from the first step on
 
 stale downstream, the same work on other inputs (2):
-  toy/release toy_reading/release
+  toy/release, toy_reading/release
 
-tokens: unchanged; RoPE: unchanged; GPU-hours of all pipelines: unchanged (h100, without readings)
-to be run again: 5 stages, 0.0173 GPU-hours without readings; 0 stay as they are
+tokens: unchanged; RoPE: unchanged
+GPU-hours of all pipelines on h100: unchanged
+to be run again: 5 stages, 0.0221 GPU-hours, of which 0.00487 are readings'; 0 stay as they are
 """)
 
 
@@ -72,21 +76,24 @@ edited:
   specs/toy/second.yaml:15  rope.base: 10_000 → 50_000
   specs/toy/second.yaml:20  phases.main.budget: 2B → 1.5B
 
-changes (5):
-  toy/first                      LR begins at 0 as before, ends 5.5e-4 → 4.5e-4, -18.1% at most from clock 26.21M on
-  toy/second                     LR begins 5.5e-4 → 4.5e-4, ends at 1e-4 as before, -38.3% at most
-                                 RoPE 10K → 50K
-                                 budget 2B → 1.5B (-25%)
-                                 steps 3815 → 2862
-                                 GPU-hours 0.00973 → 0.0073
-                                 data: ranges of corpora move (3)
-  toy/release                    RoPE 10K → 50K
-  toy_reading/second             LR begins 5.5e-4 → 4.5e-4, ends 2.3e-4 → 1.5e-4, -37.8% at most
-                                 RoPE 10K → 50K
-  toy_reading/release            RoPE 10K → 50K
+changes (5, in 4 ways):
+  toy/first
+      LR begins 0 as before, peak 1e-3 as before, ends 5.5e-4 → 4.5e-4; -18.1% at most, from clock 26.21M on
+  toy/second
+      LR begins at its peak, 5.5e-4 → 4.5e-4, ends 1e-4 as before; -38.3% at most, from the first step on
+      RoPE 10K → 50K
+      budget 2B → 1.5B (-25%), steps 3815 → 2862
+      data: other ranges of its corpora
+      GPU-hours 0.00973 → 0.0073
+  toy/release, toy_reading/release
+      RoPE 10K → 50K
+  toy_reading/second
+      LR begins at its peak, 5.5e-4 → 4.5e-4, ends 2.3e-4 → 1.5e-4; -37.8% at most, from the first step on
+      RoPE 10K → 50K
 
-tokens: 4B → 3.5B; RoPE: changed in 4; GPU-hours of all pipelines: 0.0173 → 0.0148 (h100, without readings)
-to be run again: 5 stages, 0.0148 GPU-hours without readings; 0 stay as they are
+tokens: 4B → 3.5B; RoPE: changed in 4
+GPU-hours of all pipelines on h100: 0.0173 → 0.0148
+to be run again: 5 stages, 0.0197 GPU-hours, of which 0.00487 are readings'; 0 stay as they are
 """)
 
 
@@ -107,8 +114,9 @@ def test_markdown_for_a_pull_request(root, told):
 
 </details>
 
-tokens: unchanged; RoPE: unchanged; GPU-hours of all pipelines: unchanged (h100, without readings)  \n\
-to be run again: 2 stages, 0.00973 GPU-hours without readings; 3 stay as they are  \n\
+tokens: unchanged; RoPE: unchanged  \n\
+GPU-hours of all pipelines on h100: unchanged  \n\
+to be run again: 2 stages, 0.00973 GPU-hours; 3 stay as they are  \n\
 
 """)
 
@@ -119,7 +127,6 @@ to be run again: 2 stages, 0.00973 GPU-hours without readings; 3 stay as they ar
         (PIPELINE, "title: A toy", "title: Another toy  # prose"),
         (PIPELINE, "from: 0, to: 1e-3", "to: 0.001, from: 0"),
         (FIRST, "{after: 0.5B", "{after: 500_000_000 tokens"),
-        (SECOND, '{covers: ["*"], mark: chosen}', '{covers: ["*"], mark: assumed, reason: a guess}'),
         (SECOND, "budget: 2B\n    context: 8Ki", "context: 8192\n    budget: 2000M"),
         (FIRST, "name: long", "name: lengthy"),
         (SECOND, "train: [llm]", "# nothing\ntrain:\n  - llm"),
@@ -128,6 +135,98 @@ to be run again: 2 stages, 0.00973 GPU-hours without readings; 3 stay as they ar
 def test_what_means_nothing_shows_nothing(root, told, name, old, new):
     edit(root, name, old, new)
     assert told() == "HEAD → work tree, at paper\n\nno semantic change: every stage has the key it had.\n"
+
+
+def test_figures_that_come_from_elsewhere_are_told(root, told):
+    """Where a figure comes from moves no key; a reviewer has to see that a paper's figure became a guess."""
+    edit(root, FIRST, "mark: published, citation: a table", "mark: assumed, reason: a guess")
+    assert "sources:\n  published → assumed  specs/toy/first.yaml  phases.short.budget\n" in told()
+    assert "no semantic change" in told()
+    assert found(told)["marks"] == [
+        {"file": "specs/toy/first.yaml", "old": "published", "new": "assumed", "figures": ["phases.short.budget"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ("", "  - {id: I-19, at: phases.main.document_mask, found: false, reason: why}", "added"),
+        ("  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}", "", "removed"),
+        (
+            "  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}",
+            "  - {id: I-29, at: phases.main.context, found: 16Ki, reason: why}",
+            "widened",
+        ),
+        (
+            "  - {id: I-28, at: first -> llm, found: 1e-4 -> 2e-4, reason: why}",
+            "  - {id: I-28, at: [first -> llm, first -> vit], found: 1e-4 -> 2e-4, reason: why}",
+            "widened",
+        ),
+        (
+            "  - {id: I-29, at: phases.main.context, found: 16Ki, reason: why}",
+            "  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}",
+            "narrowed",
+        ),
+    ],
+)
+def test_changed_waivers_are_told(root, told, before, after, what):
+    spec = root / "specs" / SECOND
+    plain = spec.read_text()
+    for waiver in (before, after):
+        text = plain.replace("\nsources:", f"\nwaivers:\n{waiver}\nsources:") if waiver else plain
+        if text != spec.read_text():
+            spec.write_text(text)
+            commit(root, "another")
+    (change,) = found(told, old="HEAD~1", new="HEAD")["waivers"]
+    assert (change["what"], change["ref"]) == (what, "toy/second")
+    assert f"waivers:\n  {what} specs/toy/second.yaml:" in told(old="HEAD~1", new="HEAD")
+
+
+def test_another_reason_of_a_waiver_is_none_to_tell(root, told):
+    edit(root, SECOND, "\nsources:", "\nwaivers:\n  - {id: I-29, at: rope, found: 8Ki, reason: why}\nsources:")
+    commit(root, "two")
+    edit(root, SECOND, "reason: why", "reason: as the paper says")
+    assert found(told)["waivers"] == []
+
+
+def test_other_scales_and_hardware_are_told_apart(root, told):
+    edit(root, "scales/mini.yaml", "lr: 10", "lr: 20")
+    edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
+    text = told()
+    assert "edited, not read at paper:\n  specs/hardware/h100.yaml:6  mfu: 40% → 80%" in text
+    assert "specs/scales/mini.yaml:16  pipelines.toy.lr: 10 → 20" in text
+    edit(root, "scales/paper.yaml", "seed: 1", "seed: 2")
+    assert "  specs/scales/paper.yaml:6  seed: 1 → 2\n\nedited, not read" in told(scale="mini"), "mini extends it"
+
+
+def test_each_revision_is_priced_on_its_own_profile(root, told):
+    edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
+    before, after = found(told)["published"]["device_hours"]
+    assert after == pytest.approx(before / 2)
+
+
+def test_a_scale_on_cpus_is_priced_on_a_cpu(root, capsys):
+    edit(root, SECOND, "batch: 64 seq", "batch: 128 seq")
+    print_diff("HEAD", None, "mini", None, False, False)
+    text = capsys.readouterr().out
+    assert "CPU-hours of all pipelines on laptop_cpu" in text
+    assert "GPU" not in text
+
+
+def test_readings_have_a_price_too(root, told):
+    edit(root, "toy_reading/second.yaml", "batch: 64 seq", "batch: 128 seq")
+    text = told()
+    assert "to be run again: 2 stages, 0.00487 GPU-hours, of which 0.00487 are readings'" in text
+    assert found(told)["published"]["rerun_hours"] == 0
+
+
+def test_a_later_clock_alone_is_told(root, told):
+    """A stage whose parent becomes longer does the same work at a later point of its schedule's clock."""
+    edit(root, PIPELINE, "    - {shape: cosine, to: 1e-4, until: 4B}", "    - {shape: constant, until: 4B}")
+    commit(root, "constant")
+    edit(root, FIRST, "budget: 1B\n    context: 8Ki", "budget: 1.5B\n    context: 8Ki")
+    edit(root, PIPELINE, "until: 4B}\n  other", "until: 4.5B}\n  other")
+    assert "toy/second, toy_reading/second\n      clock begins at 2B → 2.5B" in told()
 
 
 def test_execution_is_told_apart(root, told):
@@ -229,5 +328,5 @@ def test_the_readmes_edit_of_ouros_stable_rate(tmp_path, monkeypatch, capsys):
     assert max(map(len, lines)) <= 120
     shown = (ROOT / "README.md").read_text().split("<!-- screen: stages diff -->\n```text\n")[1].split("\n```")[0]
     assert shown == text.rstrip("\n")
-    assert difference["tokens"][0] == difference["tokens"][1]
+    assert difference["published"]["tokens"][0] == difference["published"]["tokens"][1]
     assert not any(ref.startswith(("kimi", "llama")) for ref in refs(difference["changed"]) + difference["stale"])

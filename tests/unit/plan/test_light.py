@@ -8,7 +8,7 @@ from tests.unit.plan.conftest import ROOT
 CODE = """
 import sys
 import stages.cli, stages.commands.plan, stages.commands.diff, stages.plan.table, stages.plan.measured
-import stages.diff.semantic, stages.diff.render, stages.diff.revision, stages.commands.compare
+import stages.diff.semantic, stages.diff.render, stages.diff.screen, stages.diff.revision, stages.commands.compare
 sys.exit("torch" in sys.modules or "pandas" in sys.modules)
 """
 

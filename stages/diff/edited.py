@@ -1,0 +1,103 @@
+"""What was edited, as lines: files, scalars, waivers and marks, equal edits of several files together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from stages.diff.effects import ARROW
+from stages.diff.origins import MarkChange, WaiverChange
+from stages.diff.semantic import Difference
+from stages.diff.written import UNORDERED, Edit
+
+# How many lines each section may have; the rest is counted.
+COMPUTED, RUN, ELSEWHERE, WAIVERS, MARKS = 9, 2, 2, 4, 3
+VALUE = 44  # columns of a value
+MANY = 3  # values added below one key are told together
+
+
+def lines(found: Difference) -> list[str]:
+    """Every section that has something to say, with its title."""
+    by_meaning = {
+        meaning: [one for one in found.edits if one.meaning == meaning] for meaning in ("computed", "run", "elsewhere")
+    }
+    sections = (
+        ("edited", [*scalars(by_meaning["computed"])], COMPUTED),
+        ("edited, how it is run and not what is computed", [*scalars(by_meaning["run"])], RUN),
+        (f"edited, not read at {found.scale}", [*scalars(by_meaning["elsewhere"])], ELSEWHERE),
+        ("waivers", [waiver(one) for one in found.waivers], WAIVERS),
+        ("sources", [mark(one) for one in found.marks], MARKS),
+    )
+    told: list[str] = []
+    for title, entries, most in sections:
+        if entries:
+            told += ["", f"{title}:", *(f"  {line}" for line in entries[:most])]
+        if len(entries) > most:
+            told[-1] = f"  and {len(entries) - most + 1} more (--json has them)"
+    return told
+
+
+def scalars(edits: Sequence[Edit]) -> Iterator[str]:
+    """One line an edit. Told together: the same edit in several files; files, or values below one key, that are new or
+    gone.
+    """
+    blocks: dict[tuple[str, ...], list[Edit]] = {}
+    for edit in edits:
+        blocks.setdefault(_block(edit), []).append(edit)
+    alike: dict[tuple[str | None, ...], list[Edit]] = {}
+    for edit in edits:
+        block = _block(edit)
+        together = not edit.key or ((edit.old is None or edit.new is None) and len(blocks[block]) >= MANY)
+        alike.setdefault(block if together else (edit.key, edit.old, edit.new), []).append(edit)
+    for kind, same in alike.items():
+        first, others = same[0], len(same) - 1
+        what = "new" if first.old is None else "removed"
+        if not first.key:
+            yield f"{first.where.file}  {what}" if not others else f"{_folder(first)}  {len(same)} files {what}"
+        elif kind == _block(first):
+            yield f"{first.where}  {kind[1]}: {len(same)} values {what}"
+        else:
+            more = f" (and in {others} more place{'s' * (others > 1)})" if others else ""
+            yield f"{first.where}  {first.key}: {pair(first)}{more}"
+
+
+def _block(edit: Edit) -> tuple[str, ...]:
+    """What is new or gone as a whole: files of a folder, values of a file below the two first parts of a key."""
+    how = "added" if edit.old is None else "removed" if edit.new is None else "changed"
+    below = ".".join(edit.key.split(".")[:2])
+    return (edit.where.file, below, how) if edit.key else (_folder(edit), "", how)
+
+
+def _folder(edit: Edit) -> str:
+    return edit.where.file.rpartition("/")[0]
+
+
+def pair(edit: Edit) -> str:
+    """Old and new text of an edit; of a list of names, what it gained and lost."""
+    if edit.old is not None and edit.new is not None and edit.key.rpartition(".")[2] in UNORDERED:
+        was, now = edit.old.split(", "), edit.new.split(", ")
+        changes = [f"+{name}" for name in now if name not in was] + [f"-{name}" for name in was if name not in now]
+        return shortened(", ".join(changes), 2 * VALUE)
+    old, new = (None if text is None else shortened(text, VALUE) for text in (edit.old, edit.new))
+    if old is None:
+        return f"added {new}"
+    return f"removed (was {old})" if new is None else f"{old} {ARROW} {new}"
+
+
+def waiver(change: WaiverChange) -> str:
+    """A changed waiver: what it excuses now, and what it excused before."""
+    now, was = change.waiver, change.before
+    found = now.found if was is None or was.found == now.found else f"{was.found} {ARROW} {now.found}"
+    before = f" (before: {', '.join(was.at)})" if was is not None and was.at != now.at else ""
+    return f"{change.what} {change.where}  {now.id}: {found}, at {', '.join(now.at)}{before}"
+
+
+def mark(change: MarkChange) -> str:
+    """Figures that now come from somewhere else."""
+    named = ", ".join(change.figures)
+    return f"{change.old} {ARROW} {change.new}  {change.file}  {named}"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many columns, on one line."""
+    line = " ".join(text.splitlines())
+    return line if len(line) <= most else line[: most - 3] + "..."

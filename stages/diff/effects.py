@@ -1,0 +1,117 @@
+"""What a change does to a stage, in lines; and stages to which it does the same, together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.diff.curve import CurveChange
+from stages.diff.fields import Field
+from stages.diff.semantic import StageChange
+from stages.plan import figures
+
+SHOWN_FIELDS = 4  # of one stage; the rest is counted
+ARROW = "→"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Stages that change alike: the same lines hold for each, the device-hours are those of all together."""
+
+    changes: tuple[StageChange, ...]
+    effects: tuple[str, ...]
+
+    @property
+    def refs(self) -> list[str]:
+        """The stages' names."""
+        return [one.ref for one in self.changes]
+
+    @property
+    def hours(self) -> tuple[float, float]:
+        """Device-hours of all of them, before and after."""
+        before, after = zip(*(one.device_hours for one in self.changes), strict=True)
+        return sum(before), sum(after)
+
+
+def grouped(changes: Sequence[StageChange]) -> list[Group]:
+    """The changes by what they do, in the order of the first of each kind."""
+    alike: dict[tuple[str, ...], list[StageChange]] = {}
+    for change in changes:
+        alike.setdefault(tuple(effects(change)), []).append(change)
+    return [Group(tuple(ones), lines) for lines, ones in alike.items()]
+
+
+def effects(change: StageChange) -> list[str]:
+    """What the change does to one stage, but for its price; never nothing."""
+    found = [f"LR {curve(change.lr)}"] if change.lr else []
+    if change.rope:
+        found.append(f"RoPE {figures.rope(change.rope[0]) or 'none'} {ARROW} {figures.rope(change.rope[1]) or 'none'}")
+    found += _amounts(change)
+    told = [_pair(one) for one in change.fields if _is_told(change, one)]
+    more = len(told) - SHOWN_FIELDS
+    found += told[:SHOWN_FIELDS] + ([f"and {more} more field{'s' * (more > 1)}"] if more > 0 else [])
+    if any(one.is_range for one in change.fields):
+        found.append("data: other ranges of its corpora")
+    return found or ["other pieces of its schedule before its own"]
+
+
+def _amounts(change: StageChange) -> list[str]:
+    """Budget, clock and steps on one line."""
+    found = []
+    if change.tokens[0] != change.tokens[1]:
+        found.append(f"budget {two(change.tokens, figures.tokens)} ({figures.signed_percent(*change.tokens)})")
+    if change.steps[0] != change.steps[1]:
+        found.append(f"steps {change.steps[0]} {ARROW} {change.steps[1]}")
+    clocks = [one for one in change.fields if one.path.endswith(".clock_start")]
+    if clocks:
+        found.append(f"clock begins at {clocks[0].old or 'nothing'} {ARROW} {clocks[0].new or 'nothing'}")
+    return [", ".join(found)] if found else []
+
+
+def _is_told(change: StageChange, field: Field) -> bool:
+    """Whether a field is worth a line: not what follows from budgets, nor a single budget, which has one already."""
+    budgets = sum(one.path.endswith(".budget") for one in change.fields)
+    one_budget = budgets == 1 and field.path.endswith(".budget")
+    return not (field.is_range or field.path.endswith(".clock_start") or one_budget)
+
+
+def _pair(field: Field) -> str:
+    return f"{field.path} {field.old or 'nothing'} {ARROW} {field.new or 'nothing'}"
+
+
+def curve(change: CurveChange) -> str:
+    """A change of the learning rate: peak, ends, where it begins to differ and how much it differs at most."""
+    return "; ".join(filter(None, [", ".join(_points(change)), _extent(change)]))
+
+
+def _points(change: CurveChange) -> Iterator[str]:
+    """Peak and ends; one figure where the rate is the same throughout."""
+    if change.start == change.end == change.peak:
+        yield f"{_rate(change.start)} throughout"
+        return
+    yield (
+        f"begins {_rate(change.start)}" if change.start != change.peak else f"begins at its peak, {_rate(change.peak)}"
+    )
+    if change.peak not in (change.start, change.end):
+        yield f"peak {_rate(change.peak)}"
+    yield f"ends {_rate(change.end)}" if change.end != change.peak else f"ends at its peak, {_rate(change.peak)}"
+
+
+def _rate(pair: tuple[float, float]) -> str:
+    return f"{figures.rate(pair[1])} as before" if pair[0] == pair[1] else two(pair, figures.rate)
+
+
+def _extent(change: CurveChange) -> str:
+    first = figures.tokens(change.first_clock)
+    if change.largest == 0:
+        return f"the same curve up to clock {first}, where the shorter ends"
+    since = "from the first step on" if change.everywhere else f"from clock {first} on"
+    amount = "from 0" if change.largest == float("inf") else f"{100 * change.largest:+.3g}% at most"
+    return f"{amount}, {since}"
+
+
+def two(pair: tuple[Any, Any], write: Any) -> str:
+    """Two values with an arrow; their relative change where both would be the same text."""
+    before, after = write(pair[0]), write(pair[1])
+    return f"{before}, {figures.signed_percent(*pair)}" if before == after else f"{before} {ARROW} {after}"

@@ -1,0 +1,92 @@
+"""A difference as one screen of text: at most 40 lines of 120 columns, the most important first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from stages.diff import closing, edited
+from stages.diff.effects import ARROW, Group, grouped, two
+from stages.diff.semantic import Difference
+from stages.plan import figures
+
+LINES, WIDTH = 40, 120
+LISTED = 3  # lines of names of stages that are stale, added or removed
+NAMED = 2  # lines of names of stages that change alike
+
+
+def text(found: Difference) -> str:
+    """The whole difference; what has no room is counted, and `--json` has all of it."""
+    head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edited.lines(found)]
+    if not found.semantic:
+        return "\n".join(_cut([*head, "", "no semantic change: every stage has the key it had."]))
+    tail = []
+    for title, refs in (
+        ("added", found.added),
+        ("removed", found.removed),
+        ("stale downstream, the same work on other inputs", found.stale),
+    ):
+        if refs:
+            tail += ["", f"{title} ({len(refs)}):", *_limited(_wrapped(by_pipeline(refs), "  "), LISTED)]
+    tail += ["", *closing.lines(found)]
+    body = _changes(found, LINES - len(head) - len(tail)) if found.changed else []
+    return "\n".join(_cut([*head, *body, *tail]))
+
+
+def _changes(found: Difference, room: int) -> list[str]:
+    """Stages that change alike, each kind with its effects, as many kinds as there is room for."""
+    groups = grouped(found.changed)
+    kinds = f", in {len(groups)} ways" if len(groups) > 1 else ""
+    lines = ["", f"changes ({len(found.changed)}{kinds}):"]
+    for number, group in enumerate(groups):
+        block = list(_block(group, found.hours))
+        last = number == len(groups) - 1
+        if len(lines) + len(block) + (not last) > room:
+            rest = sum(len(one.changes) for one in groups[number:])
+            return [*lines, f"  and {rest} more stages, in {len(groups) - number} more ways (--json has them)"]
+        lines += block
+    return lines
+
+
+def _block(group: Group, unit: str) -> Iterator[str]:
+    """The names of the stages, and below them what is true of each; then the price of all of them."""
+    yield from _limited(_wrapped(by_pipeline(group.refs), "  "), NAMED)
+    for effect in group.effects:
+        yield f"      {effect}"
+    if group.hours[0] != group.hours[1]:
+        yield f"      {unit}{' of all of them' if len(group.changes) > 1 else ''} {two(group.hours, figures.short)}"
+
+
+def by_pipeline(refs: Sequence[str]) -> list[str]:
+    """Names without their pipeline, after the first of each pipeline: ouro/warmup, stable_1, kimi_vl/vit_coca."""
+    named = []
+    for _, same in groupby(refs, key=lambda ref: ref.partition("/")[0]):
+        first, *others = same
+        named += [first, *(ref.partition("/")[2] for ref in others)]
+    return named
+
+
+def _wrapped(names: Sequence[str], indent: str) -> list[tuple[str, int]]:
+    """Lines of names, each with how many it holds."""
+    lines: list[tuple[str, int]] = []
+    line, held = indent, 0
+    for number, name in enumerate(names):
+        word = name + ("," if number < len(names) - 1 else "")
+        if held and len(line) + len(word) > WIDTH - 10:
+            lines.append((line.rstrip(), held))
+            line, held = indent, 0
+        line, held = f"{line}{word} ", held + 1
+    return [*lines, (line.rstrip(), held)]
+
+
+def _limited(lines: Sequence[tuple[str, int]], most: int) -> list[str]:
+    """The first lines; the names on the others are counted."""
+    shown = [line for line, _ in lines[:most]]
+    more = sum(held for _, held in lines[most:])
+    if more:
+        shown[-1] = f"{shown[-1].rstrip(',')} and {more} more"
+    return shown
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    return [edited.shortened(line, WIDTH) for line in lines]

@@ -1,0 +1,157 @@
+"""`stages diff` of ten pull requests as teams make them: one screen each, which says what a reviewer has to know."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stages.commands.diff import between
+from stages.diff import render, screen
+from tests.unit.diff.conftest import ROOT
+from tests.unit.spec.small_project import edit
+
+Change = Callable[[Path], None]
+
+
+def edits(*each: tuple[str, str, str]) -> Change:
+    def change(root: Path) -> None:
+        for one in each:
+            edit(root, *one)
+
+    return change
+
+
+def every(name: str, old: str, new: str) -> Change:
+    """In all files of a pipeline that hold the text."""
+
+    def change(root: Path) -> None:
+        for path in (root / "specs").glob(name):
+            path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+def fewer(root: Path) -> None:
+    """The middle one of three long-context stages is left out."""
+    edit(root, "llama31_1m/cpt_1m.yaml", "from: cpt_512k", "from: cpt_256k")
+    edit(root, "llama31_1m/pipeline.yaml", "cpt_256k, cpt_512k, cpt_1m, sft_32k", "cpt_256k, cpt_1m, sft_32k")
+    edit(root, "llama31_1m_seed001/pipeline.yaml", "cpt_256k, cpt_512k, cpt_1m", "cpt_256k, cpt_1m")
+    (root / "specs/llama31_1m/cpt_512k.yaml").unlink()
+
+
+def new_pipeline(root: Path) -> None:
+    """A copy of a pipeline under a name of its own, listed at every scale."""
+    shutil.copytree(root / "specs/llama31_1m", root / "specs/mine")
+    edit(root, "mine/pipeline.yaml", "pipeline: llama31_1m", "pipeline: mine")
+    for path in (root / "specs/scales").glob("*.yaml"):
+        text = path.read_text()
+        if "\n  llama31_1m:\n" in text:
+            begin = text.index("\n  llama31_1m:\n") + 1
+            lines = text[begin:].splitlines(keepends=True)
+            end = next(number for number, line in enumerate(lines[1:], 1) if not line.startswith("    "))
+            path.write_text(text[:begin] + "  mine:\n" + "".join(lines[1:end]) + text[begin:])
+
+
+LONGER = edits(
+    ("ouro/longct_1_4b.yaml", "budget: 20B", "budget: 40B"),
+    ("ouro/longct_2_6b.yaml", "budget: 20B", "budget: 40B"),
+    ("ouro/pipeline.yaml", "{shape: constant, for: 20B}", "{shape: constant, for: 40B}"),
+    ("ouro/pipeline.yaml", "1.4B branch is 7.72T, tokens: 7.72T", "1.4B branch is 7.74T, tokens: 7.74T"),
+)
+PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
+    "another peak": (
+        edits(("llama31_1m/pipeline.yaml", "to: 1e-5, for: 25M", "to: 5e-6, for: 25M")),
+        ["peak 1e-5 → 5e-6", "from the first step on"],
+    ),
+    "a long-context stage of both branches twice as long": (
+        LONGER,
+        ["budget 20B → 40B (+100%)", "ouro/longct_1_4b, longct_2_6b", "clock begins at 1.42T → 1.44T"],
+    ),
+    "another micro-batch everywhere": (
+        every("ouro/*.yaml", "micro_batch: 1 seq", "micro_batch: 2 seq"),
+        ["micro_batch: 1 seq → 2 seq (and in 9 more places)", "phases.main.micro_batch 1 seq → 2 seq"],
+    ),
+    "a rotary base": (
+        edits(("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 1_000_000")),
+        ["RoPE 800K → 1M", "RoPE: changed in"],
+    ),
+    "a mixture": (
+        edits(
+            ("data/mixtures.yaml", "{corpus: kimi_alt_text, share: 40%", "{corpus: kimi_alt_text, share: 45%"),
+            (
+                "data/mixtures.yaml",
+                "{corpus: kimi_grounding_boxes, share: 10%",
+                "{corpus: kimi_grounding_boxes, share: 5%",
+            ),
+        ),
+        ["sources.kimi_alt_text.share: 40% → 45%", "phases.main.kimi_alt_text.share 40% → 45%", "stale downstream"],
+    ),
+    "a new pipeline": (
+        new_pipeline,
+        ["specs/mine  9 files new", "pipelines.mine: 15 values new", "added (8):", "mine/base, cpt_256k"],
+    ),
+    "a stage is dropped": (
+        fewer,
+        [
+            "removed (1):",
+            "llama31_1m/cpt_512k",
+            "specs/llama31_1m/cpt_512k.yaml  removed",
+            "stages: -cpt_512k",
+            "22.19T, -0.0135%",
+        ],
+    ),
+    "the optimizer of all stages": (
+        edits(
+            (
+                "ouro/pipeline.yaml",
+                "beta2: 0.95\n    eps: 1e-8\n    weight_decay: 0.1",
+                "beta2: 0.98\n    eps: 1e-8\n    weight_decay: 0.05",
+            )
+        ),
+        ["optimizers.adamw.beta2: 0.95 → 0.98", "optimizer.beta2 0.95 → 0.98", "and 5 more"],
+    ),
+    "how it is run": (
+        every("kimi_vl/*.yaml", "keep_partials: 2", "keep_partials: 3"),
+        ["how it is run and not what is computed", "(and in 5 more places)", "no semantic change"],
+    ),
+    "a guess where a paper was named, and a wider waiver": (
+        edits(
+            ("kimi_vl/joint_pretrain.yaml", "found: 1e-4 -> 4.2e-5", "found: 2e-4 -> 4.2e-5"),
+            (
+                "kimi_vl/joint_pretrain.yaml",
+                "[rope], mark: published, citation: Moonlight-16B-A3B config.json",
+                "[rope], mark: assumed, reason: a guess",
+            ),
+        ),
+        [
+            "widened specs/kimi_vl/joint_pretrain.yaml:33  I-28: 1e-4 -> 4.2e-5 → 2e-4 -> 4.2e-5, at vit_align -> vit",
+            "published → assumed  specs/kimi_vl/joint_pretrain.yaml  rope.base",
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy(tmp_path_factory.mktemp("before"))
+
+
+def copy(folder: Path) -> Path:
+    shutil.copytree(ROOT / "specs", folder / "specs")
+    return folder
+
+
+@pytest.mark.parametrize("name", PULL_REQUESTS)
+def test_a_pull_request_is_one_screen(before: Path, tmp_path: Path, name: str) -> None:
+    change, told = PULL_REQUESTS[name]
+    change(copy(tmp_path))
+    found = between(("main", before), ("branch", tmp_path), "paper", None)
+    text = screen.text(found)
+    lines = text.splitlines()
+    assert len(lines) <= screen.LINES, text
+    assert max(map(len, lines)) <= screen.WIDTH, text
+    assert [one for one in told if one not in text] == [], text
+    assert render.markdown(found).startswith("### `stages diff` main → branch")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stages.printable import printable
+
 
 class UserError(Exception):
     """Something in a spec, a data file or a result is wrong; the command prints it and exits with 1."""
@@ -13,6 +15,9 @@ class UserError(Exception):
     resumable = False  # True where nothing is wrong: what was asked to stop goes on where it stopped
     repeats = False  # True where a rerun of the same spec meets the same end
     step: int | None = None  # of the stage, where the error is one of training
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class UsageError(UserError):

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from stages.check import catalogue, facts
@@ -14,6 +13,7 @@ from stages.check.findings import Finding, unwaived
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.commands.open import DEFAULT_SCALE, open_project
+from stages.terminal import Console
 
 KINDS = {
     "static": "decided from specs",

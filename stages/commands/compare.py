@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stages.commands.open import find_root, open_project, pick
 from stages.errors import UsageError
+from stages.printable import printable
 from stages.store.layout import Layout
 from stages.sync import graph
 
@@ -16,7 +17,9 @@ def print_compare(first: str, second: str, scale: str, as_json: bool) -> int:
     from stages.diff import runs, runs_text
 
     found = runs.compare(folder(first, scale), folder(second, scale))
-    print(json.dumps(runs_text.as_json(found), indent=2, allow_nan=False) if as_json else runs_text.text(found))
+    print(
+        json.dumps(runs_text.as_json(found), indent=2, allow_nan=False) if as_json else printable(runs_text.text(found))
+    )
     return 1 if found.broken else 0
 
 

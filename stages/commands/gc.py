@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.errors import UsageError
+from stages.printable import printable
 from stages.store import garbage
 from stages.store.layout import Layout
 
@@ -18,6 +19,6 @@ def collect(dry_run: bool, delete: bool, keep: int) -> None:
     for item in found:
         if delete:
             garbage.remove(item)
-        print(f"{item.bytes:>15,} bytes  {item.folder.relative_to(root)}: {item.why}")
+        print(f"{item.bytes:>15,} bytes  {printable(f'{item.folder.relative_to(root)}: {item.why}')}")
     total = sum(item.bytes for item in found)
     print(f"{total:>15,} bytes in {len(found)} folders {'removed' if delete else 'would go'}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 import shutil
 
 from stages.commands.open import open_project
 from stages.errors import UsageError
-from stages.spec.files import NOT_PIPELINES
+from stages.spec.names import ALLOWED, TAKEN, is_name
 from stages.spec.project import Project
 from stages.spec.validate import meant
 from stages.store.files import write_atomic
@@ -30,9 +28,6 @@ extends: {base}
 # sources:
 #   - {{covers: [schedules], mark: chosen, reason: why you chose these numbers}}
 """
-TAKEN = frozenset(
-    {*NOT_PIPELINES, *keyword.kwlist, "common", "all", "readings", "stage", "corpus"}
-)  # by files and rules
 
 
 def create(name: str, base: str) -> None:
@@ -42,8 +37,8 @@ def create(name: str, base: str) -> None:
     if base not in known:
         raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {meant(base, known)}")
     folder = root / "specs" / name
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise UsageError(f"NAME: found {name!r}; allowed: small letters, digits, single underscores, a letter first.")
+    if not is_name(name):
+        raise UsageError(f"NAME: found {name!r}; allowed: {ALLOWED}.")
     if name in TAKEN:
         raise UsageError(f"NAME: found {name!r}, which means something else here; choose another name.")
     if folder.exists() or folder.is_symlink():

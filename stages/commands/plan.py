@@ -32,9 +32,8 @@ def _names(project: Project, pipeline: str | None) -> list[str]:
 
 
 def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:
-    from rich.console import Console
-
     from stages.plan import table
+    from stages.terminal import Console
 
     console = Console(width=table.WIDTH, highlight=False)
     for plan in plans:
@@ -51,7 +50,7 @@ def _print_measured(root: Path, scale: str, plans: list[PipelinePlan], as_json_:
     if as_json_:
         print(json.dumps([measured.as_json(one) for one in compared], indent=2, allow_nan=False))
         return
-    from rich.console import Console
+    from stages.terminal import Console
 
     console = Console(width=120, highlight=False)
     console.print(measured.table(scale, compared))

@@ -117,9 +117,10 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, object]:
 
 def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool) -> None:
     """A table of the boxes; below, what is to be known of runs that did not finish."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from stages.terminal import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:

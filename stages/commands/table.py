@@ -22,9 +22,8 @@ def print_table(scale: str, names: Sequence[str] = ()) -> int:
     and makes the exit code 1. Raises UsageError for any other name, UserError when nothing has finished.
     """
     root, project = open_project(scale)
-    from rich.console import Console
-
     from stages.report import collect, table
+    from stages.terminal import Console
 
     loaded, layout = graph.load(root, project, scale), Layout(root, scale)
     asked = _asked(loaded, names)

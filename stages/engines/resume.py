@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.contract import ledger
 from stages.engines import Inputs, results
+from stages.printable import printable
 from stages.spec.resolved import Stage
 from stages.store import attempts, json_file, partials
 from stages.store.digest import digest_bytes
@@ -40,7 +41,8 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
     ref, passed = f"{stage.pipeline}/{stage.name}", _say_unusable(inputs)
     for steps, folder in _candidates(stage, inputs):
         if not partials.valid(folder):
-            print(f"{ref}: a damaged checkpoint is passed over: {'; '.join(map(str, partials.problems(folder)))}")
+            problems = printable("; ".join(map(str, partials.problems(folder))))
+            print(f"{ref}: a damaged checkpoint is passed over: {problems}")
             passed = True
         elif _parents_of(folder) == parents(inputs):
             print(f"{ref}: goes on after step {steps}, from {folder}")
@@ -76,7 +78,7 @@ def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None
             continue
         found = _digest(record.asked, record.result)
         if record.blake3 != found:
-            print(f"{path}: expected {record.blake3}, found {found}; the model is evaluated again")
+            print(printable(f"{path}: expected {record.blake3}, found {found}; the model is evaluated again"))
         elif record.asked == asked:
             return record.result
     return None

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from stages.spec import domains, units
 from stages.spec.domain import Written
+from stages.spec.names import Name
 
 
 class Raw(BaseModel):
@@ -19,6 +20,7 @@ class Raw(BaseModel):
 
 Flag = Annotated[bool, BeforeValidator(units.flag)]
 Names = Annotated[list[str], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]
+NewNames = Annotated[list[Name], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]
 
 Budget = Annotated[int, Written(domains.BUDGET)]
 Offset = Annotated[int, Written(domains.OFFSET)]

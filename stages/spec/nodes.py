@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from stages.errors import SpecError, Where
+from stages.printable import CONTROL
 
 Path = tuple[str | int, ...]
 Tree = Any  # dict[str, Tree] | list[Tree] | str | bool | None
@@ -22,6 +23,7 @@ Tree = Any  # dict[str, Tree] | list[Tree] | str | bool | None
 MAX_BYTES = 250_000  # a hundred times the longest file that people have written; read and refused within a second
 MAX_DEPTH = 32
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_BLOCKS = frozenset({"|", ">"})  # styles of scalars that end in a line break
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -116,10 +118,23 @@ class _Composer:
         if event.tag is not None:
             self.fail(line, f"the tag {event.tag}", "untagged values", "Remove the tag.", dotted(path))
         if isinstance(event, yaml.ScalarEvent):
-            return _scalar(event)
+            return self.scalar(event, path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self.sequence(path, depth)
         return self.mapping(path, depth)
+
+    def scalar(self, event: Any, path: Path) -> str | bool | None:
+        """The value of a scalar: quoted ones are text, plain ones may be null, true or false; none holds controls."""
+        text: str = event.value.rstrip("\n") if event.style in _BLOCKS else event.value
+        if found := CONTROL.search(text):
+            line = event.start_mark.line + 1
+            repair = "Write it on one line, or fold it with `>-`." if found[0] == "\n" else "Remove the character."
+            self.fail(line, f"the control character {found[0]!r}", "text that can be printed", repair, dotted(path))
+        if not event.implicit[0]:
+            return text
+        if text in _NULLS:
+            return None
+        return _WORDS.get(text, text)
 
     def sequence(self, path: Path, depth: int) -> list[Tree]:
         items: list[Tree] = []
@@ -136,6 +151,8 @@ class _Composer:
             if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag or not event.value:
                 self.fail(line, "a key that is no plain word", "words as keys", "Rename the key.", dotted(path))
             key = event.value
+            if CONTROL.search(key):
+                self.fail(line, f"the key {key!r}", "keys without control characters", "Rename the key.", dotted(path))
             if key == "<<":
                 self.fail(line, "the merge key <<", "plain keys", "Write the values out.", dotted(path))
             here = (*path, key)
@@ -147,13 +164,3 @@ class _Composer:
             self.places[here] = self.where(event)
             entries[key] = self.value(next(self.events), here, depth + 1)
         return entries
-
-
-def _scalar(event: Any) -> str | bool | None:
-    """The value of a scalar: quoted ones are text, plain ones may be null, true or false."""
-    text: str = event.value
-    if not event.implicit[0]:
-        return text
-    if text in _NULLS:
-        return None
-    return _WORDS.get(text, text)

@@ -20,6 +20,7 @@ from stages.spec.fields import (
     Steps,
     TimeLimit,
 )
+from stages.spec.names import Name
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
 from stages.spec.sources import RawSource
@@ -83,7 +84,7 @@ class RawWaiver(Raw):
 class RawStage(Raw):
     """What every kind of stage has."""
 
-    stage: str
+    stage: Name
     box: str
     evaluate: Names = Field(default_factory=list)
     execution: RawExecution = RawExecution()
@@ -95,7 +96,7 @@ class RawTrain(RawStage):
     """A stage that trains."""
 
     kind: Literal["train"]
-    modules: dict[str, str] = Field(min_length=1)
+    modules: dict[Name, str] = Field(min_length=1)
     train: Names = Field(min_length=1)
     frozen: Names
     init: RawInit
@@ -119,8 +120,8 @@ class RawImport(RawStage):
     """A released model comes in."""
 
     kind: Literal["import"]
-    modules: dict[str, str] = Field(min_length=1)
-    release: str
+    modules: dict[Name, str] = Field(min_length=1)
+    release: Name
     max_context: Context
     rope: RawRope | None = None
     stand_in: RawStandIn | None = None
@@ -130,7 +131,7 @@ class RawUpcycle(RawStage):
     """A smaller model becomes a larger one without training."""
 
     kind: Literal["upcycle"]
-    modules: dict[str, str] = Field(min_length=1)
+    modules: dict[Name, str] = Field(min_length=1)
     init: RawInit
 
 

@@ -13,6 +13,7 @@ from stages.errors import SpecError
 from stages.spec import domains, units
 from stages.spec.fields import Characters, Context, Measured, Names, Raw, TokenizerVocabulary
 from stages.spec.mapping import Fields
+from stages.spec.names import Name
 from stages.spec.nodes import Document, Path
 from stages.spec.validate import meant, several, unknown, validate
 
@@ -108,7 +109,7 @@ class RawCorpus(Raw):
     `packed` says, context by context, how many rows the training documents fill; those longer are left out.
     """
 
-    corpus: str
+    corpus: Name
     kind: Kind
     unit: Literal["tokens", "items"]
     builder: str
@@ -126,7 +127,7 @@ class RawCorpus(Raw):
 class RawTokenizer(Raw):
     """specs/data/tokenizer.yaml: `vocab` tokens, trained on `characters` of each of the corpora."""
 
-    tokenizer: str
+    tokenizer: Name
     vocab: TokenizerVocabulary
     digest: Digest
     corpora: Names = Field(min_length=1)

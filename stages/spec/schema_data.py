@@ -26,6 +26,7 @@ from stages.spec.fields import (
     Vocabulary,
 )
 from stages.spec.mapping import some_of
+from stages.spec.names import Name
 from stages.spec.resolved import EngineClass
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawExecution
@@ -50,7 +51,7 @@ class RawMixture(Raw):
 class RawMixtures(Raw):
     """specs/data/mixtures.yaml."""
 
-    mixtures: dict[str, RawMixture]
+    mixtures: dict[Name, RawMixture]
     sources: list[RawSource] = Field(default_factory=list)
 
 
@@ -65,7 +66,7 @@ class RawPublished(Raw):
 class RawPublishedCorpora(Raw):
     """specs/data/published.yaml."""
 
-    corpora: dict[str, RawPublished]
+    corpora: dict[Name, RawPublished]
     sources: list[RawSource] = Field(default_factory=list)
 
 
@@ -119,8 +120,8 @@ class RawEvaluation(Raw):
 class RawScale(Raw):
     """specs/scales/<scale>.yaml after `extends`."""
 
-    scale: str
-    extends: str | None = None
+    scale: Name
+    extends: Name | None = None
     engine: Literal["torch"]
     engine_class: EngineClass
     device: Literal["cpu", "cuda"]

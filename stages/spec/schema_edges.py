@@ -8,14 +8,17 @@ from pydantic import BeforeValidator, Field
 
 from stages.spec import units
 from stages.spec.fields import Raw
+from stages.spec.names import ALLOWED, is_name
 
 
 def _weights(value: object) -> object:
     """One module's weights as text: fresh, inherit, release:<name>, upcycle:<how>."""
     if isinstance(value, dict) and len(value) == 1:
         ((kind, name),) = value.items()
-        if kind == "release" and isinstance(name, str):
+        if kind == "release" and is_name(name):
             return f"release:{name}"
+        if kind == "release":
+            raise units.BadQuantity(units.describe(name), ALLOWED, "Choose another name.")
         if kind == "upcycle" and name in ("concatenate", "interleave"):
             return f"upcycle:{name}"
     if value in ("fresh", "inherit"):

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.spec.fields import DeviceMemory, Disk, Milliseconds, Operations, Part, Raw, RuntimeMemory
+from stages.spec.names import Name
 from stages.spec.sources import RawSource
 
 
@@ -27,7 +28,7 @@ class RawOverhead(Raw):
 class RawHardware(Raw):
     """specs/hardware/<name>.yaml: one device, and the assumptions under which work on it is priced."""
 
-    hardware: str
+    hardware: Name
     title: str
     device: Literal["cpu", "cuda"]
     peak: Operations  # operations a second, of matrix products in the precision trained in

@@ -22,6 +22,7 @@ from stages.spec.fields import (
     RouterRate,
     Share,
 )
+from stages.spec.names import PhaseName
 from stages.spec.resolved_phases import ObjectiveName
 
 
@@ -75,7 +76,7 @@ class RawCoca(Raw):
 class RawPhase(Raw):
     """A stretch of a stage with one objective, length and mixture."""
 
-    name: str
+    name: PhaseName
     objective: ObjectiveName
     unit: Literal["tokens", "patches"]
     budget: Budget

@@ -11,11 +11,13 @@ from stages.spec.fields import (
     Clock,
     Length,
     Names,
+    NewNames,
     Rate,
     Raw,
     StartRate,
 )
 from stages.spec.mapping import OneOf
+from stages.spec.names import Name
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer
 from stages.spec.sources import RawSource
@@ -51,16 +53,16 @@ class RawClaim(Raw):
 class RawPipeline(Raw):
     """pipeline.yaml."""
 
-    pipeline: str
+    pipeline: Name
     title: str
     citation: str
     figure: str
     tokenizer: str = ""
-    extends: str | None = None
+    extends: Name | None = None
     drop: Names = Field(default_factory=list)
     claims: list[RawClaim] = Field(default_factory=list)
-    models: dict[str, Annotated[dict[str, Any], OneOf("family", Model)]] = Field(default_factory=dict)
-    optimizers: dict[str, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
-    schedules: dict[str, list[RawPiece]] = Field(default_factory=dict)
-    stages: Names = Field(min_length=1)
+    models: dict[Name, Annotated[dict[str, Any], OneOf("family", Model)]] = Field(default_factory=dict)
+    optimizers: dict[Name, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
+    schedules: dict[Name, list[RawPiece]] = Field(default_factory=dict)
+    stages: NewNames = Field(min_length=1)
     sources: list[RawSource] = Field(default_factory=list)

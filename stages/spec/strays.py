@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.errors import SpecError, Where
-from stages.spec.files import NOT_PIPELINES, Files
+from stages.spec.files import Files
+from stages.spec.names import NOT_PIPELINES
 
 ENDING = ".yaml"
 NOTES = (".md",)  # what people write beside specs, and nobody takes for one

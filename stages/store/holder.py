@@ -13,6 +13,7 @@ import psutil
 from pydantic import Field, TypeAdapter
 
 from stages.cluster import slurm
+from stages.printable import printable
 from stages.store import json_file
 
 NAME = "lease.json"
@@ -35,7 +36,7 @@ class Holder:
 
     def __str__(self) -> str:
         job = f" (Slurm job {self.job} on {', '.join(self.nodes)})" if self.job else ""
-        return f"process {self.pid} on host {self.host}{job}"
+        return printable(f"process {self.pid} on host {self.host}{job}")
 
 
 _HOLDER = TypeAdapter(Holder)

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from stages.cluster import slurm
 from stages.cluster.slurm import Job
+from stages.printable import printable
 from stages.store import lease
 from stages.store.layout import Layout
 from stages.sync.graph import rule_name
@@ -66,7 +67,7 @@ class Adoption:
         where = f" on {job.nodes}" if job.nodes else ""
         then = "the new job waits for its end" if waits else "with another key (another spec or scale): not waited for"
         line = f"{name}: job {job.id} of an earlier start is {job.state.lower()}{where}; {then}."
-        print(f"{line} To be rid of it: scancel {job.id}", file=sys.stderr)
+        print(printable(f"{line} To be rid of it: scancel {job.id}"), file=sys.stderr)
 
 
 def concerns(

@@ -46,8 +46,9 @@ class Bar(Progress):
     """The same on a terminal, in place."""
 
     def __init__(self, title: str, done: int, steps: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
+
+        from stages.terminal import Console
 
         super().__init__(title, done, steps)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))

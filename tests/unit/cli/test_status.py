@@ -18,6 +18,7 @@ import pytest
 
 from stages.commands.status import print_status
 from stages.errors import UsageError
+from stages.printable import CONTROL
 from stages.spec.project import Project
 from stages.store import attempts, partials, progress
 from stages.store.layout import Layout
@@ -239,3 +240,18 @@ def test_neither_status_nor_emit_waits_for_torch(toy: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})
+
+
+def test_nothing_of_a_state_file_acts_on_the_terminal(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Colours are rich's; what a file of results/ holds is spelled out, also where a terminal is forced."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    folder = Layout(toy, "mini").run(Project.load(toy).keys("mini")["toy/first"]) / "attempt-0001"
+    (folder / "result").mkdir(parents=True)
+    message = "\x1b]0;owned\x07\x1b[2J\x9b1Aall is well"
+    (folder / "finding.json").write_text(json.dumps({"message": message, "step": 3, "stopped": False}))
+    text = said(capsys, code=1)
+    assert r"\x1b[2J\x9b1Aall is well" in text
+    assert not CONTROL.search(re.sub(r"\x1b\[[\d;]*m|\n", "", text))
+    assert "\x1b[" in text, "colours are there"

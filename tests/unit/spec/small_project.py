@@ -172,7 +172,7 @@ device: cpu
 threads: 1
 corpora: stand_in
 releases: stand_in
-vocab: 256
+vocab: 264
 execution: {ranks: 1, memory: 1 GB}
 pipelines:
   toy:

@@ -16,7 +16,7 @@ stage: first
 box: First
 kind: import
 modules: {llm: small}
-release: toy-1b
+release: toy_1b
 max_context: 8Ki
 rope: {base: 10_000, llama3: none, interpolation: 1}
 sources:
@@ -90,7 +90,7 @@ def test_a_release_without_a_stand_in_cannot_be_a_miniature(root: Path) -> None:
     edit(root, SECOND, "data: continue", "data: restart")
     edit(root, PIPELINE, "stages: [first, second, release]", "drop: []\nstages: [first, second, release]")
     project = Project.load(root)
-    assert project.resolve("toy", "paper").stages["first"].init["llm"].release == "toy-1b"
+    assert project.resolve("toy", "paper").stages["first"].init["llm"].release == "toy_1b"
     with pytest.raises(SpecError, match=r"first\.yaml:5: release: found no `stand_in`"):
         project.resolve("toy", "mini")
 

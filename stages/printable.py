@@ -1,0 +1,22 @@
+"""Text that may go to a terminal, a log, a picture or a batch script: nothing in it acts, whoever wrote it.
+
+A control character can move the cursor, hide what stands beside it, or begin a new line in a batch script. Specs hold
+none (`spec/nodes.py`); what is read from results, logs and releases is shown with them spelled out.
+"""
+
+from __future__ import annotations
+
+import re
+
+# C0, DEL and C1, line and paragraph separators, what turns the direction of writing, and halves of surrogate pairs.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with every control character but line breaks spelled as Python spells it: an escape becomes \\x1b."""
+    return CONTROL.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if character == "\n" else ascii(character)[1:-1]

@@ -1,0 +1,21 @@
+"""What commands print with colours: rich's own control sequences, and none that came with a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import console
+from rich.segment import Segment
+
+from stages.printable import printable
+
+
+class Console(console.Console):
+    """A console on which control characters of what is shown are spelled out."""
+
+    def render(
+        self, renderable: console.RenderableType, options: console.ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """The pieces of a renderable, with their styles."""
+        for one in super().render(renderable, options):
+            yield one if one.control else Segment(printable(one.text), one.style)

@@ -86,11 +86,12 @@ def complete(
     seconds: Mapping[str, Mapping[str, float]] | None = None,
     peaks: Sequence[float] = (),
     earlier: Tier = "bit-exact",
+    made_by: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
 
     `seconds`: what each evaluation took, and `peaks`: MB that each rank held, for run.json. `earlier`: what the
-    checkpoint it went on from promises.
+    checkpoint it went on from promises. `made_by`: the code and the environments of all its steps.
     """
     folder = attempt.result
     own = peak_memory_mb(stage.execution.device)
@@ -98,6 +99,7 @@ def complete(
     files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
     run = {
         "environment": fingerprint.fingerprint(),
+        "made_by": list(made_by),
         "attempt": attempt.folder.name,
         "finished": round(time.time(), 3),  # seconds since 1970
         "seconds": seconds or {},

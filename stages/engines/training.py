@@ -14,7 +14,7 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, readback, received, results, resume
+from stages.engines import Inputs, made_by, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -39,6 +39,8 @@ class Training:
         self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
         self.device = torch.device(stage.execution.device)
         self.tier = results.tier(stage, inputs)
+        self.made_by = made_by.here(ranks)
+        self.tier = results.worst(self.tier, made_by.tier(self.made_by))
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}}
@@ -83,7 +85,7 @@ class Training:
         json_file.write(self.attempt.result / "eval.json", {"before": before, "after": after})
         results.complete(
             self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, peaks=self.peaks,
-            earlier=self.tier,
+            earlier=self.tier, made_by=made_by.listed(self.made_by),
         )  # fmt: skip
 
     def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:
@@ -103,7 +105,7 @@ class Training:
         if start is not None:
             counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
             self.reads.load(start / reads.FILE, counters.phase)
-            self.tier = results.worst(self.tier, resume.tier_of(start))
+            self._take_over(start)
         self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
             return self._phases(modules, optimizer, counters, (Unwritten(), Unwritten()))
@@ -114,6 +116,14 @@ class Training:
             Table(self.attempt.result / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
         ):
             return self._phases(modules, optimizer, counters, (rows, timing))
+
+    def _take_over(self, start: Path) -> None:
+        """No more is promised than what the checkpoint promises, nor than what made its steps and these together."""
+        earlier = made_by.of(start)
+        if self.ranks.first and (said := made_by.difference(earlier, self.made_by)):
+            print(f"{self.stage.pipeline}/{self.stage.name}: {said}")
+        self.made_by |= earlier
+        self.tier = results.worst(self.tier, resume.tier_of(start), made_by.tier(self.made_by))
 
     def _phases(
         self, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, tables: tuple[Table, Table]
@@ -161,6 +171,7 @@ class Training:
             checkpoint.save(temporary, modules, optimizer, counters, self.attempt.result)
             json_file.write(temporary / resume.PARENTS, resume.parents(self.inputs))
             json_file.write(temporary / resume.TIER, self.tier)
+            made_by.save(temporary, self.made_by)
             self.reads.save(temporary / reads.FILE)
 
         partials.save(folder, write)

@@ -1,0 +1,76 @@
+"""Under which code and in which environments the steps of a stage were computed.
+
+A stage may take many attempts, weeks apart and on several machines. Each checkpoint notes what its steps were made by,
+so that a result whose attempts differ does not promise equal bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from stages.engines.results import Tier
+from stages.store import fingerprint, json_file
+from stages.train.ranks import Ranks
+
+FILE = "made_by.json"
+
+
+class Maker(BaseModel):
+    """Digests of the code and of the environment that computed steps; "unknown" where a checkpoint does not say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    environment: str
+
+
+UNKNOWN = Maker(code="unknown", environment="unknown")
+_MAKERS = TypeAdapter(frozenset[Maker])
+
+
+def here(ranks: Ranks) -> frozenset[Maker]:
+    """This run's: its ranks may be on machines of several kinds. All ranks must call it."""
+    id = str(fingerprint.fingerprint()["id"])
+    rows = ranks.rows([torch.tensor([[float(int(digit, 16)) for digit in id]])])
+    ids = {"".join(f"{int(digit):x}" for digit in row) for row in rows.tolist()}
+    return frozenset(Maker(code=fingerprint.code(), environment=one) for one in ids)
+
+
+def save(folder: Path, makers: Iterable[Maker]) -> None:
+    """Note in a checkpoint that is being written what its steps were made by."""
+    json_file.write(folder / FILE, listed(makers))
+
+
+def of(folder: Path) -> frozenset[Maker]:
+    """What a checkpoint's steps were made by. Raises JsonFileError."""
+    try:
+        return json_file.read_as(folder / FILE, _MAKERS)
+    except json_file.MissingFileError:
+        return frozenset({UNKNOWN})
+
+
+def listed(makers: Iterable[Maker]) -> list[dict[str, str]]:
+    """As JSON, in one order."""
+    return sorted((maker.model_dump() for maker in makers), key=lambda one: (one["code"], one["environment"]))
+
+
+def tier(makers: frozenset[Maker]) -> Tier:
+    """What steps made by these promise together: other code may do anything, other machines round otherwise."""
+    if len({maker.code for maker in makers}) > 1:
+        return "statistical"
+    return "same-order" if len(makers) > 1 else "bit-exact"
+
+
+def difference(earlier: frozenset[Maker], now: frozenset[Maker]) -> str:
+    """A sentence for the log where a run goes on with steps that something else made; "" where nothing differs."""
+    together = earlier | now
+    promised = tier(together)
+    if promised == "bit-exact":
+        return ""
+    what = "code" if promised == "statistical" else "environments"
+    values = sorted({maker.code if promised == "statistical" else maker.environment for maker in together})
+    return f"steps made under different {what} ({', '.join(values)}): the result's tier is {promised} at most"

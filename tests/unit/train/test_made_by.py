@@ -1,0 +1,83 @@
+"""A result whose steps were computed by different code, or in different environments, does not promise equal bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.engines import made_by, run, training
+from stages.store import fingerprint, manifest
+from stages.train.ranks import ALONE
+from tests.unit.train import tiny
+
+pytestmark = pytest.mark.usefixtures("made_up_data")
+
+
+class Killed(tiny.Data):
+    def samples(self, first: int, count: int, tail: int) -> list[Any]:
+        if first == 16:  # the fifth step; the last checkpoint is that of the third
+            raise KeyboardInterrupt
+        return super().samples(first, count, tail)
+
+
+def finished(root: Path, monkeypatch: pytest.MonkeyPatch, later: pytest.MonkeyPatch) -> tuple[str, list[Any]]:
+    """The tier and the makers of a stage that was killed, and went on where `later` has changed something."""
+    monkeypatch.setattr(training, "PhaseData", Killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny.make("next_token"), tiny.inputs(root))
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    later.undo()
+    run(tiny.make("next_token"), tiny.inputs(root))
+    result = root / "results/mini/tiny/box"
+    return manifest.read(result / "manifest.json").tier, json.loads((result / "run.json").read_bytes())["made_by"]
+
+
+def test_one_code_in_one_environment_keeps_its_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tier, makers = finished(tmp_path, monkeypatch, pytest.MonkeyPatch())
+    assert (tier, len(makers)) == ("bit-exact", 1)
+
+
+def test_other_code_after_a_stop_promises_no_more_than_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pytest.MonkeyPatch()
+    before.setattr(fingerprint, "code", lambda: "0" * 16)
+    tier, makers = finished(tmp_path, monkeypatch, before)
+    assert tier == "statistical"
+    assert {one["code"] for one in makers} == {"0" * 16, fingerprint.code()}
+    assert "steps made under different code (0000000000000000, " in capsys.readouterr().out
+
+
+def test_another_environment_after_a_stop_promises_no_more_than_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pytest.MonkeyPatch()
+    before.setenv("ATEN_CPU_CAPABILITY", "default")  # read when torch starts, so that no bit moves in this process
+    tier, makers = finished(tmp_path, monkeypatch, before)
+    assert (tier, len(makers)) == ("same-order", 2)
+    assert "steps made under different environments (" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_does_not_say_is_not_trusted_with_bits(tmp_path: Path) -> None:
+    assert made_by.tier(made_by.of(tmp_path) | made_by.here(ALONE)) == "statistical"
+
+
+def test_what_cannot_change_a_step_is_not_in_the_digest_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("store/fingerprint.py", "report/table.py", "train/loop.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    monkeypatch.setattr(fingerprint, "__file__", str(tmp_path / "store/fingerprint.py"))
+    digests = {}
+    for name in ("", "report/table.py", "train/loop.py"):
+        if name:
+            (tmp_path / name).write_text("new")
+        fingerprint.code.cache_clear()
+        digests[name] = fingerprint.code()
+    monkeypatch.undo()
+    fingerprint.code.cache_clear()
+    assert digests[""] == digests["report/table.py"] != digests["train/loop.py"]

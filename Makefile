@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini test lint nightly record
+.PHONY: mini test lint nightly mutants record
 
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
 	snakemake
@@ -38,13 +38,23 @@ nightly: $(READY) ## the long and exhaustive tests, and the properties with many
 	pytest -n 2 -m nightly tests/slurm # by themselves: Slurm is timed; they rewrite results/records/cluster.md
 	pytest -n 2 --hypothesis-profile=nightly -m "not nightly" tests/property tests/unit/spec
 
+# The code that `make mutants` and `make record` compare with: the last commit before slips were counted.
+BEFORE ?= 25135fd
+
+mutants: $(READY) ## every figure and reference of the specs changed as authors slip; rewrites results/records/mutants.md
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; mkdir "$$folder/before"; \
+	git archive $(BEFORE) stages specs | tar -x -C "$$folder/before"; \
+	python -m tests.mutants.campaign --code "$$folder/before" --out "$$folder/before.jsonl"; \
+	python -m tests.mutants.campaign --out "$$folder/now.jsonl"; \
+	python -m tests.mutants.record "$$folder/before.jsonl" "$$folder/now.jsonl" $(BEFORE)
+
 record: $(READY) ## measure over three seeds and rewrite results/records and the README's tables
 	snakemake
 	snakemake --config scale=mini_seed2
 	snakemake --config scale=mini_seed3
 	python -m stages.report.record mini mini_seed2 mini_seed3
 	python -m benchmarks.run
-	python -m tests.mutants.matrix > results/records/mutants.md
+	$(MAKE) mutants
 	python -m tests.agreement.table
 
 $(READY): pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """The mutation matrix: every mutant, who saw it, and a table of it in Markdown.
 
-`python -m tests.mutants.matrix` prints the table for results/records/mutants.md.
+`make mutants` writes it to results/records/mutants.md.
 """
 
 from __future__ import annotations
@@ -81,7 +81,3 @@ def markdown(found: Iterable[Row]) -> str:
         )
         caught, total = caught + row.caught, total + 1
     return "\n".join([*lines, "", f"{caught} of {total} mutants caught by the invariant that is meant for them.", ""])
-
-
-if __name__ == "__main__":
-    print(markdown([*rows(), *guarded(), *of_code()]), end="")

@@ -50,7 +50,7 @@ class Edit:
         kind, *parts = shape(self.file, self.path)
         if kind == "mixtures" and len(parts) > 1:
             parts[1] = "*"
-        return f"{kind.partition(' ')[0]}: {'.'.join(parts)}"
+        return f"{kind.partition(' ')[0]}:{'.'.join(parts)}"
 
     @property
     def place(self) -> str:

@@ -1,0 +1,155 @@
+"""Why a slip that `stages check` is silent about is silent: rules by key and by slip, each with its reason.
+
+- legitimate: the edited specs are those of another run, right in itself; only their author can say that it was not
+  meant. `stages diff` shows it.
+- later: nothing in specs says what is right, and something that reads more does refuse it before step 1.
+- missed: the edited specs are wrong in themselves, or say something that has no effect, and `stages check` is silent.
+
+A silent slip that no rule covers is missed, without a reason; a test asks for none of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Verdict = Literal["legitimate", "later", "missed"]
+
+AMOUNT = ("x10", "/10", "one more", "sibling's value", "prefix")
+ALL = ("*",)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`keys` are patterns of an edit's `where` or of "file:place"; the first rule that covers a slip counts."""
+
+    verdict: Verdict
+    keys: tuple[str, ...]
+    slips: tuple[str, ...]
+    reason: str
+
+    def covers(self, where: str, place: str, slip: str) -> bool:
+        """Whether the rule is about a slip."""
+        named = any(fnmatchcase(where, key) or fnmatchcase(place, key) for key in self.keys)
+        return named and any(fnmatchcase(slip, one) for one in self.slips)
+
+
+def _rules(verdict: Verdict, *table: tuple[str, Iterable[str], str]) -> tuple[Rule, ...]:
+    return tuple(Rule(verdict, tuple(keys.split()), tuple(slips), reason) for keys, slips, reason in table)
+
+
+LATER = _rules(
+    "later",
+    (
+        "corpus:*", ALL,
+        "`stages data` measures what it builds and refuses another digest, size, count or longest document",
+    ),
+    ("tokenizer:*", ALL, "`stages data` refuses a tokenizer of another digest"),
+    (
+        "stage:*release", ("misspelt", "sibling's name"),
+        "the folder of a release is looked for before anything starts, and its config and tensors are compared",
+    ),
+    (
+        "llama31_1m/pipeline.yaml:*models.* kimi_vl/pipeline.yaml:*models.moonvit.* "
+        "kimi_vl/pipeline.yaml:*models.text_tower.* kimi_vl/pipeline.yaml:*models.contrastive.*",
+        (*AMOUNT, "other word", "minus lost"),
+        "a model that starts from a release: the import compares config.json and the shape of every tensor",
+    ),
+    ("scale:*corpora", ("other word",), "published corpora are not here: a run names what is missing before step 1"),
+    ("*execution.time_limit", ("other unit",), "how long a job may be is the site's: its scheduler refuses more"),
+)  # fmt: skip
+
+LEGITIMATE = _rules(
+    "legitimate",
+    ("hardware:*", (*AMOUNT, "other word", "other unit"), "another machine; it prices plans and no run reads it"),
+    (
+        "stage:execution stage:*execution.*", ("removed",),
+        "the scale's own value holds where a stage says none, as docs/spec-format.md says",
+    ),
+    (
+        "*execution.time_limit *execution.checkpoint_every *execution.keep_partials", AMOUNT,
+        "how long a turn is and what a kill may cost: no result depends on it",
+    ),
+    (
+        "*execution.memory *execution.ranks *execution.nodes scale:*threads", AMOUNT,
+        "another layout: no result depends on it",
+    ),
+    ("scale:*device scale:*engine_class", ("other word",), "another device or precision, which this scale can run on"),
+    ("scale:*evaluation.samples", AMOUNT, "a larger or smaller sample of evaluations"),
+    ("*seed", AMOUNT, "any seed is as good"),
+    ("stage:evaluate stage:evaluate.*", ("removed",), "a stage may be evaluated by less"),
+    ("stage:evaluate.*", ("sibling's name",), "another evaluation that this stage allows"),
+    ("scale:*releases", ("other word",), "the user gives the released model instead of a stand-in"),
+    (
+        "scale:*context scale:*batch scale:*micro_batch scale:*min_piece scale:*tokens.* scale:*lr scale:*resolution "
+        "scale:*vocab", (*AMOUNT, "removed"),
+        "a scale's sizes are chosen; what must stay as at full size is compared (I-35)",
+    ),
+    (
+        "scale:*epochs scale:*epochs.*", (*AMOUNT, "removed"),
+        "declared repetitions; too few for the corpus are a finding",
+    ),
+    (
+        "scale:*models scale:*models.*", (*AMOUNT, "removed"),
+        "a miniature's size is chosen; what a scale leaves out stays as published; mechanisms are compared (I-35)",
+    ),
+    ("published:*stand_in", ("sibling's name",), "another local corpus of the same kind"),
+    ("mixtures:*corpus", ("sibling's name",), "another corpus of the same kind"),
+    (
+        "pipeline:*models.*", (*AMOUNT, "minus lost", "other word"),
+        "another size or initialisation of a model that starts from scratch",
+    ),
+    (
+        "pipeline:*optimizers.*", (*AMOUNT, "minus lost", "other word"),
+        "another optimizer, inside the domain of each figure",
+    ),
+    ("pipeline:*schedules.*", (*AMOUNT, "other word", "removed"), "another curve that the stages read to its end"),
+    (
+        "pipeline:claims pipeline:claims.* pipeline:parameters pipeline:parameters.*", ("removed",),
+        "a published total or size less that is compared",
+    ),
+    ("pipeline:stages", ("removed",), "a reading's boxes in the order of the pipeline that it extends"),
+    ("stage:*batch.* stage:*resolutions.*", ("removed",), "a step fewer in a ramp that still begins at 0"),
+    (
+        "pipeline:*claims.*.lineage pipeline:*claims.*.tokens", ("sibling's name", "sibling's value"),
+        "as true: the same stages, or the same total less exactly",
+    ),
+    (
+        "stage:init.optimizer", ("other word",),
+        "moments anew where the rate warms up, or taken over where the module was trained",
+    ),
+    ("stage:init.data", ("other word",), "nothing above has read these corpora"),
+    ("stage:optimizer", ("sibling's name",), "other hyperparameters of the same kind of optimizer"),
+    (
+        "stage:*batch stage:*batch.* stage:*micro_batch stage:*epochs stage:*coca.* stage:*loops.* stage:*router.* "
+        "stage:*multimodal.*", AMOUNT,
+        "another choice inside the domain that the stages below can go on from",
+    ),
+    ("stage:*context stage:max_context", AMOUNT, "another length that the rotary positions cover"),
+    ("stage:rope.*", AMOUNT, "other rotary positions that cover the context and change only where a lineage grows"),
+    ("stage:*packing", ("other word",), "whole documents in a row: nothing is cut"),
+)  # fmt: skip
+
+MISSED = _rules(
+    "missed",
+    ("pipeline:drop pipeline:drop.* stage:init stage:init.from*", ALL, "a stage that nothing goes on from is trained"),
+    ("pipeline:claims.*", ("twice",), "a total that is stated twice is compared twice"),
+    ("pipeline:tokenizer", ("removed",), "a published tokenizer is a name and may be left out"),
+    ("pipeline:schedules.*", ("twice",), "a piece twice, which the stages read to its end"),
+    ("stage:modules.* stage:*objective", ("sibling's name", "other word"), "a model of another family"),
+    ("stage:*loops stage:*router stage:*resolutions.*", ("removed",), "a part that only the objective asks for"),
+    ("published:*kind", ("other word",), "a corpus whose stand-in is of another kind"),
+    ("stage:evaluate*", ("misspelt",), "an evaluation that does not exist is named when the stage starts"),
+)  # fmt: skip
+
+RULES = (*LATER, *MISSED, *LEGITIMATE)
+
+
+def judge(where: str, place: str, slip: str) -> tuple[Verdict, str]:
+    """(verdict, reason) of a silent slip; a missed one that no rule covers has an empty reason."""
+    for rule in RULES:
+        if rule.covers(where, place, slip):
+            return rule.verdict, rule.reason
+    return "missed", ""

@@ -15,6 +15,7 @@ from tests.unit.contract._make import piece
 rates = st.floats(min_value=0.0, max_value=1e-2)
 lengths = st.integers(min_value=1, max_value=10**13)
 shapes = st.sampled_from(["linear", "cosine"])
+ANY_SHAPE = ("constant", "linear", "cosine")
 
 
 @st.composite
@@ -62,9 +63,23 @@ def test_cutting_a_piece_at_a_stage_border_does_not_move_the_curve(shape, first,
     assert schedule.lr(whole, clock) == schedule.lr(halves, clock)
 
 
-@given(schedules(), st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@st.composite
+def stretches(draw):
+    """Up to five pieces of any shape, each the part of a longer one that a stage border has left of it."""
+    at, pieces = 0, []
+    for shape in draw(st.lists(st.sampled_from(ANY_SHAPE), min_size=1, max_size=5)):
+        first, end = draw(rates), at + draw(lengths)
+        last = first if shape == "constant" else draw(rates)
+        p0, p1 = sorted(draw(st.lists(st.fractions(0, 1), min_size=2, max_size=2, unique=True)))
+        pieces.append(piece(at, end, shape, first, last, p0, p1))
+        at = end
+    return Schedule(name="drawn", pieces=tuple(pieces))
+
+
+@given(stretches(), st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_in_bulk_equals_one_by_one(drawn, fractions):
     clocks = [int(fraction * drawn.pieces[-1].end) for fraction in fractions]
+    clocks += [one.end for one in drawn.pieces]
     single = [schedule.lr(drawn, clock) for clock in clocks]
     np.testing.assert_allclose(schedule.lr_curve(drawn, clocks), single, rtol=1e-9, atol=1e-15)
 

@@ -26,6 +26,13 @@ def test_kimi_vl_share_rises_from_nothing_to_forty_percent():
     assert firsts[0] >= 14, "text only at first: the share must integrate to one before a sample is multimodal"
 
 
+def test_without_a_ramp_all_samples_are_of_the_one_group_there_is():
+    pictures = Mixture(phase(sources=(source(3, "multimodal"), source(1, "multimodal"))))
+    assert (pictures.multimodal(8), pictures.counts(8)) == (8, (6, 2))
+    text = Mixture(phase(sources=(source(3), source(1))))
+    assert (text.multimodal(8), text.counts(8)) == (0, (6, 2))
+
+
 def test_paper_scale_counts_are_instant():
     mixture = Mixture(
         phase(

@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stages.commands.open import DEFAULT_SCALE, find_root
 from stages.errors import UsageError
 from stages.printable import printable
+from stages.spec.key import phase_keys
+from stages.spec.project import Project
 from stages.store import garbage
+from stages.store.garbage import Wanted
 from stages.store.layout import Layout
+from stages.sync import graph
 
 
 def collect(dry_run: bool, delete: bool, keep: int) -> None:
-    """List folders with their bytes and why they may go; with `delete`, remove them. Raises UsageError, LeaseError."""
+    """List folders with the bytes that each frees and why it may go; with `delete`, remove them.
+
+    Raises UsageError, LeaseError, and what a spec that cannot be resolved raises: then nobody knows which keys it asks
+    for, and nothing is removed.
+    """
     if dry_run == delete:
         raise UsageError("stages gc: say either --dry-run (list) or --delete (remove).")
-    root = Path.cwd()
-    found = garbage.find(Layout(root, "mini"), keep)
+    root = find_root()
+    found = garbage.find(Layout(root, DEFAULT_SCALE), keep, _wanted(root))
     for item in found:
         if delete:
             garbage.remove(item)
         print(f"{item.bytes:>15,} bytes  {printable(f'{item.folder.relative_to(root)}: {item.why}')}")
     total = sum(item.bytes for item in found)
     print(f"{total:>15,} bytes in {len(found)} folders {'removed' if delete else 'would go'}")
+
+
+def _wanted(root: Path) -> Wanted:
+    """Keys of all stages, and of the phases that they begin with, at every scale."""
+    project, stages, phases = Project.load(root), set[str](), dict[str, set[str]]()
+    for scale in project.scales():
+        loaded = graph.load(root, project, scale)
+        stages |= set(loaded.keys.values())
+        for ref, stage in loaded.stages.items():
+            for key in phase_keys(stage, {parent: loaded.keys[parent] for parent in stage.parents})[:-1]:
+                phases.setdefault(key, set()).add(loaded.keys[ref])
+    return Wanted(stages, phases)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
 from stages.commands.open import known_pipeline, open_project
+from stages.printable import printable
 from stages.report.words import seconds
-from stages.store import fingerprint, json_file
+from stages.store import fingerprint
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.partials import step_of
@@ -66,7 +67,7 @@ def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
     for verdict in verdicts.values():
         if verdict.strangers:
             names = ", ".join(str(_short(path, root)) for path in verdict.strangers)
-            yield f"{verdict.ref}: nothing lists, and nothing reads: {json_file.printable(names)}. Move them away."
+            yield f"{verdict.ref}: nothing lists, and nothing reads: {printable(names)}. Move them away."
 
 
 def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -42,7 +42,7 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
     for steps, folder in _candidates(stage, inputs):
         if not partials.valid(folder):
             problems = printable("; ".join(map(str, partials.problems(folder))))
-            print(f"{ref}: a damaged checkpoint is passed over: {problems}")
+            print(f"{ref}: a checkpoint is passed over: {problems}")
             passed = True
         elif _parents_of(folder) == parents(inputs):
             print(f"{ref}: goes on after step {steps}, from {folder}")

@@ -187,7 +187,11 @@ class Training:
 
     def _evaluate_before(self, modules: nn.ModuleDict) -> dict[str, Any]:
         """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
-        asked = {"evaluation": self.stage.evaluation.model_dump(mode="json"), "parents": resume.parents(self.inputs)}
+        asked = {
+            "evaluation": self.stage.evaluation.model_dump(mode="json"),
+            "parents": resume.parents(self.inputs),
+            "key": self.inputs.key,
+        }
         known = resume.evaluated(self.inputs, asked)
         if known is not None:
             return known

@@ -11,6 +11,7 @@ from pydantic import BaseModel, StringConstraints, TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from stages.errors import UserError
+from stages.printable import printable
 from stages.store import json_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -88,7 +89,7 @@ def _indexed(folder: Path, there: dict[str, Path]) -> list[Path]:
             f"{folder / INDEX}: says that {wrong[0]} is in {index.get(wrong[0], 'no file')}, found in {found} "
             f"({len(wrong)} tensors differ). Take the folder anew."
         )
-    strangers = [json_file.printable(name) for name in there if name not in names]
+    strangers = [printable(name) for name in there if name not in names]
     if strangers:
         print(f"{folder}: not named by {INDEX} and not read: {', '.join(strangers)}")
     return [there[name] for name in names]

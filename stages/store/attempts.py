@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.errors import UserError
-from stages.store import files, json_file, lease
+from stages.store import files, json_file, lease, mounts
 from stages.store.digest import Written
 from stages.store.holder import Holder
 from stages.store.json_file import JsonFileError, MissingFileError
@@ -70,7 +70,7 @@ class Attempt:
         """Record why this attempt ended, for `stages status`."""
         told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
         fields = {
-            "message": json_file.printable(str(told)),
+            "message": str(told),
             "step": told.step,
             "stopped": told.resumable,
             "repeats": told.repeats,
@@ -93,8 +93,10 @@ def start(
     """Begin an attempt at `ref` under `key`. An error that leaves the block is recorded as the attempt's finding.
 
     `on_lost` is called, in a thread, when another run has taken over. Raises HeldError, naming host and process, when
-    another run holds the key, and WriteError when the disk refuses.
+    another run holds the key, WriteError when the disk refuses, and UserError where the result could not be put in
+    place.
     """
+    mounts.refuse_elsewhere(layout, ref, key)
     run = layout.run(key)
     with lease.hold(run, ref, on_lost) as holder, files.recording() as written:
         folder = _new_folder(run)
@@ -112,8 +114,9 @@ def start(
 
 
 def folders(layout: Layout, key: str) -> list[Path]:
-    """Attempts under `key`, newest first."""
-    return sorted(layout.run(key).glob("attempt-[0-9][0-9][0-9][0-9]"), reverse=True)
+    """Attempts under `key`, newest first: folders, and no links."""
+    found = layout.run(key).glob("attempt-[0-9][0-9][0-9][0-9]")
+    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), reverse=True)
 
 
 def built_on(folder: Path) -> dict[str, Parent] | None:

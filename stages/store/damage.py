@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from stages.printable import printable
 from stages.store import files, json_file
 
 NAME = "damage.txt"
@@ -27,7 +28,7 @@ def note(folder: Path, found: str) -> None:
 def noted(folder: Path) -> str:
     """What an earlier deep look found; empty if it found nothing, or there was none."""
     try:
-        return json_file.printable(json_file.read_bytes(folder / NAME, LIMIT).decode(errors="replace")).strip()
+        return printable(json_file.read_bytes(folder / NAME, LIMIT).decode(errors="replace")).strip()
     except json_file.MissingFileError:
         return ""
     except json_file.JsonFileError as error:

@@ -183,7 +183,11 @@ def make_dirs(path: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder and all in it."""
+    """Remove a folder and all in it, or a file or a link in its place: what a link leads to is never touched."""
+    if not folder.is_dir() or folder.is_symlink():
+        if os.path.lexists(folder):
+            disk.unlink(folder)
+        return
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in names:
             disk.unlink(Path(parent, name))

@@ -62,7 +62,8 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
 def candidates(layout: Layout, key: str) -> list[Path]:
     """Folders that may hold a whole result of `key` that is not in place, the latest first."""
     left = [attempt / "result" for attempt in attempts.folders(layout, key)]
-    return [*sorted(layout.run(key).glob("final*"), reverse=True), *left]
+    found = [*sorted(layout.run(key).glob("final*"), reverse=True), *left]
+    return [folder for folder in found if folder.is_dir() and not folder.is_symlink()]
 
 
 def _unsealed(folder: Path) -> bool:

@@ -1,8 +1,9 @@
-"""What may be removed under results/.runs: never what is in place, never what a run holds."""
+"""What may be removed under results/.runs: never what is in place, never what a run holds, never through a link."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from stages.store import files, json_file, lease, manifest, run_record
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
+
+LINK = "a link, where no run makes one: it is removed, and what it leads to stays"
+UNWANTED = "of no stage as the specs are now: an edit since, or another branch"
 
 
 class _Scale(BaseModel):
@@ -33,17 +37,54 @@ class Garbage:
     why: str
 
 
-def find(layout: Layout, keep: int) -> list[Garbage]:
-    """Checkpoints of stages that are in place, and all but the latest `keep` results that lie aside, for each stage."""
-    runs = [run for run in sorted((layout.results / ".runs").glob("*")) if run.is_dir() and lease.holder(run) is None]
-    return [*_checkpoints(runs, _keys_in_place(layout)), *_superseded(runs, keep)]
+@dataclass(frozen=True)
+class Wanted:
+    """The keys that the specs ask for, at all scales: of stages, and of phases with the stages that begin with them."""
+
+    stages: Collection[str]
+    phases: Mapping[str, Collection[str]]
+
+
+def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbage]:
+    """What may go: links, checkpoints and phase ends of stages that are in place, what runs left under abandoned keys,
+    and all but the latest `keep` results that lie aside, for each stage. Without `wanted`, no key counts as abandoned.
+    """
+    links, runs = [], []
+    for run in sorted((layout.results / ".runs").glob("*")):
+        if run.is_symlink():
+            links.append(run)
+        elif run.is_dir() and lease.holder(run) is None:
+            runs.append(run)
+            links += [
+                path for path in [*run.glob("*"), *run.glob("attempt-*/*")] if _is_ours(path) and path.is_symlink()
+            ]
+    finished = _keys_in_place(layout)
+    found = [Garbage(path, path.lstat().st_size, LINK) for path in links if not path.parent.is_symlink()]
+    found += _checkpoints(runs, finished)
+    if wanted is not None:
+        found += [*_phase_ends(runs, wanted, finished), *_abandoned(runs, wanted, finished)]
+    return [*found, *_superseded(runs, keep)]
 
 
 def remove(found: Garbage) -> None:
-    """Remove a folder; raises LeaseError when a run has begun under its key, WriteError when the disk refuses."""
-    run = next(parent for parent in found.folder.parents if parent.parent.name == ".runs")
+    """Remove a folder or a link. Raises LeaseError when a run has begun under its key, WriteError if the disk refuses.
+
+    What lies behind a link stays, also where a folder above has been replaced by one since it was found.
+    """
+    if found.folder.parent.name == ".runs" and found.folder.is_symlink():
+        with files.failing(found.folder):
+            files.remove_tree(found.folder)
+        return
+    run = next(path for path in (found.folder, *found.folder.parents) if path.parent.name == ".runs")
     with lease.hold(run, f"the key {run.name[:12]}"), files.failing(found.folder):
-        files.remove_tree(found.folder)
+        between = [path for path in found.folder.parents if run in path.parents or path == run]
+        if not any(path.is_symlink() for path in between):
+            files.remove_tree(found.folder)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a run, or what moves results aside, would have made something of this name."""
+    return path.name.startswith(("attempt-", "final", "phase", "partial-", ".partial-", "result"))
 
 
 def _keys_in_place(layout: Layout) -> set[str]:
@@ -59,13 +100,37 @@ def _keys_in_place(layout: Layout) -> set[str]:
 def _checkpoints(runs: list[Path], finished: set[str]) -> Iterator[Garbage]:
     for run in runs:
         if run.name in finished:
-            for folder in sorted([*run.glob("attempt-*/partial-[0-9]*"), *run.glob("attempt-*/.partial-*")]):
-                yield Garbage(folder, _size(folder), "a checkpoint of a finished stage")
+            for folder in sorted([*run.glob("attempt-*/partial-*"), *run.glob("attempt-*/.partial-*")]):
+                if not folder.is_symlink() and not folder.parent.is_symlink():
+                    yield Garbage(folder, _size(folder), "a checkpoint of a finished stage")
+
+
+def _phase_ends(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterator[Garbage]:
+    """What later phases begin with: an edit of these alone would go on from it, and else begins at the first phase."""
+    for run in runs:
+        users = set(wanted.phases.get(run.name, ()))
+        if users and users <= finished:
+            for folder in [*run.glob("phase"), *run.glob(".phase.*")]:
+                if not folder.is_symlink():
+                    yield Garbage(folder, _size(folder), "the end of a phase of finished stages")
+
+
+def _abandoned(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterator[Garbage]:
+    """What is left under keys that nothing asks for any more; results that lie aside are another matter."""
+    for run in runs:
+        if run.name in finished or run.name in wanted.stages or run.name in wanted.phases:
+            continue
+        if not any(run.glob("final*")):
+            yield Garbage(run, _size(run), UNWANTED)
+            continue
+        for folder in sorted([*run.glob("attempt-*"), *run.glob("phase"), *run.glob(".phase.*")]):
+            if not folder.is_symlink():
+                yield Garbage(folder, _size(folder), UNWANTED)
 
 
 def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
     aside: dict[str, list[tuple[float, Path]]] = {}
-    for folder in (folder for run in runs for folder in run.glob("final*")):
+    for folder in (folder for run in runs for folder in run.glob("final*") if not folder.is_symlink()):
         aside.setdefault(_stage_of(folder), []).append((_finished(folder), folder))
     for stage, results in sorted(aside.items()):
         for _, folder in sorted(results, reverse=True)[keep:]:
@@ -94,4 +159,7 @@ def _stage_of(folder: Path) -> str:
 
 
 def _size(folder: Path) -> int:
-    return sum((folder / file).stat().st_size for file in files.files_under(folder))
+    """Bytes that go with a folder: those of its files and links, not of what links lead to."""
+    if not folder.is_dir():
+        return folder.lstat().st_size
+    return sum(os.lstat(Path(parent, name)).st_size for parent, _, names in os.walk(folder) for name in names)

@@ -121,11 +121,6 @@ def validate(data: bytes, path: Path, kind: TypeAdapter[T]) -> T:
         raise JsonFileError(path, f"{place}: {first['msg']}") from None
 
 
-def printable(text: str) -> str:
-    """Text with control characters and halves of characters spelled out; lines and tabs stay."""
-    return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
-
-
 def _too_deep(data: bytes) -> bool:
     if data.count(b"[") + data.count(b"{") <= DEPTH:
         return False

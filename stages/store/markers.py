@@ -39,6 +39,7 @@ def refresh(layout: Layout, done: Iterable[Path]) -> None:
         if not marker.exists():
             place(marker)
     for folder in layout.markers.glob("*"):
-        for marker in folder.glob("*") if folder.is_dir() else ():
+        for marker in folder.glob("*") if folder.is_dir() and not folder.is_symlink() else ():
             if marker not in wanted:
-                marker.unlink(missing_ok=True)
+                with files.failing(marker):
+                    files.remove_tree(marker)

@@ -1,4 +1,7 @@
-"""Partial checkpoints: whole or absent, with the digests of their files, in the attempt that wrote them."""
+"""Partial checkpoints: whole or absent, with the digests of their files, in the attempt that wrote them.
+
+partial.json also says which key a checkpoint was written under: one that was copied beside another seed's is refused.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.store import attempts, files, json_file
 from stages.store.digest import digest_file, measure
@@ -18,8 +21,24 @@ from stages.store.layout import Layout
 from stages.store.manifest import Parent, Problem
 
 NAME = "partial.json"
-_LISTING = TypeAdapter(dict[str, str])
 _FOLDER = re.compile(r"partial-(\d{9,18})")
+
+
+class Listing(BaseModel):
+    """partial.json: the key whose folder this was written in, and file -> blake3."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: str
+    files: dict[str, str]
+
+
+_LISTING = TypeAdapter(Listing)
+
+
+def key_of(folder: Path) -> str:
+    """The key in whose folder of runs a checkpoint lies, by its path; "" outside of such folders."""
+    return next((path.name for path in folder.absolute().parents if path.parent.name == ".runs"), "")
 
 
 def save(folder: Path, write: Callable[[Path], None]) -> Path:
@@ -33,7 +52,7 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
         files.make_dirs(temporary.parent)
         files.disk.mkdir(temporary)
         try:
-            _fill(temporary, write)
+            _fill(temporary, write, key_of(folder))
             files.replace_folder(temporary, folder)
         except Exception:
             with suppress(OSError):
@@ -42,27 +61,32 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+def _fill(folder: Path, write: Callable[[Path], None], key: str) -> None:
     with files.recording() as written:
         write(folder)
     found = {file: written.get(folder / file) or measure(folder / file) for file in files.files_under(folder)}
     for file in found:
         if folder / file not in written:
             files.fsync_file(folder / file)
-    listing = {file: made.blake3 for file, made in found.items()}
-    json_file.write_new(folder / NAME, listing)
+    listing = Listing(key=key, files={file: made.blake3 for file, made in found.items()})
+    json_file.write_new(folder / NAME, listing.model_dump())
     for parent, _, _ in os.walk(folder, topdown=False):
         files.fsync_dir(Path(parent))
 
 
 def problems(folder: Path) -> list[Problem]:
-    """What of a partial checkpoint is not as its list says; a list that cannot be read is the one problem then."""
+    """What of a partial checkpoint is not as its list says; the list itself is the one problem where it cannot be read,
+    or is that of a checkpoint of another key.
+    """
     try:
-        wanted = json_file.read_as(folder / NAME, _LISTING)
+        listing = json_file.read_as(folder / NAME, _LISTING)
     except JsonFileError as error:
         there = (folder / NAME).is_file()
         found = f"blake3 {digest_file(folder / NAME)} ({error.reason})" if there else "nothing"
-        return [Problem(folder / NAME, "a list of digests", found)]
+        return [Problem(folder / NAME, "a key and a list of digests", found)]
+    if listing.key != key_of(folder):
+        return [Problem(folder / NAME, f"a checkpoint of key {key_of(folder)}", f"one of key {listing.key}")]
+    wanted = listing.files
     now = {file: digest_file(folder / file) for file in files.files_under(folder) if file != NAME}
     return [
         Problem(

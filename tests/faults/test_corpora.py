@@ -155,6 +155,7 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
     loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY})
     monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
     monkeypatch.setattr(run.graph, "load", lambda *_: loaded)
+    monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     monkeypatch.setattr(engines, "run", lambda *_: pytest.fail("trained on it"))
     with pytest.raises(UserError) as caught:
         run.run_stage("tiny/box", "mini", None)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from stages.commands import gc
-from stages.errors import UsageError
+from stages.commands.status import print_status
+from stages.errors import UsageError, UserError
 from stages.store import attempts, done, files, garbage, lease, partials
+from stages.store.garbage import Wanted
 from stages.store.layout import Layout
+from tests.faults import finished_project
+from tests.unit.spec import small_project
 from tests.unit.store.conftest import Run
 
 KEYS = [letter * 32 for letter in "abcd"]
@@ -29,7 +34,8 @@ def test_what_goes_is_listed_first_and_what_is_in_place_stays(
         run("toy/one", key)
     kept, gone = checkpoint(layout, KEYS[3]), checkpoint(layout, KEYS[2])  # d has not finished, c is in place
     oldest, older = layout.run(KEYS[0]) / "final", layout.run(KEYS[1]) / "final"
-    monkeypatch.chdir(layout.root)
+    monkeypatch.setattr(gc, "find_root", lambda: layout.root)
+    monkeypatch.setattr(gc, "_wanted", lambda root: Wanted(set(KEYS), {}))
     gc.collect(dry_run=True, delete=False, keep=1)
     listed = capsys.readouterr().out
     assert str(oldest.relative_to(layout.root)) in listed
@@ -88,12 +94,86 @@ def test_results_that_do_not_tell_when_they_finished_are_told_apart_by_the_lease
     for key in KEYS[:3]:
         run("toy/one", key)
     aside = [layout.run(key) / "final" for key in KEYS[:2]]
-    for folder, time in zip(aside, (200.0, 100.0), strict=True):
+    for folder, when in zip(aside, (200.0, 100.0), strict=True):
         log = folder.parent / lease.LOG
         log.write_text(
-            "".join(json.dumps({**json.loads(line), "time": time}) + "\n" for line in log.read_text().splitlines())
+            "".join(json.dumps({**json.loads(line), "time": when}) + "\n" for line in log.read_text().splitlines())
         )
     assert [item.folder for item in garbage.find(layout, keep=1)] == [aside[1]]
     for folder in aside:  # nothing tells: always the same one
         (folder.parent / lease.LOG).unlink()
     assert [item.folder for item in garbage.find(layout, keep=1)] == [aside[0]]
+
+
+def test_keys_that_no_stage_has_any_more_go_and_so_do_phase_ends_of_finished_stages(layout: Layout, run: Run) -> None:
+    run("toy/one", KEYS[0])
+    abandoned, unfinished = checkpoint(layout, KEYS[1]), checkpoint(layout, KEYS[2])
+    shared = [f"{number:032x}" for number in range(3)]
+    for key in shared:
+        partials.save(layout.phase_end(key), lambda folder: files.write(folder / "w", b"1234567") and None)
+    wanted = Wanted({KEYS[0], KEYS[2]}, {shared[0]: {KEYS[0]}, shared[1]: {KEYS[0], KEYS[2]}})
+    found = {item.folder: item for item in garbage.find(layout, 3, wanted)}
+    assert set(found) == {layout.run(KEYS[1]), layout.run(shared[2]), layout.phase_end(shared[0])}
+    assert found[layout.run(KEYS[1])].why == garbage.UNWANTED
+    assert found[layout.phase_end(shared[0])].why == "the end of a phase of finished stages"
+    end = layout.phase_end(shared[0])
+    assert found[end].bytes == sum(path.stat().st_size for path in end.iterdir())
+    for item in found.values():
+        garbage.remove(item)
+    assert not abandoned.exists()
+    assert not layout.run(KEYS[1]).exists()
+    assert unfinished.exists()
+    assert layout.phase_end(shared[1]).exists()
+    assert garbage.find(layout, 3, wanted) == []
+
+
+def test_an_abandoned_key_keeps_the_results_that_lie_aside_under_it(layout: Layout, run: Run) -> None:
+    run("toy/one", KEYS[0])
+    left = checkpoint(layout, KEYS[0])
+    run("toy/one", KEYS[1])
+    found = garbage.find(layout, 3, Wanted({KEYS[1]}, {}))
+    assert {item.folder for item in found} == {left.parent, layout.run(KEYS[0]) / "attempt-0001"}
+    for item in found:
+        garbage.remove(item)
+    assert (layout.run(KEYS[0]) / "final/manifest.json").is_file()
+
+
+def test_it_works_in_any_folder_of_the_project_and_knows_the_keys_of_its_specs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = finished_project.make(tmp_path)
+    for number in range(50):
+        (layout.results / ".runs" / f"{number:032x}" / "attempt-0001").mkdir(parents=True)
+        (layout.results / ".runs" / f"{number:032x}" / "attempt-0001/log").write_bytes(b"12345")
+    monkeypatch.chdir(tmp_path / "specs/toy")
+    gc.collect(dry_run=True, delete=False, keep=3)
+    said = capsys.readouterr().out
+    assert "250 bytes in 50 folders would go" in said
+    assert f"5 bytes  results/.runs/{7:032x}: of no stage as the specs are now" in said
+    gc.collect(dry_run=False, delete=True, keep=3)
+    assert len(list((layout.results / ".runs").iterdir())) == 4, "one for each stage of these specs that was run"
+    capsys.readouterr()
+    assert print_status("mini", None, deep=True, failed=False, as_json=False) == 1, "the reading has failed, as before"
+    assert "3 done, 4 missing, 1 failed" in " ".join(capsys.readouterr().out.split())
+
+
+def test_specs_that_cannot_be_read_remove_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then which keys they ask for."""
+    layout = finished_project.make(tmp_path)
+    (layout.results / ".runs" / ("0" * 32) / "attempt-0001").mkdir(parents=True)
+    small_project.edit(tmp_path, "toy/first.yaml", "kind: train", "kind: trian")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"first\.yaml"):
+        gc.collect(dry_run=False, delete=True, keep=0)
+    assert (layout.results / ".runs" / ("0" * 32) / "attempt-0001").is_dir()
+
+
+@pytest.mark.slow
+def test_ten_thousand_abandoned_folders_are_listed_in_seconds(layout: Layout) -> None:
+    for number in range(10_000):
+        folder = layout.results / ".runs" / f"{number:032x}" / "attempt-0001"
+        folder.mkdir(parents=True)
+        (folder / "attempt.json").write_bytes(b"{}")
+    began = time.process_time()
+    assert len(garbage.find(layout, 3, Wanted(set(), {}))) == 10_000
+    assert time.process_time() - began < 10

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     said = go_on(root, capsys)
     assert f"tiny/box: goes on after step 3, from {third}\n" in said
     if name == "partial.json":  # holds the digests, and is held by those of the other files
-        assert f"tiny/box: a damaged checkpoint is passed over: {sixth}/" in said
+        assert f"tiny/box: a checkpoint is passed over: {sixth}/" in said
     else:
-        line = f"tiny/box: a damaged checkpoint is passed over: {sixth / name}: expected blake3 {before}, found {after}"
+        line = f"tiny/box: a checkpoint is passed over: {sixth / name}: expected blake3 {before}, found {after}"
         assert line in said
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
 
@@ -100,6 +101,51 @@ def test_where_nothing_is_whole_the_run_says_that_it_begins_at_the_start(
     assert said.endswith("tiny/box: no checkpoint is whole; begins at the start\n")
     assert said.count("passed over") == (2 if lost == "checkpoints" else 1)
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
+
+
+@pytest.mark.parametrize("what", ["run", "attempt", "checkpoint"])
+def test_a_checkpoint_of_another_seed_is_named_and_not_used(
+    what: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied beside this seed's, whole as it is, and built on the same parents: on none."""
+    theirs, ours = root / RUNS, root / "results/.runs" / ("b" * 32)
+    other = tiny.make("next_token").model_copy(update={"seed": 8})
+    run(other, tiny.inputs(root / "undisturbed", "b" * 32))
+    if what == "run":
+        shutil.copytree(theirs, ours)
+    elif what == "attempt":
+        shutil.copytree(theirs / "attempt-0001", ours / "attempt-0001")
+    else:
+        (ours / "attempt-0001").mkdir(parents=True)
+        (ours / "attempt-0001/attempt.json").write_text('{"ref": "tiny/box", "parents": {}}')
+        shutil.copytree(theirs / "attempt-0001/partial-000000006", ours / "attempt-0001/partial-000000006")
+    assert done.is_done(tiny.inputs(root).layout, "tiny/box", "b" * 32, {}).partial is None
+    capsys.readouterr()
+    run(other, tiny.inputs(root, "b" * 32))
+    said = capsys.readouterr().out
+    assert (
+        f"partial-000000006/partial.json: expected a checkpoint of key {'b' * 32}, found one of key {'a' * 32}" in said
+    )
+    assert "no checkpoint is whole; begins at the start" in said
+    found = [(folder / BOX / manifest.NAME).read_bytes() for folder in (root, root / "undisturbed")]
+    assert found[0] == found[1]
+
+
+def test_the_end_of_a_phase_of_another_key_is_not_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    parts = (tiny.phase("next_token"), tiny.phase("next_token", name="late", clock_start=tiny.phase("sft").budget))
+    stage = tiny.stage({"llm": tiny.LLAMA}, parts, ("llm",))
+    run(stage, tiny.inputs(tmp_path, phases=2))
+    inputs = tiny.inputs(tmp_path, "b" * 32, phases=2)
+    moved = replace(inputs, phase_keys=("c" * 32, "d" * 32))
+    shutil.copytree(inputs.layout.phase_end(f"{1:032x}"), inputs.layout.phase_end("c" * 32))
+    capsys.readouterr()
+    run(stage.model_copy(update={"seed": 8}), moved)
+    said = capsys.readouterr().out
+    assert f"expected a checkpoint of key {'c' * 32}, found one of key {1:032x}" in said
+    assert "begins at the start" in said
 
 
 def test_the_damaged_end_of_a_shared_phase_is_named(

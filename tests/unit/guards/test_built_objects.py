@@ -255,7 +255,7 @@ def moments_not_loaded(patch: pytest.MonkeyPatch) -> None:
 
 
 def weights_not_loaded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(hf, "load", lambda module, folder: None)
+    patch.setattr(hf, "load", lambda module, folder, paths: None)
 
 
 HANDED: tuple[tuple[str, str, Patch], ...] = (

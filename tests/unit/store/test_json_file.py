@@ -100,10 +100,6 @@ def test_a_file_of_another_kind_is_refused_with_its_field(tmp_path: Path) -> Non
         json_file.read_as(tmp_path / "a.json", TypeAdapter(dict[str, list[int]]))
 
 
-def test_control_characters_are_spelled_out() -> None:
-    assert json_file.printable("a\x1b[2J\rb\ud800\n\tc ü") == "a\\x1b[2J\\rb\\ud800\n\tc ü"
-
-
 def calls(tree: ast.AST) -> Iterator[tuple[str, set[str]]]:
     """Called methods as "object.name" with the names of their keyword arguments."""
     for node in ast.walk(tree):

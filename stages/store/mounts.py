@@ -1,0 +1,52 @@
+"""Whether a result can be put in place by a rename, which no file system does across its border."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from stages.errors import UserError
+from stages.store.layout import Layout
+
+MOUNTS = Path("/proc/self/mountinfo")
+_OCTAL = re.compile(r"\\(\d{3})")  # how a blank in a mount point is written there
+
+
+def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
+    """Raise UserError where a run's folder is a link, or on another file system than the place of its result.
+
+    To be asked before step 1: otherwise a stage would be trained to its end and could not be put in place.
+    """
+    run, place = layout.run(key), layout.stage(ref)
+    if run.is_symlink():
+        raise UserError(
+            f"{run}: is a link to {run.resolve()}, expected a folder: checkpoints are removed, and links are never "
+            "followed for that. Remove the link, and run the stage again."
+        )
+    if mount(run) != mount(place.parent):
+        raise UserError(
+            f"{run} and {place.parent} are on different file systems: a result could not be put in place by a rename. "
+            f"Keep all of {layout.results} on one (that folder itself may be a link), and run the stage again."
+        )
+
+
+def mount(path: Path) -> tuple[int, str]:
+    """The file system of a path, or of the nearest folder above it that is there: its device and its mount point.
+
+    Two mounts of one device count as two: a rename between them is refused too. Without Linux's list of mounts, the
+    device alone.
+    """
+    there = path.resolve()
+    while not there.exists():
+        there = there.parent
+    points = (point for point in _mount_points() if there == point or point in there.parents)
+    return there.stat().st_dev, max(map(str, points), key=len, default="")
+
+
+def _mount_points() -> list[Path]:
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    fields = (line.split(" ", 5) for line in lines)
+    return [Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), field[4])) for field in fields if len(field) > 4]

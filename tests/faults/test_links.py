@@ -1,0 +1,164 @@
+"""Links below results/: nothing is removed through one, and a run's folder is not to be one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UserError
+from stages.store import attempts, done, files, finish, garbage, markers, mounts, partials
+from stages.store.garbage import Wanted
+from stages.store.layout import Layout
+from tests.unit.store.conftest import A, Run
+
+NOTHING = Wanted(set(), {})
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    """A folder out of the project whose content must stay."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-precious")
+    for name in ("weights", "attempt-0001/partial-000000003/weights", "phase/weights", "final/manifest.json"):
+        files.write_atomic(folder / name, b"years of work")
+    return folder
+
+
+def content(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+LINKS = (
+    "{run}/attempt-0001/partial-000000003",
+    "{run}/attempt-0001/.partial-000000003.host.7.tmp",
+    "{run}/attempt-0007",
+    "{run}/phase",
+    "{run}/final",
+    "{run}/final-0002",
+    "c" * 32,
+)
+
+
+@pytest.mark.parametrize("wanted", [None, NOTHING, Wanted({A}, {A: {A}})], ids=["unknown", "abandoned", "wanted"])
+@pytest.mark.parametrize("link", LINKS)
+def test_gc_removes_a_link_and_never_what_it_leads_to(
+    link: str, wanted: Wanted | None, layout: Layout, run: Run, precious: Path
+) -> None:
+    run("toy/one", A)
+    path = layout.results / ".runs" / link.format(run=A)
+    path.symlink_to(precious)
+    before = content(precious)
+    found = garbage.find(layout, 0, wanted)
+    assert [item.why for item in found if item.folder == path] == [garbage.LINK]
+    for item in found:
+        garbage.remove(item)
+    assert content(precious) == before
+    assert not path.is_symlink()
+    assert done.is_done(layout, "toy/one", A, {}, deep=True).done
+
+
+def test_a_link_that_came_after_gc_had_listed_is_not_followed_either(layout: Layout, run: Run, precious: Path) -> None:
+    run("toy/one", A)
+    attempt = layout.run(A) / "attempt-0001"
+    (attempt / "partial-000000003").mkdir()
+    (found,) = garbage.find(layout, 0)
+    files.remove_tree(attempt)
+    attempt.symlink_to(precious / "attempt-0001")
+    before = content(precious)
+    garbage.remove(found)
+    assert content(precious) == before
+
+
+def test_remove_tree_takes_links_and_files_for_what_they_are(tmp_path: Path, precious: Path) -> None:
+    before = content(precious)
+    (tmp_path / "link").symlink_to(precious)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/inner").symlink_to(precious)
+    (tmp_path / "file").write_bytes(b"1")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("link", "folder", "file", "pipe", "dangling", "nothing"):
+        files.remove_tree(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    assert content(precious) == before
+
+
+def test_checkpoints_behind_links_are_not_resumed_from_and_not_cleared(
+    layout: Layout, run: Run, precious: Path
+) -> None:
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        own = partials.save(partials.path(attempt, 2), lambda folder: files.write(folder / "w", b"1") and None)
+        partials.path(attempt, 9).symlink_to(precious)
+        before = content(precious)
+        assert partials.latest(layout, A, {}) == own
+        partials.prune(attempt, keep=1)
+        partials.clear(layout, A)
+    assert content(precious) == before
+
+
+def test_a_result_aside_that_is_a_link_is_not_put_back(layout: Layout, run: Run, tmp_path: Path) -> None:
+    run("toy/one", A)
+    layout.stage("toy/one").rename(tmp_path / "elsewhere")
+    (layout.run(A) / "final").symlink_to(tmp_path / "elsewhere")
+    assert not finish.restore(layout, "toy/one", A, {})
+
+
+def test_markers_are_not_removed_through_a_link(layout: Layout, precious: Path) -> None:
+    layout.markers.mkdir(parents=True)
+    (layout.markers / "toy").symlink_to(precious)
+    (layout.markers / "other").mkdir()
+    (layout.markers / "other/folder").mkdir()
+    before = content(precious)
+    markers.refresh(layout, [])
+    assert content(precious) == before
+    assert list((layout.markers / "other").iterdir()) == []
+
+
+def test_a_run_folder_that_is_a_link_is_refused_before_the_first_step(layout: Layout, precious: Path) -> None:
+    (layout.results / ".runs").mkdir(parents=True)
+    layout.run(A).symlink_to(precious)
+    before = content(precious)
+    with (
+        pytest.raises(UserError, match=r"is a link to .*precious, expected a folder"),
+        attempts.start(layout, "toy/one", A, {}),
+    ):
+        pytest.fail("began")
+    assert content(precious) == before
+
+
+@pytest.mark.parametrize("which", ["runs", "place"])
+def test_runs_on_another_file_system_are_refused_before_the_first_step(which: str, layout: Layout) -> None:
+    """A link that leads to memory: devices differ. (`results` as a whole may be anywhere.)"""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == layout.root.stat().st_dev:
+        pytest.skip("no second file system here")
+    elsewhere = shared / f"stages-{os.getpid()}-{which}"
+    elsewhere.mkdir()
+    try:
+        link = layout.results / (".runs" if which == "runs" else "mini")
+        link.parent.mkdir(parents=True)
+        link.symlink_to(elsewhere)
+        with pytest.raises(UserError, match="are on different file systems"), attempts.start(layout, "toy/one", A, {}):
+            pytest.fail("began")
+        assert list(elsewhere.iterdir()) == []
+    finally:
+        elsewhere.rmdir()
+
+
+def test_two_mounts_of_one_device_are_two_file_systems(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container: a rename between them is refused by the kernel."""
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        f"21 1 8:1 / / rw - ext4 /dev/a rw\n22 21 8:1 /x {layout.results.resolve()}/.runs rw - ext4 /dev/a rw\n"
+    )
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    layout.run(A).parent.mkdir(parents=True)
+    with pytest.raises(UserError, match="are on different file systems"):
+        mounts.refuse_elsewhere(layout, "toy/one", A)
+    table.write_text("21 1 8:1 / / rw - ext4 /dev/a rw\n")
+    mounts.refuse_elsewhere(layout, "toy/one", A)
+    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "nothing")  # where there is no such list
+    mounts.refuse_elsewhere(layout, "toy/one", A)

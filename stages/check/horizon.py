@@ -115,9 +115,9 @@ def declared(extent: Extent) -> Declared:
 def _after(piece: RawPiece, clock: int | None) -> int | None:
     if piece.until is not None:
         return piece.until
-    if clock is None or piece.for_ is None or piece.for_[1] == "steps":
+    if clock is None or piece.for_ is None or piece.for_[1] in ("steps", "epochs"):
         return None
-    return clock + piece.for_[0]
+    return clock + int(piece.for_[0])
 
 
 def _place(context: Context, extent: Extent, number: int | None) -> Where:

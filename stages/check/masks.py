@@ -51,7 +51,7 @@ def documents_are_masked(context: Context) -> Iterator[Finding]:
 def replies_are_whole(context: Context) -> Iterator[Finding]:
     """I-20, as far as specs go."""
     for name, _, number, phase in context.phases():
-        if phase.objective == "sft" and (phase.packing != "whole" or not phase.document_mask):
+        if phase.objective == "sft" and (phase.packing == "concatenate" or not phase.document_mask):
             yield context.finding(
                 "I-20", name, ("phases", number, "packing"),
                 observed=f"packing: {phase.packing}, document_mask: {str(phase.document_mask).lower()}",

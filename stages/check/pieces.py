@@ -10,6 +10,7 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.errors import Where
 from stages.spec.clocks import Extent
+from stages.spec.schema_phases import CountedPhase
 from stages.spec.warp import step_end
 
 # An update of AdamW, and of Muon at AdamW's size, moves a weight by about the learning rate. Weights are of the order
@@ -58,9 +59,20 @@ def _elsewhere(context: Context, extent: Extent, number: int) -> bool:
 
 
 def _faults(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
-    yield from _without_a_step(extent, number)
+    if not _counted_elsewhere(context, extent):
+        yield from _without_a_step(extent, number)
     yield from _inert(context, extent, number)
     yield from _implausible(context, extent, number)
+
+
+def _counted_elsewhere(context: Context, extent: Extent) -> bool:
+    """Whether a budget was counted in epochs of local corpora, and this is not the scale that trains on their size.
+
+    A small corpus may be less than one step at full size: only where it is read do its steps count (I-35 at a scale).
+    """
+    tokenizers = {stage.tokenizer for stage in context.pipeline.stages.values()}
+    here = context.shrink.shrink is None and tokenizers == {context.data.tokenizer.digest}
+    return not here and any(isinstance(span.phase, CountedPhase) for span in extent.spans)
 
 
 def _without_a_step(extent: Extent, number: int) -> Iterator[Fault]:

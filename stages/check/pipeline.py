@@ -203,6 +203,7 @@ def _orders(context: Context, full: ResolvedPipeline) -> Iterator[Finding]:
     ]
     for (name, number, small, large), (other, _, small2, large2) in combinations(both, 2):
         turned = (large.budget - large2.budget) * (small.budget - small2.budget) < 0 and large.unit == large2.unit
+        turned = turned and "fixed" not in (small.packing, small2.packing)  # what a corpus comes to follows no scale
         if turned:
             yield _turned(context, name, ("phases", number, "budget"), other, small.budget, small2.budget)
         if _order([large.context, large2.context]) != _order([small.context, small2.context]):

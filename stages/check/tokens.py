@@ -42,12 +42,17 @@ def ledger_meets_the_budget(context: Context) -> Iterator[Finding]:
                 observed=f"steps that sum to {counted:,}", expected=f"the budget, {phase.budget:,}",
                 repair="Correct the budget or the batch.",
             )  # fmt: skip
-        elif context.shrink.shrink is None and phase.budget < (size := phase.batch[0].sequences * phase.context):
+        elif _declared(context, phase) and phase.budget < (size := phase.batch[0].sequences * phase.context):
             yield context.finding(
                 "I-07", name, ("phases", number, "budget"),
                 observed=f"a budget of {phase.budget:,} {phase.unit}", expected=f"at least one step, {size:,}",
                 repair="Correct the unit of the budget, or the batch.",
             )  # fmt: skip
+
+
+def _declared(context: Context, phase: Phase) -> bool:
+    """Whether the budget is the number that the spec has: no scale shrank it, and it is not what a corpus comes to."""
+    return context.shrink.shrink is None and phase.packing != "fixed"
 
 
 def _clocks(context: Context, name: str, stage: Stage) -> Iterator[Finding]:

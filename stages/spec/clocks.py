@@ -73,7 +73,7 @@ def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Sp
     paper, here = before.paper, before.here
     for phase in phases:
         budget = scale.budget(phase)
-        spans.append(Span(phase, (paper, paper + phase.budget), (here, here + budget)))
+        spans.append(Span(phase, (paper, paper + phase.size), (here, here + budget)))
         paper, here = spans[-1].paper[1], spans[-1].here[1]
     return tuple(spans)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt
@@ -139,8 +140,8 @@ class Written:
 
 
 def _size(value: Any) -> Any:
-    """What of a value is compared with bounds: (2000, "steps") by its number."""
-    return value[0] if isinstance(value, tuple) else value
+    """What of a value is compared with bounds: (2000, "steps") by its number, a part of an epoch as a whole one."""
+    return ceil(value[0]) if isinstance(value, tuple) else value
 
 
 def _plain(bound: Fraction | int) -> int | float:

@@ -23,6 +23,7 @@ Names = Annotated[list[str], AfterValidator(units.each_once), Field(json_schema_
 NewNames = Annotated[list[Name], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]
 
 Budget = Annotated[int, Written(domains.BUDGET)]
+PhaseBudget = Annotated[int | units.Epochs, Written(domains.PHASE_BUDGET)]
 Offset = Annotated[int, Written(domains.OFFSET)]
 Context = Annotated[int, Written(domains.CONTEXT)]
 Batch = Annotated[int, Written(domains.BATCH)]
@@ -39,7 +40,7 @@ Pixels = Annotated[int, Written(domains.PIXELS)]
 Rate = Annotated[Fraction, Written(domains.RATE)]
 StartRate = Annotated[Fraction | None, Written(domains.START_RATE)]
 Clock = Annotated[int, Written(domains.CLOCK)]
-Length = Annotated[tuple[int, str], Written(domains.LENGTH)]
+Length = Annotated[tuple[int | Fraction, str], Written(domains.LENGTH)]
 Claimed = Annotated[tuple[int, int], Written(domains.CLAIM)]
 
 RopeBase = Annotated[Fraction, Written(domains.ROPE_BASE)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from stages.spec.epochs import EpochError, count
 from stages.spec.loader import LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
@@ -14,7 +15,8 @@ from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolutio
 from stages.spec.scales import Scale
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource, RawScale
-from stages.spec.schema_phases import RawCoca, RawPhase, RawShareRamp
+from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareRamp
+from stages.spec.units import Epochs
 from stages.spec.validate import meant
 from stages.spec.warp import Span
 
@@ -45,9 +47,24 @@ class PhaseMaker:
             resolved.append(bare.model_copy(update={"sources": sources}))
         return tuple(resolved), reach
 
+    def counted(self, raw: Sequence[RawPhase]) -> list[RawPhase]:
+        """The phases with budgets in epochs counted. Raises SpecError."""
+        return [self._counted(phase, (*self.path, index)) for index, phase in enumerate(raw)]
+
+    def _counted(self, phase: RawPhase, path: Path) -> RawPhase:
+        if not isinstance(phase.budget, Epochs):
+            return phase
+        parts = self.parts(phase, path)
+        local = {part.corpus: self.data.corpora.get(part.corpus) for part in parts}
+        try:
+            return count(phase, phase.budget, parts, local, self.scale)
+        except EpochError as error:
+            raise self.stage.document.error((*path, error.key), error.found, error.allowed, error.repair) from None
+
     def bare(self, phase: RawPhase, span: Span, path: Path) -> Phase:
         """The phase but for its sources."""
         budget = span.here[1] - span.here[0]
+        fixed = isinstance(phase, CountedPhase)
         context = self.scale.context(phase.context)
         if phase.batch[0].after != 0 or any(
             a.after >= b.after for a, b in zip(phase.batch, phase.batch[1:], strict=False)
@@ -67,9 +84,9 @@ class PhaseMaker:
             context=context,
             batch=self.batch(phase, path),
             micro_batch=self.scale.micro_batch(phase.micro_batch, phase.context),
-            epochs=self.epochs(phase),
+            epochs=phase.epochs if fixed else self.epochs(phase),
             document_mask=phase.document_mask,
-            packing=phase.packing,
+            packing="fixed" if fixed else phase.packing,
             sources=(),
             share=self.share(phase, -(-budget // context), path),
             loops=Loops(count=phase.loops.count, beta=float(phase.loops.beta)) if phase.loops else None,
@@ -81,9 +98,9 @@ class PhaseMaker:
         """The batch ramp; steps that a small scale makes equal are one."""
         steps: list[BatchStep] = []
         for raw in phase.batch:
-            if raw.after >= phase.budget:
+            if raw.after >= phase.size:
                 raise self.stage.document.error(
-                    (*path, "batch"), f"a step after {raw.after}", f"less than {phase.budget}", "Correct `after`."
+                    (*path, "batch"), f"a step after {raw.after}", f"less than {phase.size}", "Correct `after`."
                 )
             after, sequences = self.scale.batch(phase, raw)
             if not steps or steps[-1].sequences != sequences:

@@ -57,7 +57,8 @@ def allot(
             end = start + need.units
         else:
             _check(phase, part.figures)
-            end = start + _length(need, part.figures, start)
+            whole = phase.packing == "fixed" and phase.whole(part.kind)
+            end = _all(part.figures, start) if whole else start + _length(need, part.figures, start)
         after[part.corpus] = end
         unit = lcm(*(one.share.denominator for one in parts if one.group == part.group))
         weight = int(part.share * unit)
@@ -88,6 +89,17 @@ def _check(phase: Phase, figures: RawCorpus) -> None:
             f"corpora in {wanted} for phases in {phase.unit}",
             "Choose another corpus.",
         )
+
+
+def _all(figures: RawCorpus, start: int) -> int:
+    """The end of a corpus of which whole epochs are read."""
+    if start:
+        raise RangeError(
+            f"epochs of {figures.corpus!r}, of whose {figures.size} {figures.unit} {start} are read before",
+            "epochs of corpora that nothing before has read",
+            "Write the budget in tokens, let the stage restart its data, or put more epochs into one phase.",
+        )
+    return figures.size
 
 
 def _length(need: Need, figures: RawCorpus, start: int) -> int:

@@ -149,6 +149,7 @@ class Resolver:
         wrong = list(unfit(Placed(loaded.document, maker.path, modules, trained), phases, maker.kinds(phases)))
         if wrong:
             raise several(wrong)
+        phases = maker.counted(phases)
         spans = advance(before, phases, self.scale)
         met = before.entered if before.spans else rate_before(loaded, above)
         named = (*at, "schedule")

@@ -73,6 +73,17 @@ class Coca(Frozen):
 ObjectiveName = Literal["next_token", "looped", "coca", "align", "joint", "sft"]
 
 
+def packs_whole(packing: str, objective: str, kind: str) -> bool:
+    """Whether a corpus of a kind is packed in whole documents.
+
+    A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is: it
+    is replayed as pre-training read it, in windows, and no document is too long for that.
+    """
+    if kind == "multimodal":
+        return True
+    return packing != "concatenate" and not (objective == "sft" and kind == "text")
+
+
 class Phase(Frozen):
     """A stretch of a stage with one objective, length and mixture. Units: the ledger's (LLM tokens, image patches)."""
 
@@ -97,14 +108,8 @@ class Phase(Frozen):
     coca: Coca | None
 
     def whole(self, kind: str) -> bool:
-        """Whether a corpus of this kind is packed in whole documents.
-
-        A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is:
-        it is replayed as pre-training read it, in windows, and no document is too long for that.
-        """
-        if kind == "multimodal":
-            return True
-        return self.packing != "concatenate" and not (self.objective == "sft" and kind == "text")
+        """Whether a corpus of this kind is packed in whole documents."""
+        return packs_whole(self.packing, self.objective, kind)
 
     @property
     def replayed(self) -> tuple[str, ...]:

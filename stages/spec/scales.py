@@ -10,7 +10,7 @@ from stages.spec.nodes import Document
 from stages.spec.resolved_models import Llama3Scaling, Rope
 from stages.spec.schema import RawRope
 from stages.spec.schema_data import RawShrink
-from stages.spec.schema_phases import RawBatchStep, RawPhase
+from stages.spec.schema_phases import CountedPhase, RawBatchStep, RawPhase
 
 
 class Scale:
@@ -52,16 +52,18 @@ class Scale:
     def budget(self, phase: RawPhase) -> int:
         """The phase's budget: here * (budget / paper)^exponent, rounded, at least `floor` steps."""
         if self.shrink is None:
-            return phase.budget
+            return phase.size
+        if isinstance(phase, CountedPhase):
+            return phase.here
         rule = self.shrink.tokens
         p, q = rule.exponent.numerator, rule.exponent.denominator
-        power = Fraction(phase.budget, rule.anchor.paper) ** p * rule.anchor.here**q
+        power = Fraction(phase.size, rule.anchor.paper) ** p * rule.anchor.here**q
         doubled = _root(int(power * 2**q), q)
         return max((doubled + 1) // 2, rule.floor * self.largest_step(phase))
 
     def batch(self, phase: RawPhase, step: RawBatchStep) -> tuple[int, int]:
         """(after, sequences) of a step of the batch ramp; `after` moves in proportion to the budget."""
-        return step.after * self.budget(phase) // phase.budget, self.sequences(step.batch, phase.context)
+        return step.after * self.budget(phase) // phase.size, self.sequences(step.batch, phase.context)
 
     def rate(self, value: Fraction) -> float:
         """A learning rate; one that fp32 cannot hold is refused."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from stages.spec import units
 from stages.spec.fields import (
     After,
     Batch,
-    Budget,
     CaptionWeight,
     Context,
     EntropyWeight,
@@ -17,6 +18,7 @@ from stages.spec.fields import (
     Flag,
     Loops,
     Offset,
+    PhaseBudget,
     Pixels,
     Raw,
     RouterRate,
@@ -73,13 +75,25 @@ class RawCoca(Raw):
     resolutions: list[RawResolution] = Field(min_length=1)
 
 
-class RawPhase(Raw):
-    """A stretch of a stage with one objective, length and mixture."""
+def _epochs_may_be_absent(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema["required"] if name != "epochs"]
 
+
+def _in_epochs(budget: object) -> bool:
+    return isinstance(budget, str) and budget.rstrip().endswith(units.EPOCHS)
+
+
+class RawPhase(Raw):
+    """A stretch of a stage with one objective, length and mixture.
+
+    A budget in epochs says `epochs` too: it may be left out then, and must be the same where it is not.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_epochs_may_be_absent)
     name: PhaseName
     objective: ObjectiveName
     unit: Literal["tokens", "patches"]
-    budget: Budget
+    budget: PhaseBudget
     context: Context
     batch: Annotated[
         list[RawBatchStep], BeforeValidator(_ramp, json_schema_input_type=str | list[RawBatchStep]), Field(min_length=1)
@@ -93,3 +107,32 @@ class RawPhase(Raw):
     loops: RawLoops | None = None
     router: RawRouter | None = None
     coca: RawCoca | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_of_budget(cls, value: object) -> object:
+        if not isinstance(value, dict) or "epochs" in value or not _in_epochs(value.get("budget")):
+            return value
+        with suppress(units.BadQuantity):
+            budget = units.budget(value["budget"])
+            return {**value, "epochs": str(budget.number if isinstance(budget, units.Epochs) else budget)}
+        return {**value, "epochs": "1"}  # the budget's own mistake is complained about, and no other
+
+    @property
+    def size(self) -> int:
+        """The budget at full size, in the ledger's unit; one in epochs has to be counted first."""
+        if isinstance(self.budget, units.Epochs):
+            raise TypeError(f"phase {self.name}: a budget in epochs that nobody has counted")
+        return self.budget
+
+
+class CountedPhase(RawPhase):
+    """A phase whose budget is written in epochs, and what that comes to: at full size, and at the scale."""
+
+    full: int
+    here: int
+
+    @property
+    def size(self) -> int:
+        """The budget at full size, in tokens."""
+        return self.full

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -22,7 +23,16 @@ _QUANTITY = re.compile(
 )
 _OCTAL = re.compile(r"0_*\d")
 _LIKE_TRUE, _LIKE_FALSE = frozenset({"yes", "on", "y", "1"}), frozenset({"no", "off", "n", "0"})
-UNITS = ("", "%", "seq", "steps", "tokens", "patches", "GB", "MB", "s", "min", "h")
+UNITS = ("", "%", "seq", "steps", "tokens", "patches", "epoch", "epochs", "GB", "MB", "s", "min", "h")
+
+
+EPOCHS = ("epoch", "epochs")
+
+
+class Epochs(NamedTuple):
+    """A budget in passes over the phase's corpora: `2 epochs`."""
+
+    number: int
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
@@ -166,6 +176,14 @@ def tokens(text: object) -> int:
     return _in_unit(text, ("", "tokens", "patches"), "tokens (or patches) such as 0.6T, 200B, 8Ki or 512 tokens", 1)
 
 
+def budget(text: object) -> int | Epochs:
+    """A phase's length: ledger units, or passes over its corpora: `68B`, `1 epoch`, `2 epochs`."""
+    allowed = "tokens (or patches) such as 0.6T or 512 tokens, or epochs such as '1 epoch'"
+    if split(text, allowed)[2] in EPOCHS:
+        return Epochs(_in_unit(text, EPOCHS, "whole epochs such as '1 epoch' or '2 epochs'", 1))
+    return _in_unit(text, ("", "tokens", "patches"), allowed, 1)
+
+
 def offset(text: object) -> int:
     """Ledger units from the start of something, zero included."""
     return _in_unit(text, ("", "tokens", "patches"), "tokens (or patches) such as 0 or 200B", 0)
@@ -219,11 +237,16 @@ def seconds(text: object) -> int:
     return _whole(value * {"s": 1, "min": 60, "h": 3600}[unit], text, allowed, 1)
 
 
-def length(text: object) -> tuple[int, str]:
-    """A stretch of a schedule: (2000, "steps") or (33_000_000_000, "tokens")."""
-    allowed = "a length such as '2000 steps' or 33B"
-    if split(text, allowed)[2] == "steps":
+def length(text: object) -> tuple[int | Fraction, str]:
+    """A stretch of a schedule: (2000, "steps"), (33_000_000_000, "tokens") or (Fraction(1, 2), "epochs")."""
+    allowed = "a length such as '2000 steps', 33B or '0.5 epochs'"
+    value, _, unit = split(text, allowed)
+    if unit == "steps":
         return steps(text), "steps"
+    if unit in EPOCHS:
+        if value <= 0:
+            raise BadQuantity(describe(text), allowed, "Write a number above zero.")
+        return value, "epochs"
     return tokens(text), "tokens"
 
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
+from stages.spec.units import Epochs
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 DIGITS = 40
@@ -77,6 +78,7 @@ def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction
     reach = spans[-1].paper[1]
     laid: list[Laid] = []
     clock, rate = 0, parent_rate
+    exact = Fraction(0)  # where the clock stands, before a piece counted in epochs is rounded to a token
     for index, piece in enumerate(pieces):
         if clock >= reach:
             return laid
@@ -89,7 +91,7 @@ def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction
             raise ScheduleError(index, f"a {piece.shape} piece without `to`", "`to: <rate>`", "Say where it ends.")
         else:
             last = piece.to
-        end = _end(index, piece, clock, spans)
+        end, exact = _end(index, piece, clock, exact, spans)
         laid.append(Laid(clock, end, piece.shape, first, last, piece.jump))
         clock, rate = end, last
     if clock < reach:
@@ -121,7 +123,8 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
     return stated
 
 
-def _end(index: int, piece: RawPiece, clock: int, spans: Sequence[Span]) -> int:
+def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequence[Span]) -> tuple[int, Fraction]:
+    """The clock at a piece's end, and the same before rounding."""
     if (piece.for_ is None) == (piece.until is None):
         raise ScheduleError(
             index, "both or neither of `for` and `until`", "exactly one of them", "Give the piece one end."
@@ -134,10 +137,13 @@ def _end(index: int, piece: RawPiece, clock: int, spans: Sequence[Span]) -> int:
                 "pieces that end after they begin",
                 "Correct `until`.",
             )
-        return piece.until
+        return piece.until, Fraction(piece.until)
     amount, unit = piece.for_ if piece.for_ is not None else (0, "")
+    if unit == "epochs":
+        return _epochs_end(index, Fraction(amount), clock, exact, spans)
+    amount = int(amount)
     if unit != "steps":
-        return clock + amount
+        return clock + amount, Fraction(clock + amount)
     end, found = step_end(spans, clock, amount)
     if found < amount:
         raise ScheduleError(
@@ -146,7 +152,24 @@ def _end(index: int, piece: RawPiece, clock: int, spans: Sequence[Span]) -> int:
             "steps within the stages",
             "Write the length in tokens.",
         )
-    return end
+    return end, Fraction(end)
+
+
+def _epochs_end(
+    index: int, amount: Fraction, clock: int, exact: Fraction, spans: Sequence[Span]
+) -> tuple[int, Fraction]:
+    """The clock after so many epochs of the phase that goes on at `clock`, and the same before rounding."""
+    span = next((span for span in spans if span.paper[1] > clock), None)
+    budget = span.phase.budget if span is not None else None
+    if span is None or not isinstance(budget, Epochs):
+        raise ScheduleError(
+            index, "epochs, although a phase that reads it has its budget in tokens", "tokens, patches or steps",
+            "Write the length in tokens, or give the phase with a budget in epochs a schedule of its own.",
+        )  # fmt: skip
+    exact += amount * span.phase.size / budget.number
+    if round(exact) <= clock:
+        raise ScheduleError(index, "a part of an epoch without a token", "at least one", "Lengthen the piece.")
+    return round(exact), exact
 
 
 def step_end(spans: Sequence[Span], clock: int, wanted: int) -> tuple[int, int]:
@@ -158,7 +181,7 @@ def step_end(spans: Sequence[Span], clock: int, wanted: int) -> tuple[int, int]:
     for span in spans:
         if span.paper[1] <= clock:
             continue
-        done, budget = 0, span.phase.budget
+        done, budget = 0, span.phase.size
         thresholds = [*(step.after for step in span.phase.batch[1:]), budget]
         for step, threshold in zip(span.phase.batch, thresholds, strict=True):
             size = step.batch * span.phase.context

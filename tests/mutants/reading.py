@@ -102,7 +102,6 @@ MUTANTS = (
         "a context that overtakes another",
         Bent(bend.both(bend.phase("sft_32k", context=1024), bend.phase("sft_256k", context=512))),
         LLAMA,
-        also=frozenset({"I-18"}),
     ),
     Mutant("I-35", "a miniature that lost an edge", Bent(_without_an_edge), OURO),
     Mutant(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.commands.data import prepare
 from stages.commands.run import run_stage
+from stages.data.loader import PhaseData
+from stages.data.prepared import Corpus
 from stages.errors import SpecError, UserError
 from stages.spec.project import Project
 from stages.store import attempts
@@ -59,6 +63,26 @@ def test_what_is_measured_is_told_by_check_and_its_advice_is_enough(
     run_stage("toy/first", SCALE, None)
     with (Layout(root, SCALE).stage("toy/first") / "metrics.csv").open() as file:
         assert len(list(csv.DictReader(file))) == STEPS
+
+
+def test_a_budget_in_epochs_reads_every_conversation_that_fits_so_often(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(root, "toy/first.yaml", f"budget: {ROWS * 128}\n", "budget: 2 epochs\n")
+    edit(root, "toy/first.yaml", "    epochs: 1\n", "")
+    accept(root, capsys)
+    prepare("chats", SCALE)
+    run_stage("toy/first", SCALE, None)
+    layout = Layout(root, SCALE)
+    (phase,) = Project.load(root).resolve("toy", SCALE).stages["first"].phases
+    rows = phase.budget // 128
+    data = PhaseData(phase, 1, "any", layout.data)
+    read = Counter(document for row in data.samples(0, rows, 0) for _, document, _, _ in row.spans)
+    corpus = Corpus(layout.corpus("chats"))
+    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
+    assert read == dict.fromkeys(np.flatnonzero(lengths <= 128).tolist(), 2)
+    with (layout.stage("toy/first") / "metrics.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == -(-rows // 4)
 
 
 def test_the_largest_budget_that_check_accepts_is_trained_to_its_end(

@@ -18,7 +18,7 @@ from stages.commands.waiting import POLL, waited
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import damage, done, files, finish, manifest, markers, seal
+from stages.store import damage, done, equal, files, finish, manifest, markers, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync import graph
@@ -47,6 +47,9 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
         record = manifest.parents(layout, parents)
         if finish.restore(layout, ref, keys[ref], record):
             print(f"{ref}: an earlier result of the same key was put back, no training")
+            break
+        if other := equal.take_over(layout, ref, keys[ref], record, stage):
+            print(f"{ref}: the result of {other}, which has the same key, was taken over, no training")
             break
         with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):

@@ -18,7 +18,7 @@ from stages.guards import run as guards
 from stages.models import hf
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
-from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials
+from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
 from stages.store.manifest import Manifest
 from stages.train import checkpoint, finite
 from stages.train.checkpoint import Counters
@@ -96,7 +96,7 @@ def complete(
     folder = attempt.result
     own = peak_memory_mb(stage.execution.device)
     memory = [max([own, *peaks[:1]]), *peaks[1:]]  # this rank's to the very end
-    files.write_atomic(folder / "stage.json", (stage.model_dump_json(indent=2) + "\n").encode())
+    stage_record.write(folder, stage)
     run = {
         "environment": fingerprint.fingerprint(),
         "made_by": list(made_by),

@@ -16,8 +16,9 @@ from stages.contract import ledger
 from stages.engines import Inputs, results
 from stages.printable import printable
 from stages.spec.resolved import Stage
-from stages.store import attempts, json_file, partials
+from stages.store import attempts, built_on, json_file, partials
 from stages.store.digest import digest_bytes
+from stages.store.manifest import Parent
 
 PARENTS, TIER, BEFORE = "parents.json", "tier.json", "before.json"
 _TIER: TypeAdapter[results.Tier] = TypeAdapter(results.Tier)
@@ -33,7 +34,7 @@ class _Evaluated(BaseModel):
     blake3: str
 
 
-_EVALUATED = TypeAdapter(_Evaluated)
+_EVALUATED, _PARENTS = TypeAdapter(_Evaluated), TypeAdapter(dict[str, Parent])
 
 
 def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
@@ -44,7 +45,7 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
             problems = printable("; ".join(map(str, partials.problems(folder))))
             print(f"{ref}: a checkpoint is passed over: {problems}")
             passed = True
-        elif _parents_of(folder) == parents(inputs):
+        elif built_on.same(inputs.layout, _parents_of(folder), inputs.parents):
             print(f"{ref}: goes on after step {steps}, from {folder}")
             return folder
     if passed:
@@ -106,8 +107,8 @@ def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
     return sorted(found, key=lambda one: one[0], reverse=True)
 
 
-def _parents_of(folder: Path) -> Any:
-    return json_file.read(folder / PARENTS)
+def _parents_of(folder: Path) -> dict[str, Parent]:
+    return json_file.read_as(folder / PARENTS, _PARENTS)
 
 
 def _say_unusable(inputs: Inputs) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
 from stages.errors import UserError
 from stages.report.metrics import StageResult, read
+from stages.store import manifest
 from stages.store.layout import Layout
 
 
@@ -39,13 +41,20 @@ def readable(layout: Layout) -> tuple[list[StageResult], dict[str, str]]:
     results, unreadable = dict[str, StageResult](), dict[str, str]()
     for ref, place in found.items():
         try:
-            results[ref] = read(place)
+            results[ref] = _renamed(layout, read(place))
         except UserError as error:
             unreadable[ref] = str(error)
-    graph = {name: [p for p in result.manifest.parents if p in results] for name, result in results.items()}
+    graph = {name: [p for p in result.stage.parents if p in results] for name, result in results.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise UserError(f"{folder}: the manifests' parents go round in a circle: {error.args[1]}") from None
     # Pipelines one after another; within each, parents first.
     return sorted((results[name] for name in order), key=lambda result: result.stage.pipeline), unreadable
+
+
+def _renamed(layout: Layout, result: StageResult) -> StageResult:
+    """A result whose parents have the names under which their results are in place now."""
+    names = {ref: manifest.renamed(layout, ref, parent.key) for ref, parent in result.manifest.parents.items()}
+    parents = tuple(names.get(ref, ref) for ref in result.stage.parents)
+    return replace(result, stage=result.stage.model_copy(update={"parents": parents}))

@@ -10,6 +10,7 @@ from stages.store import manifest
 from stages.store.layout import Layout
 
 SHOWN = 12  # digits of a key or digest
+CHANGED = "  CHANGED SINCE: built on {}"
 
 
 def lineage(layout: Layout, ref: str) -> str:
@@ -28,7 +29,7 @@ def _walk(
     layout: Layout, ref: str, built_on: str | None, lead: str, branch: str, lines: list[str], seen: set[str]
 ) -> None:
     record, digest = manifest.read_with_digest(layout.manifest(ref))
-    drift = "" if built_on in (None, digest) else f"  CHANGED SINCE: built on {str(built_on)[:SHOWN]}"
+    drift = "" if built_on in (None, digest, manifest.identity(record)) else CHANGED.format(str(built_on)[:SHOWN])
     again = "  (above)" if ref in seen else ""
     lines.append(f"{lead}{branch}{ref}  key {record.key[:SHOWN]}  manifest {digest[:SHOWN]}{drift}{again}")
     if again:
@@ -41,7 +42,8 @@ def _walk(
         lines.append(f"{below}{'│  ' if parents else '   '}{text}")
     for number, (name, parent) in enumerate(parents):
         corner = "└─ " if number == len(parents) - 1 else "├─ "
-        _walk(layout, name, parent.manifest, below, corner, lines, seen)
+        place = manifest.renamed(layout, name, parent.key)
+        _walk(layout, place, parent.manifest, below, corner, lines, seen)
 
 
 def facts(stage: Stage, record: manifest.Manifest) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.store import attempts, damage, lease, manifest, partials, progress, seal, strange
+from stages.store import attempts, built_on, damage, lease, manifest, partials, progress, seal, strange
 from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
@@ -116,11 +116,9 @@ def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], de
 
 def _why_stale(layout: Layout, ref: str, key: str, record: Manifest, parent_keys: Mapping[str, str]) -> str:
     """Why a whole result is not the wanted one; empty if it is."""
-    if record.stage != ref:
-        return f"its manifest is that of {record.stage}"
     if record.key != key:
         return f"its spec, a parent or the data changed: key {record.key[:12]}, wanted {key[:12]}"
-    return _changed_parent(layout, record, parent_keys) or ""
+    return changed_parent(layout, record, parent_keys) or ""
 
 
 def _damage(layout: Layout, ref: str, found: list[manifest.Problem]) -> str:
@@ -137,21 +135,22 @@ def rebuilds_otherwise(layout: Layout, ref: str, key: str, parent_keys: Mapping[
         record = manifest.read(layout.manifest(ref))
     except ManifestError:
         return False
-    return record.key == key and _changed_parent(layout, record, parent_keys) is not None
+    return record.key == key and changed_parent(layout, record, parent_keys) is not None
 
 
-def _changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, str]) -> str | None:
+def changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, str]) -> str | None:
     """A parent whose result under its key is another one now.
 
     A parent that is not there, or is there under another key, contradicts nothing: it is to be rebuilt or put back.
     """
-    if set(record.parents) != set(parent_keys):
+    if sorted(parent.key for parent in record.parents.values()) != sorted(parent_keys.values()):
         return f"its parents were {sorted(record.parents)}, wanted {sorted(parent_keys)}"
-    for parent, built_on in record.parents.items():
+    for ref, key in parent_keys.items():
         try:
-            now, digest = manifest.read_with_digest(layout.manifest(parent))
+            now = manifest.parents(layout, {ref: key})[ref]
         except ManifestError:
             continue
-        if now.key == built_on.key and digest != built_on.manifest:
-            return f"parent {parent} was run again with another result"
+        then = {parent.manifest for parent in record.parents.values() if parent.key == key}
+        if not then & built_on.digests(layout, ref, now):
+            return f"parent {ref} was run again with another result"
     return None

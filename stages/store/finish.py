@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.store import attempts, damage, files, manifest, seal
+from stages.store import attempts, built_on, damage, files, manifest, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 
@@ -51,7 +51,7 @@ def restore(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -
             record = manifest.read(folder / manifest.NAME)
         except ManifestError:
             continue
-        same = record.key == key and record.stage == ref and record.parents == dict(parents)
+        same = record.key == key and record.stage == ref and built_on.same(layout, record.parents, parents)
         if same and not manifest.problems(folder, record, deep=True) and not _unsealed(folder):
             damage.note(folder, "")  # what an earlier look noted has been mended
             put_in_place(layout, ref, folder)

@@ -20,6 +20,7 @@ from stages.store.layout import Layout
 
 NAME = "manifest.json"
 SCHEMA = 1
+HANDED_ON = ("model/", "state/")  # the files of a result that its children read
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -45,7 +46,10 @@ class Shard(_Model):
 
 
 class Parent(_Model):
-    """What was built on: the parent's key, and the digest of its manifest.json at that time."""
+    """What was built on: the parent's key, and what its manifest came to then (`identity`).
+
+    Records of before there was an identity have the digest of the bytes of manifest.json.
+    """
 
     key: Hex32
     manifest: Hex64
@@ -135,6 +139,22 @@ def _parse(path: Path, data: bytes) -> Manifest:
         raise ManifestError(f"{error}. Move it away and rerun the stage.") from None
 
 
+def identity(manifest: Manifest) -> str:
+    """What children receive, as a digest: weights, state and counters; of a pointer, what it points to.
+
+    Names, evaluations and metrics are left out: a rename, or another evaluation, makes no other parent of it.
+    """
+    received = [shard.model_dump() for shard in manifest.shards if shard.file.startswith(HANDED_ON)]
+    pointed_to = [] if manifest.points_to is None else sorted(parent.manifest for parent in manifest.parents.values())
+    text = json_file.encode([received, manifest.counters, pointed_to], indent=None)
+    return digest_bytes(text)
+
+
+def is_parent(manifest: Manifest, of_bytes: str, parent: Parent) -> bool:
+    """Whether a manifest, the digest of whose bytes is `of_bytes`, is the one that a record of a parent means."""
+    return manifest.key == parent.key and parent.manifest in (identity(manifest), of_bytes)
+
+
 def verify(folder: Path, deep: bool) -> list[Problem]:
     """Compare a result with its manifest: every shard there with its size and, when `deep`, its blake3.
 
@@ -171,10 +191,10 @@ def parents(layout: Layout, parent_keys: Mapping[str, str]) -> dict[str, Parent]
     record = {}
     for ref, key in sorted(parent_keys.items()):
         path = layout.manifest(ref)
-        manifest, digest = read_with_digest(path)
+        manifest = read(path)
         if manifest.key != key:
             raise ManifestError(f"{path}: has key {manifest.key}, wanted {key}. Run {ref} first.")
-        record[ref] = Parent(key=key, manifest=digest)
+        record[ref] = Parent(key=key, manifest=identity(manifest))
     return record
 
 
@@ -187,11 +207,13 @@ def pointed_to(layout: Layout, ref: str) -> list[str]:
     """The stages that a `keep` stage leads to, the one with the weights last; none for other stages."""
     seen, record = [ref], read(layout.manifest(ref))
     while (target := record.points_to) is not None:
-        path, built_on = layout.manifest(target), record.parents.get(target)
+        built_on = record.parents.get(target)
+        target = target if built_on is None else renamed(layout, target, built_on.key)
+        path = layout.manifest(target)
         if target in seen:
             raise ManifestError(f"{layout.manifest(ref)}: points_to goes round in a circle: {' -> '.join(seen)}")
         record, digest = read_with_digest(path)
-        if built_on is not None and built_on != Parent(key=record.key, manifest=digest):
+        if built_on is not None and not is_parent(record, digest, built_on):
             raise ManifestError(
                 f"{path}: is another result than the one that {seen[-1]} points to. Run {seen[-1]} again."
             )
@@ -203,3 +225,18 @@ def weights(folder: Path, module: str) -> list[Path]:
     """The files of a module's weights in a result: those that its manifest lists, and no others."""
     listed = (shard.file for shard in read(folder / NAME).shards)
     return [folder / file for file in listed if file.startswith(f"model/{module}/") and file.endswith(".safetensors")]
+
+
+def renamed(layout: Layout, ref: str, key: str) -> str:
+    """Where the result of `key` is in place now, at this scale; `ref` where that has it, or nothing else does."""
+    if _key_of(layout.manifest(ref)) == key:
+        return ref
+    found = (path.parent for path in sorted(layout.manifest(ref).parents[2].glob("*/*/manifest.json")))
+    return next(("/".join(folder.parts[-2:]) for folder in found if _key_of(folder / NAME) == key), ref)
+
+
+def _key_of(path: Path) -> str | None:
+    try:
+        return read(path).key
+    except ManifestError:
+        return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.store import attempts, files, json_file
+from stages.store.built_on import same
 from stages.store.digest import digest_file, measure
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
@@ -125,7 +126,7 @@ def built_on(layout: Layout, key: str, parents: Mapping[str, Parent]) -> list[Pa
     found = [
         partial
         for attempt in attempts.folders(layout, key)
-        if attempts.built_on(attempt) == dict(parents)
+        if (then := attempts.built_on(attempt)) is not None and same(layout, then, parents)
         for partial in listed(attempt)
     ]
     return sorted(found, key=step_of, reverse=True)

@@ -7,11 +7,16 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from stages.spec.resolved import Stage
-from stages.store import json_file
+from stages.store import files, json_file
 from stages.store.json_file import JsonFileError
 
 NAME = "stage.json"
 _STAGE = TypeAdapter(Stage)
+
+
+def write(folder: Path, stage: Stage) -> None:
+    """Write it. Modules keep their order, which is that of construction. Raises WriteError."""
+    files.write_atomic(folder / NAME, (stage.model_dump_json(indent=2) + "\n").encode())
 
 
 def read(folder: Path) -> Stage:

@@ -9,10 +9,13 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import damage, done, manifest, markers, stage_record, strange
+from stages.store import damage, done, equal, manifest, markers, stage_record, strange
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
+
+Elsewhere = Mapping[str, list[tuple[str, manifest.Manifest]]]  # key -> results that may be shared, with their names
+TAKES_OVER: tuple[State, ...] = ("missing", "stale")  # states in which a result of another name is of use
 
 
 def judge(
@@ -24,11 +27,19 @@ def judge(
     when its parents' results are others, or are promised other bits than before by their tier.
     """
     verdicts: dict[str, Verdict] = {}
+    elsewhere: Elsewhere | None = None
+    shared: set[str] = set()  # stages whose result is in place under another name
     others: set[str] = set()  # stages whose rerun gives another result than the one that children were built on
     for ref, stage in stages.items():
         parents = {parent: keys[parent] for parent in stage.parents}
         verdict = done.is_done(layout, ref, keys[ref], parents, ref in deep)
-        waiting = [parent for parent in stage.parents if not verdicts[parent].done]
+        waiting = [parent for parent in stage.parents if not verdicts[parent].done and parent not in shared]
+        if verdict.state in TAKES_OVER:
+            elsewhere = equal.in_place(layout) if elsewhere is None else elsewhere
+            if other := _equal(layout, ref, keys[ref], parents, elsewhere):
+                verdicts[ref] = replace(verdict, why=f"{other} has the same key: its result is taken over, no training")
+                shared.add(ref)
+                continue
         if not verdict.done:
             others |= {ref} if done.rebuilds_otherwise(layout, ref, keys[ref], parents) else set()
         elif waiting and (others & set(waiting) or manifest.read(layout.manifest(ref)).tier != "bit-exact"):
@@ -36,6 +47,12 @@ def judge(
             others.add(ref)
         verdicts[ref] = verdict
     return verdicts
+
+
+def _equal(layout: Layout, ref: str, key: str, parents: Mapping[str, str], elsewhere: Elsewhere) -> str | None:
+    """Under which other name a result of the same key, built on the same parents, is in place."""
+    found = ((name, record) for name, record in elsewhere.get(key, ()) if name != ref)
+    return next((name for name, record in found if done.changed_parent(layout, record, parents) is None), None)
 
 
 def judge_corpora(root: Path, layout: Layout, names: Iterable[str], deep: Collection[str] = ()) -> dict[str, Verdict]:

@@ -144,7 +144,7 @@ def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
         raise UserError(f"{path}: not there, so this job's Snakemake has ended. Start Snakemake again.") from None
     except json_file.JsonFileError as error:
         raise UserError(f"{error}. Start Snakemake again.") from None
-    return Workflow(root, scale, releases, layout, **dict(kept))
+    return Workflow(root, scale, releases, layout, **kept.model_dump())
 
 
 def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:

@@ -105,6 +105,15 @@ def half_run_and_edited_back(project: Project) -> None:
     project.edit(JOINT, "micro_batch: 4 seq", "micro_batch: 2 seq")
 
 
+def renamed(project: Project) -> None:
+    (project.root / TEXT).rename(project.root / "specs/toy/words.yaml")
+    project.edit("specs/toy/words.yaml", "stage: text\nbox: text\n", "stage: words\nbox: words\n")
+    for child in ("kept", "chat"):
+        project.edit(f"specs/toy/{child}.yaml", "from: text", "from: words")
+    project.edit(PIPELINE, "stages: [text,", "stages: [words,")
+    project.type("stages", "sync")
+
+
 def clone_and_pull(project: Project) -> Project:
     fresh = Project(project.root.with_name("clone"))
     project.type("git", "clone", "--quiet", str(project.root), str(fresh.root))
@@ -188,6 +197,8 @@ EVENTS = (
           put_back=BELOW_JOINT),
     Event("edited, run as far as the middle box, edited back", half_run_and_edited_back, boxes("joint"),
           put_back=boxes("joint")),
+    Event("a box is renamed, with its references", renamed, boxes("words"), put_back=boxes("words"),
+          idle=boxes("chat", "kept"), daily="snakemake"),
     Event("a fresh clone, and dvc pull", clone_and_pull),
     Event("results and DVC's cache are lost, and dvc pull", lose_all_and_pull, daily="snakemake"),
     Event("a shard is deleted", lose_a_shard, boxes("text"), daily="snakemake"),

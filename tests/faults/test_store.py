@@ -82,10 +82,11 @@ def test_a_manifest_that_is_not_json_is_damage_not_a_traceback(layout: Layout, r
     assert "not JSON" in verdict(layout).why
 
 
-def test_a_result_of_another_stage_does_not_count(layout: Layout, run: Run) -> None:
+def test_a_result_that_was_made_under_another_name_counts_by_its_key(layout: Layout, run: Run) -> None:
     run("toy/one", A)
     layout.stage("toy/one").rename(layout.stage("toy/two"))
-    assert verdict(layout, "toy/two").why == "its manifest is that of toy/one"
+    assert verdict(layout, "toy/two").done
+    assert verdict(layout, "toy/two", B).state == "stale"
 
 
 def test_going_back_to_an_earlier_key_puts_its_result_back_without_a_run(layout: Layout, run: Run) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from stages.contract import schedule
 from stages.engines import run, training
 from stages.errors import UserError
+from stages.spec.key import stage_key
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Loops
 from stages.store import manifest
@@ -65,6 +66,23 @@ def test_every_objective_meets_its_budget_and_lowers_its_loss(objective: str, tm
     if objective != "align":  # a frozen language model of random weights has nothing to tell the vision tower
         half = len(table) // 2
         assert sum(float(row["loss"]) for row in table[half:]) < sum(float(row["loss"]) for row in table[:half])
+
+
+def test_names_decide_nothing(tmp_path: Path) -> None:
+    """Names of the pipeline, the stage, its phases and its schedule are in no key, so no bit may hang on them."""
+    stage = tiny.make("next_token")
+    assert stage.schedule is not None
+    names = {
+        "pipeline": "other", "name": "another", "box": "Another",
+        "phases": tuple(phase.model_copy(update={"name": "chief"}) for phase in stage.phases),
+        "schedule": stage.schedule.model_copy(update={"name": "second"}),
+    }  # fmt: skip
+    renamed = stage.model_copy(update=names)
+    assert stage_key(renamed, {}) == stage_key(stage, {})
+    run(stage, tiny.inputs(tmp_path))
+    run(renamed, tiny.inputs(tmp_path))
+    places = [tmp_path / "results/mini" / ref / "manifest.json" for ref in ("tiny/box", "other/another")]
+    assert len({manifest.identity(manifest.read(place)) for place in places}) == 1
 
 
 def test_the_seed_decides_the_first_weights_and_the_order_of_data(

@@ -1,0 +1,70 @@
+"""A small project whose boxes are held after a step, and what is typed in it, in the background too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.agreement import project as agreement
+from tests.watched import Watch
+
+PATIENCE = 600.0  # seconds for anything that is waited for; an idle machine takes a few
+
+
+class Project:
+    """A project of two boxes, one after the other, in a copy of its own."""
+
+    def __init__(self, folder: Path, watch: Watch) -> None:
+        self.inner = agreement.write(folder / "project")
+        self.root, self.watch = self.inner.root, watch
+        self.inner.type("stages", "sync")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command in a process group of its own, as a terminal does, saying into the file `said`."""
+        environment = {**self.inner.environment, **self.watch.environment(str(self.root))}
+        with (self.root / "said").open("w") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", *words], cwd=self.root, env=environment, stdout=said, stderr=said, text=True,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def call(self, *words: str) -> tuple[int, str]:
+        code = self.start(*words).wait(PATIENCE)
+        return code, self.said
+
+    @property
+    def said(self) -> str:
+        return (self.root / "said").read_text()
+
+    def states(self) -> dict[str, str]:
+        said = json.loads(self.inner.call("stages", "status", "toy", "--json").said)
+        return {one["stage"].partition("/")[2]: one["state"] for one in said}
+
+    def runs(self, box: str) -> list[psutil.Process]:
+        """The processes `stages run` of a box in this project."""
+        here = [one for one in psutil.process_iter(["cmdline", "cwd"]) if one.info["cwd"] == str(self.root)]
+        return [one for one in here if (one.info["cmdline"] or [])[1:5] == ["-m", "stages", "run", f"toy/{box}"]]
+
+    def attempts(self, box: str) -> int:
+        """How often a box was begun."""
+        found = (self.root / "results/.runs").glob("*/attempt-*/attempt.json")
+        return sum(json.loads(path.read_bytes())["ref"] == f"toy/{box}" for path in found)
+
+    def end(self) -> None:
+        """End every process that works in this project."""
+        for process in psutil.process_iter(["cwd"]):
+            if process.info["cwd"] == str(self.root):
+                process.kill()
+
+
+def until(what: str, holds: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.05)

@@ -6,6 +6,7 @@ from stages.check import (
     conversion,
     data,
     learning_rate,
+    lineage,
     masks,
     optimizer,
     orchestration,
@@ -14,6 +15,8 @@ from stages.check import (
     rope,
     schedule,
     shapes,
+    stand_ins,
+    tokenizer,
     tokens,
 )
 from stages.check.registry import REGISTRY, Invariant
@@ -27,12 +30,15 @@ FAMILIES = (
     tokens,
     rope,
     optimizer,
+    lineage,
     data,
     masks,
     conversion,
     orchestration,
     pipeline,
     shapes,
+    stand_ins,
+    tokenizer,
 )
 
 

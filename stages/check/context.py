@@ -17,6 +17,9 @@ from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.scales import Scale
+from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema_data import RawMixtureSource
+from stages.spec.schema_phases import RawPhase
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class Context:
     """One pipeline at one scale.
 
     `full` is the same pipeline at full size (None where this is it, or there is none); `extended` is what a reading
-    extends; `shrink` is how the scale's figures follow from the specs'.
+    extends; `others` are the other pipelines of the project that can be read, as they are written; `shrink` is how the
+    scale's figures follow from the specs'.
     """
 
     pipeline: ResolvedPipeline
     full: ResolvedPipeline | None
     extended: ResolvedPipeline | None
     loaded: LoadedPipeline
+    others: tuple[LoadedPipeline, ...]
     data: LoadedData
     shrink: Scale
 
@@ -49,6 +54,20 @@ class Context:
         for name, stage in self.own():
             for number, phase in enumerate(stage.phases):
                 yield name, stage, number, phase
+
+    def raw_phase(self, name: str, number: int) -> RawPhase | None:
+        """A phase as it is written; None for a number that the spec does not have."""
+        raw = self.loaded.stages[name].raw
+        if isinstance(raw, RawImport):
+            written = raw.stand_in.phases if raw.stand_in is not None else []
+        else:
+            written = raw.phases if isinstance(raw, RawTrain) else []
+        return written[number] if number < len(written) else None
+
+    def mixture(self, name: str, number: int) -> list[RawMixtureSource]:
+        """The corpora of a phase's mixture as they are written, published ones by their own names."""
+        raw = self.raw_phase(name, number)
+        return self.data.mixtures.mixtures[raw.data].sources if raw is not None else []
 
     def parents(self, stage: Stage) -> list[tuple[str, Stage]]:
         """(ref, stage) of the direct parents."""

@@ -8,11 +8,12 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
+from stages.check.rereads import undeclared_rereads
+from stages.check.shares import falling_shares
 from stages.contract import ledger
 from stages.contract.mixture import Mixture
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase, ShareRamp, Source
-from stages.spec.schema import RawImport, RawTrain
 from stages.spec.schema_phases import RawPhase
 from stages.spec.stretches import packed, rows_in
 
@@ -37,18 +38,19 @@ elsewhere(
 @static(
     "I-18",
     title="Nothing is read twice along a lineage",
-    rule="Stages of a lineage read disjoint stretches of every corpus unless the data is restarted, and a stretch "
-    "holds what its phase reads in its declared epochs.",
+    rule="Stages of a lineage read disjoint stretches of every corpus, and a stretch has what its phase reads in its "
+    "declared epochs. What is read again after `data: restart` counts as an epoch more, and is declared by `reread`.",
     why="Changed mixture weights, packing ratios or stage lists shift offsets: documents are repeated or lost, and "
     "evaluations on them look better than they are.",
     threads=(
         "NVIDIA/Megatron-LM#457", "NVIDIA/Megatron-LM#725", "llm-foundry#1277", "mosaicml/streaming#725",
-        "huggingface/nanotron#380",
+        "huggingface/nanotron#380", "kyutai-labs/pocket-tts#287",
     ),
     held_by=("stages/spec/ranges.py", "tests/unit/data/test_loader.py", "stages/guards/end.py"),
 )  # fmt: skip
 def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
     """I-18."""
+    yield from undeclared_rereads(context)
     for name, stage in context.own():
         before = _read_above(context, stage)
         for number, phase in enumerate(stage.phases):
@@ -83,7 +85,7 @@ def _overlap(
                 "I-18", name, ("phases", number, "data"), parent=who if "/" in who else None,
                 observed=f"{source.corpus} [{start:,}, {end:,}) a second time, after {who}",
                 expected="stretches that nothing above has read",
-                repair="Let data continue, or declare `data: restart` or epochs.",
+                repair="Let data continue, or declare epochs.",
                 at=(f"phases.{context.pipeline.stages[name].phases[number].name}.data.{source.corpus}",),
                 found=Fraction(end - start, source.end - source.start),
             )  # fmt: skip
@@ -120,19 +122,21 @@ def _rows_held(context: Context, phase: Phase, source: Source) -> Fraction:
 @static(
     "I-30",
     title="The multimodal share rises as declared",
-    rule="The share of multimodal samples starts and ends where the spec says, never falls, never passes its cap, and "
-    "the realised share of every prefix is within (nesting depth + 1) samples of its target.",
+    rule="The share of multimodal samples starts and ends where the spec says, never falls (nor from a joint "
+    "phase to the next), never passes its cap, and the realised share of every prefix is within (nesting depth + 1) "
+    "samples of its target.",
     why="A ramp that is cut short, overshoots or is never reached is another recipe with the same loss curve.",
     threads=(),
     held_by=("tests/property/test_mixture.py", "stages/guards/end.py"),
 )
 def share_rises_as_declared(context: Context) -> Iterator[Finding]:
     """I-30."""
+    yield from falling_shares(context)
     for name, _, number, phase in context.phases():
         if phase.share is None:
             continue
         wrong = _not_a_ramp(phase.share, ledger.samples(phase))
-        wrong = wrong or _undeclared(phase.share, _raw(context, name, number))
+        wrong = wrong or _undeclared(phase.share, context.raw_phase(name, number))
         wrong = wrong or _unrealised(phase, phase.share)
         if wrong:
             observed, expected = wrong
@@ -140,13 +144,6 @@ def share_rises_as_declared(context: Context) -> Iterator[Finding]:
                 "I-30", name, ("phases", number, "multimodal"), observed=observed, expected=expected,
                 repair="Correct `multimodal`: from, to and over.",
             )  # fmt: skip
-
-
-def _raw(context: Context, name: str, number: int) -> RawPhase | None:
-    raw = context.loaded.stages[name].raw
-    if isinstance(raw, RawTrain):
-        return raw.phases[number]
-    return raw.stand_in.phases[number] if isinstance(raw, RawImport) and raw.stand_in else None
 
 
 def _not_a_ramp(ramp: ShareRamp, samples: int) -> tuple[str, str] | None:

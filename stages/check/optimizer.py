@@ -1,4 +1,4 @@
-"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34."""
+"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34, I-39."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
+from stages.contract.schedule import lr_before
 from stages.spec.resolved import Init, Stage
 
 
@@ -105,6 +106,50 @@ def _trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:
     if stage.phases or above is None or stage.init[module].optimizer != "inherit" or above not in context.by_ref:
         return ref, stage
     return _trainer(context, above, module)
+
+
+@static(
+    "I-39",
+    title="A running clock keeps its optimizer's state",
+    rule="Where the clock continues, a module that the lineage has trained inherits its optimizer's state, unless the "
+    "rate warms up from there.",
+    why="Fresh moments meet the full learning rate: the first updates have the size of the rate whatever the gradient, "
+    "and undo part of what the weights had reached.",
+    threads=("facebookresearch/schedule_free#39", "EvolvingLMMs-Lab/OneVision-Encoder#65"),
+)
+def running_clock_keeps_moments(context: Context) -> Iterator[Finding]:
+    """I-39."""
+    for name, stage in context.own():
+        if stage.clock != "continue" or not stage.phases or stage.schedule is None:
+            continue
+        start = stage.phases[0].clock_start
+        first = next((piece for piece in stage.schedule.pieces if piece.start <= start < piece.end), None)
+        if first is None or first.last > first.first:
+            continue  # a gap, which I-05 names, or a warm-up
+        fresh = [module for module in stage.trained if _reset(context, stage, module)]
+        if fresh:
+            yield context.finding(
+                "I-39", name, ("init", "optimizer"),
+                observed=f"{', '.join(fresh)}: optimizer reset at a rate of {lr_before(stage.schedule, start):g} "
+                f"on the clock of schedule {stage.schedule.name!r}, which goes on without a warm-up",
+                expected="the parent's optimizer state, or a rate that rises from there",
+                repair="Write `optimizer: inherit`, or `clock: reset` with a schedule that warms up.",
+                at=fresh, found=context.full_rate(lr_before(stage.schedule, start)),
+            )  # fmt: skip
+
+
+def _reset(context: Context, stage: Stage, module: str) -> bool:
+    """Whether a module's state is dropped although there is one: a stage of the lineage has trained the module."""
+    init = stage.init.get(module)
+    if init is None or init.weights != "inherit" or init.optimizer != "reset" or init.parent not in context.by_ref:
+        return False
+    at: str | None = init.parent
+    while at is not None and at in context.by_ref:
+        above = context.by_ref[at]
+        if above.phases:
+            return module in above.trained and above.kind != "import"
+        at = above.init[module].parent if module in above.init else None
+    return False
 
 
 elsewhere(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from stages.check import facts
 from stages.check.context import Context
+from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.errors import Where
@@ -18,7 +20,7 @@ from stages.spec.warp import step_end
 HIGHEST = Fraction(1, 10)
 LOWEST = Fraction(1, 10**9)
 
-Fault = tuple[Where | None, str, str, str]  # the line if it is not the piece's; found, expected, repair
+Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the piece's; fact, found, expected, repair
 
 
 @static(
@@ -32,30 +34,22 @@ Fault = tuple[Where | None, str, str, str]  # the line if it is not the piece's;
     threads=("kakaobrain/rq-vae-transformer#18",),
 )
 def every_piece_does_something(context: Context) -> Iterator[Finding]:
-    """I-36. A piece that several stages read is one finding, about the first of them."""
+    """I-36. A finding is about the stage in which the piece begins: it stops that one and what comes after it."""
     pipeline = context.pipeline
-    seen: set[tuple[str, int]] = set()
-    lines: set[Where] = set()
     for name in pipeline.own:
         extent = pipeline.extents.get(name)
+        lines: set[Where] = set()
         for number in range(len(extent.laid)) if extent is not None else ():
-            if extent is None or (extent.schedule, number) in seen or _elsewhere(context, extent, number):
+            if extent is None or extent.laid[number].start < extent.start:
                 continue
-            if extent.laid[number].end > extent.start:
-                seen.add((extent.schedule, number))
-                for where, observed, expected, repair in _faults(context, extent, number):
-                    line = where or context.loaded.document.where(("schedules", extent.schedule, number))
-                    if where is None or where not in lines:  # a scale's factor is at fault once, not once a piece
-                        yield Finding(
-                            "I-36", pipeline.scale, pipeline.refs[name], None, observed, expected, repair, line
-                        )  # fmt: skip
-                    lines.add(line)
-
-
-def _elsewhere(context: Context, extent: Extent, number: int) -> bool:
-    """Whether the pipeline that a reading extends reads the same piece, and says what is wrong with it."""
-    above = context.extended.extents.values() if context.extended is not None else ()
-    return any(one.schedule == extent.schedule and extent.laid[number] in one.laid for one in above)
+            for where, fact, observed, expected, repair in _faults(context, extent, number):
+                line = where or context.loaded.document.where(("schedules", extent.schedule, number))
+                if where is None or where not in lines:  # a scale's factor is at fault once, not once a piece
+                    yield Finding(
+                        "I-36", pipeline.scale, pipeline.refs[name], None, observed, expected, repair, line,
+                        at=(f"schedule.{number}",), found=facts.write(fact),
+                    )  # fmt: skip
+                lines.add(line)
 
 
 def _faults(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
@@ -82,6 +76,7 @@ def _without_a_step(extent: Extent, number: int) -> Iterator[Fault]:
     if piece.end < min(end, extent.end):
         yield (
             None,
+            Fraction(end - piece.start, piece.end - piece.start),
             f"a {piece.shape} piece of {piece.end - piece.start:,} {unit} in which no step ends: the piece ends at "
             f"{piece.end:,}, the step at {end:,}",
             "at least one step in every piece",
@@ -98,10 +93,16 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
         return
     found = f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}"
     if all(one.first == one.last for one in read) and (piece.shape == "cosine" or raw.starts != "current"):
-        yield None, found, "a piece that changes the rate", "Correct `to`, or write `shape: constant` without it."
+        yield (
+            None,
+            found,
+            found,
+            "a piece that changes the rate",
+            "Correct `to`, or write `shape: constant` without it.",
+        )
     ends = number + 1 == len(extent.laid) and not extent.left
     if ends and piece.shape == "cosine" and all(one.first < one.last for one in read):
-        yield None, f"{found}, which ends the schedule", "a cosine that lowers the rate", "Correct `to`."
+        yield None, found, f"{found}, which ends the schedule", "a cosine that lowers the rate", "Correct `to`."
 
 
 def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
@@ -111,18 +112,21 @@ def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Faul
     highest = max(stated, default=Fraction(0))
     bound = f"at most {float(HIGHEST):g}: a step moves every weight by about the rate"
     if highest > HIGHEST:
-        yield None, f"a learning rate of {float(highest):g}", bound, "Correct the rate's exponent."
+        yield None, highest, f"a learning rate of {float(highest):g}", bound, "Correct the rate's exponent."
     elif context.shrink.rate(highest) > float(HIGHEST):
         yield (
             context.shrink.document.where(("pipelines", context.shrink.pipeline, "lr")),
+            Fraction(context.shrink.rate(highest)),
             f"a learning rate of {context.shrink.rate(highest):g}, {float(highest):g} as it is written",
             bound,
             "Correct the scale's `lr`.",
         )
     if 0 < max(piece.first, piece.last) < LOWEST:
+        found = f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}"
         yield (
             None,
-            f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}",
+            found,
+            found,
             f"rates of at least {float(LOWEST):g}: smaller updates are rounded away",
             "Correct the rate's exponent.",
         )

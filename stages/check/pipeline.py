@@ -43,7 +43,7 @@ def same_pipeline_at_every_scale(context: Context) -> Iterator[Finding]:
     full = context.full
     if full is None or context.shrink.shrink is None:
         return
-    if set(context.pipeline.edges) != set(full.edges) or list(context.pipeline.stages) != list(full.stages):
+    if _edges(context.pipeline) != _edges(full) or list(context.pipeline.stages) != list(full.stages):
         name = context.pipeline.own[0]
         yield context.finding(
             "I-35", name, (), observed=f"{len(context.pipeline.edges)} edges",
@@ -57,6 +57,11 @@ def same_pipeline_at_every_scale(context: Context) -> Iterator[Finding]:
                 repair=f"Correct pipelines.{context.shrink.pipeline} in specs/scales/{context.pipeline.scale}.yaml.",
             )  # fmt: skip
     yield from _orders(context, full)
+
+
+def _edges(pipeline: ResolvedPipeline) -> set[tuple[str, str]]:
+    """By the stages' names: which pipeline's rule makes a stage that several share may differ between scales."""
+    return {(edge.parent.rpartition("/")[2], edge.child.rpartition("/")[2]) for edge in pipeline.edges}
 
 
 def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Difference]:
@@ -103,7 +108,8 @@ def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str,
 
 def _same_edge(here: Init, full: Init) -> bool:
     released = full.weights == "release" and here.stand_in and here.release == full.release
-    same = (here.weights, here.parent, here.optimizer) == (full.weights, full.parent, full.optimizer)
+    parents = [init.parent and init.parent.rpartition("/")[2] for init in (here, full)]
+    same = (here.weights, parents[0], here.optimizer) == (full.weights, parents[1], full.optimizer)
     return released or same
 
 

@@ -13,6 +13,8 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel, Rope
 from stages.spec.schema import RawImport, RawTrain
 
+MANY_PAIRS = 16  # from here on the slowest pair lies near the base's own wavelength
+
 
 def rotary_dim(stage: Stage) -> int | None:
     """How many dimensions of a head are rotated in the stage's language model; None without one."""
@@ -61,7 +63,7 @@ def positions_are_stated(context: Context) -> Iterator[Finding]:
                 expected="`rope` exactly where a language model is",
                 repair="State base, llama3 and interpolation.",
             )  # fmt: skip
-        elif dim is not None and stage.rope is not None and (wrong := _wrong(stage.rope, dim)):
+        elif dim is not None and stage.rope is not None and (wrong := wrong_positions(stage.rope, dim)):
             yield context.finding(
                 "I-11", name, ("rope",),
                 observed=wrong, expected="a base above 1, an even dimension, factors of at least 1, low below high",
@@ -69,7 +71,8 @@ def positions_are_stated(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _wrong(rope: Rope, dim: int) -> str | None:
+def wrong_positions(rope: Rope, dim: int) -> str | None:
+    """What a model could not build these positions from; None where it can."""
     if not _usable(rope, dim):
         return f"a base of {rope.base:g} on {dim} dimensions, divided by {rope.interpolation:g}"
     if rope.interpolation < 1:
@@ -183,14 +186,16 @@ def _longest(context: Context, stage: Stage) -> int:
 @static(
     "I-29",
     title="Context grows only where positions allow it",
-    rule="The slowest rotary wavelength, after all scaling, covers every sequence length of the stage.",
-    why="Positions beyond a full turn of the slowest pair look like earlier ones: the model cannot tell them apart.",
+    rule="The slowest rotary wavelength, after all scaling, covers every sequence length of the stage: four times over "
+    "where at least 16 pairs are rotated, once where fewer pairs make it shorter.",
+    why="Positions beyond a full turn of the slowest pair look like earlier ones: the model cannot tell them apart. "
+    "After a quarter turn its cosine changes sign; the published stages stay within that.",
     threads=("hiyouga/LlamaFactory#9524",),
 )
 def wavelength_covers_context(context: Context) -> Iterator[Finding]:
     """I-29."""
     for name, stage, rope, dim in with_positions(context):
-        reach = longest_wavelength(rope, dim)
+        reach = longest_wavelength(rope, dim) / (4 if dim // 2 >= MANY_PAIRS else 1)
         for number, phase in enumerate(stage.phases):
             if phase.context > reach:
                 yield context.finding(

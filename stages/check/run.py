@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
 from stages.check.waivers import difference, excuses, waive
 from stages.errors import SpecError, SpecErrors
+from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.strays import strays
@@ -91,9 +93,18 @@ def make_context(project: Project, pipeline: str, scale: str) -> Context:
         full=_full(project, pipeline, scale),
         extended=project.resolve(loaded.raw.extends, scale) if loaded.raw.extends is not None else None,
         loaded=loaded,
+        others=tuple(_readable(project, pipeline)),
         data=project.data,
         shrink=project.shrink(pipeline, scale),
     )
+
+
+def _readable(project: Project, but: str) -> Iterator[LoadedPipeline]:
+    """The other pipelines; what cannot be read is a finding of its own."""
+    for name in project.pipelines(readings=True):
+        if name != but:
+            with suppress(SpecError, SpecErrors):
+                yield project.loaded(name)
 
 
 def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | None:

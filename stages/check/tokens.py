@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -46,7 +47,7 @@ def ledger_meets_the_budget(context: Context) -> Iterator[Finding]:
             yield context.finding(
                 "I-07", name, ("phases", number, "budget"),
                 observed=f"a budget of {phase.budget:,} {phase.unit}", expected=f"at least one step, {size:,}",
-                repair="Correct the unit of the budget, or the batch.",
+                repair="Correct the unit of the budget, or the batch.", found=Fraction(size, phase.budget),
             )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ class LoadedData:
     published: RawPublishedCorpora
     corpora: dict[str, RawCorpus]
     tokenizer: RawTokenizer
+    published_document: Document
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
@@ -62,7 +63,7 @@ def load_data(files: Files) -> LoadedData:
     for index, name in enumerate(tokenizer.corpora):
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
-    return LoadedData(raw, known, corpora, tokenizer)
+    return LoadedData(raw, known, corpora, tokenizer, published)
 
 
 def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:

@@ -56,6 +56,7 @@ class RawInit(Raw):
     optimizer: Restores
     clock: Literal["continue", "reset"]
     data: Literal["continue", "restart"]
+    reread: str | None = None  # why the lineage reads again, after a restart, what it has read
 
 
 class RawPointer(Raw):

@@ -15,8 +15,8 @@ from stages.spec.nodes import Document, Path, Tree, dotted
 Mark = Literal["published", "derived", "seed", "assumed", "chosen"]
 
 PROSE = frozenset(
-    {"stage", "box", "title", "citation", "figure", "reason", "jump", "what", "name", "id", "pipeline", "scale",
-     "extends", "tokenizer", "release", "data", "waivers"}
+    {"stage", "box", "title", "citation", "figure", "reason", "jump", "reread", "what", "name", "id", "pipeline",
+     "scale", "extends", "tokenizer", "release", "data", "waivers"}
 )  # fmt: skip
 NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
 NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason"}

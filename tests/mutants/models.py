@@ -58,7 +58,7 @@ MUTANTS = (
         "upcycling that falls back to another base",
         Bent(bend.stage("upcycle_2_6b", rope=Rope(base=10_000.0, llama3=None, interpolation=1.0))),
         OURO,
-        also=frozenset({"I-14", "I-35"}),
+        also=frozenset({"I-37", "I-14", "I-35"}),
     ),
     Mutant(
         "I-14",
@@ -92,12 +92,14 @@ MUTANTS = (
         "a long context at the short context's base",
         Edited("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 10_000"),
         scale="paper",
+        also=frozenset({"I-37"}),
     ),
     Mutant(
         "I-29",
         "64K positions at a base of 10,000",
         Edited("ouro/longct_1_4b.yaml", "base: 1_000_000", "base: 10_000"),
         scale="paper",
+        also=frozenset({"I-37"}),
     ),
     Mutant(
         "I-31",

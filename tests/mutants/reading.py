@@ -119,7 +119,7 @@ MUTANTS = (
         "scaling of positions that only the full size has",
         Bent(bend.rope("sft_1m", llama3=None)),
         LLAMA,
-        also=frozenset({"I-12", "I-13", "I-14"}),
+        also=frozenset({"I-37", "I-12", "I-13", "I-14"}),
     ),
     Mutant(
         "I-35",

@@ -46,6 +46,7 @@ MUTANTS = (
         "I-03",
         "a stage is skipped: the decay ends in no lineage",
         Edited("llama31_1m/cpt_1m.yaml", "from: cpt_512k", "from: cpt_256k"),
+        also=frozenset({"I-38"}),
     ),
     Mutant(
         "I-03",

@@ -100,11 +100,12 @@ def test_the_scales_factor_counts_and_is_what_to_mend(tmp_path: Path) -> None:
     assert toy(tmp_path / "paper", WARM_UP + REST, edit) == []
 
 
-def test_a_reading_does_not_repeat_it(tmp_path: Path) -> None:
-    edited = Edited("llama31_1m/pipeline.yaml", r"until: 0\.25B", "until: 0.25B").project(tmp_path)
-    small_project.edit(tmp_path, "llama31_1m/pipeline.yaml", "to: 2e-6, until: 1B", "to: 2e-5, until: 1B")
+def test_it_is_a_finding_of_every_lineage_that_reads_the_piece(tmp_path: Path) -> None:
+    """Each of them is not to be started: the published stage and the reading's own."""
+    edited = Edited("llama31_1m/pipeline.yaml", "to: 2e-6, until: 1B", "to: 2e-5, until: 1B").project(tmp_path)
     found = unwaived(run(edited, "paper", {"I-36"}))
-    assert [one.stage for one in found] == ["llama31_1m/sft_32k"]
+    assert [one.stage for one in found] == ["llama31_1m/sft_32k", "llama31_1m_seed001/sft_32k"]
+    assert len({one.where for one in found}) == 1
 
 
 def test_a_budget_below_one_step_is_a_finding_at_full_size(tmp_path: Path) -> None:

@@ -67,13 +67,6 @@ def test_a_ramp_is_a_ramp_from_one_rung_on(shipped: Shipped) -> None:
     assert ids(one_rung(shipped("kimi_vl")), "I-07", "I-08") == set()
 
 
-def test_restarted_data_may_be_read_again(shipped: Shipped) -> None:
-    again = bend.source("cpt_512k", 0, lambda old, _: old.model_copy(update={"start": 0}))
-    assert ids(again(shipped("llama31_1m")), "I-18") == {"I-18"}
-    restarted = bend.both(again, bend.stage("cpt_512k", data="restart"))
-    assert ids(restarted(shipped("llama31_1m")), "I-18") == set()
-
-
 def test_declared_epochs_read_a_stretch_again(shipped: Shipped) -> None:
     short = bend.source("stable_1", 0, lambda old, _: old.model_copy(update={"end": old.start + 20_000}))
     assert ids(short(shipped("ouro")), "I-18") == {"I-18"}

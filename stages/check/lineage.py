@@ -1,0 +1,139 @@
+"""What a lineage is for, and which of two versions of a module it takes: I-37, I-38, I-40."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import static
+from stages.check.rope import described, rotary_dim, with_positions, wrong_positions
+from stages.contract.rope import longest_wavelength
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Rope
+
+ROUNDING = 1e-9  # of two wavelengths that come out of the same figures
+
+
+@static(
+    "I-37",
+    title="Positions and the declared context do not go back",
+    rule="Along a lineage the slowest rotary wavelength never falls (by a smaller base, less interpolation or scaling "
+    "taken away), and the declared context never shrinks. A shorter sequence length under the same positions is "
+    "neither.",
+    why="A stage copied from before an extension brings the old base back: what the lineage learned of long contexts "
+    "is lost, and short evaluations do not show it.",
+    threads=("unslothai/unsloth#7028", "JIA-Lab-research/LongLoRA#81"),
+)
+def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
+    """I-37. Stages that do not train keep their parent's positions (I-13); figures are those of full size."""
+    for name, stage, rope, dim in with_positions(context):
+        for ref, parent in context.parents(stage) if stage.kind == "train" else ():
+            above = rotary_dim(parent)
+            if above is None or parent.rope is None or parent.rope == rope:
+                continue
+            if wrong_positions(parent.rope, above) or wrong_positions(rope, dim):
+                continue  # I-11 names it
+            old, new = (described(_at_full_size(context, one)) for one in (parent.rope, rope))
+            if longest_wavelength(rope, dim) < longest_wavelength(parent.rope, above) * (1 - ROUNDING):
+                yield context.finding(
+                    "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
+                    expected="positions that reach at least as far as the parent's",
+                    repair="State the parent's base, llama3 and interpolation, or larger ones.",
+                )  # fmt: skip
+            elif stage.max_context < parent.max_context:
+                before, after = (context.full_context(one.max_context) for one in (parent, stage))
+                yield context.finding(
+                    "I-37", name, ("rope",), parent=ref,
+                    observed=f"a declared context that shrinks from {int(before):,} to {int(after):,}: under {new}, "
+                    "after " + old + ", nothing longer is trained",
+                    expected=f"at least {int(before):,}", found=(before, after),
+                    repair="Keep the parent's positions, or train at its context under the new ones.",
+                )  # fmt: skip
+
+
+def _at_full_size(context: Context, rope: Rope) -> Rope:
+    """The positions as they are written: base and original length shrink with the context."""
+    llama3 = rope.llama3 and rope.llama3.model_copy(
+        update={"original": int(context.full_context(rope.llama3.original))}
+    )
+    return rope.model_copy(update={"base": rope.base * float(context.full_context(1)), "llama3": llama3})
+
+
+@static(
+    "I-38",
+    title="Nothing is trained for nothing",
+    rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains.",
+    why="A stage is added, or `from` names the stage before the last: what was trained last is never released, and "
+    "nothing fails.",
+    threads=(),
+)
+def training_is_handed_on(context: Context) -> Iterator[Finding]:
+    """I-38."""
+    stages = context.pipeline.stages
+    exports = [name for name, stage in stages.items() if stage.kind == "export"]
+    read = {parent for stage in stages.values() for parent in stage.parents}
+    for name, stage in context.own():
+        if exports and stage.kind == "train" and context.pipeline.refs[name] not in read:
+            yield context.finding(
+                "I-38", name, ("stage",),
+                observed=f"a stage that trains and that no stage names in `from`; {_instead(context, stage, exports)}",
+                expected="a later stage or an export that starts from it",
+                repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out.",
+                found="handed to nobody",
+            )  # fmt: skip
+
+
+def _instead(context: Context, stage: Stage, exports: list[str]) -> str:
+    """What the stages beside it start from: one of these lines may be the slip."""
+    beside = [
+        name for name, one in context.pipeline.stages.items() if one != stage and set(one.parents) & set(stage.parents)
+    ]
+    named = dict.fromkeys([*beside, *exports])
+    return ", ".join(
+        f"{name} is from {' and '.join(one.rpartition('/')[2] for one in context.pipeline.stages[name].parents)} "
+        f"({context.pipeline.where(name, 'init', 'from')})"
+        for name in named
+    )
+
+
+@static(
+    "I-40",
+    title="A module is taken as its last training left it",
+    rule="A module is not taken from an ancestor of another module's stage when a stage in between has trained it "
+    "further.",
+    why="A projector learned with an aligned tower is joined to the tower as it was before its alignment: the "
+    "alignment of the tower is lost, and the loss recovers far enough to hide it.",
+    threads=(),
+)
+def modules_are_of_one_time(context: Context) -> Iterator[Finding]:
+    """I-40."""
+    for name, stage in context.own():
+        parents = {init.parent for init in stage.init.values() if init.parent in context.by_ref}
+        for module, init in stage.init.items():
+            if init.weights != "inherit" or init.parent is None:
+                continue
+            for other in sorted(one for one in parents if one is not None and one != init.parent):
+                between = _trained_between(context, module, init.parent, other)
+                if between:
+                    beside = [one for one, its in stage.init.items() if its.parent == other]
+                    yield context.finding(
+                        "I-40", name, ("init", "from", module), parent=init.parent,
+                        observed=f"{module} from {init.parent}, beside {', '.join(beside)} from {other}; "
+                        f"{', '.join(between)} trained {module} further",
+                        expected=f"{module} as {between[0]} left it",
+                        repair=f"Take {module} from {other.rpartition('/')[2]} too.",
+                        at=(module,), found=f"trained by {', '.join(one.rpartition('/')[2] for one in between)}",
+                    )  # fmt: skip
+
+
+def _trained_between(context: Context, module: str, early: str, late: str) -> list[str]:
+    """Stages from `late` up to `early`, along the module's edges, that trained it; none where `early` is not above."""
+    trained: list[str] = []
+    at: str | None = late
+    while at is not None and at != early and at in context.by_ref and module in context.by_ref[at].modules:
+        stage = context.by_ref[at]
+        if module in stage.trained:
+            trained.append(at)
+        at = stage.init[module].parent
+    return trained if at == early else []

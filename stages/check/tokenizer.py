@@ -1,0 +1,106 @@
+"""Which tokenizer and which vocabulary: I-41, S-10."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import static
+from stages.check.shapes import LANGUAGE, of_family
+from stages.spec.loader import LoadedPipeline
+from stages.spec.schema import RawImport
+
+PADDING = 1.05  # vocabularies are padded up to a round number: two that differ by less may be one
+
+
+@static(
+    "I-41",
+    title="A lineage has one tokenizer, and a tokenizer one vocabulary",
+    rule="Every stage with a language model has a tokenizer, its parents'. Pipelines that name the same tokenizer have "
+    "language models of one vocabulary (to within a padding of 5%), and a release comes with the same tokenizer "
+    "wherever it is imported.",
+    why="Ids of another tokenizer are valid indices into the embedding table: the loss starts high, falls, and what "
+    "the model had learned is gone.",
+    threads=("Lightning-AI/litgpt#471", "pytorch/torchtitan#2074"),
+)
+def one_tokenizer(context: Context) -> Iterator[Finding]:
+    """I-41."""
+    for name, stage in context.own():
+        above = context.parents(stage)
+        other = next((ref for ref, parent in above if parent.tokenizer != stage.tokenizer), None)
+        unnamed = of_family(stage, *LANGUAGE) is not None and not stage.tokenizer and not above
+        if other is not None or unnamed:
+            yield context.finding(
+                "I-41", name, (), parent=other,
+                observed=f"tokenizer {stage.tokenizer!r}" if stage.tokenizer else "no tokenizer",
+                expected=f"{other}'s, {context.by_ref[other].tokenizer!r}" if other else "the name of the tokenizer",
+                repair="Name the tokenizer of the published model in pipeline.yaml.",
+            )  # fmt: skip
+    yield from _named_elsewhere(context)
+
+
+def _named_elsewhere(context: Context) -> Iterator[Finding]:
+    """Once a pipeline, at its line `tokenizer`; between a reading and what it extends, the reading is at fault."""
+    mine, where = context.loaded, context.loaded.document.where(("tokenizer",))
+    if mine.raw.tokenizer and where.file == f"specs/{mine.name}/pipeline.yaml":
+        others = tuple(one for one in context.others if one.raw.extends != mine.name)
+        for observed, expected in (*_vocabularies(mine, others), *_releases(mine, others)):
+            yield Finding(
+                "I-41", context.pipeline.scale, context.pipeline.name, None, observed, expected,
+                "Name the right tokenizer here and there, and its vocabulary in the models.", where,
+            )  # fmt: skip
+
+
+def _vocabularies(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Iterator[tuple[str, str]]:
+    """The first other vocabulary under the same tokenizer, in this pipeline or another."""
+    own = list(vocabularies(mine).items())
+    for pipeline in (mine, *others):
+        for model, vocab in vocabularies(pipeline).items() if pipeline.raw.tokenizer == mine.raw.tokenizer else ():
+            for my_model, my_vocab in own:
+                if max(vocab, my_vocab) > PADDING * min(vocab, my_vocab):
+                    yield (
+                        f"tokenizer {mine.raw.tokenizer!r} with {my_model} of {my_vocab:,} words",
+                        f"the {vocab:,} words of {pipeline.name}'s {model}, which has the same tokenizer",
+                    )
+                    return
+
+
+def vocabularies(pipeline: LoadedPipeline) -> dict[str, int]:
+    """The vocabulary of each language model of a pipeline."""
+    models = pipeline.raw.models.items()
+    return {name: fields["vocab"] for name, fields in models if fields.get("family") in LANGUAGE and "vocab" in fields}
+
+
+def _releases(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Iterator[tuple[str, str]]:
+    imported = _imported(mine)
+    for pipeline in others:
+        for release in sorted(imported & _imported(pipeline)):
+            if pipeline.raw.tokenizer != mine.raw.tokenizer:
+                yield (
+                    f"tokenizer {mine.raw.tokenizer!r} with release {release!r}",
+                    f"{pipeline.raw.tokenizer!r}, with which {pipeline.name} imports it",
+                )
+                return
+
+
+def _imported(pipeline: LoadedPipeline) -> set[str]:
+    return {stage.raw.release for stage in pipeline.stages.values() if isinstance(stage.raw, RawImport)}
+
+
+@static(
+    "S-10",
+    title="Those who read the same captions have one vocabulary",
+    rule="The text tower and the caption decoder of a stage have the same vocabulary.",
+    why="Both are given the same token ids; the larger table has rows that nothing trains, the smaller one is passed.",
+    threads=(),
+)
+def one_vocabulary_of_captions(context: Context) -> Iterator[Finding]:
+    """S-10."""
+    for name, stage in context.own():
+        tower, decoder = of_family(stage, "text_tower"), of_family(stage, "caption_decoder")
+        if tower is not None and decoder is not None and tower[1].vocab != decoder[1].vocab:
+            yield context.finding(
+                "S-10", name, ("modules", decoder[0]), observed=f"{decoder[0]}.vocab: {decoder[1].vocab:,}",
+                expected=f"{tower[0]}'s {tower[1].vocab:,}", repair="Correct the model in pipeline.yaml.",
+            )  # fmt: skip

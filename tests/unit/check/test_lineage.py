@@ -1,0 +1,177 @@
+"""What is handed down a lineage: I-37 to I-41, I-30 over an edge, S-09."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import Finding, unwaived
+from stages.check.run import run
+from stages.spec.project import Project
+from tests.mutants.mutant import ROOT, Edited
+from tests.unit.spec import small_project
+
+
+def found(folder: Path, id: str, file: str, old: str, new: str, scale: str = "paper") -> list[Finding]:
+    """Findings of one invariant on the shipped specs with an edit."""
+    return unwaived(run(Edited(file, old, new).project(folder), scale, {id}))
+
+
+def toy(folder: Path, id: str, *edits: tuple[str, str, str], scale: str = "paper") -> list[Finding]:
+    small_project.write(folder)
+    for edit in edits:
+        small_project.edit(folder, *edit)
+    return unwaived(run(Project.load(folder), scale, {id}))
+
+
+def line(finding: Finding, folder: Path = ROOT) -> str:
+    assert finding.where is not None
+    return (folder / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
+
+
+def test_positions_that_go_back_are_named_with_both(tmp_path: Path) -> None:
+    first, *_ = found(tmp_path, "I-37", "ouro/midtrain_1_4b.yaml", "base: 1_000_000", "base: 10_000")
+    assert first.edge == "ouro/longct_1_4b -> ouro/midtrain_1_4b"
+    assert line(first).startswith("rope:")
+    assert "base 10000, interpolation 1, after base 1e+06, interpolation 1" in first.observed
+
+
+def test_a_declared_context_that_shrinks_is_a_finding_though_the_base_rises(tmp_path: Path) -> None:
+    first, *_ = found(tmp_path, "I-37", "ouro/reasoning_sft_1_4b.yaml", "base: 1_000_000", "base: 5_000_000")
+    assert "shrinks from 65,536 to 32,768" in first.observed
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("ouro/reasoning_sft_1_4b.yaml", "context: 32Ki", "context: 16Ki"),
+        ("kimi_vl/joint_longctx.yaml", "base: 800_000", "base: 2_000_000"),
+        ("ouro/ct_anneal_1_4b.yaml", "base: 40_000", "base: 100_000"),
+    ],
+    ids=["a shorter fine-tuning", "a higher base at the extension", "an earlier extension"],
+)
+def test_shorter_sequences_and_higher_bases_are_no_way_back(tmp_path: Path, file: str, old: str, new: str) -> None:
+    assert found(tmp_path, "I-37", file, old, new) == []
+
+
+def test_a_quarter_turn_is_what_a_context_may_take(tmp_path: Path) -> None:
+    edit = ("ouro/longct_1_4b.yaml", "base: 1_000_000", "base: 40_000")
+    first, *_ = found(tmp_path / "paper", "I-29", *edit)
+    assert (first.observed, first.expected) == (
+        "65,536 positions",
+        "at most 53,244 with base 40000, interpolation 1",
+    )
+    assert found(tmp_path / "mini", "I-29", *edit, scale="mini") == []
+
+
+def test_a_dead_end_names_what_its_neighbours_start_from(tmp_path: Path) -> None:
+    (finding,) = found(tmp_path, "I-38", "llama31_1m/sft_256k.yaml", "from: sft_32k", "from: cpt_1m")
+    assert finding.stage == "llama31_1m/sft_32k"
+    assert line(finding) == "stage: sft_32k"
+    assert "sft_256k is from cpt_1m (specs/llama31_1m/sft_256k.yaml:8)" in finding.observed
+
+
+def test_a_pipeline_without_an_export_ends_where_it_ends(tmp_path: Path) -> None:
+    edits = [("toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first, second]")]
+    small_project.write(tmp_path)
+    (tmp_path / "specs/toy/release.yaml").unlink()
+    for edit in edits:
+        small_project.edit(tmp_path, *edit)
+    assert unwaived(run(Project.load(tmp_path), "paper", {"I-38"})) == []
+
+
+def test_a_stage_kept_by_a_pointer_is_no_dead_end(tmp_path: Path) -> None:
+    small_project.write(tmp_path)
+    small_project.edit(tmp_path, "toy/pipeline.yaml", "second, release]", "second, release, kept, aside]")
+    aside = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: aside")
+    (tmp_path / "specs/toy/aside.yaml").write_text(aside)
+    (tmp_path / "specs/toy/kept.yaml").write_text("stage: kept\nbox: Kept\nkind: keep\ninit: {from: aside}\n")
+    assert unwaived(run(Project.load(tmp_path), "paper", {"I-38"})) == []
+
+
+RESET = ("toy/second.yaml", "optimizer: inherit", "optimizer: reset")
+
+
+def test_fresh_moments_on_a_running_clock_are_a_finding_unless_the_rate_warms_up(tmp_path: Path) -> None:
+    finding, *_ = toy(tmp_path / "falls", "I-39", RESET)
+    assert finding.stage == "toy/second"
+    assert line(finding, tmp_path / "falls") == "optimizer: reset"
+    schedule = "{shape: cosine, to: 1e-4, until: 4B}"
+    rises = "{shape: cosine, to: 1e-4, until: 2B}\n    - {shape: linear, to: 5e-4, for: 1B}\n"
+    rewarmed = ("toy/pipeline.yaml", schedule, rises + "    - {shape: linear, to: 0, for: 1B}")
+    assert toy(tmp_path / "rises", "I-39", RESET, rewarmed) == []
+    assert toy(tmp_path / "reset", "I-39", RESET, ("toy/second.yaml", "clock: continue", "clock: reset"),
+               ("toy/second.yaml", "schedule: main", "schedule: other")) == []  # fmt: skip
+
+
+def test_a_module_that_was_never_trained_has_no_moments_to_keep(tmp_path: Path) -> None:
+    """Frozen during alignment, the tower starts with fresh ones on the clock that the language model goes on with."""
+    project = Edited("kimi_vl/vit_align.yaml", "data: restart", "data: restart").project(tmp_path)
+    for file, old, new in (
+        ("kimi_vl/vit_align.yaml", "train: [vit, projector]\nfrozen: [llm]", "train: [projector]\nfrozen: [vit, llm]"),
+        ("kimi_vl/pipeline.yaml", "from: current, to: 1e-4, for: 2B", "from: 0, to: 1e-4, for: 2B"),
+        (
+            "kimi_vl/joint_pretrain.yaml",
+            "optimizer: inherit",
+            "optimizer: {vit: reset, '*': inherit}",
+        ),
+    ):
+        small_project.edit(tmp_path, file, old, new)
+    assert unwaived(run(project, "paper", {"I-39"})) == []
+
+
+def test_a_tower_from_before_its_alignment_names_what_it_lacks(tmp_path: Path) -> None:
+    (finding,) = found(tmp_path, "I-40", "kimi_vl/joint_pretrain.yaml", "vit: vit_align, proj", "vit: vit_coca, proj")
+    assert finding.edge == "kimi_vl/vit_coca -> kimi_vl/joint_pretrain"
+    assert "beside projector from kimi_vl/vit_align; kimi_vl/vit_align trained vit further" in finding.observed
+
+
+def test_a_model_that_was_frozen_in_between_may_be_taken_from_before(tmp_path: Path) -> None:
+    """The language model of joint pre-training comes from before the alignment, in which it was frozen."""
+    assert Project.load(ROOT).resolve("kimi_vl", "paper").stages["joint_pretrain"].init["llm"].parent is not None
+    assert unwaived(run(Project.load(ROOT), "paper", {"I-40"})) == []
+    frozen = (r"train: \[vit, projector\]\nfrozen: \[llm\]", "train: [vit, projector, llm]\nfrozen: []")
+    (finding,) = found(tmp_path, "I-40", "kimi_vl/vit_align.yaml", *frozen)
+    assert "llm from kimi_vl/text_pretrain" in finding.observed
+
+
+def test_one_tokenizer_has_one_vocabulary(tmp_path: Path) -> None:
+    pasted = "tokenizer: HuggingFaceTB/SmolLM2-1.7B"
+    both = found(tmp_path, "I-41", "kimi_vl/pipeline.yaml", "tokenizer: moonshotai/.*", pasted)
+    assert [one.stage for one in both] == ["kimi_vl", "ouro"]
+    assert "163,840" in both[0].observed
+    assert "49,152 words of ouro's ouro_1_4b" in both[0].expected
+
+
+def test_a_padded_vocabulary_is_the_same(tmp_path: Path) -> None:
+    old = r"(heads: 16\n(?:.*\n){2}    vocab: )49_152(?=(?:.*\n){5}  ouro_2)"
+    assert found(tmp_path, "I-41", "ouro/pipeline.yaml", old, r"\g<1>50_176") == []
+
+
+def test_a_reading_is_at_fault_where_its_tokenizer_is_not_the_releases(tmp_path: Path) -> None:
+    edit = ("llama31_1m_seed001/pipeline.yaml", "extends: llama31_1m", "extends: llama31_1m\ntokenizer: another")
+    for scale in ("mini", "paper"):
+        (finding,) = found(tmp_path / scale, "I-41", *edit, scale=scale)
+        assert finding.stage == "llama31_1m_seed001"
+
+
+def test_what_only_full_size_has_of_a_reading_is_no_other_pipeline_at_a_small_one(tmp_path: Path) -> None:
+    edit = ("ouro_seed003/pipeline.yaml", "extends: ouro", "extends: ouro\ntokenizer: HuggingFaceTB/SmolLM3")
+    assert found(tmp_path, "I-35", *edit, scale="mini") == []
+
+
+def test_a_share_that_falls_over_an_edge_is_a_finding_and_a_text_only_fine_tuning_is_not(tmp_path: Path) -> None:
+    first, *_ = found(tmp_path, "I-30", "kimi_vl/joint_cooldown.yaml", "from: 40%, to: 40%", "from: 20%, to: 40%")
+    assert first.edge == "kimi_vl/joint_pretrain -> kimi_vl/joint_cooldown"
+    assert first.observed == "a share that falls from 40.00% to 20.00% after kimi_vl/joint_pretrain"
+    phase = r"    multimodal: \{from: 40%, to: 40%, over: 0%\}\n(    router: .*\nevaluate: )"
+    assert len(found(tmp_path / "second", "I-30", "kimi_vl/joint_longctx.yaml", phase,
+                     "    multimodal: {from: 30%, to: 40%, over: 0%}\n\\1")) == 2  # fmt: skip
+
+
+def test_a_stand_in_of_another_kind_is_a_finding_where_it_stands(tmp_path: Path) -> None:
+    old, new = r"(midtrain_sft_mix: .*stand_in: )reasoning", r"\1prose"
+    first, *_ = found(tmp_path, "S-09", "data/published.yaml", old, new)
+    assert line(first).startswith("midtrain_sft_mix")
+    assert first.observed == "midtrain_sft_mix of kind sft with the stand-in prose of kind text"

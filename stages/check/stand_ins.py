@@ -14,7 +14,7 @@ from stages.check.registry import static
     title="A stand-in is of its corpus's kind",
     rule="The local corpus that takes a published one's place is of the same kind: text, sft, multimodal or pairs.",
     why="Conversations in the place of text, or the reverse, are read by another rule: small scales test another "
-    "recipe, and a mistyped kind counts as text.",
+    "recipe.",
     threads=(),
 )
 def stand_ins_are_of_their_kind(context: Context) -> Iterator[Finding]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.check.shapes import LANGUAGE, of_family
+from stages.check.shapes import of_family
 from stages.spec.loader import LoadedPipeline
+from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import RawImport
 
 PADDING = 1.05  # vocabularies are padded up to a round number: two that differ by less may be one
@@ -29,7 +30,7 @@ def one_tokenizer(context: Context) -> Iterator[Finding]:
     for name, stage in context.own():
         above = context.parents(stage)
         other = next((ref for ref, parent in above if parent.tokenizer != stage.tokenizer), None)
-        unnamed = of_family(stage, *LANGUAGE) is not None and not stage.tokenizer and not above
+        unnamed = of_family(stage, *LANGUAGE_MODELS) is not None and not stage.tokenizer and not above
         if other is not None or unnamed:
             yield context.finding(
                 "I-41", name, (), parent=other,
@@ -68,8 +69,8 @@ def _vocabularies(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> I
 
 def vocabularies(pipeline: LoadedPipeline) -> dict[str, int]:
     """The vocabulary of each language model of a pipeline."""
-    models = pipeline.raw.models.items()
-    return {name: fields["vocab"] for name, fields in models if fields.get("family") in LANGUAGE and "vocab" in fields}
+    models = {name: fields for name, fields in pipeline.raw.models.items() if fields.get("family") in LANGUAGE_MODELS}
+    return {name: fields["vocab"] for name, fields in models.items() if "vocab" in fields}
 
 
 def _releases(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Iterator[tuple[str, str]]:

@@ -120,8 +120,8 @@ MUTANTS = (
     ),
     Mutant(
         "S-09",
-        "a kind that is misspelt",
-        Edited("data/published.yaml", "nemotron_cc: {kind: text", "nemotron_cc: {kind: txt"),
+        "text that is declared as conversations",
+        Edited("data/published.yaml", "nemotron_cc: {kind: text", "nemotron_cc: {kind: sft"),
         "ouro",
     ),
     Mutant(

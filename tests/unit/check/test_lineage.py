@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import Finding, unwaived
-from stages.check.run import run
+from stages.check.run import check, run
 from stages.spec.project import Project
+from tests.mutants import bend
 from tests.mutants.mutant import ROOT, Edited
+from tests.unit.check.conftest import Shipped
 from tests.unit.spec import small_project
 
 
@@ -127,13 +129,13 @@ def test_a_tower_from_before_its_alignment_names_what_it_lacks(tmp_path: Path) -
     assert "beside projector from kimi_vl/vit_align; kimi_vl/vit_align trained vit further" in finding.observed
 
 
-def test_a_model_that_was_frozen_in_between_may_be_taken_from_before(tmp_path: Path) -> None:
+def test_a_model_that_was_frozen_in_between_may_be_taken_from_before(shipped: Shipped) -> None:
     """The language model of joint pre-training comes from before the alignment, in which it was frozen."""
-    assert Project.load(ROOT).resolve("kimi_vl", "paper").stages["joint_pretrain"].init["llm"].parent is not None
-    assert unwaived(run(Project.load(ROOT), "paper", {"I-40"})) == []
-    frozen = (r"train: \[vit, projector\]\nfrozen: \[llm\]", "train: [vit, projector, llm]\nfrozen: []")
-    (finding,) = found(tmp_path, "I-40", "kimi_vl/vit_align.yaml", *frozen)
-    assert "llm from kimi_vl/text_pretrain" in finding.observed
+    context = shipped("kimi_vl", "paper")
+    assert context.pipeline.stages["joint_pretrain"].init["llm"].parent == "kimi_vl/text_pretrain"
+    assert list(check(context, ("I-40",))) == []
+    (finding,) = check(bend.stage("vit_align", trained=("vit", "projector", "llm"))(context), ("I-40",))
+    assert "llm from kimi_vl/text_pretrain, beside vit, projector" in finding.observed
 
 
 def test_one_tokenizer_has_one_vocabulary(tmp_path: Path) -> None:

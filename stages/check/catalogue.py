@@ -18,6 +18,7 @@ from stages.check import (
     stand_ins,
     tokenizer,
     tokens,
+    unused,
 )
 from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
@@ -28,6 +29,7 @@ FAMILIES = (
     schedule,
     pieces,
     tokens,
+    unused,
     rope,
     optimizer,
     lineage,

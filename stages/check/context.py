@@ -13,11 +13,12 @@ from stages.check.findings import Finding
 from stages.errors import Where
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
+from stages.spec.nodes import Path
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.scales import Scale
-from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawMixtureSource
 from stages.spec.schema_phases import RawPhase
 
@@ -27,8 +28,8 @@ class Context:
     """One pipeline at one scale.
 
     `full` is the same pipeline at full size (None where this is it, or there is none); `extended` is what a reading
-    extends; `others` are the other pipelines of the project that can be read, as they are written; `shrink` is how the
-    scale's figures follow from the specs'.
+    extends; `others` are the other pipelines of the project that can be read, as they are written, and `all_read` is
+    whether these are all; `shrink` is how the scale's figures follow from the specs'.
     """
 
     pipeline: ResolvedPipeline
@@ -36,6 +37,7 @@ class Context:
     extended: ResolvedPipeline | None
     loaded: LoadedPipeline
     others: tuple[LoadedPipeline, ...]
+    all_read: bool
     data: LoadedData
     shrink: Scale
 
@@ -133,6 +135,15 @@ class Context:
         stage = self.pipeline.stages[name]
         below = path and path[0] in ("phases", "schedule", "optimizer") and stage.kind == "import"
         return self.pipeline.where(name, *(("stand_in", *path) if below else path))
+
+    def where_size(self, name: str, module: str, key: str) -> Where:
+        """The line of a size of a module's model: the scale's own where it changes it, else that of pipeline.yaml."""
+        raw = self.loaded.stages[name].raw
+        model = raw.modules[module] if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else module
+        path: Path = ("pipelines", self.shrink.pipeline, "models", model, key)
+        if path in self.shrink.document.places:
+            return self.shrink.document.where(path)
+        return self.loaded.document.where(("models", model, key))
 
     def with_stage(self, name: str, **changes: object) -> Context:
         """The same context with some fields of one stage changed."""

@@ -24,7 +24,7 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
     `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". Raises
     UsageError for an unknown scale.
     """
-    found = [_unresolved(scale, error) for error in strays(project.files)]
+    found = [_unresolved(scale, error) for error in (*strays(project.files), *project.unknown_in(scale))]
     for name in project.pipelines(readings=True):
         try:
             context = make_context(project, name, scale)
@@ -87,13 +87,14 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:
     """What the checks of a pipeline at a scale are given. Raises SpecError(s) where specs cannot be resolved."""
-    loaded = project.loaded(pipeline)
+    loaded, others = project.loaded(pipeline), tuple(_readable(project, pipeline))
     return Context(
         pipeline=project.resolve(pipeline, scale),
         full=_full(project, pipeline, scale),
         extended=project.resolve(loaded.raw.extends, scale) if loaded.raw.extends is not None else None,
         loaded=loaded,
-        others=tuple(_readable(project, pipeline)),
+        others=others,
+        all_read=len(others) + 1 == len(project.pipelines(readings=True)),
         data=project.data,
         shrink=project.shrink(pipeline, scale),
     )
@@ -108,11 +109,18 @@ def _readable(project: Project, but: str) -> Iterator[LoadedPipeline]:
 
 
 def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | None:
-    """The pipeline at another scale that shrinks nothing, where there is one."""
-    for other in project.scales():
-        if other != scale and project.scale(other).pipelines is None:
-            return project.resolve(pipeline, other)
-    return None
+    """What a smaller scale is compared with: the pipeline at a scale that shrinks nothing, the published one if any.
+
+    Mistakes at that scale are findings of that scale, and not of this one.
+    """
+    found: list[ResolvedPipeline] = []
+    for other in project.scales() if project.scale(scale).pipelines is not None else ():
+        with suppress(SpecError, SpecErrors):
+            raw = project.scale(other)
+            if raw.pipelines is None:
+                published = raw.corpora == "published" and raw.releases == "given"
+                found.insert(0 if published else len(found), project.resolve(pipeline, other))
+    return next(iter(found), None)
 
 
 def _unresolved(scale: str, error: SpecError) -> Finding:

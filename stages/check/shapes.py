@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,12 +19,19 @@ def of_family(stage: Stage, *families: str) -> tuple[str, Any] | None:
     return next(((name, model) for name, model in stage.modules.items() if model.family in families), None)
 
 
+def _size(context: Context, id: str, name: str, module: str, key: str, expected: str) -> Finding:
+    """A size of a module's model that is wrong: reported where the size is written."""
+    found = getattr(context.pipeline.stages[name].modules[module], key)
+    finding = context.finding(
+        id, name, ("modules", module), observed=f"{module}.{key}: {found}", expected=expected,
+        repair="Correct the model in pipeline.yaml, or under the scale's `models`.",
+    )  # fmt: skip
+    return replace(finding, where=context.where_size(name, module, key))
+
+
 def _equal(context: Context, id: str, name: str, wanted: int, module: str, key: str, found: int) -> Iterator[Finding]:
     if found != wanted:
-        yield context.finding(
-            id, name, ("modules", module), observed=f"{module}.{key}: {found}", expected=str(wanted),
-            repair="Correct the model in pipeline.yaml, or under the scale's `models`.",
-        )  # fmt: skip
+        yield _size(context, id, name, module, key, str(wanted))
 
 
 @static(
@@ -63,8 +71,9 @@ def decoder_input(context: Context) -> Iterator[Finding]:
 @static(
     "S-03",
     title="The projector joins vision tower and language model",
-    rule="The projector's vision_hidden and llm_hidden are those models' hidden sizes.",
-    why="Projected patches take the place of token embeddings.",
+    rule="The projector's vision_hidden and llm_hidden are those models' hidden sizes, and its merge divides a side of "
+    "the vision tower's position table.",
+    why="Projected patches take the place of token embeddings, and patches are merged in whole squares.",
     threads=(),
 )
 def projector_sides(context: Context) -> Iterator[Finding]:
@@ -78,6 +87,10 @@ def projector_sides(context: Context) -> Iterator[Finding]:
             if other is not None:
                 found = getattr(projector[1], side)
                 yield from _equal(context, "S-03", name, other[1].hidden, projector[0], side, found)
+        vit = of_family(stage, "moonvit")
+        if vit is not None and vit[1].table % projector[1].merge:
+            expected = f"a divisor of {vit[1].table}, the patches of a side of {vit[0]}"
+            yield _size(context, "S-03", name, projector[0], "merge", expected)
 
 
 @static(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 import torch
 from torch import nn
 
@@ -50,16 +48,13 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
     """What the first rank does: it holds the attempt, and alone writes."""
     ref = f"{stage.pipeline}/{stage.name}"
     with attempts.start(inputs.layout, ref, inputs.key, inputs.parents, on_lost=stop.ask) as attempt:
-        match stage.kind:
-            case "keep":
-                (parent,) = stage.parents
-                results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
-            case "train" | "import" if stage.phases:
-                Training(stage, inputs, attempt, stop, ranks).run()
-            case "train" | "import" | "upcycle" | "export":
-                _pass_on(stage, inputs, attempt)
-            case _:
-                assert_never(stage.kind)
+        if stage.kind == "keep":
+            (parent,) = stage.parents
+            results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
+        elif stage.phases:
+            Training(stage, inputs, attempt, stop, ranks).run()
+        else:
+            _pass_on(stage, inputs, attempt)
 
 
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:

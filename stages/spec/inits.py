@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from stages.spec.graph import ALL, parent_of
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
+from stages.spec.nodes import Path
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
@@ -34,30 +34,14 @@ def _init(
         )
     _known(loaded, modules)
     how, _, name = str(raw.init.weights.get(module, raw.init.weights.get(ALL, "nothing"))).partition(":")
-    match how:
-        case "release":
-            return _release(name, scale)
-        case "fresh":
-            return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
-        case "inherit" | "upcycle":
-            return _handed(loaded, module, modules, above, how, name)
-        case _:
-            raise loaded.document.error(
-                ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
-            )
-
-
-def _handed(
-    loaded: LoadedStage,
-    module: str,
-    modules: Mapping[str, Model],
-    above: Mapping[str, Node],
-    how: Literal["inherit", "upcycle"],
-    name: str,
-) -> Init:
-    """From a parent, as it is or made deeper; `name` says how layers are copied."""
-    raw = loaded.raw
-    assert isinstance(raw, (RawTrain, RawUpcycle))
+    if how == "release":
+        return _release(name, scale)
+    if how == "fresh":
+        return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
+    if how == "nothing":
+        raise loaded.document.error(
+            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+        )
     parent_name = parent_of(loaded, module)
     if parent_name is None:
         raise loaded.document.error(
@@ -84,18 +68,23 @@ def _handed(
             "the parent's model for what inherits",
             "Name the same model, or upcycle.",
         )
-    restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL, "reset"))
+    restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL))
     if isinstance(raw, RawTrain) and module not in raw.train:
         restored = "reset"  # what is frozen has no optimizer state
+    if restored is None:
+        raise loaded.document.error(
+            ("init", "optimizer"), f"nothing for {module}", "inherit or reset for every trained module that inherits",
+            f"Add `{module}: ...`.",
+        )  # fmt: skip
     return Init(
-        weights=how, parent=parent.ref, release=None, optimizer=restored,
+        weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None, optimizer=restored,
         layer_map=layer_map, stand_in=False,
     )  # fmt: skip
 
 
 def _release(name: str, scale: RawScale) -> Init:
     """A release; a fresh start where the scale does not have it."""
-    given = scale.has_releases
+    given = scale.releases == "given"
     return Init(
         weights="release" if given else "fresh",
         parent=None,
@@ -116,13 +105,7 @@ def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tu
             "a multiple of the parent's layers",
             "Correct the model.",
         )
-    match how:
-        case "concatenate":
-            return tuple(i % above for i in range(below))
-        case "interleave":
-            return tuple(i * above // below for i in range(below))
-        case _:
-            raise ValueError(f"no way of copying layers is called {how!r}")
+    return tuple(i % above if how == "concatenate" else i * above // below for i in range(below))
 
 
 def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
@@ -136,3 +119,10 @@ def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
                     raise loaded.document.error(
                         path, f"the unknown module {module!r}", ", ".join(modules), "Correct the name."
                     )
+        for module, parent in raw.init.from_.items():
+            takers = modules if module == ALL else (module,)
+            ways = {str(raw.init.weights.get(one, raw.init.weights.get(ALL, "nothing"))) for one in takers}
+            if not any(way.startswith(("inherit", "upcycle", "nothing")) for way in ways):
+                at: Path = ("init", "from") if module == ALL else ("init", "from", module)
+                found, allowed = f"{parent!r}, of which nothing is taken", "parents whose weights a module inherits"
+                raise loaded.document.error(at, found, allowed, "Inherit the weights, or leave the parent out.")

@@ -25,6 +25,7 @@ class LoadedData:
     corpora: dict[str, RawCorpus]
     tokenizer: RawTokenizer
     published_document: Document
+    mixtures_document: Document
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
@@ -63,7 +64,7 @@ def load_data(files: Files) -> LoadedData:
     for index, name in enumerate(tokenizer.corpora):
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
-    return LoadedData(raw, known, corpora, tokenizer, published)
+    return LoadedData(raw, known, corpora, tokenizer, published, mixtures)
 
 
 def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:

@@ -12,6 +12,7 @@ from stages.spec.nodes import Path
 from stages.spec.ranges import Part, RangeError, Reach, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
+from stages.spec.scale_names import EVERY_STAGE
 from stages.spec.scales import Scale
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource, RawScale
@@ -19,8 +20,6 @@ from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareR
 from stages.spec.units import Epochs
 from stages.spec.validate import meant
 from stages.spec.warp import Span
-
-EVERY_STAGE = "*"
 
 
 class PhaseMaker:
@@ -147,7 +146,7 @@ class PhaseMaker:
 
     def parts(self, phase: RawPhase, path: Path) -> list[Part]:
         """The mixture's corpora, stand-ins put in where the scale has no others; equal ones are added up."""
-        stand_in, published = not self.raw_scale.has_corpora, self.data.published.corpora
+        stand_in, published = self.raw_scale.corpora == "stand_in", self.data.published.corpora
         shares: dict[tuple[str, str], Fraction] = {}
         for source in self.mixture(phase, path):
             name = published[source.corpus].stand_in if stand_in and source.corpus in published else source.corpus

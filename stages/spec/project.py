@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stages.errors import UsageError, Where
+from stages.errors import SpecError, SpecErrors, UsageError, Where
 from stages.spec.clocks import Extent
 from stages.spec.files import Files
 from stages.spec.graph import parents, topological
@@ -17,9 +17,10 @@ from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.nodes import Document
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage
+from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
-from stages.spec.validate import meant
+from stages.spec.validate import meant, several
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,13 @@ class Project:
         """A scale's own figures."""
         return self._scale(name)[0]
 
+    def unknown_in(self, scale: str) -> list[SpecError]:
+        """Entries of a scale for pipelines that there are not; none where the scale's file cannot be read."""
+        try:
+            return list(unknown_pipelines(*self._scale(scale), self.files.pipelines()))
+        except (SpecError, SpecErrors):
+            return []
+
     def shrink(self, pipeline: str, scale: str) -> Scale:
         """How the figures of a pipeline's specs become those of a scale. Raises UsageError for unknown names."""
         return self._map(self.loaded(pipeline), *self._scale(scale))
@@ -126,9 +134,20 @@ class Project:
             self._pipelines[name] = load_pipeline(self.files, name)
         return self._pipelines[name]
 
+    def _own(self, name: str) -> Document:
+        """A pipeline's file as it is written."""
+        return self.files.document(self.files.specs / name / "pipeline.yaml")
+
     def _extends(self, name: str) -> str | None:
-        extends = self.files.document(self.files.specs / name / "pipeline.yaml").value.get("extends")
+        extends = self._own(name).value.get("extends")
         return None if extends is None else str(extends)
+
+    def _lineage(self, name: str) -> list[str]:
+        """A pipeline and what it extends, up to one that extends none; a loop ends where it closes."""
+        found, known = [name], self.files.pipelines()
+        while (above := self._extends(found[-1])) in known and above not in found:
+            found.append(above)
+        return found
 
     def _scale(self, name: str) -> tuple[RawScale, Document]:
         if name not in self._scales:
@@ -153,6 +172,10 @@ class Project:
                 "an entry for every pipeline that extends none",
                 f"Add `{pipeline.name}: ...` there: how it shrinks.",
             )
+        takers = [one for one in self.files.pipelines() if name in self._lineage(one)]
+        wrong = list(unknown_names(raw.pipelines[name], document, name, {one: self._own(one) for one in takers}))
+        if wrong:
+            raise several(wrong)
         return Scale(raw.pipelines[name], document, name)
 
     def _resolve(self, name: str, scale: str) -> ResolvedPipeline:

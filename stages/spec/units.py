@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+BINARY_OF = {"K": "Ki", "M": "Mi", "B": "Gi"}
 PREFIXES = DECIMAL | BINARY
 LONGEST = 64  # characters of a quantity: no figure of a spec is longer
 LARGEST_EXPONENT = 300  # decimal exponents a float can hold
@@ -182,6 +183,18 @@ def budget(text: object) -> int | Epochs:
     if split(text, allowed)[2] in EPOCHS:
         return Epochs(_in_unit(text, EPOCHS, "whole epochs such as '1 epoch' or '2 epochs'", 1))
     return _in_unit(text, ("", "tokens", "patches"), allowed, 1)
+
+
+def context(text: object) -> int:
+    """Positions: `8Ki`. Lengths are powers of two, so 256K is taken for a slip; 256_000 is a length like any other."""
+    value = offset(text)
+    size, prefix, _ = split(text, "")
+    power = size / PREFIXES[prefix]
+    if prefix in BINARY_OF and power.denominator == 1 and power.numerator.bit_count() == 1:
+        meant = f"{power}{BINARY_OF[prefix]}"
+        found, allowed = f"{describe(text)}, which is {value:,} positions", "a context such as 8Ki or 1Mi"
+        raise BadQuantity(found, allowed, f"Write {meant}, or {value:_} if that is the length meant.")
+    return value
 
 
 def offset(text: object) -> int:

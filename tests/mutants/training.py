@@ -52,6 +52,7 @@ MUTANTS = (
         "I-03",
         "a schedule pasted from a sibling, with a longer horizon",
         Edited("llama31_1m/sft_1m.yaml", "schedule: sft_1m", "schedule: sft_256k"),
+        also=frozenset({"S-11"}),
     ),
     Mutant(
         "I-03",

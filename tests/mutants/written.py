@@ -115,6 +115,38 @@ SEEN = (
         Edited(MINI, r"(decoder: \{.*length: )16", r"\g<1>2"),
     ),
     Mutant(
+        "S-03",
+        "patches merged three by three, of 64 a side",
+        Edited(KIMI_FILE, "merge: 2", "merge: 3"),
+        scale="paper",
+    ),
+    Mutant(
+        "S-11",
+        "a schedule that no stage reads",
+        Edited(
+            OURO_FILE,
+            "^  reasoning_sft:",
+            "  reasoning_old:\n    - {shape: constant, from: 0, until: 1T}\n  reasoning_sft:",
+        ),
+        OURO,
+    ),
+    Mutant(
+        "S-11",
+        "an optimizer left behind",
+        Edited(
+            LLAMA_FILE,
+            "^schedules:",
+            "  old: {kind: adamw, beta1: 0.9, beta2: 0.9, eps: 1e-8, weight_decay: 0, decay: all, clip: 1}\nschedules:",
+        ),
+        LLAMA,
+    ),
+    Mutant(
+        "S-11",
+        "a mixture left behind",
+        Edited("llama31_1m/sft_32k.yaml", "data: llama_sft_short", "data: llama_sft_long"),
+        LLAMA,
+    ),
+    Mutant(
         "S-07",
         "a waiver of an invariant that does not exist",
         Edited(

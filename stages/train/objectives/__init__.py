@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Objective
 from stages.train.objectives.causal import Causal, replay_columns
@@ -26,13 +25,9 @@ def make(
     stage: Stage, phase: Phase, modules: nn.ModuleDict, data: Rows, device: torch.device, ranks: Ranks = ALONE
 ) -> Objective:
     """The phase's objective on these modules and data, for this rank's share of every step."""
-    match phase.objective:
-        case "coca":
-            return Coca(stage, phase, modules, data.pairs, device, ranks)
-        case "next_token" | "looped" | "align" | "joint" | "sft":
-            return _language(stage)(stage, phase, modules, data.samples, device, ranks)
-        case _:
-            assert_never(phase.objective)
+    if phase.objective == "coca":
+        return Coca(stage, phase, modules, data.pairs, device, ranks)
+    return _language(stage, phase)(stage, phase, modules, data.samples, device, ranks)
 
 
 def extras(stage: Stage) -> tuple[str, ...]:
@@ -43,25 +38,18 @@ def extras(stage: Stage) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _language(stage: Stage) -> type[Causal]:
+def _language(stage: Stage, phase: Phase) -> type[Causal]:
     """Ouro always runs looped, whatever the data is; a trained model with experts is balanced."""
-    (name, cfg), *_ = ((name, cfg) for name, cfg in stage.modules.items() if cfg.family in LANGUAGE_MODELS)
-    match cfg.family:
-        case "ouro":
-            return Looped
-        case "moonlight":
-            return Routed if name in stage.trained else Causal
-        case "llama":
-            return Causal
-        case "moonvit" | "text_tower" | "caption_decoder" | "contrastive" | "projector":
-            raise ValueError(f"{cfg.family} is no language model")
-        case _:
-            assert_never(cfg)
+    trained = {stage.modules[name].family for name in stage.trained}
+    families = {cfg.family for cfg in stage.modules.values()}
+    if "ouro" in families:
+        return Looped
+    return Routed if "moonlight" in trained else Causal
 
 
 def _extras(stage: Stage, phase: Phase) -> Sequence[str]:
     if phase.objective == "coca":
         return Coca.extras
-    kind = _language(stage)
+    kind = _language(stage, phase)
     own = Looped.columns(phase) if issubclass(kind, Looped) else kind.own
     return (*own, *replay_columns(phase))

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from stages.check.findings import SPEC
+from stages.check.run import run
 from stages.errors import SpecError
 from stages.spec import nodes, units
 from stages.spec.extends import overlay
+from stages.spec.project import Project
 from tests.unit.spec.small_project import edit
 from tests.unit.spec.test_bad_specs import FIRST, MINI, MIXTURES, PIPELINE, SECOND, Bad, resolve_everything
 
@@ -42,6 +45,18 @@ BAD = [
         "extends: toy\ndrop: [secnd]", "second", "drop.0", 1),
     Bad("a key that is removed and was never there", "toy_reading/second.yaml", "stage: second",
         "stage: second\nrpoe: null", "Did you mean 'rope'?", "rpoe", 1),
+    Bad("a context in decimal thousands", SECOND, "context: 8Ki", "context: 8K", "Write 8Ki, or 8_000",
+        "phases.0.context"),
+    Bad("a context of a decimal million", SECOND, "context: 8Ki", "context: 1M", "Write 1Mi, or 1_000_000",
+        "phases.0.context"),
+    Bad("repeats of a stage that there is not", MINI, "    min_piece", "    epochs: {secnd: 2}\n    min_piece",
+        "Did you mean 'second'?", "pipelines.toy.epochs.secnd"),
+    Bad("sizes of a model that there is not", MINI, "      small: {layers: 1}", "      smal: {layers: 1}",
+        "Did you mean 'small'?", "pipelines.toy.models.smal"),
+    Bad("an optimizer's state that nobody says", SECOND, "optimizer: inherit", "optimizer: {}", "nothing for llm",
+        "init.optimizer"),
+    Bad("a parent of which nothing is taken", SECOND, "weights: inherit\n  optimizer: inherit",
+        "weights: fresh\n  optimizer: reset", "of which nothing is taken", "init.from", -1),
 ]  # fmt: skip
 
 
@@ -76,3 +91,26 @@ def test_a_zero_in_front_of_a_point_or_alone_is_a_number(text: str) -> None:
 def test_a_leading_zero_is_not(text: str) -> None:
     with pytest.raises(units.BadQuantity, match="leading zero"):
         units.number(text)
+
+
+def test_repeats_of_a_stage_that_only_a_reading_has_are_known(root: Path) -> None:
+    edit(root, MINI, "    min_piece", "    epochs: {third: 2, '*': 1}\n    min_piece")
+    edit(root, "toy_reading/pipeline.yaml", "extends: toy", "extends: toy\nstages: [first, second, release, third]")
+    third = (root / "specs/toy/second.yaml").read_text().replace("stage: second", "stage: third")
+    (root / "specs/toy_reading/third.yaml").write_text(third)
+    resolve_everything(root)
+
+
+def test_a_scales_entry_for_a_pipeline_that_there_is_not_is_a_finding(root: Path) -> None:
+    text = (root / "specs" / MINI).read_text()
+    entry = text[text.index("  toy:\n") : text.index("sources:")]
+    (root / "specs" / MINI).write_text(text.replace(entry, entry + entry.replace("  toy:", "  tay:")))
+    (finding,) = [one for one in run(Project.load(root), "mini") if one.id == SPEC]
+    assert "the unknown pipeline 'tay'" in finding.observed
+    assert finding.where is not None
+    assert finding.where.line == text[: text.index("sources:")].count("\n") + 1
+
+
+@pytest.mark.parametrize("text", ["100K", "1.5M", "8Ki", "256_000", "8_000 tokens"])
+def test_a_context_that_is_no_power_of_two_times_a_thousand_is_meant_as_written(text: str) -> None:
+    assert units.context(text) == units.tokens(text)

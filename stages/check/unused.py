@@ -1,0 +1,83 @@
+"""What specs declare and nothing reads: S-11."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import static
+from stages.errors import Where
+from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+from stages.spec.schema_phases import RawPhase
+
+KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds
+
+
+@static(
+    "S-11",
+    title="What is declared is read",
+    rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it, "
+    "a mixture by a phase of any.",
+    why="An entry that nothing names is a name misspelt where it is used, or one that an edit left behind: whoever "
+    "changes it next changes nothing.",
+    threads=(),
+)
+def declared_is_read(context: Context) -> Iterator[Finding]:
+    """S-11. Where a pipeline cannot be loaded, what it reads is not known, and nothing is said."""
+    if not context.all_read:
+        return
+    everyone = (context.loaded, *context.others)
+    name, document = context.loaded.name, context.loaded.document
+    heirs = [one for one in everyone if name in lineage(one.name, everyone)]
+    for key, what in KEYS.items():
+        named = {entry for one in heirs for stage in one.stages.values() for entry in _named(stage, key)}
+        for entry in getattr(context.loaded.raw, key):
+            where = document.where((key, entry))
+            if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
+                yield _unread(context, name, what, entry, "a stage", where)
+    yield from _data(context, everyone)
+
+
+def lineage(name: str, everyone: tuple[LoadedPipeline, ...]) -> list[str]:
+    """A pipeline and what it extends, up to one that extends none."""
+    extends: Mapping[str, str | None] = {one.name: one.raw.extends for one in everyone}
+    found = [name]
+    while (above := extends.get(found[-1])) is not None:
+        found.append(above)
+    return found
+
+
+def _named(stage: LoadedStage, key: str) -> Iterator[str]:
+    """The entries below a key of pipeline.yaml that a stage names."""
+    raw = stage.raw
+    if key == "models":
+        yield from raw.modules.values() if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else ()
+        return
+    training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
+    if training is not None:
+        yield training.schedule if key == "schedules" else training.optimizer
+
+
+def _data(context: Context, everyone: tuple[LoadedPipeline, ...]) -> Iterator[Finding]:
+    """Of files that all pipelines share: each pipeline finds the same, which is reported once."""
+    phases = {phase.data for one in everyone for stage in one.stages.values() for phase in _phases(stage)}
+    for name in context.data.mixtures.mixtures:
+        if name not in phases:
+            where = context.data.mixtures_document.where(("mixtures", name))
+            yield _unread(context, "data/mixtures", "mixture", name, "a phase", where)
+
+
+def _phases(stage: LoadedStage) -> list[RawPhase]:
+    raw = stage.raw
+    if isinstance(raw, RawTrain):
+        return raw.phases
+    return raw.stand_in.phases if isinstance(raw, RawImport) and raw.stand_in is not None else []
+
+
+def _unread(context: Context, ref: str, what: str, name: str, reader: str, where: Where) -> Finding:
+    return Finding(
+        "S-11", context.pipeline.scale, ref, None, observed=f"the {what} {name!r}, which nothing names",
+        expected=f"{reader} that names it", repair="Name it where it is meant, or remove it.", where=where,
+    )  # fmt: skip

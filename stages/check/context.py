@@ -85,6 +85,16 @@ class Context:
                 found.update(self.trained_parents(parent))
         return list(found.items())
 
+    def taught_by(self, stage: Stage, module: str) -> tuple[str, Stage] | None:
+        """The nearest ancestor with phases along a module's own edges, if it trained the module: (ref, stage)."""
+        at = stage.init[module].parent if module in stage.init else None
+        while at is not None and at in self.by_ref:
+            above = self.by_ref[at]
+            if above.phases:
+                return (at, above) if module in above.trained else None
+            at = above.init[module].parent if module in above.init else None
+        return None
+
     def finding(
         self,
         id: str,

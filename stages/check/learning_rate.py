@@ -48,7 +48,8 @@ elsewhere(
     "I-04",
     title="A running clock keeps its curve",
     rule="Where a clock continues, the part of the schedule that lies behind is the one that the parent read, and the "
-    "child begins where the parent ended. A schedule that the parent was reading is read anew only after its end.",
+    "child begins where the parent ended. A schedule is read anew only after its "
+    "end, and left for another one at the end of a piece or in a constant one.",
     why="Lengthening a run or naming another peak moves the curve under a clock that already counts: the rate jumps, "
     "or the new rate is ignored.",
     threads=(
@@ -68,7 +69,7 @@ def running_clock_keeps_its_curve(context: Context) -> Iterator[Finding]:
                     expected="0 after a reset",
                     repair="Write `clock: continue`, or let the clock begin at 0.",
                 )  # fmt: skip
-            yield from _read_anew(context, name, stage, schedule)
+            yield from _left_early(context, name, stage)
             continue
         same = [(ref, one) for ref, one in context.trained_parents(stage) if _reads(one, schedule.name)]
         if len(same) != 1:
@@ -82,18 +83,30 @@ def running_clock_keeps_its_curve(context: Context) -> Iterator[Finding]:
         yield from _same_past(context, name, start, schedule, *same[0])
 
 
-def _read_anew(context: Context, name: str, stage: Stage, schedule: Schedule) -> Iterator[Finding]:
-    """A reset under the curve that the parent was in the middle of."""
-    for ref, _ in context.trained_parents(stage):
-        above = context.pipeline.extents.get(ref.rpartition("/")[2])
-        if above is not None and above.schedule == schedule.name and not complete(above):
+def _left_early(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    """A reset under the curve that a parent was in the middle of, be it to read the same one or another."""
+    continued = {extent.after for extent in context.pipeline.extents.values()}
+    for ref, above in sorted({taught for module in stage.trained if (taught := _taught(context, stage, module))}):
+        extent = context.pipeline.extents[above]
+        again = stage.schedule is not None and stage.schedule.name == extent.schedule and not complete(extent)
+        last = extent.laid[-1]
+        inside = last.shape != "constant" and last.end > extent.end and above in continued  # else I-03 names it there
+        if again or inside:
+            where = "of which" if again else f"inside a {last.shape} piece of which"
             yield context.finding(
                 "I-04", name, ("init", "clock"), parent=ref,
-                observed=f"a clock that is reset under schedule {schedule.name!r}, of which {ref} has read "
-                f"{above.end:,} {above.spans[-1].phase.unit} and not the rest",
-                expected="a schedule read to its end before it is read anew",
-                repair="Write `clock: continue`, or name a schedule of this stage's own.",
+                observed=f"a clock that is reset under schedule {extent.schedule!r}, {where} {ref} has read "
+                f"{extent.end:,} {extent.spans[-1].phase.unit} and not the rest",
+                expected="a schedule left at its end, or between two pieces for another one",
+                repair="Write `clock: continue`, or start from a stage that has read the piece to its end.",
+                found=f"{extent.schedule} left at {extent.end}",
             )  # fmt: skip
+
+
+def _taught(context: Context, stage: Stage, module: str) -> tuple[str, str] | None:
+    """(ref, name) of the stage that trained a module before, where it has read a schedule."""
+    above = context.taught_by(stage, module)
+    return (above[0], above[1].name) if above is not None and above[1].name in context.pipeline.extents else None
 
 
 def _reads(stage: Stage, schedule: str) -> bool:

@@ -126,7 +126,7 @@ def running_clock_keeps_moments(context: Context) -> Iterator[Finding]:
         first = next((piece for piece in stage.schedule.pieces if piece.start <= start < piece.end), None)
         if first is None or first.last > first.first:
             continue  # a gap, which I-05 names, or a warm-up
-        fresh = [module for module in stage.trained if _reset(context, stage, module)]
+        fresh = [module for module in stage.trained if _reset(context, name, stage, module)]
         if fresh:
             yield context.finding(
                 "I-39", name, ("init", "optimizer"),
@@ -138,18 +138,12 @@ def running_clock_keeps_moments(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _reset(context: Context, stage: Stage, module: str) -> bool:
-    """Whether a module's state is dropped although there is one: a stage of the lineage has trained the module."""
-    init = stage.init.get(module)
-    if init is None or init.weights != "inherit" or init.optimizer != "reset" or init.parent not in context.by_ref:
-        return False
-    at: str | None = init.parent
-    while at is not None and at in context.by_ref:
-        above = context.by_ref[at]
-        if above.phases:
-            return module in above.trained and above.kind != "import"
-        at = above.init[module].parent if module in above.init else None
-    return False
+def _reset(context: Context, name: str, stage: Stage, module: str) -> bool:
+    """Whether a module's state is dropped although the stage whose clock goes on has trained the module."""
+    init, above = stage.init.get(module), context.taught_by(stage, module)
+    dropped = init is not None and init.weights == "inherit" and init.optimizer == "reset"
+    extent = context.pipeline.extents.get(name)
+    return dropped and above is not None and extent is not None and above[1].name == extent.after
 
 
 elsewhere(

@@ -97,16 +97,32 @@ def test_a_constant_piece_with_a_decay_after_it_may_not(tmp_path: Path) -> None:
     assert "at a learning rate of 0.001; 1 piece after it never read" in finding.observed
 
 
-def test_a_branch_with_a_schedule_of_its_own_leaves_the_trunk_alone(tmp_path: Path) -> None:
-    branch = (small_project.FILES["toy/second.yaml"]).replace("stage: second", "stage: branch")
+def branched(folder: Path, pieces: str) -> list[Finding]:
+    """I-03 and I-04 of the small project with a stage more, which leaves the first's schedule for one of its own."""
+    branch = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: branch")
     branch = branch.replace("clock: continue", "clock: reset").replace("schedule: main", "schedule: other")
-    small_project.write(tmp_path)
-    small_project.edit(
-        tmp_path, "toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first, second, branch, release]"
+    small_project.write(folder)
+    small_project.edit(folder, "toy/pipeline.yaml", MAIN, pieces)
+    small_project.edit(folder, "toy/pipeline.yaml", "second, release]", "second, branch, release]")
+    (folder / "specs" / "toy" / "branch.yaml").write_text(branch)
+    found = unwaived(run(Project.load(folder), "paper", {"I-03", "I-04"}))
+    return [one for one in found if one.stage.startswith("toy/")]
+
+
+def test_a_branch_may_leave_a_constant_rate_that_the_trunk_goes_on_with(tmp_path: Path) -> None:
+    assert branched(tmp_path, WSD.replace("until: 2B", "until: 3B").replace("for: 2B", "for: 1B")) == []
+
+
+def test_a_branch_may_leave_between_two_pieces(tmp_path: Path) -> None:
+    assert (
+        branched(tmp_path, MAIN.replace("until: 4B", "until: 2B") + "    - {shape: linear, to: 0, until: 4B}\n") == []
     )
-    (tmp_path / "specs" / "toy" / "branch.yaml").write_text(branch)
-    found = unwaived(run(Project.load(tmp_path), "paper", {"I-03"}))
-    assert [one.stage for one in found] == ["toy_reading/second"]
+
+
+def test_a_branch_may_not_leave_in_the_middle_of_a_decay(tmp_path: Path) -> None:
+    (finding,) = branched(tmp_path, MAIN)
+    assert (finding.id, finding.stage, finding.edge) == ("I-04", "toy/branch", "toy/first -> toy/branch")
+    assert "inside a cosine piece of which toy/first has read 2,000,000,000 tokens" in finding.observed
 
 
 def test_a_schedule_may_be_read_by_several_stages_each_from_its_own_start(tmp_path: Path) -> None:

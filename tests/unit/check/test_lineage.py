@@ -107,6 +107,12 @@ def test_fresh_moments_on_a_running_clock_are_a_finding_unless_the_rate_warms_up
                ("toy/second.yaml", "schedule: main", "schedule: other")) == []  # fmt: skip
 
 
+def test_modules_that_join_another_ones_clock_may_start_with_fresh_moments(tmp_path: Path) -> None:
+    """Vision tower and projector come from alignment, on whose schedule joint pre-training does not go on."""
+    old, new = "optimizer: inherit", "optimizer: {vit: reset, projector: reset, llm: inherit}"
+    assert found(tmp_path, "I-39", "kimi_vl/joint_pretrain.yaml", old, new) == []
+
+
 def test_a_module_that_was_never_trained_has_no_moments_to_keep(tmp_path: Path) -> None:
     """Frozen during alignment, the tower starts with fresh ones on the clock that the language model goes on with."""
     project = Edited("kimi_vl/vit_align.yaml", "data: restart", "data: restart").project(tmp_path)

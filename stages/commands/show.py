@@ -11,7 +11,9 @@ from stages.commands.look import budget
 from stages.commands.open import open_project, pick
 from stages.contract import ledger
 from stages.contract.schedule import lr, lr_before
+from stages.plan.padding import padding
 from stages.report.words import count, length, rate
+from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
 from stages.spec.project import Project
 from stages.spec.resolved import Init, Stage
@@ -37,7 +39,7 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     print(f"{ref} at scale {scale}: {stage.box}")
     own = f", a seed of its own: {stage.seed}" if stage.seed != project.scale(scale).seed else ""
     _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
-    for label, text in [*_edge(stage, loaded.stages), *_work(stage), *_origins(project, stage)]:
+    for label, text in [*_edge(stage, loaded.stages), *_work(stage, project.data), *_origins(project, stage)]:
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
 
@@ -89,7 +91,7 @@ def _rope(rope: Rope) -> str:
     return f"base {rope.base:,.8g}{scaling}{interpolated}"
 
 
-def _work(stage: Stage) -> Iterator[tuple[str, str]]:
+def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
     """Learning rate and optimizer, then phase by phase what is read, in which steps."""
     if stage.schedule is not None and stage.optimizer is not None:
         first, last = stage.phases[0], stage.phases[-1]
@@ -105,7 +107,7 @@ def _work(stage: Stage) -> Iterator[tuple[str, str]]:
         text += ", gradients not clipped" if stage.optimizer.clip is None else ""
         yield "learning rate", f"{text}; {jumps}" if jumps else text
     for phase in stage.phases:
-        yield f"phase {phase.name}", _phase(phase)
+        yield f"phase {phase.name}", f"{_phase(phase)}{_padding(stage, phase, data)}"
         yield "  reads", _sources(phase)
     if len(stage.phases) > 1:
         yield "in all", budget(stage)
@@ -113,6 +115,14 @@ def _work(stage: Stage) -> Iterator[tuple[str, str]]:
         yield "evaluated by", ", ".join(stage.evaluation.names)
     for waiver in stage.waivers:
         yield "waived", f"{waiver.id} at {', '.join(waiver.at)}, {waiver.found}: {waiver.reason}"
+
+
+def _padding(stage: Stage, phase: Phase, data: LoadedData) -> str:
+    """What of the budget holds no token, where whole documents are packed."""
+    share = padding(stage, phase, data)
+    if share is None:
+        return "" if phase.packing == "concatenate" else ", padding not measured"
+    return f", {float(share):.0%} of the tokens padding" if share else ""
 
 
 def _phase(phase: Phase) -> str:

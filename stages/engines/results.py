@@ -87,11 +87,13 @@ def complete(
     peaks: Sequence[float] = (),
     earlier: Tier = "bit-exact",
     made_by: Sequence[Mapping[str, str]] = (),
+    read: Sequence[Mapping[str, int]] | None = None,
 ) -> str:
     """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
 
     `seconds`: what each evaluation took, and `peaks`: MB that each rank held, for run.json. `earlier`: what the
-    checkpoint it went on from promises. `made_by`: the code and the environments of all its steps.
+    checkpoint it went on from promises. `made_by`: the code and the environments of all its steps. `read`: by phase and
+    corpus, how many tokens (items of pairs) were read, None where that is not known.
     """
     folder = attempt.result
     own = peak_memory_mb(stage.execution.device)
@@ -103,6 +105,7 @@ def complete(
         "attempt": attempt.folder.name,
         "finished": round(time.time(), 3),  # seconds since 1970
         "seconds": seconds or {},
+        "read": None if read is None else list(read),
         "ranks": len(memory),
         "nodes": nodes(),
         "peak_memory_mb": max(memory),

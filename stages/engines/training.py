@@ -85,7 +85,7 @@ class Training:
         json_file.write(self.attempt.result / "eval.json", {"before": before, "after": after})
         results.complete(
             self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, peaks=self.peaks,
-            earlier=self.tier, made_by=made_by.listed(self.made_by),
+            earlier=self.tier, made_by=made_by.listed(self.made_by), read=self.reads.tokens(),
         )  # fmt: skip
 
     def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:

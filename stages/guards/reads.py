@@ -198,6 +198,19 @@ class Reads:
         now = () if self._current is None else (self._current.report(),)
         return (*self._done, *now) if self._known else None
 
+    def tokens(self) -> list[dict[str, int]] | None:
+        """Units of each corpus that each phase read, repetitions counted; None where that is not known."""
+        found = self.report()
+        if found is None:
+            return None
+        return [
+            {
+                corpus: sum((end - start) * times for start, end, times in parts)
+                for corpus, parts in phase.segments.items()
+            }
+            for phase in found
+        ]
+
     def save(self, path: Path) -> None:
         """For a checkpoint: what was read so far."""
         found = self.report()

@@ -61,7 +61,9 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
     """Plan the stages that have rules here; claims are compared where budgets are the published ones."""
     resolved, lengths = project.resolve(name, scale), document_lengths(project.data)
     full_size = project.scale(scale).pipelines is None
-    stages = tuple(plan_stage(resolved.refs[one], resolved.stages[one], hardware, lengths) for one in resolved.own)
+    stages = tuple(
+        plan_stage(resolved.refs[one], resolved.stages[one], hardware, lengths, project.data) for one in resolved.own
+    )
     return PipelinePlan(
         resolved.name, resolved.title, resolved.scale, hardware, stages, _claims(resolved) if full_size else ()
     )
@@ -126,6 +128,7 @@ def _phase(phase: PhasePlan) -> dict[str, Any]:
         "steps": phase.steps,
         "batch": list(phase.batch),
         "context": phase.context,
+        "padding": phase.padding,
         "lr": {"first": phase.lr_first, "last": phase.lr_last, "peak": phase.lr_peak},
         "flops": phase.flops,
         "flops_per_unit": phase.flops / phase.budget,

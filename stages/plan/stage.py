@@ -11,6 +11,7 @@ from stages.contract.parameters import parameters
 from stages.plan import memory
 from stages.plan.hardware import Hardware
 from stages.plan.memory import Memory
+from stages.plan.padding import padding
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
@@ -28,6 +29,7 @@ class PhasePlan:
     steps: int
     batch: tuple[int, int]  # sequences of the first and of the last full step
     context: int
+    padding: float | None  # share of the budget that holds no token; None: not measured
     lr_first: float
     lr_last: float
     lr_peak: float
@@ -72,8 +74,13 @@ class StagePlan:
         return sum(phase.budget for phase in self.phases if phase.unit == unit)
 
 
-def plan_stage(ref: str, stage: Stage, hardware: Hardware, lengths: Mapping[str, float]) -> StagePlan:
-    """Plan a stage on a device; `lengths` are mean tokens of a document, by corpus, where known."""
+def plan_stage(
+    ref: str, stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData | None = None
+) -> StagePlan:
+    """Plan a stage on a device; `lengths` are mean tokens of a document, by corpus, where known.
+
+    Without `data`, nothing is said of padding.
+    """
     counts = [parameters(model) for model in stage.modules.values()]
     return StagePlan(
         ref=ref,
@@ -85,15 +92,18 @@ def plan_stage(ref: str, stage: Stage, hardware: Hardware, lengths: Mapping[str,
         rope=stage.rope,
         checkpoint=memory.checkpoint(stage),
         disk=memory.disk(stage),
-        phases=tuple(_plan_phase(stage, phase, hardware, lengths) for phase in stage.phases),
+        phases=tuple(_plan_phase(stage, phase, hardware, lengths, data) for phase in stage.phases),
     )
 
 
-def _plan_phase(stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float]) -> PhasePlan:
+def _plan_phase(
+    stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData | None
+) -> PhasePlan:
     flops, steps = operations(stage, phase, hardware.assumed(lengths)), ledger.count(phase)
     overhead = (_passes(phase) * _blocks(stage, phase) * hardware.block_ms + steps * hardware.step_ms) / 1000
     seconds = flops / (hardware.peak * hardware.mfu) + overhead
     first, last, peak = _rates(stage, phase)
+    padded = padding(stage, phase, data) if data is not None else None
     return PhasePlan(
         name=phase.name,
         objective=phase.objective,
@@ -102,6 +112,7 @@ def _plan_phase(stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping
         steps=steps,
         batch=(phase.batch[0].sequences, phase.batch[-1].sequences),
         context=phase.context,
+        padding=None if padded is None else float(padded),
         lr_first=first,
         lr_last=last,
         lr_peak=peak,

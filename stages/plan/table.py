@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from rich import box
@@ -109,6 +110,7 @@ def totals(plan: PipelinePlan) -> list[str]:
         for phase in stage.phases
         if phase.memory.total > plan.hardware.memory
     ]
+    lines += _padding(plan)
     lines += [f"does not fit: {one}" for one in tight]
     lines += [
         f"{'meets' if claim.met else 'MISSES'} the published {figures.tokens(claim.published)}: "
@@ -116,6 +118,21 @@ def totals(plan: PipelinePlan) -> list[str]:
         for claim in plan.claims
     ]
     return lines
+
+
+def _padding(plan: PipelinePlan) -> list[str]:
+    """What of the budgets holds no token: rows of whole documents are filled up."""
+    found = [
+        f"{stage.ref.partition('/')[2]}{f' {phase.name}' if len(stage.phases) > 1 else ''} {phase.padding:.0%}"
+        for stage in plan.stages
+        for phase in stage.phases
+        if phase.padding
+    ]
+    return (
+        textwrap.wrap(f"padding, of the tokens above: {', '.join(found)}", WIDTH, subsequent_indent="  ")
+        if found
+        else []
+    )
 
 
 def assumptions(hardware: Hardware) -> list[str]:

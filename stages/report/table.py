@@ -18,6 +18,7 @@ COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss
 Mark = Literal[
     "current", "stale", "damaged", "not in the specs"
 ]  # of a result in place, compared with what the specs say now
+SHOWN = 0.005  # of a budget: less padding is not worth a word
 KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader
 
 
@@ -54,7 +55,7 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
     first, last = ends(result)
     cells = (
         _name(stage, mark),
-        f"{count(budget(stage))}{' patches' if stage.phases[0].unit == 'patches' else ''}",
+        f"{count(budget(stage))}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
         f"{len(result.metrics):,}",
         " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)),
         f"{first:.3f} → {last:.3f}",
@@ -65,6 +66,19 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         result.manifest.key[:KEY_SHOWN],
     )
     return Row(stage.pipeline, cells, budget(stage), len(result.metrics), spent, result.manifest.tier)
+
+
+def padding(result: StageResult) -> float | None:
+    """The share of a stage's tokens that were padding, by what its phases read; None where a run does not say it."""
+    read, phases = result.run.read, result.stage.phases
+    if read is None or len(read) != len(phases) or any(phase.unit != "tokens" for phase in phases):
+        return None
+    return 1 - sum(count for phase in read for count in phase.values()) / budget(result.stage)
+
+
+def _padded(result: StageResult) -> str:
+    share = padding(result)
+    return f", {share:.0%} padding" if share is not None and share >= SHOWN else ""
 
 
 def ends(result: StageResult) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from stages.store import json_file
 
 NAME = "run.json"
 _Amount = Annotated[float, Field(ge=0, lt=1e18)]
+_Count = Annotated[int, Field(ge=0, lt=10**18)]
 
 
 class _Part(BaseModel):
@@ -30,6 +31,7 @@ class RunRecord(_Part):
     environment: Environment = Environment()
     finished: _Amount | None = None  # seconds since 1970
     peak_memory_mb: _Amount | None = None
+    read: list[dict[str, _Count]] | None = None  # tokens (items of pairs) of each corpus, by phase
 
 
 _RECORD = TypeAdapter(RunRecord)

@@ -15,6 +15,8 @@ from stages.commands.run import run_stage
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
 from stages.errors import SpecError, UserError
+from stages.report.metrics import read
+from stages.report.table import padding
 from stages.spec.project import Project
 from stages.store import attempts
 from stages.store.layout import Layout
@@ -77,12 +79,16 @@ def test_a_budget_in_epochs_reads_every_conversation_that_fits_so_often(
     (phase,) = Project.load(root).resolve("toy", SCALE).stages["first"].phases
     rows = phase.budget // 128
     data = PhaseData(phase, 1, "any", layout.data)
-    read = Counter(document for row in data.samples(0, rows, 0) for _, document, _, _ in row.spans)
+    documents = Counter(document for row in data.samples(0, rows, 0) for _, document, _, _ in row.spans)
     corpus = Corpus(layout.corpus("chats"))
     lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
-    assert read == dict.fromkeys(np.flatnonzero(lengths <= 128).tolist(), 2)
+    assert documents == dict.fromkeys(np.flatnonzero(lengths <= 128).tolist(), 2)
     with (layout.stage("toy/first") / "metrics.csv").open() as file:
         assert len(list(csv.DictReader(file))) == -(-rows // 4)
+    result = read(layout.stage("toy/first"))
+    tokens = 2 * int(lengths[lengths <= 128].sum())
+    assert result.run.read == [{"chats": tokens}]
+    assert padding(result) == pytest.approx(1 - tokens / phase.budget)
 
 
 def test_the_largest_budget_that_check_accepts_is_trained_to_its_end(

@@ -122,13 +122,14 @@ def write_result(
     losses: Sequence[float] = (3.0, 2.5, 2.0, 1.5),
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
+    read: Sequence[Mapping[str, int]] | None = None,
 ) -> Path:
     """Write the folder that a finished stage leaves, with invented figures, under root/results/<scale>."""
     layout = Layout(root, made.scale)
     folder = layout.stage(f"{made.pipeline}/{made.name}")
     folder.mkdir(parents=True)
     (folder / "stage.json").write_text(made.model_dump_json())
-    (folder / "run.json").write_text(json.dumps({"environment": {"id": "0123456789abcdef"}}))
+    (folder / "run.json").write_text(json.dumps({"environment": {"id": "0123456789abcdef"}, "read": read}))
     if made.phases:
         rows, budget = [], sum(part.budget for part in made.phases)
         for step, loss in enumerate(losses, 1):

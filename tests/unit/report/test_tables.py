@@ -48,6 +48,21 @@ def test_a_row_tells_tokens_steps_losses_and_cost(tmp_path: Path) -> None:
     assert row.seconds == 10
 
 
+@pytest.mark.parametrize(
+    ("units", "cell"),
+    [
+        (None, "16B"),
+        ([{"prose": 16 * 10**9}], "16B"),
+        ([{"prose": 10 * 10**9, "math": 2 * 10**9}], "16B, 25% padding"),
+        ([{"prose": 16 * 10**9}, {}], "16B"),  # of another number of phases: of another version of the stage
+    ],
+)
+def test_a_row_tells_how_much_of_its_tokens_was_padding(
+    tmp_path: Path, units: list[dict[str, int]] | None, cell: str
+) -> None:
+    assert table.row(read(write_result(tmp_path, STAGES["warmup"], read=units))).cells[1] == cell
+
+
 def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
     grouped = table.by_pipeline(finished(run_all(tmp_path)))
     text = table.markdown(grouped)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from stages.check.findings import Finding, unwaived
-from stages.check.run import check, make_context
+from stages.check.run import run_pipeline, beside
 from stages.errors import UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+
+SHARED = ("data", "scales")  # directories of specs/ that every stage reads
 
 
 class FindingsError(UserError):
@@ -34,14 +37,16 @@ class Gate:
         self._found: dict[str, list[Finding]] = {}
 
     def findings(self, ref: str) -> list[Finding]:
-        """Unwaived findings on a stage, on its ancestors and on the whole pipelines that these live in.
+        """Unwaived findings on a stage, its ancestors and the whole pipelines that these live in, and on files beside
+        their specs that nothing reads.
 
         Raises SpecError(s) where the specs cannot be resolved.
         """
         lineage = self._lineage(ref)
         pipelines = dict.fromkeys(one.partition("/")[0] for one in lineage)
         found = [finding for name in pipelines for finding in self._of(name)]
-        return [finding for finding in found if finding.stage in lineage or finding.stage in pipelines]
+        others = [one for one in self._beside if one.stage.partition("/")[0] in {*pipelines, *SHARED}]
+        return [one for one in found if one.stage in lineage or one.stage in pipelines] + others
 
     def refuse(self, ref: str) -> None:
         """Raise FindingsError if the stage has a finding that nobody has waived."""
@@ -49,10 +54,13 @@ class Gate:
         if found:
             raise FindingsError(ref, self._scale, found)
 
+    @cached_property
+    def _beside(self) -> list[Finding]:
+        return beside(self._project, self._scale)
+
     def _of(self, pipeline: str) -> list[Finding]:
         if pipeline not in self._found:
-            context = make_context(self._project, pipeline, self._scale)
-            self._found[pipeline] = unwaived(dict.fromkeys(check(context)))
+            self._found[pipeline] = unwaived(run_pipeline(self._project, pipeline, self._scale))
         return self._found[pipeline]
 
     def _lineage(self, ref: str) -> list[str]:

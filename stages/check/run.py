@@ -24,7 +24,7 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
     `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". Raises
     UsageError for an unknown scale.
     """
-    found = [_unresolved(scale, error) for error in (*strays(project.files), *project.unknown_in(scale))]
+    found = beside(project, scale)
     for name in project.pipelines(readings=True):
         try:
             context = make_context(project, name, scale)
@@ -42,7 +42,14 @@ def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
     found = [finding for scale in project.scales() for finding in run(project, scale, only)]
     found += _hardware(project)
     broken = any(finding.id == SPEC for finding in found)
-    return found if only or broken else [*found, *_idle_waivers(project, found)]
+    if only or broken:
+        return found
+    return [*found, *(one for name in project.pipelines(readings=True) for one in idle_waivers(project, name, found))]
+
+
+def beside(project: Project, scale: str) -> list[Finding]:
+    """What is of no pipeline: files below specs/ that no command reads, pipelines of a scale that there are not."""
+    return [_unresolved(scale, error) for error in (*strays(project.files), *project.unknown_in(scale))]
 
 
 def _hardware(project: Project) -> Iterator[Finding]:
@@ -56,25 +63,39 @@ def _hardware(project: Project) -> Iterator[Finding]:
             yield _unresolved(EVERY_SCALE, error)
 
 
-def _idle_waivers(project: Project, found: Collection[Finding]) -> Iterator[Finding]:
+def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
+    """Findings of one pipeline at a scale; those of its waivers too, for which every scale is looked at (S-07).
+
+    Raises SpecError(s) where specs cannot be resolved.
+    """
+    context = make_context(project, pipeline, scale)
+    found = list(dict.fromkeys(check(context)))
+    if any(stage.waivers for _, stage in context.own()):
+        others = [other for other in project.scales() if other != scale]
+        everywhere = [one for other in others for one in check(make_context(project, pipeline, other))]
+        found += idle_waivers(project, pipeline, [*found, *everywhere])
+    return found
+
+
+def idle_waivers(project: Project, pipeline: str, found: Collection[Finding]) -> Iterator[Finding]:
+    """Waivers of a pipeline that excuse none of the findings at all scales (S-07), with what is found instead."""
     scale = project.scales()[0]
-    for name in project.pipelines(readings=True):
-        resolved = project.resolve(name, scale)
-        for stage in resolved.own:
-            ref = resolved.refs[stage]
-            mine = [finding for finding in found if finding.stage == ref]
-            for number, waiver in enumerate(resolved.stages[stage].waivers):
-                if catalogue.get(waiver.id) is None or any(excuses(waiver, finding) for finding in mine):
-                    continue
-                other = difference(waiver, mine)
-                yield Finding(
-                    "S-07", scale, ref, None,
-                    f"a waiver of {waiver.id} that excuses {waiver.found} at {', '.join(waiver.at)}",
-                    f"what is found there: {other}" if other else f"something that breaks {waiver.id} at some scale",
-                    "A waiver names exactly what it excuses: correct `at` and `found`, or the spec."
-                    if other else "Take the waiver out: nothing needs it any more.",
-                    resolved.where(stage, "waivers", number),
-                )  # fmt: skip
+    resolved = project.resolve(pipeline, scale)
+    for stage in resolved.own:
+        ref = resolved.refs[stage]
+        mine = [finding for finding in found if finding.stage == ref]
+        for number, waiver in enumerate(resolved.stages[stage].waivers):
+            if catalogue.get(waiver.id) is None or any(excuses(waiver, finding) for finding in mine):
+                continue
+            other = difference(waiver, mine)
+            yield Finding(
+                "S-07", scale, ref, None,
+                f"a waiver of {waiver.id} that excuses {waiver.found} at {', '.join(waiver.at)}",
+                f"what is found there: {other}" if other else f"something that breaks {waiver.id} at some scale",
+                "A waiver names exactly what it excuses: correct `at` and `found`, or the spec."
+                if other else "Take the waiver out: nothing needs it any more.",
+                resolved.where(stage, "waivers", number),
+            )  # fmt: skip
 
 
 def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from stages.plan import figures
 def lines(found: Difference) -> list[str]:
     """Published pipelines first, readings beside them where there are any."""
     rope = [change.ref for change in found.changed if change.rope]
-    rerun = len(found.changed) + len(found.stale) + len(found.added)
     cost, of_readings = found.published.rerun_hours + found.readings.rerun_hours, found.readings.rerun_hours
     share = f", of which {figures.short(of_readings)} are readings'" if of_readings else ""
     return [
@@ -20,8 +19,8 @@ def lines(found: Difference) -> list[str]:
         f"RoPE: {f'changed in {len(rope)}' if rope else 'unchanged'}",
         f"{found.hours} of all pipelines on {found.hardware}: "
         f"{_both(found.published.device_hours, found.readings.device_hours, figures.short)}",
-        f"to be run again: {rerun} stages, {figures.short(cost)} {found.hours}{share}; "
-        f"{found.unchanged} stay as they are",
+        f"to be run again: {found.rerun} stages, {figures.short(cost)} {found.hours}{share}; "
+        f"{found.unchanged + len(found.shared)} stay as they are",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.diff import closing, edited
 from stages.diff.effects import ARROW, grouped
+from stages.diff.screen import renamed
 from stages.diff.semantic import Difference
 
 SHOWN_EDITS = 20
@@ -26,7 +27,12 @@ def markdown(found: Difference) -> str:
         parts += ["", "| stage | what changes |", "|---|---|"]
         for group in grouped(found.changed):
             parts.append(f"| {'<br>'.join(f'`{ref}`' for ref in group.refs)} | {'<br>'.join(group.effects)} |")
-    for title, refs in (("Added", found.added), ("Removed", found.removed), ("Stale downstream", found.stale)):
+    for title, refs in (
+        ("The same work under another name", renamed(found)),
+        ("Added", found.added),
+        ("Removed", found.removed),
+        ("Stale downstream", found.stale),
+    ):
         if refs:
             listed = ", ".join(f"`{ref}`" for ref in refs)
             parts += ["", f"<details><summary>{title}: {len(refs)}</summary>\n\n{listed}\n\n</details>"]

@@ -22,6 +22,7 @@ def text(found: Difference) -> str:
         return "\n".join(_cut([*head, "", "no semantic change: every stage has the key it had."]))
     tail = []
     for title, refs in (
+        ("the same work under another name, nothing is run", renamed(found)),
         ("added", found.added),
         ("removed", found.removed),
         ("stale downstream, the same work on other inputs", found.stale),
@@ -55,6 +56,16 @@ def _block(group: Group, unit: str) -> Iterator[str]:
         yield f"      {effect}"
     if group.hours[0] != group.hours[1]:
         yield f"      {unit}{' of all of them' if len(group.changes) > 1 else ''} {two(group.hours, figures.short)}"
+
+
+def renamed(found: Difference) -> list[str]:
+    """New names of known work: `old → new` where the old name is gone, `new = old` where both are there."""
+    told = []
+    for one in found.shared:
+        pipeline, _, stage = one.new.partition("/")
+        short = stage if one.old.startswith(f"{pipeline}/") else one.new
+        told.append(f"{one.old} {ARROW} {short}" if one.renamed else f"{one.new} = {one.old}")
+    return told
 
 
 def by_pipeline(refs: Sequence[str]) -> list[str]:

@@ -33,6 +33,15 @@ class StageChange:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A new name of work that has another one: its result is shared, and nothing is run."""
+
+    new: str
+    old: str
+    renamed: bool  # the old name is gone
+
+
+@dataclass(frozen=True)
 class Sums:
     """Of published pipelines, and of readings apart: pairs are (old, new)."""
 
@@ -55,16 +64,18 @@ class Difference:
     marks: tuple[MarkChange, ...]
     changed: tuple[StageChange, ...]
     stale: tuple[str, ...]  # the same work on other inputs
+    shared: tuple[Shared, ...]
     added: tuple[str, ...]
     removed: tuple[str, ...]
     unchanged: int
+    rerun: int  # stages that are to be run again: their work is there under no name
     published: Sums
     readings: Sums
 
     @property
     def semantic(self) -> bool:
         """Whether any stage computes something else than before."""
-        return bool(self.changed or self.stale or self.added or self.removed)
+        return bool(self.changed or self.stale or self.shared or self.added or self.removed)
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,11 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
     # A schedule's earlier pieces are in the key: they may differ where the rates of this stage do not.
     changed = tuple(change for change in changes if change.lr or change.rope or change.fields)
     told = {change.ref for change in changed}
-    added = tuple(ref for ref in new.stages if ref not in old.stages)
-    rerun = {*moved, *added}
+    gone = tuple(ref for ref in old.stages if ref not in new.stages)
+    known = {old.keys[ref]: ref for ref in (*old.stages, *gone)}  # what is gone last: its name is the one that changed
+    fresh = [ref for ref in new.stages if ref not in old.stages]
+    shared = {ref: known[new.keys[ref]] for ref in fresh if new.keys[ref] in known}
+    rerun = {ref for ref in (*moved, *fresh) if new.keys[ref] not in known}
     readings = (frozenset(old.stages) - old.published, frozenset(new.stages) - new.published)
     return Difference(
         old=old.name,
@@ -113,9 +127,11 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         marks=tuple(origins.mark_changes(old.project.files, new.project.files)),
         changed=changed,
         stale=tuple(ref for ref in moved if ref not in told),
-        added=added,
-        removed=tuple(ref for ref in old.stages if ref not in new.stages),
+        shared=tuple(Shared(ref, its, its in gone) for ref, its in shared.items()),
+        added=tuple(ref for ref in fresh if ref not in shared),
+        removed=tuple(ref for ref in gone if ref not in shared.values()),
         unchanged=len(both) - len(moved),
+        rerun=len(rerun),
         published=_sums(was, now, (old.published, new.published), rerun),
         readings=_sums(was, now, readings, rerun),
     )

@@ -106,3 +106,18 @@ def test_snakemake_asks_for_stages_that_are_to_be_run_only(
     flow.refuse("llama31_1m/cpt_1m")
     workflow.open_job(folder, {}).refuse("llama31_1m/instruct")  # its own `stages run` checks
     assert ended == [1]
+
+
+def test_a_waiver_that_excuses_nothing_stops_its_stage(folder: Path) -> None:
+    waiver = "\nwaivers:\n  - {id: I-29, at: phases.main.context, found: 8Ki, reason: an old one}\nsources:"
+    edit(folder, "ouro/stable_1.yaml", "\nsources:", waiver)
+    gate(folder).refuse("ouro/warmup")
+    with pytest.raises(FindingsError, match="S-07 at ouro/stable_1"):
+        gate(folder).refuse("ouro/keep_1_4b")
+
+
+def test_a_spec_under_another_ending_stops_the_stages_that_it_may_be_meant_for(folder: Path) -> None:
+    (folder / "specs/ouro/warmup.yml").write_text("stage: warmup\n")
+    gate(folder).refuse("kimi_vl/joint_longctx")
+    with pytest.raises(FindingsError, match=r"specs/ouro/warmup.yml:1: spec"):
+        gate(folder).refuse("ouro/warmup")

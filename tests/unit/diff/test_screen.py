@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,21 @@ def fewer(root: Path) -> None:
     (root / "specs/llama31_1m/cpt_512k.yaml").unlink()
 
 
+def another_name(root: Path) -> None:
+    """A stage, its references and those of the reading that has it too are renamed."""
+    for pipeline in ("llama31_1m", "llama31_1m_seed001"):
+        folder = root / "specs" / pipeline
+        (folder / "sft_256k.yaml").rename(folder / "sft_mid.yaml")
+        for path in folder.glob("*.yaml"):
+            text = re.sub(r"(stage|from): sft_256k", r"\1: sft_mid", path.read_text())
+            path.write_text(text.replace("sft_256k, ", "sft_mid, ", 1) if path.name == "pipeline.yaml" else text)
+
+
 def new_pipeline(root: Path) -> None:
-    """A copy of a pipeline under a name of its own, listed at every scale."""
+    """A copy of a pipeline under a name of its own, with another rate of its first fine-tuning."""
     shutil.copytree(root / "specs/llama31_1m", root / "specs/mine")
     edit(root, "mine/pipeline.yaml", "pipeline: llama31_1m", "pipeline: mine")
+    edit(root, "mine/pipeline.yaml", "to: 2e-5, for: 50M", "to: 1e-5, for: 50M")
     for path in (root / "specs/scales").glob("*.yaml"):
         text = path.read_text()
         if "\n  llama31_1m:\n" in text:
@@ -91,7 +103,15 @@ PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
     ),
     "a new pipeline": (
         new_pipeline,
-        ["specs/mine  9 files new", "pipelines.mine: 15 values new", "added (8):", "mine/base, cpt_256k"],
+        [
+            "specs/mine  9 files new",
+            "pipelines.mine: 15 values new",
+            "the same work under another name, nothing is run (4):",
+            "mine/base = llama31_1m/base, cpt_256k = llama31_1m/cpt_256k",
+            "added (4):",
+            "mine/sft_32k, sft_256k, sft_1m, instruct",
+            "to be run again: 4 stages",
+        ],
     ),
     "a stage is dropped": (
         fewer,
@@ -101,6 +121,14 @@ PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
             "specs/llama31_1m/cpt_512k.yaml  removed",
             "stages: -cpt_512k",
             "22.19T, -0.0135%",
+        ],
+    ),
+    "a stage has another name": (
+        another_name,
+        [
+            "the same work under another name, nothing is run (2):",
+            "llama31_1m/sft_256k → sft_mid, llama31_1m_seed001/sft_256k → sft_mid",
+            "to be run again: 0 stages, 0 GPU-hours; 54 stay as they are",
         ],
     ),
     "the optimizer of all stages": (

@@ -6,11 +6,12 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from typing import assert_never
 
 from stages.commands.look import budget
 from stages.commands.open import open_project, pick
 from stages.contract import ledger
-from stages.contract.schedule import lr, lr_before
+from stages.contract.schedule import lr, lr_before, peak
 from stages.plan.padding import padding
 from stages.report.words import count, length, rate
 from stages.spec.loader_data import LoadedData
@@ -19,6 +20,7 @@ from stages.spec.project import Project
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase, Source
+from stages.spec.resolved_training import Schedule
 from stages.sync import graph
 
 WIDTH = 100
@@ -64,25 +66,46 @@ def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]
         moves = "" if module in stage.trained or not stage.phases else "; frozen here"
         yield module, f"{stage.modules[module].family}: {_weights(init)}{moves}"
     if stage.phases:
-        start = stage.phases[0].clock_start
-        clock = f"goes on at {count(start)} {stage.phases[0].unit}" if stage.clock == "continue" else "starts at zero"
-        read = "from where its ancestors stopped" if stage.data == "continue" else "from the start of its corpora"
-        yield "clock", f"{clock}; it reads {read}"
+        yield "clock", f"{_clock(stage)}; it reads {_data(stage)}"
     if stage.rope is not None:
         before = [stages[parent].rope for parent in stage.parents if stages[parent].rope is not None]
         was = f"; before: {_rope(before[0])}" if before and before[0] and before[0] != stage.rope else ""
         yield "RoPE", f"{_rope(stage.rope)}{was}; contexts up to {length(stage.max_context)}"
 
 
+def _clock(stage: Stage) -> str:
+    match stage.clock:
+        case "continue":
+            return f"goes on at {count(stage.phases[0].clock_start)} {stage.phases[0].unit}"
+        case "reset":
+            return "starts at zero"
+        case _:
+            assert_never(stage.clock)
+
+
+def _data(stage: Stage) -> str:
+    match stage.data:
+        case "continue":
+            return "from where its ancestors stopped"
+        case "restart":
+            return "from the start of its corpora"
+        case _:
+            assert_never(stage.data)
+
+
 def _weights(init: Init) -> str:
     state = "optimizer state too" if init.optimizer == "inherit" else "optimizer state starts anew"
-    if init.weights == "inherit":
-        return f"weights from {init.parent}, {state}"
-    if init.weights == "upcycle":
-        return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
-    if init.weights == "release":
-        return f"the released {init.release}"
-    return f"fresh weights, standing in for {init.release or 'a release'}" if init.stand_in else "fresh weights"
+    match init.weights:
+        case "inherit":
+            return f"weights from {init.parent}, {state}"
+        case "upcycle":
+            return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
+        case "release":
+            return f"the released {init.release}"
+        case "fresh":
+            return f"fresh weights, standing in for {init.release or 'a release'}" if init.stand_in else "fresh weights"
+        case _:
+            assert_never(init.weights)
 
 
 def _rope(rope: Rope) -> str:
@@ -94,18 +117,10 @@ def _rope(rope: Rope) -> str:
 def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
     """Learning rate and optimizer, then phase by phase what is read, in which steps."""
     if stage.schedule is not None and stage.optimizer is not None:
-        first, last = stage.phases[0], stage.phases[-1]
-        step = next(ledger.steps(first))
-        rates = (
-            lr_before(stage.schedule, first.clock_start),
-            lr(stage.schedule, first.clock_start + step.end),
-            lr(stage.schedule, last.clock_start + last.budget),
-        )
-        begin, after, end = map(rate, rates)
-        jumps = "; ".join(f"jumps at {count(at)}: {why}" for at, why in stage.schedule.jumps)
-        text = f"{begin} -> {end} ({after} at the first step), schedule {stage.schedule.name}, {stage.optimizer.kind}"
-        text += ", gradients not clipped" if stage.optimizer.clip is None else ""
-        yield "learning rate", f"{text}; {jumps}" if jumps else text
+        used = f"schedule {stage.schedule.name}, {stage.optimizer.kind}"
+        used += ", gradients not clipped" if stage.optimizer.clip is None else ""
+        jumps = "".join(f"; jumps at {count(at)}: {why}" for at, why in stage.schedule.jumps)
+        yield "learning rate", f"{_rates(stage, stage.schedule)}, {used}{jumps}"
     for phase in stage.phases:
         yield f"phase {phase.name}", f"{_phase(phase)}{_padding(stage, phase, data)}"
         yield "  reads", _sources(phase)
@@ -123,6 +138,17 @@ def _padding(stage: Stage, phase: Phase, data: LoadedData) -> str:
     if share is None:
         return "" if phase.packing == "concatenate" else ", padding not measured"
     return f", {float(share):.0%} of the tokens padding" if share else ""
+
+
+def _rates(stage: Stage, schedule: Schedule) -> str:
+    """Where the rate begins and ends, the peak where it lies in between, and the first step's."""
+    first, start = stage.phases[0], stage.phases[0].clock_start
+    end = stage.phases[-1].clock_start + stage.phases[-1].budget
+    begin, last = lr_before(schedule, start), lr(schedule, end)
+    highest, at = peak(schedule, start, end)
+    between = "" if highest in (begin, last) else f"{rate(highest)} (the peak, at clock {count(at)}) -> "
+    stepped = rate(lr(schedule, start + next(ledger.steps(first)).end))
+    return f"{rate(begin)} -> {between}{rate(last)} ({stepped} at the first step)"
 
 
 def _phase(phase: Phase) -> str:

@@ -13,6 +13,7 @@ A mixture of experts counts the experts that a token takes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from stages.spec.resolved_models import LlamaModel, MoonlightModel, MoonViTModel, OuroModel, ProjectorModel
 
@@ -46,12 +47,21 @@ def language_model(model: LanguageModel, context: float, loops: int = 1) -> Work
     """One position of a row of `context` positions; `loops` is Ouro's number of loops, 1 for others."""
     head = Work(model.hidden * model.vocab)
     keys = context / 2
-    if model.family == "moonlight":
-        return _latent_attention(model, keys) * model.layers + Work(_feed_forward(model)) + head
+    match model.family:
+        case "moonlight":
+            return _latent_attention(model, keys) * model.layers + Work(_feed_forward(model)) + head
+        case "llama":
+            return (_grouped_attention(model, keys) + head) * loops
+        case "ouro":
+            return (_grouped_attention(model, keys) + Work(model.hidden) + head) * loops  # with the exit gate
+        case _:
+            assert_never(model)
+
+
+def _grouped_attention(model: LlamaModel | OuroModel, keys: float) -> Work:
+    """All layers: attention with grouped queries, and SwiGLU."""
     weights = 2 * model.hidden * model.head_dim * (model.heads + model.kv_heads) + 3 * model.hidden * model.ffn
-    stack = Work(weights, 2 * model.heads * model.head_dim * keys) * model.layers
-    gate = Work(model.hidden if model.family == "ouro" else 0)
-    return (stack + gate + head) * loops
+    return Work(weights, 2 * model.heads * model.head_dim * keys) * model.layers
 
 
 def _latent_attention(model: MoonlightModel, keys: float) -> Work:

@@ -6,6 +6,8 @@ The contrastive loss is over the whole batch, so both towers run forward once mo
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from stages.contract.cost import FLOPS_PER_MAC, Work, encoder_layer, vision_tower
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
@@ -16,15 +18,20 @@ def pair(stage: Stage, patches: int, pairs: int) -> float:
     total = 0.0
     for name, model in stage.modules.items():
         moves = name in stage.trained
-        if model.family == "moonvit":
-            total += _twice_forward(vision_tower(model, patches) * patches, moves)
-        elif model.family == "text_tower":
-            total += _twice_forward(_text_tower(model), moves)
-        elif model.family == "contrastive":
-            total += _twice_forward(_pooling(model, patches), moves)
-            total += Work(0, model.hidden * pairs).flops(moves, True)
-        elif model.family == "caption_decoder":
-            total += _decoder(model, patches).flops(moves, True)
+        match model.family:
+            case "moonvit":
+                total += _twice_forward(vision_tower(model, patches) * patches, moves)
+            case "text_tower":
+                total += _twice_forward(_text_tower(model), moves)
+            case "contrastive":
+                total += _twice_forward(_pooling(model, patches), moves)
+                total += Work(0, model.hidden * pairs).flops(moves, True)
+            case "caption_decoder":
+                total += _decoder(model, patches).flops(moves, True)
+            case "llama" | "moonlight" | "ouro" | "projector":
+                pass  # not run by this objective
+            case _:
+                assert_never(model)
     return total
 
 

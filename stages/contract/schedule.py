@@ -10,6 +10,7 @@ import bisect
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,12 +64,15 @@ def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> N
             inside |= at == piece.start
         p0, p1 = float(Fraction(*piece.p0)), float(Fraction(*piece.p1))
         progress = p0 + (p1 - p0) * (at[inside] - piece.start) / (piece.end - piece.start)
-        if piece.shape == "constant":
-            values[inside] = piece.first
-        elif piece.shape == "linear":
-            values[inside] = piece.first + (piece.last - piece.first) * progress
-        else:
-            values[inside] = piece.last + (piece.first - piece.last) * (1 + np.cos(np.pi * progress)) / 2
+        match piece.shape:
+            case "constant":
+                values[inside] = piece.first
+            case "linear":
+                values[inside] = piece.first + (piece.last - piece.first) * progress
+            case "cosine":
+                values[inside] = piece.last + (piece.first - piece.last) * (1 + np.cos(np.pi * progress)) / 2
+            case _:
+                assert_never(piece.shape)
     if np.isnan(values).any():
         raise ValueError(f"schedule {schedule.name!r} has no value at some of the clocks asked for")
     return values
@@ -98,10 +102,13 @@ def _value(piece: Piece, clock: int) -> float:
     p0, p1 = Fraction(*piece.p0), Fraction(*piece.p1)
     progress = p0 + (p1 - p0) * Fraction(clock - piece.start, piece.end - piece.start)
     first, last = Fraction(piece.first), Fraction(piece.last)
-    if piece.shape == "linear":
-        return float(first + (last - first) * progress)
-    # Loshchilov & Hutter 2016 (arXiv 1608.03983), eq. 5, without restarts.
-    return float(last + (first - last) * (1 + Fraction(cos_pi(progress))) / 2)
+    match piece.shape:
+        case "linear":
+            return float(first + (last - first) * progress)
+        case "cosine":  # Loshchilov & Hutter 2016 (arXiv 1608.03983), eq. 5, without restarts
+            return float(last + (first - last) * (1 + Fraction(cos_pi(progress))) / 2)
+        case _:
+            assert_never(piece.shape)
 
 
 def _horner(terms: Sequence[float], square: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, assert_never
 
 How = Literal["concatenate", "interleave"]
 
@@ -17,10 +17,14 @@ def layer_map(parent_layers: int, child_layers: int, how: How) -> tuple[int, ...
     """
     if parent_layers <= 0 or child_layers <= 0 or child_layers % parent_layers:
         raise ValueError(f"{child_layers} layers are not a whole number of copies of {parent_layers}")
-    if how == "concatenate":
-        return tuple(layer % parent_layers for layer in range(child_layers))
     copies = child_layers // parent_layers
-    return tuple(layer // copies for layer in range(child_layers))
+    match how:
+        case "concatenate":
+            return tuple(layer % parent_layers for layer in range(child_layers))
+        case "interleave":
+            return tuple(layer // copies for layer in range(child_layers))
+        case _:
+            assert_never(how)
 
 
 def block_calls(layers: int, loops: int) -> int:

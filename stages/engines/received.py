@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from safetensors.torch import load_file
@@ -27,12 +28,17 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
     }
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
-        if name in released:
-            hf.load(modules[name], released[name])
-        elif init.weights == "inherit":
-            _load(modules[name], parent_folder(init, inputs), name)
-        elif init.weights == "upcycle":
-            _upcycle(name, init, inputs, modules[name])
+        match init.weights:
+            case "release":
+                hf.load(modules[name], released[name])
+            case "inherit":
+                _load(modules[name], parent_folder(init, inputs), name)
+            case "upcycle":
+                _upcycle(name, init, inputs, modules[name])
+            case "fresh":
+                pass  # as built; a stand-in for a release too
+            case _:
+                assert_never(init.weights)
     return modules
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import torch
 from torch import nn
 
@@ -48,13 +50,16 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
     """What the first rank does: it holds the attempt, and alone writes."""
     ref = f"{stage.pipeline}/{stage.name}"
     with attempts.start(inputs.layout, ref, inputs.key, inputs.parents, on_lost=stop.ask) as attempt:
-        if stage.kind == "keep":
-            (parent,) = stage.parents
-            results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
-        elif stage.phases:
-            Training(stage, inputs, attempt, stop, ranks).run()
-        else:
-            _pass_on(stage, inputs, attempt)
+        match stage.kind:
+            case "keep":
+                (parent,) = stage.parents
+                results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
+            case "train" | "import" if stage.phases:
+                Training(stage, inputs, attempt, stop, ranks).run()
+            case "train" | "import" | "upcycle" | "export":
+                _pass_on(stage, inputs, attempt)
+            case _:
+                assert_never(stage.kind)
 
 
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:

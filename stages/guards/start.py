@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import assert_never
 
 import numpy as np
 
@@ -81,9 +82,15 @@ def gradients(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
 
 def rotary_dim(cfg: Model) -> int | None:
     """How many dimensions of a head are rotated; None for what is no language model."""
-    if cfg.family == "moonlight":
-        return cfg.qk_rope_dim
-    return cfg.head_dim if cfg.family in ("llama", "ouro") else None
+    match cfg.family:
+        case "moonlight":
+            return cfg.qk_rope_dim
+        case "llama" | "ouro":
+            return cfg.head_dim
+        case "moonvit" | "text_tower" | "caption_decoder" | "contrastive" | "projector":
+            return None
+        case _:
+            assert_never(cfg)
 
 
 def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None) -> dict[str, str]:

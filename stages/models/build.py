@@ -96,9 +96,15 @@ def initialise(module: nn.Module, name: str, cfg: Model, seed: int) -> None:
 
 def _declared(cfg: Model) -> dict[str, float]:
     """First values that a spec states, by the end of the parameter's name: SigLIP's scalars, Ouro's post-norms."""
-    if cfg.family == "contrastive":
-        return {"logit_scale": cfg.init_log_temperature, "logit_bias": cfg.init_bias}
-    return {"layernorm_2.weight": cfg.post_norm_gain} if cfg.family == "ouro" else {}
+    match cfg.family:
+        case "contrastive":
+            return {"logit_scale": cfg.init_log_temperature, "logit_bias": cfg.init_bias}
+        case "ouro":
+            return {"layernorm_2.weight": cfg.post_norm_gain}
+        case "llama" | "moonlight" | "moonvit" | "text_tower" | "caption_decoder" | "projector":
+            return {}
+        case _:
+            assert_never(cfg)
 
 
 def normal(seed: int, name: str, shape: torch.Size, std: float) -> Tensor:

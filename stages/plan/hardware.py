@@ -42,7 +42,7 @@ class Hardware:
             case "cuda":
                 return "GPU-hours"
             case "cpu":
-                return "CPU-hours"
+                return "core-hours"
             case _:
                 assert_never(self.device)
 

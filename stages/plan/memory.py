@@ -17,11 +17,12 @@ a step has fewer sequences than the stage has ranks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from stages.contract.cost import LanguageModel
 from stages.contract.parameters import parameters
 from stages.plan.hardware import Hardware
-from stages.spec.resolved import Stage
+from stages.spec.resolved import Stage, computes_in_bf16
 from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
@@ -82,7 +83,7 @@ def disk(stage: Stage) -> int:
 
 def bf16(stage: Stage) -> bool:
     """Whether the stage computes in bf16 with fp32 master weights."""
-    return stage.engine_class.endswith("bf16")
+    return computes_in_bf16(stage.engine_class)
 
 
 def _moments(stage: Stage, module: str) -> int:
@@ -90,11 +91,14 @@ def _moments(stage: Stage, module: str) -> int:
     if stage.optimizer is None:
         return 0
     count = parameters(stage.modules[module])
-    if stage.optimizer.kind == "adamw":
-        return 2 * FP32 * count.total
-    # Norms and biases, which AdamW takes too, are too few to matter.
-    ends = count.embedding + count.head
-    return FP32 * (count.total - ends) + 2 * FP32 * ends
+    match stage.optimizer.kind:
+        case "adamw":
+            return 2 * FP32 * count.total
+        case "muon":  # norms and biases, which AdamW takes too, are too few to matter
+            ends = count.embedding + count.head
+            return FP32 * (count.total - ends) + 2 * FP32 * ends
+        case _:
+            assert_never(stage.optimizer)
 
 
 def _states(stage: Stage, layout: str) -> int:
@@ -126,11 +130,16 @@ def _activations(stage: Stage, phase: Phase, hardware: Hardware) -> int:
     at_once = positions(stage, phase)
     total = 0.0
     for model in stage.modules.values():
-        if model.family == "projector":
-            continue  # one pair of layers on a quarter of the patches
-        total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, hardware.recomputed)
-        if model.family == "llama" or model.family == "moonlight" or model.family == "ouro":
-            total += _rows_of_logits(model, at_once, hardware.recomputed) * (2 * width + FP32) * model.vocab
+        match model.family:
+            case "projector":
+                pass  # one pair of layers on a quarter of the patches
+            case "llama" | "moonlight" | "ouro":
+                total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, hardware.recomputed)
+                total += _rows_of_logits(model, at_once, hardware.recomputed) * (2 * width + FP32) * model.vocab
+            case "moonvit" | "text_tower" | "caption_decoder" | "contrastive":
+                total += at_once * _kept(model, 1, width, hardware.recomputed)
+            case _:
+                assert_never(model)
     return int(total)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from typing import assert_never
 
 from rich import box
 from rich.table import Table
@@ -28,18 +29,25 @@ def table(plan: PipelinePlan) -> Table:
         box=box.SIMPLE_HEAD,
         padding=0,
     )
+    clock, per = _clock(plan.hardware)
     for name in COLUMNS:
-        title = _clock(plan.hardware) if name == "time" else name
+        title = clock if name == "time" else name
         shown.add_column(title, justify="left" if name in LEFT else "right", no_wrap=True)
-    per = 3600 if plan.hardware.device == "cuda" else 1
     for stage in plan.stages:
         for row in _rows(stage, per):
             shown.add_row(*row)
     return shown
 
 
-def _clock(hardware: Hardware) -> str:
-    return "GPU-h" if hardware.device == "cuda" else "CPU-s"
+def _clock(hardware: Hardware) -> tuple[str, float]:
+    """What the column of times is called, and the seconds of its unit."""
+    match hardware.device:
+        case "cuda":
+            return "GPU-h", 3600
+        case "cpu":
+            return "CPU-s", 1
+        case _:
+            assert_never(hardware.device)
 
 
 def _rows(stage: StagePlan, per: float) -> Iterator[tuple[str, ...]]:
@@ -92,7 +100,7 @@ def curve(phase: PhasePlan) -> str:
 
 def totals(plan: PipelinePlan) -> list[str]:
     """What the pipeline comes to, what does not fit, and each published total beside the planned one."""
-    device = "GPU-hours" if plan.hardware.device == "cuda" else "core-hours"
+    device = plan.hardware.hours
     used = [f"{figures.tokens(plan.tokens('tokens'))} tokens"]
     if patches := plan.tokens("patches"):
         used.append(f"{figures.tokens(patches)} patches")

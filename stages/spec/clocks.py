@@ -123,7 +123,7 @@ def _piece(one: Cut, scale: Scale) -> Piece:
     return Piece(
         start=one.start,
         end=one.end,
-        shape=one.piece.shape,  # type: ignore[arg-type]
+        shape=one.piece.shape,
         first=scale.rate(one.piece.first),
         last=scale.rate(one.piece.last),
         p0=(one.p0.numerator, one.p0.denominator),

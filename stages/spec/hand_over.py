@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, assert_never
 
 from stages.spec.clocks import ZERO, Clock, Extent, pieces_of
 from stages.spec.graph import ALL, parent_of
@@ -36,8 +36,17 @@ def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[s
         node = next(iter(above.values()))
         reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
         return Clock(None, (), node.clock.rate) if reset else node.clock
-    if raw.init.clock == "reset":
-        return ZERO
+    match raw.init.clock:
+        case "reset":
+            return ZERO
+        case "continue":
+            return _continued(pipeline, loaded, raw, above)
+        case _:
+            assert_never(raw.init.clock)
+
+
+def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, above: Mapping[str, Node]) -> Clock:
+    """The clock of the one parent that reads the same schedule."""
     pieces_of(pipeline, loaded, ("schedule",), raw.schedule)
     same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
     if len(same) != 1:
@@ -82,12 +91,18 @@ def rate_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Fraction | No
 
 def reach_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Reach:
     """How far the lineage has read: the farthest over the parents, nothing after a restart."""
-    reach: dict[str, int] = {}
-    if data_rule(loaded) == "continue":
-        for node in above.values():
-            for corpus, end in node.reach.items():
-                reach[corpus] = max(reach.get(corpus, 0), end)
-    return reach
+    rule = data_rule(loaded)
+    match rule:
+        case "restart":
+            return {}
+        case "continue":
+            reach: dict[str, int] = {}
+            for node in above.values():
+                for corpus, end in node.reach.items():
+                    reach[corpus] = max(reach.get(corpus, 0), end)
+            return reach
+        case _:
+            assert_never(rule)
 
 
 def clock_rule(loaded: LoadedStage) -> Literal["continue", "reset"]:

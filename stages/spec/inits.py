@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from stages.spec.graph import ALL, parent_of
 from stages.spec.hand_over import Node
@@ -34,14 +35,30 @@ def _init(
         )
     _known(loaded, modules)
     how, _, name = str(raw.init.weights.get(module, raw.init.weights.get(ALL, "nothing"))).partition(":")
-    if how == "release":
-        return _release(name, scale)
-    if how == "fresh":
-        return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
-    if how == "nothing":
-        raise loaded.document.error(
-            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
-        )
+    match how:
+        case "release":
+            return _release(name, scale)
+        case "fresh":
+            return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
+        case "inherit" | "upcycle":
+            return _handed(loaded, module, modules, above, how, name)
+        case _:
+            raise loaded.document.error(
+                ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+            )
+
+
+def _handed(
+    loaded: LoadedStage,
+    module: str,
+    modules: Mapping[str, Model],
+    above: Mapping[str, Node],
+    how: Literal["inherit", "upcycle"],
+    name: str,
+) -> Init:
+    """From a parent, as it is or made deeper; `name` says how layers are copied."""
+    raw = loaded.raw
+    assert isinstance(raw, (RawTrain, RawUpcycle))
     parent_name = parent_of(loaded, module)
     if parent_name is None:
         raise loaded.document.error(
@@ -77,14 +94,14 @@ def _init(
             f"Add `{module}: ...`.",
         )  # fmt: skip
     return Init(
-        weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None, optimizer=restored,
+        weights=how, parent=parent.ref, release=None, optimizer=restored,
         layer_map=layer_map, stand_in=False,
     )  # fmt: skip
 
 
 def _release(name: str, scale: RawScale) -> Init:
     """A release; a fresh start where the scale does not have it."""
-    given = scale.releases == "given"
+    given = scale.has_releases
     return Init(
         weights="release" if given else "fresh",
         parent=None,
@@ -105,7 +122,13 @@ def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tu
             "a multiple of the parent's layers",
             "Correct the model.",
         )
-    return tuple(i % above if how == "concatenate" else i * above // below for i in range(below))
+    match how:
+        case "concatenate":
+            return tuple(i % above for i in range(below))
+        case "interleave":
+            return tuple(i * above // below for i in range(below))
+        case _:
+            raise ValueError(f"no way of copying layers is called {how!r}")
 
 
 def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:

@@ -146,7 +146,7 @@ class PhaseMaker:
 
     def parts(self, phase: RawPhase, path: Path) -> list[Part]:
         """The mixture's corpora, stand-ins put in where the scale has no others; equal ones are added up."""
-        stand_in, published = self.raw_scale.corpora == "stand_in", self.data.published.corpora
+        stand_in, published = not self.raw_scale.has_corpora, self.data.published.corpora
         shares: dict[tuple[str, str], Fraction] = {}
         for source in self.mixture(phase, path):
             name = published[source.corpus].stand_in if stand_in and source.corpus in published else source.corpus

@@ -81,8 +81,12 @@ def _answers(phase: Phase, parts: list[Part]) -> None:
         )
 
 
+# What a corpus counts in that a phase in such a unit reads.
+_UNITS: dict[Literal["tokens", "patches"], Literal["tokens", "items"]] = {"tokens": "tokens", "patches": "items"}
+
+
 def _check(phase: Phase, figures: RawCorpus) -> None:
-    wanted = "items" if phase.unit == "patches" else "tokens"
+    wanted = _UNITS[phase.unit]
     if figures.unit != wanted:
         raise RangeError(
             f"corpus {figures.corpus!r}, which counts in {figures.unit}",

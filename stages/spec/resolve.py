@@ -134,7 +134,7 @@ class Resolver:
         plan: tuple[Path, str, str, list[RawPhase]] | None = None
         if isinstance(raw, RawTrain):
             plan = ((), raw.schedule, raw.optimizer, raw.phases)
-        elif isinstance(raw, RawImport) and self.raw_scale.releases == "stand_in":
+        elif isinstance(raw, RawImport) and not self.raw_scale.has_releases:
             if raw.stand_in is None:
                 raise loaded.document.error(
                     ("release",), "no `stand_in`", f"one at scale {self.raw_scale.scale}", "Add `stand_in: ...`."
@@ -173,7 +173,7 @@ class Resolver:
     def seed(self, loaded: LoadedStage) -> int:
         """The stage's own seed, or its stand-in's where that is what trains; without one the scale's."""
         raw = loaded.raw
-        trained = raw.stand_in if isinstance(raw, RawImport) and self.raw_scale.releases == "stand_in" else raw
+        trained = raw.stand_in if isinstance(raw, RawImport) and not self.raw_scale.has_releases else raw
         own = trained.seed if isinstance(trained, (RawTrain, RawStandIn)) else None
         return self.raw_scale.seed if own is None else own
 
@@ -266,4 +266,4 @@ class Resolver:
 
     def tokenizer(self) -> str:
         """The local tokenizer's digest, or the published one's name."""
-        return self.data.tokenizer.digest if self.raw_scale.corpora == "stand_in" else self.pipeline.raw.tokenizer
+        return self.data.tokenizer.digest if not self.raw_scale.has_corpora else self.pipeline.raw.tokenizer

@@ -9,7 +9,7 @@ The values that it is made of are in `resolved_models`, `resolved_training` and 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, assert_never
 
 from pydantic import model_validator
 
@@ -19,6 +19,17 @@ from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 
 EngineClass = Literal["torch-fp32", "torch-bf16"]
+
+
+def computes_in_bf16(engine_class: EngineClass) -> bool:
+    """Whether forward and backward passes run in bf16, with fp32 weights as masters."""
+    match engine_class:
+        case "torch-fp32":
+            return False
+        case "torch-bf16":
+            return True
+        case _:
+            assert_never(engine_class)
 
 
 class Init(Frozen):

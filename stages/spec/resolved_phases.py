@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, assert_never
 
 from stages.spec.frozen import Frozen
 
@@ -73,7 +73,10 @@ class Coca(Frozen):
 ObjectiveName = Literal["next_token", "looped", "coca", "align", "joint", "sft"]
 
 
-def packs_whole(packing: str, objective: str, kind: str) -> bool:
+Packing = Literal["concatenate", "whole", "fixed"]
+
+
+def packs_whole(packing: Packing, objective: ObjectiveName, kind: str) -> bool:
     """Whether a corpus of a kind is packed in whole documents.
 
     A picture must not be cut in two, so corpora with pictures always are. Plain text beside conversations never is: it
@@ -81,7 +84,15 @@ def packs_whole(packing: str, objective: str, kind: str) -> bool:
     """
     if kind == "multimodal":
         return True
-    return packing != "concatenate" and not (objective == "sft" and kind == "text")
+    if objective == "sft" and kind == "text":
+        return False
+    match packing:
+        case "concatenate":
+            return False
+        case "whole" | "fixed":
+            return True
+        case _:
+            assert_never(packing)
 
 
 class Phase(Frozen):
@@ -100,7 +111,7 @@ class Phase(Frozen):
     document_mask: bool
     # Windows of concatenated documents | whole documents, padded, packed anew each epoch | the same, packed once in the
     # corpus's order, so that an epoch has a known number of rows.
-    packing: Literal["concatenate", "whole", "fixed"]
+    packing: Packing
     sources: tuple[Source, ...]
     share: ShareRamp | None  # None: one group only
     loops: Loops | None

@@ -9,6 +9,8 @@ from pydantic import Field
 from stages.spec import domains
 from stages.spec.frozen import Frozen
 
+Shape = Literal["linear", "constant", "cosine"]
+
 
 class Piece(Frozen):
     """A piece of a schedule over the clock interval (start, end]: the stretch p0..p1 of a shape from first to last.
@@ -19,7 +21,7 @@ class Piece(Frozen):
 
     start: int
     end: int
-    shape: Literal["linear", "constant", "cosine"]
+    shape: Shape
     first: float
     last: float
     p0: tuple[int, int]

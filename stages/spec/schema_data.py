@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import BeforeValidator, Field
 
@@ -139,4 +139,27 @@ class RawScale(Raw):
             json_schema_input_type=Literal["identity"] | dict[str, RawShrink],
         ),
     ]
+
+    @property
+    def has_corpora(self) -> bool:
+        """Whether the published corpora are read, and not local ones in their place."""
+        match self.corpora:
+            case "published":
+                return True
+            case "stand_in":
+                return False
+            case _:
+                assert_never(self.corpora)
+
+    @property
+    def has_releases(self) -> bool:
+        """Whether released weights come in, and no stand-in is trained in their place."""
+        match self.releases:
+            case "given":
+                return True
+            case "stand_in":
+                return False
+            case _:
+                assert_never(self.releases)
+
     sources: list[RawSource] = Field(default_factory=list)

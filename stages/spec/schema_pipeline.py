@@ -19,14 +19,14 @@ from stages.spec.fields import (
 from stages.spec.mapping import OneOf
 from stages.spec.names import Name
 from stages.spec.resolved_models import Model
-from stages.spec.resolved_training import Optimizer
+from stages.spec.resolved_training import Optimizer, Shape
 from stages.spec.sources import RawSource
 
 
 class RawPiece(Raw):
     """A piece of a learning-rate schedule."""
 
-    shape: Literal["linear", "constant", "cosine"]
+    shape: Shape
     from_: StartRate = Field(alias="from", default=None)
     to: Rate | None = None
     for_: Length | None = Field(alias="for", default=None)

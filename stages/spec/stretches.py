@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, isqrt
-from typing import Literal
+from typing import Literal, assert_never
 
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema_corpora import RawCorpus
@@ -45,7 +45,13 @@ class Need:
             first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
             ramp = Fraction(min(phase.share.over, samples), samples)
             multimodal = last - (last - first) / 2 * ramp
-            mean = multimodal if self.group == "multimodal" else 1 - multimodal
+            match self.group:
+                case "multimodal":
+                    mean = multimodal
+                case "text":
+                    mean = 1 - multimodal
+                case _:
+                    assert_never(self.group)
         return min(Fraction(samples), samples * mean * self.share + SLACK)
 
     @property

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from typing import assert_never
 
+from stages.spec.resolved_training import Shape
 from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
@@ -43,7 +45,7 @@ class Laid:
 
     start: int
     end: int
-    shape: str
+    shape: Shape
     first: Fraction
     last: Fraction
     jump: str | None
@@ -53,9 +55,13 @@ class Laid:
         if self.shape == "constant" or clock == self.end:
             return self.last
         progress = Fraction(clock - self.start, self.end - self.start)
-        if self.shape == "linear":
-            return self.first + (self.last - self.first) * progress
-        return self.last + (self.first - self.last) * (1 + _cosine_of_pi(progress)) / 2
+        match self.shape:
+            case "linear":
+                return self.first + (self.last - self.first) * progress
+            case "cosine":
+                return self.last + (self.first - self.last) * (1 + _cosine_of_pi(progress)) / 2
+            case _:
+                assert_never(self.shape)
 
 
 @dataclass(frozen=True)
@@ -104,14 +110,22 @@ def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction
 
 def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
     """A piece's first rate, continuous with `rate` unless a jump is declared."""
-    if piece.starts == "current" or (piece.starts == "previous" and index > 0):
-        if rate is None:
-            raise ScheduleError(
-                index, "`from: current` where the parent has no schedule", "a stated rate", "Write `from: <rate>`."
-            )
-        return rate
-    if piece.starts == "previous":
-        raise ScheduleError(index, "a first piece without `from`", "a rate, or current", "Add `from: ...`.")
+    match piece.starts:
+        case "previous" if index == 0:
+            raise ScheduleError(index, "a first piece without `from`", "a rate, or current", "Add `from: ...`.")
+        case "previous" | "current":
+            if rate is None:
+                raise ScheduleError(
+                    index, "`from: current` where the parent has no schedule", "a stated rate", "Write `from: <rate>`."
+                )
+            return rate
+        case "stated":
+            return _stated(index, piece, rate)
+        case _:
+            assert_never(piece.starts)
+
+
+def _stated(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
     stated = piece.from_ if piece.from_ is not None else Fraction(0)
     if rate is not None and stated != rate and piece.jump is None:
         raise ScheduleError(

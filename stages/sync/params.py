@@ -57,7 +57,7 @@ def _counted_before(loaded: LoadedPipeline, name: str) -> Iterator[str]:
 def _training(raw: RawStage, scale: RawScale) -> RawTrain | RawStandIn | None:
     """What says how a stage trains at a scale."""
     if isinstance(raw, RawImport):
-        return raw.stand_in if scale.releases == "stand_in" else None
+        return raw.stand_in if not scale.has_releases else None
     return raw if isinstance(raw, RawTrain) else None
 
 
@@ -68,24 +68,24 @@ def _named(raw: RawStage, scale: RawScale) -> Iterator[Keys]:
     training = _training(raw, scale)
     if training is not None:
         yield from (("optimizers", training.optimizer), ("schedules", training.schedule))
-    if scale.corpora == "published":
+    if scale.has_corpora:
         yield ("tokenizer",)
 
 
 def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[str, Keys]]:
     """The mixtures of a stage's phases, and what takes the place of the corpora in them."""
     training, published = _training(raw, scale), project.data.published.corpora
-    if training is None and isinstance(raw, RawImport) and scale.corpora == "stand_in":
+    if training is None and isinstance(raw, RawImport) and not scale.has_corpora:
         yield f"data/{TOKENIZER}.yaml", ("digest",)  # built on nothing that would tell it
     for phase in training.phases if training is not None else ():
         yield "data/mixtures.yaml", ("mixtures", phase.data)
         for source in project.data.mixtures.mixtures[phase.data].sources:
-            if scale.corpora == "stand_in" and source.corpus in published:
+            if not scale.has_corpora and source.corpus in published:
                 yield "data/published.yaml", ("corpora", source.corpus, "stand_in")
         if phase.packing == "whole":  # what fits into rows decides how long a stretch is
             for source in project.data.mixtures.mixtures[phase.data].sources:
                 known = published.get(source.corpus)
-                name = known.stand_in if known is not None and scale.corpora == "stand_in" else source.corpus
+                name = known.stand_in if known is not None and not scale.has_corpora else source.corpus
                 if name in project.data.corpora and project.data.corpora[name].unit == "tokens":
                     yield f"data/{name}.yaml", ("packed",)
 

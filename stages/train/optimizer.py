@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,17 @@ def matrix_names(module: nn.Module) -> set[str]:
     return {name for name, parameter in module.named_parameters() if is_matrix(name, parameter)}
 
 
+def _decays(cfg: resolved_training.Optimizer, parameter: Tensor) -> bool:
+    """Whether weight decay takes a parameter."""
+    match cfg.decay:
+        case "all":
+            return True
+        case "matrices":
+            return parameter.ndim >= 2
+        case _:
+            assert_never(cfg.decay)
+
+
 class Optimizer:
     """AdamW, or Muon with AdamW for what is no matrix. The LR is given at each step; nothing here knows a schedule."""
 
@@ -75,8 +87,7 @@ class Optimizer:
         # Lists once built: a step is a few calls over lists, not a loop over parameters.
         self._adamw = {module: self._members(module, muon=False) for module in self._steps}
         self._muon = [i for i, slot in enumerate(self.slots) if slot.muon]
-        decayed = [slot.parameter for slot in self.slots if cfg.decay == "all" or slot.parameter.ndim >= 2]
-        self._decayed = [parameter.detach() for parameter in decayed]
+        self._decayed = [slot.parameter.detach() for slot in self.slots if _decays(cfg, slot.parameter)]
 
     def clip(self, gradients: Sequence[Tensor]) -> Tensor:
         """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.
@@ -115,7 +126,7 @@ class Optimizer:
                 beta2=self.cfg.beta2,
                 eps=self.cfg.eps,
             )
-        if self.cfg.kind == "muon":
+        if isinstance(self.cfg, resolved_training.Muon):
             muon_step(
                 [self.slots[i].parameter.detach() for i in self._muon],
                 [gradients[i] for i in self._muon],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 from torch import nn
 
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Objective
 from stages.train.objectives.causal import Causal, replay_columns
@@ -25,9 +26,13 @@ def make(
     stage: Stage, phase: Phase, modules: nn.ModuleDict, data: Rows, device: torch.device, ranks: Ranks = ALONE
 ) -> Objective:
     """The phase's objective on these modules and data, for this rank's share of every step."""
-    if phase.objective == "coca":
-        return Coca(stage, phase, modules, data.pairs, device, ranks)
-    return _language(stage, phase)(stage, phase, modules, data.samples, device, ranks)
+    match phase.objective:
+        case "coca":
+            return Coca(stage, phase, modules, data.pairs, device, ranks)
+        case "next_token" | "looped" | "align" | "joint" | "sft":
+            return _language(stage)(stage, phase, modules, data.samples, device, ranks)
+        case _:
+            assert_never(phase.objective)
 
 
 def extras(stage: Stage) -> tuple[str, ...]:
@@ -38,18 +43,25 @@ def extras(stage: Stage) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _language(stage: Stage, phase: Phase) -> type[Causal]:
+def _language(stage: Stage) -> type[Causal]:
     """Ouro always runs looped, whatever the data is; a trained model with experts is balanced."""
-    trained = {stage.modules[name].family for name in stage.trained}
-    families = {cfg.family for cfg in stage.modules.values()}
-    if "ouro" in families:
-        return Looped
-    return Routed if "moonlight" in trained else Causal
+    (name, cfg), *_ = ((name, cfg) for name, cfg in stage.modules.items() if cfg.family in LANGUAGE_MODELS)
+    match cfg.family:
+        case "ouro":
+            return Looped
+        case "moonlight":
+            return Routed if name in stage.trained else Causal
+        case "llama":
+            return Causal
+        case "moonvit" | "text_tower" | "caption_decoder" | "contrastive" | "projector":
+            raise ValueError(f"{cfg.family} is no language model")
+        case _:
+            assert_never(cfg)
 
 
 def _extras(stage: Stage, phase: Phase) -> Sequence[str]:
     if phase.objective == "coca":
         return Coca.extras
-    kind = _language(stage, phase)
+    kind = _language(stage)
     own = Looped.columns(phase) if issubclass(kind, Looped) else kind.own
     return (*own, *replay_columns(phase))

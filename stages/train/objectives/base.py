@@ -16,7 +16,7 @@ from stages.data.document import IMAGE, PAD
 from stages.models.kimi_vl import Batch
 from stages.models.ops.functional import IGNORED
 from stages.models.vision_packing import Grid, pack
-from stages.spec.resolved import Stage
+from stages.spec.resolved import Stage, computes_in_bf16
 from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel
 from stages.spec.resolved_phases import Phase
 from stages.train.reduce import Gradients
@@ -109,5 +109,5 @@ def language_model(stage: Stage, modules: nn.ModuleDict) -> nn.Module:
 
 def precision(stage: Stage) -> AbstractContextManager[object]:
     """What the forward pass runs in: bf16 where the stage's engine class says so, its fp32 weights as masters."""
-    bf16 = stage.engine_class.endswith("bf16")
+    bf16 = computes_in_bf16(stage.engine_class)
     return torch.autocast(stage.execution.device, dtype=torch.bfloat16, enabled=bf16)

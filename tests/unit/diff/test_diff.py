@@ -209,7 +209,7 @@ def test_a_scale_on_cpus_is_priced_on_a_cpu(root, capsys):
     edit(root, SECOND, "batch: 64 seq", "batch: 128 seq")
     print_diff("HEAD", None, "mini", None, False, False)
     text = capsys.readouterr().out
-    assert "CPU-hours of all pipelines on laptop_cpu" in text
+    assert "core-hours of all pipelines on laptop_cpu" in text
     assert "GPU" not in text
 
 

@@ -1,0 +1,133 @@
+"""A value that is added to an enumeration and forgotten where it is dispatched is an error: it is never another value.
+
+Which code has to know it is said by mypy before anything runs: every dispatch ends in `assert_never`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from stages.commands import show
+from stages.contract import cost, cost_coca, parameters, schedule, upcycle
+from stages.guards import start
+from stages.models import build
+from stages.plan import hardware, memory, table
+from stages.spec.project import Project
+from stages.spec.resolved import Init, Stage, computes_in_bf16
+from stages.spec.resolved_models import LlamaModel
+from stages.spec.resolved_training import Piece, Schedule
+from stages.spec.warp import Laid
+from stages.train import objectives, optimizer
+from tests.mutants.mutant import ROOT
+
+NEW = "unheard_of"
+LITERAL = re.compile(r'Literal\[("[^\]]*")\]')
+
+# Where the value of an enumeration decides what is done: mypy has to name each file.
+DISPATCHES = {
+    "stages/commands/show.py": 3,  # weights, clock, data
+    "stages/contract/cost.py": 1,
+    "stages/contract/cost_coca.py": 1,
+    "stages/contract/parameters.py": 1,
+    "stages/contract/schedule.py": 2,
+    "stages/contract/upcycle.py": 1,
+    "stages/engines/received.py": 1,
+    "stages/engines/torch_engine.py": 1,
+    "stages/guards/start.py": 1,
+    "stages/models/build.py": 2,
+    "stages/plan/hardware.py": 2,
+    "stages/plan/memory.py": 2,  # optimizers, families
+    "stages/plan/table.py": 1,
+    "stages/spec/hand_over.py": 2,  # clock, data
+    "stages/spec/resolved.py": 1,
+    "stages/spec/resolved_phases.py": 1,
+    "stages/spec/schema_data.py": 2,  # corpora, releases
+    "stages/spec/stretches.py": 1,
+    "stages/spec/warp.py": 2,
+    "stages/train/objectives/__init__.py": 2,
+    "stages/train/optimizer.py": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Project.load(ROOT).resolve("llama31_1m", "mini").stages["cpt_256k"]
+
+
+def other(value: Any, **fields: object) -> Any:
+    """The same value with fields that its class does not allow."""
+    return value.model_copy(update=fields)
+
+
+def piece(shape: str) -> Schedule:
+    values = {"start": 0, "end": 8, "first": 1.0, "last": 0.5, "p0": (0, 1), "p1": (1, 1)}
+    return Schedule.model_construct(name="s", pieces=(Piece.model_construct(shape=shape, **values),), jumps=())
+
+
+def llama(stage: Stage) -> LlamaModel:
+    (model,) = stage.modules.values()
+    return other(model, family=NEW)
+
+
+RUNS: dict[str, Callable[[Stage], object]] = {
+    "the rate at a clock": lambda _: schedule.lr(piece(NEW), 4),
+    "a curve of rates": lambda _: schedule.lr_curve(piece(NEW), [4]),
+    "a piece at full size": lambda _: Laid(0, 8, NEW, 1, 0, None).rate(4),  # type: ignore[arg-type]
+    "how layers are copied": lambda _: upcycle.layer_map(2, 4, NEW),  # type: ignore[arg-type]
+    "what a family has": lambda one: parameters.parameters(llama(one)),
+    "what a family costs": lambda one: cost.language_model(llama(one), 128),
+    "what a pair costs": lambda one: cost_coca.pair(other(one, modules={"llm": llama(one)}), 4, 4),
+    "how a family is built": lambda one: build.make(llama(one), one.rope, "cpu"),
+    "how a family is initialised": lambda one: build.initialise(nn.Linear(2, 2), "llm", llama(one), 1),
+    "which dimensions are rotated": lambda one: start.rotary_dim(llama(one)),
+    "what precision": lambda _: computes_in_bf16(NEW),  # type: ignore[arg-type]
+    "what moments take": lambda one: memory.checkpoint(other(one, optimizer=other(one.optimizer, kind=NEW))),
+    "which parameters decay": lambda one: optimizer.Optimizer(
+        other(one.optimizer, decay=NEW), [optimizer.Slot("llm", "w", nn.Parameter(nn.Linear(2, 2).weight), False)]
+    ),
+    "what a phase minimises": lambda one: objectives.make(
+        one, other(one.phases[0], objective=NEW), nn.ModuleDict(), None, None  # type: ignore[arg-type]
+    ),
+    "how documents are packed": lambda one: other(one.phases[0], packing=NEW).whole("text"),
+    "what a device's hours are called": lambda _: hardware.usual(NEW),  # type: ignore[arg-type]
+    "the clock in words": lambda one: show._clock(other(one, clock=NEW)),
+    "the data in words": lambda one: show._data(other(one, data=NEW)),
+    "the weights in words": lambda one: show._weights(
+        Init.model_construct(weights=NEW, optimizer="reset", parent=None, release=None, layer_map=None, stand_in=False)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_unknown_value_is_named_and_not_taken_for_another(stage: Stage, name: str) -> None:
+    with pytest.raises(AssertionError, match=NEW):
+        RUNS[name](stage)
+
+
+@pytest.mark.slow
+def test_mypy_names_every_dispatch_that_does_not_know_a_new_value(tmp_path: Path) -> None:
+    """Every enumeration of the package gets one value more; what dispatches on it no longer type-checks."""
+    shutil.copytree(ROOT / "stages", tmp_path / "stages")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for path in (tmp_path / "stages").rglob("*.py"):
+        path.write_text(LITERAL.sub(rf'Literal[\1, "{NEW}"]', path.read_text()))
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    named = re.findall(r'^(\S+?):\d+: error: Argument 1 to "assert_never"', done.stdout, re.MULTILINE)
+    assert {file: named.count(file) for file in sorted({*named})} == DISPATCHES, done.stdout
+
+
+def test_the_table_of_device_names_knows_every_device(stage: Stage) -> None:
+    one = hardware.load(Project.load(ROOT).files, "h100")
+    with pytest.raises(AssertionError, match=NEW):
+        table._clock(hardware.Hardware(**{**vars(one), "device": NEW}))
+    with pytest.raises(AssertionError, match=NEW):
+        _ = hardware.Hardware(**{**vars(one), "device": NEW}).hours

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from stages.check.findings import Finding, unwaived
-from stages.check.run import run_pipeline, beside
+from stages.check.run import beside, run_pipeline
 from stages.errors import UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage

@@ -113,8 +113,8 @@ def declared(extent: Extent) -> Declared:
 
 
 def _after(piece: RawPiece, clock: int | None) -> int | None:
-    if piece.until is not None:
-        return piece.until
+    if piece.until is not None:  # before the clock: the piece before it is too long, and is what to look at
+        return piece.until if clock is None else max(piece.until, clock)
     if clock is None or piece.for_ is None or piece.for_[1] in ("steps", "epochs"):
         return None
     return clock + int(piece.for_[0])

@@ -63,7 +63,8 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
 @static(
     "I-38",
     title="Nothing is trained for nothing",
-    rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains.",
+    rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains. One of "
+    "several alternatives need not go on: stages of the same parents with the same budget, data and contexts.",
     why="A stage is added, or `from` names the stage before the last: what was trained last is never released, and "
     "nothing fails.",
     threads=(),
@@ -74,7 +75,8 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
     read = {parent for stage in stages.values() for parent in stage.parents}
     for name, stage in context.own():
-        if exports and stage.kind == "train" and context.pipeline.refs[name] not in read:
+        dead = exports and stage.kind == "train" and context.pipeline.refs[name] not in read
+        if dead and not any(_alternative(context, name, other) for other in stages):
             yield context.finding(
                 "I-38", name, ("stage",),
                 observed=f"a stage that trains and that no stage names in `from`; {_instead(context, stage, exports)}",
@@ -82,6 +84,20 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
                 repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out.",
                 found="handed to nobody",
             )  # fmt: skip
+
+
+def _alternative(context: Context, name: str, other: str) -> bool:
+    """Whether two stages are arms of one comparison: of learning rates, optimizers, batches or seeds."""
+    one, two = context.pipeline.stages[name], context.pipeline.stages[other]
+    if name == other or one.kind != two.kind or one.parents != two.parents or len(one.phases) != len(two.phases):
+        return False
+    return all(_read(context, name, number) == _read(context, other, number) for number in range(len(one.phases)))
+
+
+def _read(context: Context, name: str, number: int) -> tuple[object, ...] | None:
+    """How much a phase reads of what, as it is written."""
+    raw = context.raw_phase(name, number)
+    return (raw.objective, raw.budget, raw.context, raw.data) if raw is not None else None
 
 
 def _instead(context: Context, stage: Stage, exports: list[str]) -> str:

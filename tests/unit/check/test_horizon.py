@@ -84,6 +84,11 @@ def test_the_end_is_not_said_where_pieces_count_steps(tmp_path: Path) -> None:
     assert finding.expected == "the schedule's end, the end of its last piece, at a rate of 0.0001"
 
 
+def test_an_end_before_the_warm_ups_own_is_not_the_schedules(tmp_path: Path) -> None:
+    found = shipped(tmp_path, "llama31_1m/pipeline.yaml", r"for: 12\.5M", "for: 12.5B")
+    assert found[0].expected == "the schedule's end, 12,500,000,000 tokens, at a rate of 1e-06"
+
+
 def test_a_constant_last_piece_may_be_cut(tmp_path: Path) -> None:
     constant = "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n    - {shape: constant, until: 9B}\n"
     assert toy(tmp_path, ("toy/pipeline.yaml", MAIN, constant)) == []

@@ -92,6 +92,18 @@ def test_a_stage_kept_by_a_pointer_is_no_dead_end(tmp_path: Path) -> None:
     assert unwaived(run(Project.load(tmp_path), "paper", {"I-38"})) == []
 
 
+@pytest.mark.parametrize(("budget", "dead"), [("2B", []), ("1B", ["toy/arm"])])
+def test_the_arms_of_a_comparison_need_not_all_go_on(tmp_path: Path, budget: str, dead: list[str]) -> None:
+    """Two learning rates from one parent; with another budget it is another stage, which nobody reads."""
+    small_project.write(tmp_path)
+    small_project.edit(tmp_path, "toy/pipeline.yaml", "second, release]", "second, arm, release]")
+    arm = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: arm")
+    arm = arm.replace("clock: continue", "clock: reset").replace("schedule: main", "schedule: other")
+    (tmp_path / "specs/toy/arm.yaml").write_text(arm.replace("budget: 2B", f"budget: {budget}"))
+    found = unwaived(run(Project.load(tmp_path), "paper", {"I-38"}))
+    assert [one.stage for one in found if one.stage.startswith("toy/")] == dead
+
+
 RESET = ("toy/second.yaml", "optimizer: inherit", "optimizer: reset")
 
 

@@ -9,9 +9,9 @@ The values that it is made of are in `resolved_models`, `resolved_training` and 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, assert_never
+from typing import Annotated, Any, ClassVar, Literal, assert_never
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from stages.spec.frozen import Frozen
 from stages.spec.resolved_models import Model, Rope
@@ -74,7 +74,7 @@ class Waiver(Frozen):
     """
 
     id: str
-    at: tuple[str, ...]
+    at: Annotated[tuple[str, ...], Field(strict=False)]  # behind the validator below, a list of JSON is one of Python
     found: str
     reason: str
 

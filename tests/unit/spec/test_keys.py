@@ -10,6 +10,7 @@ import pytest
 
 from stages.spec.key import phase_keys, stage_key
 from stages.spec.project import Project
+from stages.spec.resolved import Waiver
 from tests.unit.spec.small_project import edit
 
 FIRST, SECOND, PIPELINE, MINI = "toy/first.yaml", "toy/second.yaml", "toy/pipeline.yaml", "scales/mini.yaml"
@@ -101,6 +102,7 @@ def test_keys_are_the_same_in_every_process(root: Path) -> None:
     code = f"""
 from pathlib import Path
 from stages.spec.project import Project
+from stages.spec.resolved import Waiver
 print(sorted(Project.load(Path({str(root)!r})).keys("mini").items()))
 """
     shown = [
@@ -128,3 +130,12 @@ def test_the_objective_is_part_of_the_key(root: Path) -> None:
     stage = Project.load(root).resolve("toy", "mini").stages["first"]
     other = [phase.model_copy(update={"objective": "sft"}) for phase in stage.phases]
     assert stage_key(stage, {}) != stage_key(stage.model_copy(update={"phases": tuple(other)}), {})
+
+
+@pytest.mark.parametrize(
+    "written", ['{"id":"I-28","at":["a -> b","c"],"found":"1 -> 2","reason":"why"}', '["I-28","why"]']
+)
+def test_a_waiver_is_read_back_from_a_results_record(written: str) -> None:
+    read = Waiver.model_validate_json(written)
+    assert (read.id, read.reason) == ("I-28", "why")
+    assert Waiver.model_validate_json(read.model_dump_json()) == read

@@ -9,6 +9,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract import ledger
+from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 
@@ -140,14 +141,26 @@ elsewhere(
 @static(
     "I-27",
     title="Published totals add up",
-    rule="The budgets of the stages that a claim names sum to the published total, to within its rounding.",
-    why="A pipeline that does not add up to the paper's totals is another pipeline.",
+    rule="The budgets of the stages that a claim names sum to the published total, and a model has as many parameters "
+    "as published, to within the rounding of the figure that is written.",
+    why="A pipeline that does not add up to the paper's totals is another pipeline, and a model with another number of "
+    "parameters is another model: released weights will not fit it.",
     threads=(),
 )
 def claims_add_up(context: Context) -> Iterator[Finding]:
     """I-27."""
     if context.shrink.shrink is not None:
         return  # totals are published for the full size
+    for size in context.pipeline.sizes:
+        count = parameters(size.model).total
+        if abs(count - size.parameters) > size.rounding:
+            yield Finding(
+                "I-27", context.pipeline.scale, context.pipeline.name, None,
+                observed=f"{size.name} has {count:,} parameters",
+                expected=f"{size.parameters:,} to within {size.rounding:,}, as `parameters` says",
+                repair=f"Correct a size of models.{size.name}, or the published count.",
+                where=size.where,
+            )  # fmt: skip
     for claim in context.pipeline.claims:
         stages = [context.pipeline.stages[name] for name in claim.stages]
         total = sum(phase.budget for stage in stages for phase in stage.phases)

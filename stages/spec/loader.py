@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from stages.errors import SpecError, Where
 from stages.spec import units
@@ -42,8 +43,9 @@ def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> Loade
     base = load_pipeline(files, extends, (*above, name)) if extends is not None else None
     document = overlay(base.document, own) if base else own
     raw = validate(document, RawPipeline)
-    if base is not None and "claims" not in own.value:
-        raw = raw.model_copy(update={"claims": []})  # published totals are the published pipeline's
+    if base is not None:  # published figures are the published pipeline's
+        theirs: dict[str, Any] = {"claims": [], "parameters": {}}
+        raw = raw.model_copy(update={key: none for key, none in theirs.items() if key not in own.value})
     check_sources(own)
     for index, stage in enumerate(raw.drop):
         if stage not in raw.stages:

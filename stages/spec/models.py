@@ -32,6 +32,11 @@ def model(
     return _MODEL.validate_python(fields | vocab | small)
 
 
+def full(pipeline: LoadedPipeline, name: str) -> Model:
+    """A model of pipeline.yaml as it stands there, at full size. Raises KeyError."""
+    return _MODEL.validate_python(pipeline.raw.models[name])
+
+
 def optimizer(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str) -> Optimizer:
     """The optimizer that a stage names. Raises SpecError."""
     return _OPTIMIZER.validate_python(_named(pipeline.raw.optimizers, name, "optimizer", stage, key))

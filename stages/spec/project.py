@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.errors import SpecError, SpecErrors, UsageError, Where
+from stages.spec import models
 from stages.spec.clocks import Extent
 from stages.spec.files import Files
 from stages.spec.graph import parents, topological
@@ -17,6 +18,7 @@ from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.nodes import Document
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model
 from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
@@ -43,6 +45,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Size:
+    """A published count: `model` has `parameters` at full size, to within `rounding`, half a unit of the last place."""
+
+    name: str
+    model: Model
+    parameters: int
+    rounding: int
+    where: Where
+
+
+@dataclass(frozen=True)
 class ResolvedPipeline:
     """A pipeline at a scale; `stages` in topological order."""
 
@@ -58,6 +71,7 @@ class ResolvedPipeline:
     keys: dict[str, str]  # stage -> key
     edges: tuple[Edge, ...]
     claims: tuple[Claim, ...]
+    sizes: tuple[Size, ...]
     documents: dict[str, Document]
     extents: dict[str, Extent]  # stage that trains -> how far it reads its schedule
 
@@ -207,6 +221,7 @@ class Project:
             keys=keys,
             edges=tuple(Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents),
             claims=_claims(loaded, nodes),
+            sizes=_sizes(loaded),
             documents={stage: one.document for stage, one in loaded.stages.items()},
             extents={stage: node.extent for stage, node in nodes.items() if node.extent is not None},
         )
@@ -217,6 +232,20 @@ def _claims(loaded: LoadedPipeline, nodes: dict[str, Node]) -> tuple[Claim, ...]
         Claim(claim.what, *claim.tokens, _counted(loaded, nodes, index), loaded.document.where(("claims", index)))
         for index, claim in enumerate(loaded.raw.claims)
     )
+
+
+def _sizes(loaded: LoadedPipeline) -> tuple[Size, ...]:
+    """The published sizes of models. Raises SpecError for a model that is not there."""
+    found = []
+    for name, (count, rounding) in loaded.raw.parameters.items():
+        if name not in loaded.raw.models:
+            known = loaded.raw.models
+            raise loaded.document.error(
+                ("parameters", name), f"the unknown model {name!r}", ", ".join(known), meant(name, known)
+            )
+        where = loaded.document.where(("models", name))
+        found.append(Size(name, models.full(loaded, name), count, rounding, where))
+    return tuple(found)
 
 
 def _counted(loaded: LoadedPipeline, nodes: dict[str, Node], index: int) -> tuple[str, ...]:

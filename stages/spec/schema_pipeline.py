@@ -61,6 +61,7 @@ class RawPipeline(Raw):
     extends: Name | None = None
     drop: Names = Field(default_factory=list)
     claims: list[RawClaim] = Field(default_factory=list)
+    parameters: dict[Name, Claimed] = Field(default_factory=dict)
     models: dict[Name, Annotated[dict[str, Any], OneOf("family", Model)]] = Field(default_factory=dict)
     optimizers: dict[Name, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
     schedules: dict[Name, list[RawPiece]] = Field(default_factory=dict)

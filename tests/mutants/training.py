@@ -211,6 +211,18 @@ MUTANTS = (
         scale="paper",
     ),
     Mutant(
+        "I-27",
+        "a vocabulary rounded to thousands: released weights would not fit",
+        Edited("llama31_1m/pipeline.yaml", "vocab: 128_256", "vocab: 128_000"),
+        scale="paper",
+    ),
+    Mutant(
+        "I-27",
+        "a tied head where the released model has one of its own",
+        Edited("llama31_1m/pipeline.yaml", "tied: false", "tied: true"),
+        scale="paper",
+    ),
+    Mutant(
         "I-28",
         "the child starts at twice the parent's rate",
         Bent(bend.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)),

@@ -100,6 +100,8 @@ BAD = [
         "{shape: cosine, to: 1e-4, ", "{shape: cosine, ", "`to: <rate>`", "schedules.main.1"),
     Bad("negative rate", PIPELINE, "to: 1e-4", "to: -1e-4", "from 0 to 1e38", "schedules.main.1.to"),
     Bad("unknown model field", PIPELINE, "layers: 2,", "layrs: 2,", "Did you mean 'layers'?", "models.small.layrs"),
+    Bad("size of an unknown model", PIPELINE,
+        "models:", "parameters: {lm2: 1B}\nmodels:", "unknown model 'lm2'", "parameters.lm2"),
     Bad("claim over an unknown stage", PIPELINE,
         "lineage: second", "lineage: secnd", "unknown stage 'secnd'", "claims.0"),
     Bad("language model without RoPE", SECOND,

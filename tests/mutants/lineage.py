@@ -141,5 +141,6 @@ MUTANTS = (
         "a text tower with another vocabulary",
         Edited("kimi_vl/pipeline.yaml", r"vocab: 32_000(\n    length: 64\n    norm_eps)", r"vocab: 48_000\1"),
         scale="paper",
+        also=frozenset({"I-27"}),
     ),
 )

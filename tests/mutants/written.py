@@ -90,6 +90,7 @@ SEEN = (
         "a narrower text tower at full size",
         Edited(KIMI_FILE, r"(family: text_tower\n    layers: 27\n    hidden: )1152", r"\g<1>768"),
         scale="paper",
+        also=frozenset({"I-27"}),
     ),
     Mutant(
         "S-02",

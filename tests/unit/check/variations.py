@@ -125,6 +125,7 @@ VARIATIONS: dict[str, Edits] = {
         (f"{KIMI}/pipeline.yaml", "experts: 64", "experts: 96"),
         (f"{KIMI}/pipeline.yaml", "active_experts: 6", "active_experts: 8"),
         ("scales/mini.yaml", r"^        experts: 8", "        experts: 12"),
+        ("scales/small.yaml", r"^        experts: 16", "        experts: 24"),
     ],
     "a wider model, more heads": [
         (f"{KIMI}/pipeline.yaml", r"hidden: 768\n    ffn: 3072\n    heads: 12",

@@ -59,9 +59,9 @@ def test_show_says_that_a_stage_has_its_own_seed_and_no_clip(toy: Path, capsys: 
 def test_show_tells_the_peak_between_the_ends(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_stage("toy/first", "paper", as_json=False)
     said = " ".join(capsys.readouterr().out.split())
-    assert "learning rate 0 -> 1e-3 (the peak, at clock 26.2M) -> 5.53e-4 (1e-5 at the first step)" in said
+    assert "learning rate 0 -> 1e-3 (the peak, at clock 26.2M) -> 5.55e-4 (1e-5 at the first step)" in said
     print_stage("toy/second", "paper", as_json=False)
-    assert "5.53e-4 -> 1e-4 (5.53e-4 at the first step)" in " ".join(capsys.readouterr().out.split())
+    assert "5.55e-4 -> 1e-4 (5.54e-4 at the first step)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_show_tells_the_edge_in_words(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

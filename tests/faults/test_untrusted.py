@@ -154,7 +154,10 @@ def test_one_file_costs_a_line_for_its_box_and_leaves_the_others_readable(
         for box in ("toy/release", "toy_reading/second"):
             quietly(lambda box=box: run_stage(box, "mini", None))  # type: ignore[misc]
         quietly(lambda: collect(dry_run=True, delete=False, keep=0))
-        assert "Traceback" not in "".join(capsys.readouterr())
+        print_status("mini", None, deep=False, failed=False, as_json=False)
+        printed = "".join([*shown, *capsys.readouterr()])
+        assert "Traceback" not in printed
+        assert "\x1b" not in printed, file
         shutil.rmtree(project / "results")
         shutil.copytree(pristine / "results", project / "results", symlinks=True)
 

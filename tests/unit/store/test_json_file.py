@@ -1,4 +1,4 @@
-"""What is read from results/ as JSON: finite, flat enough, of a bearable size, and fit to be shown on a terminal."""
+"""What is read from results/ as JSON: finite, flat enough, of a bearable size, and text."""
 
 from __future__ import annotations
 
@@ -30,11 +30,7 @@ REFUSED = {
     "a huge integer": (b"[" + b"9" * 5_000 + b"]", "at most 300 digits"),
     "not UTF-8": (b'"\xff"', "is not JSON"),
     "half a character, raw": (b'"\xed\xa0\x80"', "is not JSON"),
-    "half a character, escaped": (b'"\\ud800"', "control characters"),
-    "an escape sequence": (b'{"host": "\\u001b[2J"}', "control characters"),
-    "an escape sequence as a key": (b'{"\\u009b2J": 1}', "control characters"),
-    "a carriage return": (b'"done\\rfailed"', "control characters"),
-    "delete": (b'"\x7f"', "control characters"),
+    "half a character, escaped": (b'{"\\ud800": 1}', "half a character"),
     "a byte order mark": (b"\xef\xbb\xbf{}", "is not JSON"),
     "cut off": (b'{"pid": 1', "is not JSON"),
     "nothing": (b"", "is not JSON"),

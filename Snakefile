@@ -32,9 +32,19 @@ include: "rules/common.smk"
 
 
 for path in sorted(Path(ROOT, "rules").glob("*.smk")):
-    if path.name != "common.smk":
+    if path.name != "common.smk" and path.stem not in FLOW.absent:
 
         include: path
+
+
+# Asked for by name, a pipeline that is not at this scale says where it is.
+for absent in FLOW.absent:
+
+    rule:
+        name:
+            absent
+        input:
+            FLOW.elsewhere(absent),
 
 
 def stages(*words, **settings):

@@ -9,7 +9,7 @@ from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
 from stages.check.waivers import difference, excuses, waive
-from stages.errors import SpecError, SpecErrors
+from stages.errors import SpecError, SpecErrors, Where
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
@@ -27,6 +27,8 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
     found = beside(project, scale)
     for name in project.pipelines(readings=True):
         try:
+            if not project.has(name, scale):
+                continue
             context = make_context(project, name, scale)
         except SpecErrors as errors:
             found.extend(_unresolved(scale, error) for error in errors.errors)
@@ -40,11 +42,26 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
 def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
     """Findings at every scale, and of specs/hardware; a waiver that waives nothing at any scale is one too (S-07)."""
     found = [finding for scale in project.scales() for finding in run(project, scale, only)]
-    found += _hardware(project)
+    found += [*_hardware(project), *_nowhere(project)]
     broken = any(finding.id == SPEC for finding in found)
     if only or broken:
         return found
     return [*found, *(one for name in project.pipelines(readings=True) for one in idle_waivers(project, name, found))]
+
+
+def _nowhere(project: Project) -> Iterator[Finding]:
+    """Pipelines that are at no scale: nobody would ever look at them."""
+    with suppress(SpecError, SpecErrors):  # of a scale's file, which is a finding of its own
+        for name in project.pipelines(readings=True):
+            if not project.scales_of(name):
+                where, repair = (
+                    Where(f"specs/{name}/pipeline.yaml", 1),
+                    "Add it below `pipelines:` of a file in specs/scales.",
+                )
+                yield Finding(
+                    SPEC, EVERY_SCALE, name, None, f"pipeline: {name!r}, which no scale has an entry for",
+                    "pipelines that are at one scale at least", repair, where,
+                )  # fmt: skip
 
 
 def beside(project: Project, scale: str) -> list[Finding]:
@@ -71,7 +88,7 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
     if any(stage.waivers for _, stage in context.own()):
-        others = [other for other in project.scales() if other != scale]
+        others = [other for other in project.scales_of(pipeline) if other != scale]
         everywhere = [one for other in others for one in check(make_context(project, pipeline, other))]
         found += idle_waivers(project, pipeline, [*found, *everywhere])
     return found
@@ -79,7 +96,7 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
 
 def idle_waivers(project: Project, pipeline: str, found: Collection[Finding]) -> Iterator[Finding]:
     """Waivers of a pipeline that excuse none of the findings at all scales (S-07), with what is found instead."""
-    scale = project.scales()[0]
+    scale = project.scales_of(pipeline)[0]
     resolved = project.resolve(pipeline, scale)
     for stage in resolved.own:
         ref = resolved.refs[stage]
@@ -135,10 +152,10 @@ def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | Non
     Mistakes at that scale are findings of that scale, and not of this one.
     """
     found: list[ResolvedPipeline] = []
-    for other in project.scales() if project.scale(scale).pipelines is not None else ():
+    for other in project.scales() if project.shrink(pipeline, scale).shrink is not None else ():
         with suppress(SpecError, SpecErrors):
             raw = project.scale(other)
-            if raw.pipelines is None:
+            if project.has(pipeline, other) and project.shrink(pipeline, other).shrink is None:
                 published = raw.corpora == "published" and raw.releases == "given"
                 found.insert(0 if published else len(found), project.resolve(pipeline, other))
     return next(iter(found), None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from rich.text import Text
 
@@ -13,6 +14,8 @@ from stages.check.findings import Finding, unwaived
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.commands.open import DEFAULT_SCALE, open_project
+from stages.errors import SpecError, SpecErrors
+from stages.spec.project import Project
 from stages.terminal import Console
 
 KINDS = {
@@ -36,8 +39,18 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
         for group in groups:
             console.print(_shown(group))
         heads = [group[0] for group in groups]
+        for line in _absent(project, scales):
+            console.print(line)
         console.print(_summary(heads, len(project.pipelines(readings=True)), len(scales), wanted))
     return 1 if unwaived(found) else 0
+
+
+def _absent(project: Project, scales: Sequence[str]) -> Iterator[str]:
+    """A line for each scale at which some pipelines are not; a scale that cannot be read is a finding already."""
+    for scale in scales:
+        with suppress(SpecError, SpecErrors):
+            if names := project.absent(scale):
+                yield f"not at scale {scale}: {', '.join(names)}"
 
 
 def print_explanation(id: str) -> int:

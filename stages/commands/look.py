@@ -16,7 +16,7 @@ ROW = "  {:<22} {:<8} {:<14} {:<10} {}"
 def print_list(scale: str, as_json: bool) -> None:
     """Pipelines with their titles; each one's own stages with kind, budget, context and parents."""
     _, project = open_project(scale)
-    resolved = [project.resolve(name, scale) for name in project.pipelines(readings=True)]
+    resolved = [project.resolve(name, scale) for name in project.pipelines(readings=True, scale=scale)]
     if as_json:
         print(json.dumps([_fields(one) for one in resolved], indent=2, allow_nan=False))
         return
@@ -31,6 +31,8 @@ def print_list(scale: str, as_json: bool) -> None:
             print(ROW.format(name, stage.kind, budget(stage), contexts(stage), _parents(stage)).rstrip())
         if len(one.own) < len(one.stages):
             print(f"  and {len(one.stages) - len(one.own)} stages as in {one.extends}")
+    for name in project.absent(scale):
+        print(f"{name}: {project.loaded(name).raw.title}\n  not at this scale; at {', '.join(project.scales_of(name))}")
     print(f"at scale {scale}; `stages show PIPELINE/STAGE` tells what one is handed and what it does")
 
 

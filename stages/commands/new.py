@@ -46,7 +46,9 @@ def create(name: str, base: str) -> None:
     text = TEXT.format(name=name, base=base, schedules=_schedules(project, base))
     try:
         write_atomic(folder / "pipeline.yaml", text.encode())
-        Project.load(root).resolve(name, "mini")
+        made = Project.load(root)
+        for scale in sorted(made.scales_of(name), key=lambda one: one != "mini")[:1]:
+            made.resolve(name, scale)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.errors import UsageError
@@ -31,19 +31,31 @@ def open_project(scale: str) -> tuple[Path, Project]:
     return root, project
 
 
-def known_pipeline(name: str, pipelines: Iterable[str]) -> str:
-    """The name, if it is one of `pipelines`; raises UsageError listing them in that order."""
+def known_pipeline(name: str, pipelines: Iterable[str], absent: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The name, if it is one of `pipelines`; raises UsageError listing them in that order.
+
+    `absent` are those that are not at the scale in question, with the scales that they are at.
+    """
     known = tuple(pipelines)
+    if absent is not None and name in absent:
+        raise not_here(name, absent[name])
     if name not in known:
         raise UsageError(f"no pipeline {name!r}; there are: {', '.join(known)}.")
     return name
 
 
-def pick(stages: dict[str, Stage], ref: str) -> Stage:
+def not_here(name: str, scales: Sequence[str]) -> UsageError:
+    """The error about a pipeline that is not at the scale in question."""
+    return UsageError(f"pipeline {name!r} is not at this scale; it is at {', '.join(scales) or 'none'}: --scale.")
+
+
+def pick(stages: dict[str, Stage], ref: str, absent: Mapping[str, Sequence[str]] | None = None) -> Stage:
     """The stage called `ref`; raises UsageError listing the stages of its pipeline, or the pipelines."""
     if ref in stages:
         return stages[ref]
     pipeline = ref.partition("/")[0]
+    if absent is not None and pipeline in absent:
+        raise not_here(pipeline, absent[pipeline])
     beside = [name for name in stages if name.startswith(f"{pipeline}/")]
     allowed = beside or sorted({name.partition("/")[0] + "/..." for name in stages})
     raise UsageError(f"no stage {ref!r}; there are: {', '.join(allowed)}.")

@@ -16,7 +16,7 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
     """Print the plan of one pipeline, or of all published ones."""
     root, project = open_project(scale)
     profile = profiles.load(project.files, hardware or profiles.usual(project.scale(scale).device))
-    plans = [plan_pipeline(project, name, scale, profile) for name in _names(project, pipeline)]
+    plans = [plan_pipeline(project, name, scale, profile) for name in _names(project, pipeline, scale)]
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
@@ -25,10 +25,11 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
         _print_tables(plans, profile)
 
 
-def _names(project: Project, pipeline: str | None) -> list[str]:
+def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:
     if pipeline is None:
-        return project.pipelines(readings=False)
-    return [known_pipeline(pipeline, project.pipelines(readings=True))]
+        return project.pipelines(readings=False, scale=scale)
+    absent = {name: project.scales_of(name) for name in project.absent(scale)}
+    return [known_pipeline(pipeline, project.pipelines(readings=True), absent)]
 
 
 def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:

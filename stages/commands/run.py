@@ -35,7 +35,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     stages, keys = loaded.stages, loaded.keys
-    stage, layout = pick(stages, ref), Layout(root, scale)
+    stage, layout = pick(stages, ref, loaded.absent), Layout(root, scale)
     marker = layout.marker(ref, keys[ref])
     markers.expect(awaited, marker, ref)
     gate, parents = Gate(project, scale, stages), {parent: keys[parent] for parent in stage.parents}

@@ -32,7 +32,7 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     root, project = open_project(scale)
     loaded = graph.load(root, project, scale)
     asked, ref = ref, _ref(project, scale, ref)
-    stage = pick(loaded.stages, ref)
+    stage = pick(loaded.stages, ref, loaded.absent)
     if as_json:
         print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2, allow_nan=False))
         return
@@ -49,7 +49,7 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
 def _ref(project: Project, scale: str, asked: str) -> str:
     """The stage that has a rule for what was asked: a pipeline's unchanged stages are those of what it extends."""
     pipeline, _, name = asked.partition("/")
-    known = pipeline in project.pipelines(readings=True)
+    known = pipeline in project.pipelines(readings=True, scale=scale)
     return project.resolve(pipeline, scale).refs.get(name, asked) if known else asked
 
 
@@ -194,7 +194,7 @@ def _origins(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
             yield from _marks(document)
         name = project.loaded(name).raw.extends
     if stage.phases:
-        shrunk = project.scale(stage.scale).pipelines is not None
+        shrunk = project.shrink(stage.pipeline, stage.scale).shrink is not None
         where = f", made small by specs/scales/{stage.scale}.yaml" if shrunk else ""
         yield "see also", f"pipeline.yaml beside it for models, optimizers and schedules{where}"
 

@@ -74,7 +74,7 @@ def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], 
     """The boxes and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
     if pipeline is None:
         return tuple(loaded.stages), loaded.corpora
-    boxes = loaded.boxes[known_pipeline(pipeline, sorted(loaded.boxes))]
+    boxes = loaded.boxes[known_pipeline(pipeline, sorted(loaded.boxes), loaded.absent)]
     read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded.corpora)}
     return boxes, tuple(name for name in loaded.corpora if name in read)
 

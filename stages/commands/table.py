@@ -45,10 +45,10 @@ def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for name in names:
         if "/" in name:
-            pick(loaded.stages, name)
+            pick(loaded.stages, name, loaded.absent)
             found.add(name)
         else:
-            found |= set(loaded.boxes[known_pipeline(name, sorted(loaded.boxes))])
+            found |= set(loaded.boxes[known_pipeline(name, sorted(loaded.boxes), loaded.absent)])
     return found
 
 

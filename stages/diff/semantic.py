@@ -92,8 +92,8 @@ class Side:
 
 def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
     """All stages that have a rule at the scale. Raises SpecError(s) where the specs are wrong."""
-    stages, published = {}, project.pipelines(readings=False)
-    for pipeline in project.pipelines(readings=True):
+    stages, published = {}, project.pipelines(readings=False, scale=scale)
+    for pipeline in project.pipelines(readings=True, scale=scale):
         resolved = project.resolve(pipeline, scale)
         stages.update({resolved.refs[stage]: resolved.stages[stage] for stage in resolved.own})
     counted = frozenset(ref for ref in stages if ref.partition("/")[0] in published)

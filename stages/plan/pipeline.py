@@ -60,7 +60,7 @@ class PipelinePlan:
 def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -> PipelinePlan:
     """Plan the stages that have rules here; claims are compared where budgets are the published ones."""
     resolved, lengths = project.resolve(name, scale), document_lengths(project.data)
-    full_size = project.scale(scale).pipelines is None
+    full_size = project.shrink(name, scale).shrink is None
     stages = tuple(
         plan_stage(resolved.refs[one], resolved.stages[one], hardware, lengths, project.data) for one in resolved.own
     )

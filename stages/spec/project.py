@@ -99,11 +99,24 @@ class Project:
         """Names of the scales."""
         return self.files.names("scales")
 
-    def pipelines(self, readings: bool) -> list[str]:
-        """Names of the published pipelines, and of the readings after them if wanted."""
-        names = self.files.pipelines()
+    def pipelines(self, readings: bool, scale: str | None = None) -> list[str]:
+        """Names of the published pipelines, and of the readings after them if wanted; of a scale only those at it."""
+        names = [name for name in self.files.pipelines() if scale is None or self.has(name, scale)]
         own = [name for name in names if self._extends(name) is None]
         return own + [name for name in names if name not in own] if readings else own
+
+    def has(self, pipeline: str, scale: str) -> bool:
+        """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks."""
+        entries = self.scale(scale).pipelines
+        return entries is None or any(name in entries for name in self._lineage(pipeline))
+
+    def scales_of(self, pipeline: str) -> list[str]:
+        """The scales that a pipeline is at."""
+        return [scale for scale in self.scales() if self.has(pipeline, scale)]
+
+    def absent(self, scale: str) -> list[str]:
+        """Pipelines and readings that are not at a scale."""
+        return [name for name in self.pipelines(readings=True) if not self.has(name, scale)]
 
     def resolve(self, pipeline: str, scale: str) -> ResolvedPipeline:
         """A pipeline at a scale. Raises UsageError for unknown names, SpecError(s) for mistakes in specs."""
@@ -114,7 +127,7 @@ class Project:
     def keys(self, scale: str) -> dict[str, str]:
         """The key of every stage that has a rule, readings included, by "pipeline/stage"."""
         found = {}
-        for name in self.pipelines(readings=True):
+        for name in self.pipelines(readings=True, scale=scale):
             resolved = self.resolve(name, scale)
             found.update({resolved.refs[stage]: resolved.keys[stage] for stage in resolved.own})
         return found
@@ -183,14 +196,16 @@ class Project:
             raise document.error(
                 ("pipelines",),
                 f"nothing about pipeline {pipeline.name!r}",
-                "an entry for every pipeline that extends none",
-                f"Add `{pipeline.name}: ...` there: how it shrinks.",
+                "an entry for every pipeline that is at this scale, or for what it extends",
+                f"Add `{pipeline.name}: ...` there: how it shrinks, or identity; or use a scale that it is at.",
             )
         takers = [one for one in self.files.pipelines() if name in self._lineage(one)]
-        wrong = list(unknown_names(raw.pipelines[name], document, name, {one: self._own(one) for one in takers}))
-        if wrong:
-            raise several(wrong)
-        return Scale(raw.pipelines[name], document, name)
+        shrink = raw.pipelines[name]
+        if shrink is not None:
+            wrong = list(unknown_names(shrink, document, name, {one: self._own(one) for one in takers}))
+            if wrong:
+                raise several(wrong)
+        return Scale(shrink, document, name)
 
     def _resolve(self, name: str, scale: str) -> ResolvedPipeline:
         raw_scale, document = self._scale(scale)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import BeforeValidator, Field
 
+from stages.spec import units
 from stages.spec.fields import (
     Budget,
     BudgetExponent,
@@ -32,6 +33,8 @@ from stages.spec.resolved_models import Model
 from stages.spec.schema import RawExecution
 from stages.spec.schema_corpora import Kind
 from stages.spec.sources import RawSource
+
+IDENTITY = "identity, or how the pipeline shrinks"
 
 
 class RawMixtureSource(Raw):
@@ -117,8 +120,25 @@ class RawEvaluation(Raw):
     samples: Samples
 
 
+def _identity(value: object) -> object:
+    if value is None:
+        raise units.BadQuantity(
+            "nothing", IDENTITY, "Say how it shrinks, or leave it out: it is not at this scale then."
+        )
+    return None if value == "identity" else value
+
+
+AtScale = Annotated[
+    RawShrink | None, BeforeValidator(_identity, json_schema_input_type=Literal["identity"] | RawShrink)
+]  # None: a pipeline at its full size
+
+
 class RawScale(Raw):
-    """specs/scales/<scale>.yaml after `extends`."""
+    """specs/scales/<scale>.yaml after `extends`.
+
+    `pipelines` None: every pipeline is at this scale, at its full size. Else those that it has an entry for, and those
+    that extend them.
+    """
 
     scale: Name
     extends: Name | None = None
@@ -133,11 +153,8 @@ class RawScale(Raw):
     execution: RawScaleExecution
     evaluation: RawEvaluation
     pipelines: Annotated[
-        dict[str, RawShrink] | None,
-        BeforeValidator(
-            lambda value: None if value == "identity" else value,
-            json_schema_input_type=Literal["identity"] | dict[str, RawShrink],
-        ),
+        dict[str, AtScale] | None,
+        BeforeValidator(_identity, json_schema_input_type=Literal["identity"] | dict[str, AtScale]),
     ]
 
     @property

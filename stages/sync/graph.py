@@ -22,6 +22,7 @@ class Graph:
     readings: tuple[str, ...]
     corpora: tuple[str, ...]
     keys: Mapping[str, str]
+    absent: Mapping[str, tuple[str, ...]]  # pipelines that are not at this scale, and the scales that they are at
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -41,17 +42,18 @@ class Graph:
 
 
 def load(root: Path, project: Project, scale: str) -> Graph:
-    """Resolve every pipeline and reading of a project at `scale`."""
-    published = set(project.pipelines(readings=False))
+    """Resolve every pipeline and reading that a project has at `scale`."""
+    published = set(project.pipelines(readings=False, scale=scale))
     pipelines = {}
-    resolved_all = {name: project.resolve(name, scale) for name in project.pipelines(readings=True)}
+    resolved_all = {name: project.resolve(name, scale) for name in project.pipelines(readings=True, scale=scale)}
     extended = {name: {one.extends} if one.extends else set() for name, one in resolved_all.items()}
     for name in TopologicalSorter(extended).static_order():
         resolved = resolved_all[name]
         pipelines[name] = {f"{name}/{box}": resolved.stages[box] for box in resolved.stages if box in resolved.own}
     readings = tuple(name for name in pipelines if name not in published)
     boxes = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
-    return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), project.keys(scale))
+    absent = {name: tuple(project.scales_of(name)) for name in project.absent(scale)}
+    return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), project.keys(scale), absent)
 
 
 def rule_name(name: str) -> str:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.check.gate import Gate
 from stages.cluster import resources, site
@@ -46,6 +46,7 @@ class Kept(BaseModel):
     urgency_of: dict[str, int]
     corpora: dict[str, str]
     undone: list[str]
+    absent: list[str] = Field(default_factory=list)
 
 
 _KEPT = TypeAdapter(Kept)
@@ -69,6 +70,7 @@ class Workflow:
     urgency_of: Mapping[str, int]
     corpora: Mapping[str, str]
     undone: list[str]  # stages and corpora to be run when the main process looked
+    absent: list[str] = field(default_factory=list)  # pipelines that are not at this scale: their rules are left out
     gate: Gate | None = field(default=None, compare=False)  # None in a job, whose `stages run` checks for itself
     graph: graph.Graph | None = field(default=None, compare=False)  # in the main process
 
@@ -85,6 +87,16 @@ class Workflow:
         if self.gate is not None and ref in self.undone:
             gate = self.gate
             or_exit(lambda: gate.refuse(ref))
+
+    def elsewhere(self, pipeline: str) -> Callable[[object], NoReturn]:
+        """The input of a pipeline that is not at this scale: asked for it, Snakemake ends and says where it is."""
+
+        def leave(wildcards: object) -> NoReturn:
+            scales = Project.load(self.root).scales_of(pipeline)
+            at = ", ".join(scales) or "none"
+            _leave(UsageError(f"pipeline {pipeline!r} is not at scale {self.scale}; it is at {at}: --config scale=..."))
+
+        return leave
 
     def waits(self, name: str, needed: str) -> bool:
         """Whether a job has to wait for another: not where its own result stands and only the other's is rebuilt."""
@@ -260,6 +272,7 @@ def _build(
         graph=loaded,
         corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
         undone=undone,
+        absent=list(loaded.absent),
         gate=gate,
     )
 

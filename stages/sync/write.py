@@ -17,7 +17,14 @@ KEPT = ("common.smk",)  # written by hand
 def wanted(project: Project, graph: Graph) -> dict[str, str]:
     """Every generated file: path relative to the project -> text."""
     watched = {ref: params.watched(project, ref, graph.scale) for ref in graph.published}
-    return {**rules.files(graph), "dvc.yaml": dvc.text(graph, watched)}
+    return {**rules.files(graph), **_elsewhere(project, graph), "dvc.yaml": dvc.text(graph, watched)}
+
+
+def _elsewhere(project: Project, graph: Graph) -> dict[str, str]:
+    """The rules of pipelines that are not at this scale, where Snakemake leaves them out: edges are of no scale."""
+    firsts = {name: scales[0] for name, scales in graph.absent.items() if scales}
+    others = {scale: load(project.root, project, scale) for scale in dict.fromkeys(firsts.values())}
+    return {f"rules/{name}.smk": rules.pipeline_rules(others[scale], name) for name, scale in firsts.items()}
 
 
 def unsynced(root: Path, texts: dict[str, str]) -> list[str]:

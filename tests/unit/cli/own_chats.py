@@ -36,8 +36,6 @@ def write(root: Path, budget: str, short: int, long: int) -> None:
         "layers: 1, hidden: 16, ffn: 16, heads: 2",
     )
     edit(root, "toy/pipeline.yaml", "head_dim: 16", "head_dim: 8")
-    edit(root, "toy/first.yaml", "schedule: main", "schedule: flat")
-    edit(root, "toy/pipeline.yaml", "  other:\n", "  flat:\n    - {shape: constant, from: 1e-3, until: 1B}\n  other:\n")
     _tokenizer(root)
     (root / "data").mkdir()
     rows = [_chat(number, 3 if number < short else 60) for number in range(short + long)]

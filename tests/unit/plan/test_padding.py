@@ -28,8 +28,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tuning(root: Path) -> Path:
     """469 rows of 128 tokens; 640 such rows hold 65,536 tokens, four fifths of their positions."""
     tuned(root, "60_000", longest=120, rows=640, tokens=65_536)
-    edit(root, "toy/pipeline.yaml", "  other:\n", "  flat:\n    - {shape: constant, from: 1e-3, until: 1B}\n  other:\n")
-    edit(root, "toy/first.yaml", "schedule: main", "schedule: flat")
     return root
 
 

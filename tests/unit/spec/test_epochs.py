@@ -13,7 +13,6 @@ from tests.unit.spec.small_project import edit
 from tests.unit.spec.tuning import tuned
 
 FIRST, PIPELINE = "toy/first.yaml", "toy/pipeline.yaml"
-FLAT = "  flat:\n    - {shape: constant, from: 1e-3, until: 1T}\n  other:\n"
 
 
 def first(root: Path) -> Stage:
@@ -31,8 +30,6 @@ def two(root: Path) -> Path:
     """`first` reads 640 rows of 128 tokens twice."""
     tuned(root, "2 epochs", longest=700, rows=640, tokens=75_000)
     edit(root, FIRST, "    epochs: 1\n", "")
-    edit(root, PIPELINE, "  other:\n", FLAT)
-    edit(root, FIRST, "schedule: main", "schedule: flat")
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.unit.spec.small_project import edit
@@ -21,7 +22,9 @@ packed:
   128: {{rows: {rows}, tokens: {tokens}}}
 """
 MIXTURE = "mixtures:\n  tuning:\n    sources:\n      - {corpus: chats, share: 100%, group: text}\n"
+SCHEDULES = "schedules:\n  flat:\n    - {shape: constant, from: 1e-3, until: 1T}\n"
 EDITS = (
+    ("schedule: main", "schedule: flat"),
     ("objective: next_token", "objective: sft"),
     ("packing: concatenate", "packing: whole"),
     ("data: web", "data: tuning"),
@@ -48,5 +51,7 @@ def tuned(root: Path, budget: str, longest: int, rows: int, tokens: int) -> Path
     (specs / "toy_reading").rmdir()
     edit(root, "toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first]")
     edit(root, "toy/pipeline.yaml", "claims:\n  - {what: everything, tokens: 4B, lineage: second}\n", "")
+    pipeline = specs / "toy/pipeline.yaml"
+    pipeline.write_text(re.sub(r"schedules:\n.*?(?=stages:)", SCHEDULES, pipeline.read_text(), flags=re.DOTALL))
     edit(root, "scales/paper.yaml", "corpora: published", "corpora: stand_in")
     return root

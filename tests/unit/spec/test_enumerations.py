@@ -122,7 +122,8 @@ def test_mypy_names_every_dispatch_that_does_not_know_a_new_value(tmp_path: Path
         path.write_text(LITERAL.sub(rf'Literal[\1, "{NEW}"]', path.read_text()))
     done = subprocess.run([sys.executable, "-m", "mypy"], cwd=tmp_path, capture_output=True, text=True, check=False)
     named = re.findall(r'^(\S+?):\d+: error: Argument 1 to "assert_never"', done.stdout, re.MULTILINE)
-    assert {file: named.count(file) for file in sorted({*named})} == DISPATCHES, done.stdout
+    silent = {file: count for file, count in DISPATCHES.items() if named.count(file) < count}
+    assert silent == {}, done.stdout
 
 
 def test_the_table_of_device_names_knows_every_device(stage: Stage) -> None:

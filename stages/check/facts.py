@@ -70,8 +70,10 @@ def _number(value: Fraction) -> str:
     if value.denominator == 1 and abs(value) >= 1000:
         sign = "-" if value < 0 else ""
         return sign + units.format_tokens(abs(int(value)))
-    digits, _, exponent = f"{float(value):.6g}".partition("e")
-    return f"{digits}e{int(exponent)}" if exponent else digits
+    if value == 0 or abs(value) >= Fraction(1, 100):
+        return f"{float(value):.6g}"
+    digits, _, exponent = f"{float(value):.5e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def _read_number(text: str) -> Fraction | None:

@@ -41,7 +41,7 @@ def test_one_waiver_serves_every_scale() -> None:
         (one,) = (one for one in run(project, scale) if one.stage == "kimi_vl/joint_pretrain")
         assert one.waived is not None
         rates[scale] = one.observed.split(" at ")[0]
-        assert one.found == "0.0001 -> 4.2e-5"
+        assert one.found == "1e-4 -> 4.2e-5"
     assert rates["mini"] != rates["paper"], "each scale has rates of its own"
 
 
@@ -52,7 +52,7 @@ def test_a_new_jump_of_another_module_is_a_finding(folder: Path, scale: str) -> 
     edit(folder, JOINT, "clock: continue", "clock: reset")
     edit(folder, PIPELINE, "\n  coca:\n", "\n  joint:\n    - {shape: constant, from: current, until: 1.4T}\n  coca:\n")
     edit(folder, PIPELINE, "[schedules.coca]", "[schedules.coca, schedules.joint]")
-    jump = ("I-28", ("text_pretrain -> llm",), "4.2e-5 -> 0.0001")
+    jump = ("I-28", ("text_pretrain -> llm",), "4.2e-5 -> 1e-4")
     assert jump in places(found(folder, scale))
     assert not any("vit_align -> vit" in one.at for one in found(folder, scale)), "these go on at their rate"
 
@@ -61,7 +61,7 @@ def test_a_larger_jump_over_the_same_edge_is_a_finding(folder: Path) -> None:
     edit(folder, PIPELINE, "{shape: linear, from: current, to: 1e-4, for: 2B}",
          "{shape: linear, from: current, to: 2e-4, for: 2B}")  # fmt: skip
     at = ("vit_align -> vit", "vit_align -> projector")
-    assert places(found(folder)) == {("I-28", at, "0.0002 -> 4.2e-5")}
+    assert places(found(folder)) == {("I-28", at, "2e-4 -> 4.2e-5")}
 
 
 def test_a_smaller_jump_is_excused(folder: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_waiver_that_excuses_nothing_says_what_is_found_instead(folder: Path) 
     jump, idle = (unwaived(run_all(Project.load(folder)))[number] for number in (0, -1))
     assert (jump.id, idle.id) == ("I-28", "S-07")
     assert "excuses 1e-4 -> 5e-5 at vit_align -> vit, vit_align -> projector" in idle.observed
-    assert "0.0001 -> 4.2e-5 at vit_align -> vit, vit_align -> projector" in idle.expected
+    assert "1e-4 -> 4.2e-5 at vit_align -> vit, vit_align -> projector" in idle.expected
     line = (folder / idle.where.file).read_text().splitlines()[idle.where.line - 1]
     assert line.strip().startswith("- id: I-28")
 
@@ -133,7 +133,7 @@ def test_how_much_is_excused(found: str, excused: str, is_within: bool) -> None:
     assert facts.within(found, excused) is is_within
 
 
-@pytest.mark.parametrize("text", ["0.0001 -> 4.2e-5", "1Mi", "1.04", "0.6T -> 700B", "packing: whole", "-3"])
+@pytest.mark.parametrize("text", ["1e-4 -> 4.2e-5", "1Mi", "1.04", "0.6T -> 700B", "packing: whole", "-3"])
 def test_a_fact_reads_back_as_it_was_written(text: str) -> None:
     assert facts.read(facts.write(facts.read(text))) == facts.read(text)
 

@@ -6,12 +6,14 @@ Everything here is on the paper's clock: a scale changes lengths in proportion a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from stages.check.cause import FACTORS, budgets_are_published, short_budgets, slip
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.errors import Where
+from stages.spec import units
 from stages.spec.clocks import Extent
 from stages.spec.project import ResolvedPipeline
 from stages.spec.schema_pipeline import RawPiece
@@ -48,14 +50,15 @@ def unread_schedules(context: Context) -> Iterator[Finding]:
     """
     known = unfinished(context.extended) if context.extended is not None else {}
     for name, extent in unfinished(context.pipeline).items():
-        observed, expected, repair = _words(context, name, extent)
+        observed, expected = _words(context, name, extent)
+        where, repair = _line(context, name, extent)
         clock = declared(extent).clock
         left = (Fraction(extent.end), Fraction(clock)) if clock is not None else None
         if name in context.pipeline.own:
-            path = ("phases", extent.own - 1, "budget")
-            yield context.finding(
-                "I-03", name, path, observed=observed, expected=expected, repair=repair, at=("schedule",), found=left
+            found = context.finding(
+                "I-03", name, ("schedule",), observed=observed, expected=expected, repair=repair, found=left
             )
+            yield replace(found, where=where)
         elif name not in known or _read(known[name]) != _read(extent):
             yield Finding(
                 "I-03", context.pipeline.scale, context.pipeline.name, None, observed, expected, repair,
@@ -63,12 +66,33 @@ def unread_schedules(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _line(context: Context, name: str, extent: Extent) -> tuple[Where, str]:
+    """The likelier of two places, the last budget or a piece of the schedule, and what to do, which names the other."""
+    unread = len(extent.laid) - (extent.laid[-1].end > extent.end)  # the first piece that is not read to its end
+    budget, piece = context.where(name, "phases", extent.own - 1, "budget"), _place(context, extent, unread)
+    end = declared(extent).clock
+    meant = slip(extent, context.loaded.raw.schedules[extent.schedule], end)
+    if meant is not None:
+        number, written = meant
+        return _place(context, extent, number), f"With `{written}` they end together; or correct a budget ({budget})."
+    short = [(number, factor) for factor in FACTORS for number in short_budgets(extent, end, factor)]
+    if len(short) == 1:
+        number, factor = short[0]
+        begin, stop = extent.spans[number].paper
+        written = f"budget: {units.format_tokens((stop - begin) * factor)}"
+        return _budgets(context, name)[number], f"With `{written}` they end together; or correct a piece ({piece})."
+    lineage = "or the lineage: a stage left out of it, a clock that is reset."
+    if budgets_are_published(context, name):
+        return piece, f"Correct the pieces, as the budgets ({budget}) add up to what is published; {lineage}"
+    return budget, f"Correct the budgets or the pieces ({piece}) so that they end together; {lineage}"
+
+
 def _read(extent: Extent) -> tuple[object, ...]:
     return extent.laid, extent.left, extent.end
 
 
-def _words(context: Context, name: str, extent: Extent) -> tuple[str, str, str]:
-    """What was read, what is written, and what to do."""
+def _words(context: Context, name: str, extent: Extent) -> tuple[str, str]:
+    """What was read, and what is written."""
     last, end = extent.laid[-1], declared(extent)
     unit = extent.spans[-1].phase.unit
     observed = (
@@ -80,23 +104,33 @@ def _words(context: Context, name: str, extent: Extent) -> tuple[str, str, str]:
     if extent.left:
         observed += f"; {len(extent.left)} piece{'s' * (len(extent.left) > 1)} after it never read"
     where = f"{end.clock:,} {unit}" if end.clock is not None else "the end of its last piece"
-    number = len(extent.laid) - (last.end > extent.end)  # the first piece that is not read to its end
-    repair = (
-        f"Correct the budgets or the pieces ({_place(context, extent, number)}) so that they end together; "
-        "or the lineage: a stage left out of it, a clock that is reset."
-    )
-    return observed, f"the schedule's end, {where}, at a rate of {float(end.rate):g}", repair
+    return observed, f"the schedule's end, {where}, at a rate of {float(end.rate):g}"
 
 
 def _lineage(context: Context, name: str) -> str:
     """The stages whose budgets the schedule's clock counts, with their budgets."""
+    found = [(one, context.pipeline.extents[one]) for one in _readers(context, name)]
+    return " -> ".join(f"{one} ({extent.end - extent.start:,})" for one, extent in found)
+
+
+def _budgets(context: Context, name: str) -> list[Where]:
+    """The lines of the budgets that the schedule's clock counts, in order."""
+    readers = _readers(context, name)
+    return [
+        context.where(one, "phases", number, "budget")
+        for one in readers
+        for number in range(context.pipeline.extents[one].own)
+    ]
+
+
+def _readers(context: Context, name: str) -> list[str]:
+    """The stages that read the schedule on one clock up to the end of this one."""
     found: list[str] = []
     at: str | None = name
     while at is not None:
-        extent = context.pipeline.extents[at]
-        found.append(f"{at} ({extent.end - extent.start:,})")
-        at = extent.after
-    return " -> ".join(reversed(found))
+        found.append(at)
+        at = context.pipeline.extents[at].after
+    return found[::-1]
 
 
 def declared(extent: Extent) -> Declared:

@@ -8,19 +8,18 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.rope import described, rotary_dim, with_positions, wrong_positions
-from stages.contract.rope import longest_wavelength
+from stages.contract.rope import inv_freq
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 
-ROUNDING = 1e-9  # of two wavelengths that come out of the same figures
+ROUNDING = 1e-9  # of two frequencies that come out of the same figures
 
 
 @static(
     "I-37",
     title="Positions and the declared context do not go back",
-    rule="Along a lineage the slowest rotary wavelength never falls (by a smaller base, less interpolation or scaling "
-    "taken away), and the declared context never shrinks. A shorter sequence length under the same positions is "
-    "neither.",
+    rule="Along a lineage no rotary wavelength falls (by a smaller base, less interpolation, scaling taken away or "
+    "narrowed), and the declared context never shrinks. A shorter sequence length under the same positions is neither.",
     why="A stage copied from before an extension brings the old base back: what the lineage learned of long contexts "
     "is lost, and short evaluations do not show it.",
     threads=("unslothai/unsloth#7028", "JIA-Lab-research/LongLoRA#81"),
@@ -35,10 +34,10 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
             if wrong_positions(parent.rope, above) or wrong_positions(rope, dim):
                 continue  # I-11 names it
             old, new = (described(_at_full_size(context, one)) for one in (parent.rope, rope))
-            if longest_wavelength(rope, dim) < longest_wavelength(parent.rope, above) * (1 - ROUNDING):
+            if _any_faster(inv_freq(parent.rope, above), inv_freq(rope, dim)):
                 yield context.finding(
                     "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
-                    expected="positions that reach at least as far as the parent's",
+                    expected="no pair of dimensions that turns faster than in the parent",
                     repair="State the parent's base, llama3 and interpolation, or larger ones.",
                 )  # fmt: skip
             elif stage.max_context < parent.max_context:
@@ -50,6 +49,11 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
                     expected=f"at least {int(before):,}", found=(before, after),
                     repair="Keep the parent's positions, or train at its context under the new ones.",
                 )  # fmt: skip
+
+
+def _any_faster(before: list[float], after: list[float]) -> bool:
+    """Whether a pair turns faster than it did: positions move together there."""
+    return any(new > old * (1 + ROUNDING) for old, new in zip(before, after, strict=False))
 
 
 def _at_full_size(context: Context, rope: Rope) -> Rope:

@@ -92,7 +92,7 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     if piece.shape == "constant":
         return
     found = f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}"
-    if all(one.first == one.last for one in read) and (piece.shape == "cosine" or raw.starts != "current"):
+    if all(one.first == one.last for one in read) and (piece.shape == "cosine" or number or raw.starts != "current"):
         yield (
             None,
             found,

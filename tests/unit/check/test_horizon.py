@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from stages.check.findings import Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
@@ -33,9 +35,9 @@ def toy(folder: Path, *edits: tuple[str, str, str], scale: str = "paper") -> lis
     return unwaived(run(Project.load(folder), scale, {"I-03"}))
 
 
-def line(finding: Finding) -> str:
+def line(finding: Finding, folder: Path = ROOT) -> str:
     assert finding.where is not None
-    return (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
+    return (folder / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
 
 
 def test_a_budget_halved_names_both_rates_both_ends_and_both_lines(tmp_path: Path) -> None:
@@ -46,6 +48,35 @@ def test_a_budget_halved_names_both_rates_both_ends_and_both_lines(tmp_path: Pat
     assert "1.17432e-05, inside a cosine piece that ends at 1,000,000,000" in found[0].observed
     assert found[0].expected == "the schedule's end, 1,000,000,000 tokens, at a rate of 2e-06"
     assert "specs/llama31_1m/pipeline.yaml:41" in found[0].repair
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "meant"),
+    [
+        ("llama31_1m/pipeline.yaml", r"until: 15B\}", "for: 15B}", "until: 15B"),
+        ("llama31_1m/pipeline.yaml", "to: 2e-6, until: 1B", "to: 2e-6, for: 1B", "until: 1B"),
+        ("llama31_1m/pipeline.yaml", r"for: 12\.5M", "for: 12.5B", "for: 12.5M"),
+        ("ouro/longct_1_4b.yaml", "budget: 20B", "budget: 2B", "budget: 20B"),
+    ],
+)
+def test_a_usual_slip_is_named_at_its_line(tmp_path: Path, file: str, old: str, new: str, meant: str) -> None:
+    finding, *_ = shipped(tmp_path, file, old, new)
+    assert finding.where is not None
+    assert finding.where.file == f"specs/{file}"
+    assert new.rstrip("}") in line(finding, tmp_path)
+    assert finding.repair.startswith(f"With `{meant}` they end together")
+
+
+def test_a_difference_that_a_budget_explains_as_well_is_not_laid_on_the_schedule(tmp_path: Path) -> None:
+    """A tenth of the budget and ten times the horizon look alike."""
+    finding, *_ = shipped(tmp_path, "llama31_1m/sft_32k.yaml", "budget: 1B", "budget: 0.1B")
+    assert line(finding) == "budget: 1B"
+
+
+def test_budgets_that_add_up_to_what_is_published_are_not_at_fault(tmp_path: Path) -> None:
+    finding, *_ = shipped(tmp_path, "kimi_vl/pipeline.yaml", r"to: 2e-5, until: 2\.0T", "to: 2e-5, until: 3.0T")
+    assert line(finding) == "- {shape: cosine, to: 2e-5, until: 2.0T}"
+    assert "the budgets (specs/kimi_vl/vit_coca.yaml:18) add up to what is published" in finding.repair
 
 
 def test_it_is_seen_at_every_scale(tmp_path: Path) -> None:

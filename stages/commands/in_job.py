@@ -15,7 +15,7 @@ from types import FrameType
 from stages.cluster import deadline, slurm
 from stages.errors import UserError
 from stages.store import lease
-from stages.train.stopping import StoppedError
+from stages.train.stopping import StoppedError, listened_to
 
 POLL = 5.0  # seconds between two looks at what Slurm makes of the job
 ENDING = 60.0  # seconds in which Slurm ends a job that it has requeued, or at least has taken note of it
@@ -145,7 +145,7 @@ def _vanish() -> None:
 def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[None]:
     """Do the block within a job's time: `ahead` seconds before its limit it is stopped, and the job requeued.
 
-    Raises StoppedError when SIGTERM comes before there are ranks to pass it on to.
+    Raises StoppedError when a stop is asked for before there are ranks to pass it on to.
     """
     turn = Turn(ref, job, folder)
 
@@ -153,7 +153,7 @@ def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[Non
         if not turn.requeued.is_set() and not turn.waits:
             raise StoppedError(f"{ref}: stopped before it began to train; run it again.")
 
-    previous = signal.signal(signal.SIGTERM, stopped)
+    previous = {number: signal.signal(number, stopped) for number in listened_to()}
     try:
         with deadline.watching(job, [(ahead, turn.stop), (ahead * LAST, turn.cut)]):
             yield
@@ -161,4 +161,5 @@ def looked_after(ref: str, job: str, folder: Path, ahead: float) -> Iterator[Non
         turn.ended(error)
         raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -148,12 +149,15 @@ class _Tee:
     def write(self, text: str) -> int:
         with files.failing(Path(self._log.name)):
             self._log.write(text)
-        return self._stream.write(text)
+        with suppress(OSError):  # a terminal that went away: the run writes its checkpoint, and the log has its words
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
         with files.failing(Path(self._log.name)):
             self._log.flush()
-        self._stream.flush()
+        with suppress(OSError):
+            self._stream.flush()
 
     def isatty(self) -> bool:
         return self._stream.isatty()
@@ -162,13 +166,18 @@ class _Tee:
         return self._stream.fileno()
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place, which nobody reads, raises OSError instead of being waited for."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
+
+
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
     """Copy what is printed to the stage's log; an error is written there too. Raises WriteError."""
     files.make_dirs(path.parent)
     out, err = sys.stdout, sys.stderr
     with files.failing(path):
-        log = path.open("a", encoding="utf-8")
+        log = open(path, "a", encoding="utf-8", opener=_without_waiting)  # noqa: SIM115 (closed below)
     sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
     said = ""
     try:

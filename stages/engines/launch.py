@@ -21,8 +21,9 @@ from stages.store import files
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.store.manifest import Parent
-from stages.train.stopping import StoppedError
+from stages.train.stopping import ASKING, StoppedError
 
+ASKED = {-number for number in ASKING}  # exit codes of ranks that were asked to stop before they could hear it
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
 
 
@@ -72,7 +73,7 @@ def launch_on(
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
     step = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job))
-    if not step.asked and len(step.exits) < ranks and {end.code for end in step.exits} <= {0, CRASHED, -signal.SIGTERM}:
+    if not step.asked and len(step.exits) < ranks and {end.code for end in step.exits} <= {0, CRASHED, *ASKED}:
         raise _lost(step, used, ranks, title)
     judge(step.exits, ranks, title, step.asked)
 
@@ -85,8 +86,8 @@ def judge(ended: Sequence[Exit], ranks: int, title: str, asked: bool) -> None:
         raise StoppedError(by_code[StoppedError.exit_code].words)
     if HELD in by_code:
         raise HeldError(by_code[HELD].words)
-    terminated = -signal.SIGTERM in by_code or (asked and (failed or len(ended) < ranks))
-    if terminated and set(by_code) <= {-signal.SIGTERM, CRASHED}:
+    terminated = not ASKED.isdisjoint(by_code) or (asked and (failed or len(ended) < ranks))
+    if terminated and set(by_code) <= {CRASHED, *ASKED}:
         raise StoppedError(f"{title}: stopped before its ranks had met; run it again.")
     if failed:
         raise _failed(failed, ranks, title)

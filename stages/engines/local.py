@@ -66,11 +66,11 @@ def run(
     tell: Callable[[Exit], None] = lambda end: None,
     exits: queue.Queue[Exit | None] | None = None,
 ) -> tuple[list[Exit], bool]:
-    """Run `command` once for each of `ranks` and wait for all. SIGTERM is passed on to each of them.
+    """Run `command` once for each of `ranks` and wait for all. What asks for a stop is passed on to each as SIGTERM.
 
     `tell` hears of every exit at once. A None put into `exits` ends what still runs. Returns the exits in the order in
     which they were noticed, without those of ranks that had to be killed because another had failed, and whether
-    SIGTERM came.
+    a stop was asked for.
     """
     processes: list[subprocess.Popen[str]] = []
     listeners: list[threading.Thread] = []
@@ -123,7 +123,7 @@ def wait(
 
 @contextmanager
 def passing_on(stop: Callable[[], None]) -> Iterator[list[bool]]:
-    """Call `stop` when SIGTERM or a first Ctrl-C comes within the block; the list fills then."""
+    """Call `stop` when a stop is asked for within the block (`on_request`); the list fills then."""
     asked: list[bool] = []
 
     def forward() -> None:

@@ -34,8 +34,8 @@ KEPT = ("SLURM_CONF", "SLURM_JOB_ID", "SLURM_CLUSTER_NAME")
 class Ended:
     """How a step ended: the ranks' exits in the order in which they were noticed, and what srun itself said.
 
-    `asked` is whether SIGTERM came; `silent` whether some nodes gave no answer when others' ranks had failed, and
-    Slurm had not noticed them yet.
+    `asked` is whether a stop was asked for; `silent` whether some nodes gave no answer when others' ranks had failed,
+    and Slurm had not noticed them yet.
     """
 
     exits: list[Exit]
@@ -47,9 +47,10 @@ class Ended:
 def run(
     command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation, turn: int
 ) -> Ended:
-    """Run `command` once per rank, spread evenly over `nodes`, and wait for all. SIGTERM is passed on to the step.
+    """Run `command` once per rank, spread evenly over `nodes`, and wait for all.
 
-    `turn` is the job's. Raises SlurmError, and UserError where this is not the first of several nodes.
+    What asks for a stop is passed on to the step as SIGTERM. `turn` is the job's.
+    Raises SlurmError, and UserError where this is not the first of several nodes.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
     environment |= {name: os.environ[name] for name in KEPT if name in os.environ}

@@ -11,6 +11,10 @@ from types import FrameType
 
 from stages.errors import UserError
 
+# What asks for a checkpoint and an end: what a scheduler sends when it needs the nodes, what sites send ahead of a time
+# limit (`--signal=USR1@120` of Slurm, SIGUSR2 of LSF and OAR, SIGXCPU of a limit of CPU time), a terminal that goes.
+ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU, signal.SIGHUP)
+
 
 class StoppedError(UserError):
     """The run was asked to stop, wrote a checkpoint and can be resumed (exit code 75, sysexits' EX_TEMPFAIL)."""
@@ -36,6 +40,12 @@ class LostRankError(UserError):
     exit_code = 70
 
 
+def listened_to() -> list[signal.Signals]:
+    """Those of ASKING that are not ignored here, and that nothing but Python handles; SIGTERM in any case."""
+    kept = (signal.SIG_IGN, None)
+    return [number for number in ASKING if number == signal.SIGTERM or signal.getsignal(number) not in kept]
+
+
 class StopRequest:
     """Becomes true when a stop is asked for, or the lease is lost; the loop looks at it between two steps."""
 
@@ -57,9 +67,10 @@ def stop_when_asked() -> Iterator[StopRequest]:
 
 @contextmanager
 def on_request(ask: Callable[[], None]) -> Iterator[None]:
-    """Call `ask` when SIGTERM comes within the block, or Ctrl-C for the first time; a second one ends at once.
+    """Call `ask` when one of ASKING comes within the block, or Ctrl-C for the first time; a second one ends at once.
 
-    Where SIGINT means something else already (ignored behind `&` in a script), it keeps that meaning.
+    Where a signal means something else already (SIGINT behind `&` in a script, SIGHUP under nohup: both ignored), it
+    keeps that meaning.
     """
 
     def heard(number: int, frame: FrameType | None) -> None:
@@ -69,7 +80,7 @@ def on_request(ask: Callable[[], None]) -> Iterator[None]:
                 print("stopping at a checkpoint after this step; Ctrl-C again stops at once", file=sys.stderr)
         ask()
 
-    numbers = [signal.SIGTERM]
+    numbers = listened_to()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         numbers.append(signal.SIGINT)
     before = {number: signal.signal(number, heard) for number in numbers}

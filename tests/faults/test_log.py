@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ def test_a_read_only_results_folder_is_told(tmp_path: Path, monkeypatch: pytest.
     project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32})
     monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
     monkeypatch.setattr(run.graph, "load", lambda *_: project)
+    monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     disk = Failing(1, errno.EROFS, lasting=True)
     with using(disk), pytest.raises(files.WriteError, match=r"results: cannot be written \(Read-only file system\)"):
         run.run_stage("tiny/box", "mini", None)
@@ -44,3 +47,24 @@ def test_a_marker_that_cannot_be_set_is_told(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file where a folder should be")
     with pytest.raises(files.WriteError, match=r"Not a directory"):
         markers.place(tmp_path / "results/.markers/mini/toy/one.key")
+
+
+def test_a_terminal_that_goes_away_does_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its closing asks for a checkpoint, and what is printed until then is in the log."""
+
+    class Gone(io.StringIO):
+        def write(self, text: str = "") -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+        flush = write
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with run._logged(tmp_path / "log.txt"):
+        print("stopped after step 3", flush=True)
+    assert (tmp_path / "log.txt").read_text() == "stopped after step 3\n"
+
+
+def test_a_pipe_in_the_logs_place_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log.txt")
+    with pytest.raises(files.WriteError, match=r"log\.txt: cannot be written"), run._logged(tmp_path / "log.txt"):
+        pytest.fail("began")

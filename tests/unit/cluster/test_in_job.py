@@ -13,7 +13,7 @@ import pytest
 from stages.cluster.slurm import SilentNodeError
 from stages.commands import in_job
 from stages.errors import UserError
-from stages.train.stopping import StoppedError
+from stages.train.stopping import ASKING, StoppedError
 from tests.unit.cluster.conftest import Command
 
 STOPPED = StoppedError("p/s: stopped after step 3")
@@ -252,3 +252,22 @@ def test_sigterm_after_a_requeue_changes_nothing(
     assert waits == [2.0]
     assert raised.value is STOPPED
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", ASKING, ids=lambda number: number.name)
+def test_what_asks_for_a_stop_before_there_are_ranks_stops_the_job(
+    number: signal.Signals, command: Command, tmp_path: Path
+) -> None:
+    """As with `scancel --signal=USR1 --full`, or a site's signal ahead of the limit."""
+    inherited = signal.signal(number, signal.SIG_DFL)
+    try:
+        job(command)
+        with (
+            pytest.raises(StoppedError, match="p/s: stopped before it began to train"),
+            in_job.looked_after("p/s", "7", tmp_path, ahead=10.0),
+        ):
+            signal.raise_signal(number)
+        assert signal.getsignal(number) == signal.SIG_DFL
+        assert not requeued(tmp_path)
+    finally:
+        signal.signal(number, inherited)

@@ -21,7 +21,7 @@ from stages.errors import UserError
 from stages.store import manifest
 from stages.store.lease import HeldError
 from stages.train.ranks import ALONE, Ranks, joined, owners
-from stages.train.stopping import LostRankError, StoppedError
+from stages.train.stopping import ASKING, LostRankError, StoppedError
 from tests.unit.train import ranked, tiny
 
 BOX = "results/mini/tiny/box"
@@ -110,8 +110,12 @@ def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixt
     assert LostRankError.exit_code == CRASHED
 
 
-def test_ranks_stopped_before_they_could_listen_can_be_run_again() -> None:
-    script = "import os, signal, sys; os.environ['RANK'] == '1' and os.kill(os.getpid(), signal.SIGTERM); sys.exit(70)"
+@pytest.mark.parametrize("number", ASKING, ids=lambda number: number.name)
+def test_ranks_stopped_before_they_could_listen_can_be_run_again(number: signal.Signals) -> None:
+    script = (
+        f"import os, signal, sys; signal.signal({int(number)}, signal.SIG_DFL)\n"
+        f"os.environ['RANK'] == '1' and os.kill(os.getpid(), {int(number)}); sys.exit(70)"
+    )
     with pytest.raises(StoppedError, match="p/s: stopped before its ranks had met; run it again"):
         launch([sys.executable, "-c", script], 2, "p/s")
 
@@ -128,8 +132,9 @@ def test_a_common_stop_keeps_its_exit_code() -> None:
         launch([sys.executable, "-c", script], 2, "p/s")
 
 
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_is_passed_on_as_a_request(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ctrl_c", "signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, signal.SIGXCPU], ids=lambda number: number.name)
+def test_what_asks_for_a_stop_is_passed_on_to_the_ranks(tmp_path: Path, number: signal.Signals) -> None:
     script = (
         "import pathlib, signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "signal.signal(signal.SIGTERM, lambda *_: (print('stopped after step 3'), sys.exit(75)))\n"
@@ -139,7 +144,7 @@ def test_ctrl_c_is_passed_on_as_a_request(tmp_path: Path) -> None:
     def interrupt() -> None:
         while not (tmp_path / "up").exists():
             time.sleep(0.01)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(StoppedError, match=r"^stopped after step 3$"):

@@ -13,7 +13,7 @@ import torch
 
 from stages.engines import run, training
 from stages.store import attempts, manifest
-from stages.train.stopping import NonFiniteError, StoppedError, stop_when_asked
+from stages.train.stopping import ASKING, NonFiniteError, StoppedError, stop_when_asked
 from tests.unit.train import tiny
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
@@ -51,8 +51,8 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
     assert not (tmp_path / "results/mini/tiny/box").exists()
 
 
-@pytest.mark.usefixtures("ctrl_c")
-@pytest.mark.parametrize("asked_by", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("ctrl_c", "signals")
+@pytest.mark.parametrize("asked_by", [*ASKING, signal.SIGINT], ids=lambda number: number.name)
 def test_a_request_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_by: signal.Signals
 ) -> None:
@@ -81,13 +81,13 @@ def test_a_request_stops_at_a_step_border_and_the_rerun_equals_an_undisturbed_ru
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_ends_at_once_and_afterwards_all_is_as_before() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.getsignal(number) for number in (*ASKING, signal.SIGINT)]
     with stop_when_asked() as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert [signal.getsignal(number) for number in (*ASKING, signal.SIGINT)] == before
 
 
 def test_ctrl_c_that_means_nothing_here_goes_on_meaning_nothing() -> None:
@@ -98,3 +98,14 @@ def test_ctrl_c_that_means_nothing_here_goes_on_meaning_nothing() -> None:
             assert not stop.asked
     finally:
         signal.signal(signal.SIGINT, ours)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_that_is_ignored_here_stays_ignored() -> None:
+    """As SIGHUP under nohup, and what a site's script traps with nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_when_asked() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked
+        signal.raise_signal(signal.SIGUSR1)
+        assert stop.asked

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stages.check import (
     conversion,
     data,
+    execution,
     learning_rate,
     lineage,
     masks,
@@ -37,6 +38,7 @@ FAMILIES = (
     masks,
     conversion,
     orchestration,
+    execution,
     pipeline,
     shapes,
     stand_ins,

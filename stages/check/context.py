@@ -10,10 +10,11 @@ from functools import cached_property
 from stages.check import facts
 from stages.check.facts import Fact
 from stages.check.findings import Finding
+from stages.contract.hardware import Hardware
 from stages.errors import Where
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
-from stages.spec.nodes import Path
+from stages.spec.nodes import Document, Path
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -29,7 +30,8 @@ class Context:
 
     `full` is the same pipeline at full size (None where this is it, or there is none); `extended` is what a reading
     extends; `others` are the other pipelines of the project that can be read, as they are written, and `all_read` is
-    whether these are all; `shrink` is how the scale's figures follow from the specs'.
+    whether these are all; `shrink` is how the scale's figures follow from the specs'; `hardware` is the machine that
+    the scale is priced on (None where there is no profile of it).
     """
 
     pipeline: ResolvedPipeline
@@ -39,6 +41,7 @@ class Context:
     others: tuple[LoadedPipeline, ...]
     all_read: bool
     data: LoadedData
+    hardware: Hardware | None
     shrink: Scale
 
     @cached_property
@@ -145,6 +148,21 @@ class Context:
         stage = self.pipeline.stages[name]
         below = path and path[0] in ("phases", "schedule", "optimizer") and stage.kind == "import"
         return self.pipeline.where(name, *(("stand_in", *path) if below else path))
+
+    def of_execution(self, id: str, name: str, key: str, *, observed: str, expected: str, repair: str) -> Finding:
+        """A finding about a key of a stage's execution, at the line that says it: the stage's or the scale's."""
+        finding = self.finding(id, name, ("execution", key), observed=observed, expected=expected, repair=repair)
+        return replace(finding, where=self._where_execution(name, key))
+
+    def _where_execution(self, name: str, key: str) -> Where:
+        own, scale = self.pipeline.documents[name], self.shrink.document
+        places: list[tuple[Document, Path]] = [
+            (own, ("execution", key)) if self.shrink.shrink is None
+            else (scale, ("pipelines", self.shrink.pipeline, "execution", key)),
+            (scale, ("execution", key)),
+        ]  # fmt: skip
+        document, path = next((one for one in places if one[1] in one[0].places), places[-1])
+        return document.where(path)
 
     def where_size(self, name: str, module: str, key: str) -> Where:
         """The line of a size of a module's model: the scale's own where it changes it, else that of pipeline.yaml."""

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from stages.check.findings import Finding, unwaived
 from stages.check.run import beside, run_pipeline
+from stages.contract.engines import refusal
 from stages.errors import UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -49,10 +50,16 @@ class Gate:
         return [one for one in found if one.stage in lineage or one.stage in pipelines] + others
 
     def refuse(self, ref: str) -> None:
-        """Raise FindingsError if the stage has a finding that nobody has waived."""
+        """Raise FindingsError if the stage has a finding that nobody has waived, UserError if no engine trains it."""
         found = self.findings(ref)
         if found:
             raise FindingsError(ref, self._scale, found)
+        why = refusal(self._stages[ref])
+        if why is not None:
+            raise UserError(
+                f"{ref} is not started: found {why}. At scale {self._scale} it is planned and checked, and not run "
+                "here: take another scale, or change `execution: {ranks}`."
+            )
 
     @cached_property
     def _beside(self) -> list[Finding]:

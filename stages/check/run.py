@@ -9,6 +9,8 @@ from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
 from stages.check.waivers import difference, excuses, waive
+from stages.contract import hardware
+from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_hardware import load_hardware
@@ -134,8 +136,17 @@ def make_context(project: Project, pipeline: str, scale: str) -> Context:
         others=others,
         all_read=len(others) + 1 == len(project.pipelines(readings=True)),
         data=project.data,
+        hardware=_priced_on(project, scale),
         shrink=project.shrink(pipeline, scale),
     )
+
+
+def _priced_on(project: Project, scale: str) -> Hardware | None:
+    """The machine that a scale is priced on; a mistake in its file is a finding of its own."""
+    with suppress(SpecError, SpecErrors):
+        raw = project.machine(hardware.usual(project.scale(scale).device))
+        return None if raw is None else hardware.of_raw(raw)
+    return None
 
 
 def _readable(project: Project, but: str) -> Iterator[LoadedPipeline]:

@@ -25,7 +25,10 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
     threads=(),
 )
 def declared_is_read(context: Context) -> Iterator[Finding]:
-    """S-11. Where a pipeline cannot be loaded, what it reads is not known, and nothing is said."""
+    """S-11, of files and not of stages: what nothing reads keeps no stage from being run.
+
+    Where a pipeline cannot be loaded, what it reads is not known, and nothing is said.
+    """
     if not context.all_read:
         return
     everyone = (context.loaded, *context.others)
@@ -36,7 +39,7 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
         for entry in getattr(context.loaded.raw, key):
             where = document.where((key, entry))
             if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
-                yield _unread(context, name, what, entry, "a stage", where)
+                yield _unread(context, f"{name}/pipeline", what, entry, "a stage", where)
     yield from _data(context, everyone)
 
 

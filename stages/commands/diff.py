@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from stages.commands.open import find_root
+from stages.contract import hardware as profiles
+from stages.contract.hardware import Hardware
 from stages.diff import render, screen, semantic
 from stages.diff.revision import WORK_TREE, specs_at
 from stages.diff.semantic import Difference, Side
 from stages.errors import UsageError, UserError
-from stages.plan import hardware as profiles
-from stages.plan.hardware import Hardware
 from stages.spec.project import Project
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stages.check.notices import notices
 from stages.commands.open import known_pipeline, open_project
-from stages.plan import hardware as profiles
-from stages.plan.hardware import Hardware
+from stages.contract import hardware as profiles
+from stages.contract.hardware import Hardware
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
 from stages.spec.project import Project
 
@@ -22,7 +23,7 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
     elif as_json_:
         print(json.dumps([as_json(plan) for plan in plans], indent=2, allow_nan=False))
     else:
-        _print_tables(plans, profile)
+        _print_tables(plans, profile, notices(project, scale))
 
 
 def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:
@@ -32,7 +33,7 @@ def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:
     return [known_pipeline(pipeline, project.pipelines(readings=True), absent)]
 
 
-def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:
+def _print_tables(plans: list[PipelinePlan], profile: Hardware, notices: list[str]) -> None:
     from stages.plan import table
     from stages.terminal import Console
 
@@ -40,7 +41,7 @@ def _print_tables(plans: list[PipelinePlan], profile: Hardware) -> None:
     for plan in plans:
         console.print(table.table(plan))
         console.print("\n".join(table.totals(plan)), "\n", markup=False)
-    console.print("\n".join(table.assumptions(profile)), markup=False)
+    console.print("\n".join([*table.assumptions(profile), *(f"notice: {one}" for one in notices)]), markup=False)
 
 
 def _print_measured(root: Path, scale: str, plans: list[PipelinePlan], as_json_: bool) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from stages.contract.duration import document_lengths
+from stages.contract.hardware import Hardware
 from stages.diff import curve, origins, written
 from stages.diff.curve import CurveChange
 from stages.diff.fields import Field, differing
 from stages.diff.origins import MarkChange, WaiverChange
 from stages.diff.written import Edit
-from stages.plan.hardware import Hardware
-from stages.plan.stage import StagePlan, document_lengths, plan_stage
+from stages.plan.stage import StagePlan, plan_stage
 from stages.spec.key import stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Stage

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.cluster import slurm
+from stages.contract.engines import refusal
 from stages.engines import local
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -38,10 +39,10 @@ def run(stage: Stage, inputs: Inputs) -> None:
             "Change `engine` in specs/scales."
         )
     execution = stage.execution
-    if stage.phases and execution.ranks > 1 and execution.device != "cpu":
+    if (why := refusal(stage)) is not None:
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: {execution.ranks} ranks, device {execution.device}; allowed for the torch "
-            "engine: one rank, or several on CPUs. Change `execution: {ranks}` in the stage's spec or in specs/scales."
+            f"{stage.pipeline}/{stage.name}: {why}. Change `execution: {{ranks}}` in the stage's spec or in "
+            "specs/scales."
         )
     if stage.phases and not local.inside() and (execution.ranks > 1 or slurm.this_job() is not None):
         from stages.engines import launch

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stages.plan.hardware import Hardware
-from stages.plan.stage import PhasePlan, StagePlan, document_lengths, plan_stage
+from stages.contract.duration import document_lengths
+from stages.contract.hardware import Hardware
+from stages.plan.stage import PhasePlan, StagePlan, plan_stage
 from stages.spec.project import Project, ResolvedPipeline
 
 

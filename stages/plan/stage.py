@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.contract import ledger, schedule
+from stages.contract import ledger, memory, schedule
 from stages.contract.cost_phase import operations
+from stages.contract.duration import device_seconds
+from stages.contract.hardware import Hardware
+from stages.contract.memory import Memory
 from stages.contract.parameters import parameters
-from stages.plan import memory
-from stages.plan.hardware import Hardware
-from stages.plan.memory import Memory
 from stages.plan.padding import padding
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
@@ -100,8 +100,7 @@ def _plan_phase(
     stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData | None
 ) -> PhasePlan:
     flops, steps = operations(stage, phase, hardware.assumed(lengths)), ledger.count(phase)
-    overhead = (_passes(phase) * _blocks(stage, phase) * hardware.block_ms + steps * hardware.step_ms) / 1000
-    seconds = flops / (hardware.peak * hardware.mfu) + overhead
+    seconds = device_seconds(stage, phase, hardware, flops)
     first, last, peak = _rates(stage, phase)
     padded = padding(stage, phase, data) if data is not None else None
     return PhasePlan(
@@ -123,15 +122,6 @@ def _plan_phase(
     )
 
 
-def document_lengths(data: LoadedData) -> dict[str, float]:
-    """Mean tokens of a document of each local corpus; of published ones it is not known."""
-    return {
-        name: corpus.size / corpus.documents
-        for name, corpus in data.corpora.items()
-        if corpus.unit == "tokens" and corpus.documents
-    }
-
-
 def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:
     """LR of the first step, of the last, and the highest: pieces are monotonous, so it is at an end of one."""
     if stage.schedule is None:
@@ -141,18 +131,3 @@ def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:
     last = schedule.lr(stage.schedule, end)
     inside = [piece.end for piece in stage.schedule.pieces if start < piece.end < end]
     return first, last, max(first, last, *(schedule.lr(stage.schedule, clock) for clock in inside), 0.0)
-
-
-def _passes(phase: Phase) -> int:
-    """Logical micro-batches of the phase."""
-    full, partial = ledger.stretches(phase)
-    passes = sum(stretch.steps * -(-stretch.sequences // phase.micro_batch) for stretch in full)
-    return passes + (-(-partial.sequences // phase.micro_batch) if partial else 0)
-
-
-def _blocks(stage: Stage, phase: Phase) -> int:
-    """Blocks that a micro-batch passes: a looped model's layers once a loop, modules without layers once."""
-    loops = phase.loops.count if phase.loops else 1
-    return sum(
-        getattr(model, "layers", 1) * (loops if model.family == "ouro" else 1) for model in stage.modules.values()
-    )

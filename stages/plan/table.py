@@ -9,8 +9,8 @@ from typing import assert_never
 from rich import box
 from rich.table import Table
 
+from stages.contract.hardware import Hardware
 from stages.plan import figures
-from stages.plan.hardware import Hardware
 from stages.plan.pipeline import PipelinePlan
 from stages.plan.stage import PhasePlan, StagePlan
 from stages.spec.units import format_tokens

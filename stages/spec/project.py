@@ -15,6 +15,7 @@ from stages.spec.hand_over import Node
 from stages.spec.key import stage_key
 from stages.spec.loader import LoadedPipeline, load_pipeline, load_scale
 from stages.spec.loader_data import LoadedData, load_data
+from stages.spec.loader_hardware import load_hardware
 from stages.spec.nodes import Document
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage
@@ -22,6 +23,7 @@ from stages.spec.resolved_models import Model
 from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
+from stages.spec.schema_hardware import RawHardware
 from stages.spec.validate import meant, several
 
 
@@ -88,6 +90,7 @@ class Project:
         self.files = Files(root)
         self._pipelines: dict[str, LoadedPipeline] = {}
         self._scales: dict[str, tuple[RawScale, Document]] = {}
+        self._machines: dict[str, RawHardware | None] = {}
         self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
 
     @classmethod
@@ -135,6 +138,13 @@ class Project:
     def scale(self, name: str) -> RawScale:
         """A scale's own figures."""
         return self._scale(name)[0]
+
+    def machine(self, name: str) -> RawHardware | None:
+        """A profile of specs/hardware, None where there is none. Raises SpecError(s) for mistakes in it."""
+        if name not in self._machines:
+            there = name in self.files.names("hardware")
+            self._machines[name] = load_hardware(self.files, name) if there else None
+        return self._machines[name]
 
     def unknown_in(self, scale: str) -> list[SpecError]:
         """Entries of a scale for pipelines that there are not; none where the scale's file cannot be read."""

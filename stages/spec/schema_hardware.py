@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.spec.fields import DeviceMemory, Disk, Milliseconds, Operations, Part, Raw, RuntimeMemory
+from stages.spec.fields import DeviceMemory, Disk, Milliseconds, Operations, Part, Ranks, Raw, RuntimeMemory
 from stages.spec.names import Name
 from stages.spec.sources import RawSource
 
@@ -33,6 +33,7 @@ class RawHardware(Raw):
     device: Literal["cpu", "cuda"]
     peak: Operations  # operations a second, of matrix products in the precision trained in
     mfu: Part  # share of the peak that model FLOPs reach
+    per_node: Ranks | None = None  # devices of one node
     memory: DeviceMemory  # of one device
     runtime: RuntimeMemory  # taken before the first parameter: libraries, context, buffers
     activations: Literal["recomputed", "kept"]

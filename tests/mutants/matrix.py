@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import code, lineage, models, reading, reported, training, written
+from tests.mutants import code, execution, lineage, models, reading, reported, training, written
 from tests.mutants.mutant import Edited, Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*training.MUTANTS, *models.MUTANTS, *reading.MUTANTS, *lineage.MUTANTS, *written.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *training.MUTANTS,
+    *models.MUTANTS,
+    *reading.MUTANTS,
+    *lineage.MUTANTS,
+    *execution.MUTANTS,
+    *written.MUTANTS,
+)
 
 
 @dataclass(frozen=True)

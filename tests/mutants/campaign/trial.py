@@ -17,8 +17,8 @@ from typing import Any
 from stages.check import run as checks
 from stages.check.context import Context
 from stages.check.findings import Finding, unwaived
+from stages.contract import hardware
 from stages.errors import SpecError, SpecErrors, UserError, Where
-from stages.plan import hardware
 from stages.spec.project import Project
 from tests.mutants.campaign.edits import Edit
 

@@ -11,9 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
+from stages.contract import hardware
 from stages.engines.results import peak_memory_mb
 from stages.errors import UserError
-from stages.plan import hardware, measured
+from stages.plan import measured
 from stages.plan.pipeline import plan_pipeline
 from stages.store.layout import Layout
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from stages.contract import hardware, memory
 from stages.contract.parameters import parameters
-from stages.plan import hardware, memory
 
 
 @pytest.fixture

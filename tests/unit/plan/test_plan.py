@@ -9,10 +9,9 @@ import pytest
 from inline_snapshot import snapshot
 
 from stages.commands.plan import print_plan
-from stages.contract import cost
+from stages.contract import cost, hardware
 from stages.contract.cost_phase import operations, seen
 from stages.errors import SpecError, UsageError
-from stages.plan import hardware
 from stages.plan.pipeline import plan_pipeline
 from stages.spec.files import Files
 from tests.unit.plan.conftest import ROOT

@@ -17,10 +17,10 @@ import pytest
 from torch import nn
 
 from stages.commands import show
-from stages.contract import cost, cost_coca, parameters, schedule, upcycle
+from stages.contract import cost, cost_coca, hardware, memory, parameters, schedule, upcycle
 from stages.guards import start
 from stages.models import build
-from stages.plan import hardware, memory, table
+from stages.plan import table
 from stages.spec.project import Project
 from stages.spec.resolved import Init, Stage, computes_in_bf16
 from stages.spec.resolved_models import LlamaModel
@@ -44,8 +44,8 @@ DISPATCHES = {
     "stages/engines/torch_engine.py": 1,
     "stages/guards/start.py": 1,
     "stages/models/build.py": 2,
-    "stages/plan/hardware.py": 2,
-    "stages/plan/memory.py": 2,  # optimizers, families
+    "stages/contract/hardware.py": 2,
+    "stages/contract/memory.py": 2,  # optimizers, families
     "stages/plan/table.py": 1,
     "stages/spec/hand_over.py": 2,  # clock, data
     "stages/spec/resolved.py": 1,

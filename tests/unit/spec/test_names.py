@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.cluster import site
+from stages.contract import hardware
 from stages.errors import SpecError, UserError
-from stages.plan import hardware
 from stages.printable import CONTROL, printable
 from stages.spec import nodes
 from stages.spec.files import Files

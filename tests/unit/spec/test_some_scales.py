@@ -102,8 +102,8 @@ def test_rules_are_the_same_at_every_scale_and_snakemake_leaves_out_what_is_not_
 
 
 def test_a_pipeline_that_leaves_a_scale_is_removed_there_and_nothing_else_changes(root: Path) -> None:
+    from stages.contract.hardware import load
     from stages.diff.semantic import compare, side
-    from stages.plan.hardware import load
 
     subprocess.run([*GIT, "init", "-q", "."], cwd=root, check=True)
     before = Project.load(root)

@@ -11,6 +11,7 @@ from stages.contract.cost_phase import Assumed
 from stages.errors import UsageError
 from stages.spec.files import Files
 from stages.spec.loader_hardware import load_hardware
+from stages.spec.schema_hardware import RawHardware
 from stages.spec.validate import meant
 
 MEGA = 10**6
@@ -28,6 +29,7 @@ class Hardware:
     memory: int
     runtime: int
     recomputed: bool
+    per_node: int | None  # devices of a node, where the profile says
     disk: int
     block_ms: float
     step_ms: float
@@ -67,9 +69,13 @@ def load(files: Files, name: str) -> Hardware:
     names = files.names("hardware")
     if name not in names:
         raise UsageError(f"--hardware: found {name!r}; allowed: {', '.join(names)}. {meant(name, names)}")
-    raw = load_hardware(files, name)
+    return of_raw(load_hardware(files, name))
+
+
+def of_raw(raw: RawHardware) -> Hardware:
+    """A profile as it is priced on: bytes, seconds, fractions."""
     return Hardware(
-        name=name,
+        name=raw.hardware,
         title=raw.title,
         device=raw.device,
         peak=raw.peak,
@@ -77,6 +83,7 @@ def load(files: Files, name: str) -> Hardware:
         memory=raw.memory * MEGA,
         runtime=raw.runtime * MEGA,
         recomputed=raw.activations == "recomputed",
+        per_node=raw.per_node,
         disk=raw.disk * MEGA,
         block_ms=float(raw.overhead.block_ms),
         step_ms=float(raw.overhead.step_ms),

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract.cost import LanguageModel
+from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
-from stages.plan.hardware import Hardware
 from stages.spec.resolved import Stage, computes_in_bf16
 from stages.spec.resolved_models import (
     CaptionDecoderModel,

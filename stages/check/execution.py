@@ -1,0 +1,140 @@
+"""Whether a stage runs as its execution says: memory, ranks, time, and what the engine does: I-42 to I-45."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.registry import static
+from stages.contract import ledger, memory
+from stages.contract.duration import document_lengths, step_seconds
+from stages.contract.engines import prepared, refusal
+from stages.contract.hardware import MEGA, Hardware
+from stages.contract.parameters import parameters
+from stages.spec.resolved import Stage
+
+LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stage of that length has a checkpoint inside
+
+
+@static(
+    "I-42",
+    title="A stage fits its machine",
+    rule="On the device that its scale is priced on, a stage's states and activations fit the memory; a node has no "
+    "more ranks than devices, and memory for the ranks on a CPU, or for one copy of the weights in fp32 beside GPUs.",
+    why="What does not fit is found out after the queue, on every node at once.",
+    threads=(),
+    held_by=("stages/contract/memory.py",),
+)
+def stage_fits(context: Context) -> Iterator[Finding]:
+    """I-42. A project without a profile of the scale's device is not priced."""
+    hardware = context.hardware
+    if hardware is None:
+        return
+    for name, stage in context.own():
+        if stage.kind == "keep":
+            continue
+        worst = max((memory.of(stage, phase, hardware).total for phase in stage.phases), default=0)
+        if worst > hardware.memory:
+            yield context.of_execution(
+                "I-42", name, "ranks", observed=f"{_gb(worst)} a device, with ranks: {stage.execution.ranks}",
+                expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
+                repair="Spread the stage over more ranks, or lower `micro_batch` (`stages plan` shows the parts).",
+            )  # fmt: skip
+        per_node = stage.execution.ranks // stage.execution.nodes
+        if hardware.per_node is not None and per_node > hardware.per_node:
+            yield context.of_execution(
+                "I-42", name, "nodes", observed=f"{per_node} ranks on a node",
+                expected=f"at most {hardware.per_node}, the devices of a node of {hardware.name}",
+                repair="Take more nodes, or fewer ranks.",
+            )  # fmt: skip
+        need = _host(stage, hardware, worst)
+        if need > stage.execution.memory_mb * MEGA:
+            yield context.of_execution(
+                "I-42", name, "memory", observed=f"{stage.execution.memory_mb:,} MB a node",
+                expected=f"at least {_gb(need)}", repair="Raise `memory`: is its unit right?",
+            )  # fmt: skip
+
+
+def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
+    """Bytes that a node holds at least: on a CPU its ranks; beside GPUs, whoever writes the weights has them whole."""
+    if hardware.device == "cpu":
+        return worst * (stage.execution.ranks // stage.execution.nodes)
+    return memory.FP32 * sum(parameters(model).total for model in stage.modules.values())
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.3g} GB"
+
+
+@static(
+    "I-43",
+    title="Every rank has work",
+    rule="A step has at least one logical micro-batch for every rank; but for GPUs that share its sequences, because "
+    "there are fewer of these than of them.",
+    why="Ranks without a micro-batch wait for the others at every step, and are paid for.",
+    threads=(),
+)
+def every_rank_has_work(context: Context) -> Iterator[Finding]:
+    """I-43."""
+    for name, stage, number, phase in context.phases():
+        ranks = stage.execution.ranks
+        sequences = min(rung.sequences for rung in phase.batch)
+        parts = -(-sequences // phase.micro_batch)
+        if parts >= ranks or (stage.execution.device == "cuda" and sequences < ranks):
+            continue
+        observed = f"{sequences} sequences a step in micro-batches of {phase.micro_batch}, for {ranks} ranks"
+        yield context.finding(
+            "I-43", name, ("phases", number, "micro_batch"), observed=observed,
+            expected=f"at least {ranks} micro-batches", repair="Lower `micro_batch` or the number of ranks.",
+        )  # fmt: skip
+
+
+@static(
+    "I-44",
+    title="A stage comes to its next checkpoint",
+    rule="By plan, a job's time limit is longer than the way from one checkpoint to the next, and a stage of an hour "
+    "or more has a checkpoint before its end.",
+    why="A job that is stopped before its first checkpoint starts from where it started, every time.",
+    threads=(),
+)
+def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
+    """I-44. A project without a profile of the scale's device is not priced."""
+    if context.hardware is None:
+        return
+    lengths = document_lengths(context.data)
+    for name, stage in context.own():
+        steps = [ledger.count(phase) for phase in stage.phases]
+        paces = [step_seconds(stage, phase, context.hardware, lengths) for phase in stage.phases]
+        every, limit = stage.execution.checkpoint_every, stage.execution.time_limit_min
+        longest = max((pace * min(every, count) for pace, count in zip(paces, steps, strict=True)), default=0.0)
+        if longest > 60 * limit:
+            yield context.of_execution(
+                "I-44", name, "time_limit", observed=f"{limit} min",
+                expected=f"more than the {longest / 60:.3g} min to the next checkpoint, by plan",
+                repair="Raise `time_limit`, or lower `checkpoint_every`.",
+            )  # fmt: skip
+        total = sum(pace * count for pace, count in zip(paces, steps, strict=True))
+        if every >= sum(steps) and total >= LONG:
+            yield context.of_execution(
+                "I-44", name, "checkpoint_every", observed=f"every {every:,} steps, in a stage of {sum(steps):,}",
+                expected=f"a checkpoint within its {total / 3600:.3g} hours", repair="Lower `checkpoint_every`.",
+            )  # fmt: skip
+
+
+@static(
+    "I-45",
+    title="The engine runs what the scale asks for",
+    rule="A stage that trains on local corpora has one rank on a GPU, or any number on CPUs: the torch engine's own.",
+    why="Plan and batch script are content with any number of ranks, and the job fails after the queue.",
+    threads=(),
+    held_by=("stages/contract/engines.py", "stages/check/gate.py"),
+)
+def engine_runs_it(context: Context) -> Iterator[Finding]:
+    """I-45. What reads published corpora is not run here anyway: `stages check` says so in a notice."""
+    for name, stage in context.own():
+        if refusal(stage) is not None and prepared(stage):
+            yield context.of_execution(
+                "I-45", name, "ranks", observed=f"{stage.execution.ranks} ranks on GPUs",
+                expected="one rank on a GPU, or several on CPUs", repair="Set `ranks: 1`, or take `device: cpu`.",
+            )  # fmt: skip

@@ -1,0 +1,121 @@
+"""Memory, ranks, time and engine of a stage, as `stages check` sees them: figures, lines, and what is left alone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import Finding, unwaived
+from stages.check.gate import Gate
+from stages.check.notices import notices
+from stages.check.run import run
+from stages.commands.check import run_checks
+from stages.commands.emit import print_script
+from stages.errors import UserError
+from stages.spec.project import Project
+from stages.sync import graph
+
+ROOT = Path(__file__).parents[3]
+EXECUTION = frozenset({"I-42", "I-43", "I-44", "I-45"})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    return tmp_path
+
+
+def edit(root: Path, file: str, old: str, new: str) -> int:
+    """Replaces the first match of a regular expression; the line at which it stood, counted from 1."""
+    path = root / "specs" / file
+    text = path.read_text()
+    match = re.search(old, text, re.MULTILINE)
+    assert match is not None
+    path.write_text(text[: match.start()] + match.expand(new) + text[match.end() :])
+    return text[: match.start()].count("\n") + 1
+
+
+def found(root: Path, scale: str) -> list[Finding]:
+    return unwaived(run(Project.load(root), scale, EXECUTION))
+
+
+def test_what_does_not_fit_is_told_with_its_size_at_the_line_of_its_ranks(root: Path) -> None:
+    line = edit(root, "llama31_1m/cpt_1m.yaml", "nodes: 16, ranks: 128", "nodes: 1, ranks: 8")
+    (finding,) = found(root, "paper")
+    assert (finding.id, finding.stage) == ("I-42", "llama31_1m/cpt_1m")
+    assert re.fullmatch(r"\d+ GB a device, with ranks: 8", finding.observed)
+    assert finding.expected == "at most the 80 GB of h100"
+    assert finding.where is not None
+    assert (finding.where.file, finding.where.line) == ("specs/llama31_1m/cpt_1m.yaml", line)
+
+
+def test_what_a_scale_says_of_every_stage_is_told_at_the_scales_line(root: Path) -> None:
+    line = edit(root, "scales/mini.yaml", "memory: 1.5 GB", "memory: 0.4 GB")
+    places = {str(one.where) for one in found(root, "mini")}
+    assert places == {f"specs/scales/mini.yaml:{line}"}
+
+
+def test_several_ranks_of_a_cpu_need_the_memory_of_each(root: Path) -> None:
+    edit(root, "scales/mini.yaml", "    min_piece: 2 steps", r"\g<0>\n    execution: {ranks: 4}")
+    first, *_ = found(root, "mini")
+    assert (first.id, first.observed) == ("I-42", "1,500 MB a node")
+
+
+def test_ranks_that_share_a_sequence_have_work(root: Path) -> None:
+    """Context parallelism: 4 sequences on 128 GPUs, 32 GPUs for each."""
+    project = Project.load(root)
+    stage = project.resolve("llama31_1m", "paper").stages["sft_1m"]
+    assert (stage.phases[0].batch[0].sequences, stage.execution.ranks) == (4, 128)
+    assert run(project, "paper", ["I-43"]) == []
+
+
+def test_ranks_of_cpus_do_not_share_a_sequence(root: Path) -> None:
+    edit(root, "scales/mini.yaml", "memory: 1.5 GB", "memory: 60 GB")
+    edit(root, "scales/mini.yaml", "    min_piece: 2 steps", r"\g<0>\n    execution: {ranks: 64}")
+    (*_, last) = [one for one in found(root, "mini") if one.id == "I-43"]
+    assert last.observed.endswith("for 64 ranks")
+    assert last.repair == "Lower `micro_batch` or the number of ranks."
+
+
+def test_a_short_stage_needs_no_checkpoint_of_its_own(root: Path) -> None:
+    project = Project.load(root)
+    short = project.resolve("llama31_1m", "mini").stages["sft_1m"]
+    assert short.execution.checkpoint_every > 40
+    assert run(project, "mini", ["I-44"]) == []
+
+
+def test_a_project_without_profiles_of_machines_is_not_priced(root: Path) -> None:
+    shutil.rmtree(root / "specs/hardware")
+    edit(root, "llama31_1m/cpt_1m.yaml", "nodes: 16, ranks: 128", "nodes: 1, ranks: 8")
+    assert found(root, "paper") == []
+
+
+def test_several_gpus_for_local_corpora_are_a_finding(root: Path) -> None:
+    line = edit(root, "scales/small.yaml", "nodes: 1, ranks: 1,", "nodes: 1, ranks: 4,")
+    of_engine = [one for one in found(root, "small") if one.id == "I-45"]
+    assert {str(one.where) for one in of_engine} == {f"specs/scales/small.yaml:{line}"}
+    assert len(of_engine) > 20
+    assert notices(Project.load(root), "small") == []
+
+
+def test_several_gpus_for_published_corpora_are_a_notice(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(root)
+    assert run_checks("paper", as_json=False) == 0
+    assert "notice: paper: 39 stages that train ask for several GPUs" in capsys.readouterr().out
+    assert notices(Project.load(root), "mini") == []
+
+
+def test_what_no_engine_trains_is_refused_before_the_queue(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with pytest.raises(UserError, match="ouro/warmup is not started: found 256 ranks, device cuda"):
+        print_script("ouro/warmup", "paper", None)
+    project = Project.load(root)
+    gate = Gate(project, "paper", graph.load(root, project, "paper").stages)
+    gate.refuse("llama31_1m/base")  # a release that comes in is copied, and trains nothing
+    with pytest.raises(UserError, match="planned and checked, and not run here"):
+        gate.refuse("llama31_1m/cpt_256k")

@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from stages.check.context import Context
-from stages.check.findings import SPEC, Finding
-from stages.check.run import check, make_context, run
+from stages.check.findings import SPEC, Finding, unwaived
+from stages.check.run import check, make_context
 from stages.commands.check import run_checks
 from stages.spec.project import Project
 
@@ -92,9 +92,8 @@ class Mutant:
         return SPEC if self.refused else self.invariant
 
     def seen_by(self, folder: Path) -> frozenset[str]:
-        """The invariants with a finding that is not in the shipped specs."""
-        found = self.made.findings(self.scale, self.pipeline, folder)
-        return frozenset(one.id for one in found if _place(one) not in _known(self.scale))
+        """The invariants with a finding that no waiver of the shipped specs excuses."""
+        return frozenset(one.id for one in unwaived(self.made.findings(self.scale, self.pipeline, folder)))
 
 
 _PROJECT = Project.load(ROOT)
@@ -103,13 +102,3 @@ _PROJECT = Project.load(ROOT)
 @cache
 def _shipped(pipeline: str, scale: str) -> Context:
     return make_context(_PROJECT, pipeline, scale)
-
-
-@cache
-def _known(scale: str) -> frozenset[tuple[str, str, str | None]]:
-    """What the shipped specs themselves are waived for."""
-    return frozenset(_place(one) for one in run(_PROJECT, scale))
-
-
-def _place(finding: Finding) -> tuple[str, str, str | None]:
-    return finding.id, finding.stage, finding.edge

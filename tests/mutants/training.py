@@ -172,7 +172,7 @@ MUTANTS = (
         "a budget in millions where billions were meant: less than one step",
         Edited("kimi_vl/vit_align.yaml", r"budget: 0\.1T", "budget: 0.1M"),
         scale="paper",
-        also=frozenset({"I-03", "I-27"}),
+        also=frozenset({"I-03", "I-27", "I-28"}),
     ),
     Mutant(
         "I-08",
@@ -195,7 +195,7 @@ MUTANTS = (
         "I-15",
         "optimizer state inherited from where the module was frozen",
         Bent(bend.init("joint_pretrain", "llm", parent="kimi_vl/vit_align")),
-        also=frozenset({"I-06", "I-35"}),
+        also=frozenset({"I-06", "I-28", "I-35"}),  # the language model is not among what I-28 is waived for
     ),
     Mutant(
         "I-27",

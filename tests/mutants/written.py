@@ -39,6 +39,21 @@ REFUSED = (
 
 SEEN = (
     Mutant(
+        "I-28",
+        "a waived jump that grows",
+        Edited(KIMI_FILE, "from: current, to: 1e-4, for: 2B", "from: current, to: 2e-4, for: 2B"),
+    ),
+    Mutant(
+        "I-28",
+        "a jump waived for one module, and another module jumps",
+        Edited("kimi_vl/joint_pretrain.yaml", r"vit_align -> vit, vit_align -> projector", "vit_align -> vit"),
+    ),
+    Mutant(
+        "I-28",
+        "a jump waived from another parent",
+        Edited("kimi_vl/joint_pretrain.yaml", r"at: \[vit_align -> vit,", "at: [vit_coca -> vit,"),
+    ),
+    Mutant(
         "I-08",
         "micro-batches larger than the batch, as written",
         Edited("llama31_1m/cpt_1m.yaml", "micro_batch: 1 seq", "micro_batch: 8 seq"),

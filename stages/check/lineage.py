@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -81,13 +82,17 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
     for name, stage in context.own():
         dead = exports and stage.kind == "train" and context.pipeline.refs[name] not in read
         if dead and not any(_alternative(context, name, other) for other in stages):
-            yield context.finding(
+            beside = _beside(context, stage)
+            found = context.finding(
                 "I-38", name, ("stage",),
-                observed=f"a stage that trains and that no stage names in `from`; {_instead(context, stage, exports)}",
+                observed=f"a stage that trains and that no `from` names; {_instead(context, beside or exports)}",
                 expected="a later stage or an export that starts from it",
                 repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out.",
                 found="handed to nobody",
             )  # fmt: skip
+            # One stage beside it, from the same parent, is the one that passes it over.
+            own = len(beside) == 1 and beside[0] in context.pipeline.own
+            yield replace(found, where=context.pipeline.where(beside[0], "init", "from")) if own else found
 
 
 def _alternative(context: Context, name: str, other: str) -> bool:
@@ -104,16 +109,18 @@ def _read(context: Context, name: str, number: int) -> tuple[object, ...] | None
     return (raw.objective, raw.budget, raw.context, raw.data) if raw is not None else None
 
 
-def _instead(context: Context, stage: Stage, exports: list[str]) -> str:
-    """What the stages beside it start from: one of these lines may be the slip."""
-    beside = [
-        name for name, one in context.pipeline.stages.items() if one != stage and set(one.parents) & set(stage.parents)
-    ]
-    named = dict.fromkeys([*beside, *exports])
+def _beside(context: Context, stage: Stage) -> list[str]:
+    """The stages that start from a parent of the stage's too."""
+    stages = context.pipeline.stages.items()
+    return [name for name, one in stages if one.name != stage.name and set(one.parents) & set(stage.parents)]
+
+
+def _instead(context: Context, names: list[str]) -> str:
+    """What some stages start from."""
     return ", ".join(
         f"{name} is from {' and '.join(one.rpartition('/')[2] for one in context.pipeline.stages[name].parents)} "
         f"({context.pipeline.where(name, 'init', 'from')})"
-        for name in named
+        for name in names
     )
 
 

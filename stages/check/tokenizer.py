@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.shapes import of_family
 from stages.spec.loader import LoadedPipeline
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import RawImport
 
@@ -18,9 +20,9 @@ PADDING = 1.05  # vocabularies are padded up to a round number: two that differ 
 @static(
     "I-41",
     title="A lineage has one tokenizer, and a tokenizer one vocabulary",
-    rule="Every stage with a language model has a tokenizer, its parents'. Pipelines that name the same tokenizer have "
-    "language models of one vocabulary (to within a padding of 5%), and a release comes with the same tokenizer "
-    "wherever it is imported.",
+    rule="Every stage with a language model has a tokenizer, its parents'; a reading of the same model keeps "
+    "the tokenizer. Pipelines that name the same tokenizer have language models of one vocabulary (to within a padding "
+    "of 5%), and a release comes with the same tokenizer wherever it is imported.",
     why="Ids of another tokenizer are valid indices into the embedding table: the loss starts high, falls, and what "
     "the model had learned is gone.",
     threads=("Lightning-AI/litgpt#471", "pytorch/torchtitan#2074"),
@@ -28,17 +30,30 @@ PADDING = 1.05  # vocabularies are padded up to a round number: two that differ 
 def one_tokenizer(context: Context) -> Iterator[Finding]:
     """I-41."""
     for name, stage in context.own():
-        above = context.parents(stage)
-        other = next((ref for ref, parent in above if parent.tokenizer != stage.tokenizer), None)
-        unnamed = of_family(stage, *LANGUAGE_MODELS) is not None and not stage.tokenizer and not above
-        if other is not None or unnamed:
-            yield context.finding(
-                "I-41", name, (), parent=other,
-                observed=f"tokenizer {stage.tokenizer!r}" if stage.tokenizer else "no tokenizer",
-                expected=f"{other}'s, {context.by_ref[other].tokenizer!r}" if other else "the name of the tokenizer",
-                repair="Name the tokenizer of the published model in pipeline.yaml.",
+        wanted = _wanted(context, name, stage)
+        if wanted is not None:
+            found = context.finding(
+                "I-41", name, ("tokenizer",), observed=f"tokenizer {stage.tokenizer!r}", expected=wanted,
+                repair="Name the tokenizer with which the model was and is trained.",
             )  # fmt: skip
+            yield replace(found, where=context.loaded.document.where(("tokenizer",)))
     yield from _named_elsewhere(context)
+
+
+def _wanted(context: Context, name: str, stage: Stage) -> str | None:
+    """What another tokenizer is expected at a stage, None where its own is right. Children of such a stage have its."""
+    above = context.parents(stage)
+    for ref, parent in above:
+        if parent.tokenizer != stage.tokenizer:
+            return f"{parent.tokenizer!r}, as in {ref}"
+    if above or of_family(stage, *LANGUAGE_MODELS) is None:
+        return None
+    if not stage.tokenizer:
+        return "the name of a tokenizer"
+    base = context.extended.stages.get(name) if context.extended is not None else None
+    if base is not None and base.tokenizer != stage.tokenizer and base.modules == stage.modules:
+        return f"{base.tokenizer!r}, as {base.pipeline} has it for the same model"
+    return None
 
 
 def _named_elsewhere(context: Context) -> Iterator[Finding]:

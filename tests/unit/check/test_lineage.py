@@ -70,7 +70,7 @@ def test_a_quarter_turn_is_what_a_context_may_take(tmp_path: Path) -> None:
 def test_a_dead_end_names_what_its_neighbours_start_from(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, "I-38", "llama31_1m/sft_256k.yaml", "from: sft_32k", "from: cpt_1m")
     assert finding.stage == "llama31_1m/sft_32k"
-    assert line(finding) == "stage: sft_32k"
+    assert line(finding, tmp_path) == "from: cpt_1m", "the stage that passes it over"
     assert "sft_256k is from cpt_1m (specs/llama31_1m/sft_256k.yaml:8)" in finding.observed
 
 
@@ -171,9 +171,18 @@ def test_a_padded_vocabulary_is_the_same(tmp_path: Path) -> None:
 
 def test_a_reading_is_at_fault_where_its_tokenizer_is_not_the_releases(tmp_path: Path) -> None:
     edit = ("llama31_1m_seed001/pipeline.yaml", "extends: llama31_1m", "extends: llama31_1m\ntokenizer: another")
-    for scale in ("mini", "paper"):
-        (finding,) = found(tmp_path / scale, "I-41", *edit, scale=scale)
-        assert finding.stage == "llama31_1m_seed001"
+    (finding,) = found(tmp_path / "mini", "I-41", *edit, scale="mini")
+    assert finding.stage == "llama31_1m_seed001"
+    both = found(tmp_path / "paper", "I-41", *edit)
+    assert [one.stage for one in both] == ["llama31_1m_seed001/base", "llama31_1m_seed001"]
+
+
+def test_a_reading_keeps_the_tokenizer_of_the_same_model(tmp_path: Path) -> None:
+    edit = ("ouro_seed003/pipeline.yaml", "extends: ouro", "extends: ouro\ntokenizer: HuggingFaceTB/SmolLM3")
+    (finding,) = found(tmp_path, "I-41", *edit)
+    assert finding.stage == "ouro_seed003/warmup"
+    assert line(finding, tmp_path) == "tokenizer: HuggingFaceTB/SmolLM3"
+    assert finding.expected == "'HuggingFaceTB/SmolLM2-1.7B', as ouro has it for the same model"
 
 
 def test_what_only_full_size_has_of_a_reading_is_no_other_pipeline_at_a_small_one(tmp_path: Path) -> None:

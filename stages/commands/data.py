@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from stages.commands.open import open_project
 from stages.data import spec
+from stages.errors import SpecError, SpecErrors
+from stages.spec.loader import LoadedPipeline
+from stages.spec.project import Project
+from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema_phases import RawPhase
 from stages.store import markers
 from stages.store.layout import Layout
 from stages.sync.verdicts import corpora_done, corpus_marker
@@ -40,15 +47,34 @@ def print_declaration(name: str) -> None:
     from stages.data.prepare import prepare as prepare_corpus
     from stages.data.prepared import Corpus
 
-    root, _ = open_project("mini")
+    root, project = open_project("mini")
     layout = Layout(root, "mini")
     if name != spec.TOKENIZER:
         spec.load(root, name, declared=False)  # a mistake in the spec is told before anything is prepared
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True)
     print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
-    packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)))
+    packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     print(declaration(made, packed), end="")
+
+
+def contexts(project: Project) -> set[int]:
+    """The contexts of all phases at all scales, as far as specs can be read: the corpus need not be declared yet."""
+    found = set()
+    for name in project.pipelines(readings=True):
+        for scale in project.scales():
+            with suppress(SpecError, SpecErrors):
+                if project.has(name, scale):
+                    shrink = project.shrink(name, scale)
+                    found |= {shrink.context(phase.context) for phase in _phases(project.loaded(name))}
+    return found
+
+
+def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
+    for stage in pipeline.stages.values():
+        raw = stage.raw
+        training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
+        yield from training.phases if training is not None else ()
 
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:

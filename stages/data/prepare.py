@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,13 +122,17 @@ def declaration(manifest: DataManifest, packed: Mapping[int, Packed] | None = No
     return "\n".join(lines) + "\n"
 
 
-def packed_rows(corpus: Corpus) -> dict[int, Packed]:
-    """What fits into rows of each context that is a power of two, up to the first that takes the corpus in one row."""
+def packed_rows(corpus: Corpus, contexts: Collection[int] = ()) -> dict[int, Packed]:
+    """What fits into rows of each context that is a power of two, up to the first that takes the corpus in one row.
+
+    And of the `contexts` that somebody reads it at.
+    """
     if corpus.manifest.kind == "pairs":
         return {}
     lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
-    powers = (1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1))
-    found = {context: _packed(lengths, context) for context in powers}
+    powers = {1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1)}
+    wanted = powers | {context for context in contexts if context < max(powers)}
+    found = {context: _packed(lengths, context) for context in sorted(wanted)}
     return {context: one for context, one in found.items() if one.rows}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -20,6 +20,7 @@ PROSE = frozenset(
 )  # fmt: skip
 NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
 NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason"}
+ABSENT = "none"  # in the place of a figure: gradients that are not clipped
 EVERYTHING = "*"
 
 
@@ -36,10 +37,10 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
     """Figures without a source, entries without a citation or reason, and paths that cover no figure."""
     covers = Covers(cover for entry in entries for cover in entry.covers)
     used: set[str] = set()
-    for path, aliases, text in figures(document.value):
+    for path, aliases, text in figures(document.value, states=_stated):
         matching = covers.matching(path, aliases)
         used |= matching
-        if not matching:
+        if not matching and text != ABSENT:  # that there is no figure may have a source, and needs none
             yield document.error(
                 path,
                 f"{text} without a source",
@@ -60,6 +61,10 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
                     document.where(place), dotted((*place, "covers")), f"{cover!r}, which covers no figure",
                     "paths of figures in this file", "Correct the path or remove it.",
                 )  # fmt: skip
+
+
+def _stated(text: str) -> bool:
+    return text == ABSENT or units.is_number(text)
 
 
 class Covers:
@@ -90,17 +95,19 @@ def marks(tree: Tree) -> Iterator[tuple[Path, str]]:
             yield aliases, by_path[max(matching, key=lambda cover: (cover != EVERYTHING, cover.count(".")))]
 
 
-def figures(tree: Tree, path: Path = (), aliases: Path = ()) -> Iterator[tuple[Path, Path, str]]:
-    """Every scalar that states a figure: its path, its path by names, its text."""
+def figures(
+    tree: Tree, path: Path = (), aliases: Path = (), states: Callable[[str], bool] = units.is_number
+) -> Iterator[tuple[Path, Path, str]]:
+    """Every scalar that states a figure, as `states` knows them: its path, its path by names, its text."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if key not in PROSE and not (key == "sources" and not path):
-                yield from figures(value, (*path, key), (*aliases, key))
+                yield from figures(value, (*path, key), (*aliases, key), states)
     elif isinstance(tree, list):
         for index, item in enumerate(tree):
             name = next(
                 (item[key] for key in NAMES if isinstance(item, dict) and isinstance(item.get(key), str)), index
             )
-            yield from figures(item, (*path, index), (*aliases, name))
-    elif isinstance(tree, str) and units.is_number(tree):
+            yield from figures(item, (*path, index), (*aliases, name), states)
+    elif isinstance(tree, str) and states(tree):
         yield path, aliases, tree

@@ -43,6 +43,12 @@ execution: {nodes: 16, ranks: 128, memory: 1500 GB, time_limit: 2880 min, checkp
     + CHOSEN
 )
 
+OWN_MIXTURE = "  own_sft:\n    sources:\n      - {corpus: reasoning, share: 100%, group: text}"
+OWN_SCHEDULE = """\
+  own_sft:
+    - {shape: linear, from: current, to: 2e-5, for: 0.1 epochs}
+    - {shape: cosine, to: 2e-6, for: 0.9 epochs}"""
+
 SFT_64K = (
     """\
 stage: sft_64k
@@ -176,6 +182,34 @@ VARIATIONS: dict[str, Edits] = {
     ],
     "fewer loops after the first stage, for a smaller upcycled model": [
         *everywhere(OURO, OURO_REST, r"loops: \{count: 4, beta: 0\.05\}", "loops: {count: 4, beta: 0.02}"),
+    ],
+    "gradients that are not clipped": [(f"{OURO}/pipeline.yaml", r"clip: 1\.0", "clip: none")],
+    "a seed of a stage's own": [
+        (f"{LLAMA}/sft_32k.yaml", "^optimizer: adamw", "optimizer: adamw\nseed: 7"),
+        (f"{LLAMA}/sft_32k.yaml", "^sources:", "sources:\n  - {covers: [seed], mark: chosen, reason: a second draw}"),
+    ],
+    "general text replayed in fine-tuning": [
+        (
+            "data/mixtures.yaml",
+            r"(llama_sft_short:\n    sources:\n      - \{corpus: short_instructions, share: )100%(.*)$",
+            r"\g<1>75%\g<2>\n      - {corpus: llama3_general, share: 25%, group: text}",
+        ),
+        (f"{LLAMA}/sft_32k.yaml", "  data: restart", "  data: restart\n  reread: pre-training's text is replayed"),
+    ],
+    "an epoch of conversations of one's own, with its own schedule": [
+        ("data/mixtures.yaml", "^mixtures:", f"mixtures:\n{OWN_MIXTURE}"),
+        ("data/mixtures.yaml", "^sources:", "sources:\n  - {covers: [mixtures.own_sft], mark: chosen, reason: ours}"),
+        (f"{OURO}/pipeline.yaml", "^schedules:", f"schedules:\n{OWN_SCHEDULE}"),
+        (f"{OURO}/pipeline.yaml", "^sources:", "sources:\n  - {covers: [schedules.own_sft], mark: chosen}"),
+        (f"{OURO}/reasoning_sft_1_4b.yaml", "schedule: reasoning_sft", "schedule: own_sft"),
+        (f"{OURO}/reasoning_sft_1_4b.yaml", "    budget: 68B", "    budget: 1 epoch"),
+        (f"{OURO}/reasoning_sft_1_4b.yaml", "    epochs: 2\n", ""),
+        (f"{OURO}/reasoning_sft_1_4b.yaml", "data: ouro_sft", "data: own_sft"),
+        (f"{OURO}/reasoning_sft_1_4b.yaml", r", phases\.main\.epochs\]", "]"),
+    ],
+    "pipelines that are at some scales only": [
+        ("scales/small.yaml", r"^  ouro:\n(    .*\n)+", ""),
+        ("scales/paper.yaml", "^pipelines: identity", "pipelines: {ouro: identity, kimi_vl: identity}"),
     ],
     "two epochs of fine-tuning": [
         (f"{LLAMA}/sft_256k.yaml", "epochs: 1", "epochs: 2"),

@@ -44,6 +44,16 @@ def test_what_accept_prints_makes_the_spec_whole(project: Path, capsys: pytest.C
     assert len(list((project / "results/.markers/mini/data").glob("mine.*"))) == 1
 
 
+def test_accept_measures_the_contexts_that_phases_read_at(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """48 tokens, where a context of 3 Ki is a 64th of that; none at which the corpus is less than a row."""
+    small_project.edit(project, "toy/second.yaml", "context: 8Ki", "context: 3Ki")
+    print_declaration("mine")
+    packed = yaml.safe_load(capsys.readouterr().out)["packed"]
+    assert 48 in packed
+    assert {32, 64, 128} <= set(packed)
+    assert max(packed) < 1024
+
+
 def test_a_mistake_in_the_spec_is_told_before_anything_is_prepared(project: Path) -> None:
     write_spec(project, "mine", {**OWN, "kind": "pairs"})
     with pytest.raises(UserError, match=r"specs/data/mine\.yaml:\d+: kind: found 'pairs'; allowed: text or sft"):

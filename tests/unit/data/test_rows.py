@@ -100,6 +100,15 @@ def test_measured_rows_are_those_of_a_fixed_plan(small: Small) -> None:
     assert measured[max(measured)].tokens == small.corpus("reasoning").manifest.size
 
 
+def test_a_document_of_exactly_the_context_fits(small: Small) -> None:
+    corpus = small.corpus("reasoning")
+    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
+    for context in (int(lengths.min()), int(lengths.max())):
+        (supply,) = load(small, sft(small, context, context)).supplies()
+        assert supply.left_out == int((lengths > context).sum())
+    assert supply.left_out == 0
+
+
 def test_a_fixed_plan_reads_every_document_once_an_epoch_in_rows_that_change_their_order_only(small: Small) -> None:
     made = sft(small, 128, 128, epochs=2).model_copy(update={"packing": "fixed"})
     data = load(small, made)

@@ -66,6 +66,16 @@ def test_gradients_that_are_not_clipped_are_written_none(root: Path) -> None:
     assert optimizer.clip is None
 
 
+def test_a_figure_that_is_none_may_have_a_source(root: Path) -> None:
+    edit(root, PIPELINE, "clip: 1.0", "clip: none")
+    sources = 'sources:\n  - {covers: [optimizers.adamw.clip], mark: published, citation: a table}\n  - {covers: ["*"]'
+    edit(root, PIPELINE, 'sources:\n  - {covers: ["*"]', sources)
+    resolve(root)
+    edit(root, PIPELINE, "optimizers.adamw.clip]", "optimizers.adamw.klip]")
+    with pytest.raises(SpecError, match=r"'optimizers\.adamw\.klip', which covers no figure"):
+        resolve(root)
+
+
 def test_a_scale_that_makes_a_rate_too_large_is_refused_where_it_says_so(root: Path) -> None:
     edit(root, PIPELINE, "to: 1e-3, for", "to: 1e38, for")
     with pytest.raises(SpecError, match=r"scales/mini.yaml:16: pipelines.toy.lr: found a factor that makes a rate"):

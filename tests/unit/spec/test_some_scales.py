@@ -42,6 +42,7 @@ def test_a_scale_has_the_pipelines_that_it_lists_and_what_extends_them(root: Pat
 def test_a_pipeline_listed_as_identity_is_at_its_full_size(root: Path) -> None:
     before = Project.load(root).resolve("toy", "paper")
     edit(root, "scales/paper.yaml", "pipelines:\n  toy: identity", "pipelines: identity")
+    assert Project.load(root).absent("paper") == []
     assert Project.load(root).resolve("toy", "paper") == before
 
 

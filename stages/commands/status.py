@@ -59,7 +59,7 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
         print("\n".join([*note, _summary(shown, failed, running)]))
-    return 1 if any(verdict.state in WRONG for verdict in verdicts.values()) else 0
+    return 1 if any(one.state in WRONG or one.damaged_checkpoints for one in verdicts.values()) else 0
 
 
 def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:

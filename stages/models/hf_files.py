@@ -28,7 +28,7 @@ _INDEX = TypeAdapter(_Index)
 
 
 def listed(folder: Path) -> list[Path]:
-    """The files of a released model: those of its index, or the one file, or shards that count themselves.
+    """The files of a released model: those of its index, or model.safetensors, or shards that count themselves.
 
     Prints the names of other *.safetensors files, which are not read. Raises UserError where the folder does not say
     which files are meant, and where they do not hold exactly the tensors that the index says.
@@ -41,10 +41,13 @@ def listed(folder: Path) -> list[Path]:
             f"{folder}: no *.safetensors file. Weights are read from safetensors only; convert pickled ones "
             "(pytorch_model.bin) with the tool of whoever released them."
         )
-    if not (set(there) == {WEIGHTS} or _count_themselves(there)):
+    if WEIGHTS in there:  # what transformers reads, whatever lies beside
+        _name_strangers(folder, "beside it", [name for name in there if name != WEIGHTS])
+        return [there[WEIGHTS]]
+    if not _count_themselves(there):
         raise UserError(
             f"{folder}: found {', '.join(there)}, and no {INDEX} that says which of them are the model; allowed: "
-            f"{WEIGHTS} alone, or an index beside. Take the folder anew, or move away what does not belong there."
+            f"{WEIGHTS}, or an index. Take the folder anew, or move away what does not belong there."
         )
     return list(there.values())
 
@@ -89,10 +92,13 @@ def _indexed(folder: Path, there: dict[str, Path]) -> list[Path]:
             f"{folder / INDEX}: says that {wrong[0]} is in {index.get(wrong[0], 'no file')}, found in {found} "
             f"({len(wrong)} tensors differ). Take the folder anew."
         )
-    strangers = [printable(name) for name in there if name not in names]
-    if strangers:
-        print(f"{folder}: not named by {INDEX} and not read: {', '.join(strangers)}")
+    _name_strangers(folder, f"not named by {INDEX}", [name for name in there if name not in names])
     return [there[name] for name in names]
+
+
+def _name_strangers(folder: Path, why: str, names: list[str]) -> None:
+    if names:
+        print(printable(f"{folder}: {why} and not read: {', '.join(names)}"))
 
 
 def _count_themselves(there: dict[str, Path]) -> bool:

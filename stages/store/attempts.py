@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +46,7 @@ class _Record(BaseModel):
 
 
 RECORD, FINDING = "attempt.json", "finding.json"
+LONGEST = 10_000  # characters of a message
 _RECORD, _FINDING = TypeAdapter(_Record), TypeAdapter(Finding)
 
 
@@ -129,7 +130,8 @@ def built_on(folder: Path) -> dict[str, Parent] | None:
 def finding(folder: Path) -> Finding | None:
     """Why an attempt ended, if it recorded it; that the record cannot be read, where it cannot."""
     try:
-        return json_file.read_as(folder / FINDING, _FINDING)
+        found = json_file.read_as(folder / FINDING, _FINDING)
+        return replace(found, message=found.message[:LONGEST])
     except MissingFileError:
         return None
     except JsonFileError as error:

@@ -32,6 +32,7 @@ class Verdict:
     seconds_left: float | None = None  # until its last step
     job: str | None = None  # the Slurm job that waits or runs
     repeats: bool = False  # a rerun of the same spec ends as the last run did
+    damaged_checkpoints: bool = False  # a deep look found some, of a run that did not finish
     strangers: tuple[Path, ...] = ()  # what a deep look found in the result's folder that nothing lists or reads
 
     @property
@@ -77,6 +78,7 @@ def _ended(layout: Layout, ref: str, key: str, attempt: Path, deep: bool) -> Ver
     parents = attempts.built_on(attempt) or {}
     partial = partials.latest(layout, key, parents)
     why = found.message if found else "interrupted before it finished"
+    broken = []
     if deep:
         broken = [p for folder in partials.built_on(layout, key, parents) for p in partials.problems(folder)]
         why = "; ".join([why, *map(str, broken)])
@@ -87,7 +89,9 @@ def _ended(layout: Layout, ref: str, key: str, attempt: Path, deep: bool) -> Ver
     repeats = found is not None and found.repeats
     if repeats:
         command = f"stages show {ref} --scale {layout.scale}"
-    return Verdict(ref, key, state, why, step, partial, layout.log(key), command, repeats=repeats)
+    return Verdict(
+        ref, key, state, why, step, partial, layout.log(key), command, repeats=repeats, damaged_checkpoints=bool(broken)
+    )
 
 
 def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], deep: bool) -> Verdict:

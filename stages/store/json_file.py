@@ -24,6 +24,7 @@ from stages.store.digest import Written
 T = TypeVar("T")
 LIMIT = 16 << 20  # bytes: far above everything that a run writes without saying otherwise
 DEPTH = 64  # lists and objects within each other
+SHOWN = 200  # characters of a field's name and of what is wrong with it
 DIGITS = 300  # of an integer: so many make a float still
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?+(?:"|\Z)|[\[{\]}]', re.DOTALL)  # a text without an end is one token
 _HALF = re.compile("[\ud800-\udfff]")  # of a character beyond 16 bits: such text can be neither written nor printed
@@ -117,7 +118,7 @@ def validate(data: bytes, path: Path, kind: TypeAdapter[T]) -> T:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise JsonFileError(path, f"{place}: {first['msg']}") from None
+        raise JsonFileError(path, f"{place[:SHOWN]}: {first['msg'][:SHOWN]}") from None
 
 
 def _too_deep(data: bytes) -> bool:

@@ -88,7 +88,7 @@ def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] |
     """The files that make the result: each of `parts` is a file or a folder inside `folder`, if it exists.
 
     Files in `written` were hashed while they were written, so their digests are of what was meant, whatever the disk
-    made of it; the others are read.
+    made of it. Where it is given, no other file is one of the result: a synchronisation may have put some there.
     """
     found: list[str] = []
     for part in parts:
@@ -97,8 +97,10 @@ def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] |
             found += [f"{part}/{file}" for file in files.files_under(path)]
         elif path.is_file():
             found.append(part)
-    known = written or {}
-    sums = {file: known.get(folder / file) or measure(folder / file) for file in sorted(found)}
+    if written is None:
+        sums = {file: measure(folder / file) for file in sorted(found)}
+    else:
+        sums = {file: written[folder / file] for file in sorted(found) if folder / file in written}
     return [Shard(file=file, size=made.size, blake3=made.blake3) for file, made in sums.items()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -13,11 +14,15 @@ _OCTAL = re.compile(r"\\(\d{3})")  # how a blank in a mount point is written the
 
 
 def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
-    """Raise UserError where a run's folder is a link, or on another file system than the place of its result.
+    """Raise UserError where a run's folder is a link or on another file system than the place of its result, and where
+    something that is no folder lies in the way of either.
 
     To be asked before step 1: otherwise a stage would be trained to its end and could not be put in place.
     """
     run, place = layout.run(key), layout.stage(ref)
+    for path in (layout.results, run.parent, run, place.parent.parent, place.parent, place):
+        if os.path.lexists(path) and not path.is_dir():
+            raise UserError(f"{path}: found a file or a link that leads nowhere, expected a folder. Move it away.")
     if run.is_symlink():
         raise UserError(
             f"{run}: is a link to {run.resolve()}, expected a folder: checkpoints are removed, and links are never "

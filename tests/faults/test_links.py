@@ -162,3 +162,13 @@ def test_two_mounts_of_one_device_are_two_file_systems(
     mounts.refuse_elsewhere(layout, "toy/one", A)
     monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "nothing")  # where there is no such list
     mounts.refuse_elsewhere(layout, "toy/one", A)
+
+
+@pytest.mark.parametrize("where", ["mini", "mini/toy", "mini/toy/one", ".runs", f".runs/{A}"])
+@pytest.mark.parametrize("what", ["a file", "a link that leads nowhere"])
+def test_what_is_no_folder_in_the_way_is_refused_before_the_first_step(what: str, where: str, layout: Layout) -> None:
+    path = layout.results / where
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"") if what == "a file" else path.symlink_to("nowhere")
+    with pytest.raises(UserError, match=rf"{where}: .*expected a folder"), attempts.start(layout, "toy/one", A, {}):
+        pytest.fail("began")

@@ -20,7 +20,7 @@ from tests.unit.train import tiny
 
 def test_a_read_only_results_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = tiny.make("next_token").model_copy(update={"phases": ()})
-    project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32})
+    project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32}, absent={})
     monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
     monkeypatch.setattr(run.graph, "load", lambda *_: project)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage

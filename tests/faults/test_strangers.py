@@ -12,7 +12,7 @@ from stages.commands.run import run_stage
 from stages.commands.status import print_status
 from stages.errors import UserError
 from stages.spec.project import Project
-from stages.store import done, manifest
+from stages.store import attempts, done, files, manifest
 from stages.store.layout import Layout
 from tests.faults import finished_project
 from tests.unit.store.conftest import A, Run
@@ -92,3 +92,11 @@ def test_a_deep_look_that_finds_damage_says_so_and_exits_with_1(
     assert "1 damaged" in said
     assert print_status("mini", "toy", deep=False, failed=False, as_json=False) == 1, "the quick look knows by now"
     assert not list(layout.run(Project.load(tmp_path).keys("mini")["toy/second"]).glob("attempt-0002"))
+
+
+def test_a_copy_that_came_while_a_stage_ran_is_not_taken_into_its_result(layout: Layout) -> None:
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        files.write_atomic(attempt.result / "model/llm/model.safetensors", b"weights")
+        (attempt.result / "model/llm/model.sync-conflict-1.safetensors").write_bytes(b"weights, earlier")
+        shards = manifest.shards(attempt.result, ["model"], attempt.written)
+    assert [shard.file for shard in shards] == ["model/llm/model.safetensors"]

@@ -10,6 +10,7 @@ import pytest
 
 from stages import cli, engines
 from stages.check.gate import Gate
+from stages.spec.project import Project
 from stages.store.layout import Layout
 from stages.train.stopping import StoppedError
 from tests.faults import finished_project
@@ -123,6 +124,17 @@ def test_1_where_a_deep_look_finds_damage(words: list[str], project: Layout, cod
     assert code(*words) == 1
     assert code("status", "toy") == 1, "noted"
     assert code("run", "toy/release") == 1
+
+
+def test_1_where_a_deep_look_finds_a_damaged_checkpoint(project: Layout, code: Code) -> None:
+    """Of a stage that was asked to stop, which is nothing wrong by itself."""
+    key = Project.load(project.root).keys("mini")["toy_reading/second"]
+    attempt = project.run(key) / "attempt-0001"
+    (attempt / "finding.json").write_text('{"message": "stopped", "step": 3, "stopped": true}')
+    assert code("status", "--deep") == 0
+    (attempt / "partial-000000003/counters.json").write_text('{"steps": 4}')
+    assert code("status") == 0
+    assert code("status", "--deep") == 1
 
 
 def test_1_where_a_table_leaves_a_result_out(project: Layout, code: Code) -> None:

@@ -86,9 +86,20 @@ def test_the_index_is_obeyed_and_a_stale_shard_beside_it_is_named_and_not_read(
 
 
 @pytest.mark.parametrize("name", ["model.sync-conflict-1.safetensors", "a.safetensors", FIRST])
-def test_without_an_index_a_second_file_is_refused(folder: Path, name: str) -> None:
+def test_without_an_index_the_one_file_is_read_and_a_second_is_named(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_file({HEAD: torch.zeros(40, 16)}, folder / name)
-    refused(folder, rf"found .*{name}.*no {INDEX} that says which of them are the model")
+    assert torch.equal(loaded(folder)[HEAD], built(1).state_dict()[HEAD])
+    assert f"{folder}: beside it and not read: {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["model-00003-of-00003.safetensors", "a.safetensors"])
+def test_shards_without_an_index_and_a_stranger_are_refused(sharded: Path, name: str) -> None:
+    (sharded / INDEX).unlink()
+    assert torch.equal(loaded(sharded)[HEAD], built(1).state_dict()[HEAD]), "they count themselves"
+    save_file({HEAD: torch.zeros(40, 16)}, sharded / name)
+    refused(sharded, rf"found .*{name}.*no {INDEX} that says which of them are the model")
 
 
 def test_one_file_of_another_name_is_refused(folder: Path) -> None:

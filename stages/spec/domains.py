@@ -92,7 +92,7 @@ LR_FACTOR = Domain(RATIO, "10", least="1/1_000_000", most="1_000_000")
 BUDGET_EXPONENT = Domain(EXPONENT, "1/2", least="1/100", most="1")
 
 # Hardware.
-OPERATIONS = Domain(WHOLE, "989T", least="1M", most="1_000_000T")
+OPERATIONS = Domain(WHOLE, "989T", least="1_000_000", most="1_000_000T")
 DEVICE_MEMORY = Domain(MEGABYTES, "80 GB", least="1 GB", most="1_000_000 GB")
 RUNTIME_MEMORY = Domain(MEGABYTES, "4 GB", least="1 MB", most="1_000_000 GB")
 DISK = Domain(MEGABYTES, "500_000 GB", least="1 GB", most="1_000_000_000_000 GB")

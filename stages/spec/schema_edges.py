@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from stages.spec import units
 from stages.spec.fields import Raw
-from stages.spec.names import ALLOWED, is_name
+from stages.spec.names import ALLOWED, Name, is_name
 
 
 def _weights(value: object) -> object:
@@ -40,11 +40,27 @@ def _per_module(value: object) -> object:
     return value if isinstance(value, dict) else {"*": value}
 
 
+class RawRelease(Raw):
+    """Weights that somebody has released."""
+
+    release: Name
+
+
+class RawUpcycling(Raw):
+    """Weights of a smaller model, repeated: whole stacks in turn, or each layer."""
+
+    upcycle: Literal["concatenate", "interleave"]
+
+
 Restored = Literal["inherit", "reset"]
-Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=str | dict[str, str])]
-Weights = Annotated[dict[str, str], BeforeValidator(_all_weights, json_schema_input_type=str | dict[str, Any])]
+Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=Name | dict[Name, Name])]
+WrittenWeights = Literal["inherit", "fresh"] | RawRelease | RawUpcycling
+Weights = Annotated[
+    dict[str, str],
+    BeforeValidator(_all_weights, json_schema_input_type=WrittenWeights | dict[Name, WrittenWeights]),
+]
 Restores = Annotated[
-    dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[str, Restored])
+    dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[Name, Restored])
 ]
 
 

@@ -1,26 +1,99 @@
-"""Editors get a schema for every kind of file, with the keys that the loader takes."""
+"""Editors get a schema for every kind of file: it fits every shipped one, and marks what the loader refuses."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
-from stages.spec.json_schema import json_schemas
+import pytest
+from jsonschema import Draft202012Validator
+
+from stages.cluster.site import RawSite
+from stages.spec.json_schema import json_schema, json_schemas
+from stages.spec.nodes import Path, Tree
+from tests.unit.spec.spec_files import ROOT, SpecFile, as_an_editor_reads, dump, shipped
+
+SCHEMAS = json_schemas() | {"site": json_schema(RawSite)}
+VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
+FILES = tuple(shipped())
+WORDS = ("kind", "family", "shape", "objective", "unit", "packing", "clock", "group", "mark", "device", "activations",
+         "decay", "corpora", "releases", "engine_class", "document_mask", "tied", "nesterov")  # fmt: skip
 
 
-def test_every_kind_of_file_has_a_schema_that_is_json() -> None:
-    schemas = json_schemas()
-    assert {"pipeline", "scale", "mixtures", "corpus", "stage_train", "stage_import", "stage_keep"} <= set(schemas)
-    assert json.loads(json.dumps(schemas)) == schemas
+def fits(file: SpecFile) -> bool:
+    return VALIDATORS[file.schema].is_valid(as_an_editor_reads(dump(file.value)))
 
 
-def test_keys_are_those_of_the_files_and_unknown_ones_are_refused() -> None:
-    schema = json_schemas()["stage_train"]
-    assert {"stage", "box", "kind", "modules", "train", "frozen", "init", "phases"} <= set(schema["required"])
-    assert schema["additionalProperties"] is False
-    assert "from" in schema["$defs"]["RawInit"]["properties"]
+def test_every_kind_of_file_has_a_schema_that_is_one() -> None:
+    assert {file.schema for file in FILES} | {"stage_upcycle", "stage_export"} == set(SCHEMAS)
+    assert json.loads(json.dumps(SCHEMAS)) == SCHEMAS
+    for schema in SCHEMAS.values():
+        Draft202012Validator.check_schema(schema)
 
 
-def test_short_forms_are_allowed() -> None:
-    schema = json_schemas()["stage_train"]
-    kinds = {one["type"] for one in schema["$defs"]["RawPhase"]["properties"]["batch"]["anyOf"]}
-    assert kinds == {"string", "array"}
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_shipped_file_fits_its_schema(file: SpecFile) -> None:
+    text = (ROOT / "specs" / file.name).read_text(encoding="utf-8")
+    assert list(VALIDATORS[file.schema].iter_errors(as_an_editor_reads(text))) == []
+
+
+def one_of_each(tree: Tree, kinds: tuple[type, ...], path: Path = ()) -> Iterator[Path]:
+    """Where a file holds such values: of each list its first item, of each long mapping of names its first entries."""
+    if isinstance(tree, kinds):
+        yield path
+    if isinstance(tree, dict):
+        for key, value in list(tree.items())[: 3 if len(path) == 1 else None]:
+            yield from one_of_each(value, kinds, (*path, key))
+    elif isinstance(tree, list) and tree:
+        yield from one_of_each(tree[0], kinds, (*path, 0))
+
+
+def a_file_of_each_schema() -> list[SpecFile]:
+    """The largest."""
+    found: dict[str, SpecFile] = {}
+    for file in sorted(FILES, key=lambda one: len(dump(one.value))):
+        found[file.schema] = file
+    return list(found.values())
+
+
+each_schema = pytest.mark.parametrize("file", a_file_of_each_schema(), ids=lambda file: file.schema)
+
+
+@each_schema
+def test_an_unknown_key_is_marked_at_every_depth(file: SpecFile) -> None:
+    for path in one_of_each(file.value, (dict,)):
+        assert not fits(file.changed((*path, "no such key"), "x")), path
+
+
+@each_schema
+def test_a_word_that_is_none_of_those_there_are_is_marked(file: SpecFile) -> None:
+    for path in one_of_each(file.value, (str, bool)):
+        if path[-1] in WORDS and path[0] != "sources" and not (path[-1] == "corpora" and file.schema != "scale"):
+            assert not fits(file.changed(path, "no_such_word")), path
+
+
+@each_schema
+def test_a_key_that_is_required_is_missed_but_in_files_that_extend_others(file: SpecFile) -> None:
+    required = SCHEMAS[file.schema].get("required", [])
+    assert required or file.schema == "site"
+    for key in required:
+        assert not fits(
+            SpecFile(file.name, file.schema, {name: one for name, one in file.value.items() if name != key})
+        )
+
+
+def test_what_extends_another_may_state_any_part_and_take_keys_away() -> None:
+    some: dict[str, list[dict[str, Any]]] = {
+        "stage_reading": [{"rope": {"base": 500_000}}, {"init": {"from": "text", "clock": None}}, {"optimizer": None}],
+        "pipeline_reading": [{"models": {"ouro_1_4b": {"layers": 30}}}, {"optimizers": {"muon": {"clip": "none"}}}],
+        "scale_derived": [{"pipelines": {"ouro": {"lr": 20, "tokens": {"floor": "9 steps"}, "epochs": {"*": 2}}}}],
+    }
+    for file in FILES:
+        for more in some.get(file.schema, []):
+            assert VALIDATORS[file.schema].is_valid({**as_an_editor_reads(dump(file.value)), **more}), (file.name, more)
+
+
+def test_in_a_list_that_replaces_another_everything_is_said() -> None:
+    reading = next(file for file in FILES if file.schema == "stage_reading")
+    assert not fits(reading.changed(("phases",), [{"name": "main"}]))

@@ -188,7 +188,7 @@ def status(
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say for each stage whether it is done, stale (and why), missing, running, stopped or failed."""
+    """Say for each stage whether it is done, unevaluated, stale or damaged (and why), missing, running or failed."""
     from stages.commands.status import print_status
 
     raise typer.Exit(print_status(scale, pipeline, deep, failed, as_json))

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TextIO
 
+from stages import engines
 from stages.check.gate import Gate
 from stages.cluster import site, slurm
 from stages.commands.in_job import looked_after
@@ -19,7 +20,7 @@ from stages.commands.waiting import POLL, waited
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import damage, done, equal, files, finish, manifest, markers, seal
+from stages.store import damage, done, equal, evaluated, files, finish, manifest, markers, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync import graph
@@ -63,11 +64,29 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
     else:
-        print(f"{ref}: done already, nothing was run")
+        if not evaluated.outdated(layout.stage(ref), stage):
+            print(f"{ref}: done already, nothing was run")
+    _evaluate_again(root, layout, stage, keys, releases)
     verdict = done.is_done(layout, ref, keys[ref], parents)
     if not verdict.done:
         raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")
     markers.place(marker)
+
+
+def _evaluate_again(root: Path, layout: Layout, stage: Stage, keys: Mapping[str, str], releases: Path | None) -> None:
+    """Evaluate a result that is there, if its spec or the code asks for other numbers than it has."""
+    ref = f"{stage.pipeline}/{stage.name}"
+    while why := evaluated.outdated(layout.stage(ref), stage):
+        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
+            if waited(ref, layout.run(keys[ref])):
+                continue
+            refuse_damaged_corpora(layout, stage)
+            print(f"{ref}: {why}. The result is evaluated again, no training")
+            record = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
+            try:
+                engines.evaluate(stage, _inputs(layout, stage, keys, record, _releases(releases)))
+            except HeldError:  # another run was faster by a moment
+                time.sleep(POLL)
 
 
 @contextmanager
@@ -124,11 +143,18 @@ def _train(
     parents: Mapping[str, manifest.Parent],
     releases: Mapping[str, Path],
 ) -> None:
-    from stages import engines
+    engines.run(stage, _inputs(layout, stage, keys, parents, releases))
 
-    ref = f"{stage.pipeline}/{stage.name}"
+
+def _inputs(
+    layout: Layout,
+    stage: Stage,
+    keys: Mapping[str, str],
+    parents: Mapping[str, manifest.Parent],
+    releases: Mapping[str, Path],
+) -> engines.Inputs:
     chained = phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
-    engines.run(stage, engines.Inputs(layout, keys[ref], chained, parents, layout.data, releases))
+    return engines.Inputs(layout, keys[f"{stage.pipeline}/{stage.name}"], chained, parents, layout.data, releases)
 
 
 def _releases(folder: Path | None) -> dict[str, Path]:

@@ -22,6 +22,7 @@ WRONG = ("failed", "damaged")  # states that make the exit code 1
 WIDTH = 100  # columns, where there is no terminal to ask
 STYLES = {
     "done": "green",
+    "unevaluated": "blue",
     "stale": "yellow",
     "damaged": "bold red",
     "missing": "dim",

@@ -59,6 +59,8 @@ def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:
 
 
 def _mark(verdict: Verdict) -> Mark:
+    if verdict.state == "unevaluated":
+        return "to be evaluated"
     if verdict.done:
         return "current"
     return "damaged" if verdict.state == "damaged" else "stale"

@@ -52,3 +52,10 @@ def run(stage: Stage, inputs: Inputs) -> None:
     from stages.engines.torch_engine import run as run_torch
 
     run_torch(stage, inputs)
+
+
+def evaluate(stage: Stage, inputs: Inputs) -> None:
+    """Evaluate a finished result anew, in this process; nothing is trained. Raises as `engines.evaluation.again`."""
+    from stages.engines.evaluation import again
+
+    again(stage, inputs)

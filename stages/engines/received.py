@@ -32,7 +32,7 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
             case "release":
                 hf.load(modules[name], released[name])
             case "inherit":
-                _load(modules[name], parent_folder(init, inputs), name)
+                load(modules[name], parent_folder(init, inputs), name)
             case "upcycle":
                 _upcycle(name, init, inputs, modules[name])
             case "fresh":
@@ -124,7 +124,7 @@ def loops(stage: Stage, inputs: Inputs) -> int | None:
     return None
 
 
-def _load(module: nn.Module, folder: Path, name: str) -> None:
+def load(module: nn.Module, folder: Path, name: str) -> None:
     """Fill a module from a parent's result, from the files that its manifest lists."""
     hf.load(module, folder / "model" / name, manifest.weights(folder, name))
 
@@ -134,6 +134,6 @@ def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
         raise ValueError(f"module {name}: upcycle without a layer map")
     parent = parent_stage(init, inputs)
     source = build.make(parent.modules[name], parent.rope, "cpu")
-    _load(source, parent_folder(init, inputs), name)
+    load(source, parent_folder(init, inputs), name)
     shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
     module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map).state)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import torch
-from torch import nn
-
-from stages import evals
-from stages.data.heldout import Heldout
-from stages.engines import Inputs, readback, received, results
+from stages.engines import Inputs, device, evaluation, readback, received, results
 from stages.engines.card import model_card
 from stages.engines.training import Training
-from stages.errors import UserError
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.spec.resolved import Stage
-from stages.store import attempts, files, json_file, manifest, stage_record
+from stages.store import attempts, files
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.ranks import Ranks, joined
 from stages.train.stopping import StopRequest, stop_when_asked
@@ -29,11 +23,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
     moments through the layer map; keep: a pointer to the parent; export: weights with a model card.
     Raises UserError where the stage's device is not there.
     """
-    if stage.execution.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"{stage.pipeline}/{stage.name}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
-            "Run it on a machine that has one (docs/cluster.md), or at a scale for CPUs."
-        )
+    device.of(stage)
     with (
         deterministic(stage.execution),
         denormals_flushed(),
@@ -64,7 +54,7 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
 
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
     """A box without training: what it receives, saved under its own RoPE and configuration."""
-    modules = received.receive(stage, inputs, torch.device(stage.execution.device))
+    modules = received.receive(stage, inputs, device.of(stage))
     results.hold_weights(stage, modules)
     loops = received.loops(stage, inputs)
     results.write_model(stage, modules, loops, attempt.result)
@@ -78,23 +68,5 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
     results.write_state(state, counters, attempt.result)
     reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
     if stage.evaluation.names and stage.parents:
-        _evaluate(stage, inputs, attempt, modules, loops)
+        evaluation.write(attempt.result, stage, evaluation.passed_on(stage, inputs, modules, loops))
     results.complete(stage, inputs, attempt, counters, points_to=None)
-
-
-def _evaluate(
-    stage: Stage, inputs: Inputs, attempt: attempts.Attempt, modules: nn.ModuleDict, loops: int | None
-) -> None:
-    """Evaluate on the parent's corpora; `before` is what the parent was evaluated at when it was done."""
-    parent = manifest.payload(inputs.layout, stage.parents[0])
-    phases = stage_record.read(parent).phases
-    if loops is not None:
-        phases = tuple(
-            phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
-            for phase in phases
-        )
-    after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
-    results.hold_evaluations(stage, after, "as handed on", None)
-    known = parent / "eval.json"
-    before = json_file.read(known)["after"] if known.is_file() else {}
-    json_file.write(attempt.result / "eval.json", {"before": before, "after": after})

@@ -14,12 +14,12 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, made_by, readback, received, results, resume
+from stages.engines import Inputs, evaluation, made_by, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
 from stages.spec.resolved import Stage
-from stages.store import attempts, json_file, partials
+from stages.store import attempts, evaluated, json_file, partials
 from stages.train import checkpoint, metrics, objectives
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
@@ -82,7 +82,7 @@ class Training:
         results.hold_config(self.stage, self.attempt.result)
         results.write_state(optimizer.state(), counters, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
-        json_file.write(self.attempt.result / "eval.json", {"before": before, "after": after})
+        evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
         results.complete(
             self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, peaks=self.peaks,
             earlier=self.tier, made_by=made_by.listed(self.made_by), read=self.reads.tokens(),
@@ -188,19 +188,15 @@ class Training:
     def _evaluate_before(self, modules: nn.ModuleDict) -> dict[str, Any]:
         """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
         asked = {
-            "evaluation": self.stage.evaluation.model_dump(mode="json"),
+            "evaluation": evaluated.asked(self.stage).model_dump(mode="json"),
             "parents": resume.parents(self.inputs),
             "key": self.inputs.key,
         }
         known = resume.evaluated(self.inputs, asked)
         if known is not None:
             return known
-        rope = received.parent_rope(self.stage, self.inputs)
         seconds = self.seconds["evaluated_before"]
-        result = evals.run(
-            modules, self.stage, self.heldout, None if rope == self.stage.rope else rope, seconds=seconds
-        )
-        results.hold_evaluations(self.stage, result, "before training", 0)
+        result = evaluation.before(self.stage, self.inputs, modules, self.heldout, seconds)
         resume.keep_evaluated(self.attempt, asked, result)
         return result
 

@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
 Mark = Literal[
-    "current", "stale", "damaged", "not in the specs"
+    "current", "to be evaluated", "stale", "damaged", "not in the specs"
 ]  # of a result in place, compared with what the specs say now
 SHOWN = 0.005  # of a budget: less padding is not worth a word
 KEY_SHOWN = 8  # hex digits of a key that tell stages apart for a reader

@@ -9,9 +9,9 @@ The values that it is made of are in `resolved_models`, `resolved_training` and 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, assert_never
+from typing import Any, ClassVar, Literal, assert_never
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from stages.spec.frozen import Frozen
 from stages.spec.resolved_models import Model, Rope
@@ -74,16 +74,21 @@ class Waiver(Frozen):
     """
 
     id: str
-    at: Annotated[tuple[str, ...], Field(strict=False)]  # behind the validator below, a list of JSON is one of Python
+    at: tuple[str, ...]
     found: str
     reason: str
 
     @model_validator(mode="before")
     @classmethod
     def _of_older_results(cls, value: Any) -> Any:
-        """Results made before waivers named what they excuse have a pair of id and reason."""
+        """Results made before waivers named what they excuse have a pair of id and reason.
+
+        Behind this, what JSON says is Python's, and a list is no tuple.
+        """
         if isinstance(value, (list, tuple)) and len(value) == 2:
             return {"id": value[0], "at": (), "found": "", "reason": value[1]}
+        if isinstance(value, dict) and isinstance(value.get("at"), list):
+            return {**value, "at": tuple(value["at"])}
         return value
 
 

@@ -8,17 +8,15 @@ are made in a moment.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from stages.spec.resolved import Stage
-from stages.store import built_on, damage, files, finish, manifest, seal, stage_record
+from stages.store import built_on, damage, evaluated, files, finish, manifest, run_record, seal, stage_record
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
+from stages.store.revise import being_made, share
 
 CARD = "README.md"
 
@@ -39,51 +37,43 @@ def take_over(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent],
     """
     there = [folder for folder, record in _results(layout) if record.key == key and folder != layout.stage(ref)]
     for folder in [*there, *finish.candidates(layout, key)]:
-        temporary = layout.run(key) / f".shared.{socket.gethostname()}.{os.getpid()}.tmp"
-        with files.failing(temporary):
-            files.remove_tree(temporary)
-            try:
-                record = _shared(layout, folder, temporary, key, parents)
-                if record is None:
-                    continue
-                stage_record.write(temporary, stage)
-                seal.write(temporary, manifest.NAME, manifest.encode(record), record)
-                files.fsync_tree(temporary)
-                finish.put_in_place(layout, ref, temporary)
-            finally:
-                files.remove_tree(temporary)
+        with being_made(layout, key) as temporary:
+            record = _shared(layout, folder, temporary, key, parents)
+            if record is None:
+                continue
+            later = seal.later(temporary, record)
+            for file in _left_behind(temporary, record):
+                files.disk.unlink(temporary / file)
+            stage_record.write(temporary, stage)
+            seal.write(temporary, manifest.NAME, manifest.encode(record), record, later)
+            files.fsync_tree(temporary)
+            finish.put_in_place(layout, ref, temporary)
         return _name(layout, folder) if folder in there else record.stage
     return None
 
 
 def _shared(layout: Layout, folder: Path, temporary: Path, key: str, parents: Mapping[str, Parent]) -> Manifest | None:
-    """Share a result's files in a folder of their own, but for its seal; None if it is not whole, or not the wanted."""
+    """Share a result's files in a folder of their own; None if it is not whole, or not the wanted one."""
     with suppress(ManifestError, FileNotFoundError):  # it may be moved away meanwhile
         for file in files.files_under(folder):
-            _link(folder / file, temporary / file)
+            share(folder / file, temporary / file)
         record = manifest.read(temporary / manifest.NAME)
         wanted = record.key == key and _may_be_shared(record) and built_on.same(layout, record.parents, parents)
         if wanted and not manifest.problems(temporary, record, deep=True) and not seal.problems(temporary):
-            for file in _left_behind(temporary, record):
-                files.disk.unlink(temporary / file)
             return record
     return None
 
 
 def _left_behind(folder: Path, record: Manifest) -> list[str]:
     """What is of the other name, or nobody's: the seal, pictures, a note of damage."""
-    kept = {shard.file for shard in record.shards} | {manifest.NAME, "run.json", "eval.json", "timing.csv"}
+    kept = {shard.file for shard in record.shards} | {
+        manifest.NAME,
+        run_record.NAME,
+        evaluated.RESULT,
+        evaluated.NAME,
+        "timing.csv",
+    }
     return [file for file in files.files_under(folder) if file not in kept]
-
-
-def _link(source: Path, target: Path) -> None:
-    files.make_dirs(target.parent)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def _results(layout: Layout) -> Iterator[tuple[Path, Manifest]]:

@@ -7,7 +7,7 @@ run, so their digests must stay out of it; and a manifest cannot hold its own. T
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -42,9 +42,14 @@ class Seal(BaseModel):
 _SEAL = TypeAdapter(Seal)
 
 
-def write(folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listing) -> None:
-    """Seal a folder that is complete but for its manifest, whose bytes are given."""
-    covered = {shard.file for shard in record.shards}
+def write(
+    folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listing, later: Collection[str] = ()
+) -> None:
+    """Seal a folder that is complete but for its manifest, whose bytes are given.
+
+    `later`: files that the manifest lists and that were replaced since; the seal speaks for them.
+    """
+    covered = {shard.file for shard in record.shards} - set(later)
     digests = {file: digest_file(folder / file) for file in files.files_under(folder) if file not in covered}
     digests[manifest_name] = digest_bytes(manifest_bytes)
     json_file.write(folder / NAME, {"files": digests, "seal": _own(digests)})
@@ -53,6 +58,14 @@ def write(folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listi
 def read(folder: Path) -> Seal:
     """The seal of a folder. Raises JsonFileError."""
     return json_file.read_as(folder / NAME, _SEAL)
+
+
+def later(folder: Path, record: Listing) -> set[str]:
+    """The files of a manifest that were replaced after it was written; none where there is no seal to say so."""
+    try:
+        return read(folder).files.keys() & {shard.file for shard in record.shards}
+    except JsonFileError:
+        return set()
 
 
 def problems(folder: Path) -> list[Problem]:

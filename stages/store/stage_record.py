@@ -16,7 +16,12 @@ _STAGE = TypeAdapter(Stage)
 
 def write(folder: Path, stage: Stage) -> None:
     """Write it. Modules keep their order, which is that of construction. Raises WriteError."""
-    files.write_atomic(folder / NAME, (stage.model_dump_json(indent=2) + "\n").encode())
+    files.write_atomic(folder / NAME, encode(stage))
+
+
+def encode(stage: Stage) -> bytes:
+    """The bytes of stage.json."""
+    return (stage.model_dump_json(indent=2) + "\n").encode()
 
 
 def read(folder: Path) -> Stage:

@@ -16,6 +16,7 @@ from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, corpora, rule_name
 from stages.sync.params import Watched
 
+EVALUATED_BY = ["stages/data/heldout.py", "stages/evals"]  # as in store.evaluated: when it changes, evaluated anew
 HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs instead.\n"
 
 
@@ -57,6 +58,7 @@ def _corpus(graph: Graph, name: str) -> dict[str, Any]:
 def _stage(graph: Graph, ref: str, stage: Stage, watched: Watched) -> dict[str, Any]:
     deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.parents]
     deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph.corpora)]
+    deps += EVALUATED_BY if stage.evaluation.names and stage.kind != "keep" else []
     wrote: dict[str, Any] = {"cmd": _command(graph, rule_name(ref))}
     if deps:
         wrote["deps"] = deps

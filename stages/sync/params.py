@@ -22,7 +22,7 @@ from stages.spec.schema_data import RawScale
 Keys = tuple[str, ...]
 Watched = dict[str, list[str] | None]  # spec file -> its keys as DVC writes them, None for the whole file
 
-SHARED = ("engine_class", "seed", "corpora", "releases", "vocab")  # what a scale says of every stage
+SHARED = ("engine_class", "seed", "corpora", "releases", "vocab", "evaluation")  # what a scale says of every stage
 PLAIN = re.compile(r"[A-Za-z_][\w-]*")  # a key in which DVC sees neither a pattern nor two keys
 
 

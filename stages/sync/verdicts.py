@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import damage, done, equal, manifest, markers, stage_record, strange
+from stages.store import damage, done, equal, evaluated, manifest, markers, stage_record, strange
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
@@ -24,27 +24,31 @@ def judge(
     """A verdict for each stage, parents first; those in `deep` are read in full.
 
     A child of a damaged or missing result stays done: the rebuilt parent has the bits that it was built on. It is stale
-    when its parents' results are others, or are promised other bits than before by their tier.
+    when its parents' results are others, or are promised other bits than before by their tier. A result that is to be
+    evaluated again is the same for its children.
     """
     verdicts: dict[str, Verdict] = {}
     elsewhere: Elsewhere | None = None
-    shared: set[str] = set()  # stages whose result is in place under another name
+    kept: set[str] = set()  # stages that are not done, and whose result will be the one that there is
     others: set[str] = set()  # stages whose rerun gives another result than the one that children were built on
     for ref, stage in stages.items():
         parents = {parent: keys[parent] for parent in stage.parents}
         verdict = done.is_done(layout, ref, keys[ref], parents, ref in deep)
-        waiting = [parent for parent in stage.parents if not verdicts[parent].done and parent not in shared]
+        waiting = [parent for parent in stage.parents if not verdicts[parent].done and parent not in kept]
         if verdict.state in TAKES_OVER:
             elsewhere = equal.in_place(layout) if elsewhere is None else elsewhere
             if other := _equal(layout, ref, keys[ref], parents, elsewhere):
                 verdicts[ref] = replace(verdict, why=f"{other} has the same key: its result is taken over, no training")
-                shared.add(ref)
+                kept.add(ref)
                 continue
         if not verdict.done:
             others |= {ref} if done.rebuilds_otherwise(layout, ref, keys[ref], parents) else set()
         elif waiting and (others & set(waiting) or manifest.read(layout.manifest(ref)).tier != "bit-exact"):
             verdict = replace(verdict, state="stale", why=f"{waiting[0]} is {verdicts[waiting[0]].state}")
             others.add(ref)
+        elif why := evaluated.outdated(layout.stage(ref), stage):
+            verdict = replace(verdict, state="unevaluated", why=why, command=f"stages run {ref} --scale {layout.scale}")
+            kept.add(ref)
         verdicts[ref] = verdict
     return verdicts
 

@@ -18,6 +18,7 @@ from tests.agreement.verdicts import Names
 RATE = "joint: [{shape: constant, from: 1e-3, until: 2K}]"
 PIPELINE = "specs/toy/pipeline.yaml"
 TEXT, JOINT, SCALE, TOY = "specs/toy/text.yaml", "specs/toy/joint.yaml", "specs/scales/mini.yaml", "results/mini/toy"
+EVALUATIONS = "stages/evals/language.py"
 NOTHING: Names = frozenset()
 Happening = Callable[[Project], Project | None]
 
@@ -192,6 +193,12 @@ EVENTS = (
     Event("execution only: checkpoint_every, ranks", edit(JOINT, "checkpoint_every: 2 steps",
           "checkpoint_every: 3 steps, ranks: 2"), idle=boxes("joint")),
     Event("the code: a comment in stages/", code),
+    Event("an evaluation is added to a box", edit("specs/toy/chat.yaml", "evaluate: [validation_loss]",
+          "evaluate: [validation_loss, position_loss]"), boxes("chat"), put_back=boxes("chat"), daily="dvc repro"),
+    Event("the code of evaluations: a comment", edit(EVALUATIONS, "from __future__", "# changed\nfrom __future__"),
+          idle=boxes("chat")),
+    Event("the code of evaluations: a statement", edit(EVALUATIONS, "import annotations\n",
+          "import annotations\n\nCHANGED = 1\n"), boxes("chat"), put_back=boxes("chat"), daily="snakemake"),
     Event("an older commit is checked out, the newer one was not run", older_commit),
     Event("an older commit is checked out, the newer one was run", older_commit_of_a_run, BELOW_JOINT,
           put_back=BELOW_JOINT),

@@ -46,6 +46,7 @@ once `stages record-dvc` had been typed).
 - A flipped bit leaves size and time as they were. `stages status --deep` sees it, and everybody from then on.
 - A killed stage goes on from its last checkpoint. A failed one waits for its spec to be mended.
 - With the code, `stages status` says how many results other code has made; nothing is run for that.
+- Evaluations are made anew from a result's weights; it counts as putting back here, since nothing is trained.
 - Snakemake leaves a lock when it is killed itself; the next call removes it.
 
 Measured on {date} with Snakemake {snakemake}, DVC {dvc}, PyTorch {torch}, Python {python}. Written by

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages.spec.resolved import Stage
-from stages.store import built_on, done, equal, finish, manifest
+from stages.store import built_on, done, equal, finish, manifest, revise
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from stages.sync.verdicts import judge
@@ -43,7 +43,7 @@ def test_files_are_copied_where_there_are_no_hard_links(
         raise OSError(95, "Operation not supported")
 
     run("toy/old", A)
-    monkeypatch.setattr(equal.os, "link", refuse)
+    monkeypatch.setattr(revise.os, "link", refuse)
     assert take(layout) == "toy/old"
     shutil.rmtree(layout.stage("toy/old"))
     assert done.is_done(layout, "toy/new", A, {}, deep=True).done
@@ -144,15 +144,10 @@ def test_a_pointer_follows_what_it_points_to_to_its_new_name(layout: Layout, run
     assert manifest.payload(layout, "toy/kept") == layout.stage("toy/new")
 
 
-class _Named:
-    def __init__(self, *parents: str) -> None:
-        self.parents = parents
-
-
 def test_status_says_what_is_taken_over_and_leaves_children_as_they_are(layout: Layout, run: Run) -> None:
     run("toy/old", A)
     run("toy/child", B, {"toy/old": A})
-    stages: Any = {"toy/new": _Named(), "toy/child": _Named("toy/new")}
+    stages = {"toy/new": NEW, "toy/child": NEW.model_copy(update={"parents": ("toy/new",)})}
     judged = judge(layout, stages, {"toy/new": A, "toy/child": B})
     assert judged["toy/new"].state == "missing"
     assert judged["toy/new"].why == "toy/old has the same key: its result is taken over, no training"

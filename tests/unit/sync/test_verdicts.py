@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
-from stages.store import attempts, damage, done, finish, manifest
+from stages.store import attempts, damage, done, evaluated, finish, manifest
 from stages.store.layout import Layout
 from stages.sync.verdicts import judge
 from tests.unit.store.conftest import Run, toy_manifest
+from tests.unit.train import tiny
 
 KEYS = {"toy/one": "a" * 32, "toy/two": "b" * 32, "toy/three": "c" * 32}
-CHAIN: Any = {
-    "toy/one": SimpleNamespace(parents=()),
-    "toy/two": SimpleNamespace(parents=("toy/one",)),
-    "toy/three": SimpleNamespace(parents=("toy/two",)),
+BOX = tiny.make("next_token")
+CHAIN = {
+    "toy/one": BOX,
+    "toy/two": BOX.model_copy(update={"parents": ("toy/one",)}),
+    "toy/three": BOX.model_copy(update={"parents": ("toy/two",)}),
 }
 WEIGHTS = "model/model.safetensors"
 
@@ -82,3 +81,22 @@ def test_a_disk_that_refuses_the_note_hides_no_damage(chain: Layout, monkeypatch
     (chain.stage("toy/one") / WEIGHTS).write_bytes(b"weightr")
     monkeypatch.setattr(damage.files, "write_atomic", refuse)
     assert WEIGHTS in done.is_done(chain, "toy/one", KEYS["toy/one"], {}, deep=True).why
+
+
+@pytest.mark.parametrize("tier", ["bit-exact", "same-order"])
+def test_what_is_to_be_evaluated_again_is_said_so_and_its_children_stand(tier: str, layout: Layout) -> None:
+    """Also where a rerun promises no equal bits: nothing is rerun."""
+    for ref, stage in CHAIN.items():
+        parents = manifest.parents(layout, {parent: KEYS[parent] for parent in stage.parents})
+        with attempts.start(layout, ref, KEYS[ref], parents) as attempt:
+            (attempt.result / "model").mkdir()
+            (attempt.result / WEIGHTS).write_bytes(b"weights")
+            (attempt.result / evaluated.NAME).write_bytes(evaluated.encode(stage))
+            finish.finish(attempt, toy_manifest(attempt).model_copy(update={"tier": tier}))
+    asking = BOX.evaluation.model_copy(update={"names": ("needle",)})
+    judged = judge(layout, {**CHAIN, "toy/one": BOX.model_copy(update={"evaluation": asking})}, KEYS)
+    assert judged["toy/one"].state == "unevaluated"
+    assert judged["toy/one"].why == "evaluate: needle added"
+    assert judged["toy/one"].command == "stages run toy/one --scale mini"
+    assert judged["toy/two"].done
+    assert judged["toy/three"].done

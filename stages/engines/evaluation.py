@@ -1,0 +1,92 @@
+"""Evaluations of a stage: of what it received and of what it leaves; both again for a result that lacks some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from stages import evals
+from stages.data.heldout import Heldout
+from stages.engines import Inputs, device, received, results
+from stages.models import build
+from stages.spec.resolved import Stage
+from stages.store import evaluated, json_file, lease, manifest, revise, stage_record
+from stages.train.determinism import denormals_flushed, deterministic
+
+Numbers = Mapping[str, Any]  # eval.json: {"before": {section: ...}, "after": {section: ...}}
+
+
+def again(stage: Stage, inputs: Inputs) -> None:
+    """Evaluate a finished result anew, from its weights and its parents', and put the numbers into it; train nothing.
+
+    Raises HeldError when another run holds its key, NonFiniteError, and UserError where a parent, a released model or
+    a corpus that is needed is not there.
+    """
+    ref, layout = f"{stage.pipeline}/{stage.name}", inputs.layout
+    with lease.hold(layout.run(inputs.key), ref), deterministic(stage.execution), denormals_flushed():
+        numbers = _trained(stage, inputs) if stage.phases else _passed_on_again(stage, inputs)
+        ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
+        changes = {
+            evaluated.RESULT: json_file.encode(numbers),
+            evaluated.NAME: evaluated.encode(stage),
+            stage_record.NAME: stage_record.encode(ran),
+        }
+        revise.replace(layout, ref, inputs.key, changes)
+
+
+def write(folder: Path, stage: Stage, numbers: Numbers) -> None:
+    """Write what was found and what was asked into a result that is being made. Raises WriteError."""
+    json_file.write(folder / evaluated.RESULT, numbers)
+    json_file.write(folder / evaluated.NAME, evaluated.asked(stage).model_dump(mode="json"))
+
+
+def before(
+    stage: Stage, inputs: Inputs, modules: nn.ModuleDict, heldout: Heldout, seconds: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """The model as it was received, under its parent's RoPE. Raises NonFiniteError."""
+    rope = received.parent_rope(stage, inputs)
+    found = evals.run(modules, stage, heldout, None if rope == stage.rope else rope, seconds=seconds)
+    results.hold_evaluations(stage, found, "before training", 0)
+    return found
+
+
+def passed_on(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int | None) -> Numbers:
+    """Of a box without training, on the parent's corpora; `before` is what the parent was evaluated at last.
+
+    Raises NonFiniteError.
+    """
+    parent = manifest.payload(inputs.layout, stage.parents[0])
+    phases = stage_record.read(parent).phases
+    if loops is not None:
+        phases = tuple(
+            phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
+            for phase in phases
+        )
+    after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
+    results.hold_evaluations(stage, after, "as handed on", None)
+    known = parent / evaluated.RESULT
+    return {"before": json_file.read(known)["after"] if known.is_file() else {}, "after": after}
+
+
+def _trained(stage: Stage, inputs: Inputs) -> Numbers:
+    heldout = Heldout(inputs.data_root)
+    first = before(stage, inputs, received.receive(stage, inputs, device.of(stage)), heldout)
+    after = evals.run(_own(stage, inputs), stage, heldout)
+    results.hold_evaluations(stage, after, "after training", None)
+    return {"before": first, "after": after}
+
+
+def _passed_on_again(stage: Stage, inputs: Inputs) -> Numbers:
+    return passed_on(stage, inputs, _own(stage, inputs), received.loops(stage, inputs))
+
+
+def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:
+    """The modules with the weights of the result in place."""
+    modules = build.build(stage, str(device.of(stage)))
+    folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
+    for name, module in modules.items():
+        received.load(module, folder, name)
+    return modules

@@ -1,0 +1,110 @@
+"""evaluation.json: what a result was evaluated on, and by which code. No key hangs on it: nothing is trained for it.
+
+A result whose record says something else than its spec is evaluated again from its weights. Comments and docstrings of
+the code do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from stages.spec.resolved import Stage
+from stages.store import json_file, stage_record
+from stages.store.digest import digest_bytes
+from stages.store.json_file import JsonFileError, MissingFileError
+
+NAME, RESULT = "evaluation.json", "eval.json"
+SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the numbers in eval.json
+
+
+class Asked(BaseModel):
+    """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    names: tuple[str, ...]
+    context: int
+    old_context: int | None
+    samples: int
+    code: str
+
+
+_ASKED = TypeAdapter(Asked)
+
+
+def asked(stage: Stage) -> Asked:
+    """What the spec asks for now."""
+    fields = stage.evaluation.model_dump() | {"names": tuple(sorted(stage.evaluation.names)), "code": code()}
+    return Asked.model_validate(fields)
+
+
+def encode(stage: Stage) -> bytes:
+    """The bytes of evaluation.json."""
+    return json_file.encode(asked(stage).model_dump(mode="json"))
+
+
+def outdated(folder: Path, stage: Stage) -> str:
+    """Why a finished result is to be evaluated again; empty if it is not.
+
+    A result of before there were these records is compared by its stage.json, and taken to be of today's code.
+    """
+    if stage.kind == "keep" or not (stage.evaluation.names and (stage.phases or stage.parents)):
+        return ""
+    now = asked(stage)
+    try:
+        then = json_file.read_as(folder / NAME, _ASKED)
+    except MissingFileError:
+        with suppress(JsonFileError):
+            then = asked(stage_record.read(folder))
+            return _difference(then, now)
+        return ""
+    except JsonFileError as error:
+        return str(error)
+    return _difference(then, now)
+
+
+def _difference(then: Asked, now: Asked) -> str:
+    added, dropped = sorted({*now.names} - {*then.names}), sorted({*then.names} - {*now.names})
+    said = [f"{', '.join(added)} added"] if added else []
+    said += [f"{', '.join(dropped)} dropped"] if dropped else []
+    for field in ("samples", "context", "old_context"):
+        old, new = getattr(then, field), getattr(now, field)
+        said += [f"{field} {old}, now {new}"] if old != new else []
+    said += ["the code of evaluations changed"] if then.code != now.code else []
+    return f"evaluate: {'; '.join(said)}" if said else ""
+
+
+@cache
+def code() -> str:
+    """A digest of the code of evaluations, without its comments, docstrings and blank lines."""
+    package = Path(__file__).resolve().parents[1]
+    paths = sorted(path for pattern in SOURCES for path in package.glob(pattern))
+    return digest_bytes("\n".join(bare(path.read_text(encoding="utf-8")) for path in paths).encode())[:16]
+
+
+def bare(source: str) -> str:
+    """Python without comments, docstrings and blank lines."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for first, last in _docstrings(ast.parse(source)):
+        lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int]]:
+    """First and last line of each, counted from 1."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            yield first.lineno, first.end_lineno or first.lineno

@@ -1,0 +1,164 @@
+"""When a result is to be evaluated again, and how its evaluations are replaced so that it is whole at any moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.spec.resolved import Stage
+from stages.store import done, evaluated, files, finish, manifest, revise, seal, stage_record
+from stages.store.layout import Layout
+from tests.unit.store.conftest import A, Run, verdict
+from tests.unit.train import tiny
+
+STAGE = tiny.make("next_token")
+WEIGHTS = "model/model.safetensors"
+
+
+def asking(*names: str, **changes: object) -> Stage:
+    return STAGE.model_copy(update={"evaluation": STAGE.evaluation.model_copy(update={"names": names, **changes})})
+
+
+def recorded(folder: Path, *names: str, **changes: object) -> Path:
+    (folder / evaluated.NAME).write_bytes(evaluated.encode(asking(*names, **changes)))
+    return folder
+
+
+def test_what_was_asked_for_is_not_asked_for_again(tmp_path: Path) -> None:
+    recorded(tmp_path, "needle", "loops")
+    assert evaluated.outdated(tmp_path, asking("loops", "needle")) == ""
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (asking("needle", "loops", "answers"), "evaluate: answers added"),
+        (asking("needle"), "evaluate: loops dropped"),
+        (asking("needle", "answers"), "evaluate: answers added; loops dropped"),
+        (asking("needle", "loops", samples=7), f"evaluate: samples {STAGE.evaluation.samples}, now 7"),
+    ],
+)
+def test_another_list_or_number_is_a_reason_in_words(now: Stage, why: str, tmp_path: Path) -> None:
+    assert evaluated.outdated(recorded(tmp_path, "needle", "loops"), now) == why
+
+
+def test_other_code_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded(tmp_path, "needle")
+    monkeypatch.setattr(evaluated, "code", lambda: "0" * 16)
+    assert evaluated.outdated(tmp_path, asking("needle")) == "evaluate: the code of evaluations changed"
+
+
+def test_a_record_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
+    (tmp_path / evaluated.NAME).write_text("{")
+    assert "evaluation.json" in evaluated.outdated(tmp_path, asking("needle"))
+
+
+def test_a_result_of_before_there_were_records_is_compared_by_its_stage(tmp_path: Path) -> None:
+    stage_record.write(tmp_path, asking("needle"))
+    assert evaluated.outdated(tmp_path, asking("needle")) == ""
+    assert evaluated.outdated(tmp_path, asking("needle", "loops")) == "evaluate: loops added"
+
+
+def test_what_evaluates_nothing_is_never_outdated(tmp_path: Path) -> None:
+    assert evaluated.outdated(tmp_path, asking()) == ""
+    assert evaluated.outdated(tmp_path, asking("needle").model_copy(update={"kind": "keep"})) == ""
+    assert evaluated.outdated(tmp_path, asking("needle").model_copy(update={"phases": ()})) == ""
+
+
+SOURCE = '"""What it is."""\nx = "#1"  # one\n\n\ndef f():\n    """Two\n    lines."""\n    return x\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("# one", "# another comment", True),
+        ("What it is", "What else it is", True),
+        ("    lines.", "    lines,\n    and more.", True),
+        ("\n\n\ndef", "\n\ndef", True),
+        ('"#1"', '"#2"', False),
+        ("return x", "return x + x", False),
+    ],
+)
+def test_comments_and_docstrings_are_no_code(old: str, new: str, same: bool) -> None:
+    assert (evaluated.bare(SOURCE.replace(old, new)) == evaluated.bare(SOURCE)) == same
+
+
+def test_the_code_of_every_evaluation_counts() -> None:
+    package = Path(evaluated.__file__).parents[1]
+    counted = {path.name for pattern in evaluated.SOURCES for path in package.glob(pattern)}
+    assert {"language.py", "needle.py", "answers.py", "pictures.py", "run.py", "subject.py", "heldout.py"} <= counted
+
+
+@pytest.fixture
+def result(layout: Layout, run: Run) -> Layout:
+    """A result in place whose manifest lists its evaluations."""
+    run("toy/one", A)
+    folder = layout.stage("toy/one")
+    (folder / "eval.json").write_text("old")
+    record = manifest.read(folder / manifest.NAME)
+    listed = record.model_copy(update={"shards": manifest.shards(folder, ["model", "eval.json"])})
+    (folder / "seal.json").unlink()
+    seal.write(folder, manifest.NAME, manifest.encode(listed), listed)
+    manifest.write(folder, listed)
+    assert done.is_done(layout, "toy/one", A, {}, deep=True).done
+    return layout
+
+
+def replace(layout: Layout, text: str) -> None:
+    revise.replace(layout, "toy/one", A, {"eval.json": text.encode()})
+
+
+def test_a_replaced_file_is_vouched_for_by_the_seal_and_all_else_stays(result: Layout) -> None:
+    folder = result.stage("toy/one")
+    before = manifest.read_with_digest(folder / manifest.NAME), (folder / WEIGHTS).stat().st_ino
+    for text in ("new", "newer"):
+        replace(result, text)
+        assert (folder / "eval.json").read_text() == text
+        assert done.is_done(result, "toy/one", A, {}, deep=True).done
+        assert (manifest.read_with_digest(folder / manifest.NAME), (folder / WEIGHTS).stat().st_ino) == before
+    assert not list(result.run(A).glob("final*")), "what was replaced lies aside"
+    assert not list(result.run(A).glob(".*.tmp"))
+
+
+def test_damage_of_a_replaced_file_is_found(result: Layout) -> None:
+    replace(result, "new")
+    path = result.stage("toy/one") / "eval.json"
+    path.write_text("nEw")
+    assert done.is_done(result, "toy/one", A, {}, deep=True).state == "damaged"
+    path.unlink()
+    assert verdict(result).state == "damaged"
+
+
+def test_a_file_that_was_not_replaced_is_vouched_for_by_the_manifest(result: Layout) -> None:
+    (result.stage("toy/one") / "eval.json").write_text("longer")
+    assert verdict(result).state == "damaged"
+
+
+def test_a_kill_at_any_rename_leaves_the_old_result_or_the_new_one(
+    result: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, left = files.disk.rename, 0
+
+    def killed(source: Path, target: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(files.disk, "rename", killed)
+    for allowed in range(20):
+        left = allowed
+        try:
+            replace(result, f"after {allowed}")
+        except KeyboardInterrupt:
+            left = 10**6
+            assert verdict(result).done or finish.restore(result, "toy/one", A, {})
+            assert done.is_done(result, "toy/one", A, {}, deep=True).done
+        else:
+            break
+    else:
+        pytest.fail("it was never let finish")
+    assert allowed >= 3
+    assert (result.stage("toy/one") / "eval.json").read_text() == f"after {allowed}"

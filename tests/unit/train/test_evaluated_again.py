@@ -1,0 +1,80 @@
+"""A finished result evaluated anew: the same numbers as at its end, those that were added, and no bit of it moved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages import engines
+from stages.engines import Inputs
+from stages.spec.key import phase_keys
+from stages.spec.resolved import Stage
+from stages.store import done, evaluated, manifest, stage_record
+from stages.store.layout import Layout
+from tests.faults import cases, whole
+from tests.faults.cases import Case
+from tests.unit.data.small import Small, build
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return build(tmp_path_factory.mktemp("small"))
+
+
+def asking(stage: Stage, *names: str) -> Stage:
+    return stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"names": names})})
+
+
+def evaluate(case: Case, root: Path) -> None:
+    layout, stage = Layout(root, cases.SCALE), case.stage
+    above = {parent: case.keys[parent] for parent in stage.parents}
+    chained = phase_keys(stage, above)
+    engines.evaluate(stage, Inputs(layout, case.key, chained, manifest.parents(layout, above), layout.data, {}))
+
+
+@pytest.mark.parametrize("name", ["next_token", "looped", "moe", "joint", "continued", "upcycle"])
+def test_the_same_numbers_come_again_and_more_beside_them(name: str, tmp_path: Path, small: Small) -> None:
+    case = cases.make(name, small)
+    case = replace(
+        case,
+        stage=asking(case.stage, "validation_loss"),
+        parents=tuple(asking(parent, "validation_loss") for parent in case.parents),
+    )
+    cases.lay(case, tmp_path, small, lambda one: whole.run(one, tmp_path))
+    whole.run(case, tmp_path)
+    folder = Layout(tmp_path, cases.SCALE).stage(case.ref)
+    first, record = json.loads((folder / "eval.json").read_bytes()), (folder / "manifest.json").read_bytes()
+    assert evaluated.outdated(folder, case.stage) == ""
+
+    more = replace(case, stage=asking(case.stage, "validation_loss", "position_loss"))
+    assert evaluated.outdated(folder, more.stage) == "evaluate: position_loss added"
+    evaluate(more, tmp_path)
+
+    then = json.loads((folder / "eval.json").read_bytes())
+    assert {side: found["validation"] for side, found in then.items()} == {
+        side: found["validation"] for side, found in first.items()
+    }
+    assert "positions" in then["after"]
+    assert "positions" in then["before"] or not case.stage.phases, "of a box without training, it is the parent's word"
+    assert (folder / "manifest.json").read_bytes() == record
+    assert evaluated.outdated(folder, more.stage) == ""
+    assert stage_record.read(folder) == more.stage
+    above = {parent: case.keys[parent] for parent in case.stage.parents}
+    assert done.is_done(Layout(tmp_path, cases.SCALE), case.ref, case.key, above, deep=True).done
+
+
+def test_a_failing_evaluation_leaves_the_result_as_it_was(
+    tmp_path: Path, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = cases.make("next_token", small)
+    cases.lay(case, tmp_path, small, lambda one: None)
+    whole.run(case, tmp_path)
+    folder = Layout(tmp_path, cases.SCALE).stage(case.ref)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.setattr(engines.evaluation.evals, "run", lambda *words, **more: {"validation": {"loss": float("nan")}})
+    with pytest.raises(engines.evaluation.results.NonFiniteError):
+        evaluate(replace(case, stage=asking(case.stage, "validation_loss")), tmp_path)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -81,6 +81,17 @@ def test_a_waived_finding_does_not_stop() -> None:
         run.hold_end(STAGE, report)
 
 
+def test_a_waiver_excuses_what_is_found_in_its_own_phase() -> None:
+    """A waiver of specs names what specs can show, such as a stretch that is too short; a run then finds it there."""
+    phase = STAGE.phases[0]
+    again = read(segments={"prose": ((1000, 1010, 2), (1010, 1800, 1))})
+    places = (f"phases.{phase.name}.data.prose", "phases.another.data.prose")
+    mine, another = (Waiver(id="I-18", at=(one,), found="2", reason="a small corpus, on purpose") for one in places)
+    run.hold_end(STAGE.model_copy(update={"waivers": (mine,)}), again)
+    with pytest.raises(GuardError, match="I-18 at tiny/box"):
+        run.hold_end(STAGE.model_copy(update={"waivers": (another,)}), again)
+
+
 def test_the_error_lists_every_finding_and_says_what_names_the_specs_files() -> None:
     with pytest.raises(GuardError) as error:
         refuse(found(STAGE, read(bos=31)) + found(STAGE, row(0, lr=1.0)))

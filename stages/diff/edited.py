@@ -15,8 +15,8 @@ VALUE = 44  # columns of a value
 MANY = 3  # values added below one key are told together
 
 
-def lines(found: Difference) -> list[str]:
-    """Every section that has something to say, with its title."""
+def lines(found: Difference, share: float = 1.0) -> list[str]:
+    """Every section that has something to say, with its title and a share of the lines that it may have."""
     by_meaning = {
         meaning: [one for one in found.edits if one.meaning == meaning] for meaning in ("computed", "run", "elsewhere")
     }
@@ -28,7 +28,8 @@ def lines(found: Difference) -> list[str]:
         ("sources", [mark(one) for one in found.marks], MARKS),
     )
     told: list[str] = []
-    for title, entries, most in sections:
+    for title, entries, allowed in sections:
+        most = max(1, int(allowed * share))
         if entries:
             told += ["", f"{title}:", *(f"  {line}" for line in entries[:most])]
         if len(entries) > most:

@@ -13,14 +13,26 @@ from stages.plan import figures
 LINES, WIDTH = 40, 120
 LISTED = 3  # lines of names of stages that are stale, added or removed
 NAMED = 2  # lines of names of stages that change alike
+ROOM = 12  # lines that changes need at least
+SHARES = (1.0, 0.6, 0.3, 0.0)  # how much of its lines each other section keeps, the largest that leaves that room
+UNCHANGED = "no semantic change: every stage has the key it had."
 
 
 def text(found: Difference) -> str:
     """The whole difference; what has no room is counted, and `--json` has all of it."""
-    head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edited.lines(found)]
-    if not found.semantic:
-        return "\n".join(_cut([*head, "", "no semantic change: every stage has the key it had."]))
-    tail = []
+    for share in SHARES:
+        head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edited.lines(found, share)]
+        tail = _tail(found, share) if found.semantic else ["", UNCHANGED]
+        room = LINES - len(head) - len(tail)
+        if room >= (ROOM if found.changed else 0):
+            break
+    body = _changes(found, room) if found.changed else []
+    return "\n".join(edited.shortened(line, WIDTH) for line in [*head, *body, *tail])
+
+
+def _tail(found: Difference, share: float) -> list[str]:
+    """Names of stages that do not change alone, and the sums."""
+    lines = []
     for title, refs in (
         ("the same work under another name, nothing is run", renamed(found)),
         ("added", found.added),
@@ -28,10 +40,9 @@ def text(found: Difference) -> str:
         ("stale downstream, the same work on other inputs", found.stale),
     ):
         if refs:
-            tail += ["", f"{title} ({len(refs)}):", *_limited(_wrapped(by_pipeline(refs), "  "), LISTED)]
-    tail += ["", *closing.lines(found)]
-    body = _changes(found, LINES - len(head) - len(tail)) if found.changed else []
-    return "\n".join(_cut([*head, *body, *tail]))
+            names = _limited(_wrapped(by_pipeline(refs), "  "), max(1, int(LISTED * share)))
+            lines += ["", f"{title} ({len(refs)}):", *names]
+    return [*lines, "", *closing.lines(found)]
 
 
 def _changes(found: Difference, room: int) -> list[str]:
@@ -97,7 +108,3 @@ def _limited(lines: Sequence[tuple[str, int]], most: int) -> list[str]:
     if more:
         shown[-1] = f"{shown[-1].rstrip(',')} and {more} more"
     return shown
-
-
-def _cut(lines: Sequence[str]) -> list[str]:
-    return [edited.shortened(line, WIDTH) for line in lines]

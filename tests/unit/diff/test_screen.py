@@ -183,3 +183,29 @@ def test_a_pull_request_is_one_screen(before: Path, tmp_path: Path, name: str) -
     assert max(map(len, lines)) <= screen.WIDTH, text
     assert [one for one in told if one not in text] == [], text
     assert render.markdown(found).startswith("### `stages diff` main → branch")
+
+
+def test_everything_at_once_is_one_screen(before: Path, tmp_path: Path) -> None:
+    """As between two releases of the project: every section has more to say than there is room for."""
+    copy(tmp_path)
+    fewer(tmp_path)
+    for name in ("a long-context stage of both branches twice as long", "another micro-batch everywhere",
+                 "a rotary base", "a mixture", "the optimizer of all stages", "how it is run",
+                 "a guess where a paper was named, and a wider waiver"):  # fmt: skip
+        PULL_REQUESTS[name][0](tmp_path)
+    for scale in ("mini", "small"):
+        every(f"scales/{scale}.yaml", "seed: 1", "seed: 5")(tmp_path)
+    every("*/*.yaml", "mark: assumed", "mark: derived")(tmp_path)
+    text = screen.text(between(("main", before), ("branch", tmp_path), "paper", None))
+    assert len(text.splitlines()) <= screen.LINES, text
+    assert max(map(len, text.splitlines())) <= screen.WIDTH
+    for section in (
+        "edited:",
+        "edited, not read at paper:",
+        "waivers:",
+        "sources:",
+        "changes (",
+        "removed (1):",
+        "stale",
+    ):
+        assert f"\n{section}" in text, text

@@ -71,7 +71,7 @@ def test_a_dead_end_names_what_its_neighbours_start_from(tmp_path: Path) -> None
     (finding,) = found(tmp_path, "I-38", "llama31_1m/sft_256k.yaml", "from: sft_32k", "from: cpt_1m")
     assert finding.stage == "llama31_1m/sft_32k"
     assert line(finding, tmp_path) == "from: cpt_1m", "the stage that passes it over"
-    assert "sft_256k is from cpt_1m (specs/llama31_1m/sft_256k.yaml:8)" in finding.observed
+    assert "sft_256k is from cpt_1m (specs/llama31_1m/sft_256k.yaml:" in finding.observed
 
 
 def test_a_pipeline_without_an_export_ends_where_it_ends(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from stages.store.manifest import Manifest
 from stages.store.run_record import RunRecord
 
 TABLE = 1 << 30  # bytes of a table at most
+LONGEST = 1e9  # seconds of a step: thirty years
 WHOLE = ("step", "tokens", "clock", "supervised")
 FRACTIONAL = ("lr", "loss", "grad_norm")
 
@@ -99,7 +100,7 @@ def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
     """
     frame = _read_csv(path, ("phase", *WHOLE, *FRACTIONAL))
     for column in (*WHOLE, *FRACTIONAL):
-        numbers = pd.to_numeric(frame[column], errors="coerce").astype("float64")
+        numbers = _numbers(frame[column])
         bad = ~numbers.abs().lt(2**53 if column in WHOLE else float("inf"))  # not finite, empty, or not a number
         if bad.any():
             line = int(bad.to_numpy().argmax()) + 2
@@ -118,9 +119,17 @@ def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
 def read_timing(path: Path) -> pd.DataFrame:
     """Read timing.csv: one row per step, with the columns step and seconds."""
     frame = _read_csv(path, ("step", "seconds"))
-    if not pd.api.types.is_numeric_dtype(frame["seconds"]) or not frame["seconds"].ge(0).all():
-        raise ResultError(path, "column seconds: expected numbers that are not negative")
+    frame["seconds"] = _numbers(frame["seconds"])
+    if not frame["seconds"].between(0, LONGEST).all():
+        raise ResultError(path, "column seconds: expected numbers that are not negative, and no ages")
     return frame
+
+
+def _numbers(column: pd.Series[Any]) -> pd.Series[float]:
+    """A column as numbers, nan where there is none; integers of hundreds of digits are infinite."""
+    if column.dtype == object:
+        column = column.astype(str)
+    return pd.to_numeric(column, errors="coerce").astype("float64")
 
 
 def read_evaluations(path: Path) -> tuple[dict[str, float], dict[str, float]]:

@@ -93,6 +93,30 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
 }
 
 
+TABLES = {
+    "huge integers": lambda path: path.write_text(path.read_text().replace("1", "9" * 400)),
+    "no numbers": lambda path: path.write_text(path.read_text().replace("1", "nan")),
+    "infinite numbers": lambda path: path.write_text(path.read_text().replace(".5", ".5e999")),
+    "no bytes": lambda path: path.write_text(""),
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe\0\0"),
+    "a folder": folder,
+    "a pipe": pipe,
+    "a device": endless,
+}
+
+
+@pytest.mark.parametrize("mutation", TABLES)
+@pytest.mark.parametrize("name", ["metrics.csv", "timing.csv"])
+def test_a_table_costs_a_line_too(name: str, mutation: str, project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "results/mini/toy/first" / name
+    TABLES[mutation](path)
+    assert print_table("mini") == 1
+    shown = capsys.readouterr()
+    assert "release" in shown.out
+    assert f"left out: {path}: " in shown.err
+    assert states(capsys, deep=True)["toy/first"] == "damaged"
+
+
 def json_files(root: Path) -> list[Path]:
     return sorted(path.relative_to(root) for path in (root / "results").rglob("*.json"))
 

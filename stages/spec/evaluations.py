@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stages.errors import SpecError
 from stages.spec.loader import LoadedStage
+from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
 from stages.spec.resolved_phases import Phase
@@ -24,12 +25,19 @@ class Evaluation:
     section: str
     families: tuple[tuple[str, ...], ...]
     kinds: tuple[Kind, ...]
+    builders: tuple[str, ...] = ()  # of local corpora; published ones may hold anything of their kind
 
-    def lacks(self, families: Collection[str], kinds: Collection[Kind]) -> list[str]:
+    def lacks(self, families: Collection[str], corpora: Collection[str], data: LoadedData) -> list[str]:
         """What a stage does not have of what is needed, in words."""
         groups = [group for group in self.families if not set(group) & set(families)]
         lacking = [f"a module of family {' or '.join(group)}" for group in groups]
-        return lacking if set(self.kinds) & set(kinds) else [*lacking, f"a corpus of kind {' or '.join(self.kinds)}"]
+        fitting = [name for name in corpora if data.kinds[name] in self.kinds]
+        if not fitting:
+            return [*lacking, f"a corpus of kind {' or '.join(self.kinds)}"]
+        built = [data.corpora[name].builder if name in data.corpora else None for name in fitting]
+        if self.builders and not set(built) & {None, *self.builders}:
+            lacking.append(f"a corpus of builder {' or '.join(self.builders)}")
+        return lacking
 
 
 EVALUATIONS: Mapping[str, Evaluation] = {
@@ -39,29 +47,31 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "loops": Evaluation("loops", (("ouro",),), TOKEN_KINDS),
     "zero_shot": Evaluation("digits", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
     "retrieval": Evaluation("retrieval", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
-    "digit_questions": Evaluation("questions", (("moonvit",), LANGUAGE_MODELS), ("multimodal",)),
+    "digit_questions": Evaluation("questions", (("moonvit",), LANGUAGE_MODELS), ("multimodal",), ("digit_qa",)),
     "answers": Evaluation("answers", (LANGUAGE_MODELS,), ("sft",)),
 }
 
 
 def unable(
-    loaded: LoadedStage, modules: Mapping[str, Model], read: Sequence[Phase], kinds: Mapping[str, Kind]
+    loaded: LoadedStage, modules: Mapping[str, Model], read: Sequence[Phase], data: LoadedData
 ) -> Iterator[SpecError]:
     """Evaluations of a stage that there are not, or that lack a module or a corpus.
 
-    `read` are the phases on whose corpora it is evaluated, `kinds` the kind of every corpus. A release is not evaluated
+    `read` are the phases on whose corpora it is evaluated. A release is not evaluated
     as it comes in, so one without a stand-in lacks nothing.
     """
     if isinstance(loaded.raw, RawKeep) and loaded.raw.evaluate:
         allowed, repair = "none in a stage of kind keep, which is its parent", "Name them in the parent's `evaluate`."
         yield loaded.document.error(("evaluate",), ", ".join(loaded.raw.evaluate), allowed, repair)
         return
-    found = {kinds[source.corpus] for phase in read for source in phase.sources}
+    corpora = {source.corpus for phase in read for source in phase.sources}
     families = {model.family for model in modules.values()}
     for index, name in enumerate(loaded.raw.evaluate):
         path: Path = ("evaluate", index)
         if name not in EVALUATIONS:
             yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), meant(name, EVALUATIONS))
-        elif (read or not isinstance(loaded.raw, RawImport)) and (lacking := EVALUATIONS[name].lacks(families, found)):
+        elif (read or not isinstance(loaded.raw, RawImport)) and (
+            lacking := EVALUATIONS[name].lacks(families, corpora, data)
+        ):
             allowed = f"evaluations that do without {' and without '.join(lacking)}"
             yield loaded.document.error(path, repr(name), allowed, "Take it out, or add what it needs.")

@@ -47,6 +47,7 @@ class Files:
         if not self.specs.is_dir():
             raise UserError(f"{self.specs}: there is no folder specs/ here. Run the command in the project's root.")
         self._documents: dict[FilePath, Document] = {}
+        self._pipelines: list[str] | None = None
 
     def relative(self, path: FilePath) -> str:
         """The path as messages show it."""
@@ -64,9 +65,11 @@ class Files:
         return sorted(path.stem for path in (self.specs / folder).glob("*.yaml"))
 
     def pipelines(self) -> list[str]:
-        """Folders of specs/ that hold a pipeline.yaml."""
-        found = sorted(path.parent.name for path in self.specs.glob("*/pipeline.yaml"))
-        return [name for name in found if name not in NOT_PIPELINES]
+        """Folders of specs/ that hold a pipeline.yaml, as they were at the first call."""
+        if self._pipelines is None:
+            found = sorted(path.parent.name for path in self.specs.glob("*/pipeline.yaml"))
+            self._pipelines = [name for name in found if name not in NOT_PIPELINES]
+        return list(self._pipelines)
 
 
 def check_sources(document: Document) -> None:

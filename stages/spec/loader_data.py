@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus, RawTokenizer, corpus
 from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
-from stages.spec.validate import meant, validate
+from stages.spec.validate import meant, several, validate
 
 NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
 
@@ -47,6 +47,8 @@ def load_data(files: Files) -> LoadedData:
     raw, known = validate(mixtures, RawMixtures), validate(published, RawPublishedCorpora)
     check_sources(mixtures)
     corpora = {name: load_corpus(files, name) for name in files.names("data") if name not in NOT_CORPORA}
+    if twice := list(_one_digest(files, corpora)):
+        raise several(twice)
     for name, entry in known.corpora.items():
         path: Path = ("corpora", name)
         if name in corpora:
@@ -65,6 +67,18 @@ def load_data(files: Files) -> LoadedData:
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
     return LoadedData(raw, known, corpora, tokenizer, published, mixtures)
+
+
+def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[SpecError]:
+    """Corpora with one digest are one corpus, or a digest was copied: which of them is wrong, preparing them tells."""
+    for name, corpus_ in corpora.items():
+        same = [other for other, one in corpora.items() if other != name and one.digest == corpus_.digest]
+        if same:
+            document = files.document(files.specs / "data" / f"{name}.yaml")
+            yield document.error(
+                ("digest",), f"the digest of {', '.join(same)} too", "a digest of its own",
+                f"`stages data {name} --accept` prints it; a corpus that is another's copy has no file of its own.",
+            )  # fmt: skip
 
 
 def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:

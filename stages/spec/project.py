@@ -90,6 +90,7 @@ class Project:
         self.files = Files(root)
         self._pipelines: dict[str, LoadedPipeline] = {}
         self._scales: dict[str, tuple[RawScale, Document]] = {}
+        self._maps: dict[tuple[str, str], Scale] = {}
         self._machines: dict[str, RawHardware | None] = {}
         self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
 
@@ -155,7 +156,9 @@ class Project:
 
     def shrink(self, pipeline: str, scale: str) -> Scale:
         """How the figures of a pipeline's specs become those of a scale. Raises UsageError for unknown names."""
-        return self._map(self.loaded(pipeline), *self._scale(scale))
+        if (pipeline, scale) not in self._maps:
+            self._maps[pipeline, scale] = self._map(self.loaded(pipeline), *self._scale(scale))
+        return self._maps[pipeline, scale]
 
     @cached_property
     def data(self) -> LoadedData:
@@ -218,9 +221,9 @@ class Project:
         return Scale(shrink, document, name)
 
     def _resolve(self, name: str, scale: str) -> ResolvedPipeline:
-        raw_scale, document = self._scale(scale)
+        raw_scale = self.scale(scale)
         loaded = self.loaded(name)
-        resolver = Resolver(loaded, self.data, raw_scale, self._map(loaded, raw_scale, document))
+        resolver = Resolver(loaded, self.data, raw_scale, self.shrink(name, scale))
         base = self.resolve(loaded.raw.extends, scale) if loaded.raw.extends else None
         nodes: dict[str, Node] = {}
         keys: dict[str, str] = {}

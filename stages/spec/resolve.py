@@ -143,7 +143,7 @@ class Resolver:
         if plan is None:
             return Training(), before, reach
         at, schedule_name, optimizer_name, phases = plan
-        self.one_unit(loaded, at, phases)
+        self.phases_apart(loaded, at, phases)
         maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules)
         trained = [name for name in modules if not isinstance(raw, RawTrain) or name in raw.train]
         wrong = list(unfit(Placed(loaded.document, maker.path, modules, trained), phases, maker.kinds(phases)))
@@ -160,9 +160,14 @@ class Resolver:
         optimizer = models.optimizer(self.pipeline, loaded, (*at, "optimizer"), optimizer_name)
         return Training(resolved, lr, optimizer, extent), clock, after
 
-    def one_unit(self, loaded: LoadedStage, at: Path, phases: list[RawPhase]) -> None:
-        """A clock counts in one unit."""
+    def phases_apart(self, loaded: LoadedStage, at: Path, phases: list[RawPhase]) -> None:
+        """A clock counts in one unit, and phases go by their names: in sources, waivers, metrics."""
+        names: list[str] = []
         for index, phase in enumerate(phases):
+            if phase.name in names:
+                path = (*at, "phases", index, "name")
+                raise loaded.document.error(path, f"{phase.name!r} a second time", "each name once", "Rename a phase.")
+            names.append(phase.name)
             if phase.unit != phases[0].unit:
                 raise loaded.document.error(
                     (*at, "phases", index, "unit"), phase.unit, phases[0].unit, "A clock counts in one unit."
@@ -206,7 +211,7 @@ class Resolver:
         """What is evaluated, on windows of which length. Raises SpecError(s) for what the stage cannot evaluate."""
         above = {parent: done[parent] for parent in parents(loaded)}
         read = training.phases or self.read_above(loaded, done)
-        wrong = list(unable(loaded, modules, read, self.data.kinds))
+        wrong = list(unable(loaded, modules, read, self.data))
         if wrong:
             raise several(wrong)
         context = max((phase.context for phase in training.phases), default=longest)

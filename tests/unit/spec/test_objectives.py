@@ -134,6 +134,15 @@ def test_a_trained_module_that_no_loss_reaches_is_named(specs: Path) -> None:
         Project.load(specs).resolve("kimi_vl", "paper")
 
 
+def test_questions_about_pictures_need_a_corpus_that_asks(specs: Path) -> None:
+    """Where the corpora are local ones, and so known: what a published corpus holds is not."""
+    published = specs / "specs/data/published.yaml"
+    published.write_text(published.read_text().replace("stand_in: digit_qa", "stand_in: captions"))
+    with pytest.raises((SpecError, SpecErrors), match=r"evaluate\.1: found 'digit_questions'.* builder digit_qa"):
+        Project.load(specs).resolve("kimi_vl", "mini")
+    Project.load(specs).resolve("kimi_vl", "paper")
+
+
 def test_an_evaluation_needs_a_parent_that_was_trained(specs: Path) -> None:
     """An upcycled stage is evaluated on its parent's corpora: another upcycled one has none."""
     path = specs / "specs/ouro/upcycle_2_6b.yaml"

@@ -8,7 +8,7 @@ import pytest
 
 from stages.check.findings import SPEC
 from stages.check.run import run
-from stages.errors import SpecError
+from stages.errors import SpecError, SpecErrors
 from stages.spec import nodes, units
 from stages.spec.extends import overlay
 from stages.spec.project import Project
@@ -55,6 +55,7 @@ BAD = [
         "Did you mean 'small'?", "pipelines.toy.models.smal"),
     Bad("an optimizer's state that nobody says", SECOND, "optimizer: inherit", "optimizer: {}", "nothing for llm",
         "init.optimizer"),
+    Bad("two phases of one name", FIRST, "name: long", "name: short", "'short' a second time", "phases.1.name"),
     Bad("a parent of which nothing is taken", SECOND, "weights: inherit\n  optimizer: inherit",
         "weights: fresh\n  optimizer: reset", "of which nothing is taken", "init.from", -1),
 ]  # fmt: skip
@@ -114,3 +115,11 @@ def test_a_scales_entry_for_a_pipeline_that_there_is_not_is_a_finding(root: Path
 @pytest.mark.parametrize("text", ["100K", "1.5M", "8Ki", "256_000", "8_000 tokens"])
 def test_a_context_that_is_no_power_of_two_times_a_thousand_is_meant_as_written(text: str) -> None:
     assert units.context(text) == units.tokens(text)
+
+
+def test_a_digest_that_two_corpora_have_is_told_at_both(root: Path) -> None:
+    edit(root, "data/code.yaml", "b" * 64, "a" * 64)
+    with pytest.raises(SpecErrors) as caught:
+        resolve_everything(root)
+    assert [error.where.file for error in caught.value.errors] == ["specs/data/code.yaml", "specs/data/prose.yaml"]
+    assert "the digest of prose too" in str(caught.value.errors[0])

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from stages.printable import printable
 from stages.train.stopping import on_request
 
 LAUNCHED = "STAGES_LAUNCHED"  # environment variable: the standard input is open for as long as the launcher lives
@@ -165,7 +166,7 @@ def _listen(rank: int, node: str, process: subprocess.Popen[str], exits: queue.Q
     name, words = f"rank {rank} on {node}" if node else f"rank {rank}", ""
     with process.stdout or io.StringIO() as lines:
         for line in lines:
-            print(f"[{name}] {line}", end="", file=sys.stderr, flush=True)
+            print(printable(f"[{name}] {line}"), end="", file=sys.stderr, flush=True)
             words = line.strip() or words
     exits.put(Exit(rank, node, process.wait(), words))
     if process.stdin is not None:

@@ -20,6 +20,7 @@ from stages.cluster import slurm
 from stages.engines import local
 from stages.engines.local import Exit
 from stages.errors import UserError
+from stages.printable import printable
 from stages.train.stopping import LostRankError
 
 EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print begins with their name
@@ -163,7 +164,7 @@ def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None], ov
             if line.startswith(EXIT):
                 exits.put(Exit(**json.loads(line.removeprefix(EXIT))))
             else:
-                print(line, end="", file=sys.stderr, flush=True)
+                print(printable(line), end="", file=sys.stderr, flush=True)
     over.set()
     exits.put(None)
     exits.put(None)  # for whoever waits again
@@ -173,7 +174,7 @@ def _hear_srun(srun: subprocess.Popen[str], said: list[str]) -> None:
     assert srun.stderr is not None
     with srun.stderr as lines:
         for line in lines:
-            print(line, end="", file=sys.stderr, flush=True)
+            print(printable(line), end="", file=sys.stderr, flush=True)
             said.append(line.strip())
 
 

@@ -63,6 +63,9 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
         return unknown(document, path, allowed_keys(model, loc[:-1]))
+    if kind == "missing" and isinstance(loc[-1], int):
+        found, allowed = f"{len(detail['input'])} values", f"at least {loc[-1] + 1}"
+        return SpecError(where, key, found, allowed, "Add those that are missing.")
     if kind in ("missing", "union_tag_not_found"):
         name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", f"Add `{name}: ...`.")

@@ -59,6 +59,13 @@ def test_refused_at_its_line(root: Path, file: str, old: str, new: str, says: st
     assert says in caught.value.allowed
 
 
+def test_too_few_numbers_in_a_list_are_counted(root: Path) -> None:
+    muon = "{kind: muon, momentum: 0.9, nesterov: true, newton_schulz: [3.4, -4.8], newton_schulz_steps: 5, "
+    line = edit(root, PIPELINE, "{kind: adamw, ", muon + "update_rms: 0.2, ")
+    with pytest.raises(SpecError, match=rf"{PIPELINE}:{line}: .*newton_schulz: found 2 values; allowed: at least 3"):
+        resolve(root)
+
+
 def test_gradients_that_are_not_clipped_are_written_none(root: Path) -> None:
     edit(root, PIPELINE, "clip: 1.0", "clip: none")
     optimizer = Project.load(root).resolve("toy", "paper").stages["first"].optimizer

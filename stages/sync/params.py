@@ -7,9 +7,7 @@ stages that read it. DVC refuses to record a key that a file does not hold: wher
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from itertools import takewhile
 
 from stages.data.spec import TOKENIZER
 from stages.spec.graph import parents
@@ -23,7 +21,6 @@ Keys = tuple[str, ...]
 Watched = dict[str, list[str] | None]  # spec file -> its keys as DVC writes them, None for the whole file
 
 SHARED = ("engine_class", "seed", "corpora", "releases", "vocab", "evaluation")  # what a scale says of every stage
-PLAIN = re.compile(r"[A-Za-z_][\w-]*")  # a key in which DVC sees neither a pattern nor two keys
 
 
 def watched(project: Project, ref: str, scale: str) -> Watched:
@@ -107,12 +104,12 @@ def _of_scale(scale: RawScale, pipeline: str) -> Iterator[Keys]:
 
 
 def _add(project: Project, found: Watched, file: str, keys: Keys) -> None:
-    """Watch one more place of a file: its key, or what is around it where DVC could not read the key's name."""
+    """Watch one more key of a file, or the whole file where it does not hold the key: DVC could not record that."""
     watching = found.setdefault(file, [])
     if watching is None:
         return
-    named = ".".join(takewhile(PLAIN.fullmatch, keys))
-    if not named or not _holds(_tree(project, file), keys):
+    named = ".".join(keys)  # names hold neither dots nor what DVC takes for a pattern (spec.names)
+    if not _holds(_tree(project, file), keys):
         found[file] = None
     elif named not in watching:
         watching.append(named)

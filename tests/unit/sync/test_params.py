@@ -89,10 +89,3 @@ def test_a_file_that_lacks_a_key_is_watched_as_a_whole_for_the_key_may_be_added(
     small_project.edit(root, "scales/paper.yaml", "seed: 1\n", "seed: 1\nvocab: 512\n")
     keys = ["engine_class", "seed", "corpora", "releases", "vocab", "pipelines"]
     assert watched(root, "toy/first", "paper")["specs/scales/paper.yaml"] == keys
-
-
-def test_a_name_that_dvc_would_take_apart_is_watched_with_what_is_around_it(root: Path) -> None:
-    for file in ("data/mixtures.yaml", "toy/first.yaml", "toy/second.yaml", "toy_reading/second.yaml"):
-        path = root / "specs" / file
-        path.write_text(path.read_text().replace("web:", "web.v2:").replace("data: web", "data: web.v2"))
-    assert watched(root, "toy/first", "paper")["specs/data/mixtures.yaml"] == ["mixtures"]

@@ -6,13 +6,18 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from typing import assert_never
 
 from stages.commands.look import budget
 from stages.commands.open import open_project, pick
+from stages.contract import hardware as profiles
 from stages.contract import ledger
+from stages.contract.duration import document_lengths
 from stages.contract.schedule import lr, lr_before, peak
+from stages.plan.figures import short
 from stages.plan.padding import padding
+from stages.plan.stage import plan_stage
 from stages.report.words import count, length, rate
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
@@ -41,7 +46,8 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     print(f"{ref} at scale {scale}: {stage.box}")
     own = f", a seed of its own: {stage.seed}" if stage.seed != project.scale(scale).seed else ""
     _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
-    for label, text in [*_edge(stage, loaded.stages), *_work(stage, project.data), *_origins(project, stage)]:
+    parts = (_edge(stage, loaded.stages), _work(stage, project.data), _price(project, stage), _origins(project, stage))
+    for label, text in chain(*parts):
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
 
@@ -149,6 +155,15 @@ def _rates(stage: Stage, schedule: Schedule) -> str:
     between = "" if highest in (begin, last) else f"{rate(highest)} (the peak, at clock {count(at)}) -> "
     stepped = rate(lr(schedule, start + next(ledger.steps(first)).end))
     return f"{rate(begin)} -> {between}{rate(last)} ({stepped} at the first step)"
+
+
+def _price(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
+    """Device-hours on the device of the stage's scale, where specs/hardware has it."""
+    device = profiles.usual(stage.execution.device)
+    if stage.phases and device in project.files.names("hardware"):
+        hardware = profiles.load(project.files, device)
+        hours = plan_stage(stage.name, stage, hardware, document_lengths(project.data)).device_hours
+        yield "takes", f"about {short(hours)} {hardware.hours} on {hardware.name}; see stages plan {stage.pipeline}"
 
 
 def _phase(phase: Phase) -> str:

@@ -56,6 +56,13 @@ def test_show_says_that_a_stage_has_its_own_seed_and_no_clip(toy: Path, capsys: 
     assert "adamw, gradients not clipped" in said
 
 
+def test_show_prices_a_stage_on_the_device_of_its_scale(capsys: pytest.CaptureFixture[str]) -> None:
+    print_stage("ouro/warmup", "paper", as_json=False)
+    assert "GPU-hours on h100; see stages plan ouro" in " ".join(capsys.readouterr().out.split())
+    print_stage("ouro_seed003/stable_2_1_4b", "mini", as_json=False)
+    assert "core-hours on laptop_cpu; see stages plan ouro_seed003" in " ".join(capsys.readouterr().out.split())
+
+
 def test_show_tells_the_peak_between_the_ends(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_stage("toy/first", "paper", as_json=False)
     said = " ".join(capsys.readouterr().out.split())

@@ -17,7 +17,8 @@ from typing import Literal
 
 Verdict = Literal["legitimate", "later", "missed"]
 
-AMOUNT = ("x10", "/10", "one more", "sibling's value", "prefix")
+EXACT = ("x10", "/10", "one more", "sibling's value")
+AMOUNT = (*EXACT, "prefix")
 ALL = ("*",)
 
 
@@ -92,7 +93,7 @@ LEGITIMATE = _rules(
         "declared repetitions; too few for the corpus are a finding",
     ),
     (
-        "scale:*models scale:*models.*", (*AMOUNT, "removed"),
+        "scale:*models.*", (*AMOUNT, "removed"),
         "a miniature's size is chosen; what a scale leaves out stays as published; mechanisms are compared (I-35)",
     ),
     ("published:*stand_in", ("sibling's name",), "another local corpus of the same kind"),
@@ -127,8 +128,8 @@ LEGITIMATE = _rules(
         "stage:*multimodal.*", AMOUNT,
         "another choice inside the domain that the stages below can go on from",
     ),
-    ("stage:*context stage:max_context", AMOUNT, "another length that the rotary positions cover"),
-    ("stage:rope.*", AMOUNT, "other rotary positions that cover the context and change only where a lineage grows"),
+    ("stage:*context stage:max_context", EXACT, "another length that the rotary positions cover"),
+    ("stage:rope.base stage:rope.interpolation", EXACT, "other rotary positions, from which nothing goes back"),
     ("stage:*packing", ("other word",), "whole documents in a row: nothing is cut"),
 )  # fmt: skip
 

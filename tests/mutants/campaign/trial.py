@@ -10,17 +10,18 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from stages.check import run as checks
 from stages.check.context import Context
 from stages.check.findings import Finding, unwaived
-from stages.contract import hardware
 from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec.project import Project
 from tests.mutants.campaign.edits import Edit
+
+READ_OTHERS = ("I-41", "S-11")  # the invariants that look into pipelines beside their own
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,13 @@ class Bench:
 
     def _remembered(self, context: Context, only: Any = ()) -> Iterator[Finding]:
         known, found = self._known.get(id(context.pipeline), (None, []))
-        same = known is not None and known.full is context.full and known.loaded is context.loaded
-        return iter(found) if same and context.data is known.data else self._check(context, only)
+        changed = _changed(context, known) if known is not None else {"pipeline"}
+        if not changed <= {"others"}:
+            return self._check(context, only)
+        if not changed:
+            return iter(found)
+        kept = [one for one in found if one.id not in READ_OTHERS]
+        return iter([*kept, *self._check(context, READ_OTHERS)])
 
     def project(self, file: str) -> Project:
         """The project with an edited file: read anew where it matters."""
@@ -110,6 +116,11 @@ class Bench:
         project._scales = {name: one for name, one in shipped._scales.items() if name not in scales}
         project._pipelines = {name: one for name, one in shipped._pipelines.items() if name not in pipelines}
         full = {one.full.scale for one in self.contexts.values() if one.full is not None}
+        family = set(self._family(folder)) if folder in self.shipped.files.pipelines() else set()
+        project._maps = {
+            (name, scale): one for (name, scale), one in getattr(shipped, "_maps", {}).items()
+            if name not in family and scale not in scales
+        }  # fmt: skip
         project._resolved = {
             (name, scale): one for (name, scale), one in shipped._resolved.items()
             if name not in pipelines and scale not in scales and not full & scales
@@ -121,6 +132,13 @@ class Bench:
         for name in self.shipped.pipelines(readings=True):
             if self.shipped.loaded(name).raw.extends == pipeline:
                 yield from self._readings(name)
+
+    def _family(self, pipeline: str) -> Iterator[str]:
+        """A pipeline, what it extends, and all that extend any of these."""
+        above = pipeline
+        while (extended := self.shipped.loaded(above).raw.extends) is not None:
+            above = extended
+        return self._readings(above)
 
     def _and_below(self, folder: str, name: str) -> Iterator[str]:
         yield name
@@ -148,10 +166,25 @@ class Bench:
         return _figures(loaded.raw), {stage: _figures(one.raw) for stage, one in loaded.stages.items()}
 
     def _machines(self, project: Project) -> list[Any]:
+        """What the files of specs/hardware say; not whether it can be read."""
         try:
-            return [hardware.load(project.files, name) for name in project.files.names("hardware")]
+            paths = [project.files.specs / "hardware" / f"{name}.yaml" for name in project.files.names("hardware")]
+            documents = [project.files.document(path).value for path in paths]
         except UserError as error:
             return [str(error)]
+        return [{key: value for key, value in one.items() if key != "sources"} for one in documents]
+
+
+def _changed(context: Context, known: Context) -> set[str]:
+    """The fields in which a check is not given the very objects that it was given of the shipped specs."""
+    pairs = {field.name: (getattr(context, field.name), getattr(known, field.name)) for field in fields(Context)}
+    machine = pairs.pop("hardware", (None, None))  # which is made anew for every context
+    differ = {"hardware"} if machine[0] != machine[1] else set()
+    return differ | {name for name, (new, old) in pairs.items() if new is not old and not _same_items(new, old)}
+
+
+def _same_items(new: Any, old: Any) -> bool:
+    return isinstance(new, tuple) and list(map(id, new)) == list(map(id, old))
 
 
 def _figures(raw: Any) -> Any:

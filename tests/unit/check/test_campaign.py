@@ -7,18 +7,22 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
 
+from stages.check import catalogue
+from stages.spec.loader import LoadedPipeline
 from tests.mutants.campaign import crew, edits, report
 from tests.mutants.campaign.bookkeeping import tidied
 from tests.mutants.campaign.edits import Edit
 from tests.mutants.campaign.leaves import entries, twice, without
 from tests.mutants.campaign.numbers import slips
 from tests.mutants.campaign.rules import judge
-from tests.mutants.campaign.trial import Bench, Outcome
+from tests.mutants.campaign.trial import READ_OTHERS, Bench, Outcome
 from tests.mutants.mutant import ROOT
 
 TEXT = """\
@@ -119,6 +123,19 @@ def test_the_verdict_is_that_of_the_command(folder: str, every: list[Edit], benc
     if done.stdout:
         ids = {one["id"] for one in json.loads(done.stdout) if one["waived"] is None}
         assert set(outcome.ids) <= ids
+
+
+def test_what_looks_into_other_pipelines_is_known(bench: Bench) -> None:
+    """Their findings are made anew where another pipeline is edited; those of the rest are taken over."""
+
+    class Unread(tuple[LoadedPipeline, ...]):
+        def __iter__(self) -> NoReturn:
+            raise AssertionError("read")
+
+    for context in bench.contexts.values():
+        for one in catalogue.ordered():
+            if one.check is not None and one.id not in READ_OTHERS:
+                list(one.check(replace(context, others=Unread())))
 
 
 def test_a_slip_is_undone_before_the_next(every: list[Edit], bench: Bench) -> None:

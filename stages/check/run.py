@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from typing import Literal
 
 from stages.check import catalogue
 from stages.check.context import Context
@@ -17,6 +18,7 @@ from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.strays import strays
 
+DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
 EVERY_SCALE = "every scale"  # where a finding is of a file that no scale changes
 
 
@@ -75,7 +77,12 @@ def _hardware(project: Project) -> Iterator[Finding]:
     """Machines are of no scale: no stage that runs reads them, so that they are checked with everything alone."""
     for name in project.files.names("hardware"):
         try:
-            load_hardware(project.files, name)
+            raw = load_hardware(project.files, name)
+            wanted = next((one for one in DEVICES if hardware.usual(one) == name), raw.device)
+            if raw.device != wanted:
+                document = project.files.document(project.files.specs / "hardware" / f"{name}.yaml")
+                repair = f"Scales on {wanted} are priced on this machine; write another one into a file of its own."
+                raise document.error(("device",), raw.device, wanted, repair)
         except SpecErrors as errors:
             yield from (_unresolved(EVERY_SCALE, error) for error in errors.errors)
         except SpecError as error:

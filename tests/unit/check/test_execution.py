@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.check.findings import Finding, unwaived
+from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.gate import Gate
 from stages.check.notices import notices
-from stages.check.run import run
+from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.emit import print_script
 from stages.errors import UserError
@@ -119,3 +119,10 @@ def test_what_no_engine_trains_is_refused_before_the_queue(root: Path, monkeypat
     gate.refuse("llama31_1m/base")  # a release that comes in is copied, and trains nothing
     with pytest.raises(UserError, match="planned and checked, and not run here"):
         gate.refuse("llama31_1m/cpt_256k")
+
+
+def test_the_machine_that_scales_are_priced_on_has_their_device(root: Path) -> None:
+    line = edit(root, "hardware/h100.yaml", "device: cuda", "device: cpu")
+    (finding,) = [one for one in run_all(Project.load(root)) if one.id == SPEC]
+    assert str(finding.where) == f"specs/hardware/h100.yaml:{line}"
+    assert (finding.observed, finding.expected) == ("device: cpu", "cuda")

@@ -30,7 +30,8 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
     for name, init in stage.init.items():
         match init.weights:
             case "release":
-                hf.load(modules[name], released[name])
+                if name in released:  # not where a fresh start stands in for it
+                    hf.load(modules[name], released[name])
             case "inherit":
                 load(modules[name], parent_folder(init, inputs), name)
             case "upcycle":

@@ -23,7 +23,9 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
     elif as_json_:
         print(json.dumps([as_json(plan) for plan in plans], indent=2, allow_nan=False))
     else:
-        _print_tables(plans, profile, notices(project, scale))
+        absent = project.absent(scale) if pipeline is None else []
+        elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
+        _print_tables(plans, profile, [*notices(project, scale), *elsewhere])
 
 
 def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:

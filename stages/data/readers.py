@@ -63,6 +63,8 @@ class SourceReader:
             return None
         if self.corpus.manifest.kind == "text":
             return self.sample(ordinal).cut(room, 1)
+        if ordinal >= sum(plan.windows for plan in self._plans):  # where rows are windows, there may be more of them
+            return None
         plan, window = self._whole_window(ordinal)
         documents = plan.documents[plan.starts[window] :]
         lengths = self.corpus.offsets[documents + 1] - self.corpus.offsets[documents]

@@ -14,6 +14,7 @@ from stages.spec.graph import parents
 from stages.spec.loader import LoadedPipeline
 from stages.spec.nodes import Tree
 from stages.spec.project import Project
+from stages.spec.resolved_phases import packs_whole
 from stages.spec.schema import RawImport, RawStage, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 
@@ -79,12 +80,12 @@ def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[st
         for source in project.data.mixtures.mixtures[phase.data].sources:
             if not scale.has_corpora and source.corpus in published:
                 yield "data/published.yaml", ("corpora", source.corpus, "stand_in")
-        if phase.packing == "whole":  # what fits into rows decides how long a stretch is
-            for source in project.data.mixtures.mixtures[phase.data].sources:
-                known = published.get(source.corpus)
-                name = known.stand_in if known is not None and not scale.has_corpora else source.corpus
-                if name in project.data.corpora and project.data.corpora[name].unit == "tokens":
-                    yield f"data/{name}.yaml", ("packed",)
+        for source in project.data.mixtures.mixtures[phase.data].sources:
+            known = published.get(source.corpus)
+            name = known.stand_in if known is not None and not scale.has_corpora else source.corpus
+            local = project.data.corpora.get(name)
+            if local is not None and packs_whole(phase.packing, phase.objective, local.kind) and local.unit == "tokens":
+                yield f"data/{name}.yaml", ("packed",)  # what fits into rows decides how long a stretch is
 
 
 def _scale_files(project: Project, scale: str) -> list[str]:

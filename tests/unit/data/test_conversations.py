@@ -71,6 +71,15 @@ def test_the_last_row_of_conversations_holds_whole_ones(small: Small, tail: int)
     assert not {number for _, number, _, _ in whole.spans} & {number for _, number, _, _ in last.spans}
 
 
+def test_windows_of_conversations_end_with_padding_where_no_whole_one_is_left(small: Small) -> None:
+    """Windows are more than rows of whole conversations where many of these are longer than the context."""
+    context = int(np.median(np.diff(small.corpus("reasoning").offsets)))
+    data = load(small, phase(small.source("reasoning"), objective="sft", packing="concatenate", context=context))
+    last = data.supplies()[0].available - 1
+    (row,) = data.samples(last, 1, context - 1)
+    assert row.spans == ()
+
+
 def test_a_last_row_too_short_for_any_conversation_is_padding(small: Small) -> None:
     made = phase(small.source("reasoning"), objective="sft", packing="whole", context=256)
     (row,) = load(small, made).samples(0, 1, 5)

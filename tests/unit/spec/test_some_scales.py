@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.look import print_list
+from stages.commands.plan import print_plan
 from stages.commands.run import run_stage
 from stages.commands.show import print_stage
 from stages.commands.status import print_status
@@ -69,6 +71,16 @@ def test_an_entry_without_a_value_says_neither(root: Path) -> None:
     with pytest.raises(SpecError, match="found nothing; allowed: identity, or how the pipeline shrinks") as caught:
         Project.load(root).resolve("toy", "paper")
     assert caught.value.where.line == line
+
+
+def test_plan_says_what_it_leaves_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Path(__file__).resolve().parents[3] / "specs/hardware", root / "specs/hardware")
+    print_plan(None, "paper", None, measured=False, as_json_=False)
+    said = capsys.readouterr().out
+    assert "toy at paper" in said
+    assert "notice: lone is not at this scale; at mini\n" in said
+    with pytest.raises(UsageError, match="pipeline 'lone' is not at this scale; it is at mini"):
+        print_plan("lone", "paper", None, measured=False, as_json_=False)
 
 
 def test_list_show_and_status_say_where_it_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from stages.check import unused
 from stages.contract.engines import prepared, refusal
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -28,3 +29,12 @@ def notices(project: Project, scale: str) -> list[str]:
         f"{scale}: {several} for several GPUs and for published corpora. The torch engine trains on one GPU: they are "
         "planned and checked, and `stages run`, `stages emit` and Snakemake do not start them."
     ]
+
+
+def unread(project: Project) -> list[str]:
+    """Mixtures that no phase names; nothing where a pipeline cannot be read, since what it names is not known."""
+    with suppress(SpecError, SpecErrors):
+        everyone = [project.loaded(name) for name in project.pipelines(readings=True)]
+        if names := unused.mixtures(project.data, everyone):
+            return [f"specs/data/mixtures.yaml: no phase names {', '.join(names)}."]
+    return []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.errors import Where
 from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.loader_data import LoadedData
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_phases import RawPhase
 
@@ -18,8 +19,7 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
 @static(
     "S-11",
     title="What is declared is read",
-    rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it, "
-    "a mixture by a phase of any.",
+    rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it.",
     why="An entry that nothing names is a name misspelt where it is used, or one that an edit left behind: whoever "
     "changes it next changes nothing.",
     threads=(),
@@ -40,7 +40,6 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
             where = document.where((key, entry))
             if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
                 yield _unread(context, f"{name}/pipeline", what, entry, "a stage", where)
-    yield from _data(context, everyone)
 
 
 def lineage(name: str, everyone: tuple[LoadedPipeline, ...]) -> list[str]:
@@ -63,13 +62,10 @@ def _named(stage: LoadedStage, key: str) -> Iterator[str]:
         yield training.schedule if key == "schedules" else training.optimizer
 
 
-def _data(context: Context, everyone: tuple[LoadedPipeline, ...]) -> Iterator[Finding]:
-    """Of files that all pipelines share: each pipeline finds the same, which is reported once."""
+def mixtures(data: LoadedData, everyone: Iterable[LoadedPipeline]) -> list[str]:
+    """Mixtures that no phase of these pipelines names: a project may have more of them than it uses."""
     phases = {phase.data for one in everyone for stage in one.stages.values() for phase in _phases(stage)}
-    for name in context.data.mixtures.mixtures:
-        if name not in phases:
-            where = context.data.mixtures_document.where(("mixtures", name))
-            yield _unread(context, "data/mixtures", "mixture", name, "a phase", where)
+    return [name for name in data.mixtures.mixtures if name not in phases]
 
 
 def _phases(stage: LoadedStage) -> list[RawPhase]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from stages.check import catalogue, facts
 from stages.check.findings import Finding, unwaived
-from stages.check.notices import notices
+from stages.check.notices import notices, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.commands.open import DEFAULT_SCALE, open_project
@@ -32,7 +32,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
     _, project = open_project(scale or DEFAULT_SCALE)
     scales = project.scales() if scale is None else [scale]
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
-    said = [notice for one in scales for notice in notices(project, one)]
+    said = [*(notice for one in scales for notice in notices(project, one)), *unread(project)]
     if as_json:
         print(json.dumps([finding.as_dict() for finding in found], indent=2, allow_nan=False))
     else:

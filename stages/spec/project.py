@@ -150,7 +150,7 @@ class Project:
     def unknown_in(self, scale: str) -> list[SpecError]:
         """Entries of a scale for pipelines that there are not; none where the scale's file cannot be read."""
         try:
-            return list(unknown_pipelines(*self._scale(scale), self.files.pipelines()))
+            return list(unknown_pipelines(*self._scale(scale), self.files.pipelines(), self.absent(scale)))
         except (SpecError, SpecErrors):
             return []
 

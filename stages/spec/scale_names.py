@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from stages.errors import SpecError
@@ -12,12 +13,17 @@ from stages.spec.validate import meant
 EVERY_STAGE = "*"
 
 
-def unknown_pipelines(raw: RawScale, document: Document, known: Iterable[str]) -> Iterator[SpecError]:
-    """Entries for pipelines that there are not."""
-    choice = list(known)
+def unknown_pipelines(
+    raw: RawScale, document: Document, known: Iterable[str], absent: Iterable[str]
+) -> Iterator[SpecError]:
+    """Entries that are meant for a pipeline which has none at this scale, by their names.
+
+    An entry of a pipeline that was taken out of the project says nothing, and harms nothing.
+    """
+    choice, missing = list(known), list(absent)
     for name in raw.pipelines or ():
-        if name not in choice:
-            yield _unknown(document, ("pipelines", name), "pipeline", name, choice)
+        if name not in choice and difflib.get_close_matches(name, missing, n=1):
+            yield _unknown(document, ("pipelines", name), "pipeline", name, missing)
 
 
 def unknown_names(

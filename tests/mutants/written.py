@@ -157,12 +157,6 @@ SEEN = (
         LLAMA,
     ),
     Mutant(
-        "S-11",
-        "a mixture left behind",
-        Edited("llama31_1m/sft_32k.yaml", "data: llama_sft_short", "data: llama_sft_long"),
-        LLAMA,
-    ),
-    Mutant(
         "S-07",
         "a waiver of an invariant that does not exist",
         Edited(

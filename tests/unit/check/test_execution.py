@@ -10,7 +10,7 @@ import pytest
 
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.gate import Gate
-from stages.check.notices import notices
+from stages.check.notices import notices, unread
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.emit import print_script
@@ -126,3 +126,10 @@ def test_the_machine_that_scales_are_priced_on_has_their_device(root: Path) -> N
     (finding,) = [one for one in run_all(Project.load(root)) if one.id == SPEC]
     assert str(finding.where) == f"specs/hardware/h100.yaml:{line}"
     assert (finding.observed, finding.expected) == ("device: cpu", "cuda")
+
+
+def test_a_mixture_that_no_phase_names_is_a_notice(root: Path) -> None:
+    """Mixtures are shared: a project without one of the pipelines has those of the others."""
+    assert unread(Project.load(root)) == []
+    edit(root, "llama31_1m/sft_32k.yaml", "data: llama_sft_short", "data: llama_sft_long")
+    assert unread(Project.load(root)) == ["specs/data/mixtures.yaml: no phase names llama_sft_short."]

@@ -102,14 +102,20 @@ def test_repeats_of_a_stage_that_only_a_reading_has_are_known(root: Path) -> Non
     resolve_everything(root)
 
 
-def test_a_scales_entry_for_a_pipeline_that_there_is_not_is_a_finding(root: Path) -> None:
-    text = (root / "specs" / MINI).read_text()
-    entry = text[text.index("  toy:\n") : text.index("sources:")]
-    (root / "specs" / MINI).write_text(text.replace(entry, entry + entry.replace("  toy:", "  tay:")))
+def test_a_scales_entry_that_is_misspelt_is_a_finding(root: Path) -> None:
+    """Without it, the pipeline would not be at the scale, and nothing would say so."""
+    line = edit(root, MINI, "  toy:\n", "  tay:\n")
     (finding,) = [one for one in run(Project.load(root), "mini") if one.id == SPEC]
     assert "the unknown pipeline 'tay'" in finding.observed
     assert finding.where is not None
-    assert finding.where.line == text[: text.index("sources:")].count("\n") + 1
+    assert finding.where.line == line
+
+
+def test_a_scales_entry_of_a_pipeline_that_was_taken_out_is_none(root: Path) -> None:
+    text = (root / "specs" / MINI).read_text()
+    entry = text[text.index("  toy:\n") : text.index("sources:")]
+    (root / "specs" / MINI).write_text(text.replace(entry, entry + entry.replace("  toy:", "  gone:")))
+    assert [one for one in run(Project.load(root), "mini") if one.id == SPEC] == []
 
 
 @pytest.mark.parametrize("text", ["100K", "1.5M", "8Ki", "256_000", "8_000 tokens"])

@@ -111,6 +111,8 @@ LEGITIMATE = _rules(
         "pipeline:claims pipeline:claims.* pipeline:parameters pipeline:parameters.*", ("removed",),
         "a published total or size less that is compared",
     ),
+    ("scale:pipelines.*", ("removed",), "a pipeline that is not at this scale"),
+    ("hardware:per_node", ("removed",), "a machine of which nothing is said of nodes"),
     ("pipeline:stages", ("removed",), "a reading's boxes in the order of the pipeline that it extends"),
     ("stage:*batch.* stage:*resolutions.*", ("removed",), "a step fewer in a ramp that still begins at 0"),
     ("ouro_seed003/pipeline.yaml:drop*", ("removed",), "the box stays, which the extended pipeline trains anyway"),
@@ -130,7 +132,7 @@ LEGITIMATE = _rules(
         "another choice inside the domain that the stages below can go on from",
     ),
     ("stage:*context stage:max_context", EXACT, "another length that the rotary positions cover"),
-    ("stage:rope.base stage:rope.interpolation", EXACT, "other rotary positions, from which nothing goes back"),
+    ("stage:rope.*", EXACT, "other rotary positions, from which nothing goes back"),
     ("stage:*packing", ("other word",), "whole documents in a row: nothing is cut"),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.train.muon import newton_schulz
+from stages.train.muon import as_matrices, muon_step, newton_schulz, orthogonalised
 from stages.train.optimizer import Optimizer, matrix_names, trained_slots
 from tests.unit.train.tiny import MUON as CFG
 
@@ -90,3 +90,50 @@ def test_a_gradient_of_zeros_moves_nothing_but_the_decay() -> None:
     before = slots[0].parameter.detach().clone()
     Optimizer(CFG, slots).step([torch.zeros(4, 4)], 0.5)
     assert torch.equal(slots[0].parameter.detach(), before * (1 - 0.5 * 0.1))
+
+
+def test_a_gradient_of_almost_nothing_gives_a_small_update() -> None:
+    """The norm gets 1e-7 added (section 2.1), so a norm of 1e-7 counts half."""
+    matrix = torch.diag(torch.tensor([1e-7, 0.0]))[None]
+    assert newton_schulz(matrix, (1.0, 0.0, 0.0), 1)[0, 0, 0].item() == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_one_step_by_hand(nesterov: bool) -> None:
+    """One number is a 1 x 1 matrix; with the coefficients (1, 0, 0) its update is its sign."""
+    parameter, momentum = torch.tensor([[5.0]]), torch.tensor([[3.0]])
+    muon_step(
+        [parameter], [torch.tensor([[-2.0]])], [momentum], lr=0.1, momentum=0.5, nesterov=nesterov,
+        coefficients=(1.0, 0.0, 0.0), steps=1, update_rms=0.2,
+    )  # fmt: skip
+    assert momentum.item() == -0.5  # 0.5 * 3 - 2
+    assert parameter.item() == pytest.approx(5.0 + 0.1 * 0.2)
+
+
+def test_the_direction_without_nesterov_is_the_momentum() -> None:
+    """The momentum is 0.5 * 5 - 2 = 0.5, above zero; looking ahead, -2 + 0.5 * 0.5, is below."""
+    for nesterov, sign in ((True, -1), (False, 1)):
+        parameter = torch.zeros(1, 1)
+        muon_step(
+            [parameter], [torch.tensor([[-2.0]])], [torch.tensor([[5.0]])], lr=1.0, momentum=0.5, nesterov=nesterov,
+            coefficients=(1.0, 0.0, 0.0), steps=1, update_rms=1.0,
+        )  # fmt: skip
+        assert parameter.item() == pytest.approx(-sign, rel=1e-5)
+
+
+def test_stacks_of_one_shape_or_turned_come_back_under_their_numbers() -> None:
+    torch.manual_seed(2)
+    stacks = {3: torch.randn(2, 3, 5), 0: torch.randn(1, 5, 3), 7: torch.randn(1, 4, 4)}
+    found = orthogonalised(stacks, CFG.newton_schulz, 5)
+    assert {number: tuple(update.shape) for number, update in found.items()} == {
+        3: (2, 3, 5),
+        0: (1, 5, 3),
+        7: (1, 4, 4),
+    }
+    turned = newton_schulz(stacks[0].mT, CFG.newton_schulz, 5).mT
+    torch.testing.assert_close(found[0], turned, rtol=1e-5, atol=1e-6)
+
+
+def test_a_vector_has_no_matrices() -> None:
+    with pytest.raises(ValueError, match=r"^no matrices in a tensor of shape \(3,\)$"):
+        as_matrices(torch.zeros(3))

@@ -54,9 +54,10 @@ def test_an_untouched_parameter_stays_none_and_a_touched_one_is_kept() -> None:
     assert total([]) is None
 
 
-def test_three_ranks_are_refused() -> None:
-    with pytest.raises(ValueError, match="power of two"):
-        block(8, 0, 3)
+@pytest.mark.parametrize("ranks", [0, 3, 6])
+def test_ranks_that_do_not_cut_the_tree_are_refused(ranks: int) -> None:
+    with pytest.raises(ValueError, match=f"^{ranks} ranks: the tree is cut into a power of two of blocks$"):
+        block(8, 0, ranks)
 
 
 @given(cuts=st.lists(st.integers(1, 5), min_size=1, max_size=6), seed=st.integers(0, 2**31))

@@ -6,7 +6,7 @@ from torch import nn
 
 from stages.errors import UserError
 from stages.spec.resolved_training import AdamW, Muon
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer, matrix_names, trained_slots
 from tests.unit.train.tiny import ADAMW, MUON
 
 
@@ -55,6 +55,18 @@ def test_adamw_clips_the_global_norm() -> None:
     expected = 3.0 * sum(parameter.numel() for parameter in optimizer.parameters) ** 0.5
     assert float(optimizer.clip(gradients)) == pytest.approx(expected)
     assert float(torch.cat([gradient.flatten() for gradient in gradients]).norm()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_clipping_is_torchs() -> None:
+    optimizer = make(ADAMW)
+    gradients = random_gradients(optimizer, 5)
+    copies = [nn.Parameter(parameter.detach().clone()) for parameter in optimizer.parameters]
+    for copy, gradient in zip(copies, gradients, strict=True):
+        copy.grad = gradient.clone()
+    nn.utils.clip_grad_norm_(copies, 1.0)
+    optimizer.clip(gradients)
+    for copy, gradient in zip(copies, gradients, strict=True):
+        torch.testing.assert_close(gradient, copy.grad, rtol=2e-7, atol=0)
 
 
 def test_a_small_gradient_is_not_clipped() -> None:
@@ -117,3 +129,47 @@ def test_state_of_another_optimizer_is_refused() -> None:
 def test_missing_state_is_refused() -> None:
     with pytest.raises(UserError, match="absent"):
         make(ADAMW).load({}, "llm", "p/s")
+
+
+def test_a_refused_state_says_the_first_name_that_differs_what_it_is_and_how_many_do() -> None:
+    ours = make(ADAMW)
+    state = {**ours.state(), "llm.weight.exp_avg": torch.zeros(2, 2), "llm.weight.exp_avg_sq": torch.zeros(1)}
+    with pytest.raises(UserError) as caught:
+        ours.load(state, "llm", "p/s")
+    assert str(caught.value) == (
+        "p/s: optimizer state of module 'llm' does not fit: llm.weight.exp_avg is (2, 2), wanted (5, 3) "
+        "(2 names differ). Write `optimizer: reset` for this module, or keep the optimizer."
+    )
+    with pytest.raises(UserError, match=r"llm.bias.exp_avg is absent, wanted \(5,\) \(1 names differ\)"):
+        ours.load({name: value for name, value in ours.state().items() if name != "llm.bias.exp_avg"}, "llm", "p/s")
+    with pytest.raises(UserError, match=r"llm.more is \(1,\), wanted absent \(1 names differ\)"):
+        ours.load({**ours.state(), "llm.more": torch.zeros(1)}, "llm", "p/s")
+
+
+@pytest.mark.parametrize(("cfg", "groups"), [(ADAMW, {"llm", "vit"}), (MUON, {"llm", "vit", "muon"})])
+def test_every_group_has_the_rate_of_the_step(cfg: AdamW | Muon, groups: set[str]) -> None:
+    assert make(cfg).rates(0.25) == dict.fromkeys(groups, 0.25)
+
+
+def test_what_takes_no_gradient_has_no_slot_and_slots_say_what_moves_them() -> None:
+    modules = nn.ModuleDict({"llm": nn.Linear(3, 5), "vit": nn.Linear(3, 2)})
+    modules["llm"].weight.requires_grad = False
+    slots = trained_slots(modules, ("llm", "vit"), MUON)
+    assert [(slot.module, slot.name, slot.muon) for slot in slots] == [
+        ("llm", "llm.bias", False), ("vit", "vit.weight", True), ("vit", "vit.bias", False),
+    ]  # fmt: skip
+    assert not any(slot.muon for slot in trained_slots(modules, ("llm", "vit"), ADAMW))
+
+
+def test_a_module_that_is_an_embedding_has_no_matrices() -> None:
+    assert matrix_names(nn.Embedding(4, 3)) == set()
+    assert matrix_names(nn.Linear(4, 3)) == {"weight"}
+
+
+def test_steps_are_counted_from_zero_and_by_module() -> None:
+    optimizer = make(ADAMW)
+    assert [int(optimizer.state()[f"{module}.step"]) for module in ("llm", "vit")] == [0, 0]
+    for seed in range(3):
+        optimizer.step(random_gradients(optimizer, seed), 0.1)
+    assert [int(optimizer.state()[f"{module}.step"]) for module in ("llm", "vit")] == [3, 3]
+    assert not any(tensor.requires_grad for tensor in optimizer.state().values())

@@ -164,13 +164,19 @@ class Context:
         document, path = next((one for one in places if one[1] in one[0].places), places[-1])
         return document.where(path)
 
+    def model_name(self, name: str, module: str) -> str:
+        """The model of pipeline.yaml that a stage's module has."""
+        raw = self.loaded.stages[name].raw
+        return raw.modules[module] if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else module
+
     def where_size(self, name: str, module: str, key: str) -> Where:
         """The line of a size of a module's model: the scale's own where it changes it, else that of pipeline.yaml."""
-        raw = self.loaded.stages[name].raw
-        model = raw.modules[module] if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else module
+        model = self.model_name(name, module)
         path: Path = ("pipelines", self.shrink.pipeline, "models", model, key)
         if path in self.shrink.document.places:
             return self.shrink.document.where(path)
+        if key == "vocab" and ("vocab",) in self.shrink.document.places:
+            return self.shrink.document.where(("vocab",))
         return self.loaded.document.where(("models", model, key))
 
     def with_stage(self, name: str, **changes: object) -> Context:

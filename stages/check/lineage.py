@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.passed_over import passed_over
 from stages.check.registry import static
 from stages.check.rope import described, rotary_dim, with_positions, wrong_positions
 from stages.contract.rope import inv_freq
@@ -69,13 +70,15 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
     "I-38",
     title="Nothing is trained for nothing",
     rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains. One of "
-    "several alternatives need not go on: stages of the same parents with the same budget, data and contexts.",
+    "several alternatives need not go on: stages of the same parents with the same budget, data and contexts. "
+    "Fine-tuning starts from the last stage of a schedule, unless that one is fine-tuned too.",
     why="A stage is added, or `from` names the stage before the last: what was trained last is never released, and "
     "nothing fails.",
     threads=(),
 )
 def training_is_handed_on(context: Context) -> Iterator[Finding]:
     """I-38."""
+    yield from passed_over(context)
     stages = context.pipeline.stages
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
     read = {parent for stage in stages.values() for parent in stage.parents}

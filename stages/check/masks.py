@@ -38,8 +38,9 @@ def documents_are_masked(context: Context) -> Iterator[Finding]:
 @static(
     "I-20",
     title="Exactly the answers are supervised",
-    rule="Fine-tuning packs whole documents under a document mask, so that no answer is cut from its question; an "
-    "independent count of supervised tokens agrees, each reply begins once and its end is supervised.",
+    rule="Fine-tuning packs whole documents under a document mask, so that no answer is cut from its question, and a "
+    "phase that reads conversations alone supervises their answers alone; an independent count of supervised tokens "
+    "agrees, each reply begins once and its end is supervised.",
     why="Masks that are off by one drop an answer's first token, padding that equals the end token hides it, and a "
     "template adds a second beginning.",
     threads=(
@@ -58,4 +59,13 @@ def replies_are_whole(context: Context) -> Iterator[Finding]:
                 expected="packing: whole and document_mask: true where only answers are supervised",
                 repair="Windows of concatenated documents begin in the middle of answers: pack whole documents.",
                 found=f"{phase.packing}, {'masked' if phase.document_mask else 'not masked'}",
+            )  # fmt: skip
+        kinds = {context.data.kinds[source.corpus] for source in context.mixture(name, number)}
+        if kinds == {"sft"} and phase.objective != "sft":
+            yield context.finding(
+                "I-20", name, ("phases", number, "objective"),
+                observed=f"objective: {phase.objective}, on corpora of kind sft alone",
+                expected="objective: sft where all that is read are conversations",
+                repair="Write `objective: sft`, or waive this with the reason for learning the questions too.",
+                found=phase.objective,
             )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from stages.check.context import Context
@@ -10,6 +11,7 @@ from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract import ledger
 from stages.contract.parameters import parameters
+from stages.spec import models
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 
@@ -142,7 +144,8 @@ elsewhere(
     "I-27",
     title="Published totals add up",
     rule="The budgets of the stages that a claim names sum to the published total, and a model has as many parameters "
-    "as published, to within the rounding of the figure that is written.",
+    "as published, to within the rounding of the figure that is written. A scale that is given released weights "
+    "leaves their models as they are.",
     why="A pipeline that does not add up to the paper's totals is another pipeline, and a model with another number of "
     "parameters is another model: released weights will not fit it.",
     threads=(),
@@ -150,6 +153,7 @@ elsewhere(
 def claims_add_up(context: Context) -> Iterator[Finding]:
     """I-27."""
     if context.shrink.shrink is not None:
+        yield from _other_than_released(context)
         return  # totals are published for the full size
     for size in context.pipeline.sizes:
         count = parameters(size.model).total
@@ -172,3 +176,26 @@ def claims_add_up(context: Context) -> Iterator[Finding]:
                 repair=f"Correct a budget of {', '.join(claim.stages)}, or the claim.",
                 where=claim.where,
             )  # fmt: skip
+
+
+def _other_than_released(context: Context) -> Iterator[Finding]:
+    """A finding for each size that a scale changes of a model into which released weights are loaded."""
+    for name, stage in context.own():
+        for module, init in stage.init.items():
+            if init.weights != "release":
+                continue
+            here = stage.modules[module].model_dump()
+            full = models.full(context.loaded, context.model_name(name, module)).model_dump()
+            changed = [key for key in here if here[key] != full[key] and not key.startswith("init_")]
+            if changed:
+                yield replace(
+                    context.finding(
+                        "I-27", name, ("modules", module),
+                        observed=f"{', '.join(f'{key} {here[key]}' for key in changed)}, with the released weights of "
+                        f"{init.release}",
+                        expected=", ".join(f"{key} {full[key]}" for key in changed),
+                        repair="Leave the model as it is under the scale's `models` and `vocab`, or write "
+                        "`releases: stand_in`.",
+                    ),
+                    where=context.where_size(name, module, changed[0]),
+                )  # fmt: skip

@@ -68,7 +68,8 @@ def load(files: Files, name: str) -> Hardware:
     """The profile `name`. Raises UsageError for an unknown one, SpecError for a mistake in the file."""
     names = files.names("hardware")
     if name not in names:
-        raise UsageError(f"--hardware: found {name!r}; allowed: {', '.join(names)}. {meant(name, names)}")
+        known = ", ".join(names) or "none: specs/hardware has no profile"
+        raise UsageError(f"--hardware: found {name!r}; allowed: {known}. {meant(name, names)}")
     return of_raw(load_hardware(files, name))
 
 

@@ -109,7 +109,8 @@ def schedule(
         if error.piece is None:
             raise stage.document.error(key, error.found, error.allowed, error.repair) from None
         path = ("schedules", name, error.piece)
-        raise pipeline.document.error(path, error.found, error.allowed, error.repair) from None
+        found = f"{error.found}, as {stage.raw.stage} reads it" if error.of_reader else error.found
+        raise pipeline.document.error(path, found, error.allowed, error.repair) from None
     end = spans[-1].paper[1]
     last = next(piece for piece in laid if piece.start < end <= piece.end)
     jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)

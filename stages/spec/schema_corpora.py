@@ -184,10 +184,11 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
             yield bad(("parameters", key), "nothing", f"a whole number; {what} needs it", f"Add `{key}: ...`.")
     for context, one in raw.packed.items():
         here: Path = ("packed", str(context))
-        if not one.tokens <= min(raw.size, one.rows * context):
+        if not (one.tokens <= min(raw.size, one.rows * context) and one.rows <= raw.documents):
             yield bad(
                 here, f"{one.tokens} tokens in {one.rows} rows",
-                f"at most {context} tokens a row, and the corpus's {raw.size}",
+                f"at most {context} tokens a row and the corpus's {raw.size}, and a document in every row "
+                f"of its {raw.documents}",
                 f"`stages data {raw.corpus} --accept` prints what is measured.",
             )  # fmt: skip
     for key, given in (("packages", bool(raw.packages)), ("path", raw.path is not None)):

@@ -23,10 +23,14 @@ DIGITS = 40
 
 
 class ScheduleError(ValueError):
-    """A schedule that cannot be laid out; `piece` is the index of the piece at fault, None for the whole."""
+    """A schedule that cannot be laid out; `piece` is the index of the piece at fault, None for the whole.
 
-    def __init__(self, piece: int | None, found: str, allowed: str, repair: str) -> None:
+    `of_reader`: the piece is wrong for the stage that reads it, and may be right for another one.
+    """
+
+    def __init__(self, piece: int | None, found: str, allowed: str, repair: str, *, of_reader: bool = False) -> None:
         self.piece, self.found, self.allowed, self.repair = piece, found, allowed, repair
+        self.of_reader = of_reader
         super().__init__(found)
 
 
@@ -116,8 +120,10 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
         case "previous" | "current":
             if rate is None:
                 raise ScheduleError(
-                    index, "`from: current` where the parent has no schedule", "a stated rate", "Write `from: <rate>`."
-                )
+                    index, "`from: current` where the parent has no schedule", "a stated rate",
+                    "Write `from: <rate>`, or correct the stage's `init`: what its first trained module inherits.",
+                    of_reader=True,
+                )  # fmt: skip
             return rate
         case "stated":
             return _stated(index, piece, rate)

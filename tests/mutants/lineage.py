@@ -66,6 +66,11 @@ MUTANTS = (
         Edited("llama31_1m/sft_256k.yaml", "from: sft_32k", "from: cpt_1m"),
     ),
     Mutant(
+        "I-38",
+        "fine-tuning starts before mid-training, which is exported alone",
+        Edited("ouro/reasoning_sft_1_4b.yaml", "from: ouro_1_4b", "from: longct_1_4b"),
+    ),
+    Mutant(
         "I-39",
         "the optimizer is reset at the peak of a running clock",
         Edited("llama31_1m/cpt_512k.yaml", "optimizer: inherit", "optimizer: reset"),

@@ -56,6 +56,11 @@ MUTANTS = (
         also=frozenset({"I-19"}),
     ),
     Mutant(
+        "I-20",
+        "fine-tuning that learns the questions too",
+        Edited("llama31_1m/sft_256k.yaml", "objective: sft", "objective: next_token"),
+    ),
+    Mutant(
         "I-30",
         "a share that falls",
         Edited("kimi_vl/joint_pretrain.yaml", "from: 0%, to: 40%", "from: 40%, to: 0%"),

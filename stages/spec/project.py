@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.errors import SpecError, SpecErrors, UsageError, Where
-from stages.spec import models
+from stages.spec.claims import Claim, Size, claims, sizes
 from stages.spec.clocks import Extent
 from stages.spec.files import Files
-from stages.spec.graph import parents, topological
+from stages.spec.graph import topological
 from stages.spec.hand_over import Node
 from stages.spec.key import stage_key
 from stages.spec.loader import LoadedPipeline, load_pipeline, load_scale
@@ -19,7 +19,6 @@ from stages.spec.loader_hardware import load_hardware
 from stages.spec.nodes import Document
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import Model
 from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
@@ -33,28 +32,6 @@ class Edge:
 
     parent: str
     child: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A published total: the stages' budgets sum to `tokens` to within `rounding` (half a unit of the last place)."""
-
-    what: str
-    tokens: int
-    rounding: int
-    stages: tuple[str, ...]
-    where: Where
-
-
-@dataclass(frozen=True)
-class Size:
-    """A published count: `model` has `parameters` at full size, to within `rounding`, half a unit of the last place."""
-
-    name: str
-    model: Model
-    parameters: int
-    rounding: int
-    where: Where
 
 
 @dataclass(frozen=True)
@@ -248,54 +225,8 @@ class Project:
             refs=refs,
             keys=keys,
             edges=tuple(Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents),
-            claims=_claims(loaded, nodes),
-            sizes=_sizes(loaded),
+            claims=claims(loaded, nodes),
+            sizes=sizes(loaded),
             documents={stage: one.document for stage, one in loaded.stages.items()},
             extents={stage: node.extent for stage, node in nodes.items() if node.extent is not None},
         )
-
-
-def _claims(loaded: LoadedPipeline, nodes: dict[str, Node]) -> tuple[Claim, ...]:
-    return tuple(
-        Claim(claim.what, *claim.tokens, _counted(loaded, nodes, index), loaded.document.where(("claims", index)))
-        for index, claim in enumerate(loaded.raw.claims)
-    )
-
-
-def _sizes(loaded: LoadedPipeline) -> tuple[Size, ...]:
-    """The published sizes of models. Raises SpecError for a model that is not there."""
-    found = []
-    for name, (count, rounding) in loaded.raw.parameters.items():
-        if name not in loaded.raw.models:
-            known = loaded.raw.models
-            raise loaded.document.error(
-                ("parameters", name), f"the unknown model {name!r}", ", ".join(known), meant(name, known)
-            )
-        where = loaded.document.where(("models", name))
-        found.append(Size(name, models.full(loaded, name), count, rounding, where))
-    return tuple(found)
-
-
-def _counted(loaded: LoadedPipeline, nodes: dict[str, Node], index: int) -> tuple[str, ...]:
-    """The stages that a claim sums: those it lists, or a stage and all its ancestors."""
-    claim = loaded.raw.claims[index]
-    named = claim.stages if claim.stages is not None else [claim.lineage] if claim.lineage is not None else []
-    here = ("claims", index)
-    if (claim.stages is None) == (claim.lineage is None):
-        raise loaded.document.error(
-            here, "both or neither of `stages` and `lineage`", "exactly one of them", "Say what it sums."
-        )
-    for stage in named:
-        if stage not in nodes:
-            raise loaded.document.error(
-                here, f"the unknown stage {stage!r}", ", ".join(nodes), meant(str(stage), nodes)
-            )
-    if claim.lineage is None:
-        return tuple(claim.stages or ())
-    wanted, seen = [claim.lineage], []
-    while wanted:
-        stage = wanted.pop()
-        if stage not in seen:
-            seen.append(stage)
-            wanted.extend(parents(loaded.stages[stage]))
-    return tuple(stage for stage in nodes if stage in seen)

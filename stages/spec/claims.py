@@ -1,0 +1,82 @@
+"""Published figures of a pipeline: totals of tokens over stages, and sizes of models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from stages.errors import Where
+from stages.spec import models
+from stages.spec.graph import parents
+from stages.spec.loader import LoadedPipeline
+from stages.spec.resolved_models import Model
+from stages.spec.validate import meant
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published total: the stages' budgets sum to `tokens` to within `rounding` (half a unit of the last place)."""
+
+    what: str
+    tokens: int
+    rounding: int
+    stages: tuple[str, ...]
+    where: Where
+
+
+@dataclass(frozen=True)
+class Size:
+    """A published count: `model` has `parameters` at full size, to within `rounding`, half a unit of the last place."""
+
+    name: str
+    model: Model
+    parameters: int
+    rounding: int
+    where: Where
+
+
+def claims(loaded: LoadedPipeline, nodes: Collection[str]) -> tuple[Claim, ...]:
+    """The published totals of tokens, over the stages `nodes`. Raises SpecError for a stage that is not there."""
+    return tuple(
+        Claim(claim.what, *claim.tokens, _counted(loaded, nodes, index), loaded.document.where(("claims", index)))
+        for index, claim in enumerate(loaded.raw.claims)
+    )
+
+
+def sizes(loaded: LoadedPipeline) -> tuple[Size, ...]:
+    """The published sizes of models. Raises SpecError for a model that is not there."""
+    found = []
+    for name, (count, rounding) in loaded.raw.parameters.items():
+        if name not in loaded.raw.models:
+            known = loaded.raw.models
+            raise loaded.document.error(
+                ("parameters", name), f"the unknown model {name!r}", ", ".join(known), meant(name, known)
+            )
+        where = loaded.document.where(("models", name))
+        found.append(Size(name, models.full(loaded, name), count, rounding, where))
+    return tuple(found)
+
+
+def _counted(loaded: LoadedPipeline, nodes: Collection[str], index: int) -> tuple[str, ...]:
+    """The stages that a claim sums: those it lists, or a stage and all its ancestors."""
+    claim = loaded.raw.claims[index]
+    named = claim.stages if claim.stages is not None else [claim.lineage] if claim.lineage is not None else []
+    here = ("claims", index)
+    if (claim.stages is None) == (claim.lineage is None):
+        raise loaded.document.error(
+            here, "both or neither of `stages` and `lineage`", "exactly one of them", "Say what it sums."
+        )
+    for stage in named:
+        if stage not in nodes:
+            raise loaded.document.error(
+                here, f"the unknown stage {stage!r}", ", ".join(nodes), meant(str(stage), nodes)
+            )
+    if claim.lineage is None:
+        return tuple(claim.stages or ())
+    wanted, seen = [claim.lineage], []
+    while wanted:
+        stage = wanted.pop()
+        if stage not in seen:
+            seen.append(stage)
+            wanted.extend(parents(loaded.stages[stage]))
+    return tuple(stage for stage in nodes if stage in seen)

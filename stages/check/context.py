@@ -12,11 +12,13 @@ from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.contract.hardware import Hardware
 from stages.errors import Where
+from stages.spec import models
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document, Path
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.scales import Scale
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
@@ -168,6 +170,10 @@ class Context:
         """The model of pipeline.yaml that a stage's module has."""
         raw = self.loaded.stages[name].raw
         return raw.modules[module] if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else module
+
+    def full_model(self, name: str, module: str) -> Model:
+        """A module's model as pipeline.yaml has it, for a stage that names its modules."""
+        return models.full(self.loaded, self.model_name(name, module))
 
     def where_size(self, name: str, module: str, key: str) -> Where:
         """The line of a size of a module's model: the scale's own where it changes it, else that of pipeline.yaml."""

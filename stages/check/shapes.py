@@ -96,7 +96,8 @@ def projector_sides(context: Context) -> Iterator[Finding]:
 @static(
     "S-04",
     title="Every token has an embedding",
-    rule="Where the local tokenizer is used, no model's vocabulary is smaller than the tokenizer's.",
+    rule="Where the local tokenizer is used, no model's vocabulary is smaller than the tokenizer's; where a published "
+    "one is, none is smaller at a scale than in pipeline.yaml.",
     why="A token beyond the table is an index error on one device and garbage on another.",
     threads=(),
 )
@@ -104,13 +105,19 @@ def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
     """S-04."""
     tokenizer = context.data.tokenizer
     for name, stage in context.own():
-        for module, model in stage.modules.items() if stage.tokenizer == tokenizer.digest else ():
+        local = stage.tokenizer == tokenizer.digest
+        for module, model in stage.modules.items():
             vocab = getattr(model, "vocab", None)
-            if vocab is not None and vocab < tokenizer.vocab:
-                yield context.finding(
+            if vocab is None or (not local and stage.kind in ("keep", "export")):
+                continue  # these have their parent's model
+            least = tokenizer.vocab if local else getattr(context.full_model(name, module), "vocab", vocab)
+            if vocab < least:
+                finding = context.finding(
                     "S-04", name, ("modules", module), observed=f"{module}.vocab: {vocab}",
-                    expected=f"at least the tokenizer's {tokenizer.vocab}", repair="Correct the scale's `vocab`.",
+                    expected=f"at least the {'' if local else 'published '}tokenizer's {least}",
+                    repair="Correct the scale's `vocab`.",
                 )  # fmt: skip
+                yield finding if local else replace(finding, where=context.where_size(name, module, "vocab"))
 
 
 @static(

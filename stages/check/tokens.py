@@ -11,7 +11,6 @@ from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract import ledger
 from stages.contract.parameters import parameters
-from stages.spec import models
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 
@@ -185,7 +184,7 @@ def _other_than_released(context: Context) -> Iterator[Finding]:
             if init.weights != "release":
                 continue
             here = stage.modules[module].model_dump()
-            full = models.full(context.loaded, context.model_name(name, module)).model_dump()
+            full = context.full_model(name, module).model_dump()
             changed = [key for key in here if here[key] != full[key] and not key.startswith("init_")]
             if changed:
                 yield replace(

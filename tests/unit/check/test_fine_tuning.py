@@ -89,6 +89,16 @@ def test_a_scale_may_keep_a_released_model_and_shrink_the_rest(root: Path) -> No
     assert [one for one in found(root, "I-27", "mini") if one.stage.startswith("llama31_1m")] == []
 
 
+def test_a_published_tokenizer_keeps_its_vocabulary(root: Path) -> None:
+    edit(root, "scales/mini.yaml", "corpora: stand_in", "corpora: published")
+    findings = found(root, "S-04", "mini")
+    base = next(one for one in findings if one.stage == "llama31_1m/base")
+    assert (base.observed, base.expected) == ("llm.vocab: 1024", "at least the published tokenizer's 128256")
+    assert line(base, root) == "vocab: 1024"
+    edit(root, "scales/mini.yaml", "vocab: 1024\n", "")
+    assert found(root, "S-04", "mini") == []
+
+
 def test_a_rate_that_nothing_hands_over_names_the_stage_that_wants_it(root: Path) -> None:
     edit(root, "llama31_1m/sft_32k.yaml", "from: cpt_1m", "from: base")
     (finding,) = [one for one in unwaived(run(Project.load(root), "paper")) if one.id == SPEC]

@@ -21,7 +21,8 @@ ROUNDING = 1e-9  # of two frequencies that come out of the same figures
     "I-37",
     title="Positions and the declared context do not go back",
     rule="Along a lineage no rotary wavelength falls (by a smaller base, less interpolation, scaling taken away or "
-    "narrowed), and the declared context never shrinks. A shorter sequence length under the same positions is neither.",
+    "narrowed), and the declared context never shrinks. A shorter sequence length under the same positions is neither. "
+    "The original length of llama3 scaling stays.",
     why="A stage copied from before an extension brings the old base back: what the lineage learned of long contexts "
     "is lost, and short evaluations do not show it.",
     threads=("unslothai/unsloth#7028", "JIA-Lab-research/LongLoRA#81"),
@@ -41,6 +42,12 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
                     "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
                     expected="no pair of dimensions that turns faster than in the parent",
                     repair="State the parent's base, llama3 and interpolation, or larger ones.",
+                )  # fmt: skip
+            elif rope.llama3 and parent.rope.llama3 and rope.llama3.original != parent.rope.llama3.original:
+                yield context.finding(
+                    "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
+                    expected="the parent's `llama3.original`: the length before all extensions",
+                    repair="State the parent's `original`; extend by factor, base or interpolation.",
                 )  # fmt: skip
             elif stage.max_context < parent.max_context:
                 before, after = (context.full_context(one.max_context) for one in (parent, stage))

@@ -39,6 +39,13 @@ def test_positions_that_go_back_are_named_with_both(tmp_path: Path) -> None:
     assert "base 10000, interpolation 1, after base 1e+06, interpolation 1" in first.observed
 
 
+def test_the_original_length_of_scaling_stays_though_interpolation_covers_it(tmp_path: Path) -> None:
+    first, *_ = found(tmp_path, "I-37", "llama31_1m/cpt_256k.yaml", "original: 8Ki", "original: 128Ki")
+    assert first.expected.startswith("the parent's `llama3.original`")
+    assert "x8 from 131,072" in first.observed
+    assert "x8 from 8,192" in first.observed
+
+
 def test_a_declared_context_that_shrinks_is_a_finding_though_the_base_rises(tmp_path: Path) -> None:
     first, *_ = found(tmp_path, "I-37", "ouro/reasoning_sft_1_4b.yaml", "base: 1_000_000", "base: 5_000_000")
     assert "shrinks from 65,536 to 32,768" in first.observed

@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini test lint nightly mutants record
+.PHONY: mini test lint nightly mutants mutation record
 
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
 	snakemake
@@ -47,6 +47,12 @@ mutants: $(READY) ## every figure and reference of the specs changed as authors 
 	python -m tests.mutants.campaign --code "$$folder/before" --out "$$folder/before.jsonl"; \
 	python -m tests.mutants.campaign --out "$$folder/now.jsonl"; \
 	python -m tests.mutants.record "$$folder/before.jsonl" "$$folder/now.jsonl" $(BEFORE)
+
+mutation: $(READY) ## operators, numbers and words of the code changed one by one; rewrites results/records/mutation.md
+	pip install --quiet -c constraints.txt -e '.[mutation]'
+	rm -rf mutants
+	mutmut run
+	python -m tests.mutants.survivors
 
 record: $(READY) ## measure over three seeds and rewrite results/records and the README's tables
 	snakemake

@@ -137,3 +137,11 @@ def test_stacks_of_one_shape_or_turned_come_back_under_their_numbers() -> None:
 def test_a_vector_has_no_matrices() -> None:
     with pytest.raises(ValueError, match=r"^no matrices in a tensor of shape \(3,\)$"):
         as_matrices(torch.zeros(3))
+
+
+def test_on_a_cpu_matrices_of_any_precision_are_orthogonalised_in_float32() -> None:
+    torch.manual_seed(4)
+    rounded = torch.randn(2, 3, 5).bfloat16()
+    found = newton_schulz(rounded, CFG.newton_schulz, 5)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, newton_schulz(rounded.float(), CFG.newton_schulz, 5).bfloat16())

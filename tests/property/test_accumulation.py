@@ -39,6 +39,16 @@ def test_blocks_are_a_partition_in_order(count: int, ranks: int) -> None:
     assert [i for rank in range(ranks) for i in block(count, rank, ranks)] == list(range(count))
 
 
+@pytest.mark.parametrize(
+    ("count", "ranks", "sizes"),
+    [(8, 2, [4, 4]), (8, 8, [1] * 8), (5, 2, [4, 1]), (4, 4, [1] * 4), (2, 4, [1, 1, 0, 0])],
+)
+def test_a_block_is_no_larger_than_the_tree_needs_so_that_ranks_share_the_work(
+    count: int, ranks: int, sizes: list[int]
+) -> None:
+    assert [len(block(count, rank, ranks)) for rank in range(ranks)] == sizes
+
+
 def test_the_tree_is_the_one_written_in_the_docs() -> None:
     values = [1.0, 2.0**-24, 2.0**-24, 3.0, 5.0, 2.0**-25, 7.0]
     a, b, c, d, e, f, g = (torch.tensor([value]) for value in values)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data.document import IM_END, IM_START, Part, chat
+from stages.data.document import IM_END, IM_START, Part, chat, plain
 
 SPEAKERS = ("system", "user", "assistant", "tool")
 TURNS = st.lists(st.tuples(st.sampled_from(SPEAKERS), st.text(max_size=5), st.booleans()), min_size=1, max_size=6)
@@ -25,3 +25,8 @@ def test_only_what_the_assistant_says_is_supervised_with_the_token_that_closes_i
 def test_a_system_turn_is_never_supervised() -> None:
     said = [("system", (Part("Answer in one word.", True),)), ("user", (Part("2 + 2?", True),))]
     assert not any(part.supervised for part in chat("a conversation", said, heldout=False).parts)
+
+
+def test_a_document_of_plain_text_is_supervised_throughout() -> None:
+    document = plain("a name", "some text", heldout=True)
+    assert (document.identity, document.parts, document.heldout) == ("a name", (Part("some text", True),), True)

@@ -63,3 +63,10 @@ def test_a_cut_last_row_of_text_is_the_beginning_of_its_window(small: Small, mix
         assert (cut.labels == whole.labels[:tail]).all()
     else:
         assert corpus(cut) == "reasoning"
+
+
+def test_a_short_row_is_taken_from_whichever_source_has_one_however_late_its_turn(small: Small, mixed: Phase) -> None:
+    data = load(small, mixed)
+    for number in range(8):  # no conversation has so few tokens, and text is cut
+        (row,) = data.samples(number, 1, 5)
+        assert corpus(row) == "math"

@@ -51,6 +51,13 @@ def test_the_count_is_what_can_be_read(small: Small, packing: str, context: int,
     assert supply.available == readable(data, made)
 
 
+def test_documents_are_those_of_the_stretch(small: Small) -> None:
+    offsets = small.corpus("reasoning").offsets
+    made = phase(small.source("reasoning", int(offsets[20]), int(offsets[50])), packing="whole", context=256)
+    (supply,) = load(small, made).supplies()
+    assert (supply.documents, supply.unit) == (30, "rows")
+
+
 def test_pairs_are_counted_up_to_the_cut_row(small: Small) -> None:
     made = phase(
         small.source("pairs"), objective="coca", unit="patches", context=16, budget=16 * 30 + 5, coca=coca((0, 8))

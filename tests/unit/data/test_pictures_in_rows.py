@@ -9,6 +9,7 @@ from stages.data.document import IMAGE, PAD
 from stages.data.sample import Sample
 from stages.data.tokenizer import FILE, Tokenizer
 from stages.errors import UserError
+from stages.spec.resolved_phases import ShareRamp
 from tests.unit.data.small import Small, coca, half, load, phase
 
 
@@ -49,6 +50,15 @@ def test_a_tail_never_shows_half_a_picture(small: Small, tail: int) -> None:
     (sample,) = data.samples(0, 1, tail)
     assert len(sample.tokens) == tail
     assert (sample.tokens == IMAGE).sum() == cells(sample)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_cut_row_keeps_its_pictures_whatever_source_comes_after_it(small: Small, number: int) -> None:
+    """A corpus says how many pixels an image token stands for; text has none, and two rows of three are text."""
+    share = ShareRamp(first=(1, 3), last=(1, 3), over=0)
+    made = phase(small.source("math"), small.source("captions"), objective="joint", share=share, context=64)
+    (whole,), (cut,) = (load(small, made).samples(number, 1, tail) for tail in (0, 63))
+    assert len(cut.images) == len(whole.cut(63, 8).images)
 
 
 def pair_phase(small: Small, **changes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.mutant import Bent, Edited, Mutant
 from tests.mutants.training import LLAMA
 
@@ -112,7 +112,9 @@ MUTANTS = (
         "a reading with another tokenizer under the same released model",
         Edited("llama31_1m_seed001/pipeline.yaml", "extends: llama31_1m", r"\g<0>\ntokenizer: another"),
     ),
-    Mutant("I-41", "a child with another tokenizer than its parent", Bent(bend.stage("sft_1m", tokenizer="x")), LLAMA),
+    Mutant(
+        "I-41", "a child with another tokenizer than its parent", Bent(changes.stage("sft_1m", tokenizer="x")), LLAMA
+    ),
     Mutant(
         "I-18",
         "a restart that reads the parent's documents again",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stages.spec.resolved import Waiver
 from stages.spec.resolved_models import Rope
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.mutant import Bent, Edited, Mutant
 from tests.mutants.training import LLAMA, OURO
 
@@ -20,7 +20,7 @@ MUTANTS = (
     Mutant(
         "I-11",
         "a language model without rotary positions",
-        Bent(bend.stage("joint_pretrain", rope=None)),
+        Bent(changes.stage("joint_pretrain", rope=None)),
     ),
     Mutant(
         "I-11",
@@ -30,13 +30,13 @@ MUTANTS = (
     Mutant(
         "I-12",
         "the parent's base wins over the child's",
-        Bent(bend.rope("joint_longctx", base=lambda old: old.base / 16)),
+        Bent(changes.rope("joint_longctx", base=lambda old: old.base / 16)),
         also=frozenset({"I-29", "I-35"}),
     ),
     Mutant(
         "I-12",
         "an interpolation that does not reach the stage",
-        Bent(bend.rope("cpt_256k", interpolation=1.0)),
+        Bent(changes.rope("cpt_256k", interpolation=1.0)),
         LLAMA,
         also=frozenset({"I-35"}),
     ),
@@ -49,28 +49,28 @@ MUTANTS = (
     Mutant(
         "I-13",
         "an export that loses the interpolation",
-        Bent(bend.rope("instruct", interpolation=1.0)),
+        Bent(changes.rope("instruct", interpolation=1.0)),
         LLAMA,
         also=frozenset({"I-14", "I-35"}),
     ),
     Mutant(
         "I-13",
         "upcycling that falls back to another base",
-        Bent(bend.stage("upcycle_2_6b", rope=Rope(base=10_000.0, llama3=None, interpolation=1.0))),
+        Bent(changes.stage("upcycle_2_6b", rope=Rope(base=10_000.0, llama3=None, interpolation=1.0))),
         OURO,
         also=frozenset({"I-37", "I-14", "I-35"}),
     ),
     Mutant(
         "I-14",
         "a release that declares its last stage's context",
-        Bent(bend.stage("instruct", max_context=512)),
+        Bent(changes.stage("instruct", max_context=512)),
         LLAMA,
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-14",
         "a short fine-tuning that forgets the long context before it",
-        Bent(bend.stage("sft_32k", max_context=128)),
+        Bent(changes.stage("sft_32k", max_context=128)),
         LLAMA,
         also=frozenset({"I-35"}),
     ),
@@ -83,7 +83,7 @@ MUTANTS = (
     Mutant(
         "I-23",
         "parent and child the wrong way round",
-        Bent(bend.both(bend.model("upcycle_2_6b", "llm", layers=2), bend.model("stable_1", "llm", layers=4))),
+        Bent(changes.both(changes.model("upcycle_2_6b", "llm", layers=2), changes.model("stable_1", "llm", layers=4))),
         OURO,
         also=frozenset({"I-31"}),
     ),
@@ -104,13 +104,13 @@ MUTANTS = (
     Mutant(
         "I-31",
         "a layer of the child that comes from nowhere",
-        Bent(bend.init("upcycle_2_6b", "llm", layer_map=(0, 1, 0))),
+        Bent(changes.init("upcycle_2_6b", "llm", layer_map=(0, 1, 0))),
         OURO,
     ),
     Mutant(
         "I-31",
         "one layer copied more often than the others",
-        Bent(bend.init("upcycle_2_6b", "llm", layer_map=(0, 1, 0, 0))),
+        Bent(changes.init("upcycle_2_6b", "llm", layer_map=(0, 1, 0, 0))),
         OURO,
     ),
     Mutant(
@@ -123,7 +123,7 @@ MUTANTS = (
         "a contrastive head of another size",
         Edited(MINI, r"(contrastive: \{hidden: )\d+", r"\g<1>32"),
     ),
-    Mutant("S-01", "a text tower of another size", Bent(bend.model("vit_coca", "text_tower", hidden=32))),
+    Mutant("S-01", "a text tower of another size", Bent(changes.model("vit_coca", "text_tower", hidden=32))),
     Mutant(
         "S-02",
         "a decoder that expects other image features",
@@ -132,7 +132,7 @@ MUTANTS = (
     Mutant(
         "S-02",
         "a vision tower that grew alone",
-        Bent(bend.model("vit_coca", "vit", hidden=128)),
+        Bent(changes.model("vit_coca", "vit", hidden=128)),
         also=frozenset({"S-01"}),
     ),
     Mutant(
@@ -140,15 +140,15 @@ MUTANTS = (
         "a projector into another width",
         Edited(MINI, r"(projector: .*llm_hidden: )\d+", r"\g<1>48"),
     ),
-    Mutant("S-03", "a projector from another width", Bent(bend.model("vit_align", "projector", vision_hidden=32))),
+    Mutant("S-03", "a projector from another width", Bent(changes.model("vit_align", "projector", vision_hidden=32))),
     Mutant("S-04", "a vocabulary smaller than the tokenizer's", Edited(MINI, r"^vocab: \d+", "vocab: 1000")),
-    Mutant("S-04", "one model with a smaller vocabulary", Bent(bend.model("vit_align", "llm", vocab=512))),
+    Mutant("S-04", "one model with a smaller vocabulary", Bent(changes.model("vit_align", "llm", vocab=512))),
     Mutant(
         "S-05",
         "a text tower too short for the captions",
         Edited(MINI, r"(text_tower: .*length: )\d+", r"\g<1>2"),
     ),
-    Mutant("S-05", "a decoder too short for the captions", Bent(bend.model("vit_coca", "decoder", length=2))),
+    Mutant("S-05", "a decoder too short for the captions", Bent(changes.model("vit_coca", "decoder", length=2))),
     Mutant(
         "S-06",
         "heads that do not divide the hidden size",
@@ -157,17 +157,17 @@ MUTANTS = (
     Mutant(
         "S-06",
         "key-value heads that do not divide the heads",
-        Bent(bend.model("sft_1m", "llm", kv_heads=3)),
+        Bent(changes.model("sft_1m", "llm", kv_heads=3)),
         LLAMA,
     ),
     Mutant(
         "S-06",
         "more experts active than there are",
-        Bent(bend.model("joint_pretrain", "llm", active_experts=9)),
+        Bent(changes.model("joint_pretrain", "llm", active_experts=9)),
         also=frozenset({"I-35"}),
     ),
-    Mutant("S-07", "a waiver of nothing", Bent(bend.stage("sft_1m", waivers=(waiver("I-99", "because"),))), LLAMA),
-    Mutant("S-07", "a waiver without a reason", Bent(bend.stage("sft_1m", waivers=(waiver("I-19", " "),))), LLAMA),
+    Mutant("S-07", "a waiver of nothing", Bent(changes.stage("sft_1m", waivers=(waiver("I-99", "because"),))), LLAMA),
+    Mutant("S-07", "a waiver without a reason", Bent(changes.stage("sft_1m", waivers=(waiver("I-19", " "),))), LLAMA),
     Mutant(
         "S-08",
         "images larger than a packed row",
@@ -193,7 +193,7 @@ MUTANTS = (
     Mutant(
         "I-23",
         "an upcycled module that the parent does not have",
-        Bent(bend.stage("stable_1", modules={})),
+        Bent(changes.stage("stable_1", modules={})),
         OURO,
         also=frozenset({"I-06", "I-11", "I-34"}),
     ),
@@ -206,7 +206,7 @@ MUTANTS = (
     Mutant(
         "S-06",
         "more dense layers than layers",
-        Bent(bend.model("joint_pretrain", "llm", dense_layers=4)),
+        Bent(changes.model("joint_pretrain", "llm", dense_layers=4)),
         also=frozenset({"I-35"}),
     ),
 )

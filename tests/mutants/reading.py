@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stages.check.context import Context
 from stages.spec.project import ResolvedPipeline
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.models import MINI
 from tests.mutants.mutant import Bent, Edited, Mutant
 from tests.mutants.training import LLAMA, OURO
@@ -20,18 +20,18 @@ MUTANTS = (
     Mutant(
         "I-18",
         "a stage that begins where its corpus began",
-        Bent(bend.source("cpt_512k", 0, lambda old, _: old.model_copy(update={"start": 0}))),
+        Bent(changes.source("cpt_512k", 0, lambda old, _: old.model_copy(update={"start": 0}))),
         LLAMA,
     ),
     Mutant(
         "I-18",
         "the second phase reads what the first has read",
-        Bent(bend.source("joint_longctx", 1, lambda old, _: old.model_copy(update={"start": old.start - 5000}))),
+        Bent(changes.source("joint_longctx", 1, lambda old, _: old.model_copy(update={"start": old.start - 5000}))),
     ),
     Mutant(
         "I-18",
         "a stretch too short for its phase",
-        Bent(bend.source("stable_1", 0, lambda old, _: old.model_copy(update={"end": old.start + 1000}))),
+        Bent(changes.source("stable_1", 0, lambda old, _: old.model_copy(update={"end": old.start + 1000}))),
         OURO,
     ),
     Mutant(
@@ -68,13 +68,13 @@ MUTANTS = (
     Mutant(
         "I-30",
         "a share that passes its cap",
-        Bent(bend.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"last": (3, 5)}))),
+        Bent(changes.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"last": (3, 5)}))),
         also=frozenset({"I-18", "I-35"}),
     ),
     Mutant(
         "I-30",
         "a ramp that does not end within its phase",
-        Bent(bend.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 10**6}))),
+        Bent(changes.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 10**6}))),
         also=frozenset({"I-18", "I-35"}),
     ),
     Mutant(
@@ -99,13 +99,13 @@ MUTANTS = (
     Mutant(
         "I-35",
         "one stage with a rate of its own",
-        Bent(bend.piece("vit_coca", 1, last=lambda old: old.last / 2)),
+        Bent(changes.piece("vit_coca", 1, last=lambda old: old.last / 2)),
         also=frozenset({"I-28"}),
     ),
     Mutant(
         "I-35",
         "a context that overtakes another",
-        Bent(bend.both(bend.phase("sft_32k", context=1024), bend.phase("sft_256k", context=512))),
+        Bent(changes.both(changes.phase("sft_32k", context=1024), changes.phase("sft_256k", context=512))),
         LLAMA,
     ),
     Mutant("I-35", "a miniature that lost an edge", Bent(_without_an_edge), OURO),
@@ -122,32 +122,34 @@ MUTANTS = (
     Mutant(
         "I-35",
         "scaling of positions that only the full size has",
-        Bent(bend.rope("sft_1m", llama3=None)),
+        Bent(changes.rope("sft_1m", llama3=None)),
         LLAMA,
         also=frozenset({"I-37", "I-12", "I-13", "I-14"}),
     ),
     Mutant(
         "I-35",
         "a CoCa objective without its resolutions",
-        Bent(bend.phase("vit_coca", coca=None)),
+        Bent(changes.phase("vit_coca", coca=None)),
     ),
     Mutant(
         "I-35",
         "another weight of the captions",
-        Bent(bend.phase("vit_coca", coca=lambda old: old.coca.model_copy(update={"caption_weight": 1.0}))),
+        Bent(changes.phase("vit_coca", coca=lambda old: old.coca.model_copy(update={"caption_weight": 1.0}))),
     ),
-    Mutant("I-35", "a share that only the full size has", Bent(bend.phase("joint_cooldown", share=None, sources=()))),
+    Mutant(
+        "I-35", "a share that only the full size has", Bent(changes.phase("joint_cooldown", share=None, sources=()))
+    ),
     Mutant(
         "I-35",
         "a ramp cut short",
-        Bent(bend.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 0}))),
+        Bent(changes.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 0}))),
         also=frozenset({"I-18"}),
     ),
     Mutant(
         "I-35",
         "a batch that shrinks where it should grow",
         Bent(
-            bend.phase(
+            changes.phase(
                 "text_pretrain",
                 batch=lambda old: tuple(
                     new.model_copy(update={"sequences": other.sequences})
@@ -159,14 +161,14 @@ MUTANTS = (
     Mutant(
         "I-35",
         "a budget that overtakes another",
-        Bent(bend.phase("cpt_1m", budget=lambda old: 10 * old.budget)),
+        Bent(changes.phase("cpt_1m", budget=lambda old: 10 * old.budget)),
         LLAMA,
         also=frozenset({"I-03", "I-18"}),
     ),
     Mutant(
         "I-35",
         "a hand-over that only this scale has",
-        Bent(bend.init("sft_256k", "llm", optimizer="inherit")),
+        Bent(changes.init("sft_256k", "llm", optimizer="inherit")),
         LLAMA,
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.spec.resolved_phases import BatchStep
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.mutant import Bent, Edited, Mutant
 
 KIMI, OURO, LLAMA = "kimi_vl", "ouro", "llama31_1m"
@@ -62,17 +62,17 @@ MUTANTS = (
     Mutant(
         "I-03",
         "the schedule ends after the stage",
-        Bent(bend.piece("joint_longctx", -1, end=lambda old: old.end + 1000)),
+        Bent(changes.piece("joint_longctx", -1, end=lambda old: old.end + 1000)),
     ),
     Mutant(
         "I-04",
         "the peak changes under a running clock",
-        Bent(bend.piece("joint_longctx", 1, first=lambda old: 2 * old.first)),
+        Bent(changes.piece("joint_longctx", 1, first=lambda old: 2 * old.first)),
     ),
     Mutant(
         "I-04",
         "the child's clock runs on from elsewhere",
-        Bent(bend.phase("stable_1", clock_start=lambda old: old.clock_start + 512)),
+        Bent(changes.phase("stable_1", clock_start=lambda old: old.clock_start + 512)),
         OURO,
         also=frozenset({"I-03"}),
     ),
@@ -101,19 +101,19 @@ MUTANTS = (
     Mutant(
         "I-04",
         "a reset clock that does not begin at zero",
-        Bent(bend.stage("joint_longctx", clock="reset")),
+        Bent(changes.stage("joint_longctx", clock="reset")),
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-05",
         "a stretch of the clock has no piece",
-        Bent(bend.piece("text_pretrain", 1, start=lambda old: old.start + 64)),
+        Bent(changes.piece("text_pretrain", 1, start=lambda old: old.start + 64)),
         also=frozenset({"I-04"}),
     ),
     Mutant(
         "I-05",
         "the schedule begins after the first step",
-        Bent(bend.pieces("vit_coca", lambda old: old[1:])),
+        Bent(changes.pieces("vit_coca", lambda old: old[1:])),
         also=frozenset({"I-35"}),
     ),
     Mutant(
@@ -125,31 +125,31 @@ MUTANTS = (
     Mutant(
         "I-06",
         "a parent that hands over nothing",
-        Bent(bend.stage("joint_cooldown", parents=("kimi_vl/joint_pretrain", "kimi_vl/vit_coca"))),
+        Bent(changes.stage("joint_cooldown", parents=("kimi_vl/joint_pretrain", "kimi_vl/vit_coca"))),
     ),
     Mutant(
         "I-06",
         "fresh weights under an inherited optimizer",
-        Bent(bend.init("vit_align", "projector", optimizer="inherit")),
+        Bent(changes.init("vit_align", "projector", optimizer="inherit")),
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-06",
         "a stage without parents continues its data",
-        Bent(bend.stage("text_pretrain", data="continue")),
+        Bent(changes.stage("text_pretrain", data="continue")),
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-07",
         "the second phase does not begin where the first ends",
-        Bent(bend.phase("joint_longctx", 1, clock_start=lambda old: old.clock_start - 2048)),
+        Bent(changes.phase("joint_longctx", 1, clock_start=lambda old: old.clock_start - 2048)),
         also=frozenset({"I-03", "I-35"}),
     ),
     Mutant(
         "I-07",
         "a batch ramp that is never reached",
         Bent(
-            bend.phase(
+            changes.phase(
                 "text_pretrain",
                 batch=lambda old: (*old.batch, BatchStep(after=old.budget, sequences=64)),
             )
@@ -160,7 +160,7 @@ MUTANTS = (
         "I-07",
         "a batch ramp out of order",
         Bent(
-            bend.phase(
+            changes.phase(
                 "text_pretrain",
                 batch=lambda old: tuple(reversed(old.batch)),
             )
@@ -183,7 +183,7 @@ MUTANTS = (
     Mutant(
         "I-08",
         "a micro-batch larger than the batch",
-        Bent(bend.phase("cpt_1m", micro_batch=lambda old: 2 * old.batch[0].sequences)),
+        Bent(changes.phase("cpt_1m", micro_batch=lambda old: 2 * old.batch[0].sequences)),
         LLAMA,
     ),
     Mutant(
@@ -194,7 +194,7 @@ MUTANTS = (
     Mutant(
         "I-15",
         "optimizer state inherited from where the module was frozen",
-        Bent(bend.init("joint_pretrain", "llm", parent="kimi_vl/vit_align")),
+        Bent(changes.init("joint_pretrain", "llm", parent="kimi_vl/vit_align")),
         also=frozenset({"I-06", "I-28", "I-35"}),  # the language model is not among what I-28 is waived for
     ),
     Mutant(
@@ -225,13 +225,13 @@ MUTANTS = (
     Mutant(
         "I-28",
         "the child starts at twice the parent's rate",
-        Bent(bend.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)),
+        Bent(changes.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)),
         also=frozenset({"I-04", "I-35"}),
     ),
     Mutant(
         "I-28",
         "the rate jumps inside the stage",
-        Bent(bend.piece("vit_align", 1, first=lambda old: old.first / 2, last=lambda old: old.last / 2)),
+        Bent(changes.piece("vit_align", 1, first=lambda old: old.first / 2, last=lambda old: old.last / 2)),
         also=frozenset({"I-35"}),
     ),
     Mutant(
@@ -247,40 +247,40 @@ MUTANTS = (
     Mutant(
         "I-34",
         "training without an optimizer",
-        Bent(bend.stage("sft_1m", optimizer=None)),
+        Bent(changes.stage("sft_1m", optimizer=None)),
         LLAMA,
         also=frozenset({"I-35"}),
     ),
-    Mutant("I-34", "nothing is trained", Bent(bend.stage("sft_1m", trained=())), LLAMA, also=frozenset({"I-35"})),
+    Mutant("I-34", "nothing is trained", Bent(changes.stage("sft_1m", trained=())), LLAMA, also=frozenset({"I-35"})),
     Mutant(
         "I-34",
         "training without a schedule",
-        Bent(bend.stage("sft_1m", schedule=None)),
+        Bent(changes.stage("sft_1m", schedule=None)),
         LLAMA,
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-34",
         "a release that trains",
-        Bent(bend.stage("instruct", trained=("llm",))),
+        Bent(changes.stage("instruct", trained=("llm",))),
         LLAMA,
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-06",
         "weights inherited from nowhere",
-        Bent(bend.init("joint_cooldown", "vit", parent=None)),
+        Bent(changes.init("joint_cooldown", "vit", parent=None)),
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-06",
         "a release without a name",
-        Bent(bend.init("vit_coca", "vit", release=None)),
+        Bent(changes.init("vit_coca", "vit", release=None)),
         also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-06",
         "a layer map where nothing is upcycled",
-        Bent(bend.init("joint_cooldown", "llm", layer_map=(0, 1, 2))),
+        Bent(changes.init("joint_cooldown", "llm", layer_map=(0, 1, 2))),
     ),
 )

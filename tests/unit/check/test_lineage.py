@@ -9,7 +9,7 @@ import pytest
 from stages.check.findings import Finding, unwaived
 from stages.check.run import check, run
 from stages.spec.project import Project
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.mutant import ROOT, Edited
 from tests.unit.check.conftest import Shipped
 from tests.unit.spec import small_project
@@ -159,7 +159,7 @@ def test_a_model_that_was_frozen_in_between_may_be_taken_from_before(shipped: Sh
     context = shipped("kimi_vl", "paper")
     assert context.pipeline.stages["joint_pretrain"].init["llm"].parent == "kimi_vl/text_pretrain"
     assert list(check(context, ("I-40",))) == []
-    (finding,) = check(bend.stage("vit_align", trained=("vit", "projector", "llm"))(context), ("I-40",))
+    (finding,) = check(changes.stage("vit_align", trained=("vit", "projector", "llm"))(context), ("I-40",))
     assert "llm from kimi_vl/text_pretrain, beside vit, projector" in finding.observed
 
 

@@ -21,7 +21,7 @@ from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Phase, ShareRamp
 from stages.spec.resolved_training import Piece, Schedule
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.mutant import ROOT, Edited
 from tests.unit.check.conftest import Shipped
 
@@ -65,14 +65,14 @@ def test_an_unknown_id_names_those_there_are() -> None:
 
 
 def test_only_the_invariants_asked_for_are_run(shipped: Shipped) -> None:
-    broken = bend.both(bend.phase("sft_1m", document_mask=False), bend.phase("sft_1m", packing="concatenate"))
+    broken = changes.both(changes.phase("sft_1m", document_mask=False), changes.phase("sft_1m", packing="concatenate"))
     context = broken(shipped("llama31_1m"))
     assert {one.id for one in check(context, ("I-19",))} == {"I-19"}
     assert {one.id for one in check(context)} >= {"I-19", "I-20"}
 
 
 def test_a_finding_names_stage_edge_file_and_line(shipped: Shipped) -> None:
-    context = bend.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)(shipped("kimi_vl"))
+    context = changes.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)(shipped("kimi_vl"))
     (finding,) = (one for one in check(context, ("I-28",)) if one.waived is None)
     assert finding.stage == "kimi_vl/joint_cooldown"
     assert finding.edge == "kimi_vl/joint_pretrain -> kimi_vl/joint_cooldown"
@@ -83,7 +83,7 @@ def test_a_finding_names_stage_edge_file_and_line(shipped: Shipped) -> None:
 
 
 def test_a_finding_about_a_stand_in_points_below_stand_in(shipped: Shipped) -> None:
-    context = bend.phase("base", document_mask=False)(shipped("llama31_1m"))
+    context = changes.phase("base", document_mask=False)(shipped("llama31_1m"))
     (finding,) = check(context, ("I-19",))
     assert (ROOT / finding.where.file).read_text().splitlines()[finding.where.line - 1] == "      document_mask: true"
 
@@ -197,5 +197,5 @@ def test_a_mixture_that_misses_its_share_is_seen(shipped: Shipped, monkeypatch: 
 def test_a_share_that_no_spec_declares_is_seen(shipped: Shipped) -> None:
     for pipeline, stage in (("llama31_1m", "base"), ("llama31_1m", "cpt_1m")):
         ramp = ShareRamp(first=(0, 1), last=(1, 2), over=4)
-        (finding,) = check(bend.phase(stage, share=ramp)(shipped(pipeline)), ("I-30",))
+        (finding,) = check(changes.phase(stage, share=ramp)(shipped(pipeline)), ("I-30",))
         assert finding.observed == "a share that no spec declares"

@@ -14,7 +14,7 @@ from stages.spec.project import Project
 from stages.spec.resolved import Waiver
 from stages.spec.resolved_phases import BatchStep
 from stages.spec.resolved_training import Schedule
-from tests.mutants import bend
+from tests.mutants import changes
 from tests.mutants.mutant import Edited
 from tests.unit.check.conftest import Shipped
 
@@ -36,7 +36,7 @@ def ids(context: Context, *only: str) -> set[str]:
 
 
 def test_a_declared_jump_is_no_jump(shipped: Shipped) -> None:
-    context = bend.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)(shipped("kimi_vl"))
+    context = changes.piece("joint_cooldown", 0, first=lambda old: 2 * old.first)(shipped("kimi_vl"))
     assert ids(context, "I-28") == {"I-28"}
     schedule = context.pipeline.stages["joint_cooldown"].schedule
     assert isinstance(schedule, Schedule)
@@ -52,7 +52,7 @@ def test_a_stand_in_has_no_rate_to_be_continuous_with(shipped: Shipped) -> None:
 
 
 def test_a_constant_piece_after_a_warm_up_is_no_floor(shipped: Shipped) -> None:
-    assert ids(bend.piece("vit_align", 1, shape="constant")(shipped("kimi_vl")), "I-03") == set()
+    assert ids(changes.piece("vit_align", 1, shape="constant")(shipped("kimi_vl")), "I-03") == set()
 
 
 def test_a_decay_that_goes_on_in_the_next_stage_has_not_reached_its_floor(shipped: Shipped) -> None:
@@ -63,14 +63,14 @@ def test_a_decay_that_goes_on_in_the_next_stage_has_not_reached_its_floor(shippe
 
 
 def test_a_ramp_is_a_ramp_from_one_rung_on(shipped: Shipped) -> None:
-    one_rung = bend.phase("text_pretrain", batch=(BatchStep(after=0, sequences=16),))
+    one_rung = changes.phase("text_pretrain", batch=(BatchStep(after=0, sequences=16),))
     assert ids(one_rung(shipped("kimi_vl")), "I-07", "I-08") == set()
 
 
 def test_declared_epochs_read_a_stretch_again(shipped: Shipped) -> None:
-    short = bend.source("stable_1", 0, lambda old, _: old.model_copy(update={"end": old.start + 20_000}))
+    short = changes.source("stable_1", 0, lambda old, _: old.model_copy(update={"end": old.start + 20_000}))
     assert ids(short(shipped("ouro")), "I-18") == {"I-18"}
-    repeated = bend.both(short, bend.phase("stable_1", epochs=100))
+    repeated = changes.both(short, changes.phase("stable_1", epochs=100))
     assert ids(repeated(shipped("ouro")), "I-18") == set()
 
 
@@ -88,9 +88,9 @@ def test_totals_are_those_of_the_full_size_only(shipped: Shipped) -> None:
 
 
 def test_upcycling_may_start_from_a_pointer(shipped: Shipped) -> None:
-    pointer = bend.both(
-        bend.stage("upcycle_2_6b", parents=("ouro/keep_1_4b",)),
-        bend.init("upcycle_2_6b", "llm", parent="ouro/keep_1_4b"),
+    pointer = changes.both(
+        changes.stage("upcycle_2_6b", parents=("ouro/keep_1_4b",)),
+        changes.init("upcycle_2_6b", "llm", parent="ouro/keep_1_4b"),
     )
     assert ids(pointer(shipped("ouro")), "I-06", "I-13", "I-23", "I-31") == set()
 
@@ -101,7 +101,7 @@ def test_the_full_size_is_compared_with_nothing(shipped: Shipped) -> None:
 
 
 def test_a_waiver_is_shown_with_its_reason(shipped: Shipped) -> None:
-    context = bend.both(bend.phase("sft_1m", document_mask=False), bend.stage("sft_1m", waivers=(MASKED,)))(
+    context = changes.both(changes.phase("sft_1m", document_mask=False), changes.stage("sft_1m", waivers=(MASKED,)))(
         shipped("llama31_1m")
     )
     (finding,) = check(context, ("I-19",))

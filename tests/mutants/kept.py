@@ -102,10 +102,10 @@ def deleted_first(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def there_is_done(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    def why_not(layout: Layout, ref: str, *rest: object) -> str | None:
-        return None if layout.stage(ref).exists() else "not run yet"
+    def look(layout: Layout, ref: str, key: str, *rest: object) -> done.Verdict:
+        return done.Verdict(ref, key, "done" if layout.stage(ref).exists() else "missing", "")
 
-    patch.setattr(done, "_why_not", why_not)
+    patch.setattr(done, "_look", look)
 
 
 def manifest_believed(patch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -128,8 +128,13 @@ MUTANTS = (
     ),
     Mutant(
         "I-35",
-        "a CoCa objective without its resolutions",
-        Bent(changes.phase("vit_coca", coca=None)),
+        "images of one resolution where they should grow",  # CoCa without any: the loader refuses it
+        Bent(
+            changes.phase(
+                "vit_coca",
+                coca=lambda old: old.coca.model_copy(update={"resolutions": old.coca.resolutions[:1]}),
+            )
+        ),
     ),
     Mutant(
         "I-35",

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.report.record import commit
 from stages.store.files import write_atomic
 from tests.mutants import matrix
-from tests.mutants.campaign import report
+from tests.mutants.campaign import edits, report
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     now = report.read(Path(latest))
     before = report.as_of_now(report.read(Path(earlier)), now)
     text = matrix.markdown([*matrix.rows(), *matrix.guarded(), *matrix.of_code()])
-    text += "\n" + report.markdown(now, before, (named, commit(root)))
+    text += "\n" + report.markdown(now, before, (named, commit(root)), len(edits.every(root / "specs")))
     write_atomic(root / "results" / "records" / "mutants.md", text.encode())
 
 

@@ -22,8 +22,8 @@ MEANINGS = {
     "same": "nothing that is read has changed",
 }
 INTRODUCTION = """\
-Every figure and every reference of the shipped specs changed as authors slip, one at a time, and `stages check` run on
-each (`make mutants`, tests/mutants/campaign). What the earlier commit was silent about and is a finding now counts as
+Figures and references of the shipped specs changed as authors slip, one at a time, and `stages check` run on each
+(tests/mutants/campaign). What the earlier commit was silent about and is a finding now counts as
 missed there. The share caught is that of slips that are wrong: those with a finding, against those and the missed, the
 later and the crashed.
 """
@@ -56,16 +56,22 @@ def share(counts: Mapping[str, int]) -> float:
     return seen / max(1, seen + counts["crash"] + counts["missed"] + counts["later"])
 
 
-def markdown(now: Sequence[Row], before: Sequence[Row], commits: tuple[str, str]) -> str:
-    """The chapter of results/records/mutants.md about the campaign."""
-    return "\n".join([*_summary(now, before, commits), *_by_slip(now), *_reasons(now), *_missed(now), ""])
+def markdown(now: Sequence[Row], before: Sequence[Row], commits: tuple[str, str], all_slips: int) -> str:
+    """The chapter of results/records/mutants.md about the campaign; `all_slips` is how many there are to be tried."""
+    return "\n".join([*_summary(now, before, commits, all_slips), *_by_slip(now), *_reasons(now), *_missed(now), ""])
 
 
-def _summary(now: Sequence[Row], before: Sequence[Row], commits: tuple[str, str]) -> Iterator[str]:
+def _summary(now: Sequence[Row], before: Sequence[Row], commits: tuple[str, str], all_slips: int) -> Iterator[str]:
     counts = [Counter(row["verdict"] for row in rows) for rows in (before, now)]
     yield "## Slips"
     yield ""
     yield INTRODUCTION
+    if len(now) < all_slips:
+        yield f"A sample, drawn with a fixed seed: {len(now):,} of {all_slips:,} slips, so many of each kind of key and"
+        yield "slip. `make mutants` tries them all."
+    else:
+        yield "All slips were tried (`make mutants`)."
+    yield ""
     yield f"| verdict | what it means | before ({commits[0]}) | now ({commits[1]}) |"
     yield "|---|---|---|---|"
     for verdict in VERDICTS:

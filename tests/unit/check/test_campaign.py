@@ -163,7 +163,8 @@ def test_the_report_counts_what_is_found_now_as_missed_before() -> None:
     now = [{**row, "verdict": "caught"}, {**row, "new": "1", "verdict": "later"}]
     before = report.as_of_now([row, {**row, "new": "2"}], now)
     assert [one["verdict"] for one in before] == ["missed", "legitimate"]
-    text = report.markdown(now, before, ("1234567", "89abcde"))
+    text = report.markdown(now, before, ("1234567", "89abcde"), 3)
+    assert "A sample, drawn with a fixed seed: 2 of 3 slips" in text
     assert "| share caught | | 0.0% | 50.0% |" in text
 
 
@@ -173,4 +174,4 @@ def test_outcomes_are_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "rows").write_text(json.dumps(row) + "\n")
     (read,) = report.read(tmp_path / "rows")
     assert (read["verdict"], read["reason"]) == ("missed", "")
-    assert "### Missed without a reason" in report.markdown([read], [read], ("a", "b"))
+    assert "### Missed without a reason" in report.markdown([read], [read], ("a", "b"), 1)

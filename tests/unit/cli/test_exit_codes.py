@@ -84,7 +84,7 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
         ["check"],
         ["sync", "--check"],
         ["run", "toy_reading/release"],
-        ["emit", "toy/first"],
+        ["emit", "toy_reading/second"],
         ["data", "code"],
         ["status"],
         ["table", "--scale", "paper"],

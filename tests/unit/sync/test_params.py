@@ -87,5 +87,5 @@ def test_a_file_that_lacks_a_key_is_watched_as_a_whole_for_the_key_may_be_added(
     assert watched(root, "toy/first", "paper")["specs/scales/paper.yaml"] is None  # has no `vocab`
     assert watched(root, "toy/first", "mini")["specs/scales/mini.yaml"] is None  # leaves out what it extends
     small_project.edit(root, "scales/paper.yaml", "seed: 1\n", "seed: 1\nvocab: 512\n")
-    keys = ["engine_class", "seed", "corpora", "releases", "vocab", "pipelines"]
+    keys = ["engine_class", "seed", "corpora", "releases", "vocab", "evaluation", "pipelines"]
     assert watched(root, "toy/first", "paper")["specs/scales/paper.yaml"] == keys

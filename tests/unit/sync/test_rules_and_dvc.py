@@ -45,8 +45,10 @@ def test_dvc_edges_are_the_specs_edges(loaded: graph.Graph) -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for ref, stage in loaded.published.items():
         deps = stages[graph.rule_name(ref)].get("deps", [])
-        parents = [dep.split("/", 2)[2].removesuffix("/manifest.json") for dep in deps if "/data/" not in dep]
-        assert parents == list(stage.parents)
+        results = [dep for dep in deps if dep.startswith("results/") and "/data/" not in dep]
+        assert [dep.split("/", 2)[2].removesuffix("/manifest.json") for dep in results] == list(stage.parents)
+        code = ["stages/data/heldout.py", "stages/evals"] if stage.evaluation.names else []
+        assert [dep for dep in deps if not dep.startswith("results/")] == code, "what evaluates it, and no other code"
 
 
 def test_every_dvc_out_persists_and_every_command_names_one_rule() -> None:

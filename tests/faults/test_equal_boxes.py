@@ -15,8 +15,10 @@ from tests.watched import Watch
 def test_two_boxes_of_equal_work_share_one_run(tmp_path: Path) -> None:
     project = Project(tmp_path, Watch(tmp_path / "watched"))
     specs = project.root / "specs/toy"
-    twin = (specs / "chat.yaml").read_text().replace("stage: chat\nbox: chat\n", "stage: twin\nbox: twin\n")
-    (specs / "twin.yaml").write_text(twin)
+    # Two of a kind are arms of a comparison, so the waiver of a box that nothing is built on has nothing to excuse.
+    chat = (specs / "chat.yaml").read_text().partition("waivers:\n")[0]
+    (specs / "chat.yaml").write_text(chat)
+    (specs / "twin.yaml").write_text(chat.replace("stage: chat\nbox: chat\n", "stage: twin\nbox: twin\n"))
     project.inner.edit("specs/toy/pipeline.yaml", "chat, release]", "chat, twin, release]")
     project.inner.type("stages", "sync")
     project.watch.hold("chat", 1)

@@ -128,6 +128,15 @@ class Context:
             found=facts.write(observed if found is None else found),
         )  # fmt: skip
 
+    def of_pipeline(
+        self, id: str, at: str, *, observed: str, expected: str, repair: str, where: Where, found: Fact | None = None
+    ) -> Finding:
+        """A finding about the whole pipeline: pipeline.yaml waives it, at a place that is named as the keys there."""
+        return Finding(
+            id, self.pipeline.scale, self.pipeline.name, None, observed, expected, repair, where, at=(at,),
+            found=facts.write(observed if found is None else found),
+        )  # fmt: skip
+
     def _named(self, name: str, path: tuple[str | int, ...]) -> str:
         """A path with phases by their names: phases.main.context; "stage" where it is all of the spec."""
         phases = self.pipeline.stages[name].phases

@@ -13,6 +13,7 @@ from stages.spec import units
 
 Fact = Fraction | tuple[Fraction, Fraction] | str
 ARROW = " -> "
+AMPLE = 2  # a waiver may excuse so many times what is found: whoever lowers a rate need not touch it
 SLACK = Fraction(1, 10**5)  # figures are written in six digits
 
 
@@ -53,6 +54,17 @@ def within(found: str, excused: str) -> bool:
             return inside and (b - a) * (d - c) > 0
         case str() as word, str() as other:
             return word == other
+        case _:
+            return False
+
+
+def far(excused: str, found: str) -> bool:
+    """Whether what is excused is more than AMPLE times what was found, which it contains."""
+    match read(excused), read(found):
+        case Fraction() as most, Fraction() as one:
+            return abs(most) > abs(one) * AMPLE
+        case (Fraction() as c, Fraction() as d), (Fraction() as a, Fraction() as b):
+            return abs(d - c) > abs(b - a) * AMPLE
         case _:
             return False
 

@@ -60,9 +60,9 @@ def unread_schedules(context: Context) -> Iterator[Finding]:
             )
             yield replace(found, where=where)
         elif name not in known or _read(known[name]) != _read(extent):
-            yield Finding(
-                "I-03", context.pipeline.scale, context.pipeline.name, None, observed, expected, repair,
-                _place(context, extent, None),
+            yield context.of_pipeline(
+                "I-03", f"schedules.{extent.schedule}", observed=observed, expected=expected, repair=repair,
+                where=_place(context, extent, None), found=left,
             )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
-from stages.check.waivers import difference, excuses, waive
+from stages.check.waivers import holders, idle, waive
 from stages.contract import hardware
 from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
@@ -50,7 +50,12 @@ def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
     broken = any(finding.id == SPEC for finding in found)
     if only or broken:
         return found
-    return [*found, *(one for name in project.pipelines(readings=True) for one in idle_waivers(project, name, found))]
+    return [*found, *(one for name in project.pipelines(readings=True) for one in _idle(project, name, found))]
+
+
+def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[Finding]:
+    scale = project.scales_of(name)[0]
+    return idle(project.resolve(name, scale), scale, found)
 
 
 def _nowhere(project: Project) -> Iterator[Finding]:
@@ -96,32 +101,11 @@ def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     """
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
-    if any(stage.waivers for _, stage in context.own()):
+    if next(holders(context.pipeline), None) is not None:
         others = [other for other in project.scales_of(pipeline) if other != scale]
         everywhere = [one for other in others for one in check(make_context(project, pipeline, other))]
-        found += idle_waivers(project, pipeline, [*found, *everywhere])
+        found += idle(context.pipeline, scale, [*found, *everywhere])
     return found
-
-
-def idle_waivers(project: Project, pipeline: str, found: Collection[Finding]) -> Iterator[Finding]:
-    """Waivers of a pipeline that excuse none of the findings at all scales (S-07), with what is found instead."""
-    scale = project.scales_of(pipeline)[0]
-    resolved = project.resolve(pipeline, scale)
-    for stage in resolved.own:
-        ref = resolved.refs[stage]
-        mine = [finding for finding in found if finding.stage == ref]
-        for number, waiver in enumerate(resolved.stages[stage].waivers):
-            if catalogue.get(waiver.id) is None or any(excuses(waiver, finding) for finding in mine):
-                continue
-            other = difference(waiver, mine)
-            yield Finding(
-                "S-07", scale, ref, None,
-                f"a waiver of {waiver.id} that excuses {waiver.found} at {', '.join(waiver.at)}",
-                f"what is found there: {other}" if other else f"something that breaks {waiver.id} at some scale",
-                "A waiver names exactly what it excuses: correct `at` and `found`, or the spec."
-                if other else "Take the waiver out: nothing needs it any more.",
-                resolved.where(stage, "waivers", number),
-            )  # fmt: skip
 
 
 def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
@@ -129,7 +113,7 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
     for invariant in catalogue.ordered():
         if invariant.check is not None and (not only or invariant.id in only):
             for finding in invariant.check(context):
-                yield waive(context.by_ref.get(finding.stage), finding)
+                yield waive(context.pipeline, context.by_ref, finding)
 
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:

@@ -10,6 +10,7 @@ from typing import Any
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY, static
+from stages.check.waivers import holders
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonlightModel, MoonViTModel
 
@@ -185,22 +186,22 @@ def _indivisible(model: Model) -> str | None:
 @static(
     "S-07",
     title="Waivers name invariants that do not hold",
-    rule="A waiver's id is that of an invariant, its reason says something, and what it names is found at some scale, "
-    "at that place and with no larger value.",
+    rule="A waiver's id is that of an invariant, its reason says something, and what it names is found at some scale: "
+    "at each of its places, with a value that is no larger, and not less than half of it.",
     why="A mistyped waiver waives nothing, and one of a whole stage hides the next fault of its kind.",
     threads=(),
 )
 def waivers_are_known(context: Context) -> Iterator[Finding]:
     """S-07."""
-    for name, stage in context.own():
-        for number, waiver in enumerate(stage.waivers):
+    for holder in holders(context.pipeline):
+        for waiver, where in zip(holder.waivers, holder.lines, strict=True):
             known = waiver.id in REGISTRY and REGISTRY[waiver.id].check is not None
             if not known or not waiver.reason.strip():
-                yield context.finding(
-                    "S-07", name, ("waivers", number),
+                yield Finding(
+                    "S-07", context.pipeline.scale, holder.ref, None,
                     observed=f"a waiver of {waiver.id!r} for the reason {waiver.reason!r}",
                     expected="an invariant that specs decide, and a reason",
-                    repair="`stages check --explain I-04` says what an id means.",
+                    repair="`stages check --explain I-04` says what an id means.", where=where,
                 )  # fmt: skip
 
 

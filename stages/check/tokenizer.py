@@ -63,9 +63,9 @@ def _named_elsewhere(context: Context) -> Iterator[Finding]:
     if named and where.file == f"specs/{mine.name}/pipeline.yaml":
         others = tuple(one for one in context.others if one.raw.extends != mine.name)
         for observed, expected in (*_vocabularies(mine, others), *_releases(mine, others)):
-            yield Finding(
-                "I-41", context.pipeline.scale, context.pipeline.name, None, observed, expected,
-                "Name the right tokenizer here and there, and its vocabulary in the models.", where,
+            yield context.of_pipeline(
+                "I-41", "tokenizer", observed=observed, expected=expected,
+                repair="Name the right tokenizer here and there, and its vocabulary in the models.", where=where,
             )  # fmt: skip
 
 

@@ -157,19 +157,19 @@ def claims_add_up(context: Context) -> Iterator[Finding]:
     for size in context.pipeline.sizes:
         count = parameters(size.model).total
         if abs(count - size.parameters) > size.rounding:
-            yield Finding(
-                "I-27", context.pipeline.scale, context.pipeline.name, None,
+            yield context.of_pipeline(
+                "I-27", f"parameters.{size.name}", found=(Fraction(size.parameters), Fraction(count)),
                 observed=f"{size.name} has {count:,} parameters",
                 expected=f"{size.parameters:,} to within {size.rounding:,}, as `parameters` says",
                 repair=f"Correct a size of models.{size.name}, or the published count.",
                 where=size.where,
             )  # fmt: skip
-    for claim in context.pipeline.claims:
+    for number, claim in enumerate(context.pipeline.claims):
         stages = [context.pipeline.stages[name] for name in claim.stages]
         total = sum(phase.budget for stage in stages for phase in stage.phases)
         if abs(total - claim.tokens) > claim.rounding:
-            yield Finding(
-                "I-27", context.pipeline.scale, context.pipeline.name, None,
+            yield context.of_pipeline(
+                "I-27", f"claims.{number}", found=(Fraction(claim.tokens), Fraction(total)),
                 observed=f"{claim.what}: the stages sum to {total:,}",
                 expected=f"{claim.tokens:,} to within {claim.rounding:,}",
                 repair=f"Correct a budget of {', '.join(claim.stages)}, or the claim.",

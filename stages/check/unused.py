@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.errors import Where
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
@@ -39,7 +38,12 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
         for entry in getattr(context.loaded.raw, key):
             where = document.where((key, entry))
             if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
-                yield _unread(context, f"{name}/pipeline", what, entry, "a stage", where)
+                yield Finding(
+                    "S-11", context.pipeline.scale, f"{name}/pipeline", None,
+                    observed=f"the {what} {entry!r}, which nothing names", expected="a stage that names it",
+                    repair="Name it where it is meant, or remove it.", where=where,
+                    at=(f"{key}.{entry}",), found="unread",
+                )  # fmt: skip
 
 
 def lineage(name: str, everyone: tuple[LoadedPipeline, ...]) -> list[str]:
@@ -73,10 +77,3 @@ def _phases(stage: LoadedStage) -> list[RawPhase]:
     if isinstance(raw, RawTrain):
         return raw.phases
     return raw.stand_in.phases if isinstance(raw, RawImport) and raw.stand_in is not None else []
-
-
-def _unread(context: Context, ref: str, what: str, name: str, reader: str, where: Where) -> Finding:
-    return Finding(
-        "S-11", context.pipeline.scale, ref, None, observed=f"the {what} {name!r}, which nothing names",
-        expected=f"{reader} that names it", repair="Name it where it is meant, or remove it.", where=where,
-    )  # fmt: skip

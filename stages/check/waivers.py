@@ -1,18 +1,43 @@
-"""Which findings a stage's waivers excuse, and what is wrong with a waiver that excuses none."""
+"""Which findings the waivers of a stage or of a pipeline excuse, and what is wrong with a waiver (S-07)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from stages.check import facts
 from stages.check.findings import Finding
+from stages.check.registry import REGISTRY
+from stages.errors import Where
+from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage, Waiver
 
 
-def waive(stage: Stage | None, finding: Finding) -> Finding:
-    """The finding, with the reason of the waiver that excuses all of it, if the stage has one."""
-    for waiver in stage.waivers if stage is not None else ():
+@dataclass(frozen=True)
+class Holder:
+    """A stage or a whole pipeline (`ref`) with its waivers and the line of each."""
+
+    ref: str
+    waivers: tuple[Waiver, ...]
+    lines: tuple[Where, ...]
+
+
+def holders(pipeline: ResolvedPipeline) -> Iterator[Holder]:
+    """The pipeline itself and its own stages, where they have waivers."""
+    if pipeline.waivers:
+        lines = tuple(pipeline.listing.where(("waivers", number)) for number in range(len(pipeline.waivers)))
+        yield Holder(pipeline.name, pipeline.waivers, lines)
+    for name in pipeline.own:
+        waivers = pipeline.stages[name].waivers
+        if waivers:
+            lines = tuple(pipeline.where(name, "waivers", number) for number in range(len(waivers)))
+            yield Holder(pipeline.refs[name], waivers, lines)
+
+
+def waive(pipeline: ResolvedPipeline, stages: Mapping[str, Stage], finding: Finding) -> Finding:
+    """The finding, with the reason of the waiver that excuses all of it, if its stage or pipeline has one."""
+    stage = stages.get(finding.stage)
+    for waiver in stage.waivers if stage is not None else pipeline.waivers:
         if excuses(waiver, finding):
             return replace(finding, waived=waiver.reason)
     return finding
@@ -24,8 +49,38 @@ def excuses(waiver: Waiver, finding: Finding) -> bool:
     return named and facts.within(finding.found, waiver.found)
 
 
-def difference(waiver: Waiver, findings: Collection[Finding]) -> str:
-    """How an idle waiver differs from what was found on its stage under its id; empty where nothing was found."""
+def idle(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> Iterator[Finding]:
+    """S-07: waivers that excuse none of the findings at all scales, or far more than any of them.
+
+    A finding says what is found instead; `scale` is the one that it is said to be of.
+    """
+    for holder in holders(pipeline):
+        mine = [one for one in found if _of(holder, one)]
+        for waiver, where in zip(holder.waivers, holder.lines, strict=True):
+            if waiver.id not in REGISTRY:
+                continue  # which is a finding already
+            excused = [one for one in mine if excuses(waiver, one)]
+            named = {at for one in excused for at in one.at}
+            unused = [at for at in waiver.at if at not in named]
+            if excused and not unused and not all(facts.far(waiver.found, one.found) for one in excused):
+                continue
+            other = _found_instead(waiver, excused or mine)
+            what = f"excuses {waiver.found} at {', '.join(unused if excused and unused else waiver.at)}"
+            yield Finding(
+                "S-07", scale, holder.ref, None, f"a waiver of {waiver.id} that {what}",
+                f"what is found there: {other}" if other else f"something that breaks {waiver.id} at some scale",
+                "A waiver names exactly what it excuses: correct `at` and `found`, or the spec."
+                if other else "Take the waiver out: nothing needs it any more.", where,
+            )  # fmt: skip
+
+
+def _of(holder: Holder, finding: Finding) -> bool:
+    """S-11 is of a pipeline's file, "name/pipeline", and keeps no stage from being run."""
+    return finding.stage in (holder.ref, f"{holder.ref}/pipeline")
+
+
+def _found_instead(waiver: Waiver, findings: Collection[Finding]) -> str:
+    """What was found under the waiver's id, at its places if anything; empty where nothing was found."""
     same = [one for one in findings if one.id == waiver.id and one.at]
     near = [one for one in same if set(one.at) <= set(waiver.at)] or same
     places = list(dict.fromkeys(one.at for one in near))

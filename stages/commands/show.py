@@ -46,8 +46,8 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     print(f"{ref} at scale {scale}: {stage.box}")
     own = f", a seed of its own: {stage.seed}" if stage.seed != project.scale(scale).seed else ""
     _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
-    parts = (_edge(stage, loaded.stages), _work(stage, project.data), _price(project, stage), _origins(project, stage))
-    for label, text in chain(*parts):
+    parts = (_edge(stage, loaded.stages), _work(stage, project.data), _waived(project, stage))
+    for label, text in chain(*parts, _price(project, stage), _origins(project, stage)):
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
 
@@ -134,7 +134,11 @@ def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
         yield "in all", budget(stage)
     if stage.evaluation.names:
         yield "evaluated by", ", ".join(stage.evaluation.names)
-    for waiver in stage.waivers:
+
+
+def _waived(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
+    """What the stage need not keep, and its whole pipeline."""
+    for waiver in (*stage.waivers, *project.resolve(stage.pipeline, stage.scale).waivers):
         yield "waived", f"{waiver.id} at {', '.join(waiver.at)}, {waiver.found}: {waiver.reason}"
 
 

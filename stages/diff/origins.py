@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stages.check import facts
+from stages.check.waivers import Holder, holders
 from stages.errors import Where
 from stages.spec.files import Files
 from stages.spec.nodes import Document, dotted
 from stages.spec.project import Project
-from stages.spec.resolved import Stage, Waiver
+from stages.spec.resolved import Waiver
 from stages.spec.sources import marks
 
 
@@ -35,45 +36,42 @@ class MarkChange:
     figures: tuple[str, ...]
 
 
-Stages = Mapping[str, Stage]
-
-
-def waivers(old: tuple[Project, Stages], new: tuple[Project, Stages], scale: str) -> list[WaiverChange]:
-    """Changed waivers of all stages, one that a reading takes over only once.
+def waivers(old: Project, new: Project, scale: str) -> list[WaiverChange]:
+    """Changed waivers of all stages and pipelines, one that a reading takes over only once.
 
     A waiver is the same one if it names the invariant and one of the places.
     """
+    before, after = _holders(old, scale), _holders(new, scale)
     found: dict[tuple[Where, str], WaiverChange] = {}
-    for ref in {**new[1], **old[1]}:
-        for change in _of_stage(old, new, scale, ref):
+    for ref in {**after, **before}:
+        for change in _of_one(before.get(ref, Holder(ref, (), ())), after.get(ref, Holder(ref, (), ()))):
             found.setdefault((change.where, change.what), change)
     return list(found.values())
 
 
-def _of_stage(old: tuple[Project, Stages], new: tuple[Project, Stages], scale: str, ref: str) -> Iterator[WaiverChange]:
-    before = dict(enumerate(old[1][ref].waivers if ref in old[1] else ()))
-    for number, waiver in enumerate(new[1][ref].waivers if ref in new[1] else ()):
-        here = _where(new[0], scale, ref, number)
+def _holders(project: Project, scale: str) -> dict[str, Holder]:
+    resolved = (project.resolve(name, scale) for name in project.pipelines(readings=True, scale=scale))
+    return {holder.ref: holder for one in resolved for holder in holders(one)}
+
+
+def _of_one(old: Holder, new: Holder) -> Iterator[WaiverChange]:
+    before = dict(enumerate(old.waivers))
+    for waiver, here in zip(new.waivers, new.lines, strict=True):
         twin = next((n for n, one in before.items() if one.id == waiver.id and set(one.at) & set(waiver.at)), None)
         if twin is None:
-            yield WaiverChange(here, ref, "added", waiver, None)
+            yield WaiverChange(here, new.ref, "added", waiver, None)
             continue
         was = before.pop(twin)
         if not _excuses_no_more(waiver, was):
-            yield WaiverChange(here, ref, "widened", waiver, was)
+            yield WaiverChange(here, new.ref, "widened", waiver, was)
         elif not _excuses_no_more(was, waiver):
-            yield WaiverChange(here, ref, "narrowed", waiver, was)
+            yield WaiverChange(here, new.ref, "narrowed", waiver, was)
     for number, waiver in before.items():
-        yield WaiverChange(_where(old[0], scale, ref, number), ref, "removed", waiver, None)
+        yield WaiverChange(old.lines[number], old.ref, "removed", waiver, None)
 
 
 def _excuses_no_more(one: Waiver, other: Waiver) -> bool:
     return set(one.at) <= set(other.at) and facts.within(one.found, other.found)
-
-
-def _where(project: Project, scale: str, ref: str, number: int) -> Where:
-    pipeline, _, stage = ref.partition("/")
-    return project.resolve(pipeline, scale).where(stage, "waivers", number)
 
 
 def mark_changes(old: Files, new: Files) -> Iterator[MarkChange]:

@@ -124,7 +124,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         hardware=new.hardware.name,
         hours=new.hardware.hours,
         edits=tuple(written.edits(old.project.files, new.project.files, scale)),
-        waivers=tuple(origins.waivers((old.project, old.stages), (new.project, new.stages), scale)),
+        waivers=tuple(origins.waivers(old.project, new.project, scale)),
         marks=tuple(origins.mark_changes(old.project.files, new.project.files)),
         changed=changed,
         stale=tuple(ref for ref in moved if ref not in told),

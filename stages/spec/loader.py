@@ -43,8 +43,8 @@ def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> Loade
     base = load_pipeline(files, extends, (*above, name)) if extends is not None else None
     document = overlay(base.document, own) if base else own
     raw = validate(document, RawPipeline)
-    if base is not None:  # a reading may sum to other totals, and start models from other releases
-        theirs: dict[str, Any] = {"claims": [], "parameters": {}}
+    if base is not None:  # a reading has its own totals and findings, and may start models from other releases
+        theirs: dict[str, Any] = {"claims": [], "parameters": {}, "waivers": []}
         raw = raw.model_copy(update={key: none for key, none in theirs.items() if key not in own.value})
     check_sources(own)
     for index, stage in enumerate(raw.drop):

@@ -18,7 +18,7 @@ from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.nodes import Document
 from stages.spec.resolve import Resolver
-from stages.spec.resolved import Stage
+from stages.spec.resolved import Stage, Waiver
 from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
@@ -53,6 +53,8 @@ class ResolvedPipeline:
     sizes: tuple[Size, ...]
     documents: dict[str, Document]
     extents: dict[str, Extent]  # stage that trains -> how far it reads its schedule
+    listing: Document  # pipeline.yaml
+    waivers: tuple[Waiver, ...]  # of findings about the whole pipeline
 
     def where(self, stage: str, *path: str | int) -> Where:
         """Where a stage's spec, or a key of it, stands."""
@@ -229,4 +231,6 @@ class Project:
             sizes=sizes(loaded),
             documents={stage: one.document for stage, one in loaded.stages.items()},
             extents={stage: node.extent for stage, node in nodes.items() if node.extent is not None},
+            listing=loaded.document,
+            waivers=tuple(waiver.resolved() for waiver in loaded.raw.waivers),
         )

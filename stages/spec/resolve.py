@@ -17,7 +17,7 @@ from stages.spec.nodes import Document, Path
 from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
-from stages.spec.resolved import Evaluation, Execution, Stage, Waiver
+from stages.spec.resolved import Evaluation, Execution, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
@@ -83,10 +83,7 @@ class Resolver:
             evaluation=self.evaluation(loaded, modules, training, done, longest),
             execution=self.execution(loaded),
             max_context=longest,
-            waivers=tuple(
-                Waiver(id=waiver.id, at=tuple(waiver.at), found=waiver.found, reason=waiver.reason)
-                for waiver in raw.waivers
-            ),
+            waivers=tuple(waiver.resolved() for waiver in raw.waivers),
         )
         return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent)
 

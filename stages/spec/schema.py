@@ -23,6 +23,7 @@ from stages.spec.fields import (
 from stages.spec.names import Name
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
+from stages.spec.schema_waivers import RawWaiver
 from stages.spec.sources import RawSource
 
 
@@ -57,28 +58,6 @@ class RawExecution(Raw):
     time_limit: TimeLimit | None = None
     checkpoint_every: Steps | None = None
     keep_partials: Kept | None = None
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-def _written(value: object) -> object:
-    """Text as it stands in the file: `found: false` is the word."""
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-Places = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str]), Field(min_length=1)]
-Word = Annotated[str, BeforeValidator(_written, json_schema_input_type=str | float | bool), Field(min_length=1)]
-
-
-class RawWaiver(Raw):
-    """An invariant that does not hold here: at which places, what is found there, and why it need not hold."""
-
-    id: str
-    at: Places
-    found: Word
-    reason: str
 
 
 class RawStage(Raw):

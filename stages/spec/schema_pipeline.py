@@ -20,6 +20,7 @@ from stages.spec.mapping import OneOf
 from stages.spec.names import Name
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer, Shape
+from stages.spec.schema_waivers import RawWaiver
 from stages.spec.sources import RawSource
 
 
@@ -66,4 +67,5 @@ class RawPipeline(Raw):
     optimizers: dict[Name, Annotated[dict[str, Any], OneOf("kind", Optimizer)]] = Field(default_factory=dict)
     schedules: dict[Name, list[RawPiece]] = Field(default_factory=dict)
     stages: NewNames = Field(min_length=1)
+    waivers: list[RawWaiver] = Field(default_factory=list)  # of findings about the whole pipeline
     sources: list[RawSource] = Field(default_factory=list)

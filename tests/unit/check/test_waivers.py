@@ -93,6 +93,71 @@ def test_a_waiver_that_excuses_nothing_says_what_is_found_instead(folder: Path) 
     assert line.strip().startswith("- id: I-28")
 
 
+def test_a_waiver_of_far_more_than_is_found_says_what_is_found(folder: Path) -> None:
+    """It would hide a jump that nobody has thought of."""
+    edit(folder, JOINT, "found: 1e-4 -> 4.2e-5", "found: 1e-3 -> 4.2e-6")
+    (one,) = unwaived(run_all(Project.load(folder)))
+    assert one.id == "S-07"
+    assert "excuses 1e-3 -> 4.2e-6 at vit_align -> vit, vit_align -> projector" in one.observed
+    assert "1e-4 -> 4.2e-5 at vit_align -> vit, vit_align -> projector" in one.expected
+
+
+def test_a_waiver_names_no_place_where_nothing_is_found(folder: Path) -> None:
+    places = "at: [vit_align -> vit, vit_align -> projector"
+    edit(folder, JOINT, f"{places}]", f"{places}, text_pretrain -> llm]")
+    (one,) = unwaived(run_all(Project.load(folder)))
+    assert one.id == "S-07"
+    assert one.observed.endswith("at text_pretrain -> llm")
+
+
+CLAIM = ("ouro/pipeline.yaml", "tokens: 7.7T, lineage: midtrain_1_4b", "tokens: 7.8T, lineage: midtrain_1_4b")
+OF_PIPELINE = "waivers:\n  - {id: I-27, at: claims.1, found: 7.8T -> 7.72T, reason: an erratum}\n\nmodels:"
+
+
+def test_a_finding_of_a_whole_pipeline_is_waived_in_its_file(folder: Path) -> None:
+    edit(folder, *CLAIM)
+    (one,) = found(folder, "paper")
+    assert (one.id, one.stage, one.at, one.found) == ("I-27", "ouro", ("claims.1",), "7.8T -> 7720B")
+    edit(folder, "ouro/pipeline.yaml", "\nmodels:", f"\n{OF_PIPELINE}")
+    assert unwaived(run_all(Project.load(folder))) == []
+    assert any(one.waived == "an erratum" for one in run(Project.load(folder), "paper"))
+
+
+def test_a_waiver_of_a_pipeline_that_excuses_nothing_is_a_finding(folder: Path) -> None:
+    edit(folder, "ouro/pipeline.yaml", "\nmodels:", f"\n{OF_PIPELINE}")
+    (one,) = unwaived(run_all(Project.load(folder)))
+    assert (one.id, one.stage) == ("S-07", "ouro")
+    assert one.where is not None
+    assert "I-27" in (folder / one.where.file).read_text().splitlines()[one.where.line - 1]
+
+
+def test_what_a_reading_alone_leaves_unread_is_waived_in_its_file(folder: Path) -> None:
+    """The reading drops the stage in which a schedule ends; what it extends reads it to its end."""
+    reading = folder / "specs/llama31_cut/pipeline.yaml"
+    reading.parent.mkdir()
+    reading.write_text("pipeline: llama31_cut\ntitle: Llama without its last contexts\ncitation: ours\nfigure: none\n"
+                       "extends: llama31_1m\ndrop: [cpt_1m, sft_32k, sft_256k, sft_1m, instruct]\n")  # fmt: skip
+    cut = [one for one in unwaived(run_all(Project.load(folder))) if one.id == "I-03"]
+    assert {one.stage for one in cut} == {"llama31_cut"}
+    (at,) = {one.at for one in cut}
+    (left,) = {one.found for one in cut}
+    reading.write_text(
+        reading.read_text() + f"waivers:\n  - {{id: I-03, at: {at[0]}, found: {left}, reason: a pilot}}\n"
+    )
+    assert not any(one.id in ("I-03", "S-07") for one in unwaived(run_all(Project.load(folder))))
+
+
+def test_an_entry_that_nothing_names_is_waived_in_its_file(folder: Path) -> None:
+    spare = "\n  spare:\n    - {shape: constant, from: 1e-5, until: 1B}\n  coca:\n"
+    edit(folder, PIPELINE, "\n  coca:\n", spare)
+    edit(folder, PIPELINE, "[schedules.coca]", "[schedules.coca, schedules.spare]")
+    (one,) = {(each.id, each.at, each.found) for each in unwaived(run_all(Project.load(folder)))}
+    assert one == ("S-11", ("schedules.spare",), "unread")
+    waiver = "waivers: [{id: S-11, at: schedules.spare, found: unread, reason: for the next reading}]\n\nmodels:"
+    edit(folder, PIPELINE, "\nmodels:", f"\n{waiver}")
+    assert unwaived(run_all(Project.load(folder))) == []
+
+
 def test_an_unmasked_phase_does_not_excuse_another(folder: Path) -> None:
     edit(folder, "llama31_1m/cpt_1m.yaml", "document_mask: true", "document_mask: false")
     waiver = "\nwaivers:\n  - {id: I-19, at: phases.other.document_mask, found: false, reason: books only}\nsources:"
@@ -131,6 +196,24 @@ def test_a_longer_context_than_the_excused_one_is_a_finding() -> None:
 )  # fmt: skip
 def test_how_much_is_excused(found: str, excused: str, is_within: bool) -> None:
     assert facts.within(found, excused) is is_within
+
+
+@pytest.mark.parametrize(
+    ("excused", "found", "is_far"),
+    [
+        ("1e-4 -> 4.2e-5", "1e-4 -> 4.2e-5", False),
+        ("1e-4 -> 4.2e-5", "8e-5 -> 4.2e-5", False),
+        ("1e-4 -> 4.2e-5", "5e-5 -> 4.2e-5", True),
+        ("1Mi", "512Ki", False),
+        ("1Mi", "256Ki", True),
+        ("-4", "-1", True),
+        ("1", "0", True),
+        ("false", "false", False),
+    ],
+)
+def test_a_waiver_excuses_at_most_twice_what_is_found(excused: str, found: str, is_far: bool) -> None:
+    assert facts.within(found, excused)
+    assert facts.far(excused, found) is is_far
 
 
 @pytest.mark.parametrize("text", ["1e-4 -> 4.2e-5", "1Mi", "1.04", "0.6T -> 700B", "packing: whole", "-3"])

@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini test lint nightly mutants mutation record
+.PHONY: mini test lint nightly mutants mutation record device device-rehearsal device-packages
 
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
 	snakemake
@@ -62,6 +62,30 @@ record: $(READY) ## measure over three seeds and rewrite results/records and the
 	python -m benchmarks.run
 	$(MAKE) mutants
 	python -m tests.agreement.table
+
+# A machine with a GPU: any Python >= 3.11 with torch >= 2.11 for CUDA. Nothing is installed and no network is needed.
+DEVICE_PYTHON ?= python3
+# A folder with the packages that this interpreter lacks; `make device-packages` fills one, to be carried there.
+DEVICE_SITE ?= $(CURDIR)/.device/site-$(shell $(DEVICE_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+DEVICE_VERSION ?= 3.12
+DEVICE_PLATFORM ?= manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux2014_x86_64 manylinux_2_17_x86_64
+# The commit, where the work tree was copied there without git's folder.
+COMMIT ?=
+DEVICE := PYTHONPATH="$(DEVICE_SITE)$${PYTHONPATH:+:$$PYTHONPATH}" $(DEVICE_PYTHON) -m benchmarks.device
+
+device: ## all tests and benchmarks that need a GPU, below 8 minutes; rewrites results/records/gpu.md
+	@$(DEVICE) $(if $(COMMIT),--commit $(COMMIT))
+
+device-rehearsal: ## the same script on a CPU, with sizes without meaning, into a temporary file
+	@$(DEVICE) --dry
+
+device-packages: ## fetch what a machine with torch lacks to run `make device` into .device/site-VERSION
+	rm -rf .device/site-$(DEVICE_VERSION)
+	packages=$$($(DEVICE_PYTHON) -m benchmarks.device.needs); \
+	$(DEVICE_PYTHON) -m pip install --quiet --no-deps --no-compile --only-binary=:all: --target .device/site-$(DEVICE_VERSION) \
+		--implementation cp --python-version $(DEVICE_VERSION) $(addprefix --platform ,$(DEVICE_PLATFORM)) \
+		-c constraints.txt $$packages
+	du -sh .device/site-$(DEVICE_VERSION)
 
 $(READY): pyproject.toml constraints.txt
 	@if [[ -z "$(PYTHON)" ]]; then \

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import check, checkpoint, order, ranks, step
-from stages.report.record import commit
+from stages.report.commit import commit
 from stages.store.files import write_atomic
 from stages.store.fingerprint import fingerprint
 

@@ -6,7 +6,6 @@ others differ from it in the seed alone. Every figure comes from files that runs
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from stages.errors import UsageError, UserError
 from stages.report import picture, pipeline_plot, record_text
 from stages.report.collect import finished
 from stages.report.columns import budget, ref
+from stages.report.commit import commit
 from stages.report.gates import judge
 from stages.report.metrics import StageResult
 from stages.report.style import save
@@ -104,22 +104,6 @@ def between(path: Path, text: str) -> str:
             f"{path}: the lines {BEGIN!r} and {END!r} are needed, in this order, to write the table between."
         )
     return f"{head}{BEGIN}\n{text.strip()}\n{END}{tail}"
-
-
-def commit(root: Path) -> str:
-    """The commit checked out, with "+" where tracked files differ from it; "unknown" outside a git checkout."""
-    head = _git(root, "rev-parse", "--short=12", "HEAD")
-    if head is None:
-        return "unknown"
-    return head + ("+" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-
-
-def _git(root: Path, *words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # git is not installed
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _parents_first(results: Sequence[StageResult]) -> list[StageResult]:

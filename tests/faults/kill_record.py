@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stages.report.record import commit
+from stages.report.commit import commit
 from stages.store.files import write_atomic
 from stages.store.fingerprint import fingerprint
 from tests.faults import cases

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stages.report.record import commit
+from stages.report.commit import commit
 from stages.store.files import write_atomic
 from tests.mutants import matrix
 from tests.mutants.campaign import edits, report

@@ -20,7 +20,7 @@ import yaml
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
-from stages.report.record import commit
+from stages.report.commit import commit
 from stages.store.files import write_atomic
 
 REVIEWED = Path(__file__).with_suffix(".yaml")

@@ -28,7 +28,8 @@ def weighted_head_loss(states: Tensor, matrix: Tensor, labels: Tensor, weights: 
     if states.is_cuda:
         losses = cross_entropy(F.linear(states, matrix), labels)
         return torch.dot(losses, weights), losses.detach()
-    return _WeightedHeadLoss.apply(states, matrix, labels, weights)
+    with torch.autocast(states.device.type, enabled=False):  # the blocks are summed in fp32, whatever the states are
+        return _WeightedHeadLoss.apply(states.float(), matrix, labels, weights)
 
 
 class _WeightedHeadLoss(torch.autograd.Function):

@@ -7,7 +7,8 @@ import pytest
 
 from stages.errors import UserError
 from stages.report.collect import finished
-from stages.report.record import BEGIN, END, between, commit, lineage_of, main, write
+from stages.report.commit import commit
+from stages.report.record import BEGIN, END, between, lineage_of, main, write
 from stages.store.layout import Layout
 from tests.unit.report.make import ouro_like, reseeded, write_result
 

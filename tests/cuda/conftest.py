@@ -1,0 +1,55 @@
+"""Tests that need a GPU. `make device` runs them; without a GPU they are skipped: "needs CUDA".
+
+STAGES_TEST_DEVICE=cpu runs them on a CPU: `make device-rehearsal`, so that no line of them is executed for the first
+time on a machine that is lent by the minute. What a CPU cannot do at all has the marker `gpu_only`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.engines import training
+from tests.unit.data.small import Small, build
+from tests.unit.train import tiny
+
+DEVICE = os.environ.get("STAGES_TEST_DEVICE", "cuda")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in here:
+        if DEVICE == "cuda" and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+        elif DEVICE != "cuda" and item.get_closest_marker("gpu_only"):
+            item.add_marker(pytest.mark.skip(reason="needs CUDA, and a CPU cannot stand in"))
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """The GPU; in a rehearsal the CPU."""
+    return torch.device(DEVICE)
+
+
+@pytest.fixture(autouse=True)
+def memory_given_back() -> Iterator[None]:
+    """No test keeps memory of the device from the next one."""
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@pytest.fixture
+def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages read samples that are made up from their numbers."""
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """Small real corpora and a tokenizer."""
+    return build(tmp_path_factory.mktemp("project"))

@@ -1,0 +1,34 @@
+"""Every kind of objective on the GPU: it does what the CPU does, and the same bits twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cuda import stages
+from tests.unit.train import tiny
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("kind", stages.KINDS)
+def test_the_first_step_is_the_cpus(kind: str, device: torch.device, tmp_path: Path, made_up_data: None) -> None:
+    """In fp32, before rounding differences have been through an update: the tier same-order's tolerance."""
+    made = stages.cut(tiny.make(kind), 1)
+    ours = stages.losses(stages.train(stages.on(made, device), tmp_path / "device"))
+    plain = stages.losses(stages.train(stages.on(made, CPU), tmp_path / "cpu"))
+    assert len(ours) == len(plain) == 1
+    assert ours[0] == pytest.approx(plain[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["torch-fp32", "torch-bf16"])
+@pytest.mark.parametrize("kind", stages.KINDS)
+def test_the_same_bits_twice(
+    kind: str, precision: stages.Precision, device: torch.device, tmp_path: Path, made_up_data: None
+) -> None:
+    made = stages.on(tiny.make(kind), device, precision)
+    found = [stages.digests(stages.train(made, tmp_path / name)) for name in ("one", "other")]
+    assert found[0] == found[1]
+    assert any(name.startswith("model/") for name in found[0])

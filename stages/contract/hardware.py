@@ -28,7 +28,6 @@ class Hardware:
     mfu: float
     memory: int
     runtime: int
-    recomputed: bool
     per_node: int | None  # devices of a node, where the profile says
     disk: int
     block_ms: float
@@ -83,7 +82,6 @@ def of_raw(raw: RawHardware) -> Hardware:
         mfu=float(raw.mfu),
         memory=raw.memory * MEGA,
         runtime=raw.runtime * MEGA,
-        recomputed=raw.activations == "recomputed",
         per_node=raw.per_node,
         disk=raw.disk * MEGA,
         block_ms=float(raw.overhead.block_ms),

@@ -59,7 +59,7 @@ class Memory:
 
 def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     """The layout that fits the device, or the smaller one where none does."""
-    activations = _activations(stage, phase, hardware)
+    activations = _activations(stage, phase)
     found = [
         Memory(layout, _states(stage, layout), activations, hardware.runtime)
         for layout in (("zero1", "fsdp") if stage.execution.ranks > 1 else ("one",))
@@ -124,8 +124,9 @@ def positions(stage: Stage, phase: Phase) -> float:
     return phase.context * min(phase.micro_batch, largest / stage.execution.ranks)
 
 
-def _activations(stage: Stage, phase: Phase, hardware: Hardware) -> int:
+def _activations(stage: Stage, phase: Phase) -> int:
     width = 1 if bf16(stage) else 2  # relative to bf16
+    again = stage.execution.recomputes
     loops = phase.loops.count if phase.loops else 1
     at_once = positions(stage, phase)
     total = 0.0
@@ -134,10 +135,10 @@ def _activations(stage: Stage, phase: Phase, hardware: Hardware) -> int:
             case "projector":
                 pass  # one pair of layers on a quarter of the patches
             case "llama" | "moonlight" | "ouro":
-                total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, hardware.recomputed)
-                total += _rows_of_logits(model, at_once, hardware.recomputed) * (2 * width + FP32) * model.vocab
+                total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, again)
+                total += _rows_of_logits(model, at_once, again) * (2 * width + FP32) * model.vocab
             case "moonvit" | "text_tower" | "caption_decoder" | "contrastive":
-                total += at_once * _kept(model, 1, width, hardware.recomputed)
+                total += at_once * _kept(model, 1, width, again)
             case _:
                 assert_never(model)
     return int(total)

@@ -12,18 +12,23 @@ import torch
 from blake3 import blake3
 from torch import Tensor, nn
 
+from stages.models.layers import recompute
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model, Rope
 
 
 def build(stage: Stage, device: str = "cpu") -> nn.ModuleDict:
-    """The stage's modules by name, fp32, on the device ("meta" makes shapes without memory)."""
+    """The stage's modules by name, fp32, on the device ("meta" makes shapes without memory).
+
+    Their layers keep activations or recompute them, as the stage's execution says.
+    """
     modules = nn.ModuleDict()
     for name, cfg in stage.modules.items():
         module = make(cfg, stage.rope, device)
         if device != "meta":
             initialise(module, name, cfg, stage.seed)
         modules[name] = module
+    recompute(modules, stage.execution.recomputes)
     return modules
 
 

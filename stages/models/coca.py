@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.layers import Layers
 from stages.models.siglip import Attention, Contrastive, Mlp, TextEmbeddings
 from stages.models.vision_packing import Grid, pad_by_image
 from stages.spec.resolved_models import CaptionDecoderModel
@@ -111,7 +112,7 @@ class CaptionDecoder(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.embeddings = TextEmbeddings(cfg.vocab, cfg.length, cfg.hidden)
-        self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.layers))
+        self.layers = Layers(_Layer(cfg) for _ in range(cfg.layers))
         self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
 
     def forward(self, tokens: Tensor, features: Tensor, grids: Sequence[Grid]) -> Tensor:
@@ -119,8 +120,7 @@ class CaptionDecoder(nn.Module):
         image, seen = pad_by_image(features, grids)
         mask = None if seen is None else seen[:, None, None, :]
         x = self.embeddings(tokens)
-        for layer in self.layers:
-            x = layer(x, image, mask)
+        x = self.layers.through(x, image, mask)
         return F.linear(self.final_layer_norm(x), self.embeddings.token_embedding.weight)
 
 

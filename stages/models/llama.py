@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from stages.models.attention import Plan, attend, plan
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.layers import Layers
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
 from stages.spec.resolved_models import LlamaModel, OuroModel, Rope
@@ -49,7 +50,7 @@ class _Stack(nn.Module):
     def __init__(self, cfg: LlamaModel) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab, cfg.hidden)
-        self.layers = nn.ModuleList(LlamaLayer(cfg) for _ in range(cfg.layers))
+        self.layers = Layers(LlamaLayer(cfg) for _ in range(cfg.layers))
         self.norm = RMSNorm(cfg.hidden, cfg.norm_eps)
 
 
@@ -66,6 +67,4 @@ class Llama(CausalLM):
         """Final normed states [B, T, H] of tokens [B, T] (or of `embeddings` [B, T, H], which replace them)."""
         x = self.embed(tokens) if embeddings is None else embeddings
         tables, how = self.rotary.tables(positions), plan(segments)
-        for layer in self.model.layers:
-            x = layer(x, tables, how)
-        return self.model.norm(x)
+        return self.model.norm(self.model.layers.through(x, tables, how))

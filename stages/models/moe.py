@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.common import SwiGLU, take_rows
+from stages.models.layers import computing_again
 from stages.models.ops import silu_mul
 from stages.spec.resolved_models import MoonlightModel
 
@@ -37,9 +38,11 @@ class Router(nn.Module):
         weights = scores.gather(1, chosen)
         weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20) * self.scale
         if self.training:
-            counted = chosen if real is None else chosen[real]
-            self.counts += torch.bincount(counted.flatten(), minlength=len(self.counts))
-            self.aux_loss = balance_loss(scores if real is None else scores[real], self.active)
+            aux_loss = balance_loss(scores if real is None else scores[real], self.active)
+            if not computing_again():  # a layer's second run recomputes the loss for its gradient, and counts nothing
+                counted = chosen if real is None else chosen[real]
+                self.counts += torch.bincount(counted.flatten(), minlength=len(self.counts))
+                self.aux_loss = aux_loss
         return chosen, weights.to(x.dtype)
 
 

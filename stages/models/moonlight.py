@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stages.models.attention import Plan, attend, plan
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.layers import Layers
 from stages.models.moe import MixtureOfExperts, Router, balanced
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
@@ -68,7 +69,7 @@ class _Stack(nn.Module):
     def __init__(self, cfg: MoonlightModel) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab, cfg.hidden)
-        self.layers = nn.ModuleList(MoonlightLayer(cfg, layer) for layer in range(cfg.layers))
+        self.layers = Layers(MoonlightLayer(cfg, layer) for layer in range(cfg.layers))
         self.norm = RMSNorm(cfg.hidden, cfg.norm_eps)
 
 
@@ -92,9 +93,7 @@ class Moonlight(CausalLM):
         real = None
         if segments is not None and bool((segments < 0).any()):
             real = (segments >= 0).flatten()
-        for layer in self.model.layers:
-            x = layer(x, tables, how, real)
-        return self.model.norm(x)
+        return self.model.norm(self.model.layers.through(x, tables, how, real))
 
     def routers(self) -> list[Router]:
         """The routers of the layers that have experts, in order."""

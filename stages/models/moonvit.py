@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.layers import Layers
 from stages.models.moonvit_positions import PositionTable, rotate, rotation
 from stages.models.vision_packing import Grid, Plan, plan
 from stages.spec.resolved_models import MoonViTModel
@@ -65,7 +66,7 @@ class _PatchEmbed(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, cfg: MoonViTModel) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(_Layer(cfg) for _ in range(cfg.layers))
+        self.blocks = Layers(_Layer(cfg) for _ in range(cfg.layers))
         self.final_layernorm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
 
 
@@ -88,6 +89,5 @@ class MoonViT(nn.Module):
         turns = [rotation(grid, head_dim, self.cfg.rope_base) for grid in grids]
         cos, sin = (how.sort(torch.cat(parts).to(pixels.device)) for parts in zip(*turns, strict=True))
         x = how.sort(self.patch_embed(pixels, grids))
-        for layer in self.encoder.blocks:
-            x = layer(x, cos, sin, how)
+        x = self.encoder.blocks.through(x, cos, sin, how)
         return how.restore(self.encoder.final_layernorm(x))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.models.attention import Plan, plan
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.layers import Layers
 from stages.models.llama import GroupedQueryAttention
 from stages.models.rotary import Rotary
 from stages.spec.resolved_models import OuroModel, Rope
@@ -39,7 +40,7 @@ class _Stack(nn.Module):
     def __init__(self, cfg: OuroModel) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab, cfg.hidden)
-        self.layers = nn.ModuleList(OuroLayer(cfg) for _ in range(cfg.layers))
+        self.layers = Layers(OuroLayer(cfg) for _ in range(cfg.layers))
         self.norm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.early_exit_gate = nn.Linear(cfg.hidden, 1)
 
@@ -61,9 +62,7 @@ class Ouro(CausalLM):
         tables, how = self.rotary.tables(positions), plan(segments)
         hidden, gates = [], []
         for _ in range(loops):
-            for layer in self.model.layers:
-                x = layer(x, tables, how)
-            x = self.model.norm(x)
+            x = self.model.norm(self.model.layers.through(x, tables, how))
             hidden.append(x)
             gates.append(self.model.early_exit_gate(x).squeeze(-1))
         return hidden, gates

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.layers import Layers
 from stages.models.vision_packing import Grid, plan
 from stages.spec.resolved_models import ContrastiveModel, TextTowerModel
 
@@ -80,7 +81,7 @@ class _Layer(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, cfg: TextTowerModel) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Layer(cfg) for _ in range(cfg.layers))
+        self.layers = Layers(_Layer(cfg) for _ in range(cfg.layers))
 
 
 class TextTower(nn.Module):
@@ -97,8 +98,7 @@ class TextTower(nn.Module):
     def forward(self, captions: Tensor) -> Tensor:
         """Embeddings [n, hidden] (not normalised) of captions [n, T], all ever given padded to the same T."""
         x = self.embeddings(captions)
-        for layer in self.encoder.layers:
-            x = layer(x)
+        x = self.encoder.layers.through(x)
         return self.head(self.final_layer_norm(x)[:, -1])
 
 

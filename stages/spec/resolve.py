@@ -246,6 +246,7 @@ class Resolver:
             time_limit_min=over.time_limit or base.time_limit,
             checkpoint_every=over.checkpoint_every or base.checkpoint_every,
             keep_partials=over.keep_partials or base.keep_partials,
+            activations=over.activations or base.activations,
         )
         if made.ranks % made.nodes:
             found = f"{made.ranks} ranks on {made.nodes} nodes"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, assert_never
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, model_validator
 
 from stages.spec.frozen import Frozen
 from stages.spec.resolved_models import Model, Rope
@@ -19,6 +19,8 @@ from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 
 EngineClass = Literal["torch-fp32", "torch-bf16"]
+Activations = Literal["kept", "recomputed"]
+EARLIER: dict[str, str] = {"activations": "kept"}  # what runs did before execution said it
 
 
 def computes_in_bf16(engine_class: EngineClass) -> bool:
@@ -65,6 +67,26 @@ class Execution(Frozen):
     time_limit_min: int
     checkpoint_every: int  # steps
     keep_partials: int
+    activations: Activations  # between forward and backward pass: all of them, or each layer's input
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the backward pass computes what is inside a layer again."""
+        match self.activations:
+            case "kept":
+                return False
+            case "recomputed":
+                return True
+            case _:
+                assert_never(self.activations)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_results(cls, value: Any, info: ValidationInfo) -> Any:
+        """A stage.json of before leaves out what every run did then; nothing else may."""
+        if info.mode == "json" and isinstance(value, dict):
+            return {**EARLIER, **value}
+        return value
 
 
 class Waiver(Frozen):

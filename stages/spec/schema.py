@@ -21,6 +21,7 @@ from stages.spec.fields import (
     TimeLimit,
 )
 from stages.spec.names import Name
+from stages.spec.resolved import Activations
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_waivers import RawWaiver
@@ -58,6 +59,7 @@ class RawExecution(Raw):
     time_limit: TimeLimit | None = None
     checkpoint_every: Steps | None = None
     keep_partials: Kept | None = None
+    activations: Activations | None = None
 
 
 class RawStage(Raw):

@@ -28,7 +28,7 @@ from stages.spec.fields import (
 )
 from stages.spec.mapping import some_of
 from stages.spec.names import Name
-from stages.spec.resolved import EngineClass
+from stages.spec.resolved import Activations, EngineClass
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawExecution
 from stages.spec.schema_corpora import Kind
@@ -112,6 +112,7 @@ class RawScaleExecution(Raw):
     time_limit: TimeLimit
     checkpoint_every: Steps
     keep_partials: Kept
+    activations: Activations
 
 
 class RawEvaluation(Raw):

@@ -36,7 +36,6 @@ class RawHardware(Raw):
     per_node: Ranks | None = None  # devices of one node
     memory: DeviceMemory  # of one device
     runtime: RuntimeMemory  # taken before the first parameter: libraries, context, buffers
-    activations: Literal["recomputed", "kept"]
     disk: Disk  # free on the file system of results/
     overhead: RawOverhead
     images: RawImages

@@ -77,6 +77,7 @@ LEGITIMATE = _rules(
         "*execution.memory *execution.ranks *execution.nodes scale:*threads", AMOUNT,
         "another layout: no result depends on it",
     ),
+    ("*execution.activations", ("other word",), "memory against operations: no result depends on it"),
     ("scale:*device scale:*engine_class", ("other word",), "another device or precision, which this scale can run on"),
     ("scale:*evaluation.samples", AMOUNT, "a larger or smaller sample of evaluations"),
     ("*seed", AMOUNT, "any seed is as good"),

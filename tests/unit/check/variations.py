@@ -232,7 +232,7 @@ VARIATIONS: dict[str, Edits] = {
             "hardware/a100.yaml",
             NEW,
             "hardware: a100\ntitle: NVIDIA A100 SXM, 80 GB\ndevice: cuda\npeak: 312T\nmfu: 45%\nmemory: 80 GB\n"
-            "runtime: 4 GB\nactivations: recomputed\ndisk: 100_000 GB\noverhead: {block_ms: 0, step_ms: 0}\n"
+            "runtime: 4 GB\ndisk: 100_000 GB\noverhead: {block_ms: 0, step_ms: 0}\n"
             "images: {side: 50%, positions: 50%}\n" + CHOSEN,
         ),
     ],

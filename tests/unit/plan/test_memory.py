@@ -42,7 +42,8 @@ def test_a_sequence_is_divided_where_there_are_more_ranks_than_sequences(stage):
 
 
 def test_recomputation_keeps_one_layer_and_inputs(stage, h100):
-    kept = memory.of(stage, stage.phases[0], dataclasses.replace(h100, recomputed=False)).activations
+    all_kept = stage.model_copy(update={"execution": stage.execution.model_copy(update={"activations": "kept"})})
+    kept = memory.of(all_kept, stage.phases[0], h100).activations
     recomputed = memory.of(stage, stage.phases[0], h100).activations
     at_once, hidden, vocab = 2**15, 4096, 128_256
     assert recomputed == at_once * (34 * hidden + 2 * hidden * 32) + 4096 * 6 * vocab

@@ -119,6 +119,7 @@ EXECUTION = Execution(
     time_limit_min=5,
     checkpoint_every=3,
     keep_partials=2,
+    activations="kept",
 )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.engines.results import Tier
@@ -35,8 +34,8 @@ _MAKERS = TypeAdapter(frozenset[Maker])
 def here(ranks: Ranks) -> frozenset[Maker]:
     """This run's: its ranks may be on machines of several kinds. All ranks must call it."""
     id = str(fingerprint.fingerprint()["id"])
-    rows = ranks.rows([torch.tensor([[float(int(digit, 16)) for digit in id]])])
-    ids = {"".join(f"{int(digit):x}" for digit in row) for row in rows.tolist()}
+    rows = ranks.each([int(digit, 16) for digit in id])
+    ids = {"".join(f"{int(digit):x}" for digit in row) for row in rows}
     return frozenset(Maker(code=fingerprint.code(), environment=one) for one in ids)
 
 

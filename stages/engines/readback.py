@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,13 @@ _DTYPES = {
 
 def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
     """Digests of tensors as their safetensors file would have them."""
-    found = {}
-    for name, tensor in state.items():
-        here = tensor.detach().cpu().contiguous()
-        raw = here.reshape(-1).view(torch.uint8).numpy().tobytes()
-        found[name] = tensors.digest(_DTYPES[here.dtype], here.shape, raw)
-    return found
+    return {name: _digest(tensor) for name, tensor in state.items()}
+
+
+def _digest(tensor: Tensor) -> str:
+    here = tensor.detach().cpu().contiguous()
+    raw = here.reshape(-1).view(torch.uint8).numpy().tobytes()
+    return tensors.digest(_DTYPES[here.dtype], here.shape, raw)
 
 
 def weights(modules: nn.ModuleDict) -> dict[str, Digests]:
@@ -53,21 +54,29 @@ def weights(modules: nn.ModuleDict) -> dict[str, Digests]:
 
 
 def built(
-    stage: Stage, inputs: Inputs, modules: nn.ModuleDict, optimizer: Optimizer | None, state: Mapping[str, Tensor]
+    stage: Stage,
+    inputs: Inputs,
+    modules: nn.ModuleDict,
+    optimizer: Optimizer | None,
+    state: Iterable[tuple[str, Tensor]],
 ) -> BuiltReport:
     """What stands before step 1; `state` is the optimizer's, or what a box without training hands on."""
-    found = {}
+    found, moments, moved = {}, dict[str, str](), set[str]()
+    for key, tensor in state:  # one after the other: they need not all be whole at once
+        moments[key] = _digest(tensor)
+        if not key.endswith(f".{STEP}") and bool(tensor.any()):
+            moved.add(key.partition(".")[0])
     for name, module in modules.items():
-        init, own = stage.init[name], {key: value for key, value in state.items() if key.startswith(f"{name}.")}
+        init = stage.init[name]
         rotary: Any = getattr(module, "rotary", None)
         parameters = list(module.parameters())
         found[name] = ModuleReport(
             weights=digests(to_hf(module.state_dict())),
             parent_weights=_parent_weights(stage, name, inputs),
             frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
-            moments=digests(own),
+            moments={key: value for key, value in moments.items() if key.startswith(f"{name}.")},
             parent_moments=_parent_moments(stage, name, inputs) if init.optimizer == "inherit" else None,
-            moments_moved=any(bool(value.any()) for key, value in own.items() if key != f"{name}.{STEP}"),
+            moments_moved=name in moved,
             takes_gradient=sum(parameter.requires_grad for parameter in parameters),
             parameters=len(parameters),
         )

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,11 +48,11 @@ def hold_config(stage: Stage, folder: Path) -> None:
         guards.hold_config(stage, written)
 
 
-def write_state(state: Mapping[str, Tensor], counters: Counters, folder: Path) -> None:
-    """Optimizer state and counters. No optimizer file where there is no state: a child that wants it must hear so."""
+def write_state(state: Iterable[tuple[str, Tensor]], counters: Counters, folder: Path) -> None:
+    """Optimizer state, by name, and counters. No optimizer file where there is no state: a child must hear so."""
     files.make_dirs(folder / "state")
-    if state:
-        checkpoint.save_state(folder / "state" / checkpoint.OPTIMIZER, state)
+    if whole := dict(state):
+        checkpoint.save_state(folder / "state" / checkpoint.OPTIMIZER, whole)
     checkpoint.save_counters(folder / "state" / checkpoint.COUNTERS, counters)
 
 
@@ -142,8 +142,7 @@ def peak_memory_mb(device: str) -> float:
 
 def peaks_mb(stage: Stage, ranks: Ranks) -> list[float]:
     """`peak_memory_mb` of each rank, on every rank; all of them must call it."""
-    own = torch.tensor([[peak_memory_mb(stage.execution.device)]])
-    return [float(peak) for peak in ranks.rows([own]).flatten()]
+    return [peak for (peak,) in ranks.each([peak_memory_mb(stage.execution.device)])]
 
 
 def nodes() -> int:

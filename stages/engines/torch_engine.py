@@ -63,9 +63,9 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
         files.write_atomic(attempt.result / "README.md", card.encode())
     state = {} if stage.kind == "export" else received.inherited_state(stage, inputs)
     results.hold_config(stage, attempt.result)
-    guards.hold_start(stage, readback.built(stage, inputs, modules, None, state))
+    guards.hold_start(stage, readback.built(stage, inputs, modules, None, state.items()))
     counters = results.inherited_counters(inputs)
-    results.write_state(state, counters, attempt.result)
+    results.write_state(state.items(), counters, attempt.result)
     reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
     if stage.evaluation.names and stage.parents:
         evaluation.write(attempt.result, stage, evaluation.passed_on(stage, inputs, modules, loops))

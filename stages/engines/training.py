@@ -53,17 +53,20 @@ class Training:
         freeze(self.stage, modules)
         optimizer = self._optimizer(modules)
         if not self.ranks.first:
+            _give(optimizer)
             self._train(modules, optimizer)
+            _give(optimizer)
             results.peaks_mb(self.stage, self.ranks)
             return
-        report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.state())
+        report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.gather_state())
         guards.hold_start(self.stage, report)
         counters = self._train(modules, optimizer)
+        results.write_state(optimizer.gather_state(), counters, self.attempt.result)  # while all ranks are there
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         started = {name: module.weights for name, module in report.modules.items()}
         done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
         guards.hold_end(self.stage, done)
-        self._finish(modules, optimizer, counters, before)
+        self._finish(modules, counters, before)
 
     @property
     def attempt(self) -> attempts.Attempt:
@@ -72,15 +75,12 @@ class Training:
             raise AssertionError(f"rank {self.ranks.rank} does not write")
         return self._attempt
 
-    def _finish(
-        self, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, before: Mapping[str, Any]
-    ) -> None:
+    def _finish(self, modules: nn.ModuleDict, counters: Counters, before: Mapping[str, Any]) -> None:
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         results.hold_evaluations(self.stage, after, "after training", counters.steps)
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.hold_config(self.stage, self.attempt.result)
-        results.write_state(optimizer.state(), counters, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
         results.complete(
@@ -130,7 +130,10 @@ class Training:
     ) -> Counters:
         stage = self.stage
 
-        def save(counters: Counters) -> Path:
+        def save(counters: Counters) -> Path | None:
+            if not self.ranks.first:
+                _give(optimizer)
+                return None
             folder = partials.path(self.attempt, counters.steps)
             self._save(folder, modules, optimizer, counters, tables)
             partials.prune(self.attempt, stage.execution.keep_partials)
@@ -150,9 +153,9 @@ class Training:
             watched = self.reads.watch(phase, data, self.inputs.data_root) if self.ranks.first else data
             objective = objectives.make(stage, phase, modules, watched, self.device, self.ranks)
             counters = run_phase(run, phase, objective, counters)
-            if number + 1 < len(stage.phases) and self.ranks.first:
+            if number + 1 < len(stage.phases):
                 end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
-                self._save(end, modules, optimizer, counters, tables)
+                self._save(end, modules, optimizer, counters, tables) if self.ranks.first else _give(optimizer)
         return counters
 
     def _save(
@@ -199,6 +202,12 @@ class Training:
         result = evaluation.before(self.stage, self.inputs, modules, self.heldout, seconds)
         resume.keep_evaluated(self.attempt, asked, result)
         return result
+
+
+def _give(optimizer: Optimizer) -> None:
+    """On the other ranks, while the first writes: give it their parts of the optimizer's state."""
+    for _ in optimizer.gather_state():
+        raise AssertionError("a rank that does not write was given a tensor")
 
 
 def freeze(stage: Stage, modules: nn.ModuleDict) -> None:

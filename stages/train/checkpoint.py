@@ -46,7 +46,7 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
     files.write(folder / WEIGHTS, to_bytes(weights))
-    save_state(folder / OPTIMIZER, optimizer.state())
+    save_state(folder / OPTIMIZER, dict(optimizer.gather_state()))
     save_counters(folder / COUNTERS, counters)
     for name in (METRICS, TIMING):
         files.write(folder / name, (tables / name).read_bytes())

@@ -13,17 +13,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.train.ranks import ALONE, Ranks
+
 SHOWN = 4  # names in an error message
 
 
 @torch.no_grad()
-def broken_tensors(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors that hold an infinity or something that is no number. Waits for a device once."""
+def broken_tensors(tensors: Mapping[str, Tensor], ranks: Ranks = ALONE) -> list[str]:
+    """Names of tensors that hold an infinity or something that is no number, on any rank. Waits for a device once.
+
+    All ranks name the same tensors in one order, each with what it has of them.
+    """
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floats:
         return []
-    fine = torch.stack([tensor.isfinite().all() for tensor in floats.values()]).tolist()
-    return [name for name, good in zip(floats, fine, strict=True) if not good]
+    fine = torch.stack([tensor.isfinite().all() for tensor in floats.values()])
+    broken = ranks.count(fine.logical_not().long()).tolist()
+    return [name for name, times in zip(floats, broken, strict=True) if times]
 
 
 def broken_numbers(tree: Any, name: str = "") -> Iterator[str]:

@@ -35,9 +35,9 @@ class Run:
     metrics: Table
     timing: Table
     stop: StopRequest
-    checkpoint: Callable[[Counters], Path]  # writes a partial checkpoint and says where
+    checkpoint: Callable[[Counters], Path | None]  # all ranks call it; the first writes a partial checkpoint there
     last_checkpoint: Callable[[], Path | None]
-    held: Callable[[], Mapping[str, Tensor]]  # all that a checkpoint holds: weights, buffers, the optimizer's state
+    held: Callable[[], Mapping[str, Tensor]]  # what a checkpoint holds: weights, buffers, this rank's optimizer state
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
 
@@ -87,10 +87,11 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
             asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
             due = not at_end and counters.steps % run.stage.execution.checkpoint_every == 0
-            if (asked or due or at_end) and (broken := finite.broken_tensors(run.held())):
+            if (asked or due or at_end) and (broken := finite.broken_tensors(run.held(), run.ranks)):
                 raise _overflowed(run, phase, counters, lr, broken)
             if asked or due:
-                kept = f"resumable from {run.checkpoint(counters)}" if run.ranks.first else "the first rank says where"
+                place = run.checkpoint(counters)
+                kept = "the first rank says where" if place is None else f"resumable from {place}"
                 if asked:
                     run.ranks.wait()  # nobody leaves before the checkpoint is whole
                     raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, {kept}.")

@@ -2,19 +2,17 @@
 
 W <- W - lr * (0.2 * sqrt(max(A, B)) * O + decay * W), where O is the orthogonalised Nesterov momentum of the
 gradient of an A x B matrix. Matrices of the same shape are orthogonalised together in one batch. Of several ranks,
-each orthogonalises whole matrices and gives them to the others; a batch's size does not change a matrix's bits.
+each has matrices of its own, whole ones; a batch's size does not change a matrix's bits.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from stages.train.ranks import ALONE, Ranks, owners
 
 
 def as_matrices(tensor: Tensor) -> Tensor:
@@ -54,34 +52,40 @@ def muon_step(
     coefficients: tuple[float, float, float],
     steps: int,
     update_rms: float,
-    ranks: Ranks = ALONE,
 ) -> None:
-    """Update matrices and their momenta in place; decay is the caller's. Gradients are equal on all ranks."""
+    """Update matrices and their momenta in place; decay is the caller's."""
     if not parameters:
         return
     torch._foreach_mul_(momenta, momentum)
     torch._foreach_add_(momenta, gradients)
     ahead = torch._foreach_add(gradients, momenta, alpha=momentum) if nesterov else list(momenta)
     stacks = [as_matrices(direction) for direction in ahead]
-    owner = owners([len(stack) * min(stack.shape[1:]) * stack[0].numel() for stack in stacks], ranks.size)
-    own = orthogonalised({i: stacks[i] for i, rank in enumerate(owner) if rank == ranks.rank}, coefficients, steps)
-    for parameter, stack, update in zip(parameters, stacks, ranks.collect(own, owner, stacks), strict=True):
+    updates = orthogonalised(stacks, coefficients, steps)
+    for parameter, stack, update in zip(parameters, stacks, updates, strict=True):
         scale = -lr * update_rms * math.sqrt(max(stack.shape[1:]))
         parameter.add_(update.reshape(parameter.shape), alpha=scale)
 
 
-def orthogonalised(
-    stacks: Mapping[int, Tensor], coefficients: tuple[float, float, float], steps: int
-) -> dict[int, Tensor]:
-    """Newton-Schulz of stacks [N, A, B] by number, those of one shape, turned if need be, in one batch."""
-    shapes: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for i, stack in stacks.items():
+def orthogonalised(stacks: Sequence[Tensor], coefficients: tuple[float, float, float], steps: int) -> list[Tensor]:
+    """Newton-Schulz of stacks [N, A, B], those of one shape, turned if need be, in one batch.
+
+    On CUDA each stack is a batch of its own: cuBLAS chooses a kernel by the size of a batch too, and other ranks have
+    other matrices.
+    """
+    shapes: dict[tuple[int, int, int], list[int]] = defaultdict(list)
+    for i, stack in enumerate(stacks):
         rows, columns = stack.shape[1:]
-        shapes[min(rows, columns), max(rows, columns)].append(i)
-    found: dict[int, Tensor] = {}
-    for (_, longer), members in shapes.items():
+        shapes[min(rows, columns), max(rows, columns), i if stack.is_cuda else 0].append(i)
+    found = list(stacks)
+    for (_, longer, _), members in shapes.items():
         wide = [stacks[i] if stacks[i].shape[2] == longer else stacks[i].mT for i in members]
         orthogonal = newton_schulz(torch.cat(wide), coefficients, steps)
         for i, update in zip(members, orthogonal.split([len(stack) for stack in wide]), strict=True):
             found[i] = update if stacks[i].shape[2] == longer else update.mT
     return found
+
+
+def cost(matrix: Tensor) -> float:
+    """What a parameter's Newton-Schulz takes, relative to another's: multiplications of X X^T."""
+    stack = as_matrices(matrix)
+    return len(stack) * min(stack.shape[1:]) * stack[0].numel()

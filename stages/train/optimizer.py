@@ -1,12 +1,13 @@
 """The optimizer of a stage: which parameter is moved how, the clip, and the state as named tensors.
 
 State names are "<module>.<parameter>.<moment>" and "<module>.step", so that a child stage can take over one module's
-state and leave another's.
+state and leave another's. Of several ranks each has the moments of its own part of the parameters (`train.shards`),
+updates that part, and gives it to the others; gradients, their norm and the clip are whole on every rank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -17,8 +18,9 @@ from stages.errors import UserError
 from stages.models.ops import global_norm
 from stages.spec import resolved_training
 from stages.train.adamw import adamw_step
-from stages.train.muon import muon_step
+from stages.train.muon import cost, muon_step
 from stages.train.ranks import ALONE, Ranks
+from stages.train.shards import Borders, evenly, owners, whole
 
 FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
 
@@ -80,14 +82,21 @@ class Optimizer:
         self.cfg, self.slots, self._ranks = cfg, list(slots), ranks
         self.parameters = [slot.parameter for slot in self.slots]
         self._steps = dict.fromkeys((slot.module for slot in self.slots), 0)
+        self._borders = _borders(self.slots, ranks.size)
+        # Lists once built: a step is a few calls over lists, not a loop over parameters. Of what this rank owns nothing
+        # of, it has empty moments.
+        self._own = [self._part(i, slot.parameter.detach()) for i, slot in enumerate(self.slots)]
         self._moments: dict[str, Tensor] = {}
-        for slot in self.slots:
+        for slot, own in zip(self.slots, self._own, strict=True):
             for moment in _moments(slot):
-                self._moments[f"{slot.name}.{moment}"] = torch.zeros_like(slot.parameter, requires_grad=False)
-        # Lists once built: a step is a few calls over lists, not a loop over parameters.
-        self._adamw = {module: self._members(module, muon=False) for module in self._steps}
-        self._muon = [i for i, slot in enumerate(self.slots) if slot.muon]
-        self._decayed = [slot.parameter.detach() for slot in self.slots if _decays(cfg, slot.parameter)]
+                self._moments[f"{slot.name}.{moment}"] = torch.zeros_like(own)
+        moved = [i for i, own in enumerate(self._own) if own.numel()]
+        self._muon = [i for i in moved if self.slots[i].muon]
+        self._adamw = {
+            module: [i for i in moved if self.slots[i].module == module and not self.slots[i].muon]
+            for module in self._steps
+        }
+        self._decayed = [own for own, slot in zip(self._own, self.slots, strict=True) if _decays(cfg, slot.parameter)]
 
     def clip(self, gradients: Sequence[Tensor]) -> Tensor:
         """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.
@@ -109,15 +118,15 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
-        """Decay and move every parameter; decay takes the plain LR (Moonlight's published code)."""
+        """Decay and move every parameter; decay takes the plain LR (Moonlight's published code). All ranks call it."""
         rates = self.rates(lr)
         if self.cfg.weight_decay:
             torch._foreach_mul_(self._decayed, 1 - lr * self.cfg.weight_decay)
         for module, members in self._adamw.items():
             self._steps[module] += 1
             adamw_step(
-                [self.slots[i].parameter.detach() for i in members],
-                [gradients[i] for i in members],
+                [self._own[i] for i in members],
+                [self._part(i, gradients[i]) for i in members],
                 self._state(members, FIRST),
                 self._state(members, SECOND),
                 step=self._steps[module],
@@ -128,7 +137,7 @@ class Optimizer:
             )
         if isinstance(self.cfg, resolved_training.Muon):
             muon_step(
-                [self.slots[i].parameter.detach() for i in self._muon],
+                [self._own[i] for i in self._muon],
                 [gradients[i] for i in self._muon],
                 self._state(self._muon, MOMENTUM),
                 lr=rates["muon"],
@@ -137,20 +146,40 @@ class Optimizer:
                 coefficients=self.cfg.newton_schulz,
                 steps=self.cfg.newton_schulz_steps,
                 update_rms=self.cfg.update_rms,
-                ranks=self._ranks,
             )
+        self._ranks.spread([parameter.detach() for parameter in self.parameters], self._borders)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything needed to go on, by name. The tensors are the live ones."""
-        steps = {f"{module}.{STEP}": torch.tensor(step) for module, step in self._steps.items()}
-        return {**self._moments, **steps}
+        """What this rank has of all that is needed to go on, by name: all of it where it is alone, else its parts, laid
+        flat. The tensors are the live ones.
+        """
+        return {**self._moments, **self._counts()}
+
+    def gather_state(self) -> Iterator[tuple[str, Tensor]]:
+        """Everything needed to go on, one whole tensor after the other, for the first rank; for the others, nothing.
+
+        All ranks must call it and come to its end. Only one tensor is whole at a time, unless it is kept.
+        """
+        for i, slot in enumerate(self.slots):
+            for moment in _moments(slot):
+                name = f"{slot.name}.{moment}"
+                found = self._ranks.collect(self._moments[name], self._borders[i])
+                if found is not None:
+                    yield name, found.view(slot.parameter.shape)
+        if self._ranks.first:
+            yield from self._counts().items()
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], module: str, where: str) -> None:
-        """Take over one module's state. Raises UserError unless names and shapes are exactly those wanted."""
-        prefix = f"{module}."
-        wanted = {name: tuple(tensor.shape) for name, tensor in self.state().items() if name.startswith(prefix)}
-        found = {name: tuple(tensor.shape) for name, tensor in state.items() if name.startswith(prefix)}
+        """Take over one module's state, whole as `gather_state` gives it: every rank takes its part.
+
+        Raises UserError unless names and shapes are exactly those wanted.
+        """
+        members = [i for i, slot in enumerate(self.slots) if slot.module == module]
+        shapes = {i: tuple(self.slots[i].parameter.shape) for i in members}
+        wanted = {f"{self.slots[i].name}.{part}": shapes[i] for i in members for part in _moments(self.slots[i])}
+        wanted |= {f"{module}.{STEP}": ()} if module in self._steps else {}
+        found = {name: tuple(tensor.shape) for name, tensor in state.items() if name.startswith(f"{module}.")}
         if wanted != found:
             differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
             raise UserError(
@@ -158,14 +187,20 @@ class Optimizer:
                 f"{found.get(differing[0], 'absent')}, wanted {wanted.get(differing[0], 'absent')} "
                 f"({len(differing)} names differ). Write `optimizer: reset` for this module, or keep the optimizer."
             )
-        for name in wanted:
-            if name == f"{prefix}{STEP}":
-                self._steps[module] = int(state[name])
-            else:
-                self._moments[name].copy_(state[name])
+        for i in members:
+            for moment in _moments(self.slots[i]):
+                name = f"{self.slots[i].name}.{moment}"
+                self._moments[name].copy_(self._part(i, state[name]))
+        if module in self._steps:
+            self._steps[module] = int(state[f"{module}.{STEP}"])
 
-    def _members(self, module: str, muon: bool) -> list[int]:
-        return [i for i, slot in enumerate(self.slots) if slot.module == module and slot.muon == muon]
+    def _counts(self) -> dict[str, Tensor]:
+        return {f"{module}.{STEP}": torch.tensor(step) for module, step in self._steps.items()}
+
+    def _part(self, i: int, tensor: Tensor) -> Tensor:
+        """What this rank owns of a tensor shaped as parameter i: all of it as it is, or a range of it, laid flat."""
+        start, stop = self._borders[i][self._ranks.rank : self._ranks.rank + 2]
+        return tensor if stop - start == tensor.numel() else tensor.view(-1)[start:stop]
 
     def _state(self, members: Sequence[int], moment: str) -> list[Tensor]:
         return [self._moments[f"{self.slots[i].name}.{moment}"] for i in members]
@@ -173,3 +208,14 @@ class Optimizer:
 
 def _moments(slot: Slot) -> tuple[str, ...]:
     return (MOMENTUM,) if slot.muon else (FIRST, SECOND)
+
+
+def _borders(slots: Sequence[Slot], ranks: int) -> list[Borders]:
+    """Who owns what: matrices that Muon moves are whole, everything else is divided evenly."""
+    matrices = [i for i, slot in enumerate(slots) if slot.muon]
+    rest = [i for i, slot in enumerate(slots) if not slot.muon]
+    sizes = [slot.parameter.numel() for slot in slots]
+    owner = owners([cost(slots[i].parameter) for i in matrices], ranks)
+    found = dict(zip(matrices, whole([sizes[i] for i in matrices], owner, ranks), strict=True))
+    found |= zip(rest, evenly([sizes[i] for i in rest], ranks), strict=True)
+    return [found[i] for i in range(len(slots))]

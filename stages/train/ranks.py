@@ -8,7 +8,7 @@ A number of ranks that is no power of two cuts the leaves elsewhere: the sums th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
@@ -19,14 +19,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stages.errors import UserError
-from stages.train.reduce import Gradients, block, combine
+from stages.train import exchange
+from stages.train.exchange import gathered
+from stages.train.reduce import Gradients, block
+from stages.train.shards import Borders
 from stages.train.stopping import LostRankError
 
 # A rank that dies closes its connections, which the others notice at once. This only has to outlast the longest thing
 # that one rank does while the others wait: the evaluations.
 PATIENCE = timedelta(days=2)
-# x + (-0.0) is x for every x, zeros of either sign included; x + 0.0 turns -0.0 into 0.0.
-NOTHING = -0.0
+CPU = torch.device("cpu")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,10 +50,14 @@ def together(call: Callable[P, T]) -> Callable[P, T]:
 
 
 class Ranks:
-    """This process among those that train the stage. Every method but `share` must be called by all of them."""
+    """This process among those that train the stage. Every method but `share` must be called by all of them.
 
-    def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size
+    `device` is where this rank computes, `wire` where tensors are when they are exchanged: the GPU under NCCL, the
+    host's memory under gloo. What is said in numbers and texts always goes over the host.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device = CPU, wire: torch.device = CPU) -> None:
+        self.rank, self.size, self.device, self._wire = rank, size, device, wire
 
     @property
     def first(self) -> bool:
@@ -73,8 +79,8 @@ class Ranks:
     def add_up(self, part: Gradients | None, like: Sequence[Tensor]) -> Gradients | None:
         """Sum of all ranks' parts along the tree, the same on each; `like` gives the shapes. Parts are handed over.
 
-        Each rank adds up one slice of all gradients laid end to end and gives the result to the others, which moves
-        as many bytes as an all-reduce does. What no rank touched stays None; None where no rank has a leaf.
+        What no rank touched stays None; None where no rank has a leaf. Beside the parts themselves, this takes the
+        memory of two buckets.
         """
         if self.size == 1:
             return part
@@ -84,65 +90,57 @@ class Ranks:
         places = touched.nonzero().flatten().tolist()
         if not places:
             return None
-        sizes = [like[i].numel() for i in places]
-        width = -(-sum(sizes) // self.size)
-        flat = torch.full((self.size * width,), NOTHING, dtype=like[0].dtype)
-        for piece, i in zip(flat.split([*sizes, len(flat) - sum(sizes)]), places, strict=False):
-            tensor = mine[i]
-            if tensor is not None:
-                piece.copy_(tensor.flatten())
-        received = torch.empty_like(flat)
-        dist.all_to_all_single(received, flat)
-        slice_sum = combine([[row] for row in received.split(width)])
-        if slice_sum is None or slice_sum[0] is None:
-            raise AssertionError("a sum over ranks without ranks")
-        dist.all_gather(list(flat.split(width)), slice_sum[0])
         total: Gradients = [None] * len(like)
-        for piece, i in zip(flat.split([*sizes, len(flat) - sum(sizes)]), places, strict=False):
-            total[i] = piece.view(like[i].shape).clone()  # memory of its own, aligned as a backward pass leaves it
+        for i in places:
+            tensor = mine[i]
+            total[i] = _untouched(like[i]) if tensor is None else tensor.contiguous()
+        exchange.add_up([tensor.view(-1) for tensor in total if tensor is not None], self.size, self._wire)
         return total
+
+    @together
+    def spread(self, tensors: Sequence[Tensor], borders: Sequence[Borders]) -> None:
+        """Give every rank what the others own of contiguous tensors, in place."""
+        if self.size > 1:
+            exchange.spread([tensor.view(-1) for tensor in tensors], borders, self.rank, self.size, self._wire)
+
+    @together
+    def collect(self, own: Tensor, borders: Borders) -> Tensor | None:
+        """A tensor [n] of which every rank has the range that it owns: whole on the first rank, None on the others."""
+        return own if self.size == 1 else exchange.collect(own.view(-1), borders, self.rank, self.size, self._wire)
 
     @together
     def count(self, counts: Tensor) -> Tensor:
         """Sum of integers [...] over the ranks."""
-        if self.size > 1:
-            counts = counts.clone()
-            dist.all_reduce(counts)
-        return counts
+        if self.size == 1:
+            return counts
+        total = counts.to(self._wire, copy=True)
+        dist.all_reduce(total)
+        return total.to(counts.device)
 
     @together
     def rows(self, blocks: Sequence[Tensor]) -> Tensor:
-        """All ranks' blocks [n, D] below each other, in the order of the ranks: [N, D] on each."""
+        """All ranks' fp32 blocks [n, D] below each other, in the order of the ranks: [N, D] on each."""
         if self.size == 1:
             return torch.cat(list(blocks))
         shape = torch.tensor([sum(len(part) for part in blocks), max((part.shape[1] for part in blocks), default=0)])
-        shapes = _gathered(shape, self.size)
+        shapes = gathered(shape, self.size)
         heights, columns = shapes[:, 0].tolist(), int(shapes[:, 1].max())
-        own = torch.zeros(max(heights), columns)
+        own = torch.zeros(max(heights), columns, device=self._wire)
         if blocks:
             own[: heights[self.rank]] = torch.cat(list(blocks))
-        gathered = _gathered(own, self.size)
-        return torch.cat([part[:height] for part, height in zip(gathered, heights, strict=True)])
+        found = gathered(own, self.size)
+        return torch.cat([part[:height] for part, height in zip(found, heights, strict=True)]).to(self.device)
 
     @together
-    def collect(self, owned: Mapping[int, Tensor], owners: Sequence[int], like: Sequence[Tensor]) -> list[Tensor]:
-        """Tensors 0..n-1, shaped as `like`, each from the rank that `owners` names: all of them, on each rank."""
-        if self.size == 1:
-            return [owned[i] for i in range(len(like))]
-        sizes = [tensor.numel() for tensor in like]
-        totals = [sum(size for size, owner in zip(sizes, owners, strict=True) if owner == r) for r in range(self.size)]
-        own = like[0].new_zeros(max(totals))
-        own[: totals[self.rank]] = torch.cat([own[:0], *(owned[i].flatten() for i in sorted(owned))])
-        gathered = _gathered(own, self.size)
-        used, found = [0] * self.size, []
-        for owner, tensor, size in zip(owners, like, sizes, strict=True):
-            found.append(gathered[owner, used[owner] : used[owner] + size].view(tensor.shape))
-            used[owner] += size
-        return found
+    def each(self, numbers: Sequence[float]) -> list[list[float]]:
+        """The numbers that every rank names, as many each, in the order of the ranks; on each of them."""
+        own = torch.tensor(list(numbers), dtype=torch.float64)
+        rows: list[list[float]] = (gathered(own, self.size) if self.size > 1 else own[None]).tolist()
+        return rows
 
     def any(self, flag: bool) -> bool:
         """Whether any rank says so."""
-        return bool(self.count(torch.tensor(int(flag)))) if self.size > 1 else flag
+        return any(row[0] for row in self.each([float(flag)])) if self.size > 1 else flag
 
     @together
     def tell(self, text: str) -> str:
@@ -158,18 +156,13 @@ class Ranks:
             dist.broadcast(raw, 0)
         return bytes(raw.tolist()).decode()
 
-    @together
     def wait(self) -> None:
-        """Return when every rank has come here."""
-        if self.size > 1:
-            dist.barrier()
+        """Return when every rank has come here. Over the host: a barrier of NCCL's would have to know the GPU."""
+        self.any(False)
 
 
-def _gathered(own: Tensor, size: int) -> Tensor:
-    """Every rank's tensor of the same shape [...], as [size, ...]."""
-    found = own.new_empty(size, *own.shape)
-    dist.all_gather(list(found), own)
-    return found
+def _untouched(like: Tensor) -> Tensor:
+    return torch.full(like.shape, exchange.NOTHING, dtype=like.dtype, device=like.device)
 
 
 ALONE = Ranks(0, 1)
@@ -192,12 +185,3 @@ def joined(size: int) -> Iterator[Ranks]:
         yield Ranks(rank, size)
     finally:
         dist.destroy_process_group()
-
-
-def owners(costs: Sequence[float], ranks: int) -> list[int]:
-    """Which rank computes which of several things: the dearest first, each by whom has the least to do so far."""
-    loads, found = [0.0] * ranks, [0] * len(costs)
-    for i in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        found[i] = loads.index(min(loads))
-        loads[found[i]] += costs[i]
-    return found

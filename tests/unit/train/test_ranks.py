@@ -20,7 +20,8 @@ from stages.engines.nodes import CRASHED
 from stages.errors import UserError
 from stages.store import manifest
 from stages.store.lease import HeldError
-from stages.train.ranks import ALONE, Ranks, joined, owners
+from stages.train.ranks import ALONE, Ranks, joined
+from stages.train.shards import owners
 from stages.train.stopping import ASKING, LostRankError, StoppedError
 from tests.unit.train import ranked, tiny
 

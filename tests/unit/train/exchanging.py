@@ -1,0 +1,122 @@
+"""A rank that compares what it computes with the others, in buckets of several sizes, with what it computes alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from stages.spec.resolved_training import AdamW, Muon
+from stages.train import exchange
+from stages.train.finite import broken_tensors
+from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.ranks import ALONE, Ranks, joined
+from stages.train.reduce import combine
+from tests.unit.train.tiny import ADAMW, MUON
+
+SHAPES = ((3, 5), (), (129, 7), (2, 3, 4), (1000,))
+BUCKETS = (200, 1001, exchange.BUCKET)
+
+
+def parts(ranks: int) -> list[list[Tensor | None]]:
+    """What each rank sums alone. Some tensors nobody touches, some one rank only, one holds zeros of both signs."""
+    generator = torch.Generator().manual_seed(3)
+    found: list[list[Tensor | None]] = [
+        [torch.randn(shape, generator=generator) for shape in SHAPES] for _ in range(ranks)
+    ]
+    for part in found:
+        part[3] = None
+        part[4] = torch.full((1000,), -0.0)
+    for part in found[1:]:
+        part[2] = None
+    return found
+
+
+def sums(ranks: Ranks) -> None:
+    """Gradients along the tree; every rank gets the same."""
+    like = [torch.zeros(shape) for shape in SHAPES]
+    total = ranks.add_up(parts(ranks.size)[ranks.rank], like)
+    assert total is not None
+    expected = combine([list(part) for part in parts(ranks.size)])
+    assert expected is not None
+    for ours, theirs in zip(total, expected, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None and theirs is not None:
+            assert ours.shape == theirs.shape
+            assert torch.equal(ours.view(-1).view(torch.int32), theirs.reshape(-1).view(torch.int32))
+    assert ranks.add_up(None, like) is None
+    only_last = ranks.add_up([like[0] + 1, *[None] * 4] if ranks.rank == ranks.size - 1 else None, like)
+    assert only_last is not None
+    assert only_last[0] is not None
+    assert torch.equal(only_last[0], torch.ones(3, 5))
+
+
+def made(cfg: AdamW | Muon, ranks: Ranks) -> tuple[nn.ModuleDict, Optimizer]:
+    """Equal modules on every rank, with tensors shorter than a unit of the division and longer ones."""
+    torch.manual_seed(0)
+    layers = (nn.Embedding(50, 48), nn.Linear(48, 48), nn.Linear(48, 31), nn.LayerNorm(31), nn.Linear(31, 48))
+    modules = nn.ModuleDict({"llm": nn.Sequential(*layers), "vit": nn.Linear(5, 3)})
+    return modules, Optimizer(cfg, trained_slots(modules, ("llm", "vit"), cfg), ranks)
+
+
+def steps(optimizer: Optimizer, seeds: range) -> Iterator[Tensor]:
+    """Train on random gradients, equal on every rank; the norms before the clip."""
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        gradients = [torch.randn(p.shape, generator=generator) for p in optimizer.parameters]
+        yield optimizer.clip(gradients)
+        optimizer.step(gradients, 0.01 * (seed + 1))
+
+
+def updates(ranks: Ranks, cfg: AdamW | Muon) -> None:
+    """Parameters, norms and the gathered state are those of one rank, also after the state went to a new optimizer."""
+    alone, other = made(cfg, ALONE), made(cfg, ranks)
+    assert [float(norm) for norm in steps(other[1], range(3))] == [float(norm) for norm in steps(alone[1], range(3))]
+    state = list(other[1].gather_state())
+    told = [name for name, _ in state]
+    assert ranks.tell(",".join(told)) == ",".join(alone[1].state())
+    assert ranks.first or not told
+    for name, tensor in state:
+        assert tensor.shape == alone[1].state()[name].shape
+        assert torch.equal(tensor, alone[1].state()[name]), name
+    modules, again = made(cfg, ranks)
+    modules.load_state_dict(other[0].state_dict())
+    for module in ("llm", "vit"):
+        again.load(alone[1].state(), module, "p/s")
+    for _ in zip(steps(again, range(3, 5)), steps(alone[1], range(3, 5)), strict=True):
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters, alone[1].parameters, strict=True))
+
+
+def brokenness(ranks: Ranks) -> None:
+    """What is not finite on one rank is named by all."""
+    _, optimizer = made(ADAMW, ranks)
+    assert broken_tensors(optimizer.state(), ranks) == []
+    last = ranks.rank == ranks.size - 1
+    if last:
+        optimizer.state()["vit.bias.exp_avg"].fill_(float("inf"))
+    assert (optimizer.state()["vit.bias.exp_avg"].numel() > 0) == last
+    assert broken_tensors(optimizer.state(), ranks) == ["vit.bias.exp_avg"]
+
+
+def main() -> None:
+    with joined(int(os.environ["WORLD_SIZE"])) as ranks:
+        for bucket in BUCKETS:
+            exchange.BUCKET = bucket
+            sums(ranks)
+            for cfg in (ADAMW, MUON):
+                updates(ranks, cfg)
+        brokenness(ranks)
+        assert ranks.each([ranks.rank, 0.5]) == [[float(rank), 0.5] for rank in range(ranks.size)]
+        assert ranks.any(ranks.rank == 1)
+        assert not ranks.any(False)
+        assert torch.equal(
+            ranks.count(torch.tensor([1, ranks.rank])), torch.tensor([ranks.size, sum(range(ranks.size))])
+        )
+        ranks.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini test lint nightly mutants mutation record device device-rehearsal device-packages
+.PHONY: mini test lint nightly mutants mutation record device device-rehearsal device-packages apex
 
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
 	snakemake
@@ -86,6 +86,15 @@ device-packages: ## fetch what a machine with torch lacks to run `make device` i
 		--implementation cp --python-version $(DEVICE_VERSION) $(addprefix --platform ,$(DEVICE_PLATFORM)) \
 		-c constraints.txt $$packages
 	du -sh .device/site-$(DEVICE_VERSION)
+
+# A checkout of github.com/NVIDIA/apex; the GPU's compute capability, where there is no GPU; a folder to install into.
+APEX_SRC ?= $(error name a checkout of github.com/NVIDIA/apex: make apex APEX_SRC=folder)
+APEX_ARCH ?=
+APEX_INTO ?=
+
+apex: ## build the kernels of NVIDIA Apex that are used, for this machine's GPU alone, and install them
+	@PYTHONPATH="$(DEVICE_SITE)$${PYTHONPATH:+:$$PYTHONPATH}" $(DEVICE_PYTHON) -m stages.models.ops.apex_build \
+		"$(APEX_SRC)" $(if $(APEX_ARCH),--arch $(APEX_ARCH)) $(if $(APEX_INTO),--into "$(APEX_INTO)")
 
 $(READY): pyproject.toml constraints.txt
 	@if [[ -z "$(PYTHON)" ]]; then \

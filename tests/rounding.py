@@ -16,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 UNIT = 2.0**-24  # of fp32, rounded to nearest
+STORED = {torch.float32: 0.0, torch.bfloat16: 2.0**-8}  # what storing a result in a type adds, relative to it
 LAMBDA = 6.0  # exceeded with a probability below 4e-8 for each sum
 
 
-def assert_sums_close(found: Tensor, exact: Tensor, magnitude: Tensor, terms: int) -> None:
-    """Every element of `found` (fp32) is within the bound of `exact` (fp64), a sum of `terms` products.
+def assert_sums_close(found: Tensor, exact: Tensor, magnitude: Tensor, terms: int, stored: int = 1) -> None:
+    """Every element of `found` is within the bound of `exact` (fp64), a sum of `terms` products, added up in fp32.
 
-    `magnitude` is the same sum over absolute values. All three have one shape.
+    `magnitude` is the same sum over absolute values. All three have one shape. In bf16, the inputs are what they are
+    and `stored` results are rounded to bf16 on the way, the last one among them.
     """
-    assert (found.dtype, exact.dtype) == (torch.float32, torch.float64)
-    allowed = LAMBDA * math.sqrt(terms) * UNIT * magnitude.double()
+    assert exact.dtype == torch.float64
+    allowed = (LAMBDA * math.sqrt(terms) * UNIT + stored * STORED[found.dtype]) * magnitude.double()
     used = ((found.double() - exact).abs() / allowed.clamp(min=torch.finfo(torch.float64).tiny)).max().item()
     assert used <= 1, f"an element is {used:.3g} times as far from the exact sum as {terms} roundings explain"
 

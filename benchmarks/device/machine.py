@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import torch
 
 from stages.models import ops
+from stages.models.ops.backend import Device
 from stages.store.fingerprint import fingerprint, version
 
 PACKAGES = ("transformers", "accelerate", "triton", "flash-attn", "torchtitan", "numpy", "safetensors")
 
 
-def lines(device: str, commit: str) -> Iterator[str]:
+def lines(device: Device, commit: str) -> Iterator[str]:
     """Facts, one a line: commit, device, driver, versions."""
     found = fingerprint()
     yield f"- commit {commit}, code {found['code']} (digest of what computes a result)"
@@ -29,7 +30,7 @@ def lines(device: str, commit: str) -> Iterator[str]:
     yield f"- {found['cpu_model']}, {found['threads']} threads, {platform.platform()}"
     yield f"- Python {found['python']}, torch {torch.__version__} ({found['torch']})"
     yield "- " + ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    yield f"- fused kernels: {ops.describe()}"
+    yield "- kernels: " + ", ".join(f"{name} {whose}" for name, whose in ops.describe(device).items())
 
 
 def driver() -> str:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 from stages.errors import UserError
+from stages.models.ops import backend
 from stages.spec.resolved import Stage
 
 
 def of(stage: Stage) -> torch.device:
-    """The stage's device. Raises UserError where it is not there."""
+    """The stage's device. Raises UserError where it is not there, or something else is installed as NVIDIA's Apex.
+
+    Nobody who wants NVIDIA's kernels should train for a week without them because `pip install apex` went well.
+    """
     if stage.execution.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"{stage.pipeline}/{stage.name}: found no GPU here that PyTorch can use; its scale asks for device cuda. "
             "Run it on a machine that has one (docs/cluster.md), or at a scale for CPUs."
         )
+    if (stranger := backend.stranger()) is not None:
+        if stage.execution.device == "cuda":
+            raise UserError(f"{stage.pipeline}/{stage.name}: {backend.refusal(stranger)}")
+        print(f"{backend.refusal(stranger)} On a CPU it is not used.", file=sys.stderr)
     return torch.device(stage.execution.device)

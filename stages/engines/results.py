@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs, readback
 from stages.guards import run as guards
-from stages.models import hf
+from stages.models import hf, ops
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
@@ -101,6 +101,7 @@ def complete(
     stage_record.write(folder, stage)
     run = {
         "environment": fingerprint.fingerprint(),
+        "ops": dict(ops.describe(stage.execution.device)),
         "made_by": list(made_by),
         "attempt": attempt.folder.name,
         "finished": round(time.time(), 3),  # seconds since 1970

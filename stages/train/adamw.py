@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stages.models import ops
+
 
 def adamw_step(
     parameters: Sequence[Tensor],
@@ -30,6 +32,9 @@ def adamw_step(
     theta -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
     """
     if not parameters:
+        return
+    if parameters[0].is_cuda:
+        ops.fused_adamw(parameters, gradients, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
         return
     torch._foreach_lerp_(first, gradients, 1 - beta1)
     torch._foreach_mul_(second, beta2)

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from stages.contract import ledger
 from stages.models import build, coca, hf, hf_config, hf_names
-from stages.models.ops.functional import IGNORED
+from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.train import checkpoint, loop
 from stages.train.checkpoint import Counters

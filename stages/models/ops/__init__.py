@@ -1,11 +1,24 @@
-"""The fused-op seam: pure functions that pick NVIDIA Apex where it is installed and the tensors are on CUDA.
+"""The seam of fused operations: pure functions that pick the kernels of the device that their tensors are on.
 
-Everything else runs on torch's own kernels. The Apex branches have never been executed on the hardware they are
-for; `stages.models.ops.backend.describe` says which branch a machine takes.
+On a GPU, NVIDIA Apex's where they are installed and torch's otherwise; on a CPU plain forms. `describe` says which
+implementation a device takes. Nothing of the GPU's side has been executed on one so far.
 """
 
 from stages.models.ops.backend import describe
-from stages.models.ops.functional import cross_entropy, global_norm, rms_norm, rotate, silu_mul
+from stages.models.ops.functional import cross_entropy, rms_norm, rotate, silu_mul
 from stages.models.ops.head import weighted_head_loss
+from stages.models.ops.labels import IGNORED
+from stages.models.ops.multi_tensor import fused_adamw, global_norm, scale
 
-__all__ = ["cross_entropy", "describe", "global_norm", "rms_norm", "rotate", "silu_mul", "weighted_head_loss"]
+__all__ = [
+    "IGNORED",
+    "cross_entropy",
+    "describe",
+    "fused_adamw",
+    "global_norm",
+    "rms_norm",
+    "rotate",
+    "scale",
+    "silu_mul",
+    "weighted_head_loss",
+]

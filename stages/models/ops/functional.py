@@ -1,26 +1,22 @@
-"""RMSNorm, SwiGLU's product, rotary rotation, cross entropy and the gradient norm, each as one function."""
+"""RMSNorm, SwiGLU's product, rotary rotation and cross entropy, each as one function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.models.ops import apex_forms
 from stages.models.ops.backend import apex
-
-IGNORED = -100  # label of a position that is not supervised
+from stages.models.ops.labels import IGNORED
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467).
-
-    The Apex branch has never been executed on a GPU.
-    """
-    if x.is_cuda and (fused := apex("apex.normalization.fused_layer_norm")) is not None:
-        return fused.fused_rms_norm_affine(x, weight, weight.shape, eps)
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang & Sennrich 2019, arXiv 1910.07467)."""
+    if x.is_cuda and (fused := apex("rms_norm")) is not None:
+        return apex_forms.rms_norm(fused, x, weight, eps)
     if x.is_cuda:
         return F.rms_norm(x, weight.shape, weight, eps)
     return _RMSNorm.apply(x, weight, eps)
@@ -31,18 +27,26 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
-        normed = x * inverse
-        ctx.save_for_backward(normed, inverse, weight)
-        return normed * weight
+        wide, gain = _wide(x), _wide(weight)
+        inverse = wide.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        normed = wide * inverse
+        ctx.save_for_backward(normed, inverse, gain)
+        ctx.dtypes = x.dtype, weight.dtype
+        return (normed * gain).to(torch.promote_types(x.dtype, weight.dtype))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        normed, inverse, weight = ctx.saved_tensors
-        weighted = grads[0] * normed
-        along = (weighted @ weight).div_(weight.numel()).unsqueeze(-1)
-        grad = torch.addcmul(grads[0] * weight, normed, along, value=-1).mul_(inverse)
-        return grad, weighted.flatten(0, -2).sum(0), None
+        normed, inverse, gain = ctx.saved_tensors
+        outer = _wide(grads[0])
+        weighted = outer * normed
+        along = (weighted @ gain).div_(gain.numel()).unsqueeze(-1)
+        grad = torch.addcmul(outer * gain, normed, along, value=-1).mul_(inverse)
+        return grad.to(ctx.dtypes[0]), weighted.flatten(0, -2).sum(0).to(ctx.dtypes[1]), None
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least fp32: sums of bf16 numbers are not added up in bf16."""
+    return x.float() if x.dtype.itemsize < torch.float32.itemsize else x
 
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
@@ -51,12 +55,10 @@ def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss of every position in nats, fp32: logits [N, V], labels [N] int64; 0 where the label is -100.
-
-    The Apex branch has never been executed on a GPU.
-    """
-    if logits.is_cuda and (fused := apex("apex.contrib.xentropy")) is not None:
-        return fused.SoftmaxCrossEntropyLoss.apply(logits, labels, 0.0, IGNORED, True)
+    """Loss of every position in nats, fp32: logits [N, V], labels [N] int64; 0 where the label is -100."""
+    few = logits.numel() < apex_forms.MOST_LOGITS
+    if logits.is_cuda and few and (fused := apex("cross_entropy")) is not None:
+        return apex_forms.cross_entropy(fused, logits, labels)
     return _CrossEntropy.apply(logits.float(), labels)
 
 
@@ -77,12 +79,6 @@ class _CrossEntropy(torch.autograd.Function):
         scale = torch.where(supervised, grads[0], 0.0)[:, None]
         grad = torch.sub(logits, normaliser[:, None]).exp_().mul_(scale)
         return grad.scatter_add_(1, labels.clamp(min=0)[:, None], -scale), None
-
-
-def global_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """Euclidean norm over all tensors together, accumulated in fp32: what gradient clipping divides by."""
-    norms = torch._foreach_norm([tensor.float() for tensor in tensors], 2)
-    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 class _Rotate(torch.autograd.Function):

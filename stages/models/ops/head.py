@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.models.ops.functional import IGNORED, cross_entropy
+from stages.models.ops.functional import cross_entropy
+from stages.models.ops.labels import IGNORED
 
 BLOCK = 131_072  # logits at once: 512 KiB in fp32, which fits the second cache level
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stages.contract.ledger import Step
 from stages.data.document import IMAGE, PAD
 from stages.models.kimi_vl import Batch
-from stages.models.ops.functional import IGNORED
+from stages.models.ops.labels import IGNORED
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage, computes_in_bf16
 from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel

@@ -16,7 +16,7 @@ from stages.contract.ledger import Step
 from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import cross_entropy
-from stages.models.ops.functional import IGNORED
+from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Rows, collate, cut, language_model, patch_size, precision

@@ -1,7 +1,5 @@
-"""The seam's functions equal their formulas; the machine's kernels are told apart by more than a name."""
+"""The seam's functions equal their formulas."""
 
-import importlib.machinery
-import importlib.util
 import math
 
 import pytest
@@ -9,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from stages.models import ops
-from stages.models.ops import backend
 from tests.rounding import assert_sums_close
 
 
@@ -66,20 +63,3 @@ def test_the_head_in_blocks_is_the_head_as_a_whole(vocab):
         sizes = (towards @ exact_matrix.abs(), towards.T @ exact_states.abs(), 2 * (plain + 1))
     for mine, one, size in zip(torch.autograd.grad(2 * total, (states, matrix, weights)), wanted, sizes, strict=True):
         assert_sums_close(mine, one, size, terms)
-
-
-def test_a_package_called_apex_is_not_nvidias(monkeypatch):
-    assert ops.describe() == "torch"
-    real = importlib.util.find_spec
-
-    def find_spec(name):
-        if name == "apex":
-            return importlib.machinery.ModuleSpec("apex", None)
-        if name.startswith("apex."):
-            return None
-        return real(name)
-
-    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-    backend.apex.cache_clear()
-    assert "PyPI's unrelated project" in ops.describe()
-    backend.apex.cache_clear()

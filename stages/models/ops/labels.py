@@ -1,0 +1,3 @@
+"""The label that says that a position is not learned from."""
+
+IGNORED = -100

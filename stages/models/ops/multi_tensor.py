@@ -1,0 +1,75 @@
+"""Operations over many tensors in a few kernels: AdamW's update, the norm of all gradients, scaling.
+
+On a GPU, Apex's kernels where they are installed and torch's fused ones otherwise. On a CPU the plain forms; AdamW's
+is `stages.train.adamw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from stages.models.ops import apex_forms
+from stages.models.ops.backend import apex
+
+
+def fused_adamw(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """What `stages.train.adamw.adamw_step` does, of tensors on a GPU: fp32, contiguous, at least one."""
+    lists = (parameters, gradients, first, second)
+    if (amp := apex("adamw")) is not None:
+        apex_forms.adamw(amp, *lists, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+    else:
+        torch_adamw(*lists, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+def torch_adamw(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """The kernel of torch.optim.AdamW(fused=True), which reads the step from the device."""
+    count = torch.full((), float(step), device=parameters[0].device)
+    torch._fused_adamw_(
+        list(parameters), list(gradients), list(first), list(second), [], [count] * len(parameters),
+        amsgrad=False, lr=lr, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=eps, maximize=False,
+    )  # fmt: skip
+
+
+def global_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm over all tensors together, accumulated in fp32: what gradient clipping divides by."""
+    listed = list(tensors)
+    fits = listed[0].is_cuda and all(tensor.dtype == torch.float32 and tensor.is_contiguous() for tensor in listed)
+    if fits and (amp := apex("global_norm")) is not None:
+        return apex_forms.global_norm(amp, listed)
+    norms = torch._foreach_norm([tensor.float() for tensor in listed], 2)
+    return torch.linalg.vector_norm(torch.stack(norms))
+
+
+def scale(tensors: Sequence[Tensor], factor: float) -> None:
+    """Multiply every tensor by a number, in place."""
+    if not tensors:
+        return
+    if tensors[0].is_cuda and (amp := apex("scale")) is not None:
+        apex_forms.scale(amp, tensors, factor)
+    else:
+        torch._foreach_mul_(tensors, factor)

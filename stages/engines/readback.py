@@ -22,6 +22,7 @@ from stages.guards.report import (
     StepRow,
 )  # fmt: skip
 from stages.guards.start import rotary_dim
+from stages.models import tensor_file
 from stages.models.hf_names import to_hf
 from stages.models.ouro import exit_distribution
 from stages.spec.resolved import Stage
@@ -31,10 +32,6 @@ from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
 from stages.train.optimizer import STEP, Optimizer
 
 PROBED = 64  # positions on which the exit distribution is read
-_DTYPES = {
-    torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64", torch.int64: "I64",
-    torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
 
 
 def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -43,9 +40,8 @@ def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _digest(tensor: Tensor) -> str:
-    here = tensor.detach().cpu().contiguous()
-    raw = here.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return tensors.digest(_DTYPES[here.dtype], here.shape, raw)
+    raw = tensor_file.raw(tensor.cpu()).numpy()
+    return tensors.digest(tensor_file.DTYPES[tensor.dtype], tensor.shape, memoryview(raw))
 
 
 def weights(modules: nn.ModuleDict) -> dict[str, Digests]:

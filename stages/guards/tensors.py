@@ -23,10 +23,13 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
             for name, entry in json_file.parse(view[8 : 8 + length], path).items():
                 if name != "__metadata__":
                     start, end = (8 + length + offset for offset in entry["data_offsets"])
-                    found[name] = digest(entry["dtype"], entry["shape"], view[start:end])
+                    with memoryview(view)[start:end] as data:
+                        found[name] = digest(entry["dtype"], entry["shape"], data)
     return found
 
 
-def digest(dtype: str, shape: Iterable[int], data: bytes) -> str:
+def digest(dtype: str, shape: Iterable[int], data: bytes | memoryview) -> str:
     """blake3 of a tensor: its safetensors type name, its shape, its bytes in row-major order."""
-    return str(blake3(f"{dtype} {list(shape)}\n".encode() + data).hexdigest())
+    hasher = blake3(f"{dtype} {list(shape)}\n".encode())
+    hasher.update(data)
+    return str(hasher.hexdigest())

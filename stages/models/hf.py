@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save as to_bytes
 from torch import nn
 
-from stages.models import hf_files, hf_values
+from stages.models import hf_files, hf_values, tensor_file
 from stages.models.hf_config import ModelConfig, read, render
 from stages.models.hf_names import from_hf, to_hf
 from stages.spec.resolved_models import Model, Rope
@@ -30,9 +29,9 @@ def save(
     total_ut_steps. Each file appears whole or not at all, the config last.
     """
     config = json.dumps(render(ModelConfig(cfg, rope, max_context, loops)), indent=2, sort_keys=True, allow_nan=False)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in to_hf(module.state_dict()).items()}
     files.make_dirs(folder)
-    files.write_atomic(folder / hf_files.WEIGHTS, to_bytes(tensors, metadata={"format": "pt"}))
+    weights = tensor_file.blocks(to_hf(module.state_dict()), metadata={"format": "pt"})
+    files.write_atomic(folder / hf_files.WEIGHTS, weights)
     files.write_atomic(folder / CONFIG, (config + "\n").encode())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -13,10 +13,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from stages.errors import UserError
-from stages.store.digest import BLOCK, Written, digest_bytes
+from stages.store.digest import BLOCK, Written
 from stages.store.disk import Disk
 
 disk = Disk()
+SMALL = 64 << 10  # bytes that are hashed sooner than another thread has begun to
+Data = bytes | Iterable[memoryview]
+"""What a file is to hold: its bytes, or blocks of them, each of which is used before the next one is asked for."""
 
 
 class WriteError(UserError):
@@ -49,15 +52,15 @@ def failing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write(path: Path, data: bytes) -> Written:
+def write(path: Path, data: Data) -> Written:
     """Write `data` to a new file in a folder that is not in place yet, flush it, and hash the same buffers on the way.
 
-    Raises WriteError; the part that was written is removed.
+    Raises WriteError, and what the blocks raise; the part that was written is removed.
     """
     with failing(path):
         try:
             written = _write(path, data)
-        except OSError:
+        except Exception:
             with suppress(OSError):
                 disk.unlink(path)
             raise
@@ -65,15 +68,18 @@ def write(path: Path, data: bytes) -> Written:
     return written
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old bytes or the new ones, never a part. Raises WriteError."""
+def write_atomic(path: Path, data: Data) -> None:
+    """Write `data` to `path` so that a reader sees the old bytes or the new ones, never a part.
+
+    Raises WriteError, and what the blocks raise.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with failing(path):
         make_dirs(path.parent)
         try:
             written = _write(temporary, data)
             disk.rename(temporary, path)
-        except OSError:
+        except Exception:
             with suppress(OSError):
                 disk.unlink(temporary)
             raise
@@ -106,27 +112,36 @@ class Growing:
         _note(self.path, Written(self._size, str(self._hasher.hexdigest())))
 
 
-def _write(path: Path, data: bytes) -> Written:
+def _write(path: Path, data: Data) -> Written:
     handle = disk.create(path)
     try:
-        return Written(len(data), _write_flushed(handle, data))
+        return _write_flushed(handle, data)
     finally:
         disk.close(handle)
 
 
-def _write_flushed(handle: int, data: bytes) -> str:
-    """Write to an open file and flush it; the digest of what was handed to the disk."""
-    left = memoryview(data).cast("B")
-    while len(left) > 0:  # a disk may take less than it was given
-        left = left[disk.write(handle, left[:BLOCK]) :]
-    if len(data) <= BLOCK:
+def _write_flushed(handle: int, data: Data) -> Written:
+    """Write to an open file and flush it; size and digest of what was handed to the disk."""
+    hasher, size = blake3(), 0
+    with ThreadPoolExecutor(1) as helper:  # hashes a block while the disk takes it, which needs no processor
+        for block in _blocks(data) if isinstance(data, bytes) else data:
+            hashed = helper.submit(hasher.update, block) if len(block) > SMALL else None
+            left = block
+            while len(left) > 0:  # a disk may take less than it was given
+                left = left[disk.write(handle, left) :]
+            if hashed is None:
+                hasher.update(block)
+            else:
+                disk.begin(handle, size, len(block))
+                hashed.result()
+            size += len(block)
         disk.fsync(handle)
-        return digest_bytes(data)
-    with ThreadPoolExecutor(1) as flusher:  # which waits for the disk and needs no processor: hashing takes no time
-        flushed = flusher.submit(disk.fsync, handle)
-        digest = digest_bytes(data)
-        flushed.result()
-    return digest
+    return Written(size, str(hasher.hexdigest()))
+
+
+def _blocks(data: bytes) -> Iterator[memoryview]:
+    whole = memoryview(data)
+    return (whole[start : start + BLOCK] for start in range(0, len(data), BLOCK))
 
 
 def _note(path: Path, written: Written) -> None:

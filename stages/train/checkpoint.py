@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from stages.errors import UserError
+from stages.models import tensor_file
 from stages.store import files, json_file
 from stages.train.optimizer import Optimizer
 
@@ -44,8 +44,7 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
 
     metrics.csv and timing.csv are copied from the folder `tables`.
     """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in modules.state_dict().items()}
-    files.write(folder / WEIGHTS, to_bytes(weights))
+    files.write(folder / WEIGHTS, tensor_file.blocks(modules.state_dict()))
     save_state(folder / OPTIMIZER, dict(optimizer.gather_state()))
     save_counters(folder / COUNTERS, counters)
     for name in (METRICS, TIMING):
@@ -54,7 +53,7 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
 
 def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write an optimizer's state as safetensors."""
-    files.write(path, to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}))
+    files.write(path, tensor_file.blocks(state))
 
 
 def save_counters(path: Path, counters: Counters) -> None:

@@ -15,7 +15,7 @@ from stages.data.heldout import Heldout
 from stages.data.sample import Sample
 from stages.errors import UserError
 from stages.models import kimi_vl
-from stages.models.ops import cross_entropy
+from stages.models.ops import token_losses
 from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -97,7 +97,7 @@ class Subject:
             by_loop = []
             for hidden in self.hidden_by_loop(rows.batch):
                 states, labels = supervised_only(hidden, rows.labels)
-                by_loop.append(cross_entropy(self.lm.logits(states), labels).double())
+                by_loop.append(token_losses(states, self.lm.head, labels).double())
             yield by_loop, places[rows.labels != IGNORED]
 
     def text_batch(self, rows: Sequence[NDArray[np.int64]], fill: int) -> kimi_vl.Batch:

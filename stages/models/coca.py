@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.models.layers import Layers
+from stages.models.ops import head_loss
+from stages.models.ops.head import whole
+from stages.models.ops.labels import IGNORED
 from stages.models.siglip import Attention, Contrastive, Mlp, TextEmbeddings
 from stages.models.vision_packing import Grid, pad_by_image
 from stages.spec.resolved_models import CaptionDecoderModel
@@ -117,11 +120,20 @@ class CaptionDecoder(nn.Module):
 
     def forward(self, tokens: Tensor, features: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Logits [n, T, vocab] for captions tokens [n, T] of n packed images with patch features [N, vision_hidden]."""
+        return F.linear(self.states(tokens, features, grids), self.head)
+
+    def states(self, tokens: Tensor, features: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Final normed states [n, T, hidden] of the same."""
         image, seen = pad_by_image(features, grids)
         mask = None if seen is None else seen[:, None, None, :]
         x = self.embeddings(tokens)
         x = self.layers.through(x, image, mask)
-        return F.linear(self.final_layer_norm(x), self.embeddings.token_embedding.weight)
+        return self.final_layer_norm(x)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix [vocab, hidden]."""
+        return self.embeddings.token_embedding.weight
 
 
 def caption_loss(
@@ -132,8 +144,12 @@ def caption_loss(
     captions [n, length] are padded, `lengths` [n] are their true lengths, the begin token included: it is only
     read; the end token is predicted. The caller divides by the whole batch's count.
     """
-    logits = decoder(captions[:, :-1], features, grids).float()
+    states = decoder.states(captions[:, :-1], features, grids).flatten(0, 1)
     place = torch.arange(1, captions.shape[1], device=captions.device)
-    labels = captions[:, 1:].masked_fill(place >= lengths[:, None], -100)
-    loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+    labels = captions[:, 1:].masked_fill(place >= lengths[:, None], IGNORED).flatten()
+    if whole(len(states), len(decoder.head)):
+        logits = F.linear(states, decoder.head).float()
+        loss = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    else:
+        loss = head_loss(states, decoder.head, labels)
     return loss, int((lengths - 1).clamp(min=0).sum())

@@ -6,7 +6,7 @@ implementation a device takes. Nothing of the GPU's side has been executed on on
 
 from stages.models.ops.backend import describe
 from stages.models.ops.functional import cross_entropy, rms_norm, rotate, silu_mul
-from stages.models.ops.head import weighted_head_loss
+from stages.models.ops.head import head_loss, token_losses, weighted_head_loss
 from stages.models.ops.labels import IGNORED
 from stages.models.ops.multi_tensor import fused_adamw, global_norm, scale
 
@@ -16,9 +16,11 @@ __all__ = [
     "describe",
     "fused_adamw",
     "global_norm",
+    "head_loss",
     "rms_norm",
     "rotate",
     "scale",
     "silu_mul",
+    "token_losses",
     "weighted_head_loss",
 ]

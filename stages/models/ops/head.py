@@ -1,13 +1,19 @@
-"""The LM head and its cross entropy in one pass, block by block: the logits of a step never exist as a whole.
+"""The LM head and its cross entropy in one pass, chunk by chunk: logits of a long micro-batch never exist as a whole.
 
 The weight of every token's loss is known before the loss is (1, or Ouro's exit probabilities, which come from the
-gates), so the gradients can be taken while a block's logits are still in the cache, as Liger Kernel
-(arXiv 2410.10989, section 3.2) does on GPUs. Vocabularies are the widest thing in a small model: without this, an
-Ouro step of eight loops spends most of its time moving logits.
+gates), so the gradients are taken while a chunk's logits are there, as Liger Kernel does (arXiv 2410.10989, section
+3.2). What waits for the backward pass are the gradients themselves: of the states [N, H], and of the matrix [V, H] in
+fp32. Taken in the backward pass they would exist together at its end all the same, and cost a fourth product of their
+size.
+
+Products are in autocast's precision where that is on; softmax, losses and sums over chunks are in fp32. A row has one
+label, so no two writes meet, and no sum has an order that a GPU chooses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,50 +23,188 @@ from torch import Tensor
 from stages.models.ops.functional import cross_entropy
 from stages.models.ops.labels import IGNORED
 
-BLOCK = 131_072  # logits at once: 512 KiB in fp32, which fits the second cache level
+WHOLE = 1 << 22  # logits up to which they are made in one piece: 16 MiB in fp32, as many as any miniature has
+ON_CPU = 1 << 17  # logits of a chunk: 512 KiB in fp32, which fits the second cache level
+ON_GPU = 1 << 27  # 512 MiB in fp32: 1,024 rows of 128Ki words, enough to keep a GPU's matrix units busy
+FEWEST = 64  # rows of a chunk at least: products of a few rows read the matrix for little
+WIDEST = 1 << 17  # words of a chunk: a larger vocabulary is gone through in pieces
 
 
-def weighted_head_loss(states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum over n of weights[n] * CE[n], and the detached losses CE [N] in nats.
+@dataclass(frozen=True)
+class Chunk:
+    """Positions and words whose logits are made at once."""
 
-    states [N, H], matrix [V, H] and weights [N], all three differentiated; labels int64 [N], where -100 means a loss
-    of 0. On a GPU, where a product of a few rows leaves most of the machine idle, whole logits are made.
+    rows: int
+    words: int
+
+
+def whole(rows: int, vocab: int) -> bool:
+    """Whether an unweighted loss is taken of whole logits: where they are few.
+
+    It depends on the micro-batch alone, since the two ways differ in their last bits.
     """
-    if states.is_cuda:
-        losses = cross_entropy(F.linear(states, matrix), labels)
-        return torch.dot(losses, weights), losses.detach()
-    with torch.autocast(states.device.type, enabled=False):  # the blocks are summed in fp32, whatever the states are
-        return _WeightedHeadLoss.apply(states.float(), matrix, labels, weights)
+    return rows * vocab <= WHOLE
 
 
-class _WeightedHeadLoss(torch.autograd.Function):
+def chunk(vocab: int, device: torch.device) -> Chunk:
+    """The chunk for a vocabulary: a function of it and of the kind of device, since it orders the sums."""
+    words = min(vocab, WIDEST)
+    if device.type == "cpu":
+        return Chunk(max(FEWEST, ON_CPU // words), words)
+    return Chunk(ON_GPU // words // FEWEST * FEWEST, words)  # whole tiles of a GPU's products
+
+
+def token_losses(states: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
+    """Loss of every position in nats, fp32 [N], 0 where the label is -100; without a gradient.
+
+    states [N, H], matrix [V, H], labels int64 [N].
+    """
+    states, matrix = states.detach(), matrix.detach()
+    if whole(len(states), len(matrix)):
+        return cross_entropy(F.linear(states, matrix), labels)
+    return weighted_head_loss(states, matrix, labels, torch.ones_like(labels, dtype=torch.float32))[1]
+
+
+def head_loss(states: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
+    """Sum of the positions' losses in nats, fp32; states [N, H] and matrix [V, H] are differentiated.
+
+    labels int64 [N], where -100 means a loss of 0.
+    """
+    if whole(len(states), len(matrix)):
+        return cross_entropy(F.linear(states, matrix), labels).sum()
+    return weighted_head_loss(states, matrix, labels, torch.ones_like(labels, dtype=torch.float32))[0]
+
+
+def weighted_head_loss(
+    states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor, size: Chunk | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sum over n of weights[n] * CE[n], and the detached losses CE [N] in nats, in fp32.
+
+    states [N, H], matrix [V, H] and weights fp32 [N], all three differentiated; labels int64 [N], where -100 means a
+    loss of 0. `size` is `chunk`'s unless given. The backward pass can be taken once: it hands its gradients over.
+    """
+    device = states.device.type
+    factors = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+    with torch.autocast(device, enabled=False):
+        found = _HeadLoss.apply(states, matrix, labels, weights, size or chunk(len(matrix), states.device), factors)
+    return found
+
+
+class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor, size: Chunk, factors: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         supervised = labels != IGNORED
         targets = labels.clamp(min=0)[:, None]
         scales = torch.where(supervised, weights, 0.0)[:, None]
         losses = torch.empty_like(weights)
-        learning = any(ctx.needs_input_grad)
-        state_grads = torch.empty_like(states) if learning else None
-        matrix_grad = torch.zeros_like(matrix) if learning else None
-        rows = max(1, BLOCK // len(matrix))
-        for first in range(0, len(states), rows):
-            part = slice(first, first + rows)
-            logits = states[part] @ matrix.T
-            picked = logits.gather(1, targets[part])
-            top = logits.amax(1, keepdim=True)
-            sums = logits.sub_(top).exp_().sum(1, keepdim=True)
-            losses[part] = (sums.log() + top - picked).squeeze(1)
-            if state_grads is not None and matrix_grad is not None:
-                logits.mul_(scales[part] / sums).scatter_add_(1, targets[part], -scales[part])
-                torch.mm(logits, matrix, out=state_grads[part])
-                matrix_grad.addmm_(logits.T, states[part])
+        state_grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
+        matrix_grad = torch.zeros_like(matrix, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        factor = matrix.to(factors)
+        pieces = [slice(first, first + size.words) for first in range(0, len(matrix), size.words)]
+        for first in range(0, len(states), size.rows):
+            part = slice(first, first + size.rows)
+            rows = states[part].to(factors)
+            softmax = _softmax(rows, factor, targets[part], pieces)
+            losses[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
+            if state_grads is not None or matrix_grad is not None:
+                into = None if state_grads is None else state_grads[part]
+                _gradients(rows, factor, targets[part], scales[part], softmax, pieces, into, matrix_grad)
         losses = torch.where(supervised, losses, 0.0)
         ctx.save_for_backward(state_grads, matrix_grad, losses)
         ctx.mark_non_differentiable(losses)
         return torch.dot(losses, weights), losses
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None, None]:
         state_grads, matrix_grad, losses = ctx.saved_tensors
-        return state_grads * grads[0], matrix_grad * grads[0], None, losses * grads[0]
+        of_states = None if state_grads is None else state_grads.mul_(grads[0])
+        of_matrix = None if matrix_grad is None else matrix_grad.mul_(grads[0])
+        return of_states, of_matrix, None, losses * grads[0] if ctx.needs_input_grad[3] else None, None, None
+
+
+@dataclass
+class _Softmax:
+    """Of a chunk's rows, each [n, 1] in fp32: highest logit, sum of exponentials relative to it, the label's logit."""
+
+    top: Tensor
+    sums: Tensor
+    picked: Tensor
+    exponentials: Tensor | None  # [n, V], where the vocabulary is one piece
+
+
+def _logits(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Scores [n, words] in fp32, in memory of their own."""
+    return (rows @ matrix.T).float()
+
+
+def _softmax(rows: Tensor, matrix: Tensor, targets: Tensor, pieces: Sequence[slice]) -> _Softmax:
+    """One piece after another, rescaled where a higher logit is found (Milakov and Gimelshein, arXiv 1805.02867)."""
+    found: _Softmax | None = None
+    for piece in pieces:
+        logits = _logits(rows, matrix[piece])
+        places, inside = _within(targets, piece, logits)
+        picked = torch.where(inside, logits.gather(1, places), 0.0)
+        top = logits.amax(1, keepdim=True)
+        exponentials = logits.sub_(top).exp_()
+        sums = exponentials.sum(1, keepdim=True)
+        if found is None:
+            found = _Softmax(top, sums, picked, exponentials if len(pieces) == 1 else None)
+        else:
+            higher = torch.maximum(found.top, top)
+            sums = found.sums * (found.top - higher).exp() + sums * (top - higher).exp()
+            found = _Softmax(higher, sums, found.picked + picked, None)
+        del logits, exponentials  # before the next piece is made
+    if found is None:
+        raise ValueError("a vocabulary without words")
+    return found
+
+
+def _gradients(
+    rows: Tensor,
+    matrix: Tensor,
+    targets: Tensor,
+    scales: Tensor,
+    softmax: _Softmax,
+    pieces: Sequence[slice],
+    into: Tensor | None,
+    matrix_grad: Tensor | None,
+) -> None:
+    """Write the gradient of rows [n, H] into `into`, and add the matrix's to `matrix_grad` [V, H]; uses up softmax."""
+    total: Tensor | None = None
+    for piece in pieces:
+        slopes = _slopes(rows, matrix[piece], targets, scales, softmax, piece)
+        if into is not None:
+            product = slopes @ matrix[piece]
+            total = product if total is None else total.float().add_(product)
+        if matrix_grad is not None:
+            _add_product(matrix_grad[piece], slopes.T, rows)
+        del slopes  # before the next piece is made
+    if into is not None and total is not None:
+        into.copy_(total)
+
+
+def _slopes(rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, softmax: _Softmax, piece: slice) -> Tensor:
+    """The gradient [n, words] of a piece's logits, scale x (p - 1 at the label), in the precision of products."""
+    logits, softmax.exponentials = softmax.exponentials, None
+    if logits is None:
+        logits = _logits(rows, matrix).sub_(softmax.top).exp_()
+    logits.mul_(scales / softmax.sums)
+    places, inside = _within(targets, piece, logits)
+    logits.scatter_(1, places, logits.gather(1, places) - torch.where(inside, scales, 0.0))
+    return logits.to(rows.dtype)
+
+
+def _within(targets: Tensor, piece: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Where in a piece of the vocabulary each label is, and whether it is there at all (else a place is made up)."""
+    places = (targets - piece.start).clamp(0, logits.shape[1] - 1)
+    return places, places + piece.start == targets
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total [a, b], fp32, + left [a, n] @ right [n, b]."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(left @ right)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stages.contract.ledger import Step
 from stages.errors import UserError
 from stages.models import kimi_vl
-from stages.models.ops import cross_entropy
+from stages.models.ops import head_loss
 from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -121,7 +121,7 @@ class Causal:
         batch = rows.batch
         hidden = self.lm(batch.tokens, batch.positions, batch.segments, self.embeddings(rows))
         states, labels = supervised_only(hidden, rows.labels)
-        return cross_entropy(self.lm.logits(states), labels).sum()
+        return head_loss(states, self.lm.head, labels)
 
 
 def _by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, int]:

@@ -39,6 +39,10 @@ class Knowing(nn.Module):
                     hidden[row, place, token] = 1.0
         return hidden
 
+    @property
+    def head(self) -> Tensor:
+        return torch.eye(VOCAB) * self.scale
+
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden * self.scale
 

@@ -37,7 +37,7 @@ def test_cross_entropy_is_torchs_with_its_gradient():
         torch.testing.assert_close(mine, other)
 
 
-@pytest.mark.parametrize("vocab", [11, 50_000])  # one block, and blocks of two rows
+@pytest.mark.parametrize("vocab", [11, 50_000])
 def test_the_head_in_blocks_is_the_head_as_a_whole(vocab):
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(7, 5, generator=generator).requires_grad_()

@@ -1,0 +1,205 @@
+"""The head's loss in chunks of positions and words: what whole logits give, with one chunk alive at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.models import ops
+from stages.models.ops import head
+from stages.models.ops.head import Chunk
+from tests.live import Live
+
+N, H, V = 150, 32, 700
+SIZES = [Chunk(64, 700), Chunk(150, 700), Chunk(7, 13), Chunk(1, 699), Chunk(64, 128), Chunk(1000, 1000)]
+BF16 = 2.0**-8  # unit roundoff: eight significant bits, rounded to nearest
+
+
+def given(seed: int = 0, tokens: int = N, width: int = H, vocab: int = V) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """States, matrix, labels (every fifth not supervised) and weights."""
+    generator = torch.Generator().manual_seed(seed)
+    states, matrix = torch.randn(tokens, width, generator=generator), torch.randn(vocab, width, generator=generator)
+    labels = torch.randint(0, vocab, (tokens,), generator=generator)
+    labels[::5] = -100
+    return states, matrix * 0.3, labels, torch.rand(tokens, generator=generator)
+
+
+def plain(states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """The definition, of whole logits in fp64."""
+    logits = states.double() @ matrix.double().T
+    return (F.cross_entropy(logits, labels, ignore_index=-100, reduction="none") * weights.double()).sum()
+
+
+def relative(found: Tensor, exact: Tensor) -> float:
+    """Distance over length."""
+    return float((found.double() - exact.double()).norm() / exact.double().norm())
+
+
+def gradients(total: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Of 3 x the loss: what the backward pass is given is not always 1."""
+    return list(torch.autograd.grad(3 * total, inputs))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.rows}x{size.words}")
+def test_in_fp32_loss_and_gradients_are_those_of_whole_logits(size: Chunk) -> None:
+    states, matrix, labels, weights = given()
+    leaves = [part.requires_grad_() for part in (states, matrix, weights)]
+    total, losses = ops.weighted_head_loss(states, matrix, labels, weights, size)
+    exact = plain(states, matrix, labels, weights)
+    assert total.item() == pytest.approx(exact.item(), rel=1e-6)
+    for mine, other in zip(gradients(total, leaves), gradients(exact, leaves), strict=True):
+        assert mine.dtype == torch.float32
+        assert relative(mine, other) < 1e-6
+    assert not losses.requires_grad
+    assert torch.equal(losses == 0, labels == -100)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.rows}x{size.words}")
+def test_in_bf16_they_differ_by_the_roundings_of_its_products(size: Chunk) -> None:
+    """Against exact sums of the same bf16 factors.
+
+    A logit z is rounded once, to z (1 + u): a loss moves by 2 u max|z| at most, and a probability by the factor
+    exp(2 u max|z|). A logit's gradient is rounded once, and each product that it is in, once: the elements of a
+    gradient are off by at most the sum of absolute products times exp(2 u max|z|) (1 + u)^2 - 1. Sums are in fp32,
+    whose roundings are in the last factor.
+    """
+    states, matrix, labels, weights = given()
+    rounded = [part.bfloat16().float().requires_grad_() for part in (states, matrix)]
+    total, losses = _in_bf16(*rounded, labels, weights, size)
+    largest = float((rounded[0] @ rounded[1].T).detach().abs().max())
+    exact_losses = F.cross_entropy(rounded[0].double() @ rounded[1].double().T, labels, reduction="none")
+    supervised = labels != -100
+    off = (losses.double() - exact_losses)[supervised].abs().max()
+    assert 0 < off <= 2 * BF16 * largest * 1.001
+    exact = gradients(plain(*rounded, labels, weights), rounded)
+    allowed = math.exp(2 * BF16 * largest) * (1 + BF16) ** 2 * (1 + 1e-4) - 1
+    for mine, other, size_of in zip(
+        gradients(total, rounded), exact, _absolute(*rounded, labels, weights), strict=True
+    ):
+        assert mine.dtype == torch.float32
+        assert ((mine - other).abs() <= allowed * size_of).all()
+        assert relative(mine, other) < BF16  # most roundings cancel
+
+
+def _in_bf16(states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor, size: Chunk) -> tuple[Tensor, Tensor]:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return ops.weighted_head_loss(states, matrix, labels, weights, size)
+
+
+@torch.no_grad()
+def _absolute(states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums of `gradients` over absolute values."""
+    towards = (states @ matrix.T).softmax(1) + F.one_hot(labels.clamp(min=0), len(matrix))
+    towards = 3 * towards * (weights * (labels != -100))[:, None]
+    return towards @ matrix.abs(), towards.T @ states.abs()
+
+
+def test_large_logits_do_not_overflow_between_pieces() -> None:
+    states, matrix, labels, weights = given()
+    total, _ = ops.weighted_head_loss(states * 100, matrix, labels, weights, Chunk(64, 100))
+    assert total.item() == pytest.approx(plain(states * 100, matrix, labels, weights).item(), rel=1e-6)
+
+
+def test_a_tied_matrix_gets_both_its_gradients() -> None:
+    _, matrix, labels, weights = given()
+    matrix.requires_grad_()
+    tokens = labels.clamp(min=0).roll(1)
+    total, _ = ops.weighted_head_loss(F.embedding(tokens, matrix).tanh(), matrix, labels, weights, Chunk(64, 100))
+    exact = plain(F.embedding(tokens, matrix).tanh(), matrix, labels, weights)
+    (mine,), (other,) = gradients(total, [matrix]), gradients(exact, [matrix])
+    assert relative(mine, other) < 1e-6
+
+
+def test_nothing_supervised_is_a_loss_of_zero_without_a_gradient() -> None:
+    states, matrix, labels, weights = given()
+    states.requires_grad_()
+    total, _ = ops.weighted_head_loss(states, matrix, torch.full_like(labels, -100), weights, Chunk(64, 100))
+    assert total.item() == 0
+    assert gradients(total, [states])[0].abs().max() == 0
+    assert ops.head_loss(states[:0], matrix, labels[:0]).item() == 0
+
+
+def test_the_gradients_are_handed_over_once() -> None:
+    states, matrix, labels, weights = given()
+    matrix.requires_grad_()
+    total, _ = ops.weighted_head_loss(states, matrix, labels, weights)
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
+# ------------------------------------------------------------------ memory
+
+LONG, WIDE, NARROW = 256, 4096, 4  # logits: 4.2 MB; states: 4 KB; matrix: 66 KB
+PART = Chunk(64, 1024)
+LOGITS = PART.rows * PART.words * torch.float32.itemsize
+
+
+def held(bf16: bool = False, frozen: bool = False, size: Chunk = PART) -> tuple[Live, int]:
+    """What a forward and a backward pass hold, and what is left, of a loss whose logits are 16 chunks."""
+    states, matrix, labels, weights = given(tokens=LONG, width=NARROW, vocab=WIDE)
+    leaves = [states.requires_grad_(), *([] if frozen else [matrix.requires_grad_()])]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), Live() as live:
+        ops.weighted_head_loss(states, matrix, labels, weights, size)[0].backward()
+        left = live.now
+    assert all(leaf.grad is not None for leaf in leaves)
+    return live, left
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_never_more_than_one_chunk_of_logits_is_alive(bf16: bool) -> None:
+    """In bf16 a chunk is there twice for a moment, 2 and 4 bytes a logit, when it changes its precision."""
+    live, _ = held(bf16)
+    gradients_of_both = 4 * (LONG + WIDE) * NARROW
+    copy_and_product = (2 * 2 * WIDE * NARROW) if bf16 else 0
+    by_position = 64 * LONG  # losses, weights, labels and their like
+    assert live.largest == LOGITS
+    assert live.peak < gradients_of_both + copy_and_product + by_position + LOGITS * (1.5 if bf16 else 1)
+
+
+def test_the_gradients_are_not_copied_on_their_way_out() -> None:
+    live, left = held(size=Chunk(64, 128))
+    assert left == 4 * (LONG + WIDE) * NARROW
+    assert live.peak < left + 64 * LONG + 4 * 64 * 128
+
+
+def test_a_frozen_matrix_costs_no_gradient() -> None:
+    assert held()[0].peak - held(frozen=True)[0].peak >= 4 * WIDE * NARROW
+
+
+@pytest.mark.parametrize("vocab", [1024, 49_152, 128_256, 163_840])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_chunk_has_rows_enough_for_a_product_and_a_bounded_number_of_logits(vocab: int, device: str) -> None:
+    size = head.chunk(vocab, torch.device(device))
+    limit = head.ON_GPU if device == "cuda" else max(head.ON_CPU, head.FEWEST * head.WIDEST)
+    assert size.rows >= head.FEWEST
+    assert size.rows % head.FEWEST == 0
+    assert size.rows * size.words <= limit
+
+
+# ------------------------------------------------- whole logits, where they are few
+
+
+def test_few_logits_are_made_as_a_whole_with_the_bits_of_the_plain_form() -> None:
+    """Results of the miniatures were made so."""
+    states, matrix, labels, _ = given(tokens=4096, width=8, vocab=1024)  # the largest micro-batch of any of them
+    leaves = [states.requires_grad_(), matrix.requires_grad_()]
+    total, other = ops.head_loss(states, matrix, labels), ops.cross_entropy(F.linear(states, matrix), labels).sum()
+    assert torch.equal(total, other)
+    assert all(map(torch.equal, gradients(total, leaves), gradients(other, leaves)))
+
+
+def test_one_position_more_and_they_never_are() -> None:
+    states, matrix, labels, _ = given(tokens=4097, width=4, vocab=1024)
+    with Live() as live:
+        total = ops.head_loss(states, matrix, labels)
+        losses = ops.token_losses(states, matrix, labels)
+    assert live.largest == head.ON_CPU * torch.float32.itemsize
+    exact = plain(states, matrix, labels, torch.ones(4097))
+    assert total.item() == pytest.approx(exact.item(), rel=1e-6)
+    assert losses.double().sum().item() == pytest.approx(exact.item(), rel=1e-6)

@@ -61,6 +61,8 @@ def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[F
 def _nowhere(project: Project) -> Iterator[Finding]:
     """Pipelines that are at no scale: nobody would ever look at them."""
     with suppress(SpecError, SpecErrors):  # of a scale's file, which is a finding of its own
+        for scale in project.scales():
+            project.scale(scale)
         for name in project.pipelines(readings=True):
             if not project.scales_of(name):
                 where, repair = (
@@ -97,14 +99,16 @@ def _hardware(project: Project) -> Iterator[Finding]:
 def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
     """Findings of one pipeline at a scale; those of its waivers too, for which every scale is looked at (S-07).
 
-    Raises SpecError(s) where specs cannot be resolved.
+    What is wrong at another scale is no finding of this one; a waiver may then be for that one, and nothing is said of
+    it. Raises SpecError(s) where specs cannot be resolved.
     """
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
     if next(holders(context.pipeline), None) is not None:
-        others = [other for other in project.scales_of(pipeline) if other != scale]
-        everywhere = [one for other in others for one in check(make_context(project, pipeline, other))]
-        found += idle(context.pipeline, scale, [*found, *everywhere])
+        others = [other for other in project.scales() if other != scale]
+        with suppress(SpecError, SpecErrors):
+            there = [make_context(project, pipeline, other) for other in others if project.has(pipeline, other)]
+            found += idle(context.pipeline, scale, [*found, *(one for other in there for one in check(other))])
     return found
 
 

@@ -34,7 +34,7 @@ def folder(named: str, scale: str) -> Path:
         if (place / "manifest.json").is_file():
             return place
         root, project = open_project(at)
-        pick(graph.load(root, project, at).stages, ref)
+        pick(graph.readable(root, project, at), ref)
         target = graph.rule_name(ref)
         raise UsageError(
             f"{named!r}: no finished result in {place}. `snakemake {target} --config scale={at}` makes it."

@@ -18,9 +18,9 @@ def print_script(ref: str, scale: str, releases: Path | None) -> None:
     Raises UsageError for an unknown stage, SpecError for a mistake in slurm/site.yaml, and FindingsError.
     """
     root, project = open_project(scale)
-    stages = graph.load(root, project, scale).stages
-    stage = pick(stages, ref)
-    Gate(project, scale, stages).refuse(ref)
+    loaded = graph.readable(root, project, scale)
+    stage = pick(loaded, ref)
+    Gate(project, scale, loaded.stages).refuse(ref)
     run = [sys.executable, "-m", "stages", "run", ref, "--scale", scale]
     if releases is not None:
         if not releases.is_dir():

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from stages.commands.open import open_project
 from stages.report.words import count, length
-from stages.spec.project import ResolvedPipeline
+from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.resolved import Stage
+from stages.sync import graph
 
 ROW = "  {:<22} {:<8} {:<14} {:<10} {}"
 
 
 def print_list(scale: str, as_json: bool) -> None:
-    """Pipelines with their titles; each one's own stages with kind, budget, context and parents."""
-    _, project = open_project(scale)
-    resolved = [project.resolve(name, scale) for name in project.pipelines(readings=True, scale=scale)]
+    """Pipelines with their titles; each one's own stages with kind, budget, context and parents.
+
+    Raises SpecError(s), after the others, for those that cannot be read.
+    """
+    root, project = open_project(scale)
+    loaded = graph.readable(root, project, scale)
+    resolved = [project.resolve(name, scale) for name in project.pipelines(True, scale) if name in loaded.pipelines]
     if as_json:
         print(json.dumps([_fields(one) for one in resolved], indent=2, allow_nan=False))
-        return
+    else:
+        _print_list(project, scale, resolved)
+    graph.refuse(loaded.unreadable)
+
+
+def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipeline]) -> None:
     for one in resolved:
         print(f"{one.name}: {one.title}" + (f" (extends {one.extends})" if one.extends else ""))
         if not one.own:

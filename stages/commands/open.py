@@ -8,6 +8,7 @@ from pathlib import Path
 from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.sync.graph import Graph
 
 DEFAULT_SCALE = "mini"
 
@@ -49,13 +50,25 @@ def not_here(name: str, scales: Sequence[str]) -> UsageError:
     return UsageError(f"pipeline {name!r} is not at this scale; it is at {', '.join(scales) or 'none'}: --scale.")
 
 
-def pick(stages: dict[str, Stage], ref: str, absent: Mapping[str, Sequence[str]] | None = None) -> Stage:
-    """The stage called `ref`; raises UsageError listing the stages of its pipeline, or the pipelines."""
+def boxes_of(loaded: Graph, pipeline: str) -> tuple[str, ...]:
+    """All boxes of a pipeline. Raises what is wrong with its specs, and UsageError where it is not there."""
+    if pipeline in loaded.unreadable:
+        raise loaded.unreadable[pipeline]
+    return loaded.boxes[known_pipeline(pipeline, sorted(loaded.boxes), loaded.absent)]
+
+
+def pick(loaded: Graph, ref: str) -> Stage:
+    """The stage called `ref`; raises UsageError listing the stages of its pipeline, or the pipelines.
+
+    Raises what is wrong with its pipeline's specs where they cannot be read.
+    """
+    stages, pipeline = loaded.stages, ref.partition("/")[0]
     if ref in stages:
         return stages[ref]
-    pipeline = ref.partition("/")[0]
-    if absent is not None and pipeline in absent:
-        raise not_here(pipeline, absent[pipeline])
+    if pipeline in loaded.unreadable:
+        raise loaded.unreadable[pipeline]
+    if pipeline in loaded.absent:
+        raise not_here(pipeline, loaded.absent[pipeline])
     beside = [name for name in stages if name.startswith(f"{pipeline}/")]
     allowed = beside or sorted({name.partition("/")[0] + "/..." for name in stages})
     raise UsageError(f"no stage {ref!r}; there are: {', '.join(allowed)}.")

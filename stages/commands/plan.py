@@ -11,13 +11,19 @@ from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
 from stages.spec.project import Project
+from stages.sync import graph
 
 
 def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured: bool, as_json_: bool) -> None:
-    """Print the plan of one pipeline, or of all published ones."""
+    """Print the plan of one pipeline, or of all published ones.
+
+    Raises SpecError(s), after the others, for those that cannot be read.
+    """
     root, project = open_project(scale)
     profile = profiles.load(project.files, hardware or profiles.usual(project.scale(scale).device))
-    plans = [plan_pipeline(project, name, scale, profile) for name in _names(project, pipeline, scale)]
+    unreadable = project.resolve_all(scale, readings=False)[1] if pipeline is None else {}
+    names = [name for name in _names(project, pipeline, scale) if name not in unreadable]
+    plans = [plan_pipeline(project, name, scale, profile) for name in names]
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
@@ -26,6 +32,7 @@ def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured:
         absent = project.absent(scale) if pipeline is None else []
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
         _print_tables(plans, profile, [*notices(project, scale), *elsewhere])
+    graph.refuse(unreadable)
 
 
 def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:

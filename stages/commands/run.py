@@ -35,9 +35,9 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     nobody has waived, or when the run fails.
     """
     root, project = open_project(scale)
-    loaded = graph.load(root, project, scale)
+    loaded = graph.readable(root, project, scale)
     stages, keys = loaded.stages, loaded.keys
-    stage, layout = pick(stages, ref, loaded.absent), Layout(root, scale)
+    stage, layout = pick(loaded, ref), Layout(root, scale)
     marker = layout.marker(ref, keys[ref])
     markers.expect(awaited, marker, ref)
     gate, parents = Gate(project, scale, stages), {parent: keys[parent] for parent in stage.parents}

@@ -35,9 +35,9 @@ LABEL = 15
 def print_stage(ref: str, scale: str, as_json: bool) -> None:
     """The stage in words, or with --json every value it will be run with, and its key."""
     root, project = open_project(scale)
-    loaded = graph.load(root, project, scale)
+    loaded = graph.readable(root, project, scale)
     asked, ref = ref, _ref(project, scale, ref)
-    stage = pick(loaded.stages, ref, loaded.absent)
+    stage = pick(loaded, ref)
     if as_json:
         print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2, allow_nan=False))
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import known_pipeline, open_project
+from stages.commands.open import boxes_of, open_project
 from stages.printable import printable
 from stages.report.words import seconds
 from stages.store import fingerprint
@@ -35,10 +35,12 @@ STYLES = {
 
 def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_json: bool) -> int:
     """Print the verdicts, all or a pipeline's, or only those of runs that did not finish; exit code 1 when a stage has
-    failed or something is damaged, else 0. Raises UsageError when there is no such pipeline.
+    failed, something is damaged or a pipeline's specs cannot be read, else 0.
+
+    Raises UsageError when there is no such pipeline, and what is wrong with the specs of the one that is named.
     """
     root, project = open_project(scale)
-    loaded = graph.load(root, project, scale)
+    loaded = graph.readable(root, project, scale)
     layout, (boxes, names) = Layout(root, scale), _asked(loaded, pipeline)
     alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
     judged = judge(layout, loaded.stages, loaded.keys, boxes if deep else ())
@@ -47,20 +49,21 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
     verdicts = verdicts if alive is None else live.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
+    unreadable = loaded.unreadable if pipeline is None else {}
     if as_json:
-        print(
-            json.dumps(
-                [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()], indent=2, allow_nan=False
-            )
-        )
+        told = [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()]
+        told += [{"stage": name, "state": "unreadable", "why": str(error)} for name, error in unreadable.items()]
+        print(json.dumps(told, indent=2, allow_nan=False))
     else:
+        note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ holds now, which is no reason to run them again")
         note += list(_strangers(shown, root))
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
         print("\n".join([*note, _summary(shown, failed, running)]))
-    return 1 if any(one.state in WRONG or one.damaged_checkpoints for one in verdicts.values()) else 0
+    wrong = any(one.state in WRONG or one.damaged_checkpoints for one in verdicts.values())
+    return 1 if wrong or unreadable else 0
 
 
 def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
@@ -75,7 +78,7 @@ def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], 
     """The boxes and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
     if pipeline is None:
         return tuple(loaded.stages), loaded.corpora
-    boxes = loaded.boxes[known_pipeline(pipeline, sorted(loaded.boxes), loaded.absent)]
+    boxes = boxes_of(loaded, pipeline)
     read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded.corpora)}
     return boxes, tuple(name for name in loaded.corpora if name in read)
 

@@ -7,13 +7,20 @@ from stages.sync import graph, write
 
 
 def run_sync(scale: str, only_check: bool) -> int:
-    """Write what differs, or only say it; the exit code."""
+    """Write what differs, or only say it; the exit code.
+
+    Where the specs of a pipeline cannot be read, the rules of the others are written, its own and dvc.yaml stay as they
+    are, and SpecError(s) is raised.
+    """
     root, project = open_project(scale)
+    loaded = graph.readable(root, project, scale)
+    differing = []
     if only_check:
-        differing = write.unsynced(root, write.wanted(project, graph.load(root, project, scale)))
+        differing = write.unsynced(root, write.wanted(project, loaded))
         for path in differing:
             print(f"{path}: not what the specs say. Run `stages sync --scale {scale}`.")
-        return 1 if differing else 0
-    for path in write.sync(root, project, scale):
-        print(f"wrote {path}" if (root / path).exists() else f"removed {path}")
-    return 0
+    else:
+        for path in write.sync(root, project, scale):
+            print(f"wrote {path}" if (root / path).exists() else f"removed {path}")
+    graph.refuse(loaded.unreadable)
+    return 1 if differing else 0

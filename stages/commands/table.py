@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from stages.commands.open import known_pipeline, open_project, pick
+from stages.commands.open import boxes_of, open_project, pick
 from stages.report.table import Mark
 from stages.store.done import Verdict
 from stages.store.layout import Layout
@@ -25,7 +25,7 @@ def print_table(scale: str, names: Sequence[str] = ()) -> int:
     from stages.report import collect, table
     from stages.terminal import Console
 
-    loaded, layout = graph.load(root, project, scale), Layout(root, scale)
+    loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     asked = _asked(loaded, names)
     results, unreadable = collect.readable(layout)
     if not unreadable:
@@ -45,10 +45,10 @@ def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for name in names:
         if "/" in name:
-            pick(loaded.stages, name, loaded.absent)
+            pick(loaded, name)
             found.add(name)
         else:
-            found |= set(loaded.boxes[known_pipeline(name, sorted(loaded.boxes), loaded.absent)])
+            found |= set(boxes_of(loaded, name))
     return found
 
 

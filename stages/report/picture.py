@@ -25,8 +25,10 @@ from stages.store.layout import Layout
 def write(project: Project, layout: Layout, pipeline: str, path: Path) -> None:
     """Draw a pipeline at the layout's scale to `path`; the steps of its stages that have results are marked."""
     resolved = project.resolve(pipeline, layout.scale)
-    stages = upstream(resolved, project.resolve(resolved.extends, layout.scale) if resolved.extends else None)
-    metrics = measured(layout, stages, project.keys(layout.scale))
+    extended = project.resolve(resolved.extends, layout.scale) if resolved.extends else None
+    keys = {one.refs[name]: key for one in (extended, resolved) if one is not None for name, key in one.keys.items()}
+    stages = upstream(resolved, extended)
+    metrics = measured(layout, stages, keys)
     save(pipeline_plot.draw(resolved.title, layout.scale, stages, metrics), path)
 
 
@@ -45,7 +47,8 @@ def draw_missing(project: Project, layout: Layout) -> list[Path]:
             written.append(result.folder / "plots")
         if not drawn or not live(layout, result.stage.pipeline).exists():
             touched[result.stage.pipeline] = None
-    for pipeline in touched:
+    unreadable = project.resolve_all(layout.scale)[1] if touched else {}
+    for pipeline in (one for one in touched if one not in unreadable):
         path = live(layout, pipeline)
         write(project, layout, pipeline, path)
         written.append(path)

@@ -46,7 +46,7 @@ class Files:
         self.root, self.specs = root, root / "specs"
         if not self.specs.is_dir():
             raise UserError(f"{self.specs}: there is no folder specs/ here. Run the command in the project's root.")
-        self._documents: dict[FilePath, Document] = {}
+        self._documents: dict[FilePath, Document | SpecError] = {}
         self._pipelines: list[str] | None = None
 
     def relative(self, path: FilePath) -> str:
@@ -57,8 +57,14 @@ class Files:
         """A file's document. Raises SpecError."""
         if path not in self._documents:
             shown = self.relative(path)
-            self._documents[path] = nodes.parse(read(path, shown), shown)
-        return self._documents[path]
+            try:
+                self._documents[path] = nodes.parse(read(path, shown), shown)
+            except SpecError as error:
+                self._documents[path] = error
+        found = self._documents[path]
+        if isinstance(found, SpecError):
+            raise found
+        return found
 
     def names(self, folder: str) -> list[str]:
         """The stems of the YAML files in a folder of specs/."""

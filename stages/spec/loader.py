@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages.errors import SpecError, Where
+from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec import units
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
@@ -14,7 +14,7 @@ from stages.spec.nodes import Document
 from stages.spec.schema import STAGES, RawStage
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_pipeline import RawPipeline
-from stages.spec.validate import meant, validate
+from stages.spec.validate import each, meant, several, validate
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,44 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
     return LoadedStage(raw, document)
 
 
-def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> tuple[RawScale, Document]:
-    """One scale, laid over the scale it extends."""
+@dataclass(frozen=True)
+class LoadedScale:
+    """A raw scale and where everything stands; `wrong` are its entries for pipelines that cannot be used.
+
+    In `raw` such an entry is the identity, which nobody may take for it.
+    """
+
+    raw: RawScale
+    document: Document
+    wrong: Mapping[str, UserError]
+
+
+def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedScale:
+    """One scale, laid over the scale it extends. What is wrong in one pipeline's entry is that pipeline's error."""
     path = files.specs / "scales" / f"{name}.yaml"
     own = files.document(path)
     check_name(own, "scale", name)
     check_sources(own)
     extends = _extended(own, files.names("scales"), (*above, name))
-    document = overlay(load_scale(files, extends, (*above, name))[1], own) if extends is not None else own
-    return validate(document, RawScale), document
+    document = overlay(load_scale(files, extends, (*above, name)).document, own) if extends is not None else own
+    try:
+        return LoadedScale(validate(document, RawScale), document, {})
+    except (SpecError, SpecErrors) as error:
+        wrong = _by_pipeline(each(error))
+        if None in wrong:
+            raise
+    entries = {**document.value["pipelines"], **{str(pipeline): "identity" for pipeline in wrong}}
+    raw = validate(Document({**document.value, "pipelines": entries}, document.places), RawScale)
+    return LoadedScale(raw, document, {str(pipeline): several(errors) for pipeline, errors in wrong.items()})
+
+
+def _by_pipeline(errors: Iterable[SpecError]) -> dict[str | None, list[SpecError]]:
+    """The mistakes of a scale by the pipeline in whose entry they stand; None where they are of the whole scale."""
+    found: dict[str | None, list[SpecError]] = {}
+    for error in errors:
+        head, _, rest = error.key.partition(".")
+        found.setdefault(rest.partition(".")[0] if head == "pipelines" and rest else None, []).append(error)
+    return found
 
 
 def _extended(own: Document, known: Collection[str], above: Collection[str]) -> str | None:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stages.errors import SpecError, SpecErrors, UsageError, Where
+from stages.errors import SpecError, SpecErrors, UsageError, UserError, Where
 from stages.spec.claims import Claim, Size, claims, sizes
 from stages.spec.clocks import Extent
 from stages.spec.files import Files
 from stages.spec.graph import topological
 from stages.spec.hand_over import Node
 from stages.spec.key import stage_key
-from stages.spec.loader import LoadedPipeline, load_pipeline, load_scale
+from stages.spec.loader import LoadedPipeline, LoadedScale, load_pipeline, load_scale
 from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.nodes import Document
@@ -23,7 +23,7 @@ from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
-from stages.spec.validate import meant, several
+from stages.spec.validate import each, meant, several
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Project:
         self.root = root
         self.files = Files(root)
         self._pipelines: dict[str, LoadedPipeline] = {}
-        self._scales: dict[str, tuple[RawScale, Document]] = {}
+        self._scales: dict[str, LoadedScale] = {}
         self._maps: dict[tuple[str, str], Scale] = {}
         self._machines: dict[str, RawHardware | None] = {}
         self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
@@ -89,13 +89,16 @@ class Project:
         return own + [name for name in names if name not in own] if readings else own
 
     def has(self, pipeline: str, scale: str) -> bool:
-        """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks."""
+        """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks.
+
+        One whose file cannot be read counts as there, so that it is asked for and its mistake told.
+        """
         entries = self.scale(scale).pipelines
-        return entries is None or any(name in entries for name in self._lineage(pipeline))
+        return entries is None or any(name in entries for name in self._lineage(pipeline)) or self._broken(pipeline)
 
     def scales_of(self, pipeline: str) -> list[str]:
-        """The scales that a pipeline is at."""
-        return [scale for scale in self.scales() if self.has(pipeline, scale)]
+        """The scales that a pipeline is at, of those that can be read."""
+        return [scale for scale in self.scales() if self._readable(scale) and self.has(pipeline, scale)]
 
     def absent(self, scale: str) -> list[str]:
         """Pipelines and readings that are not at a scale."""
@@ -107,6 +110,19 @@ class Project:
             self._resolved[pipeline, scale] = self._resolve(pipeline, scale)
         return self._resolved[pipeline, scale]
 
+    def resolve_all(
+        self, scale: str, readings: bool = True
+    ) -> tuple[dict[str, ResolvedPipeline], dict[str, UserError]]:
+        """Every pipeline (and reading) at a scale; apart from them, the errors of those that cannot be resolved."""
+        found: dict[str, ResolvedPipeline] = {}
+        errors: dict[str, UserError] = {}
+        for name in self.pipelines(readings, scale):
+            try:
+                found[name] = self.resolve(name, scale)
+            except (SpecError, SpecErrors) as error:
+                errors[name] = error
+        return found, errors
+
     def keys(self, scale: str) -> dict[str, str]:
         """The key of every stage that has a rule, readings included, by "pipeline/stage"."""
         found = {}
@@ -117,7 +133,7 @@ class Project:
 
     def scale(self, name: str) -> RawScale:
         """A scale's own figures."""
-        return self._scale(name)[0]
+        return self._scale(name).raw
 
     def machine(self, name: str) -> RawHardware | None:
         """A profile of specs/hardware, None where there is none. Raises SpecError(s) for mistakes in it."""
@@ -129,14 +145,16 @@ class Project:
     def unknown_in(self, scale: str) -> list[SpecError]:
         """Entries of a scale for pipelines that there are not; none where the scale's file cannot be read."""
         try:
-            return list(unknown_pipelines(*self._scale(scale), self.files.pipelines(), self.absent(scale)))
+            known, loaded = self.files.pipelines(), self._scale(scale)
+            wrong = [one for name, errors in loaded.wrong.items() if name not in known for one in each(errors)]
+            return [*unknown_pipelines(loaded.raw, loaded.document, known, self.absent(scale)), *wrong]
         except (SpecError, SpecErrors):
             return []
 
     def shrink(self, pipeline: str, scale: str) -> Scale:
         """How the figures of a pipeline's specs become those of a scale. Raises UsageError for unknown names."""
         if (pipeline, scale) not in self._maps:
-            self._maps[pipeline, scale] = self._map(self.loaded(pipeline), *self._scale(scale))
+            self._maps[pipeline, scale] = self._map(self.loaded(pipeline), self._scale(scale))
         return self._maps[pipeline, scale]
 
     @cached_property
@@ -157,8 +175,24 @@ class Project:
         """A pipeline's file as it is written."""
         return self.files.document(self.files.specs / name / "pipeline.yaml")
 
+    def _broken(self, name: str) -> bool:
+        """Whether a pipeline's file cannot be read at all, which is an error where the pipeline is loaded."""
+        try:
+            self._own(name)
+        except SpecError:
+            return True
+        return False
+
+    def _readable(self, scale: str) -> bool:
+        try:
+            self.scale(scale)
+        except (SpecError, SpecErrors):
+            return False
+        return True
+
     def _extends(self, name: str) -> str | None:
-        extends = self._own(name).value.get("extends")
+        """What a pipeline extends; of a file that cannot be read nothing is known."""
+        extends = None if self._broken(name) else self._own(name).value.get("extends")
         return None if extends is None else str(extends)
 
     def _lineage(self, name: str) -> list[str]:
@@ -168,7 +202,7 @@ class Project:
             found.append(above)
         return found
 
-    def _scale(self, name: str) -> tuple[RawScale, Document]:
+    def _scale(self, name: str) -> LoadedScale:
         if name not in self._scales:
             if name not in self.scales():
                 raise UsageError(
@@ -177,8 +211,9 @@ class Project:
             self._scales[name] = load_scale(self.files, name)
         return self._scales[name]
 
-    def _map(self, pipeline: LoadedPipeline, raw: RawScale, document: Document) -> Scale:
+    def _map(self, pipeline: LoadedPipeline, loaded: LoadedScale) -> Scale:
         """The scale's entry for a pipeline; readings take that of the pipeline they extend."""
+        raw, document = loaded.raw, loaded.document
         if raw.pipelines is None:
             return Scale(None, document, pipeline.name)
         name: str | None = pipeline.name
@@ -191,9 +226,11 @@ class Project:
                 "an entry for every pipeline that is at this scale, or for what it extends",
                 f"Add `{pipeline.name}: ...` there: how it shrinks, or identity; or use a scale that it is at.",
             )
+        if name in loaded.wrong:
+            raise loaded.wrong[name]
         takers = [one for one in self.files.pipelines() if name in self._lineage(one)]
         shrink = raw.pipelines[name]
-        if shrink is not None:
+        if shrink is not None and not any(map(self._broken, self.files.pipelines())):  # a broken one may have the names
             wrong = list(unknown_names(shrink, document, name, {one: self._own(one) for one in takers}))
             if wrong:
                 raise several(wrong)

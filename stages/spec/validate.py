@@ -41,6 +41,11 @@ def several(errors: Sequence[SpecError]) -> UserError:
     return errors[0] if len(errors) == 1 else SpecErrors(errors)
 
 
+def each(error: UserError) -> list[SpecError]:
+    """The mistakes that an error about specs is made of."""
+    return error.errors if isinstance(error, SpecErrors) else [error] if isinstance(error, SpecError) else []
+
+
 def translate(document: Document, model: type[BaseModel], error: ValidationError) -> list[SpecError]:
     """One SpecError for each of pydantic's complaints."""
     details = error.errors(include_url=False)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 from stages.data import spec as data_spec
+from stages.errors import UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.validate import each, several
 
 
 @dataclass(frozen=True)
 class Graph:
-    """All stages that have a rule at one scale, by pipeline, and the local corpora, the tokenizer first."""
+    """All stages that have a rule at one scale, by pipeline, and the local corpora, the tokenizer first.
+
+    Of pipelines whose specs cannot be read (`unreadable`, each with what is wrong) nothing is known here.
+    """
 
     scale: str
     pipelines: Mapping[str, Mapping[str, Stage]]  # pipeline -> ref -> stage, parents first
@@ -23,6 +28,7 @@ class Graph:
     corpora: tuple[str, ...]
     keys: Mapping[str, str]
     absent: Mapping[str, tuple[str, ...]]  # pipelines that are not at this scale, and the scales that they are at
+    unreadable: Mapping[str, UserError] = field(default_factory=dict)
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -42,18 +48,33 @@ class Graph:
 
 
 def load(root: Path, project: Project, scale: str) -> Graph:
-    """Resolve every pipeline and reading that a project has at `scale`."""
+    """Resolve every pipeline and reading that a project has at `scale`. Raises SpecError(s) if one cannot be."""
+    graph = readable(root, project, scale)
+    refuse(graph.unreadable)
+    return graph
+
+
+def refuse(unreadable: Mapping[str, UserError]) -> None:
+    """Raise what is wrong with pipelines that cannot be read, each mistake once."""
+    errors = [one for error in unreadable.values() for one in each(error)]
+    if errors:
+        raise several(list({(one.where, one.key): one for one in errors}.values()))
+
+
+def readable(root: Path, project: Project, scale: str) -> Graph:
+    """Resolve every pipeline and reading at `scale`; those that cannot be resolved do not keep the others."""
     published = set(project.pipelines(readings=False, scale=scale))
     pipelines = {}
-    resolved_all = {name: project.resolve(name, scale) for name in project.pipelines(readings=True, scale=scale)}
+    resolved_all, unreadable = project.resolve_all(scale)
     extended = {name: {one.extends} if one.extends else set() for name, one in resolved_all.items()}
     for name in TopologicalSorter(extended).static_order():
         resolved = resolved_all[name]
         pipelines[name] = {f"{name}/{box}": resolved.stages[box] for box in resolved.stages if box in resolved.own}
-    readings = tuple(name for name in pipelines if name not in published)
+    readings = tuple(name for name in (*pipelines, *unreadable) if name not in published)
+    keys = {one.refs[stage]: one.keys[stage] for one in resolved_all.values() for stage in one.own}
     boxes = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
     absent = {name: tuple(project.scales_of(name)) for name in project.absent(scale)}
-    return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), project.keys(scale), absent)
+    return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), keys, absent, unreadable)
 
 
 def rule_name(name: str) -> str:
@@ -80,3 +101,17 @@ def above(graph: Graph, name: str) -> set[str]:
         left += [parent for parent in stage.parents if parent not in found]
         found |= {*stage.parents, *corpora(stage, graph.corpora)}
     return found
+
+
+def urgencies(graph: Graph) -> dict[str, int]:
+    """Priority of every stage and corpus: how many jobs wait for it, one behind the other.
+
+    A chain of stages cannot be shared among cores, so the longest one decides when everything is done: it goes first.
+    """
+    found: dict[str, int] = {}
+    for ref in reversed(graph.stages):  # children before their parents
+        found.setdefault(ref, 0)
+        stage = graph.stages[ref]
+        for name in (*stage.parents, *corpora(stage, graph.corpora)):
+            found[name] = max(found.get(name, 0), found[ref] + 1)
+    return {name: found.get(name, 0) for name in (*graph.stages, *graph.corpora)}

@@ -12,8 +12,8 @@ from stages.cluster.slurm import Job
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.sync.adoption import concerns, held
+from stages.sync.config import DEFAULT_SCALE
 from stages.sync.graph import rule_name
-from stages.sync.workflow import DEFAULT_SCALE
 
 JOB_LOGS = "results/.slurm"  # as in slurm/config.yaml; Snakemake's executor removes those of jobs that succeeded
 SAID = "stages: "  # how the command's own messages begin

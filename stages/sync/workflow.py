@@ -23,11 +23,10 @@ from stages.store import json_file
 from stages.store.layout import Layout
 from stages.sync import drivers, graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
+from stages.sync.config import ALL, read_config, read_deep
 
-CONFIG_KEYS = ("scale", "releases", "deep")
-ALL = "all"
+EVERYTHING, READINGS = "all", "readings"  # rules of the Snakefile: of all published pipelines, of all readings
 GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
-DEFAULT_SCALE = "mini"
 SNAKEMAKE = ".snakemake"  # its own folder in the project
 POLL = 1.0  # seconds between two looks at another Snakemake's lock
 T = TypeVar("T")
@@ -70,7 +69,7 @@ class Workflow:
     urgency_of: Mapping[str, int]
     corpora: Mapping[str, str]
     undone: list[str]  # stages and corpora to be run when the main process looked
-    absent: list[str] = field(default_factory=list)  # pipelines that are not at this scale: their rules are left out
+    absent: list[str] = field(default_factory=list)  # pipelines without rules here: of other scales, or unreadable
     gate: Gate | None = field(default=None, compare=False)  # None in a job, whose `stages run` checks for itself
     graph: graph.Graph | None = field(default=None, compare=False)  # in the main process
 
@@ -89,9 +88,14 @@ class Workflow:
             or_exit(lambda: gate.refuse(ref))
 
     def elsewhere(self, pipeline: str) -> Callable[[object], NoReturn]:
-        """The input of a pipeline that is not at this scale: asked for it, Snakemake ends and says where it is."""
+        """The input of a pipeline without rules here: asked for it, Snakemake ends and says why.
+
+        It is not at this scale, and at which others; or what is wrong with its specs.
+        """
 
         def leave(wildcards: object) -> NoReturn:
+            if self.graph is not None and pipeline in self.graph.unreadable:
+                _leave(self.graph.unreadable[pipeline])
             scales = Project.load(self.root).scales_of(pipeline)
             at = ", ".join(scales) or "none"
             _leave(UsageError(f"pipeline {pipeline!r} is not at scale {self.scale}; it is at {at}: --config scale=..."))
@@ -120,10 +124,10 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     """
     scale, releases = read_config(root, config)
     project = Project.load(root)
-    loaded = graph.load(root, project, scale)
+    loaded = graph.readable(root, project, scale)
     texts = write.wanted(project, loaded)
     if write.dvc_scale(root) != scale:
-        del texts["dvc.yaml"]  # describes another scale, on purpose
+        texts["dvc.yaml"] = None  # describes another scale, on purpose
     changed = write.unsynced(root, texts)
     if changed:
         raise UserError(f"{', '.join(changed)}: not what the specs say. Run `stages sync`.")
@@ -136,6 +140,8 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     undone = [name for name, one in judged.items() if not one.done]
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
     _save(flow)
+    for name, error in loaded.unreadable.items():
+        print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)
     if not quiet:
         print(start_line(loaded, set(flow.undone)), file=sys.stderr)
     return flow
@@ -170,7 +176,14 @@ def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
     names = {graph.rule_name(name): name for name in (*flow.graph.stages, *flow.graph.corpora)}
     judged = verdicts.look(flow.root, flow.layout, flow.graph)
     asked = [judged[name] for rule, name in names.items() if rule in rules]
-    return [f"{one.ref} is {one.state}: {one.why}" for one in asked if not one.done]
+    undone = [f"{one.ref} is {one.state}: {one.why}" for one in asked if not one.done]
+    unreadable = flow.graph.unreadable.items()
+    return undone + [f"{name}: {error}" for name, error in unreadable if _group(flow.graph, name) in rules]
+
+
+def _group(loaded: graph.Graph, pipeline: str) -> str:
+    """The rule of the Snakefile that asks for a pipeline's boxes."""
+    return READINGS if pipeline in loaded.readings else EVERYTHING
 
 
 def asked_for(flow: Workflow, rules: Collection[str]) -> list[str]:
@@ -187,38 +200,6 @@ def or_exit(call: Callable[[], T]) -> T:
         _leave(error)
 
 
-def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Scale and releases' folder from `--config`; raises UsageError for anything else."""
-    unknown = sorted(set(config) - set(CONFIG_KEYS))
-    if unknown:
-        raise UsageError(f"--config: found {', '.join(unknown)}; allowed: {', '.join(CONFIG_KEYS)}.")
-    scale = str(config.get("scale", DEFAULT_SCALE))
-    known = sorted(path.stem for path in (root / "specs" / "scales").glob("*.yaml"))
-    if scale not in known:
-        raise UsageError(f"--config scale: found {scale!r}; allowed: {', '.join(known)}.")
-    releases = config.get("releases")
-    if releases is None:
-        return scale, None
-    if not Path(root, str(releases)).is_dir():
-        raise UsageError(
-            f"--config releases: {releases} is not a folder; it should hold one folder per released model."
-        )
-    return scale, str(releases)
-
-
-def read_deep(loaded: graph.Graph, config: Mapping[str, Any]) -> list[str]:
-    """The stages and corpora of which every digest is to be read again: all, or those of the rule that is named.
-
-    DVC names the rule that it calls: it has found its spec or its files changed, and records whatever lies there.
-    Raises UsageError for a rule that is not there.
-    """
-    rules = {graph.rule_name(name): name for name in (*loaded.stages, *loaded.corpora)}
-    wanted = config.get("deep")
-    if wanted not in (None, ALL, *rules):
-        raise UsageError(f"--config deep: found {wanted!r}; allowed: {ALL}, {', '.join(rules)}.")
-    return [name for rule, name in rules.items() if wanted in (ALL, rule)]
-
-
 def start_line(loaded: graph.Graph, stale: set[str]) -> str:
     """What is about to be looked after: scale, boxes by pipeline, and how many of them are not done."""
     counts = []
@@ -228,20 +209,6 @@ def start_line(loaded: graph.Graph, stale: set[str]) -> str:
         waiting = len(stale & set(boxes))
         counts.append(f"{pipeline} {len(boxes)} boxes" + (f" ({waiting} to run)" if waiting else " (all done)"))
     return f"scale {loaded.scale}: " + ", ".join(counts)
-
-
-def urgencies(loaded: graph.Graph) -> dict[str, int]:
-    """Priority of every stage and corpus: how many jobs wait for it, one behind the other.
-
-    A chain of stages cannot be shared among cores, so the longest one decides when everything is done: it goes first.
-    """
-    found: dict[str, int] = {}
-    for ref in reversed(loaded.stages):  # children before their parents
-        found.setdefault(ref, 0)
-        stage = loaded.stages[ref]
-        for name in (*stage.parents, *graph.corpora(stage, loaded.corpora)):
-            found[name] = max(found.get(name, 0), found[ref] + 1)
-    return {name: found.get(name, 0) for name in (*loaded.stages, *loaded.corpora)}
 
 
 def _build(
@@ -268,11 +235,11 @@ def _build(
         corpora_of={ref: list(graph.corpora(stage, loaded.corpora)) for ref, stage in stages.items()},
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},
         resources_of={name: resources.snakemake(request, on) for name, request in requests.items()},
-        urgency_of=urgencies(loaded),
+        urgency_of=graph.urgencies(loaded),
         graph=loaded,
         corpora={name: _relative(root, verdicts.corpus_marker(root, layout, name)) for name in loaded.corpora},
         undone=undone,
-        absent=list(loaded.absent),
+        absent=[*loaded.absent, *loaded.unreadable],
         gate=gate,
     )
 

@@ -9,37 +9,45 @@ from stages.errors import UserError
 from stages.spec.project import Project
 from stages.store.files import write_atomic
 from stages.sync import dvc, params, rules
-from stages.sync.graph import Graph, load
+from stages.sync.graph import Graph, readable
 
 KEPT = ("common.smk",)  # written by hand
+Texts = dict[str, str | None]  # path relative to the project -> text; None where specs that cannot be read decide it
 
 
-def wanted(project: Project, graph: Graph) -> dict[str, str]:
-    """Every generated file: path relative to the project -> text."""
+def wanted(project: Project, graph: Graph) -> Texts:
+    """Every generated file."""
     watched = {ref: params.watched(project, ref, graph.scale) for ref in graph.published}
-    return {**rules.files(graph), **_elsewhere(project, graph), "dvc.yaml": dvc.text(graph, watched)}
+    unknown: Texts = {f"rules/{name}.smk": None for name in graph.unreadable}
+    everything = None if graph.unreadable else dvc.text(graph, watched)
+    return {**rules.files(graph), **_elsewhere(project, graph), **unknown, "dvc.yaml": everything}
 
 
-def _elsewhere(project: Project, graph: Graph) -> dict[str, str]:
+def _elsewhere(project: Project, graph: Graph) -> Texts:
     """The rules of pipelines that are not at this scale, where Snakemake leaves them out: edges are of no scale."""
     firsts = {name: scales[0] for name, scales in graph.absent.items() if scales}
-    others = {scale: load(project.root, project, scale) for scale in dict.fromkeys(firsts.values())}
-    return {f"rules/{name}.smk": rules.pipeline_rules(others[scale], name) for name, scale in firsts.items()}
+    others = {scale: readable(project.root, project, scale) for scale in dict.fromkeys(firsts.values())}
+    return {
+        f"rules/{name}.smk": None if name in others[scale].unreadable else rules.pipeline_rules(others[scale], name)
+        for name, scale in firsts.items()
+    }
 
 
-def unsynced(root: Path, texts: dict[str, str]) -> list[str]:
+def unsynced(root: Path, texts: Texts) -> list[str]:
     """Paths whose content is not the wanted one, and rules of pipelines that are gone; sorted."""
-    differing = [path for path, text in texts.items() if _read(root / path) != text.encode()]
+    known = {path: text for path, text in texts.items() if text is not None}
+    differing = [path for path, text in known.items() if _read(root / path) != text.encode()]
     return sorted([*differing, *_leftover(root, texts)])
 
 
 def sync(root: Path, project: Project, scale: str) -> list[str]:
-    """Write what differs; returns the paths written or removed."""
-    texts = wanted(project, load(root, project, scale))
+    """Write what differs; returns the paths written or removed. What cannot be known stays as it is."""
+    texts = wanted(project, readable(root, project, scale))
     changed = unsynced(root, texts)
     for path in changed:
-        if path in texts:
-            write_atomic(root / path, texts[path].encode())
+        text = texts.get(path)
+        if text is not None:
+            write_atomic(root / path, text.encode())
         else:
             (root / path).unlink()
     return changed
@@ -54,7 +62,7 @@ def dvc_scale(root: Path) -> str:
     return found.group(1)
 
 
-def _leftover(root: Path, texts: dict[str, str]) -> list[str]:
+def _leftover(root: Path, texts: Texts) -> list[str]:
     there = (f"rules/{path.name}" for path in (root / "rules").glob("*.smk") if path.name not in KEPT)
     return [path for path in there if path not in texts]
 

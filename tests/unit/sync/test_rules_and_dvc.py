@@ -11,7 +11,7 @@ import yaml
 
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.sync import graph, rules, workflow, write
+from stages.sync import config, graph, rules, write
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = Path(__file__).parent / "fake"
@@ -59,12 +59,12 @@ def test_every_dvc_out_persists_and_every_command_names_one_rule() -> None:
 
 def test_an_unknown_config_key_is_refused() -> None:
     with pytest.raises(UsageError, match=r"found sclae; allowed: scale, releases, deep"):
-        workflow.read_config(ROOT, {"sclae": "mini"})
+        config.read_config(ROOT, {"sclae": "mini"})
 
 
 def test_an_unknown_scale_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"found 'tiny'; allowed: .*mini"):
-        workflow.read_config(ROOT, {"scale": "tiny"})
+        config.read_config(ROOT, {"scale": "tiny"})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from stages.cluster.slurm import Job
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import adoption, drivers, graph, workflow, write
-from stages.sync.workflow import urgencies
+from stages.sync.graph import urgencies
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).resolve().parents[3]

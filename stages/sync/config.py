@@ -1,0 +1,46 @@
+"""What `--config` of a call of Snakemake may say: scale, releases, and what is to be read in full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.errors import UsageError
+from stages.sync import graph
+
+KEYS = ("scale", "releases", "deep")
+ALL = "all"
+DEFAULT_SCALE = "mini"
+
+
+def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Scale and releases' folder from `--config`; raises UsageError for anything else."""
+    unknown = sorted(set(config) - set(KEYS))
+    if unknown:
+        raise UsageError(f"--config: found {', '.join(unknown)}; allowed: {', '.join(KEYS)}.")
+    scale = str(config.get("scale", DEFAULT_SCALE))
+    known = sorted(path.stem for path in (root / "specs" / "scales").glob("*.yaml"))
+    if scale not in known:
+        raise UsageError(f"--config scale: found {scale!r}; allowed: {', '.join(known)}.")
+    releases = config.get("releases")
+    if releases is None:
+        return scale, None
+    if not Path(root, str(releases)).is_dir():
+        raise UsageError(
+            f"--config releases: {releases} is not a folder; it should hold one folder per released model."
+        )
+    return scale, str(releases)
+
+
+def read_deep(loaded: graph.Graph, config: Mapping[str, Any]) -> list[str]:
+    """The stages and corpora of which every digest is to be read again: all, or those of the rule that is named.
+
+    DVC names the rule that it calls: it has found its spec or its files changed, and records whatever lies there.
+    Raises UsageError for a rule that is not there.
+    """
+    rules = {graph.rule_name(name): name for name in (*loaded.stages, *loaded.corpora)}
+    wanted = config.get("deep")
+    if wanted not in (None, ALL, *rules):
+        raise UsageError(f"--config deep: found {wanted!r}; allowed: {ALL}, {', '.join(rules)}.")
+    return [name for rule, name in rules.items() if wanted in (ALL, rule)]

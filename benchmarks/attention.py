@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from stages.models import ops
-from stages.models.attention import attend, plan
+from stages.models.attention import attend
 from stages.models.build import initialise, make
+from stages.models.documents import Documents
 from stages.spec.resolved_models import LlamaModel, MoonlightModel, Rope
 
 TOKENS = 4096
+CPU = torch.device("cpu")
 SHARED = {"hidden": 64, "ffn": 176, "heads": 4, "vocab": 2048, "norm_eps": 1e-5, "tied": False, "init_std": 0.02}
 MODELS = {
     "llama": LlamaModel(family="llama", layers=2, kv_heads=2, head_dim=16, **SHARED),
@@ -50,7 +52,7 @@ def dense(q, k, v, segments):
 def compare(length, mean):
     segments = documents(length, mean)
     q, k, v = (torch.randn(*segments.shape, 4, 16, requires_grad=True) for _ in range(3))
-    laid_out = best(lambda: attend(q, k, v, plan(segments), 0.25).sum().backward())
+    laid_out = best(lambda: attend(q, k, v, Documents(segments.numpy(), CPU), 0.25).sum().backward())
     masked = best(lambda: dense(q, k, v, segments).sum().backward())
     print(f"attention T={length} documents~{mean}: laid out {laid_out:.1f} ms, dense mask {masked:.1f} ms", flush=True)
 
@@ -59,12 +61,12 @@ def speed(name, length, mean):
     cfg = MODELS[name]
     model = make(cfg, Rope(base=10_000.0, llama3=None, interpolation=1.0), "cpu")
     initialise(model, "llm", cfg, 1)
-    segments = documents(length, mean) if mean is not None else None
+    rows = Documents(documents(length, mean).numpy(), CPU) if mean is not None else None
     tokens = torch.randint(0, cfg.vocab, (TOKENS // length, length))
     positions = torch.arange(length).expand_as(tokens)
 
     def step():
-        logits = model.logits(model(tokens, positions, segments, None))
+        logits = model.logits(model(tokens, positions, rows, None))
         ops.cross_entropy(logits.flatten(0, 1), tokens.flatten()).mean().backward()
 
     print(f"{name} T={length} documents~{mean}: {TOKENS / best(step) * 1e3:,.0f} tokens/s", flush=True)

@@ -73,13 +73,13 @@ def plain(stage: Stage, ranks: Ranks = ALONE) -> None:
         total = 0.0
         for start in range(0, mine, MICRO):
             part = samples[start : start + MICRO]
-            tokens, labels, segments, positions = (
+            tokens, labels, positions = (
                 torch.from_numpy(np.stack([getattr(sample, name) for sample in part])).long()
-                for name in ("tokens", "labels", "segments", "positions")
+                for name in ("tokens", "labels", "positions")
             )
             last = start + MICRO >= mine
             with nullcontext() if last or ranks.size == 1 else parallel.no_sync():  # type: ignore[operator]
-                logits = parallel(tokens, positions, segments)
+                logits = parallel(tokens, positions)
                 loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
                 loss = loss / (mine * CONTEXT)  # DistributedDataParallel takes the mean over ranks
                 loss.backward()
@@ -96,8 +96,8 @@ class _Whole(nn.Module):
         super().__init__()
         self.model: Any = model
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor) -> Tensor:
-        return self.model.logits(self.model(tokens, positions, segments, None))
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        return self.model.logits(self.model(tokens, positions, None, None))
 
 
 def _samples(first: int, count: int, _tail: int) -> list[Sample]:

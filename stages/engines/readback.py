@@ -23,6 +23,7 @@ from stages.guards.report import (
 )  # fmt: skip
 from stages.guards.start import rotary_dim
 from stages.models import tensor_file
+from stages.models.documents import Documents
 from stages.models.hf_names import to_hf
 from stages.models.ouro import exit_distribution
 from stages.spec.resolved import Stage
@@ -145,10 +146,8 @@ def _exits(stage: Stage, modules: nn.ModuleDict, log: reads.Reads) -> ExitReport
         return None
     (model,) = [modules[name] for name, cfg in stage.modules.items() if cfg.family == "ouro"]
     device = torch.device(stage.execution.device)
-    tokens, positions, segments = (
-        torch.from_numpy(part[:PROBED]).to(device)[None] for part in (row.tokens, row.positions, row.segments)
-    )
-    _, gates = model(tokens, positions, segments, None, last.count)
+    tokens, positions = (torch.from_numpy(part[:PROBED]).to(device)[None] for part in (row.tokens, row.positions))
+    _, gates = model(tokens, positions, Documents(row.segments[None, :PROBED], device), None, last.count)
     p = exit_distribution([gate.double() for gate in gates])
     entropies = -torch.xlogy(p, p).sum(0)
     return ExitReport(tuple(p.sum(0).flatten().tolist()), tuple(entropies.flatten().tolist()), last.count)

@@ -22,7 +22,7 @@ from stages.data.vision import BRIGHTNESS, TEMPLATES
 from stages.errors import UserError
 from stages.evals.subject import Subject
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
-from stages.models.kimi_vl import Batch
+from stages.models.kimi_vl import Batch, places
 from stages.models.vision_packing import pack
 from stages.spec.evaluations import EVALUATIONS
 from stages.train.objectives.base import patch_size, precision
@@ -46,9 +46,9 @@ def pair_loss(subject: Subject) -> dict[str, Any]:
         with precision(subject.stage):
             features, embedded = embed_images(subject.modules, pixels.to(subject.device), grids)
             told = captions[part].to(subject.device), lengths[part].to(subject.device)
-            loss, tokens = caption_loss(subject.modules["decoder"], features, grids, *told)
+            loss = caption_loss(subject.modules["decoder"], features, grids, *told)
         images.append(embedded.float())
-        total, count = total + float(loss), count + tokens
+        total, count = total + float(loss), count + int((lengths[part] - 1).clamp(min=0).sum())
     side = subject.modules["contrastive"]
     contrast = float(siglip_loss(torch.cat(images), _texts(subject, captions), side.logit_scale, side.logit_bias))
     caption = total / count
@@ -132,7 +132,8 @@ def _with_images(subject: Subject, rows: list[NDArray[np.int64]], images: list[N
     """Rows of text that all show the same images."""
     text = subject.text_batch(rows, PAD)
     pixels, grids = pack(images * len(rows), _patch(subject))
-    return Batch(text.tokens, text.positions, None, pixels.to(subject.device), grids, IMAGE)
+    where = places(text.tokens.cpu().numpy(), IMAGE, subject.device)
+    return Batch(text.tokens, text.positions, None, pixels.to(subject.device), grids, where)
 
 
 def _patch(subject: Subject) -> int:

@@ -16,7 +16,7 @@ from stages.data.sample import Sample
 from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import token_losses
-from stages.models.ops.labels import IGNORED
+from stages.models.transfer import pick
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import collate, language_model, patch_size, precision
@@ -85,7 +85,7 @@ class Subject:
     def hidden_by_loop(self, batch: kimi_vl.Batch) -> list[Tensor]:
         """Normed states [B, T, H] after each loop; one entry for models without loops."""
         embeddings = kimi_vl.embed(self.modules, batch) if patch_size(self.stage) is not None else None
-        inputs = (batch.tokens, batch.positions, batch.segments, embeddings)
+        inputs = (batch.tokens, batch.positions, batch.documents, embeddings)
         with precision(self.stage):
             return [self.lm(*inputs)] if self.loops is None else self.lm(*inputs, self.loops)[0]
 
@@ -96,9 +96,9 @@ class Subject:
             places = torch.arange(rows.labels.shape[1], device=self.device).expand_as(rows.labels)
             by_loop = []
             for hidden in self.hidden_by_loop(rows.batch):
-                states, labels = supervised_only(hidden, rows.labels)
+                states, labels = supervised_only(hidden, rows)
                 by_loop.append(token_losses(states, self.lm.head, labels).double())
-            yield by_loop, places[rows.labels != IGNORED]
+            yield by_loop, pick(places.flatten(), rows.supervised)
 
     def text_batch(self, rows: Sequence[NDArray[np.int64]], fill: int) -> kimi_vl.Batch:
         """Rows of text of different lengths as one batch, filled up behind, where causality hides the filling."""
@@ -107,7 +107,7 @@ class Subject:
             to[: len(row)] = row
         placed = torch.from_numpy(tokens).to(self.device)
         positions = torch.arange(placed.shape[1], device=self.device).expand_as(placed)
-        return kimi_vl.Batch(placed, positions, None, None, (), -1)
+        return kimi_vl.Batch(placed, positions, None, None, (), None)
 
 
 def batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:

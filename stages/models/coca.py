@@ -44,9 +44,8 @@ def siglip_loss(image_emb: Tensor, text_emb: Tensor, log_temperature: Tensor, bi
     from number `first` on, so that blocks of images add up to the loss. Embeddings have unit length.
     """
     logits = log_temperature.exp() * image_emb @ text_emb.T + bias
-    own = torch.arange(first, first + image_emb.shape[0], device=logits.device)
     sign = torch.full_like(logits, -1.0)
-    sign[own - first, own] = 1.0
+    sign.diagonal(first).fill_(1.0)
     return -F.logsigmoid(sign * logits).sum() / text_emb.shape[0]
 
 
@@ -138,18 +137,16 @@ class CaptionDecoder(nn.Module):
 
 def caption_loss(
     decoder: CaptionDecoder, features: Tensor, grids: Sequence[Grid], captions: Tensor, lengths: Tensor
-) -> tuple[Tensor, int]:
-    """Sum of -log p over the caption tokens after the first (nats), and how many there are.
+) -> Tensor:
+    """Sum of -log p over the caption tokens after the first (nats).
 
     captions [n, length] are padded, `lengths` [n] are their true lengths, the begin token included: it is only
-    read; the end token is predicted. The caller divides by the whole batch's count.
+    read; the end token is predicted. The caller, who has the lengths on the host, divides by the whole batch's count.
     """
     states = decoder.states(captions[:, :-1], features, grids).flatten(0, 1)
     place = torch.arange(1, captions.shape[1], device=captions.device)
     labels = captions[:, 1:].masked_fill(place >= lengths[:, None], IGNORED).flatten()
     if whole(len(states), len(decoder.head)):
         logits = F.linear(states, decoder.head).float()
-        loss = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    else:
-        loss = head_loss(states, decoder.head, labels)
-    return loss, int((lengths - 1).clamp(min=0).sum())
+        return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return head_loss(states, decoder.head, labels)

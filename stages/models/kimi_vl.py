@@ -8,10 +8,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.errors import UserError
+from stages.models.common import take_rows
+from stages.models.documents import Documents
+from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the features of images go among B * T positions: one for every image token, in order."""
+
+    index: Tensor  # int64 [B * T]: the feature that each position takes (0 where it takes none)
+    inverse: Tensor  # int64 [M]: the position of each feature
+    taken: Tensor  # bool [B * T, 1]: whether the position takes one
+
+    @property
+    def count(self) -> int:
+        """Image tokens."""
+        return len(self.inverse)
+
+
+def places(tokens: NDArray[np.int64], image_token: int, device: torch.device) -> Places | None:
+    """The image tokens of tokens [B, T], which the host has; None where there are none."""
+    taken = (tokens == image_token).reshape(-1)
+    if not taken.any():
+        return None
+    index = np.where(taken, np.cumsum(taken) - 1, 0)
+    found = (index, np.flatnonzero(taken), taken[:, None])
+    return Places(*(to_device(part, device) for part in found))
 
 
 @dataclass(frozen=True)
@@ -20,36 +50,39 @@ class Batch:
 
     tokens: Tensor  # [B, T]
     positions: Tensor  # [B, T]
-    segments: Tensor | None  # [B, T]
+    documents: Documents | None  # None: every row is one, without padding
     pixels: Tensor | None  # [N, channels * patch^2], packed patches of all images; None: no image
     grids: Sequence[Grid]  # of the images
-    image_token: int
+    places: Places | None  # of the images' tokens
 
 
-def place_images(tokens: Tensor, embeddings: Tensor, features: Tensor, image_token: int) -> Tensor:
-    """Token embeddings [B, T, H] with the features [M, H] put, in order, where tokens [B, T] == image_token.
+def place_images(embeddings: Tensor, features: Tensor | None, where: Places | None) -> Tensor:
+    """Token embeddings [B, T, H] with the features [M, H] put, in order, where the image tokens are.
 
     Raises UserError naming both numbers when there are not exactly M such tokens.
     """
-    places = tokens == image_token
-    found = int(places.sum())
-    if found != features.shape[0]:
+    found, given = 0 if where is None else where.count, 0 if features is None else len(features)
+    if found != given:
         raise UserError(
-            f"the batch has {found} image tokens, but its images give {features.shape[0]} features. "
+            f"the batch has {found} image tokens, but its images give {given} features. "
             "Each image needs one token for every merged block of patches."
         )
-    return embeddings.masked_scatter(places[..., None], features.to(embeddings.dtype))
+    if where is None or features is None:
+        return embeddings
+    flat = embeddings.flatten(0, 1)
+    placed = take_rows(features.to(embeddings.dtype), where.index, where.inverse, None)
+    return torch.where(where.taken, placed, flat).view(embeddings.shape)
 
 
 def embed(modules: nn.ModuleDict, batch: Batch) -> Tensor:
     """Input embeddings [B, T, H]. Without images neither `vit` nor `projector` runs, and they get no gradient."""
     embeddings = modules["llm"].embed(batch.tokens)
     if batch.pixels is None:
-        return place_images(batch.tokens, embeddings, embeddings.new_empty(0, embeddings.shape[-1]), batch.image_token)
+        return place_images(embeddings, None, batch.places)
     features = modules["projector"](modules["vit"](batch.pixels, batch.grids), batch.grids)
-    return place_images(batch.tokens, embeddings, features, batch.image_token)
+    return place_images(embeddings, features, batch.places)
 
 
 def forward(modules: nn.ModuleDict, batch: Batch) -> Tensor:
     """Hidden states [B, T, H] of the language model; modules: llm, vit, projector."""
-    return modules["llm"](batch.tokens, batch.positions, batch.segments, embed(modules, batch))
+    return modules["llm"](batch.tokens, batch.positions, batch.documents, embed(modules, batch))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stages.models.attention import Plan, attend, plan
+from stages.models.attention import attend
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.documents import Documents
 from stages.models.layers import Layers
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
@@ -23,7 +24,7 @@ class GroupedQueryAttention(nn.Module):
         self.v_proj = nn.Linear(cfg.hidden, cfg.kv_heads * cfg.head_dim, bias=False)
         self.o_proj = nn.Linear(cfg.heads * cfg.head_dim, cfg.hidden, bias=False)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         q, k, v = (proj(x).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         q, k = (rotate(heads, *tables, interleaved=False) for heads in (q, k))
@@ -40,7 +41,7 @@ class LlamaLayer(nn.Module):
         self.input_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         x = x + self.self_attn(self.input_layernorm(x), tables, how)
         return x + self.mlp(self.post_attention_layernorm(x))
@@ -63,8 +64,10 @@ class Llama(CausalLM):
         self.model = _Stack(cfg)
         self.add_head(cfg.hidden, cfg.vocab, cfg.tied)
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, embeddings: Tensor | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
+    ) -> Tensor:
         """Final normed states [B, T, H] of tokens [B, T] (or of `embeddings` [B, T, H], which replace them)."""
         x = self.embed(tokens) if embeddings is None else embeddings
-        tables, how = self.rotary.tables(positions), plan(segments)
-        return self.model.norm(self.model.layers.through(x, tables, how))
+        tables = self.rotary.tables(positions)
+        return self.model.norm(self.model.layers.through(x, tables, documents))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stages.models.common import SwiGLU, take_rows
 from stages.models.layers import computing_again
 from stages.models.ops import silu_mul
+from stages.models.transfer import pick
 from stages.spec.resolved_models import MoonlightModel
 
 
@@ -32,18 +33,37 @@ class Router(nn.Module):
         self.aux_loss: Tensor | None = None
 
     def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Experts int64 [N, k] and weights [N, k] of tokens [N, H]; `real` [N] is False for padding."""
-        scores = nn.functional.linear(x.float(), self.weight.float()).sigmoid()
+        """Experts int64 [N, k] and weights [N, k] of tokens [N, H]; `real` [n] tells which are no padding: None: all.
+
+        In fp32, whatever autocast says: near-ties between experts would fall otherwise with every rounding.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            scores = nn.functional.linear(x.float(), self.weight.float()).sigmoid()
         chosen = (scores.detach() + self.e_score_correction_bias).topk(self.active, dim=-1).indices
-        weights = scores.gather(1, chosen)
+        weights = along_rows(scores, chosen)
         weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20) * self.scale
         if self.training:
-            aux_loss = balance_loss(scores if real is None else scores[real], self.active)
+            aux_loss = balance_loss(pick(scores, real), self.active)
             if not computing_again():  # a layer's second run recomputes the loss for its gradient, and counts nothing
-                counted = chosen if real is None else chosen[real]
-                self.counts += torch.bincount(counted.flatten(), minlength=len(self.counts))
+                self.counts += tally(pick(chosen, real), len(self.counts))
                 self.aux_loss = aux_loss
         return chosen, weights.to(x.dtype)
+
+
+def along_rows(table: Tensor, columns: Tensor) -> Tensor:
+    """table [N, E] at columns int64 [N, k] of each row: [N, k].
+
+    As one index into all of it: the gradient of a gather along a dimension of several copies their strides from the
+    host on a GPU whose algorithms are to be deterministic, which waits for it.
+    """
+    first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
+    return table.flatten().index_select(0, (first + columns).flatten()).view(columns.shape)
+
+
+def tally(chosen: Tensor, experts: int) -> Tensor:
+    """How often each expert is in `chosen` (int64, any shape): int64 [E]. torch.bincount reads the highest back."""
+    counts = torch.zeros(experts, dtype=torch.int64, device=chosen.device)
+    return counts.scatter_add_(0, chosen.flatten(), torch.ones_like(chosen.flatten()))
 
 
 def balance_loss(scores: Tensor, active: int) -> Tensor:
@@ -54,7 +74,7 @@ def balance_loss(scores: Tensor, active: int) -> Tensor:
     """
     tokens, experts = scores.shape
     chosen = scores.detach().topk(active, dim=-1).indices
-    load = torch.bincount(chosen.flatten(), minlength=experts).to(scores.dtype)
+    load = tally(chosen, experts).to(scores.dtype)
     share = scores / scores.sum(dim=-1, keepdim=True)
     return (load * (experts / (active * max(tokens, 1))) * (share.sum(dim=0) / max(tokens, 1))).sum()
 
@@ -126,7 +146,7 @@ class MixtureOfExperts(nn.Module):
         self.shared_experts = SwiGLU(cfg.hidden, cfg.expert_ffn * cfg.shared_experts)
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
-        """Shape [B, T, H] -> [B, T, H]; `real` [B * T] is False for padding."""
+        """Shape [B, T, H] -> [B, T, H]; `real` int64 [n] names the positions of B * T that are no padding."""
         flat = x.flatten(0, -2)
         chosen, weights = self.gate(flat, real)
         return self.experts(flat, chosen, weights).view(x.shape) + self.shared_experts(x)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stages.models.attention import Plan, attend, plan
+from stages.models.attention import attend
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.documents import Documents
 from stages.models.layers import Layers
 from stages.models.moe import MixtureOfExperts, Router, balanced
 from stages.models.ops import rotate
@@ -33,7 +34,7 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = nn.Linear(self.latent, cfg.heads * (self.nope + self.value), bias=False)
         self.o_proj = nn.Linear(cfg.heads * self.value, cfg.hidden, bias=False)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         q_nope, q_rotary = self.q_proj(x).unflatten(-1, (self.heads, -1)).split([self.nope, self.rotary_dim], dim=-1)
         latent, k_rotary = self.kv_a_proj_with_mqa(x).split([self.latent, self.rotary_dim], dim=-1)
@@ -58,7 +59,7 @@ class MoonlightLayer(nn.Module):
         self.input_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.post_attention_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None, real: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None, real: Tensor | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         x = x + self.self_attn(self.input_layernorm(x), tables, how)
         normed = self.post_attention_layernorm(x)
@@ -86,14 +87,14 @@ class Moonlight(CausalLM):
         self.model = _Stack(cfg)
         self.add_head(cfg.hidden, cfg.vocab, cfg.tied)
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, embeddings: Tensor | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
+    ) -> Tensor:
         """Final normed states [B, T, H] of tokens [B, T] (or of `embeddings` [B, T, H], which replace them)."""
         x = self.embed(tokens) if embeddings is None else embeddings
-        tables, how = self.rotary.tables(positions), plan(segments)
-        real = None
-        if segments is not None and bool((segments < 0).any()):
-            real = (segments >= 0).flatten()
-        return self.model.norm(self.model.layers.through(x, tables, how, real))
+        tables = self.rotary.tables(positions)
+        real = None if documents is None else documents.tokens
+        return self.model.norm(self.model.layers.through(x, tables, documents, real))
 
     def routers(self) -> list[Router]:
         """The routers of the layers that have experts, in order."""

@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.attention import spans
 from stages.models.layers import Layers
 from stages.models.moonvit_positions import PositionTable, rotate, rotation
+from stages.models.ops import choice
+from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid, Plan, plan
 from stages.spec.resolved_models import MoonViTModel
 
@@ -45,6 +48,8 @@ class _Layer(nn.Module):
     def _attention(self, x: Tensor, cos: Tensor, sin: Tensor, how: Plan) -> Tensor:
         q, k, v = self.wqkv(x).view(x.shape[0], 3, self.heads, -1).unbind(1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if choice.attention(q.device.type, q.dtype, q.shape[-1], choice.features()) == "flash_varlen":
+            return self.wo(spans(q, k, v, how.spans, q.shape[-1] ** -0.5, causal=False).flatten(1))
         seen = []
         for group in how.groups:
             batch = [group.of(part).transpose(1, 2) for part in (q, k, v)]  # each [images, heads, length, head_dim]
@@ -84,10 +89,10 @@ class MoonViT(nn.Module):
 
         At least one image. No patch sees another image. Raises UserError when grids and patches do not add up.
         """
-        how = plan(grids, pixels.shape[0])
+        how = plan(grids, pixels)
         head_dim = self.cfg.hidden // self.cfg.heads
         turns = [rotation(grid, head_dim, self.cfg.rope_base) for grid in grids]
-        cos, sin = (how.sort(torch.cat(parts).to(pixels.device)) for parts in zip(*turns, strict=True))
+        cos, sin = (how.sort(to_device(torch.cat(parts), pixels.device)) for parts in zip(*turns, strict=True))
         x = how.sort(self.patch_embed(pixels, grids))
         x = self.encoder.blocks.through(x, cos, sin, how)
         return how.restore(self.encoder.final_layernorm(x))

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid
 
 
@@ -38,9 +39,10 @@ class PositionTable(nn.Module):
         table = self.weight.shape[0]
         if grid == (table, table):
             return self.weight.flatten(end_dim=1)
-        rows, columns = (_interpolation(size, table).to(self.weight) for size in grid)
-        tall = torch.tensordot(rows, self.weight, dims=1)  # [h, table, hidden]
-        return torch.matmul(columns, tall).flatten(end_dim=1)
+        rows, columns = (to_device(_interpolation(size, table), self.weight.device) for size in grid)
+        with torch.autocast(self.weight.device.type, enabled=False):  # in fp32 as the table is, so that patches are too
+            tall = torch.tensordot(rows, self.weight, dims=1)  # [h, table, hidden]
+            return torch.matmul(columns, tall).flatten(end_dim=1)
 
 
 @lru_cache(maxsize=1024)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.models.attention import Plan, plan
 from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.documents import Documents
 from stages.models.layers import Layers
 from stages.models.llama import GroupedQueryAttention
 from stages.models.rotary import Rotary
@@ -30,7 +30,7 @@ class OuroLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(cfg.hidden, cfg.norm_eps)
         self.post_attention_layernorm_2 = RMSNorm(cfg.hidden, cfg.norm_eps)
 
-    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Plan | None) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
         x = x + self.input_layernorm_2(self.self_attn(self.input_layernorm(x), tables, how))
         return x + self.post_attention_layernorm_2(self.mlp(self.post_attention_layernorm(x)))
@@ -55,14 +55,14 @@ class Ouro(CausalLM):
         self.add_head(cfg.hidden, cfg.vocab, cfg.tied)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, segments: Tensor | None, embeddings: Tensor | None, loops: int
+        self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None, loops: int
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Normed states [B, T, H] after each loop, and the gate's logits [B, T] on each of them; `loops` of both."""
         x = self.embed(tokens) if embeddings is None else embeddings
-        tables, how = self.rotary.tables(positions), plan(segments)
+        tables = self.rotary.tables(positions)
         hidden, gates = [], []
         for _ in range(loops):
-            x = self.model.norm(self.model.layers.through(x, tables, how))
+            x = self.model.norm(self.model.layers.through(x, tables, documents))
             hidden.append(x)
             gates.append(self.model.early_exit_gate(x).squeeze(-1))
         return hidden, gates

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stages.contract.rope import inv_freq
+from stages.models.transfer import to_device
 from stages.spec.resolved_models import Rope
 
 
@@ -19,6 +20,7 @@ class Rotary:
     def __init__(self, rope: Rope, dim: int) -> None:
         self.rope, self.dim = rope, dim
         self._frequencies = tuple(inv_freq(rope, dim))
+        self._placed: dict[torch.device, Tensor] = {}
 
     @property
     def inv_freq(self) -> Tensor:
@@ -30,6 +32,8 @@ class Rotary:
 
         Angles are products in fp32, as in transformers, so that exported weights give the same logits there.
         """
-        frequencies = self.inv_freq.to(positions.device)
+        frequencies = self._placed.get(positions.device)
+        if frequencies is None:
+            frequencies = self._placed[positions.device] = to_device(self.inv_freq, positions.device)
         angles = positions[..., None, None].float() * frequencies
         return angles.cos(), angles.sin()

@@ -134,6 +134,6 @@ class Contrastive(nn.Module):
 
     def forward(self, features: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Embeddings [images, hidden] (not normalised) of packed patch features [N, hidden]."""
-        how = plan(grids, features.shape[0])
+        how = plan(grids, features)
         rows = how.sort(features)
         return how.restore_images(torch.cat([self.head(group.of(rows)) for group in how.groups]))

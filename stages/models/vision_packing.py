@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 from stages.errors import UserError
+from stages.models.common import take_rows
+from stages.models.documents import Spans
+from stages.models.transfer import to_device
 
 Grid = tuple[int, int]  # height and width of an image, in patches
 
@@ -60,21 +63,35 @@ class Plan:
     """How a packed row is computed: its images stably sorted by length. None orders mean: sorted already."""
 
     groups: tuple[Group, ...]
+    spans: Spans  # the sorted images' patches
     order: Tensor | None  # sorted patch -> packed patch
     inverse: Tensor | None  # packed patch -> sorted patch
+    image_order: Tensor | None  # place among the sorted images -> image
     image_inverse: Tensor | None  # image -> its place among the sorted images
 
     def sort(self, rows: Tensor) -> Tensor:
         """Packed rows [N, ...] in the order of the groups."""
-        return rows if self.order is None else rows.index_select(0, self.order.to(rows.device))
+        return _permuted(rows, self.order, self.inverse)
 
     def restore(self, rows: Tensor) -> Tensor:
         """Sorted rows [N, ...] in the packed order."""
-        return rows if self.inverse is None else rows.index_select(0, self.inverse.to(rows.device))
+        return _permuted(rows, self.inverse, self.order)
 
     def restore_images(self, rows: Tensor) -> Tensor:
         """One row per sorted image [images, ...] in the order of the images."""
-        return rows if self.image_inverse is None else rows.index_select(0, self.image_inverse.to(rows.device))
+        return _permuted(rows, self.image_inverse, self.image_order)
+
+    def on(self, device: torch.device) -> Plan:
+        """The same on a device."""
+        if device.type == "cpu":
+            return self
+        spans = Spans(to_device(self.spans.borders, device), self.spans.longest)
+        orders = (self.order, self.inverse, self.image_order, self.image_inverse)
+        return Plan(self.groups, spans, *(None if order is None else to_device(order, device) for order in orders))
+
+
+def _permuted(rows: Tensor, order: Tensor | None, inverse: Tensor | None) -> Tensor:
+    return rows if order is None or inverse is None else take_rows(rows, order, inverse, None)
 
 
 @lru_cache(maxsize=512)
@@ -82,11 +99,14 @@ def _plan(grids: tuple[Grid, ...]) -> Plan:
     lengths = [h * w for h, w in grids]
     order = sorted(range(len(grids)), key=lengths.__getitem__)
     groups = tuple(_groups([lengths[image] for image in order]))
+    borders = np.concatenate([[0], np.cumsum([lengths[image] for image in order])]).astype(np.int32)
+    spans = Spans(torch.from_numpy(borders), max(lengths, default=0))
     if order == list(range(len(grids))):
-        return Plan(groups, None, None, None)
+        return Plan(groups, spans, None, None, None, None)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     patches = torch.from_numpy(np.concatenate([np.arange(starts[i], starts[i + 1]) for i in order]))
-    return Plan(groups, patches, torch.argsort(patches), torch.argsort(torch.tensor(order)))
+    images = torch.tensor(order)
+    return Plan(groups, spans, patches, torch.argsort(patches), images, torch.argsort(images))
 
 
 def _groups(sorted_lengths: Sequence[int]) -> Iterator[Group]:
@@ -97,12 +117,12 @@ def _groups(sorted_lengths: Sequence[int]) -> Iterator[Group]:
             start, first = start + (i + 1 - first) * length, i + 1
 
 
-def plan(grids: Sequence[Grid], rows: int) -> Plan:
-    """The plan of a packed row of `rows` patches; raises UserError when the grids do not add up to it."""
+def plan(grids: Sequence[Grid], packed: Tensor) -> Plan:
+    """The plan of packed patches [N, ...], on their device; raises UserError when the grids do not add up to N."""
     expected = sum(h * w for h, w in grids)
-    if expected != rows:
-        raise UserError(f"{len(grids)} image grids hold {expected} patches, but the packed row has {rows}.")
-    return _plan(tuple(grids))
+    if expected != len(packed):
+        raise UserError(f"{len(grids)} image grids hold {expected} patches, but the packed row has {len(packed)}.")
+    return _plan(tuple(grids)).on(packed.device)
 
 
 def pad_by_image(rows: Tensor, grids: Sequence[Grid]) -> tuple[Tensor, Tensor | None]:
@@ -114,5 +134,5 @@ def pad_by_image(rows: Tensor, grids: Sequence[Grid]) -> tuple[Tensor, Tensor | 
     if len(set(lengths)) == 1:
         return rows.view(len(lengths), lengths[0], rows.shape[1]), None
     padded = torch.nn.utils.rnn.pad_sequence(list(rows.split(lengths)), batch_first=True)
-    length = torch.tensor(lengths, device=rows.device)
+    length = to_device(torch.tensor(lengths), rows.device)
     return padded, torch.arange(padded.shape[1], device=rows.device) < length[:, None]

@@ -59,7 +59,7 @@ def holds_accumulation(folder: Path) -> bool:
     causal.phase = phase.model_copy(update={"micro_batch": step.sequences})
     causal.begin(step)
     rows = causal.rows(0)
-    hidden = causal.lm(rows.batch.tokens, rows.batch.positions, rows.batch.segments, None)
+    hidden = causal.lm(rows.batch.tokens, rows.batch.positions, rows.batch.documents, None)
     logits = causal.lm.logits(hidden).flatten(0, 1)
     loss = F.cross_entropy(logits, rows.labels.flatten(), ignore_index=IGNORED)
     wanted = torch.autograd.grad(loss, optimizer.parameters)

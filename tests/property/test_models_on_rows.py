@@ -17,6 +17,7 @@ from stages.spec.resolved import Stage
 from stages.train import objectives
 from stages.train.loop import gather
 from stages.train.optimizer import Optimizer, trained_slots
+from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")
@@ -27,8 +28,8 @@ fewer = settings(max_examples=settings.default.max_examples // 4)
 def hidden(module: Any, tokens: torch.Tensor, positions: torch.Tensor, segments: torch.Tensor) -> list[torch.Tensor]:
     """What the model makes of a row; of a looped one, after every loop."""
     if hasattr(module.model, "early_exit_gate"):
-        return list(module(tokens, positions, segments, None, loops=2)[0])
-    return [module(tokens, positions, segments, None)]
+        return list(module(tokens, positions, documents(segments), None, loops=2)[0])
+    return [module(tokens, positions, documents(segments), None)]
 
 
 @pytest.fixture(scope="module", params=["next_token", "looped", "joint"])

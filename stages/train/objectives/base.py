@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
 from stages.data.document import IMAGE, PAD
-from stages.models.kimi_vl import Batch
+from stages.models.documents import Documents
+from stages.models.kimi_vl import Batch, places
 from stages.models.ops.labels import IGNORED
+from stages.models.transfer import positions, to_device
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage, computes_in_bf16
 from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel
@@ -58,6 +61,7 @@ class Rows:
 
     batch: Batch
     labels: Tensor
+    supervised: Tensor | None  # int64 [n]: positions of B * T with a label; None: all of them
     images: int
 
 
@@ -67,34 +71,39 @@ def cut(count: int, size: int) -> list[range]:
 
 
 def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: torch.device) -> Rows:
-    """Stack samples, padding shorter ones behind; pixels are packed when the stage has a vision tower."""
+    """Stack samples, padding shorter ones behind; pixels are packed when the stage has a vision tower.
+
+    What a forward pass has to know on the host (documents, where images and labels are) is made of the samples here.
+    """
     width = max(len(sample.tokens) for sample in samples)
 
-    def stack(rows: Sequence[np.ndarray], fill: int) -> Tensor:
+    def stack(rows: Sequence[NDArray[Any]], fill: int) -> NDArray[Any]:
         table = np.full((len(rows), width), fill, dtype=rows[0].dtype)
         for row, values in zip(table, rows, strict=True):
             row[: len(values)] = values
-        return torch.from_numpy(table).to(device)
+        return table
 
     images = [image.pixels for sample in samples for image in sample.images]
     pixels: Tensor | None = None
     grids: list[Grid] = []
     if images and patch is not None:
         pixels, grids = pack(images, patch)
-        pixels = pixels.to(device)
+        pixels = to_device(pixels, device)
+    tokens = stack([sample.tokens for sample in samples], PAD)
+    labels = stack([sample.labels for sample in samples], IGNORED)
     segments = stack([sample.segments for sample in samples], -1)
     if not phase.document_mask:
-        segments = segments.clamp(max=0)  # one document a row; padding stays apart, since a router counts tokens
+        segments = np.minimum(segments, 0)  # one document a row; padding stays apart, since a router counts tokens
     hides = phase.document_mask or bool((segments < 0).any())
     batch = Batch(
-        tokens=stack([sample.tokens for sample in samples], PAD),
-        positions=stack([sample.positions for sample in samples], 0),
-        segments=segments if hides else None,
+        tokens=to_device(tokens, device),
+        positions=to_device(stack([sample.positions for sample in samples], 0), device),
+        documents=Documents(segments, device) if hides else None,
         pixels=pixels,
         grids=grids,
-        image_token=IMAGE,
+        places=None if patch is None else places(tokens, IMAGE, device),
     )
-    return Rows(batch, stack([sample.labels for sample in samples], IGNORED), len(images))
+    return Rows(batch, to_device(labels, device), positions(labels != IGNORED, device), len(images))
 
 
 def patch_size(stage: Stage) -> int | None:

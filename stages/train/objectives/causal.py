@@ -17,6 +17,7 @@ from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import head_loss
 from stages.models.ops.labels import IGNORED
+from stages.models.transfer import pick
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Rows, collate, cut, language_model, patch_size, precision
@@ -93,7 +94,7 @@ class Causal:
 
     def whole_values(self) -> dict[str, Tensor]:
         """Targets of answers and of replayed text, where a phase has both."""
-        return {column: torch.tensor(float(count), device=self.device) for column, count in self._counted.items()}
+        return {column: torch.full((), float(count), device=self.device) for column, count in self._counted.items()}
 
     def later(self) -> list[Tensor]:
         """What a part puts into the columns that are known for the whole step only."""
@@ -119,8 +120,8 @@ class Causal:
     def loss(self, rows: Rows) -> Tensor:
         """Summed cross entropy (nats) of the supervised positions."""
         batch = rows.batch
-        hidden = self.lm(batch.tokens, batch.positions, batch.segments, self.embeddings(rows))
-        states, labels = supervised_only(hidden, rows.labels)
+        hidden = self.lm(batch.tokens, batch.positions, batch.documents, self.embeddings(rows))
+        states, labels = supervised_only(hidden, rows)
         return head_loss(states, self.lm.head, labels)
 
 
@@ -133,10 +134,6 @@ def _by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, 
     return dict(zip(REPLAY, (everything - text, text), strict=True))
 
 
-def supervised_only(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """States [N, H] and labels [N] of the supervised positions of [B, T, H] and [B, T]: the head is for those only."""
-    flat, wanted = hidden.flatten(0, 1), labels.flatten()
-    index = torch.nonzero(wanted != IGNORED).squeeze(1)
-    if len(index) == len(wanted):
-        return flat, wanted
-    return flat.index_select(0, index), wanted.index_select(0, index)
+def supervised_only(hidden: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    """States [N, H] and labels [N] of the supervised positions of hidden [B, T, H]: the head is for those only."""
+    return pick(hidden.flatten(0, 1), rows.supervised), pick(rows.labels.flatten(), rows.supervised)

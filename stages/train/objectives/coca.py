@@ -24,6 +24,7 @@ from stages.models.coca import (
     surrogate,
     whole_batch_gradient,
 )
+from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -103,10 +104,10 @@ class Coca:
             features, images = embed_images(self.modules, micro.pixels, micro.grids)
             texts = embed_texts(self.modules, micro.captions)
             decoder = self.modules["decoder"]
-            total, _ = caption_loss(decoder, features, micro.grids, micro.captions, micro.lengths)
+            total = caption_loss(decoder, features, micro.grids, micro.captions, micro.lengths)
             caption = total / max(self._targets, 1)
             linear = surrogate(images, whole.image_emb[micro.place]) + surrogate(texts, whole.text_emb[micro.place])
-        pairs = torch.tensor(float(len(micro.captions)), device=self.device)
+        pairs = torch.full((), float(len(micro.captions)), device=self.device)
         share = pairs / self._count
         contrastive = whole.loss * share
         temperature = self.modules["contrastive"].logit_scale.detach().exp().sum() * share
@@ -141,5 +142,5 @@ class Coca:
         pixels, grids = pack([image.pixels for row in rows for image in row.images], self._patch)
         captions = torch.cat([torch.from_numpy(row.captions) for row in rows])
         lengths = torch.cat([torch.from_numpy(row.caption_lengths) for row in rows])
-        pixels, captions, lengths = (part.to(self.device) for part in (pixels, captions, lengths))
+        pixels, captions, lengths = (to_device(part, self.device) for part in (pixels, captions, lengths))
         return _Pairs(pixels, grids, captions, lengths, place)

@@ -51,9 +51,9 @@ class Looped(Causal):
         with precision(self.stage):
             rows = self.rows(index)
             batch = rows.batch
-            hidden, gates = self.lm(batch.tokens, batch.positions, batch.segments, None, self._loops)
-            states, labels = zip(*(supervised_only(normed, rows.labels) for normed in hidden), strict=True)
-            logits = [supervised_only(gate.unsqueeze(-1), rows.labels)[0].squeeze(-1) for gate in gates]
+            hidden, gates = self.lm(batch.tokens, batch.positions, batch.documents, None, self._loops)
+            states, labels = zip(*(supervised_only(normed, rows) for normed in hidden), strict=True)
+            logits = [supervised_only(gate.unsqueeze(-1), rows)[0].squeeze(-1) for gate in gates]
             p, entropy = exits(torch.stack(logits).float())
             expected, losses = weighted_head_loss(torch.cat(states), self.lm.head, torch.cat(labels), p.flatten())
         with torch.no_grad():

@@ -14,6 +14,7 @@ from stages.data.document import BOS, END_THINK, EOS, IM_END, IMAGE, THINK
 from stages.data.heldout import Heldout
 from stages.evals import pictures, run
 from stages.evals.answers import well_formed
+from stages.models.documents import Documents
 from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, VOCAB, made, phase, stage
 
 Next = Callable[[list[int]], int | None]
@@ -30,7 +31,9 @@ class Knowing(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         return torch.zeros(*tokens.shape, JOINT["llm"].hidden)
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, embeddings: Tensor | None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
+    ) -> Tensor:
         hidden = torch.zeros(*tokens.shape, VOCAB)
         for row, ids in enumerate(tokens.tolist()):
             for place in range(len(ids)):

@@ -1,9 +1,17 @@
 """Attention never crosses a document's border, and every plan gives what a plain mask gives."""
 
+import inspect
+from itertools import pairwise
+
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.nn.attention import varlen
 
-from stages.models.attention import attend, plan
+from stages.models.attention import attend, spans
+from stages.models.documents import Spans
+from stages.models.ops import choice
+from tests.unit.models.rows import documents
 
 
 def segments_of(*rows):
@@ -38,7 +46,7 @@ def by_definition(q, k, v, segments, scale):
 def test_values_and_gradients_are_the_definition(segments, groups, value):
     q, k, v = inputs(segments, value=value, groups=groups)
     weight = torch.randn(*q.shape[:3], value, generator=torch.Generator().manual_seed(9))
-    got = attend(q, k, v, plan(segments), 0.3)
+    got = attend(q, k, v, documents(segments), 0.3)
     want = by_definition(q, k, v, segments, 0.3)
     torch.testing.assert_close(got, want.float(), rtol=1e-5, atol=1e-5)
     ours = torch.autograd.grad((got * weight).sum(), (q, k, v))
@@ -52,27 +60,109 @@ def test_a_document_is_blind_to_the_others_exactly(segments):
     q, k, v = inputs(segments)
     changed = segments == 1
     noise = torch.randn(segments.shape, generator=torch.Generator().manual_seed(4)) * 50 * changed
-    before = attend(q, k, v, plan(segments), 0.3)
-    after = attend(*(x + noise[..., None, None] for x in (q, k, v)), plan(segments), 0.3)
+    before = attend(q, k, v, documents(segments), 0.3)
+    after = attend(*(x + noise[..., None, None] for x in (q, k, v)), documents(segments), 0.3)
     assert torch.equal(before[~changed], after[~changed])
     assert not torch.equal(before[changed], after[changed])
     for grad in torch.autograd.grad(before[~changed].sum(), (q, k, v)):
         assert not grad[changed].any()
 
 
+def varlen_by_hand(q, k, v, borders_q, borders_k, longest_q, longest_k, *, scale, window_size, enable_gqa=False):
+    """What torch's varlen_attn is documented to do, document by document: [N, H, D] -> [N, H, D]."""
+    assert borders_q.dtype == borders_k.dtype == torch.int32
+    assert torch.equal(borders_q, borders_k)
+    assert q.shape[-1] == k.shape[-1] == v.shape[-1]
+    assert enable_gqa or q.shape[1] == k.shape[1]
+    outputs = []
+    for start, end in pairwise(borders_q.tolist()):
+        assert 0 < end - start <= longest_q == longest_k
+        own = (x[start:end].transpose(0, 1) for x in (q, k, v))
+        causal = {(-1, 0): True, (-1, -1): False}[window_size]
+        outputs.append(F.scaled_dot_product_attention(*own, is_causal=causal, scale=scale, enable_gqa=True))
+    return torch.cat([output.transpose(0, 1) for output in outputs])
+
+
+@pytest.fixture
+def by_spans(monkeypatch):
+    """As on a GPU in bf16, with torch's kernel done by hand."""
+    monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
+    monkeypatch.setattr(varlen, "varlen_attn", varlen_by_hand)
+
+
+@pytest.mark.parametrize("value", [8, 5], ids=["equal-widths", "narrow-values"])
+@pytest.mark.parametrize("groups", [4, 2], ids=["mha", "gqa"])
+@pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
+def test_the_documents_borders_give_the_definition_too(segments, groups, value, by_spans):
+    q, k, v = inputs(segments, value=value, groups=groups)
+    weight = torch.randn(*q.shape[:3], value, generator=torch.Generator().manual_seed(9))
+    got, want = attend(q, k, v, documents(segments), 0.3), by_definition(q, k, v, segments, 0.3)
+    torch.testing.assert_close(got, want.float(), rtol=1e-5, atol=1e-5)
+    ours = torch.autograd.grad((got * weight).sum(), (q, k, v))
+    theirs = torch.autograd.grad((want * weight).sum(), (q, k, v))
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_packed_image_sees_all_of_itself_by_its_borders(by_spans):
+    where = Spans(torch.tensor([0, 4, 10], dtype=torch.int32), 6)
+    q, k, v = (torch.randn(10, 2, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    got = spans(q, k, v, where, 0.3, causal=False)
+    for part in (slice(0, 4), slice(4, 10)):
+        scores = torch.einsum("qhd,khd->hqk", q[part], k[part]) * 0.3
+        torch.testing.assert_close(got[part], torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[part]))
+
+
+def test_torchs_kernel_takes_what_it_is_given_here():
+    """The names of its arguments, in the installed torch; 2.10's have no scale."""
+    known = inspect.signature(varlen.varlen_attn).parameters
+    assert {"scale", "window_size"} <= known.keys()
+    assert [name for name, one in known.items() if one.kind is one.POSITIONAL_OR_KEYWORD] == [
+        "query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k",
+    ]  # fmt: skip
+
+
+BOTH = frozenset({"flash_varlen", "grouped_mm"})
+
+
+@pytest.mark.parametrize(("device", "dtype", "width", "has", "wanted"), [
+    ("cuda", torch.bfloat16, 128, BOTH, "flash_varlen"),
+    ("cuda", torch.bfloat16, 192, BOTH, "flash_varlen"),
+    ("cuda", torch.bfloat16, 256, BOTH, "flash_varlen"),
+    ("cuda", torch.bfloat16, 264, BOTH, "sdpa"),
+    ("cuda", torch.bfloat16, 36, BOTH, "sdpa"),
+    ("cuda", torch.bfloat16, 128, frozenset({"grouped_mm"}), "sdpa"),
+    ("cuda", torch.float32, 128, BOTH, "sdpa"),
+    ("cpu", torch.bfloat16, 128, BOTH, "sdpa"),
+])  # fmt: skip
+def test_which_kernel_takes_documents(device, dtype, width, has, wanted):
+    assert choice.attention(device, dtype, width, has) == wanted
+
+
+def test_a_cpu_takes_the_layout_and_says_so():
+    assert choice.describe("cpu", torch.bfloat16) == {"attention": "sdpa", "experts": "loop"}
+
+
+def test_key_heads_are_repeated_where_no_fused_kernel_takes_groups(monkeypatch):
+    q, k, v = inputs(LONG, groups=2)
+    plain = attend(q, k, v, documents(LONG), 0.3)
+    monkeypatch.setattr(choice, "equal_heads", lambda *_: True)
+    torch.testing.assert_close(attend(q, k, v, documents(LONG), 0.3), plain)
+
+
 @pytest.mark.parametrize("segments", [SHORT, LONG], ids=["short", "long"])
 def test_padding_is_finite(segments):
-    assert attend(*inputs(segments), plan(segments), 0.3).isfinite().all()
+    assert attend(*inputs(segments), documents(segments), 0.3).isfinite().all()
 
 
 def test_rows_of_one_document_stay_as_they_are():
-    assert plan(None) is None
-    assert plan(torch.zeros(3, 7, dtype=torch.int32)) is None
+    assert documents(torch.zeros(3, 7, dtype=torch.int32)).one_a_row
+    assert documents(torch.tensor([[0, 0], [-1, -1]], dtype=torch.int32)).one_a_row
+    assert not documents(torch.tensor([[0, 0], [0, -1]], dtype=torch.int32)).one_a_row
 
 
 def test_the_layout_holds_every_position_once_and_little_else():
-    layout = plan(LONG)
-    assert layout is not None
+    layout = documents(LONG).layout
     assert torch.equal(layout.index[layout.inverse], torch.arange(LONG.numel()))
     assert int(layout.real.sum()) == LONG.numel()
     assert sum(rows * length for rows, length in layout.shapes) == len(layout.index) < 2 * LONG.numel()
@@ -80,5 +170,7 @@ def test_the_layout_holds_every_position_once_and_little_else():
 
 def test_the_same_bits_twice():
     q, k, v = inputs(LONG)
-    first, second = (torch.autograd.grad(attend(q, k, v, plan(LONG), 0.3).square().sum(), (q, k, v)) for _ in range(2))
+    first, second = (
+        torch.autograd.grad(attend(q, k, v, documents(LONG), 0.3).square().sum(), (q, k, v)) for _ in range(2)
+    )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

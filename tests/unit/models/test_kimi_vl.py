@@ -4,7 +4,9 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models import kimi_vl
+from stages.models.documents import Documents
 from stages.models.vision_packing import pack
+from tests.unit.models.rows import CPU
 from tests.unit.models.vision import PROJECTOR, VIT, made, pictures
 
 IMAGE = 9
@@ -20,7 +22,7 @@ class Echo(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         return self.table(tokens)
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, embeddings: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor) -> Tensor:
         return embeddings
 
 
@@ -32,7 +34,8 @@ def modules() -> nn.ModuleDict:
 def batch(tokens: list[list[int]], grids: list[tuple[int, int]]) -> kimi_vl.Batch:
     rows = torch.tensor(tokens)
     pixels, packed = pack(pictures(0, grids), VIT.patch) if grids else (None, [])
-    return kimi_vl.Batch(rows, torch.arange(rows.shape[1]).expand_as(rows), None, pixels, packed, IMAGE)
+    where = kimi_vl.places(rows.numpy(), IMAGE, CPU)
+    return kimi_vl.Batch(rows, torch.arange(rows.shape[1]).expand_as(rows), None, pixels, packed, where)
 
 
 def test_features_take_the_places_of_image_tokens_in_reading_order(modules: nn.ModuleDict) -> None:

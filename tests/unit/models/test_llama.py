@@ -5,6 +5,7 @@ import torch
 
 from stages.models.build import initialise, make, normal
 from stages.spec.resolved_models import ContrastiveModel, LlamaModel, MoonlightModel, OuroModel, Rope
+from tests.unit.models.rows import documents
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 SHARED = {
@@ -34,9 +35,10 @@ def built(cfg, seed=1, name="llm"):
 
 
 def hidden(module, cfg, tokens, positions, segments, embeddings=None):
+    made = None if segments is None else documents(segments)
     if cfg.family == "ouro":
-        return module(tokens, positions, segments, embeddings, loops=2)[0][-1]
-    return module(tokens, positions, segments, embeddings)
+        return module(tokens, positions, made, embeddings, loops=2)[0][-1]
+    return module(tokens, positions, made, embeddings)
 
 
 @pytest.mark.parametrize("lengths", [(30, 20, 14), (90, 40, 70)], ids=["short", "long"])

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from stages.models.build import initialise, make
 from stages.models.moe import Experts, balance_loss, balanced
 from stages.spec.resolved_models import MoonlightModel, Rope
+from tests.unit.models.rows import documents
 
 CFG = MoonlightModel(
     family="moonlight", layers=3, dense_layers=1, hidden=16, ffn=24, heads=2, vocab=31, kv_lora_rank=8, qk_nope_dim=8,
@@ -33,7 +34,7 @@ def test_counts_add_up_over_micro_batches_and_leave_padding_out(model, tokens):
     segments = torch.zeros(3, 10, dtype=torch.int32)
     segments[1, 6:] = -1
     model(tokens, POSITIONS, None, None)
-    model(tokens, POSITIONS, segments, None)
+    model(tokens, POSITIONS, documents(segments), None)
     counts = model.router_counts()
     assert counts.dtype == torch.int64
     assert counts.shape == (2, 8)
@@ -51,7 +52,7 @@ def test_what_stands_in_padding_changes_neither_counts_nor_loss(model, tokens):
     seen = []
     for batch in (tokens, other):
         model.reset_router_counts()
-        model(batch, POSITIONS, segments, None)
+        model(batch, POSITIONS, documents(segments), None)
         seen.append((model.router_counts(), model.aux_loss()))
     assert torch.equal(seen[0][0], seen[1][0])
     assert torch.equal(seen[0][1], seen[1][1])

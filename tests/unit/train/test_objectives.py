@@ -25,6 +25,7 @@ from stages.train import objectives
 from stages.train.loop import gather
 from stages.train.objectives.looped import exits
 from stages.train.optimizer import Optimizer, trained_slots
+from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")
@@ -80,7 +81,7 @@ def test_sft_counts_and_learns_answers_only() -> None:
         tokens, positions, segments, labels = (
             torch.from_numpy(part)[None] for part in (sample.tokens, sample.positions, sample.segments, sample.labels)
         )
-        logits = lm.logits(lm(tokens, positions, segments, None))
+        logits = lm.logits(lm(tokens, positions, documents(segments), None))
         total = total + F.cross_entropy(logits[0], labels[0], ignore_index=-100, reduction="sum")
         count += int((labels != -100).sum())
     assert made.supervised() == count
@@ -177,8 +178,8 @@ def whole_coca(stage: Stage, modules: nn.ModuleDict, step: Step) -> Tensor:
     contrastive: Any = modules["contrastive"]
     pair = siglip_loss(images, embed_texts(modules, captions), contrastive.logit_scale, contrastive.logit_bias)
     decoder: Any = modules["decoder"]
-    total, count = caption_loss(decoder, features, grids, captions, lengths)
-    return pair + 2.0 * total / count
+    total = caption_loss(decoder, features, grids, captions, lengths)
+    return pair + 2.0 * total / (lengths - 1).sum()
 
 
 def test_cached_embeddings_give_the_gradient_of_the_whole_batch() -> None:

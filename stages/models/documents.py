@@ -1,0 +1,88 @@
+"""Where the documents of a batch are. The host knows it from the samples: no forward pass reads a device to learn it.
+
+What attention needs is made when it is first asked for, once a batch, and shared by all layers and loops: the borders
+of the documents (`spans`) for kernels that take them, a layout as rows of their own (`layout`) for those that do not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.models.transfer import positions, to_device
+
+SHORTEST_GROUP = 32  # documents up to this length share one batch
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Documents one after another in B * T positions: document i has [borders[i], borders[i + 1])."""
+
+    borders: Tensor  # int32 [documents + 1], from 0 to B * T
+    longest: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Documents laid out as rows of batches (rows, length), one batch after another."""
+
+    shapes: tuple[tuple[int, int], ...]
+    index: Tensor  # int64 [laid out]: the position, of B * T, that each place copies
+    inverse: Tensor  # int64 [B * T]: the place where each position lies
+    real: Tensor  # bool [laid out, 1, 1]: False where a place is filling
+
+
+class Documents:
+    """Documents of rows with segments int32 [B, T]: a document's number within its row; -1 is padding.
+
+    Equal numbers are contiguous within a row. Padding counts as a document, so that no softmax is empty.
+    """
+
+    def __init__(self, segments: NDArray[np.int32], device: torch.device) -> None:
+        self._segments, self._device = segments, device
+        starts = np.ones(segments.shape, dtype=bool)
+        starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
+        self._first = np.flatnonzero(starts)
+        self._lengths = np.diff(np.append(self._first, segments.size))
+
+    @property
+    def one_a_row(self) -> bool:
+        """Whether every row is one document, so that attention can take rows as they are."""
+        return len(self._first) == len(self._segments)
+
+    @cached_property
+    def spans(self) -> Spans:
+        """The documents' borders, on the device."""
+        borders = np.append(self._first, self._segments.size).astype(np.int32)
+        return Spans(to_device(borders, self._device), int(self._lengths.max()))
+
+    @cached_property
+    def tokens(self) -> Tensor | None:
+        """Positions of B * T that are not padding, int64 [n] on the device; None: there is no padding."""
+        return positions(self._segments >= 0, self._device)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Batches by length rounded up to powers of two: few calls, and most places of a batch are real."""
+        rounded = np.maximum(np.ceil(np.log2(self._lengths)), np.log2(SHORTEST_GROUP))
+        shapes, index, real = [], [], []
+        for size in np.unique(rounded):
+            chosen = np.flatnonzero(rounded == size)
+            steps, own = np.arange(self._lengths[chosen].max()), self._lengths[chosen, None]
+            shapes.append((len(chosen), len(steps)))
+            real.append((steps < own).reshape(-1))
+            index.append((self._first[chosen, None] + np.minimum(steps, own - 1)).reshape(-1))
+        places, is_real = np.concatenate(index), np.concatenate(real)
+        inverse = np.empty(self._segments.size, dtype=np.int64)
+        inverse[places[is_real]] = np.flatnonzero(is_real)
+        return Layout(
+            shapes=tuple(shapes),
+            index=to_device(places, self._device),
+            inverse=to_device(inverse, self._device),
+            real=to_device(is_real.reshape(-1, 1, 1), self._device),
+        )

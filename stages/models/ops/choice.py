@@ -1,0 +1,80 @@
+"""Which implementation attention over documents and the experts' products take: pure functions of what there is.
+
+The GPU's implementations were never executed on a GPU.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+Attention = Literal["flash_varlen", "sdpa"]
+Experts = Literal["grouped_mm", "loop"]
+Feature = Literal["flash_varlen", "grouped_mm"]
+
+WIDEST_HEAD = 256  # of FlashAttention 2's kernels (Dao, arXiv 2307.08691), which also want multiples of 8
+ALIGNED = 8  # elements of 2 bytes: rows begin at multiples of 16 bytes, as TMA and the kernels above want
+
+
+def attention(device: str, dtype: torch.dtype, head_dim: int, has: frozenset[Feature]) -> Attention:
+    """How documents within rows attend: FlashAttention for variable lengths, or a layout for SDPA.
+
+    `device` is a torch device's type, `head_dim` the width of queries and keys; narrower values are widened first.
+    """
+    fits = head_dim <= WIDEST_HEAD and head_dim % ALIGNED == 0
+    return "flash_varlen" if device == "cuda" and dtype == torch.bfloat16 and fits and "flash_varlen" in has else "sdpa"
+
+
+def experts(device: str, dtype: torch.dtype, hidden: int, ffn: int, has: frozenset[Feature]) -> Experts:
+    """How the routed experts' products are taken: in one grouped product, or expert by expert.
+
+    In fp32, or on a GPU older than an H100, torch's grouped product is itself a loop that waits for the device.
+    """
+    fits = hidden % ALIGNED == 0 and ffn % ALIGNED == 0
+    return "grouped_mm" if device == "cuda" and dtype == torch.bfloat16 and fits and "grouped_mm" in has else "loop"
+
+
+def equal_heads(device: str, dtype: torch.dtype) -> bool:
+    """Whether SDPA needs as many key heads as query heads, to keep from making the whole matrix of scores.
+
+    Of its kernels for GPUs only those for half precision take groups of query heads (torch's sdp_utils.cpp).
+    """
+    return device == "cuda" and dtype == torch.float32
+
+
+@cache
+def features() -> frozenset[Feature]:
+    """What this torch and this machine's GPU have; nothing without a GPU."""
+    if not torch.cuda.is_available():
+        return frozenset()
+    major, _ = torch.cuda.get_device_capability()
+    found: set[Feature] = set()
+    if major >= 8 and _varlen_is_known():
+        found.add("flash_varlen")
+    if major in (9, 10) and hasattr(F, "grouped_mm"):  # elsewhere torch falls back on a loop (GroupedBlas.cpp)
+        found.add("grouped_mm")
+    return frozenset(found)
+
+
+def _varlen_is_known() -> bool:
+    """torch 2.10's has no scale."""
+    if find_spec("torch.nn.attention.varlen") is None:
+        return False
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"scale", "window_size"} <= inspect.signature(varlen_attn).parameters.keys()
+
+
+def describe(device: Literal["cpu", "cuda"], dtype: torch.dtype) -> Mapping[str, str]:
+    """Operation -> implementation, where widths fit: what a run on this device computes with."""
+    has = features()
+    return {
+        "attention": attention(device, dtype, ALIGNED, has),
+        "experts": experts(device, dtype, ALIGNED, ALIGNED, has),
+    }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from stages.engines import place
 from stages.engines.results import Tier
 from stages.store import fingerprint, json_file
 from stages.train.ranks import Ranks
@@ -33,10 +34,8 @@ _MAKERS = TypeAdapter(frozenset[Maker])
 
 def here(ranks: Ranks) -> frozenset[Maker]:
     """This run's: its ranks may be on machines of several kinds. All ranks must call it."""
-    id = str(fingerprint.fingerprint()["id"])
-    rows = ranks.each([int(digit, 16) for digit in id])
-    ids = {"".join(f"{int(digit):x}" for digit in row) for row in rows}
-    return frozenset(Maker(code=fingerprint.code(), environment=one) for one in ids)
+    id = str(fingerprint.fingerprint(place.fields(ranks.device))["id"])
+    return frozenset(Maker(code=fingerprint.code(), environment=one) for one in ranks.texts(id))
 
 
 def save(folder: Path, makers: Iterable[Maker]) -> None:

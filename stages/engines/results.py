@@ -13,14 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from stages.engines import Inputs, readback
+from stages.engines import Inputs, place, readback
 from stages.guards import run as guards
 from stages.models import hf, ops
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
 from stages.store.manifest import Manifest
-from stages.train import checkpoint, finite
+from stages.train import checkpoint, determinism, finite
 from stages.train.checkpoint import Counters
 from stages.train.ranks import Ranks
 from stages.train.stopping import NonFiniteError
@@ -83,6 +83,7 @@ def complete(
     attempt: attempts.Attempt,
     counters: Counters,
     points_to: str | None,
+    machine: place.Machine,
     seconds: Mapping[str, Mapping[str, float]] | None = None,
     peaks: Sequence[float] = (),
     earlier: Tier = "bit-exact",
@@ -100,8 +101,10 @@ def complete(
     memory = [max([own, *peaks[:1]]), *peaks[1:]]  # this rank's to the very end
     stage_record.write(folder, stage)
     run = {
-        "environment": fingerprint.fingerprint(),
+        "environment": fingerprint.fingerprint(machine.fields),
+        "settings": determinism.settings(stage.execution),
         "ops": dict(ops.describe(stage.execution.device)),
+        **machine.ranks,
         "made_by": list(made_by),
         "attempt": attempt.folder.name,
         "finished": round(time.time(), 3),  # seconds since 1970
@@ -155,11 +158,13 @@ def nodes() -> int:
 def tier(stage: Stage, inputs: Inputs) -> Tier:
     """What a rerun is promised, and never more than the parents promise.
 
-    Equal bits: on one CPU thread per rank, for a number of ranks that cuts the gradients' tree into whole blocks.
+    Equal bits: by deterministic kernels, on GPUs or on one CPU thread per rank, for a number of ranks that cuts the
+    gradients' tree into whole blocks.
     """
     execution = stage.execution
     whole = Ranks(0, execution.ranks).exact or not stage.phases
-    own: Tier = "bit-exact" if execution.device == "cpu" and execution.threads == 1 and whole else "same-order"
+    one_order = execution.exact and (execution.device == "cuda" or execution.threads == 1)
+    own: Tier = "bit-exact" if one_order and whole else "same-order"
     return worst(own, *(record.tier for record in _parents(inputs)))
 
 

@@ -1,17 +1,22 @@
-"""The torch engine: every kind of stage, on one GPU, or on a CPU with any number of ranks."""
+"""The torch engine: every kind of stage, on CPUs or GPUs, what trains with any number of ranks.
+
+Every rank has the whole model. Several GPUs have never been executed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import assert_never
 
-from stages.engines import Inputs, device, evaluation, readback, received, results
+from stages.engines import Inputs, device, evaluation, place, readback, received, results
 from stages.engines.card import model_card
 from stages.engines.training import Training
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.spec.resolved import Stage
 from stages.store import attempts, files
-from stages.train.determinism import denormals_flushed, deterministic
+from stages.train.determinism import FAST, denormals_flushed, deterministic
 from stages.train.ranks import Ranks, joined
 from stages.train.stopping import StopRequest, stop_when_asked
 
@@ -21,19 +26,22 @@ def run(stage: Stage, inputs: Inputs) -> None:
 
     import: the user's released weights come in, or a stand-in is trained; train; upcycle: weights and optimizer
     moments through the layer map; keep: a pointer to the parent; export: weights with a model card.
-    Raises UserError where the stage's device is not there.
+    Raises UserError where the stage's device is not there, or not one for each rank.
     """
-    device.of(stage)
-    with (
-        deterministic(stage.execution),
-        denormals_flushed(),
-        stop_when_asked() as stop,
-        joined(stage.execution.ranks if stage.phases else 1) as ranks,
-    ):
+    with deterministic(stage.execution), denormals_flushed(), stop_when_asked() as stop, _met(stage) as ranks:
+        if stage.phases and not stage.execution.exact and ranks.first:
+            print(f"{stage.pipeline}/{stage.name}: {FAST}")
         if ranks.first:
             _write(stage, inputs, stop, ranks)
         else:
             Training(stage, inputs, None, stop, ranks).run()
+
+
+@contextmanager
+def _met(stage: Stage) -> Iterator[Ranks]:
+    here = place.of(stage)  # within `deterministic`: CUDA may start here
+    with joined(stage.execution.ranks if stage.phases else 1, here.device, here.backend) as ranks:
+        yield ranks
 
 
 def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> None:
@@ -43,16 +51,17 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
         match stage.kind:
             case "keep":
                 (parent,) = stage.parents
-                results.complete(stage, inputs, attempt, results.inherited_counters(inputs), points_to=parent)
+                counters = results.inherited_counters(inputs)
+                results.complete(stage, inputs, attempt, counters, parent, place.machine(ranks))
             case "train" | "import" if stage.phases:
                 Training(stage, inputs, attempt, stop, ranks).run()
             case "train" | "import" | "upcycle" | "export":
-                _pass_on(stage, inputs, attempt)
+                _pass_on(stage, inputs, attempt, ranks)
             case _:
                 assert_never(stage.kind)
 
 
-def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
+def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ranks) -> None:
     """A box without training: what it receives, saved under its own RoPE and configuration."""
     modules = received.receive(stage, inputs, device.of(stage))
     results.hold_weights(stage, modules)
@@ -69,4 +78,4 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt) -> None:
     reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
     if stage.evaluation.names and stage.parents:
         evaluation.write(attempt.result, stage, evaluation.passed_on(stage, inputs, modules, loops))
-    results.complete(stage, inputs, attempt, counters, points_to=None)
+    results.complete(stage, inputs, attempt, counters, None, place.machine(ranks))

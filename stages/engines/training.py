@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from stages import evals
@@ -14,7 +13,7 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, evaluation, made_by, readback, received, results, resume
+from stages.engines import Inputs, evaluation, made_by, place, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -37,9 +36,10 @@ class Training:
         self, stage: Stage, inputs: Inputs, attempt: attempts.Attempt | None, stop: StopRequest, ranks: Ranks
     ) -> None:
         self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
-        self.device = torch.device(stage.execution.device)
+        self.device = ranks.device
         self.tier = results.tier(stage, inputs)
         self.made_by = made_by.here(ranks)
+        self.machine = place.machine(ranks)
         self.tier = results.worst(self.tier, made_by.tier(self.made_by))
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
@@ -84,8 +84,8 @@ class Training:
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
         results.complete(
-            self.stage, self.inputs, self.attempt, counters, points_to=None, seconds=self.seconds, peaks=self.peaks,
-            earlier=self.tier, made_by=made_by.listed(self.made_by), read=self.reads.tokens(),
+            self.stage, self.inputs, self.attempt, counters, None, self.machine, seconds=self.seconds,
+            peaks=self.peaks, earlier=self.tier, made_by=made_by.listed(self.made_by), read=self.reads.tokens(),
         )  # fmt: skip
 
     def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:

@@ -247,6 +247,7 @@ class Resolver:
             checkpoint_every=over.checkpoint_every or base.checkpoint_every,
             keep_partials=over.keep_partials or base.keep_partials,
             activations=over.activations or base.activations,
+            determinism=over.determinism or base.determinism,
         )
         if made.ranks % made.nodes:
             found = f"{made.ranks} ranks on {made.nodes} nodes"

@@ -20,7 +20,8 @@ from stages.spec.resolved_training import Optimizer, Schedule
 
 EngineClass = Literal["torch-fp32", "torch-bf16"]
 Activations = Literal["kept", "recomputed"]
-EARLIER: dict[str, str] = {"activations": "kept"}  # what runs did before execution said it
+Determinism = Literal["exact", "fast"]
+EARLIER: dict[str, str] = {"activations": "kept", "determinism": "exact"}  # what runs did before execution said it
 
 
 def computes_in_bf16(engine_class: EngineClass) -> bool:
@@ -68,6 +69,18 @@ class Execution(Frozen):
     checkpoint_every: int  # steps
     keep_partials: int
     activations: Activations  # between forward and backward pass: all of them, or each layer's input
+    determinism: Determinism  # deterministic kernels only, or the fastest, with sums in any order
+
+    @property
+    def exact(self) -> bool:
+        """Whether only deterministic kernels are used."""
+        match self.determinism:
+            case "exact":
+                return True
+            case "fast":
+                return False
+            case _:
+                assert_never(self.determinism)
 
     @property
     def recomputes(self) -> bool:

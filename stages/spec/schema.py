@@ -21,7 +21,7 @@ from stages.spec.fields import (
     TimeLimit,
 )
 from stages.spec.names import Name
-from stages.spec.resolved import Activations
+from stages.spec.resolved import Activations, Determinism
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_waivers import RawWaiver
@@ -60,6 +60,7 @@ class RawExecution(Raw):
     checkpoint_every: Steps | None = None
     keep_partials: Kept | None = None
     activations: Activations | None = None
+    determinism: Determinism | None = None
 
 
 class RawStage(Raw):

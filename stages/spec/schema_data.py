@@ -28,7 +28,7 @@ from stages.spec.fields import (
 )
 from stages.spec.mapping import some_of
 from stages.spec.names import Name
-from stages.spec.resolved import Activations, EngineClass
+from stages.spec.resolved import Activations, Determinism, EngineClass
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawExecution
 from stages.spec.schema_corpora import Kind
@@ -113,6 +113,7 @@ class RawScaleExecution(Raw):
     checkpoint_every: Steps
     keep_partials: Kept
     activations: Activations
+    determinism: Determinism
 
 
 class RawEvaluation(Raw):

@@ -11,6 +11,7 @@ Nothing here imports torch: versions are read from the installed packages' metad
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -64,9 +65,10 @@ CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the engine sets where no
 IDENTITY = ("python", "torch", "system", "machine", "cpu_vendor", "cpu_level", "cpu_flags", "threads", "switches")
 
 
-def fingerprint() -> dict[str, object]:
+def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]:
     """Return the environment of this process; `id` is a digest of the fields in `IDENTITY`.
 
+    `device`: what an engine says of the GPU that it computed on and of its kernels; `id` then covers that too.
     `threads` is the number that a rank computes with: OMP_NUM_THREADS if set (the engine sets it), else the CPUs
     that this process may use.
     """
@@ -82,7 +84,11 @@ def fingerprint() -> dict[str, object]:
         "threads": threads(os.environ),
         "switches": switches(os.environ),
     }
-    found["id"] = blake3(repr([found[name] for name in IDENTITY]).encode()).hexdigest()[:16]
+    identity = [found[name] for name in IDENTITY]
+    if device is not None:
+        found["device"] = dict(device)
+        identity.append(json.dumps(found["device"], sort_keys=True))
+    found["id"] = blake3(repr(identity).encode()).hexdigest()[:16]
     found["cpu_model"] = cpu_model(CPUINFO)
     found["code"] = code()
     found["packages"] = {name: version(name) for name in ("numpy", "pandas", "safetensors", "tokenizers", "stages")}

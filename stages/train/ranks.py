@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -29,6 +29,9 @@ from stages.train.stopping import LostRankError
 # that one rank does while the others wait: the evaluations.
 PATIENCE = timedelta(days=2)
 CPU = torch.device("cpu")
+GLOO: Literal["gloo"] = "gloo"  # what is exchanged goes over the host
+NCCL: Literal["cpu:gloo,cuda:nccl"] = "cpu:gloo,cuda:nccl"  # tensors of a GPU go from GPU to GPU
+Backend = Literal["gloo", "cpu:gloo,cuda:nccl"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,9 +45,13 @@ def together(call: Callable[P, T]) -> Callable[P, T]:
         try:
             return call(*args, **kwargs)
         except RuntimeError as error:
-            if "gloo" not in str(error):  # it says where in its own sources a connection broke
+            ours = isinstance(error, (dist.DistBackendError, dist.DistNetworkError))
+            if not ours and "gloo" not in str(error):  # gloo says where in its own sources a connection broke
                 raise
-            raise LostRankError("another rank has ended or is out of reach; the log's last line says which.") from error
+            said = str(error).strip().partition("\n")[0]
+            raise LostRankError(
+                f"another rank has ended or is out of reach ({said}); the log's last line says which."
+            ) from error
 
     return tried
 
@@ -52,12 +59,14 @@ def together(call: Callable[P, T]) -> Callable[P, T]:
 class Ranks:
     """This process among those that train the stage. Every method but `share` must be called by all of them.
 
-    `device` is where this rank computes, `wire` where tensors are when they are exchanged: the GPU under NCCL, the
-    host's memory under gloo. What is said in numbers and texts always goes over the host.
+    `device` is where this rank computes. Tensors are exchanged from there under NCCL, from the host's memory under
+    gloo. What is said in numbers and texts always goes over the host, so a rank that is gone is noticed there.
     """
 
-    def __init__(self, rank: int, size: int, device: torch.device = CPU, wire: torch.device = CPU) -> None:
-        self.rank, self.size, self.device, self._wire = rank, size, device, wire
+    def __init__(self, rank: int, size: int, device: torch.device = CPU, backend: Backend = GLOO) -> None:
+        self.rank, self.size, self.device = rank, size, device
+        self.backend: Backend | None = backend if size > 1 else None
+        self._wire = device if backend == NCCL else CPU
 
     @property
     def first(self) -> bool:
@@ -143,6 +152,17 @@ class Ranks:
         return any(row[0] for row in self.each([float(flag)])) if self.size > 1 else flag
 
     @together
+    def texts(self, text: str) -> list[str]:
+        """What every rank says, in the order of the ranks; on each of them."""
+        if self.size == 1:
+            return [text]
+        raw = text.encode()
+        lengths = gathered(torch.tensor(len(raw)), self.size).tolist()
+        padded = torch.tensor(list(raw.ljust(max(lengths), b" ")), dtype=torch.uint8)
+        rows = gathered(padded, self.size).tolist()
+        return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+    @together
     def tell(self, text: str) -> str:
         """What the first rank says."""
         if self.size == 1:
@@ -169,19 +189,19 @@ ALONE = Ranks(0, 1)
 
 
 @contextmanager
-def joined(size: int) -> Iterator[Ranks]:
+def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> Iterator[Ranks]:
     """Meet the other ranks, as `torchrun` and this engine's launcher describe them in the environment.
 
-    Raises UserError where their number is not `size`.
+    `device` is this rank's. Raises UserError where their number is not `size`.
     """
     if size == 1:
-        yield ALONE
+        yield Ranks(0, 1, device)
         return
     rank, found = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if found != size:
         raise UserError(f"{found} ranks were started, the stage asks for {size} (execution: ranks): make them equal.")
-    dist.init_process_group("gloo", timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Ranks(rank, size)
+        yield Ranks(rank, size, device, backend)
     finally:
         dist.destroy_process_group()

@@ -133,7 +133,7 @@ corpora: stand_in
 releases: stand_in
 vocab: 300
 execution: {nodes: 1, ranks: 1, memory: 1 GB, time_limit: 30 min, checkpoint_every: 50 steps, keep_partials: 2,
-            activations: kept}
+            activations: kept, determinism: exact}
 evaluation: {samples: 2}
 pipelines: identity
 sources:

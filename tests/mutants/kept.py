@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from stages.engines import Inputs, results
+from stages.engines import Inputs, place, results
 from stages.spec import key, project
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -22,7 +22,7 @@ from stages.store.digest import Written, digest_bytes, digest_file
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from stages.train.checkpoint import Counters
-from stages.train.ranks import Ranks
+from stages.train.ranks import ALONE, Ranks
 from tests.faults import test_crash as crash
 from tests.faults.disks import Failing, PowerCutError
 from tests.faults.recorder import Recorder, build
@@ -43,10 +43,10 @@ def holds_tier(folder: Path) -> bool:
             inputs = Inputs(inputs.layout, inputs.key, inputs.phase_keys, {"tiny/three": parent}, inputs.data_root, {})
         with attempts.start(inputs.layout, f"tiny/{name}", inputs.key, inputs.parents) as attempt:
             named = stage.model_copy(update={"name": name})
-            results.complete(named, inputs, attempt, Counters(1, 0, 0, 1, 1, 1), points_to=None)
-        place = inputs.layout.stage(f"tiny/{name}")
-        run = json.loads((place / "run.json").read_bytes())
-        if not run["environment"] or json.loads((place / manifest.NAME).read_bytes()).get("tier") != wanted[name]:
+            results.complete(named, inputs, attempt, Counters(1, 0, 0, 1, 1, 1), None, place.machine(ALONE))
+        result = inputs.layout.stage(f"tiny/{name}")
+        run = json.loads((result / "run.json").read_bytes())
+        if not run["environment"] or json.loads((result / manifest.NAME).read_bytes()).get("tier") != wanted[name]:
             return False
     return True
 
@@ -71,7 +71,7 @@ def parents_tier_forgotten(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def environment_left_out(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    patch.setattr(fingerprint, "fingerprint", dict)
+    patch.setattr(fingerprint, "fingerprint", lambda device=None: {})
 
 
 def old_or_new(root: Path, new_expected: bool = False) -> bool:

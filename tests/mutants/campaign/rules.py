@@ -78,6 +78,7 @@ LEGITIMATE = _rules(
         "another layout: no result depends on it",
     ),
     ("*execution.activations", ("other word",), "memory against operations: no result depends on it"),
+    ("*execution.determinism", ("other word",), "exact sums against faster ones: the tier of the result says which"),
     ("scale:*device scale:*engine_class", ("other word",), "another device or precision, which this scale can run on"),
     ("scale:*evaluation.samples", AMOUNT, "a larger or smaller sample of evaluations"),
     ("*seed", AMOUNT, "any seed is as good"),

@@ -159,7 +159,7 @@ seed: 1
 corpora: published
 releases: given
 execution: {nodes: 1, ranks: 8, memory: 100 GB, time_limit: 60 min, checkpoint_every: 100 steps, keep_partials: 2,
-            activations: recomputed}
+            activations: recomputed, determinism: exact}
 evaluation: {samples: 8}
 pipelines: identity
 sources:

@@ -18,7 +18,8 @@ SCHEMAS = json_schemas() | {"site": json_schema(RawSite)}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
 FILES = tuple(shipped())
 WORDS = ("kind", "family", "shape", "objective", "unit", "packing", "clock", "group", "mark", "device", "activations",
-         "decay", "corpora", "releases", "engine_class", "document_mask", "tied", "nesterov")  # fmt: skip
+         "determinism", "decay", "corpora", "releases", "engine_class", "document_mask", "tied",
+         "nesterov")  # fmt: skip
 
 
 def fits(file: SpecFile) -> bool:

@@ -110,6 +110,7 @@ def main() -> None:
                 updates(ranks, cfg)
         brokenness(ranks)
         assert ranks.each([ranks.rank, 0.5]) == [[float(rank), 0.5] for rank in range(ranks.size)]
+        assert ranks.texts("ü" * ranks.rank) == ["ü" * rank for rank in range(ranks.size)]
         assert ranks.any(ranks.rank == 1)
         assert not ranks.any(False)
         assert torch.equal(

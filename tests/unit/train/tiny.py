@@ -120,6 +120,7 @@ EXECUTION = Execution(
     checkpoint_every=3,
     keep_partials=2,
     activations="kept",
+    determinism="exact",
 )
 
 

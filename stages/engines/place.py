@@ -1,0 +1,101 @@
+"""Which device a rank computes on, and how ranks reach each other.
+
+A rank finds its GPU by LOCAL_RANK, which this engine's launcher and torchrun both set. Gradients and parameters then
+travel by NCCL, everything else over the host by gloo. STAGES_SHARE_GPUS=1 lets the ranks of a machine take turns on
+fewer GPUs than ranks, which NCCL refuses: all of their traffic then goes over the host. That is slow, and there to try
+out on one GPU what several compute. What concerns GPUs has never been executed on one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from stages.engines import device
+from stages.errors import UserError
+from stages.models import ops
+from stages.spec.resolved import Stage
+from stages.train.ranks import CPU, GLOO, NCCL, Ranks
+
+SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so that specs stay those of any machine
+DRIVER = Path("/sys/module/nvidia/version")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A rank's device, and the backend of torch.distributed."""
+
+    device: torch.device
+    backend: Literal["gloo", "cpu:gloo,cuda:nccl"]
+
+
+def of(stage: Stage) -> Place:
+    """This rank's place; a GPU becomes torch's current one. Raises UserError where there are too few GPUs."""
+    if stage.kind == "keep":  # points to its parent and computes nothing; its job has no GPU
+        return Place(CPU, GLOO)
+    if device.of(stage).type == "cpu":
+        return Place(CPU, GLOO)
+    number, together = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    count, shared = torch.cuda.device_count(), os.environ.get(SHARE, "")
+    if shared not in ("", "1"):
+        raise UserError(f"environment: {SHARE}={shared}; allowed: 1, or leave it out.")
+    if together > count and not shared:
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: {together} ranks on this machine, where PyTorch finds {count} "
+            f"GPU{'s' * (count != 1)}; allowed: one for each rank. Lower `execution: {{ranks}}`, take more nodes, or "
+            f"set {SHARE}=1 to let ranks take turns on a GPU, with the same bits, slowly."
+        )
+    chosen = torch.device("cuda", number % count)
+    torch.cuda.set_device(chosen)
+    return Place(chosen, GLOO if shared else NCCL)
+
+
+def fields(device: torch.device) -> dict[str, object] | None:
+    """What bits depend on besides the host, for the environment's fingerprint; None on a CPU.
+
+    The number of GPUs is not among them: any power of two computes the same bits. NCCL moves numbers and adds none.
+    """
+    if device.type == "cpu":
+        return None
+    found = torch.cuda.get_device_properties(device)
+    libraries = {name: one.version for one in metadata.distributions() if (name := one.name.lower())[:7] == "nvidia-"}
+    return {
+        "name": found.name,
+        "capability": f"{found.major}.{found.minor}",
+        "multiprocessors": found.multi_processor_count,
+        "cuda": torch.version.cuda,
+        "driver": DRIVER.read_text(encoding="ascii").strip() if DRIVER.is_file() else "unknown",
+        "cudnn": torch.backends.cudnn.version(),
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None,
+        "libraries": dict(sorted(libraries.items())),
+        "kernels": dict(ops.describe("cuda")),
+    }
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run was made on: `fields` of this rank's device for the fingerprint, and, for run.json, where every rank
+    computes and what moves its gradients.
+    """
+
+    fields: Mapping[str, object] | None
+    ranks: Mapping[str, Any]
+
+
+def machine(ranks: Ranks) -> Machine:
+    """That of this run. All ranks must call it."""
+    name = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "cpu"
+    own = {"node": socket.gethostname(), "device": str(ranks.device), "name": name}
+    devices: list[Mapping[str, str]] = [json.loads(text) for text in ranks.texts(json.dumps(own))]
+    crowd = Counter((one["node"], one["device"]) for one in devices if one["device"] != "cpu")
+    told = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
+    return Machine(fields(ranks.device), told)

@@ -1,0 +1,93 @@
+"""Which GPU a rank takes, and what a GPU adds to the fingerprint: with a machine that is only described."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from blake3 import blake3
+
+from stages.engines import place
+from stages.engines.place import Place
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store.fingerprint import fingerprint
+from stages.train.ranks import CPU, GLOO, NCCL
+from tests.unit.train import ranked, tiny
+
+H100 = {"name": "NVIDIA H100 80GB HBM3", "major": 9, "minor": 0, "multi_processor_count": 132}
+
+
+def on_gpu(ranks: int) -> Stage:
+    stage = ranked.make("sft", ranks)
+    return stage.model_copy(update={"execution": stage.execution.model_copy(update={"device": "cuda"})})
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """A machine with two GPUs, and what torch was told to use."""
+    found: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", found.append)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(**H100))
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE", place.SHARE):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
+def be(monkeypatch: pytest.MonkeyPatch, rank: int, of: int, share: str = "") -> None:
+    monkeypatch.setenv("LOCAL_RANK", str(rank))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(of))
+    monkeypatch.setenv(place.SHARE, share)
+
+
+def test_a_rank_takes_the_gpu_of_its_number_on_this_machine(
+    chosen: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place.of(on_gpu(1)) == Place(torch.device("cuda", 0), NCCL)
+    be(monkeypatch, 1, 2)
+    assert place.of(on_gpu(4)) == Place(torch.device("cuda", 1), NCCL)
+    assert chosen == [torch.device("cuda", 0), torch.device("cuda", 1)]
+
+
+def test_more_ranks_than_gpus_are_refused_unless_they_are_to_take_turns(
+    chosen: list[torch.device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be(monkeypatch, 3, 4)
+    with pytest.raises(UserError, match=r"4 ranks on this machine, where PyTorch finds 2 GPUs.*STAGES_SHARE_GPUS=1"):
+        place.of(on_gpu(4))
+    assert chosen == []
+    be(monkeypatch, 3, 4, share="1")
+    assert place.of(on_gpu(4)) == Place(torch.device("cuda", 1), GLOO)
+    be(monkeypatch, 0, 1, share="yes")
+    with pytest.raises(UserError, match="STAGES_SHARE_GPUS=yes; allowed: 1"):
+        place.of(on_gpu(1))
+
+
+def test_a_box_that_points_to_its_parent_needs_no_gpu() -> None:
+    """Its job asks for none."""
+    keep = on_gpu(1).model_copy(update={"kind": "keep"})
+    assert place.of(keep) == Place(CPU, GLOO)
+    assert place.of(tiny.make("sft")) == Place(CPU, GLOO)
+
+
+@pytest.mark.usefixtures("chosen")
+def test_the_fingerprint_covers_the_gpu_and_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = place.fields(torch.device("cuda", 0))
+    assert fields is not None
+    assert (fields["name"], fields["capability"], fields["multiprocessors"]) == ("NVIDIA H100 80GB HBM3", "9.0", 132)
+    assert {"cuda", "driver", "cudnn", "nccl", "libraries", "kernels"} < set(fields)
+    ids = {str(fingerprint({**fields, name: "another"})["id"]) for name in fields}
+    assert len(ids | {str(fingerprint(fields)["id"])}) == len(fields) + 1
+    assert fingerprint(fields)["id"] != fingerprint()["id"]
+
+
+def test_the_fingerprint_of_a_cpu_is_what_it_was_before_gpus_had_one() -> None:
+    """Results made earlier keep their tier: the digest is of the same fields."""
+    assert place.fields(CPU) is None
+    here = fingerprint(None)
+    fields = ["python", "torch", "system", "machine", "cpu_vendor", "cpu_level", "cpu_flags", "threads", "switches"]
+    assert here["id"] == blake3(repr([here[name] for name in fields]).encode()).hexdigest()[:16]
+    assert "device" not in here

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import assert_never
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.engines import Inputs
 from stages.errors import UserError
 from stages.models import build, hf, upcycle
+from stages.models.tensor_file import Stored
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import manifest, stage_record
@@ -80,7 +80,8 @@ def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
                 f"{stage.pipeline}/{stage.name}: inherits the optimizer of module {name!r} from {init.parent}, which "
                 f"has none ({path}). Write `optimizer: reset`."
             )
-        found = {key: tensor for key, tensor in load_file(path).items() if key.startswith(f"{name}.")}
+        stored = Stored.of(path)
+        found = {key: stored[key] for key in stored if key.startswith(f"{name}.")}
         state |= found if init.layer_map is None else _upcycled_state(stage, name, init.layer_map, found)
     return state
 

@@ -48,11 +48,15 @@ def hold_config(stage: Stage, folder: Path) -> None:
         guards.hold_config(stage, written)
 
 
-def write_state(state: Iterable[tuple[str, Tensor]], counters: Counters, folder: Path) -> None:
-    """Optimizer state, by name, and counters. No optimizer file where there is no state: a child must hear so."""
+def write_state(
+    like: Mapping[str, Tensor], counters: Counters, folder: Path, state: Iterable[tuple[str, Tensor]] | None = None
+) -> None:
+    """Optimizer state, as `checkpoint.save_state`, and counters. No optimizer file where there is no state: a child
+    must hear so.
+    """
     files.make_dirs(folder / "state")
-    if whole := dict(state):
-        checkpoint.save_state(folder / "state" / checkpoint.OPTIMIZER, whole)
+    if like:
+        checkpoint.save_state(folder / "state" / checkpoint.OPTIMIZER, like, state)
     checkpoint.save_counters(folder / "state" / checkpoint.COUNTERS, counters)
 
 

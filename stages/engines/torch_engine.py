@@ -74,7 +74,7 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ran
     results.hold_config(stage, attempt.result)
     guards.hold_start(stage, readback.built(stage, inputs, modules, None, state.items()))
     counters = results.inherited_counters(inputs)
-    results.write_state(state.items(), counters, attempt.result)
+    results.write_state(state, counters, attempt.result)
     reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
     if stage.evaluation.names and stage.parents:
         evaluation.write(attempt.result, stage, evaluation.passed_on(stage, inputs, modules, loops))

@@ -61,7 +61,8 @@ class Training:
         report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.gather_state())
         guards.hold_start(self.stage, report)
         counters = self._train(modules, optimizer)
-        results.write_state(optimizer.gather_state(), counters, self.attempt.result)  # while all ranks are there
+        state = optimizer.gather_state()  # while all ranks are there
+        results.write_state(optimizer.shapes(), counters, self.attempt.result, state)
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         started = {name: module.weights for name, module in report.modules.items()}
         done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import nn
 
 from stages.models import hf_files, hf_values, tensor_file
 from stages.models.hf_config import ModelConfig, read, render
-from stages.models.hf_names import from_hf, to_hf
+from stages.models.hf_names import to_hf
+from stages.models.tensor_file import Stored
 from stages.spec.resolved_models import Model, Rope
 from stages.store import files
 
@@ -48,21 +48,19 @@ def load(module: nn.Module, folder: Path, paths: Sequence[Path] | None = None) -
     as its own index says. Every tensor of the module must be there, with its shape and the declared type, finite, and
     no other: UserError names what is missing, unexpected, misshapen or unreadable, and leaves the module as it was.
     """
-    state = module.state_dict()
-    wanted = {name: tensor.shape for name, tensor in to_hf(state).items()}
+    places = to_hf(module.state_dict())  # views of the module's own tensors, where they are stacked
+    wanted = {name: tensor.shape for name, tensor in places.items()}
     where = hf_files.tensors(hf_files.listed(folder) if paths is None else paths)
     hf_values.refuse_names(folder, "missing", sorted(set(wanted) - set(where)), OTHER)
     hf_values.refuse_names(folder, "unexpected", sorted(set(where) - set(wanted)), OTHER)
-    found: dict[str, torch.Tensor] = {}
-    for path in sorted(set(where.values())):
-        with safe_open(path, framework="pt", device="cpu") as file:
-            found.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
+    found = Stored(where)
+    shapes = {name: found.shape(name) for name in found}
     wrong = [
-        f"{name} {list(found[name].shape)} instead of {list(shape)}"
-        for name, shape in sorted(wanted.items())
-        if found[name].shape != shape
+        f"{name} {list(shape)} instead of {list(wanted[name])}"
+        for name, shape in sorted(shapes.items())
+        if shape != wanted[name]
     ]
     hf_values.refuse_names(folder, "of another shape", wrong, OTHER)
     hf_values.refuse(folder, found, released=paths is None)
-    for name, tensor in from_hf(found, state).items():
-        state[name].copy_(tensor)
+    for name, tensor in found.items():
+        places[name].copy_(tensor)

@@ -1,11 +1,10 @@
-"""Our parameter names to transformers' and back. They differ for one thing only: routed experts are stacked here."""
+"""Our parameter names to transformers'. They differ for one thing only: routed experts are stacked here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 _STACKED = re.compile(r"(?P<head>.*\.mlp\.experts)\.(?P<matrix>gate_proj|up_proj|down_proj)")
@@ -20,19 +19,9 @@ def hf_names(name: str, tensor: Tensor) -> list[str]:
 
 
 def to_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict under transformers' names."""
+    """A state dict under transformers' names: the same tensors, and views of those that are stacked."""
     result: dict[str, Tensor] = {}
     for name, tensor in state.items():
         names = hf_names(name, tensor)
         result.update(zip(names, tensor.unbind(), strict=True) if _STACKED.fullmatch(name) else {name: tensor})
     return result
-
-
-def from_hf(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of `to_hf`, for a module whose state dict is `like`. KeyError names what is missing."""
-    return {
-        name: torch.stack([state[single] for single in hf_names(name, tensor)])
-        if _STACKED.fullmatch(name)
-        else state[name]
-        for name, tensor in like.items()
-    }

@@ -30,9 +30,9 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
     """Raise UserError for tensors that are not of the declared type, or not finite; if released, for blank ones too.
 
     A vector may be float32 where a shorter type is declared: some releases keep gains and biases so. A matrix of
-    zeros computes nothing: such a file was never filled.
+    zeros computes nothing: such a file was never filled. Each tensor is read once and let go.
     """
-    allowed = declared(folder)
+    allowed, infinite, blank = declared(folder), list[str](), list[str]()
     for name, tensor in tensors.items():
         exact = allowed is None or tensor.dtype == allowed or (tensor.dtype == torch.float32 and tensor.ndim < 2)
         if tensor.dtype not in FLOATS.values() or not exact:
@@ -41,10 +41,12 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
                 f"{folder}: {name} is {_name(tensor.dtype)}; allowed: {wanted}. Take the folder anew, or mend `dtype` "
                 "in its config.json if that is what is wrong."
             )
-    refuse_names(folder, "not finite", [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())])
-    if released:
-        blank = [name for name, tensor in tensors.items() if tensor.ndim > 1 and not bool(tensor.any())]
-        refuse_names(folder, "all zeros", blank)
+        if not bool(tensor.isfinite().all()):
+            infinite.append(name)
+        elif released and tensor.ndim > 1 and not bool(tensor.any()):
+            blank.append(name)
+    refuse_names(folder, "not finite", infinite)
+    refuse_names(folder, "all zeros", blank)
 
 
 def declared(folder: Path) -> torch.dtype | None:

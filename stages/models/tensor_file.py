@@ -7,8 +7,11 @@ where its elements do not lie one after the other; reading needs the tensor that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from stages.store import tensor_layout
@@ -16,6 +19,7 @@ from stages.store.digest import BLOCK
 from stages.store.tensor_layout import Entry
 
 JOINED = 1 << 20  # bytes: pieces below are copied together, so that a thousand biases are not a thousand writes
+MAPPED = 256 << 20  # bytes that are read before a file is mapped anew
 DTYPES = {
     torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16",
     torch.float16: "F16", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -47,6 +51,48 @@ def blocks(
 def raw(tensor: Tensor) -> Tensor:
     """The bytes of a tensor in row-major order, uint8 [n]: its own memory, or that of a copy if it has gaps."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+class Stored(Mapping[str, Tensor]):
+    """The tensors of files by name, each read from the disk when its numbers are asked for.
+
+    A file is mapped into memory, and what has been read of a mapping counts as the process's: so each is mapped anew
+    after MAPPED bytes. A tensor that is kept keeps its mapping. Raises OSError and SafetensorError.
+    """
+
+    def __init__(self, where: Mapping[str, Path]) -> None:
+        """`where`: the file that holds each tensor."""
+        self._where = dict(sorted(where.items(), key=lambda one: (one[1], one[0])))
+        self._path, self._read = Path(), 0
+        self._file: Any = None
+
+    @classmethod
+    def of(cls, path: Path) -> Stored:
+        """The tensors of one file."""
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return cls(dict.fromkeys(file.keys(), path))
+
+    def shape(self, name: str) -> torch.Size:
+        """Shape of a tensor, which is not read."""
+        return torch.Size(self._open(name).get_slice(name).get_shape())
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._open(name).get_tensor(name)
+        self._read += tensor.nbytes
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def _open(self, name: str) -> Any:
+        path = self._where[name]
+        if self._file is None or path != self._path or self._read >= MAPPED:
+            self._path, self._read = path, 0
+            self._file = safe_open(path, framework="pt", device="cpu")
+        return self._file
 
 
 def _entries(like: Mapping[str, Tensor]) -> dict[str, Entry]:

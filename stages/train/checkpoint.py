@@ -6,17 +6,17 @@ lie inside, so that a resumed run has no row twice and none missing, whichever a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models import tensor_file
+from stages.models.tensor_file import Stored
 from stages.store import files, json_file
 from stages.train.optimizer import Optimizer
 
@@ -45,15 +45,15 @@ def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: C
     metrics.csv and timing.csv are copied from the folder `tables`.
     """
     files.write(folder / WEIGHTS, tensor_file.blocks(modules.state_dict()))
-    save_state(folder / OPTIMIZER, dict(optimizer.gather_state()))
+    save_state(folder / OPTIMIZER, optimizer.shapes(), optimizer.gather_state())
     save_counters(folder / COUNTERS, counters)
     for name in (METRICS, TIMING):
         files.write(folder / name, (tables / name).read_bytes())
 
 
-def save_state(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write an optimizer's state as safetensors."""
-    files.write(path, tensor_file.blocks(state))
+def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str, Tensor]] | None = None) -> None:
+    """Write an optimizer's state as safetensors: `like`, or what `state` gives one by one, as `tensor_file.blocks`."""
+    files.write(path, tensor_file.blocks(like, state))
 
 
 def save_counters(path: Path, counters: Counters) -> None:
@@ -64,16 +64,16 @@ def save_counters(path: Path, counters: Counters) -> None:
 @torch.no_grad()
 def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Sequence[str]) -> Counters:
     """Restore everything in place and return the counters. Raises UserError where names do not fit the stage."""
-    weights, wanted = load_file(folder / WEIGHTS), modules.state_dict()
+    weights, wanted = Stored.of(folder / WEIGHTS), modules.state_dict()
     if set(weights) != set(wanted):
         differing = sorted(set(weights) ^ set(wanted))
         raise UserError(
             f"{folder / WEIGHTS}: {len(differing)} tensors do not fit the stage, among them {differing[0]}. "
             f"The code has changed since this checkpoint was written: move {folder} away to start again."
         )
-    for name, tensor in wanted.items():
-        tensor.copy_(weights[name])
-    state = load_file(folder / OPTIMIZER)
+    for name, tensor in weights.items():
+        wanted[name].copy_(tensor)
+    state = Stored.of(folder / OPTIMIZER)
     for module in trained:
         optimizer.load(state, module, str(folder / OPTIMIZER))
     return json_file.read_as(folder / COUNTERS, _COUNTERS)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.errors import UserError
+from stages.models import tensor_file
 from stages.models.ops import global_norm
 from stages.spec import resolved_training
 from stages.train.adamw import adamw_step
@@ -155,19 +156,31 @@ class Optimizer:
         """
         return {**self._moments, **self._counts()}
 
+    def shapes(self) -> dict[str, Tensor]:
+        """Everything needed to go on, by name: type and shape of whole tensors, on the device "meta"."""
+        moments = {
+            f"{slot.name}.{moment}": torch.empty_like(slot.parameter, device="meta", requires_grad=False)
+            for slot in self.slots
+            for moment in _moments(slot)
+        }
+        return moments | {name: count.to("meta") for name, count in self._counts().items()}
+
     def gather_state(self) -> Iterator[tuple[str, Tensor]]:
         """Everything needed to go on, one whole tensor after the other, for the first rank; for the others, nothing.
 
-        All ranks must call it and come to its end. Only one tensor is whole at a time, unless it is kept.
+        In the order in which a file has them. All ranks must call it and come to its end. Only one tensor is whole at a
+        time, unless it is kept.
         """
-        for i, slot in enumerate(self.slots):
-            for moment in _moments(slot):
-                name = f"{slot.name}.{moment}"
-                found = self._ranks.collect(self._moments[name], self._borders[i])
-                if found is not None:
-                    yield name, found.view(slot.parameter.shape)
-        if self._ranks.first:
-            yield from self._counts().items()
+        borders = {
+            f"{slot.name}.{moment}": cut
+            for slot, cut in zip(self.slots, self._borders, strict=True)
+            for moment in _moments(slot)
+        }
+        shapes, counts = self.shapes(), self._counts()
+        for name in tensor_file.order(shapes):
+            found = counts.get(name) if name in counts else self._ranks.collect(self._moments[name], borders[name])
+            if self._ranks.first and found is not None:
+                yield name, found.view(shapes[name].shape)
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], module: str, where: str) -> None:

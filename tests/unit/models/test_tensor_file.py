@@ -16,6 +16,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from stages.models import tensor_file
+from stages.models.tensor_file import Stored
 from stages.store import files, tensor_layout
 from stages.store.digest import BLOCK, digest_bytes
 from stages.store.disk import Disk
@@ -144,6 +145,39 @@ def test_what_is_not_as_announced_is_an_error_and_leaves_no_file(wrong: str, tmp
     with pytest.raises(ValueError, match="the next tensor"):
         files.write_atomic(tmp_path / "w", tensor_file.blocks(like, given))
     assert not list(tmp_path.iterdir())
+
+
+def resident(path: Path) -> int:
+    """Bytes of a file that this process has mapped and read."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
+def test_what_was_read_of_a_file_does_not_stay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensor_file, "MAPPED", 2 * BLOCK)
+    tensors = {f"{i}": of(torch.uint8, [BLOCK], i) for i in range(8)}
+    files.write(tmp_path / "w", tensor_file.blocks(tensors))
+    stored, most = Stored.of(tmp_path / "w"), 0
+    for name, tensor in stored.items():
+        assert torch.equal(tensor, tensors[name])
+        most = max(most, resident(tmp_path / "w"))
+    assert BLOCK <= most < 4 * BLOCK
+
+
+def test_tensors_of_several_files_are_read_by_name_and_shapes_without_their_data(tmp_path: Path) -> None:
+    tensors = {name: of(torch.bfloat16, [3, i], i) for i, name in enumerate("dacb")}
+    where = {name: tmp_path / name for name in tensors}
+    for name, path in where.items():
+        files.write(path, tensor_file.blocks({name: tensors[name]}))
+    stored = Stored(where)
+    assert list(stored) == sorted(tensors)
+    assert {name: stored.shape(name) for name in stored} == {name: tensor.shape for name, tensor in tensors.items()}
+    assert all(torch.equal(stored[name], tensor) for name, tensor in tensors.items())
 
 
 def test_a_type_that_nothing_here_has_is_refused() -> None:

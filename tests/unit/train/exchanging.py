@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterator
 
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from stages.models import tensor_file
 from stages.spec.resolved_training import AdamW, Muon
 from stages.train import exchange
 from stages.train.finite import broken_tensors
@@ -76,11 +78,16 @@ def updates(ranks: Ranks, cfg: AdamW | Muon) -> None:
     assert [float(norm) for norm in steps(other[1], range(3))] == [float(norm) for norm in steps(alone[1], range(3))]
     state = list(other[1].gather_state())
     told = [name for name, _ in state]
-    assert ranks.tell(",".join(told)) == ",".join(alone[1].state())
+    assert ranks.tell(",".join(told)) == ",".join(tensor_file.order(alone[1].state()))
     assert ranks.first or not told
     for name, tensor in state:
         assert tensor.shape == alone[1].state()[name].shape
         assert torch.equal(tensor, alone[1].state()[name]), name
+    if ranks.first:
+        streamed = tensor_file.blocks(other[1].shapes(), other[1].gather_state())
+        assert b"".join(map(bytes, streamed)) == to_bytes(alone[1].state())
+    else:
+        assert not list(other[1].gather_state())
     modules, again = made(cfg, ranks)
     modules.load_state_dict(other[0].state_dict())
     for module in ("llm", "vit"):

@@ -48,10 +48,9 @@ mutants: $(READY) ## every figure and reference of the specs changed as authors 
 	python -m tests.mutants.campaign --out "$$folder/now.jsonl"; \
 	python -m tests.mutants.record "$$folder/before.jsonl" "$$folder/now.jsonl" $(BEFORE)
 
-mutation: $(READY) ## operators, numbers and words of the code changed one by one; rewrites results/records/mutation.md
+mutation: $(READY) ## operators, numbers, words of the code changed one by one; goes on where it was broken off; mutation.md
 	pip install --quiet -c constraints.txt -e '.[mutation]'
-	rm -rf mutants
-	mutmut run
+	python -m tests.mutants.mutation $(PIECES)
 	python -m tests.mutants.survivors
 
 record: $(READY) ## measure over three seeds and rewrite results/records and the README's tables

@@ -1,7 +1,8 @@
 """How the whole suite runs: Hypothesis's profiles, and goldens that CI may read but not write.
 
 `ci` is the default: few examples, the same ones in every run, and no deadlines (a slow machine is no bug). `nightly`
-draws many new ones. Choose with STAGES_HYPOTHESIS=nightly, or with Hypothesis's own --hypothesis-profile.
+draws many new ones; `mutation` those of `ci`, without a search for the smallest one that fails. Choose with
+STAGES_HYPOTHESIS=nightly, or with Hypothesis's own --hypothesis-profile.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 settings.register_profile(
     "ci", max_examples=40, derandomize=True, deadline=None, print_blob=True, database=None, suppress_health_check=QUIET
 )
 settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=QUIET)
+settings.register_profile("mutation", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("STAGES_HYPOTHESIS", "ci"))
 
 

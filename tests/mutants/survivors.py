@@ -1,16 +1,19 @@
 """Writes results/records/mutation.md from what mutmut left in mutants/: `python -m tests.mutants.survivors`.
 
-`make mutation` calls it. Every mutant that survives needs an entry in survivors.yaml, by function and line, that says
-why no test can see it. An entry with a test instead is a survivor of an earlier run, which that test has to kill. The
-record is written in any case; the exit code is 1 where an entry is missing or no longer true.
+`make mutation` calls it, after the pieces have been run (`tests.mutants.mutation`). Every mutant that survives needs an
+entry in survivors.yaml, by module, function and line, that says why no test can see it. An entry with a test instead
+is a survivor of an earlier run, which that test has to kill. The record is written in any case; the exit code is 1
+where an entry is missing or no longer true. A module of which not all mutants were run is listed, and not judged.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,20 +23,23 @@ import yaml
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
-from stages.report.commit import commit
 from stages.store.files import write_atomic
+from tests.mutants.mutation import NOTICED, folder_of
+from tests.mutants.pieces import PIECES, Piece
 
 REVIEWED = Path(__file__).with_suffix(".yaml")
-PACKAGES = ("contract", "data", "train", "store")
-DETECTED = ("killed", "timeout")  # a loop without an end does not pass either
-COLUMNS = ("killed", "timeout", "survived")
+NEVER = re.compile(r"assert_never\([^()]*\)")
 INTRODUCTION = """\
 # Mutation of the code
 
-mutmut changes one operator, number, word or argument at a time; the tests in `pyproject.toml` ([tool.mutmut]) are run
-on each. Killed: a test fails. Timeout: the tests do not end. Survived: all of them pass. Written by `make mutation`.
+mutmut changes one operator, number, word or argument at a time, and runs those tests of the module's piece
+(tests/mutants/pieces.py) that reach the changed function. Killed: a test fails. Timeout: the tests do not end.
+Survived: all of them pass. The commit is that at which the last of a module's mutants was run. Written by
+`make mutation`, which goes on where it was broken off.
 
 """
+Place = tuple[str, str, str, str]
+Entries = Mapping[Place, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -47,22 +53,47 @@ class Mutant:
     status: str
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """What an entry of survivors.yaml names it by: mutmut's numbers change with every edit of the function."""
-        return self.function, self.was, self.becomes
+    def place(self) -> Place:
+        """What survivors.yaml names it by: mutmut's numbers change with every edit of the function."""
+        return self.module, self.function, self.was, self.becomes
+
+    @property
+    def for_mypy(self) -> bool:
+        """Whether it changes only what `assert_never` says, which mypy proves to be never reached."""
+        branch = NEVER.fullmatch(self.was.removeprefix("case _: "))
+        return bool(branch) and (not self.becomes or bool(NEVER.fullmatch(self.becomes)))
 
 
-def tried(root: Path) -> Iterator[Mutant]:
-    """All mutants that mutmut has made and run; raises ValueError where a run was broken off."""
-    for meta in sorted((root / "mutants" / "stages").rglob("*.py.meta")):
-        module = meta.relative_to(root / "mutants").with_suffix("")
-        for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
-            diff = get_diff_for_mutant(name, path=module).splitlines()[2:]
-            was, becomes = (" ".join(line[1:].strip() for line in diff if line[0] == sign) for sign in "-+")
-            function = name.rpartition(".")[2].rpartition("__mutmut_")[0]
-            if code is None:
-                raise ValueError(f"{name} was not run: `mutmut run` goes on where it was broken off")
-            yield Mutant(str(module), _plain(function), was, becomes, status_by_exit_code[code])
+@dataclass(frozen=True)
+class Module:
+    """A module of which all mutants were run, and the commit at which the last of them was."""
+
+    name: str
+    mutants: Sequence[Mutant]
+    commit: str
+
+    def count(self, status: str) -> int:
+        """How many mutants came to this."""
+        return sum(mutant.status == status for mutant in self.mutants)
+
+
+def tried(root: Path, piece: Piece) -> Iterator[Module]:
+    """The modules of a piece whose mutants were all made and run."""
+    folder = folder_of(root, piece)
+    for source in piece.sources(root):
+        meta = folder / "mutants" / f"{source}.meta"
+        codes = json.loads(meta.read_text())["exit_code_by_key"] if meta.is_file() else {"": None}
+        if None not in codes.values():
+            with chdir(folder):
+                mutants = [_mutant(source, name, code) for name, code in codes.items()]
+            yield Module(source.removeprefix("stages/"), mutants, (folder / "commit.txt").read_text())
+
+
+def _mutant(source: str, name: str, code: int) -> Mutant:
+    diff = get_diff_for_mutant(name, path=source).splitlines()[2:]
+    was, becomes = (" ".join(line[1:].strip() for line in diff if line[0] == sign) for sign in "-+")
+    function = name.rpartition(".")[2].rpartition("__mutmut_")[0]
+    return Mutant(source.removeprefix("stages/"), _plain(function), was, becomes, status_by_exit_code[code])
 
 
 def _plain(mangled: str) -> str:
@@ -70,62 +101,86 @@ def _plain(mangled: str) -> str:
     return ".".join(mangled.split("ǁ")[1:]) if "ǁ" in mangled else mangled.removeprefix("x_")
 
 
-def reviewed() -> dict[tuple[str, str, str], dict[str, str]]:
-    """survivors.yaml: by function and lines, why a mutant survives, or which test kills it now."""
-    entries: list[dict[str, Any]] = yaml.safe_load(REVIEWED.read_text())
-    found = {}
-    for entry in entries:
-        for becomes in entry["becomes"]:
-            said = {key: entry[key] for key in ("why", "test") if key in entry}
-            found[entry["function"], entry["was"], becomes] = said
-    return found
+def reviewed() -> Entries:
+    """survivors.yaml: by place, why a mutant survives, or which test kills it now."""
+    modules: dict[str, list[dict[str, Any]]] = yaml.safe_load(REVIEWED.read_text())
+    return {
+        (module, entry["function"], entry["was"], becomes): {key: entry[key] for key in ("why", "test") if key in entry}
+        for module, entries in modules.items()
+        for entry in entries
+        for becomes in entry["becomes"]
+    }
 
 
-def wrong(mutants: list[Mutant], entries: dict[tuple[str, str, str], dict[str, str]]) -> list[str]:
-    """Survivors without a reason, and entries that are not true any more."""
-    status = {mutant.place: mutant.status for mutant in mutants}
-    missing = [m.place for m in mutants if m.status not in DETECTED and "why" not in entries.get(m.place, {})]
-    gone = [place for place in entries if place not in status]
-    killed = [place for place, entry in entries.items() if "why" in entry and status.get(place) in DETECTED]
+def wrong(modules: Sequence[Module], entries: Entries) -> list[str]:
+    """Survivors without a reason, and entries that are not true any more, of the modules that were run."""
+    mutants = {mutant.place: mutant for module in modules for mutant in module.mutants}
+    ran = {module.name for module in modules}
+    missing = [place for place, one in mutants.items() if one.status not in NOTICED and _why(one, entries) is None]
+    gone = [place for place in entries if place[0] in ran and place not in mutants]
+    killed = [place for place, said in entries.items() if "why" in said and _noticed(mutants.get(place))]
     sentences = {"no reason is given for": missing, "there is no such mutant:": gone, "is killed after all:": killed}
     return [f"{sentence} {' | '.join(place)}" for sentence, places in sentences.items() for place in places]
 
 
-def markdown(root: Path, mutants: list[Mutant], entries: dict[tuple[str, str, str], dict[str, str]]) -> str:
+def _noticed(mutant: Mutant | None) -> bool:
+    return mutant is not None and mutant.status in NOTICED
+
+
+def _why(mutant: Mutant, entries: Entries) -> str | None:
+    if mutant.for_mypy:
+        return "for mypy alone: no value of the type leads there"
+    return entries.get(mutant.place, {}).get("why")
+
+
+def markdown(root: Path, modules: Sequence[Module], entries: Entries) -> str:
     """The record: a table of modules, then every survivor with its reason, then those that a new test kills."""
-    by_module: dict[str, Counter[str]] = defaultdict(Counter)
-    for mutant in mutants:
-        by_module[mutant.module][mutant.status] += 1
-    lines = [f"{datetime.now(UTC):%Y-%m-%d}, commit {commit(root)}, `make mutation`.", ""]
-    lines += [f"| module | tried | {' | '.join(COLUMNS)} |", "|---|---|---|---|---|"]
-    counted = [(f"`{module}`", counts) for module, counts in sorted(by_module.items())]
-    for name, counts in [*counted, ("all", sum(by_module.values(), Counter()))]:
-        lines.append(f"| {name} | {counts.total()} | {' | '.join(str(counts[column]) for column in COLUMNS)} |")
-    every = {str(path.relative_to(root)) for part in PACKAGES for path in (root / "stages" / part).rglob("*.py")}
-    left = sorted(path for path in every - by_module.keys() if (root / path).stat().st_size)
-    lines += ["", "Not run: " + ", ".join(f"`{path.removeprefix('stages/')}`" for path in left) + ".", ""]
-    survivors = [mutant for mutant in mutants if mutant.status not in DETECTED]
-    lines += ["## Survivors", "", "| function | line | becomes | why no test sees it |", "|---|---|---|---|"]
-    lines += [_row(*m.place, entries.get(m.place, {}).get("why", "**not explained**")) for m in survivors]
+    lines = [f"{datetime.now(UTC):%Y-%m-%d}.", "", *_table(modules), ""]
+    every = {source.removeprefix("stages/") for piece in PIECES for source in piece.sources(root)}
+    left = ", ".join(f"`{name}`" for name in sorted(every - {module.name for module in modules}))
+    lines += [f"Not run, or not to the end: {left or 'none'}.", ""]
+    lines += [
+        "## Survivors",
+        "",
+        "| module | function | line | becomes | why no test sees it |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        _row(*mutant.place, _why(mutant, entries) or "**not explained**")
+        for module in modules for mutant in module.mutants if mutant.status not in NOTICED
+    ]  # fmt: skip
     lines += ["", "## Survivors of earlier runs that a test kills now", ""]
-    lines += ["| function | line | became | killed by |", "|---|---|---|---|"]
-    lines += [_row(*place, f"`{entry['test']}`") for place, entry in entries.items() if "test" in entry]
+    lines += ["| module | function | line | became | killed by |", "|---|---|---|---|---|"]
+    lines += [_row(*place, f"`{said['test']}`") for place, said in entries.items() if "test" in said]
     return INTRODUCTION + "\n".join(lines) + "\n"
 
 
-def _row(function: str, was: str, becomes: str, last: str) -> str:
-    return "| " + " | ".join([_code(function), _code(was), _code(becomes), last]) + " |"
+def _table(modules: Sequence[Module]) -> Iterator[str]:
+    yield "| module | tried | killed | timeout | survived | commit |"
+    yield "|---|---|---|---|---|---|"
+    sums: Counter[str] = Counter()
+    for module in modules:
+        killed, late, all_of = module.count("killed"), module.count("timeout"), len(module.mutants)
+        sums.update(tried=all_of, killed=killed, timeout=late)
+        yield f"| `{module.name}` | {all_of} | {killed} | {late} | {all_of - killed - late} | {module.commit} |"
+    left = sums["tried"] - sums["killed"] - sums["timeout"]
+    yield f"| all | {sums['tried']} | {sums['killed']} | {sums['timeout']} | {left} | |"
+
+
+def _row(module: str, function: str, was: str, becomes: str, last: str) -> str:
+    return "| " + " | ".join([*map(_code, (module, function, was, becomes)), last]) + " |"
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("|", "\\|") + "`"
+    return "`" + text.replace("|", "\\|") + "`" if text else "(nothing)"
 
 
 def main() -> None:
     root = Path.cwd()
-    mutants, entries = list(tried(root)), reviewed()
-    write_atomic(root / "results" / "records" / "mutation.md", markdown(root, mutants, entries).encode())
-    errors = wrong(mutants, entries)
+    modules = [module for piece in PIECES for module in tried(root, piece)]
+    entries = reviewed()
+    write_atomic(root / "results" / "records" / "mutation.md", markdown(root, modules, entries).encode())
+    errors = wrong(modules, entries)
     print("\n".join(errors))
     sys.exit(bool(errors))
 

@@ -38,6 +38,11 @@ def test_a_rung_that_one_step_jumps_over_is_skipped():
     assert [step.sequences for step in ledger.steps(ramp)] == [4, 8, 8, 5]
 
 
+def test_a_threshold_that_is_met_exactly_ends_its_rung_also_where_less_than_a_step_is_left():
+    falling = phase(budget=48, context=8, batch=((0, 4), (32, 1)))
+    assert [(step.start, step.sequences) for step in ledger.steps(falling)] == [(0, 4), (32, 1), (40, 1)]
+
+
 def test_moonlight_has_149_thousand_steps():
     # arXiv 2502.16982, section 3.3: 2,048 sequences of 8K to 200B tokens, 4,096 after, 5.2T in all.
     text = phase(budget=5_200_000_000_000, context=8192, batch=((0, 2048), (200_000_000_000, 4096)))

@@ -59,7 +59,10 @@ def test_groups_and_share_belong_together(sources, share):
         Mixture(phase(sources=sources, share=share))
 
 
-@pytest.mark.parametrize("ramp", [((3, 2), (1, 2), 5), ((0, 1), (1, 2), -1)])
+@pytest.mark.parametrize(
+    "ramp",
+    [((3, 2), (1, 2), 5), ((0, 1), (3, 2), 5), ((-1, 2), (1, 2), 5), ((1, 2), (-1, 2), 5), ((0, 1), (1, 2), -1)],
+)
 def test_impossible_shares(ramp):
     with pytest.raises(ValueError, match="share"):
         Mixture(
@@ -70,6 +73,22 @@ def test_impossible_shares(ramp):
         )
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "over", "counts"),
+    [
+        ((0, 1), (1, 2), 4, [0, 0, 0, 0, 1, 1, 2]),  # n^2 / 16, then a half of what follows: 1 / 16, 1 / 4, 9 / 16, 1
+        ((1, 1), (0, 1), 1, [0, 0, 0, 0]),  # one sample whose share falls from all to none: its half is none
+        ((1, 1), (0, 1), 4, [0, 0, 1, 1, 2, 2]),  # n - n^2 / 8: 7 / 8, 3 / 2, 15 / 8, 2
+        ((1, 3), (1, 3), 0, [0, 0, 0, 1, 1, 1, 2]),
+        ((1, 4), (3, 4), 2, [0, 0, 1, 1, 2]),  # n / 4 + n^2 / 8: 3 / 8, 1
+    ],
+)
+def test_the_count_is_the_integral_of_the_share_rounded_down(first, last, over, counts):
+    both = (source(1), source(1, "multimodal"))
+    mixture = Mixture(phase(sources=both, share=ShareRamp(first=first, last=last, over=over)))
+    assert [mixture.multimodal(n) for n in range(len(counts))] == counts
+
+
 def test_before_the_first_sample_there_is_none():
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="sample -1 comes before the first"):
         Mixture(phase(sources=(source(1),))).pick(-1)

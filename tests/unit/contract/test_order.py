@@ -10,6 +10,21 @@ def test_a_fixed_example():
     assert [permutation(i) for i in range(10)] == [2, 8, 0, 6, 4, 7, 3, 1, 9, 5]
 
 
+@pytest.mark.parametrize(
+    "placed",
+    [[0], [1, 0], [1, 0, 2], [2, 0, 4, 3, 1], [2, 7, 4, 3, 1, 6, 5, 0], [8, 2, 3, 7, 6, 0, 1, 4, 5]],
+)
+def test_fixed_examples_at_and_above_powers_of_two(placed):
+    """Where the network is as small as it may be: with a bit too few, the last index would keep its place."""
+    permutation = order.Permutation(len(placed), order.key(7))
+    assert [permutation(i) for i in range(len(placed))] == placed
+
+
+def test_the_largest_size_there_is():
+    n = 2**62
+    assert 0 <= order.Permutation(n, order.key(0))(n - 1) < n
+
+
 def test_words_and_their_borders_matter():
     keys = {order.key(1, "a", "bc"), order.key(1, "ab", "c"), order.key(1, "abc"), order.key(2, "a", "bc")}
     assert len(keys) == 4
@@ -31,9 +46,9 @@ def test_sizes_without_a_permutation(n):
 @pytest.mark.parametrize("i", [-1, 10])
 def test_outside_is_an_error(i):
     permutation = order.Permutation(10, order.key(0))
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=rf"^index {i} lies outside \[0, 10\)$"):
         permutation(i)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="some index lies outside"):
         permutation.batch(np.array([0, i]))
 
 
@@ -50,3 +65,23 @@ def test_looks_shuffled():
     assert abs(np.corrcoef(np.arange(n), placed)[0, 1]) < 0.05
     assert abs((placed[: n // 2] < n // 2).mean() - 0.5) < 0.03
     assert (np.abs(np.diff(placed)) == 1).mean() < 0.002
+
+
+def test_many_at_once_are_placed_as_one_by_one_for_every_small_size():
+    """Sizes around powers of two: there a walk back into the range may pass the size itself."""
+    for n in range(1, 70):
+        permutation = order.Permutation(n, order.key(n))
+        assert permutation.batch(np.arange(n)).tolist() == [permutation(i) for i in range(n)], n
+
+
+def test_a_table_of_indices_keeps_its_shape_and_is_of_signed_integers():
+    """Unsigned ones would turn a difference of two places into a huge number."""
+    permutation = order.Permutation(100, order.key(1))
+    for indices in (np.arange(6).reshape(2, 3), np.arange(6), np.array(7), np.array([], dtype=np.int64), [[1, 2]]):
+        placed = permutation.batch(indices)
+        assert (placed.shape, placed.dtype) == (np.shape(indices), np.int64)
+
+
+def test_many_indices_of_which_one_lies_outside_are_refused_in_words():
+    with pytest.raises(IndexError, match=r"^some index lies outside \[0, 10\)$"):
+        order.Permutation(10, order.key(0)).batch(np.array([3, 10]))

@@ -85,3 +85,13 @@ def test_an_odd_dimension_is_an_error(dim):
 
 def test_wavelengths_are_full_turns():
     assert rope.wavelengths(plain(10_000.0), 4)[0] == 2 * math.pi
+
+
+def test_a_pair_that_turns_exactly_as_often_as_a_limit_says_is_blended():
+    """By which it is left alone, or divided whole: the blend ends there with the same frequency."""
+    turns = 8192 / (2 * math.pi)  # over the original context, of a pair that turns by one radian a position
+    at_high = Llama3Scaling(factor=8.0, low=1.0, high=turns, original=8192)
+    at_low = Llama3Scaling(factor=8.0, low=turns, high=2 * turns, original=8192)
+    assert (rope.bands(at_high, 1.0, 2), rope.bands(at_low, 1.0, 2)) == ((0, 1, 0), (0, 1, 0))
+    assert rope.inv_freq(Rope(base=1.0, llama3=at_high, interpolation=1.0), 2) == [1.0]
+    assert rope.inv_freq(Rope(base=1.0, llama3=at_low, interpolation=1.0), 2) == [1 / 8]

@@ -67,3 +67,49 @@ def test_nothing_begins_at_the_end():
 @pytest.mark.parametrize(("p", "value"), [(0, 1.0), (Fraction(1, 2), 0.0), (1, -1.0)])
 def test_cosine_is_exact_where_it_is_rational(p, value):
     assert schedule.cos_pi(Fraction(p)) == value
+
+
+STAIRS = Schedule(
+    name="stairs",
+    pieces=(
+        piece(0, 10, "linear", 0.0, 1e-3),
+        piece(10, 20, "constant", 1e-3, 1e-3),
+        piece(20, 30, "linear", 3e-3, 1e-3),
+        piece(30, 40, "linear", 1e-3, 3e-3),
+        piece(40, 50, "linear", 2e-3, 1e-3),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "highest"),
+    [
+        (0, 40, (3e-3, 20)),  # a jump: the limit from the right, and the first of the two clocks that have it
+        (0, 20, (1e-3, 10)),  # what begins at the end is not in the stretch
+        (5, 15, (1e-3, 10)),
+        (20, 30, (3e-3, 20)),
+        (25, 40, (3e-3, 40)),
+        (22, 38, (schedule.lr(STAIRS, 22), 22)),
+        (12, 18, (1e-3, 12)),
+        (40, 50, (2e-3, 40)),  # what the piece before ends with is not in the stretch
+    ],
+)
+def test_the_peak_of_a_stretch_is_its_highest_rate_and_the_first_clock_that_has_it(start, end, highest):
+    assert schedule.peak(STAIRS, start, end) == highest
+
+
+@pytest.mark.parametrize(
+    ("p", "value"),
+    [
+        (Fraction(1, 8), "0x1.d906bcf328d46p-1"),
+        (Fraction(21, 100), "0x1.948f32a1d91f2p-1"),
+        (Fraction(22, 100), "0x1.8a80b635b6beap-1"),
+        (Fraction(1, 4), "0x1.6a09e667f3bcdp-1"),
+        (Fraction(26, 100), "0x1.5e7cf55112013p-1"),
+        (Fraction(3, 4), "-0x1.6a09e667f3bcdp-1"),
+    ],
+)
+def test_cosine_is_the_same_double_on_every_machine(p, value):
+    """Written down to the last bit: a rate that changed by one would change every run."""
+    assert schedule.cos_pi(p) == pytest.approx(math.cos(math.pi * p), abs=2**-52)
+    assert schedule.cos_pi(p).hex() == value

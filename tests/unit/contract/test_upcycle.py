@@ -21,3 +21,8 @@ def test_ouro_doubles_its_depth_and_halves_its_loops():
 def test_depths_that_do_not_divide(parent, child):
     with pytest.raises(ValueError, match="whole number of copies"):
         layer_map(parent, child, "concatenate")
+
+
+def test_a_map_is_of_whole_numbers():
+    """An index of a layer: 1.0 would be no index, though it is equal to one."""
+    assert {type(layer) for how in ("concatenate", "interleave") for layer in layer_map(2, 6, how)} == {int}

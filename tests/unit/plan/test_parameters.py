@@ -37,6 +37,26 @@ def test_equal_what_is_built(scale):
         assert parameters(model).total == sum(each.numel() for each in built.parameters()), name
 
 
+@pytest.mark.parametrize("merge", [1, 2, 3])
+def test_a_projector_of_any_merge_equals_what_is_built(merge):
+    cfg = models("mini")["kimi_vl/vit_align/projector"].model_copy(update={"merge": merge})
+    assert parameters(cfg).total == sum(each.numel() for each in make(cfg, ROPE, "meta").parameters())
+
+
+def test_only_language_models_have_a_head_and_only_tables_are_embeddings():
+    """The position table of the vision tower; words and positions of captions; the rest looks nothing up."""
+    coca, align = (f"kimi_vl/{stage}" for stage in ("vit_coca", "vit_align"))
+    found = {name: parameters(model) for name, model in models("mini").items()}
+    vit = models("mini")[f"{coca}/vit"]
+    for name in (f"{coca}/vit", f"{coca}/text_tower", f"{coca}/decoder", f"{coca}/contrastive", f"{align}/projector"):
+        assert (found[name].head, found[name].idle) == (0, 0)
+    assert found[f"{coca}/vit"].embedding == vit.table**2 * vit.hidden
+    assert found[f"{coca}/contrastive"].embedding == found[f"{align}/projector"].embedding == 0
+    for captions in ("text_tower", "decoder"):
+        cfg = models("mini")[f"{coca}/{captions}"]
+        assert found[f"{coca}/{captions}"].embedding == (cfg.vocab + cfg.length) * cfg.hidden
+
+
 def test_published_counts():
     found = {}
     for model in models("paper").values():

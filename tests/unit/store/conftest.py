@@ -1,10 +1,11 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, done, finish, manifest
+from stages.store import attempts, done, files, finish, manifest
 from stages.store.layout import Layout
+from tests.unit.store.watched import Watched
 
 Run = Callable[..., str]
 A = "a" * 32
@@ -13,6 +14,14 @@ A = "a" * 32
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return Layout(tmp_path, "mini")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    watched = Watched()
+    monkeypatch.setattr(files, "disk", watched)
+    yield watched
+    assert watched.open_files == {}, "left open"
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import errno
+import io
 import os
 import time
 from collections.abc import Iterator
@@ -31,6 +33,8 @@ REFUSED = {
     "not UTF-8": (b'"\xff"', "is not JSON"),
     "half a character, raw": (b'"\xed\xa0\x80"', "is not JSON"),
     "half a character, escaped": (b'{"\\ud800": 1}', "half a character"),
+    "half a character, in a list": (b'[1, ["\\ud800"]]', "half a character"),
+    "half a character, in an object": (b'{"a": {"b": "\\ud800"}}', "half a character"),
     "a byte order mark": (b"\xef\xbb\xbf{}", "is not JSON"),
     "cut off": (b'{"pid": 1', "is not JSON"),
     "nothing": (b"", "is not JSON"),
@@ -115,3 +119,85 @@ def test_nothing_else_reads_json_files_and_nothing_writes_what_is_not_finite() -
                 lax.add(name)
     assert readers <= ELSEWHERE | ROWS
     assert lax <= ROWS, "a row's text is compared, and not written"
+
+
+def test_a_reader_may_set_a_limit_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1, 2, 3]\n")
+    assert json_file.read_as(tmp_path / "a.json", TypeAdapter(list[int]), limit=10) == [1, 2, 3]
+    with pytest.raises(JsonFileError, match=r"a\.json: is longer than 9 bytes$"):
+        json_file.read_as(tmp_path / "a.json", TypeAdapter(list[int]), limit=9)
+
+
+def test_what_is_wrong_as_a_whole_is_said_of_the_top_level(tmp_path: Path) -> None:
+    with pytest.raises(JsonFileError) as caught:
+        json_file.parse_as(b"{}", tmp_path, TypeAdapter(list[int]))
+    assert str(caught.value) == f"{tmp_path}: top level: Input should be a valid array"
+    assert (caught.value.path, caught.value.reason) == (tmp_path, "top level: Input should be a valid array")
+
+
+def test_long_names_and_numbers_are_shown_by_their_beginnings(tmp_path: Path) -> None:
+    name = "n" * 300
+    with pytest.raises(JsonFileError) as caught:
+        json_file.parse_as(f'{{"{name}": "1"}}'.encode(), tmp_path, TypeAdapter(dict[str, int]))
+    assert caught.value.reason == f"{name[:200]}: Input should be a valid integer"
+    with pytest.raises(JsonFileError, match=r"is not JSON \(found 1{20}, expected a finite number\)"):
+        json_file.parse(b"1" * 30 + b"e999", tmp_path)
+    with pytest.raises(
+        JsonFileError, match=r"is not JSON \(found 1{20}\.\.\., expected a number of at most 300 digits"
+    ):
+        json_file.parse(b"1" * 301, tmp_path)
+    assert json_file.parse(b"1" * 300, tmp_path) == int("1" * 300)
+
+
+def test_nesting_is_counted_to_the_last_level_that_is_allowed(tmp_path: Path) -> None:
+    """Brackets that close come off again; those within a text count for nothing."""
+    for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+        allowed = opened * 64 + b"1" + closed * 64
+        assert json_file.parse(allowed, tmp_path) is not None
+        assert json_file.parse(b"[" + b",".join([opened * 63 + b"1" + closed * 63] * 3) + b"]", tmp_path) is not None
+        with pytest.raises(JsonFileError, match="nested more than 64 deep"):
+            json_file.parse(opened + allowed + closed, tmp_path)
+    assert json_file.parse(b'["' + b"[{" * 100 + b'"]', tmp_path) == ["[{" * 100]
+
+
+def test_what_is_written_is_sorted_and_ends_its_last_line(tmp_path: Path) -> None:
+    json_file.write(tmp_path / "a.json", {"b": [1], "a": None})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n  "a": null,\n  "b": [\n    1\n  ]\n}\n'
+    json_file.write(tmp_path / "a.json", {"b": [1], "a": None}, indent=None)
+    assert (tmp_path / "a.json").read_bytes() == b'{"a": null, "b": [1]}\n'
+    made = json_file.write_new(tmp_path / "new.json", {"b": 1, "a": 2})
+    assert (tmp_path / "new.json").read_bytes() == b'{\n  "a": 2,\n  "b": 1\n}\n'
+    assert made.size == (tmp_path / "new.json").stat().st_size
+
+
+def test_a_disk_that_refuses_to_read_is_told_of_with_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And known by its cause from a file that was changed."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(JsonFileError, match=r"loop: cannot be read \(Too many levels of symbolic links\)") as caught:
+        json_file.read_bytes(tmp_path / "loop")
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(MissingFileError) as missing:
+        json_file.read_bytes(tmp_path / "nothing")
+    assert (missing.value.path, missing.value.reason) == (tmp_path / "nothing", "is not there")
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opened(handle: int, mode: str) -> Broken:
+        os.close(handle)
+        return Broken()
+
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr(json_file, "open", opened, raising=False)
+    with pytest.raises(JsonFileError, match=r"a\.json: cannot be read \(Input/output error\)") as caught:
+        json_file.read_bytes(tmp_path / "a.json")
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_half_a_character_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(JsonFileError) as caught:
+        json_file.parse(b'"\\ud800"', tmp_path)
+    assert str(caught.value) == f"{tmp_path}: holds half a character"

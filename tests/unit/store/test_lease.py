@@ -137,3 +137,147 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         lease.hold(tmp_path, "toy/one"),
     ):
         raise AssertionError("held without a lock")
+
+
+def test_a_run_whose_lease_is_gone_is_told_that_nobody_holds_it(tmp_path: Path) -> None:
+    with lease.hold(tmp_path, "toy/one") as mine:
+        lease.check(tmp_path, mine)
+        (tmp_path / "lease.json").unlink()
+        with pytest.raises(lease.LeaseError) as caught:
+            lease.check(tmp_path, mine)
+        assert str(caught.value) == (
+            f"{tmp_path}: this run lost its lease (held now by nobody); it puts nothing in place any more."
+        )
+
+
+def test_the_right_to_finish_is_given_once(tmp_path: Path) -> None:
+    """It is the next number: a later run has it, or gets one above it."""
+    with lease.hold(tmp_path, "toy/one") as mine:
+        lease.claim(tmp_path, mine)
+        assert sorted(path.name for path in tmp_path.glob("token-*")) == ["token-000001", "token-000002"]
+        with pytest.raises(lease.LeaseError) as caught:
+            lease.claim(tmp_path, mine)
+        assert str(caught.value) == (
+            f"{tmp_path}: a later run has taken over from this one; its result is not put in place."
+        )
+    with lease.hold(tmp_path, "toy/one") as later:
+        assert later.token == 3
+
+
+def test_a_number_above_the_next_is_that_of_a_later_run_too(tmp_path: Path) -> None:
+    with lease.hold(tmp_path, "toy/one") as mine:
+        (tmp_path / "token-000003").touch()
+        with pytest.raises(lease.LeaseError, match="a later run has taken over"):
+            lease.claim(tmp_path, mine)
+
+
+def test_a_lease_that_the_disk_does_not_give_is_held_by_nobody_that_is_known(tmp_path: Path) -> None:
+    (tmp_path / "lease.json").symlink_to("lease.json")
+    assert lease.holder(tmp_path) is None
+    with pytest.raises(files.WriteError, match=r"lease\.json: cannot be written"), lease.hold(tmp_path, "toy/one"):
+        raise AssertionError("held what cannot be read")
+
+
+def test_numbers_are_those_of_files_of_their_name_and_no_others(tmp_path: Path) -> None:
+    for name in ("token-000007", "token-7", "token-000009.tmp", "token-00000x", "xtoken-000009", "token-1234567"):
+        (tmp_path / name).touch()
+    with lease.hold(tmp_path, "toy/one") as mine:
+        assert mine.token == 1_234_568
+
+
+def test_a_run_that_is_faster_by_a_number_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hosts see no lease; one of them gets the number."""
+    advice = "Wait for it, or end that process, and try again."
+    monkeypatch.setattr(lease, "_take", lambda folder, token: False)
+    with pytest.raises(lease.HeldError) as caught, lease.hold(tmp_path, "toy/one"):
+        raise AssertionError("held twice")
+    assert str(caught.value) == f"toy/one is already being run by another process. {advice}"
+    monkeypatch.setattr(lease, "_take", lambda folder, token: (folder / "lease.json").write_text(ELSEWHERE) == 0)
+    for _ in range(2):  # faster by a moment, and by a heartbeat
+        with pytest.raises(lease.HeldError) as caught, lease.hold(tmp_path, "toy/one"):
+            raise AssertionError("held twice")
+        assert str(caught.value) == f"toy/one is already being run by process 1 on host elsewhere. {advice}"
+
+
+def test_a_released_lease_leaves_its_tokens_its_lock_and_its_log(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "key"
+    with lease.hold(folder, "toy/one") as mine:
+        assert lease.holder(folder) == mine
+    assert lease.holder(folder) is None
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"lease.{mine.host}.lock", "leases.jsonl", "token-000001",
+    ]  # fmt: skip
+
+
+def test_an_error_within_a_run_is_told_and_the_lease_released(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), lease.hold(tmp_path, "toy/one"):
+        raise KeyboardInterrupt
+    assert [event["event"] for event in events(tmp_path)] == ["taken", "released"]
+    assert not (tmp_path / "lease.json").exists()
+
+
+def test_what_another_run_holds_now_is_not_released(tmp_path: Path) -> None:
+    with lease.hold(tmp_path, "toy/one"):
+        (tmp_path / "lease.json").write_text(ELSEWHERE)
+    assert (tmp_path / "lease.json").read_text() == ELSEWHERE
+    assert [event["event"] for event in events(tmp_path)] == ["taken"]
+
+
+def test_the_last_time_is_that_of_the_latest_line_and_of_no_line_none(tmp_path: Path) -> None:
+    assert lease.last_time(tmp_path) == 0.0
+    (tmp_path / lease.LOG).write_bytes(b"")
+    assert lease.last_time(tmp_path) == 0.0
+    (tmp_path / lease.LOG).write_text('{"time": 5.0}\n{"time": 9.5, "event": "taken"}\n{"time": 7}\n')
+    assert lease.last_time(tmp_path) == 9.5
+    for wrong in ('{"time": -1}', '{"time": 1e11}', '{"event": "taken"}', "{"):
+        (tmp_path / lease.LOG).write_text('{"time": 5.0}\n' + wrong + "\n")
+        assert lease.last_time(tmp_path) == 0.0, "a log with a line that no run wrote tells nothing"
+
+
+def test_a_heartbeat_renews_the_time_of_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "BEAT", 0.01)
+    lost = Event()
+    with lease.hold(tmp_path, "toy/one", lost.set):
+        os.utime(tmp_path / "lease.json", (0, 0))
+        end = time.monotonic() + 60
+        while (tmp_path / "lease.json").stat().st_mtime == 0 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert (tmp_path / "lease.json").stat().st_mtime > 0
+        assert not lost.is_set()
+
+
+def test_beats_are_far_more_frequent_than_a_lease_goes_stale() -> None:
+    """A few may fail, on a disk that is busy."""
+    assert 3 * lease.BEAT < holder.STALE
+
+
+def test_a_number_is_given_to_one_run_and_to_no_other(tmp_path: Path) -> None:
+    """On this rests that of two hosts only one goes on: the file is made, or it was there."""
+    assert [lease._take(tmp_path, 7) for _ in range(3)] == [True, False, False]
+    assert lease._take(tmp_path, 8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["token-000007", "token-000008"]
+
+
+def test_a_disk_that_refuses_is_told_of_by_the_file_that_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.disk, "create", refuse)
+        with pytest.raises(files.WriteError, match="token-000001: cannot be written"), lease.hold(tmp_path, "toy/one"):
+            raise AssertionError("held without a number")
+    with pytest.raises(files.WriteError, match=r"lease\.json: cannot be written"), lease.hold(tmp_path, "toy/one"):
+        monkeypatch.setattr(files.disk, "unlink", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, "read", refuse)
+        with pytest.raises(files.WriteError, match=r"lease\.json: cannot be written \(No space"):
+            lease.check(tmp_path, holder.this_process(1))
+
+
+def test_times_are_told_in_milliseconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1234.56789)
+    with lease.hold(tmp_path, "toy/one"):
+        pass
+    assert {event["time"] for event in events(tmp_path)} == {1234.568}

@@ -1,0 +1,60 @@
+"""A profile is taken over field by field, and each kind of device has one that is taken unless another is named."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from stages.contract import hardware
+from stages.errors import UsageError
+from stages.spec.files import Files
+
+TEXT = """\
+hardware: small
+title: a small card
+device: cuda
+peak: 3T
+mfu: 25%
+per_node: 4
+memory: 5 GB
+runtime: 1 GB
+disk: 7 GB
+overhead: {block_ms: 0.5, step_ms: 2}
+images: {side: 50%, positions: 25%}
+sources:
+  - {covers: [peak, memory], mark: published, citation: its datasheet}
+  - {covers: [mfu, per_node, runtime, overhead, images], mark: assumed, reason: nothing is published}
+  - {covers: [disk], mark: chosen}
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A project with a pipeline's folder, and no profile of a machine."""
+    (tmp_path / "specs" / "hardware").mkdir(parents=True)
+    return Files(tmp_path)
+
+
+def test_a_profile_is_taken_over_field_by_field_in_bytes_and_fractions(files):
+    assert yaml.safe_load(TEXT)
+    (files.specs / "hardware" / "small.yaml").write_text(TEXT)
+    found = hardware.load(files, "small")
+    assert (found.name, found.title, found.device) == ("small", "a small card", "cuda")
+    assert (found.peak, found.mfu, found.per_node) == (3 * 10**12, 0.25, 4)
+    assert (found.memory, found.runtime, found.disk) == (5 * 10**9, 10**9, 7 * 10**9)
+    assert (found.block_ms, found.step_ms) == (0.5, 2.0)
+    assert (found.side, found.positions) == (0.5, 0.25)
+    assert found.sources == (
+        ("peak, memory", "published", "its datasheet"),
+        ("mfu, per_node, runtime, overhead, images", "assumed", "nothing is published"),
+        ("disk", "chosen", ""),
+    )
+
+
+def test_a_project_without_profiles_says_so(files):
+    with pytest.raises(UsageError, match="found 'h100'; allowed: none: specs/hardware has no profile"):
+        hardware.load(files, "h100")
+
+
+def test_each_kind_of_device_has_a_profile_unless_another_is_named():
+    assert (hardware.usual("cpu"), hardware.usual("cuda")) == ("laptop_cpu", "h100")

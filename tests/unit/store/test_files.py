@@ -1,0 +1,261 @@
+"""Writes, renames and removals: what each leaves behind, and in which order the disk is asked."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.store import files
+from stages.store.digest import BLOCK, Written, digest_bytes, digest_file, measure
+from stages.store.disk import Disk
+from tests.unit.store.watched import Watched
+
+
+def refuse(code: int) -> Callable[..., None]:
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return refused
+
+
+def test_a_disk_that_takes_little_at_once_gets_all_of_it(tmp_path: Path, disk: Watched) -> None:
+    disk.most = 7
+    made = files.write(tmp_path / "a", bytes(range(100)))
+    assert (tmp_path / "a").read_bytes() == bytes(range(100))
+    assert made == Written(100, digest_bytes(bytes(range(100)))) == measure(tmp_path / "a")
+
+
+@pytest.mark.parametrize("size", [0, 1, files.SMALL, files.SMALL + 1, BLOCK, BLOCK + 1, 2 * BLOCK + 3])
+def test_size_and_digest_are_those_of_the_bytes_at_every_border(size: int, tmp_path: Path) -> None:
+    data = os.urandom(size)
+    assert files.write(tmp_path / "a", data) == Written(size, digest_bytes(data)) == measure(tmp_path / "a")
+    assert digest_file(tmp_path / "a") == digest_bytes(data)
+
+
+@pytest.mark.parametrize("write", [files.write, files.write_atomic])
+def test_blocks_are_written_one_after_the_other(write: Callable[..., object], tmp_path: Path) -> None:
+    """And none is asked for before the one ahead of it was used: a caller may reuse its memory."""
+    buffer, data = bytearray(files.SMALL + 1), b""
+
+    def blocks() -> Iterator[memoryview]:
+        nonlocal data
+        for number in range(5):
+            size = files.SMALL + number % 2
+            buffer[:size] = bytes([number]) * size
+            data += bytes(buffer[:size])
+            yield memoryview(buffer)[:size]
+
+    with files.recording() as written:
+        write(tmp_path / "a", blocks())
+    assert (tmp_path / "a").read_bytes() == data
+    assert written == {tmp_path / "a": Written(len(data), digest_bytes(data))}
+
+
+def test_a_folder_that_cannot_be_made_is_told_of_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir = files.disk.mkdir
+    monkeypatch.setattr(files.disk, "mkdir", lambda path: mkdir(path) if path.name == "a" else refuse(errno.EIO)())
+    with pytest.raises(files.WriteError, match=r"/a/b: cannot be written \(Input/output error\)"):
+        files.make_dirs(tmp_path / "a" / "b" / "c")
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mkdir = files.disk.mkdir
+
+    def made_twice(path: Path) -> None:
+        mkdir(path)
+        mkdir(path)
+
+    monkeypatch.setattr(files.disk, "mkdir", made_twice)
+    files.make_dirs(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_file_is_flushed_before_it_gets_its_name_and_the_name_after(tmp_path: Path, disk: Watched) -> None:
+    files.write_atomic(tmp_path / "new" / "a", b"1")
+    temporary = f".a.{os.getpid()}.tmp"
+    assert disk.asked == [
+        ("mkdir", "new"),
+        ("open", tmp_path.name), ("fsync", tmp_path.name),
+        ("create", temporary), ("fsync", temporary),
+        ("rename", "a"),
+        ("open", "new"), ("fsync", "new"),
+    ]  # fmt: skip
+
+
+def test_a_rename_flushes_the_folder_that_gains_the_name_before_the_one_that_loses_it(
+    tmp_path: Path, disk: Watched
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here/a").touch()
+    files.rename(tmp_path / "here/a", tmp_path / "there/a")
+    assert disk.flushed() == ["there", "here"]
+    files.rename(tmp_path / "there/a", tmp_path / "there/b")
+    assert disk.flushed() == ["there", "here", "there"]
+
+
+def test_a_tree_is_flushed_from_the_inside_out(tmp_path: Path, disk: Watched) -> None:
+    files.write(tmp_path / "a", b"")
+    (tmp_path / "inner").mkdir()
+    files.write(tmp_path / "inner/b", b"")
+    disk.asked.clear()
+    files.fsync_tree(tmp_path)
+    assert disk.flushed() == ["a", "b", "inner", tmp_path.name]
+
+
+def test_what_is_appended_is_flushed(tmp_path: Path, disk: Watched) -> None:
+    (tmp_path / "log").write_bytes(b"one\n")
+    files.append(tmp_path / "log", b"two\n")
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+    assert disk.flushed() == ["log"]
+
+
+def test_a_file_that_grows_is_known_by_all_its_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"of an earlier run")
+    with files.recording() as written:
+        growing = files.Growing(path)
+        assert (written[path], path.read_bytes()) == (Written(0, digest_bytes(b"")), b"")
+        for piece in (b"one\n", b"two\n"):
+            growing.add(piece)
+    assert written == {path: Written(8, digest_bytes(b"one\ntwo\n"))} == {path: measure(path)}
+
+
+def test_only_the_innermost_block_collects(tmp_path: Path) -> None:
+    with files.recording() as outer:
+        files.write(tmp_path / "a", b"1")
+        with files.recording() as inner:
+            files.write(tmp_path / "b", b"2")
+            files.write_atomic(tmp_path / "c", b"3")
+        files.write(tmp_path / "d", b"4")
+    files.write(tmp_path / "e", b"5")
+    assert [path.name for path in outer] == ["a", "d"]
+    assert {path.name: made for path, made in inner.items()} == {
+        "b": Written(1, digest_bytes(b"2")), "c": Written(1, digest_bytes(b"3")),
+    }  # fmt: skip
+
+
+def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.disk, "fsync", refuse(errno.ENOSPC))
+    with pytest.raises(files.WriteError) as caught:
+        files.write(tmp_path / "a", b"1")
+    assert str(caught.value) == (
+        f"{tmp_path / 'a'}: cannot be written (No space left on device). Nothing finished has been changed. Once the "
+        "disk takes writes again, give the same command: a stage goes on from its last checkpoint."
+    )
+    with pytest.raises(files.WriteError, match="a: cannot be written \\(odd\\)"), files.failing(tmp_path / "a"):
+        raise OSError("odd")  # one without a number has no name of its own
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [files.write, files.write_atomic])
+def test_a_disk_that_neither_flushes_nor_removes_is_told_of_by_its_first_error(
+    write: Callable[[Path, bytes], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.disk, "fsync", refuse(errno.ENOSPC))
+    monkeypatch.setattr(files.disk, "unlink", refuse(errno.EIO))
+    with pytest.raises(files.WriteError, match=r"/a: cannot be written \(No space left on device\)"):
+        write(tmp_path / "a", b"1")
+
+
+def test_a_piece_that_does_not_fit_is_told_of_by_the_files_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = files.Growing(tmp_path / "metrics.csv")
+    monkeypatch.setattr(files.disk, "write", refuse(errno.ENOSPC))
+    with pytest.raises(files.WriteError, match=r"metrics\.csv: cannot be written \(No space left on device\)"):
+        growing.add(b"one\n")
+
+
+def test_what_another_process_removes_meanwhile_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+
+    def gone(folder: Path) -> None:
+        folder.rmdir()
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(files.disk, "rmdir", gone)
+    files.remove_tree(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_system_is_advised_to_begin_writing_and_may_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *words: asked.append(words))
+    Disk().begin(7, 100, 20)
+    assert asked == [(7, 100, 20, os.POSIX_FADV_DONTNEED)]
+    monkeypatch.setattr(os, "posix_fadvise", refuse(errno.ESPIPE))  # a pipe, or a file system without it
+    Disk().begin(7, 100, 20)
+    monkeypatch.delattr(os, "posix_fadvise")  # as on macOS
+    Disk().begin(7, 100, 20)
+
+
+@pytest.mark.parametrize(("code", "told"), [(errno.ENOTEMPTY, False), (errno.EEXIST, False), (errno.EIO, True)])
+def test_a_place_that_is_taken_is_no_error_and_a_broken_disk_is_one(
+    code: int, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "new").mkdir()
+    monkeypatch.setattr(files.disk, "rename", refuse(code))
+    if told:
+        with pytest.raises(OSError, match="Input/output error"):
+            files.moved(tmp_path / "new", tmp_path / "there")
+    else:
+        assert not files.moved(tmp_path / "new", tmp_path / "there")
+
+
+def test_what_has_been_moved_away_meanwhile_is_no_error_and_a_target_without_a_folder_is_one(tmp_path: Path) -> None:
+    assert not files.moved(tmp_path / "gone", tmp_path / "there")
+    (tmp_path / "new").mkdir()
+    with pytest.raises(FileNotFoundError):
+        files.moved(tmp_path / "new", tmp_path / "no folder" / "there")
+    assert files.moved(tmp_path / "new", tmp_path / "there")
+
+
+def test_a_folder_takes_the_place_of_another_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    for name in ("new.tmp", "there", "new.old"):  # the last is what a killed process left
+        files.write_atomic(tmp_path / name / "a", name.encode())
+    files.replace_folder(tmp_path / "new.tmp", tmp_path / "there")
+    assert list(files.files_under(tmp_path)) == ["there/a"]
+    assert (tmp_path / "there/a").read_bytes() == b"new.tmp"
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_files_are_named_from_the_folder_on_and_sorted(tmp_path: Path) -> None:
+    for name in ("b", "a/z", "a/b/c", "A"):
+        files.write_atomic(tmp_path / name, b"")
+    (tmp_path / "empty").mkdir()
+    assert list(files.files_under(tmp_path)) == ["A", "a/b/c", "a/z", "b"]
+
+
+def test_a_tree_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
+    files.remove_tree(tmp_path / "nothing")
+    files.write_atomic(tmp_path / "a/b/c", b"")
+    files.remove_tree(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_files_may_be_read_by_others_as_the_umask_says(tmp_path: Path) -> None:
+    """And a handle is never handed on to a process that is started meanwhile."""
+    mask = os.umask(0o020)
+    try:
+        for opened in (Disk().create(tmp_path / "a"), Disk().append(tmp_path / "b"), Disk().open(tmp_path / "a")):
+            assert not os.get_inheritable(opened)
+            os.close(opened)
+    finally:
+        os.umask(mask)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in "ab"} == {0o646}
+
+
+def test_a_file_is_emptied_unless_it_has_to_be_new(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(FileExistsError):
+        Disk().create(tmp_path / "a", exclusive=True)
+    assert (tmp_path / "a").read_bytes() == b"old"
+    os.close(Disk().create(tmp_path / "a"))
+    assert (tmp_path / "a").read_bytes() == b""

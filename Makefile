@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini test lint nightly mutants mutation record device device-rehearsal device-packages apex
+.PHONY: mini test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
 
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
 	snakemake
@@ -85,6 +85,9 @@ device-packages: ## fetch what a machine with torch lacks to run `make device` i
 		--implementation cp --python-version $(DEVICE_VERSION) $(addprefix --platform ,$(DEVICE_PLATFORM)) \
 		-c constraints.txt $$packages
 	du -sh .device/site-$(DEVICE_VERSION)
+
+device-data: $(READY) ## prepare the corpora of the pipeline that `make device` runs, into .device/data
+	python -m benchmarks.device.corpora
 
 # A checkout of github.com/NVIDIA/apex; the GPU's compute capability, where there is no GPU; a folder to install into.
 APEX_SRC ?= $(error name a checkout of github.com/NVIDIA/apex: make apex APEX_SRC=folder)

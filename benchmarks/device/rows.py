@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 
-Goal = tuple[Literal[">=", "<="], float]
+Goal = tuple[Literal[">=", "<=", "within"], float]
+NEAR: Goal = ("within", 0.10)  # a plan's figure: ours / measured between 0.9 and 1.1
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,15 @@ def met(found: float, goal: Goal | None) -> str:
     if goal is None:
         return ""
     sign, wanted = goal
-    good = found >= wanted if sign == ">=" else found <= wanted
+    match sign:
+        case ">=":
+            good = found >= wanted
+        case "<=":
+            good = found <= wanted
+        case "within":
+            good = abs(found - 1) <= wanted
+        case _:
+            assert_never(sign)
     return f"{sign} {wanted:g}: {'met' if good else 'missed'}"
 
 

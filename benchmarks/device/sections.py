@@ -21,6 +21,12 @@ class Section:
 
 SECTIONS = (
     Section("cuda_tests", "Tests of tests/cuda", 150),
+    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 110),
+    Section("exact", "Deterministic kernels beside any kernels", 45),
+    Section("loss", "The loss of a long row over a large vocabulary", 40),
+    Section("pipelines", "Whole pipelines, a few steps of every box", 90),
+    Section("kernels", "Operations: Apex, torch, plain", 40),
+    Section("checkpoints", "Checkpoints", 30),
 )  # fmt: skip
 
 

@@ -33,9 +33,23 @@ def adamw_step(
     """
     if not parameters:
         return
-    if parameters[0].is_cuda:
-        ops.fused_adamw(parameters, gradients, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
-        return
+    update = ops.fused_adamw if parameters[0].is_cuda else foreach_adamw
+    update(parameters, gradients, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+def foreach_adamw(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    *,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    """The plain form, for CPUs: one operation after the other over the lists."""
     torch._foreach_lerp_(first, gradients, 1 - beta1)
     torch._foreach_mul_(second, beta2)
     torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)

@@ -61,7 +61,12 @@ def global_norm(tensors: Iterable[Tensor]) -> Tensor:
     fits = listed[0].is_cuda and all(tensor.dtype == torch.float32 and tensor.is_contiguous() for tensor in listed)
     if fits and (amp := apex("global_norm")) is not None:
         return apex_forms.global_norm(amp, listed)
-    norms = torch._foreach_norm([tensor.float() for tensor in listed], 2)
+    return torch_norm(listed)
+
+
+def torch_norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The same by torch's kernels for lists."""
+    norms = torch._foreach_norm([tensor.float() for tensor in tensors], 2)
     return torch.linalg.vector_norm(torch.stack(norms))
 
 

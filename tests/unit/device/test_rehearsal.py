@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from benchmarks.device import __main__ as device
-from benchmarks.device import record
-from benchmarks.device.rows import Row, Rows, against, read
+from benchmarks.device import pipelines, record
+from benchmarks.device.rows import NEAR, Goal, Row, Rows, against, met, read
 from benchmarks.device.sections import SECTIONS, Section
+from stages.contract import ledger
+from stages.spec.project import Project
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -88,6 +90,24 @@ def test_a_page_says_what_failed_missed_and_was_not_run() -> None:
     assert "## Not run\n\n- Another\n" in text
     assert "**failed: x**" in text
     assert record.REHEARSED not in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "goal", "said"),
+    [(1.3, (">=", 1.3), "met"), (1.2, (">=", 1.3), "missed"), (1.2, ("<=", 1.1), "missed"), (0.85, NEAR, "missed"),
+     (1.05, NEAR, "met")],
+)  # fmt: skip
+def test_a_goal_is_met_or_missed(ratio: float, goal: Goal, said: str) -> None:
+    assert met(ratio, goal).endswith(said)
+
+
+@pytest.mark.parametrize("pipeline", ["llama31_1m", "ouro", "kimi_vl"])
+def test_the_pipelines_at_small_can_be_cut_to_a_few_steps(pipeline: str, tmp_path: Path) -> None:
+    pipelines.shorten(tmp_path)
+    for stage in Project.load(tmp_path).resolve(pipeline, pipelines.SCALE).stages.values():
+        steps = [ledger.count(phase) for phase in stage.phases]
+        assert all(count <= pipelines.STEPS + 1 for count in steps), (stage.name, steps)  # a ramp adds a smaller step
+        assert stage.evaluation.samples == 2
 
 
 @pytest.mark.slow

@@ -1,0 +1,103 @@
+"""Section: whole pipelines, every box of them for a few steps, as `stages run` runs them.
+
+One small pipeline has every kind of box and of objective. `llama31_1m` at scale `small`, its budgets cut to a few
+steps, has contexts up to 131,072 positions; its corpora have to be there (`make device-data`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.device.rows import NEAR, Row, Rows, against
+from benchmarks.device.sections import Size
+from benchmarks.device.training import ROOT
+from stages.commands.run import run_stage
+from stages.contract import hardware
+from stages.errors import UserError
+from stages.plan.pipeline import plan_pipeline
+from stages.spec.project import Project
+from stages.store import run_record
+from stages.store.layout import Layout
+from tests.agreement import project as toy
+
+PIPELINE, SCALE, STEPS = "llama31_1m", "small", 4
+CORPORA = (ROOT / "results" / SCALE / "data", ROOT / ".device" / "data")
+
+
+def run(size: Size, rows: Rows) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        rows.measure("toy", lambda: every_kind(Path(name) / "toy", size))
+    if size.rehearsed:
+        return
+    with tempfile.TemporaryDirectory() as name:
+        rows.measure(PIPELINE, lambda: cut(Path(name)))
+
+
+def every_kind(root: Path, size: Size) -> list[Row]:
+    """The tests' small pipeline: text with experts, CoCa, joint, conversations, a pointer, an export."""
+    toy.write(root)
+    scale = root / "specs/scales/mini.yaml"
+    text = scale.read_text(encoding="utf-8")
+    for old, new in (("device: cpu", f"device: {size.device}"), ("torch-fp32", "torch-bf16")):
+        text = text.replace(old, new)
+    scale.write_text(text, encoding="utf-8")
+    return boxes(root, "toy", "mini", "tiny")
+
+
+def cut(root: Path) -> list[Row]:
+    """The published pipeline at scale small, four steps a stage, with the plan's figures beside the measured ones."""
+    there = next((folder for folder in CORPORA if (folder / "tokenizer").is_dir()), None)
+    if there is None:
+        raise UserError(f"no prepared corpora in {' or '.join(map(str, CORPORA))}: `make device-data` prepares them")
+    shorten(root)
+    (root / "results" / SCALE).mkdir(parents=True)
+    shutil.copytree(there, root / "results" / SCALE / "data")
+    found = boxes(root, PIPELINE, SCALE, f"{STEPS} steps")
+    project = Project.load(root)
+    plan = plan_pipeline(project, PIPELINE, SCALE, hardware.load(project.files, "h100"))
+    for stage in plan.stages:
+        memory = [phase.memory.states + phase.memory.activations for phase in stage.phases]
+        held = run_record.read(Layout(root, SCALE).stage(stage.ref)).peak_memory_mb
+        if memory and held is not None:
+            name = f"{stage.ref}: memory, as planned"
+            found.append(against(name, "states and activations", max(memory) / 1e6, ("allocated", held), "MB", NEAR))
+    return found
+
+
+def shorten(root: Path) -> None:
+    """Specs of this project under `root`, whose scale small has budgets of a few steps and two rows to evaluate on."""
+    shutil.copytree(ROOT / "specs", root / "specs")
+    path = root / "specs" / "scales" / f"{SCALE}.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"floor: \d+ steps", f"floor: {STEPS} steps", text)
+    text = re.sub(r"(anchor: \{paper: [^,]+, here: )[^}]+", r"\g<1>1000", text)
+    path.write_text(re.sub(r"samples: \d+", "samples: 2", text), encoding="utf-8")
+
+
+def boxes(root: Path, pipeline: str, scale: str, setting: str) -> list[Row]:
+    """Run every box in order; what each took with start, evaluation and end."""
+    found = []
+    with inside(root):
+        for name in Project.load(root).resolve(pipeline, scale).stages:
+            began = time.monotonic()
+            run_stage(f"{pipeline}/{name}", scale, None)
+            found.append(Row(f"{pipeline}/{name}", setting, f"done in {time.monotonic() - began:.1f} s"))
+    return found
+
+
+@contextlib.contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    """Commands are about the project that they are called in."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

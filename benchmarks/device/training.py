@@ -1,0 +1,94 @@
+"""Section: tokens per second of a training step beside Hugging Face's Trainer, with MFU, and what the plan said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from benchmarks.device import harness, hf
+from benchmarks.device.harness import Ran, Work
+from benchmarks.device.rows import NEAR, Row, Rows, against, figure, first_line, free
+from benchmarks.device.sections import Size
+from stages.contract import hardware, memory
+from stages.contract.hardware import Hardware
+from stages.spec.files import Files
+from stages.spec.resolved_models import LlamaModel
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = LlamaModel(
+    family="llama", layers=12, hidden=768, ffn=2048, heads=12, kv_heads=12, head_dim=64, vocab=50_304, norm_eps=1e-5,
+    tied=True, init_std=0.02,
+)  # fmt: skip
+SLICE = LlamaModel(
+    family="llama", layers=4, hidden=4096, ffn=14_336, heads=32, kv_heads=8, head_dim=128, vocab=128_256, norm_eps=1e-5,
+    tied=False, init_std=0.02,
+)  # fmt: skip
+TINY = LlamaModel(
+    family="llama", layers=2, hidden=32, ffn=64, heads=4, kv_heads=2, head_dim=8, vocab=512, norm_eps=1e-5, tied=True,
+    init_std=0.02,
+)  # fmt: skip
+GPU = (
+    Work("Llama of 124M", SMALL, 8192, 4, 2, False, 8),
+    Work("Llama of 124M", SMALL, 65_536, 1, 2, True, 6),
+    Work("Llama 3.1 8B's shape, 4 layers", SLICE, 8192, 1, 2, False, 6),
+    Work("Llama 3.1 8B's shape, 4 layers", SLICE, 65_536, 1, 1, True, 5),
+)
+CPU = (Work("tiny", TINY, 64, 2, 2, False, 4), Work("tiny", TINY, 128, 1, 1, True, 4))
+GOAL = 1.3
+
+
+def run(size: Size, rows: Rows) -> None:
+    device = torch.device(size.device)
+    for work in CPU if size.rehearsed else GPU:
+        rows.measure(work.name, lambda work=work: one(work, device))  # type: ignore[misc]
+
+
+def one(work: Work, device: torch.device) -> list[Row]:
+    """Both ways, ours first; an alternative that fails is said, and ours stands alone."""
+    ours = harness.train(work, device)
+    free()
+    rate = work.tokens / ours.seconds
+    found = [*predicted(work, ours, device)]
+    try:
+        theirs = hf.train(work, device)
+    except (RuntimeError, ImportError, torch.OutOfMemoryError) as error:  # too large for it, or not installed
+        said = f"none: Hugging Face's Trainer: {first_line(error)}"
+        return [Row(work.name, work.setting, figure(rate, "tokens/s"), said), *found]
+    name = f"Hugging Face's Trainer, {hf.attention(device)}"
+    speed = against(work.name, work.setting, rate, (name, work.tokens / theirs.seconds), "tokens/s", (">=", GOAL))
+    held = against("its peak memory", "allocated", ours.allocated / 1e9, (name, theirs.allocated / 1e9), "GB")
+    return [speed, held, *found]
+
+
+def predicted(work: Work, ran: Ran, device: torch.device) -> list[Row]:
+    """MFU, and the plan's memory and time beside the measured ones."""
+    profile = machine(device)
+    made = harness.stage(work, device.type)
+    flops = work.flops * work.tokens
+    mfu = flops / ran.seconds / profile.peak
+    planned = memory.of(made, made.phases[0], profile)
+    states, whole = planned.states + planned.activations, planned.total
+    convention = "6 x parameters + half of the causal square, recomputation not counted"
+    return [
+        Row("its MFU", f"of {profile.peak / 1e12:,.3g} TFLOP/s ({profile.title}); {convention}", f"{mfu:.1%}"),
+        against(
+            "its time, as planned", f"at {profile.mfu:.0%} MFU", flops / profile.peak / profile.mfu,
+            ("measured", ran.seconds), "s", NEAR,
+        ),
+        against(
+            "its memory, as planned", "states and activations", states / 1e9, ("allocated", ran.allocated / 1e9), "GB",
+            NEAR,
+        ),
+        against(
+            "its memory, as planned", "and the runtime's", whole / 1e9, ("reserved", ran.reserved / 1e9), "GB", NEAR
+        ),
+    ]  # fmt: skip
+
+
+def machine(device: torch.device) -> Hardware:
+    """The profile of specs/hardware that this device is; an H100's where it is another GPU."""
+    if device.type == "cpu":
+        return hardware.load(Files(ROOT), "laptop_cpu")
+    name = "h200" if "H200" in torch.cuda.get_device_name() else "h100"
+    return hardware.load(Files(ROOT), name)

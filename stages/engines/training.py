@@ -145,6 +145,7 @@ class Training:
         run = Run(
             stage, optimizer, *tables, self.stop, save, self._latest,
             lambda: {**modules.state_dict(), **optimizer.state()}, self.ranks, note,
+            self.reads.taken,
         )  # fmt: skip
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]

@@ -6,7 +6,9 @@ goes by the spans that the rows name; it does not look at their labels.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -42,97 +44,132 @@ class Rows(Protocol):
         """Rows [first, first + count) of pairs."""
 
 
+@dataclass
+class _Tally:
+    """What was read: intervals by corpus, the source of each row, and counts; `last` is the last row of tokens."""
+
+    read: dict[str, list[NDArray[np.int64]]] = field(default_factory=dict)
+    picked: list[int] = field(default_factory=list)
+    supervised: int = 0
+    bos: int = 0
+    begun: int = 0
+    outside: int = 0
+    foreign: int = 0
+    last: Sample | None = None
+
+    def add(self, corpus: str, intervals: NDArray[np.int64]) -> None:
+        """Count intervals [n, 2] of a corpus."""
+        self.read.setdefault(corpus, []).append(intervals)
+
+    def absorb(self, other: _Tally) -> None:
+        """Count what another tally has, after all that this one has."""
+        for corpus, parts in other.read.items():
+            self.read.setdefault(corpus, []).extend(parts)
+        self.picked += other.picked
+        self.supervised += other.supervised
+        self.bos += other.bos
+        self.begun += other.begun
+        self.outside += other.outside
+        self.foreign += other.foreign
+        self.last = other.last or self.last
+
+
 class PhaseLog:
-    """Wraps the data of a phase; `last` is the last row of tokens that was read."""
+    """Wraps the data of a phase. Rows may be read ahead, on another thread: they count once `taken` says so."""
 
     def __init__(self, phase: Phase, data: Rows, data_root: Path) -> None:
         self.phase = phase
-        self.last: Sample | None = None
         self._data, self._corpora = data, {s.corpus: Corpus(data_root / s.corpus) for s in phase.sources}
-        self._read: dict[str, list[NDArray[np.int64]]] = {}
-        self._picked: list[int] = []
-        self._supervised = self._bos = self._begun = self._outside = self._foreign = 0
+        self._total = _Tally()
+        self._ahead: deque[_Tally] = deque()  # one for each reading that is not taken yet
 
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
         """The loader's rows, recorded."""
-        rows = self._data.samples(first, count, tail)
+        rows, tally = self._data.samples(first, count, tail), _Tally()
         for row in rows:
-            self._record(row)
-        self.last = rows[-1] if rows else None
+            self._record(row, tally)
+        tally.last = rows[-1] if rows else None
+        self._ahead.append(tally)
         return rows
 
     def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
         """The loader's rows of pairs, recorded: units are items."""
-        rows = self._data.pairs(first, count, tail)
+        rows, tally = self._data.pairs(first, count, tail), _Tally()
         for row in rows:
             (name,) = {corpus for corpus, _ in row.items}
             items = np.array([item for _, item in row.items], dtype=np.int64)
             offsets = self._corpora[name].offsets
-            self._add(name, np.stack((items, items + 1), axis=1))
-            self._supervised += int((offsets[items + 1] - offsets[items] - 1).sum())
-            self._outside += int(np.count_nonzero(self._sources(name, items) < 0))
-            self._bos += int(np.count_nonzero(row.captions == BOS))
-            self._begun += len(items)
-            self._picked.append(0)
+            tally.add(name, np.stack((items, items + 1), axis=1))
+            tally.supervised += int((offsets[items + 1] - offsets[items] - 1).sum())
+            tally.outside += int(np.count_nonzero(self._sources(name, items) < 0))
+            tally.bos += int(np.count_nonzero(row.captions == BOS))
+            tally.begun += len(items)
+            tally.picked.append(0)
+        self._ahead.append(tally)
         return rows
 
+    def taken(self) -> None:
+        """Count the rows of the earliest reading that does not count yet: a step was trained on them."""
+        self._total.absorb(self._ahead.popleft())
+
+    @property
+    def last(self) -> Sample | None:
+        """The last row of tokens that counts."""
+        return self._total.last
+
     def report(self) -> PhaseReads:
-        """Everything so far."""
+        """Everything that counts."""
+        total = self._total
         return PhaseReads(
-            segments={corpus: counted(parts) for corpus, parts in sorted(self._read.items())},
-            picked=tuple(self._picked),
-            supervised_expected=self._supervised,
-            bos=self._bos,
-            begun=self._begun,
-            outside=self._outside,
-            foreign=self._foreign,
+            segments={corpus: counted(parts) for corpus, parts in sorted(total.read.items())},
+            picked=tuple(total.picked),
+            supervised_expected=total.supervised,
+            bos=total.bos,
+            begun=total.begun,
+            outside=total.outside,
+            foreign=total.foreign,
         )
 
     def restore(self, kept: PhaseReads) -> None:
         """Go on from the report that a checkpoint holds."""
-        self._picked = list(kept.picked)
-        self._supervised, self._bos, self._begun = kept.supervised_expected, kept.bos, kept.begun
-        self._outside, self._foreign = kept.outside, kept.foreign
+        self._total = _Tally(
+            {}, list(kept.picked), kept.supervised_expected, kept.bos, kept.begun, kept.outside, kept.foreign
+        )
         for corpus, segments in kept.segments.items():
             for start, end, times in segments:
-                self._add(corpus, np.array([(start, end)] * times, dtype=np.int64))
+                self._total.add(corpus, np.array([(start, end)] * times, dtype=np.int64))
 
-    def _record(self, row: Sample) -> None:
+    def _record(self, row: Sample, tally: _Tally) -> None:
         if not row.spans:  # padding alone: nothing was picked, nothing is counted
             return
         wanted, allowed, picked = [], [], []
         for name, spans in groupby(row.spans, key=itemgetter(0)):
-            tokens, targets, source = self._stretch(name, np.array([span[1:] for span in spans], dtype=np.int64))
+            places = np.array([span[1:] for span in spans], dtype=np.int64)
+            tokens, targets, source = self._stretch(name, places, tally)
             wanted.append(tokens)
             allowed.append(targets)
             picked.append(source)
-        self._picked.append(picked[0])
-        self._bos += int(np.count_nonzero(row.tokens == BOS))
-        self._compare(row.tokens, np.concatenate(wanted), np.concatenate(allowed))
+        tally.picked.append(picked[0])
+        tally.bos += int(np.count_nonzero(row.tokens == BOS))
+        _compare(row.tokens, np.concatenate(wanted), np.concatenate(allowed), tally)
 
-    def _stretch(self, name: str, spans: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_], int]:
+    def _stretch(
+        self, name: str, spans: NDArray[np.int64], tally: _Tally
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], int]:
         """Tokens [n] of the corpus at spans [k, 3] of one corpus, which of them predict a target, and the source."""
         corpus = self._corpora[name]
         documents, starts, ends = spans.T
         begins, after = corpus.offsets[documents], corpus.offsets[documents + 1]
         lengths = ends - starts
-        self._add(name, np.stack((begins + starts, begins + ends), axis=1))
+        tally.add(name, np.stack((begins + starts, begins + ends), axis=1))
         sources = self._sources(name, begins)
-        self._outside += int(np.count_nonzero(sources < 0))
-        self._begun += int(np.count_nonzero(starts == 0))
+        tally.outside += int(np.count_nonzero(sources < 0))
+        tally.begun += int(np.count_nonzero(starts == 0))
         places = np.repeat(begins + starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
         following = places + 1
         inside = following < np.repeat(after, lengths)
         targets = inside & self._targets(corpus, np.where(inside, following, places))
         return np.asarray(corpus.tokens[places]), targets, int(sources[0])
-
-    def _compare(self, found: NDArray[np.int64], wanted: NDArray[Any], allowed: NDArray[np.bool_]) -> None:
-        row, wanted_here = found[: len(wanted)], wanted[: len(found)]
-        # A picture cut at the end of a budget is padding, and nothing from the token before it on is learned.
-        torn = (row == PAD) & (wanted_here == IMAGE)
-        self._foreign += int(np.count_nonzero((row != wanted_here) & ~torn)) + len(wanted) - len(row)
-        kept = max(0, int(np.argmax(torn)) - 1) if torn.any() else len(allowed)
-        self._supervised += int(np.count_nonzero(allowed[:kept]))
 
     def _targets(self, corpus: Corpus, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these tokens are learned: in SFT those of the mask, else all that are not a picture's."""
@@ -148,8 +185,14 @@ class PhaseLog:
                 found[(offsets >= source.start) & (offsets < source.end)] = number
         return found
 
-    def _add(self, corpus: str, intervals: NDArray[np.int64]) -> None:
-        self._read.setdefault(corpus, []).append(intervals)
+
+def _compare(found: NDArray[np.int64], wanted: NDArray[Any], allowed: NDArray[np.bool_], tally: _Tally) -> None:
+    row, wanted_here = found[: len(wanted)], wanted[: len(found)]
+    # A picture cut at the end of a budget is padding, and nothing from the token before it on is learned.
+    torn = (row == PAD) & (wanted_here == IMAGE)
+    tally.foreign += int(np.count_nonzero((row != wanted_here) & ~torn)) + len(wanted) - len(row)
+    kept = max(0, int(np.argmax(torn)) - 1) if torn.any() else len(allowed)
+    tally.supervised += int(np.count_nonzero(allowed[:kept]))
 
 
 def counted(parts: Sequence[NDArray[np.int64]]) -> tuple[tuple[int, int, int], ...]:
@@ -187,6 +230,11 @@ class Reads:
             self._current.restore(self._kept)
             self._kept = None
         return self._current
+
+    def taken(self) -> None:
+        """Count what was read for a step, now that it was trained on."""
+        if self._current is not None:
+            self._current.taken()
 
     @property
     def last(self) -> Sample | None:

@@ -50,6 +50,10 @@ class Documents:
         self._first = np.flatnonzero(starts)
         self._lengths = np.diff(np.append(self._first, segments.size))
 
+    def to(self, device: torch.device) -> Documents:
+        """The same, for attention on a device."""
+        return self if device == self._device else Documents(self._segments, device)
+
     @property
     def one_a_row(self) -> bool:
         """Whether every row is one document, so that attention can take rows as they are."""

@@ -33,6 +33,10 @@ class Places:
         """Image tokens."""
         return len(self.inverse)
 
+    def to(self, device: torch.device) -> Places:
+        """The same on a device."""
+        return Places(*(to_device(part, device) for part in (self.index, self.inverse, self.taken)))
+
 
 def places(tokens: NDArray[np.int64], image_token: int, device: torch.device) -> Places | None:
     """The image tokens of tokens [B, T], which the host has; None where there are none."""
@@ -54,6 +58,17 @@ class Batch:
     pixels: Tensor | None  # [N, channels * patch^2], packed patches of all images; None: no image
     grids: Sequence[Grid]  # of the images
     places: Places | None  # of the images' tokens
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(
+            tokens=to_device(self.tokens, device),
+            positions=to_device(self.positions, device),
+            documents=None if self.documents is None else self.documents.to(device),
+            pixels=None if self.pixels is None else to_device(self.pixels, device),
+            grids=self.grids,
+            places=None if self.places is None else self.places.to(device),
+        )
 
 
 def place_images(embeddings: Tensor, features: Tensor | None, where: Places | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,9 @@ class Run:
     held: Callable[[], Mapping[str, Tensor]]  # what a checkpoint holds: weights, buffers, this rank's optimizer state
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
+    taken: Callable[[], None] = lambda: (
+        None
+    )  # called once a step is trained on: what was read for it counts from now on
 
     @property
     def ref(self) -> str:
@@ -63,13 +67,14 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
     an update that overflowed, and StoppedError after a checkpoint.
     """
     steps = ledger.count(phase)
-    with watching(f"{run.ref} {phase.name}", counters.phase_steps, steps) as progress:
+    with closing(objective), watching(f"{run.ref} {phase.name}", counters.phase_steps, steps) as progress:
         while counters.phase_consumed < phase.budget:
             began = time.perf_counter()
             step = ledger.step_at(phase, counters.phase_consumed)
             clock = phase.clock_start + step.end
             lr = learning_rate(run.stage, clock)
             outcome = train_step(run, phase, objective, step, counters, lr)
+            run.taken()
             counters = Counters(
                 phase=counters.phase,
                 phase_steps=step.index + 1,

@@ -34,10 +34,13 @@ class Objective(Protocol):
     extras: tuple[str, ...]  # metric columns of this objective, in the order of the values that a part returns
 
     def begin(self, step: Step) -> int:
-        """Read the step's data and do what needs the whole batch first; return its number of micro-batches.
+        """Take the step's data and do what needs the whole batch first; return its number of micro-batches.
 
         Every rank reads the whole step: what the loss is divided by is known, and the log of reads is complete.
         """
+
+    def close(self) -> None:
+        """End what prepares the steps' data; no step begins after this."""
 
     def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
         """Loss of one micro-batch of this rank, to be differentiated, and its detached share of each extra column."""
@@ -57,12 +60,20 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """A logical micro-batch on the device: the model's input, and labels int64 [B, T] (-100: not supervised)."""
+    """A logical micro-batch: the model's input, and labels int64 [B, T] (-100: not supervised)."""
 
     batch: Batch
     labels: Tensor
     supervised: Tensor | None  # int64 [n]: positions of B * T with a label; None: all of them
     images: int
+
+    def to(self, device: torch.device) -> Rows:
+        """The same on a device."""
+        supervised = None if self.supervised is None else to_device(self.supervised, device)
+        return Rows(self.batch.to(device), to_device(self.labels, device), supervised, self.images)
+
+
+HOST = torch.device("cpu")
 
 
 def cut(count: int, size: int) -> list[range]:

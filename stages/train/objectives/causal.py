@@ -20,7 +20,8 @@ from stages.models.ops.labels import IGNORED
 from stages.models.transfer import pick
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.train.objectives.base import Rows, collate, cut, language_model, patch_size, precision
+from stages.train.ahead import Ahead
+from stages.train.objectives.base import HOST, Rows, collate, cut, language_model, patch_size, precision
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
 
@@ -58,13 +59,15 @@ class Causal:
         self._patch = patch_size(stage)
         self._samples: list[Sample] = []
         self._cuts: list[range] = []
+        self._rows: dict[int, Rows] = {}  # this rank's, on the host
         self._supervised = 0
         self._counted = dict.fromkeys(replay_columns(phase), 0)
         self.extras = (*self.own, *self._counted)
+        self._ahead = Ahead(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
         """Read the step's samples and count what is supervised in all of them, before any backward pass."""
-        self._samples = self.read(step.first_sample, step.sequences, step.tail)
+        self._samples, self._rows = self._ahead.take(step)
         self._cuts = cut(len(self._samples), self.phase.micro_batch)
         self._supervised = sum(int((sample.labels != IGNORED).sum()) for sample in self._samples)
         if self._counted:
@@ -77,6 +80,17 @@ class Causal:
                 f"make the budget a multiple of the context, {self.phase.context}"
             )
         return len(self._cuts)
+
+    def _prepare(self, step: Step) -> tuple[list[Sample], dict[int, Rows]]:
+        """The step's samples, and this rank's micro-batches of them."""
+        samples = self.read(step.first_sample, step.sequences, step.tail)
+        cuts = cut(len(samples), self.phase.micro_batch)
+        parts = {index: [samples[i] for i in cuts[index]] for index in self.ranks.share(len(cuts))}
+        return samples, {index: collate(part, self.phase, self._patch, HOST) for index, part in parts.items()}
+
+    def close(self) -> None:
+        """End what prepares the steps' data."""
+        self._ahead.close()
 
     def supervised(self) -> int:
         """Supervised tokens of the step."""
@@ -110,8 +124,7 @@ class Causal:
 
     def rows(self, index: int) -> Rows:
         """One micro-batch on the device."""
-        chosen = [self._samples[i] for i in self._cuts[index]]
-        return collate(chosen, self.phase, self._patch, self.device)
+        return self._rows[index].to(self.device)
 
     def embeddings(self, rows: Rows) -> Tensor | None:
         """Token embeddings with images in place, or None for a stage without a vision tower."""

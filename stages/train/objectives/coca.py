@@ -28,6 +28,7 @@ from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid, pack
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
+from stages.train.ahead import Ahead
 from stages.train.objectives.base import cut, patch_size, precision
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients
@@ -47,6 +48,21 @@ class _Pairs:
     captions: Tensor
     lengths: Tensor
     place: slice  # where its pairs stand in the step
+
+    def to(self, device: torch.device) -> _Pairs:
+        """The same on a device."""
+        pixels, captions, lengths = (to_device(part, device) for part in (self.pixels, self.captions, self.lengths))
+        return _Pairs(pixels, self.grids, captions, lengths, self.place)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A step's pairs: this rank's micro-batches by their number, on the host, and counts over all of them."""
+
+    micro: dict[int, _Pairs]
+    batches: int
+    pairs: int
+    targets: int
 
 
 class Coca:
@@ -72,27 +88,38 @@ class Coca:
         self._micro: dict[int, _Pairs] = {}  # this rank's, by their number in the step
         self._targets = self._count = 0
         self._whole: ContrastiveGradient | None = None
+        self._ahead = Ahead(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
         """Embed this rank's pairs, gather all ranks', and take the contrastive loss over all of them."""
-        rows = self.read(step.first_sample, step.sequences, step.tail)
-        rows = [row for row in rows if row.images]
-        cuts = cut(len(rows), self.phase.micro_batch)
-        sizes = [sum(len(rows[i].captions) for i in chosen) for chosen in cuts]
-        ends = list(accumulate(sizes, initial=0))
-        self._count = ends[-1]
-        self._targets = sum(int((row.caption_lengths - 1).clip(min=0).sum()) for row in rows)
-        self._micro = {
-            index: self._pairs([rows[i] for i in cuts[index]], slice(ends[index], ends[index + 1]))
-            for index in self.ranks.share(len(cuts))
-        }
+        prepared = self._ahead.take(step)
+        self._count, self._targets = prepared.pairs, prepared.targets
+        self._micro = {index: micro.to(self.device) for index, micro in prepared.micro.items()}
         images, texts = [], []
         with torch.no_grad(), precision(self.stage):
             for micro in self._micro.values():
                 images.append(embed_images(self.modules, micro.pixels, micro.grids)[1].float())
                 texts.append(embed_texts(self.modules, micro.captions).float())
         self._whole = whole_batch_gradient(self.ranks.rows(images), self.ranks.rows(texts), self.modules["contrastive"])
-        return len(cuts)
+        return prepared.batches
+
+    def _prepare(self, step: Step) -> _Prepared:
+        """The step's pairs, read and packed."""
+        rows = self.read(step.first_sample, step.sequences, step.tail)
+        rows = [row for row in rows if row.images]
+        cuts = cut(len(rows), self.phase.micro_batch)
+        sizes = [sum(len(rows[i].captions) for i in chosen) for chosen in cuts]
+        ends = list(accumulate(sizes, initial=0))
+        micro = {
+            index: self._pairs([rows[i] for i in cuts[index]], slice(ends[index], ends[index + 1]))
+            for index in self.ranks.share(len(cuts))
+        }
+        targets = sum(int((row.caption_lengths - 1).clip(min=0).sum()) for row in rows)
+        return _Prepared(micro, len(cuts), ends[-1], targets)
+
+    def close(self) -> None:
+        """End what prepares the steps' data."""
+        self._ahead.close()
 
     def part(self, index: int) -> tuple[Tensor, list[Tensor]]:
         """Caption loss of the micro-batch, and its share of the contrastive loss by the cached gradients.
@@ -142,5 +169,4 @@ class Coca:
         pixels, grids = pack([image.pixels for row in rows for image in row.images], self._patch)
         captions = torch.cat([torch.from_numpy(row.captions) for row in rows])
         lengths = torch.cat([torch.from_numpy(row.caption_lengths) for row in rows])
-        pixels, captions, lengths = (to_device(part, self.device) for part in (pixels, captions, lengths))
         return _Pairs(pixels, grids, captions, lengths, place)

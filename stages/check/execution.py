@@ -9,7 +9,7 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.contract import ledger, memory
 from stages.contract.duration import document_lengths, step_seconds
-from stages.contract.engines import prepared, refusal
+from stages.contract.engines import prepared, undivided
 from stages.contract.hardware import MEGA, Hardware
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
@@ -71,7 +71,7 @@ def _gb(size: int) -> str:
     "I-43",
     title="Every rank has work",
     rule="A step has at least one logical micro-batch for every rank; but for GPUs that share its sequences, because "
-    "there are fewer of these than of them.",
+    "there are fewer of these than of them, in stages that are planned only.",
     why="Ranks without a micro-batch wait for the others at every step, and are paid for.",
     threads=(),
 )
@@ -81,7 +81,7 @@ def every_rank_has_work(context: Context) -> Iterator[Finding]:
         ranks = stage.execution.ranks
         sequences = min(rung.sequences for rung in phase.batch)
         parts = -(-sequences // phase.micro_batch)
-        if parts >= ranks or (stage.execution.device == "cuda" and sequences < ranks):
+        if parts >= ranks or (stage.execution.device == "cuda" and sequences < ranks and not prepared(stage)):
             continue
         observed = f"{sequences} sequences a step in micro-batches of {phase.micro_batch}, for {ranks} ranks"
         yield context.finding(
@@ -125,16 +125,20 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
 @static(
     "I-45",
     title="The engine runs what the scale asks for",
-    rule="A stage that trains on local corpora has one rank on a GPU, or any number on CPUs: the torch engine's own.",
-    why="Plan and batch script are content with any number of ranks, and the job fails after the queue.",
+    rule="Where a stage trains on local corpora, the whole model with its gradients fits each of several GPUs, by "
+    "plan: the torch engine divides the optimizer's state alone.",
+    why="A plan may divide more than the engine does; the job fails after the queue.",
     threads=(),
     held_by=("stages/contract/engines.py", "stages/check/gate.py"),
 )
 def engine_runs_it(context: Context) -> Iterator[Finding]:
     """I-45. What reads published corpora is not run here anyway: `stages check` says so in a notice."""
+    hardware = context.hardware
     for name, stage in context.own():
-        if refusal(stage) is not None and prepared(stage):
+        if prepared(stage) and hardware is not None and undivided(stage, hardware) is not None:
             yield context.of_execution(
-                "I-45", name, "ranks", observed=f"{stage.execution.ranks} ranks on GPUs",
-                expected="one rank on a GPU, or several on CPUs", repair="Set `ranks: 1`, or take `device: cpu`.",
+                "I-45", name, "ranks",
+                observed=f"weights and gradients to be divided over {stage.execution.ranks} ranks",
+                expected=f"what fits whole on each {hardware.name}, by plan",
+                repair="Lower `micro_batch`, recompute activations, or take a smaller model.",
             )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from stages.check.findings import Finding, unwaived
-from stages.check.run import beside, run_pipeline
+from stages.check.run import beside, priced_on, run_pipeline
 from stages.contract.engines import refusal
 from stages.errors import UserError
 from stages.spec.project import Project
@@ -54,11 +54,11 @@ class Gate:
         found = self.findings(ref)
         if found:
             raise FindingsError(ref, self._scale, found)
-        why = refusal(self._stages[ref])
+        why = refusal(self._stages[ref], priced_on(self._project, self._scale))
         if why is not None:
             raise UserError(
                 f"{ref} is not started: found {why}. At scale {self._scale} it is planned and checked, and not run "
-                "here: take another scale, or change `execution: {ranks}`."
+                "here: take another scale."
             )
 
     @cached_property

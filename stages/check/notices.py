@@ -5,29 +5,33 @@ from __future__ import annotations
 from contextlib import suppress
 
 from stages.check import unused
-from stages.contract.engines import prepared, refusal
+from stages.check.run import priced_on
+from stages.contract.engines import prepared, undivided
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
 
 def notices(project: Project, scale: str) -> list[str]:
-    """Stages of a published scale that no engine trains here: it is planned and checked only.
+    """Stages of a published scale that are not trained here: it is planned and checked only.
 
-    Where a stage reads local corpora, which are there to be trained on, the same is a finding (I-45).
+    Where a stage reads local corpora, what the engine does not do is a finding (I-45).
     """
     refused: list[Stage] = []
     for name in project.pipelines(readings=True):
         with suppress(SpecError, SpecErrors):  # which are findings
             resolved = project.resolve(name, scale)
             own = [resolved.stages[stage] for stage in resolved.own]
-            refused += [stage for stage in own if refusal(stage) is not None and not prepared(stage)]
+            refused += [stage for stage in own if not prepared(stage)]
     if not refused:
         return []
-    several = f"{len(refused)} stages that train ask" if len(refused) > 1 else "1 stage that trains asks"
+    hardware = priced_on(project, scale)
+    larger = sum(hardware is not None and undivided(stage, hardware) is not None for stage in refused)
+    several = f"{len(refused)} stages that train read" if len(refused) > 1 else "1 stage that trains reads"
     return [
-        f"{scale}: {several} for several GPUs and for published corpora. The torch engine trains on one GPU: they are "
-        "planned and checked, and `stages run`, `stages emit` and Snakemake do not start them."
+        f"{scale}: {several} published corpora, and {larger} of them are planned with models divided over GPUs, which "
+        "the torch engine does not do: they are planned and checked, and `stages run`, `stages emit` and Snakemake do "
+        "not start them."
     ]
 
 

@@ -131,12 +131,12 @@ def make_context(project: Project, pipeline: str, scale: str) -> Context:
         others=others,
         all_read=len(others) + 1 == len(project.pipelines(readings=True)),
         data=project.data,
-        hardware=_priced_on(project, scale),
+        hardware=priced_on(project, scale),
         shrink=project.shrink(pipeline, scale),
     )
 
 
-def _priced_on(project: Project, scale: str) -> Hardware | None:
+def priced_on(project: Project, scale: str) -> Hardware | None:
     """The machine that a scale is priced on; a mistake in its file is a finding of its own."""
     with suppress(SpecError, SpecErrors):
         raw = project.machine(hardware.usual(project.scale(scale).device))

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from stages.contract import memory
+from stages.contract.hardware import Hardware
 from stages.spec.resolved import Stage
 
 
-def refusal(stage: Stage) -> str | None:
-    """Why the torch engine does not train a stage, in words; None where it does."""
-    ranks, device = stage.execution.ranks, stage.execution.device
-    if stage.phases and ranks > 1 and device != "cpu":
-        return f"{ranks} ranks, device {device}; allowed for the torch engine: one rank, or several on CPUs"
-    return None
+def refusal(stage: Stage, hardware: Hardware | None) -> str | None:
+    """Why the torch engine does not train a stage, in words; None where it does.
+
+    `hardware` is the device that the stage is planned for; None: whether it fits is not asked.
+    """
+    if prepared(stage):
+        return None if hardware is None else undivided(stage, hardware)
+    corpora = sorted({source.corpus for phase in stage.phases for source in phase.sources if not source.digest})
+    return f"published corpora ({', '.join(corpora)}); allowed: prepared ones, which specs/data declares with a digest"
+
+
+def undivided(stage: Stage, hardware: Hardware) -> str | None:
+    """Why whole models are too much for each of several GPUs, in words; None where they are not.
+
+    A rank of the torch engine has all weights and gradients; ranks divide the optimizer's state alone.
+    """
+    ranks = stage.execution.ranks
+    if stage.execution.device == "cpu" or ranks == 1:  # I-42 says what is too much there
+        return None
+    found = [memory.of(stage, phase, hardware) for phase in stage.phases]
+    if all(one.layout != memory.DIVIDED for one in found):
+        return None
+    return (
+        f"weights and gradients that {ranks} ranks have to divide; allowed for the torch engine: what fits whole on "
+        f"each {hardware.name}, by plan"
+    )
 
 
 def prepared(stage: Stage) -> bool:

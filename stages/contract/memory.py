@@ -36,6 +36,7 @@ from stages.spec.resolved_phases import Phase
 
 LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each
 FP32 = 4
+DIVIDED = "fsdp"  # the layout that divides weights and gradients over ranks
 LayeredModel = (
     LlamaModel | OuroModel | MoonlightModel | MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
 )
@@ -62,7 +63,7 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     activations = _activations(stage, phase)
     found = [
         Memory(layout, _states(stage, layout), activations, hardware.runtime)
-        for layout in (("zero1", "fsdp") if stage.execution.ranks > 1 else ("one",))
+        for layout in (("zero1", DIVIDED) if stage.execution.ranks > 1 else ("one",))
     ]
     return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
 
@@ -113,7 +114,7 @@ def _states(stage: Stage, layout: str) -> int:
             whole += width * count
             divided += _moments(stage, name) + (FP32 * count if half else 0)
     ranks = stage.execution.ranks
-    if layout == "fsdp":
+    if layout == DIVIDED:
         return (whole + divided) // ranks + gathered
     return whole + divided // ranks
 

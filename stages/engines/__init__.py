@@ -39,11 +39,8 @@ def run(stage: Stage, inputs: Inputs) -> None:
             "Change `engine` in specs/scales."
         )
     execution = stage.execution
-    if (why := refusal(stage)) is not None:
-        raise UserError(
-            f"{stage.pipeline}/{stage.name}: {why}. Change `execution: {{ranks}}` in the stage's spec or in "
-            "specs/scales."
-        )
+    if (why := refusal(stage, None)) is not None:
+        raise UserError(f"{stage.pipeline}/{stage.name}: found {why}. Change the stage's spec or its scale.")
     if stage.phases and not local.inside() and (execution.ranks > 1 or slurm.this_job() is not None):
         from stages.engines import launch
 

@@ -57,15 +57,25 @@ MUTANTS = (
     ),
     Mutant(
         "I-45",
-        "eight GPUs a stage",
-        Edited("scales/small.yaml", "nodes: 1, ranks: 1,", "nodes: 1, ranks: 8,"),
-        scale="small",
+        "a dense model that eight GPUs would have to divide",
+        Edited(
+            "scales/small.yaml",
+            "{layers: 12, hidden: 640, ffn: 1792, heads: 10, kv_heads: 2, head_dim: 64}",
+            "{layers: 40, hidden: 6144, ffn: 24_576, heads: 96, kv_heads: 2, head_dim: 64}\n"
+            "    execution: {ranks: 8, memory: 1000 GB, time_limit: 14_400 min}",
+        ),
+        LLAMA,
+        "small",
         also=frozenset({"I-43"}),
     ),
     Mutant(
         "I-45",
-        "four GPUs for one pipeline",
-        Edited("scales/small.yaml", "    resolution: 1/28", "    resolution: 1/28\n    execution: {ranks: 4}"),
+        "experts that eight GPUs would have to divide",
+        Edited(
+            "scales/small.yaml",
+            r"(    resolution: 1/28)((?:.|\n)*?expert_ffn: )384",
+            r"\1\n    execution: {ranks: 8, memory: 1000 GB}\g<2>122_880",
+        ),
         scale="small",
         also=frozenset({"I-43"}),
     ),

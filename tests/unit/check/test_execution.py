@@ -93,12 +93,29 @@ def test_a_project_without_profiles_of_machines_is_not_priced(root: Path) -> Non
     assert found(root, "paper") == []
 
 
-def test_several_gpus_for_local_corpora_are_a_finding(root: Path) -> None:
-    line = edit(root, "scales/small.yaml", "nodes: 1, ranks: 1,", "nodes: 1, ranks: 4,")
+def test_several_gpus_that_each_hold_the_model_are_no_finding(root: Path) -> None:
+    edit(root, "scales/small.yaml", "    context: 1/64", r"\g<0>\n    execution: {ranks: 4}")
+    assert Project.load(root).resolve("llama31_1m", "small").stages["cpt_1m"].execution.ranks == 4
+    assert found(root, "small") == []
+    assert notices(Project.load(root), "small") == []
+
+
+def test_ranks_of_gpus_do_not_share_a_sequence_of_a_local_corpus(root: Path) -> None:
+    """Context parallelism is planned at full size; the torch engine has none."""
+    edit(root, "scales/small.yaml", "    context: 1/64", r"\g<0>\n    execution: {ranks: 128, nodes: 16}")
+    findings = [one for one in found(root, "small") if one.id == "I-43"]
+    assert "8 sequences a step in micro-batches of 2, for 128 ranks" in {one.observed for one in findings}
+
+
+def test_a_model_that_gpus_would_have_to_divide_is_a_finding_at_its_ranks(root: Path) -> None:
+    large = "{layers: 40, hidden: 6144, ffn: 24_576, heads: 96, kv_heads: 2, head_dim: 64}"
+    line = edit(root, "scales/small.yaml", "{layers: 12, hidden: 640, .*kv_heads: 2, .*}", large)
+    line += edit(root, "scales/small.yaml", large, r"\g<0>\n    execution: {ranks: 4, memory: 900 GB}") - line + 1
     of_engine = [one for one in found(root, "small") if one.id == "I-45"]
     assert {str(one.where) for one in of_engine} == {f"specs/scales/small.yaml:{line}"}
-    assert len(of_engine) > 20
-    assert notices(Project.load(root), "small") == []
+    assert {(one.observed, one.expected) for one in of_engine} == {
+        ("weights and gradients to be divided over 4 ranks", "what fits whole on each h100, by plan")
+    }
 
 
 def test_several_gpus_for_published_corpora_are_a_notice(
@@ -106,13 +123,13 @@ def test_several_gpus_for_published_corpora_are_a_notice(
 ) -> None:
     monkeypatch.chdir(root)
     assert run_checks("paper", as_json=False) == 0
-    assert "notice: paper: 39 stages that train ask for several GPUs" in capsys.readouterr().out
+    assert "notice: paper: 39 stages that train read published corpora, and 5 of them" in capsys.readouterr().out
     assert notices(Project.load(root), "mini") == []
 
 
 def test_what_no_engine_trains_is_refused_before_the_queue(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    with pytest.raises(UserError, match="ouro/warmup is not started: found 256 ranks, device cuda"):
+    with pytest.raises(UserError, match="ouro/warmup is not started: found published corpora"):
         print_script("ouro/warmup", "paper", None)
     project = Project.load(root)
     gate = Gate(project, "paper", graph.load(root, project, "paper").stages)

@@ -1,7 +1,8 @@
-"""A rank that trains tiny stages one after the other: ranked.py ROOT OBJECTIVES [RANK SAMPLE].
+"""A rank that trains tiny stages one after the other: ranked.py ROOT OBJECTIVES [RANK SAMPLE [SIGNAL]].
 
-With RANK and SAMPLE, that rank sends itself SIGTERM when it reads the step of this sample, or a later one, as an
-impatient scheduler does; all ranks must then stop at the same border of two steps.
+With RANK and SAMPLE, that rank sends itself SIGTERM, or SIGNAL, when it reads the step of this sample, or a later one,
+as an impatient scheduler does; all ranks must then stop at the same border of two steps. STAGES_TEST_DEVICE=cuda trains
+on GPUs.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ def make(objective: str, ranks: int) -> Stage:
     """The tiny stage with one sequence a micro-batch: four or eight leaves a step, two in the last."""
     stage = tiny.make(objective)
     phases = tuple(phase.model_copy(update={"micro_batch": 1}) for phase in stage.phases)
-    execution = stage.execution.model_copy(update={"ranks": ranks})
+    device = os.environ.get("STAGES_TEST_DEVICE", "cpu")
+    execution = stage.execution.model_copy(update={"ranks": ranks, "device": device})
     return stage.model_copy(update={"phases": phases, "execution": execution})
 
 
 class Impatient(tiny.Data):
     """Asks its own rank to stop."""
 
-    rank, sample = -1, 0
+    rank, sample, signal = -1, 0, signal.SIGTERM
 
     def samples(self, first: int, count: int, tail: int) -> list[Any]:
         self._ask(first)
@@ -42,7 +44,7 @@ class Impatient(tiny.Data):
 
     def _ask(self, first: int) -> None:
         if int(os.environ.get("RANK", 0)) == self.rank and first >= self.sample:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.signal)
 
 
 def train_all(root: Path, objectives: Sequence[str], ranks: int) -> None:
@@ -57,8 +59,8 @@ def train_all(root: Path, objectives: Sequence[str], ranks: int) -> None:
             print(error)
 
 
-def main(root: str, objectives: str, rank: str = "-1", sample: str = "0") -> None:
-    Impatient.rank, Impatient.sample = int(rank), int(sample)
+def main(root: str, objectives: str, rank: str = "-1", sample: str = "0", number: str = "SIGTERM") -> None:
+    Impatient.rank, Impatient.sample, Impatient.signal = int(rank), int(sample), signal.Signals[number]
     train_all(Path(root), objectives.split(","), int(os.environ["WORLD_SIZE"]))
 
 

@@ -29,8 +29,8 @@ BOX = "results/mini/tiny/box"
 SAMPLE = 8  # the third of eight steps begins with it
 
 
-def in_ranks(root: Path, objectives: Sequence[str], ranks: int, *stop: int) -> None:
-    """Train in processes of their own, asking one of them to stop if `stop` names a rank and a sample."""
+def in_ranks(root: Path, objectives: Sequence[str], ranks: int, *stop: int | str) -> None:
+    """Train in processes of their own; `stop` names a rank, the sample at which it gets a signal, and the signal."""
     command = [sys.executable, "-m", "tests.unit.train.ranked", str(root), ",".join(objectives), *map(str, stop)]
     launch(command, ranks, "tiny/box")
 
@@ -59,6 +59,22 @@ def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: p
         told = json.loads((many / "run.json").read_bytes())
         assert (told["ranks"], told["nodes"], len(told["peak_memory_mb_by_rank"])) == (2, 1, 2)
         assert told["peak_memory_mb"] == max(told["peak_memory_mb_by_rank"]) > min(told["peak_memory_mb_by_rank"]) > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["moe", "next_token"])  # Muon's whole matrices, AdamW's ranges
+def test_a_rank_killed_in_the_middle_costs_no_bit(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after a checkpoint that four ranks wrote; two go on from it."""
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    run(ranked.make(objective, 1), tiny.inputs(tmp_path / "one"))
+    with pytest.raises(UserError, match="tiny/box: rank 2 of 4 was killed by SIGKILL"):
+        in_ranks(tmp_path, [objective], 4, 2, 4 * SAMPLE, "SIGKILL")
+    assert list((tmp_path / objective).glob("results/.runs/*/attempt-0001/partial-*/counters.json"))
+    in_ranks(tmp_path, [objective], 2)
+    one, cut = (root / BOX / manifest.NAME for root in (tmp_path / "one", tmp_path / objective))
+    assert cut.read_bytes() == one.read_bytes()
 
 
 @pytest.mark.slow
@@ -159,11 +175,14 @@ def test_ranks_that_are_not_those_asked_for_are_refused(monkeypatch: pytest.Monk
         pass
 
 
-def test_several_ranks_on_gpus_are_refused(tmp_path: Path) -> None:
+def test_a_stage_of_published_corpora_is_not_begun(tmp_path: Path) -> None:
     stage = ranked.make("sft", 2)
-    cuda = stage.model_copy(update={"execution": stage.execution.model_copy(update={"device": "cuda"})})
-    with pytest.raises(UserError, match="tiny/box: 2 ranks, device cuda; allowed for the torch engine"):
-        run(cuda, tiny.inputs(tmp_path))
+    (phase,) = stage.phases
+    unknown = phase.model_copy(
+        update={"sources": tuple(one.model_copy(update={"digest": ""}) for one in phase.sources)}
+    )
+    with pytest.raises(UserError, match=r"tiny/box: found published corpora \(sft\); allowed: prepared ones"):
+        run(stage.model_copy(update={"phases": (unknown,)}), tiny.inputs(tmp_path))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 8])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 UNIT = 2.0**-24  # of fp32, rounded to nearest
+BF16 = 2.0**-8  # of bf16
 STORED = {torch.float32: 0.0, torch.bfloat16: 2.0**-8}  # what storing a result in a type adds, relative to it
 LAMBDA = 6.0  # exceeded with a probability below 4e-8 for each sum
 
@@ -33,12 +34,14 @@ def assert_sums_close(found: Tensor, exact: Tensor, magnitude: Tensor, terms: in
 
 
 @torch.no_grad()
-def noise(model: nn.Module, outputs: Callable[[], Tensor], terms: int) -> float:
+def noise(model: nn.Module, outputs: Callable[[], Tensor], terms: int, unit: float = UNIT) -> float:
     """How far `outputs()` moves, at most, where every weight of `model` is off by what rounding amounts to.
 
     The computed inner product of n terms is the exact one of factors that are off by at most sqrt(n) u each, up to
     lambda: so the outputs of another right implementation lie about as far from these as those of perturbed weights
     do. `terms` is the length of the model's longest sum. Weights are put back.
+
+    In bf16 sums are in fp32, but both factors and the result of every product are rounded: three times by its `unit`.
     """
     generator = torch.Generator().manual_seed(0)
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -46,7 +49,7 @@ def noise(model: nn.Module, outputs: Callable[[], Tensor], terms: int) -> float:
     for _ in range(4):
         for parameter in model.parameters():
             signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
-            parameter.mul_(1 + signs * math.sqrt(terms) * UNIT)
+            parameter.mul_(1 + signs * math.sqrt(terms) * unit)
         moved = max(moved, (outputs() - before).abs().max().item())
         model.load_state_dict(kept)
     return moved

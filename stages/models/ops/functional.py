@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stages.models.ops import apex_forms
 from stages.models.ops.backend import apex
+from stages.models.ops.entries import subtract_entries
 from stages.models.ops.labels import IGNORED
 
 
@@ -18,6 +19,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if x.is_cuda and (fused := apex("rms_norm")) is not None:
         return apex_forms.rms_norm(fused, x, weight, eps)
     if x.is_cuda:
+        x = x if x.dtype == weight.dtype else _wide(x)  # the fused kernel wants both in one type
         return F.rms_norm(x, weight.shape, weight, eps)
     return _RMSNorm.apply(x, weight, eps)
 
@@ -78,7 +80,7 @@ class _CrossEntropy(torch.autograd.Function):
         logits, labels, normaliser, supervised = ctx.saved_tensors
         scale = torch.where(supervised, grads[0], 0.0)[:, None]
         grad = torch.sub(logits, normaliser[:, None]).exp_().mul_(scale)
-        return grad.scatter_add_(1, labels.clamp(min=0)[:, None], -scale), None
+        return subtract_entries(grad, labels.clamp(min=0)[:, None], scale), None
 
 
 class _Rotate(torch.autograd.Function):
@@ -118,6 +120,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     """Rotate the pairs of the last dimension of x (size d) by the angles of cos and sin (last dimension d/2).
 
     interleaved=False pairs dimension i with i + d/2 (Llama); True pairs 2i with 2i + 1 (DeepSeek-V3). Either way the
-    result is laid out in halves, as in transformers; queries and keys share the layout, so their products agree.
+    result is laid out in halves, as in transformers; queries and keys share the layout, so their products agree. Of
+    bf16 too the rotation is computed in fp32, and rounded once.
     """
-    return _Rotate.apply(x, cos.to(x.dtype), sin.to(x.dtype), interleaved)
+    wide = _wide(x)
+    return _Rotate.apply(wide, cos.to(wide.dtype), sin.to(wide.dtype), interleaved).to(x.dtype)

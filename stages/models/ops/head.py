@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.models.ops.entries import subtract_entries
 from stages.models.ops.functional import cross_entropy
 from stages.models.ops.labels import IGNORED
 
@@ -192,8 +193,7 @@ def _slopes(rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, softm
         logits = _logits(rows, matrix).sub_(softmax.top).exp_()
     logits.mul_(scales / softmax.sums)
     places, inside = _within(targets, piece, logits)
-    logits.scatter_(1, places, logits.gather(1, places) - torch.where(inside, scales, 0.0))
-    return logits.to(rows.dtype)
+    return subtract_entries(logits, places, torch.where(inside, scales, 0.0)).to(rows.dtype)
 
 
 def _within(targets: Tensor, piece: slice, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from stages.models.build import initialise, make
-from stages.models.moe import Experts, balance_loss, balanced
+from stages.models.experts import Experts
+from stages.models.moe import balance_loss, balanced
 from stages.spec.resolved_models import MoonlightModel, Rope
 from tests.unit.models.rows import documents
 

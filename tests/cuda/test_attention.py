@@ -1,0 +1,95 @@
+"""Attention and experts' products on the GPU's kernels are those on a CPU, up to roundings, whatever the documents."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.models.attention import attend
+from stages.models.documents import Documents
+from stages.models.experts import Experts
+from stages.models.ops import choice
+from tests.rounding import BF16, noise
+from tests.unit.models.test_experts import CFG
+
+SEGMENTS = torch.tensor(
+    [[0] * 700 + [1] + [2] * 200 + [-1] * 123, [0] * 33 + [1] * 991], dtype=torch.int32
+)  # documents of 1 to 991 tokens, and padding
+
+
+def qkv(width: int, value: int, groups: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    heads = ((8, width), (groups, width), (groups, value))
+    made = [torch.randn(*SEGMENTS.shape, *shape, generator=generator).to(dtype) for shape in heads]
+    return [part.to(device).requires_grad_() for part in made]
+
+
+def attended(width: int, value: int, groups: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Output and gradients, fp32 on the CPU."""
+    q, k, v = qkv(width, value, groups, dtype, device)
+    outer = torch.randn(*SEGMENTS.shape, 8, value, generator=torch.Generator().manual_seed(1)).to(device)
+    out = attend(q, k, v, Documents(SEGMENTS.numpy(), device), width**-0.5)
+    grads = torch.autograd.grad((out.float() * outer).sum(), (q, k, v))
+    return [part.detach().float().cpu() for part in (out, *grads)]
+
+
+@pytest.mark.parametrize(("width", "value", "groups"), [(64, 64, 8), (128, 128, 2), (192, 128, 8), (24, 16, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_documents_attend_as_on_a_cpu(
+    width: int, value: int, groups: int, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Relative to the largest element: scores are sums over `width`, outputs over a document."""
+    exact = attended(width, value, groups, torch.float32, torch.device("cpu"))
+    found = attended(width, value, groups, dtype, device)
+    # Of numbers around 1: inputs, scores, probabilities and results rounded; fp32 sums of up to 991 terms.
+    allowed = 4 * BF16 if dtype == torch.bfloat16 else 991**0.5 * 2.0**-24 * 4
+    for mine, other in zip(found, exact, strict=True):
+        assert (mine - other).norm() <= allowed * other.norm()
+
+
+@pytest.mark.parametrize("width", [64, 192])
+def test_attention_has_the_same_bits_twice(width: int, device: torch.device) -> None:
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        one, other = (attended(width, 64, 2, torch.bfloat16, device) for _ in range(2))
+    finally:
+        torch.set_deterministic_debug_mode(before)
+    assert all(torch.equal(mine, another) for mine, another in zip(one, other, strict=True))
+
+
+@pytest.mark.gpu_only
+def test_a_gpu_takes_the_kernels_that_are_meant_for_it() -> None:
+    """On an H100; on what is older, experts go one by one."""
+    assert choice.describe("cuda", torch.bfloat16)["attention"] == "flash_varlen"
+    if torch.cuda.get_device_capability()[0] in (9, 10):
+        assert choice.describe("cuda", torch.bfloat16)["experts"] == "grouped_mm"
+
+
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_experts_are_the_cpus(bf16: bool, device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tokens = 500
+    plain = Experts(CFG)
+    for parameter in plain.parameters():
+        parameter.data.normal_(0, 0.3, generator=generator)
+    x, outer = (torch.randn(tokens, CFG.hidden, generator=generator) for _ in range(2))
+    chosen = torch.stack([torch.randperm(CFG.experts - 1, generator=generator)[:3] for _ in range(tokens)])
+    weights = torch.rand(tokens, 3, generator=generator)
+
+    def taken(experts: Experts, where: torch.device, half: bool) -> Tensor:
+        inputs = x.to(where).requires_grad_()
+        with torch.enable_grad():
+            with torch.autocast(where.type, dtype=torch.bfloat16, enabled=half):
+                out = experts(inputs, chosen.to(where), weights.to(where))
+            grads = torch.autograd.grad((out.float() * outer.to(where)).sum(), [inputs, *experts.parameters()])
+        return torch.cat([part.detach().float().flatten().cpu() for part in (out, *grads)])
+
+    there = Experts(CFG).to(device)
+    there.load_state_dict(plain.state_dict())
+    exact = taken(plain, torch.device("cpu"), False)
+    found = taken(there, device, bf16)
+    terms, unit = (4, BF16) if bf16 else (tokens, 2.0**-24)
+    allowed = 2 * noise(plain, lambda: taken(plain, torch.device("cpu"), False), terms, unit)
+    assert (found - exact).abs().max() <= allowed

@@ -1,0 +1,90 @@
+"""A step on a GPU waits for it once, when the loss and the norm are read; and gives the same bits in every run.
+
+torch raises at the call that waits. On a CPU nothing waits: there a rehearsal sees only that the test itself works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.contract import ledger
+from stages.engines.training import freeze
+from stages.models.build import build
+from stages.models.ops import choice
+from stages.train import objectives
+from stages.train.determinism import deterministic
+from stages.train.loop import gather
+from stages.train.optimizer import Optimizer, trained_slots
+from tests.cuda import stages
+from tests.unit.train import tiny
+
+ROUTED = ("align", "joint", "moe")
+
+
+@contextmanager
+def waiting_raises(device: torch.device) -> Iterator[None]:
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def step(kind: str, precision: stages.Precision, device: torch.device, watched: bool) -> list[Tensor]:
+    """Two steps of a stage, the second without waiting; then its gradients and trained weights."""
+    stage = stages.on(tiny.make(kind), device, precision)
+    phase = stage.phases[0]
+    modules = build(stage, str(device))
+    freeze(stage, modules)
+    assert stage.optimizer is not None
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
+    made = objectives.make(stage, phase, modules, data, device)
+
+    def one(consumed: int) -> tuple[list[Tensor], Tensor]:
+        gradients, values = gather(optimizer, made, ledger.step_at(phase, consumed))
+        return gradients, torch.stack([values[0], optimizer.clip(gradients), *values[1:]])
+
+    with deterministic(stage.execution):
+        gradients, numbers = one(0)  # what is made once: tables on the device, cuBLAS's workspaces
+        optimizer.step(gradients, 1e-3)
+        made.finish()
+        if watched:
+            with waiting_raises(device):
+                gradients, numbers = one(ledger.step_at(phase, 0).end)
+            assert numbers.isfinite().all()  # the one wait
+            with waiting_raises(device):
+                optimizer.step(gradients, 1e-3)
+                made.finish()
+    return [*gradients, *(parameter.detach() for parameter in optimizer.parameters)]
+
+
+@pytest.mark.parametrize("kind", stages.KINDS)
+def test_in_bf16_a_step_waits_for_its_loss_alone(kind: str, device: torch.device) -> None:
+    if device.type == "cuda" and kind in ROUTED and "grouped_mm" not in choice.features():
+        pytest.skip("this GPU has no grouped product that does not wait: an H100 has")
+    step(kind, "torch-bf16", device, watched=True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in stages.KINDS if kind not in ROUTED])
+def test_in_fp32_too_but_for_routed_experts(kind: str, device: torch.device) -> None:
+    step(kind, "torch-fp32", device, watched=True)
+
+
+@pytest.mark.parametrize("precision", ["torch-fp32", "torch-bf16"])
+@pytest.mark.parametrize("kind", stages.KINDS)
+def test_gradients_have_the_same_bits_in_every_run(
+    kind: str, precision: stages.Precision, device: torch.device
+) -> None:
+    one, other = (step(kind, precision, device, watched=False) for _ in range(2))
+    assert all(torch.equal(mine, another) for mine, another in zip(one, other, strict=True))

@@ -1,0 +1,212 @@
+"""What runs in a step on a GPU has one result, and waits for nothing but the step's loss and norm.
+
+Both are read off the code of models/ and train/: what would break them is known by name. The names of operations are
+those that torch documents under `torch.use_deterministic_algorithms`. A use of one is allowed below, with the reason
+why it keeps the promise; an allowance that nothing uses is a mistake too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import stages
+
+ROOT = Path(stages.__file__).parent
+# What no step runs: files and checkpoints, what is built once, what is told between steps.
+NO_STEP = (
+    "models/hf", "models/tensor_file", "models/build", "models/upcycle", "models/ops/apex_build",
+    "models/ops/apex_setup", "train/checkpoint", "train/finite", "train/progress", "train/metrics", "train/stopping",
+)  # fmt: skip
+
+# Ranks wait for each other, and for the device with them: only the order of their sums is looked at.
+RANKS = ("train/ranks", "train/exchange", "train/shards")
+
+# Operations whose result, or gradient, depends on the order in which a GPU gets to it, unless torch is told to take a
+# deterministic form, and those that have none.
+UNORDERED = {
+    "index_add", "index_put", "put", "scatter", "scatter_add", "scatter_reduce", "index_copy", "index_select", "gather",
+    "take_along_dim", "repeat_interleave", "cumsum", "cumprod", "logcumsumexp", "bincount", "histc", "median",
+    "nanmedian", "interpolate", "upsample", "grid_sample", "embedding_bag", "EmbeddingBag", "nll_loss", "NLLLoss",
+    "cross_entropy", "CrossEntropyLoss", "ctc_loss", "CTCLoss", "max_pool3d", "avg_pool3d", "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d", "adaptive_max_pool2d", "max_unpool1d", "max_unpool2d", "max_unpool3d", "MaxPool3d",
+    "AvgPool3d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool2d", "ReflectionPad1d", "ReflectionPad2d",
+    "ReplicationPad1d", "ReplicationPad2d", "masked_scatter", "dropout", "Dropout", "unique", "unfold", "fold",
+}  # fmt: skip
+# Calls for which the host waits: values are read back, or a shape depends on them, or memory is copied unpinned.
+WAITING = {
+    "item", "tolist", "cpu", "numpy", "nonzero", "argwhere", "masked_select", "unique", "unique_consecutive",
+    "bincount", "synchronize", "allclose", "equal", "is_nonzero", "tensor", "as_tensor", "from_numpy", "asarray",
+    "isin", "cuda",
+}  # fmt: skip
+CONVERSIONS = {"int", "float", "bool"}
+COPIES = {"to", "new_tensor"}
+
+
+def uses(path: Path) -> Iterator[tuple[str, str]]:
+    """(function, operation) of everything in a file that has to be allowed."""
+    yield from _within(ast.parse(path.read_text()), "")
+
+
+def _within(node: ast.AST, function: str) -> Iterator[tuple[str, str]]:
+    for child in ast.iter_child_nodes(node):
+        inside = function
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            inside = f"{function}.{child.name}".removeprefix(".")
+        elif isinstance(child, ast.Call):
+            yield from ((function, name) for name in _called(child))
+        elif isinstance(child, ast.Subscript) and _is_mask(child.slice):
+            yield function, "[mask]"
+        elif isinstance(child, ast.ImportFrom) and (child.module or "").startswith("torch"):
+            yield from ((function, alias.name) for alias in child.names if alias.name in UNORDERED | WAITING)
+        yield from _within(child, inside)
+
+
+def _called(call: ast.Call) -> Iterator[str]:
+    match call.func:
+        case ast.Attribute(attr=name):
+            plain = name if name.startswith("_") else name.rstrip("_")
+            if plain in UNORDERED | WAITING:
+                yield plain
+            elif plain in COPIES and any("device" in ast.unparse(part) for part in [*call.args, *call.keywords]):
+                yield "to device"
+        case ast.Name(id=name) if name in CONVERSIONS and not all(isinstance(part, ast.Constant) for part in call.args):
+            yield name
+
+
+def _is_mask(index: ast.expr) -> bool:
+    """An index whose number of places depends on values: a comparison, or its negation."""
+    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    return any(isinstance(part, ast.Compare) or (isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.Invert))
+               for part in parts)  # fmt: skip
+
+
+def code() -> list[Path]:
+    files = [path for folder in ("models", "train") for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in files if not str(path.relative_to(ROOT)).startswith(NO_STEP)]
+
+
+def found() -> set[str]:
+    """Each use as "file function operation"."""
+    seen = set()
+    for path in code():
+        name = str(path.relative_to(ROOT).with_suffix(""))
+        for function, operation in uses(path):
+            if operation in UNORDERED or not name.startswith(RANKS):
+                seen.add(f"{name} {function} {operation}")
+    return seen
+
+
+# Reason -> what it allows.
+REASONS = {
+    "of numpy arrays or plain numbers, on the host": (
+        "models/documents Documents.layout unique",
+        "models/documents Documents.spans int",
+        "models/kimi_vl places cumsum",
+        "models/vision_packing _plan cumsum",
+        "models/ops/multi_tensor torch_adamw float",
+        "train/objectives/base collate bool",
+        "train/objectives/causal Causal.begin int",
+        "train/objectives/causal Causal.whole_values float",
+        "train/objectives/causal _by_kind int",
+        "train/objectives/coca Coca.begin int",
+        "train/objectives/coca Coca.part float",
+    ),
+    "makes a tensor on the host, which goes to the device through models.transfer": (
+        "models/rotary Rotary.inv_freq tensor",
+        "models/vision_packing _plan from_numpy",
+        "models/vision_packing _plan tensor",
+        "models/vision_packing pack from_numpy",
+        "models/vision_packing pad_by_image tensor",
+        "train/objectives/coca Coca._pairs from_numpy",
+    ),
+    "the one way to the device: from pinned memory, queued": (
+        "models/transfer to_device from_numpy",
+        "models/transfer to_device to device",
+    ),
+    "the one wait of a step: its loss and norm, which decide whether the optimizer may move": (
+        "train/loop train_step tolist",
+    ),
+    "of the optimizer's state, when a checkpoint is written or read": (
+        "train/optimizer Optimizer._counts tensor",
+        "train/optimizer Optimizer.load int",
+    ),
+    "expert by expert, as on a CPU: a GPU does so in fp32 alone, for which torch's grouped product waits as well": (
+        "models/experts by_expert tolist",
+    ),
+    "not differentiated: a read at given places": (
+        "models/common _TakeRows.forward index_select",
+        "models/common _TakeRows.backward index_select",
+        "models/experts _lay_out index_select",
+        "models/ops/functional _CrossEntropy.forward gather",
+        "models/ops/head _softmax gather",
+    ),
+    "no place is named twice, so no entry is a sum: every order gives it the same bits": (
+        "models/experts _lay_out index_copy",
+        "models/ops/entries entries index_select",
+        "models/ops/entries subtract_entries index_add",
+        "models/transfer pick index_select",
+    ),
+    "sums of integers, which are exact in every order": (
+        "models/experts _lay_out cumsum",
+        "models/experts tally scatter_add",
+    ),
+    "by a plain number: torch makes it of expand, whose gradient is a sum along a dimension": (
+        "models/attention _rows repeat_interleave",
+        "models/experts Experts.forward repeat_interleave",
+    ),
+    "of a constant on the host, never differentiated; what is, are products with the matrix that it gives": (
+        "models/moonvit_positions _interpolation interpolate",
+    ),
+    "of logits [n, words]: torch documents the loss of images alone (NLLLoss2d) as without a deterministic form": (
+        "models/coca caption_loss cross_entropy",
+    ),
+    "NVIDIA Apex's kernel: each row of logits is one thread block's, in both passes": (
+        "models/ops/functional cross_entropy cross_entropy",
+    ),
+}  # fmt: skip
+ALLOWED = {use for allowed in REASONS.values() for use in allowed}
+
+
+def test_every_operation_that_could_break_a_step_is_known_and_has_a_reason() -> None:
+    unknown = sorted(found() - ALLOWED)
+    assert not unknown, (
+        "A GPU may compute these in any order, or the host waits for it. Use another operation, or "
+        f"allow it in {Path(__file__).name} with the reason why it does neither:\n" + "\n".join(unknown)
+    )
+
+
+def test_no_allowance_is_left_over() -> None:
+    assert not sorted(ALLOWED - found())
+    assert len(ALLOWED) == sum(map(len, REASONS.values()))
+
+
+@pytest.mark.parametrize(("line", "name"), [
+    ("x.index_add_(0, i, y)", "index_add"),
+    ("torch.scatter_add(x, 1, i, y)", "scatter_add"),
+    ("F.interpolate(x, 3)", "interpolate"),
+    ("x.repeat_interleave(n)", "repeat_interleave"),
+    ("x[y > 0]", "[mask]"),
+    ("x[0, ~known]", "[mask]"),
+    ("x.sum().item()", "item"),
+    ("bool(x.any())", "bool"),
+    ("int(x.max())", "int"),
+    ("torch.tensor(5.0, device=x.device)", "tensor"),
+    ("x.to(device)", "to device"),
+    ("from torch.nn.functional import interpolate", "interpolate"),
+    ("x.to(y.device, non_blocking=True)", "to device"),
+])  # fmt: skip
+def test_what_breaks_a_step_is_seen(line: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "step.py"
+    path.write_text(f"class A:\n    def step(self):\n        {line}\n")
+    assert ("A.step", name) in set(uses(path))
+
+
+@pytest.mark.parametrize("line", ["x.to(torch.float32)", "x[:, 1:]", "x[i]", "x.float()", "int('7')", "x.sum(0)"])
+def test_what_is_harmless_is_not(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "step.py"
+    path.write_text(f"def step():\n    {line}\n")
+    assert not set(uses(path))

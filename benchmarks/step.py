@@ -56,7 +56,7 @@ def ours(stage: Stage, ranks: Ranks = ALONE) -> None:
             Table(folder / "metrics.csv", metrics.COMMON, None) as rows,
             Table(folder / "timing.csv", metrics.TIMING, None) as timing,
         ):
-            run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None, ranks)
+            run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None, dict, ranks)
             objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"), ranks)
             run_phase(run, stage.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
 

@@ -23,6 +23,7 @@ import torch
 from stages.engines import device
 from stages.errors import UserError
 from stages.models import ops
+from stages.models.ops import choice
 from stages.spec.resolved import Stage
 from stages.train.ranks import CPU, GLOO, NCCL, Ranks
 
@@ -77,7 +78,7 @@ def fields(device: torch.device) -> dict[str, object] | None:
         "cudnn": torch.backends.cudnn.version(),
         "nccl": ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else None,
         "libraries": dict(sorted(libraries.items())),
-        "kernels": dict(ops.describe("cuda")),
+        "kernels": {**ops.describe("cuda"), **choice.describe("cuda", torch.bfloat16)},
     }
 
 

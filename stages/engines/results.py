@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from stages.engines import Inputs, place, readback
 from stages.guards import run as guards
 from stages.models import hf, ops
-from stages.spec.resolved import Stage
+from stages.models.ops import choice
+from stages.spec.resolved import Stage, computes_in_bf16
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
 from stages.store.manifest import Manifest
@@ -104,10 +105,11 @@ def complete(
     own = peak_memory_mb(stage.execution.device)
     memory = [max([own, *peaks[:1]]), *peaks[1:]]  # this rank's to the very end
     stage_record.write(folder, stage)
+    dtype = torch.bfloat16 if computes_in_bf16(stage.engine_class) else torch.float32
     run = {
         "environment": fingerprint.fingerprint(machine.fields),
         "settings": determinism.settings(stage.execution),
-        "ops": dict(ops.describe(stage.execution.device)),
+        "ops": {**ops.describe(stage.execution.device), **choice.describe(stage.execution.device, dtype)},
         **machine.ranks,
         "made_by": list(made_by),
         "attempt": attempt.folder.name,

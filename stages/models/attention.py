@@ -40,9 +40,7 @@ def spans(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: b
 
     bf16, on a GPU; D a multiple of 8 up to 256. Never executed on a GPU.
     """
-    width = v.shape[-1]
-    v = F.pad(v, (0, q.shape[-1] - width))
-    return flash(q, k, v, where, scale, causal)[..., :width]
+    return flash(q, k, _widened(v, q.shape[-1]), where, scale, causal)[..., : v.shape[-1]]
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool) -> Tensor:
@@ -78,9 +76,14 @@ def _rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
-        F.pad(v, (0, q.shape[-1] - width)).transpose(1, 2),
+        _widened(v, q.shape[-1]).transpose(1, 2),
         is_causal=True,
         scale=scale,
         enable_gqa=groups > 1,
     )
     return out.transpose(1, 2)[..., :width]
+
+
+def _widened(v: Tensor, width: int) -> Tensor:
+    """Values [..., E] with zeros behind, up to the width of the keys."""
+    return v if v.shape[-1] == width else F.pad(v, (0, width - v.shape[-1]))

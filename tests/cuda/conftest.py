@@ -14,9 +14,12 @@ import pytest
 import torch
 
 from stages.engines import training
+from stages.store import fingerprint
 from tests.unit.data.small import Small, build
 from tests.unit.train import tiny
 
+# cuBLAS looks once, at its first product, and the first test may not be one that asks for determinism.
+os.environ.setdefault(*fingerprint.CUBLAS)
 DEVICE = os.environ.get("STAGES_TEST_DEVICE", "cuda")
 
 

@@ -73,7 +73,7 @@ def _varlen_is_known() -> bool:
 
 def describe(device: Literal["cpu", "cuda"], dtype: torch.dtype) -> Mapping[str, str]:
     """Operation -> implementation, where widths fit: what a run on this device computes with."""
-    has = features()
+    has = features() if device == "cuda" else frozenset()
     return {
         "attention": attention(device, dtype, ALIGNED, has),
         "experts": experts(device, dtype, ALIGNED, ALIGNED, has),

@@ -112,7 +112,7 @@ REASONS = {
         "train/objectives/causal Causal.begin int",
         "train/objectives/causal Causal.whole_values float",
         "train/objectives/causal _by_kind int",
-        "train/objectives/coca Coca.begin int",
+        "train/objectives/coca Coca._prepare int",
         "train/objectives/coca Coca.part float",
     ),
     "makes a tensor on the host, which goes to the device through models.transfer": (
@@ -122,6 +122,12 @@ REASONS = {
         "models/vision_packing pack from_numpy",
         "models/vision_packing pad_by_image tensor",
         "train/objectives/coca Coca._pairs from_numpy",
+    ),
+    "of a batch or a part of one, whose tensors go to the device through models.transfer": (
+        "models/kimi_vl Batch.to to device",
+        "train/objectives/base Rows.to to device",
+        "train/objectives/causal Causal.rows to device",
+        "train/objectives/coca Coca.begin to device",
     ),
     "the one way to the device: from pinned memory, queued": (
         "models/transfer to_device from_numpy",

@@ -13,7 +13,7 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, evaluation, made_by, place, readback, received, results, resume
+from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -77,6 +77,9 @@ class Training:
         return self._attempt
 
     def _finish(self, modules: nn.ModuleDict, counters: Counters, before: Mapping[str, Any]) -> None:
+        last = self.stage.phases[-1]
+        rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
+        last_pass.hold(self.stage, modules, rows, counters.steps)
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         results.hold_evaluations(self.stage, after, "after training", counters.steps)
         loops = received.loops(self.stage, self.inputs)

@@ -42,8 +42,8 @@ CAPTION_WEIGHT = Domain(NUMBER, "2", least="0", most="1_000")
 PIXELS = Domain(WHOLE, "448", least="1", most="65_536")
 
 # Schedules and claims.
-RATE = Domain(NUMBER, "2e-5", least="0", most="1e38")
-START_RATE = Domain(NUMBER, "2e-5", least="0", most="1e38", word="current")
+RATE = Domain(NUMBER, "2e-5", least="0", most="1e9")
+START_RATE = Domain(NUMBER, "2e-5", least="0", most="1e9", word="current")
 CLOCK = Domain(TOKEN, "6T", least="1", most="10_000T")
 LENGTH = Domain(STRETCH, "2000 steps or 33B", least="1", most="10_000T")
 CLAIM = Domain(TOTAL, "7.7T", least="1", most="10_000T")

@@ -66,7 +66,7 @@ class Scale:
         return step.after * self.budget(phase) // phase.size, self.sequences(step.batch, phase.context)
 
     def rate(self, value: Fraction) -> float:
-        """A learning rate; one that fp32 cannot hold is refused."""
+        """A learning rate; one outside its domain is refused."""
         rate = value if self.shrink is None else value * self.shrink.lr
         if not domains.RATE.contains(rate):
             raise self.fail("lr", f"a factor that makes a rate of {float(value):g} {float(rate):g}",

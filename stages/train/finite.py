@@ -32,6 +32,20 @@ def broken_tensors(tensors: Mapping[str, Tensor], ranks: Ranks = ALONE) -> list[
     return [name for name, times in zip(floats, broken, strict=True) if times]
 
 
+@torch.no_grad()
+def too_large(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of tensors with a number whose square overflows in fp32: no norm and no product of theirs is finite.
+
+    Waits for a device once.
+    """
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.numel()}
+    if not floats:
+        return []
+    ends = torch.stack([torch.stack(torch.aminmax(tensor)).float() for tensor in floats.values()])
+    fine = ends.square().isfinite().all(dim=1).tolist()
+    return [name for name, one in zip(floats, fine, strict=True) if not one]
+
+
 def broken_numbers(tree: Any, name: str = "") -> Iterator[str]:
     """Dotted names, each with its value, of the numbers of nested evaluations that are not finite."""
     if isinstance(tree, float) and not math.isfinite(tree):

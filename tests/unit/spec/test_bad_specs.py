@@ -98,7 +98,7 @@ BAD = [
         "for: 100 steps", "for: 100 steps, until: 1B", "exactly one", "schedules.main.0"),
     Bad("piece without a target", PIPELINE,
         "{shape: cosine, to: 1e-4, ", "{shape: cosine, ", "`to: <rate>`", "schedules.main.1"),
-    Bad("negative rate", PIPELINE, "to: 1e-4", "to: -1e-4", "from 0 to 1e38", "schedules.main.1.to"),
+    Bad("negative rate", PIPELINE, "to: 1e-4", "to: -1e-4", "from 0 to 1e9", "schedules.main.1.to"),
     Bad("unknown model field", PIPELINE, "layers: 2,", "layrs: 2,", "Did you mean 'layers'?", "models.small.layrs"),
     Bad("size of an unknown model", PIPELINE,
         "models:", "parameters: {lm2: 1B}\nmodels:", "unknown model 'lm2'", "parameters.lm2"),

@@ -49,6 +49,47 @@ def test_a_last_update_that_overflows_is_seen_and_the_checkpoint_before_it_is_ke
     assert "lower the learning rate" in verdict.why
 
 
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (1e30, r"of the weights which step 8 left, \d+ tensors are too large to be squared, among them llm\."),
+        (1e18, r"under the weights which step 8 left, the loss is nan"),
+    ],
+)
+def test_weights_that_are_finite_and_of_no_use_are_no_result(rate: float, said: str, tmp_path: Path) -> None:
+    """The stage is evaluated by nothing, so that nothing else would compute with them."""
+    stage = jump_at_the_end(tiny.make("next_token"), rate)
+    with pytest.raises(NonFiniteError, match=said) as caught:
+        run(stage, tiny.inputs(tmp_path))
+    assert "lower the learning rate at the end of schedule 'jump'" in str(caught.value)
+    assert not (tmp_path / "results/mini/tiny/box").exists()
+    assert (judged(tmp_path).state, judged(tmp_path).repeats) == ("failed", True)
+
+
+@pytest.mark.parametrize("objective", [*tiny.OBJECTIVES, "moe"])
+def test_the_last_pass_changes_nothing_and_counts_no_read(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tiny.make(objective), tiny.inputs(tmp_path / "with"))
+    monkeypatch.setattr(training.last_pass, "hold", lambda *_: None)
+    run(tiny.make(objective), tiny.inputs(tmp_path / "without"))
+    one, other = (
+        (tmp_path / name / "results/mini/tiny/box/manifest.json").read_bytes() for name in ("with", "without")
+    )
+    assert one == other
+
+
+def test_the_largest_weight_that_can_be_squared() -> None:
+    tensors = {
+        "a": torch.tensor([1.8e19, -1.0]),
+        "b": torch.tensor([1.0, -1.9e19]),
+        "n": torch.tensor(3),
+        "e": torch.ones(0),
+    }
+    assert finite.too_large(tensors) == ["b"]
+    assert finite.too_large({}) == []
+
+
 def test_an_update_that_overflows_never_reaches_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = loop.train_step
 

@@ -81,7 +81,7 @@ def check(
 @app.command()
 def plan(
     pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all published ones if left out.")] = None,
-    scale: Annotated[str, typer.Option("--scale", help="A scale of specs/scales.")] = "paper",
+    scale: Annotated[str | None, typer.Option("--scale", help="A scale; paper, if there is one, if left out.")] = None,
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="A profile of specs/hardware; by default one that fits the scale.")
     ] = None,
@@ -98,7 +98,7 @@ def plan(
 def diff(
     old: Annotated[str, typer.Argument(metavar="REV", help="A git revision.")] = "HEAD",
     new: Annotated[str | None, typer.Argument(metavar="REV", help="Another; the work tree if left out.")] = None,
-    scale: Annotated[str, typer.Option("--scale", help="A scale of specs/scales.")] = "paper",
+    scale: Annotated[str | None, typer.Option("--scale", help="A scale; paper, if there is one, if left out.")] = None,
     hardware: Annotated[str | None, typer.Option("--hardware", help="What device-hours are counted on.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="For a pull-request comment.")] = False,
     as_json: Json = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -21,7 +22,8 @@ LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stag
     "I-42",
     title="A stage fits its machine",
     rule="On the device that its scale is priced on, a stage's states and activations fit the memory; a node has no "
-    "more ranks than devices, and memory for the ranks on a CPU, or for one copy of the weights in fp32 beside GPUs.",
+    "more ranks than devices, and memory for the ranks on a CPU, or for one copy of the weights in fp32 beside GPUs. A "
+    "pipeline's results and the checkpoints of one stage fit the disk.",
     why="What does not fit is found out after the queue, on every node at once.",
     threads=(),
     held_by=("stages/contract/memory.py",),
@@ -31,6 +33,7 @@ def stage_fits(context: Context) -> Iterator[Finding]:
     hardware = context.hardware
     if hardware is None:
         return
+    yield from _disk(context, hardware)
     for name, stage in context.own():
         if stage.kind == "keep":
             continue
@@ -56,6 +59,18 @@ def stage_fits(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
+    """What all stages of the pipeline leave, on the file system of results/."""
+    need = memory.disk_of_all((memory.checkpoint(stage), memory.disk(stage)) for _, stage in context.own())
+    if need > hardware.disk:
+        yield context.of_pipeline(
+            "I-42", "stages", observed=f"{_gb(need)} of results and checkpoints",
+            expected=f"at most the {_gb(hardware.disk)} of disk of {hardware.name}", found=Fraction(need),
+            repair=f"Correct `disk` of specs/hardware/{hardware.name}.yaml, or lower `keep_partials`.",
+            where=context.pipeline.listing.where(("stages",)),
+        )  # fmt: skip
+
+
 def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
     """Bytes that a node holds at least: on a CPU its ranks; beside GPUs, whoever writes the weights has them whole."""
     if hardware.device == "cpu":
@@ -64,7 +79,12 @@ def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
 
 
 def _gb(size: int) -> str:
-    return f"{size / 1e9:.3g} GB"
+    return f"{_short(size / 1e9)} GB"
+
+
+def _short(value: float) -> str:
+    """Three digits, or all those before the point: 0.0123, 45.6, 50,200."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 @static(
@@ -110,15 +130,15 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
         longest = max((pace * min(every, count) for pace, count in zip(paces, steps, strict=True)), default=0.0)
         if longest > 60 * limit:
             yield context.of_execution(
-                "I-44", name, "time_limit", observed=f"{limit} min",
-                expected=f"more than the {longest / 60:.3g} min to the next checkpoint, by plan",
+                "I-44", name, "time_limit", observed=f"{limit:,} min",
+                expected=f"more than the {_short(longest / 60)} min to the next checkpoint, by plan",
                 repair="Raise `time_limit`, or lower `checkpoint_every`.",
             )  # fmt: skip
         total = sum(pace * count for pace, count in zip(paces, steps, strict=True))
         if every >= sum(steps) and total >= LONG:
             yield context.of_execution(
                 "I-44", name, "checkpoint_every", observed=f"every {every:,} steps, in a stage of {sum(steps):,}",
-                expected=f"a checkpoint within its {total / 3600:.3g} hours", repair="Lower `checkpoint_every`.",
+                expected=f"a checkpoint within its {_short(total / 3600)} hours", repair="Lower `checkpoint_every`.",
             )  # fmt: skip
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from stages.check import unused
 from stages.check.run import priced_on
+from stages.contract import hardware
 from stages.contract.engines import prepared, undivided
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -33,6 +35,17 @@ def notices(project: Project, scale: str) -> list[str]:
         "the torch engine does not do: they are planned and checked, and `stages run`, `stages emit` and Snakemake do "
         "not start them."
     ]
+
+
+def unpriced(project: Project, scale: str) -> Iterator[str]:
+    """That memory and time (I-42, I-44) are not checked, where the scale's device has no profile in specs/hardware."""
+    with suppress(SpecError, SpecErrors):  # of the scale's file, or the profile's: a finding
+        name = hardware.usual(project.scale(scale).device)
+        if project.machine(name) is None:
+            yield (
+                f"{scale}: specs/hardware/{name}.yaml is not there, so whether stages fit memory, disk and time limits "
+                "(I-42, I-44) is not checked."
+            )
 
 
 def unread(project: Project) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -11,10 +12,10 @@ from rich.text import Text
 
 from stages.check import catalogue, facts
 from stages.check.findings import Finding, unwaived
-from stages.check.notices import notices, unread
+from stages.check.notices import notices, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
-from stages.commands.open import DEFAULT_SCALE, open_project
+from stages.commands.open import find_root, open_project
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.terminal import Console
@@ -29,11 +30,14 @@ KINDS = {
 def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> int:
     """Print every finding at a scale, or at all of them; exit code 1 if any is not waived. Raises UsageError."""
     wanted = {catalogue.find(id).id for id in only}
-    _, project = open_project(scale or DEFAULT_SCALE)
+    project = Project.load(find_root()) if scale is None else open_project(scale)[1]
     scales = project.scales() if scale is None else [scale]
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
-    said = [*(notice for one in scales for notice in notices(project, one)), *unread(project)]
+    said = [notice for one in scales for notice in (*notices(project, one), *unpriced(project, one))]
+    said += unread(project)
     if as_json:
+        for notice in said:
+            print(f"notice: {notice}", file=sys.stderr)
         print(json.dumps([finding.as_dict() for finding in found], indent=2, allow_nan=False))
     else:
         console = Console(highlight=False, soft_wrap=True)

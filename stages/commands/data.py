@@ -8,22 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.commands.open import open_project
+from stages.commands.waiting import waited
 from stages.data import spec
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
 from stages.spec.schema import RawImport, RawTrain
 from stages.spec.schema_phases import RawPhase
-from stages.store import markers
+from stages.store import lease, markers
 from stages.store.layout import Layout
+from stages.store.lease import HeldError
 from stages.sync.verdicts import corpora_done, corpus_marker
 
 
 def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
     """Prepare a corpus unless it is there as its spec declares, and set its marker.
 
-    A user's own file is read again whenever somebody asks, since it may have changed under its name. Raises UserError
-    when the marker is not the `awaited` one.
+    A user's own file is read again whenever somebody asks, since it may have changed under its name. It waits for
+    another preparation of the corpus at this scale. Raises UserError when the marker is not the `awaited` one.
     """
     from stages.data.prepare import prepare as prepare_corpus
 
@@ -32,10 +34,18 @@ def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
     marker = corpus_marker(root, layout, name)
     markers.expect(awaited, marker, name)
     own_file = name != spec.TOKENIZER and spec.load(root, name).builder == "file"
-    if own_file or not corpora_done(root, layout, (name,), deep=True)[name]:  # deep: it may be run to mend damage
+    held = layout.preparation(name)
+    read_anew = not waited(name, held) and own_file  # one whose driver was killed may still be at it
+    while read_anew or not corpora_done(root, layout, (name,), deep=True)[name]:  # deep: it may be run to mend damage
         _tokenizer_first(root, layout, name)
-        made = prepare_corpus(root, name, layout.corpus(name))
+        try:
+            with lease.hold(held, name):
+                made = prepare_corpus(root, name, layout.corpus(name))
+        except HeldError:  # another run was faster by a moment
+            read_anew = not waited(name, held) and own_file
+            continue
         print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}", file=sys.stderr)
+        break
     else:
         print(f"{name}: prepared already, as specs/data/{name}.yaml declares", file=sys.stderr)
     markers.place(marker)

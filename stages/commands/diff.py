@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.commands.open import find_root
+from stages.commands.open import find_root, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.diff import render, screen, semantic
@@ -15,11 +15,17 @@ from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 
 
-def print_diff(old: str, new: str | None, scale: str, hardware: str | None, as_markdown: bool, as_json: bool) -> None:
-    """Print the difference between revision `old` and revision `new` (None: the work tree)."""
+def print_diff(
+    old: str, new: str | None, scale: str | None, hardware: str | None, as_markdown: bool, as_json: bool
+) -> None:
+    """Print the difference between revision `old` and revision `new` (None: the work tree).
+
+    Without a scale it is the published one, or another where the newer side has no such scale.
+    """
     root = find_root()
     with specs_at(root, old) as before, specs_at(root, new) as after:
-        found = between((old, before), (new or WORK_TREE, after), scale, hardware)
+        at = scale or published_scale(Project.load(after))
+        found = between((old, before), (new or WORK_TREE, after), at, hardware)
     if as_json:
         print(json.dumps(render.as_json(found), indent=2, default=str, allow_nan=False))
     else:
@@ -51,4 +57,4 @@ def _profile(project: Project, scale: str, wanted: Hardware | str | None) -> Har
     if isinstance(wanted, Hardware):
         known = wanted.name in project.files.names("hardware")
         return profiles.load(project.files, wanted.name) if known else wanted
-    return profiles.load(project.files, wanted or profiles.usual(project.scale(scale).device))
+    return profiles.load(project.files, wanted) if wanted else profiles.load_usual(project.files, project.scale(scale))

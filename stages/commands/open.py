@@ -11,6 +11,7 @@ from stages.spec.resolved import Stage
 from stages.sync.graph import Graph
 
 DEFAULT_SCALE = "mini"
+PUBLISHED = "paper"  # what plan and diff look at, unless another scale is named
 
 
 def find_root() -> Path:
@@ -20,6 +21,13 @@ def find_root() -> Path:
         if (folder / "specs" / "scales").is_dir():
             return folder
     raise UsageError(f"{here}: no specs/scales here or above; run `stages` inside a project's folder.")
+
+
+def published_scale(project: Project, pipeline: str | None = None) -> str:
+    """The scale that plan and diff take where none is named: paper, else the first that the pipeline is at."""
+    scales = project.scales()
+    known = project.scales_of(pipeline) if pipeline in project.files.pipelines() else scales
+    return PUBLISHED if PUBLISHED in known else next(iter(known or scales), PUBLISHED)
 
 
 def open_project(scale: str) -> tuple[Path, Project]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from stages.check.notices import notices
-from stages.commands.open import known_pipeline, open_project
+from stages.commands.open import find_root, known_pipeline, open_project, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
@@ -14,13 +14,16 @@ from stages.spec.project import Project
 from stages.sync import graph
 
 
-def print_plan(pipeline: str | None, scale: str, hardware: str | None, measured: bool, as_json_: bool) -> None:
+def print_plan(pipeline: str | None, scale: str | None, hardware: str | None, measured: bool, as_json_: bool) -> None:
     """Print the plan of one pipeline, or of all published ones.
 
-    Raises SpecError(s), after the others, for those that cannot be read.
+    Without a scale it is the published one, or the first that the pipeline is at. Raises SpecError(s), after the
+    others, for those that cannot be read.
     """
+    scale = scale or published_scale(Project.load(find_root()), pipeline)
     root, project = open_project(scale)
-    profile = profiles.load(project.files, hardware or profiles.usual(project.scale(scale).device))
+    given = project.scale(scale)
+    profile = profiles.load(project.files, hardware) if hardware else profiles.load_usual(project.files, given)
     unreadable = project.resolve_all(scale, readings=False)[1] if pipeline is None else {}
     names = [name for name in _names(project, pipeline, scale) if name not in unreadable]
     plans = [plan_pipeline(project, name, scale, profile) for name in names]

@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Literal, assert_never
 
 from stages.contract.cost_phase import Assumed
-from stages.errors import UsageError
+from stages.errors import UsageError, UserError
 from stages.spec.files import Files
 from stages.spec.loader_hardware import load_hardware
+from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.validate import meant
 
@@ -70,6 +71,18 @@ def load(files: Files, name: str) -> Hardware:
         known = ", ".join(names) or "none: specs/hardware has no profile"
         raise UsageError(f"--hardware: found {name!r}; allowed: {known}. {meant(name, names)}")
     return of_raw(load_hardware(files, name))
+
+
+def load_usual(files: Files, scale: RawScale) -> Hardware:
+    """The profile that a scale is priced on. Raises UserError where there is none, SpecError for a mistake in it."""
+    name = usual(scale.device)
+    names = files.names("hardware")
+    if name not in names:
+        raise UserError(
+            f"specs/hardware/{name}.yaml: not there; scale {scale.scale}, on device {scale.device}, is priced on it. "
+            f"Write it, or name another profile with --hardware: {', '.join(names) or 'there is none'}."
+        )
+    return load(files, name)
 
 
 def of_raw(raw: RawHardware) -> Hardware:

@@ -16,6 +16,7 @@ a step has fewer sequences than the stage has ranks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -80,6 +81,12 @@ def disk(stage: Stage) -> int:
         return 0  # a pointer, and a release of weights that are there already
     partials = stage.execution.keep_partials + len(stage.phases) - 1 if stage.phases else 0
     return checkpoint(stage) * (partials + 1)
+
+
+def disk_of_all(stages: Iterable[tuple[int, int]]) -> int:
+    """Bytes of all results, and the partial checkpoints of the one that keeps most, from (checkpoint, disk) of each."""
+    kept = [(result, most) for result, most in stages if most]
+    return sum(result for result, _ in kept) + max((most - result for result, most in kept), default=0)
 
 
 def bf16(stage: Stage) -> bool:

@@ -37,7 +37,7 @@ def markdown(found: Difference) -> str:
             listed = ", ".join(f"`{ref}`" for ref in refs)
             parts += ["", f"<details><summary>{title}: {len(refs)}</summary>\n\n{listed}\n\n</details>"]
     sums = ["", *(f"{line}  " for line in closing.lines(found))] if found.semantic else []
-    return "\n".join([*parts, *sums]) + "\n"
+    return "\n".join([*parts, *sums, *(f"\n{line}" for line in found.elsewhere)]) + "\n"
 
 
 def _code(line: str) -> str:

@@ -23,6 +23,7 @@ def text(found: Difference) -> str:
     for share in SHARES:
         head = [f"{found.old} {ARROW} {found.new}, at {found.scale}", *edited.lines(found, share)]
         tail = _tail(found, share) if found.semantic else ["", UNCHANGED]
+        tail += ["", *found.elsewhere] if found.elsewhere else []
         room = LINES - len(head) - len(tail)
         if room >= (ROOM if found.changed else 0):
             break

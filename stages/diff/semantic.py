@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 from stages.contract.duration import document_lengths
 from stages.contract.hardware import Hardware
@@ -72,6 +73,7 @@ class Difference:
     rerun: int  # stages that are to be run again: their work is there under no name
     published: Sums
     readings: Sums
+    elsewhere: tuple[str, ...]  # a line for each edited pipeline that is not at this scale
 
     @property
     def semantic(self) -> bool:
@@ -104,6 +106,7 @@ def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
 def compare(old: Side, new: Side, scale: str) -> Difference:
     """The difference between two sides at one scale."""
     was, now = _plans(old), _plans(new)
+    edits = tuple(written.edits(old.project.files, new.project.files, scale))
     both = [ref for ref in new.stages if ref in old.stages]
     moved = [ref for ref in both if old.keys[ref] != new.keys[ref]]
     own = [ref for ref in moved if _own(old.stages[ref]) != _own(new.stages[ref])]
@@ -123,7 +126,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         scale=scale,
         hardware=new.hardware.name,
         hours=new.hardware.hours,
-        edits=tuple(written.edits(old.project.files, new.project.files, scale)),
+        edits=edits,
         waivers=tuple(origins.waivers(old.project, new.project, scale)),
         marks=tuple(origins.mark_changes(old.project.files, new.project.files)),
         changed=changed,
@@ -135,7 +138,17 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         rerun=len(rerun),
         published=_sums(was, now, (old.published, new.published), rerun),
         readings=_sums(was, now, readings, rerun),
+        elsewhere=tuple(_elsewhere(new.project, edits, scale)),
     )
+
+
+def _elsewhere(project: Project, edits: Iterable[Edit], scale: str) -> Iterator[str]:
+    """Edited pipelines that are not at this scale: nothing is said of them here."""
+    edited = {Path(edit.where.file).parent.name for edit in edits}
+    for name in project.absent(scale):
+        if name in edited:
+            at = ", ".join(project.scales_of(name))
+            yield f"{name} is edited and is not at {scale}: what that does is told at {at or 'no scale'} (--scale)"
 
 
 def _plans(one: Side) -> dict[str, StagePlan]:

@@ -13,7 +13,7 @@ from stages.data.heldout import Heldout
 from stages.engines import Inputs, device, received, results
 from stages.models import build
 from stages.spec.resolved import Stage
-from stages.store import evaluated, json_file, lease, manifest, revise, stage_record
+from stages.store import evaluated, json_file, lease, manifest, reevaluation, revise, stage_record
 from stages.train.determinism import denormals_flushed, deterministic
 
 Numbers = Mapping[str, Any]  # eval.json: {"before": {section: ...}, "after": {section: ...}}
@@ -26,7 +26,9 @@ def again(stage: Stage, inputs: Inputs) -> None:
     a corpus that is needed is not there.
     """
     ref, layout = f"{stage.pipeline}/{stage.name}", inputs.layout
-    with lease.hold(layout.run(inputs.key), ref), deterministic(stage.execution), denormals_flushed():
+    held = lease.hold(layout.run(inputs.key), ref)
+    noted = reevaluation.noted(layout, inputs.key, stage)
+    with held, noted, deterministic(stage.execution), denormals_flushed():
         numbers = _trained(stage, inputs) if stage.phases else _passed_on_again(stage, inputs)
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         changes = {

@@ -7,6 +7,7 @@ is evaluated by nothing: weights of 1e30 are finite, and every product of two of
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -42,10 +43,11 @@ def _loss(stage: Stage, modules: nn.ModuleDict, data: Rows) -> float:
     if phase.objective == "coca" and step.sequences > phase.micro_batch:  # all of a step is embedded before a part is
         step = replace(step, end=step.start + phase.micro_batch * phase.context, sequences=phase.micro_batch, tail=0)
     objective = objectives.make(stage, phase, modules, data, next(modules.parameters()).device)
-    for index in range(objective.begin(step)):
-        loss = float(objective.part(index)[0])
-        if loss != 0:  # rows without a target add exactly nothing
-            return loss
+    with closing(objective):
+        for index in range(objective.begin(step)):
+            loss = float(objective.part(index)[0])
+            if loss != 0:  # rows without a target add exactly nothing
+                return loss
     return 0.0  # a last step too short to hold anything
 
 

@@ -72,12 +72,13 @@ def hold_weights(stage: Stage, modules: nn.ModuleDict) -> None:
 
 
 def hold_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: int | None) -> None:
-    """Raise NonFiniteError unless all numbers of an evaluation are finite."""
+    """Raise NonFiniteError unless all numbers of an evaluation are finite; `step` is the last one of a training."""
     if broken := list(finite.broken_numbers(found)):
+        trained = "Its last checkpoint is kept. A rerun meets the same numbers again: lower the learning rate, or "
+        given = "Nothing is trained here, and a rerun meets the same numbers again: "
         raise NonFiniteError(
             f"{stage.pipeline}/{stage.name}: evaluated {when}: {finite.some(broken)}; allowed: finite numbers. "
-            "Its last checkpoint is kept. A rerun meets the same numbers again: lower the learning rate, or hold out "
-            "more documents where too little is there to evaluate on.",
+            f"{trained if step else given}hold out more documents where too little is there to evaluate on.",
             step,
         )
 

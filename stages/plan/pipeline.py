@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from stages.contract import memory
 from stages.contract.duration import document_lengths
 from stages.contract.hardware import Hardware
 from stages.plan.stage import PhasePlan, StagePlan, plan_stage
@@ -54,8 +55,7 @@ class PipelinePlan:
     @property
     def disk(self) -> int:
         """Bytes of all results, and the partial checkpoints of the one stage that keeps most."""
-        results = sum(stage.checkpoint for stage in self.stages if stage.disk)
-        return results + max((stage.disk - stage.checkpoint for stage in self.stages if stage.disk), default=0)
+        return memory.disk_of_all((stage.checkpoint, stage.disk) for stage in self.stages)
 
 
 def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -> PipelinePlan:

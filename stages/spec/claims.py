@@ -36,11 +36,25 @@ class Size:
 
 
 def claims(loaded: LoadedPipeline, nodes: Collection[str]) -> tuple[Claim, ...]:
-    """The published totals of tokens, over the stages `nodes`. Raises SpecError for a stage that is not there."""
-    return tuple(
-        Claim(claim.what, *claim.tokens, _counted(loaded, nodes, index), loaded.document.where(("claims", index)))
-        for index, claim in enumerate(loaded.raw.claims)
-    )
+    """The published totals of tokens, over the stages `nodes`.
+
+    Raises SpecError for a stage that is not there, and for a total that is written twice.
+    """
+    found: list[Claim] = []
+    for index, claim in enumerate(loaded.raw.claims):
+        where = loaded.document.where(("claims", index))
+        one = Claim(claim.what, *claim.tokens, _counted(loaded, nodes, index), where)
+        twin = next((other for other in found if _twice(one, other)), None)
+        if twin is not None:
+            again = f"{one.what!r} a second time, after line {twin.where.line}"
+            raise loaded.document.error(("claims", index), again, "each total once", "Remove one, or correct it.")
+        found.append(one)
+    return tuple(found)
+
+
+def _twice(one: Claim, other: Claim) -> bool:
+    """Whether two claims are called the same, or say the same of the same stages."""
+    return one.what == other.what or (one.tokens, set(one.stages)) == (other.tokens, set(other.stages))
 
 
 def sizes(loaded: LoadedPipeline) -> tuple[Size, ...]:

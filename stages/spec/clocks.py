@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.resolved_training import Piece, Schedule
@@ -106,11 +107,8 @@ def schedule(
         laid = lay(pieces, spans, rate)
         cuts = cut(laid, spans, scale)
     except ScheduleError as error:
-        if error.piece is None:
-            raise stage.document.error(key, error.found, error.allowed, error.repair) from None
-        path = ("schedules", name, error.piece)
-        found = f"{error.found}, as {stage.raw.stage} reads it" if error.of_reader else error.found
-        raise pipeline.document.error(path, found, error.allowed, error.repair) from None
+        own = len(spans) - len(before.spans)
+        raise _located(pipeline, stage, key, name, error, (*key[:-1], "phases", own - 1, "budget")) from None
     end = spans[-1].paper[1]
     last = next(piece for piece in laid if piece.start < end <= piece.end)
     jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)
@@ -118,6 +116,25 @@ def schedule(
     left = tuple(pieces[len(laid) :])
     extent = Extent(name, before.reader, tuple(laid), left, spans, len(spans) - len(before.spans))
     return resolved, Clock(name, spans, last.rate(end), rate, stage.raw.stage), extent
+
+
+def _located(
+    pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str, error: ScheduleError, budget: Path
+) -> SpecError:
+    """The error at the piece of the schedule that is at fault, or where the stage names the schedule.
+
+    Where a reading takes both from what it extends, and has a `budget` of its own, that one is at fault: the schedule
+    fits what it was written for.
+    """
+    found = f"{error.found}, as {stage.raw.stage} reads it" if error.of_reader else error.found
+    document, path = stage.document, key
+    if error.piece is not None:
+        document, path = pipeline.document, ("schedules", name, error.piece)
+    own = f"specs/{pipeline.name}/"
+    if not document.where(path).file.startswith(own) and stage.document.where(budget).file.startswith(own):
+        there = document.where(path)
+        return stage.document.error(budget, f"{found} (schedule {name!r}, {there})", error.allowed, error.repair)
+    return document.error(path, found, error.allowed, error.repair)
 
 
 def _piece(one: Cut, scale: Scale) -> Piece:

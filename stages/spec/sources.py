@@ -34,7 +34,8 @@ class RawSource(Raw):
 
 
 def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
-    """Figures without a source, entries without a citation or reason, and paths that cover no figure."""
+    """Figures without a source or with two, entries without a citation or reason, and paths that cover no figure."""
+    yield from _twice(document, entries)
     covers = Covers(cover for entry in entries for cover in entry.covers)
     used: set[str] = set()
     for path, aliases, text in figures(document.value, states=_stated):
@@ -61,6 +62,20 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
                     document.where(place), dotted((*place, "covers")), f"{cover!r}, which covers no figure",
                     "paths of figures in this file", "Correct the path or remove it.",
                 )  # fmt: skip
+
+
+def _twice(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:
+    """Paths that two entries cover, or one entry twice: which mark holds, nobody could say."""
+    known: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        for cover in entry.covers:
+            if cover in known:
+                line = document.where(("sources", known[cover])).line
+                yield SpecError(
+                    document.where(("sources", number)), dotted(("sources", number, "covers")),
+                    f"{cover!r} a second time, after line {line}", "each path once", "Remove it from one of them.",
+                )  # fmt: skip
+            known.setdefault(cover, number)
 
 
 def _stated(text: str) -> bool:

@@ -17,7 +17,7 @@ def finish(attempt: attempts.Attempt, record: Manifest) -> str:
     is moved back under its own key. Raises LeaseError when a later run has taken over meanwhile, WriteError when the
     disk refuses.
     """
-    seal.write(attempt.result, manifest.NAME, manifest.encode(record), record)
+    seal.write(attempt.result, manifest.NAME, manifest.encode(record), record, written=attempt.written)
     with files.failing(attempt.result):
         files.fsync_tree(attempt.result)
     digest = manifest.write(attempt.result, record)

@@ -50,6 +50,10 @@ class Layout:
         """A prepared corpus, or the tokenizer."""
         return self.data / name
 
+    def preparation(self, name: str) -> Path:
+        """Where the lease of whoever prepares a corpus lies."""
+        return self.data / ".preparing" / name
+
     def run(self, key: str) -> Path:
         """Everything written under a key (a stage's or a phase's) that is not in place."""
         return self.results / ".runs" / key

@@ -7,7 +7,7 @@ run, so their digests must stay out of it; and a manifest cannot hold its own. T
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -43,14 +43,21 @@ _SEAL = TypeAdapter(Seal)
 
 
 def write(
-    folder: Path, manifest_name: str, manifest_bytes: bytes, record: Listing, later: Collection[str] = ()
+    folder: Path,
+    manifest_name: str,
+    manifest_bytes: bytes,
+    record: Listing,
+    later: Collection[str] = (),
+    written: Container[Path] | None = None,
 ) -> None:
     """Seal a folder that is complete but for its manifest, whose bytes are given.
 
-    `later`: files that the manifest lists and that were replaced since; the seal speaks for them.
+    `later`: files that the manifest lists and that were replaced since; the seal speaks for them. `written`: what the
+    run wrote; where it is given, no other file is sealed, so that a deep look names what somebody else put there.
     """
     covered = {shard.file for shard in record.shards} - set(later)
-    digests = {file: digest_file(folder / file) for file in files.files_under(folder) if file not in covered}
+    there = [file for file in files.files_under(folder) if written is None or folder / file in written]
+    digests = {file: digest_file(folder / file) for file in there if file not in covered}
     digests[manifest_name] = digest_bytes(manifest_bytes)
     json_file.write(folder / NAME, {"files": digests, "seal": _own(digests)})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import damage, done, equal, evaluated, manifest, markers, stage_record, strange
+from stages.store import damage, done, equal, evaluated, manifest, markers, reevaluation, stage_record, strange
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
@@ -47,10 +47,21 @@ def judge(
             verdict = replace(verdict, state="stale", why=f"{waiting[0]} is {verdicts[waiting[0]].state}")
             others.add(ref)
         elif why := evaluated.outdated(layout.stage(ref), stage):
-            verdict = replace(verdict, state="unevaluated", why=why, command=f"stages run {ref} --scale {layout.scale}")
+            verdict = _unevaluated(layout, stage, verdict, why)
             kept.add(ref)
         verdicts[ref] = verdict
     return verdicts
+
+
+def _unevaluated(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:
+    """A whole result that is to be evaluated again, or whose evaluation failed as it is asked for now."""
+    command = f"stages run {verdict.ref} --scale {layout.scale}"
+    failed = reevaluation.failure(layout, verdict.key, stage)
+    if failed is None:
+        return replace(verdict, state="unevaluated", why=why, command=command)
+    said = f"its result is whole, and could not be evaluated again ({why}): {failed.message}"
+    log = layout.log(verdict.key)
+    return replace(verdict, state="failed", why=said, log=log, command=command, repeats=failed.repeats)
 
 
 def _equal(layout: Layout, ref: str, key: str, parents: Mapping[str, str], elsewhere: Elsewhere) -> str | None:

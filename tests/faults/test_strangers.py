@@ -12,7 +12,7 @@ from stages.commands.run import run_stage
 from stages.commands.status import print_status
 from stages.errors import UserError
 from stages.spec.project import Project
-from stages.store import attempts, done, files, manifest
+from stages.store import attempts, done, files, finish, manifest
 from stages.store.layout import Layout
 from tests.faults import finished_project
 from tests.unit.store.conftest import A, Run
@@ -43,6 +43,21 @@ def test_a_deep_look_names_what_nothing_lists_and_calls_the_stage_done(layout: L
     wanted = {"model/llm", "state", "notes.txt", "model copy", "link", "pipe"}
     assert {path.relative_to(folder).as_posix() for path in found.strangers} == wanted
     assert done.is_done(layout, "toy/one", A, {}).strangers == ()
+
+
+def test_what_somebody_puts_into_the_folder_of_a_run_is_not_sealed_with_its_result(layout: Layout) -> None:
+    """A synchronisation does not wait until a result is in place."""
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        files.write(attempt.result / "weights", b"trained")
+        (attempt.result / "weights (conflicted copy)").write_bytes(b"of another machine")
+        record = manifest.Manifest(
+            schema_version=1, stage="toy/one", key=A, tier="bit-exact", stand_in=False, parents={}, points_to=None,
+            counters={}, shards=manifest.shards(attempt.result, ["weights"], attempt.written),
+        )  # fmt: skip
+        finish.finish(attempt, record)
+    found = done.is_done(layout, "toy/one", A, {}, deep=True)
+    assert found.done
+    assert [path.name for path in found.strangers] == ["weights (conflicted copy)"]
 
 
 def test_weights_are_the_files_that_the_manifest_lists(layout: Layout, run: Run) -> None:

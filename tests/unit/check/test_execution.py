@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -87,24 +88,52 @@ def test_a_short_stage_needs_no_checkpoint_of_its_own(root: Path) -> None:
     assert run(project, "mini", ["I-44"]) == []
 
 
-def test_a_project_without_profiles_of_machines_is_not_priced(root: Path) -> None:
+def test_a_project_without_profiles_of_machines_is_not_priced_and_is_told_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(root / "specs/hardware")
     edit(root, "llama31_1m/cpt_1m.yaml", "nodes: 16, ranks: 128", "nodes: 1, ranks: 8")
     assert found(root, "paper") == []
+    monkeypatch.chdir(root)
+    assert run_checks("paper", as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "notice: paper: specs/hardware/h100.yaml is not there, so whether stages fit memory" in said
+    assert run_checks("mini", as_json=True) == 0
+    out, err = capsys.readouterr()
+    assert "notice: mini: specs/hardware/laptop_cpu.yaml is not there" in err
+    assert [one["id"] for one in json.loads(out) if one["waived"] is None] == []
+
+
+def test_a_disk_that_is_too_small_for_the_pipelines_results_is_a_finding(root: Path) -> None:
+    edit(root, "hardware/h100.yaml", r"disk: \S+ GB", "disk: 100 GB")
+    by_pipeline = {one.stage: one for one in found(root, "paper")}
+    assert {one.id for one in by_pipeline.values()} == {"I-42"}
+    assert {"kimi_vl", "llama31_1m", "ouro", "ouro_seed003"} <= set(by_pipeline)
+    one = by_pipeline["llama31_1m"]
+    assert (one.at, one.expected) == (("stages",), "at most the 100 GB of disk of h100")
+    assert re.fullmatch(r"[\d,]+ GB of results and checkpoints", one.observed)
+
+
+def test_long_times_and_large_sizes_are_written_out(root: Path) -> None:
+    edit(root, "kimi_vl/text_pretrain.yaml", "checkpoint_every: 1000 steps", "checkpoint_every: 100000 steps")
+    edit(root, "kimi_vl/text_pretrain.yaml", "time_limit: 2880 min", "time_limit: 10 min")
+    text = " ".join(str(one) for one in found(root, "paper"))
+    assert re.search(r"more than the \d,\d\d\d min to the next checkpoint", text)
+    assert "e+" not in text
 
 
 def test_several_gpus_that_each_hold_the_model_are_no_finding(root: Path) -> None:
-    edit(root, "scales/small.yaml", "    context: 1/64", r"\g<0>\n    execution: {ranks: 4}")
-    assert Project.load(root).resolve("llama31_1m", "small").stages["cpt_1m"].execution.ranks == 4
-    assert found(root, "small") == []
+    edit(root, "scales/small.yaml", "^  kimi_vl:", r"\g<0>\n    execution: {ranks: 4}")
+    assert Project.load(root).resolve("kimi_vl", "small").stages["text_pretrain"].execution.ranks == 4
+    assert {one.id for one in found(root, "small")} <= {"I-43"}, "batches of this scale may be too small for so many"
     assert notices(Project.load(root), "small") == []
 
 
 def test_ranks_of_gpus_do_not_share_a_sequence_of_a_local_corpus(root: Path) -> None:
     """Context parallelism is planned at full size; the torch engine has none."""
-    edit(root, "scales/small.yaml", "    context: 1/64", r"\g<0>\n    execution: {ranks: 128, nodes: 16}")
+    edit(root, "scales/small.yaml", "^  llama31_1m:", r"\g<0>\n    execution: {ranks: 128, nodes: 16}")
     findings = [one for one in found(root, "small") if one.id == "I-43"]
-    assert "8 sequences a step in micro-batches of 2, for 128 ranks" in {one.observed for one in findings}
+    assert "8 sequences a step in micro-batches of 4, for 128 ranks" in {one.observed for one in findings}
 
 
 def test_a_model_that_gpus_would_have_to_divide_is_a_finding_at_its_ranks(root: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from stages.commands.data import prepare, print_declaration
 from stages.data.prepare import declaration
 from stages.data.prepare import prepare as prepare_corpus
 from stages.errors import UserError
+from stages.store import lease
+from stages.store.layout import Layout
 from tests.unit.data.small import ZERO, spec, write_spec
 from tests.unit.spec import small_project
 
@@ -89,3 +93,30 @@ def test_what_snakemake_no_longer_means_is_not_prepared(project: Path) -> None:
     with pytest.raises(UserError, match=r"tokenizer: edited, or something before it, since Snakemake was started"):
         prepare("tokenizer", "mini", awaited)
     assert not (project / "results").exists()
+
+
+def test_a_corpus_that_another_process_prepares_is_waited_for_and_not_built_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one whose driver was killed: it goes on, and a new driver starts the same."""
+    prepare("tokenizer", "mini")
+    layout = Layout(project, "mini")
+    prepared, begun = layout.corpus("tokenizer"), threading.Event()
+    aside = project / "aside"
+    prepared.rename(aside)
+
+    def another() -> None:
+        with lease.hold(layout.preparation("tokenizer"), "tokenizer"):
+            begun.set()
+            time.sleep(1.2)
+            aside.rename(prepared)
+
+    thread = threading.Thread(target=another)
+    thread.start()
+    assert begun.wait(10)
+    capsys.readouterr()
+    prepare("tokenizer", "mini")
+    thread.join()
+    said = capsys.readouterr().err
+    assert "tokenizer: waiting for" in said
+    assert said.endswith("tokenizer: prepared already, as specs/data/tokenizer.yaml declares\n")

@@ -6,6 +6,7 @@ Slurm is a stand-in that prints what `squeue` printed; tests/slurm asks the real
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -197,6 +198,14 @@ def test_a_stage_that_its_job_did_not_come_to_has_failed_with_what_the_job_print
         "results/.slurm/rule_toy__first/12.log",
         "snakemake --profile slurm toy__first",
     )
+
+
+def test_a_pipe_among_the_jobs_logs_hangs_nobody(toy: Path, squeue: Squeue, capsys: pytest.CaptureFixture[str]) -> None:
+    log = toy / "results/.slurm/rule_toy__first/12.log"
+    log.parent.mkdir(parents=True)
+    os.mkfifo(log)
+    squeue("")
+    assert said(capsys, failed=True) == "no stage has failed or was stopped\n"
 
 
 def test_what_a_job_of_another_spec_printed_is_past(

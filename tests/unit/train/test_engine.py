@@ -103,7 +103,7 @@ def test_the_seed_decides_the_first_weights_and_the_order_of_data(
         untouched = stage.model_copy(update={"name": "copy", "kind": "import", "phases": (), "trained": ()})
         run(untouched, tiny.inputs(tmp_path / str(seed), "b" * 32))
         first[seed] = digests(tmp_path / str(seed), "copy")
-    assert seen == [7, 8]
+    assert list(dict.fromkeys(seen)) == [7, 8]
     assert first[7]["model/llm/model.safetensors"] != first[8]["model/llm/model.safetensors"]
 
 

@@ -12,8 +12,9 @@ from stages import engines
 from stages.engines import Inputs
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import done, evaluated, manifest, stage_record
+from stages.store import done, evaluated, manifest, reevaluation, stage_record
 from stages.store.layout import Layout
+from stages.sync import verdicts
 from tests.faults import cases, whole
 from tests.faults.cases import Case
 from tests.unit.data.small import Small, build
@@ -75,6 +76,37 @@ def test_a_failing_evaluation_leaves_the_result_as_it_was(
     folder = Layout(tmp_path, cases.SCALE).stage(case.ref)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     monkeypatch.setattr(engines.evaluation.evals, "run", lambda *words, **more: {"validation": {"loss": float("nan")}})
-    with pytest.raises(engines.evaluation.results.NonFiniteError):
-        evaluate(replace(case, stage=asking(case.stage, "validation_loss")), tmp_path)
+    asked = asking(case.stage, "validation_loss")
+    with pytest.raises(engines.evaluation.results.NonFiniteError, match="Nothing is trained here") as caught:
+        evaluate(replace(case, stage=asked), tmp_path)
+    assert "checkpoint" not in str(caught.value)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_failed_evaluation_is_told_until_it_succeeds_or_something_else_is_asked(
+    tmp_path: Path, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = cases.make("next_token", small)
+    cases.lay(case, tmp_path, small, lambda one: None)
+    whole.run(case, tmp_path)
+    layout, asked = Layout(tmp_path, cases.SCALE), asking(case.stage, "validation_loss")
+    assert (judged(layout, case, asked).state, judged(layout, case, asked).why) == (
+        "unevaluated", "evaluate: validation_loss added",
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(engines.evaluation.evals, "run", lambda *words, **more: {"validation": {"loss": float("nan")}})
+        with pytest.raises(engines.evaluation.results.NonFiniteError):
+            evaluate(replace(case, stage=asked), tmp_path)
+    failed = judged(layout, case, asked)
+    assert (failed.state, failed.repeats) == ("failed", True)
+    assert "its result is whole, and could not be evaluated again (evaluate: validation_loss added): " in failed.why
+    assert "validation.loss is nan" in failed.why
+    assert judged(layout, case, asking(case.stage, "position_loss")).state == "unevaluated"
+    assert judged(layout, case, case.stage).state == "done"
+    evaluate(replace(case, stage=asked), tmp_path)
+    assert judged(layout, case, asked).state == "done"
+    assert not (layout.run(case.key) / reevaluation.NAME).exists()
+
+
+def judged(layout: Layout, case: Case, stage: Stage) -> done.Verdict:
+    return verdicts.judge(layout, {case.ref: stage}, {case.ref: case.key})[case.ref]

@@ -1,0 +1,62 @@
+"""What became of the last try to evaluate a finished result again, where it failed: for `stages status`.
+
+The result stays in place and stays whole, so that no attempt at it has a finding. The note counts while the same is
+asked for by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store import evaluated, files, json_file
+from stages.store.evaluated import Asked
+from stages.store.json_file import JsonFileError
+from stages.store.layout import Layout
+
+NAME = "reevaluation.json"  # in results/.runs/<key>
+LONGEST = 10_000  # characters of a message
+
+
+class Failure(BaseModel):
+    """What was asked, why it failed, and whether a rerun of the same spec meets the same end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    asked: Asked
+    message: str
+    repeats: bool
+
+
+_FAILURE = TypeAdapter(Failure)
+
+
+@contextmanager
+def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
+    """Leave word of an error that ends the block, but for one that only asks to stop; else take the word away."""
+    path = layout.run(key) / NAME
+    try:
+        yield
+    except Exception as error:
+        told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
+        if not told.resumable:
+            found = Failure(asked=evaluated.asked(stage), message=str(told), repeats=told.repeats)
+            with suppress(files.WriteError):  # what ended it is told, not this
+                json_file.write(path, found.model_dump(mode="json"))
+        raise
+    with files.failing(path):
+        if path.is_file():
+            files.disk.unlink(path)
+
+
+def failure(layout: Layout, key: str, stage: Stage) -> Failure | None:
+    """Why the last evaluation of what is asked for now failed; None where it did not, or nobody tried."""
+    with suppress(JsonFileError):
+        found = json_file.read_as(layout.run(key) / NAME, _FAILURE)
+        if found.asked == evaluated.asked(stage):
+            return found.model_copy(update={"message": found.message[:LONGEST]})
+    return None

@@ -166,3 +166,97 @@ def test_a_result_made_by_other_code_is_drift_and_one_that_does_not_say_is_not(t
         (tmp_path / "run.json").write_text(json.dumps({"environment": made_by}))
         assert drifted(tmp_path) == drift
     assert not drifted(tmp_path / "nothing")
+
+
+def test_what_is_recorded_of_an_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text(f"vendor_id\t: AuthenticAMD\n{X86}")
+    monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("MKL_CBWR", "AVX2")
+    found = fingerprint()
+    packages = ("numpy", "pandas", "safetensors", "tokenizers", "stages")
+    assert found == {
+        "python": platform.python_version(), "torch": torch_build(), "system": platform.system(),
+        "machine": platform.machine(), "cpu_vendor": "AuthenticAMD", "cpu_level": "x86-64-v3",
+        "cpu_flags": ["avx", "avx2", "f16c", "fma", "sse4_2"], "threads": 3, "switches": found["switches"],
+        "id": found["id"], "cpu_model": "An Example CPU", "code": module.code(),
+        "packages": {name: version(name) for name in packages},
+    }  # fmt: skip
+    assert "MKL_CBWR=AVX2" in str(found["switches"])
+    assert "not installed" not in (found["torch"], *found["packages"].values())  # type: ignore[attr-defined]
+    assert (len(str(found["id"])), len(str(found["code"]))) == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "vendor"),
+    [("CPU implementer\t: 0x41\n" + ARM, "0x41"), (ARM, "unknown"), ("vendor_id\t: A\nCPU implementer\t: B\n", "A")],
+)
+def test_the_vendor_is_what_the_system_calls_it(
+    cpuinfo: str, vendor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(module, "CPUINFO", tmp_path / "cpuinfo")
+    assert fingerprint()["cpu_vendor"] == vendor
+
+
+def test_a_device_is_part_of_the_identity_whatever_the_order_it_is_told_in() -> None:
+    first = fingerprint({"name": "a", "driver": "1"})
+    assert first["device"] == {"name": "a", "driver": "1"}
+    assert fingerprint({"driver": "1", "name": "a"})["id"] == first["id"]
+    assert len({first["id"], fingerprint({"name": "a", "driver": "2"})["id"], fingerprint()["id"]}) == 3
+
+
+def test_a_field_is_read_to_the_end_of_its_line_whatever_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_bytes(b"\nno colon\nmodel name\t: A CPU: \xff 3 GHz \nmodel name\t: B\n")
+    assert cpu_model(tmp_path / "cpuinfo") == "A CPU: \ufffd 3 GHz"
+
+
+def test_a_cpu_without_a_name_is_called_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text("")
+    monkeypatch.setattr(platform, "processor", lambda: "x86_64")
+    assert cpu_model(tmp_path / "cpuinfo") == cpu_model(tmp_path / "absent") == "x86_64"
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert cpu_model(tmp_path / "cpuinfo") == cpu_model(tmp_path / "absent") == "unknown"
+
+
+class Wheel:
+    version = "9.9"
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+
+    def read_text(self, name: str) -> str | None:
+        return self.text if name == "WHEEL" else None
+
+
+@pytest.mark.parametrize(
+    ("wheel", "build"),
+    [
+        ("Wheel-Version: 1.0\nTag: cp311-linux\nTag: a: b\nBuild: 1\n", "9.9 cp311-linux a: b"),
+        ("", "9.9"),
+        (None, "9.9"),
+    ],
+)
+def test_the_torch_build_is_its_version_and_the_tags_of_its_wheel(
+    wheel: str | None, build: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(module.metadata, "version", lambda name: asked.append(name) or "9.9")
+    monkeypatch.setattr(module.metadata, "distribution", lambda name: asked.append(name) or Wheel(wheel))
+    assert torch_build() == build
+    assert set(asked) == {"torch"}
+
+    def missing(name: str) -> Wheel:
+        raise module.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(module.metadata, "distribution", missing)
+    assert torch_build() == "not installed"
+
+
+def test_threads_without_a_setting_are_those_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2, 5} if pid == 0 else set())
+    assert threads({}) == threads({"OMP_NUM_THREADS": ""}) == 3
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    for cpus, found in ((8, 8), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda cpus=cpus: cpus)
+        assert threads({}) == found

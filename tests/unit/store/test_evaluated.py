@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,43 @@ def test_a_replaced_file_is_vouched_for_by_the_seal_and_all_else_stays(result: L
     assert not list(result.run(A).glob(".*.tmp"))
 
 
+def test_the_seal_speaks_for_what_was_replaced_and_for_no_other_file_of_the_manifest(result: Layout) -> None:
+    replace(result, "new")
+    folder = result.stage("toy/one")
+    assert sorted(seal.read(folder).files) == ["eval.json", "manifest.json"]
+    revise.replace(result, "toy/one", A, {"evaluation.json": b"{}"})
+    assert sorted(seal.read(folder).files) == ["eval.json", "evaluation.json", "manifest.json"]
+    assert done.is_done(result, "toy/one", A, {}, deep=True).done
+
+
+def test_results_that_lay_aside_before_stay_and_what_is_replaced_goes(result: Layout, run: Run) -> None:
+    other = result.run(A) / "final-0007"
+    other.mkdir()
+    replace(result, "new")
+    assert sorted(path.name for path in result.run(A).glob("final*")) == ["final-0007"]
+
+
+def test_a_disk_that_does_not_remove_what_was_replaced_is_told_of_and_the_new_is_in_place(
+    result: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = files.disk.unlink
+
+    def refuse(path: Path) -> None:
+        if "final" in path.parts:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        unlink(path)
+
+    monkeypatch.setattr(files.disk, "unlink", refuse)
+    with pytest.raises(files.WriteError, match="final: cannot be written"):
+        replace(result, "new")
+    assert (result.stage("toy/one") / "eval.json").read_text() == "new"
+
+
+def test_a_file_that_is_gone_is_no_reason_to_copy_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        revise.share(tmp_path / "gone", tmp_path / "there" / "a")
+
+
 def test_damage_of_a_replaced_file_is_found(result: Layout) -> None:
     replace(result, "new")
     path = result.stage("toy/one") / "eval.json"
@@ -162,3 +202,30 @@ def test_a_kill_at_any_rename_leaves_the_old_result_or_the_new_one(
         pytest.fail("it was never let finish")
     assert allowed >= 3
     assert (result.stage("toy/one") / "eval.json").read_text() == f"after {allowed}"
+
+
+def test_what_is_asked_for_is_written_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluated, "code", lambda: "0" * 16)
+    fields = json.loads(evaluated.encode(asking("needle", "loops", samples=7, context=64, old_context=None)))
+    assert fields == {
+        "names": ["loops", "needle"], "context": 64, "old_context": None, "samples": 7, "code": "0" * 16,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"context": 65}, "evaluate: context 64, now 65"),
+        ({"old_context": 32}, "evaluate: old_context None, now 32"),
+        ({"samples": 8, "context": 65}, "evaluate: samples 7, now 8; context 64, now 65"),
+    ],
+)
+def test_each_length_and_number_is_told_before_and_now(change: dict[str, int], why: str, tmp_path: Path) -> None:
+    then = {"samples": 7, "context": 64, "old_context": None}
+    recorded(tmp_path, "needle", **then)
+    assert evaluated.outdated(tmp_path, asking("needle", **(then | change))) == why
+
+
+def test_what_stands_first_on_a_line_is_code_and_what_stands_last_is_not() -> None:
+    assert evaluated.bare("if x:\n    y = 1   # one\n\n\nz = 2 \n") == "if x:\n    y = 1\nz = 2"
+    assert evaluated.bare("if x:\n    y\n    z\n") != evaluated.bare("if x:\n    y\nz\n")

@@ -18,7 +18,7 @@ from stages.store.json_file import JsonFileError, MissingFileError
 
 PACKAGE = Path(json_file.__file__).resolve().parents[1]
 # Where JSON is read that is no file of results/: messages between processes, and rows of a user's corpora.
-ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "models/hf_config.py", "store/json_file.py"}
+ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "engines/place.py", "models/hf_config.py", "store/json_file.py"}
 ROWS = {"data/user.py", "data/readers.py"}
 
 REFUSED = {
@@ -157,6 +157,10 @@ def test_nesting_is_counted_to_the_last_level_that_is_allowed(tmp_path: Path) ->
         assert json_file.parse(b"[" + b",".join([opened * 63 + b"1" + closed * 63] * 3) + b"]", tmp_path) is not None
         with pytest.raises(JsonFileError, match="nested more than 64 deep"):
             json_file.parse(opened + allowed + closed, tmp_path)
+    with pytest.raises(
+        JsonFileError, match="nested more than 64 deep"
+    ):  # what closes takes off one level, and one only
+        json_file.parse(b"[" * 60 + b"[]," * 10 + b"[" * 5 + b"]" * 65, tmp_path)
     assert json_file.parse(b'["' + b"[{" * 100 + b'"]', tmp_path) == ["[{" * 100]
 
 

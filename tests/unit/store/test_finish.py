@@ -1,0 +1,141 @@
+"""Putting results in place and back, and the order in which what lies aside is looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from stages.store import attempts, damage, files, finish, manifest, seal, stage_record, strange
+from stages.store.json_file import JsonFileError
+from stages.store.layout import Layout
+from tests.unit.store.conftest import A, Run, toy_manifest, verdict
+from tests.unit.store.watched import Watched
+from tests.unit.train import tiny
+
+B = "b" * 32
+WEIGHTS = "model/model.safetensors"
+
+
+def aside(layout: Layout, key: str = A) -> list[str]:
+    return sorted(path.name for path in layout.run(key).glob("final*"))
+
+
+def test_seal_and_manifest_come_last_and_everything_is_flushed_before_them(layout: Layout, disk: Watched) -> None:
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        (attempt.result / "model").mkdir()
+        (attempt.result / "model" / "w").write_bytes(b"weights")
+        disk.asked.clear()
+        digest = finish.finish(attempt, toy_manifest(attempt))
+    renamed = [name for what, name in disk.asked if what == "rename"]
+    assert renamed == ["seal.json", "manifest.json", "one"]
+    assert "w" in disk.flushed()[: disk.flushed().index(f".manifest.json.{os.getpid()}.tmp")]
+    assert manifest.read_with_digest(layout.manifest("toy/one"))[1] == digest
+
+
+def test_what_was_in_place_lies_aside_under_its_own_key_each_with_a_number(layout: Layout, run: Run) -> None:
+    for content in (b"one", b"two", b"three"):
+        run("toy/one", A, content=content)
+    run("toy/one", B)
+    assert aside(layout) == ["final", "final-0002", "final-0003"]
+    assert (layout.run(A) / "final" / WEIGHTS).read_bytes() == b"one"
+    assert (layout.run(A) / "final-0003" / WEIGHTS).read_bytes() == b"three"
+
+
+def test_a_folder_without_a_readable_manifest_lies_aside_as_unknown(layout: Layout, run: Run) -> None:
+    (layout.stage("toy/one")).mkdir(parents=True)
+    (layout.stage("toy/one") / "mine").write_bytes(b"1")
+    run("toy/one", A)
+    assert (layout.run("unknown") / "final" / "mine").read_bytes() == b"1"
+
+
+def test_what_lies_aside_is_looked_at_from_the_latest_on_links_and_files_are_left_out(
+    layout: Layout, run: Run, tmp_path: Path
+) -> None:
+    for content in (b"one", b"two", b"three"):
+        run("toy/one", A, content=content)
+    (layout.run(A) / "final-0008").symlink_to(tmp_path)
+    (layout.run(A) / "final-0009").write_bytes(b"")
+    with attempts.start(layout, "toy/one", A, {}):
+        pass
+    found = [path.relative_to(layout.run(A)).as_posix() for path in finish.candidates(layout, A)]
+    assert found == ["final-0002", "final", "attempt-0004/result"]
+
+
+def test_the_latest_whole_result_is_put_back_past_any_that_are_not(layout: Layout, run: Run) -> None:
+    for content in (b"one", b"two", b"three", b"four"):
+        run("toy/one", A, content=content)
+    run("toy/one", B)
+    (layout.run(A) / "final-0004" / "manifest.json").write_text("{")
+    (layout.run(A) / "final-0003" / "seal.json").write_text("{")
+    assert not finish.restore(layout, "toy/two", A, {})
+    assert finish.restore(layout, "toy/one", A, {})
+    assert (layout.stage("toy/one") / WEIGHTS).read_bytes() == b"two"
+    assert verdict(layout).done
+
+
+def test_a_result_of_before_there_were_seals_is_put_back_and_a_note_of_damage_that_was_mended_goes(
+    layout: Layout, run: Run
+) -> None:
+    run("toy/one", A)
+    run("toy/one", B)
+    folder = layout.run(A) / "final"
+    (folder / "seal.json").unlink()
+    damage.note(folder, "a flipped bit")
+    assert finish.restore(layout, "toy/one", A, {})
+    assert damage.noted(layout.stage("toy/one")) == ""
+    assert not (layout.stage("toy/one") / damage.NAME).exists()
+
+
+def test_a_result_that_is_gone_before_it_is_in_place_says_so(layout: Layout) -> None:
+    with pytest.raises(
+        files.WriteError, match=r"result: is gone before it could be put in place\. Run the stage again"
+    ):
+        finish.put_in_place(layout, "toy/one", layout.root / "result")
+
+
+def test_a_note_of_damage_is_text_that_may_be_shown(tmp_path: Path) -> None:
+    damage.note(tmp_path, "w: \x1b[31m found")
+    assert damage.noted(tmp_path) == "w: \\x1b[31m found"
+    damage.note(tmp_path, "")
+    assert (damage.noted(tmp_path), list(tmp_path.iterdir())) == ("", [])
+    (tmp_path / damage.NAME).write_bytes(b"\xff\n")
+    assert damage.noted(tmp_path) == "\ufffd"
+    (tmp_path / damage.NAME).write_bytes(b"x" * (damage.LIMIT + 1))
+    assert "is longer than" in damage.noted(tmp_path)
+
+
+def test_a_stage_is_recorded_with_its_modules_in_order_and_read_again(tmp_path: Path) -> None:
+    stage = tiny.make("next_token")
+    stage_record.write(tmp_path, stage)
+    text = (tmp_path / "stage.json").read_text()
+    assert text.endswith("}\n")
+    assert text.startswith('{\n  "')
+    assert list(json.loads(text)["modules"]) == list(stage.modules)
+    assert stage_record.read(tmp_path) == stage
+
+
+def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
+    (tmp_path / "stage.json").write_text('{"name": "one"}')
+    with pytest.raises(JsonFileError) as caught:
+        stage_record.read(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'stage.json'}: ")
+    assert str(caught.value).endswith("Field required (written by another version of stages?)")
+    (tmp_path / "stage.json").write_text("{")
+    with pytest.raises(JsonFileError, match="is not JSON"):
+        stage_record.read(tmp_path)
+
+
+def test_strangers_are_named_once_and_pictures_are_none(layout: Layout, run: Run) -> None:
+    run("toy/one", A)
+    folder = layout.stage("toy/one")
+    for name in ("plots/lr.png", "plots/inner/a", "model/copy", "stale/a", "stale/b", "damage.txt", "z"):
+        files.write_atomic(folder / name, b"1")
+    (folder / "link").symlink_to(layout.root)
+    record = manifest.read(folder / "manifest.json")
+    names = [path.relative_to(folder).as_posix() for path in strange.files(folder, record)]
+    assert names == ["link", "model/copy", "stale", "z"]
+    (folder / seal.NAME).write_text("{")  # damage, and named as such
+    assert [path.name for path in strange.files(folder, record)][:1] == ["link"]

@@ -96,7 +96,7 @@ def machine(ranks: Ranks) -> Machine:
     """That of this run. All ranks must call it."""
     name = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "cpu"
     own = {"node": socket.gethostname(), "device": str(ranks.device), "name": name}
-    devices: list[Mapping[str, str]] = [json.loads(text) for text in ranks.texts(json.dumps(own))]
+    devices: list[Mapping[str, str]] = [json.loads(text) for text in ranks.texts(json.dumps(own, allow_nan=False))]
     crowd = Counter((one["node"], one["device"]) for one in devices if one["device"] != "cpu")
     told = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
     return Machine(fields(ranks.device), told)

@@ -87,7 +87,7 @@ def fingerprint(device: Mapping[str, object] | None = None) -> dict[str, object]
     identity = [found[name] for name in IDENTITY]
     if device is not None:
         found["device"] = dict(device)
-        identity.append(json.dumps(found["device"], sort_keys=True))
+        identity.append(json.dumps(found["device"], sort_keys=True, allow_nan=False))
     found["id"] = blake3(repr(identity).encode()).hexdigest()[:16]
     found["cpu_model"] = cpu_model(CPUINFO)
     found["code"] = code()

@@ -19,6 +19,8 @@ from stages.train.shards import Borders, buckets
 
 # x + (-0.0) is x for every x, zeros of either sign included; x + 0.0 turns -0.0 into 0.0.
 NOTHING = -0.0
+# torch 2.13 has it under a new name and warns of the old one, the only one that earlier releases have.
+ALL_GATHER = dist.all_gather_single if hasattr(dist, "all_gather_single") else dist.all_gather_into_tensor
 BUCKET = 1 << 24  # elements that are exchanged at once: 64 MiB in fp32. It bounds memory and changes no bit
 
 
@@ -42,21 +44,24 @@ def add_up(flats: Sequence[Tensor], ranks: int, wire: torch.device) -> None:
         total = combine([[row] for row in received.split(width)])
         if total is None or total[0] is None:
             raise AssertionError("a sum over ranks without ranks")
-        dist.all_gather_into_tensor(sent, total[0])
+        ALL_GATHER(sent, total[0])
         torch._foreach_copy_(pieces, places)
 
 
 def spread(flats: Sequence[Tensor], borders: Sequence[Borders], rank: int, ranks: int, wire: torch.device) -> None:
     """Give every rank what the others own of tensors [n], in place."""
     owned = [[flat[cut[r] : cut[r + 1]] for flat, cut in zip(flats, borders, strict=True)] for r in range(ranks)]
-    lines = [buckets([len(piece) for piece in pieces], max(1, BUCKET // ranks)) for pieces in owned]
+    longest = max(sum(map(len, pieces)) for pieces in owned)
+    width = min(longest, max(1, BUCKET // ranks))
+    own = torch.zeros(width, dtype=flats[0].dtype, device=wire)
+    everyone = own.new_empty(ranks, width)
+    lines = [buckets([len(piece) for piece in pieces], width) for pieces in owned]
     for turn in zip_longest(*lines, fillvalue=()):
         parts = [[pieces[i][a:b] for i, a, b in bucket] for pieces, bucket in zip(owned, turn, strict=True)]
-        width = max(sum(map(len, part)) for part in parts)
-        own = torch.zeros(width, dtype=flats[0].dtype, device=wire)
         if parts[rank]:
             torch._foreach_copy_(_laid(own, parts[rank]), parts[rank])
-        for other, (line, part) in enumerate(zip(gathered(own, ranks), parts, strict=True)):
+        ALL_GATHER(everyone.view(-1), own)
+        for other, (line, part) in enumerate(zip(everyone, parts, strict=True)):
             if part and other != rank:
                 torch._foreach_copy_(part, _laid(line, part))
 
@@ -64,10 +69,11 @@ def spread(flats: Sequence[Tensor], borders: Sequence[Borders], rank: int, ranks
 def collect(own: Tensor, borders: Borders, rank: int, ranks: int, wire: torch.device) -> Tensor | None:
     """A tensor [n] of which every rank has the range that it owns: whole on the first rank, None on the others."""
     whole = own.new_empty(borders[-1]) if rank == 0 else None
+    line = torch.empty(min(BUCKET, borders[-1]), dtype=own.dtype, device=wire)
     for owner in range(ranks):
         for start in range(borders[owner], borders[owner + 1], BUCKET):
             stop = min(borders[owner + 1], start + BUCKET)
-            piece = torch.empty(stop - start, dtype=own.dtype, device=wire)
+            piece = line[: stop - start]
             if owner == rank:
                 piece.copy_(own[start - borders[rank] : stop - borders[rank]])
             dist.broadcast(piece, owner)
@@ -79,7 +85,7 @@ def collect(own: Tensor, borders: Borders, rank: int, ranks: int, wire: torch.de
 def gathered(own: Tensor, ranks: int) -> Tensor:
     """Every rank's tensor of the same shape [...], as [ranks, ...]."""
     found = own.new_empty(ranks, *own.shape)
-    dist.all_gather_into_tensor(found.view(-1), own.flatten())
+    ALL_GATHER(found.view(-1), own.flatten())
     return found
 
 

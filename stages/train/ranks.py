@@ -48,9 +48,9 @@ def together(call: Callable[P, T]) -> Callable[P, T]:
             ours = isinstance(error, (dist.DistBackendError, dist.DistNetworkError))
             if not ours and "gloo" not in str(error):  # gloo says where in its own sources a connection broke
                 raise
-            said = str(error).strip().partition("\n")[0]
+            said = f" ({str(error).strip().partition(chr(10))[0]})" if ours else ""
             raise LostRankError(
-                f"another rank has ended or is out of reach ({said}); the log's last line says which."
+                f"another rank has ended or is out of reach{said}; the log's last line says which."
             ) from error
 
     return tried
@@ -114,7 +114,11 @@ class Ranks:
 
     @together
     def collect(self, own: Tensor, borders: Borders) -> Tensor | None:
-        """A tensor [n] of which every rank has the range that it owns: whole on the first rank, None on the others."""
+        """A tensor [n] of which every rank has the range that it owns: whole on the first rank, None on the others.
+
+        They meet on the host first: the others neither run ahead of what the first writes, nor wait for it inside NCCL.
+        """
+        self.wait()
         return own if self.size == 1 else exchange.collect(own.view(-1), borders, self.rank, self.size, self._wire)
 
     @together

@@ -16,6 +16,7 @@ from stages.train.finite import broken_tensors
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import ALONE, Ranks, joined
 from stages.train.reduce import combine
+from tests.live import Live
 from tests.unit.train.tiny import ADAMW, MUON
 
 SHAPES = ((3, 5), (), (129, 7), (2, 3, 4), (1000,))
@@ -23,7 +24,7 @@ BUCKETS = (200, 1001, exchange.BUCKET)
 
 
 def parts(ranks: int) -> list[list[Tensor | None]]:
-    """What each rank sums alone. Some tensors nobody touches, some one rank only, one holds zeros of both signs."""
+    """What each rank sums alone. Some tensors nobody touches, some not all ranks; zeros are negative."""
     generator = torch.Generator().manual_seed(3)
     found: list[list[Tensor | None]] = [
         [torch.randn(shape, generator=generator) for shape in SHAPES] for _ in range(ranks)
@@ -31,6 +32,8 @@ def parts(ranks: int) -> list[list[Tensor | None]]:
     for part in found:
         part[3] = None
         part[4] = torch.full((1000,), -0.0)
+        part[0] = torch.full(SHAPES[0], -0.0)
+    found[-1][0] = None
     for part in found[1:]:
         part[2] = None
     return found
@@ -97,6 +100,23 @@ def updates(ranks: Ranks, cfg: AdamW | Muon) -> None:
     assert all(torch.equal(a, b) for a, b in zip(again.parameters, alone[1].parameters, strict=True))
 
 
+def memory(ranks: Ranks) -> None:
+    """A sum takes the memory of two buckets beside the gradients, however many these are."""
+    like = [torch.zeros(100_000) for _ in range(5)]
+    part: list[Tensor | None] = [torch.ones(100_000) for _ in range(5)]
+    exchange.BUCKET = 8192
+    with Live() as live:
+        ranks.add_up(part, like)
+        assert live.peak <= 2 * 4 * exchange.BUCKET + 4096, live.peak
+    with Live() as live:
+        ranks.spread(like, [tuple(100_000 * r // ranks.size for r in range(ranks.size + 1))] * 5)
+        assert live.peak <= 2 * 4 * exchange.BUCKET + 4096, live.peak
+    with Live() as live:
+        whole = ranks.collect(like[0][: 100_000 if ranks.first else 0], (0,) + (100_000,) * ranks.size)
+        assert live.peak <= 4 * (exchange.BUCKET + (100_000 if ranks.first else 0)) + 4096
+    assert (whole is None) != ranks.first
+
+
 def brokenness(ranks: Ranks) -> None:
     """What is not finite on one rank is named by all."""
     _, optimizer = made(ADAMW, ranks)
@@ -116,6 +136,7 @@ def main() -> None:
             for cfg in (ADAMW, MUON):
                 updates(ranks, cfg)
         brokenness(ranks)
+        memory(ranks)
         assert ranks.each([ranks.rank, 0.5]) == [[float(rank), 0.5] for rank in range(ranks.size)]
         assert ranks.texts("ü" * ranks.rank) == ["ü" * rank for rank in range(ranks.size)]
         assert ranks.any(ranks.rank == 1)

@@ -1,11 +1,16 @@
 """The optimizer of a stage: AdamW's numbers, what is clipped, what is decayed, and taking state over."""
 
+from copy import deepcopy
+from itertools import chain
+
 import pytest
 import torch
 from torch import nn
 
 from stages.errors import UserError
+from stages.models.ops.multi_tensor import torch_adamw
 from stages.spec.resolved_training import AdamW, Muon
+from stages.train.adamw import foreach_adamw
 from stages.train.optimizer import Optimizer, matrix_names, trained_slots
 from tests.unit.train.tiny import ADAMW, MUON
 
@@ -35,6 +40,20 @@ def test_adamw_equals_torch() -> None:
         ours.step(gradients, lr)
     for parameter, copy in zip(ours.parameters, copies, strict=True):
         torch.testing.assert_close(parameter, copy, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_the_fused_kernel_that_gpus_use_is_the_plain_form(step: int) -> None:
+    """On a CPU, which has the kernel too; its terms are the plain form's, each rounded a few times."""
+    generator = torch.Generator().manual_seed(step)
+    given = [[torch.randn(shape, generator=generator) for shape in ((7, 5), (64,))] for _ in range(4)]
+    given[3] = [tensor.square() for tensor in given[3]]
+    fused, plain = deepcopy(given), deepcopy(given)
+    for update, lists in ((torch_adamw, fused), (foreach_adamw, plain)):
+        update(*lists, step=step, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8)
+    for ours, theirs in zip(chain(*fused), chain(*plain), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=8 * torch.finfo(torch.float32).eps, atol=1e-7)
+    assert not torch.equal(fused[0][0], given[0][0])
 
 
 def test_only_trained_modules_have_slots() -> None:

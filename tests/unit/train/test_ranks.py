@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from stages.engines import run, training
 from stages.engines.launch import HELD, launch, read_job, write_job
@@ -20,7 +21,7 @@ from stages.engines.nodes import CRASHED
 from stages.errors import UserError
 from stages.store import manifest
 from stages.store.lease import HeldError
-from stages.train.ranks import ALONE, Ranks, joined
+from stages.train.ranks import ALONE, Ranks, joined, together
 from stages.train.shards import owners
 from stages.train.stopping import ASKING, LostRankError, StoppedError
 from tests.unit.train import ranked, tiny
@@ -125,6 +126,20 @@ def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixt
     assert "[rank 0] another rank has ended or is out of reach" in said
     assert "Traceback" not in said
     assert LostRankError.exit_code == CRASHED
+
+
+@pytest.mark.parametrize("error", [dist.DistBackendError, dist.DistNetworkError])
+def test_an_error_of_nccl_or_of_the_network_is_another_ranks_end(error: type[RuntimeError]) -> None:
+    """NCCL's own words follow; any other error is this rank's."""
+
+    @together
+    def broken(error: RuntimeError) -> None:
+        raise error
+
+    with pytest.raises(LostRankError, match=r"out of reach \(NCCL error: remote process exited\); the log's last line"):
+        broken(error("NCCL error: remote process exited\nat ProcessGroupNCCL.cpp:1"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        broken(RuntimeError("shapes differ"))
 
 
 @pytest.mark.parametrize("number", ASKING, ids=lambda number: number.name)

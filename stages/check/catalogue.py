@@ -13,6 +13,7 @@ from stages.check import (
     orchestration,
     pieces,
     pipeline,
+    releases,
     rope,
     schedule,
     shapes,
@@ -42,6 +43,7 @@ FAMILIES = (
     pipeline,
     shapes,
     stand_ins,
+    releases,
     tokenizer,
 )
 

@@ -150,6 +150,9 @@ def _not_a_ramp(ramp: ShareRamp, samples: int) -> tuple[str, str] | None:
     first, last = Fraction(*ramp.first), Fraction(*ramp.last)
     if not 0 <= first <= last <= 1:
         return f"a share from {float(first):.2%} to {float(last):.2%}", "a share between 0 and 1 that never falls"
+    if ramp.over == 0 and first != last:
+        found = f"a share from {float(first):.2%} to {float(last):.2%} over 0%: it begins at its end"
+        return found, "`over` above 0%, or the same share throughout"
     if not 0 <= ramp.over <= samples:
         return f"a ramp over {ramp.over:,} of {samples:,} samples", "a ramp that ends within its phase"
     return None

@@ -138,7 +138,9 @@ def _same_past(
 @static(
     "I-28",
     title="The learning rate is continuous",
-    rule="The rate is continuous inside a stage and over every hand-over; a jump is declared with its reason.",
+    rule="The rate is continuous inside a stage and over every hand-over; a jump is declared with its reason. "
+    "What a schedule declares excuses the lineage that it goes on from, that of the first trained module; modules of "
+    "another parent are waived by their names.",
     why="A re-warm-up from zero, or a schedule that starts where the parent did not end, undoes what the parent "
     "reached; the loss shows it late or not at all.",
     threads=("NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1533"),
@@ -149,15 +151,17 @@ def rate_is_continuous(context: Context) -> Iterator[Finding]:
     for name, stage, schedule in scheduled(context):
         declared = {clock for clock, _ in schedule.jumps}
         start = stage.phases[0].clock_start
-        if start not in declared:
-            for ref, (rate, modules) in _handed_over(context, stage).items():
+        handed = handed_over(context, stage)
+        lineage = next((rate for rate, _ in handed.values()), None)  # that the schedule goes on from, or jumps from
+        for ref, (rate, modules) in handed.items():
+            if start not in declared or lineage is None or not isclose(rate, lineage, rel_tol=SAME_RATE):
                 yield from _step(context, name, schedule, start, rate, ref, modules)
         for piece in pieces_of(stage)[:-1]:
             if piece.end > start and piece.end not in declared:
                 yield from _step(context, name, schedule, piece.end, lr(schedule, piece.end))
 
 
-def _handed_over(context: Context, stage: Stage) -> dict[str, tuple[float, list[str]]]:
+def handed_over(context: Context, stage: Stage) -> dict[str, tuple[float, list[str]]]:
     """The parents of the trained modules that inherit: the rate at which each ended, and those modules.
 
     A released model and its stand-in have no rate to be continuous with.

@@ -33,7 +33,7 @@ def undeclared_rereads(context: Context) -> Iterator[Finding]:
     for name, stage in context.own():
         if stage.data != "restart" or _declared(context, name):
             continue
-        again = [found for ref in _trained_above(context, stage) for found in _again(context, name, stage, ref)]
+        again = rereads(context, name, stage)
         if again:
             first = again[0]
             others = sorted({one.corpus for one in again} - {first.corpus})
@@ -48,6 +48,11 @@ def undeclared_rereads(context: Context) -> Iterator[Finding]:
                 repair="Write `data: continue`, or `reread: <reason>` beside `data: restart`.",
                 found=", ".join([first.corpus, *others]),
             )  # fmt: skip
+
+
+def rereads(context: Context, name: str, stage: Stage) -> list[Again]:
+    """What a stage reads that its trained modules have learned from, the nearest ancestor's first."""
+    return [found for ref in _trained_above(context, stage) for found in _again(context, name, stage, ref)]
 
 
 def _same_stretch(one: Again, first: Again) -> bool:

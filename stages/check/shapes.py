@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from stages.check.context import Context
+from stages.check.excuses import idle_jumps, idle_rereads
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY, static
 from stages.check.waivers import holders
@@ -187,12 +188,15 @@ def _indivisible(model: Model) -> str | None:
     "S-07",
     title="Waivers name invariants that do not hold",
     rule="A waiver's id is that of an invariant, its reason says something, and what it names is found at some scale: "
-    "at each of its places, with a value that is no larger, and not less than half of it.",
+    "at each of its places, with a value that is no larger, and not less than half of it. A declared `jump` is one, "
+    "and a declared `reread` reads something again.",
     why="A mistyped waiver waives nothing, and one of a whole stage hides the next fault of its kind.",
     threads=(),
 )
 def waivers_are_known(context: Context) -> Iterator[Finding]:
     """S-07."""
+    yield from idle_jumps(context)
+    yield from idle_rereads(context)
     for holder in holders(context.pipeline):
         for waiver, where in zip(holder.waivers, holder.lines, strict=True):
             known = waiver.id in REGISTRY and REGISTRY[waiver.id].check is not None

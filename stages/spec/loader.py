@@ -107,7 +107,11 @@ def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedSc
     check_name(own, "scale", name)
     check_sources(own)
     extends = _extended(own, files.names("scales"), (*above, name))
-    document = overlay(load_scale(files, extends, (*above, name)).document, own) if extends is not None else own
+    base = load_scale(files, extends, (*above, name)) if extends is not None else None
+    document = overlay(base.document, own) if base is not None else own
+    if base is not None and own.value.get("seed") == str(base.raw.seed):
+        found, repair = f"{base.raw.seed}, which {extends} has too", "Write another one, or leave the line out."
+        raise own.error(("seed",), found, "a seed of its own", repair)
     try:
         return LoadedScale(validate(document, RawScale), document, {})
     except (SpecError, SpecErrors) as error:

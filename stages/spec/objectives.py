@@ -147,6 +147,12 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
             )
         if wanted and not given:
             yield placed.error(index, key, "nothing", f"{key} is required for {where}", f"Add `{key}: ...`.")
+    if phase.loops is not None and phase.loops.count == 1 and phase.loops.beta > 0:
+        path = (*placed.path, index, "loops")
+        found = f"count: 1 with beta: {float(phase.loops.beta):g}"
+        yield placed.document.error(
+            path, found, "2 loops or more, or beta: 0", "The exits of a single loop have no entropy to be weighed."
+        )
     resolutions = phase.coca.resolutions if phase.coca is not None else []
     starts = [one.after for one in resolutions]
     if starts and (starts[0] != 0 or sorted(set(starts)) != starts):

@@ -74,6 +74,11 @@ class PhaseMaker:
                 "rising `after` from 0",
                 "Sort it.",
             )
+        for number, (a, b) in enumerate(zip(phase.batch, phase.batch[1:], strict=False), start=1):
+            if a.batch == b.batch:
+                place = (*path, "batch", number, "batch")
+                repair = "Correct one of the two, or remove the step."
+                raise self.stage.document.error(place, f"{b.batch} seq, as before it", "another batch", repair)
         return Phase(
             name=phase.name,
             objective=phase.objective,

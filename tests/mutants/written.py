@@ -137,6 +137,23 @@ SEEN = (
         scale="paper",
     ),
     Mutant(
+        "S-12",
+        "the release of a model, a digit lost",
+        Edited("llama31_1m/base.yaml", "^release: llama31_8b", "release: llama3_8b"),
+        LLAMA,
+    ),
+    Mutant(
+        "S-12",
+        "one of three names of a release misspelt",
+        Edited("kimi_vl/vit_coca.yaml", r"text_tower: \{release: siglip\}", "text_tower: {release: siglib}"),
+    ),
+    Mutant(
+        "I-30",
+        "a ramp over nothing, as written",
+        Edited("kimi_vl/joint_pretrain.yaml", r"over: \d+%", "over: 0%"),
+        scale="paper",
+    ),
+    Mutant(
         "S-11",
         "a schedule that no stage reads",
         Edited(

@@ -90,6 +90,8 @@ VARIATIONS: dict[str, Edits] = {
         (f"{LLAMA}/pipeline.yaml", "until: 15B}", "until: 17.4B}"),
         (f"{LLAMA}/pipeline.yaml", r"cpt_512k, cpt_1m, sft_32k", "cpt_512k, cpt_768k, cpt_1m, sft_32k"),
         (f"{LLAMA}_seed001/pipeline.yaml", r"cpt_512k, cpt_1m", "cpt_512k, cpt_768k, cpt_1m"),
+        ("scales/small.yaml", "cpt_512k: 16,", "cpt_512k: 16, cpt_768k: 16,"),
+        ("scales/small.yaml", r"here: 4M\}, floor: 16 steps", "here: 4M}, floor: 8 steps"),
     ],
     "another optimizer for fine-tuning": [
         (
@@ -125,7 +127,7 @@ VARIATIONS: dict[str, Edits] = {
             "    - {shape: cosine, to: 1e-6, until: 0.8B}\n  sft_256k:",
         ),
         (f"{LLAMA}/pipeline.yaml", r"\[schedules\.sft_32k,", "[schedules.sft_32k, schedules.sft_64k,"),
-        ("scales/small.yaml", "sft_32k: 16,", "sft_32k: 16, sft_64k: 16,"),
+        ("scales/small.yaml", "sft_32k: 32,", "sft_32k: 32, sft_64k: 32,"),
     ],
     "more experts": [
         (f"{KIMI}/pipeline.yaml", "experts: 64", "experts: 96"),

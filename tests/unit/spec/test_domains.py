@@ -22,7 +22,7 @@ OUTSIDE = [
     (PIPELINE, "weight_decay: 0.1", "weight_decay: -0.1", "from 0 to 10"),
     (PIPELINE, "clip: 1.0", "clip: 0", "above 0 and at most 1e6, such as 1.0; or none"),
     (PIPELINE, "clip: 1.0", "clip: null", "or none"),
-    (PIPELINE, "norm_eps: 1e-5", "norm_eps: 1e5", "from 1e-30 to 0.1"),
+    (PIPELINE, "norm_eps: 1e-5", "norm_eps: 1e5", "from 1e-30 to 1e-3"),
     (PIPELINE, "init_std: 0.02", "init_std: 0", "above 0 and at most 1"),
     (PIPELINE, "init_std: 0.02", "init_std: .inf", "a number"),
     (PIPELINE, "init_std: 0.02", "init_std: nan", "a number"),

@@ -1,0 +1,83 @@
+"""Excuses that excuse nothing: a declared jump of the learning rate that is none, a declared second reading of nothing.
+
+Like an idle waiver (S-07), each would hide the next fault of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import isclose
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.check.learning_rate import SAME_RATE, handed_over
+from stages.check.rereads import rereads
+from stages.check.schedule import end_of
+from stages.contract.schedule import lr, lr_before
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Schedule
+from stages.spec.schema import RawTrain
+
+
+def idle_jumps(context: Context) -> Iterator[Finding]:
+    """`jump:` of a piece at whose beginning the rate goes on, in every stage of the pipeline that reads it."""
+    real: set[tuple[str, str]] = set()
+    idle: dict[tuple[str, str], str] = {}
+    for name, stage in context.pipeline.stages.items():
+        for clock, reason in stage.schedule.jumps if stage.schedule is not None and stage.phases else ():
+            if stage.schedule is None or not stage.phases[0].clock_start <= clock < end_of(stage):
+                continue
+            known = (stage.schedule.name, reason)
+            if _jumps(context, stage, stage.schedule, clock):
+                real.add(known)
+            elif name in context.pipeline.own:
+                idle.setdefault(known, name)
+    for (schedule, reason), name in idle.items():
+        if (schedule, reason) in real:
+            continue
+        pieces = context.loaded.raw.schedules[schedule]
+        number = next(number for number, piece in enumerate(pieces) if piece.jump == reason)
+        where = context.loaded.document.where(("schedules", schedule, number, "jump"))
+        if where.file != f"specs/{context.loaded.name}/pipeline.yaml":
+            continue  # of what this one extends, where it may be real
+        found = context.finding(
+            "S-07", name, ("schedule",), observed=f"`jump: {reason}` on a piece at which the rate goes on",
+            expected="a jump where it is declared, or none declared",
+            repair="Remove `jump`, or correct the piece's `from`.", found="no jump", at=(f"schedule.{number}",),
+        )  # fmt: skip
+        yield replace(found, where=where)
+
+
+def _jumps(context: Context, stage: Stage, schedule: Schedule, clock: int) -> bool:
+    after = lr_before(schedule, clock)
+    if clock == stage.phases[0].clock_start:
+        return any(not isclose(rate, after, rel_tol=SAME_RATE) for rate, _ in handed_over(context, stage).values())
+    return not isclose(lr(schedule, clock), after, rel_tol=SAME_RATE)
+
+
+def idle_rereads(context: Context) -> Iterator[Finding]:
+    """`reread:` of a stage that reads nothing again, at full size. What a released model has read is not known."""
+    for name, stage in context.own() if context.shrink.shrink is None else ():
+        raw = context.loaded.stages[name].raw
+        if not isinstance(raw, RawTrain) or raw.init.reread is None or _from_release(context, stage):
+            continue
+        if stage.data == "continue" or not rereads(context, name, stage):
+            yield context.finding(
+                "S-07", name, ("init", "reread"), observed="`reread`, where nothing is read that the lineage has read",
+                expected="a stretch that is read again, or no `reread`",
+                repair="Remove it, or correct `init: {data: ...}` or the mixture.", found="nothing again",
+            )  # fmt: skip
+
+
+def _from_release(context: Context, stage: Stage) -> bool:
+    """Whether a module that the stage trains goes back to released weights."""
+    waiting, seen = [stage], set[str]()
+    while waiting:
+        one = waiting.pop()
+        if any(init.weights == "release" for module, init in one.init.items() if module in stage.trained):
+            return True
+        above = [ref for ref in one.parents if ref in context.by_ref and ref not in seen]
+        seen.update(above)
+        waiting += [context.by_ref[ref] for ref in above]
+    return False

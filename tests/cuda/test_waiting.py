@@ -6,7 +6,7 @@ torch raises at the call that waits. On a CPU nothing waits: there a rehearsal s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def step(kind: str, precision: stages.Precision, device: torch.device, watched: 
         gradients, values = gather(optimizer, made, ledger.step_at(phase, consumed))
         return gradients, torch.stack([values[0], optimizer.clip(gradients), *values[1:]])
 
-    with deterministic(stage.execution):
+    with closing(made), deterministic(stage.execution):
         gradients, numbers = one(0)  # what is made once: tables on the device, cuBLAS's workspaces
         optimizer.step(gradients, 1e-3)
         made.finish()

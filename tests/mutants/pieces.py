@@ -61,6 +61,11 @@ def _read(test: Path) -> Iterator[Path]:
 
 PIECES = (
     Piece(
+        "memory",
+        ("contract/memory*.py", "contract/engines.py"),
+        ("unit/contract/test_engines.py", "unit/plan"),
+    ),
+    Piece(
         "contract",
         ("contract/*.py",),
         (

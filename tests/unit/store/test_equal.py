@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stages.spec.resolved import Stage
-from stages.store import built_on, done, equal, finish, manifest, revise
+from stages.store import built_on, done, equal, finish, manifest, revise, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 from stages.sync.verdicts import judge
@@ -152,3 +152,50 @@ def test_status_says_what_is_taken_over_and_leaves_children_as_they_are(layout: 
     assert judged["toy/new"].state == "missing"
     assert judged["toy/new"].why == "toy/old has the same key: its result is taken over, no training"
     assert judged["toy/child"].done
+
+
+def test_of_several_names_the_first_whole_result_is_taken(layout: Layout, run: Run) -> None:
+    for ref in ("toy/a", "toy/b"):
+        run(ref, A)
+    (layout.stage("toy/a") / WEIGHTS).write_bytes(b"Weights")
+    assert take(layout) == "toy/b"
+
+
+def test_what_lies_aside_and_cannot_be_read_is_passed_over(layout: Layout, run: Run) -> None:
+    run("toy/old", A)
+    run("toy/old", A)
+    run("toy/old", B)
+    (layout.run(A) / "final-0002" / "manifest.json").write_text("{")
+    assert take(layout) == "toy/old"
+    assert verdict(layout, "toy/new").done
+
+
+def test_what_is_moved_away_meanwhile_is_passed_over(layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ref in ("toy/a", "toy/b"):
+        run(ref, A)
+    share = revise.share
+
+    def gone(source: Any, target: Any) -> None:
+        if "a" in source.parts:
+            raise FileNotFoundError(source)
+        share(source, target)
+
+    monkeypatch.setattr(equal, "share", gone)
+    assert take(layout) == "toy/b"
+
+
+def test_an_evaluation_that_was_replaced_is_taken_over_with_the_times_of_its_steps(layout: Layout, run: Run) -> None:
+    run("toy/old", A)
+    folder = layout.stage("toy/old")
+    for name in ("eval.json", "timing.csv"):
+        (folder / name).write_text("1")
+    record = manifest.read(folder / manifest.NAME)
+    record = record.model_copy(update={"shards": manifest.shards(folder, ["model", "eval.json"])})
+    seal.write(folder, manifest.NAME, manifest.encode(record), record)
+    manifest.write(folder, record)
+    revise.replace(layout, "toy/old", A, {"eval.json": b"newer"})
+    assert take(layout) == "toy/old"
+    new = layout.stage("toy/new")
+    assert done.is_done(layout, "toy/new", A, {}, deep=True).done
+    assert ((new / "eval.json").read_text(), (new / "timing.csv").read_text()) == ("newer", "1")
+    assert sorted(seal.read(new).files) == ["eval.json", "manifest.json", "stage.json", "timing.csv"]

@@ -14,7 +14,7 @@ from stages.errors import UserError
 from stages.models import build, hf, upcycle
 from stages.models.tensor_file import Stored
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.store import manifest, stage_record
 from stages.train.optimizer import STEP
 
@@ -26,6 +26,9 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
         for name, init in stage.init.items()
         if init.weights == "release" and not init.stand_in
     }
+    for name, folder in released.items():
+        if stage.modules[name].family in LANGUAGE_MODELS:
+            as_specified(stage, name, folder)
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
         match init.weights:
@@ -56,6 +59,35 @@ def release(stage: Stage, init: Init, inputs: Inputs) -> Path:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it, so this is not a Hugging Face model folder ({init.release}).")
     return folder
+
+
+def as_specified(stage: Stage, name: str, folder: Path) -> None:
+    """Raise UserError where the config.json of a released language model is of another model than the spec's.
+
+    Rotary positions, the longest context, heads and eps are in no tensor: wrong ones would be trained on in silence.
+    """
+    found = hf.load_config(folder)
+    there = _declared(found.model, found.rope, found.max_context)
+    wanted = _declared(stage.modules[name], stage.rope, stage.max_context)
+    wrong = [
+        f"{field}: found {there.get(field, 'none')}, wanted {wanted.get(field, 'none')}"
+        for field in sorted(there.keys() | wanted.keys())
+        if there.get(field) != wanted.get(field)
+    ]
+    if wrong:
+        raise UserError(
+            f"{folder / 'config.json'}: {'; '.join(wrong)}, as {stage.pipeline}/{stage.name} says of {name}. Correct "
+            "the spec, or give the folder of the release that it means."
+        )
+
+
+def _declared(model: Model, rope: Rope | None, max_context: int | None) -> dict[str, object]:
+    """What a release declares, flat; how weights began is left out, since all of them come in."""
+    fields: dict[str, object] = model.model_dump(exclude={"init_std", "post_norm_gain"})
+    turned = {} if rope is None else rope.model_dump()
+    scaled = turned.pop("llama3", None) or {}
+    fields |= {f"rope.{key}": value for key, value in turned.items()}
+    return fields | {f"rope.llama3.{key}": value for key, value in scaled.items()} | {"max_context": max_context}
 
 
 def parent_folder(init: Init, inputs: Inputs) -> Path:

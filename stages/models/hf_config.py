@@ -224,7 +224,9 @@ def _shared(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _released_rope(found: dict[str, Any], path: Path) -> Rope:
-    base, scaling = float(found["rope_theta"]), found.get("rope_scaling") or {}
+    """Rotary positions as transformers writes them: since version 5, base and scaling together in `rope_parameters`."""
+    scaling = found.get("rope_scaling") or found.get("rope_parameters") or {}
+    base = float(found["rope_theta"] if "rope_theta" in found else scaling["rope_theta"])
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return Rope(base=base, llama3=None, interpolation=1.0)

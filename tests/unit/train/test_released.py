@@ -1,0 +1,111 @@
+"""A released language model has to be the one that the spec describes, also where no tensor shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.engines import Inputs
+from stages.engines.received import receive
+from stages.errors import UserError
+from stages.models import build, hf
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Llama3Scaling, Rope
+from tests.unit.train import tiny
+
+ROPE = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32), interpolation=1.0)
+INIT = Init(weights="release", parent=None, release="tiny", optimizer="reset", layer_map=None, stand_in=False)
+
+
+def importing(**changes: Any) -> Stage:
+    stage = tiny.make("next_token")
+    return stage.model_copy(update={"kind": "import", "phases": (), "init": {"llm": INIT}, "rope": ROPE} | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Somebody's release of the tiny model: config.json has nothing of ours."""
+    stage = importing()
+    torch.manual_seed(0)
+    hf.save(build.make(tiny.LLAMA, ROPE, "cpu"), tiny.LLAMA, ROPE, stage.max_context, tmp_path / "tiny", None)
+    edit(tmp_path / "tiny", stages=None)
+    return tmp_path / "tiny"
+
+
+def edit(folder: Path, **fields: object) -> None:
+    """Set fields of config.json; None takes one away."""
+    found = json.loads((folder / "config.json").read_text()) | fields
+    kept = {key: value for key, value in found.items() if value is not None or key not in fields}
+    (folder / "config.json").write_text(json.dumps(kept))
+
+
+def given(folder: Path) -> Inputs:
+    return Inputs(**{**tiny.inputs(folder.parent).__dict__, "releases": {"tiny": folder}})
+
+
+def refused(stage: Stage, folder: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        receive(stage, given(folder), torch.device("cpu"))
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'config.json'}: ")
+    assert said.endswith("Correct the spec, or give the folder of the release that it means.")
+    return said
+
+
+def test_the_model_that_the_spec_describes_is_taken(folder: Path) -> None:
+    module = receive(importing(), given(folder), torch.device("cpu"))["llm"]
+    torch.manual_seed(0)
+    for name, tensor in build.make(tiny.LLAMA, ROPE, "cpu").state_dict().items():
+        assert torch.equal(module.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"base": 50_000.0}, "rope.base: found 500000.0, wanted 50000.0"),
+        ({"interpolation": 8.0}, "rope.interpolation: found 1.0, wanted 8.0"),
+        ({"llama3": ROPE.llama3.model_copy(update={"high": 5.0})}, "rope.llama3.high: found 4.0, wanted 5.0"),
+        ({"llama3": None}, "rope.llama3.factor: found 8.0, wanted none"),
+    ],
+)
+def test_other_rotary_positions_are_refused_with_both_values(change: dict[str, Any], said: str, folder: Path) -> None:
+    assert said in refused(importing(rope=ROPE.model_copy(update=change)), folder)
+
+
+def test_another_longest_context_and_what_has_no_shape_are_refused(folder: Path) -> None:
+    longer = importing().max_context * 2
+    said = refused(importing(max_context=longer), folder)
+    assert f"max_context: found {longer // 2}, wanted {longer}" in said
+    lax = tiny.LLAMA.model_copy(update={"norm_eps": 1e-6})
+    assert "norm_eps: found 1e-05, wanted 1e-06" in refused(importing(modules={"llm": lax}), folder)
+    fewer = tiny.LLAMA.model_copy(update={"heads": 1, "kv_heads": 1, "head_dim": 16})  # the same tensors
+    assert "head_dim: found 8, wanted 16; heads: found 2, wanted 1" in refused(
+        importing(modules={"llm": fewer}), folder
+    )
+
+
+def test_how_weights_would_begin_is_no_matter_where_all_come_in(folder: Path) -> None:
+    other = tiny.LLAMA.model_copy(update={"init_std": 0.5})
+    assert "llm" in receive(importing(modules={"llm": other}), given(folder), torch.device("cpu"))
+
+
+def test_rotary_positions_as_transformers_5_writes_them_are_understood(folder: Path) -> None:
+    found = json.loads((folder / "config.json").read_text())
+    together = found["rope_scaling"] | {"rope_theta": found["rope_theta"]}
+    edit(folder, rope_theta=None, rope_scaling=None, rope_parameters=together)
+    assert hf.load_config(folder).rope == ROPE
+    receive(importing(), given(folder), torch.device("cpu"))
+    edit(folder, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0})
+    assert hf.load_config(folder).rope == tiny.ROPE
+    edit(folder, rope_parameters=None)
+    with pytest.raises(UserError, match=r"config\.json: a value is missing or of the wrong kind: 'rope_theta'"):
+        hf.load_config(folder)
+
+
+def test_a_stand_in_is_compared_with_nothing() -> None:
+    stage = importing(init={"llm": INIT.model_copy(update={"stand_in": True})})
+    assert "llm" in receive(stage, tiny.inputs(Path("nowhere")), torch.device("cpu"))

@@ -62,7 +62,16 @@ def _within(node: ast.AST, function: str) -> Iterator[tuple[str, str]]:
             yield function, "[mask]"
         elif isinstance(child, ast.ImportFrom) and (child.module or "").startswith("torch"):
             yield from ((function, alias.name) for alias in child.names if alias.name in UNORDERED | WAITING)
+        yield from ((function, "truth") for _ in range(_asked(child)))
         yield from _within(child, inside)
+
+
+def _asked(node: ast.AST) -> int:
+    """How often a branch is taken by `x.any()` or `x.all()`, which reads x back."""
+    tests = [node.test] if isinstance(node, ast.If | ast.While | ast.IfExp | ast.Assert) else []
+    tests += node.ifs if isinstance(node, ast.comprehension) else []
+    calls = [part.func for test in tests for part in ast.walk(test) if isinstance(part, ast.Call)]
+    return sum(isinstance(call, ast.Attribute) and call.attr in ("any", "all") for call in calls)
 
 
 def _called(call: ast.Call) -> Iterator[str]:
@@ -106,6 +115,8 @@ REASONS = {
         "models/documents Documents.layout unique",
         "models/documents Documents.spans int",
         "models/kimi_vl places cumsum",
+        "models/kimi_vl places truth",
+        "models/transfer positions truth",
         "models/vision_packing _plan cumsum",
         "models/ops/multi_tensor torch_adamw float",
         "train/objectives/base collate bool",
@@ -196,6 +207,8 @@ def test_no_allowance_is_left_over() -> None:
     ("F.interpolate(x, 3)", "interpolate"),
     ("x.repeat_interleave(n)", "repeat_interleave"),
     ("x[y > 0]", "[mask]"),
+    ("y = 1 if x.all() else 2", "truth"),
+    ("while not (x > 0).any(): pass", "truth"),
     ("x[0, ~known]", "[mask]"),
     ("x.sum().item()", "item"),
     ("bool(x.any())", "bool"),

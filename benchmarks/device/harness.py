@@ -7,7 +7,6 @@ import resource
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +72,7 @@ class Ran:
     reserved: int
 
 
-def stage(work: Work, device: str) -> Stage:
+def stage(work: Work, device: str, exact: bool = True) -> Stage:
     """The configuration as a stage: next-token prediction, AdamW, one constant learning rate."""
     made = step.stage()
     budget = work.tokens * work.steps
@@ -92,6 +91,7 @@ def stage(work: Work, device: str) -> Stage:
             "threads": torch.get_num_threads(),
             "checkpoint_every": work.steps + 1,
             "activations": "recomputed" if work.recomputed else "kept",
+            "determinism": "exact" if exact else "fast",
         }
     )
     return made.model_copy(
@@ -107,9 +107,9 @@ def stage(work: Work, device: str) -> Stage:
 
 
 def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
-    """Train for its steps through the harness's loop; `exact` as the engine does, with deterministic kernels only."""
-    made = stage(work, device.type)
-    with deterministic(made.execution) if exact else nullcontext(), tempfile.TemporaryDirectory() as name:
+    """Train for its steps through the harness's loop, with deterministic kernels or any, as the engine does."""
+    made = stage(work, device.type, exact)
+    with deterministic(made.execution), tempfile.TemporaryDirectory() as name:
         reset(device)
         modules = build(made).to(device)
         if made.optimizer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -28,5 +29,15 @@ def main(job: str) -> int:
     return 0
 
 
+def end(code: int) -> None:
+    """Leave the process; after an error at once, without the ends of libraries, which may wait for other ranks that
+    wait for this one. Whatever it had or wrote has been given back or closed by then.
+    """
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    end(main(sys.argv[1]))

@@ -23,7 +23,7 @@ from stages.train import exchange
 from stages.train.exchange import gathered
 from stages.train.reduce import Gradients, block
 from stages.train.shards import Borders
-from stages.train.stopping import LostRankError
+from stages.train.stopping import LostRankError, StoppedError
 
 # A rank that dies closes its connections, which the others notice at once. This only has to outlast the longest thing
 # that one rank does while the others wait: the evaluations.
@@ -205,7 +205,13 @@ def joined(size: int, device: torch.device = CPU, backend: Backend = GLOO) -> It
     if found != size:
         raise UserError(f"{found} ranks were started, the stage asks for {size} (execution: ranks): make them equal.")
     dist.init_process_group(backend, timeout=PATIENCE)
+    agreed = False
     try:
         yield Ranks(rank, size, device, backend)
+        agreed = True
+    except StoppedError:
+        agreed = True
+        raise
     finally:
-        dist.destroy_process_group()
+        if agreed or backend == GLOO:  # after an error of this rank alone, NCCL may wait for ranks that wait for it
+            dist.destroy_process_group()

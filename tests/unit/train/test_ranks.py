@@ -128,6 +128,18 @@ def test_a_rank_that_outlives_another_says_so_in_words(capfd: pytest.CaptureFixt
     assert LostRankError.exit_code == CRASHED
 
 
+def test_a_rank_that_failed_leaves_though_a_library_waits(capfd: pytest.CaptureFixture[str]) -> None:
+    """As NCCL may, for ranks that wait for this one."""
+    script = (
+        "import sys, threading; from stages.engines import rank\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "print('disk full', file=sys.stderr); rank.end(1)"
+    )
+    with pytest.raises(UserError, match=r"p/s: rank 0 of 1 failed \(exit code 1\): disk full"):
+        launch([sys.executable, "-c", script], 1, "p/s")
+    assert "[rank 0] disk full" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("error", [dist.DistBackendError, dist.DistNetworkError])
 def test_an_error_of_nccl_or_of_the_network_is_another_ranks_end(error: type[RuntimeError]) -> None:
     """NCCL's own words follow; any other error is this rank's."""

@@ -16,6 +16,7 @@ from tests.agreement.project import Project, declare
 from tests.agreement.verdicts import Names
 
 RATE = "joint: [{shape: constant, from: 1e-3, until: 2K}]"
+WAIVED = "waivers:\n  - {id: I-36, at: schedule.0, found: 1e9, reason: it is to diverge}\n"
 PIPELINE = "specs/toy/pipeline.yaml"
 TEXT, JOINT, SCALE, TOY = "specs/toy/text.yaml", "specs/toy/joint.yaml", "specs/scales/mini.yaml", "results/mini/toy"
 EVALUATIONS = "stages/evals/language.py"
@@ -169,14 +170,21 @@ def failed(*tool: str) -> Happening:
     """A learning rate that rises until the loss is no number."""
 
     def happen(project: Project) -> None:
-        project.edit(PIPELINE, RATE, RATE.replace("constant, from: 1e-3", "linear, from: 1e-3, to: 1e30"))
+        diverging(project)
         project.type(*tool, fails=True)
 
     return happen
 
 
+def diverging(project: Project) -> None:
+    """No check lets such a rate pass unless it is waived."""
+    project.edit(PIPELINE, RATE, RATE.replace("constant, from: 1e-3", "linear, from: 1e-3, to: 1e9"))
+    project.edit(JOINT, "\nsources:", f"\n{WAIVED}sources:")
+
+
 def sane_again(project: Project) -> None:
-    project.edit(PIPELINE, "to: 1e30", "to: 2e-3")
+    project.edit(PIPELINE, "to: 1e9", "to: 2e-3")
+    project.edit(JOINT, WAIVED, "")
 
 
 code = edit("stages/errors.py", "from __future__", "# changed\nfrom __future__")

@@ -93,6 +93,12 @@ def write(root: Path) -> Project:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    write_specs(root)
+    return Project(root)
+
+
+def write_specs(root: Path) -> None:
+    """Its specs alone, the corpora built and declared."""
     for name, text in SPECS.items():
         path = root / "specs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +109,6 @@ def write(root: Path) -> Project:
         write_spec(root, name, spec(name, parameters={"count": count, **images}))
     for name in ("tokenizer", *CORPORA):
         declare(root, name, root / "results/mini/data" / name)
-    return Project(root)
 
 
 def declare(root: Path, name: str, out: Path) -> None:

@@ -39,8 +39,11 @@ def make(folder: Path, steps: int, base_steps: int) -> Path:
 def break_base(project: Path) -> None:
     """Have base's learning rate grow after 20 steps until its loss is no number. What alone reads is not changed."""
     pipeline = project / "specs/four/pipeline.yaml"
-    grows = "{shape: linear, from: current, to: 1e30, for: 100 steps}\n    - {shape: constant, until: 10M}"
+    grows = "{shape: linear, from: current, to: 1e9, for: 100 steps}\n    - {shape: constant, until: 10M}"
     pipeline.write_text(pipeline.read_text().replace("{shape: constant, until: 10M}", grows, 1))
+    base = pipeline.with_name("base.yaml")
+    waived = "\nwaivers:\n  - {id: I-36, at: schedule.1, found: 1e9, reason: it is to diverge}\nsources:"
+    base.write_text(base.read_text().replace("\nsources:", waived, 1))
 
 
 def manifests(project: Path) -> dict[str, bytes]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from stages.commands.diff import print_diff
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).parents[3]
@@ -26,3 +28,22 @@ def root(tmp_path, monkeypatch):
 def commit(root, message):
     subprocess.run([*GIT, "add", "."], cwd=root, check=True)
     subprocess.run([*GIT, "commit", "-q", "-m", message], cwd=root, check=True)
+
+
+@pytest.fixture
+def told(root, capsys):
+    """What the command prints for the work tree against HEAD, or between two revisions."""
+
+    def run(old="HEAD", new=None, markdown=False, as_json=False, scale="paper"):
+        print_diff(old, new, scale, "h100", markdown, as_json)
+        return capsys.readouterr().out
+
+    return run
+
+
+def found(told, **options):
+    return json.loads(told(as_json=True, **options))
+
+
+def refs(changes):
+    return [change["ref"] for change in changes]

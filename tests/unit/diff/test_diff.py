@@ -10,31 +10,10 @@ import pytest
 from inline_snapshot import snapshot
 
 from stages.commands.diff import print_diff
-from stages.diff.revision import specs_at
-from stages.errors import UsageError, UserError
-from tests.unit.diff.conftest import GIT, ROOT, commit
+from tests.unit.diff.conftest import GIT, ROOT, commit, found, refs
 from tests.unit.spec.small_project import edit
 
 PIPELINE, FIRST, SECOND = "toy/pipeline.yaml", "toy/first.yaml", "toy/second.yaml"
-
-
-@pytest.fixture
-def told(root, capsys):
-    """What the command prints for the work tree against HEAD, or between two revisions."""
-
-    def run(old="HEAD", new=None, markdown=False, as_json=False, scale="paper"):
-        print_diff(old, new, scale, "h100", markdown, as_json)
-        return capsys.readouterr().out
-
-    return run
-
-
-def found(told, **options):
-    return json.loads(told(as_json=True, **options))
-
-
-def refs(changes):
-    return [change["ref"] for change in changes]
 
 
 def test_a_peak_rate_on_one_screen(root, told):
@@ -137,58 +116,6 @@ def test_what_means_nothing_shows_nothing(root, told, name, old, new):
     assert told() == "HEAD → work tree, at paper\n\nno semantic change: every stage has the key it had.\n"
 
 
-def test_figures_that_come_from_elsewhere_are_told(root, told):
-    """Where a figure comes from moves no key; a reviewer has to see that a paper's figure became a guess."""
-    edit(root, FIRST, "mark: published, citation: a table", "mark: assumed, reason: a guess")
-    assert "sources:\n  published → assumed  specs/toy/first.yaml  phases.short.budget\n" in told()
-    assert "no semantic change" in told()
-    assert found(told)["marks"] == [
-        {"file": "specs/toy/first.yaml", "old": "published", "new": "assumed", "figures": ["phases.short.budget"]}
-    ]
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "what"),
-    [
-        ("", "  - {id: I-19, at: phases.main.document_mask, found: false, reason: why}", "added"),
-        ("  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}", "", "removed"),
-        (
-            "  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}",
-            "  - {id: I-29, at: phases.main.context, found: 16Ki, reason: why}",
-            "widened",
-        ),
-        (
-            "  - {id: I-28, at: first -> llm, found: 1e-4 -> 2e-4, reason: why}",
-            "  - {id: I-28, at: [first -> llm, first -> vit], found: 1e-4 -> 2e-4, reason: why}",
-            "widened",
-        ),
-        (
-            "  - {id: I-29, at: phases.main.context, found: 16Ki, reason: why}",
-            "  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}",
-            "narrowed",
-        ),
-    ],
-)
-def test_changed_waivers_are_told(root, told, before, after, what):
-    spec = root / "specs" / SECOND
-    plain = spec.read_text()
-    for waiver in (before, after):
-        text = plain.replace("\nsources:", f"\nwaivers:\n{waiver}\nsources:") if waiver else plain
-        if text != spec.read_text():
-            spec.write_text(text)
-            commit(root, "another")
-    (change,) = found(told, old="HEAD~1", new="HEAD")["waivers"]
-    assert (change["what"], change["ref"]) == (what, "toy/second")
-    assert f"waivers:\n  {what} specs/toy/second.yaml:" in told(old="HEAD~1", new="HEAD")
-
-
-def test_another_reason_of_a_waiver_is_none_to_tell(root, told):
-    edit(root, SECOND, "\nsources:", "\nwaivers:\n  - {id: I-29, at: rope, found: 8Ki, reason: why}\nsources:")
-    commit(root, "two")
-    edit(root, SECOND, "reason: why", "reason: as the paper says")
-    assert found(told)["waivers"] == []
-
-
 def test_other_scales_and_hardware_are_told_apart(root, told):
     edit(root, "scales/mini.yaml", "lr: 10", "lr: 20")
     edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
@@ -254,14 +181,6 @@ def test_the_first_clock_and_the_largest_change(root, told):
     assert (last["end"], last["largest"]) == ([1e-4, 2e-4], 1.0)
 
 
-def test_two_revisions_without_touching_the_work_tree(root, told):
-    edit(root, SECOND, "batch: 64 seq", "batch: 128 seq")
-    commit(root, "two")
-    (root / "specs" / SECOND).write_text("broken: [")
-    assert refs(found(told, old="HEAD~1", new="HEAD")["changed"])[0] == "toy/second"
-    assert (root / "specs" / SECOND).read_text() == "broken: ["
-
-
 def test_added_and_removed_stages(root, told):
     edit(root, PIPELINE, "stages: [first, second, release]", "stages: [first, second]")
     (root / "specs/toy/release.yaml").unlink()
@@ -276,32 +195,6 @@ def test_the_scale_decides_what_is_compared(root, told):
     mini = found(told, scale="mini")
     assert refs(mini["changed"])[:2] == ["toy/first", "toy/second"]
     assert mini["edits"][0]["key"] == "pipelines.toy.lr"
-
-
-def test_an_unknown_revision(root):
-    with pytest.raises(UsageError, match="'nowhere' is no revision of the git repository"), specs_at(root, "nowhere"):
-        pass
-
-
-def test_an_option_is_no_revision(root):
-    with pytest.raises(UsageError, match="is no revision"), specs_at(root, "--output=gone"):
-        pass
-    assert not (root / "gone").exists()
-
-
-def test_a_revision_without_specs(root):
-    subprocess.run([*GIT, "rm", "-rq", "specs"], cwd=root, check=True)
-    commit(root, "gone")
-    with pytest.raises(UsageError, match="has no specs/"), specs_at(root, "HEAD"):
-        pass
-
-
-def test_a_mistake_in_a_revision_is_told_with_its_name(root, told):
-    edit(root, SECOND, "budget: 2B", "budget: 2 seq")
-    commit(root, "bad")
-    subprocess.run([*GIT, "checkout", "-q", "HEAD~1", "--", "specs"], cwd=root, check=True)
-    with pytest.raises(UserError, match=r"^at revision HEAD: specs/toy/second.yaml:\d+: "):
-        told()
 
 
 @pytest.mark.slow

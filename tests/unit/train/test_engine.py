@@ -19,7 +19,6 @@ from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Loops
 from stages.store import manifest
 from stages.store.manifest import Parent
-from stages.train.determinism import deterministic
 from stages.train.loop import Run
 from tests.unit.train import tiny
 
@@ -240,23 +239,6 @@ def test_a_stand_in_is_called_so_all_the_way_down(tmp_path: Path) -> None:
     assert "Stand-in" in (tmp_path / "results/mini/tiny/out/README.md").read_text()
 
 
-def test_a_release_that_was_not_given_is_asked_for(tmp_path: Path) -> None:
-    stage = tiny.make("next_token").model_copy(update={"kind": "import", "phases": (), "trained": ()})
-    init = stage.init["llm"].model_copy(update={"weights": "release", "release": "llama31_8b"})
-    with pytest.raises(UserError, match=r"'llama31_8b'.*--releases FOLDER"):
-        run(stage.model_copy(update={"init": {"llm": init}}), tiny.inputs(tmp_path))
-    assert not (tmp_path / "results/mini/tiny/box").exists()
-
-
-def test_a_device_that_is_not_there_is_told_before_an_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    stage = tiny.make("next_token")
-    stage = stage.model_copy(update={"execution": stage.execution.model_copy(update={"device": "cuda"})})
-    with pytest.raises(UserError, match="tiny/box: found no GPU here that PyTorch can use"):
-        run(stage, tiny.inputs(tmp_path))
-    assert not list(tmp_path.glob("results/.runs/*/attempt-*"))
-
-
 def test_an_inherited_optimizer_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     stage = tiny.make("next_token")
     run(stage.model_copy(update={"kind": "import", "phases": (), "trained": ()}), tiny.inputs(tmp_path))
@@ -283,19 +265,3 @@ def _spy(seen: list[str], inner: Any) -> Any:
         return inner(run, phase, *rest)
 
     return run_phase
-
-
-def test_another_engine_is_refused(tmp_path: Path) -> None:
-    stage = tiny.make("next_token")
-    other = stage.model_copy(update={"execution": tiny.EXECUTION.model_copy(update={"engine": "nemo"})})
-    with pytest.raises(UserError, match="engine 'nemo'"):
-        run(other, tiny.inputs(tmp_path))
-
-
-def test_settings_of_torch_are_put_back(tmp_path: Path) -> None:
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    with deterministic(tiny.EXECUTION):
-        assert torch.are_deterministic_algorithms_enabled()
-        assert not torch.is_deterministic_algorithms_warn_only_enabled()
-    run(tiny.make("next_token"), tiny.inputs(tmp_path))
-    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before

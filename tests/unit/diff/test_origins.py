@@ -1,0 +1,62 @@
+"""What a reviewer sees although no key moves: waivers, and where figures come from."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.diff.conftest import commit, found
+from tests.unit.spec.small_project import edit
+
+PIPELINE, FIRST, SECOND = "toy/pipeline.yaml", "toy/first.yaml", "toy/second.yaml"
+
+
+def test_figures_that_come_from_elsewhere_are_told(root, told):
+    """Where a figure comes from moves no key; a reviewer has to see that a paper's figure became a guess."""
+    edit(root, FIRST, "mark: published, citation: a table", "mark: assumed, reason: a guess")
+    assert "sources:\n  published → assumed  specs/toy/first.yaml  phases.short.budget\n" in told()
+    assert "no semantic change" in told()
+    assert found(told)["marks"] == [
+        {"file": "specs/toy/first.yaml", "old": "published", "new": "assumed", "figures": ["phases.short.budget"]}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        ("", "  - {id: I-19, at: phases.main.document_mask, found: false, reason: why}", "added"),
+        ("  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}", "", "removed"),
+        (
+            "  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}",
+            "  - {id: I-29, at: phases.main.context, found: 16Ki, reason: why}",
+            "widened",
+        ),
+        (
+            "  - {id: I-28, at: first -> llm, found: 1e-4 -> 2e-4, reason: why}",
+            "  - {id: I-28, at: [first -> llm, first -> vit], found: 1e-4 -> 2e-4, reason: why}",
+            "widened",
+        ),
+        (
+            "  - {id: I-29, at: phases.main.context, found: 16Ki, reason: why}",
+            "  - {id: I-29, at: phases.main.context, found: 8Ki, reason: why}",
+            "narrowed",
+        ),
+    ],
+)
+def test_changed_waivers_are_told(root, told, before, after, what):
+    spec = root / "specs" / SECOND
+    plain = spec.read_text()
+    for waiver in (before, after):
+        text = plain.replace("\nsources:", f"\nwaivers:\n{waiver}\nsources:") if waiver else plain
+        if text != spec.read_text():
+            spec.write_text(text)
+            commit(root, "another")
+    (change,) = found(told, old="HEAD~1", new="HEAD")["waivers"]
+    assert (change["what"], change["ref"]) == (what, "toy/second")
+    assert f"waivers:\n  {what} specs/toy/second.yaml:" in told(old="HEAD~1", new="HEAD")
+
+
+def test_another_reason_of_a_waiver_is_none_to_tell(root, told):
+    edit(root, SECOND, "\nsources:", "\nwaivers:\n  - {id: I-29, at: rope, found: 8Ki, reason: why}\nsources:")
+    commit(root, "two")
+    edit(root, SECOND, "reason: why", "reason: as the paper says")
+    assert found(told)["waivers"] == []

@@ -60,7 +60,11 @@ def sources(objective: str, small: Small) -> tuple[Source, ...]:
 
 
 def recorder(read: list[Any], stop_at: int | None = None) -> type[PhaseData]:
-    """The loader, noting which documents were read; asks the run to stop at its `stop_at`-th step."""
+    """The loader, noting which documents training read; asks the run to stop at its `stop_at`-th step.
+
+    Training has the first loader of a run. The second is of the pass after the last update, which reads some again.
+    """
+    loaders: list[PhaseData] = []
 
     class Recorder(PhaseData):
         def samples(self, first: int, count: int, tail: int) -> Any:
@@ -72,7 +76,10 @@ def recorder(read: list[Any], stop_at: int | None = None) -> type[PhaseData]:
             return self.note(rows, [row.items for row in rows])
 
         def note(self, rows: Any, ids: list[Any]) -> Any:
-            read.extend(ids)
+            if not loaders:
+                loaders.append(self)
+            if loaders[0] is self:
+                read.extend(ids)
             self.calls = getattr(self, "calls", 0) + 1
             if self.calls == stop_at:
                 signal.raise_signal(signal.SIGTERM)

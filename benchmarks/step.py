@@ -109,7 +109,7 @@ def _samples(first: int, count: int, _tail: int) -> list[Sample]:
     return found
 
 
-def _no_checkpoint(_counters: Counters) -> Path:
+def _no_checkpoint(_counters: Counters, _wait: bool) -> Path:
     raise AssertionError("the benchmark's stage is shorter than its checkpoint interval")
 
 

@@ -98,9 +98,9 @@ def complete(
 ) -> str:
     """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
 
-    `seconds`: what each evaluation took, and `peaks`: MB that each rank held, for run.json. `earlier`: what the
-    checkpoint it went on from promises. `made_by`: the code and the environments of all its steps. `read`: by phase and
-    corpus, how many tokens (items of pairs) were read, None where that is not known.
+    `seconds`: what each evaluation and the checkpoints took, and `peaks`: MB that each rank held, for run.json.
+    `earlier`: what the checkpoint it went on from promises. `made_by`: the code and the environments of all its steps.
+    `read`: by phase and corpus, how many tokens (items of pairs) were read, None where that is not known.
     """
     folder = attempt.result
     own = peak_memory_mb(stage.execution.device)

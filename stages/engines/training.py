@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
 from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
+from stages.engines.checkpoints import Checkpoints
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -43,7 +44,7 @@ class Training:
         self.tier = results.worst(self.tier, made_by.tier(self.made_by))
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
-        self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}}
+        self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}, "checkpoints": {}}
         self.peaks: list[float] = []  # MB of each rank's memory while it trained
 
     def run(self) -> None:
@@ -112,14 +113,16 @@ class Training:
             self._take_over(start)
         self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
-            return self._phases(modules, optimizer, counters, (Unwritten(), Unwritten()))
+            return self._phases(modules, optimizer, counters, (Unwritten(), Unwritten()), None)
         columns = (*metrics.COMMON, *objectives.extras(self.stage))
         earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
         with (
             Table(self.attempt.result / checkpoint.METRICS, columns, earlier[0]) as rows,
             Table(self.attempt.result / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
+            Checkpoints(self.attempt, modules, optimizer, (rows, timing), self._beside, self.device) as written,
         ):
-            return self._phases(modules, optimizer, counters, (rows, timing))
+            self.seconds["checkpoints"] = written.seconds
+            return self._phases(modules, optimizer, counters, (rows, timing), written)
 
     def _take_over(self, start: Path) -> None:
         """No more is promised than what the checkpoint promises, nor than what made its steps and these together."""
@@ -130,26 +133,36 @@ class Training:
         self.tier = results.worst(self.tier, resume.tier_of(start), made_by.tier(self.made_by))
 
     def _phases(
-        self, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, tables: tuple[Table, Table]
+        self,
+        modules: nn.ModuleDict,
+        optimizer: Optimizer,
+        counters: Counters,
+        tables: tuple[Table, Table],
+        written: Checkpoints | None,
     ) -> Counters:
         stage = self.stage
 
-        def save(counters: Counters) -> Path | None:
-            if not self.ranks.first:
+        def save(counters: Counters, wait: bool) -> Path | None:
+            if written is None:
                 _give(optimizer)
                 return None
             folder = partials.path(self.attempt, counters.steps)
-            self._save(folder, modules, optimizer, counters, tables)
-            partials.prune(self.attempt, stage.execution.keep_partials)
+            written.save(folder, counters, wait, lambda: partials.prune(self.attempt, stage.execution.keep_partials))
             return folder
 
+        def latest() -> Path | None:
+            if written is not None:
+                written.settle()
+            return partials.latest(self.inputs.layout, self.inputs.key, self.inputs.parents)
+
         steps = sum(ledger.count(phase) for phase in stage.phases)
-        note = Note(self.attempt, steps) if self.ranks.first else None
         run = Run(
-            stage, optimizer, *tables, self.stop, save, self._latest,
-            lambda: {**modules.state_dict(), **optimizer.state()}, self.ranks, note,
-            self.reads.taken,
+            stage, optimizer, *tables, self.stop, save, latest,
+            lambda: {**modules.state_dict(), **optimizer.state()}, self.ranks,
+            taken=self.reads.taken,
         )  # fmt: skip
+        if written is not None:
+            run.note, run.check, run.before_update = Note(self.attempt, steps), written.check, written.before_update
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
@@ -160,32 +173,20 @@ class Training:
             counters = run_phase(run, phase, objective, counters)
             if number + 1 < len(stage.phases):
                 end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
-                self._save(end, modules, optimizer, counters, tables) if self.ranks.first else _give(optimizer)
+                _give(optimizer) if written is None else written.save(end, counters, wait=True)
         return counters
 
-    def _save(
-        self,
-        folder: Path,
-        modules: nn.ModuleDict,
-        optimizer: Optimizer,
-        counters: Counters,
-        tables: tuple[Table, Table],
-    ) -> None:
-        self.attempt.check()
-        for table in tables:
-            table.flush()
+    def _beside(self) -> Callable[[Path], None]:
+        """Take down what a checkpoint says beside the state; returns what writes it into the checkpoint's folder."""
+        parents, tier, makers, kept = resume.parents(self.inputs), self.tier, self.made_by, self.reads.kept()
 
-        def write(temporary: Path) -> None:
-            checkpoint.save(temporary, modules, optimizer, counters, self.attempt.result)
-            json_file.write(temporary / resume.PARENTS, resume.parents(self.inputs))
-            json_file.write(temporary / resume.TIER, self.tier)
-            made_by.save(temporary, self.made_by)
-            self.reads.save(temporary / reads.FILE)
+        def write(folder: Path) -> None:
+            json_file.write(folder / resume.PARENTS, parents)
+            json_file.write(folder / resume.TIER, tier)
+            made_by.save(folder, makers)
+            kept(folder / reads.FILE)
 
-        partials.save(folder, write)
-
-    def _latest(self) -> Path | None:
-        return partials.latest(self.inputs.layout, self.inputs.key, self.inputs.parents)
+        return write
 
     def _agreed_start(self) -> Path | None:
         """Where the first rank resumes: the others must not look for themselves, since it writes."""

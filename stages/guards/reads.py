@@ -7,7 +7,7 @@ goes by the spans that the rows name; it does not look at their labels.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -259,10 +259,10 @@ class Reads:
             for phase in found
         ]
 
-    def save(self, path: Path) -> None:
-        """For a checkpoint: what was read so far."""
+    def kept(self) -> Callable[[Path], None]:
+        """For a checkpoint: what was read so far, as what writes it to a file, also after more has been read."""
         found = self.report()
-        _write(path, None if found is None else [_plain(phase) for phase in found])
+        return lambda path: _write(path, None if found is None else [_plain(phase) for phase in found])
 
     def load(self, path: Path, phase: int) -> None:
         """Go on from a checkpoint taken in (or before) phase number `phase`."""

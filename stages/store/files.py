@@ -87,6 +87,18 @@ def write_atomic(path: Path, data: Data) -> None:
     _note(path, written)
 
 
+def beginning(path: Path, size: int) -> Iterator[memoryview]:
+    """The first `size` bytes of a file that may be growing, in blocks. Raises OSError where it is shorter."""
+    with path.open("rb", buffering=0) as file:
+        left = size
+        while left > 0:
+            block = file.read(min(left, BLOCK))
+            if not block:
+                raise OSError(errno.EIO, f"{path} has {size - left} bytes, {size} were written")
+            yield memoryview(block)
+            left -= len(block)
+
+
 def append(path: Path, data: bytes) -> None:
     """Add `data` at the end of a file and flush it. Raises OSError."""
     handle = disk.append(path)
@@ -100,16 +112,16 @@ class Growing:
     """A file that is written piece by piece, hashed on the way. Raises WriteError."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._size, self._hasher = path, 0, blake3()
+        self.path, self.size, self._hasher = path, 0, blake3()
         write(path, b"")
 
     def add(self, data: bytes) -> None:
         """Add a piece at the end and flush it."""
         with failing(self.path):
             append(self.path, data)
-        self._size += len(data)
+        self.size += len(data)
         self._hasher.update(data)
-        _note(self.path, Written(self._size, str(self._hasher.hexdigest())))
+        _note(self.path, Written(self.size, str(self._hasher.hexdigest())))
 
 
 def _write(path: Path, data: Data) -> Written:

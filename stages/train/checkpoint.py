@@ -39,16 +39,24 @@ class Counters:
 _COUNTERS = TypeAdapter(Counters)
 
 
-def save(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, counters: Counters, tables: Path) -> None:
-    """Fill a (temporary) folder with a checkpoint; router biases and other buffers are among the weights.
+@dataclass(frozen=True)
+class Held:
+    """What a checkpoint holds: a state at one moment, live or copied."""
 
-    metrics.csv and timing.csv are copied from the folder `tables`.
-    """
-    files.write(folder / WEIGHTS, tensor_file.blocks(modules.state_dict()))
-    save_state(folder / OPTIMIZER, optimizer.shapes(), optimizer.gather_state())
-    save_counters(folder / COUNTERS, counters)
-    for name in (METRICS, TIMING):
-        files.write(folder / name, (tables / name).read_bytes())
+    weights: Mapping[str, Tensor]  # router biases and other buffers among them
+    optimizer: Mapping[str, Tensor]  # its state, or the types and shapes of what `gathered` gives one by one
+    gathered: Iterable[tuple[str, Tensor]] | None
+    counters: Counters
+    tables: Sequence[int]  # bytes of metrics.csv and timing.csv at that moment, which grow later on
+
+
+def save(folder: Path, held: Held, tables: Path) -> None:
+    """Fill a (temporary) folder with a checkpoint; the tables are copied from the folder `tables`."""
+    files.write(folder / WEIGHTS, tensor_file.blocks(held.weights))
+    save_state(folder / OPTIMIZER, held.optimizer, held.gathered)
+    save_counters(folder / COUNTERS, held.counters)
+    for name, size in zip((METRICS, TIMING), held.tables, strict=True):
+        files.write(folder / name, files.beginning(tables / name, size))
 
 
 def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str, Tensor]] | None = None) -> None:

@@ -36,14 +36,16 @@ class Run:
     metrics: Table
     timing: Table
     stop: StopRequest
-    checkpoint: Callable[[Counters], Path | None]  # all ranks call it; the first writes a partial checkpoint there
+    checkpoint: Callable[[Counters, bool], Path | None]  # all ranks call it; the first writes; whether to wait for it
     last_checkpoint: Callable[[], Path | None]
     held: Callable[[], Mapping[str, Tensor]]  # what a checkpoint holds: weights, buffers, this rank's optimizer state
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
-    taken: Callable[[], None] = lambda: (
+    taken: Callable[[], None] = lambda: None  # called once a step is trained on: what it read counts from now on
         None
     )  # called once a step is trained on: what was read for it counts from now on
+    check: Callable[[], None] = lambda: None  # raises what a checkpoint that is written meanwhile has raised
+    before_update: Callable[[], None] = lambda: None  # what a checkpoint holds is about to change
 
     @property
     def ref(self) -> str:
@@ -89,13 +91,14 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
                 progress.step(step.end - step.start, outcome.loss, lr)
                 if run.note is not None:
                     run.note.step(phase.name, counters.steps, seconds)
+            run.check()
             asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
             due = not at_end and counters.steps % run.stage.execution.checkpoint_every == 0
             if (asked or due or at_end) and (broken := finite.broken_tensors(run.held(), run.ranks)):
                 raise _overflowed(run, phase, counters, lr, broken)
             if asked or due:
-                place = run.checkpoint(counters)
+                place = run.checkpoint(counters, asked)
                 kept = "the first rank says where" if place is None else f"resumable from {place}"
                 if asked:
                     run.ranks.wait()  # nobody leaves before the checkpoint is whole
@@ -117,6 +120,7 @@ def train_step(run: Run, phase: Phase, objective: Objective, step: Step, counter
     loss, grad_norm, *extras = torch.stack([values[0], norm, *values[1:]]).tolist()
     if not all(map(math.isfinite, (loss, grad_norm, *extras))):
         raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(objective.extras, extras, strict=True)))
+    run.before_update()
     run.optimizer.step(gradients, lr)
     objective.finish()
     return Outcome(loss, grad_norm, extras)

@@ -42,6 +42,11 @@ class Table:
         self._file.add("".join(self._kept).encode())
         self._kept.clear()
 
+    @property
+    def size(self) -> int:
+        """Bytes that were brought to the disk."""
+        return self._file.size
+
     def __enter__(self) -> Table:
         return self
 

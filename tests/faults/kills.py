@@ -66,10 +66,11 @@ class Tally:
 
 
 class Killer:
-    """Kills stages in a folder of its own."""
+    """Kills stages in a folder of its own; with `background`, they write checkpoints while they go on training."""
 
-    def __init__(self, folder: Path, small: Small) -> None:
+    def __init__(self, folder: Path, small: Small, background: bool = False) -> None:
         self.folder, self.small, self.zygote, self.tally = folder, small, Zygote(), Tally()
+        self.background = background
         self._wholes: dict[str, Whole] = {}
 
     def whole(self, name: str) -> Whole:
@@ -114,7 +115,7 @@ class Killer:
         root = self._copy(whole.root, self.folder / name / f"chain-{self.tally.chains}")
         had: int | None = None  # steps that were finished so far
         for kills, plan in enumerate([*plans, Plan()]):
-            ran = self.zygote.run(Job(whole.case, root, plan.place, plan.at, defect), plan.seconds)
+            ran = self.zygote.run(self._job(whole.case, root, plan.place, plan.at, defect), plan.seconds)
             had = self._count(whole, ran, had)
             if not ran.killed:
                 break
@@ -144,7 +145,9 @@ class Killer:
         return [Plan(place, at) for place, count in self.whole(name).changes.items() for at in range(1, count + 1)]
 
     def _count(self, whole: Whole, ran: Ran, had: int | None) -> int | None:
-        """Steps that are finished after this run, of which a later one may redo one checkpoint interval at most."""
+        """Steps that are finished after this run, of which a later one may redo one checkpoint interval at most; two
+        where the next checkpoint may be due before this one is in place.
+        """
         began = ran.began_at
         if had is None or not whole.case.stage.phases:
             return ran.reached
@@ -152,17 +155,20 @@ class Killer:
             if not ran.killed:
                 self.tally.redone.append(0)  # the result was there
             return had
-        every = whole.case.stage.execution.checkpoint_every
+        every = whole.case.stage.execution.checkpoint_every * (2 if self.background else 1)
         if not 0 <= had - began <= every:
             raise SeenError(f"{whole.case.ref}: {had} steps were finished, a rerun began after {began}")
         self.tally.redone.append(had - began)
         return max(began, ran.reached)
 
     def _finish(self, case: Case, root: Path) -> Ran:
-        ran = self.zygote.run(Job(case, root))
+        ran = self.zygote.run(self._job(case, root))
         if ran.code:
             raise SeenError(f"{case.ref}: exit code {ran.code} without a kill: {_said(root)}")
         return ran
+
+    def _job(self, case: Case, root: Path, place: str = "", at: int = 0, defect: str = "") -> Job:
+        return Job(case, root, place, at, defect, self.background)
 
     @staticmethod
     def _copy(source: Path, target: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import run
+from stages.engines import checkpoints, run
 from stages.store import files, manifest
 from stages.store.disk import Disk
 from tests.faults.disks import Failing, using
@@ -22,6 +22,14 @@ __all__ = ["root", "stopped"]
 FAULTS = [(errno.ENOSPC, False), (errno.ENOSPC, True), (errno.EIO, False), (errno.EROFS, True)]
 NAMES = ["full once", "full", "broken once", "read-only"]
 SAMPLE = 8  # of the changes, for each fault; the nightly run tries all
+
+
+@pytest.fixture(params=["waiting", "background"])
+def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How checkpoints are written."""
+    how: str = request.param
+    monkeypatch.setattr(checkpoints, "in_background", lambda device: how == "background")
+    return how
 
 
 def go_on(place: Path, disk: Disk) -> str | None:
@@ -56,16 +64,20 @@ def changes(root: Path) -> int:
 
 
 @pytest.mark.parametrize(("code", "lasting"), FAULTS, ids=NAMES)
-def test_an_error_at_some_changes(code: int, lasting: bool, root: Path, stopped: tuple[Path, bytes]) -> None:
+def test_an_error_at_some_changes(
+    code: int, lasting: bool, written: str, root: Path, stopped: tuple[Path, bytes]
+) -> None:
     count = changes(root)
     assert count > 100
-    points = random.Random(f"{code} {lasting}").sample(range(1, count + 1), SAMPLE)
+    points = random.Random(f"{code} {lasting} {written}").sample(range(1, count + 1), SAMPLE)
     fail_at(root, points, code, lasting, stopped[1])
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("code", "lasting"), FAULTS, ids=NAMES)
-def test_an_error_at_every_change(code: int, lasting: bool, root: Path, stopped: tuple[Path, bytes]) -> None:
+def test_an_error_at_every_change(
+    code: int, lasting: bool, written: str, root: Path, stopped: tuple[Path, bytes]
+) -> None:
     fail_at(root, range(1, changes(root) + 1), code, lasting, stopped[1])
 
 

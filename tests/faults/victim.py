@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 from stages.commands import run as command
-from stages.engines import results, training
+from stages.engines import checkpoints, results, training
 from stages.errors import UserError
 from stages.store import files, partials
 from stages.train import loop
@@ -38,6 +39,7 @@ class Job:
     place: str = ""
     at: int = 0
     defect: str = ""  # one of tests.faults.defects, put into the code
+    background: bool = False  # whether checkpoints are written while training goes on
 
 
 class Trail:
@@ -45,13 +47,18 @@ class Trail:
 
     def __init__(self, root: Path) -> None:
         self._handle = os.open(root / "trail", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        self.place = ""
+        self._places = threading.local()
 
     def write(self, *words: object) -> None:
         os.write(self._handle, (" ".join(map(str, words)) + "\n").encode())
 
+    @property
+    def place(self) -> str:
+        """Where this thread is: a checkpoint may be written by one, while another goes on with steps."""
+        return getattr(self._places, "now", PLACES[0])
+
     def enter(self, place: str) -> None:
-        self.place = place
+        self._places.now = place
         self.write("at", place)
 
 
@@ -78,7 +85,10 @@ def main(job: Job) -> None:
         sys.stdout = sys.stderr = said
         trail = Trail(job.root)
         disk = Deadly(trail, job.place, job.at)
-        with mock.patch.object(files, "disk", disk):
+        with (
+            mock.patch.object(files, "disk", disk),
+            mock.patch.object(checkpoints, "in_background", return_value=job.background),
+        ):
             defects.put(job.defect)
             watch(trail)
             trail.enter("start")
@@ -96,11 +106,11 @@ def main(job: Job) -> None:
 def stages_run(case: Case, root: Path) -> None:
     """`stages run` in a project that has this case's stages only."""
     releases = root / RELEASES
-    project = SimpleNamespace(stages=case.stages, keys=case.keys, absent={})
+    project = SimpleNamespace(stages=case.stages, keys=case.keys, absent={}, unreadable={})
     with (
         mock.patch.object(command.Gate, "refuse"),  # no specs are behind these stages
         mock.patch.object(command, "open_project", return_value=(root, None)),
-        mock.patch.object(command.graph, "load", return_value=project),
+        mock.patch.object(command.graph, "readable", return_value=project),
     ):
         command.run_stage(case.ref, SCALE, releases if releases.exists() else None)
 

@@ -109,12 +109,13 @@ def trained(stage: Stage, folder: Path, start: Path | None, stop_at: int | None)
     if start is not None:
         counters = checkpoint.load(start, modules, optimizer, stage.trained)
 
-    def save(counters: Counters) -> Path:
+    def save(counters: Counters, wait: bool) -> Path:
         folder.mkdir(exist_ok=True)
         for name in (checkpoint.METRICS, checkpoint.TIMING):
             (folder.parent / name).touch()
         if counters.steps == stop_at:
-            checkpoint.save(folder, modules, optimizer, counters, folder.parent)
+            held = checkpoint.Held(modules.state_dict(), optimizer.state(), None, counters, (0, 0))
+            checkpoint.save(folder, held, folder.parent)
             raise StoppedError("stopped")
         return folder
 

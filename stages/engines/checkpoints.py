@@ -1,0 +1,116 @@
+"""When and how the checkpoints of a run are written, on the rank that writes.
+
+Waiting: training stands still until the checkpoint is in place. In the background: training goes on with the next step
+once the state is copied, and a thread writes the copy. Either way a checkpoint is whole or absent, of one step, and
+earlier ones are removed only when it is in place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import nn
+
+from stages.store import attempts, partials
+from stages.train import checkpoint
+from stages.train.background import Background
+from stages.train.checkpoint import Counters, Held
+from stages.train.metrics import Table
+from stages.train.optimizer import Optimizer
+from stages.train.snapshot import Snapshot
+
+WAITED, WRITTEN = "training_waited", "written"
+
+
+def in_background(device: torch.device) -> bool:
+    """Whether checkpoints are written while training goes on: on GPUs.
+
+    There the copy takes memory of the host, which training does not use, and the writer a core that is idle. On a CPU
+    it takes both from training: docs/guarantees.md says what was measured.
+    """
+    return device.type == "cuda"
+
+
+class Checkpoints:
+    """Writes checkpoints of one run. As a context, it ends with no checkpoint in flight."""
+
+    def __init__(
+        self,
+        attempt: attempts.Attempt,
+        modules: nn.ModuleDict,
+        optimizer: Optimizer,
+        tables: tuple[Table, Table],
+        beside: Callable[[], Callable[[Path], None]],
+        device: torch.device,
+    ) -> None:
+        """`beside` takes down what else a checkpoint says at this moment, and returns what writes it into a folder."""
+        self._attempt, self._modules, self._optimizer = attempt, modules, optimizer
+        self._tables, self._beside, self._device = tables, beside, device
+        self._flight = Background()
+        self._copies: tuple[Snapshot, ...] = ()
+        self.seconds = {WAITED: 0.0, WRITTEN: 0.0}
+
+    def save(self, folder: Path, counters: Counters, wait: bool, then: Callable[[], None] = lambda: None) -> None:
+        """Write a checkpoint of this moment; with `wait`, it is in place when this returns. `then` follows it.
+
+        First the one in flight is waited for, and what it raised is raised. Raises WriteError and LeaseError.
+        """
+        began = time.perf_counter()
+        self._flight.wait()
+        self._attempt.check()
+        for table in self._tables:
+            table.flush()
+        sizes, beside = [table.size for table in self._tables], self._beside()
+        weights, shapes = self._modules.state_dict(), self._optimizer.shapes()
+        state = self._optimizer.gather_state()
+        if wait or not in_background(self._device):
+            self._write(folder, Held(weights, shapes, state, counters, sizes), beside, then)
+        else:
+            if not self._copies:
+                self._copies = Snapshot(weights, self._device), Snapshot(shapes, self._device)
+            copied = self._copies[0].take(weights.items()), self._copies[1].take(state)
+            held = Held(copied[0], copied[1], None, counters, sizes)
+            self._flight.start(lambda: self._write(folder, held, beside, then))
+        self.seconds[WAITED] += time.perf_counter() - began
+
+    def check(self) -> None:
+        """Raise what the checkpoint in flight has raised, if it has ended."""
+        self._flight.check()
+
+    def settle(self) -> None:
+        """Return when no checkpoint is in flight."""
+        self._flight.settle()
+
+    def before_update(self) -> None:
+        """Have a GPU finish the copies of the state before it is changed."""
+        for copy in self._copies:
+            copy.before_update()
+
+    def _write(self, folder: Path, held: Held, beside: Callable[[Path], None], then: Callable[[], None]) -> None:
+        began = time.perf_counter()
+        for copy in self._copies:
+            copy.wait()
+
+        def fill(temporary: Path) -> None:
+            checkpoint.save(temporary, held, self._attempt.result)
+            beside(temporary)
+
+        partials.save(folder, fill)
+        then()
+        self.seconds[WRITTEN] += time.perf_counter() - began
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        began = time.perf_counter()
+        self._flight.__exit__(kind, error, trace)
+        self.seconds[WAITED] += time.perf_counter() - began
+        for copy in self._copies:
+            copy.close()

@@ -1,0 +1,295 @@
+"""A checkpoint that is written while training goes on is the one that a waiting run writes, and nobody overtakes it."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages.contract import ledger
+from stages.engines import checkpoints, results, run, training
+from stages.errors import UserError
+from stages.models.build import build
+from stages.store import files, json_file, manifest, partials
+from stages.store.disk import Disk
+from stages.train import loop, objectives
+from stages.train.background import Background
+from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.snapshot import Snapshot
+from stages.train.stopping import StoppedError
+from tests.unit.train import tiny
+
+BOX = "results/mini/tiny/box"
+ATTEMPT = f"results/.runs/{'a' * 32}/attempt-0001"
+PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
+CPU = torch.device("cpu")
+
+Steps = Callable[[int], None]
+
+
+class Broken(tiny.Data):
+    """Ends in the seventh step, with checkpoints after the third and the sixth."""
+
+    def samples(self, first: int, count: int, tail: int) -> list[Any]:
+        if first == 32:
+            raise UserError("the corpus went away")
+        return super().samples(first, count, tail)
+
+
+class Slow(Disk):
+    """Takes nothing from the thread that writes checkpoints until it is let go."""
+
+    def __init__(self) -> None:
+        self.gate, self.came = threading.Event(), threading.Event()
+
+    def create(self, path: Path, exclusive: bool = False) -> int:
+        if threading.current_thread().name == "checkpoint":
+            self.came.set()
+            assert self.gate.wait(PATIENCE), "training did not go on"
+        return super().create(path, exclusive)
+
+
+@pytest.fixture
+def background(monkeypatch: pytest.MonkeyPatch, made_up_data: None) -> None:
+    monkeypatch.setattr(checkpoints, "in_background", lambda device: True)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    disk = Slow()
+    monkeypatch.setattr(files, "disk", disk)
+    return disk
+
+
+@pytest.fixture
+def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[Steps], None]:
+    """Have something called with the number of each step that is done."""
+
+    def install(what: Steps) -> None:
+        def record(run: Any, phase: Any, objective: Any, counters: Any, *rest: Any) -> None:
+            recorded(run, phase, objective, counters, *rest)
+            what(counters.steps)
+
+        monkeypatch.setattr(loop, "record", record)
+
+    recorded = loop.record
+    return install
+
+
+def rows(folder: Path) -> list[int]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
+
+
+def partial(root: Path, step: int) -> Path:
+    return root / ATTEMPT / f"partial-{step:09d}"
+
+
+@pytest.mark.parametrize("objective", ["next_token", "moe", "coca"])
+def test_a_run_that_goes_on_meanwhile_has_the_bits_and_the_checkpoints_of_one_that_waits(
+    objective: str, tmp_path: Path, made_up_data: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, found = tiny.make(objective), []
+    for aside in (False, True):
+        root = tmp_path / str(aside)
+        monkeypatch.setattr(checkpoints, "in_background", lambda device, aside=aside: aside)
+        with monkeypatch.context() as patch:
+            patch.setattr(partials, "clear", lambda *_: None)
+            run(stage, tiny.inputs(root))
+        kept = {
+            f"{folder.name}/{file}": (folder / file).read_bytes()
+            for folder in partials.listed(root / ATTEMPT)
+            for file in files.files_under(folder)
+            if file not in ("timing.csv", partials.NAME)  # its seconds differ, and the digest of them
+        }
+        assert all(partials.valid(folder) for folder in partials.listed(root / ATTEMPT))
+        found.append((kept, (root / BOX / manifest.NAME).read_bytes()))
+    assert found[0] == found[1]
+    assert len(found[0][0]) >= 14
+
+
+def test_training_goes_on_while_a_slow_disk_takes_a_checkpoint_that_has_only_its_own_steps(
+    tmp_path: Path, background: None, slow: Slow, after: Callable[[Steps], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step before the next checkpoint is done before the disk takes the first byte."""
+    after(lambda step: slow.gate.set() if step == 5 else None)
+    monkeypatch.setattr(training, "PhaseData", Broken)
+    with pytest.raises(UserError, match="went away"):
+        run(tiny.make("next_token"), tiny.inputs(tmp_path))
+    assert rows(partial(tmp_path, 3)) == [1, 2, 3]
+    assert rows(partial(tmp_path, 6)) == [1, 2, 3, 4, 5, 6]
+    assert partials.valid(partial(tmp_path, 3))
+
+
+def test_no_two_checkpoints_are_in_flight_and_none_is_when_the_result_is_put_in_place(
+    tmp_path: Path, background: None, slow: Slow, after: Callable[[Steps], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flying, most, told = 0, 0, list[str]()
+    save, complete = partials.save, results.complete
+
+    def counted(folder: Path, write: Callable[[Path], None]) -> Path:
+        nonlocal flying, most
+        flying, most = flying + 1, max(most, flying + 1)
+        made = save(folder, write)
+        told.append(folder.name)
+        flying -= 1
+        return made
+
+    def completed(*args: Any, **more: Any) -> str:
+        assert flying == 0
+        assert told[-1] == "partial-000000006"
+        return complete(*args, **more)
+
+    monkeypatch.setattr(partials, "save", counted)
+    monkeypatch.setattr(results, "complete", completed)
+    after(lambda step: threading.Timer(0.2, slow.gate.set).start() if step == 6 else None)
+    run(tiny.make("next_token"), tiny.inputs(tmp_path))
+    assert most == 1
+    assert (told, flying) == (["partial-000000003", "partial-000000006"], 0)
+
+
+def test_a_request_to_stop_waits_for_the_checkpoint_in_flight_and_for_its_own(
+    tmp_path: Path, background: None, slow: Slow, after: Callable[[Steps], None], signals: None
+) -> None:
+    def ask(step: int) -> None:
+        if step == 4:
+            assert slow.came.wait(PATIENCE)
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Timer(0.2, slow.gate.set).start()
+
+    after(ask)
+    with pytest.raises(StoppedError, match="partial-000000004"):
+        run(tiny.make("next_token"), tiny.inputs(tmp_path))
+    assert [partials.valid(partial(tmp_path, step)) for step in (3, 4)] == [True, True]
+    assert rows(partial(tmp_path, 3)) == [1, 2, 3]
+
+
+def test_a_full_disk_ends_the_run_at_the_next_step_with_the_message_of_a_run_that_waits(
+    tmp_path: Path, made_up_data: None, after: Callable[[Steps], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(Disk):
+        def write(self, handle: int, data: memoryview) -> int:
+            if "partial-" in os.readlink(f"/proc/self/fd/{handle}"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(handle, data)
+
+    done: list[int] = []
+    said: list[str] = []
+
+    def ended(step: int) -> None:
+        """The thread has met its error before this step's end is looked at."""
+        done.append(step)
+        for thread in threading.enumerate():
+            if thread.name == "checkpoint":
+                thread.join(PATIENCE)
+
+    after(ended)
+    for aside in (False, True):
+        monkeypatch.setattr(checkpoints, "in_background", lambda device, aside=aside: aside)
+        monkeypatch.setattr(files, "disk", Full())
+        with pytest.raises(files.WriteError) as caught:
+            run(tiny.make("next_token"), tiny.inputs(tmp_path / "project"))
+        said.append(str(caught.value))
+        assert done[-1] == (4 if aside else 3)
+        monkeypatch.setattr(files, "disk", Disk())
+        assert not list((tmp_path / "project").rglob("partial-*"))
+        files.remove_tree(tmp_path / "project")
+    assert said[0] == said[1]
+    assert "weights.safetensors: cannot be written (No space left on device)" in said[0]
+
+
+def test_blocking_and_writing_seconds_are_recorded(tmp_path: Path, background: None) -> None:
+    run(tiny.make("next_token"), tiny.inputs(tmp_path))
+    seconds = json_file.read(tmp_path / BOX / "run.json")["seconds"]["checkpoints"]
+    assert set(seconds) == {"training_waited", "written"}
+    assert 0 < seconds["written"] < PATIENCE
+    assert 0 < seconds["training_waited"] < PATIENCE
+
+
+def test_an_error_of_a_job_is_raised_by_whatever_is_asked_next_and_once() -> None:
+    def broken() -> None:
+        raise UserError("no")
+
+    for ask in (Background.check, Background.wait, lambda flight: flight.start(lambda: None)):
+        flight = Background()
+        flight.start(broken)
+        flight.settle()
+        with pytest.raises(UserError, match="no"):
+            ask(flight)
+        flight.wait()
+
+
+@pytest.mark.parametrize(("leaves", "waited"), [(None, True), (UserError, True), (KeyboardInterrupt, False)])
+def test_whatever_leaves_a_run_waits_for_the_job_but_for_a_second_ctrl_c(
+    leaves: type[BaseException] | None, waited: bool
+) -> None:
+    gate, done = threading.Event(), threading.Event()
+
+    def job() -> None:
+        assert gate.wait(PATIENCE)
+        done.set()
+
+    threading.Timer(0.1, gate.set).start()
+    try:
+        with Background() as flight:
+            flight.start(job)
+            if leaves is not None:
+                raise leaves("end")
+    except (UserError, KeyboardInterrupt):
+        pass
+    assert done.is_set() == waited
+    assert done.wait(PATIENCE)
+
+
+def test_what_ended_a_run_is_told_and_not_what_the_job_in_flight_raised() -> None:
+    def broken() -> None:
+        raise UserError("the disk")
+
+    def ended(flight: Background, by: Exception) -> None:
+        with flight:
+            flight.start(broken)
+            raise by
+
+    with pytest.raises(UserError, match="the loss"):
+        ended(Background(), UserError("the loss"))
+    with pytest.raises(UserError, match="the disk"), Background() as flight:
+        flight.start(broken)
+
+
+def test_a_snapshot_stays_as_it_was_and_uses_its_memory_again() -> None:
+    live = {"w": torch.arange(6.0).view(2, 3).mT, "n": torch.tensor(3), "b": torch.ones(5, dtype=torch.bfloat16)}
+    snapshot = Snapshot(live, CPU)
+    first = dict(snapshot.take(live.items()))
+    memory = {name: tensor.data_ptr() for name, tensor in first.items()}
+    before = {name: tensor.clone() for name, tensor in live.items()}
+    for tensor in live.values():
+        tensor.add_(1)
+    assert all(torch.equal(first[name], tensor) for name, tensor in before.items())
+    second = snapshot.take(live.items())
+    assert all(torch.equal(second[name], tensor) for name, tensor in live.items())
+    assert {name: tensor.data_ptr() for name, tensor in second.items()} == memory
+    with pytest.raises(ValueError, match=r"n is torch.float32 \[2\], copied into \[\]"):
+        snapshot.take([("n", torch.zeros(2))])
+
+
+@pytest.mark.parametrize("objective", [*tiny.OBJECTIVES, "moe"])
+def test_what_a_checkpoint_holds_changes_in_updates_only(objective: str) -> None:
+    """So that a GPU may copy it beside the next forward and backward pass."""
+    stage = tiny.make(objective)
+    modules, phase = build(stage), stage.phases[0]
+    training.freeze(stage, modules)
+    assert stage.optimizer is not None
+    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+    made = objectives.make(stage, phase, modules, tiny.Data(phase, 7, "", Path()), CPU)
+    before = {name: tensor.clone() for name, tensor in {**modules.state_dict(), **optimizer.state()}.items()}
+    optimizer.clip(loop.gather(optimizer, made, ledger.step_at(phase, 0))[0])
+    after = {**modules.state_dict(), **optimizer.state()}
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

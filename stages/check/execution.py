@@ -22,8 +22,8 @@ LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stag
     "I-42",
     title="A stage fits its machine",
     rule="On the device that its scale is priced on, a stage's states and activations fit the memory; a node has no "
-    "more ranks than devices, and memory for the ranks on a CPU, or for one copy of the weights in fp32 beside GPUs. A "
-    "pipeline's results and the checkpoints of one stage fit the disk.",
+    "more ranks than devices, and memory for the ranks on a CPU, or beside GPUs for a copy of the weights in fp32 or "
+    "of a checkpoint. A pipeline's results and the checkpoints of one stage fit the disk.",
     why="What does not fit is found out after the queue, on every node at once.",
     threads=(),
     held_by=("stages/contract/memory.py",),
@@ -72,10 +72,13 @@ def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
 
 
 def _host(stage: Stage, hardware: Hardware, worst: int) -> int:
-    """Bytes that a node holds at least: on a CPU its ranks; beside GPUs, whoever writes the weights has them whole."""
+    """Bytes that a node holds at least: on a CPU its ranks; beside GPUs the weights while they are read, then the copy
+    that checkpoints are written from.
+    """
     if hardware.device == "cpu":
         return worst * (stage.execution.ranks // stage.execution.nodes)
-    return memory.FP32 * sum(parameters(model).total for model in stage.modules.values())
+    weights = memory.FP32 * sum(parameters(model).total for model in stage.modules.values())
+    return max(weights, memory.copied(stage))
 
 
 def _gb(size: int) -> str:

@@ -75,6 +75,13 @@ def checkpoint(stage: Stage) -> int:
     return FP32 * weights + sum(_moments(stage, name) for name in stage.trained)
 
 
+def copied(stage: Stage) -> int:
+    """Bytes of the host's memory in which the first rank copies the state: on GPUs, checkpoints are written from it
+    while training goes on.
+    """
+    return checkpoint(stage) if stage.phases and stage.execution.device == "cuda" else 0
+
+
 def disk(stage: Stage) -> int:
     """Bytes that the stage needs at most: partial checkpoints kept, ends of phases, and the result."""
     if stage.kind in ("keep", "export"):

@@ -112,6 +112,7 @@ def _stage(stage: StagePlan) -> dict[str, Any]:
         "parameters": {"total": stage.total, "active": stage.active},
         "rope": stage.rope.model_dump() if stage.rope else None,
         "checkpoint_bytes": stage.checkpoint,
+        "host_copy_bytes": stage.copied,
         "disk_bytes": stage.disk,
         "flops": stage.flops,
         "device_hours": stage.device_hours,

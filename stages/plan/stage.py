@@ -51,6 +51,7 @@ class StagePlan:
     sparse: bool  # whether some experts are idle
     rope: Rope | None
     checkpoint: int
+    copied: int  # bytes of the host's memory that checkpoints are written from, beside GPUs
     disk: int
     phases: tuple[PhasePlan, ...]
 
@@ -91,6 +92,7 @@ def plan_stage(
         sparse=any(count.idle for count in counts),
         rope=stage.rope,
         checkpoint=memory.checkpoint(stage),
+        copied=memory.copied(stage),
         disk=memory.disk(stage),
         phases=tuple(_plan_phase(stage, phase, hardware, lengths, data) for phase in stage.phases),
     )

@@ -42,8 +42,6 @@ class Run:
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
     taken: Callable[[], None] = lambda: None  # called once a step is trained on: what it read counts from now on
-        None
-    )  # called once a step is trained on: what was read for it counts from now on
     check: Callable[[], None] = lambda: None  # raises what a checkpoint that is written meanwhile has raised
     before_update: Callable[[], None] = lambda: None  # what a checkpoint holds is about to change
 

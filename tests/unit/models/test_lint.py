@@ -181,6 +181,11 @@ REASONS = {
     "of logits [n, words]: torch documents the loss of images alone (NLLLoss2d) as without a deterministic form": (
         "models/coca caption_loss cross_entropy",
     ),
+    "the thread that writes a checkpoint, and the end of a run; an error code": (
+        "train/snapshot Snapshot.close synchronize",
+        "train/snapshot Snapshot.wait synchronize",
+        "train/snapshot _checked int",
+    ),
     "NVIDIA Apex's kernel: each row of logits is one thread block's, in both passes": (
         "models/ops/functional cross_entropy cross_entropy",
     ),

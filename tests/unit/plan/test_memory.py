@@ -61,6 +61,13 @@ def test_checkpoints(project):
     assert memory.checkpoint(align) < 4 * weights + 9 * (weights - llm.total)  # frozen: weights only
 
 
+def test_the_host_has_a_copy_of_a_checkpoint_beside_gpus_where_something_is_trained(project):
+    for scale, factor in (("paper", 1), ("mini", 0)):  # GPUs, and a CPU, on which a run waits
+        text = project.resolve("kimi_vl", scale).stages["text_pretrain"]
+        assert memory.copied(text) == factor * memory.checkpoint(text)
+    assert memory.copied(project.resolve("ouro", "paper").stages["upcycle_2_6b"]) == 0
+
+
 def test_pointers_and_releases_take_no_disk(project):
     stages = project.resolve("ouro", "paper").stages
     assert {memory.disk(stages[name]) for name in ("keep_1_4b", "ouro_1_4b", "thinking_2_6b")} == {0}

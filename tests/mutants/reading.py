@@ -148,7 +148,7 @@ MUTANTS = (
         "I-35",
         "a ramp cut short",
         Bent(changes.phase("joint_pretrain", share=lambda old: old.share.model_copy(update={"over": 0}))),
-        also=frozenset({"I-18"}),
+        also=frozenset({"I-18", "I-30"}),
     ),
     Mutant(
         "I-35",

@@ -9,8 +9,9 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.contract import ledger, memory
+from stages.contract.corpora import prepared
 from stages.contract.duration import document_lengths, step_seconds
-from stages.contract.engines import prepared, undivided
+from stages.contract.engines import undivided
 from stages.contract.hardware import MEGA, Hardware
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage

@@ -8,7 +8,8 @@ from contextlib import suppress
 from stages.check import unused
 from stages.check.run import priced_on
 from stages.contract import hardware
-from stages.contract.engines import prepared, undivided
+from stages.contract.corpora import prepared
+from stages.contract.engines import undivided
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.spec.resolved import Stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.contract import memory
+from stages.contract.corpora import prepared
 from stages.contract.hardware import Hardware
 from stages.spec.resolved import Stage
 
@@ -33,8 +34,3 @@ def undivided(stage: Stage, hardware: Hardware) -> str | None:
         f"weights and gradients that {ranks} ranks have to divide; allowed for the torch engine: what fits whole on "
         f"each {hardware.name}, by plan"
     )
-
-
-def prepared(stage: Stage) -> bool:
-    """Whether all that the stage reads are local corpora: published ones have no digest, and are not read here."""
-    return all(source.digest for phase in stage.phases for source in phase.sources)

@@ -20,6 +20,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
+from stages.contract import memory_engine
+from stages.contract.corpora import prepared
 from stages.contract.cost import LanguageModel
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
@@ -52,27 +54,39 @@ class Memory:
     states: int
     activations: int
     runtime: int
+    gradients: int = 0  # of the torch engine, where other layouts count them among the states
+    loss: int = 0
+    spare: int = 0  # what the allocator holds beyond what is alive
 
     @property
     def total(self) -> int:
         """All parts."""
-        return self.states + self.activations + self.runtime
+        return self.states + self.gradients + self.activations + self.loss + self.spare + self.runtime
 
 
 def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
-    """The layout that fits the device, or the smaller one where none does."""
-    activations = _activations(stage, phase)
-    found = [
-        Memory(layout, _states(stage, layout), activations, hardware.runtime)
-        for layout in (("zero1", DIVIDED) if stage.execution.ranks > 1 else ("one",))
-    ]
+    """The layout that fits the device, or the smallest one where none does.
+
+    Of a stage that the torch engine trains, its own layout comes first; DIVIDED, which it does not have, tells GPUs
+    that a whole model does not fit.
+    """
+    several, activations = stage.execution.ranks > 1, _activations(stage, phase)
+    whole = "zero1" if several else "one"
+    found = [Memory(whole, _states(stage, whole), activations, hardware.runtime)]
+    if prepared(stage):
+        parts = memory_engine.of(stage, phase, hardware)
+        found = [
+            Memory(whole, parts.states, parts.activations, hardware.runtime, parts.gradients, parts.loss, parts.spare)
+        ]
+    if several and not (prepared(stage) and stage.execution.device == "cpu"):
+        found.append(Memory(DIVIDED, _states(stage, DIVIDED), activations, hardware.runtime))
     return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
 
 
 def checkpoint(stage: Stage) -> int:
     """Bytes of a stage's result or partial checkpoint: fp32 weights of all modules, moments of the trained ones."""
     weights = sum(parameters(model).total for model in stage.modules.values())
-    return FP32 * weights + sum(_moments(stage, name) for name in stage.modules if name in stage.trained)
+    return FP32 * weights + sum(memory_engine.moments(stage, name) for name in stage.modules if name in stage.trained)
 
 
 def copied(stage: Stage) -> int:
@@ -101,21 +115,6 @@ def bf16(stage: Stage) -> bool:
     return computes_in_bf16(stage.engine_class)
 
 
-def _moments(stage: Stage, module: str) -> int:
-    """Bytes of the optimizer's moments of a module."""
-    if stage.optimizer is None:
-        return 0
-    count = parameters(stage.modules[module])
-    match stage.optimizer.kind:
-        case "adamw":
-            return 2 * FP32 * count.total
-        case "muon":  # norms and biases, which AdamW takes too, are too few to matter
-            ends = count.embedding + count.head
-            return FP32 * (count.total - ends) + 2 * FP32 * ends
-        case _:
-            assert_never(stage.optimizer)
-
-
 def _states(stage: Stage, layout: str) -> int:
     half = bf16(stage)
     whole = divided = 0
@@ -126,7 +125,7 @@ def _states(stage: Stage, layout: str) -> int:
         gathered = max(gathered, 2 * width * count // getattr(model, "layers", 1))
         if name in stage.trained:
             whole += width * count
-            divided += _moments(stage, name) + (FP32 * count if half else 0)
+            divided += memory_engine.moments(stage, name) + (FP32 * count if half else 0)
     ranks = stage.execution.ranks
     if layout == DIVIDED:
         return (whole + divided) // ranks + gathered

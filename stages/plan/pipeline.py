@@ -140,6 +140,9 @@ def _phase(phase: PhasePlan) -> dict[str, Any]:
             "layout": phase.memory.layout,
             "total_bytes": phase.memory.total,
             "states_bytes": phase.memory.states,
+            "gradients_bytes": phase.memory.gradients,
             "activations_bytes": phase.memory.activations,
+            "loss_bytes": phase.memory.loss,
+            "spare_bytes": phase.memory.spare,
         },
     }

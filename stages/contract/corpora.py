@@ -1,0 +1,10 @@
+"""Which stages the torch engine can be asked to train: those whose corpora are on this machine."""
+
+from __future__ import annotations
+
+from stages.spec.resolved import Stage
+
+
+def prepared(stage: Stage) -> bool:
+    """Whether all that the stage reads are local corpora: published ones have no digest, and are not read here."""
+    return all(source.digest for phase in stage.phases for source in phase.sources)

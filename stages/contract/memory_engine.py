@@ -1,0 +1,188 @@
+"""Memory of one rank of the torch engine, part by part, at the worst moment of a step or of an evaluation.
+
+Weights are fp32 and whole on every rank; with autocast there are copies in bf16. The optimizer's moments are divided
+among ranks. While the last micro-batch of a step is differentiated, the partial sums of those before it are alive, one
+fp32 gradient for each level of the tree (stages/train/reduce.py), and its own gradient grows. Afterwards there is one
+gradient, beside what the optimizer makes for a moment. An evaluation has no gradients; its rows are many.
+
+Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md). On a GPU nothing of this was measured; that
+its caching allocator holds a tenth more than what is alive is assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from stages.contract import memory_layers
+from stages.contract.hardware import Hardware
+from stages.contract.memory_layers import FP32, HALF
+from stages.contract.parameters import parameters
+from stages.spec.resolved import Stage, computes_in_bf16
+from stages.spec.resolved_models import CaptionDecoderModel, LlamaModel, Model, MoonlightModel, OuroModel
+from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Optimizer
+
+MEGA = 10**6
+HEAP = 150 * MEGA  # what the C library's heap keeps of freed memory, at most; larger pieces go back to the system
+CACHED = 0.10  # of what is alive: what a GPU's caching allocator holds beyond it, assumed
+WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
+FEWEST = 64
+EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/subject.py, which a test compares)
+NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisation has at once
+
+LanguageModel = LlamaModel | OuroModel | MoonlightModel
+HEADED = LanguageModel | CaptionDecoderModel
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Bytes of a rank's memory at its worst moment."""
+
+    states: int
+    gradients: int
+    activations: int
+    loss: int
+    spare: int
+
+
+def of(stage: Stage, phase: Phase, hardware: Hardware) -> Parts:
+    """The parts of the worst moment of a phase."""
+    states = _states(stage)
+    moments = [_backward(stage, phase, hardware), _update(stage), _evaluation(stage, phase)]
+    gradients, activations, loss = max(moments, key=sum)
+    alive = states + gradients + activations + loss
+    return Parts(states, gradients, activations, loss, _spare(stage, alive))
+
+
+def _spare(stage: Stage, alive: int) -> int:
+    """What the allocator holds beyond what is alive."""
+    match stage.execution.device:
+        case "cpu":
+            return min(alive, HEAP)
+        case "cuda":
+            return int(CACHED * alive)
+        case _:
+            assert_never(stage.execution.device)
+
+
+Moment = tuple[int, int, int]  # bytes of gradients, activations, loss
+
+
+def _states(stage: Stage) -> int:
+    """Weights, their copies in bf16, moments."""
+    count = sum(parameters(model).total for model in stage.modules.values())
+    half = HALF * count if computes_in_bf16(stage.engine_class) else 0
+    return FP32 * count + half + sum(moments(stage, name) for name in stage.trained) // stage.execution.ranks
+
+
+def moments(stage: Stage, module: str) -> int:
+    """Bytes of the optimizer's moments of a module: two numbers a parameter, one for a matrix that Muon moves."""
+    if stage.optimizer is None:
+        return 0
+    return FP32 * (2 * parameters(stage.modules[module]).total - _matrices(stage.optimizer, stage.modules[module]))
+
+
+def _matrices(optimizer: Optimizer, model: Model) -> int:
+    """Parameters that Muon moves; norms and biases, which AdamW takes too, are too few to matter."""
+    match optimizer.kind:
+        case "adamw":
+            return 0
+        case "muon":
+            count = parameters(model)
+            return count.total - count.embedding - count.head
+        case _:
+            assert_never(optimizer)
+
+
+def _gradient(stage: Stage) -> int:
+    return FP32 * sum(parameters(stage.modules[name]).total for name in stage.trained)
+
+
+def partial_sums(stage: Stage, phase: Phase) -> int:
+    """Sums of gradients that are alive at most beside the gradient of the micro-batch in work, on one rank."""
+    batches = -(-max(rung.sequences for rung in phase.batch) // phase.micro_batch)
+    own = -(-batches // stage.execution.ranks)
+    return own.bit_length() - 1
+
+
+def _backward(stage: Stage, phase: Phase, hardware: Hardware) -> Moment:
+    bf16 = computes_in_bf16(stage.engine_class)
+    activations = loss = 0.0
+    for name, model in stage.modules.items():
+        count = at_once(stage, phase, name, hardware)
+        activations += count * _kept(model, phase, bf16, stage.execution.recomputes, count)
+        if isinstance(model, HEADED):
+            loss = max(loss, head(model, count * loops(model, phase), bf16, stage.execution.device))
+    return (partial_sums(stage, phase) + 1) * _gradient(stage), int(activations), int(loss)
+
+
+def _kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: float) -> float:
+    """Bytes a position of a module: its layers', and the stream's ends: embeddings, final norm, states, rotary tables.
+
+    Recomputed, every layer keeps its input alone, and one is whole, with as much again for its gradients.
+    """
+    width = model.llm_hidden if model.family == "projector" else model.hidden
+    whole = memory_layers.kept(model, phase.document_mask, positions).bytes(bf16)
+    number = memory_layers.layers(model) * loops(model, phase)
+    ends = 4 * FP32 * width * loops(model, phase)
+    return ends + (FP32 * width * number + 2 * whole if recomputed else whole * number + whole)
+
+
+def loops(model: Model, phase: Phase) -> int:
+    """How often a module's layers are run."""
+    return phase.loops.count if model.family == "ouro" and phase.loops is not None else 1
+
+
+def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:
+    """Bytes of a loss over the vocabulary: one chunk of logits, and gradients of states and matrix; or whole logits."""
+    vocab, width, logit = model.vocab, model.hidden, FP32 + HALF if bf16 else FP32
+    if positions * vocab <= WHOLE and model.family != "ouro":
+        return 3 * FP32 * positions * vocab
+    rows = max(FEWEST, ON_CPU // vocab) if device == "cpu" else ON_GPU // vocab
+    copies = 2 * HALF * vocab * width if bf16 else 0
+    return min(rows, positions) * vocab * logit + FP32 * positions * width + copies
+
+
+def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:
+    """Positions of a module in one micro-batch: tokens; patches; captions."""
+    rows, model = phase.micro_batch, stage.modules[name]
+    if phase.coca is not None:
+        patch = next((one.patch for one in stage.modules.values() if one.family == "moonvit"), 1)
+        smallest = (phase.coca.resolutions[0].cap // patch) ** 2
+        if model.family == "text_tower" or model.family == "caption_decoder":
+            return rows * max(1, phase.context // smallest) * model.length
+        return rows * phase.context
+    if model.family == "moonvit" or model.family == "projector":
+        merge = next((one.merge for one in stage.modules.values() if one.family == "projector"), 1)
+        patches = rows * phase.context * float(hardware.positions) * merge**2
+        return patches if model.family == "moonvit" else patches / merge**2
+    return rows * phase.context
+
+
+def _update(stage: Stage) -> Moment:
+    """One gradient, and what the optimizer makes: AdamW's denominators on a CPU; Muon's momenta ahead and updates."""
+    made = 0
+    for name in stage.trained:
+        if stage.optimizer is None:
+            continue
+        matrices = _matrices(stage.optimizer, stage.modules[name])
+        others = parameters(stage.modules[name]).total - matrices
+        made = max(made, FP32 * others if stage.execution.device == "cpu" else 0)
+        made = max(made, FP32 * (2 + NEWTON_SCHULZ) * matrices // stage.execution.ranks)
+    return _gradient(stage) + made, 0, 0
+
+
+def _evaluation(stage: Stage, phase: Phase) -> Moment:
+    """A forward pass of one batch: a layer's numbers at most, the stream, and the states that the loss reads."""
+    if not stage.evaluation.names:
+        return 0, 0, 0
+    bf16 = computes_in_bf16(stage.engine_class)
+    positions = float(max(EVALUATED, stage.evaluation.context))
+    passed = loss = 0.0
+    for model in stage.modules.values():
+        if isinstance(model, LanguageModel):
+            layer = memory_layers.kept(model, phase.document_mask, positions).bytes(bf16)
+            passed = positions * (layer + 2 * FP32 * model.hidden * (1 + loops(model, phase)))
+            loss = head(model, positions, False, stage.execution.device)
+    return 0, int(passed), int(loss)

@@ -1,0 +1,88 @@
+"""Memory of the torch engine by plan: its parts by hand, and the sizes that it shares with the code it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from stages.contract import hardware, memory, memory_engine
+from stages.contract.parameters import parameters
+from stages.evals import subject
+from stages.models.ops import head
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import BatchStep
+from stages.train.reduce import TreeSum
+from tests.unit.train import tiny
+
+LAPTOP: Any = hardware.Hardware(
+    name="laptop", title="", device="cpu", peak=1, mfu=1.0, memory=10**12, runtime=0, per_node=None, disk=1,
+    block_ms=0.0, step_ms=0.0, side=1, positions=1, sources=(),
+)  # fmt: skip
+
+
+def under(stage: Stage, **execution: Any) -> Stage:
+    return stage.model_copy(update={"execution": stage.execution.model_copy(update=execution)})
+
+
+def batches(stage: Stage, count: int) -> Stage:
+    """The stage with a step of so many micro-batches of one sequence."""
+    phase = stage.phases[0].model_copy(update={"micro_batch": 1, "batch": (BatchStep(after=0, sequences=count),)})
+    return stage.model_copy(update={"phases": (phase,)})
+
+
+def test_sizes_are_those_of_the_code_that_they_are_about() -> None:
+    assert (memory_engine.WHOLE, memory_engine.ON_CPU, memory_engine.ON_GPU) == (head.WHOLE, head.ON_CPU, head.ON_GPU)
+    assert (memory_engine.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, subject.TOKENS_AT_ONCE)
+
+
+@pytest.mark.parametrize("count", range(1, 34))
+def test_partial_sums_are_those_that_the_tree_has(count: int) -> None:
+    """While the last leaf, or any before it, is computed."""
+    stage = batches(tiny.make("next_token"), count)
+    tree, most = TreeSum(), 0
+    for _ in range(count):
+        most = max(most, len(tree._stack))
+        tree.add([torch.zeros(1)])
+    assert memory_engine.partial_sums(stage, stage.phases[0]) == most
+
+
+def test_ranks_divide_moments_and_micro_batches_alone() -> None:
+    stage = batches(tiny.make("next_token"), 8)
+    total = parameters(stage.modules["llm"]).total
+    one, four = (memory_engine.of(under(stage, ranks=ranks), stage.phases[0], LAPTOP) for ranks in (1, 4))
+    assert one.states == 4 * total + 8 * total
+    assert four.states == 4 * total + 8 * total // 4
+    assert (one.gradients, four.gradients) == (4 * total * 4, 4 * total * 2)  # 3 sums and 1 before the last leaf
+
+
+def test_recomputed_activations_grow_by_inputs_alone() -> None:
+    stage = tiny.make("next_token")
+    tall = stage.model_copy(update={"modules": {"llm": tiny.LLAMA.model_copy(update={"layers": 102})}})
+    added = [
+        memory_engine.of(under(tall, activations=how), stage.phases[0], LAPTOP).activations
+        - memory_engine.of(under(stage, activations=how), stage.phases[0], LAPTOP).activations
+        for how in ("kept", "recomputed")
+    ]
+    positions = stage.phases[0].micro_batch * stage.phases[0].context
+    assert added[1] == 100 * positions * 4 * tiny.LLAMA.hidden
+    assert added[0] > 5 * added[1]
+
+
+def test_a_loss_over_a_long_context_is_one_chunk_and_the_gradients() -> None:
+    """262,144 positions of 128,256 words in bf16 on a GPU: whole logits would take 134 GB."""
+    model = tiny.LLAMA.model_copy(update={"vocab": 128_256, "hidden": 4096})
+    found = memory_engine.head(model, 262_144, True, "cuda")
+    chunk = head.chunk(128_256, torch.device("cuda"))
+    gradients = 4 * 262_144 * 4096 + 2 * 2 * 128_256 * 4096
+    assert found == pytest.approx(chunk.rows * chunk.words * 6 + gradients, rel=0.01)
+    assert found < 8e9
+
+
+def test_a_divided_layout_is_what_is_left_where_gpus_do_not_fit_a_whole_model(project: Any) -> None:
+    stage = under(project.resolve("llama31_1m", "small").stages["cpt_1m"], ranks=4)
+    h100 = hardware.load(project.files, "h100")
+    assert memory.of(stage, stage.phases[0], h100).layout == "zero1"
+    tight = h100.__class__(**{**vars(h100), "memory": 5 * 10**9})
+    assert memory.of(stage, stage.phases[0], tight).layout == memory.DIVIDED

@@ -1,0 +1,111 @@
+"""What plans say that layers keep, against the tensors that the models do keep, byte by byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stages.contract import memory_layers
+from stages.models.build import make
+from stages.models.documents import Documents
+from stages.models.layers import recompute
+from stages.spec.resolved_models import LlamaModel, Model, MoonlightModel, MoonViTModel, OuroModel, Rope, TextTowerModel
+from tests.live import Live
+
+ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
+ROWS, LENGTH = 2, 256
+POSITIONS = ROWS * LENGTH
+COMMON: dict[str, Any] = {"vocab": 64, "tied": False, "init_std": 0.02, "norm_eps": 1e-5}
+STACK: dict[str, Any] = {"hidden": 64, "ffn": 176, "heads": 4, "kv_heads": 2, "head_dim": 16}
+EXPERTS: dict[str, Any] = {
+    "hidden": 64, "ffn": 176, "heads": 4, "kv_lora_rank": 32, "qk_nope_dim": 16, "qk_rope_dim": 8, "v_head_dim": 16,
+    "experts": 8, "active_experts": 2, "shared_experts": 1, "expert_ffn": 48, "routed_scale": 2.0,
+}  # fmt: skip
+
+
+def llama(layers: int) -> LlamaModel:
+    return LlamaModel(family="llama", layers=layers, **STACK, **COMMON)
+
+
+def ouro(layers: int) -> OuroModel:
+    return OuroModel(family="ouro", layers=layers, **STACK | {"kv_heads": 4}, **COMMON, post_norm_gain=1.0)
+
+
+def moonlight(layers: int) -> MoonlightModel:
+    return MoonlightModel(family="moonlight", layers=layers, dense_layers=0, **EXPERTS, **COMMON)
+
+
+def vit(layers: int) -> MoonViTModel:
+    return MoonViTModel(
+        family="moonvit", layers=layers, hidden=64, ffn=176, heads=4, patch=4, channels=1, table=8, rope_base=10_000.0,
+        norm_eps=1e-5, init_std=0.02,
+    )  # fmt: skip
+
+
+def tower(layers: int) -> TextTowerModel:
+    return TextTowerModel(
+        family="text_tower", layers=layers, hidden=64, ffn=176, heads=4, vocab=64, length=32, norm_eps=1e-5,
+        init_std=0.02,
+    )  # fmt: skip
+
+
+def alive(model: Model, documents: bool, bf16: bool, recomputed: bool) -> int:
+    """Bytes that are there after a forward pass of POSITIONS positions."""
+    module: Any = make(model, ROPE, "cpu")
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    recompute(module, recomputed)
+    tokens = torch.zeros(ROWS, LENGTH, dtype=torch.int64)
+    segments = np.cumsum(np.arange(LENGTH) % 100 == 99, dtype=np.int32)[None].repeat(ROWS, 0)
+    where = Documents(segments, torch.device("cpu")) if documents else None
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), Live() as live:
+        if model.family == "moonvit":
+            kept = module(torch.zeros(POSITIONS, 16), [(16, 16)] * ROWS)
+        elif model.family == "text_tower":
+            kept = module(tokens.view(-1, 32))
+        else:
+            kept = module(tokens, torch.arange(LENGTH).expand_as(tokens), where, None, *_loops(model))
+        found = live.now
+    del kept
+    return found
+
+
+def _loops(model: Model) -> tuple[int, ...]:
+    return (1,) if model.family == "ouro" else ()
+
+
+def a_layer(of: Any, documents: bool, bf16: bool = False, recomputed: bool = False) -> float:
+    """Bytes a position that one layer more keeps, without its weights' copies in bf16."""
+    more = alive(of(2), documents, bf16, recomputed) - alive(of(1), documents, bf16, recomputed)
+    weights = sum(parameter.numel() for parameter in make(of(2), ROPE, "meta").parameters())
+    weights -= sum(parameter.numel() for parameter in make(of(1), ROPE, "meta").parameters())
+    return (more - (2 * weights if bf16 else 0)) / POSITIONS
+
+
+@pytest.mark.parametrize("of", [llama, ouro, moonlight, vit, tower])
+def test_in_fp32_a_layer_keeps_what_the_plan_says(of: Any) -> None:
+    planned = memory_layers.kept(of(1), False, POSITIONS).bytes(bf16=False)
+    found = a_layer(of, documents=False)
+    assert found <= planned <= 1.1 * found
+
+
+@pytest.mark.parametrize("of", [llama, ouro, moonlight])
+def test_between_documents_rows_are_filled_up(of: Any) -> None:
+    planned = memory_layers.kept(of(1), True, POSITIONS).bytes(bf16=False)
+    found = a_layer(of, documents=True)
+    assert found <= planned <= 1.15 * found
+
+
+@pytest.mark.parametrize("of", [llama, ouro, moonlight, vit, tower])
+def test_in_bf16_a_layer_keeps_no_more_than_the_plan_says(of: Any) -> None:
+    planned = memory_layers.kept(of(1), False, POSITIONS).bytes(bf16=True)
+    found = a_layer(of, documents=False, bf16=True)
+    assert found <= planned <= 1.25 * found
+
+
+@pytest.mark.parametrize("of", [llama, ouro, moonlight, vit, tower])
+def test_recomputed_a_layer_keeps_its_input(of: Any) -> None:
+    assert a_layer(of, documents=False, recomputed=True) == pytest.approx(4 * of(1).hidden, rel=0.01)

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from stages.errors import UserError
 from stages.models.build import build
 from stages.store import files, json_file, manifest, partials
 from stages.store.disk import Disk
-from stages.train import loop, objectives
+from stages.train import checkpoint, loop, objectives
 from stages.train.background import Background
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.snapshot import Snapshot
@@ -127,6 +128,12 @@ def test_training_goes_on_while_a_slow_disk_takes_a_checkpoint_that_has_only_its
     assert rows(partial(tmp_path, 3)) == [1, 2, 3]
     assert rows(partial(tmp_path, 6)) == [1, 2, 3, 4, 5, 6]
     assert partials.valid(partial(tmp_path, 3))
+    monkeypatch.setattr(checkpoints, "in_background", lambda device: False)
+    with pytest.raises(UserError, match="went away"):
+        run(tiny.make("next_token"), tiny.inputs(tmp_path / "waiting"))
+    for file in ("weights.safetensors", "optimizer.safetensors", "counters.json"):
+        waited = (partial(tmp_path / "waiting", 3) / file).read_bytes()
+        assert (partial(tmp_path, 3) / file).read_bytes() == waited
 
 
 def test_no_two_checkpoints_are_in_flight_and_none_is_when_the_result_is_put_in_place(
@@ -204,6 +211,18 @@ def test_a_full_disk_ends_the_run_at_the_next_step_with_the_message_of_a_run_tha
         files.remove_tree(tmp_path / "project")
     assert said[0] == said[1]
     assert "weights.safetensors: cannot be written (No space left on device)" in said[0]
+
+
+def test_rows_that_come_while_a_checkpoint_is_written_are_not_in_it(tmp_path: Path) -> None:
+    for name in (checkpoint.METRICS, checkpoint.TIMING):
+        (tmp_path / name).write_bytes(b"step\n1\n2\n")
+    held = checkpoint.Held({}, {}, None, checkpoint.Counters(0, 1, 1, 1, 1, 1), (7, 5))
+    (tmp_path / "checkpoint").mkdir()
+    checkpoint.save(tmp_path / "checkpoint", held, tmp_path)
+    assert (tmp_path / "checkpoint" / checkpoint.METRICS).read_bytes() == b"step\n1\n"
+    assert (tmp_path / "checkpoint" / checkpoint.TIMING).read_bytes() == b"step\n"
+    with pytest.raises(files.WriteError, match=r"metrics.csv: cannot be written \(.*has 9 bytes, 10 were written"):
+        checkpoint.save(tmp_path / "checkpoint", replace(held, tables=(10, 5)), tmp_path)
 
 
 def test_blocking_and_writing_seconds_are_recorded(tmp_path: Path, background: None) -> None:

@@ -203,7 +203,7 @@ def test_a_share_that_falls_over_an_edge_is_a_finding_and_a_text_only_fine_tunin
     assert first.observed == "a share that falls from 40.00% to 20.00% after kimi_vl/joint_pretrain"
     phase = r"    multimodal: \{from: 40%, to: 40%, over: 0%\}\n(    router: .*\nevaluate: )"
     assert len(found(tmp_path / "second", "I-30", "kimi_vl/joint_longctx.yaml", phase,
-                     "    multimodal: {from: 30%, to: 40%, over: 0%}\n\\1")) == 2  # fmt: skip
+                     "    multimodal: {from: 30%, to: 40%, over: 50%}\n\\1")) == 2  # fmt: skip
 
 
 def test_a_stand_in_of_another_kind_is_a_finding_where_it_stands(tmp_path: Path) -> None:

@@ -56,9 +56,15 @@ def idle(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> 
     """
     for holder in holders(pipeline):
         mine = [one for one in found if _of(holder, one)]
-        for waiver, where in zip(holder.waivers, holder.lines, strict=True):
+        for number, (waiver, where) in enumerate(zip(holder.waivers, holder.lines, strict=True)):
             if waiver.id not in REGISTRY:
                 continue  # which is a finding already
+            if any(_again(waiver, other) for other in holder.waivers[:number]):
+                what = f"a waiver of {waiver.id} that excuses {waiver.found} a second time"
+                yield Finding(
+                    "S-07", scale, holder.ref, None, what, "each waiver once", "Remove one of the two.", where
+                )  # fmt: skip
+                continue
             excused = [one for one in mine if excuses(waiver, one)]
             named = {at for one in excused for at in one.at}
             unused = [at for at in waiver.at if at not in named]
@@ -72,6 +78,11 @@ def idle(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> 
                 "A waiver names exactly what it excuses: correct `at` and `found`, or the spec."
                 if other else "Take the waiver out: nothing needs it any more.", where,
             )  # fmt: skip
+
+
+def _again(one: Waiver, other: Waiver) -> bool:
+    """Whether two waivers excuse the same somewhere."""
+    return (one.id, one.found) == (other.id, other.found) and bool(set(one.at) & set(other.at))
 
 
 def _of(holder: Holder, finding: Finding) -> bool:

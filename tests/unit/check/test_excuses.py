@@ -87,6 +87,11 @@ def test_a_second_reading_that_is_declared_and_is_none(folder: Path, data: str) 
     assert ("S-07", "ouro/reasoning_sft_1_4b") in {(each.id, each.stage) for each in found(folder, "paper")}
 
 
+def test_what_continues_reads_nothing_again_whatever_a_release_has_read(folder: Path) -> None:
+    edit(folder, "llama31_1m/cpt_512k.yaml", "  data: continue", "  data: continue\n  reread: the books again")
+    assert [(each.id, each.stage) for each in found(folder, "paper")] == [("S-07", "llama31_1m/cpt_512k")]
+
+
 # ------------------------------------------------------------------ what says nothing
 
 

@@ -102,6 +102,14 @@ def test_a_waiver_of_far_more_than_is_found_says_what_is_found(folder: Path) -> 
     assert "1e-4 -> 4.2e-5 at vit_align -> vit, vit_align -> projector" in one.expected
 
 
+def test_a_waiver_is_written_once(folder: Path) -> None:
+    again = "waivers:\n  - {id: I-28, at: [vit_align -> projector, vit_align -> vit], "
+    again += "found: 1e-4 -> 4.2e-5, reason: the same}\n"
+    edit(folder, JOINT, "\nwaivers:\n", f"\n{again}")
+    (one,) = unwaived(run_all(Project.load(folder)))
+    assert (one.id, one.expected) == ("S-07", "each waiver once")
+
+
 def test_a_waiver_names_no_place_where_nothing_is_found(folder: Path) -> None:
     places = "at: [vit_align -> vit, vit_align -> projector"
     edit(folder, JOINT, f"{places}]", f"{places}, text_pretrain -> llm]")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
-import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from benchmarks.device import harness
 from benchmarks.device.rows import Row, Rows, against
@@ -17,10 +19,11 @@ from benchmarks.device.training import CPU, GPU, ROOT
 from stages.models.build import build
 from stages.store import partials
 from stages.train import checkpoint
-from stages.train.checkpoint import Counters
+from stages.train.checkpoint import Counters, Held
 from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.snapshot import Snapshot
 
-REPEAT = 3
+REPEAT, TABLE = 3, b"step\n"
 
 
 def run(size: Size, rows: Rows) -> None:
@@ -29,39 +32,50 @@ def run(size: Size, rows: Rows) -> None:
     rows.measure("checkpoint", lambda: compared(work, device))
 
 
-def compared(work: harness.Work, device: torch.device) -> Row:
-    """The median of a few, one way and the other in turn, on the disk that results go to."""
+def compared(work: harness.Work, device: torch.device) -> list[Row]:
+    """Medians of a few, one way and the other in turn, on the disk that results go to."""
     made = harness.stage(work, device.type)
     modules = build(made).to(device)
     if made.optimizer is None:
         raise ValueError("the benchmark's stage has an optimizer")
     optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
-    state = {**modules.state_dict(), **optimizer.state()}
-    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    weights, moments = modules.state_dict(), optimizer.state()
+    state = {**weights, **moments}
+    size = sum(tensor.nbytes for tensor in state.values())
+    snapshot = Snapshot(state, device)
+    blocking, whole, plain = [], [], []
     (ROOT / "results").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "results") as name:
         folder = Path(name)
         for table in (checkpoint.METRICS, checkpoint.TIMING):
-            (folder / table).write_text("step\n")
-
-        def ours(number: int) -> None:
-            def write(place: Path) -> None:
-                checkpoint.save(place, modules, optimizer, Counters(0, 0, 0, number, 0, 0), folder)
-
-            partials.save(folder / f"partial-{number:09}", write)
-
-        def plain(number: int) -> None:
-            path = folder / f"plain-{number}.safetensors"
-            save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, path)
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-        times: dict[str, list[float]] = {"ours": [], "plain": []}
+            (folder / table).write_bytes(TABLE)
         for number in range(1, REPEAT + 1):
-            for way, save in (("ours", ours), ("plain", plain)):
-                began = harness.now(device)
-                save(number)
-                times[way].append(time.perf_counter() - began)
-    held, theirs = (sorted(found)[REPEAT // 2] for found in times.values())
-    setting = f"{size / 1e9:.2f} GB of weights and moments, digested, to {ROOT / 'results'}"
-    return against("checkpoint, blocking", setting, held, ("safetensors and fsync", theirs), "s", ("<=", 1.2))
+            began = harness.now(device)
+            copies = snapshot.take(state.items())
+            snapshot.wait()
+            blocking.append(harness.now(device) - began)
+            held = Held(
+                {key: copies[key] for key in weights}, {key: copies[key] for key in moments}, None,
+                Counters(0, 0, 0, number, 0, 0), [len(TABLE)] * 2,
+            )  # fmt: skip
+            partials.save(
+                folder / f"partial-{number:09}", lambda place, held=held: checkpoint.save(place, held, folder)
+            )  # type: ignore[misc]
+            whole.append(harness.now(device) - began)
+            began = harness.now(device)
+            save_plainly(folder / f"plain-{number}.safetensors", state)
+            plain.append(harness.now(device) - began)
+    snapshot.close()
+    setting = f"{size / 1e9:.2f} GB of weights and moments, digested"
+    theirs = ("safetensors and fsync", statistics.median(plain))
+    return [
+        against("checkpoint: training stands still", setting, statistics.median(blocking), theirs, "s"),
+        against("checkpoint: until it is whole", setting, statistics.median(whole), theirs, "s", ("<=", 1.2)),
+    ]
+
+
+def save_plainly(path: Path, state: Mapping[str, Tensor]) -> None:
+    """As most training scripts do it."""
+    save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

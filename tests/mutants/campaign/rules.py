@@ -131,6 +131,8 @@ LEGITIMATE = _rules(
         "moments anew where the rate warms up, or taken over where the module was trained",
     ),
     ("stage:init.data", ("other word",), "nothing above has read these corpora"),
+    ("stage:*phases.*.data", ("sibling's name",), "another mixture that no stage above has read"),
+    ("stage:init.from", ("sibling's name",), "the stage whose weights the named release is, handed on as they are"),
     ("stage:optimizer", ("sibling's name",), "other hyperparameters of the same kind of optimizer"),
     (
         "stage:*batch stage:*batch.* stage:*micro_batch stage:*epochs stage:*coca.* stage:*loops.* stage:*router.* "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
 from stages.contract import hardware
-from stages.errors import UsageError
+from stages.errors import UsageError, UserError
 from stages.spec.files import Files
 
 TEXT = """\
@@ -58,3 +60,18 @@ def test_a_project_without_profiles_says_so(files):
 
 def test_each_kind_of_device_has_a_profile_unless_another_is_named():
     assert (hardware.usual("cpu"), hardware.usual("cuda")) == ("laptop_cpu", "h100")
+
+
+def test_a_scale_whose_machine_has_no_profile_is_told_what_to_write_or_to_name(files):
+    scale = SimpleNamespace(scale="big", device="cuda")
+    begin = (
+        "specs/hardware/h100.yaml: not there; scale big, on device cuda, is priced on it. Write it, or name another "
+    )
+    with pytest.raises(UserError) as caught:
+        hardware.load_usual(files, scale)
+    assert str(caught.value) == f"{begin}profile with --hardware: there is none."
+    for name in ("small", "tiny"):
+        (files.specs / "hardware" / f"{name}.yaml").write_text(TEXT)
+    with pytest.raises(UserError) as caught:
+        hardware.load_usual(files, scale)
+    assert str(caught.value) == f"{begin}profile with --hardware: small, tiny."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, damage, files, finish, manifest, seal, stage_record, strange
+from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, strange
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, toy_manifest, verdict
@@ -124,7 +125,7 @@ def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{tmp_path / 'stage.json'}: ")
     assert str(caught.value).endswith("Field required (written by another version of stages?)")
     (tmp_path / "stage.json").write_text("{")
-    with pytest.raises(JsonFileError, match="is not JSON"):
+    with pytest.raises(JsonFileError, match=r"stage\.json: is not JSON"):
         stage_record.read(tmp_path)
 
 
@@ -139,3 +140,83 @@ def test_strangers_are_named_once_and_pictures_are_none(layout: Layout, run: Run
     assert names == ["link", "model/copy", "stale", "z"]
     (folder / seal.NAME).write_text("{")  # damage, and named as such
     assert [path.name for path in strange.files(folder, record)][:1] == ["link"]
+
+
+def test_a_link_in_the_place_of_a_folder_is_a_stranger_and_is_not_looked_into(
+    layout: Layout, run: Run, tmp_path: Path
+) -> None:
+    run("toy/one", A)
+    folder = layout.stage("toy/one")
+    record = manifest.read(folder / "manifest.json")
+    (folder / "model").rename(tmp_path / "elsewhere")
+    (folder / "model").symlink_to(tmp_path / "elsewhere")
+    assert strange.files(folder, record) == (folder / "model",)
+
+
+def test_a_place_aside_that_another_process_takes_meanwhile_is_left_to_it(
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("toy/one", A)
+    moved = files.moved
+
+    def taken(source: Path, target: Path) -> bool:
+        if target.name == "final":
+            target.mkdir()
+            return False
+        return moved(source, target)
+
+    monkeypatch.setattr(files, "moved", taken)
+    run("toy/one", B)
+    assert aside(layout) == ["final", "final-0002"]
+    assert (layout.run(A) / "final-0002" / WEIGHTS).read_bytes() == b"weights"
+
+
+def test_a_disk_that_takes_no_note_ends_no_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.disk, "create", refuse)
+        damage.note(tmp_path, "a flipped bit")
+    assert damage.noted(tmp_path) == ""
+    damage.note(tmp_path, "a flipped bit")
+    monkeypatch.setattr(files.disk, "unlink", refuse)
+    damage.note(tmp_path, "")
+    assert damage.noted(tmp_path) == "a flipped bit"
+
+
+def test_a_parent_is_known_by_its_bytes_only_while_it_is_what_was_built_on(layout: Layout, run: Run) -> None:
+    digest = run("toy/one", A)
+    now = manifest.parents(layout, {"toy/one": A})["toy/one"]
+    assert built_on.digests(layout, "toy/one", now) == {now.manifest, digest}
+    other = now.model_copy(update={"manifest": "7" * 64})
+    assert built_on.digests(layout, "toy/one", other) == built_on.digests(layout, "toy/none", other) == {"7" * 64}
+
+
+@pytest.mark.parametrize("step", ["fsync_tree", "make_dirs"])
+def test_a_disk_that_refuses_at_the_end_is_told_of_by_the_result(
+    step: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with attempts.start(layout, "toy/one", A, {}) as attempt:
+        monkeypatch.setattr(files, step, refuse)
+        if step == "fsync_tree":
+            with pytest.raises(files.WriteError, match=r"attempt-0001/result: cannot be written"):
+                finish.finish(attempt, toy_manifest(attempt))
+        else:
+            with pytest.raises(files.WriteError, match=r"toy/one: cannot be written"):
+                finish.put_in_place(layout, "toy/one", attempt.result)
+        monkeypatch.undo()
+
+
+def test_a_place_that_was_taken_and_left_again_meanwhile_is_tried_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [False]
+    moved = files.moved
+    monkeypatch.setattr(files, "moved", lambda source, target: answers.pop() if answers else moved(source, target))
+    (layout.root / "result").mkdir()
+    finish.put_in_place(layout, "toy/one", layout.root / "result")
+    assert layout.stage("toy/one").is_dir()

@@ -17,6 +17,7 @@ def test_everything_has_one_place() -> None:
         MINI.results: "results",
         MINI.data: "results/mini/data",
         MINI.corpus("prose"): "results/mini/data/prose",
+        MINI.preparation("prose"): "results/mini/data/.preparing/prose",
         MINI.markers: "results/.markers/mini",
         MINI.marker("ouro/warmup", KEY): f"results/.markers/mini/ouro/warmup.{KEY}",
         MINI.data_marker("prose", KEY): f"results/.markers/mini/data/prose.{KEY}",

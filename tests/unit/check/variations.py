@@ -208,7 +208,7 @@ VARIATIONS: dict[str, Edits] = {
         (f"{OURO}/reasoning_sft_1_4b.yaml", "    epochs: 2\n", ""),
         (f"{OURO}/reasoning_sft_1_4b.yaml", "data: ouro_sft", "data: own_sft"),
         (f"{OURO}/reasoning_sft_1_4b.yaml", r", phases\.main\.epochs\]", "]"),
-        (f"{OURO}/reasoning_sft_1_4b.yaml", "nodes: 32, ranks: 256", "nodes: 1, ranks: 1"),
+        (f"{OURO}/reasoning_sft_1_4b.yaml", "nodes: 32, ranks: 256", "nodes: 1, ranks: 8"),
     ],
     "pipelines that are at some scales only": [
         ("scales/small.yaml", r"^  ouro:\n(    .*\n)+", ""),

@@ -133,7 +133,7 @@ def test_ranks_of_gpus_do_not_share_a_sequence_of_a_local_corpus(root: Path) -> 
     """Context parallelism is planned at full size; the torch engine has none."""
     edit(root, "scales/small.yaml", "^  llama31_1m:", r"\g<0>\n    execution: {ranks: 128, nodes: 16}")
     findings = [one for one in found(root, "small") if one.id == "I-43"]
-    assert "8 sequences a step in micro-batches of 4, for 128 ranks" in {one.observed for one in findings}
+    assert "8 sequences a step in micro-batches of 8, for 128 ranks" in {one.observed for one in findings}
 
 
 def test_a_model_that_gpus_would_have_to_divide_is_a_finding_at_its_ranks(root: Path) -> None:

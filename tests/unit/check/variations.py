@@ -90,7 +90,7 @@ VARIATIONS: dict[str, Edits] = {
         (f"{LLAMA}/pipeline.yaml", "until: 15B}", "until: 17.4B}"),
         (f"{LLAMA}/pipeline.yaml", r"cpt_512k, cpt_1m, sft_32k", "cpt_512k, cpt_768k, cpt_1m, sft_32k"),
         (f"{LLAMA}_seed001/pipeline.yaml", r"cpt_512k, cpt_1m", "cpt_512k, cpt_768k, cpt_1m"),
-        ("scales/small.yaml", "cpt_512k: 16,", "cpt_512k: 16, cpt_768k: 16,"),
+        ("scales/small.yaml", "cpt_512k: 2,", "cpt_512k: 2, cpt_768k: 2,"),
         ("scales/small.yaml", r"here: 4M\}, floor: 16 steps", "here: 4M}, floor: 8 steps"),
     ],
     "another optimizer for fine-tuning": [
@@ -180,7 +180,7 @@ VARIATIONS: dict[str, Edits] = {
         (f"{KIMI}/joint_pretrain.yaml", "from: 0%, to: 40%", "from: 0%, to: 50%"),
         (f"{KIMI}/joint_cooldown.yaml", "from: 40%, to: 40%", "from: 50%, to: 50%"),
         (f"{KIMI}/joint_longctx.yaml", "from: 40%, to: 40%", "from: 50%, to: 50%"),
-        ("scales/small.yaml", "joint_longctx: 32", "joint_longctx: 400"),
+        ("scales/small.yaml", "joint_longctx: 40", "joint_longctx: 400"),
     ],
     "fewer loops after the first stage, for a smaller upcycled model": [
         *everywhere(OURO, OURO_REST, r"loops: \{count: 4, beta: 0\.05\}", "loops: {count: 4, beta: 0.02}"),

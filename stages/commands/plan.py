@@ -22,10 +22,10 @@ def print_plan(pipeline: str | None, scale: str | None, hardware: str | None, me
     """
     scale = scale or published_scale(Project.load(find_root()), pipeline)
     root, project = open_project(scale)
-    given = project.scale(scale)
-    profile = profiles.load(project.files, hardware) if hardware else profiles.load_usual(project.files, given)
     unreadable = project.resolve_all(scale, readings=False)[1] if pipeline is None else {}
     names = [name for name in _names(project, pipeline, scale) if name not in unreadable]
+    given = project.scale(scale)
+    profile = profiles.load(project.files, hardware) if hardware else profiles.load_usual(project.files, given)
     plans = [plan_pipeline(project, name, scale, profile) for name in names]
     if measured:
         _print_measured(root, scale, plans, as_json_)

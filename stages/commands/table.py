@@ -19,7 +19,8 @@ def print_table(scale: str, names: Sequence[str] = ()) -> int:
     """Print one table per pipeline, of all results or of those that are named, and mark those that are not current.
 
     A name is pipeline/stage, or a pipeline, which stands for all its boxes. A result that cannot be read costs a line
-    and makes the exit code 1. Raises UsageError for any other name, UserError when nothing has finished.
+    and makes the exit code 1. Raises UsageError for any other name, UserError when nothing has finished, and, after
+    the tables, what is wrong with specs that cannot be read.
     """
     root, project = open_project(scale)
     from stages.report import collect, table
@@ -38,6 +39,8 @@ def print_table(scale: str, names: Sequence[str] = ()) -> int:
     left_out = [why for ref, why in unreadable.items() if not names or ref in asked]
     for why in left_out:
         print(f"stages: left out: {why}", file=sys.stderr)
+    if not names:
+        graph.refuse(loaded.unreadable)
     return 1 if left_out else 0
 
 
@@ -67,9 +70,13 @@ def _mark(verdict: Verdict) -> Mark:
 
 
 def draw_pictures(scale: str) -> None:
-    """Draw the plots and pipeline pictures that finished stages lack, and name what was drawn."""
+    """Draw the plots and pipeline pictures that finished stages lack, and name what was drawn.
+
+    Raises, after the others, what is wrong with specs that cannot be read.
+    """
     root, project = open_project(scale)
     from stages.report import picture
 
     written = picture.draw_missing(project, Layout(root, scale))
     print(f"pictures: {len(written)} drawn" + (f", the last {written[-1].relative_to(root)}" if written else ""))
+    graph.refuse(project.resolve_all(scale)[1])

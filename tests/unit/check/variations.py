@@ -90,8 +90,7 @@ VARIATIONS: dict[str, Edits] = {
         (f"{LLAMA}/pipeline.yaml", "until: 15B}", "until: 17.4B}"),
         (f"{LLAMA}/pipeline.yaml", r"cpt_512k, cpt_1m, sft_32k", "cpt_512k, cpt_768k, cpt_1m, sft_32k"),
         (f"{LLAMA}_seed001/pipeline.yaml", r"cpt_512k, cpt_1m", "cpt_512k, cpt_768k, cpt_1m"),
-        ("scales/small.yaml", "cpt_512k: 2,", "cpt_512k: 2, cpt_768k: 2,"),
-        ("scales/small.yaml", r"here: 4M\}, floor: 16 steps", "here: 4M}, floor: 8 steps"),
+        ("scales/small.yaml", "cpt_512k: 2, cpt_1m: 2,", "cpt_512k: 2, cpt_768k: 2, cpt_1m: 3,"),
     ],
     "another optimizer for fine-tuning": [
         (

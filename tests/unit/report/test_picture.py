@@ -50,9 +50,9 @@ def test_the_live_picture_lies_beside_the_pipeline_s_results(tmp_path: Path) -> 
 def test_what_finished_stages_lack_is_drawn_and_what_is_there_is_not(tmp_path: Path) -> None:
     stages, layout = ouro_like("mini"), Layout(tmp_path, "mini")
     folder = write_result(tmp_path, stages["warmup"])
-    resolved = SimpleNamespace(title="Ouro", stages=stages, own=(), extends=None)
-    keys = dict.fromkeys((f"ouro/{name}" for name in stages), "1".rjust(32, "0"))
-    project = cast("Project", SimpleNamespace(resolve=lambda name, scale: resolved, keys=lambda scale: keys))
+    refs, keys = {name: f"ouro/{name}" for name in stages}, dict.fromkeys(stages, "1".rjust(32, "0"))
+    resolved = SimpleNamespace(title="Ouro", stages=stages, own=(), extends=None, refs=refs, keys=keys)
+    project = cast("Project", SimpleNamespace(resolve=lambda *_: resolved, resolve_all=lambda _: ({}, {})))
     assert draw_missing(project, layout) == [folder / "plots", live(layout, "ouro")]
     assert draw_missing(project, layout) == []
     live(layout, "ouro").unlink()

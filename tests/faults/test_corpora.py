@@ -152,9 +152,9 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
     path = layout.data / "captions" / name
     before = blake3(path.read_bytes()).hexdigest()
     damage(path)  # type: ignore[operator]
-    loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={})
+    loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={}, unreadable={})
     monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
-    monkeypatch.setattr(run.graph, "load", lambda *_: loaded)
+    monkeypatch.setattr(run.graph, "readable", lambda *_: loaded)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     monkeypatch.setattr(engines, "run", lambda *_: pytest.fail("trained on it"))
     with pytest.raises(UserError) as caught:

@@ -22,7 +22,7 @@ def test_a_read_only_results_folder_is_told(tmp_path: Path, monkeypatch: pytest.
     stage = tiny.make("next_token").model_copy(update={"phases": ()})
     project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32}, absent={})
     monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
-    monkeypatch.setattr(run.graph, "load", lambda *_: project)
+    monkeypatch.setattr(run.graph, "readable", lambda *_: project)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     disk = Failing(1, errno.EROFS, lasting=True)
     with using(disk), pytest.raises(files.WriteError, match=r"results: cannot be written \(Read-only file system\)"):

@@ -26,7 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path, Watch(tmp_path / "watched"))
+    # Whoever runs tests in the background of a shell has SIGINT ignored, and so would every process that is started.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield made
+    signal.signal(signal.SIGINT, inherited)
     made.end()
 
 

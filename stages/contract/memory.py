@@ -86,7 +86,7 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
 def checkpoint(stage: Stage) -> int:
     """Bytes of a stage's result or partial checkpoint: fp32 weights of all modules, moments of the trained ones."""
     weights = sum(parameters(model).total for model in stage.modules.values())
-    return FP32 * weights + sum(memory_engine.moments(stage, name) for name in stage.modules if name in stage.trained)
+    return FP32 * weights + sum(memory_engine.moments(stage, name) for name in memory_engine.trained(stage))
 
 
 def copied(stage: Stage) -> int:

@@ -30,7 +30,7 @@ REFUSED = (
     ("I-14", "a released model of another length, kept", "ouro/keep_1_4b.yaml", NO_SOURCES,
      "max_context: 64Ki\nsources: []"),
     ("I-18", "a corpus that is too short", "data/long.yaml", "size: 2798927", "size: 279892"),
-    ("I-18", "the epochs of a small scale left out", "scales/small.yaml", r"    epochs: \{base: 16, .*\}\n", ""),
+    ("I-18", "the epochs of a small scale left out", "scales/small.yaml", r"    epochs: \{base: 20, .*\}\n", ""),
     ("I-28", "a warm-up from zero where the parent stopped above it", LLAMA_FILE,
      "from: current, to: 2e-5", "from: 0, to: 2e-5"),
     ("I-28", "a decay from another rate than the parent's last", OURO_FILE,

@@ -45,10 +45,12 @@ DISPATCHES = {
     "stages/guards/start.py": 1,
     "stages/models/build.py": 2,
     "stages/contract/hardware.py": 2,
-    "stages/contract/memory.py": 2,  # optimizers, families
+    "stages/contract/memory.py": 1,
+    "stages/contract/memory_engine.py": 2,  # devices, optimizers
+    "stages/contract/memory_layers.py": 2,  # kinds of layers, their numbers
     "stages/plan/table.py": 1,
     "stages/spec/hand_over.py": 2,  # clock, data
-    "stages/spec/resolved.py": 1,
+    "stages/spec/resolved.py": 3,  # engine classes, activations, determinism
     "stages/spec/resolved_phases.py": 1,
     "stages/spec/schema_data.py": 2,  # corpora, releases
     "stages/spec/stretches.py": 1,

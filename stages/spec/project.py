@@ -71,6 +71,7 @@ class Project:
         self._scales: dict[str, LoadedScale] = {}
         self._maps: dict[tuple[str, str], Scale] = {}
         self._machines: dict[str, RawHardware | None] = {}
+        self._above: dict[str, str | None] = {}  # what a pipeline extends: asked for hundreds of times in one check
         self._resolved: dict[tuple[str, str], ResolvedPipeline] = {}
 
     @classmethod
@@ -192,8 +193,10 @@ class Project:
 
     def _extends(self, name: str) -> str | None:
         """What a pipeline extends; of a file that cannot be read nothing is known."""
-        extends = None if self._broken(name) else self._own(name).value.get("extends")
-        return None if extends is None else str(extends)
+        if name not in self._above:
+            extends = None if self._broken(name) else self._own(name).value.get("extends")
+            self._above[name] = None if extends is None else str(extends)
+        return self._above[name]
 
     def _lineage(self, name: str) -> list[str]:
         """A pipeline and what it extends, up to one that extends none; a loop ends where it closes."""

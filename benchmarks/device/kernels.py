@@ -14,11 +14,11 @@ from torch import Tensor
 
 from benchmarks.device.rows import Row, Rows, against, seconds
 from benchmarks.device.sections import Size
-from stages.models.ops import apex_forms, backend, functional, multi_tensor
+from stages.models.ops import Update, apex_forms, backend, functional, multi_tensor
 from stages.train.adamw import foreach_adamw
 
 Call = Callable[[], object]
-STEP = {"step": 10, "lr": 1e-4, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8}
+UPDATE = Update(step=10, lr=1e-4, beta1=0.9, beta2=0.95, eps=1e-8)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def adamw(size: Size, device: torch.device, apex: object) -> list[Forms]:
     lists = tensors(size, device)
     count = sum(tensor.numel() for tensor in lists[0])
     forms: dict[str, Call] = {
-        "torch": lambda: multi_tensor.torch_adamw(*lists, **STEP),
-        "plain": lambda: foreach_adamw(*lists, **STEP),
+        "torch": lambda: multi_tensor.torch_adamw(*lists, UPDATE),
+        "plain": lambda: foreach_adamw(*lists, UPDATE),
     }
     if apex is not None:
-        forms = {"apex": lambda: apex_forms.adamw(apex, *lists, **STEP), **forms}
+        forms = {"apex": lambda: apex_forms.adamw(apex, *lists, UPDATE), **forms}
     return [Forms("AdamW", f"{count / 1e6:,.1f} M parameters, fp32", forms)]
 
 

@@ -67,7 +67,7 @@ class Memory:
 def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     """The layout that fits the device, or the smallest one where none does.
 
-    Of a stage that the torch engine trains, its own layout comes first; DIVIDED, which it does not have, tells GPUs
+    Of a stage that the torch engine trains, its own layout comes first; DIVIDED, which it does not have, says of GPUs
     that a whole model does not fit.
     """
     several, activations = stage.execution.ranks > 1, _activations(stage, phase)
@@ -110,13 +110,8 @@ def disk_of_all(stages: Iterable[tuple[int, int]]) -> int:
     return sum(result for result, _ in kept) + max((most - result for result, most in kept), default=0)
 
 
-def bf16(stage: Stage) -> bool:
-    """Whether the stage computes in bf16 with fp32 master weights."""
-    return computes_in_bf16(stage.engine_class)
-
-
 def _states(stage: Stage, layout: str) -> int:
-    half = bf16(stage)
+    half = computes_in_bf16(stage.engine_class)
     whole = divided = 0
     gathered = 0
     for name, model in stage.modules.items():
@@ -139,7 +134,7 @@ def positions(stage: Stage, phase: Phase) -> float:
 
 
 def _activations(stage: Stage, phase: Phase) -> int:
-    width = 1 if bf16(stage) else 2  # relative to bf16
+    width = 1 if computes_in_bf16(stage.engine_class) else 2  # relative to bf16
     again = stage.execution.recomputes
     loops = phase.loops.count if phase.loops else 1
     at_once = positions(stage, phase)

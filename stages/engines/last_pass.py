@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from stages.contract import ledger
-from stages.guards.reads import Rows
+from stages.guards.phase_log import Rows
 from stages.spec.resolved import Stage
 from stages.train import finite, objectives
 from stages.train.stopping import NonFiniteError

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -25,7 +25,7 @@ from stages.errors import UserError
 from stages.models import ops
 from stages.models.ops import choice
 from stages.spec.resolved import Stage
-from stages.train.ranks import CPU, GLOO, NCCL, Ranks
+from stages.train.ranks import CPU, GLOO, NCCL, Backend, Ranks
 
 SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so that specs stay those of any machine
 DRIVER = Path("/sys/module/nvidia/version")
@@ -36,7 +36,7 @@ class Place:
     """A rank's device, and the backend of torch.distributed."""
 
     device: torch.device
-    backend: Literal["gloo", "cpu:gloo,cuda:nccl"]
+    backend: Backend
 
 
 def of(stage: Stage) -> Place:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stages.models import ops
+from stages.models.ops import Update
 
 
 def adamw_step(
@@ -20,21 +21,16 @@ def adamw_step(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
+    at: Update,
 ) -> None:
-    """Update parameters and both moments in place; decay is the caller's. `step` counts from 1, this one included.
+    """Update parameters and both moments in place; decay is the caller's.
 
     theta -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
     """
     if not parameters:
         return
-    update = ops.fused_adamw if parameters[0].is_cuda else foreach_adamw
-    update(parameters, gradients, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+    form = ops.fused_adamw if parameters[0].is_cuda else foreach_adamw
+    form(parameters, gradients, first, second, at)
 
 
 def foreach_adamw(
@@ -42,18 +38,13 @@ def foreach_adamw(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
+    at: Update,
 ) -> None:
     """The plain form, for CPUs: one operation after the other over the lists."""
-    torch._foreach_lerp_(first, gradients, 1 - beta1)
-    torch._foreach_mul_(second, beta2)
-    torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+    torch._foreach_lerp_(first, gradients, 1 - at.beta1)
+    torch._foreach_mul_(second, at.beta2)
+    torch._foreach_addcmul_(second, gradients, gradients, 1 - at.beta2)
     denominators = torch._foreach_sqrt(second)
-    torch._foreach_div_(denominators, math.sqrt(1 - beta2**step))
-    torch._foreach_add_(denominators, eps)
-    torch._foreach_addcdiv_(parameters, first, denominators, -lr / (1 - beta1**step))
+    torch._foreach_div_(denominators, math.sqrt(1 - at.beta2**at.step))
+    torch._foreach_add_(denominators, at.eps)
+    torch._foreach_addcdiv_(parameters, first, denominators, -at.lr / (1 - at.beta1**at.step))

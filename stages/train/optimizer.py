@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models import tensor_file
-from stages.models.ops import global_norm
+from stages.models.ops import Update, global_norm, scale
 from stages.spec import resolved_training
 from stages.train.adamw import adamw_step
 from stages.train.muon import cost, muon_step
@@ -97,7 +97,7 @@ class Optimizer:
             module: [i for i in moved if self.slots[i].module == module and not self.slots[i].muon]
             for module in self._steps
         }
-        self._decayed = [own for own, slot in zip(self._own, self.slots, strict=True) if _decays(cfg, slot.parameter)]
+        self._decayed = [self._own[i] for i in moved if _decays(cfg, self.slots[i].parameter)]
 
     def clip(self, gradients: Sequence[Tensor]) -> Tensor:
         """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.
@@ -122,7 +122,7 @@ class Optimizer:
         """Decay and move every parameter; decay takes the plain LR (Moonlight's published code). All ranks call it."""
         rates = self.rates(lr)
         if self.cfg.weight_decay:
-            torch._foreach_mul_(self._decayed, 1 - lr * self.cfg.weight_decay)
+            scale(self._decayed, 1 - lr * self.cfg.weight_decay)
         for module, members in self._adamw.items():
             self._steps[module] += 1
             adamw_step(
@@ -130,11 +130,7 @@ class Optimizer:
                 [self._part(i, gradients[i]) for i in members],
                 self._state(members, FIRST),
                 self._state(members, SECOND),
-                step=self._steps[module],
-                lr=rates[module],
-                beta1=self.cfg.beta1,
-                beta2=self.cfg.beta2,
-                eps=self.cfg.eps,
+                Update(self._steps[module], rates[module], self.cfg.beta1, self.cfg.beta2, self.cfg.eps),
             )
         if isinstance(self.cfg, resolved_training.Muon):
             muon_step(

@@ -162,23 +162,13 @@ class Ranks:
             return [text]
         raw = text.encode()
         lengths = gathered(torch.tensor(len(raw)), self.size).tolist()
-        padded = torch.tensor(list(raw.ljust(max(lengths), b" ")), dtype=torch.uint8)
+        padded = torch.tensor(list(raw.ljust(max(*lengths, 1), b" ")), dtype=torch.uint8)
         rows = gathered(padded, self.size).tolist()
         return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
 
-    @together
     def tell(self, text: str) -> str:
         """What the first rank says."""
-        if self.size == 1:
-            return text
-        raw = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        length = torch.tensor(len(raw))
-        dist.broadcast(length, 0)
-        if not self.first:
-            raw = torch.empty(int(length), dtype=torch.uint8)
-        if int(length):
-            dist.broadcast(raw, 0)
-        return bytes(raw.tolist()).decode()
+        return self.texts(text if self.first else "")[0]
 
     def wait(self) -> None:
         """Return when every rank has come here. Over the host: a barrier of NCCL's would have to know the GPU."""

@@ -48,16 +48,16 @@ def owners(costs: Sequence[float], ranks: int) -> list[int]:
 def buckets(sizes: Sequence[int], width: int) -> Iterator[list[tuple[int, int, int]]]:
     """Tensors laid end to end, `width` elements at a time: (number of the tensor, from, to) of each piece."""
     bucket: list[tuple[int, int, int]] = []
-    room = width
+    left = width
     for i, size in enumerate(sizes):
         start = 0
         while start < size:
-            stop = min(size, start + room)
+            stop = min(size, start + left)
             bucket.append((i, start, stop))
-            room -= stop - start
+            left -= stop - start
             start = stop
-            if not room:
+            if not left:
                 yield bucket
-                bucket, room = [], width
+                bucket, left = [], width
     if bucket:
         yield bucket

@@ -130,7 +130,7 @@ def test_adamw(step: int, device: torch.device) -> None:
     second = [draw(device, *shape, seed=3).square() for shape in shapes]
     before = [[tensor.double() for tensor in tensors] for tensors in (parameters, gradients, first, second)]
     lr, beta1, beta2, eps = 1e-2, 0.9, 0.95, 1e-8
-    adamw_step(parameters, gradients, first, second, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+    adamw_step(parameters, gradients, first, second, ops.Update(step, lr, beta1, beta2, eps))
     # A kernel has the betas in fp32, so 1 - beta2 is off by 10 units; with it, 34 units hold a chain of a dozen.
     terms = 32
     for p, m, v, p0, g, m0, v0 in zip(parameters, first, second, *before, strict=True):

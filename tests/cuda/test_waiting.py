@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from stages.contract import ledger
-from stages.engines.training import freeze
 from stages.models.build import build
 from stages.models.ops import choice
-from stages.train import objectives
 from stages.train.determinism import deterministic
 from stages.train.loop import gather
-from stages.train.optimizer import Optimizer, trained_slots
 from tests.cuda import stages
 from tests.unit.train import tiny
+from tests.unit.train.beginning import begin
 
 ROUTED = ("align", "joint", "moe")
 
@@ -45,11 +42,7 @@ def step(kind: str, precision: stages.Precision, device: torch.device, watched: 
     stage = stages.on(tiny.make(kind), device, precision)
     phase = stage.phases[0]
     modules = build(stage, str(device))
-    freeze(stage, modules)
-    assert stage.optimizer is not None
-    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
-    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
-    made = objectives.make(stage, phase, modules, data, device)
+    optimizer, made = begin(stage, modules, device)
 
     def one(consumed: int) -> tuple[list[Tensor], Tensor]:
         gradients, values = gather(optimizer, made, ledger.step_at(phase, consumed))

@@ -9,9 +9,11 @@ from stages.models.ops.functional import cross_entropy, rms_norm, rotate, silu_m
 from stages.models.ops.head import head_loss, token_losses, weighted_head_loss
 from stages.models.ops.labels import IGNORED
 from stages.models.ops.multi_tensor import fused_adamw, global_norm, scale
+from stages.models.ops.update import Update
 
 __all__ = [
     "IGNORED",
+    "Update",
     "cross_entropy",
     "describe",
     "fused_adamw",

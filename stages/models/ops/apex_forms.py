@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stages.models.ops.labels import IGNORED
+from stages.models.ops.update import Update
 
 CHUNK = 2048 * 32  # elements a thread block works on, as apex.multi_tensor_apply sets it
 DECOUPLED = 1  # ADAM_MODE_1 of csrc/multi_tensor_adam.cu: AdamW
@@ -43,17 +44,12 @@ def adamw(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
+    at: Update,
 ) -> None:
     """As `multi_tensor.fused_adamw`: the kernel of apex.optimizers.FusedAdam; the decay is the caller's."""
     lists = [list(gradients), list(parameters), list(first), list(second)]
     flag = _flag(parameters[0])
-    amp.multi_tensor_adam(CHUNK, flag, lists, lr, beta1, beta2, eps, step, DECOUPLED, 1, 0.0)
+    amp.multi_tensor_adam(CHUNK, flag, lists, at.lr, at.beta1, at.beta2, at.eps, at.step, DECOUPLED, 1, 0.0)
 
 
 def global_norm(amp: ModuleType, tensors: Sequence[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from stages.models.ops import apex_forms
 from stages.models.ops.backend import apex
+from stages.models.ops.update import Update
 
 
 def fused_adamw(
@@ -20,19 +21,14 @@ def fused_adamw(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
+    at: Update,
 ) -> None:
     """What `stages.train.adamw.adamw_step` does, of tensors on a GPU: fp32, contiguous, at least one."""
     lists = (parameters, gradients, first, second)
     if (amp := apex("adamw")) is not None:
-        apex_forms.adamw(amp, *lists, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+        apex_forms.adamw(amp, *lists, at)
     else:
-        torch_adamw(*lists, step=step, lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+        torch_adamw(*lists, at)
 
 
 def torch_adamw(
@@ -40,18 +36,13 @@ def torch_adamw(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    *,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
+    at: Update,
 ) -> None:
     """The kernel of torch.optim.AdamW(fused=True), which reads the step from the device."""
-    count = torch.full((), float(step), device=parameters[0].device)
+    count = torch.full((), float(at.step), device=parameters[0].device)
     torch._fused_adamw_(
         list(parameters), list(gradients), list(first), list(second), [], [count] * len(parameters),
-        amsgrad=False, lr=lr, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=eps, maximize=False,
+        amsgrad=False, lr=at.lr, beta1=at.beta1, beta2=at.beta2, weight_decay=0.0, eps=at.eps, maximize=False,
     )  # fmt: skip
 
 

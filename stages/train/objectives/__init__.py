@@ -19,7 +19,7 @@ from stages.train.objectives.routed import Routed
 from stages.train.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from stages.guards.reads import Rows
+    from stages.guards.phase_log import Rows
 
 
 def make(

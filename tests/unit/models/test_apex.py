@@ -20,7 +20,7 @@ from torch import Tensor
 
 from stages.engines import device
 from stages.errors import UserError
-from stages.models.ops import apex_forms, backend, functional, multi_tensor
+from stages.models.ops import Update, apex_forms, backend, functional, multi_tensor
 from stages.train.adamw import adamw_step
 from tests.unit.train import tiny
 
@@ -96,13 +96,13 @@ def lists(seed: int) -> list[Tensor]:
 
 @pytest.mark.parametrize("form", ["apex", "torch"])
 def test_adamw_is_the_plain_update(form: str) -> None:
-    step = {"step": 3, "lr": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8}
+    at = Update(step=3, lr=1e-2, beta1=0.9, beta2=0.95, eps=1e-8)
     plain, other = ([lists(0), lists(1), lists(2), [x.square() for x in lists(3)]] for _ in range(2))
-    adamw_step(*plain, **step)
+    adamw_step(*plain, at)
     if form == "apex":
-        apex_forms.adamw(Amp("amp_C"), *other, **step)
+        apex_forms.adamw(Amp("amp_C"), *other, at)
     else:
-        multi_tensor.torch_adamw(*other, **step)
+        multi_tensor.torch_adamw(*other, at)
     for ours, theirs in zip(plain, other, strict=True):
         for one, two in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-7)

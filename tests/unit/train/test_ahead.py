@@ -15,7 +15,7 @@ import torch
 from stages.contract import ledger
 from stages.contract.ledger import Step
 from stages.errors import UserError
-from stages.guards.reads import PhaseLog
+from stages.guards.phase_log import PhaseLog
 from stages.store import manifest
 from stages.train import ahead
 from stages.train.ahead import Ahead

@@ -21,12 +21,10 @@ from stages.errors import UserError
 from stages.models.build import build
 from stages.store import files, json_file, manifest, partials
 from stages.store.disk import Disk
-from stages.train import checkpoint, loop, objectives
-from stages.train.background import Background
-from stages.train.optimizer import Optimizer, trained_slots
-from stages.train.snapshot import Snapshot
+from stages.train import checkpoint, loop
 from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
+from tests.unit.train.beginning import begin
 
 BOX = "results/mini/tiny/box"
 ATTEMPT = f"results/.runs/{'a' * 32}/attempt-0001"
@@ -233,82 +231,13 @@ def test_blocking_and_writing_seconds_are_recorded(tmp_path: Path, background: N
     assert 0 < seconds["training_waited"] < PATIENCE
 
 
-def test_an_error_of_a_job_is_raised_by_whatever_is_asked_next_and_once() -> None:
-    def broken() -> None:
-        raise UserError("no")
-
-    for ask in (Background.check, Background.wait, lambda flight: flight.start(lambda: None)):
-        flight = Background()
-        flight.start(broken)
-        flight.settle()
-        with pytest.raises(UserError, match="no"):
-            ask(flight)
-        flight.wait()
-
-
-@pytest.mark.parametrize(("leaves", "waited"), [(None, True), (UserError, True), (KeyboardInterrupt, False)])
-def test_whatever_leaves_a_run_waits_for_the_job_but_for_a_second_ctrl_c(
-    leaves: type[BaseException] | None, waited: bool
-) -> None:
-    gate, done = threading.Event(), threading.Event()
-
-    def job() -> None:
-        assert gate.wait(PATIENCE)
-        done.set()
-
-    threading.Timer(0.1, gate.set).start()
-    try:
-        with Background() as flight:
-            flight.start(job)
-            if leaves is not None:
-                raise leaves("end")
-    except (UserError, KeyboardInterrupt):
-        pass
-    assert done.is_set() == waited
-    assert done.wait(PATIENCE)
-
-
-def test_what_ended_a_run_is_told_and_not_what_the_job_in_flight_raised() -> None:
-    def broken() -> None:
-        raise UserError("the disk")
-
-    def ended(flight: Background, by: Exception) -> None:
-        with flight:
-            flight.start(broken)
-            raise by
-
-    with pytest.raises(UserError, match="the loss"):
-        ended(Background(), UserError("the loss"))
-    with pytest.raises(UserError, match="the disk"), Background() as flight:
-        flight.start(broken)
-
-
-def test_a_snapshot_stays_as_it_was_and_uses_its_memory_again() -> None:
-    live = {"w": torch.arange(6.0).view(2, 3).mT, "n": torch.tensor(3), "b": torch.ones(5, dtype=torch.bfloat16)}
-    snapshot = Snapshot(live, CPU)
-    first = dict(snapshot.take(live.items()))
-    memory = {name: tensor.data_ptr() for name, tensor in first.items()}
-    before = {name: tensor.clone() for name, tensor in live.items()}
-    for tensor in live.values():
-        tensor.add_(1)
-    assert all(torch.equal(first[name], tensor) for name, tensor in before.items())
-    second = snapshot.take(live.items())
-    assert all(torch.equal(second[name], tensor) for name, tensor in live.items())
-    assert {name: tensor.data_ptr() for name, tensor in second.items()} == memory
-    with pytest.raises(ValueError, match=r"n is torch.float32 \[2\], copied into \[\]"):
-        snapshot.take([("n", torch.zeros(2))])
-
-
 @pytest.mark.parametrize("objective", [*tiny.OBJECTIVES, "moe"])
 def test_what_a_checkpoint_holds_changes_in_updates_only(objective: str) -> None:
     """So that a GPU may copy it beside the next forward and backward pass."""
     stage = tiny.make(objective)
-    modules, phase = build(stage), stage.phases[0]
-    training.freeze(stage, modules)
-    assert stage.optimizer is not None
-    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
-    made = objectives.make(stage, phase, modules, tiny.Data(phase, 7, "", Path()), CPU)
+    modules = build(stage)
+    optimizer, made = begin(stage, modules)
     before = {name: tensor.clone() for name, tensor in {**modules.state_dict(), **optimizer.state()}.items()}
-    optimizer.clip(loop.gather(optimizer, made, ledger.step_at(phase, 0))[0])
+    optimizer.clip(loop.gather(optimizer, made, ledger.step_at(stage.phases[0], 0))[0])
     after = {**modules.state_dict(), **optimizer.state()}
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

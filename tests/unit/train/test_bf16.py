@@ -7,23 +7,21 @@ by what three roundings to bf16 amount to (`tests.rounding.noise`).
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from stages.contract import ledger
-from stages.engines.training import freeze
 from stages.models import ops
 from stages.models.build import build
 from stages.models.moe import Router
 from stages.spec.resolved import Stage
-from stages.train import objectives
 from stages.train.loop import gather
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from tests.rounding import BF16, LAMBDA
 from tests.unit.train import tiny
+from tests.unit.train.beginning import begin
 
 CPU = torch.device("cpu")
 KINDS = (*tiny.OBJECTIVES, "moe")
@@ -31,13 +29,8 @@ KINDS = (*tiny.OBJECTIVES, "moe")
 
 def computed(stage: Stage, modules: nn.ModuleDict) -> tuple[Optimizer, list[Tensor], list[Tensor]]:
     """Gradients and values of the first step."""
-    freeze(stage, modules)
-    assert stage.optimizer is not None
-    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
-    phase = stage.phases[0]
-    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
-    made = objectives.make(stage, phase, modules, data, CPU)
-    gradients, values = gather(optimizer, made, ledger.step_at(phase, 0))
+    optimizer, made = begin(stage, modules)
+    gradients, values = gather(optimizer, made, ledger.step_at(stage.phases[0], 0))
     return optimizer, gradients, values
 
 

@@ -14,31 +14,25 @@ from torch import Tensor, nn
 
 from stages.contract import ledger
 from stages.contract.ledger import Step
-from stages.engines.training import freeze
 from stages.errors import UserError
 from stages.models.build import build
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
 from stages.models.vision_packing import pack
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Loops
-from stages.train import objectives
 from stages.train.loop import gather
 from stages.train.objectives.looped import exits
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from tests.unit.models.rows import documents
 from tests.unit.train import tiny
+from tests.unit.train.beginning import begin
 
 CPU = torch.device("cpu")
 
 
 def setting(stage: Stage) -> tuple[nn.ModuleDict, Optimizer, Any]:
     modules = build(stage)
-    freeze(stage, modules)
-    assert stage.optimizer is not None
-    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
-    phase = stage.phases[0]
-    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
-    return modules, optimizer, objectives.make(stage, phase, modules, data, CPU)
+    return modules, *begin(stage, modules)
 
 
 def micro(stage: Stage, size: int) -> Stage:

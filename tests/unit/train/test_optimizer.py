@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from stages.errors import UserError
+from stages.models.ops import Update
 from stages.models.ops.multi_tensor import torch_adamw
 from stages.spec.resolved_training import AdamW, Muon
 from stages.train.adamw import foreach_adamw
@@ -50,7 +51,7 @@ def test_the_fused_kernel_that_gpus_use_is_the_plain_form(step: int) -> None:
     given[3] = [tensor.square() for tensor in given[3]]
     fused, plain = deepcopy(given), deepcopy(given)
     for update, lists in ((torch_adamw, fused), (foreach_adamw, plain)):
-        update(*lists, step=step, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8)
+        update(*lists, Update(step=step, lr=0.01, beta1=0.9, beta2=0.95, eps=1e-8))
     for ours, theirs in zip(chain(*fused), chain(*plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=8 * torch.finfo(torch.float32).eps, atol=1e-7)
     assert not torch.equal(fused[0][0], given[0][0])

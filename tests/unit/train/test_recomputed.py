@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from stages.contract import ledger
-from stages.engines.training import freeze
 from stages.models.build import build
 from stages.models.layers import Layers
 from stages.spec.resolved import Stage
 from stages.store import stage_record
-from stages.train import objectives
 from stages.train.loop import gather
-from stages.train.optimizer import Optimizer, trained_slots
 from tests.live import Live
 from tests.unit.train import tiny
+from tests.unit.train.beginning import begin
 
 CPU = torch.device("cpu")
 CASES = ("next_token", "looped", "moe", "align", "joint", "coca", "sft")
@@ -33,14 +31,9 @@ def under(stage: Stage, activations: str, engine_class: str = "torch-fp32") -> S
 def two_steps(stage: Stage) -> tuple[list[Any], dict[str, Tensor]]:
     """Gradients and values of two steps, and all weights and buffers after them."""
     modules = build(stage)
-    freeze(stage, modules)
-    assert stage.optimizer is not None
-    optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
-    phase = stage.phases[0]
-    data: Any = tiny.Data(phase, 0, "", None)  # type: ignore[arg-type]
-    made = objectives.make(stage, phase, modules, data, CPU)
+    optimizer, made = begin(stage, modules)
     found = []
-    for step in list(ledger.steps(phase))[:2]:
+    for step in list(ledger.steps(stage.phases[0]))[:2]:
         gradients, values = gather(optimizer, made, step)
         found.append([*(gradient.clone() for gradient in gradients), *values])
         optimizer.step(gradients, 1e-2)

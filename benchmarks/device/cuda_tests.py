@@ -13,17 +13,17 @@ from benchmarks.device.sections import Size
 TESTS = Path(__file__).resolve().parents[2] / "tests" / "cuda"
 
 
-class Told:
+class Outcomes:
     """Counts outcomes, and adds a row for every test that fails, at once."""
 
     def __init__(self, rows: Rows) -> None:
-        self.rows, self.outcomes = rows, {"passed": 0, "failed": 0, "skipped": 0}
+        self.rows, self.counts = rows, {"passed": 0, "failed": 0, "skipped": 0}
         self.skips: dict[str, int] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A test counts by its call, or by the set-up or tear-down that failed or skipped it."""
         if report.when == "call" or not report.passed:
-            self.outcomes[report.outcome] += 1
+            self.counts[report.outcome] += 1
             if report.failed:
                 self.rows.add(Row(report.nodeid.replace("tests/cuda/", ""), "", f"failed: {said(report)}", failed=True))
             elif report.skipped and isinstance(report.longrepr, tuple):
@@ -44,9 +44,9 @@ def said(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 def run(size: Size, rows: Rows) -> None:
     os.environ["STAGES_TEST_DEVICE"] = size.device
-    told = Told(rows)
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "--durations=5", str(TESTS)], plugins=[told])
-    skipped = "; ".join(f"{count} skipped: {why}" for why, count in sorted(told.skips.items()))
-    good = told.outcomes["passed"] > 0 and code == pytest.ExitCode.OK
-    said = f"{told.outcomes['passed']} passed, {told.outcomes['failed']} failed"
+    outcomes = Outcomes(rows)
+    code = pytest.main(["-q", "-p", "no:cacheprovider", "--durations=5", str(TESTS)], plugins=[outcomes])
+    skipped = "; ".join(f"{count} skipped: {why}" for why, count in sorted(outcomes.skips.items()))
+    good = outcomes.counts["passed"] > 0 and code == pytest.ExitCode.OK
+    said = f"{outcomes.counts['passed']} passed, {outcomes.counts['failed']} failed"
     rows.add(Row("tests/cuda", skipped, said if good else f"failed: {said}", failed=not good))

@@ -39,7 +39,7 @@ def run(size: Size, rows: Rows) -> None:
 
 
 def whole(positions: int, vocab: int, hidden: int, device: torch.device) -> Row:
-    """The plain way, which is expected to have no room: that is what the chunks are for."""
+    """The plain way, which is expected to run out of memory: that is what the chunks are for."""
     inputs = made(positions, vocab, hidden, device)
     try:
         seconds, _, _ = timed(plain, inputs, device)

@@ -148,7 +148,7 @@ def _elsewhere(project: Project, edits: Iterable[Edit], scale: str) -> Iterator[
     for name in project.absent(scale):
         if name in edited:
             at = ", ".join(project.scales_of(name))
-            yield f"{name} is edited and is not at {scale}: what that does is told at {at or 'no scale'} (--scale)"
+            yield f"{name} is edited and is not at {scale}: what that does is shown at {at or 'no scale'} (--scale)"
 
 
 def _plans(one: Side) -> dict[str, StagePlan]:

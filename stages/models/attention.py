@@ -46,7 +46,7 @@ def spans(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: b
 def flash(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool) -> Tensor:
     """torch's kernel, of q [N, H, D], k and v [N, G, D]. Never executed on a GPU.
 
-    torch 2.11's takes fewer heads of keys and values without being told; 2.12's wants to be told (`enable_gqa`).
+    torch 2.11's takes fewer heads of keys and values as they are; 2.12's wants the flag `enable_gqa` for it.
     """
     from torch.nn.attention import varlen
 

@@ -92,7 +92,7 @@ class Project:
     def has(self, pipeline: str, scale: str) -> bool:
         """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks.
 
-        One whose file cannot be read counts as there, so that it is asked for and its mistake told.
+        One whose file cannot be read counts as there, so that it is asked for and its mistake named.
         """
         entries = self.scale(scale).pipelines
         return entries is None or any(name in entries for name in self._lineage(pipeline)) or self._broken(pipeline)

@@ -45,7 +45,7 @@ def noted(layout: Layout, key: str, stage: Stage) -> Iterator[None]:
         told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
         if not told.resumable:
             found = Failure(asked=evaluated.asked(stage), message=str(told), repeats=told.repeats)
-            with suppress(files.WriteError):  # what ended it is told, not this
+            with suppress(files.WriteError):  # what ended it is raised, not this
                 json_file.write(path, found.model_dump(mode="json"))
         raise
     with files.failing(path):

@@ -32,7 +32,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_edited_pipeline_that_is_not_at_paper_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(project, "lone/pipeline.yaml", "to: 1e-3", "to: 2e-3")
-    told = "lone is edited and is not at paper: what that does is told at mini (--scale)"
+    told = "lone is edited and is not at paper: what that does is shown at mini (--scale)"
     print_diff("HEAD", None, None, None, False, False)
     assert capsys.readouterr().out.rstrip().endswith(told)
     print_diff("HEAD", None, None, None, True, False)

@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
+.PHONY: mini nemo nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
 
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
 	snakemake
@@ -32,6 +32,26 @@ lint: $(READY)
 	ruff check .
 	ruff format --check .
 	mypy
+
+# Megatron-Bridge needs Python 3.12, whatever the rest runs under; override with `make nemo NEMO_PYTHON=...`.
+NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/bin/python; do \
+	if command -v "$$python" >/dev/null && "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null; \
+	then echo "$$python"; break; fi; done)
+NEMO := .venv-nemo
+
+nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
+	$(NEMO)/bin/python -m pytest -q -m "not nightly" tests/nemo
+
+nemo-python: # whether there is a Python for it
+	@[[ -n "$(NEMO_PYTHON)" ]]
+
+$(NEMO)/.ready: requirements-nemo.txt
+	@if [[ -z "$(NEMO_PYTHON)" ]]; then \
+		echo "make: the NeMo engine needs Python 3.12 with the venv module, and found none; install it (Debian: apt install" \
+			"python3.12 python3.12-venv; or pyenv install 3.12), or name it: make nemo NEMO_PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	$(NEMO_PYTHON) -m venv --clear $(NEMO)
+	$(NEMO)/bin/pip install --quiet --no-deps -r $<
+	touch $@
 
 nightly: $(READY) ## the long and exhaustive tests, and the properties with many more examples
 	pytest -n 2 --hypothesis-profile=nightly -m nightly --ignore=tests/slurm

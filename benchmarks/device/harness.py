@@ -45,6 +45,7 @@ class Work:
     accumulate: int
     recomputed: bool
     steps: int
+    bf16: bool = True  # else fp32 throughout
 
     @property
     def tokens(self) -> int:
@@ -54,8 +55,9 @@ class Work:
     @property
     def setting(self) -> str:
         """In words, for the table."""
+        precision = "bf16" if self.bf16 else "fp32"
         kept = "layers recomputed" if self.recomputed else "activations kept"
-        return f"{self.context:,} positions, {self.micro_batch} x {self.accumulate} rows a step, bf16, {kept}"
+        return f"{self.context:,} positions, {self.micro_batch} x {self.accumulate} rows a step, {precision}, {kept}"
 
     @property
     def flops(self) -> float:
@@ -97,7 +99,7 @@ def stage(work: Work, device: str, exact: bool = True) -> Stage:
     return made.model_copy(
         update={
             "modules": {"llm": work.model},
-            "engine_class": "torch-bf16",
+            "engine_class": "torch-bf16" if work.bf16 else "torch-fp32",
             "phases": (phase,),
             "schedule": Schedule(name="constant", pieces=(constant,)),
             "execution": execution,

@@ -13,7 +13,7 @@ from benchmarks.device.harness import RATE, WARM, Ran, Read, Work, now, peak, re
 
 
 def train(work: Work, device: torch.device) -> Ran:
-    """bf16 autocast over fp32 weights, fused AdamW, clip at 1, the fastest attention installed: as `harness.train`."""
+    """bf16 autocast over fp32 weights, or fp32, fused AdamW, clip at 1, the fastest attention: as `harness.train`."""
     from transformers import LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     class Clock(TrainerCallback):
@@ -34,7 +34,7 @@ def train(work: Work, device: torch.device) -> Ran:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder, max_steps=work.steps, per_device_train_batch_size=work.micro_batch,
-            gradient_accumulation_steps=work.accumulate, bf16=True, optim="adamw_torch_fused", learning_rate=RATE,
+            gradient_accumulation_steps=work.accumulate, bf16=work.bf16, optim="adamw_torch_fused", learning_rate=RATE,
             lr_scheduler_type="constant", weight_decay=0.1, adam_beta1=0.9, adam_beta2=0.95, max_grad_norm=1.0,
             gradient_checkpointing=work.recomputed, gradient_checkpointing_kwargs={"use_reentrant": False},
             report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
 
 from stages.models.common import take_rows
 from stages.models.documents import Documents, Layout, Spans
@@ -26,7 +27,7 @@ from stages.models.ops import choice
 def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float) -> Tensor:
     """Softmax attention: q [B, T, H, D], k [B, T, G, D], v [B, T, G, E] -> [B, T, H, E]; H a multiple of G, E <= D."""
     if how is None or how.one_a_row:
-        return _rows(q, k, v, scale)
+        return in_rows(q, k, v, scale)
     match choice.attention(q.device.type, q.dtype, q.shape[-1], choice.features()):
         case "flash_varlen":
             packed = spans(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), how.spans, scale, causal=True)
@@ -35,17 +36,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float)
             return _laid_out(q, k, v, how.layout, scale)
 
 
-def spans(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool) -> Tensor:
-    """Attention of q [N, H, D] to k [N, G, D], v [N, G, E] within spans of N, by FlashAttention: [N, H, E].
+def spans(
+    q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool, queries: Spans | None = None
+) -> Tensor:
+    """Attention of q [M, H, D] to k [N, G, D], v [N, G, E] within spans of N, by FlashAttention: [M, H, E].
 
-    bf16, on a GPU; D a multiple of 8 up to 256. Never executed on a GPU.
+    M is N unless the queries have spans of their own. bf16, on a GPU; D a multiple of 8 up to 256. Never executed on a
+    GPU.
     """
-    return flash(q, k, _widened(v, q.shape[-1]), where, scale, causal)[..., : v.shape[-1]]
+    return flash(q, k, _widened(v, q.shape[-1]), where, scale, causal, queries)[..., : v.shape[-1]]
 
 
-def flash(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool) -> Tensor:
-    """torch's kernel, of q [N, H, D], k and v [N, G, D]. Never executed on a GPU.
+def flash(
+    q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool, queries: Spans | None = None
+) -> Tensor:
+    """torch's kernel, of q [M, H, D], k and v [N, G, D]; M is N unless the queries have spans of their own.
 
+    Where a span has fewer queries than keys, a causal kernel takes them for the last ones. Never executed on a GPU.
     torch 2.11's takes fewer heads of keys and values as they are; 2.12's wants the flag `enable_gqa` for it.
     """
     from torch.nn.attention import varlen
@@ -53,8 +60,10 @@ def flash(q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: b
     kernel = varlen.varlen_attn
     grouped = {"enable_gqa": True} if "enable_gqa" in (kernel.__kwdefaults__ or ()) else {}
     window = (-1, 0) if causal else (-1, -1)
-    borders, longest = where.borders, where.longest
-    return kernel(q, k, v, borders, borders, longest, longest, scale=scale, window_size=window, **grouped)
+    own = queries or where
+    return kernel(
+        q, k, v, own.borders, where.borders, own.longest, where.longest, scale=scale, window_size=window, **grouped
+    )  # fmt: skip
 
 
 def _laid_out(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
@@ -63,21 +72,27 @@ def _laid_out(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> 
     outputs, start = [], 0
     for rows, width in layout.shapes:
         batch_q, batch_k, batch_v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid_out)
-        outputs.append(_rows(batch_q, batch_k, batch_v, scale).flatten(0, 1))
+        outputs.append(in_rows(batch_q, batch_k, batch_v, scale).flatten(0, 1))
         start += rows * width
     return take_rows(torch.cat(outputs), layout.inverse, layout.index, layout.real).view(batch, length, heads, -1)
 
 
-def _rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Attention within rows; values narrower than keys (MLA) are widened, since fused kernels want equal widths."""
+def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Attention within rows: q [B, M, H, D], k [B, N, G, D], v [B, N, G, E] -> [B, M, H, E].
+
+    Where M < N the queries are those of the last M positions. Values narrower than keys (MLA) are widened, since fused
+    kernels want equal widths.
+    """
     width, groups = v.shape[-1], q.shape[2] // k.shape[2]
     if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
         k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
+    fewer = None if q.shape[1] == k.shape[1] else causal_lower_right(q.shape[1], k.shape[1])
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
         _widened(v, q.shape[-1]).transpose(1, 2),
-        is_causal=True,
+        attn_mask=fewer,
+        is_causal=fewer is None,
         scale=scale,
         enable_gqa=groups > 1,
     )

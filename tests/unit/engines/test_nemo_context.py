@@ -1,0 +1,111 @@
+"""Rows divided over context-parallel ranks attend as whole rows do: values, gradients, memory, refusals."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from stages.engines.nemo import context
+from stages.engines.nemo.attention import PLAIN, DocumentAttention
+from stages.models.attention import attend
+from tests.nemo.ranks import run
+from tests.unit.models.rows import documents
+from tests.unit.models.test_attention import inputs, segments_of
+
+ROWS = segments_of([(0, 10), (1, 50), (2, 36)], [(0, 70), (-1, 26)])
+ONE_EACH = segments_of([(0, 96)], [(0, 96)])
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_every_position_has_one_rank_and_the_parts_give_the_row(ranks):
+    row = torch.arange(24 * ranks)
+    parts = [context.own(row, rank, ranks, dim=0) for rank in range(ranks)]
+    assert len({len(part) for part in parts}) == 1
+    assert torch.equal(torch.cat(parts).sort().values, row)
+    assert torch.equal(context.whole(parts), row)
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_every_rank_has_the_same_work_of_a_causal_row(ranks):
+    """Pairs of a query and a key: with contiguous parts the last rank of eight would have fifteen times the first's."""
+    work = [sum(position + 1 for part in context.chunks(96, rank, ranks) for position in part) for rank in range(ranks)]
+    assert len(set(work)) == 1
+
+
+def test_core_cuts_its_angles_in_the_same_way():
+    """Rank r of n has chunks r and 2n - 1 - r, as in Core's get_pos_emb_on_this_cp_rank."""
+    assert context.chunks(16, 1, 2) == (range(4, 8), range(8, 12))
+    assert context.chunks(16, 0, 2) == (range(0, 4), range(12, 16))
+
+
+def test_a_row_that_cannot_be_cut_is_refused():
+    with pytest.raises(ValueError, match="rows of 98 positions are not divisible into the 4 chunks of 2 context-"):
+        context.chunks(98, 0, 2)
+
+
+def on_rank(segments):
+    """Attention over ranks, forward and backward: outputs, gradients, and the most that autograd kept in one tensor."""
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    q, k, v = inputs(segments, value=5)
+    module = attention(dist.group.WORLD, ranks)
+    parts = [context.own(x, rank, ranks).detach().transpose(0, 1).requires_grad_() for x in (q, k, v)]
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        out = module(*parts, segments)
+    weight = torch.randn(*q.shape[:3], 5, generator=torch.Generator().manual_seed(9))
+    (out * context.own(weight, rank, ranks).transpose(0, 1).flatten(2)).sum().backward()
+    return [out.detach().numpy(), *(part.grad.numpy() for part in parts)], max(kept)
+
+
+def attention(group, ranks, **fields):
+    config = SimpleNamespace(**{**PLAIN, "kv_channels": 8, "context_parallel_size": ranks, **fields})
+    return DocumentAttention(config, 1, None, "self", softmax_scale=0.3, pg_collection=SimpleNamespace(cp=group))
+
+
+@pytest.fixture
+def outside_core(monkeypatch):
+    """Without Megatron: no layer is computed again by it."""
+    module = SimpleNamespace(is_checkpointing=lambda: False)
+    monkeypatch.setitem(sys.modules, "megatron.core.tensor_parallel.random", module)
+
+
+@pytest.mark.parametrize("segments", [ROWS, ONE_EACH], ids=["documents", "one-each"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_compute_what_one_process_does_and_keep_only_their_share(ranks, segments, outside_core):
+    q, k, v = inputs(segments, value=5)
+    weight = torch.randn(*q.shape[:3], 5, generator=torch.Generator().manual_seed(9))
+    out = attend(q, k, v, documents(segments), 0.3)
+    wanted = [out, *torch.autograd.grad((out * weight).sum(), (q, k, v))]
+    got = run(ranks, on_rank, segments)
+    for number, want in enumerate(wanted):
+        parts = [torch.from_numpy(values[number]) for values, _ in got]
+        mine = context.whole(parts).transpose(0, 1).reshape(want.shape)
+        torch.testing.assert_close(mine, want, rtol=1e-4, atol=1e-5)
+    share = max(x.numel() for x in (q, k, v)) // ranks
+    assert max(most for _, most in got) <= share  # no gathered keys and values wait for the backward pass
+
+
+@pytest.mark.parametrize("wrong", [ROWS.long(), ROWS[:, :-2], ROWS[:1]], ids=["int64", "short", "rows"])
+def test_segments_of_another_kind_are_refused(wrong):
+    module = attention(None, 1)
+    q, k, v = (x.transpose(0, 1) for x in inputs(ROWS))
+    with pytest.raises(ValueError, match=r"int32 \[2, 96\] on the host are needed"):
+        module(q, k, v, wrong)
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("attention_dropout", 0.1), ("apply_query_key_layer_scaling", True), ("window_size", (128, 0)),
+    ("softmax_type", "learnable"),
+])  # fmt: skip
+def test_attention_of_another_kind_is_refused(field, value):
+    with pytest.raises(ValueError, match=field):
+        attention(None, 1, **{field: value})
+
+
+def test_one_rank_computes_the_torch_engines_bits_layer_by_layer():
+    q, k, v = inputs(ROWS)
+    got = attention(None, 1)(*(x.transpose(0, 1) for x in (q, k, v)), ROWS)
+    want = attend(*(x.transpose(0, 1).contiguous().transpose(0, 1) for x in (q, k, v)), documents(ROWS), 0.3)
+    assert torch.equal(got, want.transpose(0, 1).flatten(2))

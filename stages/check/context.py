@@ -13,6 +13,7 @@ from stages.check.findings import Finding
 from stages.contract.hardware import Hardware
 from stages.errors import Where
 from stages.spec import models
+from stages.spec.execution import entries
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document, Path
@@ -160,19 +161,20 @@ class Context:
         below = path and path[0] in ("phases", "schedule", "optimizer") and stage.kind == "import"
         return self.pipeline.where(name, *(("stand_in", *path) if below else path))
 
-    def of_execution(self, id: str, name: str, key: str, *, observed: str, expected: str, repair: str) -> Finding:
+    def of_execution(self, id: str, name: str, *key: str, observed: str, expected: str, repair: str) -> Finding:
         """A finding about a key of a stage's execution, at the line that says it: the stage's or the scale's."""
-        finding = self.finding(id, name, ("execution", key), observed=observed, expected=expected, repair=repair)
+        finding = self.finding(id, name, ("execution", *key), observed=observed, expected=expected, repair=repair)
         return replace(finding, where=self._where_execution(name, key))
 
-    def _where_execution(self, name: str, key: str) -> Where:
+    def _where_execution(self, name: str, path: Path) -> Where:
         own, scale = self.pipeline.documents[name], self.shrink.document
         places: list[tuple[Document, Path]] = [
-            (own, ("execution", key)) if self.shrink.shrink is None
-            else (scale, ("pipelines", self.shrink.pipeline, "execution", key)),
-            (scale, ("execution", key)),
+            (own, ("execution", *path)),
+            *((scale, (*at, *path)) for at in entries(self.shrink, self.pipeline.stages[name].name)),
+            (scale, ("execution", *path)),
         ]  # fmt: skip
-        document, path = next((one for one in places if one[1] in one[0].places), places[-1])
+        first = 0 if self.shrink.shrink is None else 1
+        document, path = next((one for one in places[first:] if one[1] in one[0].places), places[-1])
         return document.where(path)
 
     def model_name(self, name: str, module: str) -> str:

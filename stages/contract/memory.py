@@ -25,7 +25,7 @@ from stages.contract.corpora import prepared
 from stages.contract.cost import LanguageModel
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
-from stages.spec.resolved import Stage, computes_in_bf16
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
@@ -35,6 +35,7 @@ from stages.spec.resolved_models import (
     OuroModel,
     TextTowerModel,
 )
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 
 LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each

@@ -18,8 +18,9 @@ from stages.contract import memory_layers
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters
-from stages.spec.resolved import Stage, computes_in_bf16
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, LlamaModel, Model, MoonlightModel, OuroModel
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer
 

@@ -17,8 +17,9 @@ from stages.engines import Inputs, place, readback
 from stages.guards import run as guards
 from stages.models import hf, ops
 from stages.models.ops import choice
-from stages.spec.resolved import Stage, computes_in_bf16
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
 from stages.store.manifest import Manifest
 from stages.train import checkpoint, determinism, finite

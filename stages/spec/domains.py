@@ -77,6 +77,7 @@ BIAS = Domain(NUMBER, "-10", least="-1_000", most="1_000")
 # How a stage is run.
 NODES = Domain(WHOLE, "16", least="1", most="100_000")
 RANKS = Domain(WHOLE, "128", least="1", most="1M")
+DIVIDED = Domain(WHOLE, "4", least="1", most="10_000")  # ranks that one model is divided over, one way
 THREADS = Domain(WHOLE, "8", least="1", most="10_000")
 MEMORY = Domain(MEGABYTES, "1500 GB", least="100 MB", most="1_000_000 GB")
 TIME_LIMIT = Domain(MINUTE, "90 min or 12 h", least="1 min", most="8_784 h")

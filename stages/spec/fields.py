@@ -48,6 +48,7 @@ RopeFactor = Annotated[Fraction, Written(domains.ROPE_FACTOR)]
 
 Nodes = Annotated[int, Written(domains.NODES)]
 Ranks = Annotated[int, Written(domains.RANKS)]
+Divided = Annotated[int, Written(domains.DIVIDED)]
 Threads = Annotated[int, Written(domains.THREADS)]
 Memory = Annotated[int, Written(domains.MEMORY)]
 TimeLimit = Annotated[int, Written(domains.TIME_LIMIT)]

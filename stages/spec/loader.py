@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec import units
+from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document
@@ -113,14 +114,22 @@ def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedSc
         found, repair = f"{base.raw.seed}, which {extends} has too", "Write another one, or leave the line out."
         raise own.error(("seed",), found, "a seed of its own", repair)
     try:
-        return LoadedScale(validate(document, RawScale), document, {})
+        return LoadedScale(_whole(document), document, {})
     except (SpecError, SpecErrors) as error:
         wrong = _by_pipeline(each(error))
         if None in wrong:
             raise
     entries = {**document.value["pipelines"], **{str(pipeline): "identity" for pipeline in wrong}}
-    raw = validate(Document({**document.value, "pipelines": entries}, document.places), RawScale)
+    raw = _whole(Document({**document.value, "pipelines": entries}, document.places))
     return LoadedScale(raw, document, {str(pipeline): several(errors) for pipeline, errors in wrong.items()})
+
+
+def _whole(document: Document) -> RawScale:
+    """A scale that says all of its engines. Raises SpecError(s)."""
+    raw = validate(document, RawScale)
+    if errors := list(unsaid(raw, document)):
+        raise several(errors)
+    return raw
 
 
 def _by_pipeline(errors: Iterable[SpecError]) -> dict[str | None, list[SpecError]]:

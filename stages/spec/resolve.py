@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.spec import models
+from stages.spec import engines, models
 from stages.spec.clocks import Clock, Extent, advance, schedule
 from stages.spec.evaluations import unable
+from stages.spec.execution import execution
 from stages.spec.graph import parents
 from stages.spec.hand_over import Node, clock_before, clock_rule, data_rule, rate_before, reach_before
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
-from stages.spec.nodes import Document, Path
+from stages.spec.nodes import Path
 from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
-from stages.spec.resolved import Evaluation, Execution, Stage
+from stages.spec.resolved import Evaluation, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
+from stages.spec.resolved_parallel import Engine, EngineClass
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
@@ -26,8 +28,6 @@ from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.validate import several
-
-LEAST_MB_OF_A_GPU = 2000  # host memory of one process: the libraries of a GPU alone take as much
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,20 @@ class Resolver:
                 everyone[corpus] = max(everyone.get(corpus, 0), end)
         raw = loaded.raw
         longest = self.longest(loaded, training, rope, above)
+        trained = self.trained(loaded, modules, training)
+        engine, engine_class = self.engine(loaded, [modules[module] for module in trained])
         stage = Stage(
             pipeline=self.pipeline.name,
             name=name,
             box=raw.box,
             scale=self.raw_scale.scale,
             kind=raw.kind,  # type: ignore[attr-defined]
-            engine_class=self.raw_scale.engine_class,
+            engine_class=engine_class,
             seed=self.seed(loaded),
             parents=tuple(sorted(node.ref for node in above.values())),
             modules=modules,
             init=inits(loaded, modules, above, self.raw_scale),
-            trained=self.trained(loaded, modules, training),
+            trained=trained,
             clock=clock_rule(loaded),
             data=data_rule(loaded),
             tokenizer=self.tokenizer(),
@@ -81,7 +83,7 @@ class Resolver:
             schedule=training.schedule,
             phases=training.phases,
             evaluation=self.evaluation(loaded, modules, training, done, longest),
-            execution=self.execution(loaded),
+            execution=execution(loaded, engine, self.raw_scale, self.scale),
             max_context=longest,
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
         )
@@ -229,44 +231,11 @@ class Resolver:
             names = parents(self.pipeline.stages[names[0]])
         return done[names[0]].stage.phases if names else ()
 
-    def execution(self, loaded: LoadedStage) -> Execution:
-        """The scale's defaults; at full size the stage's, at others the pipeline's of the scale, override them.
-
-        Raises SpecError where the ranks cannot be spread evenly over the nodes, or the memory is not that of a node.
-        """
-        over = loaded.raw.execution if self.scale.shrink is None else self.scale.shrink.execution
-        base = self.raw_scale.execution
-        made = Execution(
-            engine=self.raw_scale.engine,
-            device=self.raw_scale.device,
-            threads=self.raw_scale.threads,
-            ranks=over.ranks or base.ranks,
-            nodes=over.nodes or base.nodes,
-            memory_mb=over.memory or base.memory,
-            time_limit_min=over.time_limit or base.time_limit,
-            checkpoint_every=over.checkpoint_every or base.checkpoint_every,
-            keep_partials=over.keep_partials or base.keep_partials,
-            activations=over.activations or base.activations,
-            determinism=over.determinism or base.determinism,
-        )
-        if made.ranks % made.nodes:
-            found = f"{made.ranks} ranks on {made.nodes} nodes"
-            document, path = self._execution_file(loaded, own=over.ranks is not None or over.nodes is not None)
-            raise document.error(path, found, "as many ranks on each node", "Change `ranks` or `nodes`.")
-        gpus = made.ranks // made.nodes if made.device == "cuda" else 0
-        if made.memory_mb < gpus * LEAST_MB_OF_A_GPU:
-            document, path = self._execution_file(loaded, own=over.memory is not None)
-            least = f"at least {gpus * LEAST_MB_OF_A_GPU / 1000:g} GB for a node of {gpus} ranks on GPUs"
-            raise document.error(
-                (*path, "memory"), f"{made.memory_mb / 1000:g} GB", least, "It is a node's memory, not a device's."
-            )
-        return made
-
-    def _execution_file(self, loaded: LoadedStage, own: bool) -> tuple[Document, Path]:
-        """Where it stands; `own` is whether the stage, or the pipeline at this scale, says something of it itself."""
-        if own and self.scale.shrink is not None:
-            return self.scale.document, ("pipelines", self.scale.pipeline, "execution")
-        return (loaded.document if own else self.scale.document), ("execution",)
+    def engine(self, loaded: LoadedStage, trained: list[Model]) -> tuple[Engine, EngineClass]:
+        """The engine that runs the stage, and what it computes in."""
+        raw, shrink = loaded.raw, self.scale.shrink
+        kind, phases = (raw.kind, raw.phases) if isinstance(raw, RawTrain) else ("", [])
+        return engines.chosen(self.raw_scale, shrink.torch if shrink else (), raw.stage, kind, trained, phases)
 
     def tokenizer(self) -> str:
         """The local tokenizer's digest, or the published one's name."""

@@ -4,7 +4,7 @@ This is the one interface between the specs and everything that runs. An engine 
 hashes of its identity fields; plans, checks and snapshots read it. It holds no paths and no defaults: every field
 that changes numerics is spelled out. Token counts are integers; shares are integer weights.
 
-The values that it is made of are in `resolved_models`, `resolved_training` and `resolved_phases`.
+The values that it is made of are in `resolved_models`, `resolved_training`, `resolved_phases` and `resolved_parallel`.
 """
 
 from __future__ import annotations
@@ -15,24 +15,14 @@ from pydantic import ValidationInfo, model_validator
 
 from stages.spec.frozen import Frozen
 from stages.spec.resolved_models import Model, Rope
+from stages.spec.resolved_parallel import Engine, EngineClass, Parallel
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 
-EngineClass = Literal["torch-fp32", "torch-bf16"]
 Activations = Literal["kept", "recomputed"]
 Determinism = Literal["exact", "fast"]
-EARLIER: dict[str, str] = {"activations": "kept", "determinism": "exact"}  # what runs did before execution said it
-
-
-def computes_in_bf16(engine_class: EngineClass) -> bool:
-    """Whether forward and backward passes run in bf16, with fp32 weights as masters."""
-    match engine_class:
-        case "torch-fp32":
-            return False
-        case "torch-bf16":
-            return True
-        case _:
-            assert_never(engine_class)
+# What runs did before execution said it.
+EARLIER: dict[str, str | None] = {"activations": "kept", "determinism": "exact", "parallel": None}
 
 
 class Init(Frozen):
@@ -59,7 +49,7 @@ class Evaluation(Frozen):
 class Execution(Frozen):
     """How a stage is run; never part of its identity."""
 
-    engine: str
+    engine: Engine
     device: Literal["cpu", "cuda"]
     threads: int
     ranks: int
@@ -70,6 +60,12 @@ class Execution(Frozen):
     keep_partials: int
     activations: Activations  # between forward and backward pass: all of them, or each layer's input
     determinism: Determinism  # deterministic kernels only, or the fastest, with sums in any order
+    parallel: Parallel | None  # how the NeMo engine divides the model; None: the torch engine, whole on every rank
+
+    @property
+    def dp(self) -> int:
+        """Replicas of the model, each of which has its share of a step's sequences."""
+        return self.ranks // (self.parallel.ranks_of_a_model if self.parallel is not None else 1)
 
     @property
     def exact(self) -> bool:

@@ -33,11 +33,17 @@ def unknown_names(
 
     `pipelines` are the files of those that take this entry, each as it is written.
     """
-    for key, within, named in (("epochs", "stages", shrink.epochs), ("models", "models", shrink.models)):
+    kept = {name: index for index, name in enumerate(shrink.torch)}
+    for key, within, named in (
+        ("epochs", "stages", shrink.epochs),
+        ("models", "models", shrink.models),
+        ("executions", "stages", shrink.executions),
+        ("torch", "stages", kept),
+    ):
         known = list(dict.fromkeys(name for one in pipelines.values() for name in _names(one.value.get(within))))
         for name in named:
             if name not in known and not (key == "epochs" and name == EVERY_STAGE):
-                path: Path = ("pipelines", pipeline, key, name)
+                path: Path = ("pipelines", pipeline, key, kept[name] if key == "torch" else name)
                 yield _unknown(document, path, within.removesuffix("s"), name, known)
 
 

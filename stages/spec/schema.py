@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from stages.spec.fields import (
     Context,
+    Divided,
+    Flag,
     Kept,
     Memory,
     Names,
@@ -22,6 +24,7 @@ from stages.spec.fields import (
 )
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
+from stages.spec.resolved_parallel import Recompute
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_waivers import RawWaiver
@@ -50,6 +53,19 @@ class RawRope(Raw):
     interpolation: RopeFactor
 
 
+class RawParallel(Raw):
+    """How the NeMo engine divides a stage over its ranks; what is absent is the scale's."""
+
+    tp: Divided | None = None
+    pp: Divided | None = None
+    cp: Divided | None = None
+    ep: Divided | None = None
+    vpp: Divided | None = None
+    sequence_parallel: Flag | None = None
+    distributed_optimizer: Flag | None = None
+    recompute: Recompute | None = None
+
+
 class RawExecution(Raw):
     """How a stage is run at full size; what is absent is the scale's."""
 
@@ -61,6 +77,7 @@ class RawExecution(Raw):
     keep_partials: Kept | None = None
     activations: Activations | None = None
     determinism: Determinism | None = None
+    parallel: RawParallel = RawParallel()  # read where the NeMo engine trains the stage
 
 
 class RawStage(Raw):

@@ -10,10 +10,13 @@ from stages.spec import units
 from stages.spec.fields import (
     Budget,
     BudgetExponent,
+    Divided,
     Epochs,
+    Flag,
     Kept,
     LrFactor,
     Memory,
+    Names,
     Nodes,
     Part,
     Ranks,
@@ -28,8 +31,9 @@ from stages.spec.fields import (
 )
 from stages.spec.mapping import some_of
 from stages.spec.names import Name
-from stages.spec.resolved import Activations, Determinism, EngineClass
+from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_models import Model
+from stages.spec.resolved_parallel import Engine, EngineClass, Recompute, TorchClass
 from stages.spec.schema import RawExecution
 from stages.spec.schema_corpora import Kind
 from stages.spec.sources import RawSource
@@ -101,6 +105,21 @@ class RawShrink(Raw):
     epochs: dict[str, Epochs] = Field(default_factory=dict)
     models: dict[str, Annotated[dict[str, Any], some_of("family", Model)]] = Field(default_factory=dict)
     execution: RawExecution = RawExecution()
+    executions: dict[str, RawExecution] = Field(default_factory=dict)  # by stage; what is absent is the pipeline's
+    torch: Names = Field(default_factory=list)  # stages that the torch engine trains where the scale's is another
+
+
+class RawScaleParallel(Raw):
+    """How the NeMo engine divides stages that say nothing of it: all of it."""
+
+    tp: Divided
+    pp: Divided
+    cp: Divided
+    ep: Divided
+    vpp: Divided
+    sequence_parallel: Flag
+    distributed_optimizer: Flag
+    recompute: Recompute
 
 
 class RawScaleExecution(Raw):
@@ -114,6 +133,7 @@ class RawScaleExecution(Raw):
     keep_partials: Kept
     activations: Activations
     determinism: Determinism
+    parallel: RawScaleParallel | None = None  # there where the engine is nemo
 
 
 class RawEvaluation(Raw):
@@ -144,8 +164,9 @@ class RawScale(Raw):
 
     scale: Name
     extends: Name | None = None
-    engine: Literal["torch"]
+    engine: Engine
     engine_class: EngineClass
+    torch_class: TorchClass | None = None  # of what the torch engine runs where the engine is nemo
     device: Literal["cpu", "cuda"]
     threads: Threads
     seed: Seed

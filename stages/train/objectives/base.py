@@ -19,8 +19,9 @@ from stages.models.kimi_vl import Batch, places
 from stages.models.ops.labels import IGNORED
 from stages.models.transfer import positions, to_device
 from stages.models.vision_packing import Grid, pack
-from stages.spec.resolved import Stage, computes_in_bf16
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 from stages.train.reduce import Gradients
 

@@ -22,8 +22,9 @@ from stages.guards import start
 from stages.models import build
 from stages.plan import table
 from stages.spec.project import Project
-from stages.spec.resolved import Init, Stage, computes_in_bf16
+from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LlamaModel
+from stages.spec.resolved_parallel import computes_in_bf16, engine_of
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.warp import Laid
 from stages.train import objectives, optimizer
@@ -50,7 +51,8 @@ DISPATCHES = {
     "stages/contract/memory_layers.py": 2,  # kinds of layers, their numbers
     "stages/plan/table.py": 1,
     "stages/spec/hand_over.py": 2,  # clock, data
-    "stages/spec/resolved.py": 3,  # engine classes, activations, determinism
+    "stages/spec/resolved.py": 2,  # activations, determinism
+    "stages/spec/resolved_parallel.py": 2,  # engine classes
     "stages/spec/resolved_phases.py": 1,
     "stages/spec/schema_data.py": 2,  # corpora, releases
     "stages/spec/stretches.py": 1,
@@ -91,6 +93,7 @@ RUNS: dict[str, Callable[[Stage], object]] = {
     "how a family is built": lambda one: build.make(llama(one), one.rope, "cpu"),
     "how a family is initialised": lambda one: build.initialise(nn.Linear(2, 2), "llm", llama(one), 1),
     "which dimensions are rotated": lambda one: start.rotary_dim(llama(one)),
+    "which engine": lambda _: engine_of(NEW),  # type: ignore[arg-type]
     "what precision": lambda _: computes_in_bf16(NEW),  # type: ignore[arg-type]
     "what moments take": lambda one: memory.checkpoint(other(one, optimizer=other(one.optimizer, kind=NEW))),
     "which parameters decay": lambda one: optimizer.Optimizer(

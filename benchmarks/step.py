@@ -29,6 +29,7 @@ from stages.train.metrics import Table
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import ALONE, Ranks
+from stages.train.replicated import Replicated
 from stages.train.stopping import StopRequest
 
 STEPS, SEQUENCES, MICRO, CONTEXT, VOCAB, LR = 5, 8, 2, 256, 1024, 1e-3
@@ -56,9 +57,9 @@ def ours(stage: Stage, ranks: Ranks = ALONE) -> None:
             Table(folder / "metrics.csv", metrics.COMMON, None) as rows,
             Table(folder / "timing.csv", metrics.TIMING, None) as timing,
         ):
-            run = Run(stage, optimizer, rows, timing, StopRequest(), _no_checkpoint, lambda: None, dict, ranks)
+            run = Run(stage, rows, timing, StopRequest(), _no_checkpoint, lambda: None, list, ranks)
             objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"), ranks)
-            run_phase(run, stage.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
+            run_phase(run, stage.phases[0], Replicated(optimizer, objective, ranks), Counters(0, 0, 0, 0, 0, 0))
 
 
 def plain(stage: Stage, ranks: Ranks = ALONE) -> None:

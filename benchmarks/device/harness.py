@@ -28,6 +28,7 @@ from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.replicated import Replicated
 from stages.train.stopping import StopRequest
 
 WARM = 2  # steps that are not counted
@@ -119,9 +120,9 @@ def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
         optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
         rows, timing = Path(name) / "metrics.csv", Path(name) / "timing.csv"
         with Table(rows, metrics.COMMON, None) as table, Table(timing, metrics.TIMING, None) as times:
-            run = Run(made, optimizer, table, times, StopRequest(), _no_checkpoint, lambda: None, lambda: {})
+            run = Run(made, table, times, StopRequest(), _no_checkpoint, lambda: None, list)
             objective = Causal(made, made.phases[0], modules, Read(work), device)
-            run_phase(run, made.phases[0], objective, Counters(0, 0, 0, 0, 0, 0))
+            run_phase(run, made.phases[0], Replicated(optimizer, objective), Counters(0, 0, 0, 0, 0, 0))
         with timing.open() as file:
             seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     return Ran(statistics.median(seconds[WARM:]), *peak(device))

@@ -11,6 +11,7 @@ from typing import assert_never
 
 from stages.engines import Inputs, device, evaluation, place, readback, received, results
 from stages.engines.card import model_card
+from stages.engines.torch_trainer import TorchTrainer
 from stages.engines.training import Training
 from stages.guards import reads
 from stages.guards import run as guards
@@ -34,7 +35,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
         if ranks.first:
             _write(stage, inputs, stop, ranks)
         else:
-            Training(stage, inputs, None, stop, ranks).run()
+            Training(stage, inputs, None, stop, ranks, TorchTrainer).run()
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
                 counters = results.inherited_counters(inputs)
                 results.complete(stage, inputs, attempt, counters, parent, place.machine(ranks))
             case "train" | "import" if stage.phases:
-                Training(stage, inputs, attempt, stop, ranks).run()
+                Training(stage, inputs, attempt, stop, ranks, TorchTrainer).run()
             case "train" | "import" | "upcycle" | "export":
                 _pass_on(stage, inputs, attempt, ranks)
             case _:

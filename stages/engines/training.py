@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from stages import evals
 from stages.contract import ledger
@@ -14,7 +14,7 @@ from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
 from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
-from stages.engines.checkpoints import Checkpoints
+from stages.engines.trainer import Checkpoints, Tables, Trainer
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -24,7 +24,6 @@ from stages.train import checkpoint, metrics, objectives
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table, Unwritten
-from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.progress import Note
 from stages.train.ranks import Ranks
 from stages.train.stopping import StopRequest
@@ -34,10 +33,16 @@ class Training:
     """One attempt at a training stage, as one of its ranks sees it: only the first has the attempt and writes."""
 
     def __init__(
-        self, stage: Stage, inputs: Inputs, attempt: attempts.Attempt | None, stop: StopRequest, ranks: Ranks
+        self,
+        stage: Stage,
+        inputs: Inputs,
+        attempt: attempts.Attempt | None,
+        stop: StopRequest,
+        ranks: Ranks,
+        make: Callable[[Stage, Inputs, Ranks], Trainer],
     ) -> None:
         self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
-        self.device = ranks.device
+        self._make = make
         self.tier = results.tier(stage, inputs)
         self.made_by = made_by.here(ranks)
         self.machine = place.machine(ranks)
@@ -49,22 +54,24 @@ class Training:
 
     def run(self) -> None:
         """Train to the end and put the result in place."""
-        modules = received.receive(self.stage, self.inputs, self.device)
-        before = self._evaluate_before(modules) if self.ranks.first else {}
-        freeze(self.stage, modules)
-        optimizer = self._optimizer(modules)
-        if not self.ranks.first:
-            _give(optimizer)
-            self._train(modules, optimizer)
-            _give(optimizer)
-            results.peaks_mb(self.stage, self.ranks)
-            return
-        report = readback.built(self.stage, self.inputs, modules, optimizer, optimizer.gather_state())
-        guards.hold_start(self.stage, report)
-        counters = self._train(modules, optimizer)
-        state = optimizer.gather_state()  # while all ranks are there
-        results.write_state(optimizer.shapes(), counters, self.attempt.result, state)
+        trainer = self._make(self.stage, self.inputs, self.ranks)
+        modules = trainer.received()
+        before = {} if modules is None else self._evaluate_before(modules)
+        del modules
+        trainer.begin()
+        report = trainer.built()
+        if report is not None:
+            guards.hold_start(self.stage, report)
+        counters = self._train(trainer)
+        shapes, state = trainer.state()
+        if self.ranks.first:
+            results.write_state(shapes, counters, self.attempt.result, state)
+        else:
+            _exhaust(state)
         self.peaks = results.peaks_mb(self.stage, self.ranks)
+        modules = trainer.trained()
+        if report is None or modules is None:
+            return
         started = {name: module.weights for name, module in report.modules.items()}
         done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
         guards.hold_end(self.stage, done)
@@ -93,36 +100,24 @@ class Training:
             peaks=self.peaks, earlier=self.tier, made_by=made_by.listed(self.made_by), read=self.reads.tokens(),
         )  # fmt: skip
 
-    def _optimizer(self, modules: nn.ModuleDict) -> Optimizer:
-        stage = self.stage
-        if stage.optimizer is None:
-            raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
-        optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer), self.ranks)
-        state = received.inherited_state(stage, self.inputs)
-        for name in stage.trained:
-            init = stage.init[name]
-            if init.optimizer == "inherit" and init.parent is not None:
-                optimizer.load(state, name, init.parent)
-        return optimizer
-
-    def _train(self, modules: nn.ModuleDict, optimizer: Optimizer) -> Counters:
+    def _train(self, trainer: Trainer) -> Counters:
         counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._agreed_start()
         if start is not None:
-            counters = checkpoint.load(start, modules, optimizer, self.stage.trained)
+            counters = trainer.load(start)
             self.reads.load(start / reads.FILE, counters.phase)
             self._take_over(start)
         self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
-            return self._phases(modules, optimizer, counters, (Unwritten(), Unwritten()), None)
+            return self._phases(trainer, counters, (Unwritten(), Unwritten()), None)
         columns = (*metrics.COMMON, *objectives.extras(self.stage))
         earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
         with (
             Table(self.attempt.result / checkpoint.METRICS, columns, earlier[0]) as rows,
             Table(self.attempt.result / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
-            Checkpoints(self.attempt, modules, optimizer, (rows, timing), self._beside, self.device) as written,
+            trainer.checkpoints(self.attempt, (rows, timing), self._beside) as written,
         ):
             self.seconds["checkpoints"] = written.seconds
-            return self._phases(modules, optimizer, counters, (rows, timing), written)
+            return self._phases(trainer, counters, (rows, timing), written)
 
     def _take_over(self, start: Path) -> None:
         """No more is promised than what the checkpoint promises, nor than what made its steps and these together."""
@@ -132,19 +127,12 @@ class Training:
         self.made_by |= earlier
         self.tier = results.worst(self.tier, resume.tier_of(start), made_by.tier(self.made_by))
 
-    def _phases(
-        self,
-        modules: nn.ModuleDict,
-        optimizer: Optimizer,
-        counters: Counters,
-        tables: tuple[Table, Table],
-        written: Checkpoints | None,
-    ) -> Counters:
+    def _phases(self, trainer: Trainer, counters: Counters, tables: Tables, written: Checkpoints | None) -> Counters:
         stage = self.stage
 
         def save(counters: Counters, wait: bool) -> Path | None:
             if written is None:
-                _give(optimizer)
+                trainer.join_checkpoint()
                 return None
             folder = partials.path(self.attempt, counters.steps)
             written.save(folder, counters, wait, lambda: partials.prune(self.attempt, stage.execution.keep_partials))
@@ -157,9 +145,7 @@ class Training:
 
         steps = sum(ledger.count(phase) for phase in stage.phases)
         run = Run(
-            stage, optimizer, *tables, self.stop, save, latest,
-            lambda: {**modules.state_dict(), **optimizer.state()}, self.ranks,
-            taken=self.reads.taken,
+            stage, *tables, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken
         )  # fmt: skip
         if written is not None:
             run.note, run.check, run.before_update = Note(self.attempt, steps), written.check, written.before_update
@@ -169,11 +155,10 @@ class Training:
             for corpus, documents in data.left_out.items() if self.ranks.first else ():
                 print(f"{phase.name}: {documents} documents of {corpus} are longer than {phase.context}, left out")
             watched = self.reads.watch(phase, data, self.inputs.data_root) if self.ranks.first else data
-            objective = objectives.make(stage, phase, modules, watched, self.device, self.ranks)
-            counters = run_phase(run, phase, objective, counters)
+            counters = run_phase(run, phase, trainer.stepper(phase, watched), counters)
             if number + 1 < len(stage.phases):
                 end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
-                _give(optimizer) if written is None else written.save(end, counters, wait=True)
+                trainer.join_checkpoint() if written is None else written.save(end, counters, wait=True)
         return counters
 
     def _beside(self) -> Callable[[Path], None]:
@@ -210,14 +195,7 @@ class Training:
         return result
 
 
-def _give(optimizer: Optimizer) -> None:
+def _exhaust(state: Iterable[tuple[str, Tensor]]) -> None:
     """On the other ranks, while the first writes: give it their parts of the optimizer's state."""
-    for _ in optimizer.gather_state():
+    for _ in state:
         raise AssertionError("a rank that does not write was given a tensor")
-
-
-def freeze(stage: Stage, modules: nn.ModuleDict) -> None:
-    """What is not trained takes no gradient and counts nothing (evaluation mode)."""
-    for name, module in modules.items():
-        module.train(name in stage.trained)
-        module.requires_grad_(name in stage.trained)

@@ -9,9 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from stages.contract import ledger, schedule
 from stages.contract.ledger import Step
 from stages.spec.resolved import Stage
@@ -19,11 +16,9 @@ from stages.spec.resolved_phases import Phase
 from stages.train import finite
 from stages.train.checkpoint import Counters
 from stages.train.metrics import Table, Value
-from stages.train.objectives.base import Objective
-from stages.train.optimizer import Optimizer
 from stages.train.progress import Note, watching
 from stages.train.ranks import ALONE, Ranks
-from stages.train.reduce import Gradients, TreeSum
+from stages.train.stepper import Stepper
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
 
 
@@ -32,13 +27,12 @@ class Run:
     """What stays the same over the phases of a stage."""
 
     stage: Stage
-    optimizer: Optimizer
     metrics: Table
     timing: Table
     stop: StopRequest
     checkpoint: Callable[[Counters, bool], Path | None]  # all ranks call it; the first writes; whether to wait for it
     last_checkpoint: Callable[[], Path | None]
-    held: Callable[[], Mapping[str, Tensor]]  # what a checkpoint holds: weights, buffers, this rank's optimizer state
+    broken: Callable[[], list[str]]  # names of what is not finite of what a checkpoint holds; all ranks call it
     ranks: Ranks = ALONE  # only the first writes metrics, checkpoints and progress
     note: Note | None = None
     taken: Callable[[], None] = lambda: None  # called once a step is trained on: what it read counts from now on
@@ -53,27 +47,27 @@ class Run:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step computed; `extras` in the order of the objective's columns."""
+    """What a step computed; `extras` in the order of the stepper's columns."""
 
     loss: float
     grad_norm: float
     extras: list[float]
 
 
-def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) -> Counters:
+def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> Counters:
     """Train from `counters` to the end of the phase; return the counters as the next phase finds them.
 
     Raises NonFiniteError, before the optimizer moves anything or, where a checkpoint or the phase's end follows, after
     an update that overflowed, and StoppedError after a checkpoint.
     """
     steps = ledger.count(phase)
-    with closing(objective), watching(f"{run.ref} {phase.name}", counters.phase_steps, steps) as progress:
+    with closing(stepper), watching(f"{run.ref} {phase.name}", counters.phase_steps, steps) as progress:
         while counters.phase_consumed < phase.budget:
             began = time.perf_counter()
             step = ledger.step_at(phase, counters.phase_consumed)
             clock = phase.clock_start + step.end
             lr = learning_rate(run.stage, clock)
-            outcome = train_step(run, phase, objective, step, counters, lr)
+            outcome = train_step(run, phase, stepper, step, counters, lr)
             run.taken()
             counters = Counters(
                 phase=counters.phase,
@@ -85,7 +79,7 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
             )
             seconds = time.perf_counter() - began
             if run.ranks.first:
-                record(run, phase, objective, counters, lr, outcome, seconds, step.end - step.start)
+                record(run, phase, stepper, counters, lr, outcome, seconds, step.end - step.start)
                 progress.step(step.end - step.start, outcome.loss, lr)
                 if run.note is not None:
                     run.note.step(phase.name, counters.steps, seconds)
@@ -93,7 +87,7 @@ def run_phase(run: Run, phase: Phase, objective: Objective, counters: Counters) 
             asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
             due = not at_end and counters.steps % run.stage.execution.checkpoint_every == 0
-            if (asked or due or at_end) and (broken := finite.broken_tensors(run.held(), run.ranks)):
+            if (asked or due or at_end) and (broken := run.broken()):
                 raise _overflowed(run, phase, counters, lr, broken)
             if asked or due:
                 place = run.checkpoint(counters, asked)
@@ -111,59 +105,20 @@ def learning_rate(stage: Stage, clock: int) -> float:
     return schedule.lr(stage.schedule, clock)
 
 
-def train_step(run: Run, phase: Phase, objective: Objective, step: Step, counters: Counters, lr: float) -> Outcome:
-    """One optimizer step: micro-batches along the tree, finite check, clip, update."""
-    gradients, values = gather(run.optimizer, objective, step, run.ranks)
-    norm = run.optimizer.clip(gradients)
-    loss, grad_norm, *extras = torch.stack([values[0], norm, *values[1:]]).tolist()
+def train_step(run: Run, phase: Phase, stepper: Stepper, step: Step, counters: Counters, lr: float) -> Outcome:
+    """One optimizer step: gradients of the whole step, finite check, update."""
+    loss, grad_norm, *extras = stepper.gradients(step)
     if not all(map(math.isfinite, (loss, grad_norm, *extras))):
-        raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(objective.extras, extras, strict=True)))
+        raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(stepper.extras, extras, strict=True)))
     run.before_update()
-    run.optimizer.step(gradients, lr)
-    objective.finish()
+    stepper.update(lr)
     return Outcome(loss, grad_norm, extras)
-
-
-def gather(
-    optimizer: Optimizer, objective: Objective, step: Step, ranks: Ranks = ALONE
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of the whole step, one per trained parameter, and the summed values: loss, then the extras.
-
-    The values travel along the same tree as the gradients. A parameter that nothing touched has gradient zero.
-    """
-    parameters, tree = optimizer.parameters, TreeSum()
-    for index in ranks.share(objective.begin(step)):
-        loss, extras = objective.part(index)
-        if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
-            loss.backward()
-        leaf: Gradients = [parameter.grad for parameter in parameters]
-        for parameter in parameters:
-            parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
-        tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
-    zero = torch.zeros((), device=parameters[0].device)
-    total = ranks.add_up(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
-    if total is None:  # a last step too short to hold a single pair
-        total = [None] * (len(parameters) + 1 + len(objective.extras))
-    gradients, values = total[: len(parameters)], total[len(parameters) :]
-    whole = objective.whole_batch()
-    if whole is not None:
-        gradients = [_add(a, b) for a, b in zip(gradients, whole, strict=True)]
-    filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
-    known = objective.whole_values()
-    named = zip(("loss", *objective.extras), values, strict=True)
-    return filled, [known.get(name, zero if value is None else value) for name, value in named]
-
-
-def _add(left: Tensor | None, right: Tensor | None) -> Tensor | None:
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
 
 
 def record(
     run: Run,
     phase: Phase,
-    objective: Objective,
+    stepper: Stepper,
     counters: Counters,
     lr: float,
     outcome: Outcome,
@@ -179,9 +134,9 @@ def record(
         "lr": lr,
         "loss": outcome.loss,
         "grad_norm": outcome.grad_norm,
-        "supervised": objective.supervised(),
+        "supervised": stepper.supervised(),
     }
-    run.metrics.add(row | dict(zip(objective.extras, outcome.extras, strict=True)))
+    run.metrics.add(row | dict(zip(stepper.extras, outcome.extras, strict=True)))
     rate = units / seconds
     run.timing.add({"phase": phase.name, "step": counters.steps, "seconds": seconds, "tokens_per_second": rate})
 

@@ -16,7 +16,7 @@ from stages.contract import ledger
 from stages.models.build import build
 from stages.models.ops import choice
 from stages.train.determinism import deterministic
-from stages.train.loop import gather
+from stages.train.replicated import gather
 from tests.cuda import stages
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin

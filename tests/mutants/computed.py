@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from stages.contract import ledger
 from stages.models import build, coca, hf, hf_config, hf_names
 from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
-from stages.train import checkpoint, loop
+from stages.train import checkpoint, finite, loop, replicated
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run
 from stages.train.objectives.causal import Causal
@@ -55,7 +56,7 @@ def holds_accumulation(folder: Path) -> bool:
     stage = tiny.make("sft").model_copy(update={"phases": (phase,)})
     modules = made(stage)
     causal, optimizer, step = objective(stage, modules, folder), moved_by(stage, modules), ledger.step_at(phase, 0)
-    gathered = loop.gather(optimizer, causal, step)[0]
+    gathered = replicated.gather(optimizer, causal, step)[0]
     causal.phase = phase.model_copy(update={"micro_batch": step.sequences})
     causal.begin(step)
     rows = causal.rows(0)
@@ -120,9 +121,11 @@ def trained(stage: Stage, folder: Path, start: Path | None, stop_at: int | None)
         return folder
 
     tables: Any = (table, Rows())
-    run = Run(stage, optimizer, *tables, StopRequest(), save, lambda: None, modules.state_dict)
+    broken = partial(finite.broken_tensors, modules.state_dict())
+    run = Run(stage, *tables, StopRequest(), save, lambda: None, broken)
     try:
-        loop.run_phase(run, stage.phases[0], objective(stage, modules, folder), counters)
+        stepper = replicated.Replicated(optimizer, objective(stage, modules, folder))
+        loop.run_phase(run, stage.phases[0], stepper, counters)
     except StoppedError:
         assert stop_at is not None
     return table.rows, [tensor.clone() for tensor in modules.state_dict().values()]

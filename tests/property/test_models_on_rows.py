@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.contract import ledger
-from stages.engines.training import freeze
+from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.spec.resolved import Stage
 from stages.train import objectives
-from stages.train.loop import gather
 from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.replicated import gather
 from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 

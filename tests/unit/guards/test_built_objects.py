@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.engines import received, run, training
+from stages.engines import received, run, torch_trainer
 from stages.models import hf
 from stages.models.rotary import Rotary
 from stages.spec.resolved_models import Llama3Scaling, Rope
@@ -83,7 +83,7 @@ def nothing_moves(patch: pytest.MonkeyPatch) -> None:
 
 
 def not_frozen(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(training, "freeze", lambda stage, modules: None)
+    patch.setattr(torch_trainer, "freeze", lambda stage, modules: None)
 
 
 FRESH: tuple[tuple[str, str, Patch], ...] = (

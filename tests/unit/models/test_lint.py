@@ -145,7 +145,7 @@ REASONS = {
         "models/transfer to_device to device",
     ),
     "the one wait of a step: its loss and norm, which decide whether the optimizer may move": (
-        "train/loop train_step tolist",
+        "train/replicated Replicated.gradients tolist",
     ),
     "of the optimizer's state, when a checkpoint is written or read": (
         "train/optimizer Optimizer._counts tensor",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.engines.training import freeze
+from stages.engines.torch_trainer import freeze
 from stages.spec.resolved import Stage
 from stages.train import objectives
 from stages.train.optimizer import Optimizer, trained_slots

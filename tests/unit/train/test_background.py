@@ -21,7 +21,7 @@ from stages.errors import UserError
 from stages.models.build import build
 from stages.store import files, json_file, manifest, partials
 from stages.store.disk import Disk
-from stages.train import checkpoint, loop
+from stages.train import checkpoint, loop, replicated
 from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin
@@ -238,6 +238,6 @@ def test_what_a_checkpoint_holds_changes_in_updates_only(objective: str) -> None
     modules = build(stage)
     optimizer, made = begin(stage, modules)
     before = {name: tensor.clone() for name, tensor in {**modules.state_dict(), **optimizer.state()}.items()}
-    optimizer.clip(loop.gather(optimizer, made, ledger.step_at(stage.phases[0], 0))[0])
+    optimizer.clip(replicated.gather(optimizer, made, ledger.step_at(stage.phases[0], 0))[0])
     after = {**modules.state_dict(), **optimizer.state()}
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -17,8 +17,8 @@ from stages.models import ops
 from stages.models.build import build
 from stages.models.moe import Router
 from stages.spec.resolved import Stage
-from stages.train.loop import gather
 from stages.train.optimizer import Optimizer
+from stages.train.replicated import gather
 from tests.rounding import BF16, LAMBDA
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin

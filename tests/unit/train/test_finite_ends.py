@@ -14,7 +14,7 @@ from stages.engines import run, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Piece, Schedule
 from stages.store import attempts, done
-from stages.train import finite, loop
+from stages.train import finite, loop, replicated
 from stages.train.stopping import NonFiniteError
 from tests.unit.train import tiny
 
@@ -93,11 +93,11 @@ def test_the_largest_weight_that_can_be_squared() -> None:
 def test_an_update_that_overflows_never_reaches_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = loop.train_step
 
-    def overflowing(run_: Any, phase: Any, objective: Any, at: Any, counters: Any, lr: float) -> Any:
-        found = step(run_, phase, objective, at, counters, lr)
+    def overflowing(run_: Any, phase: Any, stepper: Any, at: Any, counters: Any, lr: float) -> Any:
+        found = step(run_, phase, stepper, at, counters, lr)
         if counters.steps + 1 == 6:  # where a checkpoint is due; its loss was finite
             with torch.no_grad():
-                run_.optimizer.parameters[0].view(-1)[0] = math.inf
+                stepper.optimizer.parameters[0].view(-1)[0] = math.inf
         return found
 
     monkeypatch.setattr(loop, "train_step", overflowing)
@@ -111,9 +111,9 @@ def test_a_moment_that_overflows_counts_too(tmp_path: Path, monkeypatch: pytest.
     """A second moment of infinity moves its weights never again, and no loss says so."""
     step = loop.train_step
 
-    def overflowing(run_: Any, *rest: Any) -> Any:
-        found = step(run_, *rest)
-        run_.optimizer.state()["llm.lm_head.weight.exp_avg_sq"].fill_(math.inf)
+    def overflowing(run_: Any, phase: Any, stepper: Any, *rest: Any) -> Any:
+        found = step(run_, phase, stepper, *rest)
+        stepper.optimizer.state()["llm.lm_head.weight.exp_avg_sq"].fill_(math.inf)
         return found
 
     monkeypatch.setattr(loop, "train_step", overflowing)
@@ -145,13 +145,13 @@ def test_an_evaluation_that_is_not_finite_ends_the_stage_without_a_result(
 
 
 def test_other_measures_of_a_step_must_be_finite_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gather = loop.gather
+    gather = replicated.gather
 
     def spoilt(*given: Any) -> Any:
         gradients, values = gather(*given)
         return gradients, [values[0], torch.tensor(math.nan), *values[2:]]
 
-    monkeypatch.setattr(loop, "gather", spoilt)
+    monkeypatch.setattr(replicated, "gather", spoilt)
     with pytest.raises(NonFiniteError, match=r"step 1 .*but \w+ is nan. Nothing was updated"):
         run(tiny.make("looped"), tiny.inputs(tmp_path))
 

@@ -20,9 +20,9 @@ from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_l
 from stages.models.vision_packing import pack
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Loops
-from stages.train.loop import gather
 from stages.train.objectives.looped import exits
 from stages.train.optimizer import Optimizer
+from stages.train.replicated import gather
 from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin

@@ -14,7 +14,7 @@ from stages.models.build import build
 from stages.models.layers import Layers
 from stages.spec.resolved import Stage
 from stages.store import stage_record
-from stages.train.loop import gather
+from stages.train.replicated import gather
 from tests.live import Live
 from tests.unit.train import tiny
 from tests.unit.train.beginning import begin

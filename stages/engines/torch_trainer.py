@@ -1,0 +1,99 @@
+"""What the torch engine trains: every rank has the whole model, and its part of the optimizer's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from stages.engines import Inputs, readback, received
+from stages.engines.checkpoints import Checkpoints
+from stages.engines.trainer import Beside, Tables
+from stages.guards.phase_log import Rows
+from stages.guards.report import BuiltReport
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+from stages.store import attempts
+from stages.train import checkpoint, finite, objectives
+from stages.train.checkpoint import Counters
+from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.ranks import Ranks
+from stages.train.replicated import Replicated
+
+
+class TorchTrainer:
+    """A `Trainer`: the modules that a stage receives are those that it trains."""
+
+    def __init__(self, stage: Stage, inputs: Inputs, ranks: Ranks) -> None:
+        """Raises UserError where a parent or a released model is not what the stage needs."""
+        self._stage, self._inputs, self._ranks = stage, inputs, ranks
+        self._modules = received.receive(stage, inputs, ranks.device)
+        self._optimizer: Optimizer
+
+    def received(self) -> nn.ModuleDict | None:
+        """The modules themselves."""
+        return self._modules if self._ranks.first else None
+
+    def begin(self) -> None:
+        """Freeze what is not trained, and make the optimizer. Raises UserError where inherited state does not fit."""
+        freeze(self._stage, self._modules)
+        self._optimizer = optimizer(self._stage, self._inputs, self._modules, self._ranks)
+
+    def built(self) -> BuiltReport | None:
+        """Read back from the modules and the optimizer."""
+        if not self._ranks.first:
+            self.join_checkpoint()
+            return None
+        state = self._optimizer.gather_state()
+        return readback.built(self._stage, self._inputs, self._modules, self._optimizer, state)
+
+    def stepper(self, phase: Phase, rows: Rows) -> Replicated:
+        """The phase's objective on these modules."""
+        objective = objectives.make(self._stage, phase, self._modules, rows, self._ranks.device, self._ranks)
+        return Replicated(self._optimizer, objective, self._ranks)
+
+    def broken(self) -> list[str]:
+        """Of weights, buffers and every rank's part of the optimizer's state."""
+        return finite.broken_tensors({**self._modules.state_dict(), **self._optimizer.state()}, self._ranks)
+
+    def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> Checkpoints:
+        """Of the modules and the optimizer."""
+        return Checkpoints(attempt, self._modules, self._optimizer, tables, beside, self._ranks.device)
+
+    def join_checkpoint(self) -> None:
+        """Give the first rank this one's part of the optimizer's state."""
+        for _ in self._optimizer.gather_state():
+            raise AssertionError("a rank that does not write was given a tensor")
+
+    def load(self, folder: Path) -> Counters:
+        """Every rank reads its own part."""
+        return checkpoint.load(folder, self._modules, self._optimizer, self._stage.trained)
+
+    def state(self) -> tuple[Mapping[str, Tensor], Iterable[tuple[str, Tensor]]]:
+        """Gathered from all ranks."""
+        return self._optimizer.shapes(), self._optimizer.gather_state()
+
+    def trained(self) -> nn.ModuleDict | None:
+        """The modules themselves."""
+        return self._modules if self._ranks.first else None
+
+
+def optimizer(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, ranks: Ranks) -> Optimizer:
+    """On the trained modules, with the state that they inherit. Raises UserError where that does not fit."""
+    if stage.optimizer is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+    made = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer), ranks)
+    state = received.inherited_state(stage, inputs)
+    for name in stage.trained:
+        init = stage.init[name]
+        if init.optimizer == "inherit" and init.parent is not None:
+            made.load(state, name, init.parent)
+    return made
+
+
+def freeze(stage: Stage, modules: nn.ModuleDict) -> None:
+    """What is not trained takes no gradient and counts nothing (evaluation mode)."""
+    for name, module in modules.items():
+        module.train(name in stage.trained)
+        module.requires_grad_(name in stage.trained)

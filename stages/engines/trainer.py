@@ -1,0 +1,83 @@
+"""What an engine has to give to a training stage: everything else is the same for all engines (`engines.training`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from stages.guards.phase_log import Rows
+from stages.guards.report import BuiltReport
+from stages.spec.resolved_phases import Phase
+from stages.store import attempts
+from stages.train.checkpoint import Counters
+from stages.train.metrics import Table
+from stages.train.stepper import Stepper
+
+Tables = tuple[Table, Table]  # metrics.csv and timing.csv
+Beside = Callable[[], Callable[[Path], None]]  # takes down what else a checkpoint says; what it returns writes that
+
+
+class Checkpoints(Protocol):
+    """Writes checkpoints of one run, on the first rank; the others call `Trainer.join_checkpoint` at the same time."""
+
+    seconds: dict[str, float]  # that training waited, and that writing took
+
+    def save(self, folder: Path, counters: Counters, wait: bool, then: Callable[[], None] = lambda: None) -> None:
+        """Write a checkpoint of this moment; with `wait`, it is in place when this returns. `then` follows it.
+
+        Raises WriteError and LeaseError.
+        """
+
+    def check(self) -> None:
+        """Raise what a checkpoint that is written meanwhile has raised."""
+
+    def settle(self) -> None:
+        """Return when no checkpoint is being written."""
+
+    def before_update(self) -> None:
+        """Called before the state is changed."""
+
+
+class Trainer(Protocol):
+    """A stage's modules and their optimizer. Every rank has one and calls its methods in the same order.
+
+    What is made for the first rank alone is None, or nothing, on the others.
+    """
+
+    def received(self) -> nn.ModuleDict | None:
+        """For the first rank: the modules as the stage received them, as `stages.models` computes them."""
+
+    def begin(self) -> None:
+        """Build what trains, with the optimizer's state that the edges hand over; after this `received` is changed."""
+
+    def built(self) -> BuiltReport | None:
+        """For the first rank: what stands before step 1, read back from what was built."""
+
+    def stepper(self, phase: Phase, rows: Rows) -> Stepper:
+        """A phase's steps; `rows` are its data, of which every rank reads the whole step."""
+
+    def broken(self) -> list[str]:
+        """Names of tensors that are not finite, on any rank; the same on each."""
+
+    def checkpoints(
+        self, attempt: attempts.Attempt, tables: Tables, beside: Beside
+    ) -> AbstractContextManager[Checkpoints]:
+        """What writes checkpoints; the first rank alone calls this."""
+
+    def join_checkpoint(self) -> None:
+        """On the other ranks, while the first saves: give what they have of the state."""
+
+    def load(self, folder: Path) -> Counters:
+        """Take over a checkpoint of this stage. Raises UserError where it does not fit."""
+
+    def state(self) -> tuple[Mapping[str, Tensor], Iterable[tuple[str, Tensor]]]:
+        """The optimizer's state under the names that a child stage reads: types and shapes, and for the first rank one
+        whole tensor after the other, in a file's order. All ranks have to come to the end of the second.
+        """
+
+    def trained(self) -> nn.ModuleDict | None:
+        """For the first rank: the modules with the weights as they are now, as `stages.models` computes them."""

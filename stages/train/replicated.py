@@ -1,0 +1,78 @@
+"""Steps of the torch engine: the whole model on every rank, gradients added along one fixed tree."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stages.contract.ledger import Step
+from stages.train.objectives.base import Objective
+from stages.train.optimizer import Optimizer
+from stages.train.ranks import ALONE, Ranks
+from stages.train.reduce import Gradients, TreeSum
+
+
+class Replicated:
+    """A `Stepper` of an objective and an optimizer."""
+
+    def __init__(self, optimizer: Optimizer, objective: Objective, ranks: Ranks = ALONE) -> None:
+        self.optimizer, self.objective, self._ranks = optimizer, objective, ranks
+        self.extras = objective.extras
+        self._gradients: list[Tensor] = []
+
+    def gradients(self, step: Step) -> list[float]:
+        """Micro-batches along the tree, then the clip. Waits for the device once."""
+        self._gradients, values = gather(self.optimizer, self.objective, step, self._ranks)
+        norm = self.optimizer.clip(self._gradients)
+        found: list[float] = torch.stack([values[0], norm, *values[1:]]).tolist()
+        return found
+
+    def update(self, lr: float) -> None:
+        """Move every trained parameter; then what follows a step in the objective."""
+        gradients, self._gradients = self._gradients, []
+        self.optimizer.step(gradients, lr)
+        self.objective.finish()
+
+    def supervised(self) -> int:
+        """Targets of the step."""
+        return self.objective.supervised()
+
+    def close(self) -> None:
+        """End what prepares the steps' data."""
+        self.objective.close()
+
+
+def gather(
+    optimizer: Optimizer, objective: Objective, step: Step, ranks: Ranks = ALONE
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients of the whole step, one per trained parameter, and the summed values: loss, then the extras.
+
+    The values travel along the same tree as the gradients. A parameter that nothing touched has gradient zero.
+    """
+    parameters, tree = optimizer.parameters, TreeSum()
+    for index in ranks.share(objective.begin(step)):
+        loss, extras = objective.part(index)
+        if loss.requires_grad:  # text alone, where only the vision tower is trained, moves nothing
+            loss.backward()
+        leaf: Gradients = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.grad = None  # the next backward pass makes new tensors: no copy, and none is shared
+        tree.add([*leaf, loss.detach().float(), *(extra.float() for extra in extras)])
+    zero = torch.zeros((), device=parameters[0].device)
+    total = ranks.add_up(tree.result(), [*parameters, zero, *(zero for _ in objective.extras)])
+    if total is None:  # a last step too short to hold a single pair
+        total = [None] * (len(parameters) + 1 + len(objective.extras))
+    gradients, values = total[: len(parameters)], total[len(parameters) :]
+    whole = objective.whole_batch()
+    if whole is not None:
+        gradients = [_add(a, b) for a, b in zip(gradients, whole, strict=True)]
+    filled = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, parameters, strict=True)]
+    known = objective.whole_values()
+    named = zip(("loss", *objective.extras), values, strict=True)
+    return filled, [known.get(name, zero if value is None else value) for name, value in named]
+
+
+def _add(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right

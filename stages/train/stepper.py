@@ -1,0 +1,30 @@
+"""What the loop asks of an engine at each step: gradients, then an update. Budgets, learning rates, stops and checks of
+what is finite are the loop's, the same for every engine.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from stages.contract.ledger import Step
+
+
+class Stepper(Protocol):
+    """One phase on an engine. Every rank calls every method but `supervised` and `close` at the same time."""
+
+    extras: tuple[str, ...]  # metric columns beyond the common ones, in the order of `gradients`
+
+    def gradients(self, step: Step) -> list[float]:
+        """Compute the whole step's gradients and clip them; move nothing. The same numbers on every rank.
+
+        Returns the loss (mean over the step's targets, nats), the norm of all gradients before the clip, the extras.
+        """
+
+    def update(self, lr: float) -> None:
+        """Move the parameters by the gradients of the last call, at this learning rate."""
+
+    def supervised(self) -> int:
+        """How many targets the step's loss was divided by."""
+
+    def close(self) -> None:
+        """End what prepares the steps' data; no step begins after this."""

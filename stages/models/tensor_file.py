@@ -81,6 +81,12 @@ class Stored(Mapping[str, Tensor]):
         self._read += tensor.nbytes
         return tensor
 
+    def part(self, name: str, place: tuple[slice, ...]) -> Tensor:
+        """A part of a tensor; no more than that is read."""
+        tensor: Tensor = self._open(name).get_slice(name)[place]
+        self._read += tensor.nbytes
+        return tensor
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
 

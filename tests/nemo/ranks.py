@@ -12,6 +12,7 @@ import pickle
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -107,6 +108,7 @@ def _child(
         GLOO_SOCKET_IFNAME="lo",
     )
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module=r"(megatron|torch|transformers)\b")  # what they say to each other
     store = dist.FileStore(str(meet), ranks)
     try:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=seconds))

@@ -189,3 +189,10 @@ def test_a_machine_of_the_other_byte_order_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "byteorder", "big")
     with pytest.raises(NotImplementedError, match="little-endian"):
         tensor_layout.header({"w": Entry("F32", (2,))})
+
+
+def test_a_part_of_a_tensor_is_read_alone(tmp_path: Path) -> None:
+    whole = torch.arange(24.0).view(2, 3, 4)
+    (tmp_path / "a").write_bytes(b"".join(map(bytes, tensor_file.blocks({"a": whole}))))
+    place = (slice(1, 2), slice(0, 3), slice(2, 4))
+    assert torch.equal(tensor_file.Stored.of(tmp_path / "a").part("a", place), whole[place])

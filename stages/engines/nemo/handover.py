@@ -1,0 +1,253 @@
+"""Weights and moments between Megatron's ranks and files under our names, bit for bit, one tensor at a time.
+
+In: every rank reads its own parts from the file; nothing is exchanged. Out: the first rank puts each tensor together
+from the ranks that have parts of it, and yields it to whoever writes it. Which tensors there are is said by the torch
+engine's own modules on the device "meta": so a vocabulary that was padded, a layer that is missing or a name that no
+rule knows is an error here, and not a file of another shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from stages.engines.nemo.layout import Placed, Rules, Target, region, whole_shape
+from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
+from stages.models import tensor_file
+from stages.models.hf_names import hf_names
+from stages.models.tensor_file import Stored
+from stages.train.optimizer import STEP
+from stages.train.ranks import Ranks
+
+Shapes = Mapping[str, Tensor]
+"""Our names -> tensors on "meta": "<module>.<parameter>", and for moments "<module>.<parameter>.<moment>"."""
+
+Read = Callable[[Target, tuple[slice, ...]], Tensor]
+"""A part of one of our tensors, from wherever it is kept."""
+
+
+@torch.no_grad()
+def load_weights(parameters: Sequence[Owned], shapes: Shapes, read: Read) -> None:
+    """Fill this rank's parameters, and the optimizer's fp32 copies, from ours. Raises ValueError for other shapes."""
+    for one in parameters:
+        fused = _joined(one, shapes, read).to(one.main.dtype)
+        one.tensor.copy_(fused)
+        if one.main is not one.tensor:
+            one.main.view(-1).copy_(fused.reshape(-1)[one.start : one.stop])
+
+
+@torch.no_grad()
+def load_state(parameters: Sequence[Owned], shapes: Shapes, state: Mapping[str, Tensor], module: str) -> None:
+    """Give this rank's torch optimizers one module's moments and number of updates, as a torch engine's file has them.
+
+    Of a `Stored` no more is read than this rank's parts. That the names are the right ones is checked before.
+    """
+    step = int(state[f"{module}.{STEP}"])
+    for one in parameters:
+        if one.inner is None or one.group is None or one.placed.module != module:
+            continue
+        for moment in one.moments:
+            fused = _joined(one, shapes, _moments(state, moment))
+            flat = fused.reshape(-1)[one.start : one.stop].to(one.main.device, torch.float32)
+            one.state[moment] = flat.clone().view_as(one.main)
+        if isinstance(one.inner, torch.optim.AdamW):
+            one.state[STEP] = torch.tensor(float(step))
+        else:
+            one.group[STEP] = step
+
+
+def _joined(one: Owned, shapes: Shapes, read: Read) -> Tensor:
+    parts = []
+    for target, local in zip(one.placed.targets, _local_shapes(one.placed, one.tensor.shape), strict=True):
+        _fits(one.placed, target, local, one.parts, shapes)
+        part = read(target, region(local, one.placed.rule.cut, one.part))
+        if tuple(part.shape) != tuple(local):
+            raise ValueError(f"{target.name}: read {list(part.shape)}, {one.placed.key} has {list(local)}")
+        parts.append(part)
+    return one.placed.rule.form.join(parts)
+
+
+def _local_shapes(placed: Placed, fused: Sequence[int]) -> list[tuple[int, ...]]:
+    return [tuple(part.shape) for part in placed.rule.form.split(torch.empty(tuple(fused), device="meta"))]
+
+
+def _fits(placed: Placed, target: Target, local: Sequence[int], parts: int, shapes: Shapes) -> None:
+    if target.name not in shapes:
+        raise ValueError(f"Megatron's {placed.key} would be {target.name}, which the model does not have")
+    wanted, found = _matrix(shapes[target.name], target).shape, whole_shape(local, placed.rule.cut, parts)
+    if tuple(wanted) != tuple(found):
+        raise ValueError(f"Megatron's {placed.key} makes {target.name} {list(found)}; the model's is {list(wanted)}")
+
+
+def _matrix(tensor: Tensor, target: Target) -> Tensor:
+    return tensor if target.index is None else tensor[target.index]
+
+
+def from_file(stored: Stored, shapes: Shapes) -> Read:
+    """Read parts of weights from a module's own file, which has no module in its names, and experts one by one."""
+
+    def read(target: Target, place: tuple[slice, ...]) -> Tensor:
+        names = hf_names(target.name.partition(".")[2], shapes[target.name])
+        return stored.part(names[target.index or 0], place)
+
+    return read
+
+
+def from_memory(tensors: Mapping[str, Tensor]) -> Read:
+    """Read parts of weights that are here, under our names."""
+
+    def read(target: Target, place: tuple[slice, ...]) -> Tensor:
+        return _matrix(tensors[target.name], target)[place]
+
+    return read
+
+
+def _moments(state: Mapping[str, Tensor], moment: str) -> Read:
+    def read(target: Target, place: tuple[slice, ...]) -> Tensor:
+        name = f"{target.name}.{moment}"
+        where = place if target.index is None else (slice(target.index, target.index + 1), *place)
+        found = state.part(name, where) if isinstance(state, Stored) else state[name][where]
+        return found if target.index is None else found[0]
+
+    return read
+
+
+@dataclass(frozen=True)
+class _Fragment:
+    """A flat range of a part, and the rank that has it."""
+
+    rank: int
+    start: int
+    stop: int
+
+
+@dataclass
+class _Source:
+    """A part of a Megatron parameter, wherever it lies: `fragments` cover it once."""
+
+    placed: Placed
+    shape: tuple[int, ...]
+    part: int
+    parts: int
+    fragments: list[_Fragment]
+
+
+class Gathering:
+    """Tensors of all ranks, put together on the first. Built by all ranks at once; every method is called by all."""
+
+    def __init__(self, parameters: Sequence[Owned], rules: Rules, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._own = {(one.placed.key, one.part): one for one in parameters}
+        self._sources: dict[str, list[tuple[_Source, int]]] = {}
+        found: dict[tuple[str, int], _Source] = {}
+        said = [[o.placed.key, list(o.tensor.shape), o.part, o.parts, o.start, o.stop] for o in self._own.values()]
+        for rank, text in enumerate(ranks.texts(json.dumps(said))):
+            for key, shape, part, parts, start, stop in json.loads(text):
+                placed = rules.place(key)
+                if placed is None:
+                    raise AssertionError(f"rank {rank} has {key}, for which there is no rule")
+                source = found.setdefault((key, part), _Source(placed, tuple(shape), part, parts, []))
+                source.fragments.append(_Fragment(rank, start, stop))
+        for source in found.values():
+            source.fragments = _cover(source)
+            for i, target in enumerate(source.placed.targets):
+                self._sources.setdefault(target.name, []).append((source, i))
+
+    def weights(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor of the model, in the order of a file, for the first rank; for the others, nothing.
+
+        All ranks must come to the end. Raises ValueError where Megatron's parameters do not make exactly these.
+        """
+        extra = sorted(self._sources.keys() - shapes.keys())
+        if extra:
+            raise ValueError(f"Megatron's parameters make {', '.join(extra[:3])}, which the model does not have")
+        for name in tensor_file.order(shapes):
+            yield from self._named(name, self._one(name, WEIGHT, shapes[name]))
+
+    def gradients(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
+        """The same of the gradients of these tensors, once the backward pass of a step is finished."""
+        for name in tensor_file.order(shapes):
+            yield from self._named(name, self._one(name, GRADIENT, shapes[name]))
+
+    def state(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
+        """The same of the optimizer: "<module>.<parameter>.<moment>" and "<module>.step", as the torch engine's."""
+        steps = self._steps()
+        for name in tensor_file.order(shapes):
+            ours, _, kind = name.rpartition(".")
+            if kind == STEP:
+                yield from self._named(name, torch.tensor(steps[ours]) if self._ranks.first else None)
+            else:
+                yield from self._named(name, self._one(ours, kind, shapes[name]))
+
+    def _steps(self) -> dict[str, int]:
+        """Updates made so far by module. Raises AssertionError where they are not the same everywhere."""
+        found: dict[str, int] = {}
+        for text in self._ranks.texts(json.dumps(steps(list(self._own.values())))):
+            for module, count in json.loads(text).items():
+                if found.setdefault(module, count) != count:
+                    raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
+        return found
+
+    @staticmethod
+    def _named(name: str, tensor: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+        if tensor is not None:
+            yield name, tensor
+
+    def _one(self, ours: str, kind: str, like: Tensor) -> Tensor | None:
+        sources = self._sources.get(ours)
+        if not sources:
+            raise ValueError(f"no parameter of Megatron's makes {ours}")
+        first = self._ranks.first
+        whole = torch.empty(like.shape, dtype=like.dtype, device=self._ranks.device) if first else None
+        filled = 0
+        for source, i in sources:
+            target, local = source.placed.targets[i], _local_shapes(source.placed, source.shape)[i]
+            _fits(source.placed, target, local, source.parts, {ours: like})
+            if filled >= like.numel():  # a second name for the same tensor: tied embeddings
+                break
+            filled += torch.Size(local).numel()
+            fused = self._fused(source, kind)
+            if whole is not None and fused is not None:
+                place = region(local, source.placed.rule.cut, source.part)
+                _matrix(whole, target)[place] = source.placed.rule.form.split(fused)[i].to(whole.dtype)
+        if filled != like.numel():
+            raise ValueError(f"Megatron's parameters make {filled} of {like.numel()} elements of {ours}")
+        return whole
+
+    def _fused(self, source: _Source, kind: str) -> Tensor | None:
+        """A part of Megatron's own parameter on the first rank; the ranks that have it send their ranges."""
+        size, device = torch.Size(source.shape).numel(), self._ranks.device
+        flat = torch.empty(size, device=device) if self._ranks.first else None
+        for fragment in source.fragments:
+            mine = fragment.rank == self._ranks.rank
+            sent = self._own[source.placed.key, source.part].flat(kind) if mine else None
+            if flat is not None:
+                place = flat[fragment.start : fragment.stop]
+                if sent is None:
+                    dist.recv(place, fragment.rank)
+                else:
+                    place.copy_(sent)
+            elif sent is not None:
+                dist.send(sent.contiguous(), 0)
+        return None if flat is None else flat.view(source.shape)
+
+
+def _cover(source: _Source) -> list[_Fragment]:
+    """Fragments that cover a part once, each from the lowest rank that has it."""
+    size, place = torch.Size(source.shape).numel(), 0
+    chosen = []
+    by_start: dict[int, _Fragment] = {}
+    for fragment in sorted(source.fragments, key=lambda one: (one.start, -one.stop, one.rank)):
+        if fragment.stop > fragment.start:
+            by_start.setdefault(fragment.start, fragment)
+    while place < size:
+        if place not in by_start:
+            raise ValueError(f"no rank has {source.placed.key} from element {place} of {size} on")
+        chosen.append(by_start[place])
+        place = by_start[place].stop
+    return chosen

@@ -1,0 +1,209 @@
+"""The parameters of Megatron's model that this rank has, and where their fp32 weights and moments lie on it.
+
+A weight is read and written in fp32: under bf16 that is the optimizer's main copy, not the rounded one that the model
+computes with. With the distributed optimizer a rank has the main copy, the gradient and the moments of a range of the
+parameter laid flat; the parameter itself is whole on each rank.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from megatron.core import parallel_state
+from torch import Tensor, nn
+
+from stages.engines.nemo.layout import Placed, Rules
+from stages.train.optimizer import FIRST, SECOND, STEP
+
+WEIGHT, GRADIENT = "weight", "gradient"
+_LAYER = re.compile(r"(?P<list>.*?\blayers)\.(?P<number>[0-9]+)(?P<rest>\..*)")
+_EXPERT = re.compile(r"(?P<head>.*\.experts\.(?:local_experts\.|linear_fc[12]\.weight))(?P<number>[0-9]+)(?P<rest>.*)")
+
+
+@dataclass
+class Owned:
+    """One parameter or buffer on this rank.
+
+    `part` of `parts`: which piece along the rule's `cut` the rank has. `main` is the fp32 copy of the flat range from
+    `start` up to `stop`: the parameter's own memory where there is no other. `group` and `inner` are those of the torch
+    optimizer that moves it, None for what is not trained or whose range is another rank's.
+    """
+
+    placed: Placed
+    tensor: Tensor
+    part: int
+    parts: int
+    start: int
+    stop: int
+    main: Tensor
+    group: dict[str, Any] | None = None
+    inner: torch.optim.Optimizer | None = None
+    trained: bool = False
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Names of the moments that the torch optimizer keeps."""
+        return getattr(self.inner, "moments", (FIRST, SECOND))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The torch optimizer's state of `main`; empty before the first step."""
+        return {} if self.inner is None else self.inner.state[self.main]
+
+    def flat(self, what: str) -> Tensor:
+        """`what` of the range, flat fp32: the weight, the gradient, or a moment by its name; zeros before step 1."""
+        if what == WEIGHT:
+            return self.main.detach().reshape(-1).float()
+        if what == GRADIENT:
+            return self._gradient()
+        found = self.state.get(what)
+        return torch.zeros(self.stop - self.start, device=self.main.device) if found is None else found.reshape(-1)
+
+    def _gradient(self) -> Tensor:
+        """Megatron's buffer, summed over the ranks once the backward pass is finished."""
+        return getattr(self.tensor, "main_grad").detach().reshape(-1)[self.start : self.stop].float()  # noqa: B009
+
+    @property
+    def step(self) -> int:
+        """Updates made so far: torch's AdamW counts them by parameter, Apex's and TransformerEngine's by group."""
+        count = self.state.get(STEP, (self.group or {}).get(STEP, 0))
+        return int(count)
+
+
+@dataclass(frozen=True)
+class _Main:
+    """What a torch optimizer moves for a parameter of the model: the flat range [start, stop) of it."""
+
+    tensor: Tensor
+    start: int
+    stop: int
+    group: dict[str, Any]
+    inner: torch.optim.Optimizer
+
+
+@dataclass
+class _Moved:
+    """By id of the model's parameters."""
+
+    mains: dict[int, _Main] = field(default_factory=dict)
+    elsewhere: set[int] = field(default_factory=set)  # trained, but this rank has no range of them
+
+
+def owned(chunks: Sequence[nn.Module], rules: Rules, optimizer: Any | None = None) -> list[Owned]:
+    """Everything of the model on this rank, in the model's order; `optimizer` is Core's, where there is one.
+
+    Raises ValueError for a parameter that no rule knows.
+    """
+    moved = _moved(optimizer)
+    found = []
+    for chunk in chunks:
+        for name, tensor in _tensors(chunk):
+            placed = rules.place(name)
+            if placed is not None:
+                found.append(_one(placed, tensor, moved))
+            elif isinstance(tensor, nn.Parameter):
+                raise ValueError(f"no rule for Megatron's parameter {name} {list(tensor.shape)}")
+    return found
+
+
+def _one(placed: Placed, tensor: Tensor, moved: _Moved) -> Owned:
+    part, parts = _part(placed)
+    main = moved.mains.get(id(tensor))
+    if main is not None:
+        return Owned(
+            placed, tensor, part, parts, main.start, main.stop, main.tensor, main.group, main.inner, trained=True
+        )
+    if id(tensor) in moved.elsewhere:
+        return Owned(placed, tensor, part, parts, 0, 0, tensor.detach().reshape(-1)[:0], trained=True)
+    return Owned(placed, tensor, part, parts, 0, tensor.numel(), tensor)
+
+
+def _part(placed: Placed) -> tuple[int, int]:
+    if placed.rule.cut is None:
+        return 0, 1
+    if placed.rule.of_experts:
+        group = parallel_state.get_expert_tensor_parallel_rank(), parallel_state.get_expert_tensor_parallel_world_size()
+        return int(group[0]), int(group[1])
+    return (
+        int(parallel_state.get_tensor_model_parallel_rank()),
+        int(parallel_state.get_tensor_model_parallel_world_size()),
+    )
+
+
+def _tensors(chunk: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers of a chunk under their names in the whole model."""
+    inner: Any = chunk
+    while hasattr(inner, "module") and isinstance(inner.module, nn.Module):  # data parallelism's and bf16's wrappers
+        inner = inner.module
+    experts = parallel_state.get_expert_model_parallel_rank(), parallel_state.get_expert_model_parallel_world_size()
+    named = [*inner.named_parameters(remove_duplicate=False), *inner.named_buffers(remove_duplicate=False)]
+    for name, tensor in named:
+        yield _everywhere(inner, name, *experts), tensor
+
+
+def _everywhere(model: nn.Module, name: str, expert_rank: int, expert_ranks: int) -> str:
+    """A name of this rank with the whole model's numbers of layers and experts in it."""
+    if match := _EXPERT.fullmatch(name):
+        number = int(match["number"]) + expert_rank * _local_experts(model, name)
+        name = f"{match['head']}{number}{match['rest']}"
+    if match := _LAYER.fullmatch(name):
+        layer = model.get_submodule(f"{match['list']}.{match['number']}")
+        number = getattr(layer, "layer_number", int(match["number"]) + 1) - 1
+        name = f"{match['list']}.{number}{match['rest']}"
+    return name
+
+
+def _local_experts(model: nn.Module, name: str) -> int:
+    experts: Any = model.get_submodule(name[: name.index(".experts.") + len(".experts")])
+    return int(experts.num_local_experts)
+
+
+def _moved(optimizer: Any | None) -> _Moved:
+    moved = _Moved()
+    for one in () if optimizer is None else getattr(optimizer, "chained_optimizers", [optimizer]):
+        if one.is_stub_optimizer:
+            continue
+        if hasattr(one, "model_param_group_index_map"):
+            _ranges(one, moved)
+        else:
+            _whole(one, moved)
+    return moved
+
+
+def _whole(one: Any, moved: _Moved) -> None:
+    """Core's FP32Optimizer, and its Float16OptimizerWithFloat16Params, which has copies of bf16 parameters."""
+    rounded = [p for group in getattr(one, "float16_groups", ()) for p in group]
+    of = {id(parameter.main_param): parameter for parameter in rounded}
+    for group in one.optimizer.param_groups:
+        for main in group["params"]:
+            parameter = of.get(id(main), main)
+            moved.mains[id(parameter)] = _Main(main, 0, parameter.numel(), group, one.optimizer)
+
+
+def _ranges(one: Any, moved: _Moved) -> None:
+    """Core's DistributedOptimizer: each rank of the data-parallel group has a range of the buffer laid end to end."""
+    for buffer in one.buffers:
+        moved.elsewhere |= {id(parameter) for parameter in buffer.param_index_map}
+    for parameter, (group_number, order) in one.model_param_group_index_map.items():
+        place = one._get_model_param_range_map(parameter)["param"]
+        group = one.optimizer.param_groups[group_number]
+        main = group["params"][order]
+        moved.mains[id(parameter)] = _Main(main, place.start, place.end, group, one.optimizer)
+
+
+def steps(parameters: Sequence[Owned]) -> dict[str, int]:
+    """Updates made so far of each of our modules, as far as this rank moves any of it.
+
+    Raises AssertionError where parameters of one module differ.
+    """
+    found: dict[str, int] = {}
+    for one in parameters:
+        if one.inner is not None and found.setdefault(one.placed.module, one.step) != one.step:
+            raise AssertionError(
+                f"{one.placed.key}: {one.step} updates, others of its module {found[one.placed.module]}"
+            )
+    return found

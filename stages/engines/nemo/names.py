@@ -1,0 +1,20 @@
+"""The rules of each model that this engine trains: Megatron's names and ours."""
+
+from __future__ import annotations
+
+from stages.engines.nemo import names_llama
+from stages.engines.nemo.layout import Rules
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+
+
+def rules(stage: Stage) -> Rules:
+    """The rules of the stage's model. Raises UserError for a model that this engine does not have."""
+    families = sorted(cfg.family for cfg in stage.modules.values())
+    for name, cfg in stage.modules.items():
+        if families == ["llama"] and cfg.family == "llama":
+            return Rules(names_llama.rules(cfg, name))
+    raise UserError(
+        f"{stage.pipeline}/{stage.name}: the nemo engine has no model of {' with '.join(families)}. "
+        "Train this stage with `engine: torch`."
+    )

@@ -121,6 +121,7 @@ EXECUTION = Execution(
     keep_partials=2,
     activations="kept",
     determinism="exact",
+    parallel=None,
 )
 
 

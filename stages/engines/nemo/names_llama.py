@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from stages.engines.nemo.layout import LAYER, Below, QueryGroups, Rule
-from stages.spec.resolved_models import LlamaModel
+from stages.spec.resolved_models import LlamaModel, OuroModel
 
 
-def rules(cfg: LlamaModel, module: str) -> list[Rule]:
+def rules(cfg: LlamaModel | OuroModel, module: str) -> list[Rule]:
     """The rules of a Llama called `module`. The norms have another name where TransformerEngine fuses them."""
     theirs, ours = f"decoder.layers.{LAYER}", f"{module}.model.layers.{LAYER}"
     attention, mlp = f"{ours}.self_attn", f"{ours}.mlp"

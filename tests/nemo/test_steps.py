@@ -1,0 +1,79 @@
+"""A step of Llama and of Ouro is the torch engine's, however its rows and matrices are divided over ranks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from stages.errors import UserError
+from tests.nemo import step_case as case
+from tests.nemo.ranks import run
+from tests.nemo.step_case import Layout
+
+LOSS, COLUMNS, GRADIENT = 1e-6, 1e-6, 2e-6  # relative differences; of gradients in norm, tensor by tensor
+LAYOUTS = [
+    Layout(),
+    Layout(cp=2),
+    Layout(cp=4),
+    Layout(tp=2),
+    Layout(tp=2, sequence=True),
+    Layout(dp=2),
+    Layout(tp=2, cp=2, sequence=True),
+    Layout(cp=2, dp=2),
+    Layout(cp=2, recompute="full"),
+    Layout(cp=2, recompute="selective"),
+]
+
+
+def state(own, lm):
+    return {f"llm.{name}": tensor for name, tensor in lm.state_dict().items()}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("family", ["llama", "ouro"])
+def test_loss_and_gradients_of_a_step_are_the_torch_engines(family, layout):
+    own = case.stage(family)
+    lm = case.model(own)
+    wanted = case.by_torch(own, lm)
+    found = run(layout.ranks, case.by_core, own, layout, state(own, lm))
+    for one in found:
+        assert one.loss == pytest.approx(wanted.loss, rel=LOSS)
+        assert one.columns == pytest.approx(wanted.columns, rel=COLUMNS)
+    worst, name = case.worst(case.assembled(own, layout, found), wanted.gradients)
+    assert worst <= GRADIENT, name
+
+
+def gathered(own, layout, weights):
+    """Elements of every gather over the context-parallel ranks in a step."""
+    from stages.engines.nemo import context
+
+    sizes, real = [], dist.all_gather
+
+    def all_gather(parts: Any, part: Any, group: Any) -> None:
+        sizes.append(sum(x.numel() for x in parts))
+        real(parts, part, group=group)
+
+    context.dist = type("Dist", (), {**vars(dist), "all_gather": staticmethod(all_gather)})  # type: ignore[attr-defined]
+    case.by_core(own, layout, weights)
+    return sizes
+
+
+@pytest.mark.parametrize("recompute", [None, "full", "selective"])
+def test_what_is_gathered_is_one_layers_keys_and_values_twice_a_micro_batch(recompute):
+    """Once forwards and once for the backward pass, which keeps nothing gathered; not again where Core recomputes."""
+    own, layout = case.stage("llama"), Layout(cp=2, recompute=recompute)
+    cfg = case.LLAMA
+    each = case.MICRO * case.LENGTH * cfg.kv_heads * 2 * cfg.head_dim
+    for sizes in run(2, gathered, own, layout, state(own, case.model(own))):
+        assert sizes == [each] * (2 * cfg.layers * 4)  # four micro-batches
+
+
+def test_ouros_layers_are_not_divided_over_pipeline_ranks():
+    from stages.engines.nemo import ouro
+
+    config = SimpleNamespace(num_layers=2, pipeline_model_parallel_size=2)
+    with pytest.raises(UserError, match=r"pp: 2: Ouro's layers run in loops.* Use pp: 1"):
+        ouro.build(case.OURO, config, 3, case.LENGTH)

@@ -65,7 +65,7 @@ def matrix_names(module: nn.Module) -> set[str]:
     return {name for name, parameter in module.named_parameters() if is_matrix(name, parameter)}
 
 
-def _decays(cfg: resolved_training.Optimizer, parameter: Tensor) -> bool:
+def decays(cfg: resolved_training.Optimizer, parameter: Tensor) -> bool:
     """Whether weight decay takes a parameter."""
     match cfg.decay:
         case "all":
@@ -97,7 +97,7 @@ class Optimizer:
             module: [i for i in moved if self.slots[i].module == module and not self.slots[i].muon]
             for module in self._steps
         }
-        self._decayed = [self._own[i] for i in moved if _decays(cfg, self.slots[i].parameter)]
+        self._decayed = [self._own[i] for i in moved if decays(cfg, self.slots[i].parameter)]
 
     def clip(self, gradients: Sequence[Tensor]) -> Tensor:
         """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.

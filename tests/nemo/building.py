@@ -11,13 +11,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from stages.engines.nemo import local, names
+from stages.engines.nemo import names
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.local import Owned
 from stages.models import build
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LlamaModel
-from stages.spec.resolved_training import AdamW
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import Ranks
 from tests.unit.train import tiny
@@ -56,12 +55,13 @@ class Built:
 
     stage: Stage
     chunks: list[Any]
-    optimizer: Any
+    moved: Any
     rules: Rules
     ranks: Ranks
 
     def owned(self) -> list[Owned]:
-        return local.owned(self.chunks, self.rules, self.optimizer)
+        found: list[Owned] = self.moved.owned
+        return found
 
     def modules(self) -> nn.ModuleDict:
         return build.build(self.stage, "meta")
@@ -89,14 +89,15 @@ def parallel(layout: Layout) -> Iterator[Ranks]:
 
 
 def make(stage: Stage, layout: Layout, ranks: Ranks) -> Built:
-    """Megatron's model, and Core's AdamW for it."""
+    """Megatron's model, and the stage's optimizer on it."""
     from megatron.core import parallel_state
     from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
     from megatron.core.models.gpt import GPTModel
     from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
-    from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
     from megatron.core.transformer import TransformerConfig
     from megatron.core.transformer.module import Float16Module
+
+    from stages.engines.nemo.optimizer import Moved
 
     cfg = stage.modules["llm"]
     assert isinstance(cfg, LlamaModel)
@@ -126,12 +127,5 @@ def make(stage: Stage, layout: Layout, ranks: Ranks) -> Built:
             use_distributed_optimizer=layout.distributed, grad_reduce_in_fp32=True, overlap_grad_reduce=False
         )
         chunks.append(DistributedDataParallel(config, ddp, model))
-    told = stage.optimizer
-    assert isinstance(told, AdamW)
-    how = OptimizerConfig(
-        optimizer="adam", lr=1e-3, weight_decay=told.weight_decay, adam_beta1=told.beta1, adam_beta2=told.beta2,
-        adam_eps=told.eps, clip_grad=0.0, use_distributed_optimizer=layout.distributed, bf16=layout.bf16,
-        params_dtype=dtype,
-    )  # fmt: skip
-    optimizer = get_megatron_optimizer(how, chunks, config_overrides={}, use_gloo_process_groups=False)
-    return Built(stage, chunks, optimizer, names.rules(stage), ranks)
+    moved = Moved(stage, chunks, names.rules(stage), distributed=layout.distributed, bf16=layout.bf16)
+    return Built(stage, chunks, moved, names.rules(stage), ranks)

@@ -13,6 +13,7 @@ from stages.engines.nemo import handover
 from stages.engines.nemo.handover import Gathering
 from stages.models import build, hf, tensor_file
 from stages.models.tensor_file import Stored
+from stages.spec.resolved_training import AdamW, Muon
 from tests.nemo import building, ranks
 from tests.nemo.building import CFG, Built, Layout
 from tests.unit.train import tiny
@@ -48,9 +49,9 @@ def _same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
         assert torch.equal(found[name].view(torch.int32), tensor.view(torch.int32)), name
 
 
-def _there_and_back(layout: Layout, folder: Path) -> None:
+def _there_and_back(layout: Layout, cfg: AdamW | Muon) -> None:
     with building.parallel(layout) as group:
-        built = building.make(building.stage(), layout, group)
+        built = building.make(building.stage(optimizer=cfg), layout, group)
         weights, moments = _random(built.shapes(), 1), _random(built.state(), 2)
         owned = built.owned()
         handover.load_weights(owned, built.shapes(), handover.from_memory(weights))
@@ -60,7 +61,7 @@ def _there_and_back(layout: Layout, folder: Path) -> None:
             if layout.tp == 1:
                 whole = one.placed.rule.form.join(parts)
                 assert torch.equal(one.tensor.detach(), whole.to(one.tensor.dtype)), one.placed.key
-        assert {one.step for one in owned if one.inner is not None} == {7}
+        assert {one.step for one in owned if one.counts} == {7}
         gathering = Gathering(owned, built.rules, group)
         back = dict(gathering.weights(built.shapes()))
         state = dict(gathering.state(built.state()))
@@ -75,8 +76,13 @@ def _there_and_back(layout: Layout, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_what_is_given_to_the_ranks_comes_back_with_every_bit(layout: Layout, tmp_path: Path) -> None:
-    ranks.run(layout.ranks, _there_and_back, layout, tmp_path)
+def test_what_is_given_to_the_ranks_comes_back_with_every_bit(layout: Layout) -> None:
+    ranks.run(layout.ranks, _there_and_back, layout, tiny.ADAMW)
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout(ranks=4, tp=2, pp=2), Layout(ranks=4, tp=2, bf16=True)], ids=str)
+def test_muons_momenta_too(layout: Layout) -> None:
+    ranks.run(layout.ranks, _there_and_back, layout, tiny.MUON)
 
 
 def _one_step(layout: Layout) -> dict[str, Tensor]:
@@ -89,12 +95,12 @@ def _one_step(layout: Layout) -> dict[str, Tensor]:
         for one in owned:
             place = handover._joined(one, built.shapes(), handover.from_memory(gradients))
             one.tensor.main_grad.copy_(place)  # type: ignore[attr-defined]
-        built.optimizer.prepare_grads()
+        built.moved.core.prepare_grads()
         gathering = Gathering(owned, built.rules, group)
         before = dict(gathering.gradients(built.shapes()))
         if group.first:
             _same(before, gradients)
-        assert built.optimizer.step_with_ready_grads()
+        built.moved.step(1e-3)
         assert {one.step for one in built.owned() if one.inner is not None} == {1}
         found = dict(gathering.weights(built.shapes()))
         return found | dict(gathering.state(built.state()))

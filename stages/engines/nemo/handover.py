@@ -57,7 +57,7 @@ def load_state(parameters: Sequence[Owned], shapes: Shapes, state: Mapping[str, 
             one.state[moment] = flat.clone().view_as(one.main)
         if isinstance(one.inner, torch.optim.AdamW):
             one.state[STEP] = torch.tensor(float(step))
-        else:
+        elif one.counts:  # Apex's and TransformerEngine's FusedAdam; never executed
             one.group[STEP] = step
 
 

@@ -68,6 +68,11 @@ class Owned:
         return getattr(self.tensor, "main_grad").detach().reshape(-1)[self.start : self.stop].float()  # noqa: B009
 
     @property
+    def counts(self) -> bool:
+        """Whether its updates are counted here: Adam's moments need their number, Muon's do not."""
+        return self.inner is not None and SECOND in self.moments
+
+    @property
     def step(self) -> int:
         """Updates made so far: torch's AdamW counts them by parameter, Apex's and TransformerEngine's by group."""
         count = self.state.get(STEP, (self.group or {}).get(STEP, 0))
@@ -202,7 +207,7 @@ def steps(parameters: Sequence[Owned]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for one in parameters:
-        if one.inner is not None and found.setdefault(one.placed.module, one.step) != one.step:
+        if one.counts and found.setdefault(one.placed.module, one.step) != one.step:
             raise AssertionError(
                 f"{one.placed.key}: {one.step} updates, others of its module {found[one.placed.module]}"
             )

@@ -1,0 +1,125 @@
+"""Core's optimizers as a stage declares them: which parameter is moved how, decayed or not, and what is clipped.
+
+AdamW is Core's: Apex's or TransformerEngine's FusedAdam where one of them is installed (never executed on a GPU), else
+torch's. Muon is ours (`muon`), entered in Core's registry of optimizers, so that Core makes groups, main copies under
+bf16 and the chain with AdamW for the rest. Learning rate and weight decay are set at each step: Core's scheduler, its
+rule that norms and biases are not decayed, and its clip over all parameters are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from megatron.core import optimizer as core
+from megatron.core.optimizer import emerging_optimizers
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
+from megatron.core.optimizer.optimizer import ChainedOptimizer
+from torch import nn
+
+from stages.engines.nemo import local, muon
+from stages.engines.nemo.layout import Rules
+from stages.engines.nemo.local import Owned
+from stages.engines.nemo.muon import MatrixMuon
+from stages.errors import UserError
+from stages.spec import resolved_training
+from stages.spec.resolved import Stage
+from stages.train.optimizer import decays, matrix_names
+
+NAME = "stages_muon"  # in Core's registry
+MARK = "moved_by_muon"  # attribute of a parameter
+RATE = 1.0  # Core wants one at construction; every step sets its own
+
+
+class Moved:
+    """A stage's optimizer over Core's: `core` is Core's own object, for Bridge's and Core's checkpoints."""
+
+    def __init__(
+        self, stage: Stage, chunks: Sequence[nn.Module], rules: Rules, *, distributed: bool, bf16: bool
+    ) -> None:
+        """`chunks` are this rank's, wrapped for data parallelism with the same `distributed`.
+
+        Raises UserError for Muon with the distributed optimizer, which has no whole matrices.
+        """
+        if stage.optimizer is None:
+            raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+        self.cfg = stage.optimizer
+        if isinstance(self.cfg, resolved_training.Muon) and distributed:
+            raise UserError(
+                f"{stage.pipeline}/{stage.name}: Muon moves whole matrices, and the distributed optimizer gives each "
+                "rank a range of them. Write `distributed_optimizer: false` in the stage's `parallel`."
+            )
+        self._mark(stage, local.owned(chunks, rules))
+        self.core = _core(self.cfg, chunks, distributed, bf16)
+        self.owned = local.owned(chunks, rules, self.core)
+        self._chain: list[Any] = list(getattr(self.core, "chained_optimizers", [self.core]))
+        for one in self._chain:
+            if isinstance(one.optimizer, MatrixMuon):
+                one.optimizer.members = [owned for owned in self.owned if owned.inner is one.optimizer]
+        self._adamw = [one for one in self._chain if not isinstance(one.optimizer, MatrixMuon)]
+        self.rates(RATE)
+
+    def _mark(self, stage: Stage, parameters: Sequence[Owned]) -> None:
+        """Say on each parameter who moves it, for Core's groups."""
+        from stages.models import build
+
+        matrices = {
+            f"{name}.{matrix}" for name, part in build.build(stage, "meta").items() for matrix in matrix_names(part)
+        }
+        for one in parameters:
+            of_muon = {target.name in matrices for target in one.placed.targets}
+            if len(of_muon) > 1:
+                raise AssertionError(f"{one.placed.key} is made of matrices and of other tensors")
+            setattr(one.tensor, MARK, self.cfg.kind == "muon" and of_muon == {True})
+
+    def clip(self) -> float:
+        """Take over the step's gradients from Megatron's buffers and clip them; the norm of all of them before.
+
+        Under Muon only AdamW's group is measured and scaled, as in `stages.train.optimizer`. All ranks call it.
+        """
+        if self.core.prepare_grads():
+            raise AssertionError("a loss scale, which fp32 and bf16 do not have")
+        total = float(self.core.get_grad_norm())
+        if self.cfg.clip is None or not self._adamw:
+            return total
+        norm = total if len(self._adamw) == len(self._chain) else float(ChainedOptimizer(self._adamw).get_grad_norm())
+        for one in self._adamw:
+            if not one.is_stub_optimizer:
+                clip_grad_by_total_norm_fp32(one.get_parameters(), self.cfg.clip, norm)
+        return total
+
+    def rates(self, lr: float) -> dict[str, float]:
+        """Set every group's learning rate and decay for a step at `lr`; the rates as the groups then have them."""
+        found = {}
+        for number, group in enumerate(self.core.param_groups):
+            group["lr"] = lr
+            group["weight_decay"] = self.cfg.weight_decay * group["wd_mult"]
+            found[f"group {number}"] = group["lr"]
+        return found
+
+    def step(self, lr: float) -> None:
+        """Decay and move every parameter by the gradients that `clip` took over."""
+        self.rates(lr)
+        if not self.core.step_with_ready_grads():
+            raise AssertionError("Core made no update")
+
+
+def _core(cfg: resolved_training.Optimizer, chunks: Sequence[nn.Module], distributed: bool, bf16: bool) -> Any:
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    config = core.OptimizerConfig(
+        optimizer="adam" if cfg.kind == "adamw" else NAME, lr=RATE, min_lr=RATE, weight_decay=cfg.weight_decay,
+        adam_beta1=cfg.beta1, adam_beta2=cfg.beta2, adam_eps=cfg.eps, decoupled_weight_decay=True, clip_grad=0.0,
+        use_distributed_optimizer=distributed, bf16=bf16, fp16=False, params_dtype=dtype,
+    )  # fmt: skip
+    undecayed = core.ParamPredicate(name="undecayed", fn=lambda parameter: not decays(cfg, parameter))
+    overrides: dict[Any, Any] = {core.ParamKey(predicate=undecayed): {"wd_mult": 0.0}}
+    if isinstance(cfg, resolved_training.Muon):
+        rest = core.ParamPredicate(name="no_matrix", fn=lambda parameter: not getattr(parameter, MARK))
+        emerging_optimizers._EMERGING_OPTIMIZERS[NAME] = emerging_optimizers.EmergingOptimizerEntry(
+            optimizer_cls=MatrixMuon,
+            init_state_fn=muon.start,
+            config_to_kwargs=lambda config, chunks, groups: {"cfg": cfg},
+            default_param_overrides={core.ParamKey(predicate=rest): {"optimizer": "adam"}},
+        )
+    return core.get_megatron_optimizer(config, list(chunks), config_overrides=overrides, use_gloo_process_groups=False)

@@ -155,11 +155,17 @@ def emit(
     ref: Ref,
     scale: Scale = "mini",
     releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    engine_config: Annotated[
+        bool, typer.Option("--engine-config", help="Print the NeMo engine's whole configuration as YAML instead.")
+    ] = False,
 ) -> None:
     """Print a stage's batch script for Slurm, for review or for `| sbatch`."""
-    from stages.commands.emit import print_script
+    from stages.commands.emit import print_engine_config, print_script
 
-    print_script(ref, scale, releases)
+    if engine_config:
+        print_engine_config(ref, scale)
+    else:
+        print_script(ref, scale, releases)
 
 
 @app.command()

@@ -1,14 +1,19 @@
-"""`stages emit P/S`: a stage's batch script, for review or for sbatch."""
+"""`stages emit P/S`: a stage's batch script, for review or for sbatch; or the configuration of its engine."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import yaml
 
 from stages.check.gate import Gate
 from stages.cluster import script, site
 from stages.commands.open import open_project, pick
+from stages.engines.nemo.config import config
 from stages.errors import UsageError
+from stages.spec.resolved import Stage
 from stages.sync import graph
 
 
@@ -27,3 +32,25 @@ def print_script(ref: str, scale: str, releases: Path | None) -> None:
             raise UsageError(f"--releases: {releases} is not a folder; it should hold one folder per released model.")
         run += ["--releases", str(releases.resolve())]
     print(script.text(stage, site.load(root), root.resolve(), run), end="")
+
+
+def print_engine_config(ref: str, scale: str) -> None:
+    """Print what the NeMo engine gives to Megatron-Bridge, one YAML document for each phase.
+
+    Raises UsageError for an unknown stage, and for one that another engine runs.
+    """
+    root, project = open_project(scale)
+    stage = pick(graph.readable(root, project, scale), ref)
+    if stage.execution.engine != "nemo":
+        raise UsageError(
+            f"{ref}: found engine {stage.execution.engine} at scale {scale}; allowed: stages of engine nemo. "
+            "The torch engine has no configuration of its own: `stages show` says all that it goes by."
+        )
+    print("".join(engine_config(stage)), end="")
+
+
+def engine_config(stage: Stage) -> Iterator[str]:
+    """The configuration of each phase, as a YAML document."""
+    for phase in stage.phases:
+        made = yaml.safe_dump(config(stage, phase), sort_keys=False, width=120, default_flow_style=None)
+        yield f"--- # {stage.pipeline}/{stage.name} {phase.name} at scale {stage.scale}\n{made}"

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.commands.emit import print_script
+from stages.commands.emit import print_engine_config, print_script
 from stages.errors import SpecError, UsageError
 from tests.unit.spec import small_project
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -58,3 +60,20 @@ def test_a_mistake_about_the_site_is_told_with_its_line(toy: Path) -> None:
     (toy / "slurm/site.yaml").write_text("partiton: main\n")
     with pytest.raises(SpecError, match=r"slurm/site.yaml:1: partiton: found the unknown key"):
         print_script("toy/first", "mini", None)
+
+
+def test_an_engine_without_a_configuration_says_so(toy: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"toy/first: found engine torch at scale mini; allowed: stages of engine nemo"
+    ):
+        print_engine_config("toy/first", "mini")
+
+
+def test_the_nemo_engines_configuration_is_printed_for_each_phase(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    print_engine_config("kimi_vl/joint_longctx", "mini_nemo")
+    said = capsys.readouterr().out
+    assert said.count("--- # kimi_vl/joint_longctx ") == 2
+    assert "micro_batch_size:" in said

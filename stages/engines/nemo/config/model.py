@@ -1,0 +1,145 @@
+"""The `model` section of a stage's configuration for Megatron-Bridge: sizes, layout and precision, as plain data.
+
+Names are those of Bridge's GPTModelProvider, which is Core's TransformerConfig, and of MLAModelProvider for Moonlight.
+Of rotary positions it has the base alone, for the shape of Core's table: the frequencies are set on the built model
+from `contract.rope`, because Core knows neither interpolation nor another original length than 8,192.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.engines.nemo.config.layers import LAYERS, MLA
+from stages.engines.nemo.config.machine import MACHINE
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LANGUAGE_MODELS, LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_parallel import Parallel, Recompute, computes_in_bf16
+from stages.spec.resolved_phases import Phase
+
+Fields = dict[str, Any]
+LanguageModel = LlamaModel | OuroModel | MoonlightModel
+
+
+def language_model(stage: Stage) -> LanguageModel:
+    """The one language model of a stage. Raises ValueError where there is none."""
+    found = [model for model in stage.modules.values() if model.family in LANGUAGE_MODELS]
+    if len(found) != 1 or not isinstance(found[0], (LlamaModel, OuroModel, MoonlightModel)):
+        raise ValueError(f"{stage.pipeline}/{stage.name} has {len(found)} language models")
+    return found[0]
+
+
+def model(stage: Stage, phase: Phase, layout: Parallel) -> Fields:
+    """What depends on the stage, its phase, or its layout."""
+    one = language_model(stage)
+    own = _moonlight(one, phase) if isinstance(one, MoonlightModel) else _heads(one)
+    fixed = {**LAYERS, **MACHINE, **(MLA if isinstance(one, MoonlightModel) else {})}
+    parts = _sizes(one, phase), own, _layout(layout), _precision(stage, one), _again(layout)
+    return {"rotary_base": _base(stage.rope), **{key: value for part in parts for key, value in part.items()}, **fixed}
+
+
+def _base(rope: Rope | None) -> float:
+    if rope is None:
+        raise ValueError("a language model without rotary positions")
+    return rope.base
+
+
+def _sizes(model: LanguageModel, phase: Phase) -> Fields:
+    return {
+        "num_layers": model.layers,
+        "hidden_size": model.hidden,
+        "ffn_hidden_size": model.ffn,
+        "num_attention_heads": model.heads,
+        "vocab_size": model.vocab,
+        "seq_length": phase.context,
+        "layernorm_epsilon": model.norm_eps,
+        "share_embeddings_and_output_weights": model.tied,
+        "init_method_std": model.init_std,
+        "embedding_init_method_std": model.init_std,
+    }
+
+
+def _heads(model: LlamaModel | OuroModel) -> Fields:
+    return {
+        "num_query_groups": model.kv_heads,
+        "kv_channels": model.head_dim,
+        "qk_layernorm": False,
+        "multi_latent_attention": False,
+        "num_moe_experts": None,
+        "moe_ffn_hidden_size": None,
+        "moe_shared_expert_intermediate_size": None,
+        "moe_layer_freq": 1,
+        "moe_router_topk": 2,
+        "moe_router_topk_scaling_factor": None,
+        "moe_router_enable_expert_bias": False,
+        "moe_router_bias_update_rate": 0.0,
+        "moe_aux_loss_coeff": 0.0,
+    }
+
+
+def _moonlight(model: MoonlightModel, phase: Phase) -> Fields:
+    """The bias of the router moves by our own rule, which has a mean-sign term: Core's rule is at rate 0."""
+    routed = model.layers - model.dense_layers
+    return {
+        "num_query_groups": model.heads,
+        "kv_channels": model.qk_nope_dim + model.qk_rope_dim,
+        "multi_latent_attention": True,
+        "qk_layernorm": True,  # of the compressed keys and values
+        "q_lora_rank": None,
+        "kv_lora_rank": model.kv_lora_rank,
+        "qk_head_dim": model.qk_nope_dim,
+        "qk_pos_emb_head_dim": model.qk_rope_dim,
+        "v_head_dim": model.v_head_dim,
+        "num_moe_experts": model.experts,
+        "moe_ffn_hidden_size": model.expert_ffn,
+        "moe_shared_expert_intermediate_size": model.shared_experts * model.expert_ffn or None,
+        "moe_layer_freq": [0] * model.dense_layers + [1] * routed,
+        "moe_router_topk": model.active_experts,
+        "moe_router_topk_scaling_factor": model.routed_scale,
+        "moe_router_enable_expert_bias": True,
+        "moe_router_bias_update_rate": 0.0,
+        "moe_aux_loss_coeff": phase.router.aux_loss if phase.router is not None else 0.0,
+    }
+
+
+def _layout(layout: Parallel) -> Fields:
+    interleaved = layout.vpp if layout.vpp > 1 else None
+    return {
+        "tensor_model_parallel_size": layout.tp,
+        "pipeline_model_parallel_size": layout.pp,
+        "virtual_pipeline_model_parallel_size": interleaved,
+        "microbatch_group_size_per_vp_stage": layout.pp,
+        "context_parallel_size": layout.cp,
+        "expert_model_parallel_size": layout.ep,
+        "expert_tensor_parallel_size": 1,
+        "sequence_parallel": layout.sequence_parallel,
+    }
+
+
+def _precision(stage: Stage, model: LanguageModel) -> Fields:
+    bf16, gpu = computes_in_bf16(stage.engine_class), stage.execution.device == "cuda"
+    width = "bfloat16" if bf16 else "float32"
+    return {
+        "bf16": bf16,
+        "fp16": False,
+        "params_dtype": width,
+        "pipeline_dtype": width,
+        "autocast_dtype": width,
+        "enable_autocast": False,
+        "disable_bf16_reduced_precision_matmul": bf16 and stage.execution.exact,
+        "deterministic_mode": gpu and stage.execution.exact,
+        "use_cpu_initialization": not gpu,
+        "moe_grouped_gemm": gpu and isinstance(model, MoonlightModel),
+    }
+
+
+def _again(layout: Parallel) -> Fields:
+    """What the backward pass computes a second time."""
+    granularity: dict[Recompute, str | None] = {"none": None, "selective": "selective", "full": "full"}
+    full = layout.recompute == "full"
+    return {
+        "recompute_granularity": granularity[layout.recompute],
+        "recompute_method": "uniform" if full else None,
+        "recompute_num_layers": 1 if full else None,
+        "recompute_modules": ["core_attn"] if layout.recompute == "selective" else [],
+        "distribute_saved_activations": False,
+    }

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.contract.rope import inv_freq
 from stages.data.sample import Sample, blank
 from stages.engines.nemo import context
 from stages.engines.nemo.layout import Rules
@@ -147,7 +146,7 @@ def built(own: Stage, layout: Layout) -> Any:
     from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
     from megatron.core.transformer.transformer_config import TransformerConfig
 
-    from stages.engines.nemo import ouro
+    from stages.engines.nemo import ouro, rotary
 
     cfg, phase = own.modules["llm"], own.phases[0]
     assert isinstance(cfg, LlamaModel | OuroModel)
@@ -168,13 +167,13 @@ def built(own: Stage, layout: Layout) -> Any:
     )  # fmt: skip
     if phase.loops is not None:
         assert isinstance(cfg, OuroModel)
-        made: Any = ouro.build(cfg, config, phase.loops.count, LENGTH)
+        made: Any = ouro.build(cfg, own.rope, config, phase.loops.count, LENGTH)
     else:
         made = GPTModel(
             config, plain(config), cfg.vocab, LENGTH, share_embeddings_and_output_weights=cfg.tied,
             position_embedding_type="rope",
         )  # fmt: skip
-    made.rotary_pos_emb.inv_freq = torch.tensor(inv_freq(own.rope, cfg.head_dim)).float()
+        rotary.place(made, own.rope, cfg.head_dim)
     how = DistributedDataParallelConfig(grad_reduce_in_fp32=True, overlap_grad_reduce=False)
     return DistributedDataParallel(config, how, made)
 

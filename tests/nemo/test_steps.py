@@ -12,6 +12,7 @@ from stages.errors import UserError
 from tests.nemo import step_case as case
 from tests.nemo.ranks import run
 from tests.nemo.step_case import Layout
+from tests.unit.train import tiny
 
 LOSS, COLUMNS, GRADIENT = 1e-6, 1e-6, 2e-6  # relative differences; of gradients in norm, tensor by tensor
 LAYOUTS = [
@@ -76,4 +77,4 @@ def test_ouros_layers_are_not_divided_over_pipeline_ranks():
 
     config = SimpleNamespace(num_layers=2, pipeline_model_parallel_size=2)
     with pytest.raises(UserError, match=r"pp: 2: Ouro's layers run in loops.* Use pp: 1"):
-        ouro.build(case.OURO, config, 3, case.LENGTH)
+        ouro.build(case.OURO, tiny.ROPE, config, 3, case.LENGTH)

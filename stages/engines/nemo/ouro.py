@@ -26,11 +26,11 @@ from megatron.core.transformer.transformer_layer import TransformerLayer, Transf
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from stages.engines.nemo import rotary
 from stages.engines.nemo.attention import DocumentAttention
 from stages.engines.nemo.norm import Norm
-from stages.engines.nemo.rotary import angles
 from stages.errors import UserError
-from stages.spec.resolved_models import OuroModel
+from stages.spec.resolved_models import OuroModel, Rope
 from stages.train.objectives.looped import exits
 
 
@@ -131,10 +131,10 @@ class LoopedModel(GPTModel):
     def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, labels: Tensor) -> Loops:
         """tokens, positions and labels int64 [B, T] of this rank (no label is negative), segments of whole rows."""
         x = self.embedding(input_ids=tokens, position_ids=positions)
-        rotary = angles(positions, self.rotary_pos_emb.inv_freq)
+        turned = self.rotary_pos_emb(self.max_sequence_length)
         losses, gates = [], []
         for _ in range(self.loops):
-            x = self.decoder(hidden_states=x, attention_mask=segments, rotary_pos_emb=rotary)
+            x = self.decoder(hidden_states=x, attention_mask=segments, rotary_pos_emb=turned)
             losses.append(checkpoint(self._losses, x, labels, use_reentrant=False, preserve_rng_state=False))
             gates.append(self._gate(x).T.float())
         return Loops(torch.stack(losses), torch.stack(gates))
@@ -154,9 +154,9 @@ class LoopedModel(GPTModel):
         )
 
 
-def build(cfg: OuroModel, config: Any, loops: int, context: int, **kwargs: Any) -> LoopedModel:
-    """The model for Core's configuration (of `fields` and the layout), with undefined weights and frequencies."""
-    return LoopedModel(
+def build(cfg: OuroModel, rope: Rope, config: Any, loops: int, context: int, **kwargs: Any) -> LoopedModel:
+    """The model for Core's configuration (of `fields` and the layout), with undefined weights."""
+    model = LoopedModel(
         config=config,
         transformer_layer_spec=layers(config),
         vocab_size=cfg.vocab,
@@ -166,6 +166,8 @@ def build(cfg: OuroModel, config: Any, loops: int, context: int, **kwargs: Any) 
         loops=loops,
         **kwargs,
     )
+    rotary.place(model, rope, cfg.head_dim)
+    return model
 
 
 def looped_loss(found: Loops, supervised: Tensor, beta: float) -> tuple[Tensor, Tensor]:

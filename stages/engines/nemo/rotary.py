@@ -1,19 +1,59 @@
-"""Rotary angles from the positions of a batch, as the torch engine takes them.
+"""Rotary positions in Megatron-Core's models: our frequencies, and the positions of the batch.
 
-Core's own embedding numbers a row from 0 to its end. Attention within documents is the same up to rounding, but the
-rounding of an fp32 angle grows with the position: at a million tokens a document's last digits would be those of the
-row's end, and not of its own beginning.
+Core numbers a row from 0 to its end. Where documents do not see each other that is the same up to rounding, but the
+rounding of an angle in fp32 grows with the position: beyond half a million positions it is up to 0.03 (half a unit in
+the last place of 2^19), where the torch engine begins each document at 0.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.contract.rope import inv_freq
+from stages.spec.resolved_models import Rope
 
 
-def angles(positions: Tensor, inv_freq: Tensor) -> Tensor:
-    """Angles fp32 [T, B, 1, D], as Core's layers take them, of positions int64 [B, T]; inv_freq fp32 [D / 2].
+def angles(positions: Tensor, frequencies: Tensor) -> Tensor:
+    """Angles fp32 [T, B, 1, D], as Core's layers take them, of positions int64 [B, T]; frequencies fp32 [D / 2].
 
     Positions are those of a context-parallel rank's own tokens: nothing is left for Core to cut.
     """
-    half = positions.T[..., None, None].float() * inv_freq.to(positions.device)
+    half = positions.T[..., None, None].float() * frequencies.to(positions.device)
     return half.repeat(1, 1, 1, 2)
+
+
+class Rotary(nn.Module):
+    """In the place of Core's `rotary_pos_emb`; `inv_freq` fp32 [dim / 2] has the name by which Core's are read back.
+
+    The positions are those of the latest call of the model. A layer that takes the angles as an argument, as Core's do
+    (all but latent attention), is computed again with those it had.
+    """
+
+    def __init__(self, rope: Rope, dim: int) -> None:
+        super().__init__()
+        self.inv_freq = torch.tensor(inv_freq(rope, dim), dtype=torch.float64, device="cpu").float()
+        self._positions: Tensor | None = None
+
+    def get_rotary_seq_len(self, *_: Any, **__: Any) -> int:
+        """Core asks for a length; the positions say it."""
+        return 0
+
+    def forward(self, length: int, **_: Any) -> Tensor:
+        """Angles of the positions that the model was called with."""
+        if self._positions is None:
+            raise ValueError("rotary angles before the model was called with positions")
+        return angles(self._positions, self.inv_freq)
+
+    def take(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Before each call of the model, (tokens, positions, ...): remember the positions int64 [B, T]."""
+        self._positions = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+
+
+def place(model: Any, rope: Rope, dim: int) -> None:
+    """Give one of Core's models, before it is wrapped, rotary positions of ours."""
+    model.rotary_pos_emb = Rotary(rope, dim)
+    model.register_forward_pre_hook(model.rotary_pos_emb.take, with_kwargs=True)

@@ -17,6 +17,7 @@ from stages.engines.nemo.local import Owned
 from stages.models import build
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LlamaModel
+from stages.spec.resolved_parallel import Parallel
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import Ranks
 from tests.unit.train import tiny
@@ -49,18 +50,29 @@ def stage(cfg: LlamaModel = CFG, **changes: Any) -> Stage:
     return tiny.stage({"llm": cfg}, (tiny.phase("next_token"),), ("llm",), **changes)
 
 
+def divided(stage: Stage, layout: Layout) -> Stage:
+    """The stage on the NeMo engine in this layout."""
+    how = Parallel(
+        tp=layout.tp, pp=layout.pp, cp=1, ep=1, vpp=layout.vpp or 1, sequence_parallel=False,
+        distributed_optimizer=layout.distributed, recompute="none",
+    )  # fmt: skip
+    execution = stage.execution.model_copy(update={"parallel": how, "ranks": layout.ranks, "engine": "nemo"})
+    kind = "nemo-bf16" if layout.bf16 else "nemo-fp32"
+    return stage.model_copy(update={"execution": execution, "engine_class": kind})
+
+
 @dataclass
 class Built:
     """A model on this rank, with what the handover needs."""
 
     stage: Stage
     chunks: list[Any]
-    moved: Any
+    mover: Any
     rules: Rules
     ranks: Ranks
 
     def owned(self) -> list[Owned]:
-        found: list[Owned] = self.moved.owned
+        found: list[Owned] = self.mover.owned
         return found
 
     def modules(self) -> nn.ModuleDict:
@@ -97,8 +109,9 @@ def make(stage: Stage, layout: Layout, ranks: Ranks) -> Built:
     from megatron.core.transformer import TransformerConfig
     from megatron.core.transformer.module import Float16Module
 
-    from stages.engines.nemo.optimizer import Moved
+    from stages.engines.nemo.optimizer import Mover
 
+    stage = divided(stage, layout)
     cfg = stage.modules["llm"]
     assert isinstance(cfg, LlamaModel)
     dtype = torch.bfloat16 if layout.bf16 else torch.float32
@@ -127,5 +140,4 @@ def make(stage: Stage, layout: Layout, ranks: Ranks) -> Built:
             use_distributed_optimizer=layout.distributed, grad_reduce_in_fp32=True, overlap_grad_reduce=False
         )
         chunks.append(DistributedDataParallel(config, ddp, model))
-    moved = Moved(stage, chunks, names.rules(stage), distributed=layout.distributed, bf16=layout.bf16)
-    return Built(stage, chunks, moved, names.rules(stage), ranks)
+    return Built(stage, chunks, Mover(stage, chunks), names.rules(stage), ranks)

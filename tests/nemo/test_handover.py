@@ -95,12 +95,12 @@ def _one_step(layout: Layout) -> dict[str, Tensor]:
         for one in owned:
             place = handover._joined(one, built.shapes(), handover.from_memory(gradients))
             one.tensor.main_grad.copy_(place)  # type: ignore[attr-defined]
-        built.moved.core.prepare_grads()
+        built.mover.core.prepare_grads()
         gathering = Gathering(owned, built.rules, group)
         before = dict(gathering.gradients(built.shapes()))
         if group.first:
             _same(before, gradients)
-        built.moved.step(1e-3)
+        built.mover.step(1e-3)
         assert {one.step for one in built.owned() if one.inner is not None} == {1}
         found = dict(gathering.weights(built.shapes()))
         return found | dict(gathering.state(built.state()))

@@ -56,16 +56,16 @@ def _cores(cfg: AdamW | Muon, layout: Layout) -> tuple[list[float], dict[str, Te
     with building.parallel(layout) as group:
         built = building.make(building.stage(optimizer=cfg), layout, group)
         shapes = built.shapes()
-        handover.load_weights(built.moved.owned, shapes, handover.from_memory(_drawn(shapes, 0)))
+        handover.load_weights(built.mover.owned, shapes, handover.from_memory(_drawn(shapes, 0)))
         norms = []
         for step in range(STEPS):
             read = handover.from_memory(_drawn(shapes, step + 1))
-            for one in built.moved.owned:
+            for one in built.mover.owned:
                 gradient: Any = one.tensor
                 gradient.main_grad.copy_(handover._joined(one, shapes, read))
-            norms.append(built.moved.clip())
-            built.moved.step(0.01 * (step + 1))
-        gathering = Gathering(built.moved.owned, built.rules, group)
+            norms.append(built.mover.clip())
+            built.mover.step(0.01 * (step + 1))
+        gathering = Gathering(built.mover.owned, built.rules, group)
         return norms, dict(gathering.weights(shapes)) | dict(gathering.state(built.state()))
 
 
@@ -126,7 +126,7 @@ def test_fused_matrices_are_orthogonalised_one_by_one() -> None:
 def _moves(cfg: AdamW | Muon) -> dict[str, str]:
     with building.parallel(Layout()) as group:
         built = building.make(building.stage(optimizer=cfg), Layout(), group)
-        return {one.placed.key: type(one.inner).__name__ for one in built.moved.owned}
+        return {one.placed.key: type(one.inner).__name__ for one in built.mover.owned}
 
 
 def test_muon_moves_the_matrices_but_embedding_and_head() -> None:

@@ -18,13 +18,13 @@ from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer.optimizer import ChainedOptimizer
 from torch import nn
 
-from stages.engines.nemo import local, muon
-from stages.engines.nemo.layout import Rules
+from stages.engines.nemo import local, muon, names
 from stages.engines.nemo.local import Owned
 from stages.engines.nemo.muon import MatrixMuon
 from stages.errors import UserError
 from stages.spec import resolved_training
 from stages.spec.resolved import Stage
+from stages.spec.resolved_parallel import computes_in_bf16
 from stages.train.optimizer import decays, matrix_names
 
 NAME = "stages_muon"  # in Core's registry
@@ -32,26 +32,27 @@ MARK = "moved_by_muon"  # attribute of a parameter
 RATE = 1.0  # Core wants one at construction; every step sets its own
 
 
-class Moved:
-    """A stage's optimizer over Core's: `core` is Core's own object, for Bridge's and Core's checkpoints."""
+class Mover:
+    """A stage's optimizer; `core` is Core's own object, for its checkpoints. All ranks make the same calls."""
 
-    def __init__(
-        self, stage: Stage, chunks: Sequence[nn.Module], rules: Rules, *, distributed: bool, bf16: bool
-    ) -> None:
-        """`chunks` are this rank's, wrapped for data parallelism with the same `distributed`.
+    def __init__(self, stage: Stage, chunks: Sequence[nn.Module]) -> None:
+        """`chunks` are this rank's, wrapped for data parallelism.
 
         Raises UserError for Muon with the distributed optimizer, which has no whole matrices.
         """
         if stage.optimizer is None:
             raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
-        self.cfg = stage.optimizer
-        if isinstance(self.cfg, resolved_training.Muon) and distributed:
+        how = stage.execution.parallel
+        if how is None:
+            raise ValueError(f"{stage.pipeline}/{stage.name} says nothing about how its model is divided")
+        self.cfg, rules = stage.optimizer, names.rules(stage)
+        if isinstance(self.cfg, resolved_training.Muon) and how.distributed_optimizer:
             raise UserError(
                 f"{stage.pipeline}/{stage.name}: Muon moves whole matrices, and the distributed optimizer gives each "
                 "rank a range of them. Write `distributed_optimizer: false` in the stage's `parallel`."
             )
         self._mark(stage, local.owned(chunks, rules))
-        self.core = _core(self.cfg, chunks, distributed, bf16)
+        self.core = _core(self.cfg, chunks, how.distributed_optimizer, computes_in_bf16(stage.engine_class))
         self.owned = local.owned(chunks, rules, self.core)
         self._chain: list[Any] = list(getattr(self.core, "chained_optimizers", [self.core]))
         for one in self._chain:
@@ -72,6 +73,10 @@ class Moved:
             if len(of_muon) > 1:
                 raise AssertionError(f"{one.placed.key} is made of matrices and of other tensors")
             setattr(one.tensor, MARK, self.cfg.kind == "muon" and of_muon == {True})
+
+    def zero(self) -> None:
+        """Forget the last step's gradients."""
+        self.core.zero_grad()
 
     def clip(self) -> float:
         """Take over the step's gradients from Megatron's buffers and clip them; the norm of all of them before.

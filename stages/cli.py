@@ -175,15 +175,18 @@ def data(
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what was built, to be put in its spec.")
     ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that encode your own files; one per CPU if left out.")
+    ] = None,
     marker: Marker = None,
 ) -> None:
     """Prepare a corpus, or the tokenizer."""
     from stages.commands.data import prepare, print_declaration
 
     if accept:
-        print_declaration(name)
+        print_declaration(name, processes)
     else:
-        prepare(name, scale, marker)
+        prepare(name, scale, marker, processes)
 
 
 @app.command()

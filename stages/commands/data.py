@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +22,7 @@ from stages.store.lease import HeldError
 from stages.sync.verdicts import corpora_done, corpus_marker
 
 
-def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
+def prepare(name: str, scale: str, awaited: Path | None = None, processes: int | None = None) -> None:
     """Prepare a corpus unless it is there as its spec declares, and set its marker.
 
     A user's own file is read again whenever somebody asks, since it may have changed under its name. It waits for
@@ -40,7 +41,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
         _tokenizer_first(root, layout, name)
         try:
             with lease.hold(held, name):
-                made = prepare_corpus(root, name, layout.corpus(name))
+                made = prepare_corpus(root, name, layout.corpus(name), processes=processes or _cpus())
         except HeldError:  # another run was faster by a moment
             read_anew = not waited(name, held) and own_file
             continue
@@ -51,7 +52,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None) -> None:
     markers.place(marker)
 
 
-def print_declaration(name: str) -> None:
+def print_declaration(name: str, processes: int | None = None) -> None:
     """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else."""
     from stages.data.prepare import declaration, packed_rows
     from stages.data.prepare import prepare as prepare_corpus
@@ -62,7 +63,7 @@ def print_declaration(name: str) -> None:
     if name != spec.TOKENIZER:
         spec.load(root, name, declared=False)  # a mistake in the spec is told before anything is prepared
     _tokenizer_first(root, layout, name)
-    made = prepare_corpus(root, name, layout.corpus(name), accept=True)
+    made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or _cpus())
     print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     print(declaration(made, packed), end="")
@@ -85,6 +86,11 @@ def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
         raw = stage.raw
         training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
         yield from training.phases if training is not None else ()
+
+
+def _cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:

@@ -9,6 +9,7 @@ sequence of each document, then the number of sequences). Here every document is
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from stages.errors import UserError
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
 HEADER = struct.Struct("<9sQBQQ")
+BLOCK = 1 << 20  # entries written at once
 # Megatron-Core's DType codes; the corpora use the first two that fit a vocabulary.
 DTYPES: dict[int, np.dtype[np.generic]] = {
     1: np.dtype("<u1"),
@@ -50,18 +52,24 @@ class Indexed:
 
 def index_bytes(lengths: npt.NDArray[np.int64], dtype: np.dtype[np.generic]) -> bytes:
     """The .idx file for documents of these lengths (tokens), one sequence per document."""
+    return b"".join(index_blocks(lambda: iter((lengths,)), len(lengths), dtype))
+
+
+def index_blocks(
+    lengths: Callable[[], Iterator[npt.NDArray[np.int64]]], count: int, dtype: np.dtype[np.generic]
+) -> Iterator[memoryview]:
+    """The same in blocks, for lengths that `lengths()` yields in blocks each time it is called, `count` in all."""
     code = next(code for code, known in DTYPES.items() if known == dtype)
-    count = len(lengths)
-    pointers = np.zeros(count, dtype="<i8")
-    np.cumsum(lengths[:-1] * dtype.itemsize, out=pointers[1:])
-    return b"".join(
-        (
-            HEADER.pack(MAGIC, VERSION, code, count, count + 1),
-            lengths.astype("<i4").tobytes(),
-            pointers.tobytes(),
-            np.arange(count + 1, dtype="<i8").tobytes(),
-        )
-    )
+    yield memoryview(HEADER.pack(MAGIC, VERSION, code, count, count + 1))
+    for block in lengths():
+        yield memoryview(block.astype("<i4").tobytes())
+    before = 0
+    for block in lengths():
+        sizes = block.astype("<i8") * dtype.itemsize
+        yield memoryview((before + np.cumsum(sizes) - sizes).tobytes())
+        before += int(sizes.sum())
+    for first in range(0, count + 1, BLOCK):
+        yield memoryview(np.arange(first, min(first + BLOCK, count + 1), dtype="<i8").tobytes())
 
 
 def read(prefix: Path) -> Indexed:

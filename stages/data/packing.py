@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,22 @@ def plan(lengths: NDArray[np.int64], first: int, context: int, key: bytes | None
     documents, cuts = order + first, np.array(starts, dtype=np.int64)
     digest = blake3(documents.astype("<i8").tobytes() + cuts.astype("<i8").tobytes()).hexdigest()
     return Plan(documents, cuts, str(digest), len(lengths) - len(order))
+
+
+def next_fit(blocks: Iterable[NDArray[np.int64]], context: int) -> tuple[int, int]:
+    """Windows, and tokens in them, that `plan` with None as its key makes of lengths that come in blocks."""
+    windows = tokens = room = 0
+    for lengths in blocks:
+        fitting = lengths[lengths <= context]
+        ends = np.cumsum(fitting)
+        tokens += int(fitting.sum())
+        at = int(np.searchsorted(ends, room, side="right"))
+        room -= int(ends[at - 1]) if at else 0
+        while at < len(fitting):
+            filled = int(ends[at - 1]) if at else 0
+            at = int(np.searchsorted(ends, filled + context, side="right"))
+            windows, room = windows + 1, context - (int(ends[at - 1]) - filled)
+    return windows, tokens
 
 
 def concatenated_windows(tokens: int, context: int) -> int:

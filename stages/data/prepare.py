@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import arithmetic, packing, spec, text, tokenizer, user, vision
+from stages.data import arithmetic, packing, spec, stream, text, tokenizer, user, vision
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
@@ -32,6 +32,7 @@ from stages.store.manifest import Shard
 SHORTEST = 5  # contexts below 2^5 tokens hold no document worth packing
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
 FromNothing = Callable[[CorpusSpec], Iterator[Document]]
+Lengths = Callable[[], Iterator[NDArray[np.int64]]]  # of documents, in blocks, each time it is called
 
 FROM_TEXT: dict[str, FromText] = {
     "prose": text.prose,
@@ -59,11 +60,12 @@ def documents(root: Path, corpus: CorpusSpec) -> Iterable[Document]:
     return FROM_TEXT[corpus.builder](corpus, read_packages(corpus.package_sources()))
 
 
-def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManifest:
+def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: int = 1) -> DataManifest:
     """Prepare specs/data/<name>.yaml of the project at `root` into the folder `out`, atomically.
 
     Corpora need the tokenizer, prepared in the folder beside `out`. Raises UserError, leaving nothing behind, when
     what came out is not what the spec declares; with `accept` the result is kept, for `declaration` to be pasted.
+    `processes` encode a user's own files; what comes out does not depend on how many they are.
     """
     if name == spec.TOKENIZER:
         return _prepare_tokenizer(root, out, accept)
@@ -73,6 +75,8 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     wanted = spec.load_tokenizer(root).digest
     if used != wanted and not accept:
         raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
+    if corpus.builder == "file":
+        return _prepare_files(root, corpus, folder / tokenizer.FILE, out, accept, processes)
     made, training = in_order(name, documents(root, corpus))
     if not made:
         raise UserError(f"{spec.FOLDER / name}.yaml: the builder {corpus.builder} made no document")
@@ -84,11 +88,29 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False) -> DataManif
     def make(shards: list[Shard]) -> DataManifest:
         built = Built(content_digest(size, shards), size, training, int(encoded.lengths.max()), len(made) - training)
         if not accept:
-            _compare(corpus, built, encoded.lengths[:training])
+            _compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
         image = (cell, corpus.number("patch"), corpus.number("channels")) if pictures else (0, 0, 0)
         return _manifest(name, corpus.kind, built, used, image, shards)
 
     return write_folder(out, contents(encoded, corpus.kind), make)
+
+
+def _prepare_files(
+    root: Path, corpus: CorpusSpec, tokens: Path, out: Path, accept: bool, processes: int
+) -> DataManifest:
+    """Prepare a user's own files, in memory that does not grow with them."""
+    with stream.merged(root, corpus, tokens, out, processes) as (merge, inputs):
+
+        def make(shards: list[Shard]) -> DataManifest:
+            digest = content_digest(merge.size, shards)
+            built = Built(digest, merge.size, merge.documents, merge.longest, merge.heldout)
+            if not accept:
+                _compare(corpus, built, lambda: merge.length_blocks(merge.documents))
+            used = read_manifest(tokens.parent).digest
+            manifest = _manifest(corpus.corpus, corpus.kind, built, used, (0, 0, 0), shards)
+            return manifest.model_copy(update={"inputs": inputs})
+
+        return write_folder(out, merge.contents(corpus.kind == "sft"), make)
 
 
 def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], int]:
@@ -130,15 +152,19 @@ def packed_rows(corpus: Corpus, contexts: Collection[int] = ()) -> dict[int, Pac
     if corpus.manifest.kind == "pairs":
         return {}
     lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
+
+    def blocks() -> Iterator[NDArray[np.int64]]:
+        yield lengths
+
     powers = {1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1)}
     wanted = powers | {context for context in contexts if context < max(powers)}
-    found = {context: _packed(lengths, context) for context in sorted(wanted)}
+    found = {context: _packed(blocks, context) for context in sorted(wanted)}
     return {context: one for context, one in found.items() if one.rows}
 
 
-def _packed(lengths: NDArray[np.int64], context: int) -> Packed:
-    plan = packing.plan(lengths, 0, context, None)
-    return Packed(rows=plan.windows, tokens=int(lengths[plan.documents].sum()))
+def _packed(lengths: Lengths, context: int) -> Packed:
+    rows, tokens = packing.next_fit(lengths(), context)
+    return Packed(rows=rows, tokens=tokens)
 
 
 def data_key(root: Path, name: str) -> str:
@@ -190,7 +216,7 @@ def _manifest(
     )  # fmt: skip
 
 
-def _compare(corpus: CorpusSpec, built: Built, lengths: NDArray[np.int64]) -> None:
+def _compare(corpus: CorpusSpec, built: Built, lengths: Lengths) -> None:
     """Raise UserError where what came out is not declared; `lengths` are those of the training documents, in tokens."""
     fields = ("digest", "size", "documents", "longest", "heldout")
     pairs = {field: (getattr(corpus, field), getattr(built, field)) for field in fields}

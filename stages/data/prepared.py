@@ -26,6 +26,7 @@ from stages.data.spec import Count, Digest, Kind
 from stages.errors import UserError
 from stages.store import files, json_file, seal
 from stages.store.digest import digest_bytes
+from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Problem, Shard, compare
 
@@ -33,8 +34,21 @@ PID_DIGITS = 9
 ManifestKind = Kind | Literal["tokenizer"]
 
 
+class Inputs(BaseModel):
+    """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    files: Count
+    bytes: Count
+    digest: Digest
+
+
 class DataManifest(BaseModel):
-    """manifest.json of a prepared corpus: deterministic, so that the same preparation gives the same bytes."""
+    """manifest.json of a prepared corpus: deterministic, so that the same preparation gives the same bytes.
+
+    `inputs` is of a user's own files only.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -51,12 +65,13 @@ class DataManifest(BaseModel):
     patch: Count  # pixels a side of the image encoder's patches; 0 where there are no pictures
     channels: Count
     shards: list[Shard]
+    inputs: Inputs | None = None
 
 
 _MANIFEST = TypeAdapter(DataManifest)
 
 
-def write_folder(out: Path, contents: Mapping[str, bytes], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
+def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
     """Write files and the manifest that `make(shards)` returns into `out`, whole or not at all.
 
     Digests are made while writing; seal and manifest come last. What is at `out` gives way at the very end. Raises
@@ -77,10 +92,10 @@ def write_folder(out: Path, contents: Mapping[str, bytes], make: Callable[[list[
     return manifest
 
 
-def _fill(folder: Path, contents: Mapping[str, bytes], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
+def _fill(folder: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
     written = {name: files.write(folder / name, data) for name, data in sorted(contents.items())}
     manifest = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
-    data = json_file.encode(manifest.model_dump(mode="json"))
+    data = json_file.encode(manifest.model_dump(mode="json", exclude_none=True))
     seal.write(folder, MANIFEST, data, manifest)
     files.write(folder / MANIFEST, data)
     files.fsync_dir(folder)

@@ -14,7 +14,7 @@ from stages.spec import domains
 from stages.spec.files import Files
 from stages.spec.loader_data import load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import RawTokenizer
+from stages.spec.schema_corpora import MEASURED, RawTokenizer
 from stages.spec.validate import validate
 
 FOLDER = Path("specs") / "data"
@@ -64,6 +64,11 @@ class CorpusSpec(_Model):
     parameters: dict[str, int]
     packages: dict[str, _Package]
     path: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """What decides which documents it has and in which order: everything but what is measured."""
+        return self.model_dump_json(exclude_none=True, exclude={*MEASURED, "packed"})
 
     def number(self, name: str) -> int:
         """A builder parameter; which of them a builder needs is checked when the spec is read."""

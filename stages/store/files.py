@@ -52,14 +52,15 @@ def failing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write(path: Path, data: Data) -> Written:
+def write(path: Path, data: Data, flush: bool = True) -> Written:
     """Write `data` to a new file in a folder that is not in place yet, flush it, and hash the same buffers on the way.
 
-    Raises WriteError, and what the blocks raise; the part that was written is removed.
+    What is read in full before it is used, against its digest, need not be flushed. Raises WriteError, and what the
+    blocks raise; the part that was written is removed.
     """
     with failing(path):
         try:
-            written = _write(path, data)
+            written = _write(path, data, flush)
         except Exception:
             with suppress(OSError):
                 disk.unlink(path)
@@ -124,16 +125,16 @@ class Growing:
         _note(self.path, Written(self.size, str(self._hasher.hexdigest())))
 
 
-def _write(path: Path, data: Data) -> Written:
+def _write(path: Path, data: Data, flush: bool = True) -> Written:
     handle = disk.create(path)
     try:
-        return _write_flushed(handle, data)
+        return _write_flushed(handle, data, flush)
     finally:
         disk.close(handle)
 
 
-def _write_flushed(handle: int, data: Data) -> Written:
-    """Write to an open file and flush it; size and digest of what was handed to the disk."""
+def _write_flushed(handle: int, data: Data, flush: bool = True) -> Written:
+    """Write to an open file and flush it, unless that is not wanted; size and digest of what was handed to the disk."""
     hasher, size = blake3(), 0
     with ThreadPoolExecutor(1) as helper:  # hashes a block while the disk takes it, which needs no processor
         for block in _blocks(data) if isinstance(data, bytes) else data:
@@ -147,7 +148,8 @@ def _write_flushed(handle: int, data: Data) -> Written:
                 disk.begin(handle, size, len(block))
                 hashed.result()
             size += len(block)
-        disk.fsync(handle)
+        if flush:
+            disk.fsync(handle)
     return Written(size, str(hasher.hexdigest()))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import prepare, user
+from stages.data import prepare, spec, user
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.tokenizer import FILE, Tokenizer
 from stages.data.user import BadRowError
@@ -220,4 +220,5 @@ def test_a_file_that_changed_under_its_name_is_refused(project: Small) -> None:
 def test_a_line_of_its_own_ends_no_row(project: Small) -> None:
     rows = project.root / "rows.jsonl"
     rows.write_text('{"text": "a\\u2028b"}\r\n{"text": "c\u2028d"}\n')
-    assert len(list(user.read(rows, "rows.jsonl", "text"))) == 2
+    declare(project, "rows.jsonl")
+    assert len(list(user.documents(project.root, spec.load(project.root, "mine", declared=False)))) == 2

@@ -26,7 +26,7 @@ def _train(stage, inputs):  # type: ignore[no-untyped-def]
         log.write(ref + "\n")
 
 
-def _prepare(root, name, out, accept=False):  # type: ignore[no-untyped-def]
+def _prepare(root, name, out, accept=False, processes=1):  # type: ignore[no-untyped-def]
     from stages.data import prepared, spec
 
     declared = spec.load_tokenizer(root) if name == "tokenizer" else spec.load(root, name)

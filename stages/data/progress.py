@@ -1,0 +1,48 @@
+"""How far a preparation is: bytes read of all bytes, the rate, and how long it will take."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import TextIO
+
+PAUSE = {True: 0.5, False: 30.0}  # seconds between two lines, on a terminal and elsewhere
+LEAST = 2.0  # seconds before which a rate says nothing
+
+
+class Progress:
+    """Lines on stderr: one that is overwritten on a terminal, one every half minute elsewhere."""
+
+    def __init__(self, name: str, total: int, stream: TextIO | None = None) -> None:
+        self.name, self.total = name, total
+        self._stream = sys.stderr if stream is None else stream
+        self._begun = self._said = time.monotonic()
+        self._terminal = self._stream.isatty()
+        self._shown = False
+
+    def show(self, read: int) -> None:
+        """`read` bytes are done."""
+        now = time.monotonic()
+        if now - self._said < PAUSE[self._terminal] or now - self._begun < LEAST:
+            return
+        self._said = now
+        self._print(self._line(read, now - self._begun))
+
+    def close(self) -> None:
+        """End the line that would be overwritten."""
+        if self._shown and self._terminal:
+            print(file=self._stream)
+
+    def _line(self, read: int, seconds: float) -> str:
+        share = 100 * read / max(1, self.total)
+        said = f"{self.name}: {share:.0f}% of {self.total / 1e6:,.1f} MB read"
+        if not read:
+            return said
+        rate = read / seconds
+        return f"{said}, {rate / 1e6:,.1f} MB/s, {timedelta(seconds=round((self.total - read) / rate))} left"
+
+    def _print(self, line: str) -> None:
+        end = "\033[K\r" if self._terminal else "\n"
+        print(line, end=end, file=self._stream, flush=True)
+        self._shown = True

@@ -1,0 +1,162 @@
+"""Sorted runs: the encoded documents of one stretch of the input, on disk until all of them are merged.
+
+A run is a folder of columns. Documents lie in it by (held out, rank), equal ones in the order of the input: `rank` and
+`origin` uint64, `length` int32 (tokens), `start` int64 (tokens before the document; one entry more than documents),
+`tokens`, and `mask` (uint8, one per token; only where answers are supervised). After a kill, what is there can be used
+when its digests say so; for that reason nothing of it is flushed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from stages.data.document import HELD_OUT_PER_MILLE
+from stages.store import files, json_file, manifest
+
+META = "run.json"
+COLUMNS = {"rank": "<u8", "origin": "<u8", "length": "<i4", "start": "<i8"}
+Count = Annotated[int, Field(ge=0)]
+
+
+class Bad(BaseModel):
+    """A row that cannot be used: its line in its piece, what is wrong, and what is allowed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    line: Annotated[int, Field(ge=1)]
+    why: str
+    allowed: str
+
+
+class RunMeta(BaseModel):
+    """What a run holds. `rows` of its piece were read when it ended; `last` is true for the last run of a piece.
+
+    `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: Annotated[int, Field(ge=1, le=1)]
+    rows: Count
+    last: bool
+    documents: Count
+    heldout: Count
+    tokens: Count
+    lowest: Count
+    highest: Count
+    dtype: str
+    bad: list[Bad]
+    shards: list[manifest.Shard]
+
+
+_META = TypeAdapter(RunMeta)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Encoded documents, one after the other in `tokens`; masks only where answers are supervised."""
+
+    ranks: NDArray[Any]
+    origins: NDArray[Any]
+    heldout: NDArray[np.bool_]
+    lengths: NDArray[Any]
+    tokens: NDArray[Any]
+    masks: NDArray[np.uint8] | None
+
+
+@dataclass
+class Encoding:
+    """Documents of a run while it is made, batch by batch. `size` is in tokens."""
+
+    ranks: list[int] = field(default_factory=list)
+    origins: list[int] = field(default_factory=list)
+    lengths: list[NDArray[np.int64]] = field(default_factory=list)
+    tokens: list[NDArray[Any]] = field(default_factory=list)
+    masks: list[NDArray[np.uint8]] = field(default_factory=list)
+    size: int = 0
+
+    def documents(self, supervised: bool, dtype: str) -> Documents:
+        """All of them, some held out by the hash of their content."""
+        origins = np.array(self.origins, dtype="<u8")
+        masks = _joined(self.masks, "u1") if supervised else None
+        return Documents(
+            np.array(self.ranks, dtype="<u8"), origins, held_out(origins), _joined(self.lengths, "<i8"),
+            _joined(self.tokens, dtype), masks,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    meta: RunMeta
+
+    def column(self, name: str, first: int = 0, count: int = -1) -> NDArray[Any]:
+        """Entries [first, first + count) of a column, read from the disk; all from `first` on where count is -1."""
+        kind = np.dtype(self.meta.dtype if name == "tokens" else COLUMNS.get(name, "u1"))
+        return np.fromfile(self.folder / name, dtype=kind, count=count, offset=first * kind.itemsize)
+
+    def mapped(self, name: str) -> NDArray[Any]:
+        """A column as a map of the file, for searching."""
+        if not (self.folder / name).stat().st_size:
+            return np.zeros(0, dtype=COLUMNS[name])
+        return np.memmap(self.folder / name, dtype=COLUMNS[name], mode="r")
+
+
+def write(folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad]) -> Run:
+    """Sort documents and write them. Raises WriteError."""
+    order = np.lexsort((made.ranks, made.heldout))  # stable
+    begins, lengths = np.cumsum(made.lengths, dtype="<i8") - made.lengths, made.lengths[order]
+    starts = np.concatenate([np.zeros(1, dtype="<i8"), np.cumsum(lengths, dtype="<i8")])
+    contents: dict[str, NDArray[Any]] = {
+        "rank": made.ranks[order], "origin": made.origins[order], "length": lengths.astype("<i4"), "start": starts,
+        "tokens": gather(made.tokens, begins[order], lengths),
+    }  # fmt: skip
+    if made.masks is not None:
+        contents["mask"] = gather(made.masks, begins[order], lengths)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with files.failing(folder):
+        files.remove_tree(temporary)
+        files.make_dirs(temporary)
+        written = {name: files.write(temporary / name, data.tobytes(), flush=False) for name, data in contents.items()}
+        meta = RunMeta(
+            schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
+            tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
+            highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad,
+            shards=[manifest.Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()],
+        )  # fmt: skip
+        files.write(temporary / META, json_file.encode(meta.model_dump(mode="json")), flush=False)
+        files.remove_tree(folder)
+        files.disk.rename(temporary, folder)
+    return Run(folder, meta)
+
+
+def read(folder: Path, deep: bool) -> Run | None:
+    """A run that is there and whole; None otherwise. `deep` reads every byte and compares the digests."""
+    try:
+        meta = json_file.read_as(folder / META, _META)
+    except json_file.JsonFileError:
+        return None
+    return Run(folder, meta) if not manifest.compare(folder, meta.shards, deep) else None
+
+
+def held_out(origins: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which documents the hash of their content holds out, as `document.held_out` does for one."""
+    return np.asarray(origins % np.uint64(1000) < HELD_OUT_PER_MILLE)
+
+
+def gather(data: NDArray[Any], starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
+    """The stretches [starts[i], starts[i] + lengths[i]) of `data`, one after the other."""
+    ends = (starts + lengths).tolist()
+    return np.concatenate([data[:0], *(data[a:b] for a, b in zip(starts.tolist(), ends, strict=True))])
+
+
+def _joined(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype=dtype), *parts])

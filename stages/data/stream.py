@@ -1,0 +1,125 @@
+"""A user's corpus from its files to sorted, merged runs, in memory that does not grow with it.
+
+The input is cut into pieces, processes encode them into sorted runs, and the runs are merged. Runs stay until the
+corpus is in place, so a preparation that was killed goes on: what has been encoded is not encoded again. They are kept
+under the digests of the files that they were made of; other files, another spec or another tokenizer begin anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.data import pieces, pool, user
+from stages.data.merge import Merge, held_out_alone, merge
+from stages.data.pieces import Input, Piece
+from stages.data.prepared import Inputs
+from stages.data.progress import Progress
+from stages.data.runs import Run
+from stages.data.spec import CorpusSpec
+from stages.data.worker import TOKENS, Job
+from stages.errors import UserError
+from stages.store import files, json_file
+from stages.store.digest import digest_bytes, measure
+
+KEY = "key"
+VERSION = 1  # of how runs are cut and kept
+
+
+@contextmanager
+def merged(
+    root: Path, corpus: CorpusSpec, tokenizer: Path, out: Path, processes: int
+) -> Iterator[tuple[Merge, Inputs]]:
+    """The merged runs of a corpus that is to be put at `out`, and what they were made of.
+
+    Runs are removed at the end, also where a row or a file is of no use; a full disk and a kill leave them.
+    Raises UserError and WriteError.
+    """
+    folder = out.with_name(f".{out.name}.runs")
+    found = user.inputs(root, corpus)
+    stamps = [_stamp(one) for one in found]
+    progress = Progress(corpus.corpus, sum(one.size for one in found))
+    inputs = _measured(found)
+    _open(folder, f"{corpus.identity}\n{measure(tokenizer).blake3}\n{inputs.digest}\n{VERSION} {pieces.PIECE} {TOKENS}")
+    try:
+        job = Job(corpus.corpus, corpus.kind, tokenizer, folder, 0)
+        cut = pieces.cut(found)
+        runs = pool.encode_all(job, cut, processes, progress)
+        _refuse_changed(found, stamps)
+        _refuse_bad(runs, cut)
+        yield merge(_enough(corpus, runs, folder), folder / "lengths"), inputs
+    except files.WriteError:
+        raise
+    except UserError:
+        files.remove_tree(folder)
+        raise
+    finally:
+        progress.close()
+    files.remove_tree(folder)
+
+
+def _measured(found: Sequence[Input]) -> Inputs:
+    """Read the files in full: which they are."""
+    lines = []
+    for one in found:
+        try:
+            written = measure(one.path)
+        except OSError as error:
+            raise UserError(f"{one.name}: {error.strerror}") from None
+        lines.append(f"{one.name} {written.size} {written.blake3}\n")
+    return Inputs(files=len(found), bytes=sum(one.size for one in found), digest=digest_bytes("".join(lines).encode()))
+
+
+def _open(folder: Path, identity: str) -> None:
+    """Make the folder of runs, or keep it where it has the same ones."""
+    key = digest_bytes(identity.encode())
+    try:
+        same = json_file.read(folder / KEY) == key
+    except json_file.JsonFileError:
+        same = False
+    if not same:
+        with files.failing(folder):
+            files.remove_tree(folder)
+            files.make_dirs(folder)
+        json_file.write(folder / KEY, key)
+
+
+def _stamp(one: Input) -> tuple[int, int, int]:
+    found = os.stat(one.path)
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _refuse_changed(found: Sequence[Input], stamps: Sequence[tuple[int, int, int]]) -> None:
+    """Files that were written to while they were read would be recorded under a digest that they never had."""
+    for one, stamp in zip(found, stamps, strict=True):
+        if not one.path.is_file() or _stamp(one) != stamp:
+            raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
+
+
+def _refuse_bad(runs: Sequence[Run], cut: Sequence[Piece]) -> None:
+    """Raise BadRowError for the first bad row."""
+    for run in runs:
+        for bad in run.meta.bad:
+            piece = cut[int(run.folder.name.partition("-")[0])]
+            raise user.bad_row(piece, bad.line, bad.why, bad.allowed)
+
+
+def _enough(corpus: CorpusSpec, runs: Sequence[Run], folder: Path) -> Sequence[Run]:
+    """The runs, with some documents held out and some not.
+
+    Where the hash of what they say would hold out none or all, the document that comes first by it is held out:
+    evaluations need one. Raises UserError for fewer than two different documents.
+    """
+    filled = [run for run in runs if run.meta.documents]
+    lowest = min((run.meta.lowest for run in filled), default=0)
+    if not filled or lowest == max(run.meta.highest for run in filled):
+        raise user.too_few(corpus, min(1, len(filled)))
+    heldout, documents = (sum(getattr(run.meta, name) for run in filled) for name in ("heldout", "documents"))
+    if 0 < heldout < documents:
+        return filled
+    with files.failing(folder):
+        files.remove_tree(folder / "first")
+        files.make_dirs(folder / "first")
+    return held_out_alone(filled, lowest, folder / "first")

@@ -1,0 +1,111 @@
+"""What one process does of a preparation: the documents of a piece, encoded and written as sorted runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+from stages.data import pieces, records, runs
+from stages.data.document import Document
+from stages.data.draws import rank
+from stages.data.encode import TOKEN_DTYPE, encode
+from stages.data.pieces import Piece, Row
+from stages.data.runs import Bad, Encoding, Run
+from stages.data.tokenizer import Tokenizer
+
+CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
+DOCUMENTS = 2048
+TOKENS = 16 << 20  # of one run, which is in memory until it is written
+Report = Callable[[int], None]  # is given how many bytes were read since the last call
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all pieces of a preparation have in common: `folder` is for runs, `allowed` how many rows may be bad."""
+
+    corpus: str
+    kind: str
+    tokenizer: Path
+    folder: Path
+    allowed: int
+
+
+def encode_piece(job: Job, number: int, piece: Piece, tokenizer: Tokenizer, report: Report) -> list[Run]:
+    """The runs of piece `number`: those that an earlier preparation finished, which are read in full, and the rest.
+
+    It ends early with the first bad row that is not allowed. Raises UserError where the file cannot be read, and
+    WriteError.
+    """
+    return _PieceEncoder(job, number, piece, tokenizer, report).all()
+
+
+class _PieceEncoder:
+    def __init__(self, job: Job, number: int, piece: Piece, tokenizer: Tokenizer, report: Report) -> None:
+        self.job, self.number, self.piece, self.tokenizer, self.report = job, number, piece, tokenizer, report
+        self.runs = list(self._finished())
+        self.read = self.runs[-1].meta.rows if self.runs else 0
+        self.bad = sum(len(run.meta.bad) for run in self.runs)
+        self._rows = islice(pieces.rows(piece), self.read, None)
+        self._bytes = 0
+
+    def all(self) -> list[Run]:
+        while not (self.runs and self.runs[-1].meta.last) and self.bad <= self.job.allowed:
+            self.runs.append(self._run())
+        return self.runs
+
+    def _finished(self) -> Iterator[Run]:
+        for run in count():
+            found = runs.read(self._folder(run), deep=True)
+            if found is None:
+                return
+            yield found
+
+    def _folder(self, run: int) -> Path:
+        return self.job.folder / f"{self.number:06d}-{run:04d}"
+
+    def _run(self) -> Run:
+        made, bad, last = Encoding(), list[Bad](), False
+        while made.size < TOKENS and not last and self.bad <= self.job.allowed:
+            batch, last = self._batch(bad)
+            self._add(made, batch)
+        documents = made.documents(self.job.kind == "sft", TOKEN_DTYPE.str)
+        return runs.write(self._folder(len(self.runs)), documents, self.read, last, bad)
+
+    def _batch(self, bad: list[Bad]) -> tuple[list[Document], bool]:
+        """Documents for one call of the tokenizer, and whether the piece ends with them."""
+        batch: list[Document] = []
+        characters = 0
+        for row in self._rows:
+            self.read += 1
+            document = self._document(row)
+            if isinstance(document, Bad):
+                bad.append(document)
+                self.bad += 1
+            else:
+                batch.append(document)
+                characters += sum(len(part.content) for part in document.parts if isinstance(part.content, str))
+            if characters >= CHARACTERS or len(batch) == DOCUMENTS or self.bad > self.job.allowed:
+                self.report(row.read - self._bytes)
+                self._bytes = row.read
+                return batch, False
+        self.report(self.piece.end - self.piece.start - self._bytes)
+        return batch, True
+
+    def _document(self, row: Row) -> Document | Bad:
+        try:
+            return records.document(row.raw, self.job.kind)
+        except records.RowError as error:
+            return Bad(line=row.line, why=error.why, allowed=error.allowed)
+
+    def _add(self, made: Encoding, batch: list[Document]) -> None:
+        if not batch:
+            return
+        encoded = encode(batch, self.tokenizer, None)
+        made.ranks += (rank(self.job.corpus, document.identity) for document in batch)
+        made.origins += (rank("held out", document.identity) for document in batch)
+        made.lengths.append(encoded.lengths)
+        made.tokens.append(encoded.tokens)
+        made.masks.append(encoded.supervised)
+        made.size += len(encoded.tokens)

@@ -45,6 +45,7 @@ class Layout:
     dp: int = 1
     sequence: bool = False
     recompute: str | None = None
+    bf16: bool = False
 
     @property
     def ranks(self) -> int:
@@ -52,7 +53,7 @@ class Layout:
 
     def __str__(self) -> str:
         words = [f"{name}{size}" for name, size in vars(self).items() if name in ("tp", "cp", "dp") and size > 1]
-        words += ["sequence"] if self.sequence else []
+        words += [name for name in ("sequence", "bf16") if getattr(self, name)]
         return "-".join(words + ([self.recompute] if self.recompute else [])) or "alone"
 
 
@@ -122,7 +123,8 @@ def by_core(own: Stage, layout: Layout, state: Mapping[str, Tensor]) -> Found:
 
     warnings.simplefilter("ignore")  # Megatron's own, of what it will drop some day; this process ends with the case
     ddp = built(own, layout)
-    take_over(ddp.module, state, rules(own))
+    inner = ddp.module.module if layout.bf16 else ddp.module
+    take_over(inner, state, rules(own))
     cuts = cut(SAMPLES, MICRO)
     each = -(-len(cuts) // layout.dp)
     mine = range(groups.get_data_parallel_rank() * each, (groups.get_data_parallel_rank() + 1) * each)
@@ -136,7 +138,7 @@ def by_core(own: Stage, layout: Layout, state: Mapping[str, Tensor]) -> Found:
     total = torch.stack(values).sum(0).double()
     dist.all_reduce(total, group=groups.get_data_parallel_group(with_context_parallel=True))
     loss, *columns = (total / sum(int((sample.labels != -100).sum()) for sample in samples())).tolist()
-    return Found(loss, columns, {name: p.main_grad.clone() for name, p in ddp.module.named_parameters()})
+    return Found(loss, columns, {name: p.main_grad.clone() for name, p in inner.named_parameters()})
 
 
 def built(own: Stage, layout: Layout) -> Any:
@@ -144,6 +146,7 @@ def built(own: Stage, layout: Layout) -> Any:
     from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
     from megatron.core.models.gpt import GPTModel
     from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+    from megatron.core.transformer.module import Float16Module
     from megatron.core.transformer.transformer_config import TransformerConfig
 
     from stages.engines.nemo import ouro, rotary
@@ -153,6 +156,7 @@ def built(own: Stage, layout: Layout) -> Any:
     assert own.rope is not None
     groups.initialize_model_parallel(layout.tp, 1, context_parallel_size=layout.cp, create_gloo_process_groups=False)
     model_parallel_cuda_manual_seed(1)
+    dtype = torch.bfloat16 if layout.bf16 else torch.float32
     again = {"recompute_granularity": layout.recompute}
     if layout.recompute == "full":
         again |= {"recompute_method": "uniform", "recompute_num_layers": 1}
@@ -160,22 +164,22 @@ def built(own: Stage, layout: Layout) -> Any:
         again |= {"recompute_modules": ["core_attn"]}
     config = TransformerConfig(
         **ouro.fields(cfg), tensor_model_parallel_size=layout.tp, context_parallel_size=layout.cp,
-        sequence_parallel=layout.sequence, use_cpu_initialization=True, params_dtype=torch.float32,
+        sequence_parallel=layout.sequence, use_cpu_initialization=True, params_dtype=dtype, bf16=layout.bf16,
         calculate_per_token_loss=True, gradient_accumulation_fusion=False, persist_layer_norm=False,
         bias_dropout_fusion=False, bias_activation_fusion=False, masked_softmax_fusion=False, apply_rope_fusion=False,
         cross_entropy_loss_fusion=False, **again,
     )  # fmt: skip
     if phase.loops is not None:
         assert isinstance(cfg, OuroModel)
-        made: Any = ouro.build(cfg, own.rope, config, phase.loops.count, LENGTH)
+        made: Any = ouro.build(cfg, config, LENGTH)
     else:
         made = GPTModel(
             config, plain(config), cfg.vocab, LENGTH, share_embeddings_and_output_weights=cfg.tied,
             position_embedding_type="rope",
         )  # fmt: skip
-        rotary.place(made, own.rope, cfg.head_dim)
+    rotary.place(made, own.rope, cfg.head_dim)
     how = DistributedDataParallelConfig(grad_reduce_in_fp32=True, overlap_grad_reduce=False)
-    return DistributedDataParallel(config, how, made)
+    return DistributedDataParallel(config, how, Float16Module(config, made) if layout.bf16 else made)
 
 
 def plain(config: Any) -> Any:
@@ -267,10 +271,10 @@ def looped_step(own: Stage, batches: Any, model: Any) -> Any:
 
     given, loops = next(batches), own.phases[0].loops
     assert loops is not None
-    found = model(given["tokens"], given["positions"], given["segments"], given["labels"])
+    found = model(given["tokens"], given["positions"], given["segments"], given["labels"], loops.count)
 
     def total(found: Any) -> tuple[Tensor, Tensor, Tensor]:
-        loss, columns = looped_loss(found, given["supervised"], loops.beta)
+        loss, columns = looped_loss(*found, given["supervised"], loops.beta)
         return loss, given["supervised"].sum().to(torch.int), torch.cat([loss.detach()[None], columns])
 
     return found, total

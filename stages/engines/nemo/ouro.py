@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,19 +26,12 @@ from megatron.core.transformer.transformer_layer import TransformerLayer, Transf
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stages.engines.nemo import rotary
 from stages.engines.nemo.attention import DocumentAttention
 from stages.engines.nemo.norm import Norm
+from stages.engines.nemo.rotary import angles
 from stages.errors import UserError
-from stages.spec.resolved_models import OuroModel, Rope
+from stages.spec.resolved_models import OuroModel
 from stages.train.objectives.looped import exits
-
-
-class Loops(NamedTuple):
-    """What the model gives for a batch, after each loop: every position's loss in nats, and the gate's logit."""
-
-    losses: Tensor  # fp32 [loops, B, T]
-    gates: Tensor  # fp32 [loops, B, T]
 
 
 class NormedResidual(nn.Module):
@@ -116,28 +109,32 @@ def fields(cfg: OuroModel) -> dict[str, Any]:
 
 
 class LoopedModel(GPTModel):
-    """Core's model with the stack run `loops` times. Raises UserError on more than one pipeline rank."""
+    """Core's model with the stack run several times. Raises UserError on more than one pipeline rank."""
 
-    def __init__(self, *args: Any, loops: int, config: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, config: Any, **kwargs: Any) -> None:
         if config.pipeline_model_parallel_size > 1:
             raise UserError(
                 f"pp: {config.pipeline_model_parallel_size}: Ouro's layers run in loops. Each begins where the one "
                 "before ended, so they cannot be divided over pipeline ranks. Use pp: 1, and tp or cp instead."
             )
         super().__init__(*args, config=config, **kwargs)
-        self.loops = loops
         self.early_exit_gate = ExitGate(config)
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None, labels: Tensor) -> Loops:
-        """tokens, positions and labels int64 [B, T] of this rank (no label is negative), segments of whole rows."""
+    def forward(
+        self, tokens: Tensor, positions: Tensor, segments: Tensor | None, labels: Tensor, loops: int
+    ) -> tuple[Tensor, Tensor]:
+        """Losses in nats and the gate's logits of every position after each loop, both fp32 [loops, B, T].
+
+        tokens, positions and labels int64 [B, T] are this rank's (no label is negative), segments those of whole rows.
+        """
         x = self.embedding(input_ids=tokens, position_ids=positions)
-        turned = self.rotary_pos_emb(self.max_sequence_length)
+        turned = angles(positions, self.rotary_pos_emb.inv_freq)
         losses, gates = [], []
-        for _ in range(self.loops):
+        for _ in range(loops):
             x = self.decoder(hidden_states=x, attention_mask=segments, rotary_pos_emb=turned)
             losses.append(checkpoint(self._losses, x, labels, use_reentrant=False, preserve_rng_state=False))
             gates.append(self._gate(x).T.float())
-        return Loops(torch.stack(losses), torch.stack(gates))
+        return torch.stack(losses), torch.stack(gates)
 
     def _losses(self, x: Tensor, labels: Tensor) -> Tensor:
         """Losses [B, T]. Computed again in the backward pass: one loop's logits are there at a time."""
@@ -154,31 +151,28 @@ class LoopedModel(GPTModel):
         )
 
 
-def build(cfg: OuroModel, rope: Rope, config: Any, loops: int, context: int, **kwargs: Any) -> LoopedModel:
-    """The model for Core's configuration (of `fields` and the layout), with undefined weights."""
-    model = LoopedModel(
+def build(cfg: OuroModel, config: Any, context: int, **kwargs: Any) -> LoopedModel:
+    """The model for Core's configuration, with undefined weights and frequencies. Raises UserError as `LoopedModel`."""
+    return LoopedModel(
         config=config,
         transformer_layer_spec=layers(config),
         vocab_size=cfg.vocab,
         max_sequence_length=context,
         share_embeddings_and_output_weights=cfg.tied,
         position_embedding_type="rope",
-        loops=loops,
         **kwargs,
     )
-    rotary.place(model, rope, cfg.head_dim)
-    return model
 
 
-def looped_loss(found: Loops, supervised: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """Sum of the supervised positions' losses, and the sums of the objective's columns [2 + loops].
+def looped_loss(losses: Tensor, gates: Tensor, weights: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """Sum of the positions' losses, from each loop's losses and gates [loops, B, T], and of the columns [2 + loops].
 
-    `supervised` fp32 [B, T] is 1 where a position has a label, else 0. The columns are those of
-    `Looped.columns`: entropy in nats, loop of leaving, and the loss after each loop.
+    `weights` fp32 [B, T] is 1 where a target is supervised, else 0. The columns are those of `Looped.columns`: entropy
+    in nats, loop of leaving, and the loss after each loop.
     """
-    here = supervised.flatten()
-    losses = found.losses.flatten(1) * here
-    p, entropy = exits(found.gates.flatten(1))
+    here = weights.flatten()
+    losses = losses.flatten(1) * here
+    p, entropy = exits(gates.flatten(1))
     left = (entropy * here).sum()
     numbers = torch.arange(1, len(p) + 1, dtype=p.dtype, device=p.device)
     columns = torch.stack([left, (numbers[:, None] * p * here).sum(), *losses.sum(1)]).detach()

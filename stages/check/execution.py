@@ -8,7 +8,7 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.contract import ledger, memory
+from stages.contract import layouts, ledger, memory
 from stages.contract.corpora import prepared
 from stages.contract.duration import document_lengths, step_seconds
 from stages.contract.engines import undivided
@@ -94,20 +94,22 @@ def _short(value: float) -> str:
 @static(
     "I-43",
     title="Every rank has work",
-    rule="A step has at least one logical micro-batch for every rank; but for GPUs that share its sequences, because "
-    "there are fewer of these than of them, in stages that are planned only.",
+    rule="A step has at least one logical micro-batch for every rank (of the NeMo engine: every replica); but for GPUs "
+    "that share its sequences, because there are fewer of these than of them, in stages that are planned only.",
     why="Ranks without a micro-batch wait for the others at every step, and are paid for.",
     threads=(),
 )
 def every_rank_has_work(context: Context) -> Iterator[Finding]:
     """I-43."""
     for name, stage, number, phase in context.phases():
-        ranks = stage.execution.ranks
+        ranks, torch = stage.execution.dp, stage.execution.engine == "torch"
         sequences = min(rung.sequences for rung in phase.batch)
         parts = -(-sequences // phase.micro_batch)
-        if parts >= ranks or (stage.execution.device == "cuda" and sequences < ranks and not prepared(stage)):
+        shared = torch and stage.execution.device == "cuda" and sequences < ranks and not prepared(stage)
+        if parts >= ranks or shared:
             continue
-        observed = f"{sequences} sequences a step in micro-batches of {phase.micro_batch}, for {ranks} ranks"
+        of = "ranks" if torch else "replicas"
+        observed = f"{sequences} sequences a step in micro-batches of {phase.micro_batch}, for {ranks} {of}"
         yield context.finding(
             "I-43", name, ("phases", number, "micro_batch"), observed=observed,
             expected=f"at least {ranks} micro-batches", repair="Lower `micro_batch` or the number of ranks.",
@@ -149,8 +151,9 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
 @static(
     "I-45",
     title="The engine runs what the scale asks for",
-    rule="Where a stage trains on local corpora, the whole model with its gradients fits each of several GPUs, by "
-    "plan: the torch engine divides the optimizer's state alone.",
+    rule="Where a stage of the torch engine trains on local corpora, the whole model with its gradients fits each of "
+    "several GPUs, by plan: that engine divides the optimizer's state alone. The NeMo engine divides neither a looped "
+    "model's layers nor a language model's beside a vision tower over pipeline ranks, nor Muon's state over replicas.",
     why="A plan may divide more than the engine does; the job fails after the queue.",
     threads=(),
     held_by=("stages/contract/engines.py", "stages/check/gate.py"),
@@ -159,6 +162,11 @@ def engine_runs_it(context: Context) -> Iterator[Finding]:
     """I-45. What reads published corpora is not run here anyway: `stages check` says so in a notice."""
     hardware = context.hardware
     for name, stage in context.own():
+        for misfit in layouts.unsupported(stage):
+            yield context.of_execution(
+                "I-45", name, "parallel", misfit.part, observed=f"{misfit.part} {misfit.observed}",
+                expected=misfit.expected, repair=misfit.repair,
+            )  # fmt: skip
         if prepared(stage) and hardware is not None and undivided(stage, hardware) is not None:
             yield context.of_execution(
                 "I-45", name, "ranks",

@@ -13,10 +13,29 @@ from stages.spec.resolved_phases import Phase
 
 
 def device_seconds(stage: Stage, phase: Phase, hardware: Hardware, flops: float) -> float:
-    """Seconds of one device for the whole phase, whose `flops` are those of `operations`; ranks share them."""
-    steps = ledger.count(phase)
-    overhead = (_passes(phase) * _blocks(stage, phase) * hardware.block_ms + steps * hardware.step_ms) / 1000
-    return flops / (hardware.peak * hardware.mfu) + overhead
+    """Seconds of one device for the whole phase, whose `flops` are those of `operations`; ranks share them.
+
+    What a pass costs beside its work is paid by every tensor and context parallel rank; a pipeline's ranks wait.
+    """
+    steps, layout = ledger.count(phase), stage.execution.parallel
+    together = layout.tp * layout.cp if layout is not None else 1
+    overhead = (_passes(phase) * _blocks(stage, phase) * together * hardware.block_ms + steps * hardware.step_ms) / 1000
+    return (flops / (hardware.peak * hardware.mfu) + overhead) * (1 + bubble(stage, phase))
+
+
+def bubble(stage: Stage, phase: Phase) -> float:
+    """Time that a pipeline's ranks wait, as a share of the time that they work: (p - 1) / (m v) a step.
+
+    p ranks with v pieces of layers each, m micro-batches of a replica (arXiv 2104.04473, section 2.2.2).
+    """
+    layout = stage.execution.parallel
+    if layout is None or layout.pp == 1:
+        return 0.0
+    full, partial = ledger.stretches(phase)
+    steps = [(one.steps, one.sequences) for one in full] + ([(1, partial.sequences)] if partial else [])
+    each = phase.micro_batch * stage.execution.dp
+    worked = layout.vpp * sum(count * -(-sequences // each) for count, sequences in steps)
+    return (layout.pp - 1) * sum(count for count, _ in steps) / worked
 
 
 def step_seconds(stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float]) -> float:

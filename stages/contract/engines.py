@@ -1,18 +1,22 @@
-"""What the engine does not run, known before anything is started."""
+"""What a stage's engine does not run, known before anything is started."""
 
 from __future__ import annotations
 
-from stages.contract import memory
+from itertools import chain
+
+from stages.contract import layouts, memory
 from stages.contract.corpora import prepared
 from stages.contract.hardware import Hardware
 from stages.spec.resolved import Stage
 
 
 def refusal(stage: Stage, hardware: Hardware | None) -> str | None:
-    """Why the torch engine does not train a stage, in words; None where it does.
+    """Why a stage's engine does not train it, in words; None where it does.
 
     `hardware` is the device that the stage is planned for; None: whether it fits is not asked.
     """
+    for misfit in chain(layouts.undivided(stage), layouts.contradictions(stage), layouts.unsupported(stage)):
+        return f"{misfit.part} {misfit.observed}; allowed: {misfit.expected}"
     if prepared(stage):
         return None if hardware is None else undivided(stage, hardware)
     corpora = sorted({source.corpus for phase in stage.phases for source in phase.sources if not source.digest})
@@ -25,7 +29,8 @@ def undivided(stage: Stage, hardware: Hardware) -> str | None:
     A rank of the torch engine has all weights and gradients; ranks divide the optimizer's state alone.
     """
     ranks = stage.execution.ranks
-    if stage.execution.device == "cpu" or ranks == 1:  # I-42 says what is too much there
+    execution = stage.execution
+    if execution.engine != "torch" or execution.device == "cpu" or ranks == 1:  # I-42 says what is too much there
         return None
     found = [memory.of(stage, phase, hardware) for phase in stage.phases]
     if all(one.layout != memory.DIVIDED for one in found):

@@ -4,6 +4,8 @@ Bytes a parameter: in bf16 2 for the weight and 2 for its gradient as computed, 
 optimizer's moments beside them (mixed precision, ZeRO, arXiv 1910.02054, section 3.1); in fp32 4 and 4, no copy.
 AdamW keeps two fp32 moments, Muon one for matrices. Frozen modules have their weights only.
 
+Stages of the NeMo engine have the layout that they state (`memory_nemo`); what follows is for others.
+
 Two layouts: "zero1" keeps weights and gradients whole on every rank and divides master copy and moments among all
 ranks; "fsdp" divides everything, and holds two layers' weights gathered. The first that fits is taken.
 
@@ -20,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from stages.contract import memory_engine
+from stages.contract import memory_engine, memory_nemo
 from stages.contract.corpora import prepared
 from stages.contract.cost import LanguageModel
 from stages.contract.hardware import Hardware
@@ -35,7 +37,7 @@ from stages.spec.resolved_models import (
     OuroModel,
     TextTowerModel,
 )
-from stages.spec.resolved_parallel import computes_in_bf16
+from stages.spec.resolved_parallel import Parallel, computes_in_bf16
 from stages.spec.resolved_phases import Phase
 
 LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each
@@ -71,6 +73,8 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     Of a stage that the torch engine trains, its own layout comes first; DIVIDED, which it does not have, says of GPUs
     that a whole model does not fit.
     """
+    if stage.execution.parallel is not None:
+        return _of_nemo(stage, phase, stage.execution.parallel, hardware)
     several, activations = stage.execution.ranks > 1, _activations(stage, phase)
     whole = "zero1" if several else "one"
     found = [Memory(whole, _states(stage, whole), activations, hardware.runtime)]
@@ -82,6 +86,15 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     if several and not (prepared(stage) and stage.execution.device == "cpu"):
         found.append(Memory(DIVIDED, _states(stage, DIVIDED), activations, hardware.runtime))
     return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
+
+
+def _of_nemo(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -> Memory:
+    """The layout that the stage states, whether it fits or not."""
+    parts = memory_nemo.of(stage, phase, hardware)
+    spare = memory_engine.spare(stage, sum(parts))
+    process = memory_nemo.IMPORTED if stage.execution.device == "cpu" else 0
+    states, gradients, activations, loss = parts
+    return Memory(layout.words, states, activations, hardware.runtime + process, gradients, loss, spare)
 
 
 def checkpoint(stage: Stage) -> int:

@@ -18,7 +18,7 @@ from stages.spec.units import format_tokens
 WIDTH = 120
 COLUMNS = ("stage", "tokens", "steps", "seq/step", "ctx", "LR", "RoPE", "params", "FLOP", "time", "GB", "ckpt")
 LEFT = ("stage", "LR", "RoPE")
-LAYOUTS = {"one": "", "zero1": " z1", "fsdp": " fsdp"}
+LAYOUTS = {"one": "", "zero1": " z1", "fsdp": " fsdp"}  # others are the NeMo engine's, by their own letters
 
 
 def table(plan: PipelinePlan) -> Table:
@@ -79,9 +79,13 @@ def _row(name: str, phase: PhasePlan, per: float, rope: str, size: str, kept: st
         size,
         figures.short(phase.flops),
         figures.short(phase.device_seconds / per),
-        gigabytes(phase) + LAYOUTS[phase.memory.layout],
+        gigabytes(phase) + _layout(phase.memory.layout),
         kept,
     )
+
+
+def _layout(name: str) -> str:
+    return LAYOUTS.get(name, f" {name}".rstrip())
 
 
 def gigabytes(phase: PhasePlan) -> str:
@@ -152,5 +156,6 @@ def assumptions(hardware: Hardware) -> list[str]:
         "FLOPs: 2 a multiply-accumulate, backward twice forward, causal attention over half the row, no recomputation,",
         "within documents where their lengths are known and they are masked. p: patches. params: total/active.",
         "z1 (ZeRO-1): weights and gradients whole on each rank, the rest divided; fsdp: all divided (docs).",
+        "t8 p4 v2 c16 e8: tensor, pipeline (interleaved), context and expert parallel ranks of the NeMo engine.",
     ]
     return lines

@@ -84,7 +84,7 @@ def _activations(parallel: Parallel | None) -> Activations | None:
     """Of the NeMo engine: what the layout says of recomputing; `activations` is the torch engine's key."""
     if parallel is None:
         return None
-    return "recomputed" if parallel.recompute == "full" else "kept"
+    return "recomputed" if parallel.layers_again else "kept"
 
 
 def _file(loaded: LoadedStage, scale: Scale, own: bool) -> tuple[Document, Path]:

@@ -55,5 +55,19 @@ class Parallel(Frozen):
         """Ranks that have one model together."""
         return self.tp * self.pp * self.cp
 
+    @property
+    def layers_again(self) -> bool:
+        """Whether the backward pass computes all inside a layer again, from the layer's input."""
+        match self.recompute:
+            case "none" | "selective":
+                return False
+            case "full":
+                return True
+            case _:
+                assert_never(self.recompute)
 
-ALONE = {"tp": 1, "pp": 1, "cp": 1, "ep": 1, "vpp": 1}  # one rank has the whole model
+    @property
+    def words(self) -> str:
+        """What is divided, in short: t8 c16; "" for a model whole on one rank."""
+        divided = (("t", self.tp), ("p", self.pp), ("v", self.vpp), ("c", self.cp), ("e", self.ep))
+        return " ".join(f"{letter}{number}" for letter, number in divided if number > 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.check import catalogue
-from tests.mutants import code, execution, lineage, models, reading, reported, training, written
+from tests.mutants import code, execution, layouts, lineage, models, reading, reported, training, written
 from tests.mutants.mutant import Edited, Mutant
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -20,6 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *reading.MUTANTS,
     *lineage.MUTANTS,
     *execution.MUTANTS,
+    *layouts.MUTANTS,
     *written.MUTANTS,
 )
 

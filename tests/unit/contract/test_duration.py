@@ -30,9 +30,8 @@ SLOW = Hardware(
 
 
 def stage(ranks: int = 1, **modules):
-    return SimpleNamespace(
-        pipeline="p", name="s", modules=modules, trained=tuple(modules), execution=SimpleNamespace(ranks=ranks)
-    )
+    execution = SimpleNamespace(ranks=ranks, parallel=None)
+    return SimpleNamespace(pipeline="p", name="s", modules=modules, trained=tuple(modules), execution=execution)
 
 
 def overhead(modules, of=PHASE) -> float:

@@ -52,7 +52,8 @@ DISPATCHES = {
     "stages/plan/table.py": 1,
     "stages/spec/hand_over.py": 2,  # clock, data
     "stages/spec/resolved.py": 2,  # activations, determinism
-    "stages/spec/resolved_parallel.py": 2,  # engine classes
+    "stages/spec/resolved_parallel.py": 3,  # engine classes, recompute
+    "stages/engines/nemo/config/model.py": 1,
     "stages/spec/resolved_phases.py": 1,
     "stages/spec/schema_data.py": 2,  # corpora, releases
     "stages/spec/stretches.py": 1,

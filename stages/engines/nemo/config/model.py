@@ -7,7 +7,7 @@ from `contract.rope`, because Core knows neither interpolation nor another origi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 from stages.engines.nemo.config.layers import LAYERS, MLA
 from stages.engines.nemo.config.machine import MACHINE
@@ -134,12 +134,21 @@ def _precision(stage: Stage, model: LanguageModel) -> Fields:
 
 def _again(layout: Parallel) -> Fields:
     """What the backward pass computes a second time."""
-    granularity: dict[Recompute, str | None] = {"none": None, "selective": "selective", "full": "full"}
-    full = layout.recompute == "full"
+    full = layout.layers_again
     return {
-        "recompute_granularity": granularity[layout.recompute],
+        "recompute_granularity": _granularity(layout.recompute),
         "recompute_method": "uniform" if full else None,
         "recompute_num_layers": 1 if full else None,
         "recompute_modules": ["core_attn"] if layout.recompute == "selective" else [],
         "distribute_saved_activations": False,
     }
+
+
+def _granularity(recompute: Recompute) -> str | None:
+    match recompute:
+        case "none":
+            return None
+        case "selective" | "full":
+            return recompute
+        case _:
+            assert_never(recompute)

@@ -1,0 +1,145 @@
+"""What a layout of the NeMo engine has to divide, and which parts of one go together: before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel
+from stages.spec.resolved_parallel import Parallel
+from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Muon
+
+LanguageModel = LlamaModel | OuroModel | MoonlightModel
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A part of a layout that does not fit: which one, what was found, what would fit, what to do."""
+
+    part: str
+    observed: str
+    expected: str
+    repair: str
+
+
+def language_models(stage: Stage) -> list[LanguageModel]:
+    """The stage's modules that Core trains, or reads."""
+    return [one for one in stage.modules.values() if isinstance(one, (LlamaModel, OuroModel, MoonlightModel))]
+
+
+def undivided(stage: Stage) -> Iterator[Misfit]:
+    """Where a layout divides what is not a multiple of it."""
+    layout = stage.execution.parallel
+    if layout is None:
+        return
+    for model in language_models(stage):
+        yield from _tensors(model, layout)
+        yield from _layers(model, layout)
+        yield from _experts(model, layout, stage.execution.ranks)
+    for phase in stage.phases:
+        yield from _rows(phase, layout, stage.execution.dp)
+
+
+def contradictions(stage: Stage) -> Iterator[Misfit]:
+    """Parts of a layout that say nothing, or that go with another part only."""
+    layout, execution = stage.execution.parallel, stage.execution
+    if layout is None:
+        return
+    models, per_node = language_models(stage), execution.ranks // execution.nodes
+    routed = any(isinstance(model, MoonlightModel) for model in models)
+    if layout.sequence_parallel and layout.tp == 1:
+        repair = "Say `sequence_parallel: false`, or raise `tp`."
+        yield Misfit("sequence_parallel", "true, with tp 1", "true with several tensor parallel ranks only", repair)
+    if layout.tp > 1 and routed and not layout.sequence_parallel:
+        repair = "Say `sequence_parallel: true`: Core's expert layers give each rank its own positions."
+        yield Misfit("sequence_parallel", f"false, with tp {layout.tp} and routed experts", "true", repair)
+    if layout.vpp > 1 and layout.pp == 1:
+        repair = "Say `vpp: 1`, or raise `pp`."
+        yield Misfit("vpp", f"{layout.vpp}, with pp 1", "pieces of layers with several pipeline ranks only", repair)
+    if layout.ep > 1 and not routed:
+        yield Misfit("ep", f"{layout.ep}, without routed experts", "1", "Say `ep: 1`: there is nothing to divide.")
+    if layout.tp > per_node or per_node % layout.tp:
+        repair = "Lower `tp`: its ranks exchange every layer's activations, and links between nodes are slow."
+        yield Misfit("tp", f"{layout.tp}, with {per_node} ranks on a node", f"a divisor of {per_node}", repair)
+    for phase in stage.phases:
+        yield from _groups(phase, layout, execution.dp)
+
+
+def unsupported(stage: Stage) -> Iterator[Misfit]:
+    """What the NeMo engine has no code for."""
+    layout = stage.execution.parallel
+    if layout is None:
+        return
+    if layout.pp > 1 and any(isinstance(model, OuroModel) for model in language_models(stage)):
+        repair = "Divide by `tp`, `cp` or replicas: a looped model's layers are run several times over."
+        yield Misfit("pp", f"{layout.pp}, for a looped model", "1", repair)
+    if layout.distributed_optimizer and isinstance(stage.optimizer, Muon):
+        repair = "Say `distributed_optimizer: false`: Muon moves whole matrices, and replicas would have ranges."
+        yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
+    if layout.pp > 1 and len(stage.modules) > 1:
+        repair = "Divide by `tp`, `cp`, `ep` or replicas: a vision tower would make the first stage late."
+        yield Misfit("pp", f"{layout.pp}, for {', '.join(stage.modules)}", "1, beside other modules", repair)
+
+
+def _tensors(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:
+    """Each tensor parallel rank has whole heads, and as many columns, rows and words as the others."""
+    sizes = {"hidden": model.hidden, "ffn": model.ffn, "heads": model.heads, "vocab": model.vocab}
+    if isinstance(model, MoonlightModel):
+        sizes["shared experts' width"] = model.shared_experts * model.expert_ffn
+    else:
+        sizes["kv_heads"] = model.kv_heads
+    for name, size in sizes.items():
+        if size % layout.tp:
+            repair = f"Lower `tp` to a divisor of {size:,}."
+            yield Misfit("tp", f"{layout.tp}, for {name} {size:,}", f"a divisor of {name}", repair)
+
+
+def _layers(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:
+    pieces = layout.pp * layout.vpp
+    if model.layers % pieces:
+        found, repair = f"{layout.pp} and vpp {layout.vpp}, for {model.layers} layers", "Change `pp` or `vpp`."
+        yield Misfit("pp", found, "as many layers in each piece", repair)
+
+
+def _experts(model: LanguageModel, layout: Parallel, ranks: int) -> Iterator[Misfit]:
+    if not isinstance(model, MoonlightModel):
+        return
+    of_stage = ranks // layout.pp
+    if model.experts % layout.ep:
+        found, repair = f"{layout.ep}, for {model.experts} experts", "Change `ep`."
+        yield Misfit("ep", found, f"a divisor of {model.experts}", repair)
+    if of_stage % layout.ep:
+        found, repair = f"{layout.ep}, for the {of_stage} ranks of a pipeline stage", "Change `ep`, or the ranks."
+        yield Misfit("ep", found, f"a divisor of {of_stage}", repair)
+
+
+def _rows(phase: Phase, layout: Parallel, dp: int) -> Iterator[Misfit]:
+    """Rows are cut into 2 * cp chunks, of which a rank has two (stages/engines/nemo/context.py), and by `tp` again."""
+    chunks = 2 * layout.cp if layout.cp > 1 else 1
+    if phase.context % chunks:
+        found, repair = f"{layout.cp}, for rows of {phase.context:,} positions", "Lower `cp`."
+        yield Misfit("cp", found, f"rows that are a multiple of {chunks}", repair)
+    elif layout.sequence_parallel and phase.context // layout.cp % layout.tp:
+        found = f"true, for {phase.context // layout.cp:,} positions on each of tp {layout.tp}"
+        yield Misfit("sequence_parallel", found, f"a multiple of {layout.tp}", "Change `tp` or `cp`.")
+    for rung in phase.batch:
+        batches = -(-rung.sequences // phase.micro_batch)
+        if batches % dp:
+            found = f"{batches} micro-batches of {phase.micro_batch} sequences, for {dp} replicas"
+            repair = "Change the ranks, or how each model is divided: blank rows would be computed in every step."
+            yield Misfit("dp", found, "as many for each replica", repair)
+            return
+
+
+def _groups(phase: Phase, layout: Parallel, dp: int) -> Iterator[Misfit]:
+    """An interleaved pipeline takes micro-batches in groups of as many as it has ranks."""
+    if layout.vpp == 1:
+        return
+    for rung in phase.batch:
+        batches = -(-rung.sequences // phase.micro_batch) // dp
+        if batches % layout.pp:
+            found = f"{layout.vpp}, with {batches} micro-batches for each of {dp} replicas"
+            yield Misfit("vpp", found, f"a multiple of pp, {layout.pp}", "Say `vpp: 1`, or change the replicas.")
+            return

@@ -1,0 +1,142 @@
+"""Memory of one rank of the NeMo engine under its layout, part by part.
+
+A parameter in bf16 has 2 bytes, an fp32 gradient in Core's buffer (4), an fp32 master copy and the optimizer's moments
+(Core's distributed optimizer: 6 + 12/d bytes with AdamW, d replicas); in fp32 4, 4 and the moments. Tensor parallel
+ranks divide matrices, pipeline ranks layers, expert parallel ranks routed experts. Where the optimizer is distributed,
+replicas and context parallel ranks divide its state.
+
+The worst pipeline rank is the first: it has the embedding, the modules beside the language model, and the activations
+of as many micro-batches as there are pipeline ranks (1F1B, arXiv 2104.04473, section 2.2.1; interleaved
+1 + (p - 1)/(p v) times as many, arXiv 2205.05198, section 4.2.3). The last has the loss. Both are counted, which is on
+the safe side.
+
+Activations are the numbers that our layers keep (`memory_layers`), with what is around norms divided over tensor
+parallel ranks only under sequence parallelism (arXiv 2205.05198, section 4.2.2). Recomputed in full, a layer keeps its
+input. Context parallel ranks hold one layer's keys and values of whole rows, and their gradients, at a time.
+
+Never measured on a GPU; that its allocator holds a tenth more than what is alive is assumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.contract import layouts, memory_engine, memory_layers
+from stages.contract.hardware import Hardware
+from stages.contract.layouts import LanguageModel
+from stages.contract.memory_layers import FP32, HALF
+from stages.contract.parameters import parameters
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import MoonlightModel, OuroModel
+from stages.spec.resolved_parallel import Parallel, computes_in_bf16
+from stages.spec.resolved_phases import Phase
+
+IMPORTED = 270_000_000  # bytes of a process on a CPU beyond torch's: Core and Bridge imported, as measured
+GATHERED = 4  # copies of a row's keys and values: gathered, their gradient, what is sent and what is received of it
+CHECKED = 2  # a layer that is computed again is whole twice: its numbers and their gradients
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parameters of the fullest rank: all it has, those that move, and those of routed experts among the latter."""
+
+    whole: float
+    moving: float
+    experts: float
+
+
+def of(stage: Stage, phase: Phase, hardware: Hardware) -> tuple[int, int, int, int]:
+    """Bytes of states, gradients, activations and loss of the fullest rank. ValueError where it has no layout."""
+    layout = stage.execution.parallel
+    if layout is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has no layout of the NeMo engine")
+    own = shares(stage, layout)
+    width = HALF if computes_in_bf16(stage.engine_class) else FP32
+    states = width * own.whole + _optimizer(stage, layout, own)
+    activations = loss = 0.0
+    for model in layouts.language_models(stage):
+        activations += _activations(model, stage, phase, layout)
+        loss = max(loss, _loss(model, stage, phase, layout))
+    activations += _beside(stage, phase, hardware)
+    return int(states), int(FP32 * own.moving), int(activations), int(loss)
+
+
+def shares(stage: Stage, layout: Parallel) -> Shares:
+    """How much of the stage's parameters the first pipeline rank has."""
+    whole = moving = experts = 0.0
+    for name, model in stage.modules.items():
+        routed = 0.0
+        if isinstance(model, LanguageModel):
+            count = parameters(model)
+            routed = routed_experts(model) / (layout.pp * layout.ep)
+            layers = count.total - count.embedding - count.head - routed_experts(model)
+            ends = count.embedding + (count.head if layout.pp == 1 else 0)
+            own = (layers / layout.pp + ends) / layout.tp + routed
+        else:
+            own = float(parameters(model).total)  # whole on every rank of the first stage
+        whole += own
+        if name in stage.trained:
+            moving, experts = moving + own, experts + routed
+    return Shares(whole, moving, experts)
+
+
+def routed_experts(model: LanguageModel) -> int:
+    """Parameters of all routed experts."""
+    if not isinstance(model, MoonlightModel):
+        return 0
+    return 3 * model.hidden * model.expert_ffn * model.experts * (model.layers - model.dense_layers)
+
+
+def _optimizer(stage: Stage, layout: Parallel, own: Shares) -> float:
+    """Master copies in bf16, and moments; of experts, over the replicas that each of them has."""
+    count = sum(parameters(stage.modules[name]).total for name in memory_engine.trained(stage))
+    moments = sum(memory_engine.moments(stage, name) for name in memory_engine.trained(stage)) / count if count else 0
+    each = moments + (FP32 if computes_in_bf16(stage.engine_class) else 0)
+    if not layout.distributed_optimizer:
+        return each * own.moving
+    replicas = stage.execution.dp * layout.cp
+    of_experts = max(1, stage.execution.ranks // (layout.pp * layout.ep))
+    return each * ((own.moving - own.experts) / replicas + own.experts / of_experts)
+
+
+def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Parallel) -> float:
+    bf16 = computes_in_bf16(stage.engine_class)
+    width = HALF if bf16 else FP32
+    count = phase.micro_batch * phase.context / layout.cp
+    stream = layout.tp if layout.sequence_parallel else 1
+    kept = memory_layers.kept(model, phase.document_mask, count)
+    whole = width * (kept.stream / stream + kept.inner / layout.tp)
+    again = width * model.hidden / stream if layout.layers_again else whole
+    loops = phase.loops.count if isinstance(model, OuroModel) and phase.loops is not None else 1
+    in_flight = 1 + (layout.pp - 1) / (layout.pp * layout.vpp) if layout.vpp > 1 else 1.0
+    layers = model.layers * loops * in_flight  # layers / pp of a rank, for pp micro-batches
+    ends = 2 * width * model.hidden * loops / stream
+    return count * (again * layers + CHECKED * whole + ends) + _gathered(model, phase, layout, width)
+
+
+def _gathered(model: LanguageModel, phase: Phase, layout: Parallel, width: int) -> float:
+    """Keys and values of whole rows, which context parallel ranks have of one layer at a time."""
+    if layout.cp == 1:
+        return 0.0
+    if isinstance(model, MoonlightModel):
+        numbers = model.heads * (model.qk_nope_dim + model.qk_rope_dim + model.v_head_dim)
+    else:
+        numbers = 2 * model.kv_heads * model.head_dim
+    return GATHERED * width * phase.micro_batch * phase.context * numbers / layout.tp
+
+
+def _loss(model: LanguageModel, stage: Stage, phase: Phase, layout: Parallel) -> float:
+    """Logits of one micro-batch, a rank's words: as computed, in fp32, as probabilities in fp32, and their gradient."""
+    width = HALF if computes_in_bf16(stage.engine_class) else FP32
+    count = phase.micro_batch * phase.context / layout.cp
+    return count * model.vocab / layout.tp * 2 * (width + FP32)
+
+
+def _beside(stage: Stage, phase: Phase, hardware: Hardware) -> float:
+    """Vision tower and projector, which compute all of a rank's rows themselves, as on the torch engine."""
+    bf16, total = computes_in_bf16(stage.engine_class), 0.0
+    for name, model in stage.modules.items():
+        if not isinstance(model, LanguageModel):
+            count = memory_engine.at_once(stage, phase, name, hardware)
+            total += count * memory_engine.kept(model, phase, bf16, stage.execution.recomputes, count)
+    return total

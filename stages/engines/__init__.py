@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from stages.cluster import slurm
 from stages.contract.engines import refusal
@@ -33,22 +34,26 @@ def run(stage: Stage, inputs: Inputs) -> None:
     What trains does so in a step of its own where this is a Slurm job. Raises UserError: LeaseError, NonFiniteError,
     StoppedError (exit code 75, resumable), SlurmError, or what is wrong with its inputs.
     """
-    if stage.execution.engine != "torch":
-        raise UserError(
-            f"{stage.pipeline}/{stage.name}: engine {stage.execution.engine!r} is not there; allowed: torch. "
-            "Change `engine` in specs/scales."
-        )
     execution = stage.execution
     if (why := refusal(stage, None)) is not None:
         raise UserError(f"{stage.pipeline}/{stage.name}: found {why}. Change the stage's spec or its scale.")
-    if stage.phases and not local.inside() and (execution.ranks > 1 or slurm.this_job() is not None):
+    apart = execution.ranks > 1 or execution.engine == "nemo" or slurm.this_job() is not None
+    if stage.phases and not local.inside() and apart:
         from stages.engines import launch
 
         launch.start(stage, inputs)
         return
-    from stages.engines.torch_engine import run as run_torch
+    match execution.engine:
+        case "torch":
+            from stages.engines import torch_engine
 
-    run_torch(stage, inputs)
+            torch_engine.run(stage, inputs)
+        case "nemo":
+            from stages.engines.nemo import engine
+
+            engine.run(stage, inputs)
+        case _:
+            assert_never(execution.engine)
 
 
 def evaluate(stage: Stage, inputs: Inputs) -> None:

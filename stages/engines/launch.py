@@ -7,12 +7,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from stages.cluster import slurm
-from stages.engines import Inputs, local, nodes
+from stages.engines import Inputs, interpreter, local, nodes
 from stages.engines.local import Exit
 from stages.engines.nodes import CRASHED, Ended
 from stages.errors import UserError
@@ -36,8 +35,8 @@ def start(stage: Stage, inputs: Inputs) -> None:
     described = (
         inputs.layout.run(inputs.key) / f"ranks-{job.job if job else os.getpid()}.json"
     )  # where all nodes see it
+    command = [*interpreter.command(stage), "-m", "stages.engines.rank", str(described.resolve())]
     files.write_atomic(described, write_job(stage, inputs).encode())
-    command = [sys.executable, "-m", "stages.engines.rank", str(described.resolve())]
     try:
         if job is None:
             if execution.nodes > 1:

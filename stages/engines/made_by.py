@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.engines import place
 from stages.engines.results import Tier
+from stages.spec.resolved_parallel import Engine
 from stages.store import fingerprint, json_file
 from stages.train.ranks import Ranks
 
@@ -32,9 +33,9 @@ UNKNOWN = Maker(code="unknown", environment="unknown")
 _MAKERS = TypeAdapter(frozenset[Maker])
 
 
-def here(ranks: Ranks) -> frozenset[Maker]:
+def here(ranks: Ranks, engine: Engine = "torch") -> frozenset[Maker]:
     """This run's: its ranks may be on machines of several kinds. All ranks must call it."""
-    id = str(fingerprint.fingerprint(place.fields(ranks.device))["id"])
+    id = str(fingerprint.fingerprint(place.fields(ranks.device, engine))["id"])
     return frozenset(Maker(code=fingerprint.code(), environment=one) for one in ranks.texts(id))
 
 

@@ -25,9 +25,12 @@ from stages.errors import UserError
 from stages.models import ops
 from stages.models.ops import choice
 from stages.spec.resolved import Stage
+from stages.spec.resolved_parallel import Engine
+from stages.store import fingerprint
 from stages.train.ranks import CPU, GLOO, NCCL, Backend, Ranks
 
 SHARE = "STAGES_SHARE_GPUS"  # environment variable: of the machine at hand, so that specs stay those of any machine
+NEMO = ("megatron-core", "megatron-bridge", "emerging-optimizers", "transformer-engine", "flash-attn", "apex")
 DRIVER = Path("/sys/module/nvidia/version")
 
 
@@ -60,13 +63,18 @@ def of(stage: Stage) -> Place:
     return Place(chosen, GLOO if shared else NCCL)
 
 
-def fields(device: torch.device) -> dict[str, object] | None:
-    """What bits depend on besides the host, for the environment's fingerprint; None on a CPU.
+def fields(device: torch.device, engine: Engine = "torch") -> dict[str, object] | None:
+    """What bits depend on besides the host, for the environment's fingerprint; None for the torch engine on a CPU.
 
     The number of GPUs is not among them: any power of two computes the same bits. NCCL moves numbers and adds none.
     """
-    if device.type == "cpu":
-        return None
+    found = _gpu(device) if device.type != "cpu" else {}
+    if engine == "nemo":
+        found["engine"] = {name: there for name in NEMO if (there := fingerprint.version(name)) != "not installed"}
+    return found or None
+
+
+def _gpu(device: torch.device) -> dict[str, object]:
     found = torch.cuda.get_device_properties(device)
     libraries = {name: one.version for one in metadata.distributions() if (name := one.name.lower())[:7] == "nvidia-"}
     return {
@@ -92,11 +100,11 @@ class Machine:
     ranks: Mapping[str, Any]
 
 
-def machine(ranks: Ranks) -> Machine:
+def machine(ranks: Ranks, engine: Engine = "torch") -> Machine:
     """That of this run. All ranks must call it."""
     name = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "cpu"
     own = {"node": socket.gethostname(), "device": str(ranks.device), "name": name}
     devices: list[Mapping[str, str]] = [json.loads(text) for text in ranks.texts(json.dumps(own, allow_nan=False))]
     crowd = Counter((one["node"], one["device"]) for one in devices if one["device"] != "cpu")
     told = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
-    return Machine(fields(ranks.device), told)
+    return Machine(fields(ranks.device, engine), told)

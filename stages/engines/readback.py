@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,16 @@ from stages.spec.resolved import Stage
 from stages.store import json_file, manifest
 from stages.train import loop
 from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
-from stages.train.optimizer import STEP, Optimizer
+from stages.train.optimizer import STEP
 
 PROBED = 64  # positions on which the exit distribution is read
+
+
+class Rated(Protocol):
+    """What a report asks of an optimizer."""
+
+    def rates(self, lr: float) -> dict[str, float]:
+        """LR of each group of parameters in a step at `lr`."""
 
 
 def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -54,7 +61,7 @@ def built(
     stage: Stage,
     inputs: Inputs,
     modules: nn.ModuleDict,
-    optimizer: Optimizer | None,
+    optimizer: Rated | None,
     state: Iterable[tuple[str, Tensor]],
 ) -> BuiltReport:
     """What stands before step 1; `state` is the optimizer's, or what a box without training hands on."""

@@ -167,12 +167,12 @@ def tier(stage: Stage, inputs: Inputs) -> Tier:
     """What a rerun is promised, and never more than the parents promise.
 
     Equal bits: by deterministic kernels, on GPUs or on one CPU thread per rank, for a number of ranks that cuts the
-    gradients' tree into whole blocks.
+    gradients' tree into whole blocks. The NeMo engine adds in an order that its layout decides, which is in no key.
     """
     execution = stage.execution
     whole = Ranks(0, execution.ranks).exact or not stage.phases
     one_order = execution.exact and (execution.device == "cuda" or execution.threads == 1)
-    own: Tier = "bit-exact" if one_order and whole else "same-order"
+    own: Tier = "bit-exact" if one_order and whole and execution.engine == "torch" else "same-order"
     return worst(own, *(record.tier for record in _parents(inputs)))
 
 

@@ -44,8 +44,8 @@ class Training:
         self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
         self._make = make
         self.tier = results.tier(stage, inputs)
-        self.made_by = made_by.here(ranks)
-        self.machine = place.machine(ranks)
+        self.made_by = made_by.here(ranks, stage.execution.engine)
+        self.machine = place.machine(ranks, stage.execution.engine)
         self.tier = results.worst(self.tier, made_by.tier(self.made_by))
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))

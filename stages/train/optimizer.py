@@ -184,18 +184,8 @@ class Optimizer:
 
         Raises UserError unless names and shapes are exactly those wanted.
         """
+        fits(self.shapes(), state, module, where)
         members = [i for i, slot in enumerate(self.slots) if slot.module == module]
-        shapes = {i: tuple(self.slots[i].parameter.shape) for i in members}
-        wanted = {f"{self.slots[i].name}.{part}": shapes[i] for i in members for part in _moments(self.slots[i])}
-        wanted |= {f"{module}.{STEP}": ()} if module in self._steps else {}
-        found = {name: tuple(tensor.shape) for name, tensor in state.items() if name.startswith(f"{module}.")}
-        if wanted != found:
-            differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-            raise UserError(
-                f"{where}: optimizer state of module {module!r} does not fit: {differing[0]} is "
-                f"{found.get(differing[0], 'absent')}, wanted {wanted.get(differing[0], 'absent')} "
-                f"({len(differing)} names differ). Write `optimizer: reset` for this module, or keep the optimizer."
-            )
         for i in members:
             for moment in _moments(self.slots[i]):
                 name = f"{self.slots[i].name}.{moment}"
@@ -213,6 +203,22 @@ class Optimizer:
 
     def _state(self, members: Sequence[int], moment: str) -> list[Tensor]:
         return [self._moments[f"{self.slots[i].name}.{moment}"] for i in members]
+
+
+def fits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], module: str, where: str) -> None:
+    """Raise UserError unless names and shapes of one module's state in `found` are exactly those of `wanted`."""
+    there, here = (_shapes(state, module) for state in (found, wanted))
+    if here != there:
+        differing = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+        raise UserError(
+            f"{where}: optimizer state of module {module!r} does not fit: {differing[0]} is "
+            f"{there.get(differing[0], 'absent')}, wanted {here.get(differing[0], 'absent')} "
+            f"({len(differing)} names differ). Write `optimizer: reset` for this module, or keep the optimizer."
+        )
+
+
+def _shapes(state: Mapping[str, Tensor], module: str) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items() if name.startswith(f"{module}.")}
 
 
 def _moments(slot: Slot) -> tuple[str, ...]:

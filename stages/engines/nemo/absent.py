@@ -104,5 +104,6 @@ def imported() -> None:
         logging.disable(level)
         with suppress(ValueError):
             sys.meta_path.remove(finder)
+        logging.getLogger("megatron").setLevel(logging.ERROR)  # of what will be dropped some day, at each start
         for name in [name for name, module in sys.modules.items() if isinstance(module, _Empty)]:
             del sys.modules[name]

@@ -69,16 +69,9 @@ class Causal:
         """Read the step's samples and count what is supervised in all of them, before any backward pass."""
         self._samples, self._rows = self._ahead.take(step)
         self._cuts = cut(len(self._samples), self.phase.micro_batch)
-        self._supervised = sum(int((sample.labels != IGNORED).sum()) for sample in self._samples)
+        self._supervised = supervised(self._samples, self.phase, step)
         if self._counted:
-            self._counted = _by_kind(self._samples, self.phase.replayed)
-        if not self._supervised and self.phase.objective == "sft":
-            last = step.first_sample + step.sequences - 1
-            raise UserError(
-                f"phase {self.phase.name}: step {step.index + 1} (samples {step.first_sample} to {last}) has no answer "
-                f"to learn from: {', '.join(s.corpus for s in self.phase.sources)}; if it is the last, partial step, "
-                f"make the budget a multiple of the context, {self.phase.context}"
-            )
+            self._counted = by_kind(self._samples, self.phase.replayed)
         return len(self._cuts)
 
     def _prepare(self, step: Step) -> tuple[list[Sample], dict[int, Rows]]:
@@ -138,8 +131,21 @@ class Causal:
         return head_loss(states, self.lm.head, labels)
 
 
-def _by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, int]:
-    """Targets in rows of conversations and in rows of replayed text; a row is of one corpus."""
+def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:
+    """Targets of all rows of a step. Raises UserError where conversations have no answer to learn from."""
+    count = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+    if not count and phase.objective == "sft":
+        last = step.first_sample + step.sequences - 1
+        raise UserError(
+            f"phase {phase.name}: step {step.index + 1} (samples {step.first_sample} to {last}) has no answer "
+            f"to learn from: {', '.join(s.corpus for s in phase.sources)}; if it is the last, partial step, "
+            f"make the budget a multiple of the context, {phase.context}"
+        )
+    return count
+
+
+def by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, int]:
+    """By column, targets in rows of conversations and in rows of replayed text; a row is of one corpus."""
     text = sum(
         int((sample.labels != IGNORED).sum()) for sample in samples if sample.spans and sample.spans[0][0] in replayed
     )

@@ -1,0 +1,42 @@
+"""Which Python the ranks of a stage run under: Megatron-Bridge needs one of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import stages
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+
+NEMO = Path(".venv-nemo/bin/python")  # in the folder that has the code; `make nemo` makes it
+CODE = Path(stages.__file__).parent.parent
+
+
+def command(stage: Stage) -> list[str]:
+    """What runs this project's code for a rank of the stage: this interpreter, unless the stage's engine needs what is
+    only in another; that one imports the same code, wherever this one has it from.
+
+    Raises UserError where there is none.
+    """
+    if stage.execution.engine == "torch" or has_megatron():
+        return [sys.executable]
+    python = CODE / NEMO
+    if not python.is_file():
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: engine nemo needs Megatron-Bridge, which is neither in {sys.executable} "
+            f"nor in {python}. Run `make nemo` in {CODE}, which makes that environment, or name another engine in "
+            "specs/scales."
+        )
+    return ["env", f"PYTHONPATH={os.pathsep.join([str(CODE), *_path()])}", str(python)]
+
+
+def _path() -> list[str]:
+    return [path] if (path := os.environ.get("PYTHONPATH")) else []
+
+
+def has_megatron() -> bool:
+    """Whether Megatron-Bridge is installed in this interpreter; nothing of it is imported."""
+    return importlib.util.find_spec("megatron") is not None and importlib.util.find_spec("megatron.bridge") is not None

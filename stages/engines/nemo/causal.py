@@ -1,0 +1,76 @@
+"""What a micro-batch of a plain language model computes: summed cross entropy of its targets, and their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+from stages.data.sample import Sample
+from stages.engines.nemo.data import Micro
+from stages.spec.resolved_phases import Phase
+from stages.train.objectives.causal import by_kind, replay_columns
+
+Values: TypeAlias = Tensor
+"""fp32 [2 + n]: summed loss, number of targets, then the sums of the extra columns that micro-batches add up to."""
+
+Loss = Callable[[Tensor], tuple[Tensor, Tensor, Values]]
+"""Core's loss function: from a model's output to the loss to differentiate, the number of targets, the values."""
+
+
+class Work(Protocol):
+    """What one family computes in a phase; one for each phase. Every rank makes the same calls."""
+
+    extras: tuple[str, ...]  # metric columns beyond the common ones, in the order of `values`
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """A step begins; `samples` are all of its rows, on every rank."""
+
+    def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
+        """One micro-batch through a chunk of the model: its output, and the loss of that on the last pipeline stage."""
+
+    def values(self, sums: Sequence[float]) -> list[float]:
+        """The extra columns of the whole step; `sums` are those of `Values` from the third on, over all ranks."""
+
+    def finish(self) -> None:
+        """The optimizer has moved: do what follows a step."""
+
+
+class Causal:
+    """Next-token cross entropy, on text or on answers: which positions count is said by the data."""
+
+    def __init__(self, phase: Phase) -> None:
+        self._phase = phase
+        self.extras = replay_columns(phase)
+        self._counted: dict[str, int] = {}
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Count targets of answers and of replayed text, where a phase has both."""
+        self._counted = by_kind(samples, self._phase.replayed) if self.extras else {}
+
+    def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
+        """A GPTModel gives the loss at each position [B, s], or what the next pipeline stage takes."""
+        output = chunk(micro.tokens, micro.positions, micro.segments, labels=micro.labels)
+
+        def loss(losses: Tensor) -> tuple[Tensor, Tensor, Values]:
+            total = (losses.float() * micro.weights).sum()
+            count = micro.weights.sum()
+            return total, count.int(), torch.stack([total.detach(), count])
+
+        return output, loss
+
+    def values(self, sums: Sequence[float]) -> list[float]:
+        """Known of the whole step already."""
+        return [float(self._counted[column]) for column in self.extras]
+
+    def finish(self) -> None:
+        """Nothing to do."""
+
+
+def inner(chunk: Any) -> Any:
+    """The model inside the wrappers of data parallelism and of bf16."""
+    while hasattr(chunk, "module"):
+        chunk = chunk.module
+    return chunk

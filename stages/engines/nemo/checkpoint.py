@@ -1,0 +1,133 @@
+"""Checkpoints of this engine: Core's torch_dist files, in a folder that is whole or absent and digested as all are.
+
+Every rank writes its part into a temporary folder that the first rank names; the first rank then digests all files and
+puts the folder in place. Core pickles what is no tensor: such a file is opened only after its digest was compared with
+the one that this engine noted when it was written. Files do not depend on the layout of ranks that wrote them.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from stages.engines.checkpoints import WAITED, WRITTEN
+from stages.engines.trainer import Beside, Tables
+from stages.store import attempts, files, json_file, partials
+from stages.train import checkpoint
+from stages.train.checkpoint import COUNTERS, METRICS, TIMING, Counters
+from stages.train.ranks import Ranks, together
+
+STATE = "state"  # the folder with Core's files
+_COUNTERS = TypeAdapter(Counters)
+
+
+class Checkpoints:
+    """Writes checkpoints of one run on the first rank, while training waits."""
+
+    def __init__(
+        self,
+        attempt: attempts.Attempt,
+        chunks: list[Any],
+        optimizer: Any,
+        tables: Tables,
+        beside: Beside,
+        ranks: Ranks,
+    ) -> None:
+        """`beside` takes down what else a checkpoint says at this moment, and returns what writes it into a folder."""
+        self._attempt, self._chunks, self._optimizer = attempt, chunks, optimizer
+        self._tables, self._beside, self._ranks = tables, beside, ranks
+        self.seconds = {WAITED: 0.0, WRITTEN: 0.0}
+
+    def save(self, folder: Path, counters: Counters, wait: bool, then: Callable[[], None] = lambda: None) -> None:
+        """Write a checkpoint of this moment; it is in place when this returns. `then` follows it.
+
+        Raises WriteError and LeaseError.
+        """
+        began = time.perf_counter()
+        self._attempt.check()
+        for table in self._tables:
+            table.flush()
+        beside = self._beside()
+
+        def fill(temporary: Path) -> None:
+            checkpoint.save_counters(temporary / COUNTERS, counters)
+            for name, table in zip((METRICS, TIMING), self._tables, strict=True):
+                files.write(temporary / name, files.beginning(self._attempt.result / name, table.size))
+            beside(temporary)
+            files.disk.mkdir(temporary / STATE)
+            self._ranks.tell(str(temporary / STATE))
+            _save(temporary / STATE, self._chunks, self._optimizer)
+
+        partials.save(folder, fill)
+        then()
+        took = time.perf_counter() - began
+        self.seconds[WAITED] += took
+        self.seconds[WRITTEN] += took
+
+    def check(self) -> None:
+        """Nothing is written meanwhile."""
+
+    def settle(self) -> None:
+        """Nothing is written meanwhile."""
+
+    def before_update(self) -> None:
+        """Nothing is copied meanwhile."""
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left open."""
+
+
+def join(chunks: list[Any], optimizer: Any, ranks: Ranks) -> None:
+    """On the other ranks, while the first saves: write this rank's part."""
+    _save(Path(ranks.tell("")), chunks, optimizer)
+
+
+def load(folder: Path, chunks: list[Any], optimizer: Any) -> Counters:
+    """Take over a checkpoint whose digests were compared; every rank reads its part."""
+    from megatron.core import dist_checkpointing
+
+    wanted = _sharded(chunks, optimizer, loading=True)
+    found = dist_checkpointing.load(wanted, str(folder / STATE))
+    for number, chunk in enumerate(chunks):
+        chunk.load_state_dict(found[_name(number)])
+    optimizer.load_state_dict(found["optimizer"])
+    return json_file.read_as(folder / COUNTERS, _COUNTERS)
+
+
+@together
+def _save(folder: Path, chunks: list[Any], optimizer: Any) -> None:
+    from megatron.core import dist_checkpointing
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    # What was written is told by this queue, in this process. Core's own is one between processes: it starts one.
+    filesystem_async._results_queue = queue.Queue()
+    dist_checkpointing.save(_sharded(chunks, optimizer, loading=False), str(folder))
+
+
+def _sharded(chunks: list[Any], optimizer: Any, loading: bool) -> dict[str, Any]:
+    """Core's description of the model and the optimizer: which tensors this rank has which part of."""
+    from megatron.core import parallel_state
+
+    how = {
+        "distrib_optim_sharding_type": "fully_reshardable",  # by any number of replicas
+        "distrib_optim_fully_reshardable_mem_efficient": False,
+        "chained_optim_avoid_prefix": True,
+        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
+    }
+    model = {_name(number): chunk.sharded_state_dict(metadata=how) for number, chunk in enumerate(chunks)}
+    return {**model, "optimizer": optimizer.sharded_state_dict(model, is_loading=loading, metadata=how)}
+
+
+def _name(number: int) -> str:
+    return f"model{number}" if number else "model"

@@ -1,0 +1,98 @@
+"""From the contract's order to Megatron's micro-batches: the rows of a step, blocks of them by data-parallel rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.data.document import PAD
+from stages.data.sample import Sample
+from stages.engines.nemo.context import own
+from stages.models.ops.labels import IGNORED
+from stages.models.transfer import to_device
+from stages.spec.resolved_phases import Phase
+from stages.train.objectives.base import cut
+from stages.train.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Micro:
+    """A micro-batch of B rows. Tokens, positions, labels and weights are this rank's share [B, s] of T positions."""
+
+    tokens: Tensor  # int64
+    positions: Tensor  # int64, within documents
+    labels: Tensor  # int64; 0 where nothing is supervised
+    weights: Tensor  # fp32: 1 where a target is supervised, else 0
+    segments: Tensor  # int32 [B, T] on the host: documents by number, -1 for padding
+    samples: tuple[Sample, ...]  # fewer than B in blank rows
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of a step a rank computes: micro-batches of its data-parallel rank, positions of its context's."""
+
+    replica: int
+    replicas: int
+    context: int  # this rank among those that divide the rows
+    contexts: int
+
+    @classmethod
+    def here(cls) -> Share:
+        """This rank's, as Core divided the ranks."""
+        from megatron.core import parallel_state as state
+
+        return cls(
+            state.get_data_parallel_rank(),
+            state.get_data_parallel_world_size(),
+            state.get_context_parallel_rank(),
+            state.get_context_parallel_world_size(),
+        )
+
+
+def micro_batches(samples: Sequence[Sample], phase: Phase, share: Share, device: torch.device) -> list[Micro]:
+    """This rank's micro-batches of a step, in order; as many on every rank, blank ones behind.
+
+    A replica's share is that which the torch engine's rank of the same number has. All ranks need equally many: ranks
+    of different replicas exchange tokens where experts are divided.
+    """
+    cuts = cut(len(samples), phase.micro_batch)
+    shares = [Ranks(replica, share.replicas).share(len(cuts)) for replica in range(share.replicas)]
+    most = max(1, *(len(one) for one in shares))
+    mine = [samples[cuts[i].start : cuts[i].stop] for i in shares[share.replica]]
+    mine += [[]] * (most - len(mine))
+    return [_stacked(rows, phase, share, device) for rows in mine]
+
+
+def _stacked(rows: Sequence[Sample], phase: Phase, share: Share, device: torch.device) -> Micro:
+    """Rows of the phase's context, filled with padding, which nothing is learnt from: pipelines need equal shapes."""
+
+    def table(name: str, fill: int, dtype: type[np.generic]) -> NDArray[Any]:
+        found = np.full((phase.micro_batch, phase.context), fill, dtype=dtype)
+        for row, sample in zip(found, rows, strict=False):
+            values = getattr(sample, name)
+            row[: len(values)] = values
+        return found
+
+    labels = table("labels", IGNORED, np.int64)
+    segments = table("segments", -1, np.int32)
+    if not phase.document_mask:
+        segments = np.minimum(segments, 0)  # one document a row; padding stays apart
+
+    def placed(values: NDArray[Any]) -> Tensor:
+        return to_device(own(torch.from_numpy(values), share.context, share.contexts).contiguous(), device)
+
+    supervised = labels != IGNORED
+    return Micro(
+        tokens=placed(table("tokens", PAD, np.int64)),
+        positions=placed(table("positions", 0, np.int64)),
+        labels=placed(np.where(supervised, labels, 0)),
+        weights=placed(supervised.astype(np.float32)),
+        segments=torch.from_numpy(segments),
+        samples=tuple(rows),
+    )

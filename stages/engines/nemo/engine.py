@@ -1,0 +1,47 @@
+"""The NeMo engine's entry: a training stage on Megatron-Core, by the same course as on the torch engine."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from stages.engines import Inputs, place
+from stages.engines.nemo import absent, cpu
+from stages.engines.training import Training
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store import attempts
+from stages.train.determinism import FAST, denormals_flushed, deterministic
+from stages.train.stopping import stop_when_asked
+
+
+def run(stage: Stage, inputs: Inputs) -> None:
+    """Run a stage in an attempt of its own and put the result in place.
+
+    Raises UserError as the torch engine does, and where Megatron is not installed in this interpreter.
+    """
+    ref = f"{stage.pipeline}/{stage.name}"
+    try:
+        if stage.execution.device == "cpu":
+            cpu.install()
+        else:
+            absent.imported()
+    except ModuleNotFoundError as error:
+        raise UserError(f"{ref}: engine nemo: {error}. `make nemo` makes an environment that has it.") from error
+    from stages.engines.nemo import groups
+    from stages.engines.nemo.trainer import NemoTrainer
+
+    with (
+        deterministic(stage.execution),
+        denormals_flushed(),
+        stop_when_asked() as stop,
+        groups.met(stage, place.of(stage)) as ranks,
+    ):
+        if not stage.execution.exact and ranks.first:
+            print(f"{ref}: {FAST}")
+        held = (
+            attempts.start(inputs.layout, ref, inputs.key, inputs.parents, on_lost=stop.ask)
+            if ranks.first
+            else nullcontext(None)
+        )
+        with held as attempt:
+            Training(stage, inputs, attempt, stop, ranks, NemoTrainer).run()

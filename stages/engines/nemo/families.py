@@ -1,0 +1,46 @@
+"""The models that this engine trains: what completes Bridge's provider of each, and what a micro-batch of it computes.
+
+To add one: a case in both functions, its sizes in `config.model`, its names in `names.rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from stages.engines.nemo.causal import Causal, Work
+from stages.engines.nemo.config.model import language_model
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+
+
+def complete(stage: Stage, provider: Any) -> None:
+    """Set what no configuration can name: layers, rotary positions. Raises UserError for a model that is not there."""
+    cfg = language_model(stage)
+    match cfg.family:
+        case "llama":
+            from stages.engines.nemo import llama
+
+            llama.complete(stage, cfg, provider)
+        case "moonlight" | "ouro":
+            raise _absent(stage, cfg.family)
+        case _:
+            assert_never(cfg)
+
+
+def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
+    """What a phase computes on these chunks of the model."""
+    cfg = language_model(stage)
+    match cfg.family:
+        case "llama":
+            return Causal(phase)
+        case "moonlight" | "ouro":
+            raise _absent(stage, cfg.family)
+        case _:
+            assert_never(cfg)
+
+
+def _absent(stage: Stage, family: str) -> UserError:
+    return UserError(
+        f"{stage.pipeline}/{stage.name}: the nemo engine has no {family} model. Train this stage with `engine: torch`."
+    )

@@ -1,0 +1,64 @@
+"""The process groups of a stage: all ranks first, then Core's, which divide model and data between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed as dist
+
+from stages.engines.nemo.provider import parallel
+from stages.engines.place import Place
+from stages.spec.resolved import Stage
+from stages.train.ranks import PATIENCE, Ranks, joined
+
+PORT = "MASTER_PORT"
+
+
+@contextmanager
+def met(stage: Stage, here: Place) -> Iterator[Ranks]:
+    """Meet the other ranks; Core's groups are there within the block. Raises UserError as `stages.train.ranks.joined`.
+
+    Core asks for a group of one rank too. Its own random state is that of every parallel region; nothing here draws.
+    """
+    with _one(here) if stage.execution.ranks == 1 else _several(stage, here) as ranks:
+        _divide(stage)
+        try:
+            yield ranks
+        finally:
+            from megatron.core import parallel_state
+
+            parallel_state.destroy_model_parallel()
+
+
+@contextmanager
+def _several(stage: Stage, here: Place) -> Iterator[Ranks]:
+    with joined(stage.execution.ranks, here.device, here.backend) as ranks:
+        yield ranks
+
+
+@contextmanager
+def _one(here: Place) -> Iterator[Ranks]:
+    dist.init_process_group(here.backend, store=dist.HashStore(), rank=0, world_size=1, timeout=PATIENCE)
+    try:
+        yield Ranks(0, 1, here.device, here.backend)
+    finally:
+        dist.destroy_process_group()
+
+
+def _divide(stage: Stage) -> None:
+    from megatron.core import parallel_state
+    from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+
+    how = parallel(stage)
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=how.tp,
+        pipeline_model_parallel_size=how.pp,
+        virtual_pipeline_model_parallel_size=how.vpp if how.vpp > 1 else None,
+        context_parallel_size=how.cp,
+        expert_model_parallel_size=how.ep,
+        expert_tensor_parallel_size=1,
+        distributed_timeout_minutes=int(PATIENCE.total_seconds() // 60),
+        create_gloo_process_groups=False,
+    )
+    model_parallel_cuda_manual_seed(stage.seed)

@@ -1,0 +1,45 @@
+"""From a stage's configuration to its model on this rank, by Bridge's provider and wrappers."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from megatron.bridge.training.config import ConfigContainer
+from megatron.core.distributed.finalize_model_grads import finalize_model_grads
+
+from stages.engines.nemo import families
+from stages.engines.nemo.config import config
+from stages.engines.nemo.container import container
+from stages.spec.resolved import Stage
+from stages.spec.resolved_parallel import Parallel
+
+
+def parallel(stage: Stage) -> Parallel:
+    """How the stage's model is divided. Raises ValueError for a stage of another engine."""
+    if stage.execution.parallel is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} says nothing about how its model is divided")
+    return stage.execution.parallel
+
+
+def configured(stage: Stage) -> ConfigContainer:
+    """The stage's configuration as Bridge's objects, checked by Bridge; of several phases, that of the first."""
+    whole = container(config(stage, stage.phases[0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Bridge announces what it will drop
+        whole.validate()
+    return whole
+
+
+def build(stage: Stage, whole: ConfigContainer) -> list[Any]:
+    """The chunks of the model that this rank has, wrapped for data parallelism; their weights are to be overwritten."""
+    provider = whole.model
+    families.complete(stage, provider)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        chunks: list[Any] = provider.provide_distributed_model(
+            whole.ddp, use_cpu_initialization=provider.use_cpu_initialization, data_parallel_random_init=False
+        )
+    provider.finalize_model_grads_func = finalize_model_grads
+    provider.no_sync_func = [chunk.no_sync for chunk in chunks] if len(chunks) > 1 else chunks[0].no_sync
+    return chunks

@@ -1,0 +1,97 @@
+"""One phase's steps on this engine: Core's schedules and collectives, our rows, our normalisation, our finite check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from stages.contract.ledger import Step
+from stages.engines.nemo import data
+from stages.engines.nemo.causal import Work
+from stages.engines.nemo.data import Micro, Share
+from stages.engines.nemo.optimizer import Mover
+from stages.guards.phase_log import Rows
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+from stages.train.objectives.causal import supervised
+from stages.train.ranks import Ranks, together
+
+
+class Steps:
+    """A `Stepper` of Core's model. Gradients are sums over all of a step's targets, divided by their number: Core does
+    so where `calculate_per_token_loss` is set, whatever the number of replicas or micro-batches.
+    """
+
+    def __init__(
+        self, stage: Stage, phase: Phase, chunks: list[Any], moved: Mover, work: Work, rows: Rows, ranks: Ranks
+    ) -> None:
+        self._stage, self._phase, self._chunks, self._rows, self._ranks = stage, phase, chunks, rows, ranks
+        self.moved, self.work, self._share = moved, work, Share.here()
+        self.extras = work.extras
+        self._supervised = 0
+
+    @together
+    def gradients(self, step: Step) -> list[float]:
+        """Forward and backward passes of the step's micro-batches, sums over the ranks, the norm, the clip.
+
+        Raises UserError for a step without an answer to learn from, and AssertionError where Core counted other targets
+        than the rows have.
+        """
+        samples = self._rows.samples(step.first_sample, step.sequences, step.tail)
+        self._supervised = supervised(samples, self._phase, step)
+        self.work.begin(samples)
+        micros = data.micro_batches(samples, self._phase, self._share, self._ranks.device)
+        for chunk in self._chunks:
+            chunk.zero_grad_buffer()
+        self.moved.core.zero_grad()
+        loss, count, *sums = self._summed(self._pass(micros))
+        if count != self._supervised:
+            raise AssertionError(f"{count:g} targets were computed, the rows have {self._supervised}")
+        return [loss / max(count, 1.0), self.moved.clip(), *self.work.values(sums)]
+
+    def update(self, lr: float) -> None:
+        """Move the parameters; then what follows a step in the model's family."""
+        self.moved.step(lr)
+        self.work.finish()
+
+    def supervised(self) -> int:
+        """Targets of the step."""
+        return self._supervised
+
+    def close(self) -> None:
+        """Nothing is read ahead."""
+
+    def _pass(self, micros: list[Micro]) -> list[Tensor]:
+        """What the loss function gave for each micro-batch; nothing but on the last pipeline stage."""
+        from megatron.core.pipeline_parallel import get_forward_backward_func
+
+        def forward(micro: Iterator[Micro], chunk: Any) -> Any:
+            return self.work.forward(chunk, next(micro))
+
+        run = get_forward_backward_func()
+        found: list[Tensor] = run(
+            forward_step_func=forward,
+            data_iterator=[iter(micros) for _ in self._chunks],
+            model=self._chunks,
+            num_microbatches=len(micros),
+            seq_length=self._phase.context,
+            micro_batch_size=self._phase.micro_batch,
+            forward_only=False,
+        )
+        return found
+
+    def _summed(self, values: list[Tensor]) -> list[float]:
+        """Over micro-batches and ranks: those of the last pipeline stage, once for each group of tensor parallelism."""
+        from megatron.core import parallel_state as state
+
+        counts = state.is_pipeline_last_stage(ignore_virtual=True) and state.get_tensor_model_parallel_rank() == 0
+        size = len(self.work.extras) + 2
+        total = torch.zeros(size, dtype=torch.float64, device=self._ranks.device)
+        for one in values if counts else ():
+            total[: len(one)] += one.double()
+        dist.all_reduce(total)
+        return [float(number) for number in total.tolist()]

@@ -1,0 +1,141 @@
+"""What the NeMo engine trains: a model of Megatron-Core's, divided over the ranks, from and to files under our names.
+
+The parent is always read in Hugging Face form, whoever trained it, and the first rank gives what was trained back in
+that form. It is evaluated there, before and after, by the torch engine's own models: evaluations are small beside
+training, and then mean the same for both engines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stages.engines import Inputs, device, readback, received
+from stages.engines.nemo import checkpoint, families, handover, names, provider
+from stages.engines.nemo.causal import inner
+from stages.engines.nemo.handover import Gathering
+from stages.engines.nemo.optimizer import Mover
+from stages.engines.nemo.step import Steps
+from stages.engines.trainer import Beside, Tables
+from stages.guards.phase_log import Rows
+from stages.guards.report import BuiltReport
+from stages.models import build
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+from stages.store import attempts
+from stages.train.checkpoint import Counters
+from stages.train.optimizer import Optimizer, fits, trained_slots
+from stages.train.ranks import Ranks
+
+
+class NemoTrainer:
+    """A `Trainer`. Between `received` and `trained` there is no model but Megatron's."""
+
+    def __init__(self, stage: Stage, inputs: Inputs, ranks: Ranks) -> None:
+        """Raises UserError where a parent or a released model is not what the stage needs."""
+        self._stage, self._inputs, self._ranks = stage, inputs, ranks
+        self._rules = names.rules(stage)
+        self._received: nn.ModuleDict | None = received.receive(stage, inputs, device.of(stage))
+        meta = build.build(stage, "meta")
+        self._weights = dict(meta.state_dict())
+        self._state = _state(stage, meta)
+        self._chunks: list[Any] = []
+        self._moved: Mover
+
+    def received(self) -> nn.ModuleDict | None:
+        """The torch engine's modules, with what the edges hand over."""
+        return self._received if self._ranks.first else None
+
+    def begin(self) -> None:
+        """Build Megatron's model and optimizer, and fill them. Raises UserError for state that does not fit."""
+        assert self._received is not None
+        self._chunks = provider.build(self._stage, provider.configured(self._stage))
+        self._moved = Mover(self._stage, self._chunks)
+        handover.load_weights(self._moved.owned, self._weights, handover.from_memory(self._received.state_dict()))
+        self._received = None
+        self._inherit()
+
+    def built(self) -> BuiltReport | None:
+        """What Megatron's objects hold, under our names, and the frequencies that they turn by."""
+        modules, state = self.trained(), self.state()[1]
+        if modules is None:
+            for _ in state:
+                raise AssertionError("a rank that does not write was given a tensor")
+            return None
+        report = readback.built(self._stage, self._inputs, modules, self._moved, state)
+        turned = tuple(inner(self._chunks[0]).rotary_pos_emb.inv_freq.tolist())
+        return replace(
+            report,
+            modules={
+                name: one if one.frequencies is None else replace(one, frequencies=turned)
+                for name, one in report.modules.items()
+            },
+        )
+
+    def stepper(self, phase: Phase, rows: Rows) -> Steps:
+        """The phase on this model, as the model's family computes it."""
+        work = families.work(self._stage, phase, self._chunks)
+        return Steps(self._stage, phase, self._chunks, self._moved, work, rows, self._ranks)
+
+    @torch.no_grad()
+    def broken(self) -> list[str]:
+        """Of weights, gradients' main copies, buffers and moments, each under our name."""
+        found = set()
+        for one in self._moved.owned:
+            kinds = {"": one.main, **{f".{name}": value for name, value in one.state.items() if value.ndim}}
+            for kind, tensor in kinds.items():
+                if not bool(tensor.isfinite().all()):
+                    found |= {f"{target.name}{kind}" for target in one.placed.targets}
+        texts = self._ranks.texts(json.dumps(sorted(found)))
+        return sorted({name for text in texts for name in json.loads(text)})
+
+    def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> checkpoint.Checkpoints:
+        """Of Core's model and optimizer, each rank its own part."""
+        return checkpoint.Checkpoints(attempt, self._chunks, self._moved.core, tables, beside, self._ranks)
+
+    def join_checkpoint(self) -> None:
+        """Write this rank's part where the first rank says."""
+        checkpoint.join(self._chunks, self._moved.core, self._ranks)
+
+    def load(self, folder: Path) -> Counters:
+        """Every rank reads its own part, also of a checkpoint of another layout."""
+        return checkpoint.load(folder, self._chunks, self._moved.core)
+
+    def state(self) -> tuple[Mapping[str, Tensor], Iterable[tuple[str, Tensor]]]:
+        """Gathered from all ranks, under the torch engine's names."""
+        return self._state, self._gathering().state(self._state)
+
+    def trained(self) -> nn.ModuleDict | None:
+        """The torch engine's modules, filled from all ranks."""
+        weights = dict(self._gathering().weights(self._weights))
+        if not self._ranks.first:
+            return None
+        modules = build.build(self._stage, str(device.of(self._stage)))
+        modules.load_state_dict(weights)
+        return modules
+
+    def _gathering(self) -> Gathering:
+        return Gathering(self._moved.owned, self._rules, self._ranks)
+
+    def _inherit(self) -> None:
+        """The moments that the edges hand over; the torch engine's optimizer says which there have to be."""
+        stage = self._stage
+        state = received.inherited_state(stage, self._inputs)
+        for name in stage.trained:
+            init = stage.init[name]
+            if init.optimizer == "inherit" and init.parent is not None:
+                fits(self._state, state, name, init.parent)
+                handover.load_state(self._moved.owned, self._weights, state, name)
+
+
+def _state(stage: Stage, modules: nn.ModuleDict) -> dict[str, Tensor]:
+    """Names and shapes of the optimizer's state: those of the torch engine's optimizer on the same modules."""
+    if stage.optimizer is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
+    return dict(Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer)).shapes())

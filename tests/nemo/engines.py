@@ -1,0 +1,103 @@
+"""Whole stages on this engine in forked ranks, and what they left; the torch engine's of the same stage beside it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stages.engines import Inputs, training
+from stages.spec.resolved import Stage
+from stages.spec.resolved_parallel import Parallel
+from tests.nemo import ranks
+from tests.unit.train import tiny
+
+ALONE = Parallel(
+    tp=1, pp=1, cp=1, ep=1, vpp=1, sequence_parallel=False, distributed_optimizer=False, recompute="none"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many ranks, and how they divide the model."""
+
+    ranks: int = 1
+    parallel: Parallel = ALONE
+
+    def __str__(self) -> str:
+        words = [f"dp{self.ranks // self.parallel.ranks_of_a_model}"]
+        for name, value in self.parallel.model_dump().items():
+            if value != getattr(ALONE, name):
+                words.append(name if value is True else f"{name}{value}" if isinstance(value, int) else value)
+        return "-".join(words)
+
+
+def layout(ranks: int = 1, **changes: Any) -> Layout:
+    return Layout(ranks, ALONE.model_copy(update=changes))
+
+
+def on_nemo(stage: Stage, where: Layout = Layout()) -> Stage:
+    """The stage as the NeMo engine trains it."""
+    changes = {"engine": "nemo", "ranks": where.ranks, "parallel": where.parallel}
+    execution = stage.execution.model_copy(update=changes)
+    return stage.model_copy(update={"execution": execution, "engine_class": "nemo-fp32"})
+
+
+@contextmanager
+def _port() -> Iterator[int]:
+    with socket.socket() as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("127.0.0.1", 0))
+        yield place.getsockname()[1]
+
+
+def run(stage: Stage, inputs: Inputs, seconds: float = ranks.SECONDS) -> None:
+    """Run a stage on the engine to its end; raises RankError with what the ranks raised."""
+    with _port() as port:
+        ranks.run(stage.execution.ranks, _rank, stage, inputs, port, seconds=seconds)
+
+
+def _rank(stage: Stage, inputs: Inputs, port: int) -> None:
+    from stages.engines.nemo import engine
+
+    warnings.simplefilter("ignore")  # Megatron's own; this process ends with the case
+    dist.destroy_process_group()  # the engine meets its ranks by itself
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    training.PhaseData = tiny.Data  # type: ignore[misc, assignment]
+    engine.run(stage, inputs)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a stage left: its metrics by row, its weights, its optimizer's state."""
+
+    rows: list[dict[str, str]]
+    weights: dict[str, Tensor]
+    state: dict[str, Tensor]
+
+
+def left(inputs: Inputs, ref: str = "tiny/box") -> Left:
+    folder: Path = inputs.layout.stage(ref)
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    state = folder / "state" / "optimizer.safetensors"
+    return Left(rows, load_file(folder / "model" / "llm" / "model.safetensors"), load_file(state))
+
+
+def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """The largest relative difference in norm of any tensor."""
+    assert one.keys() == other.keys()
+    return max(
+        float((one[name].double() - other[name].double()).norm() / other[name].double().norm().clamp(min=1e-30))
+        for name in one
+    )

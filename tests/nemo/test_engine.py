@@ -1,0 +1,70 @@
+"""A whole stage on the NeMo engine beside the torch engine: same data, rates, budget; numbers up to rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.engines import torch_engine, training
+from stages.store import json_file, manifest
+from tests.nemo import engines
+from tests.nemo.engines import Layout, layout
+from tests.unit.train import tiny
+
+EXACT = ("phase", "step", "tokens", "clock", "lr", "supervised")  # columns that no layout may move
+LAYOUTS = (
+    layout(),
+    layout(2),
+    layout(2, distributed_optimizer=True),
+    layout(2, tp=2),
+    layout(2, tp=2, sequence_parallel=True),
+    layout(2, pp=2),
+    layout(2, cp=2),
+    layout(4, tp=2),
+    layout(recompute="full"),
+)
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, engines.Left]:
+    """What the torch engine makes of each objective."""
+    found = {}
+    for objective in ("next_token", "sft"):
+        given = tiny.inputs(tmp_path_factory.mktemp(objective))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "PhaseData", tiny.Data)
+            torch_engine.run(tiny.make(objective), given)
+        found[objective] = engines.left(given)
+    return found
+
+
+@pytest.mark.parametrize("objective", ["next_token", "sft"])
+@pytest.mark.parametrize("where", LAYOUTS, ids=str)
+def test_a_stage_agrees_with_the_torch_engine(
+    objective: str, where: Layout, wanted: dict[str, engines.Left], tmp_path: Path
+) -> None:
+    given = tiny.inputs(tmp_path)
+    engines.run(engines.on_nemo(tiny.make(objective), where), given)
+    found, known = engines.left(given), wanted[objective]
+    assert [[row[column] for column in EXACT] for row in found.rows] == [
+        [row[column] for column in EXACT] for row in known.rows
+    ]
+    for column, bound in (("loss", 5e-6), ("grad_norm", 1e-4)):
+        differences = [
+            abs(float(one[column]) / float(other[column]) - 1)
+            for one, other in zip(found.rows, known.rows, strict=True)
+        ]
+        assert differences[0] < 1e-6
+        assert max(differences) < bound
+    assert engines.apart(found.weights, known.weights) < 2e-5
+    assert engines.apart(found.state, known.state) < 1e-4
+
+
+def test_a_result_says_what_it_was_made_by_and_promises_no_equal_bits(tmp_path: Path) -> None:
+    given = tiny.inputs(tmp_path)
+    engines.run(engines.on_nemo(tiny.make("next_token")), given)
+    place = given.layout.stage("tiny/box")
+    assert manifest.read(given.layout.manifest("tiny/box")).tier == "same-order"
+    made = json_file.read(place / "run.json")["environment"]["device"]["engine"]
+    assert {"megatron-core": "0.19.2", "megatron-bridge": "0.6.2"}.items() <= made.items()

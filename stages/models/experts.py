@@ -98,7 +98,7 @@ class Experts(nn.Module):
                 layout, products = by_expert(chosen.flatten(), experts), self._one_by_one
         rows = take_rows(x.to(dtype).repeat_interleave(active, dim=0), layout.index, layout.inverse, None)
         out = take_rows(products(rows, layout), layout.inverse, layout.index, layout.real)
-        return torch.einsum("nk,nkh->nh", weights, out.view(tokens, active, -1))
+        return torch.einsum("nk,nkh->nh", weights, out.view(tokens, active, hidden))
 
     def _one_by_one(self, rows: Tensor, layout: Layout) -> Tensor:
         matrices = (self.gate_proj.unbind(), self.up_proj.unbind(), self.down_proj.unbind())

@@ -34,21 +34,26 @@ class Router(nn.Module):
         self.aux_loss: Tensor | None = None
 
     def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Experts int64 [N, k] and weights [N, k] of tokens [N, H]; `real` [n] tells which are no padding: None: all.
-
-        In fp32, whatever autocast says: near-ties between experts would fall otherwise with every rounding.
-        """
-        with torch.autocast(x.device.type, enabled=False):
-            scores = nn.functional.linear(x.float(), self.weight.float()).sigmoid()
-        chosen = (scores.detach() + self.e_score_correction_bias).topk(self.active, dim=-1).indices
-        weights = entries(scores, chosen)
-        weights = weights / (weights.sum(dim=-1, keepdim=True) + 1e-20) * self.scale
+        """Experts int64 [N, k] and weights [N, k] of tokens [N, H]; `real` [n] says which are no padding, None: all."""
+        scores, chosen, weights = route(x, self.weight, self.e_score_correction_bias, self.active, self.scale)
         if self.training:
             aux_loss = balance_loss(pick(scores, real), self.active)
             if not computing_again():  # a layer's second run recomputes the loss for its gradient, and counts nothing
                 self.counts += tally(pick(chosen, real), len(self.counts))
                 self.aux_loss = aux_loss
         return chosen, weights.to(x.dtype)
+
+
+def route(x: Tensor, weight: Tensor, bias: Tensor, active: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores [N, E] of tokens x [N, H], the experts chosen int64 [N, k], and their weights [N, k].
+
+    In fp32, whatever autocast says: near-ties between experts would fall otherwise with every rounding.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        scores = nn.functional.linear(x.float(), weight.float()).sigmoid()
+    chosen = (scores.detach() + bias).topk(active, dim=-1).indices
+    weights = entries(scores, chosen)
+    return scores, chosen, weights / (weights.sum(dim=-1, keepdim=True) + 1e-20) * scale
 
 
 def balance_loss(scores: Tensor, active: int) -> Tensor:
@@ -58,10 +63,16 @@ def balance_loss(scores: Tensor, active: int) -> Tensor:
     normalised score. It is 1 when the load is even. N are the tokens of one logical micro-batch, as in Moonlight.
     """
     tokens, experts = scores.shape
-    chosen = scores.detach().topk(active, dim=-1).indices
-    load = tally(chosen, experts).to(scores.dtype)
-    share = scores / scores.sum(dim=-1, keepdim=True)
-    return (load * (experts / (active * max(tokens, 1))) * (share.sum(dim=0) / max(tokens, 1))).sum()
+    load = tally(scores.detach().topk(active, dim=-1).indices, experts)
+    share = (scores / scores.sum(dim=-1, keepdim=True)).sum(dim=0)
+    return imbalance(load, share, max(tokens, 1), active)
+
+
+def imbalance(load: Tensor, share: Tensor, tokens: int | Tensor, active: int) -> Tensor:
+    """The sum of `balance_loss` from its parts: tokens with each expert among their top-k, integers [E], their
+    normalised scores added up [E], and their number, at least 1.
+    """
+    return (load.to(share.dtype) * (len(load) / (active * tokens)) * (share / tokens)).sum()
 
 
 def balanced(bias: Tensor, counts: Tensor, step: float) -> Tensor:

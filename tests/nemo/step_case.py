@@ -204,7 +204,7 @@ def take_over(model: nn.Module, state: Mapping[str, Tensor], rules: Rules) -> No
     for name, parameter in model.named_parameters():
         placed = rules.place(name)
         assert placed is not None, name
-        whole = [state[target.name] for target in placed.targets]
+        whole = [state[target] for target in placed.targets]
         if placed.rule.cut is not None:
             whole = [tensor.chunk(tp, placed.rule.cut)[rank] for tensor in whole]
         parameter.copy_(placed.rule.form.join(whole))
@@ -225,11 +225,11 @@ def assembled(own: Stage, layout: Layout, found: list[Found]) -> dict[str, Tenso
             torch.testing.assert_close(one.gradients[name], first, rtol=1e-5, atol=1e-9, msg=name)
         for target, pieces in zip(placed.targets, zip(*parts, strict=True), strict=True):
             if placed.rule.cut is not None:
-                whole[target.name] = torch.cat(list(pieces), placed.rule.cut)
+                whole[target] = torch.cat(list(pieces), placed.rule.cut)
                 continue
             for piece in pieces:
                 torch.testing.assert_close(piece, pieces[0], rtol=1e-5, atol=1e-9, msg=name)
-            whole[target.name] = pieces[0]
+            whole[target] = pieces[0]
     return whole
 
 

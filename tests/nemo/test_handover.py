@@ -57,7 +57,7 @@ def _there_and_back(layout: Layout, cfg: AdamW | Muon) -> None:
         handover.load_weights(owned, built.shapes(), handover.from_memory(weights))
         handover.load_state(owned, built.shapes(), moments | {"llm.step": torch.tensor(7)}, "llm")
         for one in owned:  # what the model computes with, whole on each rank
-            parts = [weights[target.name] for target in one.placed.targets]
+            parts = [weights[target] for target in one.placed.targets]
             if layout.tp == 1:
                 whole = one.placed.rule.form.join(parts)
                 assert torch.equal(one.tensor.detach(), whole.to(one.tensor.dtype)), one.placed.key

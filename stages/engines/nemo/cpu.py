@@ -117,6 +117,7 @@ def _answer_cuda() -> None:
 
 def _answer_megatron() -> None:
     from megatron.core.tensor_parallel import random
+    from megatron.core.transformer.moe import token_dispatcher
 
     def read(device: object = "cuda", clone: bool = False, graph_safe: bool = False) -> Tensor:
         return torch.get_rng_state()
@@ -124,5 +125,10 @@ def _answer_megatron() -> None:
     def write(state: Tensor, device: object = -1, graph_safe: bool = False) -> None:
         torch.set_rng_state(state)
 
+    def on_host(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+        """Where tokens go to expert-parallel ranks, Core moves the counts off a GPU, and then takes them as numbers."""
+        return tensor.numpy() if as_numpy and isinstance(tensor, Tensor) else tensor
+
     random._get_cuda_rng_state = read
     random._set_cuda_rng_state = write
+    token_dispatcher.maybe_move_tensor_to_cpu = on_host

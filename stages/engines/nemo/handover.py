@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stages.engines.nemo.layout import Placed, Rules, Target, region, whole_shape
+from stages.engines.nemo.layout import Placed, Rules, region, whole_shape
 from stages.engines.nemo.local import GRADIENT, WEIGHT, Owned, steps
 from stages.models import tensor_file
 from stages.models.hf_names import hf_names
@@ -27,8 +27,8 @@ from stages.train.ranks import Ranks
 Shapes = Mapping[str, Tensor]
 """Our names -> tensors on "meta": "<module>.<parameter>", and for moments "<module>.<parameter>.<moment>"."""
 
-Read = Callable[[Target, tuple[slice, ...]], Tensor]
-"""A part of one of our tensors, from wherever it is kept."""
+Read = Callable[[str, tuple[slice, ...]], Tensor]
+"""A part of one of our tensors by its name, from wherever it is kept."""
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def _joined(one: Owned, shapes: Shapes, read: Read) -> Tensor:
         _fits(one.placed, target, local, one.parts, shapes)
         part = read(target, region(local, one.placed.rule.cut, one.part))
         if tuple(part.shape) != tuple(local):
-            raise ValueError(f"{target.name}: read {list(part.shape)}, {one.placed.key} has {list(local)}")
+            raise ValueError(f"{target}: read {list(part.shape)}, {one.placed.key} has {list(local)}")
         parts.append(part)
     return one.placed.rule.form.join(parts)
 
@@ -76,24 +76,22 @@ def _local_shapes(placed: Placed, fused: Sequence[int]) -> list[tuple[int, ...]]
     return [tuple(part.shape) for part in placed.rule.form.split(torch.empty(tuple(fused), device="meta"))]
 
 
-def _fits(placed: Placed, target: Target, local: Sequence[int], parts: int, shapes: Shapes) -> None:
-    if target.name not in shapes:
-        raise ValueError(f"Megatron's {placed.key} would be {target.name}, which the model does not have")
-    wanted, found = _matrix(shapes[target.name], target).shape, whole_shape(local, placed.rule.cut, parts)
+def _fits(placed: Placed, target: str, local: Sequence[int], parts: int, shapes: Shapes) -> None:
+    if target not in shapes:
+        raise ValueError(f"Megatron's {placed.key} would be {target}, which the model does not have")
+    wanted, found = shapes[target].shape, whole_shape(local, placed.rule.cut, parts)
     if tuple(wanted) != tuple(found):
-        raise ValueError(f"Megatron's {placed.key} makes {target.name} {list(found)}; the model's is {list(wanted)}")
-
-
-def _matrix(tensor: Tensor, target: Target) -> Tensor:
-    return tensor if target.index is None else tensor[target.index]
+        raise ValueError(f"Megatron's {placed.key} makes {target} {list(found)}; the model's is {list(wanted)}")
 
 
 def from_file(stored: Stored, shapes: Shapes) -> Read:
     """Read parts of weights from a module's own file, which has no module in its names, and experts one by one."""
 
-    def read(target: Target, place: tuple[slice, ...]) -> Tensor:
-        names = hf_names(target.name.partition(".")[2], shapes[target.name])
-        return stored.part(names[target.index or 0], place)
+    def read(target: str, place: tuple[slice, ...]) -> Tensor:
+        names = hf_names(target.partition(".")[2], shapes[target])
+        if len(names) == 1:
+            return stored.part(names[0], place)
+        return torch.stack([stored.part(name, place[1:]) for name in names[place[0]]])
 
     return read
 
@@ -101,18 +99,16 @@ def from_file(stored: Stored, shapes: Shapes) -> Read:
 def from_memory(tensors: Mapping[str, Tensor]) -> Read:
     """Read parts of weights that are here, under our names."""
 
-    def read(target: Target, place: tuple[slice, ...]) -> Tensor:
-        return _matrix(tensors[target.name], target)[place]
+    def read(target: str, place: tuple[slice, ...]) -> Tensor:
+        return tensors[target][place]
 
     return read
 
 
 def _moments(state: Mapping[str, Tensor], moment: str) -> Read:
-    def read(target: Target, place: tuple[slice, ...]) -> Tensor:
-        name = f"{target.name}.{moment}"
-        where = place if target.index is None else (slice(target.index, target.index + 1), *place)
-        found = state.part(name, where) if isinstance(state, Stored) else state[name][where]
-        return found if target.index is None else found[0]
+    def read(target: str, place: tuple[slice, ...]) -> Tensor:
+        name = f"{target}.{moment}"
+        return state.part(name, place) if isinstance(state, Stored) else state[name][place]
 
     return read
 
@@ -156,7 +152,7 @@ class Gathering:
         for source in found.values():
             source.fragments = _cover(source)
             for i, target in enumerate(source.placed.targets):
-                self._sources.setdefault(target.name, []).append((source, i))
+                self._sources.setdefault(target, []).append((source, i))
 
     def weights(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the model, in the order of a file, for the first rank; for the others, nothing.
@@ -206,15 +202,15 @@ class Gathering:
         whole = torch.empty(like.shape, dtype=like.dtype, device=self._ranks.device) if first else None
         filled = 0
         for source, i in sources:
-            target, local = source.placed.targets[i], _local_shapes(source.placed, source.shape)[i]
-            _fits(source.placed, target, local, source.parts, {ours: like})
+            local = _local_shapes(source.placed, source.shape)[i]
+            _fits(source.placed, ours, local, source.parts, {ours: like})
             if filled >= like.numel():  # a second name for the same tensor: tied embeddings
                 break
             filled += torch.Size(local).numel()
             fused = self._fused(source, kind)
             if whole is not None and fused is not None:
                 place = region(local, source.placed.rule.cut, source.part)
-                _matrix(whole, target)[place] = source.placed.rule.form.split(fused)[i].to(whole.dtype)
+                whole[place] = source.placed.rule.form.split(fused)[i].to(whole.dtype)
         if filled != like.numel():
             raise ValueError(f"Megatron's parameters make {filled} of {like.numel()} elements of {ours}")
         return whole

@@ -1,8 +1,8 @@
 """How Megatron lays out a parameter, as rules: which of our tensors it is made of, and how ranks divide them.
 
-Nothing here imports megatron. A rule is for all layers and experts: {layer} and {expert} stand for their numbers in the
-whole model, however pipeline and expert parallelism number them on a rank. Every rule works on tensors of any content:
-weights, gradients and moments go the same way, and no bit changes on it.
+Nothing here imports megatron. A rule is for all layers: {layer} stands for their numbers in the whole model, however
+pipeline parallelism numbers them on a rank. Every rule works on tensors of any content: weights, gradients and moments
+go the same way, and no bit changes on it.
 
 To add a family, write names_<family>.py with a function that gives its rules, and enter it in `names.rules`. A test in
 tests/nemo then shows that they cover the model: what Megatron builds from the family's spec has no parameter without a
@@ -14,12 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-LAYER, EXPERT = "{layer}", "{expert}"
+LAYER = "{layer}"
+Divided = Literal["tensor", "expert"]
+"""Which parallel ranks divide a tensor along a rule's `cut`."""
 
 
 class Form(Protocol):
@@ -92,42 +94,29 @@ class Rule:
     """Megatron's parameters of one kind.
 
     `pattern`: their name without the wrappers' "module."; `names`: ours, "<module>.<parameter>" as the torch engine has
-    it. `cut`: the dimension along which tensor-parallel ranks divide each of ours, in the order of the ranks; None
-    where each rank has all of it. `stacked`: ours holds all experts, and {expert} is an index of its first dimension.
+    it. `cut`: the dimension along which ranks divide each of ours, in the order of the ranks; None where each rank has
+    all of it. `by`: those ranks; expert-parallel ones have whole matrices, some of a stack's [E, A, B].
     """
 
     pattern: str
     names: tuple[str, ...]
     cut: int | None = None
     form: Form = ALONE
-    stacked: bool = False
-
-    @property
-    def of_experts(self) -> bool:
-        """Whether expert parallelism divides it: then the ranks along `cut` are those of the experts' own group."""
-        return EXPERT in self.pattern
-
-
-@dataclass(frozen=True)
-class Target:
-    """A tensor of ours, or one matrix [index] of a stack."""
-
-    name: str
-    index: int | None = None
+    by: Divided = "tensor"
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One of Megatron's parameters in the whole model: its rule, and the tensors of ours with their numbers."""
+    """One of Megatron's parameters in the whole model: its rule, and the names of our tensors with their numbers."""
 
     key: str
     rule: Rule
-    targets: tuple[Target, ...]
+    targets: tuple[str, ...]
 
     @property
     def module(self) -> str:
         """The module of ours that the tensors are of."""
-        return self.targets[0].name.partition(".")[0]
+        return self.targets[0].partition(".")[0]
 
 
 class Rules:
@@ -140,7 +129,7 @@ class Rules:
         """What a parameter is by its name, with the whole model's numbers in it; None where no rule knows it."""
         for pattern, rule in self._rules:
             if match := pattern.fullmatch(key):
-                return Placed(key, rule, tuple(_target(rule, name, match) for name in rule.names))
+                return Placed(key, rule, tuple(_numbered(name, match) for name in rule.names))
         return None
 
 
@@ -158,14 +147,8 @@ def whole_shape(shape: Sequence[int], cut: int | None, parts: int) -> tuple[int,
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    escaped = re.escape(pattern)
-    for name in (LAYER, EXPERT):
-        escaped = escaped.replace(re.escape(name), f"(?P<{name[1:-1]}>[0-9]+)", 1)
-    return re.compile(escaped)
+    return re.compile(re.escape(pattern).replace(re.escape(LAYER), "(?P<layer>[0-9]+)", 1))
 
 
-def _target(rule: Rule, name: str, match: re.Match[str]) -> Target:
-    numbers = match.groupdict()
-    for field, number in numbers.items():
-        name = name.replace(f"{{{field}}}", number)
-    return Target(name, int(numbers["expert"]) if rule.stacked else None)
+def _numbered(name: str, match: re.Match[str]) -> str:
+    return name.replace(LAYER, match["layer"]) if "layer" in match.re.groupindex else name

@@ -21,7 +21,6 @@ from stages.train.optimizer import FIRST, SECOND, STEP
 
 WEIGHT, GRADIENT = "weight", "gradient"
 _LAYER = re.compile(r"(?P<list>.*?\blayers)\.(?P<number>[0-9]+)(?P<rest>\..*)")
-_EXPERT = re.compile(r"(?P<head>.*\.experts\.(?:local_experts\.|linear_fc[12]\.weight))(?P<number>[0-9]+)(?P<rest>.*)")
 
 
 @dataclass
@@ -130,13 +129,12 @@ def _one(placed: Placed, tensor: Tensor, moved: _Moved) -> Owned:
 def _part(placed: Placed) -> tuple[int, int]:
     if placed.rule.cut is None:
         return 0, 1
-    if placed.rule.of_experts:
-        group = parallel_state.get_expert_tensor_parallel_rank(), parallel_state.get_expert_tensor_parallel_world_size()
-        return int(group[0]), int(group[1])
-    return (
-        int(parallel_state.get_tensor_model_parallel_rank()),
-        int(parallel_state.get_tensor_model_parallel_world_size()),
-    )
+    match placed.rule.by:
+        case "tensor":
+            group = parallel_state.get_tensor_model_parallel_group()
+        case "expert":
+            group = parallel_state.get_expert_model_parallel_group()
+    return int(group.rank()), int(group.size())
 
 
 def _tensors(chunk: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -144,27 +142,18 @@ def _tensors(chunk: nn.Module) -> Iterator[tuple[str, Tensor]]:
     inner: Any = chunk
     while hasattr(inner, "module") and isinstance(inner.module, nn.Module):  # data parallelism's and bf16's wrappers
         inner = inner.module
-    experts = parallel_state.get_expert_model_parallel_rank(), parallel_state.get_expert_model_parallel_world_size()
     named = [*inner.named_parameters(remove_duplicate=False), *inner.named_buffers(remove_duplicate=False)]
     for name, tensor in named:
-        yield _everywhere(inner, name, *experts), tensor
+        yield _everywhere(inner, name), tensor
 
 
-def _everywhere(model: nn.Module, name: str, expert_rank: int, expert_ranks: int) -> str:
-    """A name of this rank with the whole model's numbers of layers and experts in it."""
-    if match := _EXPERT.fullmatch(name):
-        number = int(match["number"]) + expert_rank * _local_experts(model, name)
-        name = f"{match['head']}{number}{match['rest']}"
+def _everywhere(model: nn.Module, name: str) -> str:
+    """A name of this rank with the whole model's number of a layer in it."""
     if match := _LAYER.fullmatch(name):
         layer = model.get_submodule(f"{match['list']}.{match['number']}")
         number = getattr(layer, "layer_number", int(match["number"]) + 1) - 1
         name = f"{match['list']}.{number}{match['rest']}"
     return name
-
-
-def _local_experts(model: nn.Module, name: str) -> int:
-    experts: Any = model.get_submodule(name[: name.index(".experts.") + len(".experts")])
-    return int(experts.num_local_experts)
 
 
 def _moved(optimizer: Any | None) -> _Moved:

@@ -16,7 +16,7 @@ import torch
 from megatron.core import parallel_state
 from torch import Tensor
 
-from stages.engines.nemo.layout import region
+from stages.engines.nemo.layout import region, whole_shape
 from stages.engines.nemo.local import Owned
 from stages.models.ops import scale
 from stages.spec import resolved_training
@@ -68,9 +68,9 @@ class MatrixMuon(torch.optim.Optimizer):
             for part in parts:
                 update = next(updates)
                 shape = tuple(part.shape)
-                wide = update.reshape(_whole_shape(one, shape))
+                wide = update.reshape(whole_shape(shape, _cut(one), one.parts))
                 rate = -lr * self.cfg.update_rms * math.sqrt(max(update.shape[1:]))
-                part.add_(wide[region(shape, one.placed.rule.cut, one.part)], alpha=rate)
+                part.add_(wide[region(shape, _cut(one), one.part)], alpha=rate)
             one.main.copy_(one.placed.rule.form.join(parts))
 
     def momentum(self, one: Owned) -> Tensor:
@@ -106,21 +106,17 @@ def _together(members: Sequence[Owned]) -> Iterator[list[Owned]]:
         yield some
 
 
+def _cut(one: Owned) -> int | None:
+    """The dimension along which tensor-parallel ranks divide matrices; expert-parallel ranks have whole ones."""
+    return one.placed.rule.cut if one.placed.rule.by == "tensor" else None
+
+
 def _whole(one: Owned, part: Tensor) -> Tensor:
     """The matrix of which tensor-parallel ranks have parts."""
-    cut = one.placed.rule.cut
+    cut = _cut(one)
     if cut is None or one.parts == 1:
         return part
-    group = (
-        parallel_state.get_expert_tensor_parallel_group()
-        if one.placed.rule.of_experts
-        else parallel_state.get_tensor_model_parallel_group()
-    )
     found = part.new_empty(one.parts, *part.shape)
+    group = parallel_state.get_tensor_model_parallel_group()
     ALL_GATHER(found.view(-1), part.contiguous().view(-1), group=group)
     return torch.cat(found.unbind(), dim=cut)
-
-
-def _whole_shape(one: Owned, shape: Sequence[int]) -> tuple[int, ...]:
-    cut = one.placed.rule.cut
-    return tuple(size * one.parts if i == cut else size for i, size in enumerate(shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.engines.nemo import names_llama, names_ouro
+from stages.engines.nemo import names_llama, names_moonlight, names_ouro
 from stages.engines.nemo.layout import Rules
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -14,6 +14,8 @@ def rules(stage: Stage) -> Rules:
     for name, cfg in stage.modules.items():
         if families == ["llama"] and cfg.family == "llama":
             return Rules(names_llama.rules(cfg, name))
+        if families == ["moonlight"] and cfg.family == "moonlight":
+            return Rules(names_moonlight.rules(cfg, name))
         if families == ["ouro"] and cfg.family == "ouro":
             return Rules(names_ouro.rules(cfg, name))
     raise UserError(

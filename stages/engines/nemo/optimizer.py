@@ -69,7 +69,7 @@ class Mover:
             f"{name}.{matrix}" for name, part in build.build(stage, "meta").items() for matrix in matrix_names(part)
         }
         for one in parameters:
-            of_muon = {target.name in matrices for target in one.placed.targets}
+            of_muon = {target in matrices for target in one.placed.targets}
             if len(of_muon) > 1:
                 raise AssertionError(f"{one.placed.key} is made of matrices and of other tensors")
             setattr(one.tensor, MARK, self.cfg.kind == "muon" and of_muon == {True})

@@ -91,7 +91,7 @@ class NemoTrainer:
             kinds = {"": one.main, **{f".{name}": value for name, value in one.state.items() if value.ndim}}
             for kind, tensor in kinds.items():
                 if not bool(tensor.isfinite().all()):
-                    found |= {f"{target.name}{kind}" for target in one.placed.targets}
+                    found |= {f"{target}{kind}" for target in one.placed.targets}
         texts = self._ranks.texts(json.dumps(sorted(found)))
         return sorted({name for text in texts for name in json.loads(text)})
 

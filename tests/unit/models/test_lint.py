@@ -172,7 +172,7 @@ REASONS = {
         "models/experts tally scatter_add",
     ),
     "by a plain number: torch makes it of expand, whose gradient is a sum along a dimension": (
-        "models/attention _rows repeat_interleave",
+        "models/attention in_rows repeat_interleave",
         "models/experts Experts.forward repeat_interleave",
     ),
     "of a constant on the host, never differentiated; what is, are products with the matrix that it gives": (

@@ -120,14 +120,13 @@ def test_what_is_computed_again(recompute: Recompute, granularity: str, method: 
     assert found == (granularity, method, modules)
 
 
-def test_routed_experts_are_the_models_and_their_bias_moves_by_our_rule_alone() -> None:
+def test_routed_experts_are_the_models_and_what_core_would_do_to_balance_them_is_off() -> None:
     one = stage("kimi_vl", "text_pretrain")
     model, moonlight = section(one, "model"), one.modules["llm"]
     assert model["num_moe_experts"] == moonlight.experts  # type: ignore[union-attr]
     assert model["moe_layer_freq"] == [0, 1, 1]
-    assert model["moe_aux_loss_coeff"] == one.phases[0].router.aux_loss  # type: ignore[union-attr]
-    assert model["moe_router_bias_update_rate"] == 0.0
-    assert section(one, "stages")["router_bias_update"] == one.phases[0].router.bias_update  # type: ignore[union-attr]
+    assert (model["moe_router_enable_expert_bias"], model["moe_aux_loss_coeff"]) == (False, 0.0)
+    assert section(one, "stages")["router"] == one.phases[0].router.model_dump()  # type: ignore[union-attr]
     assert "kv_lora_rank" not in section(stage("llama31_1m", "cpt_1m"), "model")
 
 

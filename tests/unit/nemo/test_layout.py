@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from stages.engines.nemo import layout, names, names_llama
-from stages.engines.nemo.layout import ALONE, EXPERT, LAYER, Below, Form, QueryGroups, Rule, Rules, Target
+from stages.engines.nemo import layout, names, names_llama, names_moonlight
+from stages.engines.nemo.layout import ALONE, LAYER, Below, Form, QueryGroups, Rule, Rules
 from stages.errors import UserError
 from stages.models import build
+from stages.spec.project import Project
+from stages.spec.resolved_models import MoonlightModel
 from tests.unit.train import tiny
+
+ROOT = Path(__file__).parents[3]
 
 FORMS: list[tuple[Form, list[tuple[int, ...]]]] = [
     (ALONE, [(6, 5)]),
@@ -44,18 +50,37 @@ def test_the_parts_of_all_ranks_are_the_whole(cut: int | None, parts: int) -> No
     assert torch.equal(found, whole)
 
 
-def test_numbers_of_layers_and_experts_go_into_our_names() -> None:
-    experts = Rule(f"l.{LAYER}.e.{EXPERT}.w", (f"llm.{LAYER}.gate", f"llm.{LAYER}.up"), form=Below(2), stacked=True)
-    single = Rule(f"l.{LAYER}.s.{EXPERT}.w", (f"llm.{LAYER}.{EXPERT}.w",))
-    found = Rules([experts, single])
-    stack, one = found.place("l.12.e.3.w"), found.place("l.1.s.20.w")
-    assert stack is not None
-    assert one is not None
-    assert stack.targets == (Target("llm.12.gate", 3), Target("llm.12.up", 3))
-    assert one.targets == (Target("llm.1.20.w"),)
-    assert stack.rule.of_experts
-    assert found.place("l.1.e.3.w.bias") is None
-    assert found.place("lx1.e.3.w") is None
+def test_a_layers_number_goes_into_our_names() -> None:
+    found = Rules(
+        [Rule(f"l.{LAYER}.w", (f"llm.{LAYER}.gate", f"llm.{LAYER}.up"), form=Below(2)), Rule("n.w", ("llm.n",))]
+    )
+    layer, norm = found.place("l.12.w"), found.place("n.w")
+    assert layer is not None
+    assert norm is not None
+    assert layer.targets == ("llm.12.gate", "llm.12.up")
+    assert norm.targets == ("llm.n",)
+    assert found.place("l.1.w.bias") is None
+    assert found.place("lx1.w") is None
+
+
+def test_the_rules_of_moonlight_name_every_tensor_of_ours_and_its_buffers() -> None:
+    cfg = Project.load(ROOT).resolve("kimi_vl", "mini").stages["text_pretrain"].modules["llm"]
+    assert isinstance(cfg, MoonlightModel)
+    ours = {f"llm.{name}" for name in build.make(cfg, tiny.ROPE, "meta").state_dict()}
+    rules = Rules(names_moonlight.rules(cfg, "llm"))
+    theirs = [name for rule in names_moonlight.rules(cfg, "llm") for name in _numbered(rule, cfg)]
+    found = [target for name in theirs for placed in [rules.place(name)] if placed for target in placed.targets]
+    assert sorted(found) == sorted(ours)
+
+
+def _numbered(rule: Rule, cfg: MoonlightModel) -> list[str]:
+    """Megatron's names of a rule in the layers that have it: feed-forward networks are dense, then of experts."""
+    if LAYER not in rule.pattern:
+        return [rule.pattern]
+    kind = rule.pattern.rpartition(".mlp.")[2] if ".mlp." in rule.pattern else ""
+    dense, routed = range(cfg.dense_layers), range(cfg.dense_layers, cfg.layers)
+    layers = range(cfg.layers) if not kind else dense if kind.startswith("linear") else routed
+    return [rule.pattern.replace(LAYER, str(layer)) for layer in layers]
 
 
 @pytest.mark.parametrize("tied", [False, True])

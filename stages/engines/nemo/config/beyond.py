@@ -26,7 +26,7 @@ def beyond(stage: Stage, phase: Phase) -> dict[str, Any]:
         "document_mask": phase.document_mask,
         "inv_freq": rope.inv_freq(stage.rope, _rotated(language_model(stage))),
         "loops": phase.loops.model_dump(mode="json") if phase.loops is not None else None,
-        "router_bias_update": phase.router.bias_update if phase.router is not None else None,
+        "router": phase.router.model_dump(mode="json") if phase.router is not None else None,
         "optimizer": _optimizer(stage.optimizer),
         "modules": {name: one.model_dump(mode="json") for name, one in stage.modules.items()},
         "trained": list(stage.trained),

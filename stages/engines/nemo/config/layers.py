@@ -67,11 +67,12 @@ LAYERS: dict[str, Any] = {
     "make_vocab_size_divisible_by": 1,
     "cross_entropy_loss_fusion": False,
     "cross_entropy_fusion_impl": "native",
-    # Routed experts: sigmoid scores in fp32, no token dropped.
+    # Routed experts: router and experts' products are ours; no token is dropped.
+    "moe_grouped_gemm": False,
     "moe_shared_expert_gate": False,
     "moe_shared_expert_overlap": False,
     "moe_shared_expert_glu_interleave_size": None,
-    "moe_router_load_balancing_type": "seq_aux_loss",
+    "moe_router_load_balancing_type": "none",
     "moe_enable_routing_replay": False,
     "moe_router_topk_limited_devices": None,
     "moe_router_padding_for_quantization": False,

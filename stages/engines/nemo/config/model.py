@@ -31,9 +31,9 @@ def language_model(stage: Stage) -> LanguageModel:
 def model(stage: Stage, phase: Phase, layout: Parallel) -> Fields:
     """What depends on the stage, its phase, or its layout."""
     one = language_model(stage)
-    own = _moonlight(one, phase) if isinstance(one, MoonlightModel) else _heads(one)
+    own = _moonlight(one) if isinstance(one, MoonlightModel) else _heads(one)
     fixed = {**LAYERS, **MACHINE, **(MLA if isinstance(one, MoonlightModel) else {})}
-    parts = _sizes(one, phase), own, _layout(layout), _precision(stage, one), _again(layout)
+    parts = _sizes(one, phase), own, _layout(layout), _precision(stage), _again(layout)
     return {"rotary_base": _base(stage.rope), **{key: value for part in parts for key, value in part.items()}, **fixed}
 
 
@@ -76,14 +76,14 @@ def _heads(model: LlamaModel | OuroModel) -> Fields:
     }
 
 
-def _moonlight(model: MoonlightModel, phase: Phase) -> Fields:
-    """The bias of the router moves by our own rule, which has a mean-sign term: Core's rule is at rate 0."""
+def _moonlight(model: MoonlightModel) -> Fields:
+    """The router is ours, with its bias and its balance loss: Core's are off. Section `stages` has their numbers."""
     routed = model.layers - model.dense_layers
     return {
         "num_query_groups": model.heads,
         "kv_channels": model.qk_nope_dim + model.qk_rope_dim,
         "multi_latent_attention": True,
-        "qk_layernorm": True,  # of the compressed keys and values
+        "qk_layernorm": False,  # the norm of the compressed keys and values is ours, with an epsilon of its own
         "q_lora_rank": None,
         "kv_lora_rank": model.kv_lora_rank,
         "qk_head_dim": model.qk_nope_dim,
@@ -95,9 +95,9 @@ def _moonlight(model: MoonlightModel, phase: Phase) -> Fields:
         "moe_layer_freq": [0] * model.dense_layers + [1] * routed,
         "moe_router_topk": model.active_experts,
         "moe_router_topk_scaling_factor": model.routed_scale,
-        "moe_router_enable_expert_bias": True,
+        "moe_router_enable_expert_bias": False,
         "moe_router_bias_update_rate": 0.0,
-        "moe_aux_loss_coeff": phase.router.aux_loss if phase.router is not None else 0.0,
+        "moe_aux_loss_coeff": 0.0,
     }
 
 
@@ -115,7 +115,7 @@ def _layout(layout: Parallel) -> Fields:
     }
 
 
-def _precision(stage: Stage, model: LanguageModel) -> Fields:
+def _precision(stage: Stage) -> Fields:
     bf16, gpu = computes_in_bf16(stage.engine_class), stage.execution.device == "cuda"
     width = "bfloat16" if bf16 else "float32"
     return {
@@ -128,7 +128,6 @@ def _precision(stage: Stage, model: LanguageModel) -> Fields:
         "disable_bf16_reduced_precision_matmul": bf16 and stage.execution.exact,
         "deterministic_mode": gpu and stage.execution.exact,
         "use_cpu_initialization": not gpu,
-        "moe_grouped_gemm": gpu and isinstance(model, MoonlightModel),
     }
 
 

@@ -190,6 +190,19 @@ def data(
 
 
 @app.command()
+def tokenizer(
+    name: str,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Print the declaration of what is in its folder, to be put in its spec.")
+    ] = False,
+) -> None:
+    """Hold a published tokenizer's files against specs/tokenizers/NAME.yaml."""
+    from stages.commands.tokenizer import check, print_declaration
+
+    (print_declaration if accept else check)(name)
+
+
+@app.command()
 def status(
     pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all of them if left out.")] = None,
     scale: Scale = "mini",

@@ -98,26 +98,30 @@ def projector_sides(context: Context) -> Iterator[Finding]:
 @static(
     "S-04",
     title="Every token has an embedding",
-    rule="Where the local tokenizer is used, no model's vocabulary is smaller than the tokenizer's; where a published "
-    "one is, none is smaller at a scale than in pipeline.yaml.",
+    rule="Where the local tokenizer or one of specs/tokenizers is used, no model's vocabulary is smaller than the "
+    "tokenizer's; where another published one is, none is smaller at a scale than in pipeline.yaml.",
     why="A token beyond the table is an index error on one device and garbage on another.",
     threads=(),
 )
 def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
     """S-04."""
-    tokenizer = context.data.tokenizer
+    known = {one.digest: one.vocab for one in context.data.tokenizers.values()}
+    known[context.data.tokenizer.digest] = context.data.tokenizer.vocab
     for name, stage in context.own():
-        local = stage.tokenizer == tokenizer.digest
+        declared = known.get(stage.tokenizer)
+        local = stage.tokenizer == context.data.tokenizer.digest
         for module, model in stage.modules.items():
             vocab = getattr(model, "vocab", None)
-            if vocab is None or (not local and stage.kind in ("keep", "export")):
+            if vocab is None or (declared is None and stage.kind in ("keep", "export")):
                 continue  # these have their parent's model
-            least = tokenizer.vocab if local else getattr(context.full_model(name, module), "vocab", vocab)
+            least = declared
+            if least is None:
+                least = getattr(context.full_model(name, module), "vocab", vocab)
             if vocab < least:
                 finding = context.finding(
                     "S-04", name, ("modules", module), observed=f"{module}.vocab: {vocab}",
                     expected=f"at least the {'' if local else 'published '}tokenizer's {least}",
-                    repair="Correct the scale's `vocab`.",
+                    repair="Correct the scale's `vocab`, or the model's.",
                 )  # fmt: skip
                 yield finding if local else replace(finding, where=context.where_size(name, module, "vocab"))
 

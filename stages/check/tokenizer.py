@@ -20,9 +20,10 @@ PADDING = 1.05  # vocabularies are padded up to a round number: two that differ 
 @static(
     "I-41",
     title="A lineage has one tokenizer, and a tokenizer one vocabulary",
-    rule="Every stage with a language model has a tokenizer, its parents'; a reading of the same model keeps "
-    "the tokenizer. Pipelines that name the same tokenizer have language models of one vocabulary (to within a padding "
-    "of 5%), and a release comes with the same tokenizer wherever it is imported.",
+    rule="Every stage with a language model has a tokenizer, its parents', and reads corpora that were cut "
+    "with it; a reading of the same model keeps the tokenizer. Pipelines that name the same tokenizer have language "
+    "models of one vocabulary (to within a padding of 5%), and a release comes with the same tokenizer wherever it is "
+    "imported.",
     why="Ids of another tokenizer are valid indices into the embedding table: the loss starts high, falls, and what "
     "the model had learned is gone.",
     threads=("Lightning-AI/litgpt#471", "pytorch/torchtitan#2074"),
@@ -37,7 +38,22 @@ def one_tokenizer(context: Context) -> Iterator[Finding]:
                 repair="Name the tokenizer with which the model was and is trained.",
             )  # fmt: skip
             yield replace(found, where=context.loaded.document.where(("tokenizer",)))
+        yield from _corpora(context, name, stage)
     yield from _named_elsewhere(context)
+
+
+def _corpora(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    """Local corpora of a stage that were cut with another tokenizer than the stage's."""
+    for number, phase in enumerate(stage.phases):
+        for source in phase.sources:
+            if source.corpus in context.data.corpora and stage.tokenizer != (
+                cut := context.data.tokenizer_of(source.corpus)
+            ):
+                yield context.finding(
+                    "I-41", name, ("phases", number, "data"), observed=f"{source.corpus}, cut with tokenizer {cut!r}",
+                    expected=f"{stage.tokenizer!r}, the stage's",
+                    repair="Name the stage's tokenizer in the corpus's spec and prepare it again, or another corpus.",
+                )  # fmt: skip
 
 
 def _wanted(context: Context, name: str, stage: Stage) -> str | None:

@@ -95,5 +95,6 @@ def _cpus() -> int:
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:
     """Corpora are cut into the tokenizer's tokens: prepare it if it is not there as declared."""
-    if name != spec.TOKENIZER and not corpora_done(root, layout, (spec.TOKENIZER,), deep=True)[spec.TOKENIZER]:
+    local = name != spec.TOKENIZER and spec.load(root, name, declared=False).tokenizer is None
+    if local and not corpora_done(root, layout, (spec.TOKENIZER,), deep=True)[spec.TOKENIZER]:
         prepare(spec.TOKENIZER, layout.scale)

@@ -79,7 +79,7 @@ def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], 
     if pipeline is None:
         return tuple(loaded.stages), loaded.corpora
     boxes = boxes_of(loaded, pipeline)
-    read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded.corpora)}
+    read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded)}
     return boxes, tuple(name for name in loaded.corpora if name in read)
 
 

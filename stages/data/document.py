@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages.data.draws import rank
 
-# The special tokens and their ids. Fixed: models, exports and specs rely on them.
+# The special tokens of the local tokenizer and their ids, one for each role of `roles.Roles`. A part of a document
+# names a special token by this number, whatever id the tokenizer that it is cut with gives to the role.
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<image>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 PAD, BOS, EOS, IMAGE, IM_START, IM_END, THINK, END_THINK = range(8)
 
@@ -27,22 +29,38 @@ class Picture:
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a document: text, one special token's id, or a picture (which becomes image tokens)."""
+    """A stretch of a document: text, a special token by its role's number, or a picture (it becomes image tokens)."""
 
     content: str | int | Picture
     supervised: bool
 
 
 @dataclass(frozen=True)
+class Conversation:
+    """What a chat template is given: messages and tools as transformers takes them, and the pictures of their parts.
+
+    A message is {"role", "content"} and whatever else the template knows (tool_calls, name); content is a text, or a
+    list of {"type": "text", "text"} and {"type": "image"}, whose pictures come in the same order.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    tools: tuple[Any, ...] | None
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
 class Document:
     """`identity` names the document for ever: its rank decides the order. `heldout` documents are never trained on.
 
-    Parts leave out BOS and EOS: every document gets exactly one of each.
+    Parts leave out BOS and EOS: every document gets exactly one of each, as far as the tokenizer has them. A
+    `conversation` is rendered by the chat template of a published tokenizer; for the local one its parts count, which
+    are empty where ChatML has no words for it.
     """
 
     identity: str
     parts: tuple[Part, ...]
     heldout: bool
+    conversation: Conversation | None = None
 
 
 def plain(identity: str, text: str, heldout: bool) -> Document:
@@ -59,6 +77,41 @@ def chat(identity: str, turns: Iterable[tuple[str, tuple[Part, ...]]], heldout: 
         parts += (Part(part.content, answer) for part in said)
         parts += (Part(IM_END, answer), Part("\n", False))
     return Document(identity, tuple(parts[:-1]), heldout)
+
+
+def conversation(
+    identity: str,
+    messages: Sequence[Mapping[str, Any]],
+    heldout: bool,
+    tools: Sequence[Any] | None = None,
+    pictures: Sequence[Picture] = (),
+) -> Document:
+    """A conversation for any tokenizer: `Conversation` for a chat template, parts in ChatML for the local tokenizer."""
+    given = Conversation(tuple(messages), None if tools is None else tuple(tools), tuple(pictures))
+    made = chat(identity, _turns(given), heldout) if _in_chatml(given) else Document(identity, (), heldout)
+    return replace(made, conversation=given)
+
+
+def _in_chatml(given: Conversation) -> bool:
+    """Whether roles, texts and pictures are all that there is, a picture for each place of one."""
+    contents = [message.get("content") for message in given.messages if set(message) == {"role", "content"}]
+    parts = [part for content in contents if isinstance(content, (list, tuple)) for part in content]
+    known = all(isinstance(content, (str, list, tuple)) for content in contents)
+    shown = sum(part.get("type") == "image" for part in parts)
+    worded = all(part.get("type") == "image" or isinstance(part.get("text"), str) for part in parts)
+    whole = given.tools is None and len(contents) == len(given.messages)
+    return whole and known and worded and shown == len(given.pictures)
+
+
+def _turns(given: Conversation) -> Iterable[tuple[str, tuple[Part, ...]]]:
+    pictures = iter(given.pictures)
+    for message in given.messages:
+        content = message["content"]
+        if isinstance(content, str):
+            yield message["role"], text_part(content)
+        else:
+            said = (next(pictures) if part["type"] == "image" else part["text"] for part in content)
+            yield message["role"], tuple(Part(one, not isinstance(one, Picture)) for one in said)
 
 
 def text_part(text: str) -> tuple[Part, ...]:

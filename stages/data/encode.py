@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.document import BOS, EOS, IMAGE, Document, Picture
+from stages.data.conversations import encode_conversations, spread
+from stages.data.document import BOS, EOS, IMAGE, SPECIAL, Document, Picture
+from stages.data.roles import NAMES
 from stages.data.tokenizer import Tokenizer
+from stages.errors import UserError
 
-TOKEN_DTYPE = np.dtype("<u2")  # Megatron-Core's code 8; vocabularies up to 65,536
 CHUNK = 2048  # texts given to the tokenizer at once, which bounds the memory its answers take
+Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]  # tokens, and for each 1 where it may be a target
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A corpus in memory.
+    """A corpus, or a part of one, in memory.
 
-    tokens uint16 [N]; lengths int64 [documents]; supervised uint8 [N] (may this token be a target);
-    pixels uint8 [bytes]; pictures int64 [pictures, 5]: document, height, width, offset into pixels, and the digit
-    drawn, or -1 where there is not exactly one.
+    tokens [N], uint16 or, for vocabularies above 65,536, int32; lengths int64 [documents]; supervised uint8 [N] (may
+    this token be a target); pixels uint8 [bytes]; pictures int64 [pictures, 5]: document, height, width, offset into
+    pixels, and the digit drawn, or -1 where there is not exactly one.
     """
 
-    tokens: NDArray[np.uint16]
+    tokens: NDArray[np.integer]
     lengths: NDArray[np.int64]
     supervised: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
@@ -32,43 +35,96 @@ class Encoded:
 
 
 def encode(documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None) -> Encoded:
-    """Encode documents in the given order, one BOS before and one EOS after each.
+    """Encode documents in the given order, one BOS before and one EOS after each, as far as the tokenizer has them.
 
-    A picture becomes one <image> token per cell x cell pixels; `cell` None leaves pictures out of the tokens (pairs).
+    Conversations are what a published tokenizer's chat template makes of them, and nothing is added. A picture becomes
+    one image token per cell x cell pixels; `cell` None leaves pictures out of the tokens (pairs). Raises UserError for
+    a document that the tokenizer has no token or no template for.
     """
-    texts = [part.content for doc in documents for part in doc.parts if isinstance(part.content, str)]
-    ids = iter(_encode_all(texts, tokenizer))
-    runs: list[NDArray[np.uint16]] = []
+    rendered = iter(encode_conversations([doc for doc in documents if _by_template(doc, tokenizer)], tokenizer))
+    plain = [doc for doc in documents if not _by_template(doc, tokenizer)]
+    ids = iter(
+        _encode_all([part.content for doc in plain for part in doc.parts if isinstance(part.content, str)], tokenizer)
+    )
+    runs: list[NDArray[np.integer]] = []
     masks: list[NDArray[np.uint8]] = []
     lengths = np.zeros(len(documents), dtype=np.int64)
     pictures: list[tuple[int, Picture]] = []
-    one = {special: np.array([special], dtype=TOKEN_DTYPE) for special in range(8)}
     for number, document in enumerate(documents):
-        pieces: list[tuple[NDArray[np.uint16], bool]] = [(one[BOS], False)]
-        for part in document.parts:
-            content = part.content
-            if isinstance(content, str):
-                pieces.append((next(ids), part.supervised))
-            elif isinstance(content, int):
-                pieces.append((one[content], part.supervised))
-            else:
-                pictures.append((number, content))
-                if cell is not None:
-                    pieces.append((np.full(_cells(content, cell), IMAGE, dtype=TOKEN_DTYPE), False))
-        pieces.append((one[EOS], True))
+        shown = _pictures(document)
+        pictures += ((number, picture) for picture in shown)
+        if _by_template(document, tokenizer):
+            cells = [0 if cell is None else _cells(picture, cell) for picture in shown]
+            pieces = [spread(next(rendered), tokenizer.roles.image, cells)]
+        else:
+            pieces = list(_pieces(document, tokenizer, ids, cell))
         runs += (tokens for tokens, _ in pieces)
-        masks += (np.full(len(tokens), supervised, dtype=np.uint8) for tokens, supervised in pieces)
+        masks += (mask for _, mask in pieces)
         lengths[number] = sum(len(tokens) for tokens, _ in pieces)
     table, pixels = _pack(pictures)
     return Encoded(np.concatenate(runs), lengths, np.concatenate(masks), pixels, table)
 
 
-def _encode_all(texts: list[str], tokenizer: Tokenizer) -> list[NDArray[np.uint16]]:
-    out: list[NDArray[np.uint16]] = []
+def _by_template(document: Document, tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer's own template writes the document. Raises UserError where nothing could write it."""
+    if document.conversation is None:
+        return False
+    if tokenizer.files and tokenizer.template is None:
+        raise UserError(
+            "conversations need a chat template, and the tokenizer has none: put chat_template.jinja into its folder"
+        )
+    if tokenizer.template is None and not document.parts:
+        raise UserError(
+            f"found tools, or a message with more than role and content: {document.identity[:80]!r}; "
+            "allowed with the local tokenizer: role and content. Declare a tokenizer with a chat template."
+        )
+    return tokenizer.template is not None
+
+
+def _pictures(document: Document) -> list[Picture]:
+    if document.conversation is not None:
+        return list(document.conversation.pictures)
+    return [part.content for part in document.parts if isinstance(part.content, Picture)]
+
+
+def _pieces(
+    document: Document, tokenizer: Tokenizer, ids: Iterator[NDArray[np.integer]], cell: int | None
+) -> Iterator[Piece]:
+    """A document that parts describe, with the BOS before it and the EOS behind."""
+    roles = tokenizer.roles
+    if roles.bos is not None:
+        yield _piece(_special(BOS, tokenizer), False)
+    for part in document.parts:
+        content = part.content
+        if isinstance(content, str):
+            yield _piece(next(ids), part.supervised)
+        elif isinstance(content, int):
+            yield _piece(_special(content, tokenizer), part.supervised)
+        elif cell is not None:
+            yield _piece(np.repeat(_special(IMAGE, tokenizer), _cells(content, cell)), False)
+    if roles.eos is not None:
+        yield _piece(_special(EOS, tokenizer), True)
+
+
+def _piece(tokens: NDArray[np.integer], supervised: bool) -> Piece:
+    return tokens, np.full(len(tokens), supervised, dtype=np.uint8)
+
+
+def _special(number: int, tokenizer: Tokenizer) -> NDArray[np.integer]:
+    """The one token of a role. Raises UserError where the tokenizer has none for it."""
+    found = getattr(tokenizer.roles, NAMES[number])
+    if found is None:
+        raise UserError(
+            f"a document has a token {SPECIAL[number]}, and the tokenizer's spec names none: roles.{NAMES[number]}"
+        )
+    return np.array([found], dtype=tokenizer.dtype)
+
+
+def _encode_all(texts: list[str], tokenizer: Tokenizer) -> Iterator[NDArray[np.integer]]:
+    dtype = tokenizer.dtype
     for start in range(0, len(texts), CHUNK):
-        batch = tokenizer.encode_batch(texts[start : start + CHUNK])
-        out += (np.array(ids, dtype=TOKEN_DTYPE) for ids in batch)
-    return out
+        for ids in tokenizer.encode_batch(texts[start : start + CHUNK]):
+            yield np.array(ids, dtype=dtype)
 
 
 def _cells(picture: Picture, cell: int) -> int:

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.document import IMAGE, PAD
 from stages.data.loader import capped_image
 from stages.data.prepared import Corpus, ManifestKind
 from stages.data.sample import UNSUPERVISED, Image, Sample, as_image
 from stages.data.spec import TOKENIZER
-from stages.data.tokenizer import FILE, Tokenizer
+from stages.data.tokenizer import FILE, Tokenizer, of_corpus
 from stages.errors import UserError
 
 
@@ -48,11 +46,14 @@ class Heldout:
     def __init__(self, data_root: Path) -> None:
         self._root = data_root
         self._corpora: dict[str, Corpus] = {}
+        self._tokenizers: dict[str, Tokenizer] = {}
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer that the corpora were prepared with."""
-        return Tokenizer(self._root / TOKENIZER / FILE)
+    def tokenizer(self, name: str) -> Tokenizer:
+        """The tokenizer that a corpus was prepared with, opened once."""
+        digest = self.corpus(name).manifest.tokenizer
+        if digest not in self._tokenizers:
+            self._tokenizers[digest] = of_corpus(self._root / name, self._root / TOKENIZER / FILE)
+        return self._tokenizers[digest]
 
     def corpus(self, name: str) -> Corpus:
         """A prepared corpus, opened once. Raises UserError if it is not prepared."""
@@ -73,6 +74,14 @@ class Heldout:
         """All tokens of a document, BOS and EOS included."""
         corpus = self.corpus(name)
         return corpus.tokens[corpus.offsets[document] : corpus.offsets[document + 1]].astype(np.int64)
+
+    def supervised(self, name: str, document: int) -> NDArray[np.bool_]:
+        """Which of a document's tokens are learned in fine-tuning; none where the corpus has no conversations."""
+        corpus = self.corpus(name)
+        stretch = slice(corpus.offsets[document], corpus.offsets[document + 1])
+        if corpus.supervised is None:
+            return np.zeros(stretch.stop - stretch.start, dtype=np.bool_)
+        return np.asarray(corpus.supervised[stretch]) != 0
 
     def images(self, name: str, document: int) -> tuple[Image, ...]:
         """A document's pictures in order."""
@@ -110,7 +119,7 @@ class Heldout:
     def pairs(self, name: str, count: int, cap: int) -> Pairs:
         """The first `count` pairs, padded as in training; pictures at most `cap` pixels a side."""
         corpus, chosen = self.corpus(name), self.documents(name)[:count]
-        captions = np.full((len(chosen), corpus.manifest.longest), PAD, dtype=np.int64)
+        captions = np.full((len(chosen), corpus.manifest.longest), corpus.roles.fill, dtype=np.int64)
         lengths = np.zeros(len(chosen), dtype=np.int64)
         for row, document in enumerate(chosen):
             tokens = self.tokens(name, document)
@@ -164,11 +173,13 @@ class Heldout:
             positions=positions,
             images=tuple(image for piece in row for image in self.images(name, piece.document)),
             spans=tuple((name, piece.document, piece.start, piece.end) for piece in row),
+            image=self.corpus(name).roles.image,
+            fill=self.corpus(name).roles.fill,
         )
 
     def _labels(self, name: str, piece: Piece) -> NDArray[np.int64]:
         corpus, tokens = self.corpus(name), self.tokens(name, piece.document)
-        target = tokens != IMAGE
+        target = tokens != corpus.roles.image
         if corpus.supervised is not None:
             start = int(corpus.offsets[piece.document])
             target &= corpus.supervised[start : start + len(tokens)].astype(bool)

@@ -12,7 +12,6 @@ from stages.contract import ledger, order
 from stages.contract.mixture import Mixture
 from stages.contract.order import Permutation
 from stages.data import digits
-from stages.data.document import PAD
 from stages.data.prepared import Corpus
 from stages.data.readers import SourceReader, exhausted, open_source
 from stages.data.sample import Image, PairRow, Sample, as_image, blank
@@ -86,7 +85,7 @@ class PhaseData:
             row = self._readers[source].short_row(ordinal, room)
             if row is not None:
                 return row
-        return blank(room)
+        return blank(room, self._readers[0].corpus.roles)
 
     def supplies(self) -> tuple[Supply, ...]:
         """For each source how much the whole phase needs of it, and how much is there; nothing is read for it."""
@@ -147,7 +146,7 @@ class _PairReader:
         regime, first = self._at(number)
         items = [self._item(ordinal) for ordinal in range(first, first + self._fits(regime, room))]
         captions = [self._corpus.tokens[slice(*self._corpus.offsets[item : item + 2].tolist())] for item in items]
-        table = np.full((len(items), self._corpus.manifest.longest), PAD, dtype=np.int64)
+        table = np.full((len(items), self._corpus.manifest.longest), self._corpus.roles.fill, dtype=np.int64)
         for place, caption in enumerate(captions):
             table[place, : len(caption)] = caption
         lengths = np.array([len(caption) for caption in captions], dtype=np.int64)

@@ -11,12 +11,11 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
 
 from stages.data.pieces import Piece
 from stages.data.progress import Progress
 from stages.data.runs import Run
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer import Source, Tokenizer
 from stages.data.worker import Job, Report, encode_piece
 from stages.errors import UserError
 
@@ -67,7 +66,7 @@ def encode_all(job: Job, pieces: Sequence[Piece], processes: int, progress: Prog
 
 def _here(job: Job, pieces: Sequence[Piece], progress: Progress) -> list[Run]:
     """The same in this process."""
-    tokenizer = Tokenizer(job.tokenizer)
+    tokenizer = job.tokenizer.open()
     read = 0
 
     def report(more: int) -> None:
@@ -83,12 +82,12 @@ def _here(job: Job, pieces: Sequence[Piece], progress: Progress) -> list[Run]:
     return runs
 
 
-def _start(tokenizer: os.PathLike[str], read: Synchronized[int]) -> None:
+def _start(tokenizer: Source, read: Synchronized[int]) -> None:
     """In each process, before its first piece."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its processes
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process is one thread
     _end_with_parent()
-    _Worker.tokenizer = Tokenizer(Path(tokenizer))
+    _Worker.tokenizer = tokenizer.open()
 
     def report(more: int) -> None:
         with read.get_lock():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import arithmetic, packing, spec, stream, text, tokenizer, user, vision
+from stages.data import arithmetic, packing, spec, stream, text, tokenizer, tokenizer_files, user, vision
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
@@ -70,19 +70,16 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
     if name == spec.TOKENIZER:
         return _prepare_tokenizer(root, out, accept)
     corpus = spec.load(root, name, declared=not accept)
-    folder = out.parent / spec.TOKENIZER
-    used = read_manifest(folder).digest
-    wanted = spec.load_tokenizer(root).digest
-    if used != wanted and not accept:
-        raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
+    words = opened(root, corpus, out.parent, accept)
     if corpus.builder == "file":
-        return _prepare_files(root, corpus, folder / tokenizer.FILE, out, accept, processes)
+        return _prepare_files(root, corpus, words, out, accept, processes)
     made, training = in_order(name, documents(root, corpus))
     if not made:
         raise UserError(f"{spec.FOLDER / name}.yaml: the builder {corpus.builder} made no document")
     pictures = corpus.kind in ("multimodal", "pairs")
     cell = corpus.number("cell") if pictures else 0
-    encoded = encode(made, tokenizer.Tokenizer(folder / tokenizer.FILE), cell if corpus.kind == "multimodal" else None)
+    opened_words = words.open()
+    encoded = encode(made, opened_words, cell if corpus.kind == "multimodal" else None)
     size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
 
     def make(shards: list[Shard]) -> DataManifest:
@@ -90,27 +87,40 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
         if not accept:
             _compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
         image = (cell, corpus.number("patch"), corpus.number("channels")) if pictures else (0, 0, 0)
-        return _manifest(name, corpus.kind, built, used, image, shards)
+        return _manifest(name, corpus.kind, built, words.digest, image, shards)
 
-    return write_folder(out, contents(encoded, corpus.kind), make)
+    return write_folder(out, contents(encoded, corpus.kind) | opened_words.files, make)
+
+
+def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> tokenizer.Source:
+    """The tokenizer that a corpus is cut with; `data` holds what is prepared, the local tokenizer included.
+
+    Raises UserError where it is not there, or not the one that its spec declares (of the local one, unless `accept`).
+    """
+    if corpus.tokenizer is not None:
+        return tokenizer.declared(root, tokenizer_files.load(root, corpus.tokenizer))
+    folder = data / spec.TOKENIZER
+    used, wanted = read_manifest(folder).digest, spec.load_tokenizer(root).digest
+    if used != wanted and not accept:
+        raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
+    return tokenizer.Source(folder / tokenizer.FILE, used, None, None)
 
 
 def _prepare_files(
-    root: Path, corpus: CorpusSpec, tokens: Path, out: Path, accept: bool, processes: int
+    root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool, processes: int
 ) -> DataManifest:
     """Prepare a user's own files, in memory that does not grow with them."""
-    with stream.merged(root, corpus, tokens, out, processes) as (merge, inputs):
+    with stream.merged(root, corpus, words, out, processes) as (merge, inputs):
 
         def make(shards: list[Shard]) -> DataManifest:
             digest = content_digest(merge.size, shards)
             built = Built(digest, merge.size, merge.documents, merge.longest, merge.heldout)
             if not accept:
                 _compare(corpus, built, lambda: merge.length_blocks(merge.documents))
-            used = read_manifest(tokens.parent).digest
-            manifest = _manifest(corpus.corpus, corpus.kind, built, used, (0, 0, 0), shards)
+            manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
             return manifest.model_copy(update={"inputs": inputs})
 
-        return write_folder(out, merge.contents(corpus.kind == "sft"), make)
+        return write_folder(out, merge.contents(corpus.kind == "sft") | words.open().files, make)
 
 
 def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], int]:
@@ -169,11 +179,12 @@ def _packed(lengths: Lengths, context: int) -> Packed:
 
 def data_key(root: Path, name: str) -> str:
     """32 hex digits that name a preparation: what the spec declares, how it is built, and the tokenizer's digest."""
-    tokens = spec.load_tokenizer(root)
-    identity = (
-        "" if name == spec.TOKENIZER else spec.load(root, name).model_dump_json(exclude_none=True, exclude={"packed"})
-    )
-    how = tokens.model_dump_json() if name == spec.TOKENIZER else tokens.digest
+    if name == spec.TOKENIZER:
+        return digest_bytes(f"\n{spec.load_tokenizer(root).model_dump_json()}".encode())[:32]
+    corpus = spec.load(root, name)
+    identity = corpus.model_dump_json(exclude_none=True, exclude={"packed"})
+    declared = None if corpus.tokenizer is None else tokenizer_files.load(root, corpus.tokenizer)
+    how = spec.load_tokenizer(root).digest if declared is None else declared.digest
     return digest_bytes(f"{identity}\n{how}".encode())[:32]
 
 

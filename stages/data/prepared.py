@@ -2,6 +2,8 @@
 
 `mask.bin` (SFT only) holds one byte per token: 1 where the token may be a target. `images.idx` is a .npy table
 (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the grey pixels, one byte each.
+A corpus that was cut with a published tokenizer keeps that too: `tokenizer.json`, and `tokenizer_use.json` with the
+chat template and the ids of the special tokens' roles.
 Training documents come first; the held-out ones follow after `size`.
 """
 
@@ -12,6 +14,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,8 +24,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from stages.data import mmidx
-from stages.data.encode import TOKEN_DTYPE, Encoded
+from stages.data.encode import Encoded
+from stages.data.roles import Roles
 from stages.data.spec import Count, Digest, Kind
+from stages.data.tokenizer import roles_of_corpus
 from stages.errors import UserError
 from stages.store import files, json_file, seal
 from stages.store.digest import digest_bytes
@@ -124,8 +129,8 @@ def content_digest(size: int, shards: list[Shard]) -> str:
 def contents(encoded: Encoded, kind: Kind) -> dict[str, bytes]:
     """The files of a prepared corpus, by name."""
     out = {
-        "tokens.bin": encoded.tokens.astype(TOKEN_DTYPE).tobytes(),
-        "tokens.idx": mmidx.index_bytes(encoded.lengths, TOKEN_DTYPE),
+        "tokens.bin": encoded.tokens.tobytes(),
+        "tokens.idx": mmidx.index_bytes(encoded.lengths, encoded.tokens.dtype),
     }
     if kind == "sft":
         out["mask.bin"] = encoded.supervised.tobytes()
@@ -191,6 +196,11 @@ class Corpus:
             self._pixels = np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
             self.pictures = np.load(folder / "images.idx", allow_pickle=False)
             self._first_picture = np.searchsorted(self.pictures[:, 0], np.arange(len(self.offsets)))
+
+    @cached_property
+    def roles(self) -> Roles:
+        """What the special tokens of the corpus are for."""
+        return roles_of_corpus(self.folder)
 
     @property
     def documents(self) -> int:

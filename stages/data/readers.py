@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from stages.contract import order
 from stages.contract.order import Permutation
 from stages.data import packing
-from stages.data.document import IMAGE, PAD
 from stages.data.prepared import Corpus
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image
 from stages.errors import UserError
@@ -25,6 +24,7 @@ class SourceReader:
         """Raises UserError if the prepared corpus is not the declared one or does not reach as far as the source."""
         self.corpus = open_source(source, data_root)
         self.phase, self.source = phase, source
+        self._roles = self.corpus.roles
         self._seed, self._scope = seed, scope
         self.first, self.last = self.corpus.document_range(source.start, source.end)
         if self.first >= self.last:
@@ -135,7 +135,7 @@ class SourceReader:
         segments, positions = self._masked(numbers - numbers[0], within)
         read = range(int(numbers[0]), int(numbers[-1]) + 1)
         spans = tuple(self._span(number, start, start + context) for number in read)
-        return Sample(tokens[:-1], labels, segments, positions, (), spans)
+        return Sample(tokens[:-1], labels, segments, positions, (), spans, self._roles.image, self._roles.fill)
 
     def _span(self, number: int, start: int, end: int) -> tuple[str, int, int, int]:
         begin, after = int(self.corpus.offsets[number]), int(self.corpus.offsets[number + 1])
@@ -153,10 +153,11 @@ class SourceReader:
         row = np.asarray(self.corpus.tokens[places], dtype=np.int64)
         follows = np.append(numbers[1:] == numbers[:-1], False)
         targets = np.append(self._targets(places, row)[1:], False) & follows
-        tokens, labels = np.full(context, PAD, dtype=np.int64), np.full(context, UNSUPERVISED, dtype=np.int64)
+        tokens = np.full(context, self._roles.fill, dtype=np.int64)
+        labels = np.full(context, UNSUPERVISED, dtype=np.int64)
         segments, positions = np.full(context, PADDING, dtype=np.int32), np.zeros(context, dtype=np.int64)
         tokens[:filled] = row
-        labels[:filled] = np.where(targets, np.append(row[1:], PAD), UNSUPERVISED)
+        labels[:filled] = np.where(targets, np.append(row[1:], self._roles.fill), UNSUPERVISED)
         segments[:filled], positions[:filled] = self._masked(numbers, within)
         images: tuple[Image, ...] = ()
         if self.corpus.pictures is not None:
@@ -164,13 +165,13 @@ class SourceReader:
             raw = (picture for number in documents.tolist() for picture in self.corpus.raw_pictures(number))
             images = tuple(as_image(picture, channels) for picture in raw)
         spans = tuple((self.source.corpus, d, 0, n) for d, n in zip(documents.tolist(), lengths.tolist(), strict=True))
-        return Sample(tokens, labels, segments, positions, images, spans)
+        return Sample(tokens, labels, segments, positions, images, spans, self._roles.image, self._roles.fill)
 
     def _targets(self, places: slice | NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these tokens may be a target: never a picture's, and in SFT only answers."""
         if self.phase.objective == "sft" and self.corpus.supervised is not None:
             return np.asarray(self.corpus.supervised[places]) != 0
-        return tokens != IMAGE
+        return tokens != self._roles.image
 
     def _masked(
         self, numbers: NDArray[np.int64], within: NDArray[np.int64]

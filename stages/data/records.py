@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from stages.data.document import Document, chat, held_out, plain, text_part
+from stages.data.document import Document, conversation, held_out, plain
 from stages.data.pieces import Broken
 
 ROLES = ("system", "user", "assistant")
@@ -49,7 +49,7 @@ def _of_row(row: dict[str, Any], kind: str) -> Document:
         return _plain(_string(row["text"], "text"))
     turns = list(_turns(row["messages"]))
     identity = json.dumps(row["messages"], sort_keys=True)
-    return chat(identity, [(role, text_part(said)) for role, said in turns], held_out(identity))
+    return conversation(identity, [{"role": role, "content": said} for role, said in turns], held_out(identity))
 
 
 def _plain(text: str) -> Document:

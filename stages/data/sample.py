@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.document import IMAGE, PAD
+from stages.data.roles import LOCAL, Roles
 
 UNSUPERVISED = -100
 PADDING = -1
@@ -28,7 +28,8 @@ class Sample:
 
     tokens int64 [T]; labels int64 [T], already shifted (labels[t] is the target of position t, -100 for none);
     segments int32 [T]: number of the document within the row, -1 for padding; positions int64 [T], restarting at every
-    document where the phase masks documents; images in the order of their <image> tokens; spans: what was read.
+    document where the phase masks documents; images in the order of their image tokens; spans: what was read. `image`
+    is the id of an image token, None where the tokenizer has none; `fill` that of padding.
     """
 
     tokens: NDArray[np.int64]
@@ -37,10 +38,12 @@ class Sample:
     positions: NDArray[np.int64]
     images: tuple[Image, ...]
     spans: tuple[Span, ...]
+    image: int | None = LOCAL.image
+    fill: int = LOCAL.fill
 
     def cut(self, positions: int, cell: int) -> Sample:
         """The first `positions` positions; pictures whose tokens are not all there go, and their tokens are padding."""
-        kept, budget = [], int(np.count_nonzero(self.tokens[:positions] == IMAGE))
+        kept, budget = [], int(np.count_nonzero(self.tokens[:positions] == self.image))
         used = 0
         for image in self.images:
             height, width, _ = image.pixels.shape
@@ -52,8 +55,8 @@ class Sample:
         tokens, labels = self.tokens[:positions].copy(), self.labels[:positions].copy()
         segments = self.segments[:positions].copy()
         if used < budget:
-            torn = np.flatnonzero(tokens == IMAGE)[used:]
-            labels[max(0, int(torn[0]) - 1) :], segments[torn], tokens[torn] = UNSUPERVISED, PADDING, PAD
+            torn = np.flatnonzero(tokens == self.image)[used:]
+            labels[max(0, int(torn[0]) - 1) :], segments[torn], tokens[torn] = UNSUPERVISED, PADDING, self.fill
         spans = _cut_spans(self.spans, positions)
         return replace(
             self, tokens=tokens, labels=labels, segments=segments, positions=self.positions[:positions],
@@ -61,15 +64,17 @@ class Sample:
         )  # fmt: skip
 
 
-def blank(positions: int) -> Sample:
+def blank(positions: int, roles: Roles) -> Sample:
     """A row of padding alone."""
     return Sample(
-        tokens=np.full(positions, PAD, dtype=np.int64),
+        tokens=np.full(positions, roles.fill, dtype=np.int64),
         labels=np.full(positions, UNSUPERVISED, dtype=np.int64),
         segments=np.full(positions, PADDING, dtype=np.int32),
         positions=np.zeros(positions, dtype=np.int64),
         images=(),
         spans=(),
+        image=roles.image,
+        fill=roles.fill,
     )
 
 

@@ -48,7 +48,8 @@ class CorpusSpec(_Model):
 
     `size` counts the training documents only; `heldout` documents come after them. `longest` is in tokens.
     `packed` is by context; it is measured too, and may be absent.
-    `path` is a user's own file, relative to the project, and None for the shipped builders.
+    `path` is a user's own file, relative to the project, and None for the shipped builders. `tokenizer` is one of
+    specs/tokenizers, and None for the local one.
     """
 
     corpus: str
@@ -64,6 +65,7 @@ class CorpusSpec(_Model):
     parameters: dict[str, int]
     packages: dict[str, _Package]
     path: str | None = None
+    tokenizer: str | None = None
 
     @property
     def identity(self) -> str:

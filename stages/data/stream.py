@@ -19,6 +19,7 @@ from stages.data.prepared import Inputs
 from stages.data.progress import Progress
 from stages.data.runs import Run
 from stages.data.spec import CorpusSpec
+from stages.data.tokenizer import Source
 from stages.data.worker import TOKENS, Job
 from stages.errors import UserError
 from stages.store import files, json_file
@@ -30,7 +31,7 @@ VERSION = 1  # of how runs are cut and kept
 
 @contextmanager
 def merged(
-    root: Path, corpus: CorpusSpec, tokenizer: Path, out: Path, processes: int
+    root: Path, corpus: CorpusSpec, tokenizer: Source, out: Path, processes: int
 ) -> Iterator[tuple[Merge, Inputs]]:
     """The merged runs of a corpus that is to be put at `out`, and what they were made of.
 
@@ -42,7 +43,7 @@ def merged(
     stamps = [_stamp(one) for one in found]
     progress = Progress(corpus.corpus, sum(one.size for one in found))
     inputs = _measured(found)
-    _open(folder, f"{corpus.identity}\n{measure(tokenizer).blake3}\n{inputs.digest}\n{VERSION} {pieces.PIECE} {TOKENS}")
+    _open(folder, f"{corpus.identity}\n{tokenizer.digest}\n{inputs.digest}\n{VERSION} {pieces.PIECE} {TOKENS}")
     try:
         job = Job(corpus.corpus, corpus.kind, tokenizer, folder, 0)
         cut = pieces.cut(found)

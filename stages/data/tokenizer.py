@@ -1,21 +1,36 @@
-"""The tokenizer: byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909), trained by Hugging Face `tokenizers`.
+"""Tokenizers: the local one, trained here, and published ones, read from Hugging Face's tokenizer.json.
 
-Every string can be encoded (the alphabet is all 256 bytes), so there is no unknown token. Digits stand alone, which
-keeps arithmetic regular. Special tokens have fixed ids and never come out of text, whatever the text says.
+The local one is byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909): every string can be encoded (the alphabet is
+all 256 bytes), so there is no unknown token, and digits stand alone, which keeps arithmetic regular. Of any tokenizer,
+special tokens never come out of text, whatever the text says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from stages.data import tokenizer_files
+from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
+from stages.data.roles import LOCAL, NAMES, Roles
+from stages.data.tokenizer_files import TokenizerFiles
 from stages.errors import UserError
+from stages.spec.schema_tokenizers import RawTokenizerFiles
+from stages.store import json_file
 
-FILE = "tokenizer.json"
+FILE, USE = (
+    "tokenizer.json",
+    "tokenizer_use.json",
+)  # in a corpus of a published tokenizer: its tokens; how they are used
+SHORT = np.dtype("<u2")  # Megatron-Core's code 8: vocabularies up to 65,536
+LONG = np.dtype("<i4")  # its code 4: larger ones; it has no unsigned type of 32 bits, and ids stay below 2^31
 
 
 def train(texts: Iterable[str], vocab: int) -> HfTokenizer:
@@ -38,22 +53,59 @@ def train(texts: Iterable[str], vocab: int) -> HfTokenizer:
 
 
 class Tokenizer:
-    """A trained tokenizer, as read from a file."""
+    """A tokenizer as read from its files. `vocab` is one more than its largest id; `special` has the ids' roles."""
 
     def __init__(self, path: Path) -> None:
-        """Read tokenizer.json. Raises UserError if it is missing or its special tokens are not at their ids."""
+        """The local tokenizer. Raises UserError if the file is missing or its special tokens are not at their ids."""
         if not path.is_file():
             raise UserError(f"{path}: no such file; prepare the tokenizer first (`stages data tokenizer`)")
-        self._inner = HfTokenizer.from_str(path.read_text(encoding="utf-8"))
+        self._open(path.read_text(encoding="utf-8"), path)
         found = [self._inner.token_to_id(token) for token in SPECIAL]
         if found != list(range(len(SPECIAL))):
             raise UserError(f"{path}: special tokens {', '.join(SPECIAL)} have ids {found}; allowed: 0 to 7")
+        self.roles = LOCAL
+        self.template: ChatTemplate | None = None
+        self.files: dict[str, bytes] = {}  # what a corpus keeps of it: the local one is prepared beside the corpora
+
+    @classmethod
+    def published(cls, files: TokenizerFiles, roles: Roles, at: Path) -> Tokenizer:
+        """A published tokenizer from its files; `at` is what messages call it. Raises UserError for what is none."""
+        made = cls.__new__(cls)
+        made._open(files.tokens, at)
+        made.roles = roles
+        made.template = None if files.template is None else ChatTemplate(files.template, files.words)
+        use = _Use(template=files.template, words=files.words, roles=roles.by_name())
+        made.files = {FILE: files.tokens.encode(), USE: json_file.encode(use.model_dump(mode="json"))}
+        return made
+
+    def _open(self, text: str, at: Path) -> None:
+        try:
+            self._inner = HfTokenizer.from_str(text)
+        except Exception as error:  # what tokenizers raises has no class of its own
+            raise UserError(f"{at}: not a tokenizer.json that `tokenizers` can read ({error})") from None
+        self._inner.no_truncation()  # some are published with a length at which texts are cut
+        self._inner.no_padding()
         self._inner.encode_special_tokens = True  # "<eos>" written in a document is text like any other
 
     @property
     def vocab(self) -> int:
-        """Number of ids."""
-        return int(self._inner.get_vocab_size())
+        """One more than the largest id."""
+        return 1 + max(self._inner.get_vocab(with_added_tokens=True).values())
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """What ids are stored as."""
+        return SHORT if self.vocab <= 1 << 16 else LONG
+
+    @property
+    def special_words(self) -> dict[str, int]:
+        """The texts of the tokens that are marked as special: those that no text may turn into."""
+        added = self._inner.get_added_tokens_decoder()
+        return {token.content: number for number, token in added.items() if token.special}
+
+    def word(self, number: int) -> str:
+        """The text of one token."""
+        return str(self._inner.id_to_token(number))
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without BOS or EOS."""
@@ -64,6 +116,108 @@ class Tokenizer:
         encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def encode_rendered(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts that a chat template wrote, in which the special tokens' texts are the special tokens."""
+        self._inner.encode_special_tokens = False
+        try:
+            encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
+        finally:
+            self._inner.encode_special_tokens = True
+        return [encoding.ids for encoding in encodings]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special tokens are written out."""
         return str(self._inner.decode(list(map(int, ids)), skip_special_tokens=False))
+
+
+class _Use(BaseModel):
+    """tokenizer_use.json of a corpus: how its tokenizer's tokens are used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    template: str | None
+    words: dict[str, str]
+    roles: dict[str, int | None]
+
+
+_USE = TypeAdapter(_Use)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What any process needs to open a tokenizer: the local one's file, or what was read of a published one."""
+
+    path: Path
+    digest: str
+    files: TokenizerFiles | None
+    roles: Roles | None
+
+    def open(self) -> Tokenizer:
+        """The tokenizer. Raises UserError as its constructors do."""
+        if self.files is None or self.roles is None:
+            return Tokenizer(self.path)
+        return Tokenizer.published(self.files, self.roles, self.path)
+
+
+def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
+    """The tokenizer of a spec, from its folder in the project.
+
+    With `check`, UserError where digest or vocabulary are not what the spec declares; always for roles whose tokens the
+    tokenizer does not have.
+    """
+    at = tokenizer_files.FOLDER / f"{spec.tokenizer}.yaml"
+    files = tokenizer_files.read(root, spec)
+    made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
+    roles = _roles(made, tokenizer_files.role_words(spec), at)
+    if check:
+        found = {"digest": files.digest(roles), "vocab": made.vocab}
+        wrong = [
+            f"{key}: declared {getattr(spec, key)}, found {is_}"
+            for key, is_ in found.items()
+            if getattr(spec, key) != is_
+        ]
+        if wrong:
+            raise UserError(
+                f"{at}: {'; '.join(wrong)}, in {spec.path}. Put back the files that were declared, or run "
+                f"`stages tokenizer {spec.tokenizer} --accept` and put its lines into the spec."
+            )
+    return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles)
+
+
+def of_corpus(folder: Path, local: Path) -> Tokenizer:
+    """The tokenizer that a prepared corpus was cut with: the one it keeps, or the local one at `local`."""
+    if not (folder / USE).is_file():
+        return Tokenizer(local)
+    use = _read_use(folder)
+    files = TokenizerFiles((folder / FILE).read_text(encoding="utf-8"), use.template, use.words)
+    return Tokenizer.published(files, Roles(**use.roles), folder / FILE)
+
+
+def roles_of_corpus(folder: Path) -> Roles:
+    """The roles of a prepared corpus's special tokens."""
+    return Roles(**_read_use(folder).roles) if (folder / USE).is_file() else LOCAL
+
+
+def _read_use(folder: Path) -> _Use:
+    try:
+        return json_file.read_as(folder / USE, _USE)
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}; `stages data {folder.name}` rebuilds it") from None
+
+
+def _roles(tokenizer: Tokenizer, words: Mapping[str, str | None], at: Path) -> Roles:
+    """Ids of the roles' tokens. Raises UserError naming each that is no token, and two roles that cannot share one."""
+    found = {name: None if word is None else tokenizer._inner.token_to_id(word) for name, word in words.items()}
+    unknown = [f"roles.{name}: {words[name]!r}" for name, number in found.items() if number is None and words[name]]
+    if unknown:
+        known = ", ".join(list(tokenizer.special_words)[:12]) or "none"
+        raise UserError(f"{at}: {'; '.join(unknown)}: no token of the tokenizer; its special tokens: {known}")
+    apart = ("bos", "image", "turn_begin", "think", "end_think")  # eos, turn_end and pad may be one token
+    for name in apart:
+        other = next((one for one in NAMES if one != name and found[one] == found[name] is not None), None)
+        if other is not None:
+            raise UserError(
+                f"{at}: roles.{name}: {words[name]!r}, which is {other} too; allowed: a token of its own, or none. "
+                "Where one token stands between documents, it is their eos, and bos is none."
+            )
+    return Roles(**found)

@@ -8,16 +8,18 @@ from itertools import count, islice
 from pathlib import Path
 
 from stages.data import pieces, records, runs
+from stages.data.chat import TemplateError
 from stages.data.document import Document
 from stages.data.draws import rank
-from stages.data.encode import TOKEN_DTYPE, encode
+from stages.data.encode import Encoded, encode
 from stages.data.pieces import Piece, Row
 from stages.data.runs import Bad, Encoding, Run
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer import Source, Tokenizer
 
 CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
 DOCUMENTS = 2048
 TOKENS = 16 << 20  # of one run, which is in memory until it is written
+Placed = tuple[int, Document]  # a line of the piece, and the document that it holds
 Report = Callable[[int], None]  # is given how many bytes were read since the last call
 
 
@@ -27,7 +29,7 @@ class Job:
 
     corpus: str
     kind: str
-    tokenizer: Path
+    tokenizer: Source
     folder: Path
     allowed: int
 
@@ -69,13 +71,14 @@ class _PieceEncoder:
         made, bad, last = Encoding(), list[Bad](), False
         while made.size < TOKENS and not last and self.bad <= self.job.allowed:
             batch, last = self._batch(bad)
-            self._add(made, batch)
-        documents = made.documents(self.job.kind == "sft", TOKEN_DTYPE.str)
+            self._add(made, batch, bad)
+        bad.sort(key=lambda one: one.line)
+        documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
         return runs.write(self._folder(len(self.runs)), documents, self.read, last, bad)
 
-    def _batch(self, bad: list[Bad]) -> tuple[list[Document], bool]:
-        """Documents for one call of the tokenizer, and whether the piece ends with them."""
-        batch: list[Document] = []
+    def _batch(self, bad: list[Bad]) -> tuple[list[Placed], bool]:
+        """Documents for one call of the tokenizer, each with its line, and whether the piece ends with them."""
+        batch: list[Placed] = []
         characters = 0
         for row in self._rows:
             self.read += 1
@@ -84,7 +87,7 @@ class _PieceEncoder:
                 bad.append(document)
                 self.bad += 1
             else:
-                batch.append(document)
+                batch.append((row.line, document))
                 characters += sum(len(part.content) for part in document.parts if isinstance(part.content, str))
             if characters >= CHARACTERS or len(batch) == DOCUMENTS or self.bad > self.job.allowed:
                 self.report(row.read - self._bytes)
@@ -99,10 +102,25 @@ class _PieceEncoder:
         except records.RowError as error:
             return Bad(line=row.line, why=error.why, allowed=error.allowed)
 
-    def _add(self, made: Encoding, batch: list[Document]) -> None:
-        if not batch:
+    def _encoded(self, placed: list[Placed], bad: list[Bad]) -> tuple[list[Document], Encoded | None]:
+        """The documents that the tokenizer's chat template can write; the others are bad rows."""
+        batch = [document for _, document in placed]
+        try:
+            return batch, encode(batch, self.tokenizer, None) if batch else None
+        except TemplateError as error:
+            if len(placed) == 1:
+                bad.append(Bad(line=placed[0][0], why=str(error), allowed="what the chat template can write"))
+                self.bad += 1
+                return [], None
+        half = len(placed) // 2
+        parts = [self._encoded(part, bad) for part in (placed[:half], placed[half:])]
+        good = [document for documents, _ in parts for document in documents]
+        return good, encode(good, self.tokenizer, None) if good else None
+
+    def _add(self, made: Encoding, placed: list[Placed], bad: list[Bad]) -> None:
+        batch, encoded = self._encoded(placed, bad)
+        if encoded is None:
             return
-        encoded = encode(batch, self.tokenizer, None)
         made.ranks += (rank(self.job.corpus, document.identity) for document in batch)
         made.origins += (rank("held out", document.identity) for document in batch)
         made.lengths.append(encoded.lengths)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.data.document import BOS, END_THINK, EOS, IM_END, IM_START, IMAGE, PAD, THINK
+from stages.data.roles import Roles
 from stages.evals.language import corpus_losses
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
@@ -27,40 +27,37 @@ def answers(subject: Subject) -> dict[str, Any]:
         prompts, references = _prompts(subject, name)
         if prompts:
             for reply, reference in zip(_reply(subject, prompts, references), references, strict=True):
-                formed.append(well_formed(reply, THINK in reference))
+                formed.append(well_formed(reply, subject.roles.think in reference, subject.roles))
                 right.append(reply == reference)
     found: dict[str, Any] = {"loss": float(losses.mean()), "tokens": len(losses), "replies": len(formed)}
     return found | {"well_formed": float(np.mean(formed)), "exact": float(np.mean(right))} if formed else found
 
 
-def well_formed(reply: list[int], reasoning: bool) -> bool:
-    """Whether a reply ends with <|im_end|> and says something first.
+def well_formed(reply: list[int], reasoning: bool, roles: Roles) -> bool:
+    """Whether a reply ends with the token that ends a turn and says something first.
 
     Reasoning replies open with <think>, close it once, and say something on both sides; others hold neither mark.
     """
-    if not reply or reply[-1] != IM_END:
+    if not reply or reply[-1] != roles.turn_end:
         return False
     said = reply[:-1]
-    if any(token in (PAD, BOS, EOS, IMAGE, IM_START) for token in said):
+    if not roles.outside_replies.isdisjoint(said):
         return False
-    marks = [token for token in said if token in (THINK, END_THINK)]
-    if not reasoning:
+    think, end = roles.think, roles.end_think
+    marks = [token for token in said if token in (think, end)]
+    if not reasoning or think is None or end is None:
         return len(said) > 0 and not marks
-    return marks == [THINK, END_THINK] and said[0] == THINK and 1 < said.index(END_THINK) < len(said) - 1
+    return marks == [think, end] and said[0] == think and 1 < said.index(end) < len(said) - 1
 
 
 def _prompts(subject: Subject, name: str) -> tuple[list[NDArray[np.int64]], list[list[int]]]:
-    """The shortest held-out prompts, up to and with the role line of the first answer, and the answers given there."""
-    role = subject.heldout.tokenizer.encode("assistant\n")
-    opening = np.array([IM_START, *role])
+    """The shortest held-out prompts, up to the first answer's first token, and the answers given there."""
     found = []
     for document in subject.heldout.documents(name)[: 4 * subject.samples]:
-        tokens = subject.heldout.tokens(name, document)
-        turns = np.flatnonzero(tokens == IM_START).tolist()
-        starts = [at + len(opening) for at in turns if np.array_equal(tokens[at : at + len(opening)], opening)]
-        if starts:
-            begin = starts[0]
-            end = begin + int(np.argmax(tokens[begin:] == IM_END)) + 1
+        tokens, learned = subject.heldout.tokens(name, document), subject.heldout.supervised(name, document)
+        ends = np.flatnonzero(learned & (tokens == subject.roles.turn_end))
+        if len(ends):
+            begin, end = int(np.argmax(learned)), int(ends[0]) + 1
             found.append((tokens[:begin], tokens[begin:end].tolist()))
     room = min(LONGEST, subject.context)
     fitting = [pair for pair in found if len(pair[0]) + SLACK * len(pair[1]) <= room]
@@ -69,18 +66,18 @@ def _prompts(subject: Subject, name: str) -> tuple[list[NDArray[np.int64]], list
 
 
 def _reply(subject: Subject, prompts: list[NDArray[np.int64]], references: list[list[int]]) -> list[list[int]]:
-    """Greedy replies, up to <|im_end|> or the length limit, without a cache: rows are short."""
+    """Greedy replies, up to the end of the turn or the length limit, without a cache: rows are short."""
     limit = int(SLACK * max(map(len, references)))
     rows = list(prompts)
     open_rows = set(range(len(rows)))
     for _ in range(limit):
         going = sorted(open_rows)
-        hidden = subject.hidden(subject.text_batch([rows[row] for row in going], PAD))
+        hidden = subject.hidden(subject.text_batch([rows[row] for row in going]))
         last = torch.tensor([len(rows[row]) - 1 for row in going], device=hidden.device)
         logits = subject.lm.logits(hidden[torch.arange(len(going), device=hidden.device), last])
         for row, token in zip(going, logits.argmax(-1).tolist(), strict=True):
             rows[row] = np.append(rows[row], token)
-            if token == IM_END:
+            if token == subject.roles.turn_end:
                 open_rows.discard(row)
         if not open_rows:
             break

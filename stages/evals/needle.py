@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages.data.document import PAD
 from stages.data.draws import Draws
+from stages.data.tokenizer import Tokenizer
+from stages.errors import UserError
 from stages.evals.language import long_rows
 from stages.evals.subject import TOKENS_AT_ONCE, Subject
 
@@ -56,21 +57,37 @@ def _plant(subject: Subject, text: NDArray[np.int64], depth: float, number: int)
     """A row of the text's length with the fact in it and the question at its end, and the digit asked for."""
     draws = Draws("needle", len(text), number, depth)
     name, digit = draws.choice(NAMES), draws.below(10)
-    encode = subject.heldout.tokenizer.encode
-    fact = encode(f"\nThe number of {name} is {digit}.\n")
-    question = encode(f"\nThe number of {name} is ")
+    fact = subject.tokenizer.encode(f"\nThe number of {name} is {digit}.\n")
+    question, _ = asked(subject.tokenizer, name)
     rest = text[: len(text) - len(fact) - len(question)]
     place = max(1, round(depth * len(rest)))  # never before the first token, which may be BOS
     return np.concatenate([rest[:place], fact, rest[place:], question]).astype(np.int64), digit
 
 
+def asked(tokenizer: Tokenizer, name: str) -> tuple[list[int], list[int]]:
+    """The question's tokens, and the ten tokens that may come next, one for each digit.
+
+    A tokenizer may join a digit and the space before it: what all ten have in common is the question. Raises UserError
+    where two digits go on with the same token.
+    """
+    answered = [tokenizer.encode(f"\nThe number of {name} is {digit}") for digit in range(10)]
+    place = next((at for at, ids in enumerate(zip(*answered, strict=False)) if len(set(ids)) > 1), 0)
+    following = [ids[place] for ids in answered]
+    if len(set(following)) != 10:
+        raise UserError(
+            "evaluate: needle: found a tokenizer that has no token of its own for each of the ten digits; allowed: one "
+            "that has them. Leave the evaluation out."
+        )
+    return answered[0][:place], following
+
+
 def _score(subject: Subject, rows: list[NDArray[np.int64]], answers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    candidates = torch.tensor([subject.heldout.tokenizer.encode(str(digit))[0] for digit in range(10)])
+    candidates = torch.tensor(asked(subject.tokenizer, NAMES[0])[1])
     wanted = torch.tensor(answers)
     at_once = max(1, TOKENS_AT_ONCE // len(rows[0]))
     found = []
     for first in range(0, len(rows), at_once):
-        hidden = subject.hidden(subject.text_batch(rows[first : first + at_once], PAD))
+        hidden = subject.hidden(subject.text_batch(rows[first : first + at_once]))
         found.append(subject.lm.logits(hidden[:, -1]).float().cpu()[:, candidates].log_softmax(-1))
     scores = torch.cat(found)
     gain = scores.gather(1, wanted[:, None])[:, 0].double() + math.log(10)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.data.digits import WORDS
-from stages.data.document import BOS, EOS, IM_END, IM_START, IMAGE, PAD
 from stages.data.heldout import Pairs
+from stages.data.roles import Roles
 from stages.data.vision import BRIGHTNESS, TEMPLATES
 from stages.errors import UserError
 from stages.evals.subject import Subject
@@ -95,12 +95,12 @@ def questions(subject: Subject) -> dict[str, Any]:
     """
     heldout, right, given = subject.heldout, [], Counter[tuple[int, ...]]()
     name = _question_corpus(subject)
-    encode = heldout.tokenizer.encode
-    words = [np.array([*encode(word), IM_END], dtype=np.int64) for word in WORDS]
+    encode, roles = subject.tokenizer.encode, subject.roles
+    words = [np.array([*encode(word), roles.turn_end], dtype=np.int64) for word in WORDS]
     for document in heldout.documents(name)[: max(subject.samples, LEAST_QUESTIONS)]:
         tokens = heldout.tokens(name, document)
-        asked = _answer_start(tokens, encode("assistant\n"))
-        answer = tokens[asked : asked + int(np.argmax(tokens[asked:] == IM_END)) + 1]
+        asked = _answer_start(tokens, roles, encode("assistant\n"))
+        answer = tokens[asked : asked + int(np.argmax(tokens[asked:] == roles.turn_end)) + 1]
         rows = [np.concatenate([tokens[:asked], word]) for word in words]
         batch = _with_images(subject, rows, [image.pixels for image in heldout.images(name, document)])
         logp = subject.lm.logits(subject.hidden(batch)[:, asked - 1 : -1]).float().log_softmax(-1)
@@ -117,22 +117,24 @@ def _question_corpus(subject: Subject) -> str:
     """The first multimodal corpus whose documents are conversations. Raises UserError if there is none."""
     names = subject.corpora(*EVALUATIONS["digit_questions"].kinds)
     for name in names:
-        if (subject.heldout.tokens(name, subject.heldout.documents(name)[0]) == IM_START).any():
+        if (subject.heldout.tokens(name, subject.heldout.documents(name)[0]) == subject.roles.turn_begin).any():
             return name
     where = f"{subject.stage.pipeline}/{subject.stage.name}"
     raise UserError(f"{where}: evaluate: digit_questions needs a corpus of questions, found {', '.join(names)}.")
 
 
-def _answer_start(tokens: NDArray[np.int64], role: Sequence[int]) -> int:
-    """Where what the assistant says begins: behind the last <|im_start|> and the role's tokens."""
-    return int(np.flatnonzero(tokens == IM_START)[-1]) + 1 + len(role)
+def _answer_start(tokens: NDArray[np.int64], roles: Roles, name: Sequence[int]) -> int:
+    """Where what the assistant says begins: behind the last beginning of a turn and the tokens of the role's name."""
+    return int(np.flatnonzero(tokens == roles.turn_begin)[-1]) + 1 + len(name)
 
 
 def _with_images(subject: Subject, rows: list[NDArray[np.int64]], images: list[NDArray[np.float32]]) -> Batch:
     """Rows of text that all show the same images."""
-    text = subject.text_batch(rows, PAD)
+    text = subject.text_batch(rows)
     pixels, grids = pack(images * len(rows), _patch(subject))
-    where = places(text.tokens.cpu().numpy(), IMAGE, subject.device)
+    image = subject.roles.image
+    assert image is not None
+    where = places(text.tokens.cpu().numpy(), image, subject.device)
     return Batch(text.tokens, text.positions, None, pixels.to(subject.device), grids, where)
 
 
@@ -151,9 +153,11 @@ def _pairs(subject: Subject, count: int) -> Pairs:
 
 def _prompts(subject: Subject, texts: list[str], length: int) -> Tensor:
     """Prompts as captions are: BOS, text, EOS, padded to the same length."""
-    tokens = torch.full((len(texts), length), PAD)
-    for row, ids in enumerate(subject.heldout.tokenizer.encode_batch(texts)):
-        caption = [BOS, *ids, EOS][:length]
+    roles = subject.roles
+    before, behind = [roles.bos] if roles.bos is not None else [], [roles.eos] if roles.eos is not None else []
+    tokens = torch.full((len(texts), length), roles.fill)
+    for row, ids in enumerate(subject.tokenizer.encode_batch(texts)):
+        caption = [*before, *ids, *behind][:length]
         tokens[row, : len(caption)] = torch.tensor(caption)
     return tokens
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.data.heldout import Heldout
+from stages.data.roles import Roles
 from stages.data.sample import Sample
+from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
 from stages.models import kimi_vl
 from stages.models.ops import token_losses
@@ -66,6 +68,16 @@ class Subject:
         last = self.phases[-1].loops
         return None if last is None else last.count
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the corpora, which is one for a whole lineage."""
+        return self.heldout.tokenizer(self.phases[0].sources[0].corpus)
+
+    @property
+    def roles(self) -> Roles:
+        """What the special tokens of the corpora are for."""
+        return self.tokenizer.roles
+
     def corpora(self, *kinds: str) -> list[str]:
         """Corpora of these kinds that the phases read, in their order, each once. Raises UserError if there is none."""
         names = dict.fromkeys(source.corpus for phase in self.phases for source in phase.sources)
@@ -100,9 +112,9 @@ class Subject:
                 by_loop.append(token_losses(states, self.lm.head, labels).double())
             yield by_loop, pick(places.flatten(), rows.supervised)
 
-    def text_batch(self, rows: Sequence[NDArray[np.int64]], fill: int) -> kimi_vl.Batch:
+    def text_batch(self, rows: Sequence[NDArray[np.int64]]) -> kimi_vl.Batch:
         """Rows of text of different lengths as one batch, filled up behind, where causality hides the filling."""
-        tokens = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
+        tokens = np.full((len(rows), max(map(len, rows))), self.roles.fill, dtype=np.int64)
         for to, row in zip(tokens, rows, strict=True):
             to[: len(row)] = row
         placed = torch.from_numpy(tokens).to(self.device)

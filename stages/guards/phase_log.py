@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.document import BOS, IMAGE, PAD
 from stages.data.prepared import Corpus
 from stages.data.sample import PairRow, Sample
 from stages.guards.report import PhaseReads
@@ -92,8 +91,8 @@ class PhaseLog:
             tally.add(name, np.stack((items, items + 1), axis=1))
             tally.supervised += int((offsets[items + 1] - offsets[items] - 1).sum())
             tally.outside += int(np.count_nonzero(self._sources(name, items) < 0))
-            tally.bos += int(np.count_nonzero(row.captions == BOS))
-            tally.begun += len(items)
+            tally.bos += _bos(row.captions, self._corpora[name])
+            tally.begun += _begun(self._corpora[name], offsets[items])
             tally.picked.append(0)
         self._ahead.append(tally)
         return rows
@@ -140,8 +139,8 @@ class PhaseLog:
             allowed.append(targets)
             picked.append(source)
         tally.picked.append(picked[0])
-        tally.bos += int(np.count_nonzero(row.tokens == BOS))
-        _compare(row.tokens, np.concatenate(wanted), np.concatenate(allowed), tally)
+        tally.bos += _bos(row.tokens, self._corpora[row.spans[0][0]])
+        _compare(row, np.concatenate(wanted), np.concatenate(allowed), tally)
 
     def _stretch(
         self, name: str, spans: NDArray[np.int64], tally: _Tally
@@ -154,7 +153,7 @@ class PhaseLog:
         tally.add(name, np.stack((begins + starts, begins + ends), axis=1))
         sources = self._sources(name, begins)
         tally.outside += int(np.count_nonzero(sources < 0))
-        tally.begun += int(np.count_nonzero(starts == 0))
+        tally.begun += _begun(corpus, begins[starts == 0])
         places = np.repeat(begins + starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
         following = places + 1
         inside = following < np.repeat(after, lengths)
@@ -165,7 +164,7 @@ class PhaseLog:
         """Which of these tokens are learned: in SFT those of the mask, else all that are not a picture's."""
         if self.phase.objective == "sft" and corpus.supervised is not None:
             return np.asarray(corpus.supervised[places]) != 0
-        return np.asarray(corpus.tokens[places]) != IMAGE
+        return np.asarray(corpus.tokens[places]) != corpus.roles.image
 
     def _sources(self, corpus: str, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """The phase's source in which each document (item) begins, -1 for none."""
@@ -176,10 +175,21 @@ class PhaseLog:
         return found
 
 
-def _compare(found: NDArray[np.int64], wanted: NDArray[Any], allowed: NDArray[np.bool_], tally: _Tally) -> None:
+def _bos(tokens: NDArray[np.int64], corpus: Corpus) -> int:
+    """BOS among these tokens; none where the tokenizer has none."""
+    return 0 if corpus.roles.bos is None else int(np.count_nonzero(tokens == corpus.roles.bos))
+
+
+def _begun(corpus: Corpus, begins: NDArray[np.int64]) -> int:
+    """How many of the documents that begin at these tokens begin with BOS: all of plain text, if there is one."""
+    return _bos(np.asarray(corpus.tokens[begins]), corpus)
+
+
+def _compare(sample: Sample, wanted: NDArray[Any], allowed: NDArray[np.bool_], tally: _Tally) -> None:
+    found = sample.tokens
     row, wanted_here = found[: len(wanted)], wanted[: len(found)]
     # A picture cut at the end of a budget is padding, and nothing from the token before it on is learned.
-    torn = (row == PAD) & (wanted_here == IMAGE)
+    torn = (row == sample.fill) & (wanted_here == sample.image)
     tally.foreign += int(np.count_nonzero((row != wanted_here) & ~torn)) + len(wanted) - len(row)
     kept = max(0, int(np.argmax(torn)) - 1) if torn.any() else len(allowed)
     tally.supervised += int(np.count_nonzero(allowed[:kept]))

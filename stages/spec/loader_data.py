@@ -1,4 +1,4 @@
-"""Reads specs/data: mixtures, published and local corpora, the tokenizer."""
+"""Reads specs/data and specs/tokenizers: mixtures, published and local corpora, tokenizers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus, RawTokenizer, corpus
 from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
+from stages.spec.schema_tokenizers import RawTokenizerFiles
+from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
 from stages.spec.validate import meant, several, validate
 
 NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
@@ -18,12 +20,13 @@ NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
 
 @dataclass(frozen=True)
 class LoadedData:
-    """specs/data."""
+    """specs/data and specs/tokenizers."""
 
     mixtures: RawMixtures
     published: RawPublishedCorpora
     corpora: dict[str, RawCorpus]
     tokenizer: RawTokenizer
+    tokenizers: dict[str, RawTokenizerFiles]
     published_document: Document
     mixtures_document: Document
 
@@ -31,6 +34,25 @@ class LoadedData:
     def kinds(self) -> dict[str, Kind]:
         """The kind of every corpus that a mixture may name."""
         return _kinds(self.published, self.corpora)
+
+    def named(self, tokenizer: str, published: bool) -> RawTokenizerFiles | None:
+        """The declared tokenizer that a pipeline names: by its spec's name or, for published corpora, by its source."""
+        found = self.tokenizers.get(tokenizer)
+        if found is None and published:
+            found = next((one for one in self.tokenizers.values() if one.source == tokenizer), None)
+        return found
+
+    def tokenizer_of(self, corpus: str) -> str:
+        """The digest of the tokenizer that a local corpus is cut with."""
+        name = self.corpora[corpus].tokenizer
+        return self.tokenizer.digest if name is None else self.tokenizers[name].digest
+
+
+def load_tokenizer(files: Files, name: str) -> RawTokenizerFiles:
+    """specs/tokenizers/<name>.yaml. Raises SpecError(s)."""
+    document = files.document(files.specs / "tokenizers" / f"{name}.yaml")
+    check_name(document, "tokenizer", name)
+    return tokenizer_files(document)
 
 
 def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
@@ -66,7 +88,14 @@ def load_data(files: Files) -> LoadedData:
     for index, name in enumerate(tokenizer.corpora):
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
-    return LoadedData(raw, known, corpora, tokenizer, published, mixtures)
+    tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
+    for name, one in corpora.items():
+        if one.tokenizer is not None and one.tokenizer not in tokenizers:
+            raise files.document(folder / f"{name}.yaml").error(
+                ("tokenizer",), f"the unknown tokenizer {one.tokenizer!r}", ", ".join(tokenizers) or "none is declared",
+                meant(one.tokenizer, tokenizers),
+            )  # fmt: skip
+    return LoadedData(raw, known, corpora, tokenizer, tokenizers, published, mixtures)
 
 
 def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[SpecError]:

@@ -11,7 +11,6 @@ from stages.spec.nodes import Path
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer
 from stages.spec.scales import Scale
-from stages.spec.schema_data import RawScale
 from stages.spec.validate import meant
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
@@ -19,16 +18,16 @@ _OPTIMIZER: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
 
 
 def model(
-    pipeline: LoadedPipeline, stage: LoadedStage, module: str, name: str, raw_scale: RawScale, scale: Scale
+    pipeline: LoadedPipeline, stage: LoadedStage, module: str, name: str, vocabulary: int | None, scale: Scale
 ) -> Model:
-    """The model that a stage's module has at the scale. Raises SpecError."""
+    """The model that a stage's module has at the scale; `vocabulary` takes the place of its own. Raises SpecError."""
     fields = _named(pipeline.raw.models, name, "model", stage, ("modules", module))
     small = scale.shrink.models.get(name, {}) if scale.shrink else {}
     for key in small:
         if key not in fields:
             path = ("pipelines", scale.pipeline, "models", name, key)
             raise scale.document.error(path, f"the unknown key {key!r}", ", ".join(fields), meant(key, fields))
-    vocab = {"vocab": raw_scale.vocab} if raw_scale.vocab is not None and "vocab" in fields else {}
+    vocab = {"vocab": vocabulary} if vocabulary is not None and "vocab" in fields else {}
     return _MODEL.validate_python(fields | vocab | small)
 
 

@@ -96,7 +96,7 @@ class Resolver:
         raw = loaded.raw
         if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
             return {
-                module: models.model(self.pipeline, loaded, module, name, self.raw_scale, self.scale)
+                module: models.model(self.pipeline, loaded, module, name, self.vocabulary(), self.scale)
                 for module, name in raw.modules.items()
             }
         return next(iter(above.values())).stage.modules
@@ -238,5 +238,13 @@ class Resolver:
         return engines.chosen(self.raw_scale, shrink.torch if shrink else (), raw.stage, kind, trained, phases)
 
     def tokenizer(self) -> str:
-        """The local tokenizer's digest, or the published one's name."""
+        """A declared tokenizer's digest, the local one's, or the name of a published one that is not declared."""
+        declared = self.data.named(self.pipeline.raw.tokenizer, self.raw_scale.has_corpora)
+        if declared is not None:
+            return declared.digest
         return self.data.tokenizer.digest if not self.raw_scale.has_corpora else self.pipeline.raw.tokenizer
+
+    def vocabulary(self) -> int | None:
+        """The scale's vocabulary, which is for the local tokenizer; None: models have their own."""
+        declared = self.data.named(self.pipeline.raw.tokenizer, self.raw_scale.has_corpora)
+        return self.raw_scale.vocab if declared is None else None

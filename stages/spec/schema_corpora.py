@@ -107,6 +107,7 @@ class RawCorpus(Raw):
     """specs/data/<corpus>.yaml. `size` and `longest` are in `unit`; `size` leaves out the held-out documents.
 
     `packed` says, context by context, how many rows the training documents fill; those longer are left out.
+    `tokenizer` is one of specs/tokenizers; without it, the local one of specs/data/tokenizer.yaml.
     """
 
     corpus: Name
@@ -122,6 +123,7 @@ class RawCorpus(Raw):
     parameters: Annotated[dict[str, int], Fields(PARAMETERS)] = Field(default_factory=dict)
     packages: dict[str, RawPackage] = Field(default_factory=dict)
     path: Annotated[str | None, BeforeValidator(_path)] = None
+    tokenizer: Name | None = None
 
 
 class RawTokenizer(Raw):

@@ -48,7 +48,7 @@ def _params(watched: Watched) -> list[Watched]:
 
 def _corpus(graph: Graph, name: str) -> dict[str, Any]:
     folder = f"results/{graph.scale}/data"
-    deps = [] if name == TOKENIZER else [f"{folder}/{TOKENIZER}/manifest.json"]
+    deps = [] if name == TOKENIZER or name in graph.by_published else [f"{folder}/{TOKENIZER}/manifest.json"]
     stage: dict[str, Any] = {"cmd": _command(graph, rule_name(name))}
     if deps:
         stage["deps"] = deps
@@ -57,7 +57,7 @@ def _corpus(graph: Graph, name: str) -> dict[str, Any]:
 
 def _stage(graph: Graph, ref: str, stage: Stage, watched: Watched) -> dict[str, Any]:
     deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.parents]
-    deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph.corpora)]
+    deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph)]
     deps += EVALUATED_BY if stage.evaluation.names and stage.kind != "keep" else []
     wrote: dict[str, Any] = {"cmd": _command(graph, rule_name(ref))}
     if deps:

@@ -26,6 +26,7 @@ class Graph:
     boxes: Mapping[str, tuple[str, ...]]  # pipeline -> refs of all its boxes, those that another's rules make included
     readings: tuple[str, ...]
     corpora: tuple[str, ...]
+    by_published: frozenset[str]  # corpora that are cut with a tokenizer of specs/tokenizers
     keys: Mapping[str, str]
     absent: Mapping[str, tuple[str, ...]]  # pipelines that are not at this scale, and the scales that they are at
     unreadable: Mapping[str, UserError] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Graph:
     @property
     def published_corpora(self) -> tuple[str, ...]:
         """The local corpora that published stages read, and the tokenizer."""
-        named = {name for stage in self.published.values() for name in corpora(stage, self.corpora)}
+        named = {name for stage in self.published.values() for name in corpora(stage, self)}
         return tuple(name for name in self.corpora if name in named)
 
 
@@ -74,7 +75,12 @@ def readable(root: Path, project: Project, scale: str) -> Graph:
     keys = {one.refs[stage]: one.keys[stage] for one in resolved_all.values() for stage in one.own}
     boxes = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
     absent = {name: tuple(project.scales_of(name)) for name in project.absent(scale)}
-    return Graph(scale, pipelines, boxes, readings, tuple(data_spec.names(root)), keys, absent, unreadable)
+    local = tuple(data_spec.names(root))
+    return Graph(scale, pipelines, boxes, readings, local, _by_published(project, local), keys, absent, unreadable)
+
+
+def _by_published(project: Project, local: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(name for name in local if (one := project.data.corpora.get(name)) is not None and one.tokenizer)
 
 
 def rule_name(name: str) -> str:
@@ -82,24 +88,24 @@ def rule_name(name: str) -> str:
     return name.replace("/", "__") if "/" in name else f"data__{name}"
 
 
-def corpora(stage: Stage, local: tuple[str, ...]) -> tuple[str, ...]:
-    """The local corpora that a stage reads, and the tokenizer if it has any phase; sorted."""
+def corpora(stage: Stage, graph: Graph) -> tuple[str, ...]:
+    """The local corpora that a stage reads, and the local tokenizer unless they keep a published one; sorted."""
     named = {source.corpus for phase in stage.phases for source in phase.sources}
-    if stage.phases:
+    if stage.phases and not named & graph.by_published:
         named.add(data_spec.TOKENIZER)
-    return tuple(sorted(named & set(local)))
+    return tuple(sorted(named & set(graph.corpora)))
 
 
 def above(graph: Graph, name: str) -> set[str]:
     """All stages and corpora that a stage or corpus is made from, at any distance."""
     if name not in graph.stages:
-        return {data_spec.TOKENIZER} - {name}
+        return set() if name in graph.by_published else {data_spec.TOKENIZER} - {name}
     found: set[str] = set()
     left = [name]
     while left:
         stage = graph.stages[left.pop()]
         left += [parent for parent in stage.parents if parent not in found]
-        found |= {*stage.parents, *corpora(stage, graph.corpora)}
+        found |= {*stage.parents, *corpora(stage, graph)}
     return found
 
 
@@ -112,6 +118,6 @@ def urgencies(graph: Graph) -> dict[str, int]:
     for ref in reversed(graph.stages):  # children before their parents
         found.setdefault(ref, 0)
         stage = graph.stages[ref]
-        for name in (*stage.parents, *corpora(stage, graph.corpora)):
+        for name in (*stage.parents, *corpora(stage, graph)):
             found[name] = max(found.get(name, 0), found[ref] + 1)
     return {name: found.get(name, 0) for name in (*graph.stages, *graph.corpora)}

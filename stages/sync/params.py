@@ -33,6 +33,10 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
         _add(project, found, f"{pipeline}/{above}.yaml", ("phases",))
     for keys in _named(loaded.stages[name].raw, raw_scale):
         _add(project, found, f"{pipeline}/pipeline.yaml", keys)
+    declared = project.data.named(loaded.raw.tokenizer, raw_scale.has_corpora)
+    if declared is not None:
+        _add(project, found, f"{pipeline}/pipeline.yaml", ("tokenizer",))
+        _add(project, found, f"tokenizers/{declared.tokenizer}.yaml", ("digest",))
     for file, keys in _data(project, loaded.stages[name].raw, raw_scale):
         _add(project, found, file, keys)
     for file in _scale_files(project, scale):

@@ -40,10 +40,11 @@ def pointed_at(graph: Graph, stage: Stage) -> tuple[str, ...]:
 
 
 def data_rules(graph: Graph) -> str:
-    """One rule per corpus; all need the tokenizer."""
+    """One rule per corpus; all that are not cut with a published tokenizer need the local one."""
     parts = [HEAD.format(source="specs/data")]
     for name in graph.corpora:
-        needs = "" if name == TOKENIZER else f'    input:\n        prepared("{TOKENIZER}", "{name}"),\n'
+        alone = name == TOKENIZER or name in graph.by_published
+        needs = "" if alone else f'    input:\n        prepared("{TOKENIZER}", "{name}"),\n'
         parts.append(
             f"\n\nuse rule corpus as {rule_name(name)} with:\n{needs}"
             f'    output:\n        data_marker("{name}"),\n'

@@ -128,9 +128,11 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     """
     from stages.data.prepared import hold
     from stages.data.spec import TOKENIZER
+    from stages.data.tokenizer import USE
 
     names = {source.corpus for phase in stage.phases or _evaluated_on(layout, stage) for source in phase.sources}
-    for name in sorted({*names, TOKENIZER} if names else names):
+    local = any(not (layout.corpus(name) / USE).exists() for name in names)
+    for name in sorted({*names, TOKENIZER} if local else names):
         try:
             hold(layout.corpus(name), f"stages data {name} --scale {layout.scale}")
         except UserError as error:

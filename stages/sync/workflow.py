@@ -232,7 +232,7 @@ def _build(
         published_corpora=list(loaded.published_corpora),
         readings=[ref for ref in stages if ref not in loaded.published],
         keys={ref: loaded.keys[ref] for ref in stages},
-        corpora_of={ref: list(graph.corpora(stage, loaded.corpora)) for ref, stage in stages.items()},
+        corpora_of={ref: list(graph.corpora(stage, loaded)) for ref, stage in stages.items()},
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},
         resources_of={name: resources.snakemake(request, on) for name, request in requests.items()},
         urgency_of=graph.urgencies(loaded),

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.data.document import IMAGE, PAD
 from stages.models.documents import Documents
 from stages.models.kimi_vl import Batch, places
 from stages.models.ops.labels import IGNORED
@@ -87,7 +86,7 @@ def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: 
 
     What a forward pass has to know on the host (documents, where images and labels are) is made of the samples here.
     """
-    width = max(len(sample.tokens) for sample in samples)
+    width, image = max(len(sample.tokens) for sample in samples), samples[0].image
 
     def stack(rows: Sequence[NDArray[Any]], fill: int) -> NDArray[Any]:
         table = np.full((len(rows), width), fill, dtype=rows[0].dtype)
@@ -101,7 +100,7 @@ def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: 
     if images and patch is not None:
         pixels, grids = pack(images, patch)
         pixels = to_device(pixels, device)
-    tokens = stack([sample.tokens for sample in samples], PAD)
+    tokens = stack([sample.tokens for sample in samples], samples[0].fill)
     labels = stack([sample.labels for sample in samples], IGNORED)
     segments = stack([sample.segments for sample in samples], -1)
     if not phase.document_mask:
@@ -113,7 +112,7 @@ def collate(samples: Sequence[Sample], phase: Phase, patch: int | None, device: 
         documents=Documents(segments, device) if hides else None,
         pixels=pixels,
         grids=grids,
-        places=None if patch is None else places(tokens, IMAGE, device),
+        places=None if patch is None or image is None else places(tokens, image, device),
     )
     return Rows(batch, to_device(labels, device), positions(labels != IGNORED, device), len(images))
 

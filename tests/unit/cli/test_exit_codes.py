@@ -86,6 +86,7 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
         ["run", "toy_reading/release"],
         ["emit", "toy_reading/second"],
         ["data", "code"],
+        ["tokenizer", "mine"],
         ["status"],
         ["table", "--scale", "paper"],
         ["record-dvc"],

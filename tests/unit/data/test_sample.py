@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages.data.document import BOS, EOS, IMAGE, PAD
+from stages.data.roles import LOCAL
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image, blank
 
 CELL = 8  # pixels of one image token's side
@@ -79,7 +80,7 @@ def test_a_cut_row_says_what_is_left_of_what_was_read(length: int, spans: list[t
 
 
 def test_a_blank_row_teaches_nothing_and_belongs_to_no_document() -> None:
-    empty = blank(3)
+    empty = blank(3, LOCAL)
     assert (empty.tokens.tolist(), empty.tokens.dtype) == ([PAD] * 3, np.int64)
     assert (empty.labels.tolist(), empty.labels.dtype) == ([UNSUPERVISED] * 3, np.int64)
     assert (empty.segments.tolist(), empty.segments.dtype) == ([PADDING] * 3, np.int32)

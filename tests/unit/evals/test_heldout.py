@@ -47,7 +47,7 @@ def test_conversations_are_whole_and_only_answers_are_targets(heldout: Heldout) 
         said = "the cat "
         for segment in range(len(row.spans)):
             targets = row.labels[(row.segments == segment) & (row.labels != UNSUPERVISED)]
-            text = heldout.tokenizer.decode(targets)
+            text = heldout.tokenizer("text").decode(targets)
             assert text.startswith(said)
             assert text.replace(said, "") == "<|im_end|><eos>"
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IMAGE, THINK
 from stages.data.heldout import Heldout
+from stages.data.roles import LOCAL
 from stages.evals import pictures, run
 from stages.evals.answers import well_formed
 from stages.models.documents import Documents
@@ -60,7 +61,7 @@ NEEDLES = stage({"llm": LLAMA}, ("needle",), phase("text"), context=160, old=120
 
 
 def test_a_model_that_finds_the_needle_has_full_marks_everywhere(heldout: Heldout) -> None:
-    tokenizer = heldout.tokenizer
+    tokenizer = heldout.tokenizer("text")
 
     def reads(ids: list[int]) -> int | None:
         asked = re.search(r"The number of (\w+) is $", tokenizer.decode(ids[-30:]))
@@ -119,11 +120,11 @@ def test_a_model_that_never_stops_is_not_well_formed(heldout: Heldout) -> None:
     ],
 )
 def test_what_well_formed_means(reply: list[int], reasoning: bool, formed: bool) -> None:
-    assert well_formed(reply, reasoning) is formed
+    assert well_formed(reply, reasoning, LOCAL) is formed
 
 
 def test_question_accuracy_is_the_share_of_right_words(heldout: Heldout) -> None:
-    three = heldout.tokenizer.encode("three")
+    three = heldout.tokenizer("text").encode("three")
 
     def says_three(ids: list[int]) -> int | None:
         for said in range(len(three), -1, -1):

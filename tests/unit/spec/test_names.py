@@ -14,7 +14,7 @@ from stages.errors import SpecError, UserError
 from stages.printable import CONTROL, printable
 from stages.spec import nodes
 from stages.spec.files import Files
-from stages.spec.names import ALLOWED, TAKEN
+from stages.spec.names import ALLOWED, NOT_PIPELINES, TAKEN
 from stages.spec.project import Project
 from tests.unit.spec.small_project import edit
 
@@ -63,7 +63,7 @@ def test_so_is_a_file_of_that_name(root: Path, file: str, named: str, name: str)
         Project.load(root).resolve("toy", name if key == "scale" else "mini")
 
 
-@pytest.mark.parametrize("name", ["my-pipe", "Toy", *sorted(TAKEN - {"data", "scales", "hardware"})])
+@pytest.mark.parametrize("name", ["my-pipe", "Toy", *sorted(TAKEN - NOT_PIPELINES)])
 def test_so_is_a_pipeline_that_a_rule_or_a_file_of_rules_cannot_be_named_by(root: Path, name: str) -> None:
     edit(root, "toy_reading/pipeline.yaml", "pipeline: toy_reading", f"pipeline: {name}")
     (root / "specs/toy_reading").rename(root / "specs" / name)

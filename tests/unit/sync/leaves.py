@@ -114,7 +114,7 @@ class Specs:
         )
 
     def _corpora(self, stage: Stage) -> tuple[str, ...]:
-        return graph.corpora(stage, self.graph.corpora)
+        return graph.corpora(stage, self.graph)
 
     def watches(self, ref: str, file: str, path: Path) -> bool:
         """Whether a parameter of a stage in dvc.yaml covers a leaf."""

@@ -20,7 +20,7 @@ def test_a_parent_goes_before_its_children_and_a_corpus_before_its_readers() -> 
     loaded = graph.load(ROOT, Project.load(ROOT), "mini")
     found = urgencies(loaded)
     for ref, stage in loaded.stages.items():
-        for name in (*stage.parents, *graph.corpora(stage, loaded.corpora)):
+        for name in (*stage.parents, *graph.corpora(stage, loaded)):
             assert found[name] > found[ref]
 
 

@@ -1,0 +1,23 @@
+"""`stages tokenizer NAME`: a published tokenizer's files, held against specs/tokenizers/NAME.yaml."""
+
+from __future__ import annotations
+
+from stages.commands.open import find_root
+from stages.data import tokenizer, tokenizer_files
+
+
+def check(name: str) -> None:
+    """Raise UserError unless the files are those that the spec declares; say what they are."""
+    root = find_root()
+    spec = tokenizer_files.load(root, name)
+    made = tokenizer.declared(root, spec).open()
+    print(f"{name}: {made.vocab:,} ids, {'with' if made.template else 'without'} a chat template, as declared")
+
+
+def print_declaration(name: str) -> None:
+    """Print the lines that would declare what is in the folder, and nothing else."""
+    root = find_root()
+    spec = tokenizer_files.load(root, name, declared=False)
+    made = tokenizer.declared(root, spec, check=False)
+    print(f"# for specs/tokenizers/{name}.yaml, once you have looked at what changed:")
+    print(f'vocab: {made.open().vocab}\ndigest: "{made.digest}"')

@@ -1,0 +1,158 @@
+"""Conversations as a tokenizer's own chat template renders them, with the stretches that the model is to learn.
+
+The template is Jinja in the sandbox that transformers uses (utils/chat_template_utils.py), with one thing left out: it
+is given no clock (`strftime_now`), so that a corpus is the same on every day. Templates that ask whether it is there
+have a date of their own.
+
+Which stretches are answers is found exactly, never by looking for words. A template with `{% generation %}` blocks
+says it itself. Of any other, the conversation is rendered up to each answer and behind it: what lies between the two is
+the answer, if both are beginnings of the whole text. Where they are not (a template that rewrites earlier turns), the
+conversation is refused: it cannot be told which tokens are the answer's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import jinja2.ext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from stages.errors import UserError
+
+ASSISTANT = "assistant"
+GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+Message = Mapping[str, Any]
+Span = tuple[int, int]
+
+
+class TemplateError(UserError):
+    """A conversation that the template cannot render, or whose answers cannot be told in what it renders."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The text of a conversation, and [start, end) of each stretch of it that the model is to learn."""
+
+    text: str
+    answers: tuple[Span, ...]
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` ... `{% endgeneration %}`: notes where what is inside lies in the text."""
+
+    tags = {"generation"}  # noqa: RUF012  (jinja2's own type)
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        self.blocks: list[str] | None = None
+        self.found: list[Span] = []
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_noted"), [], [], body).set_lineno(line)
+
+    def _noted(self, caller: Any) -> str:
+        said = str(caller())
+        if self.blocks is not None:
+            start = sum(map(len, self.blocks))
+            self.found.append((start, start + len(said)))
+        return said
+
+    @contextmanager
+    def noting(self, blocks: list[str]) -> Iterator[list[Span]]:
+        """Spans of what is rendered into `blocks`."""
+        self.blocks, self.found = blocks, []
+        try:
+            yield self.found
+        finally:
+            self.blocks = None
+
+
+class ChatTemplate:
+    """A compiled chat template. `words` are the special tokens that it may name: bos_token, eos_token, ..."""
+
+    def __init__(self, source: str, words: Mapping[str, str]) -> None:
+        """Raises TemplateError for what is no template."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        self._words, self._marked = dict(words), GENERATION.search(source) is not None
+        self._generation: Any = environment.extensions[_Generation.identifier]
+        try:
+            self._template = environment.from_string(source)
+        except jinja2.TemplateError as error:
+            raise TemplateError(f"the chat template cannot be read: {error}") from None
+
+    def text(self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: bool) -> str:
+        """The conversation as text; with `prompt`, up to where the next answer begins. Raises TemplateError."""
+        return "".join(self._pieces(messages, tools, prompt))
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Any] | None, turn_end: str | None) -> Rendered:
+        """A conversation with its answers, each with the `turn_end` that closes it, and without what follows that.
+
+        Raises TemplateError where the template refuses it, or its answers cannot be told.
+        """
+        if self._marked:
+            return self._by_blocks(messages, tools)
+        text = self.text(messages, tools, prompt=False)
+        spans = []
+        for place, message in enumerate(messages):
+            if message.get("role") == ASSISTANT:
+                before = self.text(messages[:place], tools, prompt=True)
+                behind = self.text(messages[: place + 1], tools, prompt=False)
+                spans.append(_between(text, before, behind, turn_end, place))
+        return Rendered(text, tuple(spans))
+
+    def _by_blocks(self, messages: Sequence[Message], tools: Sequence[Any] | None) -> Rendered:
+        blocks: list[str] = []
+        with self._generation.noting(blocks) as found:
+            for piece in self._pieces(messages, tools, prompt=False):
+                blocks.append(piece)
+        return Rendered("".join(blocks), tuple(found))
+
+    def _pieces(self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: bool) -> Iterator[str]:
+        try:
+            yield from self._template.generate(
+                messages=list(messages), tools=tools, documents=None, add_generation_prompt=prompt, **self._words
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            raise TemplateError(f"the chat template refuses the conversation: {error}") from None
+
+
+def _between(text: str, before: str, behind: str, turn_end: str | None, place: int) -> Span:
+    if not (text.startswith(before) and text.startswith(behind) and len(before) < len(behind)):
+        raise TemplateError(
+            f"messages[{place}]: the chat template writes this answer in another way where the conversation goes on, "
+            "so it cannot be told which tokens are its; leave the row out, split it so that it ends with this answer, "
+            "or mark answers in the template with {% generation %}"
+        )
+    end = len(behind)
+    if turn_end is not None:
+        closing = behind.rfind(turn_end, len(before))
+        if closing < 0 or behind[closing + len(turn_end) :].strip():
+            raise TemplateError(
+                f"messages[{place}]: the answer does not end with {turn_end!r}, which the tokenizer's spec names as "
+                "turn_end; correct the role, or the template"
+            )
+        end = closing + len(turn_end)
+    return len(before), end
+
+
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """As transformers has it: jinja2's own filter escapes HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)

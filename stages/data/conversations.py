@@ -1,0 +1,125 @@
+"""Conversations to tokens by a published tokenizer's chat template, with the mask of what is learned.
+
+The mask is checked by round trip: what stands before an answer, cut into tokens alone, has to be the beginning of the
+whole conversation's tokens, and so does what stands up to the answer's end. So every answer begins and ends between two
+tokens, and the tokens before it are those that the model is prompted with later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data.chat import Rendered, TemplateError
+from stages.data.document import Conversation, Document
+from stages.data.tokenizer import Tokenizer
+
+Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]
+CHUNK = 512  # conversations rendered and cut at once
+SHOWN = 80  # characters of a conversation in a message
+
+
+def encode_conversations(documents: Sequence[Document], tokenizer: Tokenizer) -> Iterator[Piece]:
+    """Tokens [n] and mask uint8 [n] of each document's conversation; a picture is one image token.
+
+    Raises TemplateError, with the beginning of the conversation, where the template refuses it, its answers cannot be
+    told, it has no answer, or it writes a special token as text.
+    """
+    for start in range(0, len(documents), CHUNK):
+        some = documents[start : start + CHUNK]
+        rendered = [_render(document, tokenizer) for document in some]
+        texts = [text for one in rendered for text in _beginnings(one)]
+        ids = iter(tokenizer.encode_rendered(texts))
+        for document, one in zip(some, rendered, strict=True):
+            yield _masked(document, one, tokenizer, [next(ids) for _ in _beginnings(one)])
+
+
+def spread(piece: Piece, image: int | None, cells: Sequence[int]) -> Piece:
+    """The same with each image token as often as its picture has cells, all of them unsupervised."""
+    tokens, mask = piece
+    if not cells:
+        return piece
+    counts = np.ones(len(tokens), dtype=np.int64)
+    counts[tokens == image] = cells
+    return np.repeat(tokens, counts), np.repeat(np.where(tokens == image, 0, mask).astype(np.uint8), counts)
+
+
+def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
+    said = document.conversation
+    assert said is not None
+    assert tokenizer.template is not None
+    _refuse_special(document, said, tokenizer)
+    end = tokenizer.roles.turn_end
+    try:
+        rendered = tokenizer.template.render(said.messages, said.tools, None if end is None else tokenizer.word(end))
+    except TemplateError as error:
+        raise _bad(document, str(error)) from None
+    if not rendered.answers:
+        raise _bad(document, "no turn is the assistant's, so there is nothing to learn")
+    return rendered
+
+
+def _beginnings(rendered: Rendered) -> list[str]:
+    """The whole text, and for each answer what stands before it and what stands up to its end."""
+    return [rendered.text, *(rendered.text[:at] for span in rendered.answers for at in span)]
+
+
+def _masked(document: Document, rendered: Rendered, tokenizer: Tokenizer, ids: list[list[int]]) -> Piece:
+    whole, *parts = ids
+    edges = []
+    for part, at in zip(parts, (at for span in rendered.answers for at in span), strict=True):
+        if whole[: len(part)] != part:
+            raise _bad(
+                document,
+                f"a token of the chat template's text lies over the edge of an answer, at "
+                f"{rendered.text[max(0, at - 10) : at]!r} {rendered.text[at : at + 10]!r}: what the model is prompted "
+                "with would be other tokens than it learned from; separate the two in the template",
+            )
+        edges.append(len(part))
+    mask = np.zeros(len(whole), dtype=np.uint8)
+    for start, end in list(pairwise(edges))[::2]:
+        mask[start:end] = 1
+    _check_special(document, whole, tokenizer)
+    return np.array(whole, dtype=tokenizer.dtype), mask
+
+
+def _check_special(document: Document, ids: list[int], tokenizer: Tokenizer) -> None:
+    """One BOS at most, and at the beginning; as many image tokens as pictures."""
+    roles, said = tokenizer.roles, document.conversation
+    assert said is not None
+    if roles.bos is not None and roles.bos in ids[1:]:
+        raise _bad(
+            document, f"the chat template writes {tokenizer.word(roles.bos)!r} inside the conversation, or twice"
+        )
+    images = 0 if roles.image is None else ids.count(roles.image)
+    if images != len(said.pictures):
+        raise _bad(document, f"the chat template wrote {images} image tokens for {len(said.pictures)} pictures")
+
+
+def _refuse_special(document: Document, said: Conversation, tokenizer: Tokenizer) -> None:
+    """A special token written in a message would be read as one: a user's text could end its own turn."""
+    roles = tokenizer.roles
+    allowed = {roles.think, roles.end_think}
+    words = [word for word, number in tokenizer.special_words.items() if number not in allowed]
+    for text in _texts([said.messages, said.tools]):
+        found = next((word for word in words if word in text), None)
+        if found is not None:
+            raise _bad(document, f"a message holds {found!r}, which is a special token of the tokenizer; take it out")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, Iterable):
+        for one in value:
+            yield from _texts(one)
+
+
+def _bad(document: Document, why: str) -> TemplateError:
+    return TemplateError(f"{why} (the conversation that begins {document.identity[:SHOWN]!r})")

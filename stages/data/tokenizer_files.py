@@ -1,0 +1,117 @@
+"""A published tokenizer's files, as a spec of specs/tokenizers declares them: read, held against the digest, opened.
+
+Of the folder, tokenizer.json is read, and the chat template with the special tokens that it may name:
+chat_template.jinja, or `chat_template` in tokenizer_config.json. SentencePiece models come in through the
+tokenizer.json that transformers writes of them. Nothing else of the folder is opened, and no code of it is run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.data.roles import NAMES, Roles
+from stages.errors import UserError
+from stages.spec.files import Files, check_name
+from stages.spec.schema_tokenizers import RawTokenizerFiles
+from stages.spec.schema_tokenizers import tokenizer as read_spec
+from stages.store.digest import digest_bytes
+
+FOLDER = Path("specs") / "tokenizers"
+TOKENS, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+DEFAULT = "default"  # of several templates, the one that transformers takes where nobody names another
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """What was read: tokenizer.json as text, the chat template if there is one, and the tokens that it may name."""
+
+    tokens: str
+    template: str | None
+    words: dict[str, str]
+
+    def digest(self, roles: Roles) -> str:
+        """What specs declare: everything here, and the ids of the roles."""
+        parts = (self.tokens, self.template, self.words, roles.by_name())
+        return digest_bytes(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
+
+
+def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
+    """specs/tokenizers/<name>.yaml. Raises UserError where there is none, SpecError(s) for mistakes in it."""
+    files = Files(root)
+    names = files.names("tokenizers")
+    if name not in names:
+        raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}")
+    document = files.document(files.specs / "tokenizers" / f"{name}.yaml")
+    check_name(document, "tokenizer", name)
+    return read_spec(document, declared)
+
+
+def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
+    """The files of a spec's folder. Raises UserError for one that is missing, outside the project, or no text."""
+    folder = root / spec.path
+    tokens = _text(root, folder / TOKENS, spec)
+    if tokens is None:
+        raise UserError(f"{folder / TOKENS}: no such file; {spec.tokenizer}'s spec says `path: {spec.path}`")
+    config = _config(_text(root, folder / CONFIG, spec), folder / CONFIG)
+    template = _text(root, folder / TEMPLATE, spec)
+    if template is None:
+        template = _of_config(config.get("chat_template"), folder / CONFIG)
+    words = {key: word for key in WORDS if (word := _word(config.get(key))) is not None}
+    return TokenizerFiles(tokens, template, words)
+
+
+def _text(root: Path, path: Path, spec: RawTokenizerFiles) -> str | None:
+    """A file's text, None where there is none. Links are followed, and may not lead out of the project."""
+    try:
+        real = path.resolve(strict=True)
+    except FileNotFoundError:
+        return None
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not real.is_relative_to(root.resolve()):
+        raise UserError(f"{path}: a link that leads out of the project, to {real}; copy the file into {spec.path}")
+    if not real.is_file():
+        raise UserError(f"{path}: not a regular file")
+    try:
+        return real.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 ({error})") from None
+
+
+def _config(text: str | None, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text) if text is not None else {}
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: found a {type(found).__name__} instead of an object")
+    return found
+
+
+def _of_config(found: Any, path: Path) -> str | None:
+    """A template, or of several with names the default one."""
+    if isinstance(found, list):
+        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        if DEFAULT not in named:
+            raise UserError(
+                f"{path}: chat_template: found {len(found)} templates, none of them called {DEFAULT!r}; put the one "
+                f"that is meant into {TEMPLATE}"
+            )
+        found = named[DEFAULT]
+    if found is None or isinstance(found, str):
+        return found
+    raise UserError(f"{path}: chat_template: found a {type(found).__name__} instead of a text")
+
+
+def _word(found: Any) -> str | None:
+    content = found.get("content") if isinstance(found, dict) else found
+    return content if isinstance(content, str) else None
+
+
+def role_words(spec: RawTokenizerFiles) -> dict[str, str | None]:
+    """Role -> the token's text."""
+    return {name: getattr(spec.roles, name) for name in NAMES}

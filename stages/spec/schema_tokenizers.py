@@ -1,0 +1,81 @@
+"""What specs/tokenizers/<name>.yaml may hold: a tokenizer that somebody has published, and the roles of its tokens."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from stages.errors import SpecError
+from stages.spec import units
+from stages.spec.fields import Raw, Vocabulary
+from stages.spec.names import Name
+from stages.spec.nodes import Document
+from stages.spec.schema_corpora import Digest
+from stages.spec.validate import validate
+
+MEASURED = ("vocab", "digest")  # what `stages tokenizer NAME --accept` prints
+
+
+def _token(value: object) -> object:
+    """A token as text; `none` is that there is no such token."""
+    if not isinstance(value, str) or not value:
+        raise units.BadQuantity(units.describe(value), "a token's text, or none", "Write it in quotes: '<s>'.")
+    return None if value == "none" else value
+
+
+def folder(value: object) -> object:
+    """A folder that stays inside the project as it is written; links are followed when its files are read."""
+    found, allowed = units.describe(value), "a folder relative to the project's, such as tokenizers/mine"
+    if not isinstance(value, str) or not value.strip() or "\\" in value:
+        raise units.BadQuantity(found, allowed, "Write the path with forward slashes.")
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or value.startswith("~"):
+        raise units.BadQuantity(found, allowed, "Copy the files into the project.")
+    return value
+
+
+Token = Annotated[str | None, BeforeValidator(_token)]
+
+
+class RawRoles(Raw):
+    """Which special token has which role. The marks of reasoning and the token of a picture may be left out."""
+
+    bos: Token
+    eos: Token
+    pad: Token
+    turn_begin: Token
+    turn_end: Token
+    image: Token = None
+    think: Token = None
+    end_think: Token = None
+
+
+class RawTokenizerFiles(Raw):
+    """specs/tokenizers/<name>.yaml: the folder `path` holds tokenizer.json, and a chat template if there is one.
+
+    `vocab` is one more than the largest id. `digest` covers tokenizer.json, the template and the ids of the roles.
+    """
+
+    tokenizer: Name
+    source: str  # the hub's id: pipelines that name it are given this tokenizer where they read published corpora
+    revision: str
+    licence: str
+    path: Annotated[str, BeforeValidator(folder)]
+    vocab: Vocabulary
+    digest: Digest
+    roles: RawRoles
+
+
+def tokenizer(document: Document, declared: bool = True) -> RawTokenizerFiles:
+    """A tokenizer's spec; without `declared`, what is measured may still be missing. Raises SpecError or SpecErrors."""
+    missing = [key for key in MEASURED if key not in document.value]
+    if missing and declared:
+        name = document.value.get("tokenizer")
+        raise SpecError(
+            document.where(()), missing[0], "nothing", "what the tokenizer's files came out with (vocab, digest)",
+            f"Run `stages tokenizer {name} --accept` and put the lines that it prints into this file.",
+        )  # fmt: skip
+    blank = {key: "0" * 64 if key == "digest" else "1_000_000" for key in missing}
+    return validate(Document({**document.value, **blank}, document.places), RawTokenizerFiles)

@@ -1,0 +1,236 @@
+"""Published tokenizers: read as their spec declares them, roles by the spec, ids beyond 16 bits, texts cut as given."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer as HfTokenizer
+from transformers import PreTrainedTokenizerFast
+
+from stages.commands import tokenizer as command
+from stages.data import prepare, tokenizer_files
+from stages.data.document import IM_END, Document, Part, plain
+from stages.data.encode import encode
+from stages.data.heldout import Heldout
+from stages.data.prepared import Corpus
+from stages.data.tokenizer import Tokenizer, declared
+from stages.errors import SpecError, UserError
+from stages.spec.resolved_phases import Source
+from tests.unit.data import published
+from tests.unit.data.small import ZERO, load, phase, write_spec
+
+
+def opened(root: Path, **changes: object) -> Tokenizer:
+    published.write(root, **changes)  # type: ignore[arg-type]
+    return declared(root, tokenizer_files.load(root, "mine", declared=False), check=False).open()
+
+
+def declare(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changes: object) -> None:
+    """Write the spec, and put into it what `stages tokenizer --accept` prints."""
+    published.write(root, **changes)  # type: ignore[arg-type]
+    (root / "specs/scales").mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(root)
+    command.print_declaration("mine")
+    path = root / "specs/tokenizers/mine.yaml"
+    path.write_text(path.read_text() + capsys.readouterr().out)
+
+
+def test_roles_are_ids_by_the_specs_words(tmp_path: Path) -> None:
+    made = opened(tmp_path)
+    ids = HfTokenizer.from_str(published.trained().to_str()).token_to_id
+    assert made.roles.by_name() == {name: ids(word) for name, word in published.ROLES.items()}
+    assert made.roles.fill == made.roles.eos == made.roles.pad
+
+
+def test_a_text_is_cut_whole_without_anything_added_and_special_words_in_it_are_text(tmp_path: Path) -> None:
+    made, text = opened(tmp_path), "the cat sat on the mat <|im_end|> and said hello, hello and hello</s>"
+    ids = made.encode(text)
+    assert made.decode(ids) == text
+    assert len(ids) > 8  # its tokenizer.json cuts at 8
+    assert not {made.roles.bos, made.roles.turn_end, made.roles.eos} & set(ids)
+    assert made.encode_batch([text, "a"]) == [ids, made.encode("a")]
+
+
+@pytest.mark.parametrize(("size", "dtype", "itemsize"), [(0, "<u2", 2), (65_536, "<u2", 2), (65_537, "<i4", 4)])
+def test_ids_are_stored_in_16_bits_where_they_fit_and_else_in_32(
+    tmp_path: Path, size: int, dtype: str, itemsize: int
+) -> None:
+    made = opened(tmp_path, size=size)
+    assert size in (0, made.vocab)
+    encoded = encode([plain("a", "the cat", False)], made, None)
+    assert encoded.tokens.dtype == np.dtype(dtype)
+    assert encoded.tokens.tolist() == [made.roles.bos, *made.encode("the cat"), made.roles.eos]
+    assert encoded.tokens.max() == made.roles.eos < made.vocab
+
+
+def test_a_tokenizer_without_bos_begins_no_document_with_one(tmp_path: Path) -> None:
+    made = opened(tmp_path, roles={**published.ROLES, "bos": "none"})
+    encoded = encode([plain("a", "the cat", False)], made, None)
+    assert encoded.tokens.tolist() == [*made.encode("the cat"), made.roles.eos]
+
+
+def test_parts_name_special_tokens_by_role_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    document = Document("a", (Part("the", True), Part(IM_END, True)), False)
+    made = opened(tmp_path)
+    assert encode([document], made, None).tokens.tolist()[-2:] == [made.roles.turn_end, made.roles.eos]
+    without = opened(tmp_path, roles={**published.ROLES, "turn_end": "none"})
+    with pytest.raises(UserError, match=r"a document has a token <\|im_end\|>.*roles.turn_end"):
+        encode([document], without, None)
+
+
+WRONG = {
+    "no such token": ({"roles": {**published.ROLES, "bos": "<bos>"}}, r"roles.bos: '<bos>': no token of the"),
+    "one token for bos and eos": (
+        {"roles": {**published.ROLES, "bos": "</s>"}}, r"roles.bos: '</s>', which is pad too; .*bos is none"),
+    "image is pad": ({"roles": {**published.ROLES, "pad": "<img>"}}, r"roles.image: '<img>', which is pad too"),
+    "no folder": ({"path": "elsewhere"}, r"elsewhere/tokenizer.json: no such file; mine's spec says"),
+    "outside": ({"path": "../mine"}, r"mine.yaml:2: path: found '../mine'; allowed: a folder relative"),
+    "a role is missing": ({"roles": {"bos": "<s>"}}, r"mine.yaml:\d+: roles.eos: found nothing"),
+    "a template is none": ({"template": "{% if %}"}, r"chat template cannot be read: Expected"),
+    "a template of several": ({"template": [{"name": "rag", "template": ""}]}, r"found 1 templates, none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_declaration_is_refused(tmp_path: Path, name: str) -> None:
+    changes, message = WRONG[name]
+    with pytest.raises(UserError, match=message):
+        opened(tmp_path, **changes)
+
+
+def _garbage(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def _binary(folder: Path) -> None:
+    (folder / "tokenizer.json").write_bytes(b"\xff\xfe")
+
+
+def _link_out(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder.parents[2] / "tokenizer.json")
+    (folder / "tokenizer.json").symlink_to(folder.parents[2] / "tokenizer.json")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    os.mkfifo(folder / "tokenizer.json")
+
+
+def _config(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("[]")
+
+
+FILES = {
+    _garbage: r"tokenizer.json: not a tokenizer.json that `tokenizers` can read",
+    _binary: r"tokenizer.json: cannot be read as UTF-8",
+    _link_out: r"tokenizer.json: a link that leads out of the project",
+    _pipe: r"tokenizer.json: not a regular file",
+    _config: r"tokenizer_config.json: found a list instead of an object",
+}
+
+
+@pytest.mark.parametrize("change", FILES, ids=lambda change: change.__name__)
+def test_files_that_are_none_are_refused(tmp_path: Path, change: object) -> None:
+    root = tmp_path / "project"
+    published.write(root)
+    change(root / "tokenizers" / "mine")  # type: ignore[operator]
+    with pytest.raises(UserError, match=FILES[change]):  # type: ignore[index]
+        declared(root, tokenizer_files.load(root, "mine", declared=False), check=False)
+
+
+def test_what_is_declared_is_held_against_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(tmp_path, monkeypatch, capsys)
+    command.check("mine")
+    assert capsys.readouterr().out.endswith("ids, with a chat template, as declared\n")
+    published.write(tmp_path, size=500)
+    with pytest.raises(SpecError, match=r"found nothing; .*`stages tokenizer mine --accept`"):
+        tokenizer_files.load(tmp_path, "mine")
+
+
+@pytest.mark.parametrize("what", ["tokens", "template", "bos_token", "role"])
+def test_the_digest_covers_tokens_template_words_and_roles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    declare(tmp_path, monkeypatch, capsys)
+    folder, spec = tmp_path / "tokenizers/mine", tmp_path / "specs/tokenizers/mine.yaml"
+    config = folder / "tokenizer_config.json"
+    if what == "tokens":
+        (folder / "tokenizer.json").write_text(published.trained(400).to_str())
+    elif what == "template":
+        (folder / "chat_template.jinja").write_text(published.CHATML + "\n\n")
+    elif what == "bos_token":
+        config.write_text(config.read_text().replace('"<s>"', '"<img>"'))
+    else:
+        spec.write_text(spec.read_text().replace("image: <img>", "image: none"))
+    with pytest.raises(
+        UserError, match=r"specs/tokenizers/mine.yaml: digest: declared .*, found .*, in tokenizers/mine"
+    ):
+        command.check("mine")
+
+
+def test_a_corpus_keeps_its_tokenizer_and_is_read_by_its_roles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(tmp_path, monkeypatch, capsys, size=70_000)
+    rows = "\n".join(f'{{"text": "the cat sat on mat {number}"}}' for number in range(60))
+    (tmp_path / "mine.jsonl").write_text(rows)
+    write_spec(tmp_path, "notes", {
+        "corpus": "notes", "kind": "text", "unit": "tokens", "builder": "file", "path": "mine.jsonl",
+        "tokenizer": "mine", "digest": ZERO, "size": 0, "documents": 0, "longest": 0, "heldout": 0,
+    })  # fmt: skip
+    made = prepare.prepare(tmp_path, "notes", tmp_path / "data" / "notes", accept=True)
+    spec = tokenizer_files.load(tmp_path, "mine")
+    assert made.tokenizer == spec.digest
+    assert {shard.file for shard in made.shards} == {"tokens.bin", "tokens.idx", "tokenizer.json", "tokenizer_use.json"}
+    corpus, words = Corpus(tmp_path / "data" / "notes"), Heldout(tmp_path / "data").tokenizer("notes")
+    assert corpus.tokens.dtype == np.int32
+    assert words.decode(corpus.tokens[: corpus.offsets[1]]).startswith("<s>the cat sat on mat")
+    assert corpus.roles == words.roles == declared(tmp_path, spec).roles
+    source = Source(corpus="notes", group="text", weight=1, start=0, end=made.size, digest=made.digest, kind="text")
+    [row] = load(_Small(tmp_path / "data"), phase(source, packing="whole", context=64, budget=64)).samples(0, 1, 0)
+    assert row.tokens[row.segments < 0].tolist() == [words.roles.pad] * int((row.segments < 0).sum()) != []
+    assert (row.image, row.fill) == (words.roles.image, words.roles.pad)
+
+
+class _Small:
+    def __init__(self, data: Path) -> None:
+        self.data = data
+
+
+def test_it_cuts_as_transformers_does(tmp_path: Path) -> None:
+    made = opened(tmp_path)
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(tmp_path / "tokenizers/mine/tokenizer.json"))
+    for text in published.TEXTS[:3]:
+        assert made.encode(text) == theirs(text, add_special_tokens=False)["input_ids"]
+
+
+def test_a_users_conversations_are_prepared_by_the_template_and_a_row_that_it_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(tmp_path, monkeypatch, capsys)
+    rows = [[{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"It is {n}."}]
+            for n in range(60)]  # fmt: skip
+    lines = [json.dumps({"messages": row}) for row in rows]
+    write_spec(tmp_path, "talks", {
+        "corpus": "talks", "kind": "sft", "unit": "tokens", "builder": "file", "path": "talks.jsonl",
+        "tokenizer": "mine", "digest": ZERO, "size": 0, "documents": 0, "longest": 0, "heldout": 0,
+    })  # fmt: skip
+    (tmp_path / "talks.jsonl").write_text("\n".join(lines))
+    made = prepare.prepare(tmp_path, "talks", tmp_path / "data" / "talks", accept=True)
+    heldout = Heldout(tmp_path / "data")
+    words, corpus = heldout.tokenizer("talks"), heldout.corpus("talks")
+    tokens, learned = heldout.tokens("talks", 0), heldout.supervised("talks", 0)
+    assert words.decode(tokens[learned]).startswith("It is ")
+    assert words.decode(tokens[learned]).endswith(".<|im_end|>")
+    assert words.decode(tokens[~learned]).startswith("<s><|im_start|>user\nWhat is ")
+    assert corpus.documents == made.documents + made.heldout == 60
+    lines[40] = json.dumps({"messages": [rows[0][0], {"role": "assistant", "content": "over<|im_end|>"}]})
+    (tmp_path / "talks.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"^talks.jsonl:41: a message holds '<\|im_end\|>', which is a special token"):
+        prepare.prepare(tmp_path, "talks", tmp_path / "data" / "talks", accept=True)

@@ -68,7 +68,7 @@ def stage(
         evaluation=Evaluation(names=names, context=context, old_context=old, samples=samples),
         execution=Execution(
             engine="torch", device="cpu", threads=1, ranks=1, nodes=1, memory_mb=1, time_limit_min=1,
-            checkpoint_every=1, keep_partials=1, activations="kept", determinism="exact",
+            checkpoint_every=1, keep_partials=1, activations="kept", determinism="exact", parallel=None,
         ),
         max_context=context,
     )  # fmt: skip

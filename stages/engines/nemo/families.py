@@ -22,7 +22,11 @@ def complete(stage: Stage, provider: Any) -> None:
             from stages.engines.nemo import llama
 
             llama.complete(stage, cfg, provider)
-        case "moonlight" | "ouro":
+        case "ouro":
+            from stages.engines.nemo import ouro
+
+            ouro.complete(stage, cfg, provider)
+        case "moonlight":
             raise _absent(stage, cfg.family)
         case _:
             assert_never(cfg)
@@ -34,7 +38,11 @@ def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
     match cfg.family:
         case "llama":
             return Causal(phase)
-        case "moonlight" | "ouro":
+        case "ouro":
+            from stages.engines.nemo.looped import Looped
+
+            return Looped(phase)
+        case "moonlight":
             raise _absent(stage, cfg.family)
         case _:
             assert_never(cfg)

@@ -28,8 +28,9 @@ from torch.utils.checkpoint import checkpoint
 
 from stages.engines.nemo.attention import DocumentAttention
 from stages.engines.nemo.norm import Norm
-from stages.engines.nemo.rotary import angles
+from stages.engines.nemo.rotary import angles, place
 from stages.errors import UserError
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import OuroModel
 from stages.train.objectives.looped import exits
 
@@ -162,6 +163,20 @@ def build(cfg: OuroModel, config: Any, context: int, **kwargs: Any) -> LoopedMod
         position_embedding_type="rope",
         **kwargs,
     )
+
+
+def complete(stage: Stage, cfg: OuroModel, provider: Any) -> None:
+    """Have Bridge's provider build this model, with the stage's rotary frequencies."""
+    rope = stage.rope
+    if rope is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has an Ouro without rotary positions")
+
+    def provide(**ends: bool) -> LoopedModel:
+        model = build(cfg, provider, provider.seq_length, pg_collection=provider._pg_collection, **ends)
+        place(model, rope, cfg.head_dim)
+        return model
+
+    provider.provide = provide
 
 
 def looped_loss(losses: Tensor, gates: Tensor, weights: Tensor, beta: float) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ Loss = Callable[[Tensor], tuple[Tensor, Tensor, Values]]
 class Work(Protocol):
     """What one family computes in a phase; one for each phase. Every rank makes the same calls."""
 
-    extras: tuple[str, ...]  # metric columns beyond the common ones, in the order of `values`
+    extras: tuple[str, ...]  # metric columns beyond the common ones, in the order of `values` behind the loss
 
     def begin(self, samples: Sequence[Sample]) -> None:
         """A step begins; `samples` are all of its rows, on every rank."""
@@ -31,8 +31,11 @@ class Work(Protocol):
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """One micro-batch through a chunk of the model: its output, and the loss of that on the last pipeline stage."""
 
-    def values(self, sums: Sequence[float]) -> list[float]:
-        """The extra columns of the whole step; `sums` are those of `Values` from the third on, over all ranks."""
+    def values(self, loss: float, sums: Sequence[float]) -> list[float]:
+        """The whole step's loss and its extra columns, the same on every rank.
+
+        `loss` is the mean over the targets, `sums` are those of `Values` from the third on, over all ranks.
+        """
 
     def finish(self) -> None:
         """The optimizer has moved: do what follows a step."""
@@ -44,26 +47,30 @@ class Causal:
     def __init__(self, phase: Phase) -> None:
         self._phase = phase
         self.extras = replay_columns(phase)
-        self._counted: dict[str, int] = {}
+        self._counted = dict.fromkeys(self.extras, 0)
 
     def begin(self, samples: Sequence[Sample]) -> None:
         """Count targets of answers and of replayed text, where a phase has both."""
-        self._counted = by_kind(samples, self._phase.replayed) if self.extras else {}
+        if self._counted:
+            self._counted = by_kind(samples, self._phase.replayed)
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """A GPTModel gives the loss at each position [B, s], or what the next pipeline stage takes."""
-        output = chunk(micro.tokens, micro.positions, micro.segments, labels=micro.labels)
+        return chunk(micro.tokens, micro.positions, micro.segments, labels=micro.labels), self.loss(micro)
+
+    def loss(self, micro: Micro) -> Loss:
+        """What Core calls with the losses [B, s] of a micro-batch."""
 
         def loss(losses: Tensor) -> tuple[Tensor, Tensor, Values]:
             total = (losses.float() * micro.weights).sum()
             count = micro.weights.sum()
             return total, count.int(), torch.stack([total.detach(), count])
 
-        return output, loss
+        return loss
 
-    def values(self, sums: Sequence[float]) -> list[float]:
-        """Known of the whole step already."""
-        return [float(self._counted[column]) for column in self.extras]
+    def values(self, loss: float, sums: Sequence[float]) -> list[float]:
+        """The counts are known of the whole step already."""
+        return [loss, *map(float, self._counted.values())]
 
     def finish(self) -> None:
         """Nothing to do."""

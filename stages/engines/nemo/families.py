@@ -9,25 +9,26 @@ from typing import Any, assert_never
 
 from stages.engines.nemo.causal import Causal, Work
 from stages.engines.nemo.config.model import language_model
-from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 
 
 def complete(stage: Stage, provider: Any) -> None:
-    """Set what no configuration can name: layers, rotary positions. Raises UserError for a model that is not there."""
+    """Set what no configuration can name: layers, rotary positions."""
     cfg = language_model(stage)
     match cfg.family:
         case "llama":
             from stages.engines.nemo import llama
 
             llama.complete(stage, cfg, provider)
+        case "moonlight":
+            from stages.engines.nemo import moonlight
+
+            moonlight.complete(stage, cfg, provider)
         case "ouro":
             from stages.engines.nemo import ouro
 
             ouro.complete(stage, cfg, provider)
-        case "moonlight":
-            raise _absent(stage, cfg.family)
         case _:
             assert_never(cfg)
 
@@ -38,17 +39,13 @@ def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
     match cfg.family:
         case "llama":
             return Causal(phase)
+        case "moonlight":
+            from stages.engines.nemo.routed import Routed
+
+            return Routed(phase, chunks)
         case "ouro":
             from stages.engines.nemo.looped import Looped
 
             return Looped(phase)
-        case "moonlight":
-            raise _absent(stage, cfg.family)
         case _:
             assert_never(cfg)
-
-
-def _absent(stage: Stage, family: str) -> UserError:
-    return UserError(
-        f"{stage.pipeline}/{stage.name}: the nemo engine has no {family} model. Train this stage with `engine: torch`."
-    )

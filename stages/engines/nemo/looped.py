@@ -44,10 +44,11 @@ class Looped:
 
         return output, loss
 
-    def values(self, sums: Sequence[float]) -> list[float]:
-        """Means over the step's targets; then what is known of the whole step already."""
+    def values(self, loss: float, sums: Sequence[float]) -> list[float]:
+        """The loss, and means over the step's targets; then what is known of the whole step already."""
         own = [one / max(self._targets, 1) for one in sums[: len(self._columns)]]
-        return [*own, *self._text.values(sums[len(own) :])]
+        _, *known = self._text.values(loss, sums[len(own) :])
+        return [loss, *own, *known]
 
     def finish(self) -> None:
         """Nothing to do."""

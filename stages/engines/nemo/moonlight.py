@@ -41,6 +41,7 @@ from stages.engines.nemo.rotary import Rotary
 from stages.engines.nemo.router import Router
 from stages.models.moonlight import LATENT_NORM_EPS
 from stages.models.transfer import to_device
+from stages.spec.resolved import Stage
 from stages.spec.resolved_models import MoonlightModel, Rope
 
 
@@ -97,6 +98,20 @@ class LatentAttention(MLASelfAttention):
         self.rotary_pos_emb.turn(attention_mask, self.pg_collection.cp, hidden_states.device)
         found: tuple[Tensor, None] = super().forward(hidden_states, attention_mask, **kwargs)
         return found
+
+
+def complete(stage: Stage, cfg: MoonlightModel, provider: Any) -> None:
+    """Give Bridge's provider its layers, and the model that it builds the rotary positions that are read back."""
+    if stage.rope is None:
+        raise ValueError(f"{stage.pipeline}/{stage.name} has a Moonlight without rotary positions")
+
+    def show(chunks: list[Any]) -> list[Any]:
+        for chunk in chunks:
+            chunk.rotary_pos_emb = chunk.decoder.layers[0].self_attention.rotary_pos_emb
+        return chunks
+
+    provider.transformer_layer_spec = partial(block, cfg, stage.rope)
+    provider.register_pre_wrap_hook(show)
 
 
 def block(cfg: MoonlightModel, rope: Rope, config: Any, vp_stage: int | None = None) -> TransformerBlockSubmodules:

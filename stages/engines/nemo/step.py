@@ -51,7 +51,8 @@ class Steps:
         loss, count, *sums = self._summed(self._pass(micros))
         if count != self._supervised:
             raise AssertionError(f"{count:g} targets were computed, the rows have {self._supervised}")
-        return [loss / max(count, 1.0), self.moved.clip(), *self.work.values(sums)]
+        mean, *extras = self.work.values(loss / max(count, 1.0), sums)
+        return [mean, self.moved.clip(), *extras]
 
     def update(self, lr: float) -> None:
         """Move the parameters; then what follows a step in the model's family."""

@@ -1,0 +1,73 @@
+"""A model with experts: next-token loss, the balance loss, and a bias that moves once a step (`stages.models.moe`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+from torch import Tensor
+
+from stages.data.sample import Sample
+from stages.engines.nemo import router
+from stages.engines.nemo.causal import Causal, Loss
+from stages.engines.nemo.context import own
+from stages.engines.nemo.data import Micro
+from stages.models.ops.labels import IGNORED
+from stages.models.transfer import to_device
+from stages.spec.resolved_phases import Phase
+from stages.train.objectives.routed import Routed as Torch
+
+
+class Routed(Causal):
+    """`Causal` with routers that are kept balanced, as `stages.train.objectives.routed` keeps them."""
+
+    def __init__(self, phase: Phase, chunks: Sequence[Any]) -> None:
+        super().__init__(phase)
+        if phase.router is None:
+            raise ValueError(f"phase {phase.name}: a model with experts is trained without `router`")
+        self._rule, self._routers = phase.router, router.routers(chunks)
+        self.extras = (*Torch.own, *self.extras)
+        self._counts = torch.zeros(0, 0)
+
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Start counting anew."""
+        super().begin(samples)
+        supervised = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
+        for one in self._routers:
+            one.begin(self._rule.aux_loss, len(samples), supervised)
+
+    def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
+        """As `Causal`; padding is said to the routers, which do not count it."""
+        output = chunk(
+            micro.tokens, micro.positions, micro.segments, labels=micro.labels, padding_mask=padding(micro)
+        )  # fmt: skip
+        return output, self.loss(micro)
+
+    def values(self, loss: float, sums: Sequence[float]) -> list[float]:
+        """The loss with the balance loss, that loss itself, and the load of the fullest expert over the mean."""
+        whole = parallel_state.get_tensor_and_data_parallel_group(with_context_parallel=True)
+        self._counts = router.step_counts(self._routers, whole)
+        counts = self._counts.double()
+        fullest = (counts.amax(1) / counts.mean(1)).sum() if len(counts) else counts.sum()
+        balance = sum((one.aux_loss for one in self._routers), torch.zeros((), device=counts.device)).double()
+        dist.all_reduce(balance, group=whole)
+        told = torch.stack([balance, fullest, torch.full_like(fullest, len(counts))])
+        dist.all_reduce(told, group=parallel_state.get_pipeline_model_parallel_group())
+        aux, overload, layers = told.tolist()
+        _, *counted = super().values(loss, sums)
+        return [loss + self._rule.aux_loss * aux, aux, overload / layers, *counted]
+
+    def finish(self) -> None:
+        """Move the biases by the step's counts."""
+        if self._rule.bias_update:
+            router.update_bias(self._routers, self._counts, self._rule.bias_update)
+
+
+def padding(micro: Micro) -> Tensor:
+    """Where this rank's share of the rows [B, s] is filling, bool."""
+    ranks = parallel_state.get_context_parallel_group()
+    here = own(micro.segments < 0, ranks.rank(), ranks.size())
+    return to_device(here.contiguous(), micro.tokens.device)

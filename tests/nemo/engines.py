@@ -6,7 +6,7 @@ import csv
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,16 +63,25 @@ def _port() -> Iterator[int]:
 
 def run(stage: Stage, inputs: Inputs, seconds: float = ranks.SECONDS) -> None:
     """Run a stage on the engine to its end; raises RankError with what the ranks raised."""
+    call(stage.execution.ranks, _rank, stage, inputs, seconds=seconds)
+
+
+def call(size: int, function: Callable[..., Any], *arguments: Any, seconds: float = ranks.SECONDS) -> list[Any]:
+    """As `ranks.run`, for a function that meets the other ranks by itself, as the engine does."""
     with _port() as port:
-        ranks.run(stage.execution.ranks, _rank, stage, inputs, port, seconds=seconds)
+        return ranks.run(size, _apart, port, function, arguments, seconds=seconds)
 
 
-def _rank(stage: Stage, inputs: Inputs, port: int) -> None:
+def _apart(port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    warnings.simplefilter("ignore")  # Megatron's own; this process ends with the case
+    dist.destroy_process_group()
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return function(*arguments)
+
+
+def _rank(stage: Stage, inputs: Inputs) -> None:
     from stages.engines.nemo import engine
 
-    warnings.simplefilter("ignore")  # Megatron's own; this process ends with the case
-    dist.destroy_process_group()  # the engine meets its ranks by itself
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     training.PhaseData = tiny.Data  # type: ignore[misc, assignment]
     engine.run(stage, inputs)
 

@@ -41,6 +41,9 @@ class Share:
     replicas: int
     context: int  # this rank among those that divide the rows
     contexts: int
+    together: int = (
+        1  # micro-batches are a multiple of this: Core's interleaved pipeline wants one for each of its ranks
+    )
 
     @classmethod
     def here(cls) -> Share:
@@ -52,7 +55,14 @@ class Share:
             state.get_data_parallel_world_size(),
             state.get_context_parallel_rank(),
             state.get_context_parallel_world_size(),
+            state.get_pipeline_model_parallel_world_size() if _interleaved() else 1,
         )
+
+
+def _interleaved() -> bool:
+    from megatron.core import parallel_state as state
+
+    return (state.get_virtual_pipeline_model_parallel_world_size() or 1) > 1
 
 
 def micro_batches(samples: Sequence[Sample], phase: Phase, share: Share, device: torch.device) -> list[Micro]:
@@ -64,6 +74,7 @@ def micro_batches(samples: Sequence[Sample], phase: Phase, share: Share, device:
     cuts = cut(len(samples), phase.micro_batch)
     shares = [Ranks(replica, share.replicas).share(len(cuts)) for replica in range(share.replicas)]
     most = max(1, *(len(one) for one in shares))
+    most = -(-most // share.together) * share.together
     mine = [samples[cuts[i].start : cuts[i].stop] for i in shares[share.replica]]
     mine += [[]] * (most - len(mine))
     return [_stacked(rows, phase, share, device) for rows in mine]

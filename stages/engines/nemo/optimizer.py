@@ -8,10 +8,10 @@ rule that norms and biases are not decayed, and its clip over all parameters are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from megatron.core import optimizer as core
 from megatron.core.optimizer import emerging_optimizers
 from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
@@ -19,17 +19,17 @@ from megatron.core.optimizer.optimizer import ChainedOptimizer
 from torch import nn
 
 from stages.engines.nemo import local, muon, names
+from stages.engines.nemo.config import config
+from stages.engines.nemo.container import value
 from stages.engines.nemo.local import Owned
 from stages.engines.nemo.muon import MatrixMuon
 from stages.errors import UserError
 from stages.spec import resolved_training
 from stages.spec.resolved import Stage
-from stages.spec.resolved_parallel import computes_in_bf16
 from stages.train.optimizer import decays, matrix_names
 
 NAME = "stages_muon"  # in Core's registry
 MARK = "moved_by_muon"  # attribute of a parameter
-RATE = 1.0  # Core wants one at construction; every step sets its own
 
 
 class Mover:
@@ -42,24 +42,24 @@ class Mover:
         """
         if stage.optimizer is None:
             raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no optimizer")
-        how = stage.execution.parallel
-        if how is None:
-            raise ValueError(f"{stage.pipeline}/{stage.name} says nothing about how its model is divided")
+        stated = config(stage, stage.phases[0])["optimizer"] or {}
         self.cfg, rules = stage.optimizer, names.rules(stage)
-        if isinstance(self.cfg, resolved_training.Muon) and how.distributed_optimizer:
+        if isinstance(self.cfg, resolved_training.Muon) and stated["use_distributed_optimizer"]:
             raise UserError(
                 f"{stage.pipeline}/{stage.name}: Muon moves whole matrices, and the distributed optimizer gives each "
                 "rank a range of them. Write `distributed_optimizer: false` in the stage's `parallel`."
             )
         self._mark(stage, local.owned(chunks, rules))
-        self.core = _core(self.cfg, chunks, how.distributed_optimizer, computes_in_bf16(stage.engine_class))
+        self.core = _core(self.cfg, chunks, stated)
         self.owned = local.owned(chunks, rules, self.core)
         self._chain: list[Any] = list(getattr(self.core, "chained_optimizers", [self.core]))
         for one in self._chain:
             if isinstance(one.optimizer, MatrixMuon):
                 one.optimizer.members = [owned for owned in self.owned if owned.inner is one.optimizer]
         self._adamw = [one for one in self._chain if not isinstance(one.optimizer, MatrixMuon)]
-        self.rates(RATE)
+        for one in self.owned:
+            if one.group is not None and bool(one.group["wd_mult"]) != decays(self.cfg, one.tensor):
+                raise AssertionError(f"{one.placed.key} is in a group with wd_mult {one.group['wd_mult']}")
 
     def _mark(self, stage: Stage, parameters: Sequence[Owned]) -> None:
         """Say on each parameter who moves it, for Core's groups."""
@@ -108,18 +108,17 @@ class Mover:
         self.rates(lr)
         if not self.core.step_with_ready_grads():
             raise AssertionError("Core made no update")
+        moved = {float(group["lr"]) for one in self._chain for group in one.optimizer.param_groups}
+        if moved != {lr}:
+            raise AssertionError(f"an update at the rates {sorted(moved)}, the schedule's is {lr!r}")
 
 
-def _core(cfg: resolved_training.Optimizer, chunks: Sequence[nn.Module], distributed: bool, bf16: bool) -> Any:
-    dtype = torch.bfloat16 if bf16 else torch.float32
-    config = core.OptimizerConfig(
-        optimizer="adam" if cfg.kind == "adamw" else NAME, lr=RATE, min_lr=RATE, weight_decay=cfg.weight_decay,
-        adam_beta1=cfg.beta1, adam_beta2=cfg.beta2, adam_eps=cfg.eps, decoupled_weight_decay=True, clip_grad=0.0,
-        use_distributed_optimizer=distributed, bf16=bf16, fp16=False, params_dtype=dtype,
-    )  # fmt: skip
+def _core(cfg: resolved_training.Optimizer, chunks: Sequence[nn.Module], stated: Mapping[str, Any]) -> Any:
+    how = core.OptimizerConfig(**{name: value(name, plain) for name, plain in stated.items()})
     undecayed = core.ParamPredicate(name="undecayed", fn=lambda parameter: not decays(cfg, parameter))
     overrides: dict[Any, Any] = {core.ParamKey(predicate=undecayed): {"wd_mult": 0.0}}
     if isinstance(cfg, resolved_training.Muon):
+        how = replace(how, optimizer=NAME)
         rest = core.ParamPredicate(name="no_matrix", fn=lambda parameter: not getattr(parameter, MARK))
         emerging_optimizers._EMERGING_OPTIMIZERS[NAME] = emerging_optimizers.EmergingOptimizerEntry(
             optimizer_cls=MatrixMuon,
@@ -127,4 +126,4 @@ def _core(cfg: resolved_training.Optimizer, chunks: Sequence[nn.Module], distrib
             config_to_kwargs=lambda config, chunks, groups: {"cfg": cfg},
             default_param_overrides={core.ParamKey(predicate=rest): {"optimizer": "adam"}},
         )
-    return core.get_megatron_optimizer(config, list(chunks), config_overrides=overrides, use_gloo_process_groups=False)
+    return core.get_megatron_optimizer(how, list(chunks), config_overrides=overrides, use_gloo_process_groups=False)

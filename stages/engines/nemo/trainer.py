@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs, device, readback, received
 from stages.engines.nemo import checkpoint, families, handover, names, provider
-from stages.engines.nemo.causal import inner
+from stages.engines.nemo import readback as own
+from stages.engines.nemo.config import config
 from stages.engines.nemo.handover import Gathering
 from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
@@ -63,20 +63,17 @@ class NemoTrainer:
 
     def built(self) -> BuiltReport | None:
         """What Megatron's objects hold, under our names, and the frequencies that they turn by."""
+        own.hold_fields(
+            self._stage, config(self._stage, self._stage.phases[0]), self._chunks, self._moved.core, self._ranks
+        )
         modules, state = self.trained(), self.state()[1]
-        if modules is None:
+        report = None
+        if modules is not None:
+            report = readback.built(self._stage, self._inputs, modules, self._moved, state)
+        else:
             for _ in state:
                 raise AssertionError("a rank that does not write was given a tensor")
-            return None
-        report = readback.built(self._stage, self._inputs, modules, self._moved, state)
-        turned = tuple(inner(self._chunks[0]).rotary_pos_emb.inv_freq.tolist())
-        return replace(
-            report,
-            modules={
-                name: one if one.frequencies is None else replace(one, frequencies=turned)
-                for name, one in report.modules.items()
-            },
-        )
+        return own.completed(report, self._moved.owned, self._chunks, self._ranks)
 
     def stepper(self, phase: Phase, rows: Rows) -> Steps:
         """The phase on this model, as the model's family computes it."""

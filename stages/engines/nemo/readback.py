@@ -1,0 +1,104 @@
+"""What Megatron's built objects say of themselves, for the guards before step 1: not what they were asked to be.
+
+Megatron fills in, corrects and overrides between a configuration and a model: recipes, bridges from Hugging Face,
+`finalize`, `validate`, loaded checkpoints. So each field is read from the object that computes with it, rotary
+frequencies from the module that turns, rates and decay from the groups of the optimizer, on every rank.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from stages.engines.nemo.config import Config
+from stages.engines.nemo.container import value
+from stages.engines.nemo.local import Owned
+from stages.errors import UserError
+from stages.guards.report import BuiltReport
+from stages.spec.resolved import Stage
+from stages.train.ranks import Ranks
+
+SHOWN = 3
+
+
+class BuiltOtherwiseError(UserError):
+    """Megatron's objects are not what the stage's configuration says; nothing was trained."""
+
+    repeats = True
+
+
+def hold_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core: Any, ranks: Ranks) -> None:
+    """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured."""
+    own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in _fields(stated, chunks, core)]
+    said = sorted({one for text in ranks.texts(json.dumps(own)) for one in json.loads(text)})
+    if said:
+        rest = f", and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+        raise BuiltOtherwiseError(
+            f"{stage.pipeline}/{stage.name}: Megatron built something else than was configured: "
+            f"{'; '.join(said[:SHOWN])}{rest}. Run with the versions that `make nemo` installs, without plugins."
+        )
+
+
+def _fields(stated: Config, chunks: Sequence[nn.Module], core: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Fields that differ: name, found, configured."""
+    chain = getattr(core, "chained_optimizers", [core])
+    objects: dict[str, list[Any]] = {
+        "model": [getattr(chunk, "config") for chunk in chunks],  # noqa: B009
+        "ddp": [getattr(chunk, "ddp_config") for chunk in chunks],  # noqa: B009
+        "optimizer": [one.config for one in chain],
+    }
+    for section, built in objects.items():
+        for name, plain in (stated[section] or {}).items():
+            if section == "optimizer" and name == "optimizer":
+                continue  # the registry's name of ours, where it is Muon
+            wanted = value(name, plain)
+            for one in built:
+                found = getattr(one, name, wanted)  # fields of Bridge's providers that Core's class has not
+                if found != wanted:
+                    yield f"{section}.{name}", found, wanted
+
+
+def completed(
+    report: BuiltReport | None, parameters: Sequence[Owned], chunks: Sequence[nn.Module], ranks: Ranks
+) -> BuiltReport | None:
+    """The first rank's report with what all ranks' objects say; the others have none, but all call this."""
+    own = {
+        "frequencies": [[number.hex() for number in one.inv_freq.tolist()] for one in _rotary(chunks)],
+        "parameters": [
+            [one.placed.module, one.placed.key, one.trained]
+            for one in parameters
+            if isinstance(one.tensor, nn.Parameter)
+        ],
+    }
+    said = [json.loads(text) for text in ranks.texts(json.dumps(own))]
+    if report is None:
+        return None
+    turned = _one_of([tuple(map(float.fromhex, row)) for one in said for row in one["frequencies"]])
+    takes: dict[str, dict[str, bool]] = {}
+    for one in said:
+        for module, key, trained in one["parameters"]:
+            takes.setdefault(module, {}).setdefault(key, trained)
+    modules = {
+        name: replace(
+            module,
+            frequencies=None if module.frequencies is None else turned,
+            takes_gradient=sum(takes.get(name, {}).values()),
+            parameters=len(takes.get(name, {})),
+        )
+        for name, module in report.modules.items()
+    }
+    return replace(report, modules=modules)
+
+
+def _rotary(chunks: Sequence[nn.Module]) -> list[Any]:
+    return [module for chunk in chunks for module in chunk.modules() if hasattr(module, "inv_freq")]
+
+
+def _one_of(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """The frequencies of all ranks; where they are not the same, all of them, which no guard takes."""
+    different = sorted(set(rows))
+    return tuple(number for row in different for number in row)

@@ -1,0 +1,195 @@
+"""The same stage from the same weights on both engines: losses, norms, gradients and weights beside each other.
+
+A model has a row in `CASES`: its stage, the layouts in which it is trained, and what may differ. To add a family, add a
+row. `tests.nemo.record` writes the table of all rows; tests/nemo/test_parity.py keeps each to its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.contract import ledger, schedule
+from stages.engines import Inputs
+from stages.models import build
+from stages.spec.resolved import Stage
+from stages.train import objectives
+from stages.train.determinism import denormals_flushed, deterministic
+from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.replicated import Replicated
+from tests.nemo import engines
+from tests.nemo.engines import Layout, layout
+from tests.unit.train import tiny
+
+STEPS = 10  # the last of which is a partial one
+LAYERS = {"layers": 4, "hidden": 32, "ffn": 48, "heads": 4, "kv_heads": 2, "head_dim": 8}
+BUDGET = (
+    4 * 4 + 5 * 8 + 5
+) * tiny.CONTEXT + tiny.CONTEXT // 2  # steps of four rows, of eight, and one of five and a half
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What may differ from the torch engine: relative differences; of tensors in norm, of the worst one."""
+
+    loss: float = 1e-6  # of the first step
+    gradient: float = 2e-6  # of the first step
+    losses: float = 5e-6  # of any step
+    weights: float = 2e-5  # after the last step
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model in several layouts."""
+
+    name: str
+    stage: Stage
+    layouts: tuple[Layout, ...]
+    figures: Figures = field(default_factory=Figures)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What training came to: a number for each step, gradients of the first, weights after the last."""
+
+    losses: list[float]
+    norms: list[float]
+    columns: list[list[float]]
+    gradients: dict[str, Tensor]
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two courses beside each other, in the terms of `Figures`, and the tensors that differ most."""
+
+    loss: float
+    gradient: float
+    losses: float
+    weights: float
+    norms: float
+    where: tuple[str, str]
+
+    def within(self, figures: Figures) -> bool:
+        """Whether every figure is kept; the norms, as part of the loop's finite check, by the losses' figure."""
+        return (
+            self.loss <= figures.loss
+            and self.gradient <= figures.gradient
+            and max(self.losses, self.norms) <= figures.losses
+            and self.weights <= figures.weights
+        )
+
+
+def llama(**changes: Any) -> Stage:
+    """Llama under AdamW, ten steps with a batch ramp."""
+    cfg = tiny.LLAMA.model_copy(update=LAYERS)
+    return tiny.stage({"llm": cfg}, (tiny.phase("next_token", budget=BUDGET),), ("llm",), **changes)
+
+
+LAYOUTS = (
+    layout(),
+    layout(2),
+    layout(2, tp=2),
+    layout(2, pp=2),
+    layout(2, cp=2),
+    layout(4, tp=2),
+    layout(2, distributed_optimizer=True),
+    layout(2, tp=2, sequence_parallel=True),
+    layout(2, pp=2, vpp=2),
+)
+UNDECAYED = tiny.ADAMW.model_copy(update={"decay": "matrices", "clip": None})
+WHOLE = tuple(one for one in LAYOUTS if not one.parallel.distributed_optimizer)  # matrices, which Muon needs
+CASES = [
+    Case("Llama", llama(), LAYOUTS),
+    Case("Llama, norms not decayed, no clip", llama(optimizer=UNDECAYED), LAYOUTS[:1]),
+    Case("Llama under Muon", llama(optimizer=tiny.MUON), WHOLE),
+]
+
+
+def by_torch(stage: Stage) -> Course:
+    """On this process."""
+    assert stage.optimizer is not None
+    (phase,) = stage.phases
+    with deterministic(stage.execution), denormals_flushed():
+        modules = build.build(stage)
+        optimizer = Optimizer(stage.optimizer, trained_slots(modules, stage.trained, stage.optimizer))
+        data: Any = tiny.Data(phase, stage.seed, "", Path())
+        stepper = Replicated(optimizer, objectives.make(stage, phase, modules, data, torch.device("cpu")))
+        rows, gradients = [], dict[str, Tensor]()
+        for step in list(ledger.steps(phase))[:STEPS]:
+            rows.append(stepper.gradients(step))
+            if not gradients:
+                named = zip(optimizer.slots, stepper._gradients, strict=True)
+                gradients = {slot.name: gradient.clone() for slot, gradient in named}
+            assert stage.schedule is not None
+            stepper.update(schedule.lr(stage.schedule, phase.clock_start + step.end))
+        stepper.close()
+        return _course(rows, gradients, dict(modules.state_dict()))
+
+
+def by_nemo(stage: Stage, inputs: Inputs) -> Course | None:
+    """On one of the stage's ranks; the first has the numbers."""
+    from stages.engines import place
+    from stages.engines.nemo import groups
+    from stages.engines.nemo.trainer import NemoTrainer
+    from stages.guards import run as guards
+
+    (phase,) = stage.phases
+    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as group:
+        trainer = NemoTrainer(stage, inputs, group)
+        trainer.begin()
+        report = trainer.built()
+        if report is not None:
+            guards.hold_start(stage, report)
+        data: Any = tiny.Data(phase, stage.seed, "", Path())
+        stepper = trainer.stepper(phase, data)
+        rows, gradients = [], dict[str, Tensor]()
+        for number, step in enumerate(list(ledger.steps(phase))[:STEPS]):
+            rows.append(stepper.gradients(step))
+            if number == 0:
+                gradients = _gradients(trainer)
+            assert stage.schedule is not None
+            stepper.update(schedule.lr(stage.schedule, phase.clock_start + step.end))
+        stepper.close()
+        modules = trainer.trained()
+        return None if modules is None else _course(rows, gradients, dict(modules.state_dict()))
+
+
+def _gradients(trainer: Any) -> dict[str, Tensor]:
+    return dict(trainer._gathering().gradients(trainer._weights))
+
+
+def measured(stage: Stage, where: Layout, folder: Path, seconds: float = 60.0) -> Course:
+    """The stage on new ranks in this layout."""
+    found = engines.call(where.ranks, by_nemo, engines.on_nemo(stage, where), tiny.inputs(folder), seconds=seconds)[0]
+    assert isinstance(found, Course)
+    return found
+
+
+def difference(found: Course, wanted: Course) -> Difference:
+    """Relative to what is wanted."""
+    gradient, weights = worst(found.gradients, wanted.gradients), worst(found.weights, wanted.weights)
+    losses = [_relative(a, b) for a, b in zip(found.losses, wanted.losses, strict=True)]
+    norms = [_relative(a, b) for a, b in zip(found.norms, wanted.norms, strict=True)]
+    return Difference(losses[0], gradient[0], max(losses), weights[0], max(norms), (gradient[1], weights[1]))
+
+
+def worst(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> tuple[float, str]:
+    """The largest relative difference in norm, and of which tensor."""
+    assert found.keys() == wanted.keys(), found.keys() ^ wanted.keys()
+    far = {name: float((found[name] - one).double().norm() / one.double().norm()) for name, one in wanted.items()}
+    name = max(far, key=lambda one: far[one])
+    return far[name], name
+
+
+def _course(rows: list[list[float]], gradients: dict[str, Tensor], weights: dict[str, Tensor]) -> Course:
+    return Course([r[0] for r in rows], [r[1] for r in rows], [r[2:] for r in rows], gradients, weights)
+
+
+def _relative(found: float, wanted: float) -> float:
+    return abs(found - wanted) / abs(wanted)

@@ -1,0 +1,35 @@
+"""A stage on this engine is the stage on the torch engine, up to rounding, in every layout."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from tests.nemo import parity
+from tests.nemo.engines import Layout
+from tests.nemo.parity import CASES, Case, Course
+
+
+@lru_cache(maxsize=1)
+def wanted(number: int) -> Course:
+    return parity.by_torch(CASES[number].stage)
+
+
+ROWS = [
+    pytest.param(number, case, where, id=f"{case.name}: {where}")
+    for number, case in enumerate(CASES)
+    for where in case.layouts
+]
+
+
+@pytest.mark.parametrize(("number", "case", "where"), ROWS)
+def test_losses_gradients_and_weights_are_the_torch_engines(
+    number: int, case: Case, where: Layout, tmp_path: Path
+) -> None:
+    found = parity.measured(case.stage, where, tmp_path)
+    assert len(found.losses) == parity.STEPS
+    assert found.losses[-1] < found.losses[0]
+    far = parity.difference(found, wanted(number))
+    assert far.within(case.figures), far

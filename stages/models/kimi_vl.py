@@ -27,6 +27,7 @@ class Places:
     index: Tensor  # int64 [B * T]: the feature that each position takes (0 where it takes none)
     inverse: Tensor  # int64 [M]: the position of each feature
     taken: Tensor  # bool [B * T, 1]: whether the position takes one
+    here: Tensor | None = None  # bool [M, 1]: False where a feature's position is another rank's; None: all are here
 
     @property
     def count(self) -> int:
@@ -35,7 +36,8 @@ class Places:
 
     def to(self, device: torch.device) -> Places:
         """The same on a device."""
-        return Places(*(to_device(part, device) for part in (self.index, self.inverse, self.taken)))
+        parts = (self.index, self.inverse, self.taken, self.here)
+        return Places(*(None if part is None else to_device(part, device) for part in parts))
 
 
 def places(tokens: NDArray[np.int64], image_token: int, device: torch.device) -> Places | None:
@@ -85,7 +87,7 @@ def place_images(embeddings: Tensor, features: Tensor | None, where: Places | No
     if where is None or features is None:
         return embeddings
     flat = embeddings.flatten(0, 1)
-    placed = take_rows(features.to(embeddings.dtype), where.index, where.inverse, None)
+    placed = take_rows(features.to(embeddings.dtype), where.index, where.inverse, where.here)
     return torch.where(where.taken, placed, flat).view(embeddings.shape)
 
 

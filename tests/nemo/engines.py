@@ -100,7 +100,12 @@ def left(inputs: Inputs, ref: str = "tiny/box") -> Left:
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     state = folder / "state" / "optimizer.safetensors"
-    return Left(rows, load_file(folder / "model" / "llm" / "model.safetensors"), load_file(state))
+    weights = {
+        f"{file.parent.name}.{name}": tensor
+        for file in sorted((folder / "model").glob("*/model.safetensors"))
+        for name, tensor in load_file(file).items()
+    }
+    return Left(rows, weights, load_file(state))
 
 
 def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

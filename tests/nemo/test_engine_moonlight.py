@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from stages.engines import torch_engine, training
 from tests.nemo import engines
@@ -22,7 +24,7 @@ LAYOUTS = (
     layout(4, tp=2, ep=2, sequence_parallel=True),
     layout(recompute="full"),
 )
-OBJECTIVES = ("moe",)
+OBJECTIVES = ("moe", "joint")
 
 
 @pytest.fixture(scope="module")
@@ -52,5 +54,16 @@ def test_a_stage_agrees_with_the_torch_engine(
     for column in ("loss", "grad_norm", "aux_loss", "overload"):
         for one, other in zip(found.rows, known.rows, strict=True):
             assert float(one[column]) == pytest.approx(float(other[column]), rel=1e-6), (column, one["step"])
-    assert engines.apart(found.weights, known.weights) < 5e-6
+    assert engines.apart(without_key_biases(found.weights), without_key_biases(known.weights)) < 5e-6
     assert engines.apart(found.state, known.state) < 5e-6
+
+
+def without_key_biases(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A bias of keys moves all of a query's scores alike, so that its gradient is zero but for rounding, and AdamW
+    divides it by its own size.
+    """
+    kept = dict(weights)
+    for name in [name for name in weights if name.endswith("wqkv.bias")]:
+        queries, _, values = weights[name].chunk(3)
+        kept[name] = torch.cat((queries, values))
+    return kept

@@ -22,9 +22,9 @@ def complete(stage: Stage, provider: Any) -> None:
 
             llama.complete(stage, cfg, provider)
         case "moonlight":
-            from stages.engines.nemo import moonlight
+            from stages.engines.nemo import moonlight, vision
 
-            moonlight.complete(stage, cfg, provider)
+            (vision if "vit" in stage.modules else moonlight).complete(stage, cfg, provider)
         case "ouro":
             from stages.engines.nemo import ouro
 
@@ -40,9 +40,10 @@ def work(stage: Stage, phase: Phase, chunks: list[Any]) -> Work:
         case "llama":
             return Causal(phase)
         case "moonlight":
+            from stages.engines.nemo.joint import Joint
             from stages.engines.nemo.routed import Routed
 
-            return Routed(phase, chunks)
+            return (Joint if "vit" in stage.modules else Routed)(phase, chunks)
         case "ouro":
             from stages.engines.nemo.looped import Looped
 

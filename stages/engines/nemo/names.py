@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from stages.engines.nemo import names_llama, names_moonlight, names_ouro
+from stages.engines.nemo import names_kimi_vl, names_llama, names_moonlight, names_ouro
 from stages.engines.nemo.layout import Rules
 from stages.errors import UserError
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import MoonlightModel, MoonViTModel, ProjectorModel
 
 
 def rules(stage: Stage) -> Rules:
@@ -18,6 +19,9 @@ def rules(stage: Stage) -> Rules:
             return Rules(names_moonlight.rules(cfg, name))
         if families == ["ouro"] and cfg.family == "ouro":
             return Rules(names_ouro.rules(cfg, name))
+    llm, vit, projector = (stage.modules.get(name) for name in ("llm", "vit", "projector"))
+    if isinstance(llm, MoonlightModel) and isinstance(vit, MoonViTModel) and isinstance(projector, ProjectorModel):
+        return Rules(names_kimi_vl.rules(llm, vit, projector))
     raise UserError(
         f"{stage.pipeline}/{stage.name}: the nemo engine has no model of {' with '.join(families)}. "
         "Train this stage with `engine: torch`."

@@ -17,6 +17,7 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.moe.moe_utils import MoEAuxLossAutoScaler
 from torch import Tensor, nn
 
+from stages.engines.nemo.precision import same_type
 from stages.models.experts import tally
 from stages.models.moe import balanced, imbalance, route
 from stages.spec.resolved_models import MoonlightModel
@@ -97,13 +98,8 @@ class Router(MegatronModule):
         return MoEAuxLossAutoScaler.apply(weights, loss * self._gradient)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Router:
-        """Move to a device, but keep the type: a model in bf16 has its router in fp32."""
-
-        def moved(tensor: Tensor) -> Tensor:
-            found = fn(tensor)
-            return found if found.dtype == tensor.dtype else tensor.to(found.device)
-
-        return super()._apply(moved, recurse)
+        """A model in bf16 has its routers in fp32."""
+        return super()._apply(same_type(fn), recurse)
 
 
 def _tally(chosen: Tensor, here: Tensor, experts: int) -> Tensor:

@@ -67,7 +67,6 @@ MACHINE: dict[str, Any] = {
     "defer_embedding_wgrad_compute": False,
     "wgrad_deferral_limit": 0,
     "delay_wgrad_compute": False,
-    "scatter_embedding_sequence_parallel": True,
     "clone_scatter_output_in_embedding": True,
     "num_microbatches_with_partial_activation_checkpoints": None,
     "nccl_all_reduce_for_prefill": False,

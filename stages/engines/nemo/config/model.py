@@ -33,7 +33,7 @@ def model(stage: Stage, phase: Phase, layout: Parallel) -> Fields:
     one = language_model(stage)
     own = _moonlight(one) if isinstance(one, MoonlightModel) else _heads(one)
     fixed = {**LAYERS, **MACHINE, **(MLA if isinstance(one, MoonlightModel) else {})}
-    parts = _sizes(one, phase), own, _layout(layout), _precision(stage), _again(layout)
+    parts = _sizes(one, phase), own, _layout(layout), _vision(stage), _precision(stage), _again(layout)
     return {"rotary_base": _base(stage.rope), **{key: value for part in parts for key, value in part.items()}, **fixed}
 
 
@@ -113,6 +113,11 @@ def _layout(layout: Parallel) -> Fields:
         "expert_tensor_parallel_size": 1,
         "sequence_parallel": layout.sequence_parallel,
     }
+
+
+def _vision(stage: Stage) -> Fields:
+    """With a vision tower, embeddings are divided over the ranks once images' features are among them."""
+    return {"scatter_embedding_sequence_parallel": not any(one.family == "moonvit" for one in stage.modules.values())}
 
 
 def _precision(stage: Stage) -> Fields:

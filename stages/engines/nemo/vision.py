@@ -1,0 +1,115 @@
+"""Kimi-VL's vision tower and projector beside Megatron-Core's embedding, on the first pipeline stage.
+
+They are the torch engine's own modules, whole on every rank of that stage and in fp32, computed in the model's
+precision as there. Every tensor-parallel rank computes the features of its replica's images, and has the gradient of
+all positions; a context-parallel rank computes them all too, and takes those of its own positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from megatron.core.tensor_parallel import scatter_to_sequence_parallel_region
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stages.data.document import IMAGE, PAD
+from stages.engines.nemo import moonlight
+from stages.engines.nemo.context import own
+from stages.engines.nemo.data import Micro
+from stages.engines.nemo.precision import same_type
+from stages.models.build import make
+from stages.models.kimi_vl import Places, place_images
+from stages.models.layers import recompute
+from stages.models.transfer import to_device
+from stages.models.vision_packing import Grid, pack
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import MoonlightModel, MoonViTModel, ProjectorModel
+from stages.spec.resolved_parallel import computes_in_bf16
+
+
+class Vision(nn.Module):
+    """Images to features in the place of their tokens; undefined weights."""
+
+    def __init__(self, stage: Stage, tower: MoonViTModel, projector: ProjectorModel) -> None:
+        super().__init__()
+        self.vit = make(tower, None, "cpu")
+        self.projector = make(projector, None, "cpu")
+        self.patch, self._bf16 = tower.patch, computes_in_bf16(stage.engine_class)
+        for name in ("vit", "projector"):
+            self.get_submodule(name).requires_grad_(name in stage.trained)
+        recompute(self, stage.execution.parallel is not None and stage.execution.parallel.recompute == "full")
+
+    def forward(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Features [M, H] of packed patches [N, channels * patch^2], one for every image token."""
+        with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            found: Tensor = self.projector(self.vit(pixels, grids), grids)
+            return found
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Vision:
+        return super()._apply(same_type(fn), recurse)
+
+
+def complete(stage: Stage, cfg: MoonlightModel, provider: Any) -> None:
+    """Give Bridge's provider Moonlight's layers, and its first pipeline stage the tower and the projector."""
+    tower, projector = stage.modules["vit"], stage.modules["projector"]
+    if not isinstance(tower, MoonViTModel) or not isinstance(projector, ProjectorModel):
+        raise ValueError(f"{stage.pipeline}/{stage.name}: vit is {tower.family}, projector is {projector.family}")
+
+    def see(chunks: list[Any]) -> list[Any]:
+        for chunk in chunks:
+            if chunk.pre_process:
+                chunk.vision = Vision(stage, tower, projector)
+        return chunks
+
+    moonlight.complete(stage, cfg, provider)
+    provider.register_pre_wrap_hook(see)
+
+
+def embed(model: Any, micro: Micro) -> Tensor:
+    """Input of the first layer [s, B, H], this rank's share: token embeddings with images' features in place.
+
+    Without images the tower does not run, and gets no gradient. Raises UserError where images and tokens disagree.
+    """
+    device, groups = micro.tokens.device, model.pg_collection
+    images = [image.pixels for sample in micro.samples for image in sample.images]
+    features: Tensor | None = None
+    if images:
+        pixels, grids = pack(images, model.vision.patch)
+        features = model.vision(to_device(pixels, device), grids)
+    embeddings = model.embedding(input_ids=micro.tokens, position_ids=micro.positions).transpose(0, 1).contiguous()
+    where = places(rows(micro), groups.cp.rank(), groups.cp.size())
+    placed = place_images(embeddings, features, None if where is None else where.to(device)).transpose(0, 1)
+    if not model.config.sequence_parallel:
+        return placed.contiguous()
+    return scatter_to_sequence_parallel_region(placed.contiguous(), group=groups.tp)
+
+
+def rows(micro: Micro) -> NDArray[np.int64]:
+    """Tokens [B, T] of whole rows, also where this rank has some of the positions only."""
+    found = np.full(micro.segments.shape, PAD, dtype=np.int64)
+    for row, sample in zip(found, micro.samples, strict=False):
+        row[: len(sample.tokens)] = sample.tokens
+    return found
+
+
+def places(tokens: NDArray[np.int64], rank: int, ranks: int) -> Places | None:
+    """Where the features of all images go among a context-parallel rank's positions of tokens [B, T], on the host.
+
+    None where the rows have no image tokens.
+    """
+    taken = torch.from_numpy(tokens == IMAGE)
+    count = int(taken.sum())
+    if not count:
+        return None
+    number = taken.flatten().cumsum(0).view(taken.shape) - 1
+    mine, numbers = own(taken, rank, ranks).flatten(), own(number, rank, ranks).flatten()
+    at = mine.nonzero().flatten()
+    here = torch.zeros(count, 1, dtype=torch.bool)
+    here[numbers[at]] = True
+    inverse = torch.zeros(count, dtype=torch.int64)
+    inverse[numbers[at]] = at
+    return Places(torch.where(mine, numbers, 0), inverse, mine[:, None], here)

@@ -19,6 +19,7 @@ from torch import Tensor
 from stages.engines import Inputs, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
+from stages.train import loop
 from tests.nemo import ranks
 from tests.unit.train import tiny
 
@@ -61,9 +62,14 @@ def _port() -> Iterator[int]:
         yield place.getsockname()[1]
 
 
-def run(stage: Stage, inputs: Inputs, seconds: float = ranks.SECONDS) -> None:
-    """Run a stage on the engine to its end; raises RankError with what the ranks raised."""
-    call(stage.execution.ranks, _rank, stage, inputs, seconds=seconds)
+def run(
+    stage: Stage, inputs: Inputs, disturb: Callable[[], None] = lambda: None, seconds: float = ranks.SECONDS
+) -> None:
+    """Run a stage on the engine to its end; raises RankError with what the ranks raised.
+
+    `disturb` is called in every rank before it begins, and may patch what it will.
+    """
+    call(stage.execution.ranks, _rank, stage, inputs, disturb, seconds=seconds)
 
 
 def call(size: int, function: Callable[..., Any], *arguments: Any, seconds: float = ranks.SECONDS) -> list[Any]:
@@ -79,10 +85,27 @@ def _apart(port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) 
     return function(*arguments)
 
 
-def _rank(stage: Stage, inputs: Inputs) -> None:
+def stopping_after(*steps: int) -> Callable[[], None]:
+    """Ask the run to stop after each of these steps, as a scheduler does that wants its nodes back."""
+
+    def disturb() -> None:
+        record = loop.record
+
+        def asking(run: Any, phase: Any, stepper: Any, counters: Any, *rest: Any) -> None:
+            record(run, phase, stepper, counters, *rest)
+            if counters.steps in steps:
+                run.stop.ask()
+
+        loop.record = asking
+
+    return disturb
+
+
+def _rank(stage: Stage, inputs: Inputs, disturb: Callable[[], None]) -> None:
     from stages.engines.nemo import engine
 
     training.PhaseData = tiny.Data  # type: ignore[misc, assignment]
+    disturb()
     engine.run(stage, inputs)
 
 

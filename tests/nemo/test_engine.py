@@ -12,6 +12,7 @@ from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
 from tests.unit.train import tiny
 
+pytestmark = pytest.mark.slow
 EXACT = ("phase", "step", "tokens", "clock", "lr", "supervised")  # columns that no layout may move
 LAYOUTS = (
     layout(),

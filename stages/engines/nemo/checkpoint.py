@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stages.engines.checkpoints import WAITED, WRITTEN
+from stages.engines.nemo import shards
+from stages.engines.nemo.handover import updates
+from stages.engines.nemo.local import Owned
 from stages.engines.trainer import Beside, Tables
 from stages.store import attempts, files, json_file, partials
 from stages.train import checkpoint
@@ -24,7 +27,8 @@ from stages.train.checkpoint import COUNTERS, METRICS, TIMING, Counters
 from stages.train.ranks import Ranks, together
 
 STATE = "state"  # the folder with Core's files
-_COUNTERS = TypeAdapter(Counters)
+STEPS = "steps.json"  # updates made so far, by module
+_COUNTERS, _STEPS = TypeAdapter(Counters), TypeAdapter(dict[str, int])
 
 
 class Checkpoints:
@@ -34,13 +38,13 @@ class Checkpoints:
         self,
         attempt: attempts.Attempt,
         chunks: list[Any],
-        optimizer: Any,
+        owned: Sequence[Owned],
         tables: Tables,
         beside: Beside,
         ranks: Ranks,
     ) -> None:
         """`beside` takes down what else a checkpoint says at this moment, and returns what writes it into a folder."""
-        self._attempt, self._chunks, self._optimizer = attempt, chunks, optimizer
+        self._attempt, self._chunks, self._owned = attempt, chunks, owned
         self._tables, self._beside, self._ranks = tables, beside, ranks
         self.seconds = {WAITED: 0.0, WRITTEN: 0.0}
 
@@ -62,7 +66,7 @@ class Checkpoints:
             beside(temporary)
             files.disk.mkdir(temporary / STATE)
             self._ranks.tell(str(temporary / STATE))
-            _save(temporary / STATE, self._chunks, self._optimizer)
+            _save(temporary / STATE, self._chunks, self._owned, self._ranks)
 
         partials.save(folder, fill)
         then()
@@ -88,46 +92,28 @@ class Checkpoints:
         """Nothing is left open."""
 
 
-def join(chunks: list[Any], optimizer: Any, ranks: Ranks) -> None:
+def join(chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     """On the other ranks, while the first saves: write this rank's part."""
-    _save(Path(ranks.tell("")), chunks, optimizer)
+    _save(Path(ranks.tell("")), chunks, owned, ranks)
 
 
-def load(folder: Path, chunks: list[Any], optimizer: Any) -> Counters:
+def load(folder: Path, chunks: list[Any], owned: Sequence[Owned]) -> Counters:
     """Take over a checkpoint whose digests were compared; every rank reads its part."""
     from megatron.core import dist_checkpointing
 
-    wanted = _sharded(chunks, optimizer, loading=True)
-    found = dist_checkpointing.load(wanted, str(folder / STATE))
-    for number, chunk in enumerate(chunks):
-        chunk.load_state_dict(found[_name(number)])
-    optimizer.load_state_dict(found["optimizer"])
+    found = dist_checkpointing.load(shards.describe(chunks, owned, loading=True), str(folder / STATE))
+    shards.take(found, chunks, owned, json_file.read_as(folder / STATE / STEPS, _STEPS))
     return json_file.read_as(folder / COUNTERS, _COUNTERS)
 
 
 @together
-def _save(folder: Path, chunks: list[Any], optimizer: Any) -> None:
+def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     from megatron.core import dist_checkpointing
     from megatron.core.dist_checkpointing.strategies import filesystem_async
 
     # What was written is told by this queue, in this process. Core's own is one between processes: it starts one.
     filesystem_async._results_queue = queue.Queue()
-    dist_checkpointing.save(_sharded(chunks, optimizer, loading=False), str(folder))
-
-
-def _sharded(chunks: list[Any], optimizer: Any, loading: bool) -> dict[str, Any]:
-    """Core's description of the model and the optimizer: which tensors this rank has which part of."""
-    from megatron.core import parallel_state
-
-    how = {
-        "distrib_optim_sharding_type": "fully_reshardable",  # by any number of replicas
-        "distrib_optim_fully_reshardable_mem_efficient": False,
-        "chained_optim_avoid_prefix": True,
-        "dp_cp_group": parallel_state.get_data_parallel_group(with_context_parallel=True),
-    }
-    model = {_name(number): chunk.sharded_state_dict(metadata=how) for number, chunk in enumerate(chunks)}
-    return {**model, "optimizer": optimizer.sharded_state_dict(model, is_loading=loading, metadata=how)}
-
-
-def _name(number: int) -> str:
-    return f"model{number}" if number else "model"
+    dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))
+    made = updates(owned, ranks)
+    if ranks.first:
+        json_file.write(folder / STEPS, made)

@@ -49,16 +49,12 @@ def load_state(parameters: Sequence[Owned], shapes: Shapes, state: Mapping[str, 
     """
     step = int(state[f"{module}.{STEP}"])
     for one in parameters:
-        if one.inner is None or one.group is None or one.placed.module != module:
+        if one.inner is None or one.placed.module != module:
             continue
         for moment in one.moments:
             fused = _joined(one, shapes, _moments(state, moment))
-            flat = fused.reshape(-1)[one.start : one.stop].to(one.main.device, torch.float32)
-            one.state[moment] = flat.clone().view_as(one.main)
-        if isinstance(one.inner, torch.optim.AdamW):
-            one.state[STEP] = torch.tensor(float(step))
-        elif one.counts:  # Apex's and TransformerEngine's FusedAdam; never executed
-            one.group[STEP] = step
+            one.take(moment, fused.reshape(-1)[one.start : one.stop])
+        one.count(step)
 
 
 def _joined(one: Owned, shapes: Shapes, read: Read) -> Tensor:
@@ -133,6 +129,16 @@ class _Source:
     fragments: list[_Fragment]
 
 
+def updates(parameters: Sequence[Owned], ranks: Ranks) -> dict[str, int]:
+    """Updates made so far by module, on every rank. Raises AssertionError where they are not the same everywhere."""
+    found: dict[str, int] = {}
+    for text in ranks.texts(json.dumps(steps(parameters))):
+        for module, count in json.loads(text).items():
+            if found.setdefault(module, count) != count:
+                raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
+    return found
+
+
 class Gathering:
     """Tensors of all ranks, put together on the first. Built by all ranks at once; every method is called by all."""
 
@@ -172,22 +178,13 @@ class Gathering:
 
     def state(self, shapes: Shapes) -> Iterator[tuple[str, Tensor]]:
         """The same of the optimizer: "<module>.<parameter>.<moment>" and "<module>.step", as the torch engine's."""
-        steps = self._steps()
+        steps = updates(list(self._own.values()), self._ranks)
         for name in tensor_file.order(shapes):
             ours, _, kind = name.rpartition(".")
             if kind == STEP:
                 yield from self._named(name, torch.tensor(steps[ours]) if self._ranks.first else None)
             else:
                 yield from self._named(name, self._one(ours, kind, shapes[name]))
-
-    def _steps(self) -> dict[str, int]:
-        """Updates made so far by module. Raises AssertionError where they are not the same everywhere."""
-        found: dict[str, int] = {}
-        for text in self._ranks.texts(json.dumps(steps(list(self._own.values())))):
-            for module, count in json.loads(text).items():
-                if found.setdefault(module, count) != count:
-                    raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
-        return found
 
     @staticmethod
     def _named(name: str, tensor: Tensor | None) -> Iterator[tuple[str, Tensor]]:

@@ -42,6 +42,7 @@ class Owned:
     group: dict[str, Any] | None = None
     inner: torch.optim.Optimizer | None = None
     trained: bool = False
+    divided: bool = False  # over the replicas, by the distributed optimizer: they have a range of it each, or none
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -71,6 +72,20 @@ class Owned:
         """Whether its updates are counted here: Adam's moments need their number, Muon's do not."""
         return self.inner is not None and SECOND in self.moments
 
+    def take(self, what: str, flat: Tensor) -> None:
+        """Overwrite a main copy, or a moment, by fp32 numbers of the range; of another rank's range nothing is kept."""
+        if what == WEIGHT:
+            self.main.detach().view(-1).copy_(flat)
+        elif self.inner is not None:
+            self.state[what] = flat.to(self.main.device, torch.float32).clone().view_as(self.main)
+
+    def count(self, step: int) -> None:
+        """Say how many updates have been made."""
+        if isinstance(self.inner, torch.optim.AdamW):
+            self.state[STEP] = torch.tensor(float(step))
+        elif self.counts and self.group is not None:  # Apex's and TransformerEngine's FusedAdam; never executed
+            self.group[STEP] = step
+
     @property
     def step(self) -> int:
         """Updates made so far: torch's AdamW counts them by parameter, Apex's and TransformerEngine's by group."""
@@ -94,7 +109,7 @@ class _Moved:
     """By id of the model's parameters."""
 
     mains: dict[int, _Main] = field(default_factory=dict)
-    elsewhere: set[int] = field(default_factory=set)  # trained, but this rank has no range of them
+    divided: set[int] = field(default_factory=set)  # over the replicas; this rank has a range, or none
 
 
 def owned(chunks: Sequence[nn.Module], rules: Rules, optimizer: Any | None = None) -> list[Owned]:
@@ -116,13 +131,13 @@ def owned(chunks: Sequence[nn.Module], rules: Rules, optimizer: Any | None = Non
 
 def _one(placed: Placed, tensor: Tensor, moved: _Moved) -> Owned:
     part, parts = _part(placed)
-    main = moved.mains.get(id(tensor))
+    main, divided = moved.mains.get(id(tensor)), id(tensor) in moved.divided
     if main is not None:
         return Owned(
-            placed, tensor, part, parts, main.start, main.stop, main.tensor, main.group, main.inner, trained=True
+            placed, tensor, part, parts, main.start, main.stop, main.tensor, main.group, main.inner, True, divided
         )
-    if id(tensor) in moved.elsewhere:
-        return Owned(placed, tensor, part, parts, 0, 0, tensor.detach().reshape(-1)[:0], trained=True)
+    if divided:
+        return Owned(placed, tensor, part, parts, 0, 0, tensor.detach().reshape(-1)[:0], trained=True, divided=True)
     return Owned(placed, tensor, part, parts, 0, tensor.numel(), tensor)
 
 
@@ -181,7 +196,7 @@ def _whole(one: Any, moved: _Moved) -> None:
 def _ranges(one: Any, moved: _Moved) -> None:
     """Core's DistributedOptimizer: each rank of the data-parallel group has a range of the buffer laid end to end."""
     for buffer in one.buffers:
-        moved.elsewhere |= {id(parameter) for parameter in buffer.param_index_map}
+        moved.divided |= {id(parameter) for parameter in buffer.param_index_map}
     for parameter, (group_number, order) in one.model_param_group_index_map.items():
         place = one._get_model_param_range_map(parameter)["param"]
         group = one.optimizer.param_groups[group_number]

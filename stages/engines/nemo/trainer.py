@@ -94,15 +94,15 @@ class NemoTrainer:
 
     def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> checkpoint.Checkpoints:
         """Of Core's model and optimizer, each rank its own part."""
-        return checkpoint.Checkpoints(attempt, self._chunks, self._moved.core, tables, beside, self._ranks)
+        return checkpoint.Checkpoints(attempt, self._chunks, self._moved.owned, tables, beside, self._ranks)
 
     def join_checkpoint(self) -> None:
         """Write this rank's part where the first rank says."""
-        checkpoint.join(self._chunks, self._moved.core, self._ranks)
+        checkpoint.join(self._chunks, self._moved.owned, self._ranks)
 
     def load(self, folder: Path) -> Counters:
         """Every rank reads its own part, also of a checkpoint of another layout."""
-        return checkpoint.load(folder, self._chunks, self._moved.core)
+        return checkpoint.load(folder, self._chunks, self._moved.owned)
 
     def state(self) -> tuple[Mapping[str, Tensor], Iterable[tuple[str, Tensor]]]:
         """Gathered from all ranks, under the torch engine's names."""

@@ -130,7 +130,7 @@ LEGITIMATE = _rules(
         "stage:init.optimizer", ("other word",),
         "moments anew where the rate warms up, or taken over where the module was trained",
     ),
-    ("stage:init.data", ("other word",), "nothing above has read these corpora"),
+    ("stage:init.data", ("other word", "removed"), "nothing above has read these corpora"),
     ("stage:*phases.*.data", ("sibling's name",), "another mixture that no stage above has read"),
     ("stage:init.from", ("sibling's name",), "the stage whose weights the named release is, handed on as they are"),
     ("stage:optimizer", ("sibling's name",), "other hyperparameters of the same kind of optimizer"),

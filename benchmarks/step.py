@@ -136,7 +136,7 @@ def stage() -> Stage:
         evaluation=Evaluation(names=(), context=CONTEXT, old_context=None, samples=0),
         execution=Execution(
             engine="torch", device="cpu", threads=1, ranks=1, nodes=1, memory_mb=1024, time_limit_min=10,
-            checkpoint_every=STEPS + 1, keep_partials=1, activations="kept", determinism="exact",
+            checkpoint_every=STEPS + 1, keep_partials=1, activations="kept", determinism="exact", parallel=None,
         ),
         max_context=CONTEXT,
     )  # fmt: skip

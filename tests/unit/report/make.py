@@ -67,7 +67,7 @@ def stage(
         evaluation=Evaluation(names=evaluations, context=4096, old_context=old_context, samples=8),
         execution=Execution(
             engine="torch", device="cpu", threads=1, ranks=1, nodes=1, memory_mb=1024, time_limit_min=10,
-            checkpoint_every=10, keep_partials=1, activations="kept", determinism="exact",
+            checkpoint_every=10, keep_partials=1, activations="kept", determinism="exact", parallel=None,
         ),
         max_context=4096,
     )  # fmt: skip

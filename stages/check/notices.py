@@ -31,10 +31,13 @@ def notices(project: Project, scale: str) -> list[str]:
     hardware = priced_on(project, scale)
     larger = sum(hardware is not None and undivided(stage, hardware) is not None for stage in refused)
     several = f"{len(refused)} stages that train read" if len(refused) > 1 else "1 stage that trains reads"
+    divided = (
+        f", and {larger} of them are planned with models divided over GPUs, which the torch engine does not do"
+        if larger else ""
+    )  # fmt: skip
     return [
-        f"{scale}: {several} published corpora, and {larger} of them are planned with models divided over GPUs, which "
-        "the torch engine does not do: they are planned and checked, and `stages run`, `stages emit` and Snakemake do "
-        "not start them."
+        f"{scale}: {several} published corpora{divided}: they are planned and checked, and `stages run`, `stages emit` "
+        "and Snakemake do not start them."
     ]
 
 

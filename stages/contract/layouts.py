@@ -126,7 +126,7 @@ def _rows(phase: Phase, layout: Parallel, dp: int) -> Iterator[Misfit]:
         yield Misfit("sequence_parallel", found, f"a multiple of {layout.tp}", "Change `tp` or `cp`.")
     for rung in phase.batch:
         batches = -(-rung.sequences // phase.micro_batch)
-        if batches % dp:
+        if batches > dp and batches % dp:  # fewer than there are replicas: I-43
             found = f"{batches} micro-batches of {phase.micro_batch} sequences, for {dp} replicas"
             repair = "Change the ranks, or how each model is divided: blank rows would be computed in every step."
             yield Misfit("dp", found, "as many for each replica", repair)

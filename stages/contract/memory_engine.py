@@ -117,13 +117,13 @@ def _backward(stage: Stage, phase: Phase, hardware: Hardware) -> Moment:
     activations = loss = 0.0
     for name, model in stage.modules.items():
         count = at_once(stage, phase, name, hardware)
-        activations += count * kept(model, phase, bf16, stage.execution.recomputes, count)
+        activations += count * _kept(model, phase, bf16, stage.execution.recomputes, count)
         if isinstance(model, HEADED):
             loss = max(loss, head(model, count * loops(model, phase), bf16, stage.execution.device))
     return (partial_sums(stage, phase) + 1) * _gradient(stage), int(activations), int(loss)
 
 
-def kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: float) -> float:
+def _kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: float) -> float:
     """Bytes a position of a module: its layers', and the stream's ends: embeddings, final norm, states, rotary tables.
 
     Recomputed, every layer keeps its input alone, and one is whole, with as much again for its gradients.

@@ -27,12 +27,13 @@ from stages.contract.layouts import LanguageModel
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonlightModel, OuroModel
+from stages.spec.resolved_models import MoonlightModel, OuroModel, ProjectorModel
 from stages.spec.resolved_parallel import Parallel, computes_in_bf16
 from stages.spec.resolved_phases import Phase
 
 IMPORTED = 270_000_000  # bytes of a process on a CPU beyond torch's: Core and Bridge imported, as measured
 GATHERED = 4  # copies of a row's keys and values: gathered, their gradient, what is sent and what is received of it
+ENDS = 2  # states of the width of the stream at a model's ends: embeddings, and what the final norm puts out
 CHECKED = 2  # a layer that is computed again is whole twice: its numbers and their gradients
 
 
@@ -110,7 +111,7 @@ def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Paral
     loops = phase.loops.count if isinstance(model, OuroModel) and phase.loops is not None else 1
     in_flight = 1 + (layout.pp - 1) / (layout.pp * layout.vpp) if layout.vpp > 1 else 1.0
     layers = model.layers * loops * in_flight  # layers / pp of a rank, for pp micro-batches
-    ends = 2 * width * model.hidden * loops / stream
+    ends = ENDS * width * model.hidden * loops / stream
     return count * (again * layers + CHECKED * whole + ends) + _gathered(model, phase, layout, width)
 
 
@@ -133,10 +134,14 @@ def _loss(model: LanguageModel, stage: Stage, phase: Phase, layout: Parallel) ->
 
 
 def _beside(stage: Stage, phase: Phase, hardware: Hardware) -> float:
-    """Vision tower and projector, which compute all of a rank's rows themselves, as on the torch engine."""
-    bf16, total = computes_in_bf16(stage.engine_class), 0.0
+    """Vision tower and projector, in the width of the whole model: a rank computes all images of its rows."""
+    width, total = HALF if computes_in_bf16(stage.engine_class) else FP32, 0.0
     for name, model in stage.modules.items():
         if not isinstance(model, LanguageModel):
             count = memory_engine.at_once(stage, phase, name, hardware)
-            total += count * memory_engine.kept(model, phase, bf16, stage.execution.recomputes, count)
+            kept, number = memory_layers.kept(model, phase.document_mask, count), memory_layers.layers(model)
+            hidden = model.llm_hidden if isinstance(model, ProjectorModel) else model.hidden
+            whole = width * (kept.stream + kept.inner)
+            again = width * hidden if stage.execution.recomputes else whole
+            total += count * (again * number + CHECKED * whole + ENDS * width * hidden)
     return total

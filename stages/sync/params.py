@@ -105,6 +105,8 @@ def _scale_files(project: Project, scale: str) -> list[str]:
 def _of_scale(scale: RawScale, pipeline: str) -> Iterator[Keys]:
     """What a scale says of every stage, and how it shrinks this pipeline."""
     yield from ((key,) for key in SHARED)
+    if scale.torch_class is not None:  # stages have one of two classes
+        yield from (("engine",), ("torch_class",))
     yield ("pipelines",) if scale.pipelines is None else ("pipelines", pipeline)
 
 

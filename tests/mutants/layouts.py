@@ -44,7 +44,7 @@ MUTANTS = (
            "ranks: 2, nodes: 2, parallel: {tp: 2, sequence_parallel: true}"),
     mutant("I-47", "an interleaved pipeline with odd micro-batches", LLAMA, "cpt_1m",
            "ranks: 2, memory: 8 GB, parallel: {pp: 2, vpp: 2}", "I-46"),
-    mutant("I-43", "more replicas than micro-batches", LLAMA, "cpt_1m", "ranks: 2, memory: 8 GB", "I-46"),
+    mutant("I-43", "more replicas than micro-batches", LLAMA, "cpt_1m", "ranks: 2, memory: 8 GB"),
     mutant("I-45", "a looped model's layers over a pipeline", OURO, "stable_1",
            "ranks: 2, memory: 8 GB, parallel: {pp: 2}"),
     mutant("I-45", "Muon's matrices over replicas", "kimi_vl", "text_pretrain",

@@ -179,6 +179,7 @@ MUTANTS = (
         "micro-batches that do not divide the batch",
         Edited("kimi_vl/joint_cooldown.yaml", "micro_batch: 4 seq", "micro_batch: 3 seq"),
         scale="paper",
+        also=frozenset({"I-46"}),
     ),
     Mutant(
         "I-08",

@@ -58,6 +58,7 @@ SEEN = (
         "micro-batches larger than the batch, as written",
         Edited("llama31_1m/cpt_1m.yaml", "micro_batch: 1 seq", "micro_batch: 8 seq"),
         scale="paper",
+        also=frozenset({"I-42"}),
     ),
     Mutant(
         "I-12",
@@ -135,6 +136,7 @@ SEEN = (
         "patches merged three by three, of 64 a side",
         Edited(KIMI_FILE, "merge: 2", "merge: 3"),
         scale="paper",
+        also=frozenset({"I-42"}),
     ),
     Mutant(
         "S-12",

@@ -21,6 +21,7 @@ from stages.sync import graph
 
 ROOT = Path(__file__).parents[3]
 EXECUTION = frozenset({"I-42", "I-43", "I-44", "I-45"})
+ON_ONE_NODE = r"nodes: 16, ranks: 128((?:.|\n)*?)cp: 16", r"nodes: 1, ranks: 8\1cp: 1"  # rows of a million positions
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def found(root: Path, scale: str) -> list[Finding]:
 
 
 def test_what_does_not_fit_is_told_with_its_size_at_the_line_of_its_ranks(root: Path) -> None:
-    line = edit(root, "llama31_1m/cpt_1m.yaml", "nodes: 16, ranks: 128", "nodes: 1, ranks: 8")
+    line = edit(root, "llama31_1m/cpt_1m.yaml", *ON_ONE_NODE)
     (finding,) = found(root, "paper")
     assert (finding.id, finding.stage) == ("I-42", "llama31_1m/cpt_1m")
     assert re.fullmatch(r"\d+ GB a device, with ranks: 8", finding.observed)
@@ -92,7 +93,7 @@ def test_a_project_without_profiles_of_machines_is_not_priced_and_is_told_so(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(root / "specs/hardware")
-    edit(root, "llama31_1m/cpt_1m.yaml", "nodes: 16, ranks: 128", "nodes: 1, ranks: 8")
+    edit(root, "llama31_1m/cpt_1m.yaml", *ON_ONE_NODE)
     assert found(root, "paper") == []
     monkeypatch.chdir(root)
     assert run_checks("paper", as_json=False) == 0
@@ -147,13 +148,21 @@ def test_a_model_that_gpus_would_have_to_divide_is_a_finding_at_its_ranks(root: 
     }
 
 
-def test_several_gpus_for_published_corpora_are_a_notice(
+def test_published_corpora_are_a_notice(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(root)
     assert run_checks("paper", as_json=False) == 0
-    assert "notice: paper: 39 stages that train read published corpora, and 5 of them" in capsys.readouterr().out
+    assert "notice: paper: 39 stages that train read published corpora: they are planned" in capsys.readouterr().out
     assert notices(Project.load(root), "mini") == []
+
+
+def test_models_that_the_torch_engine_would_have_to_divide_are_told_in_the_notice(root: Path) -> None:
+    edit(root, "scales/paper.yaml", r"engine: nemo\nengine_class: nemo-bf16\ntorch_class: torch-bf16",
+         r"engine: torch\nengine_class: torch-bf16")  # fmt: skip
+    edit(root, "scales/paper.yaml", r",\n +parallel: (?:.|\n)*?\}\}", "}")
+    (notice,) = notices(Project.load(root), "paper")
+    assert "39 stages that train read published corpora, and 5 of them are planned with models divided over" in notice
 
 
 def test_what_no_engine_trains_is_refused_before_the_queue(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,11 @@ from stages.contract.parameters import parameters
 
 @pytest.fixture
 def stage(project):
-    return project.resolve("llama31_1m", "paper").stages["cpt_1m"]
+    """On the torch engine, as a scale without the NeMo engine would plan it."""
+    published = project.resolve("llama31_1m", "paper").stages["cpt_1m"]
+    torch = {"engine": "torch", "parallel": None}
+    execution = published.execution.model_copy(update=torch)
+    return published.model_copy(update={"engine_class": "torch-bf16", "execution": execution})
 
 
 @pytest.fixture

@@ -99,18 +99,14 @@ pipelines:
     assert (other.parallel.tp, other.parallel.cp, other.ranks, other.dp) == (1, 2, 4, 2)
 
 
-def test_at_full_size_a_stage_says_its_own_layout(root: Path) -> None:
-    edit(root, "scales/paper.yaml", "engine: torch\nengine_class: torch-bf16\n",
-         "engine: nemo\nengine_class: nemo-bf16\ntorch_class: torch-bf16\n")  # fmt: skip
-    whole = "tp: 1, pp: 1, cp: 1, ep: 1, vpp: 1, sequence_parallel: false, distributed_optimizer: true, recompute: full"
-    edit(root, "scales/paper.yaml", "activations: recomputed", f"activations: recomputed, parallel: {{{whole}}}")
-    edit(
-        root, "llama31_1m/cpt_1m.yaml", "ranks: 128,", "ranks: 128, parallel: {tp: 8, cp: 16, sequence_parallel: true},"
-    )
-    one = Project.load(root).resolve("llama31_1m", "paper").stages["cpt_1m"]
-    assert one.engine_class == "nemo-bf16"
-    assert one.execution.parallel is not None
-    assert (one.execution.parallel.tp, one.execution.parallel.cp, one.execution.dp) == (8, 16, 1)
+def test_at_full_size_a_stage_says_its_own_layout() -> None:
+    stages = Project.load(ROOT).resolve("llama31_1m", "paper").stages
+    long, base = stages["cpt_1m"], stages["base"]
+    assert (long.engine_class, base.engine_class) == ("nemo-bf16", "torch-bf16")
+    assert long.execution.parallel == Parallel(
+        tp=8, pp=1, cp=16, ep=1, vpp=1, sequence_parallel=True, distributed_optimizer=True, recompute="full"
+    )  # fmt: skip
+    assert (long.execution.dp, base.execution.parallel) == (1, None)
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,7 @@ class Share:
     replicas: int
     context: int  # this rank among those that divide the rows
     contexts: int
-    together: int = (
-        1  # micro-batches are a multiple of this: Core's interleaved pipeline wants one for each of its ranks
-    )
+    together: int = 1  # micro-batches are a multiple: an interleaved pipeline wants one for each of its ranks
 
     @classmethod
     def here(cls) -> Share:

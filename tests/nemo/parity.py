@@ -18,6 +18,8 @@ from stages.contract import ledger, schedule
 from stages.engines import Inputs
 from stages.models import build
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model
+from stages.spec.resolved_phases import Router
 from stages.train import objectives
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.optimizer import Optimizer, trained_slots
@@ -51,6 +53,7 @@ class Case:
     stage: Stage
     layouts: tuple[Layout, ...]
     figures: Figures = field(default_factory=Figures)
+    noise: float = 0.0  # > 0: no loss is further off than twice what this relative noise in the gradients makes of it
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,17 @@ def llama(**changes: Any) -> Stage:
     return tiny.stage({"llm": cfg}, (tiny.phase("next_token", budget=BUDGET),), ("llm",), **changes)
 
 
+def routed(*modules: str) -> Stage:
+    """Moonlight under Muon, alone or with tower and projector, ten steps with a batch ramp."""
+    cfg = tiny.MOONLIGHT.model_copy(update={"layers": 4, "hidden": 32, "ffn": 48, "heads": 4})
+    vision: dict[str, Model] = {"vit": tiny.VIT, "projector": tiny.PROJECTOR.model_copy(update={"llm_hidden": 32})}
+    router = Router(bias_update=1e-3, aux_loss=1e-4)
+    phase = tiny.phase("joint" if modules else "next_token", router=router, budget=BUDGET)
+    return tiny.stage(
+        {"llm": cfg} | {name: vision[name] for name in modules}, (phase,), ("llm", *modules), optimizer=tiny.MUON
+    )
+
+
 LAYOUTS = (
     layout(),
     layout(2),
@@ -104,15 +118,29 @@ LAYOUTS = (
 )
 UNDECAYED = tiny.ADAMW.model_copy(update={"decay": "matrices", "clip": None})
 WHOLE = tuple(one for one in LAYOUTS if not one.parallel.distributed_optimizer)  # matrices, which Muon needs
+ROUTED = (
+    layout(),
+    layout(2),
+    layout(2, tp=2, sequence_parallel=True),
+    layout(2, pp=2),
+    layout(2, cp=2),
+    layout(2, ep=2),
+    layout(4, tp=2, ep=2, sequence_parallel=True),
+    layout(4, pp=2, ep=2),
+    layout(2, pp=2, vpp=2),
+)
 CASES = [
     Case("Llama", llama(), LAYOUTS),
     Case("Llama, norms not decayed, no clip", llama(optimizer=UNDECAYED), LAYOUTS[:1]),
     Case("Llama under Muon", llama(optimizer=tiny.MUON), WHOLE),
+    Case("Moonlight", routed(), ROUTED, noise=1e-7),
+    Case("Kimi-VL", routed("vit", "projector"), ROUTED, noise=1e-7),
 ]
 
 
-def by_torch(stage: Stage) -> Course:
-    """On this process."""
+def by_torch(stage: Stage, noise: float = 0.0, seed: int = 0) -> Course:
+    """On this process, with relative normal noise on every element of the gradients that update the weights."""
+    drawn = torch.Generator().manual_seed(seed)
     assert stage.optimizer is not None
     (phase,) = stage.phases
     with deterministic(stage.execution), denormals_flushed():
@@ -126,6 +154,8 @@ def by_torch(stage: Stage) -> Course:
             if not gradients:
                 named = zip(optimizer.slots, stepper._gradients, strict=True)
                 gradients = {slot.name: gradient.clone() for slot, gradient in named}
+            for gradient in stepper._gradients if noise else ():
+                gradient.mul_(1 + noise * torch.randn(gradient.shape, generator=drawn))
             assert stage.schedule is not None
             stepper.update(schedule.lr(stage.schedule, phase.clock_start + step.end))
         stepper.close()
@@ -161,7 +191,7 @@ def by_nemo(stage: Stage, inputs: Inputs) -> Course | None:
 
 
 def _gradients(trainer: Any) -> dict[str, Tensor]:
-    return dict(trainer._gathering().gradients(trainer._weights))
+    return dict(trainer._gathering().gradients(dict(build.build(trainer._stage, "meta").named_parameters())))
 
 
 def measured(stage: Stage, where: Layout, folder: Path, seconds: float = 60.0) -> Course:

@@ -16,11 +16,8 @@ from tests.unit.train import tiny
 
 LAYOUTS = (
     layout(),
-    layout(2),
-    layout(2, tp=2, sequence_parallel=True),
     layout(2, pp=2),
     layout(2, cp=2),
-    layout(2, ep=2),
     layout(4, tp=2, ep=2, sequence_parallel=True),
     layout(recompute="full"),
 )

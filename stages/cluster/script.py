@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stages.cluster import resources
+from stages.cluster.nemo import IN_IMAGE
 from stages.cluster.resources import Request
 from stages.cluster.site import Site
 from stages.cluster.slurm import RULE
@@ -16,12 +17,12 @@ from stages.spec.resolved import Stage
 def text(stage: Stage, site: Site, root: Path, run: Sequence[str]) -> str:
     """The script that runs the command `run` in the project `root`, on the first of the nodes that the stage needs."""
     request = resources.of_stage(stage, site)
-    lines = ["#!/bin/bash", *(f"# {line}" for line in _words(stage, request, site))]
+    lines = ["#!/bin/bash", *(f"# {line}" for line in _words(stage, request, site, root))]
     lines += [f"#SBATCH {option}" for option in _options(stage, request, site, root)]
     return "\n".join([*lines, "set -euo pipefail", f"exec {shlex.join(run)}", ""])
 
 
-def _words(stage: Stage, request: Request, site: Site) -> Iterator[str]:
+def _words(stage: Stage, request: Request, site: Site, root: Path) -> Iterator[str]:
     """What a reviewer asks first."""
     ranks = _count(stage.execution.ranks if stage.phases else 1, "rank")
     gpus = f"{_count(request.gpus, 'GPU')}, " if request.gpus else ""
@@ -31,8 +32,23 @@ def _words(stage: Stage, request: Request, site: Site) -> Iterator[str]:
     yield f"{ranks} on {_count(request.nodes, 'node')}{', each' if request.nodes > 1 else ''} with {each}"
     if site.max_time is not None and request.minutes == site.max_time < limit:
         yield f"its {limit} min are more than a job may have: after {site.max_time} min it queues again, and goes on"
+    if stage.execution.engine == "nemo":
+        yield from _under(site, root)
     if stage.parents:
         yield f"needs, done: {', '.join(stage.parents)}"
+
+
+def _under(site: Site, root: Path) -> Iterator[str]:
+    """What the NeMo engine's ranks run under, as srun and they are started by the command below."""
+    nemo = site.nemo
+    usual = IN_IMAGE if nemo.container is not None else "python of .venv-nemo"
+    yield f"engine nemo, under {nemo.python or usual}"
+    if nemo.modules:
+        yield f"modules: {' '.join(nemo.modules)}"
+    if nemo.environment:
+        yield f"environment: {' '.join(f'{name}={shlex.quote(value)}' for name, value in nemo.environment.items())}"
+    if nemo.container is not None:
+        yield f"srun {shlex.join(nemo.options(root, root))}"
 
 
 def _count(number: int, of: str) -> str:

@@ -1,12 +1,17 @@
-"""slurm/site.yaml: what a cluster calls its accounts, partitions and GPUs, and how long one job may run there."""
+"""slurm/site.yaml: what a cluster calls its accounts, partitions and GPUs, how long one job may run there, and under
+what the NeMo engine runs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
+from stages.cluster import nemo
+from stages.cluster.nemo import Nemo, RawNemo
 from stages.errors import SpecError
 from stages.spec import nodes
 from stages.spec.fields import Margin, Raw, TimeLimit
@@ -55,6 +60,7 @@ class Site:
     qos: str | None = None
     constraint: str | None = None
     extra: tuple[str, ...] = ()
+    nemo: Nemo = dataclasses.field(default_factory=Nemo)
 
     def partition_of(self, gpus: int) -> str | None:
         """The partition of a job with so many GPUs a node; None for Slurm's own choice."""
@@ -73,6 +79,7 @@ class RawSite(Raw):
     qos: str | None = None
     constraint: str | None = None
     extra: list[str] = Field(default_factory=list)
+    nemo: RawNemo = RawNemo()
 
 
 def load(root: Path) -> Site:
@@ -82,10 +89,10 @@ def load(root: Path) -> Site:
         return Site()
     document = nodes.parse(read(path, FILE), FILE)
     raw = validate(document, RawSite)
-    errors = [*_late(document, raw), *_extra(document, raw)]
+    errors = [*_late(document, raw), *_extra(document, raw), *nemo.wrong(document, raw.nemo)]
     if errors:
         raise several(errors)
-    return Site(**{**raw.model_dump(), "extra": tuple(raw.extra)})
+    return Site(**{**raw.model_dump(), "extra": tuple(raw.extra), "nemo": raw.nemo.made()})
 
 
 def _late(document: Document, raw: RawSite) -> list[SpecError]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stages.cluster import slurm
+from stages.cluster import site, slurm
+from stages.cluster.nemo import Nemo
 from stages.engines import Inputs, interpreter, local, nodes
 from stages.engines.local import Exit
-from stages.engines.nodes import CRASHED, Ended
+from stages.engines.nodes import CRASHED, Ended, Step
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import files
@@ -35,22 +36,25 @@ def start(stage: Stage, inputs: Inputs) -> None:
     described = (
         inputs.layout.run(inputs.key) / f"ranks-{job.job if job else os.getpid()}.json"
     )  # where all nodes see it
-    command = [*interpreter.command(stage), "-m", "stages.engines.rank", str(described.resolve())]
+    under = site.load(inputs.layout.root).nemo if execution.engine == "nemo" else Nemo()
+    python = interpreter.command(stage, under, job is not None)
+    command = [*python, "-m", "stages.engines.rank", str(described.resolve())]
     files.write_atomic(described, write_job(stage, inputs).encode())
     try:
         if job is None:
             if execution.nodes > 1:
                 print(f"{ref}: not in a Slurm job, so all {execution.ranks} ranks run on this machine")
-            launch(command, execution.ranks, ref)
+            launch(command, execution.ranks, ref, under.environment)
         else:
             used = job.nodes[: execution.nodes]
             print(f"{ref}: job {job.job}, {execution.ranks} ranks on {', '.join(used)}")
-            launch_on(used, command, execution.ranks, execution.threads, ref, job)
+            step = Step(under.options(interpreter.CODE, inputs.layout.root.resolve()), python, under.environment)
+            launch_on(used, command, execution.ranks, execution.threads, ref, job, step)
     finally:
         described.unlink(missing_ok=True)
 
 
-def launch(command: Sequence[str], ranks: int, title: str) -> None:
+def launch(command: Sequence[str], ranks: int, title: str, environment: Mapping[str, str] | None = None) -> None:
     """Run `command` once per rank on this machine and wait for all.
 
     Raises StoppedError where they stopped because they were asked to, HeldError where another run has the lease, and
@@ -58,12 +62,18 @@ def launch(command: Sequence[str], ranks: int, title: str) -> None:
     """
     with local.free_port() as port:
         met = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
-        ended, asked = local.run(command, range(ranks), met)
+        ended, asked = local.run(command, range(ranks), {**(environment or {}), **met})
     judge(ended, ranks, title, asked)
 
 
 def launch_on(
-    used: Sequence[str], command: Sequence[str], ranks: int, threads: int, title: str, job: slurm.Allocation
+    used: Sequence[str],
+    command: Sequence[str],
+    ranks: int,
+    threads: int,
+    title: str,
+    job: slurm.Allocation,
+    step: Step | None = None,
 ) -> None:
     """The same on the nodes `used` of a Slurm job; a node that was lost is named."""
     if ranks % len(used):
@@ -71,10 +81,10 @@ def launch_on(
             f"{title}: {ranks} ranks on {len(used)} nodes of job {job.job}; allowed: as many on each. Change "
             "`execution: {ranks, nodes}` in the stage's spec or in specs/scales."
         )
-    step = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job))
-    if not step.asked and len(step.exits) < ranks and {end.code for end in step.exits} <= {0, CRASHED, *ASKED}:
-        raise _lost(step, used, ranks, title)
-    judge(step.exits, ranks, title, step.asked)
+    ended = nodes.run(command, ranks, used, threads, job, slurm.turn(job.job), step or Step())
+    if not ended.asked and len(ended.exits) < ranks and {end.code for end in ended.exits} <= {0, CRASHED, *ASKED}:
+        raise _lost(ended, used, ranks, title)
+    judge(ended.exits, ranks, title, ended.asked)
 
 
 def judge(ended: Sequence[Exit], ranks: int, title: str, asked: bool) -> None:

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stages.cluster import slurm
 from stages.engines import local
@@ -45,8 +45,31 @@ class Ended:
     silent: bool
 
 
+@dataclass(frozen=True)
+class Step:
+    """In what the step runs: more options of srun, such as a container's, the interpreter of its agents, variables.
+
+    Without a container, agents run under this interpreter, whatever ranks run under.
+    """
+
+    options: Sequence[str] = ()
+    python: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def agent(self) -> list[str]:
+        """What runs this project's code for an agent."""
+        return list(self.python) if self.options else [sys.executable]
+
+
 def run(
-    command: Sequence[str], ranks: int, nodes: Sequence[str], threads: int, job: slurm.Allocation, turn: int
+    command: Sequence[str],
+    ranks: int,
+    nodes: Sequence[str],
+    threads: int,
+    job: slurm.Allocation,
+    turn: int,
+    step: Step,
 ) -> Ended:
     """Run `command` once per rank, spread evenly over `nodes`, and wait for all.
 
@@ -55,9 +78,9 @@ def run(
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SRUN_"))}
     environment |= {name: os.environ[name] for name in KEPT if name in os.environ}
-    environment |= {"MASTER_ADDR": meeting(nodes, job), "WORLD_SIZE": str(ranks)}
+    environment |= {**step.environment, "MASTER_ADDR": meeting(nodes, job), "WORLD_SIZE": str(ranks)}
     local_ranks = ranks // len(nodes)
-    agent = [sys.executable, "-m", "stages.engines.node", str(local_ranks), *command]
+    agent = [*step.options, *step.agent, "-m", "stages.engines.node", str(local_ranks), *command]
     pipe = subprocess.PIPE
     with local.free_port() as port, local.passing_on(lambda: _ask_to_stop(job.job, turn)) as asked:
         environment["MASTER_PORT"] = str(port)

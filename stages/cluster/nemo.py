@@ -1,0 +1,128 @@
+"""Under what the NeMo engine's ranks run on a cluster: key `nemo` of slurm/site.yaml.
+
+Everything becomes arguments and variables of processes, one by one: no text of the file is read by a shell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.errors import SpecError
+from stages.spec.fields import Raw
+from stages.spec.nodes import Document
+from stages.spec.units import describe
+
+IN_IMAGE = "python3"  # what a container's own interpreter is called
+MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MOUNT = re.compile(r"/[^,:\s]*(:/[^,:\s]*(:[a-z+]+)?)?")
+OPTION = re.compile(r"--(no-)?container-[a-z-]+(=[^\s]+)?")
+# Options of pyxis that follow from other keys, or from the project.
+MANAGED_OPTIONS = ("--container-image", "--container-mounts", "--container-workdir", "--container-env")
+# Variables that the launcher sets, and what would change which code is run.
+MANAGED_VARIABLES = (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME",
+)  # fmt: skip
+# Loads the modules before `--` and becomes what stands behind it. Constant: names come as arguments.
+LOAD = 'while [ "$1" != -- ]; do module load "$1" || exit 69; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True)
+class Container:
+    """An image, as pyxis takes it (a .sqsh file or docker://...), mounts, and other options of pyxis."""
+
+    image: str
+    mounts: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nemo:
+    """The interpreter that has Megatron-Bridge (None: .venv-nemo, in a container python3), and what it needs around."""
+
+    python: str | None = None
+    container: Container | None = None
+    modules: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def prefix(self) -> list[str]:
+        """What a command is put behind, so that it finds the modules."""
+        return ["bash", "-lc", LOAD, "modules", *self.modules, "--"] if self.modules else []
+
+    def options(self, code: Path, root: Path) -> list[str]:
+        """srun's options, by pyxis (enroot): the project's code and results are mounted where they are."""
+        if self.container is None:
+            return []
+        places = list(dict.fromkeys(f"{one}:{one}" for one in (str(code), str(root))))
+        named = ["PYTHONPATH", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", *self.environment]
+        return [
+            f"--container-image={self.container.image}",
+            f"--container-mounts={','.join([*places, *self.container.mounts])}",
+            f"--container-workdir={root}",
+            f"--container-env={','.join(named)}",
+            *self.container.options,
+        ]
+
+
+class RawContainer(Raw):
+    """What `nemo: {container: ...}` may hold."""
+
+    image: str = Field(pattern=r"^\S+$")
+    mounts: list[str] = Field(default_factory=list)
+    options: list[str] = Field(default_factory=list)
+
+
+class RawNemo(Raw):
+    """What `nemo` of slurm/site.yaml may hold."""
+
+    python: str | None = None
+    container: RawContainer | None = None
+    modules: list[str] = Field(default_factory=list)
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    def made(self) -> Nemo:
+        """The checked values."""
+        of = self.container
+        container = None if of is None else Container(of.image, tuple(of.mounts), tuple(of.options))
+        return Nemo(self.python, container, tuple(self.modules), dict(self.environment))
+
+
+def wrong(document: Document, raw: RawNemo) -> Iterator[SpecError]:
+    """What is not what it should be, each with its line."""
+    at = ("nemo",)
+    if raw.python is not None and (not raw.python.startswith("/") or raw.python.split() != [raw.python]):
+        allowed = "the absolute path of an interpreter, without blanks"
+        yield document.error((*at, "python"), describe(raw.python), allowed, "Write /path/to/bin/python.")
+    for index, name in enumerate(raw.modules):
+        if not MODULE.fullmatch(name):
+            allowed = "a module's name, such as cuda/13.0"
+            yield document.error((*at, "modules", index), describe(name), allowed, "Write the name alone.")
+    if raw.modules and raw.container is not None:
+        repair = "Load them in the image, or leave one of the two out."
+        yield document.error((*at, "modules"), "modules beside a container", "one of the two", repair)
+    for name in raw.environment:
+        if not VARIABLE.fullmatch(name) or name in MANAGED_VARIABLES or name.startswith("SLURM_"):
+            allowed = "variables that the launcher does not set"
+            yield document.error((*at, "environment", name), describe(name), allowed, "Take it out.")
+        elif any(not one.isprintable() for one in raw.environment[name]):
+            allowed = "one line of printable characters"
+            yield document.error((*at, "environment", name), describe(raw.environment[name]), allowed, "Correct it.")
+    yield from _container(document, raw.container)
+
+
+def _container(document: Document, raw: RawContainer | None) -> Iterator[SpecError]:
+    at = ("nemo", "container")
+    for index, mount in enumerate(raw.mounts if raw is not None else ()):
+        if not MOUNT.fullmatch(mount):
+            allowed = "/from, /from:/to or /from:/to:ro"
+            yield document.error((*at, "mounts", index), describe(mount), allowed, "Write absolute paths.")
+    for index, option in enumerate(raw.options if raw is not None else ()):
+        if not OPTION.fullmatch(option) or option.partition("=")[0] in MANAGED_OPTIONS:
+            allowed = f"other options of pyxis than {', '.join(MANAGED_OPTIONS)}"
+            repair = "Write one long option, such as --container-writable or --no-container-mount-home."
+            yield document.error((*at, "options", index), describe(option), allowed, repair)

@@ -1,0 +1,136 @@
+"""Under what the NeMo engine's ranks run: what the site's file may say, and the commands that come of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.cluster import script, site
+from stages.cluster.nemo import Container, Nemo
+from stages.cluster.site import Site
+from stages.engines import interpreter, nodes
+from stages.errors import SpecError, UserError
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+
+ROOT = Path(__file__).resolve().parents[3]
+PYXIS = """\
+nemo:
+  python: /opt/venv/bin/python
+  container: {image: /images/nemo.sqsh, mounts: [/data, "/scratch:/scratch:ro"], options: [--no-container-mount-home]}
+  environment: {NCCL_IB_HCA: mlx5, NOTE: "a 'b' $HOME $(id)"}
+"""
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Project.load(ROOT).resolve("llama31_1m", "mini_nemo").stages["cpt_1m"]
+
+
+def load(root: Path, text: str) -> Site:
+    (root / "slurm").mkdir(exist_ok=True)
+    (root / "slurm/site.yaml").write_text(text)
+    return site.load(root)
+
+
+def test_a_container_is_options_of_srun_and_mounts_the_project(tmp_path: Path) -> None:
+    found = load(tmp_path, PYXIS).nemo
+    assert found.options(Path("/code"), Path("/project")) == [
+        "--container-image=/images/nemo.sqsh",
+        "--container-mounts=/code:/code,/project:/project,/data,/scratch:/scratch:ro",
+        "--container-workdir=/project",
+        "--container-env=PYTHONPATH,MASTER_ADDR,MASTER_PORT,WORLD_SIZE,NCCL_IB_HCA,NOTE",
+        "--no-container-mount-home",
+    ]
+    assert found.options(Path("/project"), Path("/project"))[1].count("/project:/project") == 1
+
+
+def test_agents_and_ranks_run_under_the_containers_interpreter(stage: Stage) -> None:
+    inside = Nemo(container=Container("/images/nemo.sqsh"))
+    python = interpreter.command(stage, inside, in_job=True)
+    assert (python[0], python[-1]) == ("env", "python3")
+    assert python[1].partition("=")[2].split(":")[0] == str(interpreter.CODE)
+    assert nodes.Step(inside.options(ROOT, ROOT), python).agent == python
+    assert nodes.Step((), python).agent == [sys.executable], "without one, agents need no Megatron"
+
+
+def test_outside_of_jobs_there_is_no_container(stage: Stage) -> None:
+    """pyxis is a part of srun."""
+    named = Nemo(python=sys.executable, container=Container("/images/nemo.sqsh"))
+    assert interpreter.command(stage, named, in_job=False)[-1] == sys.executable
+
+
+def test_an_interpreter_that_is_not_there_is_told(stage: Stage) -> None:
+    with pytest.raises(UserError, match=r"nemo\.python: found /nowhere/python, which is no file here"):
+        interpreter.command(stage, Nemo(python="/nowhere/python"), in_job=True)
+
+
+def test_stages_of_the_torch_engine_run_as_before() -> None:
+    torch = Project.load(ROOT).resolve("llama31_1m", "mini").stages["cpt_1m"]
+    elsewhere = Nemo(python="/nowhere/python", modules=("cuda",))
+    assert interpreter.command(torch, elsewhere, in_job=True) == [sys.executable]
+
+
+def test_modules_are_loaded_before_the_command_becomes_the_process(tmp_path: Path) -> None:
+    (tmp_path / ".bash_profile").write_text('module() { echo "$1 $2" >> "$HOME/loaded"; export M="$M $2"; }\n')
+    command = [*Nemo(modules=("cuda/13.0", "nccl")).prefix(), "sh", "-c", 'echo "$M:$1"', "x", "$(id) 'a b' *"]
+    done = subprocess.run(
+        command, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
+    )
+    assert (tmp_path / "loaded").read_text() == "load cuda/13.0\nload nccl\n"
+    assert done.stdout == " cuda/13.0 nccl:$(id) 'a b' *\n", "what stands behind is taken as it is"
+
+
+def test_a_module_that_is_not_there_ends_the_rank(tmp_path: Path) -> None:
+    (tmp_path / ".bash_profile").write_text("module() { return 1; }\n")
+    command = [*Nemo(modules=("cuda",)).prefix(), "echo", "ran"]
+    done = subprocess.run(command, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (69, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("python: bin/python", r"nemo\.python: found 'bin/python'; allowed: the absolute path"),
+        ("python: /opt/my python", r"nemo\.python: found '/opt/my python'"),
+        ("modules: [$(touch x)]", r"nemo\.modules\.0: found .*allowed: a module's name"),
+        ("modules: [--]", r"nemo\.modules\.0"),
+        ("modules: ['a;b']", r"nemo\.modules\.0"),
+        ("modules: [cuda]\n  container: {image: x}", r"nemo\.modules: found modules beside a container"),
+        ("environment: {RANK: '3'}", r"nemo\.environment\.RANK: .*variables that the launcher does not set"),
+        ("environment: {PYTHONPATH: /x}", r"nemo\.environment\.PYTHONPATH"),
+        ("environment: {'A B': x}", r"nemo\.environment\.A B"),
+        ('environment: {A: "x\\ny"}', r"nemo\.environment\.A: .*one line"),
+        ("container: {image: 'a b'}", r"nemo\.container\.image"),
+        ("container: {image: x, mounts: [data]}", r"nemo\.container\.mounts\.0: found 'data'; allowed: /from"),
+        ("container: {image: x, mounts: ['/a,/b']}", r"nemo\.container\.mounts\.0"),
+        ("container: {image: x, options: [--mem=4G]}", r"nemo\.container\.options\.0: .*other options of pyxis"),
+        ("container: {image: x, options: [--container-image=y]}", r"nemo\.container\.options\.0"),
+        ("container: {mounts: []}", r"nemo\.container\.image"),
+        ("pyton: /x", r"nemo\.pyton: found the unknown key"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=rf"slurm/site\.yaml:\d+: {message}"):
+        load(tmp_path, f"nemo:\n  {text}\n")
+
+
+def emitted(stage: Stage, of: Site) -> str:
+    return script.text(stage, of, Path("/home/me/my project"), ["python", "-m", "stages", "run", "x"])
+
+
+def test_the_batch_script_says_it_and_a_shell_reads_none_of_it(tmp_path: Path, stage: Stage) -> None:
+    text = emitted(stage, load(tmp_path, PYXIS))
+    assert "# engine nemo, under /opt/venv/bin/python\n" in text
+    assert """# environment: NCCL_IB_HCA=mlx5 NOTE='a '"'"'b'"'"' $HOME $(id)'\n""" in text
+    assert "# srun --container-image=/images/nemo.sqsh '--container-mounts=/home/me/my project:" in text
+    assert all(line.startswith("#") for line in text.splitlines() if "container" in line or "NOTE" in line)
+
+
+def test_the_batch_script_of_another_engine_says_nothing_of_it(tmp_path: Path) -> None:
+    torch: Any = Project.load(ROOT).resolve("llama31_1m", "mini").stages["cpt_1m"]
+    assert emitted(torch, load(tmp_path, PYXIS)) == emitted(torch, Site())

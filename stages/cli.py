@@ -203,6 +203,20 @@ def tokenizer(
 
 
 @app.command()
+def release(
+    name: str,
+    folder: Annotated[Path, typer.Argument(help="The released model's folder, in Hugging Face layout.")],
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Print the declaration of the folder, to be put in its spec.")
+    ] = False,
+) -> None:
+    """Hold a released model's folder against specs/releases/NAME.yaml."""
+    from stages.commands.release import check, print_declaration
+
+    (print_declaration if accept else check)(name, folder)
+
+
+@app.command()
 def status(
     pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all of them if left out.")] = None,
     scale: Scale = "mini",

@@ -56,6 +56,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
         with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):
                 continue
+            _refuse_undeclared(stage)
             refuse_damaged_corpora(layout, stage)
             _refuse_short(stage, root, layout)
             try:
@@ -98,6 +99,17 @@ def _in_its_time(root: Path, layout: Layout, ref: str, key: str) -> Iterator[Non
         return
     with looked_after(ref, job, layout.run(key), site.load(root).requeue_before):
         yield
+
+
+def _refuse_undeclared(stage: Stage) -> None:
+    """Raise UserError for a release that no digest is declared for: its key would not say what was trained on."""
+    for init in stage.init.values():
+        if init.weights == "release" and init.digest is None:
+            raise UserError(
+                f"{stage.pipeline}/{stage.name}: starts from the release {init.release!r}, for which "
+                f"specs/releases/{init.release}.yaml declares no digest. `stages release {init.release} FOLDER "
+                "--accept` prints it."
+            )
 
 
 def _refuse_without_parents(layout: Layout, stage: Stage, stages: Mapping[str, Stage], keys: Mapping[str, str]) -> None:

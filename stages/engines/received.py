@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs
 from stages.errors import UserError
-from stages.models import build, hf, upcycle
+from stages.models import build, hf, release, release_config, release_files, upcycle
 from stages.models.tensor_file import Stored
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import manifest, stage_record
 from stages.train.optimizer import STEP
 
@@ -22,19 +22,24 @@ from stages.train.optimizer import STEP
 def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict:
     """Build the stage's modules and fill them as `init` says, module by module."""
     released = {  # before billions of weights are laid out
-        name: release(stage, init, inputs)
+        name: release_folder(stage, init, inputs)
         for name, init in stage.init.items()
         if init.weights == "release" and not init.stand_in
     }
+    held: set[tuple[str | None, Path]] = set()
     for name, folder in released.items():
-        if stage.modules[name].family in LANGUAGE_MODELS:
-            as_specified(stage, name, folder)
+        init = stage.init[name]
+        release_files.read_files(folder)
+        release_config.hold(stage, name, folder, init.architecture)
+        if (init.release, folder) not in held:  # three modules may be of one release
+            release.hold_digest(init, folder, f"{stage.pipeline}/{stage.name}")
+        held.add((init.release, folder))
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
         match init.weights:
             case "release":
                 if name in released:  # not where a fresh start stands in for it
-                    hf.load(modules[name], released[name])
+                    release.load(modules[name], stage.modules[name], released[name])
             case "inherit":
                 load(modules[name], parent_folder(init, inputs), name)
             case "upcycle":
@@ -46,8 +51,8 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
     return modules
 
 
-def release(stage: Stage, init: Init, inputs: Inputs) -> Path:
-    """The user's folder of a released model. Raises UserError where it was not given or holds no model."""
+def release_folder(stage: Stage, init: Init, inputs: Inputs) -> Path:
+    """The user's folder of a released model. Raises UserError where it was not given."""
     folder = inputs.releases.get(init.release or "")
     if folder is None:
         given = ", ".join(sorted(inputs.releases)) or "none"
@@ -56,38 +61,7 @@ def release(stage: Stage, init: Init, inputs: Inputs) -> Path:
             f"Download them in Hugging Face layout into a folder called {init.release}, and name the folder around it: "
             "`stages run --releases FOLDER`, or `snakemake --config releases=FOLDER`."
         )
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder}: no config.json in it, so this is not a Hugging Face model folder ({init.release}).")
     return folder
-
-
-def as_specified(stage: Stage, name: str, folder: Path) -> None:
-    """Raise UserError where the config.json of a released language model is of another model than the spec's.
-
-    Rotary positions, the longest context, heads and eps are in no tensor: wrong ones would be trained on in silence.
-    """
-    found = hf.load_config(folder)
-    there = _declared(found.model, found.rope, found.max_context)
-    wanted = _declared(stage.modules[name], stage.rope, stage.max_context)
-    wrong = [
-        f"{field}: found {there.get(field, 'none')}, wanted {wanted.get(field, 'none')}"
-        for field in sorted(there.keys() | wanted.keys())
-        if there.get(field) != wanted.get(field)
-    ]
-    if wrong:
-        raise UserError(
-            f"{folder / 'config.json'}: {'; '.join(wrong)}, as {stage.pipeline}/{stage.name} says of {name}. Correct "
-            "the spec, or give the folder of the release that it means."
-        )
-
-
-def _declared(model: Model, rope: Rope | None, max_context: int | None) -> dict[str, object]:
-    """What a release declares, flat; how weights began is left out, since all of them come in."""
-    fields: dict[str, object] = model.model_dump(exclude={"init_std", "post_norm_gain"})
-    turned = {} if rope is None else rope.model_dump()
-    scaled = turned.pop("llama3", None) or {}
-    fields |= {f"rope.{key}": value for key, value in turned.items()}
-    return fields | {f"rope.llama3.{key}": value for key, value in scaled.items()} | {"max_context": max_context}
 
 
 def parent_folder(init: Init, inputs: Inputs) -> Path:

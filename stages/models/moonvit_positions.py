@@ -27,6 +27,13 @@ def _interpolation(size: int, table: int) -> Tensor:
     return resized[0, :, :, 0].T.contiguous()
 
 
+def resized(table: Tensor, grid: Grid) -> Tensor:
+    """A table of positions [n, n, hidden] interpolated to a grid: [h, w, hidden]."""
+    rows, columns = (to_device(_interpolation(size, len(table)), table.device) for size in grid)
+    tall = torch.tensordot(rows, table, dims=1)  # [h, n, hidden]
+    return torch.matmul(columns, tall)
+
+
 class PositionTable(nn.Module):
     """Learned positions [table, table, hidden], interpolated to any grid (public name: Learnable2DInterpPosEmb)."""
 
@@ -39,10 +46,8 @@ class PositionTable(nn.Module):
         table = self.weight.shape[0]
         if grid == (table, table):
             return self.weight.flatten(end_dim=1)
-        rows, columns = (to_device(_interpolation(size, table), self.weight.device) for size in grid)
         with torch.autocast(self.weight.device.type, enabled=False):  # in fp32 as the table is, so that patches are too
-            tall = torch.tensordot(rows, self.weight, dims=1)  # [h, table, hidden]
-            return torch.matmul(columns, tall).flatten(end_dim=1)
+            return resized(self.weight, grid).flatten(end_dim=1)
 
 
 @lru_cache(maxsize=1024)

@@ -13,21 +13,32 @@ from stages.spec.resolved import Init
 from stages.spec.resolved_models import Model
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
+from stages.spec.schema_releases import RawReleaseFiles
 
 
 def inits(
-    loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node], scale: RawScale
+    loaded: LoadedStage,
+    modules: Mapping[str, Model],
+    above: Mapping[str, Node],
+    scale: RawScale,
+    releases: Mapping[str, RawReleaseFiles],
 ) -> dict[str, Init]:
-    """One Init per module. Raises SpecError."""
-    return {module: _init(loaded, module, modules, above, scale) for module in modules}
+    """One Init per module; `releases` are those that the project declares. Raises SpecError."""
+    raw = loaded.raw
+    if isinstance(raw, RawImport):
+        return {module: _release(raw.release, scale, releases) for module in modules}
+    return {module: _init(loaded, module, modules, above, scale, releases) for module in modules}
 
 
 def _init(
-    loaded: LoadedStage, module: str, modules: Mapping[str, Model], above: Mapping[str, Node], scale: RawScale
+    loaded: LoadedStage,
+    module: str,
+    modules: Mapping[str, Model],
+    above: Mapping[str, Node],
+    scale: RawScale,
+    releases: Mapping[str, RawReleaseFiles],
 ) -> Init:
     raw = loaded.raw
-    if isinstance(raw, RawImport):
-        return _release(raw.release, scale)
     if not isinstance(raw, (RawTrain, RawUpcycle)):
         (parent,) = above.values()
         return Init(
@@ -37,7 +48,7 @@ def _init(
     how, _, name = str(raw.init.weights.get(module, raw.init.weights.get(ALL, "nothing"))).partition(":")
     match how:
         case "release":
-            return _release(name, scale)
+            return _release(name, scale, releases)
         case "fresh":
             return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
         case "inherit" | "upcycle":
@@ -99,9 +110,9 @@ def _handed(
     )  # fmt: skip
 
 
-def _release(name: str, scale: RawScale) -> Init:
-    """A release; a fresh start where the scale does not have it."""
-    given = scale.has_releases
+def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]) -> Init:
+    """A release, with the digest that is declared for it; a fresh start where the scale does not have it."""
+    given, declared = scale.has_releases, releases.get(name)
     return Init(
         weights="release" if given else "fresh",
         parent=None,
@@ -109,6 +120,8 @@ def _release(name: str, scale: RawScale) -> Init:
         optimizer="reset",
         layer_map=None,
         stand_in=not given,
+        digest=declared.digest if given and declared is not None else None,
+        architecture=declared.architecture if given and declared is not None else None,
     )
 
 

@@ -15,6 +15,7 @@ from stages.spec.schema_corpora import RawCorpus, RawTokenizer
 from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.schema_pipeline import RawPipeline
+from stages.spec.schema_releases import RawReleaseFiles
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 
 FILES: dict[str, type[Raw]] = {
@@ -24,6 +25,7 @@ FILES: dict[str, type[Raw]] = {
     "corpus": RawCorpus,
     "tokenizer": RawTokenizer,
     "tokenizer_files": RawTokenizerFiles,
+    "release": RawReleaseFiles,
     "scale": RawScale,
     "hardware": RawHardware,
 }

@@ -48,7 +48,7 @@ def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
 
 def identity(value: Frozen) -> dict[str, Any]:
     """The identity fields of a resolved value, ready for canonical JSON (mappings as lists of pairs, in order)."""
-    left_out = value.EXECUTION_FIELDS | value.DESCRIPTIVE_FIELDS
+    left_out = value.outside_keys()
     return {name: _plain(getattr(value, name)) for name in type(value).model_fields if name not in left_out}
 
 

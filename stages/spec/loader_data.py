@@ -1,4 +1,4 @@
-"""Reads specs/data and specs/tokenizers: mixtures, published and local corpora, tokenizers."""
+"""Reads specs/data, specs/tokenizers and specs/releases: mixtures, corpora, tokenizers, released models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus, RawTokenizer, corpus
 from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
+from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
 from stages.spec.validate import meant, several, validate
@@ -20,13 +21,14 @@ NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
 
 @dataclass(frozen=True)
 class LoadedData:
-    """specs/data and specs/tokenizers."""
+    """specs/data, specs/tokenizers and specs/releases."""
 
     mixtures: RawMixtures
     published: RawPublishedCorpora
     corpora: dict[str, RawCorpus]
     tokenizer: RawTokenizer
     tokenizers: dict[str, RawTokenizerFiles]
+    releases: dict[str, RawReleaseFiles]
     published_document: Document
     mixtures_document: Document
 
@@ -46,6 +48,13 @@ class LoadedData:
         """The digest of the tokenizer that a local corpus is cut with."""
         name = self.corpora[corpus].tokenizer
         return self.tokenizer.digest if name is None else self.tokenizers[name].digest
+
+
+def load_release(files: Files, name: str) -> RawReleaseFiles:
+    """specs/releases/<name>.yaml. Raises SpecError(s)."""
+    document = files.document(files.specs / "releases" / f"{name}.yaml")
+    check_name(document, "release", name)
+    return release(document)
 
 
 def load_tokenizer(files: Files, name: str) -> RawTokenizerFiles:
@@ -95,7 +104,8 @@ def load_data(files: Files) -> LoadedData:
                 ("tokenizer",), f"the unknown tokenizer {one.tokenizer!r}", ", ".join(tokenizers) or "none is declared",
                 meant(one.tokenizer, tokenizers),
             )  # fmt: skip
-    return LoadedData(raw, known, corpora, tokenizer, tokenizers, published, mixtures)
+    releases = {name: load_release(files, name) for name in files.names("releases")}
+    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, published, mixtures)
 
 
 def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[SpecError]:

@@ -17,7 +17,9 @@ from stages.spec import units
 PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 LONGEST = 64  # characters: a marker's file is named by a stage and its key
 ALLOWED = f"small letters, digits and single underscores, a letter first, up to {LONGEST} characters"
-NOT_PIPELINES = frozenset({"data", "scales", "hardware", "tokenizers"})  # folders of specs/ that hold something else
+NOT_PIPELINES = frozenset(
+    {"data", "scales", "hardware", "tokenizers", "releases"}
+)  # folders of specs/ that hold something else
 # Words that files of rules/ or rules of Snakemake are named by already.
 TAKEN = NOT_PIPELINES | {"common", "all", "readings", "stage", "corpus"} | frozenset(keyword.kwlist)
 

@@ -73,7 +73,7 @@ class Resolver:
             seed=self.seed(loaded),
             parents=tuple(sorted(node.ref for node in above.values())),
             modules=modules,
-            init=inits(loaded, modules, above, self.raw_scale),
+            init=inits(loaded, modules, above, self.raw_scale, self.data.releases),
             trained=trained,
             clock=clock_rule(loaded),
             data=data_rule(loaded),

@@ -28,13 +28,16 @@ EARLIER: dict[str, str | None] = {"activations": "kept", "determinism": "exact",
 class Init(Frozen):
     """Where one module's weights come from, and what becomes of its optimizer state."""
 
-    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"stand_in"})
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"stand_in", "architecture"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest"})
     weights: Literal["fresh", "inherit", "upcycle", "release"]
     parent: str | None  # "pipeline/stage", for inherit and upcycle
     release: str | None  # name of a released model that the user supplies as a folder
     optimizer: Literal["inherit", "reset"]
     layer_map: tuple[int, ...] | None  # upcycle: child layer i is a copy of parent layer layer_map[i]
     stand_in: bool  # a release replaced by a fresh start, at scales that do not have it
+    digest: str | None = None  # of the release's folder, as specs/releases declares it
+    architecture: str | None = None  # of the release, as its config.json has to say
 
 
 class Evaluation(Frozen):

@@ -62,8 +62,13 @@ BUILDERS = {
 }
 
 
+def is_digest(value: object) -> bool:
+    """Whether a value is 64 hex digits."""
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
+
+
 def _digest(value: object) -> object:
-    if isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef"):
+    if is_digest(value):
         return value
     raise units.BadQuantity(
         units.describe(value),

@@ -37,6 +37,9 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
     if declared is not None:
         _add(project, found, f"{pipeline}/pipeline.yaml", ("tokenizer",))
         _add(project, found, f"tokenizers/{declared.tokenizer}.yaml", ("digest",))
+    for release in _releases(loaded.stages[name].raw) if raw_scale.has_releases else ():
+        if release in project.data.releases:
+            _add(project, found, f"releases/{release}.yaml", ("digest",))
     for file, keys in _data(project, loaded.stages[name].raw, raw_scale):
         _add(project, found, file, keys)
     for file in _scale_files(project, scale):
@@ -72,6 +75,14 @@ def _named(raw: RawStage, scale: RawScale) -> Iterator[Keys]:
         yield from (("optimizers", training.optimizer), ("schedules", training.schedule))
     if scale.has_corpora:
         yield ("tokenizer",)
+
+
+def _releases(raw: RawStage) -> Iterator[str]:
+    """The released models that a stage starts from."""
+    if isinstance(raw, RawImport):
+        yield raw.release
+    elif isinstance(raw, RawTrain):
+        yield from (str(how).removeprefix("release:") for how in raw.init.weights.values() if "release:" in str(how))
 
 
 def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[str, Keys]]:

@@ -43,7 +43,7 @@ def stages() -> list[Stage]:
 def walk(value: Any, at: tuple[Step, ...] = (), counts: bool = True) -> Iterator[tuple[Field, tuple[Step, ...], bool]]:
     """((class, field), path, whether it belongs to the key) of every field at every depth."""
     if isinstance(value, Frozen):
-        outside = value.EXECUTION_FIELDS | value.DESCRIPTIVE_FIELDS
+        outside = value.outside_keys()
         for name in type(value).model_fields:
             inside = counts and name not in outside
             yield (type(value).__name__, name), (*at, name), inside

@@ -51,7 +51,7 @@ def fields(value: Frozen, title: str, depth: int, unit: str) -> Iterator[str]:
     """A resolved value: its plain fields in one line, what it is made of below."""
     plain, inner = [], []
     for name in type(value).model_fields:
-        if name in value.EXECUTION_FIELDS | value.DESCRIPTIVE_FIELDS:
+        if name in value.outside_keys():
             continue
         found = getattr(value, name)
         (inner if nested(found) else plain).append((name, found))

@@ -87,6 +87,7 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
         ["emit", "toy_reading/second"],
         ["data", "code"],
         ["tokenizer", "mine"],
+        ["release", "mine", "nowhere"],
         ["status"],
         ["table", "--scale", "paper"],
         ["record-dvc"],

@@ -71,6 +71,8 @@ def _schema(project: Project, name: str, value: Tree) -> str:
     folder, _, stem = name.removesuffix(".yaml").partition("/")
     if folder == "data":
         return NAMED.get(stem, "corpus")
+    if folder == "releases":
+        return "release"
     if folder == "hardware":
         return "hardware"
     if folder == "scales":

@@ -138,3 +138,30 @@ def test_a_waiver_is_read_back_from_a_results_record(written: str) -> None:
     read = Waiver.model_validate_json(written, strict=True)
     assert (read.id, read.reason) == ("I-28", "why")
     assert Waiver.model_validate_json(read.model_dump_json(), strict=True) == read
+
+
+RELEASE = """\
+release: somebodys
+source: somebody/model
+revision: main
+licence: mit
+architecture: LlamaForCausalLM
+digest: {digest}
+"""
+
+
+def test_a_releases_digest_is_in_the_key_once_it_is_declared_and_only_where_releases_are_given(root: Path) -> None:
+    edit(root, "toy/first.yaml", "  weights: fresh\n", "  weights: {release: somebodys}\n")
+    given = {scale: Project.load(root).scale(scale).has_releases for scale in ("mini", "paper")}
+    assert given == {"mini": False, "paper": True}
+    before = {scale: Project.load(root).keys(scale) for scale in given}
+    path = root / "specs/releases/somebodys.yaml"
+    path.parent.mkdir()
+    path.write_text(RELEASE.format(digest="none"))
+    assert {scale: Project.load(root).keys(scale) for scale in given} == before
+    path.write_text(RELEASE.format(digest="a" * 64))
+    assert Project.load(root).keys("mini") == before["mini"]
+    first = Project.load(root).keys("paper")
+    path.write_text(RELEASE.format(digest="b" * 64))
+    other = Project.load(root).keys("paper")
+    assert all(len({before["paper"][ref], first[ref], other[ref]}) == 3 for ref in first if ref.startswith("toy/"))

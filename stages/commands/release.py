@@ -1,0 +1,54 @@
+"""`stages release NAME FOLDER`: a released model's folder, held against specs/releases/NAME.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stages.commands.open import find_root
+from stages.errors import UserError
+from stages.spec.files import Files
+from stages.spec.loader_data import load_release
+from stages.spec.schema_releases import RawReleaseFiles
+
+
+def check(name: str, folder: Path) -> None:
+    """Raise UserError unless the folder is the declared one. Stages that import it compare its config.json."""
+    from stages.models import release_files
+
+    declared, found = _load(name), release_files.digest(folder)
+    if found != declared.digest:
+        raise UserError(
+            f"specs/releases/{name}.yaml: digest: declared {declared.digest or 'none'}, found {found} in {folder}. "
+            f"Give the folder that was accepted, or run `stages release {name} {folder} --accept`."
+        )
+    print(f"{name}: {folder} is what specs/releases/{name}.yaml declares")
+
+
+def print_declaration(name: str, folder: Path) -> None:
+    """Print the lines that would declare a folder, and nothing else."""
+    from stages.models import release_files
+    from stages.store import json_file
+
+    _load(name)
+    digest = release_files.digest(folder)
+    try:
+        config = json_file.read(folder / "config.json")
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}. Take the folder's config.json anew.") from None
+    named = config.get("architectures") if isinstance(config, dict) else None
+    if not (isinstance(named, list) and named and isinstance(named[0], str)):
+        raise UserError(f"{folder / 'config.json'}: architectures: found {named!r}; allowed: one name.")
+    print(f"# for specs/releases/{name}.yaml, with the source, revision and licence that it is from:")
+    print(f'architecture: {named[0]}\ndigest: "{digest}"')
+
+
+def _load(name: str) -> RawReleaseFiles:
+    root = find_root()
+    files = Files(root)
+    names = files.names("releases")
+    if name not in names:
+        raise UserError(
+            f"no release {name!r} in specs/releases; there are: {', '.join(names) or 'none'}. Write {name}.yaml there, "
+            "with release, source, revision, licence, architecture and `digest: none`."
+        )
+    return load_release(files, name)

@@ -1,0 +1,219 @@
+"""A released model's config.json, field by field: what the spec says of the model has to stand there.
+
+Heads, eps, activations and rotary positions are in no tensor: a folder that differs in one of them loads, and is
+trained on in silence. So every field of config.json is one of three: wanted with one value, of no effect here (FREE),
+or unknown, which is refused, since it may change what the model computes. A field that is absent has the value that
+transformers gives it. Forms of transformers 4 and 5 are understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.errors import UserError
+from stages.models.hf_config import ModelConfig, render, rope_scaling
+from stages.models.hf_values import FLOATS
+from stages.models.json_lines import lines
+from stages.models.release_siglip import wanted_siglip
+from stages.printable import printable
+from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.store import json_file
+
+NOTHING: Any = object()  # a field that is not there
+CONFIG = "config.json"
+# Of no effect on what is trained here: how weights began, ids of the tokenizer, how transformers runs, generation.
+FREE = frozenset({
+    "architectures", "bos_token_id", "chunk_size_feed_forward", "decoder_start_token_id", "dtype", "eos_token_id",
+    "finetuning_task", "id2label", "initializer_factor", "initializer_range", "is_decoder", "label2id",
+    "max_window_layers", "model_type", "output_attentions", "output_hidden_states", "pad_token_id", "prefix",
+    "pretraining_tp", "problem_type", "return_dict", "rope_parameters", "rope_scaling", "rope_theta", "sep_token_id",
+    "stages", "task_specific_params", "tf_legacy_loss", "tokenizer_class", "torch_dtype", "torchscript",
+    "transformers_version", "unk_token_id", "use_bfloat16", "use_cache", "aux_loss_alpha", "seq_aux",
+    "pretraining_seq_len", "total_ut_steps", "max_length", "min_length", "do_sample", "early_stopping", "num_beams",
+    "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty",
+    "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id",
+    "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
+    "cross_attention_hidden_size", "tie_encoder_decoder",
+})  # fmt: skip
+# Wanted of every language model, and what their absence means.
+FIXED: Mapping[str, Any] = {
+    "quantization_config": None, "compression_config": None, "auto_map": None, "sliding_window": None,
+    "use_sliding_window": False, "is_encoder_decoder": False, "add_cross_attention": False, "pruned_heads": {},
+    "attention_dropout": 0.0, "attention_bias": False, "partial_rotary_factor": 1.0, "num_nextn_predict_layers": 0,
+    "ep_size": 1, "use_qk_norm": False, "tie_word_embeddings": False,
+}  # fmt: skip
+WHY = {
+    "auto_map": "code of a release is never run; where its weights are those of transformers' own class, remove it",
+    "quantization_config": "quantised weights are not trained; take the release's folder in a floating type",
+    "compression_config": "quantised weights are not trained; take the release's folder in a floating type",
+}
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "llama": {"hidden_act": "silu", "rms_norm_eps": 1e-6, "mlp_bias": False, "max_position_embeddings": 2048},
+    "ouro": {"hidden_act": "silu", "early_exit_threshold": 1.0},
+    "deepseek_v3": {
+        "hidden_act": "silu", "moe_layer_freq": 1, "rope_interleave": True, "norm_topk_prob": True,
+        "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+    },
+}  # fmt: skip
+BEGAN = ("stages", "architectures", "initializer_range", "bos_token_id", "eos_token_id", "dtype", "rope_theta",
+         "rope_scaling", "layer_types")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A field that is not as wanted: its path, what was found, what is allowed, and what to do."""
+
+    field: str
+    found: Any
+    allowed: str
+    repair: str = ""
+
+
+def hold(stage: Stage, module: str, folder: Path, architecture: str | None) -> None:
+    """Raise UserError, a line for each field, unless config.json is of the model that a stage's module is.
+
+    No tensor is read.
+    """
+    path = folder / CONFIG
+    try:
+        data = json_file.read_bytes(path)
+        config = json_file.parse(data, path)
+    except json_file.MissingFileError:
+        raise UserError(f"{path}: not found, so this is not a Hugging Face model folder") from None
+    except json_file.JsonFileError as error:
+        raise UserError(f"{error}. Take the folder's config.json anew.") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}:1: found a {type(config).__name__}; allowed: an object. Take the file anew.")
+    wrong = list(_wrong(stage, module, config, architecture))
+    if wrong:
+        where = lines(data.decode("utf-8"))
+        what = f"as {stage.pipeline}/{stage.name} says of {module}"
+        raise UserError("\n".join(_line(path, where, one, what) for one in wrong))
+
+
+def _line(path: Path, where: Mapping[str, int], wrong: Wrong, what: str) -> str:
+    line = next((where[at] for at in _upwards(wrong.field) if at in where), 1)
+    found = "nothing" if wrong.found is NOTHING else repr(wrong.found)
+    found = found if len(found) <= 200 else f"{found[:200]}..."
+    repair = wrong.repair or f"{what}. Correct the spec, or give the folder of the release that it means"
+    return printable(f"{path}:{line}: {wrong.field}: found {found}; allowed: {wrong.allowed}, {repair}.")
+
+
+def _upwards(field: str) -> Iterator[str]:
+    """A path, then what it lies in."""
+    while field:
+        yield field
+        field = field.rpartition(".")[0]
+
+
+def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str | None) -> Iterator[Wrong]:
+    model = stage.modules[module]
+    named = config.get("architectures")
+    if architecture is not None and named != [architecture]:
+        repair = "as the release's spec says. Correct it, or give the folder that it means"
+        yield Wrong("architectures", config.get("architectures", NOTHING), repr([architecture]), repair)
+    yield from _dtypes(config)
+    if not isinstance(model, LlamaModel | MoonlightModel | OuroModel):
+        for field, found, allowed in wanted_siglip(model, config):
+            yield Wrong(field, NOTHING if found is None else found, allowed, WHY.get(field, ""))
+        return
+    assert stage.rope is not None
+    wanted = render(ModelConfig(model, stage.rope, stage.max_context, None))
+    kind = wanted["model_type"]
+    if config.get("model_type") != kind:
+        yield Wrong("model_type", config.get("model_type", NOTHING), repr(kind))
+        return
+    yield from _fields(config, wanted)
+    yield from _layer_types(config, model.layers)
+    head_dim = model.qk_rope_dim if isinstance(model, MoonlightModel) else model.head_dim
+    yield from _rope(config, stage.rope, head_dim, stage.max_context)
+
+
+def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
+    found = {key: config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None}
+    for key, value in found.items():
+        if value != "auto" and value not in FLOATS:
+            yield Wrong(key, value, ", ".join(FLOATS), "a type that can be trained. Take the folder in one of them")
+    if len(set(map(str, found.values()))) > 1:
+        yield Wrong(
+            "torch_dtype", found["torch_dtype"], repr(found["dtype"]), "as `dtype` beside it. Take the file anew"
+        )
+
+
+def _fields(config: dict[str, Any], rendered: dict[str, Any]) -> Iterator[Wrong]:
+    wanted = {**FIXED, **{key: value for key, value in rendered.items() if key not in BEGAN}}
+    absent = {**FIXED, **DEFAULTS[rendered["model_type"]]}
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    if "head_dim" in wanted:
+        absent["num_key_value_heads"] = heads
+        absent["head_dim"] = hidden // heads if isinstance(heads, int) and heads and isinstance(hidden, int) else None
+    else:  # DeepSeek: what transformers derives of the others
+        wanted["head_dim"] = absent["head_dim"] = rendered["qk_rope_head_dim"]
+        wanted["qk_head_dim"] = absent["qk_head_dim"] = rendered["qk_nope_head_dim"] + rendered["qk_rope_head_dim"]
+    for key, value in wanted.items():
+        found = config.get(key, NOTHING)
+        if found is None and key in ("head_dim", "num_key_value_heads"):
+            found = NOTHING  # transformers takes null for "not given" there
+        if not equal(absent.get(key, NOTHING) if found is NOTHING else found, value):
+            yield Wrong(key, found, repr(value), WHY.get(key, ""))
+    for key in sorted(set(config) - set(wanted) - FREE - {"layer_types"}):
+        if not key.startswith("_") and config[key] is not None:
+            repair = "which this is not. Remove it if it changes nothing; else this is another model"
+            yield Wrong(key, config[key], "fields that are known", repair)
+
+
+def _layer_types(config: dict[str, Any], layers: int) -> Iterator[Wrong]:
+    found = config.get("layer_types")
+    if found is not None and found != ["full_attention"] * layers:
+        yield Wrong("layer_types", found, f"{layers} times 'full_attention'")
+
+
+def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int) -> Iterator[Wrong]:
+    """Rotary positions as a whole: base, kind and every factor; a field that is not known there is refused."""
+    wanted: dict[str, Any] = {"rope_type": "default", **(rope_scaling(rope, head_dim, max_context) or {})}
+    forms = {name: config[name] for name in ("rope_parameters", "rope_scaling") if config.get(name)}
+    for name, form in forms.items():
+        if not isinstance(form, dict):
+            yield Wrong(name, form, "an object", "as transformers writes it. Take the file anew")
+            return
+    bases = {f"{name}.rope_theta": form["rope_theta"] for name, form in forms.items() if "rope_theta" in form}
+    bases |= {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
+    for field, found in (bases or {"rope_theta": NOTHING}).items():
+        if not equal(10_000.0 if found is NOTHING else found, rope.base):
+            yield Wrong(field, found, repr(rope.base))
+    if not forms and wanted != {"rope_type": "default"}:
+        yield Wrong("rope_scaling", config.get("rope_scaling", NOTHING), repr(wanted))
+    for name, form in forms.items():
+        yield from _scaling(name, form, wanted)
+
+
+def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any]) -> Iterator[Wrong]:
+    kind_field = "rope_type" if "rope_type" in form else "type"
+    here = {key: value for key, value in form.items() if key not in ("type", "rope_theta") and value is not None}
+    here["rope_type"] = form.get(kind_field, "default")
+    if "type" in form and form["type"] != here["rope_type"]:
+        yield Wrong(
+            f"{name}.type", form["type"], repr(here["rope_type"]), "as `rope_type` beside it. Take the file anew"
+        )
+    if here.get("partial_rotary_factor") == 1.0:
+        del here["partial_rotary_factor"]
+    for key in sorted(here.keys() | wanted.keys()):
+        found, want = here.get(key, NOTHING), wanted.get(key, NOTHING)
+        if not equal(found, want):
+            field = f"{name}.{kind_field if key == 'rope_type' else key}"
+            yield Wrong(field, found, "nothing" if want is NOTHING else repr(want))
+
+
+def equal(found: Any, wanted: Any) -> bool:
+    """Whether two values of JSON are the same: numbers by value, and true is no 1."""
+    numbers = (int, float)
+    if isinstance(found, numbers) and isinstance(wanted, numbers) and not isinstance(found, bool | type(None)):
+        return not isinstance(wanted, bool) and found == wanted
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(equal, found, wanted))
+    return type(found) is type(wanted) and bool(found == wanted)

@@ -1,0 +1,45 @@
+"""What specs/releases/<name>.yaml may hold: a model that somebody has released, and the digest of its folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from stages.spec import units
+from stages.spec.fields import Raw
+from stages.spec.names import Name
+from stages.spec.nodes import Document
+from stages.spec.schema_corpora import is_digest
+from stages.spec.validate import validate
+
+
+def _digest(value: object) -> object:
+    if value == "none":
+        return None
+    if is_digest(value):
+        return value
+    raise units.BadQuantity(
+        units.describe(value), "a blake3 digest in lower-case hex, or none",
+        "`stages release NAME FOLDER --accept` prints it.",
+    )  # fmt: skip
+
+
+class RawReleaseFiles(Raw):
+    """specs/releases/<name>.yaml: where a release is from, and what its folder holds.
+
+    `digest` covers config.json, the index and every file of weights; none: no folder has been accepted yet, so nothing
+    that starts from the release runs.
+    """
+
+    release: Name
+    source: str  # the hub's id
+    revision: str
+    licence: str
+    architecture: str  # the first of config.json's `architectures`
+    digest: Annotated[str | None, BeforeValidator(_digest)]
+
+
+def release(document: Document) -> RawReleaseFiles:
+    """A release's spec. Raises SpecError or SpecErrors."""
+    return validate(document, RawReleaseFiles)

@@ -9,6 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	then echo $$python; break; fi; done)
 VENV := .venv
 READY := $(VENV)/.ready
+NEMO := .venv-nemo
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # One thread a process, so that two stages or two test workers do not fight over two cores.
 export OMP_NUM_THREADS := 1
@@ -18,9 +19,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: mini nemo nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
 
-mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC
+# nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
+ENGINE ?= torch
+ifeq ($(ENGINE),nemo)
+mini: $(READY) $(NEMO)/.ready
+	snakemake --config scale=mini_nemo
+else
+mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC; ENGINE=nemo: mini_nemo instead
 	snakemake
 	stages record-dvc
+endif
 
 test: lint ## lint, types, tests, and how much of spec, contract and check they reach
 	pytest -n 2 -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
@@ -37,7 +45,6 @@ lint: $(READY)
 NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/bin/python; do \
 	if command -v "$$python" >/dev/null && "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null; \
 	then echo "$$python"; break; fi; done)
-NEMO := .venv-nemo
 
 nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
 	$(NEMO)/bin/python -m pytest -q -m "not nightly" tests/nemo
@@ -54,7 +61,8 @@ $(NEMO)/.ready: requirements-nemo.txt
 	touch $@
 
 nightly: $(READY) ## the long and exhaustive tests, and the properties with many more examples
-	pytest -n 2 --hypothesis-profile=nightly -m nightly --ignore=tests/slurm
+	pytest -n 2 --hypothesis-profile=nightly -m nightly --ignore=tests/slurm --ignore=tests/nemo
+	if [[ -e $(NEMO)/.ready ]]; then $(NEMO)/bin/python -m pytest -q -m nightly tests/nemo; fi
 	pytest -n 2 -m nightly tests/slurm # by themselves: Slurm is timed; they rewrite results/records/cluster.md
 	pytest -n 2 --hypothesis-profile=nightly -m "not nightly" tests/property tests/unit/spec
 

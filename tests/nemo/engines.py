@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -75,12 +74,11 @@ def run(
 def call(size: int, function: Callable[..., Any], *arguments: Any, seconds: float = ranks.SECONDS) -> list[Any]:
     """As `ranks.run`, for a function that meets the other ranks by itself, as the engine does."""
     with _port() as port:
-        return ranks.run(size, _apart, port, function, arguments, seconds=seconds)
+        return ranks.run(size, _apart, port, function, arguments, seconds=seconds, meet=False)
 
 
 def _apart(port: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     warnings.simplefilter("ignore")  # Megatron's own; this process ends with the case
-    dist.destroy_process_group()
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return function(*arguments)
 

@@ -35,11 +35,14 @@ class RankError(AssertionError):
     """What ranks raised, with their tracebacks; or which ranks ended or hung without a word."""
 
 
-def run(ranks: int, function: Callable[..., T], *arguments: Any, seconds: float = SECONDS) -> list[T]:
+def run(
+    ranks: int, function: Callable[..., T], *arguments: Any, seconds: float = SECONDS, meet: bool = True
+) -> list[T]:
     """What `function(*arguments)` returns on each of `ranks` new processes, in the order of the ranks.
 
-    The group of all ranks is there when it is called; RANK, LOCAL_RANK and WORLD_SIZE are set. Raises RankError where a
-    rank raises, ends early, or has not returned after `seconds`. No process is left behind.
+    The group of all ranks is there when it is called, unless it is to `meet` them itself; RANK, LOCAL_RANK and
+    WORLD_SIZE are set. Raises RankError where a rank raises, ends early, or has not returned after `seconds`. No
+    process is left behind.
     """
     if dist.is_available() and dist.is_initialized():
         raise ValueError("this process is in a process group itself: its connections would be shared by a fork")
@@ -49,7 +52,7 @@ def run(ranks: int, function: Callable[..., T], *arguments: Any, seconds: float 
         try:
             for rank in range(ranks):
                 ours, theirs = FORK.Pipe(duplex=False)
-                call = (theirs, Path(folder) / "meet", rank, ranks, function, arguments, seconds)
+                call = (theirs, Path(folder) / "meet" if meet else None, rank, ranks, function, arguments, seconds)
                 process = FORK.Process(target=_child, args=call, name=f"rank {rank}")
                 process.start()
                 theirs.close()
@@ -92,7 +95,7 @@ def _collect(pipes: list[Connection], seconds: float) -> list[Any]:
 
 def _child(
     pipe: Connection,
-    meet: Path,
+    meet: Path | None,
     rank: int,
     ranks: int,
     function: Callable[..., Any],
@@ -109,9 +112,10 @@ def _child(
     )
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", module=r"(megatron|torch|transformers)\b")  # what they say to each other
-    store = dist.FileStore(str(meet), ranks)
     try:
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=timedelta(seconds=seconds))
+        if meet is not None:
+            store, limit = dist.FileStore(str(meet), ranks), timedelta(seconds=seconds)
+            dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=limit)
         answer = pickle.dumps((True, function(*arguments)))
     except BaseException:
         answer = pickle.dumps((False, traceback.format_exc()))

@@ -19,19 +19,20 @@ from stages.engines import Inputs, device, readback, received
 from stages.engines.nemo import checkpoint, families, handover, names, provider
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
-from stages.engines.nemo.handover import Gathering
+from stages.engines.nemo.handover import Gathering, Read
 from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
 from stages.engines.trainer import Beside, Tables
 from stages.guards.phase_log import Rows
 from stages.guards.report import BuiltReport
-from stages.models import build
+from stages.models import build, hf_files
+from stages.models.tensor_file import Stored
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import attempts
+from stages.store import attempts, manifest
 from stages.train.checkpoint import Counters
 from stages.train.optimizer import Optimizer, fits, trained_slots
-from stages.train.ranks import Ranks
+from stages.train.ranks import CPU, Ranks
 
 
 class NemoTrainer:
@@ -41,7 +42,9 @@ class NemoTrainer:
         """Raises UserError where a parent or a released model is not what the stage needs."""
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._rules = names.rules(stage)
-        self._received: nn.ModuleDict | None = received.receive(stage, inputs, device.of(stage))
+        self._received: nn.ModuleDict | None = None
+        if ranks.first or any(init.weights != "inherit" for init in stage.init.values()):
+            self._received = received.receive(stage, inputs, device.of(stage) if ranks.first else CPU)
         meta = build.build(stage, "meta")
         self._weights = dict(meta.state_dict())
         self._state = _state(stage, meta)
@@ -54,10 +57,9 @@ class NemoTrainer:
 
     def begin(self) -> None:
         """Build Megatron's model and optimizer, and fill them. Raises UserError for state that does not fit."""
-        assert self._received is not None
         self._chunks = provider.build(self._stage, provider.configured(self._stage))
         self._moved = Mover(self._stage, self._chunks)
-        handover.load_weights(self._moved.owned, self._weights, handover.from_memory(self._received.state_dict()))
+        handover.load_weights(self._moved.owned, self._weights, self._source())
         self._received = None
         self._inherit()
 
@@ -66,7 +68,7 @@ class NemoTrainer:
         own.hold_fields(
             self._stage, config(self._stage, self._stage.phases[0]), self._chunks, self._moved.core, self._ranks
         )
-        modules, state = self.trained(), self.state()[1]
+        modules, state = self._gathered(), self.state()[1]
         report = None
         if modules is not None:
             report = readback.built(self._stage, self._inputs, modules, self._moved, state)
@@ -109,16 +111,36 @@ class NemoTrainer:
         return self._state, self._gathering().state(self._state)
 
     def trained(self) -> nn.ModuleDict | None:
-        """The torch engine's modules, filled from all ranks."""
-        weights = dict(self._gathering().weights(self._weights))
-        if not self._ranks.first:
-            return None
-        modules = build.build(self._stage, str(device.of(self._stage)))
-        modules.load_state_dict(weights)
+        """The torch engine's modules, filled from all ranks. Megatron's are given up: nothing is trained after this."""
+        modules = self._gathered()
+        self._chunks = []
+        del self._moved
+        return None if modules is None else modules.to(self._ranks.device)
+
+    @torch.no_grad()
+    def _gathered(self) -> nn.ModuleDict | None:
+        """The same on the host, a tensor at a time; on the other ranks None."""
+        modules = build.build(self._stage, "cpu") if self._ranks.first else None
+        places = {} if modules is None else modules.state_dict()
+        for name, tensor in self._gathering().weights(self._weights):
+            places[name].copy_(tensor)
         return modules
 
     def _gathering(self) -> Gathering:
         return Gathering(self._moved.owned, self._rules, self._ranks)
+
+    def _source(self) -> Read:
+        """Where this rank's weights come from: one that does not evaluate reads its own parts of the parents' files,
+        where those have all of them.
+        """
+        if self._received is not None:
+            return handover.from_memory(self._received.state_dict())
+        reads = {
+            name: handover.from_file(Stored(hf_files.tensors(manifest.weights(folder, name))), self._weights)
+            for name, init in self._stage.init.items()
+            for folder in [received.parent_folder(init, self._inputs)]
+        }
+        return lambda target, place: reads[target.partition(".")[0]](target, place)
 
     def _inherit(self) -> None:
         """The moments that the edges hand over; the torch engine's optimizer says which there have to be."""

@@ -17,7 +17,8 @@ from stages.contract.layouts import Misfit
     rule="Of a stage of the NeMo engine, tensor parallel ranks have whole heads and equal parts of hidden sizes and "
     "vocabulary, pipeline ranks equally many layers, expert parallel ranks equally many experts, context parallel "
     "ranks two equal chunks of each row, replicas equally many micro-batches of each step; and ranks are a multiple "
-    "of tp * pp * cp.",
+    "of tp * pp * cp. An interleaved pipeline takes as many micro-batches of a replica as it has ranks, or twice as "
+    "many, and so on.",
     why="A framework that rounds, pads or drops what does not divide trains another model, or fails after the queue on "
     "all nodes at once.",
     threads=(),
@@ -26,7 +27,7 @@ from stages.contract.layouts import Misfit
 def layout_divides(context: Context) -> Iterator[Finding]:
     """I-46."""
     for name, stage in context.own():
-        for misfit in layouts.undivided(stage):
+        for misfit in (*layouts.undivided(stage), *layouts.filled_up(stage)):
             yield _finding(context, "I-46", name, misfit)
 
 
@@ -34,8 +35,7 @@ def layout_divides(context: Context) -> Iterator[Finding]:
     "I-47",
     title="The parts of a layout go together",
     rule="sequence_parallel goes with several tensor parallel ranks, and these with it where experts are routed; vpp "
-    "with several pipeline ranks, whose number divides each replica's micro-batches; ep with routed experts; and "
-    "tensor parallel ranks are on one node.",
+    "with several pipeline ranks; ep with routed experts; and tensor parallel ranks are on one node.",
     why="A part that does nothing reads as if it did; tensor parallelism over the links between nodes waits for every "
     "layer.",
     threads=(),

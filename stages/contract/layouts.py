@@ -39,7 +39,22 @@ def undivided(stage: Stage) -> Iterator[Misfit]:
         yield from _layers(model, layout)
         yield from _experts(model, layout, stage.execution.ranks)
     for phase in stage.phases:
-        yield from _rows(phase, layout, stage.execution.dp)
+        yield from _rows(phase, layout)
+
+
+def filled_up(stage: Stage) -> Iterator[Misfit]:
+    """Where the engine would compute blank rows in every full step, so that each replica has as many micro-batches."""
+    layout, dp = stage.execution.parallel, stage.execution.dp
+    if layout is None:
+        return
+    for phase in stage.phases:
+        each = [-(-rung.sequences // phase.micro_batch) for rung in phase.batch]
+        if uneven := [one for one in each if one > dp and one % dp]:  # fewer than there are replicas: I-43
+            found = f"{uneven[0]} micro-batches of {phase.micro_batch} sequences, for {dp} replicas"
+            yield Misfit("dp", found, "as many for each replica", "Change the ranks, or how each model is divided.")
+        elif layout.vpp > 1 and (uneven := [one for one in each if one // dp % layout.pp]):
+            found = f"{layout.vpp}, with {uneven[0] // dp} micro-batches for each of {dp} replicas"
+            yield Misfit("vpp", found, f"a multiple of pp, {layout.pp}", "Say `vpp: 1`, or change the replicas.")
 
 
 def contradictions(stage: Stage) -> Iterator[Misfit]:
@@ -63,8 +78,6 @@ def contradictions(stage: Stage) -> Iterator[Misfit]:
     if layout.tp > per_node or per_node % layout.tp:
         repair = "Lower `tp`: its ranks exchange every layer's activations, and links between nodes are slow."
         yield Misfit("tp", f"{layout.tp}, with {per_node} ranks on a node", f"a divisor of {per_node}", repair)
-    for phase in stage.phases:
-        yield from _groups(phase, layout, execution.dp)
 
 
 def unsupported(stage: Stage) -> Iterator[Misfit]:
@@ -78,9 +91,6 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
     if layout.distributed_optimizer and isinstance(stage.optimizer, Muon):
         repair = "Say `distributed_optimizer: false`: Muon moves whole matrices, and replicas would have ranges."
         yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
-    if layout.pp > 1 and len(stage.modules) > 1:
-        repair = "Divide by `tp`, `cp`, `ep` or replicas: a vision tower would make the first stage late."
-        yield Misfit("pp", f"{layout.pp}, for {', '.join(stage.modules)}", "1, beside other modules", repair)
 
 
 def _tensors(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:
@@ -115,7 +125,7 @@ def _experts(model: LanguageModel, layout: Parallel, ranks: int) -> Iterator[Mis
         yield Misfit("ep", found, f"a divisor of {of_stage}", repair)
 
 
-def _rows(phase: Phase, layout: Parallel, dp: int) -> Iterator[Misfit]:
+def _rows(phase: Phase, layout: Parallel) -> Iterator[Misfit]:
     """Rows are cut into 2 * cp chunks, of which a rank has two (stages/engines/nemo/context.py), and by `tp` again."""
     chunks = 2 * layout.cp if layout.cp > 1 else 1
     if phase.context % chunks:
@@ -124,22 +134,3 @@ def _rows(phase: Phase, layout: Parallel, dp: int) -> Iterator[Misfit]:
     elif layout.sequence_parallel and phase.context // layout.cp % layout.tp:
         found = f"true, for {phase.context // layout.cp:,} positions on each of tp {layout.tp}"
         yield Misfit("sequence_parallel", found, f"a multiple of {layout.tp}", "Change `tp` or `cp`.")
-    for rung in phase.batch:
-        batches = -(-rung.sequences // phase.micro_batch)
-        if batches > dp and batches % dp:  # fewer than there are replicas: I-43
-            found = f"{batches} micro-batches of {phase.micro_batch} sequences, for {dp} replicas"
-            repair = "Change the ranks, or how each model is divided: blank rows would be computed in every step."
-            yield Misfit("dp", found, "as many for each replica", repair)
-            return
-
-
-def _groups(phase: Phase, layout: Parallel, dp: int) -> Iterator[Misfit]:
-    """An interleaved pipeline takes micro-batches in groups of as many as it has ranks."""
-    if layout.vpp == 1:
-        return
-    for rung in phase.batch:
-        batches = -(-rung.sequences // phase.micro_batch) // dp
-        if batches % layout.pp:
-            found = f"{layout.vpp}, with {batches} micro-batches for each of {dp} replicas"
-            yield Misfit("vpp", found, f"a multiple of pp, {layout.pp}", "Say `vpp: 1`, or change the replicas.")
-            return

@@ -22,8 +22,9 @@ from stages.report.words import count, length, rate
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
 from stages.spec.project import Project
-from stages.spec.resolved import Init, Stage
+from stages.spec.resolved import Execution, Init, Stage
 from stages.spec.resolved_models import Rope
+from stages.spec.resolved_parallel import Parallel
 from stages.spec.resolved_phases import Phase, Source
 from stages.spec.resolved_training import Schedule
 from stages.sync import graph
@@ -46,10 +47,21 @@ def print_stage(ref: str, scale: str, as_json: bool) -> None:
     print(f"{ref} at scale {scale}: {stage.box}")
     own = f", a seed of its own: {stage.seed}" if stage.seed != project.scale(scale).seed else ""
     _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
+    if stage.execution.parallel is not None:
+        _print("layout", _layout(stage.execution, stage.execution.parallel))
     parts = (_edge(stage, loaded.stages), _work(stage, project.data), _waived(project, stage))
     for label, text in chain(*parts, _price(project, stage), _origins(project, stage)):
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
+
+
+def _layout(execution: Execution, parallel: Parallel) -> str:
+    """How the NeMo engine divides the stage."""
+    sizes = {name: getattr(parallel, name) for name in ("tp", "pp", "vpp", "cp", "ep")}
+    divided = ", ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "whole on a rank"
+    also = [name for name in ("sequence_parallel", "distributed_optimizer") if getattr(parallel, name)]
+    more = "".join(f", {name}" for name in (*also, f"recompute {parallel.recompute}"))
+    return f"{execution.ranks} ranks, {execution.dp} replicas; a model {divided}{more}"
 
 
 def _ref(project: Project, scale: str, asked: str) -> str:

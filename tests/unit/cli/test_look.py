@@ -129,3 +129,13 @@ def test_editors_get_a_schema_of_every_kind_of_file_that_people_edit(capsys: pyt
     shipped = yaml.safe_load((ROOT / site.FILE).read_text())
     assert set(schemas["site"]["properties"]) == set(shipped)
     assert schemas["site"]["additionalProperties"] is False
+
+
+def test_a_stage_of_the_nemo_engine_says_how_it_is_divided(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
+    print_stage("llama31_1m/cpt_1m", "paper", as_json=False)
+    text = " ".join(capsys.readouterr().out.split())
+    layout = "128 ranks, 1 replicas; a model tp 8, cp 16, sequence_parallel, distributed_optimizer, recompute full"
+    assert f"layout {layout}" in text

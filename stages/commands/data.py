@@ -11,6 +11,7 @@ from pathlib import Path
 from stages.commands.open import open_project
 from stages.commands.waiting import waited
 from stages.data import spec
+from stages.data.prepared import DataManifest
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
@@ -20,6 +21,8 @@ from stages.store import lease, markers
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync.verdicts import corpora_done, corpus_marker
+
+SHOWN = 5  # rows that were left out
 
 
 def prepare(name: str, scale: str, awaited: Path | None = None, processes: int | None = None) -> None:
@@ -46,6 +49,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
             read_anew = not waited(name, held) and own_file
             continue
         print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}", file=sys.stderr)
+        _say_skipped(name, made)
         break
     else:
         print(f"{name}: prepared already, as specs/data/{name}.yaml declares", file=sys.stderr)
@@ -64,6 +68,7 @@ def print_declaration(name: str, processes: int | None = None) -> None:
         spec.load(root, name, declared=False)  # a mistake in the spec is told before anything is prepared
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or _cpus())
+    _say_skipped(name, made)
     print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     print(declaration(made, packed), end="")
@@ -86,6 +91,15 @@ def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
         raw = stage.raw
         training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
         yield from training.phases if training is not None else ()
+
+
+def _say_skipped(name: str, made: DataManifest) -> None:
+    """The first rows that were left out; the manifest has all."""
+    skipped = made.inputs.skipped if made.inputs else []
+    for one in skipped[:SHOWN]:
+        print(f"{name}: left out {one.file}:{one.line}: {one.why}", file=sys.stderr)
+    if len(skipped) > SHOWN:
+        print(f"{name}: and {len(skipped) - SHOWN} more, all in its manifest.json", file=sys.stderr)
 
 
 def _cpus() -> int:

@@ -8,13 +8,14 @@ tokens, and the tokens before it are those that the model is prompted with later
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.chat import Rendered, TemplateError
+from stages.data.chat import ASSISTANT, Rendered, Span, TemplateError
 from stages.data.document import Conversation, Document
 from stages.data.tokenizer import Tokenizer
 
@@ -58,9 +59,19 @@ def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
         rendered = tokenizer.template.render(said.messages, said.tools, None if end is None else tokenizer.word(end))
     except TemplateError as error:
         raise _bad(document, str(error)) from None
+    if said.first:
+        rendered = replace(rendered, answers=_after(document, said, rendered.answers))
     if not rendered.answers:
         raise _bad(document, "no turn is the assistant's, so there is nothing to learn")
     return rendered
+
+
+def _after(document: Document, said: Conversation, answers: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The answers that are not the prompt's. Raises TemplateError where spans are not one for each answer."""
+    whose = [place for place, message in enumerate(said.messages) if message.get("role") == ASSISTANT]
+    if len(whose) != len(answers):
+        raise _bad(document, f"the chat template marks {len(answers)} stretches for {len(whose)} answers")
+    return tuple(span for place, span in zip(whose, answers, strict=True) if place >= said.first)
 
 
 def _beginnings(rendered: Rendered) -> list[str]:

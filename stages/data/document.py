@@ -40,12 +40,14 @@ class Conversation:
     """What a chat template is given: messages and tools as transformers takes them, and the pictures of their parts.
 
     A message is {"role", "content"} and whatever else the template knows (tool_calls, name); content is a text, or a
-    list of {"type": "text", "text"} and {"type": "image"}, whose pictures come in the same order.
+    list of {"type": "text", "text"} and {"type": "image"}, whose pictures come in the same order. Answers before
+    message `first` are a prompt's, and not learned.
     """
 
     messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Any, ...] | None
     pictures: tuple[Picture, ...]
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,14 @@ def plain(identity: str, text: str, heldout: bool) -> Document:
     return Document(identity, (Part(text, True),), heldout)
 
 
-def chat(identity: str, turns: Iterable[tuple[str, tuple[Part, ...]]], heldout: bool) -> Document:
-    """A conversation in ChatML; only what the assistant says is supervised, with the <|im_end|> that closes it."""
+def chat(identity: str, turns: Iterable[tuple[str, tuple[Part, ...]]], heldout: bool, first: int = 0) -> Document:
+    """A conversation in ChatML; only what the assistant says is supervised, with the <|im_end|> that closes it.
+
+    Turns before `first` are a prompt's, and none of them is.
+    """
     parts: list[Part] = []
-    for role, said in turns:
-        answer = role == "assistant"
+    for place, (role, said) in enumerate(turns):
+        answer = role == "assistant" and place >= first
         parts += (Part(IM_START, False), Part(f"{role}\n", False))
         parts += (Part(part.content, answer) for part in said)
         parts += (Part(IM_END, answer), Part("\n", False))
@@ -85,10 +90,11 @@ def conversation(
     heldout: bool,
     tools: Sequence[Any] | None = None,
     pictures: Sequence[Picture] = (),
+    first: int = 0,
 ) -> Document:
     """A conversation for any tokenizer: `Conversation` for a chat template, parts in ChatML for the local tokenizer."""
-    given = Conversation(tuple(messages), None if tools is None else tuple(tools), tuple(pictures))
-    made = chat(identity, _turns(given), heldout) if _in_chatml(given) else Document(identity, (), heldout)
+    given = Conversation(tuple(messages), None if tools is None else tuple(tools), tuple(pictures), first)
+    made = chat(identity, _turns(given), heldout, first) if _in_chatml(given) else Document(identity, (), heldout)
     return replace(made, conversation=given)
 
 

@@ -39,14 +39,28 @@ PID_DIGITS = 9
 ManifestKind = Kind | Literal["tokenizer"]
 
 
+class Skipped(BaseModel):
+    """A bad row that was left out, as the spec allows: its file, its line (or row of a table) and what is wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    file: str
+    line: Annotated[int, Field(ge=1)]
+    why: str
+
+
 class Inputs(BaseModel):
-    """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests."""
+    """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests.
+
+    `skipped` are the rows that were left out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     files: Count
     bytes: Count
     digest: Digest
+    skipped: list[Skipped] = Field(default_factory=list)
 
 
 class DataManifest(BaseModel):

@@ -1,60 +1,103 @@
 """One row of a user's file to one document.
 
-A row is {"text": "..."} or {"messages": [{"role": "user", "content": "..."}, ...]}; other keys of a row are ignored.
-A document's identity is what it says: the same text has the same one in every format, so it is held out everywhere.
+Other keys of a row than those that its shape needs are ignored. A document's identity is what it says: the same text,
+and the same conversation, has the same one in every format, so it is held out everywhere.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from stages.data.document import Document, conversation, held_out, plain
-from stages.data.pieces import Broken
+from stages.data import chats
+from stages.data.chats import Chat, RowError
+from stages.data.document import Document, Part, conversation, held_out, plain
+from stages.data.pieces import Broken, Raw
+from stages.spec.schema_corpora import COLUMNS
 
-ROLES = ("system", "user", "assistant")
-KEYS, OTHER = {"text": "text", "sft": "messages"}, {"text": "sft", "sft": "text"}
-HINT = {"text": '{"text": "..."}', "sft": '{"messages": [{"role": "user", "content": "..."}, ...]}'}
-HALF = re.compile("[\ud800-\udfff]")
-
-
-class RowError(Exception):
-    """What is wrong with a row, without its place, and what is allowed."""
-
-    def __init__(self, why: str, allowed: str = "") -> None:
-        super().__init__(why)
-        self.why, self.allowed = why, allowed
+OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a row of the other kind has
+OPTIONAL = ("system", "history", "input", "tools")
+DOTS = '"..."'
+EXAMPLES = {
+    "messages": '[{"role": "user", "content": "..."}, ...]',
+    "conversations": '[{"from": "human", "value": "..."}, ...]',
+}
 
 
-def document(raw: bytes | str | Broken, kind: str) -> Document:
-    """The document of a line of JSON or of a text; `kind` is text or sft. Raises RowError."""
+@dataclass(frozen=True)
+class Shape:
+    """What the rows of a corpus look like: text or one of `chats`, and which columns have what it needs."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    @property
+    def hint(self) -> str:
+        """A row of this shape, for messages."""
+        shown = (f'"{name}": {EXAMPLES.get(key, DOTS)}' for key, name in self.columns.items() if key not in OPTIONAL)
+        return f"{{{', '.join(shown)}}}"
+
+
+def shape(name: str, columns: Mapping[str, str]) -> Shape:
+    """A shape with the columns that a spec names, and the usual names for the others."""
+    return Shape(name, {key: columns.get(key, key) for key in COLUMNS[name]})
+
+
+def document(raw: Raw, shape: Shape) -> Document:
+    """The document of a row. Raises RowError."""
     if isinstance(raw, Broken):
         raise RowError(raw.why, raw.allowed)
     if isinstance(raw, str):
         return _plain(raw)
     try:
-        return _of_row(_parsed(raw), kind)
+        return _of_row(_parsed(raw) if isinstance(raw, bytes) else raw, shape)
     except RowError as error:
-        raise RowError(error.why, HINT[kind]) from None
+        raise RowError(error.why, shape.hint) from None
 
 
-def _of_row(row: dict[str, Any], kind: str) -> Document:
-    key = KEYS[kind]
-    if key not in row:
-        other = f", as kind {OTHER[kind]} has it" if KEYS[OTHER[kind]] in row else ""
-        raise RowError(f"the key {key!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{other})")
-    if kind == "text":
-        return _plain(_string(row["text"], "text"))
-    turns = list(_turns(row["messages"]))
-    identity = json.dumps(row["messages"], sort_keys=True)
-    return conversation(identity, [{"role": role, "content": said} for role, said in turns], held_out(identity))
+def _of_row(row: dict[str, Any], shape: Shape) -> Document:
+    columns = shape.columns
+    for key, name in columns.items():
+        if name not in row and key not in OPTIONAL:
+            raise RowError(_missing(row, name))
+    match shape.name:
+        case "text":
+            return _plain(chats.string(row[columns["text"]], columns["text"]))
+        case "messages":
+            return _chat(chats.messages(row, columns))
+        case "sharegpt":
+            return _chat(chats.sharegpt(row, columns))
+        case "alpaca":
+            return _chat(chats.alpaca(row, columns))
+        case _:
+            made = chats.prompt_completion(row, columns)
+            return _chat(made) if isinstance(made, Chat) else _continued(*made)
+
+
+def _missing(row: Mapping[str, Any], name: str) -> str:
+    other, kind = OTHER.get(name, ("", ""))
+    said = f", as kind {kind} has it" if other in row else ""
+    return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{said})"
 
 
 def _plain(text: str) -> Document:
     identity = json.dumps(text)
     return plain(identity, text, held_out(identity))
+
+
+def _continued(prompt: str, completion: str) -> Document:
+    identity = json.dumps([prompt, completion])
+    return Document(identity, (Part(prompt, False), Part(completion, True)), held_out(identity))
+
+
+def _chat(made: Chat) -> Document:
+    tools = {"tools": made.tools} if made.tools else {}
+    said = [turn.message for turn in made.turns]
+    first = {"first": made.first} if made.first else {}
+    identity = json.dumps({"messages": said, **tools, **first} if tools or first else said, sort_keys=True)
+    return conversation(identity, said, held_out(identity), made.tools, first=made.first)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
@@ -67,27 +110,3 @@ def _parsed(line: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise RowError(f"found a {type(row).__name__} instead of an object")
     return row
-
-
-def _turns(messages: Any) -> Iterator[tuple[str, str]]:
-    if not isinstance(messages, list) or not messages:
-        raise RowError("messages is not a list of turns" if not isinstance(messages, list) else "messages is empty")
-    for place, turn in enumerate(messages):
-        name = f"messages[{place}]"
-        if not isinstance(turn, dict) or set(turn) != {"role", "content"}:
-            raise RowError(f"{name} does not have exactly the keys 'role' and 'content'")
-        if turn["role"] not in ROLES:
-            raise RowError(f"{name}.role: found {turn['role']!r}, known are {', '.join(ROLES)}")
-        yield turn["role"], _string(turn["content"], f"{name}.content")
-    if not any(turn["role"] == "assistant" for turn in messages):
-        raise RowError("no turn is the assistant's, so there is nothing to learn")
-
-
-def _string(value: Any, name: str) -> str:
-    if not isinstance(value, str):
-        raise RowError(f"{name} is a {type(value).__name__} instead of a string")
-    if not value.strip():
-        raise RowError(f"{name} is empty")
-    if HALF.search(value):
-        raise RowError(f"{name} holds half of a surrogate pair, which is no character")
-    return value

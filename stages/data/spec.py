@@ -12,14 +12,13 @@ from stages.data.packages import PackageSource
 from stages.errors import UserError
 from stages.spec import domains
 from stages.spec.files import Files
-from stages.spec.loader_data import load_corpus
+from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import MEASURED, RawTokenizer
+from stages.spec.schema_corpora import MEASURED, RawTokenizer, Rows
 from stages.spec.validate import validate
 
 FOLDER = Path("specs") / "data"
 TOKENIZER = "tokenizer"
-NOT_CORPORA = ("mixtures", "published")
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -43,13 +42,21 @@ class Packed(_Model):
     tokens: Count
 
 
+class Skip(_Model):
+    """How many bad rows may be left out."""
+
+    skip: Count
+
+
 class CorpusSpec(_Model):
     """One data spec. `unit`: what `size`, and the offsets of a phase's sources, count (tokens, or items for pairs).
 
     `size` counts the training documents only; `heldout` documents come after them. `longest` is in tokens.
     `packed` is by context; it is measured too, and may be absent.
-    `path` is a user's own file, relative to the project, and None for the shipped builders. `tokenizer` is one of
-    specs/tokenizers, and None for the local one.
+    What follows is of a user's own files, and None for the shipped builders: `path` (one or several, with patterns and
+    folders) is relative to the project or to `root`; `rows` is the shape of rows, `columns` names what has them;
+    `on_bad_row` says how many bad rows may be left out; the first one that may not be ends a preparation.
+    `tokenizer` is one of specs/tokenizers, and None for the local one.
     """
 
     corpus: str
@@ -64,8 +71,22 @@ class CorpusSpec(_Model):
     packed: dict[int, Packed] = Field(default_factory=dict)
     parameters: dict[str, int]
     packages: dict[str, _Package]
-    path: str | None = None
+    path: str | tuple[str, ...] | None = None
     tokenizer: str | None = None
+    root: str | None = None
+    rows: Rows | None = None
+    columns: dict[str, str] | None = None
+    on_bad_row: Skip | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What `path` names, in order."""
+        return (self.path,) if isinstance(self.path, str) else self.path or ()
+
+    @property
+    def bad_rows(self) -> int:
+        """How many rows may be bad."""
+        return self.on_bad_row.skip if self.on_bad_row else 0
 
     @property
     def identity(self) -> str:
@@ -108,7 +129,7 @@ class Built:
 def names(root: Path) -> list[str]:
     """All data specs of a project, the tokenizer first."""
     found = sorted(path.stem for path in (root / FOLDER).glob("*.yaml") if path.stem not in NOT_CORPORA)
-    return sorted(found, key=lambda name: name != TOKENIZER)
+    return [TOKENIZER, *found]
 
 
 def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
@@ -116,7 +137,7 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
 
     Raises UserError naming the file, the line, the key, what was found and what is allowed.
     """
-    if name in (*NOT_CORPORA, TOKENIZER) or not (root / FOLDER / f"{name}.yaml").is_file():
+    if name in NOT_CORPORA or not (root / FOLDER / f"{name}.yaml").is_file():
         raise UserError(f"no corpus {name!r}; there are: {', '.join(names(root)[1:])}")
     raw = load_corpus(Files(root), name, declared)
     return CorpusSpec.model_validate(raw.model_dump())

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.data import pieces, pool, user
+from stages.data import inputs, pieces, pool, user
 from stages.data.merge import Merge, held_out_alone, merge
 from stages.data.pieces import Input, Piece
-from stages.data.prepared import Inputs
+from stages.data.prepared import Inputs, Skipped
 from stages.data.progress import Progress
 from stages.data.runs import Run
 from stages.data.spec import CorpusSpec
@@ -39,18 +39,19 @@ def merged(
     Raises UserError and WriteError.
     """
     folder = out.with_name(f".{out.name}.runs")
-    found = user.inputs(root, corpus)
+    found = inputs.find(root, corpus)
     stamps = [_stamp(one) for one in found]
     progress = Progress(corpus.corpus, sum(one.size for one in found))
-    inputs = _measured(found)
-    _open(folder, f"{corpus.identity}\n{tokenizer.digest}\n{inputs.digest}\n{VERSION} {pieces.PIECE} {TOKENS}")
+    measured = _measured(found)
+    how = f"{VERSION} {pieces.PIECE} {TOKENS}"
+    _open(folder, f"{corpus.identity}\n{tokenizer.digest}\n{measured.digest}\n{how}")
     try:
-        job = Job(corpus.corpus, corpus.kind, tokenizer, folder, 0)
+        job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows)
         cut = pieces.cut(found)
         runs = pool.encode_all(job, cut, processes, progress)
         _refuse_changed(found, stamps)
-        _refuse_bad(runs, cut)
-        yield merge(_enough(corpus, runs, folder), folder / "lengths"), inputs
+        skipped = _skipped(runs, cut, corpus.bad_rows)
+        yield merge(_enough(corpus, runs, folder), folder / "lengths"), measured.model_copy(update={"skipped": skipped})
     except files.WriteError:
         raise
     except UserError:
@@ -99,12 +100,16 @@ def _refuse_changed(found: Sequence[Input], stamps: Sequence[tuple[int, int, int
             raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
 
 
-def _refuse_bad(runs: Sequence[Run], cut: Sequence[Piece]) -> None:
-    """Raise BadRowError for the first bad row."""
+def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:
+    """The bad rows that are left out. Raises BadRowError for the first one that is not allowed."""
+    found: list[Skipped] = []
     for run in runs:
         for bad in run.meta.bad:
             piece = cut[int(run.folder.name.partition("-")[0])]
-            raise user.bad_row(piece, bad.line, bad.why, bad.allowed)
+            if len(found) == allowed:
+                raise user.bad_row(piece, bad.line, bad.why, bad.allowed)
+            found.append(Skipped(file=piece.file.name, line=user.line_in_file(piece, bad.line), why=bad.why))
+    return found
 
 
 def _enough(corpus: CorpusSpec, runs: Sequence[Run], folder: Path) -> Sequence[Run]:

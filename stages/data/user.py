@@ -1,15 +1,16 @@
-"""A user's own data: the files that a data spec names, and what is wrong with a row of them."""
+"""A user's own data: the documents of the files that a data spec names, and what is wrong with a row of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.data import pieces, records
+from stages.data import inputs, lines, pieces, records, tables
+from stages.data.chats import RowError
 from stages.data.document import Document
-from stages.data.pieces import Input, Piece
-from stages.data.records import HINT
-from stages.data.spec import FOLDER, CorpusSpec
+from stages.data.pieces import Piece, Rows
+from stages.data.records import Shape
+from stages.data.spec import CorpusSpec
 from stages.errors import UserError, Where
 
 
@@ -21,51 +22,61 @@ class BadRowError(UserError):
         super().__init__(f"{self.where}: {why}; allowed: {allowed}")
 
 
-def inputs(root: Path, corpus: CorpusSpec) -> list[Input]:
-    """The files that a data spec names. Raises UserError where one is missing, outside the project, or of no use."""
-    assert corpus.path is not None
-    path = _inside(root, corpus)
-    if path.suffix != ".jsonl" and corpus.kind == "sft":
-        raise UserError(
-            f"{corpus.path}: plain text has no answers to supervise; allowed for sft: .jsonl of {HINT['sft']}"
-        )
-    return [Input(corpus.path, path, path.stat().st_size)]
+def shape(corpus: CorpusSpec) -> Shape:
+    """What the rows of a corpus look like."""
+    return records.shape(corpus.rows or ("text" if corpus.kind == "text" else "messages"), corpus.columns or {})
 
 
 def documents(root: Path, corpus: CorpusSpec) -> Iterator[Document]:
-    """The documents of the files in the order of the input. Raises as `inputs` does, and BadRowError."""
-    for piece in pieces.cut(inputs(root, corpus)):
-        for row in pieces.rows(piece):
+    """The documents of the files in the order of the input, bad rows left out as far as the spec allows.
+
+    Raises as `inputs.find` does, and BadRowError.
+    """
+    wanted, left = shape(corpus), corpus.bad_rows
+    for piece in pieces.cut(inputs.find(root, corpus)):
+        for row in rows(piece, wanted):
             try:
-                yield records.document(row.raw, corpus.kind)
-            except records.RowError as error:
-                raise bad_row(piece, row.line, error.why, error.allowed) from None
+                yield records.document(row.raw, wanted)
+            except RowError as error:
+                left -= 1
+                if left < 0:
+                    raise bad_row(piece, row.line, error.why, error.allowed) from None
+
+
+def rows(piece: Piece, wanted: Shape) -> Rows:
+    """The raw rows of a piece. Raises UserError where its file cannot be read."""
+    try:
+        match piece.file.suffix:
+            case ".parquet":
+                yield from tables.parquet(piece, tuple(wanted.columns.values()))
+            case ".arrow":
+                yield from tables.arrow(piece, tuple(wanted.columns.values()))
+            case ".txt":
+                yield from lines.paragraphs(piece)
+            case ".md":
+                yield from lines.whole(piece)
+            case _:
+                yield from lines.json_lines(piece)
+    except OSError as error:
+        raise UserError(f"{piece.file.name}: {error.strerror}") from None
 
 
 def bad_row(piece: Piece, line: int, why: str, allowed: str) -> BadRowError:
     """The error for a row at a line of a piece."""
-    return BadRowError(piece.file.name, pieces.lines_before(piece) + line, why, allowed)
+    return BadRowError(piece.file.name, line_in_file(piece, line), why, allowed)
 
 
-def too_few(corpus: CorpusSpec, found: int) -> UserError:
+def line_in_file(piece: Piece, line: int) -> int:
+    """The line (or row of a table) in the file that has this number in the piece."""
+    return line + (tables.rows_before(piece) if piece.file.suffix == ".parquet" else lines.lines_before(piece))
+
+
+def too_few(corpus: CorpusSpec, count: int) -> UserError:
     """The error for fewer than two different documents."""
-    assert corpus.path is not None
-    what = "blank lines between documents" if corpus.path.endswith(".txt") else f"one row like {HINT[corpus.kind]}"
+    what = {"txt": "blank lines between documents", "md": "files of their own"}
+    kinds = {name.rpartition(".")[2] for name in corpus.paths}
+    told = what.get(kinds.pop() if len(kinds) == 1 else "", f"one row like {shape(corpus).hint}")
     return UserError(
-        f"{corpus.path}: {found} different documents; allowed: at least two, since one is held out for "
-        f"evaluations. Documents are told apart by {what}."
+        f"{', '.join(corpus.paths)}: {count} different documents; allowed: at least two, since one is held out for "
+        f"evaluations. Documents are told apart by {told}."
     )
-
-
-def _inside(root: Path, corpus: CorpusSpec) -> Path:
-    """The file itself, links followed. Raises UserError when it is not a file of the project."""
-    at = f"{FOLDER / corpus.corpus}.yaml: path: {corpus.path}"
-    try:
-        real = (root / str(corpus.path)).resolve(strict=True)
-    except (OSError, RuntimeError):
-        raise UserError(f"{at}: there is no such file in {root}. Put it there, or correct the path.") from None
-    if not real.is_relative_to(root.resolve()):
-        raise UserError(f"{at}: a link that leads out of the project, to {real}; copy the file into the project.")
-    if not real.is_file():
-        raise UserError(f"{at}: not a file; name the file itself.")
-    return real

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-from stages.data import pieces, records, runs
+from stages.data import records, runs, user
 from stages.data.chat import TemplateError
+from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import Encoded, encode
 from stages.data.pieces import Piece, Row
+from stages.data.records import Shape
 from stages.data.runs import Bad, Encoding, Run
 from stages.data.tokenizer import Source, Tokenizer
 
@@ -29,6 +31,7 @@ class Job:
 
     corpus: str
     kind: str
+    shape: Shape
     tokenizer: Source
     folder: Path
     allowed: int
@@ -49,7 +52,7 @@ class _PieceEncoder:
         self.runs = list(self._finished())
         self.read = self.runs[-1].meta.rows if self.runs else 0
         self.bad = sum(len(run.meta.bad) for run in self.runs)
-        self._rows = islice(pieces.rows(piece), self.read, None)
+        self._rows = islice(user.rows(piece, job.shape), self.read, None)
         self._bytes = 0
 
     def all(self) -> list[Run]:
@@ -98,9 +101,13 @@ class _PieceEncoder:
 
     def _document(self, row: Row) -> Document | Bad:
         try:
-            return records.document(row.raw, self.job.kind)
-        except records.RowError as error:
+            made = records.document(row.raw, self.job.shape)
+        except RowError as error:
             return Bad(line=row.line, why=error.why, allowed=error.allowed)
+        if made.parts or self.tokenizer.template is not None or self.tokenizer.files:
+            return made
+        allowed = "role and content, as the local tokenizer writes; a tokenizer of specs/tokenizers writes what it can"
+        return Bad(line=row.line, why="found tools, or a message with more than role and content", allowed=allowed)
 
     def _encoded(self, placed: list[Placed], bad: list[Bad]) -> tuple[list[Document], Encoded | None]:
         """The documents that the tokenizer's chat template can write; the others are bad rows."""

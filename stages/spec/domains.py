@@ -104,5 +104,6 @@ MEASURED = Domain(WHOLE, "3_000_000", least="0", most="1_000T")  # 0: what is to
 CHARACTERS = Domain(WHOLE, "2_000_000", least="1", most="1T")
 CHARACTERS_OR_NONE = Domain(WHOLE, "200", least="0", most="1T")
 DRAWN = Domain(WHOLE, "2_000", least="1", most="10B")
+BAD_ROWS = Domain(WHOLE, "100", least="0", most="10_000")  # the manifest lists each of them
 FRAMES = Domain(WHOLE, "4", least="1", most="1_000")
 TOKENIZER_VOCABULARY = Domain(WHOLE, "1024", least="264", most="65_536")  # 256 bytes, 8 special tokens; 16-bit ids

@@ -9,14 +9,14 @@ from functools import cached_property
 from stages.errors import SpecError
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import Kind, RawCorpus, RawTokenizer, corpus
+from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer, corpus
 from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
 from stages.spec.validate import meant, several, validate
 
-NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer"})
+NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots"})
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,12 @@ def load_corpus(files: Files, name: str, declared: bool = True) -> RawCorpus:
     document = files.document(files.specs / "data" / f"{name}.yaml")
     check_name(document, "corpus", name)
     return corpus(document, declared)
+
+
+def load_roots(files: Files) -> dict[str, str]:
+    """The folders outside the project that corpora may be read from, by name; none where nothing declares any."""
+    path = files.specs / "data" / "roots.yaml"
+    return dict(validate(files.document(path), RawRoots).roots) if path.is_file() else {}
 
 
 def load_data(files: Files) -> LoadedData:

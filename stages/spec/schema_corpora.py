@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
 from stages.spec import domains, units
-from stages.spec.fields import Characters, Context, Measured, Names, Raw, TokenizerVocabulary
+from stages.spec.fields import BadRows, Characters, Context, Measured, Names, Raw, TokenizerVocabulary
 from stages.spec.mapping import Fields
 from stages.spec.names import Name
 from stages.spec.nodes import Document, Path
@@ -19,7 +19,17 @@ from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
-SUFFIXES = (".jsonl", ".txt")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow", ".txt", ".md")
+PATTERN = "*?["  # what makes a name a pattern
+Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]  # the shapes of conversations
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "messages": ("messages", "tools"),
+    "sharegpt": ("conversations", "system", "tools"),
+    "alpaca": ("instruction", "input", "output", "system", "history"),
+    "prompt_completion": ("prompt", "completion", "tools"),
+}
+FILES_ONLY = ("root", "rows", "columns", "on_bad_row")
 PARAMETERS = {
     "count": domains.DRAWN,
     "questions": domains.DRAWN,
@@ -78,16 +88,37 @@ def _digest(value: object) -> object:
 
 
 def _path(value: object) -> object:
-    """A path that stays inside the project as it is written; links are followed when the file is read."""
-    found, plain = units.describe(value), "a path relative to the project's folder, such as data/mine.jsonl"
+    """Paths that stay below the project or the root as they are written; links are followed when files are read."""
+    return tuple(map(_one_path, value)) if isinstance(value, list) and value else _one_path(value)
+
+
+def _one_path(value: object) -> object:
+    found, plain = units.describe(value), "a path relative to the project or the root, such as data/mine.jsonl"
     if not isinstance(value, str) or not value.strip() or "\\" in value:
         raise units.BadQuantity(found, plain, "Write the path with forward slashes.")
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or value.startswith("~"):
-        raise units.BadQuantity(found, plain, "Copy the file into the project: others have no other folder of yours.")
-    if path.suffix not in SUFFIXES:
-        raise units.BadQuantity(found, f"a file that ends in {' or '.join(SUFFIXES)}", "Convert it to JSON Lines.")
+        repair = "Copy the file into the project, or declare its folder in specs/data/roots.yaml and name `root`."
+        raise units.BadQuantity(found, plain, repair)
+    if path.suffix and not value.endswith((*SUFFIXES, "/")) and not set(value) & set(PATTERN):
+        allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
+        repair = "Convert it; write a slash behind the name of a folder that has a dot in it."
+        raise units.BadQuantity(found, allowed, repair)
     return value
+
+
+def _root(value: object) -> object:
+    if isinstance(value, str) and PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts:
+        return value
+    raise units.BadQuantity(units.describe(value), "an absolute path of a folder", "Write it from the first slash on.")
+
+
+def _on_bad_row(value: object) -> object:
+    if value == "stop":
+        return None
+    if isinstance(value, dict) and set(value) == {"skip"}:
+        return value
+    raise units.BadQuantity(units.describe(value), "stop, or {skip: N}", "Say how many rows may be left out.")
 
 
 Digest = Annotated[str, BeforeValidator(_digest)]
@@ -99,6 +130,12 @@ class RawPackage(Raw):
     version: str
     files: Names = Field(min_length=1)
     leave_out: Names
+
+
+class RawSkip(Raw):
+    """How many bad rows may be left out; all that are left out are listed in the manifest."""
+
+    skip: BadRows
 
 
 class RawPacked(Raw):
@@ -127,8 +164,25 @@ class RawCorpus(Raw):
     packed: dict[Context, RawPacked] = Field(default_factory=dict)
     parameters: Annotated[dict[str, int], Fields(PARAMETERS)] = Field(default_factory=dict)
     packages: dict[str, RawPackage] = Field(default_factory=dict)
-    path: Annotated[str | None, BeforeValidator(_path)] = None
+    path: Annotated[str | tuple[str, ...] | None, BeforeValidator(_path)] = None
     tokenizer: Name | None = None
+    root: Name | None = None
+    rows: Rows | None = None
+    columns: dict[str, str] | None = None
+    on_bad_row: Annotated[
+        RawSkip | None, BeforeValidator(_on_bad_row, json_schema_input_type=Literal["stop"] | RawSkip)
+    ] = None  # stop
+
+    @property
+    def shape(self) -> str:
+        """What its rows look like: text, or a shape of conversations."""
+        return self.rows or ("text" if self.kind == "text" else "messages")
+
+
+class RawRoots(Raw):
+    """specs/data/roots.yaml: folders outside the project that corpora are read from, on this machine."""
+
+    roots: dict[Name, Annotated[str, BeforeValidator(_root)]]
 
 
 class RawTokenizer(Raw):
@@ -198,8 +252,21 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
                 f"of its {raw.documents}",
                 f"`stages data {raw.corpus} --accept` prints what is measured.",
             )  # fmt: skip
+    yield from _against_files(document, raw)
     for key, given in (("packages", bool(raw.packages)), ("path", raw.path is not None)):
         if given and builder.needs != key:
             yield bad((key,), "an entry", f"none; {what} reads no {key}", f"Remove `{key}`.")
         if not given and builder.needs == key:
             yield bad((key,), "nothing", f"{key}; {what} needs it", f"Add `{key}: ...`.")
+
+
+def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """What a user's own files need said about them, and what others must not say."""
+    for key in FILES_ONLY:
+        if getattr(raw, key) is not None and raw.builder != "file":
+            yield document.error((key,), "an entry", f"none; builder {raw.builder} reads no files", f"Remove `{key}`.")
+    if raw.rows is not None and raw.kind == "text":
+        yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
+    for key in raw.columns or {}:
+        if key not in COLUMNS[raw.shape]:
+            yield unknown(document, ("columns", key), COLUMNS[raw.shape])

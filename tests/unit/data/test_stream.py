@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stages.data import merge, packing, pieces, pool, prepare, prepared, spec, user, worker
+from stages.data import inputs, lines, merge, packing, pieces, pool, prepare, prepared, spec, user, worker
 from stages.data.encode import encode
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.tokenizer import FILE, Tokenizer
@@ -94,13 +94,13 @@ def test_the_bytes_are_those_of_sorting_all_documents_in_memory(project: Small, 
 def test_no_row_is_lost_or_read_twice_wherever_a_file_is_cut(
     project: Small, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    lines = ["", *rows(12), "", ""]
-    write(project, lines)
+    wanted = ["", *rows(12), "", ""]
+    write(project, wanted)
     monkeypatch.setattr(pieces, "PIECE", piece)
     corpus = spec.load(project.root, "mine", declared=False)
-    cut = pieces.cut(user.inputs(project.root, corpus))
-    found = [(pieces.lines_before(one) + row.line, row.raw) for one in cut for row in pieces.rows(one)]
-    assert found == [(number, line.encode() + b"\n") for number, line in enumerate(lines, start=1) if line]
+    cut = pieces.cut(inputs.find(project.root, corpus))
+    seen = [(lines.lines_before(one) + row.line, row.raw) for one in cut for row in lines.json_lines(one)]
+    assert seen == [(number, line.encode() + b"\n") for number, line in enumerate(wanted, start=1) if line]
     assert sum(one.end - one.start for one in cut) == (project.root / "rows.jsonl").stat().st_size
 
 

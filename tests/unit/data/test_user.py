@@ -69,7 +69,7 @@ def turns(*pairs: tuple[object, object]) -> bytes:
         ("text", turns(("user", "a")), "the key 'text' is missing .found: 'messages', as kind sft has it."),
         ("sft", b'{"messages": "a"}', "messages is not a list"),
         ("sft", b'{"messages": []}', "messages is empty"),
-        ("sft", b'{"messages": ["a"]}', r"messages\[0\] does not have exactly the keys"),
+        ("sft", b'{"messages": ["a"]}', r"messages\[0\] does not have the key 'role'"),
         ("sft", turns(("robot", "a")), r"messages\[0\].role: found 'robot'"),
         ("sft", turns(("user", None)), r"messages\[0\].content is a NoneType"),
         ("sft", turns(("user", "a"), ("assistant", "")), r"messages\[1\].content is empty"),
@@ -150,8 +150,8 @@ def test_plain_text_that_is_not_utf8_names_the_line(project: Small) -> None:
         ("empty.jsonl", "text", "0 different documents; allowed: at least two"),
         ("twice.jsonl", "text", "1 different documents; allowed: at least two"),
         ("a.txt", "sft", "plain text has no answers to supervise"),
-        ("folder.txt", "text", "not a file"),
-        ("outside.txt", "text", "a link that leads out of the project"),
+        ("folder.txt", "text", "no file in it ends in"),
+        ("outside.txt", "text", "a link that leads out of"),
         ("circle.txt", "text", "no such file"),
     ],
 )
@@ -174,7 +174,7 @@ def test_unusable_files_are_refused(
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd.txt", "../rows.jsonl", "data/../../rows.jsonl", "~/rows.jsonl", "rows.parquet", "", "a\\b.txt"],
+    ["/etc/passwd.txt", "../rows.jsonl", "data/../../rows.jsonl", "~/rows.jsonl", "", "a\\b.txt"],
 )
 def test_a_path_that_could_leave_the_project_is_refused_where_it_is_written(project: Small, path: str) -> None:
     declare(project, path)

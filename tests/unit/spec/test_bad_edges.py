@@ -66,7 +66,7 @@ BAD = [
     Bad("a figure that is no number", PIPELINE, "layers: 2,", "layers: two,", "a whole number", "models.small.layers"),
     Bad("a number out of all bounds", PIPELINE, "layers: 2,", f"layers: {'9' * 70},", "a whole number",
         "models.small.layers"),
-    Bad("a path that is none", "data/code.yaml", "path: data/code.jsonl", "path: [a]", "a path relative", "path"),
+    Bad("a path that is none", "data/code.yaml", "path: data/code.jsonl", "path: [/a]", "a path relative", "path"),
     Bad("a path of another kind of file", "data/code.yaml", "code.jsonl", "code.csv", "a file that ends in", "path"),
     Bad("a builder's missing parameter", "data/prose.yaml", "{count: 1}", "{}", "needs it", "parameters.count"),
 ]  # fmt: skip

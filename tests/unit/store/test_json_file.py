@@ -19,7 +19,7 @@ from stages.store.json_file import JsonFileError, MissingFileError
 PACKAGE = Path(json_file.__file__).resolve().parents[1]
 # Where JSON is read that is no file of results/: messages between processes, and rows of a user's corpora.
 ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "engines/place.py", "models/hf_config.py", "store/json_file.py"}
-ROWS = {"data/user.py", "data/readers.py"}
+ROWS = {"data/chats.py", "data/records.py", "data/readers.py"}
 
 REFUSED = {
     "deep lists": (b"[" * 100_000, "nested more than 64 deep"),

@@ -1,0 +1,210 @@
+"""Conversations as users have them, to turns: OpenAI's messages, ShareGPT, Alpaca, prompt and completion.
+
+Each shape comes to the same turns, so the same conversation is the same document in all of them.
+
+- messages: a list of {"role": ..., "content": ...}. Content is a string or a list of parts
+  {"type": "text", "text": ...}; an assistant's turn may have `tool_calls`, and then no content; one of a tool may have
+  `name` and `tool_call_id`.
+- sharegpt: a list of {"from": "human" | "gpt" | ..., "value": ...}, as ShareGPT exports have it.
+- alpaca: instruction, input (may be empty) and output, and `system` and `history` where there are any.
+- prompt_completion: two strings, which get no turns: the completion follows the prompt and alone is learned. Or two
+  lists of messages, of which the second is learned.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+ROLES = ("system", "user", "assistant", "tool")
+SHAREGPT = {
+    "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+    "function_call": "assistant", "observation": "tool", "tool": "tool",
+}  # fmt: skip
+HALF = re.compile("[\ud800-\udfff]")
+TURN_KEYS = {"role", "content", "tool_calls", "name", "tool_call_id"}
+
+
+class RowError(Exception):
+    """What is wrong with a row, without its place, and what is allowed."""
+
+    def __init__(self, why: str, allowed: str = "") -> None:
+        super().__init__(why)
+        self.why, self.allowed = why, allowed
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Who said what. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each."""
+
+    role: str
+    content: str
+    calls: tuple[dict[str, Any], ...] = ()
+    more: Mapping[str, str] = field(default_factory=dict)  # name, tool_call_id
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The turn as a chat template is given it, whatever shape it had."""
+        calls = [{"type": "function", "function": call} for call in self.calls]
+        return {"role": self.role, "content": self.content, **({"tool_calls": calls} if calls else {}), **self.more}
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation: answers from turn `first` on are learned; `tools` are the schemas of what may be called."""
+
+    turns: list[Turn]
+    tools: list[Any] | None = None
+    first: int = 0
+
+
+def messages(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
+    """OpenAI's messages."""
+    return Chat(_answered(_messages(row[columns["messages"]], columns["messages"])), _tools(row, columns))
+
+
+def sharegpt(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
+    """ShareGPT's conversations."""
+    name = columns["conversations"]
+    turns = [_sharegpt_turn(turn, f"{name}[{place}]") for place, turn in enumerate(_list(row[name], name))]
+    return Chat(_answered(_system(row, columns) + turns), _tools(row, columns))
+
+
+def alpaca(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
+    """An instruction with its input below it, and its output."""
+    turns = _system(row, columns)
+    for place, pair in enumerate(row.get(columns["history"]) or []):
+        name = f"{columns['history']}[{place}]"
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise RowError(f"{name} is not a question and its answer")
+        turns += (Turn("user", string(pair[0], f"{name}[0]")), Turn("assistant", string(pair[1], f"{name}[1]")))
+    ask = string(row[columns["instruction"]], columns["instruction"])
+    if (more := row.get(columns["input"])) not in (None, ""):
+        ask = f"{ask}\n{string(more, columns['input'])}"
+    answer = Turn("assistant", string(row[columns["output"]], columns["output"]))
+    return Chat([*turns, Turn("user", ask), answer])
+
+
+def prompt_completion(row: Mapping[str, Any], columns: Mapping[str, str]) -> tuple[str, str] | Chat:
+    """A prompt and what follows it: two strings, or two lists of messages."""
+    prompt, completion = columns["prompt"], columns["completion"]
+    if isinstance(row[prompt], str):
+        return string(row[prompt], prompt), string(row[completion], completion)
+    before = _messages(row[prompt], prompt)
+    return Chat([*before, *_answered(_messages(row[completion], completion))], _tools(row, columns), len(before))
+
+
+def string(value: Any, name: str) -> str:
+    """A value that has to be text. Raises RowError."""
+    if not isinstance(value, str):
+        raise RowError(f"{name} is a {type(value).__name__} instead of a string")
+    if not value.strip():
+        raise RowError(f"{name} is empty")
+    if HALF.search(value):
+        raise RowError(f"{name} holds half of a surrogate pair, which is no character")
+    return value
+
+
+def _messages(value: Any, name: str) -> list[Turn]:
+    return [_turn(turn, f"{name}[{place}]") for place, turn in enumerate(_list(value, name))]
+
+
+def _list(value: Any, name: str) -> Sequence[Any]:
+    if not isinstance(value, list) or not value:
+        raise RowError(f"{name} is not a list of turns" if not isinstance(value, list) else f"{name} is empty")
+    return value
+
+
+def _turn(turn: Any, name: str) -> Turn:
+    given = {key: one for key, one in turn.items() if one is not None} if isinstance(turn, dict) else {}
+    if "role" not in given or not given.keys() <= TURN_KEYS:
+        strange = ", ".join(sorted(map(repr, given.keys() - TURN_KEYS)))
+        raise RowError(f"{name} has the unknown key {strange}" if strange else f"{name} does not have the key 'role'")
+    role = given["role"]
+    if role not in ROLES:
+        raise RowError(f"{name}.role: found {role!r}, known are {', '.join(ROLES)}")
+    for key, of in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
+        if key in given and role != of:
+            raise RowError(f"{name}.{key}: only a turn of role {of} has it")
+    calls = tuple(
+        _call(call, f"{name}.tool_calls[{place}]") for place, call in enumerate(given.get("tool_calls") or ())
+    )
+    content = _content(given.get("content", "" if calls else None), f"{name}.content", bool(calls))
+    more = {key: string(given[key], f"{name}.{key}") for key in ("name", "tool_call_id") if key in given}
+    return Turn(role, content, calls, more)
+
+
+def _content(value: Any, name: str, may_be_empty: bool) -> str:
+    """A string, or parts of text joined."""
+    if isinstance(value, list):
+        value = "".join(_part(part, f"{name}[{place}]") for place, part in enumerate(value))
+    return "" if may_be_empty and value == "" else string(value, name)
+
+
+def _part(part: Any, name: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+    if kind != "text":
+        raise RowError(f"{name} is of type {kind!r}; kind sft reads parts of type 'text'")
+    return string(part.get("text"), f"{name}.text")
+
+
+def _call(call: Any, name: str) -> dict[str, Any]:
+    """A tool call as OpenAI has it ({"function": {...}}) or bare; arguments are JSON, as text or as they are."""
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowError(f"{name} does not name a function")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            raise RowError(f"{name}.arguments is not JSON") from None
+    if not isinstance(arguments, dict):
+        raise RowError(f"{name}.arguments is a {type(arguments).__name__} instead of an object")
+    return {"name": string(function["name"], f"{name}.name"), "arguments": arguments}
+
+
+def _sharegpt_turn(turn: Any, name: str) -> Turn:
+    if not isinstance(turn, dict) or not {"from", "value"} <= turn.keys():
+        raise RowError(f"{name} does not have the keys 'from' and 'value'")
+    role = SHAREGPT.get(turn["from"]) if isinstance(turn["from"], str) else None
+    if role is None:
+        raise RowError(f"{name}.from: found {turn['from']!r}, known are {', '.join(SHAREGPT)}")
+    said = string(turn["value"], f"{name}.value")
+    if turn["from"] != "function_call":
+        return Turn(role, said)
+    try:
+        return Turn(role, "", (_call(json.loads(said), f"{name}.value"),))
+    except (ValueError, RecursionError):
+        raise RowError(f"{name}.value is not JSON") from None
+
+
+def _system(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Turn]:
+    """The system's turn that some files have in a column of its own; often empty."""
+    said = row.get(columns["system"])
+    return [] if said in (None, "") else [Turn("system", string(said, columns["system"]))]
+
+
+def _tools(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Any] | None:
+    """Schemas of tools: a list of objects, or its JSON, as tables without nested columns have it."""
+    name = columns["tools"]
+    found = row.get(name)
+    if isinstance(found, str) and found.strip():
+        try:
+            found = json.loads(found)
+        except (ValueError, RecursionError):
+            raise RowError(f"{name} is not JSON") from None
+    if found in (None, "", []):
+        return None
+    if not isinstance(found, list) or not all(isinstance(tool, dict) for tool in found):
+        raise RowError(f"{name} is not a list of objects")
+    return found
+
+
+def _answered(turns: list[Turn]) -> list[Turn]:
+    if not any(turn.role == "assistant" for turn in turns):
+        raise RowError("no turn is the assistant's, so there is nothing to learn")
+    return turns

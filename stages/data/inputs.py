@@ -1,0 +1,125 @@
+"""The files that a data spec names: single ones, patterns and folders, below the project or a declared root.
+
+Nothing outside is read: links are followed first, and what they lead to has to lie below the same folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from stages.data.pieces import Input, suffix
+from stages.data.spec import FOLDER, CorpusSpec
+from stages.errors import UserError
+from stages.spec.files import Files
+from stages.spec.loader_data import load_roots
+from stages.spec.schema_corpora import PATTERN, SUFFIXES
+from stages.store import json_file
+
+SAVED, SPLITS = "state.json", "dataset_dict.json"  # what datasets' save_to_disk writes beside its Arrow files
+
+
+def find(root: Path, corpus: CorpusSpec) -> list[Input]:
+    """The files in the order that the spec states, those of a pattern or a folder sorted by name.
+
+    Raises UserError where one is missing, outside, twice there, not a regular file, or of no use for the corpus.
+    """
+    base = _base(root, corpus)
+    found: dict[Path, Input] = {}
+    for name in corpus.paths:
+        where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
+        for path in _named(base, name, where):
+            real = _inside(base, path, where)
+            shown = path.relative_to(base).as_posix()
+            if real in found:
+                raise UserError(f"{where}: {shown} is {found[real].name}, which is read already; name each file once.")
+            found[real] = Input(shown, real, real.stat().st_size)
+    for one in found.values():
+        _refuse_kind(one, corpus)
+    return list(found.values())
+
+
+def _base(root: Path, corpus: CorpusSpec) -> Path:
+    if corpus.root is None:
+        return root
+    roots = load_roots(Files(root))
+    where = f"{FOLDER / corpus.corpus}.yaml: root: {corpus.root}"
+    if corpus.root not in roots:
+        known = ", ".join(sorted(roots)) or "none"
+        raise UserError(f"{where}: no such root; specs/data/roots.yaml declares: {known}. Add it there.")
+    base = Path(roots[corpus.root])
+    if not base.is_dir():
+        raise UserError(f"{where}: {base}, as specs/data/roots.yaml has it, is not a folder of this machine.")
+    return base
+
+
+def _named(base: Path, name: str, where: str) -> list[Path]:
+    """The files of one entry. Raises UserError where there are none."""
+    if any(sign in name for sign in PATTERN):
+        found = sorted(path for path in base.glob(name) if path.is_file())
+        if not found:
+            raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
+        return found
+    path = base / name
+    if not path.is_dir():
+        return [path]
+    return _saved(path, where) if (path / SAVED).is_file() else _folder(path, where)
+
+
+def _folder(folder: Path, where: str) -> list[Path]:
+    """All files of a folder, which have to be of one kind: nobody can tell what a README beside them is for."""
+    if (folder / SPLITS).is_file():
+        splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        raise UserError(f"{where}: a datasets folder of several splits; name the folder of one: {splits}.")
+    found = sorted(path for path in _visible(folder) if suffix(path.name))
+    kinds = Counter(suffix(path.name) for path in found)
+    if not found:
+        raise UserError(f"{where}: no file in it ends in {', '.join(SUFFIXES)}.")
+    if len(kinds) > 1:
+        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+        raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as **/*.jsonl.")
+    return found
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):  # links to folders are not followed
+        folders[:] = sorted(one for one in folders if not one.startswith((".", "_")))
+        yield from (Path(parent, name) for name in names if not name.startswith((".", "_")))
+
+
+def _saved(folder: Path, where: str) -> list[Path]:
+    """A folder as datasets' save_to_disk writes it: the files that it lists, and not what was cached beside them."""
+    try:
+        listed = json_file.read(folder / SAVED)["_data_files"]
+        names = [one["filename"] for one in listed]
+    except (json_file.JsonFileError, KeyError, TypeError):
+        raise UserError(f"{where}: {SAVED} in it does not list the data files, as datasets writes it.") from None
+    if not names or any(not isinstance(name, str) or len(PurePosixPath(name).parts) != 1 for name in names):
+        raise UserError(f"{where}: {SAVED} in it names no file of the folder ({str(names)[:200]}).")
+    return [folder / name for name in names]
+
+
+def _inside(base: Path, path: Path, where: str) -> Path:
+    """The file itself, links followed."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        missing = path.relative_to(base).as_posix()
+        said = f"{where}: there is no such file in {base} ({missing})"
+        raise UserError(f"{said}. Put it there, or correct the path.") from None
+    if not real.is_relative_to(base.resolve()):
+        raise UserError(
+            f"{where}: a link that leads out of {base}, to {real}; copy the file, or declare a root for it."
+        )
+    if not real.is_file():
+        raise UserError(f"{where}: not a file; name the file itself, or a folder.")
+    return real
+
+
+def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
+    if not one.suffix:
+        raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(SUFFIXES)}")
+    if one.suffix in (".txt", ".md") and corpus.kind == "sft":
+        raise UserError(f"{one.name}: plain text has no answers to supervise; allowed for sft: rows, as in .jsonl")

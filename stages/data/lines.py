@@ -1,0 +1,135 @@
+"""Rows of files of text: lines of JSON, plain or compressed, paragraphs, whole files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from stages.data import pieces
+from stages.data.arrow import pyarrow
+from stages.data.pieces import Broken, Input, Piece, Row, Rows
+from stages.errors import UserError
+
+LINE_END = re.compile(rb"\r\n|\n|\r")
+BLOCK = 1 << 20
+
+
+def json_lines(piece: Piece) -> Rows:
+    """Lines that begin in the piece, blank ones left out. Raises UserError for damaged compressed data, OSError."""
+    with _opened(piece.file) as (file, raw):
+        if piece.start:
+            file.seek(piece.start - 1)
+            while (rest := file.readline(pieces.LONGEST)) and not rest.endswith(b"\n"):
+                pass
+        number = 0
+        while raw.tell() < piece.end or raw is not file:
+            if (line := _line(file)) is None:
+                return
+            number += 1
+            if isinstance(line, Broken) or line.strip():
+                yield Row(number, line, min(raw.tell(), piece.end) - piece.start)
+
+
+def lines_before(piece: Piece) -> int:
+    """Lines of the file that begin before the piece: for messages, since it reads the file up to there."""
+    if not piece.start:
+        return 0
+    count, left = 1, piece.start - 1
+    with piece.file.path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, BLOCK))):
+            count, left = count + block.count(b"\n"), left - len(block)
+    return count
+
+
+def whole(piece: Piece) -> Rows:
+    """The file as one document."""
+    with piece.file.path.open("rb") as file:
+        data = file.read(pieces.LONGEST + 1).removeprefix(b"\xef\xbb\xbf")
+    if len(data) > pieces.LONGEST:
+        yield Row(1, Broken(f"a file of more than {pieces.LONGEST:,} bytes", "shorter ones, one document each"), 0)
+    elif (found := _text(LINE_END.split(data))) is not None:
+        yield Row(1 + found[0], found[1], piece.end)
+
+
+def paragraphs(piece: Piece) -> Rows:
+    """Stretches of lines that are not blank.
+
+    Only LF, CRLF and CR end a line, and a blank line holds spaces and tabs at most: form feeds, U+2028 and the like are
+    part of the text. A stretch in which nothing can be seen is no document.
+    """
+    with piece.file.path.open("rb") as file:
+        found: list[bytes] = []
+        first = number = size = 0
+        while True:
+            line = _line(file)
+            if isinstance(line, Broken):
+                yield Row(number + 1, line, file.tell())
+                number, found, size = number + 1, [], 0
+                continue
+            for part in [b""] if line is None else _ends(line, first=number == 0):
+                if part.strip(b" \t"):
+                    first = first if found else number + 1
+                    found.append(part)
+                    size += len(part)
+                elif found:
+                    if (raw := _paragraph(found, size)) is not None:
+                        yield Row(raw[0] + first, raw[1], file.tell())
+                    found, size = [], 0
+            if line is None:
+                return
+            number += 1
+
+
+@contextmanager
+def _opened(file: Input) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """A file of lines, decompressed, and the file on the disk, whose place says how far it has been read."""
+    with file.path.open("rb") as raw:
+        if file.suffix == ".jsonl":
+            yield raw, raw
+            return
+        try:
+            if file.suffix == ".jsonl.gz":
+                yield io.BufferedReader(gzip.GzipFile(fileobj=raw)), raw
+            else:
+                yield io.BufferedReader(pyarrow(file.name).CompressedInputStream(raw, "zstd")), raw
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{file.name}: damaged ({error}). Copy or compress it again.") from None
+
+
+def _line(file: BinaryIO) -> bytes | Broken | None:
+    """The next line; None at the end of the file."""
+    line = file.readline(pieces.LONGEST + 1)
+    if len(line) <= pieces.LONGEST:
+        return line or None
+    while line and not line.endswith(b"\n"):
+        line = file.readline(pieces.LONGEST)
+    return Broken(f"a line of more than {pieces.LONGEST:,} bytes", "shorter ones, one document each")
+
+
+def _ends(line: bytes, first: bool) -> list[bytes]:
+    """A line up to LF, cut at the CRs in it; the mark that some editors put first is no text."""
+    plain = line.removesuffix(b"\n").removesuffix(b"\r")
+    return LINE_END.split(plain.removeprefix(b"\xef\xbb\xbf") if first else plain)
+
+
+def _paragraph(found: list[bytes], size: int) -> tuple[int, str | Broken] | None:
+    if size > pieces.LONGEST:
+        allowed = "shorter ones, with blank lines between them"
+        return 0, Broken(f"a paragraph of more than {pieces.LONGEST:,} bytes", allowed)
+    return _text(found)
+
+
+def _text(lines: list[bytes]) -> tuple[int, str | Broken] | None:
+    """A document of these lines, or which of them is wrong; None where nothing can be seen."""
+    text = []
+    for number, line in enumerate(lines):
+        try:
+            text.append(line.decode())
+        except UnicodeDecodeError:
+            return number, Broken("not UTF-8", "text in UTF-8")
+    return (0, "\n".join(text)) if any(line.strip() for line in text) else None

@@ -1,0 +1,87 @@
+"""Rows of tables: Parquet, and Arrow files as Hugging Face datasets keeps them. pyarrow reads them, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from stages.data.arrow import pyarrow
+from stages.data.pieces import Input, Piece, Row, Rows
+from stages.errors import UserError
+
+BATCH = 256  # rows that are Python objects at once
+BUFFER = 1 << 20  # bytes of a column that are read at once
+MAGIC = b"ARROW1"  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
+
+
+def parquet(piece: Piece, columns: Sequence[str]) -> Rows:
+    """Rows of the row groups that begin in the piece. Raises UserError for a damaged file or a missing column."""
+    with _damage(piece.file), _parquet(piece.file) as file:
+        chosen = _columns(piece.file, file.schema_arrow.names, columns)
+        groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
+        total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
+        batches = file.iter_batches(BATCH, row_groups=groups, columns=chosen, use_threads=False) if groups else ()
+        for number, row in enumerate(_rows(batches), start=1):
+            yield Row(number, row, (piece.end - piece.start) * number // total)
+
+
+def rows_before(piece: Piece) -> int:
+    """Rows of the Parquet file in row groups before the piece."""
+    with _damage(piece.file), _parquet(piece.file) as file:
+        starts = enumerate(_starts(file))
+        return sum(file.metadata.row_group(number).num_rows for number, start in starts if start < piece.start)
+
+
+def arrow(piece: Piece, columns: Sequence[str]) -> Rows:
+    """Rows of an Arrow file or stream. Raises UserError for a damaged file or a missing column."""
+    pa, ipc = pyarrow(piece.file.name), pyarrow(piece.file.name, "pyarrow.ipc")
+    with _damage(piece.file), pa.memory_map(str(piece.file.path)) as source:
+        is_file = source.read(len(MAGIC)) == MAGIC
+        source.seek(0)
+        reader = ipc.open_file(source) if is_file else ipc.open_stream(source)
+        chosen = _columns(piece.file, reader.schema.names, columns)
+        batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
+        slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
+        for number, row in enumerate(_rows(slices), start=1):
+            yield Row(number, row, piece.end if is_file else source.tell())
+
+
+def _rows(batches: Any) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+@contextmanager
+def _parquet(file: Input) -> Iterator[Any]:
+    with pyarrow(file.name, "pyarrow.parquet").ParquetFile(str(file.path), buffer_size=BUFFER) as opened:
+        yield opened
+
+
+def _starts(file: Any) -> Iterator[int]:
+    """Where each row group begins, in bytes."""
+    for number in range(file.metadata.num_row_groups):
+        first = file.metadata.row_group(number).column(0)
+        yield first.data_page_offset if first.dictionary_page_offset is None else first.dictionary_page_offset
+
+
+def _columns(file: Input, found: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The columns to read: those of `wanted` that are there. Which of them a row needs is seen when it is read."""
+    chosen = [name for name in wanted if name in found]
+    if not chosen:
+        raise UserError(
+            f"{file.name}: no column {' or '.join(map(repr, wanted))}; found: {', '.join(map(repr, found))}. Name the "
+            "columns that are there with `columns` in the corpus's spec."
+        )
+    return chosen
+
+
+@contextmanager
+def _damage(file: Input) -> Iterator[None]:
+    """What pyarrow raises about a file's bytes, as an error that names the file."""
+    pa = pyarrow(file.name)
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        first = (str(error).splitlines() or ["cannot be read"])[0]
+        raise UserError(f"{file.name}: damaged, or not what its name says ({first}).") from None

@@ -10,19 +10,21 @@ import pytest
 from tests.nemo import parity
 from tests.nemo.engines import Layout
 from tests.nemo.parity import CASES, Case, Course
+from tests.unit.train import tiny
+
+pytestmark = pytest.mark.slow
+GIVEN = tiny.inputs(Path())  # of stages without parents
 
 
 @lru_cache(maxsize=1)
 def wanted(number: int) -> Course:
-    return parity.by_torch(CASES[number].stage)
+    return parity.by_torch(CASES[number].stage, GIVEN)
 
 
 @lru_cache(maxsize=1)
 def noisy(number: int) -> float:
     """The largest difference in any loss that a case's noise makes on the torch engine itself."""
-    case = CASES[number]
-    drawn = (parity.by_torch(case.stage, case.noise, seed) for seed in range(4))
-    return max(parity.difference(one, wanted(number)).losses for one in drawn)
+    return parity.noisy(CASES[number], GIVEN, wanted(number))
 
 
 ROWS = [

@@ -1,0 +1,210 @@
+"""Known traps of Megatron-Core and Megatron-Bridge, each done to the engine in a forked case: who notices?
+
+A mutant changes what Megatron's side does, never what the stage says. Its stage is then trained for a few steps as
+`parity` does, with the guards before step 1. `outcome` is what stopped it, or the figures by which its numbers differ
+from the torch engine's; empty where nobody noticed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from stages.engines import Inputs, torch_engine, training
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.store import manifest
+from stages.store.manifest import Parent
+from tests.nemo import engines, parity, traps
+from tests.nemo.engines import Layout, layout
+from tests.nemo.parity import Course, Figures
+from tests.nemo.ranks import RankError
+from tests.nemo.traps import Patch
+from tests.unit.train import tiny
+
+SCALED = Rope(
+    base=10_000.0,
+    llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=16),
+    interpolation=2.0,
+)
+NUMBERS = "numbers: "
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`trap`: what Megatron does; `by`: a pattern of the outcome; `child`: the stage goes on from a parent's result."""
+
+    trap: str
+    apply: Patch
+    by: str
+    stage: Stage = field(default_factory=parity.llama)
+    where: Layout = field(default_factory=layout)
+    child: bool = False
+
+
+def outcome(mutant: Mutant, folder: Path, apply: bool = True) -> str:
+    """What was noticed of a mutant; with `apply` false, of its stage as it is."""
+    stage, given = _child(mutant.stage, folder) if mutant.child else (mutant.stage, tiny.inputs(folder))
+    on_nemo, change = engines.on_nemo(stage, mutant.where), mutant.apply if apply else _nothing
+    try:
+        found = engines.call(mutant.where.ranks, _changed, change, on_nemo, given)[0]
+    except RankError as error:
+        return _said(str(error))
+    return _numbers(found, parity.by_torch(stage, given), Figures())
+
+
+def _changed(change: Patch, stage: Stage, given: Inputs) -> Course | None:
+    change(pytest.MonkeyPatch())  # this process ends with the case: nothing is put back
+    return parity.by_nemo(stage, given)
+
+
+def _nothing(patch: pytest.MonkeyPatch) -> None:
+    """As it is."""
+
+
+def _said(raised: str) -> str:
+    """The message of the first rank's exception, without its traceback."""
+    last = [line for line in raised.split("\nrank ")[0].splitlines() if re.match(r"\S*(Error|Exception)\b", line)]
+    start = raised.index(last[-1]) if last else 0
+    return " ".join(raised[start:].split("\nrank ")[0].split("\n`stages show")[0].split())
+
+
+def _numbers(found: Course, wanted: Course, figures: Figures) -> str:
+    far = parity.difference(found, wanted)
+    over = {name: getattr(far, name) for name in ("loss", "gradient", "losses", "norms", "weights")}
+    allowed = {**vars(figures), "norms": figures.losses}
+    if far.within(figures):
+        return ""
+    return NUMBERS + ", ".join(f"{name} {value:.1e}" for name, value in over.items() if not value <= allowed[name])
+
+
+def _child(stage: Stage, folder: Path) -> tuple[Stage, Inputs]:
+    """The stage after a parent of the same model, trained by the torch engine, whose optimizer and weights go on."""
+    given = tiny.inputs(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PhaseData", tiny.Data)
+        torch_engine.run(stage, given)
+    found, digest = manifest.read_with_digest(given.layout.manifest("tiny/box"))
+    init = Init(weights="inherit", parent="tiny/box", release=None, optimizer="inherit", layer_map=None, stand_in=False)
+    changes = {"name": "child", "parents": ("tiny/box",), "init": dict.fromkeys(stage.modules, init)}
+    parents = {"tiny/box": Parent(key=found.key, manifest=digest)}
+    return stage.model_copy(update=changes), replace(tiny.inputs(folder, "b" * 32), parents=parents)
+
+
+def hardest() -> Stage:
+    """Muon whose clip cuts."""
+    return parity.llama(optimizer=tiny.MUON.model_copy(update={"clip": 0.05}))
+
+
+MOONLIGHT = tiny.make("moe")
+UNDER_MUON = parity.llama(optimizer=tiny.MUON)
+
+DIVIDED = layout(2, tp=2)
+MUTANTS = [
+    Mutant(
+        "RoPE: Core's own frequencies, with an original context of 8192 hard-coded",
+        traps.cores_rotary,
+        r"I-1[123]",
+        parity.llama(rope=SCALED),
+    ),
+    Mutant("RoPE: frequencies rounded to bf16", traps.rounded_rotary, r"I-1[123]"),
+    Mutant(
+        "A recipe's default that moved: epsilon of the norms",
+        traps.fields("model", layernorm_epsilon=1e-6),
+        "model.layernorm_epsilon",
+    ),
+    Mutant("Core's default in the place of the spec's: beta2 of Adam", traps.adam_defaults, "optimizer.adam_beta2"),
+    Mutant("Dropout of Core's default", traps.fields("model", hidden_dropout=0.1), "model.hidden_dropout"),
+    Mutant("Dropout in attention", traps.fields("model", attention_dropout=0.1), "attention_dropout"),
+    Mutant(
+        "Gains centred at zero",
+        traps.fields("model", layernorm_zero_centered_gamma=True),
+        "model.layernorm_zero_centered_gamma",
+    ),
+    Mutant(
+        "A vocabulary padded to a multiple of 128",
+        traps.fields("model", should_pad_vocab=True, make_vocab_size_divisible_by=128),
+        r"llm\.\S*(embed_tokens|lm_head).weight \[128,",
+    ),
+    Mutant(
+        "Embeddings tied to the head",
+        traps.fields("model", share_embeddings_and_output_weights=True),
+        "share_embeddings_and_output_weights|lm_head",
+    ),
+    Mutant(
+        "A mean for each micro-batch in the place of one over all tokens",
+        traps.fields("model", calculate_per_token_loss=False),
+        "model.calculate_per_token_loss",
+    ),
+    Mutant(
+        "Gradients averaged by the collective",
+        traps.fields("ddp", average_in_collective=True),
+        "[Aa]verage.in.collective",
+        where=layout(2),
+    ),
+    Mutant(
+        "Gradients reduced in the model's precision",
+        traps.fields("ddp", grad_reduce_in_fp32=False),
+        "ddp.grad_reduce_in_fp32",
+    ),
+    Mutant("Core's scheduler overrides the rate", traps.scheduler, "an update at the rates"),
+    Mutant("Weight decay leaves out norms where the spec says all", traps.standard_decay, "wd_mult"),
+    Mutant(
+        "Weight decay on norms where the spec says matrices",
+        traps.every_decay,
+        "wd_mult",
+        parity.llama(optimizer=parity.UNDECAYED),
+    ),
+    Mutant(
+        "Muon on fused query, key and value",
+        traps.fused(["linear_qkv"]),
+        "numbers: .*weights",
+        parity.llama(optimizer=tiny.MUON),
+    ),
+    Mutant(
+        "Muon on fused gate and up",
+        traps.fused(["linear_fc1"]),
+        "numbers: .*weights",
+        parity.llama(optimizer=tiny.MUON),
+    ),
+    Mutant("Muon: a clip over all parameters", traps.clipped_whole, "numbers: .*weights", hardest()),
+    Mutant("linear_fc1 with up before gate", traps.swapped, "numbers: loss"),
+    Mutant("linear_qkv with all queries first", traps.regrouped, "numbers: loss"),
+    Mutant("The stock causal mask: documents see each other", traps.no_documents, "numbers: loss"),
+    Mutant("Labels shifted twice", traps.shifted, "numbers: loss"),
+    Mutant("Padding in the loss", traps.padding_counts, "targets were computed, the rows have"),
+    Mutant("consumed_train_samples off by one", traps.samples_off, "numbers: loss"),
+    Mutant(
+        "The norm counts replicated parameters once for each tensor-parallel rank",
+        traps.norm_twice,
+        "numbers: .*norms",
+        where=DIVIDED,
+    ),
+    Mutant(
+        "Sequence parallel: gradients of norms not added up",
+        traps.norms_not_added,
+        "numbers: .*gradient",
+        where=layout(2, tp=2, sequence_parallel=True),
+    ),
+    Mutant("`finetune`: weights come in, moments do not", traps.weights_only, "I-15.*moments", child=True),
+    Mutant(
+        "`finetune`: moments come in, their clock does not", traps.clock_dropped, "I-15.*moments.*llm.step", child=True
+    ),
+    Mutant("Weights drawn again after loading", traps.drawn_again, "I-15.*weights", child=True),
+    Mutant("The experts' bias reset on load", traps.bias_reset, "I-15.*weights", MOONLIGHT, child=True),
+    Mutant(
+        "The router computes in the model's precision",
+        traps.fields("model", moe_router_dtype=None),
+        "model.moe_router_dtype|router",
+        MOONLIGHT,
+    ),
+    Mutant(
+        "The experts' bias by Core's rule, without the mean of the signs",
+        traps.cores_balance,
+        "numbers: .*weights",
+        MOONLIGHT,
+    ),
+]

@@ -43,6 +43,30 @@ def test_a_step_computes_what_the_torch_engine_computes(layout: Layout, wanted: 
     assert all(found.biases[name].equal(bias) for name, bias in wanted.biases.items())
 
 
+def test_latent_attention_turns_by_positions_within_documents() -> None:
+    """Up to rounding a row's own positions would do; at the length of a long context its rounding would not."""
+    from stages.contract.rope import inv_freq
+    from stages.engines.nemo import moonlight
+
+    rope = case.stage().rope
+    assert rope is not None
+    for sample in case.samples():
+        turned = moonlight.SegmentRotary(rope, 8)
+        turned.turn(torch.from_numpy(sample.segments[None]), Alone(), torch.device("cpu"))
+        angles = torch.from_numpy(sample.positions)[:, None].float() * torch.tensor(inv_freq(rope, 8)).float()
+        assert turned(0).equal(torch.cat((angles, angles), -1)[:, None, None])
+
+
+class Alone:
+    """A group of one rank."""
+
+    def rank(self) -> int:
+        return 0
+
+    def size(self) -> int:
+        return 1
+
+
 def test_a_model_in_half_precision_has_its_routers_in_single_precision() -> None:
     assert ranks.run(1, case.types_in_bf16) == [{torch.float32}]
 

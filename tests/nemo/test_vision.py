@@ -1,0 +1,62 @@
+"""Images' features on context-parallel ranks: each has those of its own positions, and all gradients add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stages.data.document import IMAGE
+from stages.engines.nemo.context import own
+from stages.errors import UserError
+from stages.models import kimi_vl
+
+ROWS, LENGTH, WIDTH = 3, 16, 4
+
+
+def rows(seed: int) -> np.ndarray:
+    """Image tokens anywhere, also first in a rank's share."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random((ROWS, LENGTH)) < 0.4, IMAGE, 9)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_features_lie_where_they_lie_in_whole_rows_and_gradients_add_up(ranks: int) -> None:
+    from stages.engines.nemo import vision
+
+    for seed in range(5):
+        tokens, generator = rows(seed), torch.Generator().manual_seed(seed)
+        count = int((tokens == IMAGE).sum())
+        given = torch.randn(ROWS, LENGTH, WIDTH, generator=generator), torch.randn(count, WIDTH, generator=generator)
+        slope = torch.randn(ROWS, LENGTH, WIDTH, generator=generator)
+        whole, features = (x.clone().requires_grad_() for x in given)
+        wanted = kimi_vl.place_images(whole, features, kimi_vl.places(tokens, IMAGE, torch.device("cpu")))
+        (wanted * slope).sum().backward()
+        total = torch.zeros_like(features)
+        for rank in range(ranks):
+            mine = given[1].clone().requires_grad_()
+            where = vision.places(tokens, rank, ranks)
+            placed = kimi_vl.place_images(own(given[0], rank, ranks).contiguous(), mine, where)
+            assert placed.equal(own(wanted.detach(), rank, ranks))
+            (placed * own(slope, rank, ranks)).sum().backward()
+            assert mine.grad is not None
+            total += mine.grad
+        assert features.grad is not None
+        torch.testing.assert_close(total, features.grad)
+
+
+def test_rows_without_images_have_no_places() -> None:
+    from stages.engines.nemo import vision
+
+    assert vision.places(np.full((1, LENGTH), 9), 0, 2) is None
+
+
+def test_a_feature_too_many_is_refused_on_every_rank() -> None:
+    from stages.engines.nemo import vision
+
+    tokens = rows(0)
+    count = int((tokens == IMAGE).sum())
+    for rank in range(2):
+        share = torch.zeros(ROWS, LENGTH // 2, WIDTH)
+        with pytest.raises(UserError, match=f"{count} image tokens, but its images give {count + 1} features"):
+            kimi_vl.place_images(share, torch.zeros(count + 1, WIDTH), vision.places(tokens, rank, 2))

@@ -22,7 +22,15 @@ from tests.unit.train import tiny
 
 pytestmark = pytest.mark.slow
 LAYOUTS = (layout(), layout(2, distributed_optimizer=True), layout(2, tp=2), layout(2, pp=2), layout(2, cp=2))
-OTHERS = (("looped", layout()), ("looped", layout(2, tp=2)), ("moe", layout()), ("moe", layout(2, ep=2)))
+EXPERTS = layout(4, tp=2, ep=2, sequence_parallel=True)
+OTHERS = (
+    ("looped", layout()), ("looped", layout(2, tp=2)), ("moe", layout()), ("moe", layout(2, ep=2)),
+    ("joint", layout(2, pp=2)), ("joint", EXPERTS),
+)  # fmt: skip
+ANOTHER = (
+    ("next_token", layout(2, tp=2), layout()), ("next_token", layout(), layout(2, pp=2)), ("joint", EXPERTS, layout()),
+    ("joint", layout(2, pp=2), layout(2, ep=2)),
+)  # fmt: skip
 # Rows of 8 steps: a checkpoint every 3 of them, the last step is short.
 
 
@@ -61,13 +69,13 @@ def test_stopped_and_requeued_twice_it_has_every_bit(model: str, where: Layout, 
     same(engines.left(given), engines.left(other))
 
 
-@pytest.mark.parametrize(("first", "second"), [(layout(2, tp=2), layout()), (layout(), layout(2, pp=2))], ids=str)
-def test_it_goes_on_in_another_layout_up_to_rounding(first: Layout, second: Layout, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "first", "second"), ANOTHER, ids=str)
+def test_it_goes_on_in_another_layout_up_to_rounding(model: str, first: Layout, second: Layout, tmp_path: Path) -> None:
     given, other = tiny.inputs(tmp_path / "one"), tiny.inputs(tmp_path / "other")
-    engines.run(engines.on_nemo(tiny.make("next_token")), other)
+    engines.run(engines.on_nemo(tiny.make(model)), other)
     with pytest.raises(RankError, match="stopped after step 4"):
-        engines.run(engines.on_nemo(tiny.make("next_token"), first), given, engines.stopping_after(4))
-    engines.run(engines.on_nemo(tiny.make("next_token"), second), given)
+        engines.run(engines.on_nemo(tiny.make(model), first), given, engines.stopping_after(4))
+    engines.run(engines.on_nemo(tiny.make(model), second), given)
     found, known = engines.left(given), engines.left(other)
     assert [row["clock"] for row in found.rows] == [row["clock"] for row in known.rows]
     assert engines.apart(found.weights, known.weights) < 2e-5

@@ -7,10 +7,15 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from stages.contract import memory_nemo
 from stages.engines.nemo import context
 from stages.engines.nemo.attention import PLAIN, DocumentAttention
+from stages.models import attention as attention_of_rows
+from stages.models import stretch
 from stages.models.attention import attend
+from stages.models.ops import choice
 from tests.nemo.ranks import run
+from tests.unit.engines.alive import Alive
 from tests.unit.models.rows import documents
 from tests.unit.models.test_attention import inputs, segments_of
 
@@ -85,6 +90,50 @@ def test_ranks_compute_what_one_process_does_and_keep_only_their_share(ranks, se
         torch.testing.assert_close(mine, want, rtol=1e-4, atol=1e-5)
     share = max(x.numel() for x in (q, k, v)) // ranks
     assert max(most for _, most in got) <= share  # no gathered keys and values wait for the backward pass
+
+
+class Kernel(torch.autograd.Function):
+    """The memory of an attention kernel: it keeps its inputs, and gives a gradient of the size of each."""
+
+    @staticmethod
+    def forward(ctx, q, k, v):
+        ctx.save_for_backward(q, k, v)
+        return q.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        _, k, v = ctx.saved_tensors
+        return grad.clone(), torch.zeros(k.shape), torch.zeros(v.shape)
+
+
+class Copies:
+    """Collectives of one rank of many, by copies."""
+
+    @staticmethod
+    def all_gather(parts, part, group):
+        for one in parts:
+            one.copy_(part)
+
+    @staticmethod
+    def all_to_all_single(received, sent, group):
+        received.copy_(sent)
+
+
+@pytest.mark.parametrize("segments", [1, 8], ids=["one-document", "documents"])
+def test_a_rank_holds_no_more_of_whole_rows_than_the_plan_says(segments, monkeypatch):
+    length, ranks, groups, width = 2048, 16, 2, 32
+    rows = torch.arange(segments, dtype=torch.int32).repeat_interleave(length // segments)[None]
+    parts = [torch.randn(length // ranks, 1, groups, width, requires_grad=True) for _ in "qkv"]
+    monkeypatch.setattr(context, "dist", Copies)
+    monkeypatch.setattr(attention_of_rows, "in_rows", lambda q, k, v, scale: Kernel.apply(q, k, v))
+    monkeypatch.setattr(stretch, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
+    monkeypatch.setattr(choice, "attention", lambda *_: "flash_varlen")
+    monkeypatch.setattr(attention_of_rows, "spans", lambda q, k, v, *_, **__: Kernel.apply(q, k, v))
+    group = SimpleNamespace(rank=lambda: 0, size=lambda: ranks)
+    with Alive() as alive:
+        context.attend_over_ranks(*parts, rows, group, 1.0).sum().backward()
+    of_whole_rows = 2 * length * groups * width * 4
+    assert 2 < alive.peak / of_whole_rows <= memory_nemo.GATHERED
 
 
 @pytest.mark.parametrize("wrong", [ROWS.long(), ROWS[:, :-2], ROWS[:1]], ids=["int64", "short", "rows"])

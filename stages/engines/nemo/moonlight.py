@@ -39,6 +39,7 @@ from stages.engines.nemo.experts import LocalExperts
 from stages.engines.nemo.norm import Norm
 from stages.engines.nemo.rotary import Rotary
 from stages.engines.nemo.router import Router
+from stages.errors import UserError
 from stages.models.moonlight import LATENT_NORM_EPS
 from stages.models.transfer import to_device
 from stages.spec.resolved import Stage
@@ -101,7 +102,15 @@ class LatentAttention(MLASelfAttention):
 
 
 def complete(stage: Stage, cfg: MoonlightModel, provider: Any) -> None:
-    """Give Bridge's provider its layers, and the model that it builds the rotary positions that are read back."""
+    """Give Bridge's provider its layers, and the model that it builds the rotary positions that are read back.
+
+    Raises UserError for a model without shared experts, for which Core has no module to fill.
+    """
+    if not cfg.shared_experts:
+        raise UserError(
+            f"{stage.pipeline}/{stage.name}: shared_experts: found 0; the nemo engine wants 1 or more. "
+            "Train this stage with `engine: torch`."
+        )
     if stage.rope is None:
         raise ValueError(f"{stage.pipeline}/{stage.name} has a Moonlight without rotary positions")
 

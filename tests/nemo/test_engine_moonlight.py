@@ -10,6 +10,8 @@ from torch import Tensor
 
 from stages.engines import torch_engine, training
 from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Router
 from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
 from tests.nemo.test_engine import EXACT
@@ -53,6 +55,35 @@ def test_a_stage_agrees_with_the_torch_engine(
         for one, other in zip(found.rows, known.rows, strict=True):
             assert float(one[column]) == pytest.approx(float(other[column]), rel=1e-6), (column, one["step"])
     assert engines.apart(without_key_biases(found.weights), without_key_biases(known.weights)) < 5e-6
+    assert engines.apart(found.state, known.state) < 5e-6
+
+
+def longer() -> Stage:
+    """Two phases of growing contexts under the biases as they are, as Kimi-VL's long-context stage has them."""
+    still = Router(bias_update=0.0, aux_loss=1e-4)
+    first = tiny.phase("joint", name="32", budget=10 * tiny.CONTEXT, router=still)
+    second = tiny.phase(
+        "joint", name="64", budget=9 * tiny.CONTEXT, context=2 * tiny.CONTEXT, micro_batch=1, router=still,
+        clock_start=first.budget,
+    )  # fmt: skip
+    whole = tiny.make("joint")
+    return tiny.stage(whole.modules, (first, second), whole.trained, optimizer=tiny.MUON)
+
+
+@pytest.mark.parametrize("where", [LAYOUTS[1], LAYOUTS[3]], ids=str)
+def test_phases_of_growing_contexts_agree(where: Layout, tmp_path: Path) -> None:
+    given, other = tiny.inputs(tmp_path / "nemo", phases=2), tiny.inputs(tmp_path / "torch", phases=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PhaseData", tiny.Data)
+        torch_engine.run(longer(), other)
+    engines.run(engines.on_nemo(longer(), where), given)
+    found, known = engines.left(given), engines.left(other)
+    assert [[row[column] for column in EXACT] for row in found.rows] == [
+        [row[column] for column in EXACT] for row in known.rows
+    ]
+    biases = {name: tensor for name, tensor in known.weights.items() if name.endswith("correction_bias")}
+    assert biases
+    assert all(found.weights[name].equal(tensor) for name, tensor in biases.items())
     assert engines.apart(found.state, known.state) < 5e-6
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages import engines
+from stages.cluster.nemo import Nemo
 from stages.engines import interpreter
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -34,12 +35,12 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_torch_engine_runs_under_this_python(code: Path) -> None:
-    assert interpreter.command(tiny.make("next_token")) == [sys.executable]
+    assert interpreter.command(tiny.make("next_token"), Nemo(), in_job=False) == [sys.executable]
 
 
 def test_a_python_that_has_megatron_is_taken_as_it_is(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter, "has_megatron", lambda: True)
-    assert interpreter.command(on_nemo()) == [sys.executable]
+    assert interpreter.command(on_nemo(), Nemo(), in_job=False) == [sys.executable]
 
 
 def test_nemo_runs_under_its_own_environment_with_the_same_code(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,7 @@ def test_nemo_runs_under_its_own_environment_with_the_same_code(code: Path, monk
     python.parent.mkdir(parents=True)
     python.touch()
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    assert interpreter.command(on_nemo()) == ["env", f"PYTHONPATH={code}:/elsewhere", str(python)]
+    assert interpreter.command(on_nemo(), Nemo(), in_job=False) == ["env", f"PYTHONPATH={code}:/elsewhere", str(python)]
 
 
 def test_without_one_a_run_says_what_to_type_and_leaves_nothing(code: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stages.contract import ledger, schedule
 from stages.engines import Inputs, torch_engine, training
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import attempts, manifest, partials
+from stages.store import attempts, manifest, partials, progress
 from stages.store.manifest import Parent
 from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
@@ -65,6 +65,20 @@ def test_stopped_and_requeued_twice_it_has_every_bit(model: str, where: Layout, 
         with pytest.raises(RankError, match=rf"StoppedError: tiny/box: stopped after step {number}"):
             engines.run(stage, given, engines.stopping_after(number))
         assert partial_steps(given)[-1] == number
+        noted = progress.latest(given.layout, given.key)  # what `stages status` shows, with the pace behind its ETA
+        assert noted is not None
+        assert noted.steps == steps
+    engines.run(stage, given)
+    same(engines.left(given), engines.left(other))
+
+
+@pytest.mark.parametrize("where", [layout(2, distributed_optimizer=True), layout(2, tp=2)], ids=str)
+def test_in_bf16_its_fp32_copies_are_kept_too(where: Layout, tmp_path: Path) -> None:
+    stage = engines.on_nemo(tiny.make("next_token"), where).model_copy(update={"engine_class": "nemo-bf16"})
+    given, other = tiny.inputs(tmp_path / "one"), tiny.inputs(tmp_path / "other")
+    engines.run(stage, other)
+    with pytest.raises(RankError, match="stopped after step 4"):
+        engines.run(stage, given, engines.stopping_after(4))
     engines.run(stage, given)
     same(engines.left(given), engines.left(other))
 

@@ -12,7 +12,7 @@ from stages.check.shapes import of_family
 from stages.spec.loader import LoadedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
-from stages.spec.schema import RawImport
+from stages.spec.schema import RawImport, RawTrain
 
 PADDING = 1.05  # vocabularies are padded up to a round number: two that differ by less may be one
 
@@ -20,7 +20,8 @@ PADDING = 1.05  # vocabularies are padded up to a round number: two that differ 
 @static(
     "I-41",
     title="A lineage has one tokenizer, and a tokenizer one vocabulary",
-    rule="Every stage with a language model has a tokenizer, its parents', and reads corpora that were cut "
+    rule="Every stage with a language model has a tokenizer, its parents' or one that extends it where its weights are "
+    "extended too, and reads corpora that were cut "
     "with it; a reading of the same model keeps the tokenizer. Pipelines that name the same tokenizer have language "
     "models of one vocabulary (to within a padding of 5%), and a release comes with the same tokenizer wherever it is "
     "imported.",
@@ -60,7 +61,7 @@ def _wanted(context: Context, name: str, stage: Stage) -> str | None:
     """What another tokenizer is expected at a stage, None where its own is right. Children of such a stage have its."""
     above = context.parents(stage)
     for ref, parent in above:
-        if parent.tokenizer != stage.tokenizer:
+        if parent.tokenizer != stage.tokenizer and not _extended(context, stage, ref, parent):
             return f"{parent.tokenizer!r}, as in {ref}"
     if above or of_family(stage, *LANGUAGE_MODELS) is None:
         return None
@@ -70,6 +71,14 @@ def _wanted(context: Context, name: str, stage: Stage) -> str | None:
     if base is not None and base.tokenizer != stage.tokenizer and base.modules == stage.modules:
         return f"{base.tokenizer!r}, as {base.pipeline} has it for the same model"
     return None
+
+
+def _extended(context: Context, stage: Stage, ref: str, parent: Stage) -> bool:
+    """Whether the tokenizer extends the parent's, and so does every language model that comes from it."""
+    taken = [(name, init) for name, init in stage.init.items() if init.parent == ref]
+    models = [init for name, init in taken if stage.modules[name].family in LANGUAGE_MODELS]
+    extends = context.data.extended(stage.tokenizer) == parent.tokenizer
+    return extends and bool(models) and all(init.extend is not None for init in models)
 
 
 def _named_elsewhere(context: Context) -> Iterator[Finding]:
@@ -100,8 +109,14 @@ def _vocabularies(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> I
 
 
 def vocabularies(pipeline: LoadedPipeline) -> dict[str, int]:
-    """The vocabulary of each language model of a pipeline."""
-    models = {name: fields for name, fields in pipeline.raw.models.items() if fields.get("family") in LANGUAGE_MODELS}
+    """The vocabulary of each language model of a pipeline, but for those of stages with a tokenizer of their own."""
+    raws = [stage.raw for stage in pipeline.stages.values()]
+    extended = {name for raw in raws if isinstance(raw, RawTrain) and raw.tokenizer for name in raw.modules.values()}
+    models = {
+        name: fields
+        for name, fields in pipeline.raw.models.items()
+        if fields.get("family") in LANGUAGE_MODELS and name not in extended
+    }
     return {name: fields["vocab"] for name, fields in models.items() if "vocab" in fields}
 
 

@@ -169,6 +169,8 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     files = tokenizer_files.read(root, spec)
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
+    if spec.extends is not None:
+        _refuse_moved(made, declared(root, tokenizer_files.load(root, spec.extends)).open(), spec, at)
     if check:
         found = {"digest": files.digest(roles), "vocab": made.vocab}
         wrong = [
@@ -182,6 +184,20 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
                 f"`stages tokenizer {spec.tokenizer} --accept` and put its lines into the spec."
             )
     return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles)
+
+
+def _refuse_moved(larger: Tokenizer, base: Tokenizer, spec: RawTokenizerFiles, at: Path) -> None:
+    """Raise UserError unless every token of the base has its id here too: rows of a table are handed over by id."""
+    mine = larger._inner.get_vocab(with_added_tokens=True)
+    theirs = base._inner.get_vocab(with_added_tokens=True)
+    moved = sorted(word for word, number in theirs.items() if mine.get(word) != number)
+    if moved:
+        found = mine.get(moved[0])
+        raise UserError(
+            f"{at}: extends: {spec.extends}, whose token {moved[0]!r} has id {theirs[moved[0]]}, found "
+            f"{'no such token' if found is None else found} here ({len(moved)} tokens differ); allowed: the same id "
+            "for every token of it, and new ones behind."
+        )
 
 
 def of_corpus(folder: Path, local: Path) -> Tokenizer:

@@ -22,7 +22,7 @@ from stages.guards.report import (
     StepRow,
 )  # fmt: skip
 from stages.guards.start import rotary_dim
-from stages.models import tensor_file
+from stages.models import extend, tensor_file
 from stages.models.documents import Documents
 from stages.models.hf_names import to_hf
 from stages.models.ouro import exit_distribution
@@ -67,7 +67,8 @@ def built(
     """What stands before step 1; `state` is the optimizer's, or what a box without training hands on."""
     found, moments, moved = {}, dict[str, str](), set[str]()
     for key, tensor in state:  # one after the other: they need not all be whole at once
-        moments[key] = _digest(tensor)
+        rows = stage.init[key.partition(".")[0]].rows
+        moments[key] = _digest(extend.kept({key: tensor}, rows)[key])
         if not key.endswith(f".{STEP}") and bool(tensor.any()):
             moved.add(key.partition(".")[0])
     for name, module in modules.items():
@@ -75,7 +76,7 @@ def built(
         rotary: Any = getattr(module, "rotary", None)
         parameters = list(module.parameters())
         found[name] = ModuleReport(
-            weights=digests(to_hf(module.state_dict())),
+            weights=digests(extend.kept(to_hf(module.state_dict()), init.rows)),
             parent_weights=_parent_weights(stage, name, inputs),
             frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
             moments={key: value for key, value in moments.items() if key.startswith(f"{name}.")},
@@ -137,12 +138,12 @@ def _parent_weights(stage: Stage, name: str, inputs: Inputs) -> Digests | None:
     init = stage.init[name]
     if init.weights not in ("inherit", "upcycle"):
         return None
-    return tensors.digests(manifest.weights(received.parent_folder(init, inputs), name))
+    return tensors.digests(manifest.weights(received.parent_folder(init, inputs), name), init.rows)
 
 
 def _parent_moments(stage: Stage, name: str, inputs: Inputs) -> Digests:
     path = received.parent_folder(stage.init[name], inputs) / "state" / OPTIMIZER
-    found = tensors.digests([path] if path.is_file() else [])
+    found = tensors.digests([path] if path.is_file() else [], stage.init[name].rows)
     return {key: value for key, value in found.items() if key.startswith(f"{name}.")}
 
 

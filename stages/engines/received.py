@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs
 from stages.errors import UserError
-from stages.models import build, hf, release, release_config, release_files, upcycle
+from stages.models import build, extend, hf, release, release_config, release_files, upcycle
 from stages.models.tensor_file import Stored
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
@@ -40,6 +40,8 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
             case "release":
                 if name in released:  # not where a fresh start stands in for it
                     release.load(modules[name], stage.modules[name], released[name])
+            case "inherit" if init.extend is not None:
+                _extend(name, init, inputs, modules[name])
             case "inherit":
                 load(modules[name], parent_folder(init, inputs), name)
             case "upcycle":
@@ -88,6 +90,8 @@ def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
             )
         stored = Stored.of(path)
         found = {key: stored[key] for key in stored if key.startswith(f"{name}.")}
+        if init.extend is not None and init.rows is not None:
+            found = extend.moments(found, stage.modules[name], init.rows)
         state |= found if init.layer_map is None else _upcycled_state(stage, name, init.layer_map, found)
     return state
 
@@ -145,3 +149,13 @@ def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
     load(source, parent_folder(init, inputs), name)
     shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
     module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map).state)
+
+
+def _extend(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
+    """The parent's weights, with rows for the new tokens in the tables of words."""
+    if init.extend is None or init.rows is None:
+        raise ValueError(f"module {name}: extended without a rule")
+    parent = parent_stage(init, inputs)
+    source = build.make(parent.modules[name], parent.rope, "cpu")
+    load(source, parent_folder(init, inputs), name)
+    module.load_state_dict(extend.extended(source.state_dict(), module.state_dict(), init.rows, init.extend))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from blake3 import blake3
 
 from stages.store import json_file
 
+TABLE = re.compile(r"(^|\.)(model\.embed_tokens|lm_head)\.weight(\.|$)")
 
-def digests(paths: Iterable[Path]) -> dict[str, str]:
+
+def digests(paths: Iterable[Path], rows: int | None = None) -> dict[str, str]:
     """Tensor name -> blake3 of dtype, shape and bytes, over the files of one model.
 
+    With `rows`, of tables of words only the first rows: what a larger vocabulary takes over of them.
     Layout: a little-endian uint64 length, that many bytes of JSON, then the data; offsets count from its beginning.
     """
     found: dict[str, str] = {}
@@ -23,8 +27,12 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
             for name, entry in json_file.parse(view[8 : 8 + length], path).items():
                 if name != "__metadata__":
                     start, end = (8 + length + offset for offset in entry["data_offsets"])
+                    shape = list(entry["shape"])
+                    if rows is not None and len(shape) == 2 and TABLE.search(name):
+                        end = start + (end - start) // shape[0] * rows
+                        shape[0] = rows
                     with memoryview(view)[start:end] as data:
-                        found[name] = digest(entry["dtype"], entry["shape"], data)
+                        found[name] = digest(entry["dtype"], shape, data)
     return found
 
 

@@ -41,8 +41,8 @@ def _merge(base: Document, over: Document, path: Path, places: dict[Path, Where]
 
 
 def _choice(value: Tree) -> bool:
-    """Whether a mapping is one choice among several, {release: x} or {upcycle: y}: it replaces."""
-    return len(value) == 1 and bool(set(value) & {"release", "upcycle"})
+    """Whether a mapping is one choice among several, {release: x}, {upcycle: y} or {extend: z}: it replaces."""
+    return len(value) == 1 and bool(set(value) & {"release", "upcycle", "extend"})
 
 
 def _at(tree: Tree, path: Path) -> Tree:

@@ -10,10 +10,12 @@ from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.resolved import Init
-from stages.spec.resolved_models import Model
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_releases import RawReleaseFiles
+
+_RULES: Mapping[str, Literal["mean", "fresh"]] = {"mean": "mean", "fresh": "fresh"}  # how rows of new tokens begin
 
 
 def inits(
@@ -53,6 +55,8 @@ def _init(
             return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
         case "inherit" | "upcycle":
             return _handed(loaded, module, modules, above, how, name)
+        case "extend":
+            return _handed(loaded, module, modules, above, "inherit", name)
         case _:
             raise loaded.document.error(
                 ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
@@ -89,12 +93,14 @@ def _handed(
     layer_map = None
     if how == "upcycle":
         layer_map = _layer_map(loaded, name, theirs, mine)
+    elif name:
+        _extends(loaded, module, theirs, mine)
     elif mine != theirs:
         raise loaded.document.error(
             ("modules", module),
             f"another model than {parent_name}'s",
             "the parent's model for what inherits",
-            "Name the same model, or upcycle.",
+            "Name the same model, extend the vocabulary, or upcycle.",
         )
     restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL))
     if isinstance(raw, RawTrain) and module not in raw.train:
@@ -106,8 +112,19 @@ def _handed(
         )  # fmt: skip
     return Init(
         weights=how, parent=parent.ref, release=None, optimizer=restored,
-        layer_map=layer_map, stand_in=False,
+        layer_map=layer_map, stand_in=False, extend=_RULES.get(name) if how == "inherit" else None,
     )  # fmt: skip
+
+
+def _extends(loaded: LoadedStage, module: str, parent: Model, child: Model) -> None:
+    """Raise SpecError unless the child is the parent's language model with as many rows in its tables, or more."""
+    before, after = getattr(parent, "vocab", None), getattr(child, "vocab", None)
+    same = child.model_dump(exclude={"vocab"}) == parent.model_dump(exclude={"vocab"})
+    if before is None or after is None or after < before or not same or child.family not in LANGUAGE_MODELS:
+        raise loaded.document.error(
+            ("modules", module), f"a model with a vocabulary of {after}",
+            f"the parent's language model, with its vocabulary of {before} or a larger one", "Correct the model.",
+        )  # fmt: skip
 
 
 def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]) -> Init:
@@ -158,7 +175,7 @@ def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
         for module, parent in raw.init.from_.items():
             takers = modules if module == ALL else (module,)
             ways = {str(raw.init.weights.get(one, raw.init.weights.get(ALL, "nothing"))) for one in takers}
-            if not any(way.startswith(("inherit", "upcycle", "nothing")) for way in ways):
+            if not any(way.startswith(("inherit", "upcycle", "extend", "nothing")) for way in ways):
                 at: Path = ("init", "from") if module == ALL else ("init", "from", module)
                 found, allowed = f"{parent!r}, of which nothing is taken", "parents whose weights a module inherits"
                 raise loaded.document.error(at, found, allowed, "Inherit the weights, or leave the parent out.")

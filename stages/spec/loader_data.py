@@ -44,6 +44,16 @@ class LoadedData:
             found = next((one for one in self.tokenizers.values() if one.source == tokenizer), None)
         return found
 
+    def extended(self, digest: str) -> str | None:
+        """The digest of the tokenizer that a declared one extends."""
+        mine = next((one for one in self.tokenizers.values() if one.digest == digest), None)
+        return self.tokenizers[mine.extends].digest if mine is not None and mine.extends is not None else None
+
+    def tokens(self, digest: str) -> int | None:
+        """How many tokens a tokenizer has, where it is declared here."""
+        known = {one.digest: one.vocab for one in self.tokenizers.values()}
+        return (known | {self.tokenizer.digest: self.tokenizer.vocab}).get(digest)
+
     def tokenizer_of(self, corpus: str) -> str:
         """The digest of the tokenizer that a local corpus is cut with."""
         name = self.corpora[corpus].tokenizer
@@ -104,6 +114,11 @@ def load_data(files: Files) -> LoadedData:
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
     tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
+    for name, words in tokenizers.items():
+        if words.extends is not None and (words.extends not in tokenizers or words.extends == name):
+            raise files.document(files.specs / "tokenizers" / f"{name}.yaml").error(
+                ("extends",), repr(words.extends), "another of specs/tokenizers", meant(words.extends, tokenizers)
+            )
     for name, one in corpora.items():
         if one.tokenizer is not None and one.tokenizer not in tokenizers:
             raise files.document(folder / f"{name}.yaml").error(

@@ -18,7 +18,7 @@ from stages.spec.nodes import Path
 from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
-from stages.spec.resolved import Evaluation, Stage
+from stages.spec.resolved import Evaluation, Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_parallel import Engine, EngineClass
 from stages.spec.resolved_phases import Phase
@@ -27,7 +27,7 @@ from stages.spec.scales import Scale
 from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
-from stages.spec.validate import several
+from stages.spec.validate import meant, several
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class Resolver:
             seed=self.seed(loaded),
             parents=tuple(sorted(node.ref for node in above.values())),
             modules=modules,
-            init=inits(loaded, modules, above, self.raw_scale, self.data.releases),
+            init=self.inits(loaded, modules, above),
             trained=trained,
             clock=clock_rule(loaded),
             data=data_rule(loaded),
-            tokenizer=self.tokenizer(),
+            tokenizer=self.tokenizer(loaded, above),
             rope=rope,
             optimizer=training.optimizer,
             schedule=training.schedule,
@@ -96,7 +96,7 @@ class Resolver:
         raw = loaded.raw
         if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
             return {
-                module: models.model(self.pipeline, loaded, module, name, self.vocabulary(), self.scale)
+                module: models.model(self.pipeline, loaded, module, name, self.vocabulary(loaded, above), self.scale)
                 for module, name in raw.modules.items()
             }
         return next(iter(above.values())).stage.modules
@@ -237,14 +237,46 @@ class Resolver:
         kind, phases = (raw.kind, raw.phases) if isinstance(raw, RawTrain) else ("", [])
         return engines.chosen(self.raw_scale, shrink.torch if shrink else (), raw.stage, kind, trained, phases)
 
-    def tokenizer(self) -> str:
-        """A declared tokenizer's digest, the local one's, or the name of a published one that is not declared."""
+    def tokenizer(self, loaded: LoadedStage, above: Mapping[str, Node]) -> str:
+        """A declared tokenizer's digest, the local one's, or the name of a published one that is not declared.
+
+        A stage has its own where it names one; one that extends another is handed down; else it is the pipeline's.
+        """
+        if isinstance(loaded.raw, RawTrain) and loaded.raw.tokenizer is not None:
+            if loaded.raw.tokenizer not in self.data.tokenizers:
+                known, name = self.data.tokenizers, loaded.raw.tokenizer
+                raise loaded.document.error(
+                    ("tokenizer",), f"the unknown tokenizer {name!r}", ", ".join(known) or "none", meant(name, known)
+                )
+            return self.data.tokenizers[loaded.raw.tokenizer].digest
+        handed = (node.stage.tokenizer for node in above.values())
+        extended = next((one for one in handed if self.data.extended(one) is not None), None)
+        if extended is not None:
+            return extended
         declared = self.data.named(self.pipeline.raw.tokenizer, self.raw_scale.has_corpora)
         if declared is not None:
             return declared.digest
         return self.data.tokenizer.digest if not self.raw_scale.has_corpora else self.pipeline.raw.tokenizer
 
-    def vocabulary(self) -> int | None:
+    def vocabulary(self, loaded: LoadedStage, above: Mapping[str, Node]) -> int | None:
         """The scale's vocabulary, which is for the local tokenizer; None: models have their own."""
-        declared = self.data.named(self.pipeline.raw.tokenizer, self.raw_scale.has_corpora)
-        return self.raw_scale.vocab if declared is None else None
+        declared = {one.digest for one in self.data.tokenizers.values()}
+        return None if self.tokenizer(loaded, above) in declared else self.raw_scale.vocab
+
+    def inits(self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]) -> dict[str, Init]:
+        """One per module. Raises SpecError for one that takes on other tokens than its parent's and no more."""
+        made = inits(loaded, modules, above, self.raw_scale, self.data.releases)
+        mine = self.tokenizer(loaded, above)
+        for module, init in made.items():
+            if init.extend is None or init.parent is None:
+                continue
+            parent = next(node.stage for node in above.values() if node.ref == init.parent)
+            rows = self.data.tokens(parent.tokenizer)
+            if self.data.extended(mine) != parent.tokenizer or rows is None:
+                raise loaded.document.error(
+                    ("init", "weights"), f"{module} extended for tokenizer {mine!r}",
+                    f"`tokenizer:` of this stage, one that extends {parent.name}'s {parent.tokenizer!r}",
+                    "Say in specs/tokenizers which tokenizer it `extends`.",
+                )  # fmt: skip
+            made[module] = init.model_copy(update={"rows": rows})
+        return made

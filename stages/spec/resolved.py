@@ -29,7 +29,7 @@ class Init(Frozen):
     """Where one module's weights come from, and what becomes of its optimizer state."""
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"stand_in", "architecture"})
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest", "extend", "rows"})
     weights: Literal["fresh", "inherit", "upcycle", "release"]
     parent: str | None  # "pipeline/stage", for inherit and upcycle
     release: str | None  # name of a released model that the user supplies as a folder
@@ -37,6 +37,8 @@ class Init(Frozen):
     layer_map: tuple[int, ...] | None  # upcycle: child layer i is a copy of parent layer layer_map[i]
     stand_in: bool  # a release replaced by a fresh start, at scales that do not have it
     digest: str | None = None  # of the release's folder, as specs/releases declares it
+    extend: Literal["mean", "fresh"] | None = None  # inherit, and how rows of new tokens begin
+    rows: int | None = None  # extend: tokens of the parent; rows from there on are new, the parent's padding included
     architecture: str | None = None  # of the release, as its config.json has to say
 
 

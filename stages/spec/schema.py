@@ -102,6 +102,7 @@ class RawTrain(RawStage):
     schedule: str
     optimizer: str
     seed: Seed | None = None  # absent: the scale's
+    tokenizer: Name | None = None  # of specs/tokenizers, from this stage on: one that extends the parent's
     rope: RawRope | None = None
     phases: list[RawPhase] = Field(min_length=1)
 

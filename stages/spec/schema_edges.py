@@ -12,7 +12,7 @@ from stages.spec.names import ALLOWED, Name, is_name
 
 
 def _weights(value: object) -> object:
-    """One module's weights as text: fresh, inherit, release:<name>, upcycle:<how>."""
+    """One module's weights as text: fresh, inherit, release:<name>, upcycle:<how>, extend:<rule>."""
     if isinstance(value, dict) and len(value) == 1:
         ((kind, name),) = value.items()
         if kind == "release" and is_name(name):
@@ -21,17 +21,19 @@ def _weights(value: object) -> object:
             raise units.BadQuantity(units.describe(name), ALLOWED, "Choose another name.")
         if kind == "upcycle" and name in ("concatenate", "interleave"):
             return f"upcycle:{name}"
+        if kind == "extend" and name in ("mean", "fresh"):
+            return f"extend:{name}"
     if value in ("fresh", "inherit"):
         return value
     raise units.BadQuantity(
         units.describe(value),
-        "inherit, fresh, {release: name}, {upcycle: concatenate} or {upcycle: interleave}",
+        "inherit, fresh, {release: name}, {upcycle: concatenate | interleave} or {extend: mean | fresh}",
         "Say where the weights come from.",
     )
 
 
 def _all_weights(value: object) -> object:
-    if isinstance(value, dict) and not set(value) & {"release", "upcycle"}:
+    if isinstance(value, dict) and not set(value) & {"release", "upcycle", "extend"}:
         return {module: _weights(weights) for module, weights in value.items()}
     return {"*": _weights(value)}
 
@@ -52,9 +54,15 @@ class RawUpcycling(Raw):
     upcycle: Literal["concatenate", "interleave"]
 
 
+class RawExtension(Raw):
+    """The parent's weights with rows for new tokens: their mean, or as a fresh start draws them."""
+
+    extend: Literal["mean", "fresh"]
+
+
 Restored = Literal["inherit", "reset"]
 Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=Name | dict[Name, Name])]
-WrittenWeights = Literal["inherit", "fresh"] | RawRelease | RawUpcycling
+WrittenWeights = Literal["inherit", "fresh"] | RawRelease | RawUpcycling | RawExtension
 Weights = Annotated[
     dict[str, str],
     BeforeValidator(_all_weights, json_schema_input_type=WrittenWeights | dict[Name, WrittenWeights]),

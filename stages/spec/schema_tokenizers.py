@@ -66,6 +66,7 @@ class RawTokenizerFiles(Raw):
     vocab: Vocabulary
     digest: Digest
     roles: RawRoles
+    extends: Name | None = None  # another of specs/tokenizers, all of whose tokens keep their ids here
 
 
 def tokenizer(document: Document, declared: bool = True) -> RawTokenizerFiles:

@@ -234,3 +234,21 @@ def test_a_users_conversations_are_prepared_by_the_template_and_a_row_that_it_re
     (tmp_path / "talks.jsonl").write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"^talks.jsonl:41: a message holds '<\|im_end\|>', which is a special token"):
         prepare.prepare(tmp_path, "talks", tmp_path / "data" / "talks", accept=True)
+
+
+def test_a_tokenizer_that_extends_another_keeps_every_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    declare(tmp_path, monkeypatch, capsys)
+    published.write(tmp_path, "larger", extends="mine")
+    path = tmp_path / "tokenizers/larger/tokenizer.json"
+    base = HfTokenizer.from_str(published.trained().to_str())
+    base.add_tokens(["<new>"])
+    path.write_text(base.to_str())
+    spec = tokenizer_files.load(tmp_path, "larger", declared=False)
+    assert declared(tmp_path, spec, check=False).open().vocab == base.get_vocab_size()
+    path.write_text(published.trained(400).to_str())  # its special tokens lie behind others
+    with pytest.raises(
+        UserError, match=r"extends: mine, whose token '</s>' has id \d+, found \d+ here \(\d tokens differ"
+    ):
+        declared(tmp_path, spec, check=False)

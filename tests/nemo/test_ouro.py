@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from stages.data.sample import Sample
 from stages.engines import torch_engine, training
 from stages.spec.resolved import Stage
-from stages.train import replicated
+from stages.spec.resolved_phases import Loops
+from stages.train import objectives, replicated
 from tests.nemo import engines, ranks
 from tests.nemo.engines import Layout, Left, layout
 from tests.unit.train import tiny
@@ -106,3 +109,26 @@ def test_a_stage_of_ouro_agrees_with_the_torch_engine(where: Layout, wanted: Tor
 def test_pipeline_ranks_are_refused_before_anything_is_built(tmp_path: Path) -> None:
     with pytest.raises(ranks.RankError, match=r"UserError: pp: 2: Ouro's layers run in loops"):
         engines.run(engines.on_nemo(tiny.make("looped"), layout(2, pp=2)), tiny.inputs(tmp_path))
+
+
+def test_columns_are_the_torch_engines_also_where_text_is_replayed() -> None:
+    from stages.engines.nemo.looped import Looped
+
+    (source,) = tiny.make("looped").phases[0].sources
+    text = source.model_copy(update={"corpus": "text", "kind": "text"})
+    talk = source.model_copy(update={"corpus": "talk", "kind": "conversations"})
+    phase = tiny.phase("sft", loops=Loops(count=2, beta=0.1), sources=(talk, text))
+    work = Looped(phase)
+    assert work.extras == objectives.extras(tiny.stage({"llm": tiny.OURO}, (phase,), ("llm",)))
+    labels = np.array([1, -100, 2, 3])
+    rows = [
+        Sample(labels.clip(0), labels, np.zeros(4, np.int32), np.arange(4), (), ((corpus, 0, 0, 4),))
+        for corpus in ("talk", "text", "text")
+    ]
+    work.begin(rows)
+    loss, *extras = work.values(0.5, [9.0, 18.0, 27.0, 36.0])
+    assert loss == 0.5
+    assert dict(zip(work.extras, extras, strict=True)) == {
+        "entropy": 1.0, "exit_loop": 2.0, "loss_loop_1": 3.0, "loss_loop_2": 4.0,
+        "supervised_answers": 3.0, "supervised_text": 6.0,
+    }  # fmt: skip

@@ -57,6 +57,7 @@ def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
             for source in phase.sources:
                 yield from _overlap(context, name, number, source, before)
                 yield from _too_short(context, name, number, phase, source)
+                yield from _too_small(context, name, number, phase, source)
             before += [(f"phase {phase.name}", source) for source in phase.sources]
 
 
@@ -106,6 +107,21 @@ def _too_short(context: Context, name: str, number: int, phase: Phase, source: S
             expected="stretches that hold what is read", repair="Declare more epochs, or lengthen the stretch.",
             at=(f"phases.{phase.name}.data.{source.corpus}",), found=rows / max(held, Fraction(1, phase.context)),
         )  # fmt: skip
+
+
+def _too_small(context: Context, name: str, number: int, phase: Phase, source: Source) -> Iterator[Finding]:
+    """A corpus that is bound to a published one and ends before the stretch does."""
+    figures = context.data.corpora.get(source.corpus)
+    if figures is None or source.corpus not in context.data.bind.values() or source.end <= figures.size:
+        return
+    short, unit = source.end - figures.size, figures.unit
+    yield context.finding(
+        "I-18", name, ("phases", number, "data"),
+        observed=f"{source.corpus} read to {source.end:,} {unit}, of which it has {figures.size:,}: {short:,} too few",
+        expected="stretches within the corpus",
+        repair="Bind a larger corpus in specs/data/bind.yaml, declare more epochs, or lower the budget.",
+        at=(f"phases.{phase.name}.data.{source.corpus}",), found=Fraction(source.end, figures.size or 1),
+    )  # fmt: skip
 
 
 def _rows_held(context: Context, phase: Phase, source: Source) -> Fraction:

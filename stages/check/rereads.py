@@ -92,11 +92,11 @@ def _again(context: Context, name: str, stage: Stage, ref: str) -> Iterator[Agai
 
 def _stretches(context: Context, name: str, number: int, phase: Phase) -> dict[str, Source]:
     """The stretch that a phase reads of each corpus, by the name that its mixture writes."""
-    published, read = context.data.published.corpora, {source.corpus: source for source in phase.sources}
+    read = {source.corpus: source for source in phase.sources}
     found = {}
     for written in context.mixture(name, number):
-        stand_in = published[written.corpus].stand_in if written.corpus in published else written.corpus
-        source = read.get(written.corpus) or read.get(stand_in)
+        names = (context.data.read_as(written.corpus, published) for published in (True, False))
+        source = next((read[one] for one in names if one in read), None)
         if source is not None:
             found[written.corpus] = source
     return found

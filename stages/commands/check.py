@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from rich.text import Text
 
-from stages.check import catalogue, facts
+from stages.check import bindings, catalogue, facts
 from stages.check.findings import Finding, unwaived
 from stages.check.notices import notices, unpriced, unread
 from stages.check.registry import Invariant
@@ -33,7 +33,11 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
     project = Project.load(find_root()) if scale is None else open_project(scale)[1]
     scales = project.scales() if scale is None else [scale]
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
-    said = [notice for one in scales for notice in (*notices(project, one), *unpriced(project, one))]
+    said = [
+        notice
+        for one in scales
+        for notice in (*notices(project, one), *bindings.notice(project, one), *unpriced(project, one))
+    ]
     said += unread(project)
     if as_json:
         for notice in said:

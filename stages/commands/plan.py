@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from stages.check import bindings
 from stages.check.notices import notices
 from stages.commands.open import find_root, known_pipeline, open_project, published_scale
 from stages.contract import hardware as profiles
@@ -35,6 +36,7 @@ def print_plan(pipeline: str | None, scale: str | None, hardware: str | None, me
         absent = project.absent(scale) if pipeline is None else []
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
         _print_tables(plans, profile, [*notices(project, scale), *elsewhere])
+        print("".join(f"{line}\n" for line in bindings.table(project, scale, names)), end="")
     graph.refuse(unreadable)
 
 

@@ -20,7 +20,10 @@ def refusal(stage: Stage, hardware: Hardware | None) -> str | None:
     if prepared(stage):
         return None if hardware is None else undivided(stage, hardware)
     corpora = sorted({source.corpus for phase in stage.phases for source in phase.sources if not source.digest})
-    return f"published corpora ({', '.join(corpora)}); allowed: prepared ones, which specs/data declares with a digest"
+    return (
+        f"published corpora ({', '.join(corpora)}); allowed: prepared ones, which specs/data declares with a "
+        "digest; specs/data/bind.yaml binds published ones to them"
+    )
 
 
 def undivided(stage: Stage, hardware: Hardware) -> str | None:

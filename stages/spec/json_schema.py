@@ -11,8 +11,8 @@ from typing import Any
 
 from stages.spec.fields import Raw
 from stages.spec.schema import STAGES
-from stages.spec.schema_corpora import RawCorpus, RawTokenizer
-from stages.spec.schema_data import RawMixtures, RawPublishedCorpora, RawScale
+from stages.spec.schema_corpora import RawCorpus, RawRoots, RawTokenizer
+from stages.spec.schema_data import RawBindings, RawMixtures, RawPublishedCorpora, RawScale
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.schema_pipeline import RawPipeline
 from stages.spec.schema_releases import RawReleaseFiles
@@ -22,6 +22,8 @@ FILES: dict[str, type[Raw]] = {
     "pipeline": RawPipeline,
     "mixtures": RawMixtures,
     "published": RawPublishedCorpora,
+    "bind": RawBindings,
+    "roots": RawRoots,
     "corpus": RawCorpus,
     "tokenizer": RawTokenizer,
     "tokenizer_files": RawTokenizerFiles,

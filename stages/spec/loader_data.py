@@ -10,13 +10,13 @@ from stages.errors import SpecError
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer, corpus
-from stages.spec.schema_data import RawMixtures, RawMixtureSource, RawPublishedCorpora
+from stages.spec.schema_data import RawBindings, RawMixtures, RawMixtureSource, RawPublishedCorpora
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
 from stages.spec.validate import meant, several, validate
 
-NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots"})
+NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots", "bind"})
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class LoadedData:
     tokenizer: RawTokenizer
     tokenizers: dict[str, RawTokenizerFiles]
     releases: dict[str, RawReleaseFiles]
+    bind: dict[str, str]  # published corpus -> the local one that is read in its place
     published_document: Document
     mixtures_document: Document
 
@@ -36,6 +37,15 @@ class LoadedData:
     def kinds(self) -> dict[str, Kind]:
         """The kind of every corpus that a mixture may name."""
         return _kinds(self.published, self.corpora)
+
+    def read_as(self, corpus: str, published: bool) -> str:
+        """What is read where a mixture names a corpus: what it is bound to, at every scale.
+
+        What is not bound is read itself or, at a scale that does not have the `published` corpora, by its stand-in.
+        """
+        if corpus in self.bind or corpus not in self.published.corpora:
+            return self.bind.get(corpus, corpus)
+        return corpus if published else self.published.corpora[corpus].stand_in
 
     def named(self, tokenizer: str, published: bool) -> RawTokenizerFiles | None:
         """The declared tokenizer that a pipeline names: by its spec's name or, for published corpora, by its source."""
@@ -126,7 +136,42 @@ def load_data(files: Files) -> LoadedData:
                 meant(one.tokenizer, tokenizers),
             )  # fmt: skip
     releases = {name: load_release(files, name) for name in files.names("releases")}
-    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, published, mixtures)
+    bind = _bindings(files, known, corpora)
+    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures)
+
+
+def _bindings(files: Files, published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, str]:
+    """specs/data/bind.yaml, where there is one. Raises SpecError(s): all that is wrong with it."""
+    path = files.specs / "data" / "bind.yaml"
+    if not path.is_file():
+        return {}
+    document = files.document(path)
+    found = validate(document, RawBindings).bind
+    if wrong := list(_misbound(document, found, published, local)):
+        raise several(wrong)
+    return dict(found)
+
+
+def _misbound(
+    document: Document, bind: Mapping[str, str], published: RawPublishedCorpora, local: Mapping[str, RawCorpus]
+) -> Iterator[SpecError]:
+    for name, own in bind.items():
+        path: Path = ("bind", name)
+        if name not in published.corpora:
+            yield document.error(
+                path,
+                f"the unknown published corpus {name!r}",
+                "those of published.yaml",
+                meant(name, published.corpora),
+            )
+        elif own not in local:
+            repair = f"Write specs/data/{own}.yaml and prepare it. {meant(own, local)}"
+            yield document.error(path, f"the unknown corpus {own!r}", "the files of specs/data", repair)
+        elif local[own].kind != published.corpora[name].kind:
+            wanted = published.corpora[name].kind
+            yield document.error(
+                path, f"{own!r} of kind {local[own].kind}", f"a corpus of kind {wanted}", "Bind another."
+            )
 
 
 def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[SpecError]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from stages.spec.epochs import EpochError, count
 from stages.spec.loader import LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
-from stages.spec.ranges import Part, RangeError, Reach, allot
+from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
@@ -144,23 +145,31 @@ class PhaseMaker:
     def sources(self, phase: RawPhase, bare: Phase, reach: Reach, path: Path) -> tuple[tuple[Source, ...], Reach]:
         """The phase's stretches of the corpora."""
         patch = next((model.patch for model in self.models.values() if isinstance(model, MoonViTModel)), None)
+        parts = self.parts(phase, path)
         try:
-            return allot(bare, self.parts(phase, path), reach, patch)
+            try:
+                return allot(bare, parts, reach, patch)
+            except TooSmallError:
+                if not self.raw_scale.has_corpora:
+                    raise
+                # Planned all the same: which bound corpus is too small, and by how much, is a finding (I-18).
+                return allot(bare, [replace(part, figures=None) for part in parts], reach, patch)
         except RangeError as error:
             raise self.stage.document.error((*path, "data"), error.found, error.allowed, error.repair) from None
 
     def parts(self, phase: RawPhase, path: Path) -> list[Part]:
-        """The mixture's corpora, stand-ins put in where the scale has no others; equal ones are added up."""
-        stand_in, published = not self.raw_scale.has_corpora, self.data.published.corpora
+        """The mixture's corpora, with what is read in their place; equal ones are added up."""
+        published, bound = self.raw_scale.has_corpora, set(self.data.bind.values())
         shares: dict[tuple[str, str], Fraction] = {}
         for source in self.mixture(phase, path):
-            name = published[source.corpus].stand_in if stand_in and source.corpus in published else source.corpus
+            name = self.data.read_as(source.corpus, published)
             shares[name, source.group] = shares.get((name, source.group), Fraction(0)) + source.share
         parts = []
         for (name, group), share in shares.items():
             local, side = self.data.corpora.get(name), "multimodal" if group == "multimodal" else "text"
-            digest, kind = (local.digest, local.kind) if local else ("", published[name].kind)
-            parts.append(Part(name, kind, side, share, digest, local if stand_in else None))  # type: ignore[arg-type]
+            digest, kind = (local.digest, local.kind) if local else ("", self.data.published.corpora[name].kind)
+            figures = local if not published or name in bound else None
+            parts.append(Part(name, kind, side, share, digest, figures))  # type: ignore[arg-type]
         return parts
 
     def kinds(self, raw: Sequence[RawPhase]) -> list[dict[str, Kind]]:

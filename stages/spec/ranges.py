@@ -24,6 +24,10 @@ class RangeError(ValueError):
         super().__init__(found)
 
 
+class TooSmallError(RangeError):
+    """A corpus that has less than is read of it."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A corpus of a mixture: its exact share within its group, and its digest where it is a local one.
@@ -125,7 +129,7 @@ def _length(need: Need, figures: RawCorpus, start: int) -> int:
         f"Declare more epochs (in its phase, or under `epochs` of the scale; {epochs} are enough), l" if epochs else "L"
     )
     other = "let it restart its data" if start else "take a larger corpus"
-    raise RangeError(f"a demand of {what}", "stretches within the corpus", f"{more}ower its budget, or {other}.")
+    raise TooSmallError(f"a demand of {what}", "stretches within the corpus", f"{more}ower its budget, or {other}.")
 
 
 def _enough_epochs(need: Need, figures: RawCorpus, start: int) -> int | None:

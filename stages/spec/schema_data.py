@@ -77,6 +77,12 @@ class RawPublishedCorpora(Raw):
     sources: list[RawSource] = Field(default_factory=list)
 
 
+class RawBindings(Raw):
+    """specs/data/bind.yaml: which local corpus is read in the place of a published one, at every scale."""
+
+    bind: dict[str, str]
+
+
 class RawAnchor(Raw):
     """A published budget and what it becomes at this scale."""
 

@@ -93,11 +93,12 @@ def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[st
     for phase in training.phases if training is not None else ():
         yield "data/mixtures.yaml", ("mixtures", phase.data)
         for source in project.data.mixtures.mixtures[phase.data].sources:
-            if not scale.has_corpora and source.corpus in published:
+            if source.corpus in project.data.bind:
+                yield "data/bind.yaml", ("bind", source.corpus)
+            elif not scale.has_corpora and source.corpus in published:
                 yield "data/published.yaml", ("corpora", source.corpus, "stand_in")
         for source in project.data.mixtures.mixtures[phase.data].sources:
-            known = published.get(source.corpus)
-            name = known.stand_in if known is not None and not scale.has_corpora else source.corpus
+            name = project.data.read_as(source.corpus, scale.has_corpora)
             local = project.data.corpora.get(name)
             if local is not None and packs_whole(phase.packing, phase.objective, local.kind) and local.unit == "tokens":
                 yield f"data/{name}.yaml", ("packed",)  # what fits into rows decides how long a stretch is

@@ -50,7 +50,8 @@ def test_published_corpora_are_named_each_once(project, h100):
     assert not engines.prepared(paper)
     for machine in (None, h100):
         assert engines.refusal(paper, machine) == (
-            f"published corpora ({', '.join(names)}); allowed: prepared ones, which specs/data declares with a digest"
+            f"published corpora ({', '.join(names)}); allowed: prepared ones, which specs/data declares with a digest; "
+            "specs/data/bind.yaml binds published ones to them"
         )
     twice = paper.model_copy(update={"phases": paper.phases * 2})
     assert engines.refusal(twice, None) == engines.refusal(paper, None)

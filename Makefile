@@ -17,7 +17,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini nemo nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
+.PHONY: mini nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
 
 # nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
 ENGINE ?= torch
@@ -48,6 +48,9 @@ NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/
 
 nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
 	$(NEMO)/bin/python -m pytest -q -m "not nightly" tests/nemo
+
+nemo-record: $(NEMO)/.ready ## the NeMo engine beside the torch engine, and Megatron's known traps; rewrites results/records/nemo.md
+	$(NEMO)/bin/python -m tests.nemo.record
 
 nemo-python: # whether there is a Python for it
 	@[[ -n "$(NEMO_PYTHON)" ]]

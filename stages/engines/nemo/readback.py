@@ -23,6 +23,7 @@ from stages.spec.resolved import Stage
 from stages.train.ranks import Ranks
 
 SHOWN = 3
+ABSENT = "absent"
 
 
 class BuiltOtherwiseError(UserError):
@@ -57,7 +58,7 @@ def _fields(stated: Config, chunks: Sequence[nn.Module], core: Any) -> Iterator[
                 continue  # the registry's name of ours, where it is Muon
             wanted = value(name, plain)
             for one in built:
-                found = getattr(one, name, wanted)  # fields of Bridge's providers that Core's class has not
+                found = getattr(one, name, ABSENT)
                 if found != wanted:
                     yield f"{section}.{name}", found, wanted
 

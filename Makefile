@@ -47,7 +47,7 @@ NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/
 	then echo "$$python"; break; fi; done)
 
 nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
-	$(NEMO)/bin/python -m pytest -q -m "not nightly" tests/nemo
+	$(NEMO)/bin/python -m pytest -q -n 2 -m "not nightly" tests/nemo
 
 nemo-record: $(NEMO)/.ready ## the NeMo engine beside the torch engine, and Megatron's known traps; rewrites results/records/nemo.md
 	$(NEMO)/bin/python -m tests.nemo.record

@@ -26,7 +26,7 @@ from transformers import (
 from stages.engines import Inputs
 from stages.engines.received import receive
 from stages.errors import UserError
-from stages.models import release_files
+from stages.models import build, hf, release_files
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Llama3Scaling, LlamaModel, MoonlightModel, Rope
 from tests.unit.train import tiny
@@ -284,8 +284,8 @@ def another_shape(found: dict[str, torch.Tensor]) -> None:
 
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no folder": (nowhere, r"given: no folder"),
-    "no config": (lambda f: (f / "config.json").unlink(), r"config.json: no regular file, so this is"),
-    "a pipe for a config": (pipe("config.json"), r"config.json: no regular file"),
+    "no config": (lambda f: (f / "config.json").unlink(), r"config.json: not there, or no regular file"),
+    "a pipe for a config": (pipe("config.json"), r"config.json: not there, or no regular file"),
     "a config that is none": (lambda f: (f / "config.json").write_text("{"), r"config.json: is not JSON"),
     "a list for a config": (lambda f: (f / "config.json").write_text("[]"), r"config.json:1: found a list"),
     "not a number": (lambda f: (f / "config.json").write_text('{"a": NaN}'), r"config.json"),
@@ -351,3 +351,26 @@ def test_the_digest_covers_config_index_and_weights_and_nothing_else(folder: Pat
     tensors(lambda t: t[first(t)].mul_(2))(folder)
     digests.append(release_files.digest(folder))
     assert len(set(digests)) == 3
+
+
+OWN = {
+    "llama": (tiny.LLAMA, "LlamaForCausalLM"),
+    "moonlight": (tiny.MOONLIGHT, "DeepseekV3ForCausalLM"),
+    "ouro": (tiny.OURO, "OuroForCausalLM"),
+}
+
+
+@pytest.mark.parametrize("family", OWN)
+@pytest.mark.parametrize(
+    "rope", [PLAIN, SCALED, SCALED.model_copy(update={"interpolation": 4.0})], ids=["", "8", "8x4"]
+)
+def test_what_is_exported_here_comes_in_as_a_release(tmp_path: Path, family: str, rope: Rope) -> None:
+    model, architecture = OWN[family]
+    made = build.make(model, rope, "cpu")
+    build.initialise(made, "llm", model, 3)
+    hf.save(made, model, rope, 512, tmp_path / "given", 3 if family == "ouro" else None)
+    stage = importing(rope=rope)
+    init = stage.init["llm"].model_copy(update={"architecture": architecture})
+    stage = stage.model_copy(update={"modules": {"llm": model}, "init": {"llm": init}})
+    found = taken(tmp_path / "given", stage).state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in made.state_dict().items())

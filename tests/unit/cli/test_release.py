@@ -1,0 +1,58 @@
+"""`stages release`: a folder is declared by its digest, and nothing starts from a release that is not declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.commands import release
+from stages.commands.run import _refuse_undeclared
+from stages.errors import UserError
+from stages.models import build, hf
+from tests.unit.train import tiny
+from tests.unit.train.test_released import INIT, ROPE, importing
+
+SPEC = {"release": "tiny", "source": "somebody/tiny", "revision": "main", "licence": "mit",
+        "architecture": "LlamaForCausalLM", "digest": "none"}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("scales", "releases"):
+        (tmp_path / "specs" / name).mkdir(parents=True)
+    (tmp_path / "specs/releases/tiny.yaml").write_text(yaml.safe_dump(SPEC))
+    monkeypatch.chdir(tmp_path)
+    module = build.make(tiny.LLAMA, ROPE, "cpu")
+    build.initialise(module, "llm", tiny.LLAMA, 1)
+    hf.save(module, tiny.LLAMA, ROPE, 512, tmp_path / "given")
+    return tmp_path / "given"
+
+
+def test_what_accept_prints_declares_the_folder_and_no_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"specs/releases/tiny.yaml: digest: declared none, found [0-9a-f]{64} in "):
+        release.check("tiny", folder)
+    release.print_declaration("tiny", folder)
+    lines = yaml.safe_load(capsys.readouterr().out)
+    assert set(lines) == {"architecture", "digest"}
+    (folder.parent / "specs/releases/tiny.yaml").write_text(yaml.safe_dump(SPEC | lines))
+    release.check("tiny", folder)
+    assert capsys.readouterr().out == f"tiny: {folder} is what specs/releases/tiny.yaml declares\n"
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(UserError, match=rf"digest: declared {lines['digest']}, found [0-9a-f]{{64}} in "):
+        release.check("tiny", folder)
+
+
+def test_a_release_that_no_file_declares_is_named_with_what_to_write(folder: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"no release 'other' in specs/releases; there are: tiny. Write other.yaml there"
+    ):
+        release.print_declaration("other", folder)
+
+
+def test_nothing_starts_from_a_release_without_a_digest() -> None:
+    with pytest.raises(UserError, match=r"starts from the release 'tiny', .* `stages release tiny FOLDER --accept`"):
+        _refuse_undeclared(importing())
+    _refuse_undeclared(importing(init={"llm": INIT.model_copy(update={"digest": "a" * 64})}))

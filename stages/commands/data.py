@@ -96,6 +96,8 @@ def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
 def _say_skipped(name: str, made: DataManifest) -> None:
     """The first rows that were left out; the manifest has all."""
     skipped = made.inputs.skipped if made.inputs else []
+    if made.inputs and made.inputs.duplicates:
+        print(f"{name}: left out {made.inputs.duplicates} documents that say what another one does", file=sys.stderr)
     for one in skipped[:SHOWN]:
         print(f"{name}: left out {one.file}:{one.line}: {one.why}", file=sys.stderr)
     if len(skipped) > SHOWN:

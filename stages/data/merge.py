@@ -62,10 +62,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Merge:
-    """Runs in the order of the input, and where the merged lengths are kept (int32 per document)."""
+    """Runs in the order of the input, and where the merged lengths are kept (int32 per document).
+
+    With `once`, of documents that say the same the first one alone is kept.
+    """
 
     runs: Sequence[Run]
+    once: bool
     lengths: Path
+    dropped: int  # documents that another one equals
     documents: int  # before the held-out ones
     size: int  # tokens of these
     heldout: int
@@ -75,10 +80,10 @@ class Merge:
         """The files of the prepared corpus, as blocks that are made when they are asked for."""
         dtype = np.dtype(self.runs[0].meta.dtype)
         blocks: dict[str, Data] = {
-            "tokens.bin": _blocks(self.runs, "tokens"),
+            "tokens.bin": _blocks(self.runs, "tokens", self.once),
             "tokens.idx": mmidx.index_blocks(self.length_blocks, self.documents + self.heldout, dtype),
         }
-        return blocks | ({"mask.bin": _blocks(self.runs, "mask")} if supervised else {})
+        return blocks | ({"mask.bin": _blocks(self.runs, "mask", self.once)} if supervised else {})
 
     def length_blocks(self, most: int | None = None) -> Iterator[NDArray[np.int64]]:
         """Lengths of the documents in order, or of the first `most`, in blocks."""
@@ -89,23 +94,24 @@ class Merge:
             left, at = left - len(found), at + len(found)
 
 
-def merge(found: Sequence[Run], lengths: Path) -> Merge:
+def merge(found: Sequence[Run], lengths: Path, once: bool = False) -> Merge:
     """Merge the lengths alone, and count. Raises WriteError."""
     counts = {False: [0, 0], True: [0, 0]}  # documents and tokens, not held out and held out
     longest = 0
 
     def blocks() -> Iterator[memoryview]:
         nonlocal longest
-        for heldout, parts, order in _stretches(found):
-            merged = np.concatenate([part.column("length") for part in parts])
+        for heldout, parts, order in _stretches(found, once):
+            merged = np.concatenate([part.column("length") for part in parts])[order]
             counts[heldout][0] += len(merged)
             counts[heldout][1] += int(merged.sum(dtype=np.int64))
-            longest = max(longest, int(merged.max()))
-            yield memoryview(merged[order].tobytes())
+            longest = max(longest, int(merged.max(initial=0)))
+            yield memoryview(merged.tobytes())
 
     files.write(lengths, blocks(), flush=False)
     (documents, size), (heldout_documents, _) = counts[False], counts[True]
-    return Merge(found, lengths, documents, size, heldout_documents, longest)
+    dropped = sum(run.meta.documents for run in found) - documents - heldout_documents
+    return Merge(found, once, lengths, dropped, documents, size, heldout_documents, longest)
 
 
 def held_out_alone(found: Sequence[Run], origin: int, folder: Path) -> list[Run]:
@@ -122,38 +128,58 @@ def _again(run: Run, origin: int, folder: Path) -> Run:
     return runs.write(folder, made, run.meta.rows, run.meta.last, run.meta.bad)
 
 
-def _blocks(found: Sequence[Run], name: str) -> Iterator[memoryview]:
+def _blocks(found: Sequence[Run], name: str, once: bool) -> Iterator[memoryview]:
     """A column of tokens or masks in the merged order."""
-    for _, parts, order in _stretches(found):
+    for _, parts, order in _stretches(found, once):
         lengths = np.concatenate([part.column("length") for part in parts]).astype(np.int64)
         data = np.concatenate([part.data(name) for part in parts])
         starts = np.cumsum(lengths) - lengths
         yield memoryview(runs.gather(data, starts[order], lengths[order]).tobytes())
 
 
-def _stretches(found: Sequence[Run]) -> Iterator[tuple[bool, list[Part], NDArray[np.int64]]]:
+def _stretches(found: Sequence[Run], once: bool) -> Iterator[tuple[bool, list[Part], NDArray[np.int64]]]:
     """Stretches of ranks that fit into memory: whether they are held out, their parts, and their order."""
     for heldout in (False, True):
         parts = []
         for run in found:
             border = run.meta.documents - run.meta.heldout
             parts.append(Part(run, border, run.meta.documents) if heldout else Part(run, 0, border))
-        yield from ((heldout, *one) for one in _cut(parts, 0, ALL))
+        yield from ((heldout, *one) for one in _cut(parts, 0, ALL, once))
 
 
-def _cut(parts: Sequence[Part], low: int, high: int) -> Iterator[tuple[list[Part], NDArray[np.int64]]]:
+def _cut(parts: Sequence[Part], low: int, high: int, once: bool) -> Iterator[tuple[list[Part], NDArray[np.int64]]]:
     """Parts whose ranks are in [low, high), in stretches; one rank alone goes run by run, its order being that."""
     left = [part for part in parts if part.last > part.first]
     size = sum(part.bytes for part in left)
     if size <= STRETCH and left:
-        yield left, np.argsort(np.concatenate([part.column("rank") for part in left]), kind="stable")
+        ranks = np.concatenate([part.column("rank") for part in left])
+        order = np.argsort(ranks, kind="stable")
+        origins = np.concatenate([part.column("origin") for part in left]) if once else ranks
+        yield left, order[_firsts(ranks[order], origins[order])] if once else order
     elif high - low == 1:
+        seen: set[int] = set()
         for part in left:
-            yield [part], np.arange(part.last - part.first)
+            yield [part], _unseen(part, seen) if once else np.arange(part.last - part.first)
     elif left:
         middle = (low + high) // 2
         borders = [part.below(middle) for part in left]
         lower = [replace(part, last=border) for part, border in zip(left, borders, strict=True)]
         upper = [replace(part, first=border) for part, border in zip(left, borders, strict=True)]
-        yield from _cut(lower, low, middle)
-        yield from _cut(upper, middle, high)
+        yield from _cut(lower, low, middle, once)
+        yield from _cut(upper, middle, high, once)
+
+
+def _firsts(ranks: NDArray[np.uint64], origins: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which documents, in order, do not say what the one before them does: both hashes are of what they say."""
+    other = (ranks[1:] != ranks[:-1]) | (origins[1:] != origins[:-1])
+    return np.concatenate([np.ones(min(1, len(ranks)), dtype=np.bool_), other])
+
+
+def _unseen(part: Part, seen: set[int]) -> NDArray[np.int64]:
+    """The documents of a part, all of one rank, that say what none before them does."""
+    kept = []
+    for number, origin in enumerate(part.column("origin").tolist()):
+        if origin not in seen:
+            seen.add(origin)
+            kept.append(number)
+    return np.array(kept, dtype=np.int64)

@@ -52,7 +52,7 @@ class Skipped(BaseModel):
 class Inputs(BaseModel):
     """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests.
 
-    `skipped` are the rows that were left out.
+    `skipped` are the rows that were left out, `duplicates` how many documents were, since another one says the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -61,6 +61,7 @@ class Inputs(BaseModel):
     bytes: Count
     digest: Digest
     skipped: list[Skipped] = Field(default_factory=list)
+    duplicates: Count = 0
 
 
 class DataManifest(BaseModel):

@@ -56,6 +56,7 @@ class CorpusSpec(_Model):
     What follows is of a user's own files, and None for the shipped builders: `path` (one or several, with patterns and
     folders) is relative to the project or to `root`; `rows` is the shape of rows, `columns` names what has them;
     `on_bad_row` says how many bad rows may be left out; the first one that may not be ends a preparation.
+    `duplicates` says whether documents that say the same are kept, as they are where nothing is said.
     `tokenizer` is one of specs/tokenizers, and None for the local one.
     """
 
@@ -77,6 +78,7 @@ class CorpusSpec(_Model):
     rows: Rows | None = None
     columns: dict[str, str] | None = None
     on_bad_row: Skip | None = None
+    duplicates: Literal["keep", "drop"] | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ def merged(
         runs = pool.encode_all(job, cut, processes, progress)
         _refuse_changed(found, stamps)
         skipped = _skipped(runs, cut, corpus.bad_rows)
-        yield merge(_enough(corpus, runs, folder), folder / "lengths"), measured.model_copy(update={"skipped": skipped})
+        merging = merge(_enough(corpus, runs, folder), folder / "lengths", corpus.duplicates == "drop")
+        yield merging, measured.model_copy(update={"skipped": skipped, "duplicates": merging.dropped})
     except files.WriteError:
         raise
     except UserError:

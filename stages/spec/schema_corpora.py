@@ -29,7 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "alpaca": ("instruction", "input", "output", "system", "history"),
     "prompt_completion": ("prompt", "completion", "tools"),
 }
-FILES_ONLY = ("root", "rows", "columns", "on_bad_row")
+FILES_ONLY = ("root", "rows", "columns", "on_bad_row", "duplicates")
 PARAMETERS = {
     "count": domains.DRAWN,
     "questions": domains.DRAWN,
@@ -172,6 +172,7 @@ class RawCorpus(Raw):
     on_bad_row: Annotated[
         RawSkip | None, BeforeValidator(_on_bad_row, json_schema_input_type=Literal["stop"] | RawSkip)
     ] = None  # stop
+    duplicates: Literal["keep", "drop"] | None = None  # keep
 
     @property
     def shape(self) -> str:

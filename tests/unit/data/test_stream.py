@@ -232,3 +232,22 @@ def test_next_fit_in_blocks_is_next_fit() -> None:
         blocks = np.split(lengths, sorted(draw.integers(0, 500, size=7)))
         plan = packing.plan(lengths, 0, context, None)
         assert packing.next_fit(blocks, context) == (plan.windows, int(lengths[plan.documents].sum()))
+
+
+@pytest.mark.usefixtures("cut_small")
+@pytest.mark.parametrize("copies", [30, 1000])
+def test_of_equal_documents_the_first_is_kept_where_the_spec_says_so(project: Small, copies: int) -> None:
+    """Also where there are more of one than a stretch holds, and over all pieces."""
+    once = [json.dumps({"text": f"document {number} with a few words more"}) for number in range(120)]
+    write(project, once)
+    wanted = run(project)
+    many = [*once, *once[5:20] * 2, *[once[3]] * copies]
+    random.Random(4).shuffle(many)
+    write(project, many)
+    declare(project, "rows.jsonl", duplicates="drop")
+    made = run(project)
+    assert made.digest == wanted.digest
+    assert made.inputs is not None
+    assert made.inputs.duplicates == 30 + copies
+    declare(project, "rows.jsonl", duplicates="keep")
+    assert run(project).documents + run(project).heldout == len(many)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +88,17 @@ class Tokenizer:
         self._inner.no_padding()
         self._inner.encode_special_tokens = True  # "<eos>" written in a document is text like any other
 
-    @property
+    @cached_property
     def vocab(self) -> int:
         """One more than the largest id."""
         return 1 + max(self._inner.get_vocab(with_added_tokens=True).values())
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[np.generic]:
         """What ids are stored as."""
         return SHORT if self.vocab <= 1 << 16 else LONG
 
-    @property
+    @cached_property
     def special_words(self) -> dict[str, int]:
         """The texts of the tokens that are marked as special: those that no text may turn into."""
         added = self._inner.get_added_tokens_decoder()

@@ -134,6 +134,7 @@ ROUTED = (
     layout(2, ep=2),
     layout(4, tp=2, ep=2, sequence_parallel=True),
     layout(4, pp=2, ep=2),
+    layout(4, tp=2, cp=2, sequence_parallel=True),
     layout(2, pp=2, vpp=2),
 )
 LOOPS = (layout(), layout(2), layout(2, tp=2), layout(2, cp=2), layout(4, tp=2))

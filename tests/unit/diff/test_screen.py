@@ -155,7 +155,7 @@ PULL_REQUESTS: dict[str, tuple[Change, list[str]]] = {
             ),
         ),
         [
-            "widened specs/kimi_vl/joint_pretrain.yaml:33  I-28: 1e-4 -> 4.2e-5 → 2e-4 -> 4.2e-5, at vit_align -> vit",
+            "widened specs/kimi_vl/joint_pretrain.yaml:34  I-28: 1e-4 -> 4.2e-5 → 2e-4 -> 4.2e-5, at vit_align -> vit",
             "published → assumed  specs/kimi_vl/joint_pretrain.yaml  rope.base",
         ],
     ),

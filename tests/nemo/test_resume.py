@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +139,31 @@ def test_a_loss_that_is_no_number_stops_all_ranks_before_anything_moves(where: L
         engines.run(stage, given, disturb)
     assert str(raised.value).count("NonFiniteError") >= 2, "every rank stops by itself"
     assert not given.layout.stage("tiny/box").exists()
+
+
+def test_a_full_disk_on_another_rank_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    def disturb() -> None:
+        from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+        write, calls = filesystem_async._write_item, iter(range(10_000))
+
+        @functools.wraps(write)
+        def full(*given: Any, **named: Any) -> Any:
+            if os.environ["RANK"] == "1" and next(calls) > 30:  # in the second checkpoint
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(*given, **named)
+
+        filesystem_async._write_item = full
+
+    stage = engines.on_nemo(tiny.make("next_token"), layout(2, tp=2))
+    given, other = tiny.inputs(tmp_path / "one"), tiny.inputs(tmp_path / "other")
+    engines.run(stage, other)
+    with pytest.raises(RankError, match=r"WriteError: .*rank 1 could not write its part.*OSError"):
+        engines.run(stage, given, disturb)
+    (folder,) = attempts.folders(given.layout, given.key)
+    assert not list(folder.glob(".*.tmp"))
+    engines.run(stage, given)
+    same(engines.left(given), engines.left(other))
 
 
 def child(parent: Stage, phase: Phase) -> Stage:

@@ -15,16 +15,21 @@ from types import TracebackType
 from typing import Any
 
 from pydantic import TypeAdapter
+from torch.distributed.checkpoint.api import CheckpointException
 
 from stages.engines.checkpoints import WAITED, WRITTEN
 from stages.engines.nemo import shards
 from stages.engines.nemo.handover import updates
 from stages.engines.nemo.local import Owned
 from stages.engines.trainer import Beside, Tables
+from stages.errors import UserError
+from stages.printable import printable
 from stages.store import attempts, files, json_file, partials
+from stages.store.files import WriteError
 from stages.train import checkpoint
 from stages.train.checkpoint import COUNTERS, METRICS, TIMING, Counters
 from stages.train.ranks import Ranks, together
+from stages.train.stopping import LostRankError
 
 STATE = "state"  # the folder with Core's files
 STEPS = "steps.json"  # updates made so far, by module
@@ -106,6 +111,18 @@ def load(folder: Path, chunks: list[Any], owned: Sequence[Owned]) -> Counters:
     return json_file.read_as(folder / COUNTERS, _COUNTERS)
 
 
+def _refused(folder: Path, error: CheckpointException) -> UserError:
+    """What the disk said to a rank, on the first one, which hears of all; on the others that it was another."""
+    if not error.failures:
+        return LostRankError("a rank could not write its part of a checkpoint; the first rank says which.")
+    rank, (reason, _) = next(iter(sorted(error.failures.items(), key=lambda one: one[0])))
+    return WriteError(
+        f"{folder.parent}: rank {rank} could not write its part of the checkpoint ({printable(str(reason))}). Nothing "
+        "finished has been changed. Once the disk takes writes again, give the same command: a stage goes on from its "
+        "last checkpoint."
+    )
+
+
 @together
 def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     from megatron.core import dist_checkpointing
@@ -113,7 +130,10 @@ def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks)
 
     # What was written is told by this queue, in this process. Core's own is one between processes: it starts one.
     filesystem_async._results_queue = queue.Queue()
-    dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))
+    try:
+        dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))
+    except CheckpointException as error:  # not an Exception: nothing would be cleared away after it
+        raise _refused(folder, error) from error
     made = updates(owned, ranks)
     if ranks.first:
         json_file.write(folder / STEPS, made)

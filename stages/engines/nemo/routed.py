@@ -30,6 +30,7 @@ class Routed(Causal):
             raise ValueError(f"phase {phase.name}: a model with experts is trained without `router`")
         self._rule, self._routers = phase.router, router.routers(chunks)
         self.extras = (*Torch.own, *self.extras)
+        self._device = next(chunks[0].parameters()).device
         self._counts = torch.zeros(0, 0)
 
     def begin(self, samples: Sequence[Sample]) -> None:
@@ -41,16 +42,15 @@ class Routed(Causal):
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """As `Causal`; padding is said to the routers, which do not count it."""
-        output = chunk(
-            micro.tokens, micro.positions, micro.segments, labels=micro.labels, padding_mask=padding(micro)
-        )  # fmt: skip
+        hidden = padding(micro)
+        output = chunk(micro.tokens, micro.positions, micro.segments, labels=micro.labels, padding_mask=hidden)
         return output, self.loss(micro)
 
     def values(self, loss: float, sums: Sequence[float]) -> list[float]:
         """The loss with the balance loss, that loss itself, and the load of the fullest expert over the mean."""
         whole = parallel_state.get_tensor_and_data_parallel_group(with_context_parallel=True)
         self._counts = router.step_counts(self._routers, whole)
-        counts = self._counts.double()
+        counts = self._counts.to(self._device, torch.float64)  # a stage without routers has none of them anywhere
         fullest = (counts.amax(1) / counts.mean(1)).sum() if len(counts) else counts.sum()
         balance = sum((one.aux_loss for one in self._routers), torch.zeros((), device=counts.device)).double()
         dist.all_reduce(balance, group=whole)

@@ -23,10 +23,10 @@ from stages.spec.project import Project
 from stages.spec.validate import validate
 from tests.unit.spec.numeric_leaves import Leaf, leaves
 from tests.unit.spec.numeric_values import drawn, inside, outside, outside_of_a_schema
-from tests.unit.spec.spec_files import MODELS, ROOT, SpecFile, as_an_editor_reads, dump, shipped
+from tests.unit.spec.spec_files import MODELS, ROOT, SpecFile, as_an_editor_reads, dump, shipped, unshipped
 
 LEAVES = leaves()
-FILES = tuple(shipped())
+FILES = (*shipped(), *unshipped())
 SCHEMAS = json_schema.json_schemas() | {"site": json_schema.json_schema(RawSite)}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
 each_leaf = pytest.mark.parametrize("leaf", LEAVES, ids=str)

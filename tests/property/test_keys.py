@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stages.spec.frozen import Frozen
-from stages.spec.key import stage_key
+from stages.spec.key import identity, stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -43,7 +43,7 @@ def stages() -> list[Stage]:
 def walk(value: Any, at: tuple[Step, ...] = (), counts: bool = True) -> Iterator[tuple[Field, tuple[Step, ...], bool]]:
     """((class, field), path, whether it belongs to the key) of every field at every depth."""
     if isinstance(value, Frozen):
-        outside = value.outside_keys()
+        outside = value.EXECUTION_FIELDS | value.DESCRIPTIVE_FIELDS
         for name in type(value).model_fields:
             inside = counts and name not in outside
             yield (type(value).__name__, name), (*at, name), inside
@@ -114,6 +114,14 @@ def test_a_key_is_changed_by_identity_fields_and_by_nothing_else(field: Field) -
     value, after = at(stage, path), changed(stage, path)
     assert after != stage
     assert (stage_key(after, ParentKeys()) != stage_key(stage, ParentKeys())) == inside, f"{path}: {value!r}"
+
+
+def test_a_field_that_came_later_is_in_the_key_unless_it_is_none() -> None:
+    stage = PROJECT.resolve("ouro", "mini").stages["warmup"]
+    init = stage.init["llm"]
+    assert {name: getattr(init, name) for name in init.LATER_FIELDS} == dict.fromkeys(init.LATER_FIELDS)
+    assert not init.LATER_FIELDS & set(identity(init))
+    assert "extend" in identity(init.model_copy(update={"extend": "mean"}))
 
 
 def test_the_walk_reaches_every_field_of_every_resolved_value() -> None:

@@ -23,6 +23,10 @@ from tests.unit.spec.spec_files import MODELS
 Pattern = tuple["str | Kind", ...]
 
 
+class AnyKey(str):
+    """The "*" of a mapping; that of a list is a plain one."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """Holds where the mapping's key `tag` has this value."""
@@ -57,7 +61,8 @@ class Leaf:
     def _walk(self, tree: Tree) -> Iterator[tuple[str | int, bool]]:
         """The keys and indices that lead there, and whether each is there: the first of several."""
         for part in (part for part in self.pattern if isinstance(part, str)):
-            key = part if part != "*" else next(iter(tree)) if isinstance(tree, dict) and tree else 0
+            missing = "name" if isinstance(part, AnyKey) else 0
+            key = part if part != "*" else next(iter(tree)) if isinstance(tree, dict) and tree else missing
             there = key in tree if isinstance(tree, dict) else isinstance(tree, list) and bool(tree)
             yield key, there
             tree = tree[key] if there else None
@@ -104,7 +109,7 @@ def _below(annotation: Any, pattern: Pattern) -> Iterator[tuple[Pattern, Domain]
             yield from _below(one, pattern)
     elif origin in (list, dict, tuple):
         for one in [arguments[-1]] if origin is not tuple else arguments[:1]:
-            yield from _below(one, (*pattern, "*"))
+            yield from _below(one, (*pattern, AnyKey("*") if origin is dict else "*"))
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         hints = typing.get_type_hints(annotation, include_extras=True)
         for name, field in annotation.model_fields.items():

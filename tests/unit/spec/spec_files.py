@@ -27,7 +27,7 @@ MODELS: dict[str, type[Raw]] = {
 }  # fmt: skip
 PLAIN = re.compile(r"(?:[\w.+]|-(?=[\w.]))[\w.+% /-]*", re.ASCII)
 WORDS = frozenset({"", "~", "null", "true", "false", "-"})
-NAMED = {"mixtures": "mixtures", "published": "published", "tokenizer": "tokenizer"}
+NAMED = {name: name for name in ("mixtures", "published", "tokenizer", "bind", "roots")}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ class SpecFile:
         return SpecFile(self.name, self.schema, tree)
 
 
+def unshipped() -> Iterator[SpecFile]:
+    """One file of each kind that has numbers and no file in this project."""
+    special = {"bos": "<s>", "eos": "</s>", "pad": "none", "turn_begin": "none", "turn_end": "none"}
+    files: Tree = {
+        "tokenizer": "mine", "source": "me/mine", "revision": "0" * 40, "licence": "mit", "path": "tokenizers/mine",
+        "vocab": "50_304", "digest": "0" * 64, "roles": special,
+    }  # fmt: skip
+    yield SpecFile("tokenizers/mine.yaml", "tokenizer_files", files)
+
+
 def shipped(root: FilePath = ROOT) -> Iterator[SpecFile]:
     """Every file below specs/, and slurm/site.yaml."""
     project = Project.load(root)
@@ -73,6 +83,8 @@ def _schema(project: Project, name: str, value: Tree) -> str:
         return NAMED.get(stem, "corpus")
     if folder == "releases":
         return "release"
+    if folder == "tokenizers":
+        return "tokenizer_files"
     if folder == "hardware":
         return "hardware"
     if folder == "scales":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stages.models import release_files
 from stages.spec.key import stage_key
 from stages.spec.resolved import Init, Stage
 from tests.snapshot import mini
@@ -99,8 +100,11 @@ def with_init(parent: Stage, init: Mapping[str, Any], changes: Mapping[str, Any]
     return parent.model_copy(update={"name": "box", **changes, "init": dict.fromkeys(parent.modules, Init(**init))})
 
 
-def lay(case: Case, root: Path, small: Small, finish: Callable[[Case], object]) -> None:
-    """Make a project's folder in which this case can run: its corpora, and what is finished before it."""
+def lay(case: Case, root: Path, small: Small, finish: Callable[[Case], object]) -> Case:
+    """Make a project's folder in which this case can run: its corpora, and what is finished before it.
+
+    Returns the case, which declares the digest of the release that lies there now.
+    """
     (root / "results" / SCALE).mkdir(parents=True)
     (root / "results" / SCALE / "data").symlink_to(small.data)
     for number, stage in enumerate(case.parents):
@@ -110,3 +114,13 @@ def lay(case: Case, root: Path, small: Small, finish: Callable[[Case], object]) 
     if case.stage.kind == "import":  # the parent's model, laid down as a folder that a user has
         model = root / "results" / SCALE / ref(case.parents[0]) / "model/llm"
         shutil.copytree(model, root / RELEASES / RELEASE)
+        return replace(case, stage=declared(case.stage, root / RELEASES / RELEASE))
+    return case
+
+
+def declared(stage: Stage, folder: Path) -> Stage:
+    """The stage with a release's digest, as specs/releases would declare it."""
+    digest = release_files.digest(folder)
+    return stage.model_copy(
+        update={"init": {name: init.model_copy(update={"digest": digest}) for name, init in stage.init.items()}}
+    )

@@ -78,7 +78,7 @@ class Killer:
         if name not in self._wholes:
             case = cases.make(name, self.small)
             base = self.folder / name / "base"
-            cases.lay(case, base, self.small, lambda earlier: self._finish(earlier, base))
+            case = cases.lay(case, base, self.small, lambda earlier: self._finish(earlier, base))
             root = self._copy(base, self.folder / name / "whole")
             ran = self._finish(case, root)
             rows = [int(row["step"]) for row in _rows(root, case)]

@@ -35,7 +35,7 @@ def main(root: str, small: str, *names: str) -> None:
         os.environ["MASTER_PORT"] = str(port + number)  # a rank may be quick to meet again, on a port still in use
         case, folder = of_ranks(cases.make(name, corpora), ranks), Path(root) / name
         if os.environ.get("RANK", "0") == "0":
-            cases.lay(case, folder, corpora, lambda earlier, folder=folder: run(earlier, folder))
+            case = cases.lay(case, folder, corpora, lambda earlier, folder=folder: run(earlier, folder))
         random.seed()
         np.random.seed()
         torch.seed()

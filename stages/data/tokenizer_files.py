@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from stages.data.roles import NAMES, Roles
 from stages.errors import UserError
 from stages.spec.files import Files, check_name
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as read_spec
+from stages.store import json_file
 from stages.store.digest import digest_bytes
 
 FOLDER = Path("specs") / "tokenizers"
 TOKENS, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_CONFIG = TypeAdapter(dict[str, Any])
 DEFAULT = "default"  # of several templates, the one that transformers takes where nobody names another
 
 
@@ -36,7 +40,7 @@ class TokenizerFiles:
     def digest(self, roles: Roles) -> str:
         """What specs declare: everything here, and the ids of the roles."""
         parts = (self.tokens, self.template, self.words, roles.by_name())
-        return digest_bytes(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
+        return digest_bytes(json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False).encode())
 
 
 def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
@@ -83,13 +87,7 @@ def _text(root: Path, path: Path, spec: RawTokenizerFiles) -> str | None:
 
 
 def _config(text: str | None, path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(text) if text is not None else {}
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: found a {type(found).__name__} instead of an object")
-    return found
+    return {} if text is None else json_file.parse_as(text.encode(), path, _CONFIG)
 
 
 def _of_config(found: Any, path: Path) -> str | None:

@@ -142,7 +142,7 @@ def resumes_from_the_right_one(layout: Layout) -> bool:
 
 
 def never_flushed(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    def write(path: Path, data: bytes) -> Written:
+    def write(path: Path, data: bytes, flush: bool = True) -> Written:
         handle = files.disk.create(path)
         files.disk.write(handle, memoryview(data))
         files.disk.close(handle)

@@ -132,7 +132,7 @@ class _Source:
 def updates(parameters: Sequence[Owned], ranks: Ranks) -> dict[str, int]:
     """Updates made so far by module, on every rank. Raises AssertionError where they are not the same everywhere."""
     found: dict[str, int] = {}
-    for text in ranks.texts(json.dumps(steps(parameters))):
+    for text in ranks.texts(json.dumps(steps(parameters), allow_nan=False)):
         for module, count in json.loads(text).items():
             if found.setdefault(module, count) != count:
                 raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
@@ -148,7 +148,7 @@ class Gathering:
         self._sources: dict[str, list[tuple[_Source, int]]] = {}
         found: dict[tuple[str, int], _Source] = {}
         said = [[o.placed.key, list(o.tensor.shape), o.part, o.parts, o.start, o.stop] for o in self._own.values()]
-        for rank, text in enumerate(ranks.texts(json.dumps(said))):
+        for rank, text in enumerate(ranks.texts(json.dumps(said, allow_nan=False))):
             for key, shape, part, parts, start, stop in json.loads(text):
                 placed = rules.place(key)
                 if placed is None:

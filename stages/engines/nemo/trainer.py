@@ -91,7 +91,7 @@ class NemoTrainer:
             for kind, tensor in kinds.items():
                 if not bool(tensor.isfinite().all()):
                     found |= {f"{target}{kind}" for target in one.placed.targets}
-        texts = self._ranks.texts(json.dumps(sorted(found)))
+        texts = self._ranks.texts(json.dumps(sorted(found), allow_nan=False))
         return sorted({name for text in texts for name in json.loads(text)})
 
     def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> checkpoint.Checkpoints:

@@ -78,7 +78,7 @@ LEGITIMATE = _rules(
         "how long a turn is and what a kill may cost: no result depends on it",
     ),
     (
-        "*execution.memory *execution.ranks *execution.nodes scale:*threads", AMOUNT,
+        "*execution.memory *execution.ranks *execution.nodes *execution.parallel.* scale:*threads", AMOUNT,
         "another layout: no result depends on it",
     ),
     ("*execution.activations", ("other word",), "memory against operations: no result depends on it"),

@@ -38,7 +38,8 @@ phases:
   - {name: main, objective: next_token, unit: tokens, budget: 2.4B, context: 768Ki, batch: 5 seq, micro_batch: 1 seq,
      epochs: 1, document_mask: true, packing: concatenate, data: llama_long}
 evaluate: [validation_loss, position_loss, needle]
-execution: {nodes: 16, ranks: 128, memory: 1500 GB, time_limit: 2880 min, checkpoint_every: 50 steps, keep_partials: 2}
+execution: {nodes: 16, ranks: 128, memory: 1500 GB, time_limit: 2880 min, checkpoint_every: 50 steps, keep_partials: 2,
+            parallel: {tp: 8, cp: 16, sequence_parallel: true}}
 """
     + CHOSEN
 )
@@ -65,7 +66,8 @@ phases:
   - {name: main, objective: sft, unit: tokens, budget: 0.8B, context: 64Ki, batch: 64 seq, micro_batch: 1 seq,
      epochs: 1, document_mask: true, packing: whole, data: llama_sft_short}
 evaluate: [validation_loss, answers]
-execution: {nodes: 4, ranks: 32, memory: 1500 GB, time_limit: 1440 min, checkpoint_every: 50 steps, keep_partials: 2}
+execution: {nodes: 4, ranks: 32, memory: 1500 GB, time_limit: 1440 min, checkpoint_every: 50 steps, keep_partials: 2,
+            parallel: {tp: 8, sequence_parallel: true}}
 """
     + CHOSEN
 )
@@ -208,6 +210,8 @@ VARIATIONS: dict[str, Edits] = {
         (f"{OURO}/reasoning_sft_1_4b.yaml", "data: ouro_sft", "data: own_sft"),
         (f"{OURO}/reasoning_sft_1_4b.yaml", r", phases\.main\.epochs\]", "]"),
         (f"{OURO}/reasoning_sft_1_4b.yaml", "nodes: 32, ranks: 256", "nodes: 1, ranks: 8"),
+        # Cut with the miniatures' tokenizer, which is not the full-size model's.
+        ("scales/paper.yaml", "^pipelines: identity", "pipelines: {llama31_1m: identity, kimi_vl: identity}"),
     ],
     "pipelines that are at some scales only": [
         ("scales/small.yaml", r"^  ouro:\n(    .*\n)+", ""),

@@ -129,7 +129,7 @@ FILES = {
     _binary: r"tokenizer.json: cannot be read as UTF-8",
     _link_out: r"tokenizer.json: a link that leads out of the project",
     _pipe: r"tokenizer.json: not a regular file",
-    _config: r"tokenizer_config.json: found a list instead of an object",
+    _config: r"tokenizer_config.json: top level: Input should be an object",
 }
 
 

@@ -19,6 +19,8 @@ from stages.store.json_file import JsonFileError, MissingFileError
 PACKAGE = Path(json_file.__file__).resolve().parents[1]
 # Where JSON is read that is no file of results/: messages between processes, and rows of a user's corpora.
 ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "engines/place.py", "models/hf_config.py", "store/json_file.py"}
+ELSEWHERE |= {f"engines/nemo/{name}.py" for name in ("handover", "readback", "trainer")}  # what ranks send each other
+ELSEWHERE |= {"models/json_lines.py"}  # keys of a text that was read before
 ROWS = {"data/chats.py", "data/records.py", "data/readers.py"}
 
 REFUSED = {
@@ -118,7 +120,8 @@ def test_nothing_else_reads_json_files_and_nothing_writes_what_is_not_finite() -
             if called in ("json.dumps", "json.dump") and "allow_nan" not in words:
                 lax.add(name)
     assert readers <= ELSEWHERE | ROWS
-    assert lax <= ROWS, "a row's text is compared, and not written"
+    # A row's text is compared, or given to a tokenizer as transformers would write it; it is no file.
+    assert lax <= ROWS | {"data/chat.py"}
 
 
 def test_a_reader_may_set_a_limit_of_its_own(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ of FlashAttention (with borders too) and of memory-efficient attention take thei
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 from stages.models.common import take_rows
 from stages.models.documents import Documents, Layout, Spans
@@ -86,7 +87,7 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     width, groups = v.shape[-1], q.shape[2] // k.shape[2]
     if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
         k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
-    fewer = None if q.shape[1] == k.shape[1] else causal_lower_right(q.shape[1], k.shape[1])
+    fewer = None if q.shape[1] == k.shape[1] else _last_queries(q.shape[1], k.shape[1])
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
@@ -97,6 +98,13 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         enable_gqa=groups > 1,
     )
     return out.transpose(1, 2)[..., :width]
+
+
+def _last_queries(queries: int, keys: int) -> Any:
+    """The mask of causal attention whose queries are those of the last positions."""
+    from torch.nn.attention.bias import causal_lower_right  # it loads torch's compiler, which takes a second or two
+
+    return causal_lower_right(queries, keys)
 
 
 def _widened(v: Tensor, width: int) -> Tensor:

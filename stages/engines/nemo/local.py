@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from megatron.core import parallel_state
 from torch import Tensor, nn
 
 from stages.engines.nemo.layout import Placed, Rules
@@ -142,6 +141,8 @@ def _one(placed: Placed, tensor: Tensor, moved: _Moved) -> Owned:
 
 
 def _part(placed: Placed) -> tuple[int, int]:
+    from megatron.core import parallel_state
+
     if placed.rule.cut is None:
         return 0, 1
     match placed.rule.by:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.engines import run
+from stages.engines import interpreter, run
 from stages.errors import UserError
 from stages.train.determinism import deterministic
 from tests.unit.train import tiny
@@ -32,10 +32,12 @@ def test_a_device_that_is_not_there_is_told_before_an_attempt(tmp_path: Path, mo
     assert not list(tmp_path.glob("results/.runs/*/attempt-*"))
 
 
-def test_another_engine_is_refused(tmp_path: Path) -> None:
+def test_an_engine_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "NEMO", Path("nowhere/python"))
+    monkeypatch.setattr(interpreter, "has_megatron", lambda: False)
     stage = tiny.make("next_token")
     other = stage.model_copy(update={"execution": tiny.EXECUTION.model_copy(update={"engine": "nemo"})})
-    with pytest.raises(UserError, match="engine 'nemo'"):
+    with pytest.raises(UserError, match=r"engine nemo needs Megatron-Bridge.*`make nemo`"):
         run(other, tiny.inputs(tmp_path))
 
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
+from stages.data.roles import LOCAL
 from stages.data.sample import Sample, blank
 from stages.engines.nemo.config import config as configuration
 from stages.engines.nemo.names import rules
@@ -236,7 +237,7 @@ def parameters() -> dict[str, Tensor]:
 
 def batch(rows: range, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Tokens, labels and segments [size, LENGTH] of these samples, filled up with blank rows."""
-    taken = [samples()[i] for i in rows] + [blank(LENGTH)] * (size - len(rows))
+    taken = [samples()[i] for i in rows] + [blank(LENGTH, LOCAL)] * (size - len(rows))
 
     def stack(values: list[np.ndarray], fill: int) -> Tensor:
         return torch.from_numpy(np.stack([np.pad(row, (0, LENGTH - len(row)), constant_values=fill) for row in values]))

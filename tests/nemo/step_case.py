@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
+from stages.data.roles import LOCAL
 from stages.data.sample import Sample, blank
 from stages.engines.nemo import context
 from stages.engines.nemo.layout import Rules
@@ -237,7 +238,7 @@ def batch(own: Stage, rows: range, cp: int) -> dict[str, Tensor]:
     """A micro-batch of this rank's positions, filled up with blank rows, and the segments of whole rows."""
     from megatron.core import parallel_state as groups
 
-    blanks = [blank(LENGTH)] * (MICRO - len(rows))
+    blanks = [blank(LENGTH, LOCAL)] * (MICRO - len(rows))
     filled = collate([*(samples()[i] for i in rows), *blanks], own.phases[0], None, torch.device("cpu"))
     given = filled.batch
     width, count = LENGTH - given.tokens.shape[1], given.tokens.shape[0]

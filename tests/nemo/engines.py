@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stages.engines import Inputs, training
+from stages.engines import Inputs, torch_engine, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
 from stages.train import loop
@@ -114,6 +115,15 @@ class Left:
     rows: list[dict[str, str]]
     weights: dict[str, Tensor]
     state: dict[str, Tensor]
+
+
+def by_torch(objective: str, folder: Path) -> Left:
+    """What the torch engine makes of the tiny stage of an objective."""
+    given = tiny.inputs(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PhaseData", tiny.Data)
+        torch_engine.run(tiny.make(objective), given)
+    return left(given)
 
 
 def left(inputs: Inputs, ref: str = "tiny/box") -> Left:

@@ -32,6 +32,7 @@ from stages.train.objectives.routed import Routed
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import Ranks
 from stages.train.replicated import gather
+from tests.nemo import made_up
 
 ROOT = Path(__file__).parents[2]
 SAMPLES, LENGTH = 11, 48  # of micro-batches of 4: the last one is short, and so is the last row
@@ -79,32 +80,15 @@ def config() -> MoonlightModel:
 
 
 def model(seed: int = 3) -> Moonlight:
-    """Random weights; gains and router biases are not what they start at, so that leaving them out is seen."""
     made = make(config(), stage().rope, "cpu")
     assert isinstance(made, Moonlight)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in made.state_dict().items():
-            around = 1.0 if tensor.ndim == 1 and "bias" not in name else 0.0
-            tensor.copy_(around + torch.randn(tensor.shape, generator=generator) * STD)
+    made_up.randomised(made, STD, seed)
     return made
 
 
 @lru_cache(maxsize=1)
 def samples() -> tuple[Sample, ...]:
-    """Rows of several documents with targets for some positions; the last row ends early."""
-    random = np.random.default_rng(5)
-    rows = []
-    for number in range(SAMPLES):
-        length = SHORT if number == SAMPLES - 1 else LENGTH
-        borders = np.sort(random.choice(np.arange(1, length), size=number % 4, replace=False))
-        segments = np.searchsorted(borders, np.arange(length), side="right").astype(np.int32)
-        starts = np.concatenate([[0], borders])
-        labels = random.integers(0, config().vocab, length)
-        labels[random.random(length) < 0.3] = -100
-        positions = np.arange(length) - starts[segments]
-        rows.append(Sample(random.integers(0, config().vocab, length), labels, segments, positions, (), ()))
-    return tuple(rows)
+    return made_up.rows(SAMPLES, LENGTH, SHORT, config().vocab)
 
 
 def by_torch(lm: Moonlight) -> Found:

@@ -27,6 +27,7 @@ from stages.train.objectives import make as objective_of
 from stages.train.objectives.base import collate, cut
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.replicated import gather
+from tests.nemo import made_up
 from tests.unit.train import tiny
 
 SAMPLES, LENGTH, SHORT, MICRO = 7, 64, 26, 2  # the last micro-batch and its row are short
@@ -76,31 +77,14 @@ def stage(family: str) -> Stage:
 
 
 def model(own: Stage) -> nn.Module:
-    """Random weights; gains and biases are not what they start at, so that leaving them out is seen."""
     made = make(own.modules["llm"], own.rope, "cpu")
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, tensor in made.state_dict().items():
-            around = 1.0 if tensor.ndim == 1 and "bias" not in name else 0.0
-            tensor.copy_(around + torch.randn(tensor.shape, generator=generator) * STD)
+    made_up.randomised(made, STD)
     return made
 
 
 @lru_cache(maxsize=1)
 def samples() -> tuple[Sample, ...]:
-    """Rows of several documents with targets for some positions; the last row ends early."""
-    random = np.random.default_rng(5)
-    rows = []
-    for number in range(SAMPLES):
-        length = SHORT if number == SAMPLES - 1 else LENGTH
-        borders = np.sort(random.choice(np.arange(1, length), size=number % 4, replace=False))
-        segments = np.searchsorted(borders, np.arange(length), side="right").astype(np.int32)
-        starts = np.concatenate([[0], borders])
-        labels = random.integers(0, SHAPE["vocab"], length)
-        labels[random.random(length) < 0.3] = -100
-        positions = np.arange(length) - starts[segments]
-        rows.append(Sample(random.integers(0, SHAPE["vocab"], length), labels, segments, positions, (), ()))
-    return tuple(rows)
+    return made_up.rows(SAMPLES, LENGTH, SHORT, SHAPE["vocab"])
 
 
 def by_torch(own: Stage, lm: nn.Module) -> Found:

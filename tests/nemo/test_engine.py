@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import torch_engine, training
 from stages.store import json_file, manifest
 from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
@@ -30,14 +29,7 @@ LAYOUTS = (
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, engines.Left]:
     """What the torch engine makes of each objective."""
-    found = {}
-    for objective in ("next_token", "sft"):
-        given = tiny.inputs(tmp_path_factory.mktemp(objective))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "PhaseData", tiny.Data)
-            torch_engine.run(tiny.make(objective), given)
-        found[objective] = engines.left(given)
-    return found
+    return {name: engines.by_torch(name, tmp_path_factory.mktemp(name)) for name in ("next_token", "sft")}
 
 
 @pytest.mark.parametrize("objective", ["next_token", "sft"])

@@ -30,14 +30,7 @@ OBJECTIVES = ("moe", "joint")
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, engines.Left]:
     """What the torch engine makes of each objective."""
-    found = {}
-    for objective in OBJECTIVES:
-        given = tiny.inputs(tmp_path_factory.mktemp(objective))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(training, "PhaseData", tiny.Data)
-            torch_engine.run(tiny.make(objective), given)
-        found[objective] = engines.left(given)
-    return found
+    return {name: engines.by_torch(name, tmp_path_factory.mktemp(name)) for name in OBJECTIVES}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

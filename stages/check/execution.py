@@ -15,6 +15,7 @@ from stages.contract.engines import undivided
 from stages.contract.hardware import MEGA, Hardware
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
+from stages.spec.resolved_parallel import Parallel
 
 LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stage of that length has a checkpoint inside
 
@@ -153,7 +154,8 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
     title="The engine runs what the scale asks for",
     rule="Where a stage of the torch engine trains on local corpora, the whole model with its gradients fits each of "
     "several GPUs, by plan: that engine divides the optimizer's state alone. The NeMo engine divides neither a looped "
-    "model's layers over pipeline ranks nor Muon's state over replicas.",
+    "model's layers over pipeline ranks nor Muon's state over replicas, and trains no routed model without "
+    "shared experts or without a routed layer.",
     why="A plan may divide more than the engine does; the job fails after the queue.",
     threads=(),
     held_by=("stages/contract/engines.py", "stages/check/gate.py"),
@@ -163,8 +165,9 @@ def engine_runs_it(context: Context) -> Iterator[Finding]:
     hardware = context.hardware
     for name, stage in context.own():
         for misfit in layouts.unsupported(stage):
+            part = [misfit.part] if misfit.part in Parallel.model_fields else []
             yield context.of_execution(
-                "I-45", name, "parallel", misfit.part, observed=f"{misfit.part} {misfit.observed}",
+                "I-45", name, "parallel", *part, observed=f"{misfit.part} {misfit.observed}",
                 expected=misfit.expected, repair=misfit.repair,
             )  # fmt: skip
         if prepared(stage) and hardware is not None and undivided(stage, hardware) is not None:

@@ -16,7 +16,7 @@ LanguageModel = LlamaModel | OuroModel | MoonlightModel
 
 @dataclass(frozen=True)
 class Misfit:
-    """A part of a layout that does not fit: which one, what was found, what would fit, what to do."""
+    """A part of a layout, or of a model under one, that does not fit: which, found, what would fit, what to do."""
 
     part: str
     observed: str
@@ -52,8 +52,8 @@ def filled_up(stage: Stage) -> Iterator[Misfit]:
         if uneven := [one for one in each if one > dp and one % dp]:  # fewer than there are replicas: I-43
             found = f"{uneven[0]} micro-batches of {phase.micro_batch} sequences, for {dp} replicas"
             yield Misfit("dp", found, "as many for each replica", "Change the ranks, or how each model is divided.")
-        elif layout.vpp > 1 and (uneven := [one for one in each if one // dp % layout.pp]):
-            found = f"{layout.vpp}, with {uneven[0] // dp} micro-batches for each of {dp} replicas"
+        elif layout.vpp > 1 and (uneven := [one for one in each if -(-one // dp) % layout.pp]):
+            found = f"{layout.vpp}, with {-(-uneven[0] // dp)} micro-batches for each of {dp} replicas"
             yield Misfit("vpp", found, f"a multiple of pp, {layout.pp}", "Say `vpp: 1`, or change the replicas.")
 
 
@@ -91,6 +91,18 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
     if layout.distributed_optimizer and isinstance(stage.optimizer, Muon):
         repair = "Say `distributed_optimizer: false`: Muon moves whole matrices, and replicas would have ranges."
         yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
+    for model in language_models(stage):
+        if isinstance(model, MoonlightModel):
+            yield from _routed(model)
+
+
+def _routed(model: MoonlightModel) -> Iterator[Misfit]:
+    """Core has no layer of routed experts without shared ones, and a router's load is a mean over routed layers."""
+    repair = "Name the stage under `torch` in the scale's entry of this pipeline, or change the model."
+    if not model.shared_experts:
+        yield Misfit("shared_experts", "0", "1 or more", repair)
+    if model.dense_layers >= model.layers:
+        yield Misfit("dense_layers", f"{model.dense_layers}, of {model.layers} layers", "fewer than layers", repair)
 
 
 def _tensors(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:

@@ -49,6 +49,13 @@ MUTANTS = (
            "ranks: 2, memory: 8 GB, parallel: {pp: 2}"),
     mutant("I-45", "Muon's matrices over replicas", "kimi_vl", "text_pretrain",
            "ranks: 2, memory: 8 GB, parallel: {distributed_optimizer: true}"),
+    Mutant("I-45", "routed experts without shared ones",
+           Edited("scales/mini.yaml", "shared_experts: 1", "shared_experts: 0"), "kimi_vl", "mini_nemo",
+           frozenset({"I-35"})),
+    Mutant("I-45", "a routed model whose layers are all dense", Edited("kimi_vl/pipeline.yaml", "dense_layers: 1",
+           "dense_layers: 3"), "kimi_vl", "mini_nemo", frozenset({"I-35"})),
+    mutant("I-46", "an interleaved pipeline with fewer micro-batches than replicas", LLAMA, "cpt_1m",
+           "ranks: 8, memory: 32 GB, parallel: {pp: 2, vpp: 2}", "I-43"),
     Mutant("I-42", "a process that imports Megatron in a tenth of its memory",
            Edited(NEMO, "memory: 4 GB", "memory: 0.4 GB"), LLAMA, "mini_nemo"),
 )  # fmt: skip

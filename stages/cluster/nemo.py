@@ -28,7 +28,7 @@ MANAGED_OPTIONS = ("--container-image", "--container-mounts", "--container-workd
 MANAGED_VARIABLES = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME",
 )  # fmt: skip
-# Loads the modules before `--` and becomes what stands behind it. Constant: names come as arguments.
+# Loads the modules before `--` and becomes the command after it. Constant: names come as arguments.
 LOAD = 'while [ "$1" != -- ]; do module load "$1" || exit 69; shift; done; shift; exec "$@"'
 
 

@@ -1,4 +1,4 @@
-"""A published tokenizer's files, as a spec of specs/tokenizers declares them: read, held against the digest, opened.
+"""A published tokenizer's files, as a spec of specs/tokenizers declares them: read, compared with the digest, opened.
 
 Of the folder, tokenizer.json is read, and the chat template with the special tokens that it may name:
 chat_template.jinja, or `chat_template` in tokenizer_config.json. SentencePiece models come in through the

@@ -128,7 +128,7 @@ def _save(folder: Path, chunks: list[Any], owned: Sequence[Owned], ranks: Ranks)
     from megatron.core import dist_checkpointing
     from megatron.core.dist_checkpointing.strategies import filesystem_async
 
-    # What was written is told by this queue, in this process. Core's own is one between processes: it starts one.
+    # Results of writing come through this queue, in this process. Core's own is one between processes: it starts one.
     filesystem_async._results_queue = queue.Queue()
     try:
         dist_checkpointing.save(shards.describe(chunks, owned, loading=False), str(folder))

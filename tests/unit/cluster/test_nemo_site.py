@@ -82,7 +82,7 @@ def test_modules_are_loaded_before_the_command_becomes_the_process(tmp_path: Pat
         command, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )
     assert (tmp_path / "loaded").read_text() == "load cuda/13.0\nload nccl\n"
-    assert done.stdout == " cuda/13.0 nccl:$(id) 'a b' *\n", "what stands behind is taken as it is"
+    assert done.stdout == " cuda/13.0 nccl:$(id) 'a b' *\n", "the command after it is taken as it is"
 
 
 def test_a_module_that_is_not_there_ends_the_rank(tmp_path: Path) -> None:

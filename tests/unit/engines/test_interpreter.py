@@ -1,4 +1,4 @@
-"""Which Python a stage's ranks run under, and what a user is told who has none for the NeMo engine."""
+"""Which Python a stage's ranks run under, and what a user without one reads for the NeMo engine."""
 
 from __future__ import annotations
 

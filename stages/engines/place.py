@@ -8,7 +8,6 @@ out on one GPU what several compute. What concerns GPUs has never been executed 
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections import Counter
@@ -104,7 +103,7 @@ def machine(ranks: Ranks, engine: Engine = "torch") -> Machine:
     """That of this run. All ranks must call it."""
     name = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "cpu"
     own = {"node": socket.gethostname(), "device": str(ranks.device), "name": name}
-    devices: list[Mapping[str, str]] = [json.loads(text) for text in ranks.texts(json.dumps(own, allow_nan=False))]
+    devices: list[Mapping[str, str]] = ranks.values(own)
     crowd = Counter((one["node"], one["device"]) for one in devices if one["device"] != "cpu")
     told = {"devices": devices, "ranks_per_gpu": max(crowd.values(), default=0), "backend": ranks.backend}
     return Machine(fields(ranks.device, engine), told)

@@ -7,12 +7,13 @@ A number of ranks that is no power of two cuts the leaves elsewhere: the sums th
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
-from typing import Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -165,6 +166,10 @@ class Ranks:
         padded = torch.tensor(list(raw.ljust(max(*lengths, 1), b" ")), dtype=torch.uint8)
         rows = gathered(padded, self.size).tolist()
         return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+    def values(self, value: Any) -> list[Any]:
+        """What every rank says, as JSON can hold it, in the order of the ranks; on each of them."""
+        return [json.loads(text) for text in self.texts(json.dumps(value, allow_nan=False))]
 
     def tell(self, text: str) -> str:
         """What the first rank says."""

@@ -8,7 +8,6 @@ rule knows is an error here, and not a file of another shape.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -132,8 +131,8 @@ class _Source:
 def updates(parameters: Sequence[Owned], ranks: Ranks) -> dict[str, int]:
     """Updates made so far by module, on every rank. Raises AssertionError where they are not the same everywhere."""
     found: dict[str, int] = {}
-    for text in ranks.texts(json.dumps(steps(parameters), allow_nan=False)):
-        for module, count in json.loads(text).items():
+    for said in ranks.values(steps(parameters)):
+        for module, count in said.items():
             if found.setdefault(module, count) != count:
                 raise AssertionError(f"{module} has made {found[module]} updates on one rank, {count} on another")
     return found
@@ -148,8 +147,8 @@ class Gathering:
         self._sources: dict[str, list[tuple[_Source, int]]] = {}
         found: dict[tuple[str, int], _Source] = {}
         said = [[o.placed.key, list(o.tensor.shape), o.part, o.parts, o.start, o.stop] for o in self._own.values()]
-        for rank, text in enumerate(ranks.texts(json.dumps(said, allow_nan=False))):
-            for key, shape, part, parts, start, stop in json.loads(text):
+        for rank, theirs in enumerate(ranks.values(said)):
+            for key, shape, part, parts, start, stop in theirs:
                 placed = rules.place(key)
                 if placed is None:
                     raise AssertionError(f"rank {rank} has {key}, for which there is no rule")

@@ -7,7 +7,6 @@ frequencies from the module that turns, rates and decay from the groups of the o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,7 +34,7 @@ class BuiltOtherwiseError(UserError):
 def hold_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core: Any, ranks: Ranks) -> None:
     """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured."""
     own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in _fields(stated, chunks, core)]
-    said = sorted({one for text in ranks.texts(json.dumps(own, allow_nan=False)) for one in json.loads(text)})
+    said = sorted({one for theirs in ranks.values(own) for one in theirs})
     if said:
         rest = f", and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
         raise BuiltOtherwiseError(
@@ -75,7 +74,7 @@ def completed(
             if isinstance(one.tensor, nn.Parameter)
         ],
     }
-    said = [json.loads(text) for text in ranks.texts(json.dumps(own, allow_nan=False))]
+    said = ranks.values(own)
     if report is None:
         return None
     turned = _one_of([tuple(map(float.fromhex, row)) for one in said for row in one["frequencies"]])

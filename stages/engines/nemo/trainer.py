@@ -7,7 +7,6 @@ training, and then mean the same for both engines.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,7 @@ class NemoTrainer:
             for kind, tensor in kinds.items():
                 if not bool(tensor.isfinite().all()):
                     found |= {f"{target}{kind}" for target in one.placed.targets}
-        texts = self._ranks.texts(json.dumps(sorted(found), allow_nan=False))
-        return sorted({name for text in texts for name in json.loads(text)})
+        return sorted({name for theirs in self._ranks.values(sorted(found)) for name in theirs})
 
     def checkpoints(self, attempt: attempts.Attempt, tables: Tables, beside: Beside) -> checkpoint.Checkpoints:
         """Of Core's model and optimizer, each rank its own part."""

@@ -18,8 +18,8 @@ from stages.store.json_file import JsonFileError, MissingFileError
 
 PACKAGE = Path(json_file.__file__).resolve().parents[1]
 # Where JSON is read that is no file of results/: messages between processes, and rows of a user's corpora.
-ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "engines/place.py", "models/hf_config.py", "store/json_file.py"}
-ELSEWHERE |= {f"engines/nemo/{name}.py" for name in ("handover", "readback", "trainer")}  # what ranks send each other
+ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "models/hf_config.py", "store/json_file.py"}
+ELSEWHERE |= {"train/ranks.py"}  # what ranks send each other
 ELSEWHERE |= {"models/json_lines.py"}  # keys of a text that was read before
 ROWS = {"data/chats.py", "data/records.py", "data/readers.py"}
 

@@ -81,3 +81,9 @@ class Trainer(Protocol):
 
     def trained(self) -> nn.ModuleDict | None:
         """For the first rank: the modules with the weights as they are now, as `stages.models` computes them."""
+
+
+def exhaust(state: Iterable[tuple[str, Tensor]]) -> None:
+    """On the ranks that do not write, while the first does: give it their parts of the optimizer's state."""
+    for _ in state:
+        raise AssertionError("a rank that does not write was given a tensor")

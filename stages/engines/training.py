@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from stages import evals
 from stages.contract import ledger
@@ -14,7 +14,7 @@ from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
 from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
-from stages.engines.trainer import Checkpoints, Tables, Trainer
+from stages.engines.trainer import Checkpoints, Tables, Trainer, exhaust
 from stages.guards import reads
 from stages.guards import run as guards
 from stages.guards.reads import Reads
@@ -67,7 +67,7 @@ class Training:
         if self.ranks.first:
             results.write_state(shapes, counters, self.attempt.result, state)
         else:
-            _exhaust(state)
+            exhaust(state)
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         modules = trainer.trained()
         if report is None or modules is None:
@@ -193,9 +193,3 @@ class Training:
         result = evaluation.before(self.stage, self.inputs, modules, self.heldout, seconds)
         resume.keep_evaluated(self.attempt, asked, result)
         return result
-
-
-def _exhaust(state: Iterable[tuple[str, Tensor]]) -> None:
-    """On the other ranks, while the first writes: give it their parts of the optimizer's state."""
-    for _ in state:
-        raise AssertionError("a rank that does not write was given a tensor")

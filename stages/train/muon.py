@@ -56,14 +56,24 @@ def muon_step(
     """Update matrices and their momenta in place; decay is the caller's."""
     if not parameters:
         return
-    torch._foreach_mul_(momenta, momentum)
-    torch._foreach_add_(momenta, gradients)
-    ahead = torch._foreach_add(gradients, momenta, alpha=momentum) if nesterov else list(momenta)
-    stacks = [as_matrices(direction) for direction in ahead]
+    stacks = [as_matrices(direction) for direction in directions(gradients, momenta, momentum, nesterov)]
     updates = orthogonalised(stacks, coefficients, steps)
     for parameter, stack, update in zip(parameters, stacks, updates, strict=True):
-        scale = -lr * update_rms * math.sqrt(max(stack.shape[1:]))
-        parameter.add_(update.reshape(parameter.shape), alpha=scale)
+        parameter.add_(update.reshape(parameter.shape), alpha=step_size(stack, lr, update_rms))
+
+
+def directions(
+    gradients: Sequence[Tensor], momenta: Sequence[Tensor], momentum: float, nesterov: bool
+) -> Sequence[Tensor]:
+    """Take the gradients into the momenta, in place; what is to be orthogonalised then."""
+    torch._foreach_mul_(momenta, momentum)
+    torch._foreach_add_(momenta, gradients)
+    return torch._foreach_add(gradients, momenta, alpha=momentum) if nesterov else momenta
+
+
+def step_size(stack: Tensor, lr: float, update_rms: float) -> float:
+    """The factor of an orthogonalised update of [N, A, B]: -lr * 0.2 * sqrt(max(A, B)), as published."""
+    return -lr * update_rms * math.sqrt(max(stack.shape[1:]))
 
 
 def orthogonalised(stacks: Sequence[Tensor], coefficients: tuple[float, float, float], steps: int) -> list[Tensor]:

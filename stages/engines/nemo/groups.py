@@ -21,7 +21,8 @@ def met(stage: Stage, here: Place) -> Iterator[Ranks]:
 
     Core asks for a group of one rank too. Its own random state is that of every parallel region; nothing here draws.
     """
-    with _one(here) if stage.execution.ranks == 1 else _several(stage, here) as ranks:
+    count = stage.execution.ranks
+    with _one(here) if count == 1 else joined(count, here.device, here.backend) as ranks:
         _divide(stage)
         try:
             yield ranks
@@ -29,12 +30,6 @@ def met(stage: Stage, here: Place) -> Iterator[Ranks]:
             from megatron.core import parallel_state
 
             parallel_state.destroy_model_parallel()
-
-
-@contextmanager
-def _several(stage: Stage, here: Place) -> Iterator[Ranks]:
-    with joined(stage.execution.ranks, here.device, here.backend) as ranks:
-        yield ranks
 
 
 @contextmanager

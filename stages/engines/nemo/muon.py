@@ -8,7 +8,6 @@ part of it; momenta stay divided as the parameters are.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from stages.engines.nemo.local import Owned
 from stages.models.ops import scale
 from stages.spec import resolved_training
 from stages.train.exchange import ALL_GATHER
-from stages.train.muon import as_matrices, orthogonalised
+from stages.train.muon import as_matrices, directions, orthogonalised, step_size
 from stages.train.optimizer import MOMENTUM
 
 TOGETHER = 1 << 24  # elements of the parameters that are whole at one time; it bounds memory and changes no bit
@@ -52,11 +51,7 @@ class MatrixMuon(torch.optim.Optimizer):
     def _move(self, members: Sequence[Owned], lr: float) -> None:
         gradients = [_gradient(one) for one in members]
         momenta = [self.momentum(one) for one in members]
-        torch._foreach_mul_(momenta, self.cfg.momentum)
-        torch._foreach_add_(momenta, gradients)
-        ahead = momenta
-        if self.cfg.nesterov:
-            ahead = list(torch._foreach_add(gradients, momenta, alpha=self.cfg.momentum))
+        ahead = directions(gradients, momenta, self.cfg.momentum, self.cfg.nesterov)
         whole = [
             as_matrices(_whole(one, part))
             for one, direction in zip(members, ahead, strict=True)
@@ -69,7 +64,7 @@ class MatrixMuon(torch.optim.Optimizer):
                 update = next(updates)
                 shape = tuple(part.shape)
                 wide = update.reshape(whole_shape(shape, _cut(one), one.parts))
-                rate = -lr * self.cfg.update_rms * math.sqrt(max(update.shape[1:]))
+                rate = step_size(update, lr, self.cfg.update_rms)
                 part.add_(wide[region(shape, _cut(one), one.part)], alpha=rate)
             one.main.copy_(one.placed.rule.form.join(parts))
 

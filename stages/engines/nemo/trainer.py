@@ -21,7 +21,7 @@ from stages.engines.nemo.config import config
 from stages.engines.nemo.handover import Gathering, Read
 from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
-from stages.engines.trainer import Beside, Tables
+from stages.engines.trainer import Beside, Tables, exhaust
 from stages.guards.phase_log import Rows
 from stages.guards.report import BuiltReport
 from stages.models import build, hf_files
@@ -42,7 +42,7 @@ class NemoTrainer:
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
         self._rules = names.rules(stage)
         self._received: nn.ModuleDict | None = None
-        if ranks.first or any(init.weights != "inherit" for init in stage.init.values()):
+        if ranks.first or any(init.weights != "inherit" or init.extend for init in stage.init.values()):
             self._received = received.receive(stage, inputs, device.of(stage) if ranks.first else CPU)
         meta = build.build(stage, "meta")
         self._weights = dict(meta.state_dict())
@@ -72,8 +72,7 @@ class NemoTrainer:
         if modules is not None:
             report = readback.built(self._stage, self._inputs, modules, self._moved, state)
         else:
-            for _ in state:
-                raise AssertionError("a rank that does not write was given a tensor")
+            exhaust(state)
         return own.completed(report, self._moved.owned, self._chunks, self._ranks)
 
     def stepper(self, phase: Phase, rows: Rows) -> Steps:

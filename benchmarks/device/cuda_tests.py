@@ -1,4 +1,4 @@
-"""Section: the tests of tests/cuda, on the GPU. In a rehearsal the same tests run on the CPU."""
+"""Section: the tests of tests/cuda, on the GPU, several at once. In a rehearsal the same tests run on the CPU."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from benchmarks.device.rows import Row, Rows
 from benchmarks.device.sections import Size
 
 TESTS = Path(__file__).resolve().parents[2] / "tests" / "cuda"
+# Processes that share the GPU: most of a test is start and small kernels, and machines are lent by the minute.
+WORKERS = {"cuda": 6, "cpu": 2}
 
 
 class Outcomes:
@@ -43,9 +45,10 @@ def said(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def run(size: Size, rows: Rows) -> None:
-    os.environ["STAGES_TEST_DEVICE"] = size.device
+    os.environ |= {"STAGES_TEST_DEVICE": size.device, "OMP_NUM_THREADS": "1"}
     outcomes = Outcomes(rows)
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "--durations=5", str(TESTS)], plugins=[outcomes])
+    asked = ["-q", "-p", "no:cacheprovider", "--durations=5", "-n", str(WORKERS[size.device]), str(TESTS)]
+    code = pytest.main(asked, plugins=[outcomes])
     skipped = "; ".join(f"{count} skipped: {why}" for why, count in sorted(outcomes.skips.items()))
     good = outcomes.counts["passed"] > 0 and code == pytest.ExitCode.OK
     said = f"{outcomes.counts['passed']} passed, {outcomes.counts['failed']} failed"

@@ -37,7 +37,8 @@ def run(size: Size, rows: Rows) -> None:
     ):  # fmt: skip
 
         def measured(operation: str = operation, make: Callable[..., list[Forms]] = make) -> list[Row]:
-            return [row for forms in make(size, device, backend.apex(operation)) for row in compared(forms, device)]
+            apex = None if size.rehearsed else backend.apex(operation)  # its kernels are a GPU's
+            return [row for forms in make(size, device, apex) for row in compared(forms, device)]
 
         rows.measure(operation, measured)
 

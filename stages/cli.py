@@ -263,6 +263,26 @@ def gc(
     collect(dry_run, delete, keep)
 
 
+@app.command()
+def export(
+    ref: Ref,
+    folder: Annotated[Path, typer.Argument(help="A new folder, outside results/.")],
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Type of the weights: fp32 or bf16. Has to be said.")
+    ] = None,
+    shard_size: Annotated[str, typer.Option("--shard-size", help="Most bytes of weights in one file.")] = "5GB",
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence of a model that descends from no release.")
+    ] = None,
+    licence_file: Annotated[Path | None, typer.Option("--licence-file", help="Its text, copied as LICENSE.")] = None,
+    scale: Scale = "mini",
+) -> None:
+    """Write a finished stage as a folder that transformers and vLLM load: weights, tokenizer, model card."""
+    from stages.commands.export import export as write
+
+    write(ref, folder, scale, dtype, shard_size, licence, licence_file)
+
+
 @app.command("record-dvc")
 def record_dvc() -> None:
     """Record finished results in DVC, having checked that every stage of dvc.yaml is done."""

@@ -67,8 +67,13 @@ def read(folder: Path) -> ModelConfig:
     return config
 
 
+# What an export says of itself: the type that it was rounded to, and the ids that its tokenizer has.
+OF_AN_EXPORT = ("dtype", "bos_token_id", "eos_token_id")
+
+
 def _differing(found: dict[str, Any], rendered: dict[str, Any]) -> list[str]:
-    return sorted(key for key, value in rendered.items() if key not in found or found[key] != value)
+    compared = {key: value for key, value in rendered.items() if key not in OF_AN_EXPORT}
+    return sorted(key for key, value in compared.items() if key not in found or found[key] != value)
 
 
 def _own(found: dict[str, Any]) -> ModelConfig:

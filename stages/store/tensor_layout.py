@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 # Bytes of an element, in the library's order of types.
 WIDTHS = {
@@ -57,3 +58,18 @@ def header(entries: Mapping[str, Entry], metadata: Mapping[str, str] | None = No
     text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     text += b" " * (-len(text) % ALIGNED)
     return len(text).to_bytes(8, "little") + text
+
+
+def read_header(path: Path) -> dict[str, tuple[Entry, int]]:
+    """Each tensor of a file, and the offset of its first byte from the beginning of the file.
+
+    For files whose digest was compared: raises ValueError or KeyError for what is no safetensors file, OSError.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        fields = json.loads(file.read(length))
+    tensors = ((name, field) for name, field in fields.items() if name != "__metadata__")
+    return {
+        name: (Entry(field["dtype"], tuple(field["shape"])), 8 + length + field["data_offsets"][0])
+        for name, field in tensors
+    }

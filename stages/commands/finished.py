@@ -1,0 +1,30 @@
+"""The finished stage that a command exports, samples or evaluates: refused unless it is done and whole."""
+
+from __future__ import annotations
+
+from stages.commands.open import open_project, pick
+from stages.commands.run import refuse_damaged
+from stages.errors import UserError
+from stages.export.result import Result
+from stages.spec.claims import Claim
+from stages.store import done, manifest
+from stages.store.layout import Layout
+from stages.sync import graph
+
+
+def finished(ref: str, scale: str) -> tuple[Result, tuple[Claim, ...]]:
+    """A stage's result and the published totals of its pipeline.
+
+    Every digest of it is read. Raises UserError for a stage that is not done, saying what it is and what to type.
+    """
+    root, project = open_project(scale)
+    loaded = graph.readable(root, project, scale)
+    stage, layout = pick(loaded, ref), Layout(root, scale)
+    parents = {parent: loaded.keys[parent] for parent in stage.parents}
+    verdict = done.is_done(layout, ref, loaded.keys[ref], parents, deep=True)
+    if not verdict.done:
+        command = f" `{verdict.command}`" if verdict.command else ""
+        raise UserError(f"{ref} is {verdict.state} ({verdict.why}); allowed: a stage that is done.{command}")
+    for pointed_to in manifest.pointed_to(layout, ref):
+        refuse_damaged(layout, pointed_to)
+    return Result.open(ref, root, layout, project.data), project.resolve(stage.pipeline, scale).claims

@@ -1,0 +1,1 @@
+"""What leaves a project: folders that transformers and servers load, text that a model writes, outside evaluations."""

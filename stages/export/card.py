@@ -1,0 +1,161 @@
+"""README.md of an export: the model card, with the YAML head that the hub reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from stages.contract.parameters import parameters
+from stages.export import claims, lineage
+from stages.export.lineage import Ancestor
+from stages.export.names import Published
+from stages.export.result import Result
+from stages.printable import printable
+from stages.report.headlines import MEASURES, VALIDATION
+from stages.report.words import count, length
+from stages.spec.claims import Claim
+
+NO_LICENCE = {"license": "other", "license_name": "not-stated"}
+USE = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+model = AutoModelForCausalLM.from_pretrained({folder!r}, dtype="auto"{code})
+messages = [{{"role": "user", "content": "What is 12 + 30?"}}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+reply = model.generate(**inputs, max_new_tokens=32)
+print(tokenizer.decode(reply[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+```"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card says beside what the result says itself."""
+
+    dtype: str  # of the weights, as config.json names it
+    licence: str | None  # of a model without a released one in its lineage
+    claims: Sequence[Claim]  # published totals of its pipeline
+    remote_code: bool  # whether transformers needs the folder's own modelling code
+    chat: bool  # whether there is a chat template
+    folder: str
+
+
+def card(result: Result, published: Published, facts: Facts) -> str:
+    """The whole card, in Markdown."""
+    ancestors = lineage.lineage(result)
+    stage = result.stage
+    parts = [
+        f"---\n{yaml.safe_dump(head(result, published, facts, ancestors), sort_keys=False, allow_unicode=True)}---",
+        f"# {stage.box} ({result.ref}, scale {stage.scale})",
+        *_warnings(result),
+        _model(result, facts),
+        "## Use\n\n" + USE.format(folder=facts.folder, code=", trust_remote_code=True" if facts.remote_code else "")
+        if facts.chat
+        else "",
+        _lineage(ancestors),
+        _data(ancestors),
+        _metrics(ancestors),
+        _claims(claims.said(result, ancestors, facts.claims)),
+        "SHA256SUMS has the digest of every file: `sha256sum --check SHA256SUMS`.",
+    ]
+    return printable("\n\n".join(part for part in parts if part)) + "\n"
+
+
+def head(result: Result, published: Published, facts: Facts, ancestors: list[Ancestor]) -> dict[str, Any]:
+    """The YAML head: licence, base model, datasets, task, library."""
+    released = lineage.releases(result, ancestors)
+    if released:
+        names = dict.fromkeys(one.licence for one in released)
+        terms: Mapping[str, Any] = {"license": next(iter(names))} if len(names) == 1 else {
+            "license": "other", "license_name": "-and-".join(names)
+        }  # fmt: skip
+    else:
+        terms = NO_LICENCE if facts.licence is None else {"license": facts.licence}
+    made: dict[str, Any] = dict(terms)
+    if released:
+        made["base_model"] = [one.source for one in released]
+    return made | {
+        "datasets": list(lineage.corpora(ancestors)),
+        "pipeline_tag": published.task,
+        "library_name": "transformers",
+        "tags": ["stages", result.stage.pipeline],
+    }
+
+
+def _warnings(result: Result) -> list[str]:
+    found = []
+    if result.record.stand_in:
+        found.append(
+            "**Stand-in.** Somewhere in this model's lineage released weights were replaced by a model trained from "
+            "scratch at miniature size. It has nothing of the released model but the architecture."
+        )
+    if result.stage.scale != "paper":
+        found.append(
+            f"A model at scale `{result.stage.scale}`: it shows that the recipe runs, not what the recipe gives."
+        )
+    return found
+
+
+def _model(result: Result, facts: Facts) -> str:
+    stage = result.stage
+    counted = [(name, parameters(cfg)) for name, cfg in stage.modules.items()]
+    lines = [f"- {name}: {stage.modules[name].family}, {count(one.total)} parameters" for name, one in counted]
+    lines += [
+        f"- weights: {facts.dtype}",
+        f"- longest context trained under the current RoPE: {length(stage.max_context)} tokens",
+        f"- seed {stage.seed}, computed in {stage.engine_class}",
+    ]
+    return "## Model\n\n" + "\n".join(lines)
+
+
+def _lineage(ancestors: Sequence[Ancestor]) -> str:
+    rows = [
+        (one.ref, f"`{one.made.key}`", f"`{one.made.manifest}`", _kind(one), one.budget, one.learning_rate, _tier(one))
+        for one in ancestors
+    ]
+    titles = ("stage", "key", "manifest (blake3)", "kind", "budget", "learning rate", "tier")
+    return "## Lineage\n\n" + _table(titles, rows)
+
+
+def _kind(one: Ancestor) -> str:
+    return "not in place here" if one.result is None else one.result.stage.kind
+
+
+def _tier(one: Ancestor) -> str:
+    return "" if one.result is None else one.result.manifest.tier
+
+
+def _data(ancestors: list[Ancestor]) -> str:
+    rows = [(name, f"`{digest}`") for name, digest in lineage.corpora(ancestors).items()]
+    return "## Data\n\n" + _table(("corpus", "digest (blake3)"), rows) if rows else ""
+
+
+def _metrics(ancestors: Sequence[Ancestor]) -> str:
+    """The evaluations of the nearest stage that has some."""
+    nearest = next((one for one in ancestors if one.result is not None and one.result.after), None)
+    if nearest is None or nearest.result is None:
+        return ""
+    before, after = nearest.result.before, nearest.result.after
+    rows = [
+        (one.label, one.text(before[one.name]) if one.name in before else "", one.text(after[one.name]))
+        for one in (VALIDATION, *MEASURES)
+        if one.name in after
+    ]
+    return f"## Metrics\n\nHeld-out documents, of {nearest.ref}.\n\n" + _table(("measure", "before", "after"), rows)
+
+
+def _claims(found: Sequence[claims.Said]) -> str:
+    def listed(holds: bool) -> str:
+        return "\n".join(f"- {one.what}{f': {one.why}' if one.why else ''}" for one in found if one.holds is holds)
+
+    rest = listed(False)
+    return "## What holds\n\n" + listed(True) + (f"\n\n## What does not hold\n\n{rest}" if rest else "")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)

@@ -1,0 +1,63 @@
+"""What may be said of an exported model, and what may not: each line with whether it holds, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stages.export.lineage import Ancestor
+from stages.export.result import Result
+from stages.report import gates
+from stages.report.columns import budget
+from stages.report.words import count
+from stages.spec.claims import Claim
+
+TIERS = {
+    "bit-exact": "a rerun of the same keys in the same environment gives the same bits",
+    "same-order": "a rerun reads the same samples at the same learning rates; losses agree within rounding",
+    "statistical": "a rerun agrees up to the spread between seeds",
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """One claim, and whether it holds."""
+
+    what: str
+    holds: bool
+    why: str
+
+
+def said(result: Result, ancestors: Sequence[Ancestor], published: Sequence[Claim]) -> list[Said]:
+    """Claims about the lineage: reproducibility, released weights, the size of a recipe, gates, published totals."""
+    record, stage = result.record, result.stage
+    absent = [one.ref for one in ancestors if one.result is None]
+    found = [
+        Said(f"Reproducible: {record.tier}", True, TIERS[record.tier]),
+        Said("The whole lineage could be read", not absent, f"not in place: {', '.join(absent)}" if absent else ""),
+        Said(
+            "No stand-in in the lineage",
+            not record.stand_in,
+            "released weights were replaced by a model trained from scratch" if record.stand_in else "",
+        ),
+        Said(
+            "Trained at the published size",
+            stage.scale == "paper",
+            "" if stage.scale == "paper" else f"scale {stage.scale}: it shows that the recipe runs, not what it gives",
+        ),
+    ]
+    judged = gates.judge(one.result for one in reversed(ancestors) if one.result is not None)
+    found += [
+        Said(f"{gate.stage}: {gate.name}", gate.passed, f"{gate.found}; needed: {gate.needed}") for gate in judged
+    ]
+    return found + [one for claim in published if (one := _total(claim, ancestors)) is not None]
+
+
+def _total(claim: Claim, ancestors: Sequence[Ancestor]) -> Said | None:
+    """A published total of tokens, if it is of stages of this lineage only; with what was trained on here."""
+    by_name = {one.result.stage.name: one.result.stage for one in ancestors if one.result is not None}
+    if not set(claim.stages) <= by_name.keys():
+        return None
+    read = sum(budget(by_name[name]) for name in claim.stages)
+    holds = abs(read - claim.tokens) <= claim.rounding
+    return Said(f"Published: {claim.what}", holds, f"{count(read)} here")

@@ -1,0 +1,123 @@
+"""What is not exported, and what is left behind when an export fails: nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.errors import UsageError, UserError
+from stages.store import files
+from stages.store.disk import Disk
+from tests.unit.export.conftest import Export
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "project"))
+
+
+@pytest.mark.parametrize("dtype", [None, "fp16", "float32"])
+def test_the_type_has_to_be_said(dtype: str | None, exported: Export, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--dtype: found .*; allowed: bf16 or fp32"):
+        exported("plain/tuned", dtype)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", ["", "5", "5TB", "-1GB", "0GB", "1e9 GB", "٣GB"])
+def test_a_size_has_a_unit(size: str, exported: Export) -> None:
+    with pytest.raises(UsageError, match=r"--shard-size: found .*; allowed: a number of KB, MB or GB"):
+        exported("plain/tuned", shard=size)
+
+
+@pytest.mark.parametrize(("ref", "why"), [("plain/later", "missing"), ("toy/chat", "missing")])
+def test_an_unfinished_stage(ref: str, why: str, exported: Export, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{ref} is {why} .*; allowed: a stage that is done\. `stages run {ref}"):
+        exported(ref)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stale_stage(copied: Path, exported: Export) -> None:
+    spec = copied / "specs/plain/tuned.yaml"
+    spec.write_text(spec.read_text().replace("context: 128", "context: 64"))
+    with pytest.raises(UserError, match=r"plain/tuned is stale \(its spec, a parent or the data changed"):
+        exported("plain/tuned", root=copied)
+
+
+@pytest.mark.parametrize(("ref", "named"), [("plain/base", "plain/base"), ("toy/kept", "toy/text")])
+def test_a_damaged_stage(ref: str, named: str, copied: Path, exported: Export, tmp_path: Path) -> None:
+    weights = copied / f"results/mini/{named}/model/llm/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{named} is damaged.*blake3"):
+        exported(ref, root=copied)
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_damaged_tokenizer(copied: Path, exported: Export) -> None:
+    path = copied / "results/mini/data/tokenizer/tokenizer.json"
+    path.write_bytes(path.read_bytes().replace(b"<eos>", b"<end>"))
+    with pytest.raises(UserError, match=r"corpus tokenizer cannot be used.*`stages data tokenizer"):
+        exported("plain/tuned", root=copied)
+
+
+def test_a_stage_without_a_language_model(exported: Export) -> None:
+    with pytest.raises(UserError, match=r"toy/vit: found the modules vit \(moonvit\).*; allowed: one language model"):
+        exported("toy/vit")
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_a_place_that_is_taken(kind: str, exported: Export, tmp_path: Path) -> None:
+    place = tmp_path / "export"
+    {"folder": place.mkdir, "file": place.touch, "link": lambda: place.symlink_to(tmp_path / "nowhere")}[kind]()
+    with pytest.raises(UserError, match=r"export: is there already; allowed: a new folder. Nothing was written"):
+        exported("plain/tuned")
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_a_place_among_results(copied: Path, exported: Export) -> None:
+    with pytest.raises(UserError, match=r"lies in .*results, where runs write"):
+        exported("plain/tuned", root=copied, folder=copied / "results/mini/plain/mine")
+
+
+def test_a_licence_file_that_is_not_there(exported: Export, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--licence-file: .*nothing cannot be read"):
+        exported("plain/tuned", terms=tmp_path / "nothing")
+
+
+class Failing(Disk):
+    """A disk that is full after so many writes, or that flips a bit in one of them."""
+
+    def __init__(self, after: int, flips: bool) -> None:
+        self.left, self.flips = after, flips
+
+    def write(self, handle: int, data: memoryview) -> int:
+        self.left -= 1
+        if self.left >= 0:
+            return super().write(handle, data)
+        if not self.flips:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left, spoiled = 10**9, bytearray(data)
+        spoiled[-1] ^= 1
+        return super().write(handle, memoryview(spoiled))
+
+
+@pytest.mark.parametrize("after", [0, 2, 5, 8])
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_disk_that_fails_leaves_nothing(
+    after: int, flips: bool, exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "disk", Failing(after, flips))
+    with pytest.raises(UserError, match="the disk is not to be trusted" if flips else "No space left on device"):
+        exported("plain/tuned", shard="20KB")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(exported: Export, tmp_path: Path) -> None:
+    (tmp_path / ".export.export.4000000").mkdir()
+    (tmp_path / ".export.export.4000000/model.safetensors").touch()
+    assert [path.name for path in exported("plain/tuned").parent.iterdir()] == ["export"]

@@ -1,23 +1,27 @@
 """Conversations as a tokenizer's own chat template renders them, with the stretches that the model is to learn.
 
-The template is Jinja in the sandbox that transformers uses (utils/chat_template_utils.py), with one thing left out: it
-is given no clock (`strftime_now`), so that a corpus is the same on every day. Templates that ask whether it is there
-have a date of their own.
+The template is Jinja in the sandbox that transformers uses (utils/chat_template_utils.py), without what would write
+something else each time: it is given no clock (`strftime_now`; templates that ask whether it is there have a date of
+their own) and nothing that draws (`random`, `lipsum`). It has `SECONDS` of processor time for a conversation, and may
+write `LONGEST` characters.
 
 Which stretches are answers is found exactly, never by looking for words. A template with `{% generation %}` blocks
-says it itself. Of any other, the conversation is rendered up to each answer and behind it: what lies between the two is
-the answer, if both are beginnings of the whole text. Where they are not (a template that rewrites earlier turns), the
-conversation is refused: it cannot be told which tokens are the answer's.
+says it itself, one block for each answer. Of any other, the conversation is rendered up to each answer and behind it:
+what lies between the two is the answer, if both are beginnings of the whole text. Where they are not (a template that
+rewrites earlier turns), the conversation is refused: it cannot be told which tokens are the answer's. Whether what the
+messages say is in the text at all, `said` finds out.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 import jinja2.ext
@@ -26,7 +30,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from stages.errors import UserError
 
 ASSISTANT = "assistant"
-GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
+SECONDS = 30.0  # of processor time for one rendering, which takes a thousandth
+LONGEST = 16 << 20  # characters of a rendered conversation: a tokenizer takes up to forty times that
+# What templates raise besides Jinja's own errors: by what they do with a conversation.
+REFUSALS = (
+    jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 Message = Mapping[str, Any]
 Span = tuple[int, int]
 
@@ -51,7 +61,7 @@ class _Generation(jinja2.ext.Extension):
     def __init__(self, environment: jinja2.Environment) -> None:
         super().__init__(environment)
         self.blocks: list[str] | None = None
-        self.found: list[Span] = []
+        self.found: list[tuple[int, str]] = []
 
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
         line = next(parser.stream).lineno
@@ -61,13 +71,12 @@ class _Generation(jinja2.ext.Extension):
     def _noted(self, caller: Any) -> str:
         said = str(caller())
         if self.blocks is not None:
-            start = sum(map(len, self.blocks))
-            self.found.append((start, start + len(said)))
+            self.found.append((sum(map(len, self.blocks)), said))
         return said
 
     @contextmanager
-    def noting(self, blocks: list[str]) -> Iterator[list[Span]]:
-        """Spans of what is rendered into `blocks`."""
+    def noting(self, blocks: list[str]) -> Iterator[list[tuple[int, str]]]:
+        """What is marked of what is rendered into `blocks`, and where it begins there."""
         self.blocks, self.found = blocks, []
         try:
             yield self.found
@@ -85,11 +94,12 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise
+        del environment.filters["random"], environment.globals["lipsum"]
         self._words, self._marked = dict(words), GENERATION.search(source) is not None
         self._generation: Any = environment.extensions[_Generation.identifier]
         try:
             self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
+        except (SyntaxError, *REFUSALS) as error:  # blocks may be nested too deep for Python, which it becomes
             raise TemplateError(f"the chat template cannot be read: {error}") from None
 
     def text(self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: bool) -> str:
@@ -102,7 +112,7 @@ class ChatTemplate:
         Raises TemplateError where the template refuses it, or its answers cannot be told.
         """
         if self._marked:
-            return self._by_blocks(messages, tools)
+            return self._by_blocks(messages, tools, turn_end)
         text = self.text(messages, tools, prompt=False)
         spans = []
         for place, message in enumerate(messages):
@@ -112,20 +122,68 @@ class ChatTemplate:
                 spans.append(_between(text, before, behind, turn_end, place))
         return Rendered(text, tuple(spans))
 
-    def _by_blocks(self, messages: Sequence[Message], tools: Sequence[Any] | None) -> Rendered:
+    def _by_blocks(self, messages: Sequence[Message], tools: Sequence[Any] | None, turn_end: str | None) -> Rendered:
         blocks: list[str] = []
         with self._generation.noting(blocks) as found:
             for piece in self._pieces(messages, tools, prompt=False):
                 blocks.append(piece)
-        return Rendered("".join(blocks), tuple(found))
+        text, whose = "".join(blocks), [place for place, one in enumerate(messages) if one.get("role") == ASSISTANT]
+        if len(found) != len(whose):
+            raise TemplateError(
+                f"the chat template has {len(found)} stretches in {{% generation %}} for {len(whose)} answers; put "
+                "each answer, and nothing else, into one such block"
+            )
+        spans = []
+        for place, (start, said) in zip(whose, found, strict=True):
+            if not text.startswith(said, start):
+                raise TemplateError(
+                    f"messages[{place}]: what the chat template has in {{% generation %}} does not stand in its text "
+                    "as it was marked; take the block out of macros, filters and {% set %}"
+                )
+            spans.append((start, _closed(text, start, start + len(said), turn_end, place)))
+        return Rendered(text, tuple(spans))
 
     def _pieces(self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: bool) -> Iterator[str]:
+        left = LONGEST
         try:
-            yield from self._template.generate(
-                messages=list(messages), tools=tools, documents=None, add_generation_prompt=prompt, **self._words
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
+            with _limited():
+                for piece in self._template.generate(
+                    messages=list(messages), tools=tools, documents=None, add_generation_prompt=prompt, **self._words
+                ):
+                    left -= len(piece)
+                    if left < 0:
+                        raise TemplateError(f"the chat template writes more than {LONGEST:,} characters")
+                    yield piece
+        except MemoryError:
+            raise UserError(
+                "the chat template takes more memory for a conversation than there is; correct it"
+            ) from None
+        except REFUSALS as error:
             raise TemplateError(f"the chat template refuses the conversation: {error}") from None
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Raise UserError after SECONDS of processor time: a loop without an end would be waited for. Only a process's
+    first thread can be interrupted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, _too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _too_long(*_: object) -> NoReturn:
+    raise UserError(
+        f"the chat template has no end after {SECONDS:g} s for one conversation; correct its loops, or take the "
+        "template that was published with the tokenizer"
+    )
 
 
 def _between(text: str, before: str, behind: str, turn_end: str | None, place: int) -> Span:
@@ -135,16 +193,22 @@ def _between(text: str, before: str, behind: str, turn_end: str | None, place: i
             "so it cannot be told which tokens are its; leave the row out, split it so that it ends with this answer, "
             "or mark answers in the template with {% generation %}"
         )
-    end = len(behind)
-    if turn_end is not None:
-        closing = behind.rfind(turn_end, len(before))
-        if closing < 0 or behind[closing + len(turn_end) :].strip():
-            raise TemplateError(
-                f"messages[{place}]: the answer does not end with {turn_end!r}, which the tokenizer's spec names as "
-                "turn_end; correct the role, or the template"
-            )
-        end = closing + len(turn_end)
-    return len(before), end
+    return len(before), _closed(text, len(before), len(behind), turn_end, place)
+
+
+def _closed(text: str, start: int, end: int, turn_end: str | None, place: int) -> int:
+    """Where an answer ends that lies in [start, end): behind the token that closes it. A model that never learns that
+    token never stops.
+    """
+    if turn_end is None:
+        return end
+    closing = text.rfind(turn_end, start, end)
+    if closing < 0 or text[closing + len(turn_end) : end].strip():
+        raise TemplateError(
+            f"messages[{place}]: the answer does not end with {turn_end!r}, which the tokenizer's spec names as "
+            "turn_end; correct the role, or the template"
+        )
+    return closing + len(turn_end)
 
 
 def _tojson(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stages.data.chat import ASSISTANT, Rendered, Span, TemplateError
 from stages.data.document import Conversation, Document
+from stages.data.said import refuse_left_out
 from stages.data.tokenizer import Tokenizer
 
 Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]
@@ -27,8 +28,8 @@ SHOWN = 80  # characters of a conversation in a message
 def encode_conversations(documents: Sequence[Document], tokenizer: Tokenizer) -> Iterator[Piece]:
     """Tokens [n] and mask uint8 [n] of each document's conversation; a picture is one image token.
 
-    Raises TemplateError, with the beginning of the conversation, where the template refuses it, its answers cannot be
-    told, it has no answer, or it writes a special token as text.
+    Raises TemplateError, with the beginning of the conversation, where the template refuses it or leaves something of
+    it out, its answers cannot be told, it has no answer, or it writes a special token as text.
     """
     for start in range(0, len(documents), CHUNK):
         some = documents[start : start + CHUNK]
@@ -57,20 +58,17 @@ def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
     end = tokenizer.roles.turn_end
     try:
         rendered = tokenizer.template.render(said.messages, said.tools, None if end is None else tokenizer.word(end))
+        refuse_left_out(said.messages, said.tools, rendered)
     except TemplateError as error:
         raise _bad(document, str(error)) from None
-    if said.first:
-        rendered = replace(rendered, answers=_after(document, said, rendered.answers))
     if not rendered.answers:
         raise _bad(document, "no turn is the assistant's, so there is nothing to learn")
-    return rendered
+    return replace(rendered, answers=_after(said, rendered.answers)) if said.first else rendered
 
 
-def _after(document: Document, said: Conversation, answers: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The answers that are not the prompt's. Raises TemplateError where spans are not one for each answer."""
+def _after(said: Conversation, answers: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The answers that are not the prompt's."""
     whose = [place for place, message in enumerate(said.messages) if message.get("role") == ASSISTANT]
-    if len(whose) != len(answers):
-        raise _bad(document, f"the chat template marks {len(answers)} stretches for {len(whose)} answers")
     return tuple(span for place, span in zip(whose, answers, strict=True) if place >= said.first)
 
 
@@ -117,7 +115,7 @@ def _refuse_special(document: Document, said: Conversation, tokenizer: Tokenizer
     allowed = {roles.think, roles.end_think}
     words = [word for word, number in tokenizer.special_words.items() if number not in allowed]
     for text in _texts([said.messages, said.tools]):
-        found = next((word for word in words if word in text), None)
+        found = next((word for word in words if tokenizer.reads(word, text)), None)
         if found is not None:
             raise _bad(document, f"a message holds {found!r}, which is a special token of the tokenizer; take it out")
 

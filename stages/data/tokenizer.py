@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import tokenizer_files
+from stages.data import special_tokens, tokenizer_files
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
 from stages.data.roles import LOCAL, NAMES, Roles
@@ -73,6 +74,8 @@ class Tokenizer:
         """A published tokenizer from its files; `at` is what messages call it. Raises UserError for what is none."""
         made = cls.__new__(cls)
         made._open(files.tokens, at)
+        special_tokens.refuse_other_ids(made._inner, files.tokens, at)
+        special_tokens.keep_apart(made._inner, roles)
         made.roles = roles
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
         use = _Use(template=files.template, words=files.words, roles=roles.by_name())
@@ -82,7 +85,11 @@ class Tokenizer:
     def _open(self, text: str, at: Path) -> None:
         try:
             self._inner = HfTokenizer.from_str(text)
-        except Exception as error:  # what tokenizers raises has no class of its own
+        except (
+            BaseException
+        ) as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
+            if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+                raise
             raise UserError(f"{at}: not a tokenizer.json that `tokenizers` can read ({error})") from None
         self._inner.no_truncation()  # some are published with a length at which texts are cut
         self._inner.no_padding()
@@ -103,6 +110,17 @@ class Tokenizer:
         """The texts of the tokens that are marked as special: those that no text may turn into."""
         added = self._inner.get_added_tokens_decoder()
         return {token.content: number for number, token in added.items() if token.special}
+
+    def reads(self, word: str, text: str) -> bool:
+        """Whether a text has a token's word in it, also where only the tokenizer's normalizer makes it that word."""
+        if word in text:
+            return True
+        normalizer = self._normalizer
+        return normalizer is not None and normalizer.normalize_str(word) in normalizer.normalize_str(text)
+
+    @cached_property
+    def _normalizer(self) -> Any:
+        return special_tokens.normalizer(self._inner)
 
     def word(self, number: int) -> str:
         """The text of one token."""

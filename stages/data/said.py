@@ -1,0 +1,83 @@
+"""Whether a chat template wrote what the conversation says: templates leave things out without a word.
+
+Some drop the reasoning of an answer, some a system's turn, tools, or tool calls that they know nothing of. Then the
+model learns something else than the row says. White space does not count, since templates trim.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from stages.data.chat import ASSISTANT, Rendered, TemplateError
+
+Message = Mapping[str, Any]
+
+
+def refuse_left_out(messages: Sequence[Message], tools: Sequence[Any] | None, rendered: Rendered) -> None:
+    """Raise TemplateError where a text, a call or a tool of the conversation is not in what was rendered.
+
+    `rendered` has one span for each answer: what an answer says has to lie in its own. A tool's result may be written
+    as JSON; of calls and tools, the names are looked for.
+    """
+    whole, spans = _Text(rendered.text), iter(rendered.answers)
+    for place, message in enumerate(messages):
+        answer = message.get("role") == ASSISTANT
+        where = _Text(rendered.text[slice(*next(spans))]) if answer else whole
+        for text in _texts(message.get("content")):
+            forms = (text, *_as_json(text)) if message.get("role") == "tool" else (text,)
+            if not any(where.has(form) for form in forms):
+                role, there = message.get("role"), "the answer" if answer else "the text"
+                raise TemplateError(
+                    f"messages[{place}]: what the {role} says is not in {there} that the chat template writes; leave "
+                    "it out of the row if it is not to be learned, or take a template that writes it"
+                )
+        for name in _names(message.get("tool_calls")):
+            if not where.has(name):
+                raise TemplateError(f"messages[{place}]: the chat template does not write the tool call {name!r}")
+    for name in _names(tools):
+        if not whole.has(name):
+            raise TemplateError(f"the chat template does not write the tool {name!r}; take one that knows tools")
+
+
+class _Text:
+    """A text in which others are looked for, in the order in which they come as a rule."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+
+    @cached_property
+    def squeezed(self) -> str:
+        return _squeezed(self.text)
+
+    def has(self, text: str) -> bool:
+        found = self.text.find(text, self.at)
+        if found >= 0:
+            self.at = found
+            return True
+        return text in self.text or _squeezed(text) in self.squeezed
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def _texts(content: Any) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list | tuple):
+        yield from (part["text"] for part in content if isinstance(part, Mapping) and "text" in part)
+
+
+def _as_json(text: str) -> tuple[str, ...]:
+    return tuple(json.dumps(text, ensure_ascii=plain)[1:-1] for plain in (False, True))
+
+
+def _names(called: Any) -> Iterator[str]:
+    """Names of functions, in OpenAI's form ({"function": {"name": ...}}) or bare."""
+    for one in called or ():
+        function = one.get("function", one) if isinstance(one, Mapping) else None
+        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
+            yield function["name"]

@@ -1,0 +1,58 @@
+"""The tokens that stand beside a published tokenizer's vocabulary: they keep their ids, and no text turns into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from tokenizers import AddedToken, Tokenizer
+
+from stages.data.roles import Roles
+from stages.errors import UserError
+
+OF_TEXT = ("think", "end_think")  # roles whose tokens texts may write
+
+
+class _Added(BaseModel):
+    content: str
+    id: int
+
+
+class _File(BaseModel):
+    """Of tokenizer.json, what is compared."""
+
+    added_tokens: list[_Added] = []
+
+
+_FILE = TypeAdapter(_File)
+
+
+def refuse_other_ids(tokenizer: Tokenizer, text: str, at: Path) -> None:
+    """Raise UserError where an added token has another id than its file, tokenizer.json of this `text`, says.
+
+    `tokenizers` numbers added tokens one after the other, whatever ids stand there: a gap moves all that come behind.
+    """
+    for token in _FILE.validate_json(text).added_tokens:
+        found = tokenizer.token_to_id(token.content)
+        if found != token.id:
+            raise UserError(
+                f"{at}: added_tokens: {token.content!r} has the id {token.id}, and `tokenizers` reads it as {found}, "
+                "since it numbers added tokens one after the other. Fill the gap with tokens that nothing uses, or "
+                "take the tokenizer.json that was published."
+            )
+
+
+def keep_apart(tokenizer: Tokenizer, roles: Roles) -> None:
+    """Have the tokens of roles be special where the file does not mark them so: a text may not turn into them."""
+    added = tokenizer.get_added_tokens_decoder()
+    for name, number in roles.by_name().items():
+        if number is not None and name not in OF_TEXT and not (number in added and added[number].special):
+            token = AddedToken(tokenizer.id_to_token(number), special=True, normalized=False)
+            tokenizer.add_special_tokens([token])
+
+
+def normalizer(tokenizer: Tokenizer) -> Any:
+    """The normalizer, if special tokens are looked for in what it makes of a text; None where in the text as it is."""
+    added = tokenizer.get_added_tokens_decoder().values()
+    return tokenizer.normalizer if any(token.special and token.normalized for token in added) else None

@@ -1,0 +1,137 @@
+"""Chat templates that leave things out, mark the wrong stretch, draw, or have no end: refused, without a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.data import chat
+from stages.data.chat import ChatTemplate, TemplateError
+from stages.errors import UserError
+from tests.unit.data import published
+from tests.unit.data.test_chat_templates import TALK, TOOLS, learned, opened, talk
+
+CHATML = published.CHATML
+SHORT: list[dict[str, Any]] = TALK[:2]
+SYSTEM: list[dict[str, Any]] = [{"role": "system", "content": "the cat sat"}, *SHORT]
+REASONED: list[dict[str, Any]] = [TALK[2], TALK[3]]
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+CALLED: list[dict[str, Any]] = [TALK[0], {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+
+
+def body(written: str) -> str:
+    """ChatML that writes a message's content in another way."""
+    return CHATML.replace("{{ m['content'] }}", written)
+
+
+def marked(before: str, block: str) -> str:
+    return (
+        f"{{% for m in messages %}}{before}{{% if m.role == 'assistant' %}}{block}{{% else %}}{{{{ m.content }}}}"
+        "{% endif %}<|im_end|>{% endfor %}"
+    )
+
+
+LEFT_OUT = {
+    "the reasoning of an answer": (
+        body("{{ m.content.split('</think>')[-1] }}"), REASONED, None,
+        r"messages\[1\]: what the assistant says is not in the answer"),
+    "the answer": (
+        body("{{ m.content if m.role == 'user' else '' }}"), SHORT, None,
+        r"messages\[1\]: what the assistant says is not in the answer"),
+    "a system's turn": (
+        CHATML.replace("in messages", "in messages if m.role != 'system'"), SYSTEM, None,
+        r"messages\[0\]: what the system says is not in the text"),
+    "upper and lower case": (body("{{ m.content | upper }}"), SHORT, None, r"messages\[0\]: what the user says"),
+    "a tool call": (CHATML, CALLED, None, r"messages\[1\]: the chat template does not write the tool call 'add'"),
+    "tools": (CHATML, SHORT, [CALL], r"the chat template does not write the tool 'add'"),
+    "the result of a tool": (
+        body("{{ m.content if m.role != 'tool' else '' }}").replace("<|im_end|>", "add<|im_end|>"),
+        [*CALLED, {"role": "tool", "content": "3 cats"}, TALK[1]], None, r"messages\[2\]: what the tool says"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_a_template_leaves_out_is_named(tmp_path: Path, name: str) -> None:
+    template, messages, tools, message = LEFT_OUT[name]
+    with pytest.raises(TemplateError, match=message):
+        learned(opened(tmp_path, template), talk(messages, tools=tools))
+
+
+def test_white_space_may_be_trimmed_and_the_result_of_a_tool_be_json(tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+        "{{ m.content | tojson if m.role == 'tool' else m.content | trim | replace('. ', '.\\n') }}"
+        "{{ m.tool_calls | tojson if m.tool_calls else '' }}{{ '<|im_end|>\\n' }}{% endfor %}"
+        "{{ '<|im_start|>assistant\\n' if add_generation_prompt else '' }}"
+    )
+    messages = [{"role": "user", "content": "  hello "}, *CALLED[1:], {"role": "tool", "content": 'a "cat"\nsat é'},
+                {"role": "assistant", "content": " It is. And\tthe cat. "}]  # fmt: skip
+    assert learned(opened(tmp_path, template), talk(messages))[-1].endswith("It is.\nAnd\tthe cat.<|im_end|>")
+
+
+MARKS = {
+    "one of two answers": (
+        marked("", "{% if loop.last %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% endif %}"), TALK,
+        r"has 1 stretches in \{% generation %\} for 2 answers"),
+    "questions too": (
+        "{% for m in messages %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% endfor %}", SHORT,
+        r"has 2 stretches in \{% generation %\} for 1 answers"),
+    "in a comment alone": ("{# {% generation %} #}" + CHATML, SHORT, r"has 0 stretches"),
+    "an answer without the end of its turn": (
+        marked("", "{% generation %}{{ m.content }}{% endgeneration %}"), SHORT,
+        r"messages\[1\]: the answer does not end with '<\|im_end\|>'"),
+    "a block that is written elsewhere": (
+        "{% set x %}{% generation %}{{ messages[1].content }}<|im_end|>{% endgeneration %}{% endset %}"
+        "{{ messages[0].content }}{{ x }}", SHORT, r"messages\[1\]: what .* not stand in its text as it was marked"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_marks_that_are_not_the_answers_are_refused(tmp_path: Path, name: str) -> None:
+    template, messages, message = MARKS[name]
+    with pytest.raises(TemplateError, match=message):
+        learned(opened(tmp_path, template), talk(messages))
+
+
+def test_what_follows_the_end_of_a_turn_in_a_marked_block_is_not_learned(tmp_path: Path) -> None:
+    template = marked("", "{% generation %}{{ m.content }}{{ '<|im_end|>\\n' }}{% endgeneration %}")
+    assert learned(opened(tmp_path, template), talk(SHORT)) == ["It is 3.<|im_end|>"]
+
+
+RAISES = {
+    "a division": ("{{ 1 / 0 }}", r"refuses the conversation: division by zero"),
+    "a range": ("{% for i in range(10 ** 9) %}{% endfor %}", r"refuses the conversation: Range too big"),
+    "calls itself": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"refuses the conversation: maximum recursion"),
+    "writes without end": ("{% for i in range(9000) %}{{ 'x' * 9000 }}{% endfor %}", r"more than 16,777,216 char"),
+    "draws": ("{{ messages | random }}", r"cannot be read: No filter named 'random'"),
+    "draws words": ("{{ lipsum() }}", r"'lipsum' is undefined"),
+    "is nested too deep": ("{% for i in 'a' %}" * 30 + "{% endfor %}" * 30, r"cannot be read: too many stat"),
+    "is nested much too deep": ("{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}", r"cannot be read: maximum recursion"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RAISES)
+def test_whatever_a_template_raises_is_an_error_of_the_template(name: str) -> None:
+    source, message = RAISES[name]
+    with pytest.raises(TemplateError, match=message):
+        ChatTemplate(source, {}).text(TALK, None, prompt=False)
+
+
+def test_a_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "SECONDS", 0.2)
+    endless = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
+    with pytest.raises(UserError, match=r"no end after 0.2 s") as error:
+        ChatTemplate(endless, {}).text(TALK, None, prompt=False)
+    assert not isinstance(error.value, TemplateError), "no row to be skipped: another machine may be faster"
+    assert ChatTemplate(CHATML, {}).text(SHORT, None, prompt=False), "and no alarm is left behind"
+
+
+def test_a_template_that_takes_all_memory_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"takes more memory"):
+        ChatTemplate("{{ 'x' * 10 ** 18 }}", {}).text(TALK, None, prompt=False)
+
+
+def test_a_template_that_knows_tools_writes_them(tmp_path: Path) -> None:
+    assert len(learned(opened(tmp_path, TOOLS), talk(CALLED, tools=[CALL]))) == 1

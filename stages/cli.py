@@ -283,6 +283,40 @@ def export(
     write(ref, folder, scale, dtype, shard_size, licence, licence_file)
 
 
+@app.command()
+def generate(
+    ref: Ref,
+    prompt: Annotated[str, typer.Option("--prompt", help="What the text begins with.")],
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The prompt is a user's turn, by the tokenizer's chat template.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens to write.")] = 128,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Draw tokens; the likeliest each, if left out.")
+    ] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from the likeliest that come to this.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn.")] = None,
+    scale: Scale = "mini",
+) -> None:
+    """Print what a finished stage writes: greedy text, or text drawn with a seed."""
+    from stages.commands.generate import generate as write
+
+    write(ref, prompt, scale, chat, max_tokens, temperature, top_p, seed)
+
+
+@app.command()
+def evaluate(
+    ref: Ref,
+    tasks: Annotated[list[str], typer.Option("--tasks", metavar="NAME", help="An evaluation; repeatable.")],
+    as_json: Json = False,
+    scale: Scale = "mini",
+) -> None:
+    """Evaluate a finished stage on held-out documents; nothing of its result is changed."""
+    from stages.commands.evaluate import evaluate as measure
+
+    measure(ref, scale, tasks, as_json)
+
+
 @app.command("record-dvc")
 def record_dvc() -> None:
     """Record finished results in DVC, having checked that every stage of dvc.yaml is done."""

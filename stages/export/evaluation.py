@@ -1,0 +1,65 @@
+"""The project's own evaluations of a finished stage: those that are asked for, whatever its spec names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stages import evals
+from stages.data.heldout import Heldout
+from stages.errors import UserError
+from stages.export import model
+from stages.export.result import Result
+from stages.spec.evaluations import EVALUATIONS
+from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
+from stages.spec.validate import meant
+from stages.store import manifest, stage_record
+from stages.train.determinism import denormals_flushed, deterministic
+
+
+def evaluate(result: Result, tasks: Sequence[str]) -> dict[str, Any]:
+    """Numbers by section, as eval.json has them under "after": nothing of the result is changed.
+
+    Raises UserError for a task that there is not, or that lacks a module or a corpus.
+    """
+    read = phases(result)
+    refuse(result, tasks, read)
+    asked = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
+    stage = result.stage.model_copy(update={"evaluation": asked})
+    with deterministic(stage.execution), denormals_flushed():
+        return evals.run(model.modules(result), stage, Heldout(result.layout.data), phases=read)
+
+
+def refuse(result: Result, tasks: Sequence[str], read: Sequence[Phase]) -> None:
+    """Raise UserError unless all of these can be evaluated."""
+    families = {cfg.family for cfg in result.stage.modules.values()}
+    corpora = {source.corpus for phase in read for source in phase.sources}
+    for task in tasks:
+        if task not in EVALUATIONS:
+            raise UserError(
+                f"--tasks: found {task!r}; allowed: {', '.join(EVALUATIONS)}. {meant(task, EVALUATIONS)}".rstrip()
+            )
+        if lacking := EVALUATIONS[task].lacks(families, corpora, result.data):
+            raise UserError(f"--tasks: {task} needs {' and '.join(lacking)}, which {result.ref} does not have.")
+
+
+def phases(result: Result) -> tuple[Phase, ...]:
+    """The phases on whose corpora a stage is evaluated: its own, or those of the nearest ancestor that trained.
+
+    An Ouro that was made deeper is looped as its own config.json says.
+    """
+    stage = result.stage
+    while not stage.phases and stage.parents:
+        stage = _parent(result, stage)
+    count = model.loops(result)
+    if count is None:
+        return stage.phases
+    return tuple(
+        one.model_copy(update={"loops": one.loops and one.loops.model_copy(update={"count": count})})
+        for one in stage.phases
+    )
+
+
+def _parent(result: Result, stage: Stage) -> Stage:
+    return stage_record.read(manifest.payload(result.layout, stage.parents[0]))

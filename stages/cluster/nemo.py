@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.errors import SpecError
+from stages.contract.switches import is_switch
+from stages.errors import SpecError, UserError
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document
 from stages.spec.units import describe
@@ -24,10 +25,12 @@ MOUNT = re.compile(r"/[^,:\s]*(:/[^,:\s]*(:[a-z+]+)?)?")
 OPTION = re.compile(r"--(no-)?container-[a-z-]+(=[^\s]+)?")
 # Options of pyxis that follow from other keys, or from the project.
 MANAGED_OPTIONS = ("--container-image", "--container-mounts", "--container-workdir", "--container-env")
-# Variables that the launcher sets, and what would change which code is run.
+# Variables that the launcher or the engine sets, what would change which code is run, and what would leave out checks.
 MANAGED_VARIABLES = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME",
+    "PYTHONOPTIMIZE", "BASH_ENV", "OMP_NUM_THREADS", "NCCL_ALGO", "NVTE_ALLOW_NONDETERMINISTIC_ALGO",
 )  # fmt: skip
+MANAGED_PREFIXES = ("SLURM_", "SRUN_", "SBATCH_")
 # Loads the modules before `--` and becomes the command after it. Constant: names come as arguments.
 LOAD = 'while [ "$1" != -- ]; do module load "$1" || exit 69; shift; done; shift; exec "$@"'
 
@@ -55,9 +58,18 @@ class Nemo:
         return ["bash", "-lc", LOAD, "modules", *self.modules, "--"] if self.modules else []
 
     def options(self, code: Path, root: Path) -> list[str]:
-        """srun's options, by pyxis (enroot): the project's code and results are mounted where they are."""
+        """srun's options, by pyxis (enroot): the project's code and results are mounted where they are.
+
+        Raises UserError for a folder whose name a mount cannot say.
+        """
         if self.container is None:
             return []
+        for one in (str(code), str(root)):
+            if not MOUNT.fullmatch(one.replace(" ", "_")):
+                raise UserError(
+                    f"slurm/site.yaml: nemo.container: the folder {one} cannot be mounted: found one of , : or a line "
+                    "break in its path, which mounts are cut at; allowed: a path without them. Move the project."
+                )
         places = list(dict.fromkeys(f"{one}:{one}" for one in (str(code), str(root))))
         named = ["PYTHONPATH", "MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", *self.environment]
         return [
@@ -106,8 +118,11 @@ def wrong(document: Document, raw: RawNemo) -> Iterator[SpecError]:
         repair = "Load them in the image, or leave one of the two out."
         yield document.error((*at, "modules"), "modules beside a container", "one of the two", repair)
     for name in raw.environment:
-        if not VARIABLE.fullmatch(name) or name in MANAGED_VARIABLES or name.startswith("SLURM_"):
-            allowed = "variables that the launcher does not set"
+        if not VARIABLE.fullmatch(name) or name in MANAGED_VARIABLES or name.startswith(MANAGED_PREFIXES):
+            allowed = "variables that the launcher and the engine do not set"
+            yield document.error((*at, "environment", name), describe(name), allowed, "Take it out.")
+        elif is_switch(name):
+            allowed = "variables that change no number of a result; libraries choose their kernels by this one"
             yield document.error((*at, "environment", name), describe(name), allowed, "Take it out.")
         elif any(not one.isprintable() for one in raw.environment[name]):
             allowed = "one line of printable characters"

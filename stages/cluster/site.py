@@ -30,10 +30,17 @@ MANAGED = {
     "gres": "the key `gpu`",
     "gpus": "the key `gpu`",
     "time": "`time_limit` of a stage, and the key `max_time`",
+    "gpus-per-node": "the key `gpu`",
+    "gpus-per-task": "the key `gpu`",
     "mem": "`memory` of a stage",
+    "mem-per-cpu": "`memory` of a stage",
+    "mem-per-gpu": "`memory` of a stage",
     "nodes": "`nodes` of a stage",
     "ntasks": "`nodes` of a stage",
+    "ntasks-per-node": "nothing: one process on each node starts the ranks",
+    "ntasks-per-gpu": "nothing: one process on each node starts the ranks",
     "cpus-per-task": "`threads` of a scale and `ranks` of a stage",
+    "cpus-per-gpu": "`threads` of a scale and `ranks` of a stage",
     "dependency": "nothing: Snakemake knows what comes first",
     "requeue": "`slurm-requeue` of slurm/config.yaml",
     "no-requeue": "`slurm-requeue` of slurm/config.yaml",
@@ -44,6 +51,9 @@ MANAGED = {
     "open-mode": "nothing: a job that is put back into the queue adds to its log",
     "export": "nothing: jobs get the environment that Snakemake was started in",
     "chdir": "nothing: jobs run in the project's folder",
+    "array": "nothing: a stage is one job",
+    "wrap": "nothing: a job runs its stage",
+    "test-only": "nothing: a job runs its stage",
 }
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from stages.contract.switches import is_switch
 from stages.store import run_record
 from stages.store.json_file import JsonFileError
 
@@ -52,14 +52,6 @@ LEVELS = (
     ("x86-64-v2", frozenset({"sse4_2"})),
 )
 
-# Variables by which a user makes ATen, MKL, oneDNN, OpenBLAS, the C library or NVIDIA's libraries choose other kernels.
-# All of a library's variables count, known or not, except those that set what it prints or what the engine sets itself
-# (threads); so a variable of a later release counts too.
-SWITCHES = re.compile(
-    r"ATEN_\w+|MKL_\w+|(ONE)?DNN[L_]\w*|OPENBLAS_\w+|KMP_DETERMINISTIC_REDUCTION|GLIBC_TUNABLES|LD_PRELOAD"
-    r"|TORCH_(ALLOW_TF32\w*|\w*MKLDNN\w*|\w*BLAS\w*|\w*SDPA?\w*)|NVIDIA_TF32_OVERRIDE|CU(BLAS|BLASLT|DNN)_\w+"
-)
-NO_SWITCH = re.compile(r"\w*(VERBOSE|LOG|NUM_THREADS|DYNAMIC)\w*")
 CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what the engine sets where nobody did, for deterministic kernels
 
 IDENTITY = ("python", "torch", "system", "machine", "cpu_vendor", "cpu_level", "cpu_flags", "threads", "switches")
@@ -160,10 +152,8 @@ def threads(environ: Mapping[str, str]) -> int:
 
 def switches(environ: Mapping[str, str]) -> list[str]:
     """The variables of an environment by which kernels are chosen, sorted: "NAME=value"."""
-    found = {name: value for name, value in environ.items() if SWITCHES.fullmatch(name) and value}
-    return sorted(
-        f"{name}={value}" for name, value in found.items() if not NO_SWITCH.fullmatch(name) and (name, value) != CUBLAS
-    )
+    found = {name: value for name, value in environ.items() if is_switch(name) and value}
+    return sorted(f"{name}={value}" for name, value in found.items() if (name, value) != CUBLAS)
 
 
 def _field(cpuinfo: Path, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from stages.engines import Inputs, place
-from stages.engines.nemo import absent, cpu
+from stages.engines.nemo import absent, cpu, variables
 from stages.engines.training import Training
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -20,6 +20,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
     Raises UserError as the torch engine does, and where Megatron is not installed in this interpreter.
     """
     ref = f"{stage.pipeline}/{stage.name}"
+    variables.set_all(stage)
     try:
         if stage.execution.device == "cpu":
             cpu.install()

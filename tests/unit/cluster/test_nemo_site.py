@@ -49,6 +49,13 @@ def test_a_container_is_options_of_srun_and_mounts_the_project(tmp_path: Path) -
     assert found.options(Path("/project"), Path("/project"))[1].count("/project:/project") == 1
 
 
+@pytest.mark.parametrize("folder", ["/home/a,b", "/home/a:b", "/home/a\nb"])
+def test_a_project_that_cannot_be_mounted_is_refused(folder: str) -> None:
+    with pytest.raises(UserError, match=r"(?s)nemo\.container: the folder /home/a.* cannot be mounted"):
+        Nemo(container=Container("x.sqsh")).options(Path("/code"), Path(folder))
+    assert Nemo().options(Path("/code"), Path(folder)) == [], "and where nothing is mounted, it may be"
+
+
 def test_agents_and_ranks_run_under_the_containers_interpreter(stage: Stage) -> None:
     inside = Nemo(container=Container("/images/nemo.sqsh"))
     python = interpreter.command(stage, inside, in_job=True)
@@ -101,9 +108,17 @@ def test_a_module_that_is_not_there_ends_the_rank(tmp_path: Path) -> None:
         ("modules: [--]", r"nemo\.modules\.0"),
         ("modules: ['a;b']", r"nemo\.modules\.0"),
         ("modules: [cuda]\n  container: {image: x}", r"nemo\.modules: found modules beside a container"),
-        ("environment: {RANK: '3'}", r"nemo\.environment\.RANK: .*variables that the launcher does not set"),
+        (
+            "environment: {RANK: '3'}",
+            r"nemo\.environment\.RANK: .*variables that the launcher and the engine do not set",
+        ),
         ("environment: {PYTHONPATH: /x}", r"nemo\.environment\.PYTHONPATH"),
         ("environment: {'A B': x}", r"nemo\.environment\.A B"),
+        ("environment: {PYTHONOPTIMIZE: 1}", r"nemo\.environment\.PYTHONOPTIMIZE: .*the engine do not set"),
+        ("environment: {NCCL_ALGO: Tree}", r"nemo\.environment\.NCCL_ALGO: .*the engine do not set"),
+        ("environment: {SRUN_X: 1}", r"nemo\.environment\.SRUN_X"),
+        ("environment: {NVIDIA_TF32_OVERRIDE: 1}", r"nemo\.environment\.NVIDIA_TF32_OVERRIDE: .*change no number"),
+        ("environment: {CUBLAS_WORKSPACE_CONFIG: ':0:0'}", r"nemo\.environment\.CUBLAS_W.*change no number"),
         ('environment: {A: "x\\ny"}', r"nemo\.environment\.A: .*one line"),
         ("container: {image: 'a b'}", r"nemo\.container\.image"),
         ("container: {image: x, mounts: [data]}", r"nemo\.container\.mounts\.0: found 'data'; allowed: /from"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import yaml
 
 from stages.commands.emit import engine_config
 from stages.contract import ledger, rope, schedule
+from stages.engines.nemo import variables
 from stages.engines.nemo.config import config, rows, services, training
 from stages.engines.nemo.config.layers import LAYERS, MLA
 from stages.engines.nemo.config.machine import MACHINE
+from stages.errors import UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel, Recompute
@@ -49,6 +52,23 @@ def test_it_is_made_without_torch_and_without_megatron() -> None:
     code = "import sys, stages.engines.nemo.config; print([one for one in ('torch', 'megatron') if one in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
+
+
+def test_its_variables_are_set_before_anything_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL adds in the order of its algorithm, which it chooses by itself unless it is told."""
+    on_cpu = stage("llama31_1m", "cpt_1m")
+    on_gpu = on_cpu.model_copy(update={"execution": on_cpu.execution.model_copy(update={"device": "cuda"})})
+    names = ("CUBLAS_WORKSPACE_CONFIG", "NCCL_ALGO", "NVTE_ALLOW_NONDETERMINISTIC_ALGO")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    variables.set_all(on_cpu)
+    assert not set(names) & set(os.environ)
+    variables.set_all(on_gpu)
+    assert {name: os.environ[name] for name in names} == section(on_gpu, "env_vars")
+    monkeypatch.setenv("NCCL_ALGO", "Tree")
+    with pytest.raises(UserError, match=r"environment: NCCL_ALGO=Tree; allowed with .* Ring"):
+        variables.set_all(on_gpu)
 
 
 def test_no_field_is_both_fixed_and_the_stages() -> None:

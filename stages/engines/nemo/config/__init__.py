@@ -39,7 +39,7 @@ def config(stage: Stage, phase: Phase) -> Config:
         raise ValueError(f"{stage.pipeline}/{stage.name} is not trained by the NeMo engine")
     layout = execution.parallel
     return {
-        "env_vars": _environment(stage),
+        "env_vars": environment(stage),
         "rng": {"seed": stage.seed, **services.RNG},
         "rerun_state_machine": dict(services.RERUN),
         "train": {**_train(phase, execution.dp), **training.TRAIN},
@@ -61,7 +61,7 @@ def config(stage: Stage, phase: Phase) -> Config:
     }  # fmt: skip
 
 
-def _environment(stage: Stage) -> dict[str, str]:
+def environment(stage: Stage) -> dict[str, str]:
     """What libraries read when they are loaded: on GPUs with `determinism: exact`, sums in one order."""
     if stage.execution.device != "cuda" or not stage.execution.exact:
         return {}

@@ -7,10 +7,10 @@ tokens, and the tokens before it are those that the model is prompted with later
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +20,36 @@ from stages.data.document import Conversation, Document
 from stages.data.said import refuse_left_out
 from stages.data.tokenizer import Tokenizer
 
-Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]
+T = TypeVar("T")
+Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]  # tokens, and for each 1 where it may be a target
 CHUNK = 512  # conversations rendered and cut at once
 SHOWN = 80  # characters of a conversation in a message
 
 
-def encode_conversations(documents: Sequence[Document], tokenizer: Tokenizer) -> Iterator[Piece]:
+def encode_conversations(documents: Sequence[Document], tokenizer: Tokenizer) -> Iterator[Piece | TemplateError]:
     """Tokens [n] and mask uint8 [n] of each document's conversation; a picture is one image token.
 
-    Raises TemplateError, with the beginning of the conversation, where the template refuses it or leaves something of
-    it out, its answers cannot be told, it has no answer, or it writes a special token as text.
+    In place of a conversation that cannot be used the reason, with its beginning: the template refuses it or leaves
+    something of it out, its answers cannot be told, it has no answer, or it writes a special token as text.
     """
     for start in range(0, len(documents), CHUNK):
         some = documents[start : start + CHUNK]
-        rendered = [_render(document, tokenizer) for document in some]
-        texts = [text for one in rendered for text in _beginnings(one)]
+        rendered = [_attempt(_render, document, tokenizer) for document in some]
+        texts = [text for one in rendered if isinstance(one, Rendered) for text in _beginnings(one)]
         ids = iter(tokenizer.encode_rendered(texts))
         for document, one in zip(some, rendered, strict=True):
-            yield _masked(document, one, tokenizer, [next(ids) for _ in _beginnings(one)])
+            if isinstance(one, TemplateError):
+                yield one
+            else:
+                yield _attempt(_masked, document, tokenizer, one, [next(ids) for _ in _beginnings(one)])
+
+
+def _attempt(step: Callable[..., T], *given: Any) -> T | TemplateError:
+    """What a step makes of one conversation, or why it cannot: others are not affected by that."""
+    try:
+        return step(*given)
+    except TemplateError as error:
+        return error
 
 
 def spread(piece: Piece, image: int | None, cells: Sequence[int]) -> Piece:
@@ -77,7 +89,7 @@ def _beginnings(rendered: Rendered) -> list[str]:
     return [rendered.text, *(rendered.text[:at] for span in rendered.answers for at in span)]
 
 
-def _masked(document: Document, rendered: Rendered, tokenizer: Tokenizer, ids: list[list[int]]) -> Piece:
+def _masked(document: Document, tokenizer: Tokenizer, rendered: Rendered, ids: list[list[int]]) -> Piece:
     whole, *parts = ids
     edges = []
     for part, at in zip(parts, (at for span in rendered.answers for at in span), strict=True):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.conversations import encode_conversations, spread
-from stages.data.document import BOS, EOS, IMAGE, SPECIAL, Document, Picture
+from stages.data.chat import TemplateError
+from stages.data.conversations import Piece, encode_conversations, spread
+from stages.data.document import IMAGE, SPECIAL, Document, Picture
+from stages.data.gather import gather
 from stages.data.roles import NAMES
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
 
-CHUNK = 2048  # texts given to the tokenizer at once, which bounds the memory its answers take
-Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]  # tokens, and for each 1 where it may be a target
+CHUNK = 2048  # documents in memory as lists of ids, before they are arrays
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,15 @@ class Encoded:
     pictures: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Flat:
+    """Documents one after the other: tokens [N], uint8 [N] of what may be a target, tokens of each document."""
+
+    tokens: NDArray[np.integer]
+    mask: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+
+
 def encode(documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None) -> Encoded:
     """Encode documents in the given order, one BOS before and one EOS after each, as far as the tokenizer has them.
 
@@ -41,28 +52,86 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None
     one image token per cell x cell pixels; `cell` None leaves pictures out of the tokens (pairs). Raises UserError for
     a document that the tokenizer has no token or no template for.
     """
-    rendered = iter(encode_conversations([doc for doc in documents if _by_template(doc, tokenizer)], tokenizer))
-    plain = [doc for doc in documents if not _by_template(doc, tokenizer)]
-    ids = iter(
-        _encode_all([part.content for doc in plain for part in doc.parts if isinstance(part.content, str)], tokenizer)
-    )
-    runs: list[NDArray[np.integer]] = []
-    masks: list[NDArray[np.uint8]] = []
-    lengths = np.zeros(len(documents), dtype=np.int64)
-    pictures: list[tuple[int, Picture]] = []
-    for number, document in enumerate(documents):
-        shown = _pictures(document)
-        pictures += ((number, picture) for picture in shown)
-        if _by_template(document, tokenizer):
-            cells = [0 if cell is None else _cells(picture, cell) for picture in shown]
-            pieces = [spread(next(rendered), tokenizer.roles.image, cells)]
+    encoded, refused = encode_accepted(documents, tokenizer, cell)
+    if refused:
+        raise refused[min(refused)]
+    return encoded
+
+
+def encode_accepted(
+    documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None
+) -> tuple[Encoded, dict[int, TemplateError]]:
+    """`encode` of the documents that the chat template can write; and of the others, by place, why it cannot."""
+    chats = [number for number, document in enumerate(documents) if _by_template(document, tokenizer)]
+    written, refused = _conversations(documents, chats, tokenizer, cell)
+    if len(chats) == len(documents):
+        flat = written
+    else:
+        others = sorted(set(range(len(documents))).difference(chats)) if chats else range(len(documents))
+        plain = _joined([
+            _plain([documents[number] for number in others[start : start + CHUNK]], tokenizer, cell)
+            for start in range(0, len(others), CHUNK)
+        ])  # fmt: skip
+        accepted = [number for number in chats if number not in refused]
+        flat = _ordered(_joined([plain, written]), [*others, *accepted]) if accepted else plain
+    kept = (document for number, document in enumerate(documents) if number not in refused)
+    table, pixels = _pack([(place, picture) for place, document in enumerate(kept) for picture in _pictures(document)])
+    return Encoded(flat.tokens, flat.lengths, flat.mask, pixels, table), refused
+
+
+def _conversations(
+    documents: Sequence[Document], chats: Sequence[int], tokenizer: Tokenizer, cell: int | None
+) -> tuple[_Flat, dict[int, TemplateError]]:
+    """The documents at the places `chats`, as the chat template writes them."""
+    pieces, refused = list[Piece](), dict[int, TemplateError]()
+    found = encode_conversations([documents[number] for number in chats], tokenizer)
+    for number, one in zip(chats, found, strict=True):
+        if isinstance(one, TemplateError):
+            refused[number] = one
         else:
-            pieces = list(_pieces(document, tokenizer, ids, cell))
-        runs += (tokens for tokens, _ in pieces)
-        masks += (mask for _, mask in pieces)
-        lengths[number] = sum(len(tokens) for tokens, _ in pieces)
-    table, pixels = _pack(pictures)
-    return Encoded(np.concatenate(runs), lengths, np.concatenate(masks), pixels, table)
+            cells = [0 if cell is None else _cells(picture, cell) for picture in _pictures(documents[number])]
+            pieces.append(spread(one, tokenizer.roles.image, cells))
+    lengths = np.array([len(tokens) for tokens, _ in pieces], dtype=np.int64)
+    tokens = np.concatenate([np.zeros(0, tokenizer.dtype), *(tokens for tokens, _ in pieces)])
+    return _Flat(tokens, np.concatenate([np.zeros(0, np.uint8), *(mask for _, mask in pieces)]), lengths), refused
+
+
+def _plain(documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None) -> _Flat:
+    """Documents that parts describe, each with the BOS before it and the EOS behind."""
+    texts = [part.content for document in documents for part in document.parts if isinstance(part.content, str)]
+    ids = iter(tokenizer.encode_batch(texts))
+    begin = [] if tokenizer.roles.bos is None else [[tokenizer.roles.bos]]
+    end = [] if tokenizer.roles.eos is None else [[tokenizer.roles.eos]]
+    stretches, supervised, firsts = list[list[int]](), list[bool](), [0]
+    for document in documents:
+        stretches += begin
+        supervised += [False] * len(begin)
+        for part in document.parts:
+            stretches.append(next(ids) if isinstance(part.content, str) else _special(part.content, tokenizer, cell))
+            supervised.append(part.supervised and not isinstance(part.content, Picture))
+        stretches += end
+        supervised += [True] * len(end)
+        firsts.append(len(stretches))
+    sizes = np.fromiter(map(len, stretches), dtype=np.int64, count=len(stretches))
+    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
+    tokens = np.fromiter(chain.from_iterable(stretches), dtype=tokenizer.dtype, count=int(before[-1]))
+    return _Flat(tokens, np.repeat(np.array(supervised, dtype=np.uint8), sizes), np.diff(before[firsts]))
+
+
+def _joined(parts: Sequence[_Flat]) -> _Flat:
+    if len(parts) == 1:
+        return parts[0]
+    return _Flat(
+        np.concatenate([part.tokens for part in parts]), np.concatenate([part.mask for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+    )  # fmt: skip
+
+
+def _ordered(flat: _Flat, places: Sequence[int]) -> _Flat:
+    """Documents by their `places`, each of which comes once."""
+    order, starts = np.argsort(places), np.cumsum(flat.lengths) - flat.lengths
+    starts, lengths = starts[order], flat.lengths[order]
+    return _Flat(gather(flat.tokens, starts, lengths), gather(flat.mask, starts, lengths), lengths)
 
 
 def _by_template(document: Document, tokenizer: Tokenizer) -> bool:
@@ -87,44 +156,17 @@ def _pictures(document: Document) -> list[Picture]:
     return [part.content for part in document.parts if isinstance(part.content, Picture)]
 
 
-def _pieces(
-    document: Document, tokenizer: Tokenizer, ids: Iterator[NDArray[np.integer]], cell: int | None
-) -> Iterator[Piece]:
-    """A document that parts describe, with the BOS before it and the EOS behind."""
-    roles = tokenizer.roles
-    if roles.bos is not None:
-        yield _piece(_special(BOS, tokenizer), False)
-    for part in document.parts:
-        content = part.content
-        if isinstance(content, str):
-            yield _piece(next(ids), part.supervised)
-        elif isinstance(content, int):
-            yield _piece(_special(content, tokenizer), part.supervised)
-        elif cell is not None:
-            yield _piece(np.repeat(_special(IMAGE, tokenizer), _cells(content, cell)), False)
-    if roles.eos is not None:
-        yield _piece(_special(EOS, tokenizer), True)
-
-
-def _piece(tokens: NDArray[np.integer], supervised: bool) -> Piece:
-    return tokens, np.full(len(tokens), supervised, dtype=np.uint8)
-
-
-def _special(number: int, tokenizer: Tokenizer) -> NDArray[np.integer]:
-    """The one token of a role. Raises UserError where the tokenizer has none for it."""
+def _special(content: int | Picture, tokenizer: Tokenizer, cell: int | None) -> list[int]:
+    """The one token of a role, or a picture's. Raises UserError where the tokenizer has none for it."""
+    if isinstance(content, Picture) and cell is None:
+        return []
+    number, count = (content, 1) if isinstance(content, int) else (IMAGE, _cells(content, cell or 0))
     found = getattr(tokenizer.roles, NAMES[number])
     if found is None:
         raise UserError(
             f"a document has a token {SPECIAL[number]}, and the tokenizer's spec names none: roles.{NAMES[number]}"
         )
-    return np.array([found], dtype=tokenizer.dtype)
-
-
-def _encode_all(texts: list[str], tokenizer: Tokenizer) -> Iterator[NDArray[np.integer]]:
-    dtype = tokenizer.dtype
-    for start in range(0, len(texts), CHUNK):
-        for ids in tokenizer.encode_batch(texts[start : start + CHUNK]):
-            yield np.array(ids, dtype=dtype)
+    return [found] * count
 
 
 def _cells(picture: Picture, cell: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data import mmidx, runs
+from stages.data.gather import gather
 from stages.data.runs import Documents, Run
 from stages.store import files
 from stages.store.files import Data
@@ -134,7 +135,7 @@ def _blocks(found: Sequence[Run], name: str, once: bool) -> Iterator[memoryview]
         lengths = np.concatenate([part.column("length") for part in parts]).astype(np.int64)
         data = np.concatenate([part.data(name) for part in parts])
         starts = np.cumsum(lengths) - lengths
-        yield memoryview(runs.gather(data, starts[order], lengths[order]).tobytes())
+        yield memoryview(gather(data, starts[order], lengths[order]).tobytes())
 
 
 def _stretches(found: Sequence[Run], once: bool) -> Iterator[tuple[bool, list[Part], NDArray[np.int64]]]:

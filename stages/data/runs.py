@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from stages.data.document import HELD_OUT_PER_MILLE
+from stages.data.gather import gather
 from stages.store import files, json_file, manifest
 
 META = "run.json"
@@ -150,12 +151,6 @@ def read(folder: Path, deep: bool) -> Run | None:
 def held_out(origins: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which documents the hash of their content holds out, as `document.held_out` does for one."""
     return np.asarray(origins % np.uint64(1000) < HELD_OUT_PER_MILLE)
-
-
-def gather(data: NDArray[Any], starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """The stretches [starts[i], starts[i] + lengths[i]) of `data`, one after the other."""
-    ends = (starts + lengths).tolist()
-    return np.concatenate([data[:0], *(data[a:b] for a, b in zip(starts.tolist(), ends, strict=True))])
 
 
 def _joined(parts: list[NDArray[Any]], dtype: str) -> NDArray[Any]:

@@ -8,11 +8,10 @@ from itertools import count, islice
 from pathlib import Path
 
 from stages.data import records, runs, user
-from stages.data.chat import TemplateError
 from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import rank
-from stages.data.encode import Encoded, encode
+from stages.data.encode import encode_accepted
 from stages.data.pieces import Piece, Row
 from stages.data.records import Shape
 from stages.data.runs import Bad, Encoding, Run
@@ -109,25 +108,13 @@ class _PieceEncoder:
         allowed = "role and content, as the local tokenizer writes; a tokenizer of specs/tokenizers writes what it can"
         return Bad(line=row.line, why="found tools, or a message with more than role and content", allowed=allowed)
 
-    def _encoded(self, placed: list[Placed], bad: list[Bad]) -> tuple[list[Document], Encoded | None]:
-        """The documents that the tokenizer's chat template can write; the others are bad rows."""
-        batch = [document for _, document in placed]
-        try:
-            return batch, encode(batch, self.tokenizer, None) if batch else None
-        except TemplateError as error:
-            if len(placed) == 1:
-                bad.append(Bad(line=placed[0][0], why=str(error), allowed="what the chat template can write"))
-                self.bad += 1
-                return [], None
-        half = len(placed) // 2
-        parts = [self._encoded(part, bad) for part in (placed[:half], placed[half:])]
-        good = [document for documents, _ in parts for document in documents]
-        return good, encode(good, self.tokenizer, None) if good else None
-
     def _add(self, made: Encoding, placed: list[Placed], bad: list[Bad]) -> None:
-        batch, encoded = self._encoded(placed, bad)
-        if encoded is None:
-            return
+        """Encode documents; those that the tokenizer's chat template cannot write are bad rows."""
+        encoded, refused = encode_accepted([document for _, document in placed], self.tokenizer, None)
+        for number, error in refused.items():
+            bad.append(Bad(line=placed[number][0], why=str(error), allowed="what the chat template can write"))
+        self.bad += len(refused)
+        batch = [document for number, (_, document) in enumerate(placed) if number not in refused]
         made.ranks += (rank(self.job.corpus, document.identity) for document in batch)
         made.origins += (rank("held out", document.identity) for document in batch)
         made.lengths.append(encoded.lengths)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages.data import inputs, lines, merge, packing, pieces, pool, prepare, prepared, spec, user, worker
-from stages.data.encode import encode
+from stages.data.encode import encode, encode_accepted
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.tokenizer import FILE, Tokenizer
 from stages.errors import UserError
@@ -127,9 +127,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(documents, tokenizer, cell):  # type: ignore[no-untyped-def]
         calls.append(len(documents))
-        return encode(documents, tokenizer, cell)
+        return encode_accepted(documents, tokenizer, cell)
 
-    monkeypatch.setattr(worker, "encode", counted)
+    monkeypatch.setattr(worker, "encode_accepted", counted)
     return calls
 
 
@@ -162,10 +162,10 @@ def test_what_is_encoded_is_not_encoded_again(project: Small, encoded: list[int]
         if len(encoded) == at:
             raise KeyboardInterrupt
         encoded.append(len(documents))
-        return encode(documents, tokenizer, cell)
+        return encode_accepted(documents, tokenizer, cell)
 
     encoded.clear()
-    broken_off(project, worker, "encode", killed)
+    broken_off(project, worker, "encode_accepted", killed)
     before = sum(encoded)
     encoded.clear()
     wanted = prepared.read_manifest(project.data / "mine").digest

@@ -73,9 +73,13 @@ def check(
     explain: Annotated[str | None, typer.Option("--explain", metavar="I-04", help="What an invariant is for.")] = None,
 ) -> None:
     """Check specs and hand-overs, without training: totals, learning rates, contexts, data ranges, and more."""
-    from stages.commands.check import print_explanation, run_checks
+    from stages.commands.brief import uncollected
 
-    raise typer.Exit(print_explanation(explain) if explain else run_checks(scale, as_json, only or ()))
+    with uncollected():
+        from stages.commands.check import print_explanation, run_checks
+
+        code = print_explanation(explain) if explain else run_checks(scale, as_json, only or ())
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -56,8 +56,8 @@ def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
         for number, phase in enumerate(stage.phases):
             for source in phase.sources:
                 yield from _overlap(context, name, number, source, before)
-                yield from _too_short(context, name, number, phase, source)
                 yield from _too_small(context, name, number, phase, source)
+            yield from _too_short(context, name, number, phase)
             before += [(f"phase {phase.name}", source) for source in phase.sources]
 
 
@@ -93,20 +93,21 @@ def _overlap(
             return
 
 
-def _too_short(context: Context, name: str, number: int, phase: Phase, source: Source) -> Iterator[Finding]:
-    """Phases in tokens only: how many images a row of patches holds is known when the row is packed."""
-    if phase.unit != "tokens" or not source.start >= 0:
+def _too_short(context: Context, name: str, number: int, phase: Phase) -> Iterator[Finding]:
+    """Phases in tokens only: how many images a row of patches has is known when the row is packed."""
+    if phase.unit != "tokens" or not phase.sources:
         return
-    rows = Mixture(phase).counts(ledger.samples(phase))[phase.sources.index(source)]
-    held = _rows_held(context, phase, source)
-    if rows > held:
-        yield context.finding(
-            "I-18", name, ("phases", number, "data"),
-            observed=f"{rows * phase.context:,} tokens of {source.corpus} from a stretch of "
-            f"{int(held * phase.context):,}, epochs counted",
-            expected="stretches that hold what is read", repair="Declare more epochs, or lengthen the stretch.",
-            at=(f"phases.{phase.name}.data.{source.corpus}",), found=rows / max(held, Fraction(1, phase.context)),
-        )  # fmt: skip
+    drawn = Mixture(phase).counts(ledger.samples(phase))
+    for source, rows in zip(phase.sources, drawn, strict=True):
+        there = _rows_held(context, phase, source)
+        if source.start >= 0 and rows > there:
+            yield context.finding(
+                "I-18", name, ("phases", number, "data"),
+                observed=f"{rows * phase.context:,} tokens of {source.corpus} from a stretch of "
+                f"{int(there * phase.context):,}, epochs counted",
+                expected="stretches that have what is read", repair="Declare more epochs, or lengthen the stretch.",
+                at=(f"phases.{phase.name}.data.{source.corpus}",), found=rows / max(there, Fraction(1, phase.context)),
+            )  # fmt: skip
 
 
 def _too_small(context: Context, name: str, number: int, phase: Phase, source: Source) -> Iterator[Finding]:

@@ -12,9 +12,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import assert_never
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stages.spec.resolved_training import Piece, Schedule
 
 # Taylor series of sin and cos around 0. Up to pi/4 their truncation error is below a double's last bit. Plain
@@ -52,30 +49,6 @@ def peak(schedule: Schedule, start: int, end: int) -> tuple[float, int]:
     candidates = [(lr_before(schedule, clock), clock) for clock in (start, *borders)]
     candidates += [(lr(schedule, clock), clock) for clock in (*borders, end)]
     return max(candidates, key=lambda one: (one[0], -one[1]))
-
-
-def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
-    """`lr` at many clocks (int64, any shape), for pictures and plans: equal to `lr` up to float64 rounding."""
-    at = np.asarray(clocks, dtype=np.int64)
-    values = np.full(at.shape, np.nan)
-    for number, piece in enumerate(schedule.pieces):
-        inside = (at > piece.start) & (at <= piece.end)
-        if number == 0:
-            inside |= at == piece.start
-        p0, p1 = float(Fraction(*piece.p0)), float(Fraction(*piece.p1))
-        progress = p0 + (p1 - p0) * (at[inside] - piece.start) / (piece.end - piece.start)
-        match piece.shape:
-            case "constant":
-                values[inside] = piece.first
-            case "linear":
-                values[inside] = piece.first + (piece.last - piece.first) * progress
-            case "cosine":
-                values[inside] = piece.last + (piece.first - piece.last) * (1 + np.cos(np.pi * progress)) / 2
-            case _:
-                assert_never(piece.shape)
-    if np.isnan(values).any():
-        raise ValueError(f"schedule {schedule.name!r} has no value at some of the clocks asked for")
-    return values
 
 
 def cos_pi(p: Fraction) -> float:

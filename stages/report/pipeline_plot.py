@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from stages.contract.schedule import lr, lr_before, lr_curve
+from stages.contract.curve import lr_curve
+from stages.contract.schedule import lr, lr_before
 from stages.report.columns import Column, budget, columns, ref, trained
 from stages.report.hand_overs import clock_start, hand_overs, schedule_of
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled

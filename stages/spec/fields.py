@@ -15,7 +15,7 @@ from stages.spec.names import Name
 class Raw(BaseModel):
     """Base of all raw specs: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
 
 Flag = Annotated[bool, BeforeValidator(units.flag)]

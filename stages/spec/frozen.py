@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 class Frozen(BaseModel):
     """Base of all resolved values: immutable, nothing unknown, nothing converted."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
     EXECUTION_FIELDS: ClassVar[frozenset[str]] = frozenset()
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset()
     LATER_FIELDS: ClassVar[frozenset[str]] = frozenset()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from blake3 import blake3
@@ -48,20 +49,28 @@ def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
 
 def identity(value: Frozen) -> dict[str, Any]:
     """The identity fields of a resolved value, ready for canonical JSON (mappings as lists of pairs, in order)."""
-    left_out = value.outside_keys()
-    return {name: _plain(getattr(value, name)) for name in type(value).model_fields if name not in left_out}
+    kind = type(value)
+    fields = {name: _plain(getattr(value, name)) for name in _covered(kind)}
+    return {name: one for name, one in fields.items() if one is not None or name not in kind.LATER_FIELDS}
+
+
+@cache
+def _covered(kind: type[Frozen]) -> tuple[str, ...]:
+    """The fields of a class that keys cover, those that they leave out while they are None among them."""
+    left_out = kind.EXECUTION_FIELDS | kind.DESCRIPTIVE_FIELDS
+    return tuple(name for name in kind.model_fields if name not in left_out)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Frozen):
-        return identity(value)
+    if value is None or isinstance(value, (str, int)):  # most are; asking whether one is a model takes longer
+        return value
+    if isinstance(value, float):
+        return value.hex()
     if isinstance(value, dict):
         return [[key, _plain(one)] for key, one in value.items()]
     if isinstance(value, (tuple, list)):
         return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return value.hex()
-    return value
+    return identity(value) if isinstance(value, Frozen) else value
 
 
 def _digest(value: Any) -> str:

@@ -54,9 +54,11 @@ def allot(
     after = dict(reach)
     sources = []
     _answers(phase, parts)
+    groups = {part.group for part in parts}
+    units = {group: lcm(*(part.share.denominator for part in parts if part.group == group)) for group in groups}
     for part in parts:
         start = after.get(part.corpus, 0)
-        need = Need(phase, part.group, part.share, len({one.group for one in parts}), patch)
+        need = Need(phase, part.group, part.share, len(groups), patch)
         if part.figures is None:
             end = start + need.units
         else:
@@ -64,8 +66,7 @@ def allot(
             whole = phase.packing == "fixed" and phase.whole(part.kind)
             end = _all(part.figures, start) if whole else start + _length(need, part.figures, start)
         after[part.corpus] = end
-        unit = lcm(*(one.share.denominator for one in parts if one.group == part.group))
-        weight = int(part.share * unit)
+        weight = int(part.share * units[part.group])
         source = Source(
             corpus=part.corpus, group=part.group, weight=weight, start=start, end=end, digest=part.digest,
             kind=part.kind,

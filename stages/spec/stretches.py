@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil, isqrt
 from typing import Literal, assert_never
 
@@ -35,7 +36,7 @@ class Need:
     groups: int
     patch: int | None
 
-    @property
+    @cached_property
     def drawn(self) -> Fraction:
         """Samples of the whole phase that come from the corpus, at most."""
         phase = self.phase
@@ -54,7 +55,7 @@ class Need:
                     assert_never(self.group)
         return min(Fraction(samples), samples * mean * self.share + SLACK)
 
-    @property
+    @cached_property
     def units(self) -> int:
         """Units of the corpus in one epoch, were every sample full: tokens, or items for phases in patches."""
         phase = self.phase

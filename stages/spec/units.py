@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -48,6 +49,11 @@ def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
     """The exact value with its prefix applied, the prefix and the unit of a quantity."""
     if not isinstance(text, str):
         raise BadQuantity(describe(text), allowed, "Write a quantity.")
+    return _split(text, allowed)
+
+
+@lru_cache(4096)  # the same few figures stand in every file
+def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
     match = _QUANTITY.fullmatch(text.strip()) if len(text) <= LONGEST else None
     if match is None or (match["unit"] or "") not in UNITS:
         raise BadQuantity(describe(text), allowed, "Write a number and its unit.")

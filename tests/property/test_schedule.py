@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.contract import schedule
+from stages.contract import curve, schedule
 from stages.spec.resolved_training import Schedule
 from tests.unit.contract._make import piece
 
@@ -81,7 +81,7 @@ def test_in_bulk_equals_one_by_one(drawn, fractions):
     clocks = [int(fraction * drawn.pieces[-1].end) for fraction in fractions]
     clocks += [one.end for one in drawn.pieces]
     single = [schedule.lr(drawn, clock) for clock in clocks]
-    np.testing.assert_allclose(schedule.lr_curve(drawn, clocks), single, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(curve.lr_curve(drawn, clocks), single, rtol=1e-9, atol=1e-15)
 
 
 @given(st.fractions(0, 1))

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import pytest
 
-from stages.contract import schedule
+from stages.contract import curve, schedule
 from stages.spec.resolved_training import Schedule
 from tests.unit.contract._make import piece
 
@@ -56,7 +56,7 @@ def test_outside_the_schedule_is_an_error(clock):
     with pytest.raises(ValueError, match="outside schedule 'text'"):
         schedule.lr(WARM_COSINE_HOLD, clock)
     with pytest.raises(ValueError, match="no value"):
-        schedule.lr_curve(WARM_COSINE_HOLD, [5, clock])
+        curve.lr_curve(WARM_COSINE_HOLD, [5, clock])
 
 
 def test_nothing_begins_at_the_end():

@@ -1,0 +1,27 @@
+"""`stages check` is typed before every commit: no torch, and nothing else that takes a tenth of a second to load."""
+
+import gc
+import subprocess
+import sys
+
+from stages.commands.brief import uncollected
+from tests.unit.plan.conftest import ROOT
+
+HEAVY = ("torch", "numpy", "pandas", "transformers")
+CODE = f"""
+import sys
+from stages.commands.check import run_checks
+code = run_checks(None, False)
+sys.exit([name for name in {HEAVY} if name in sys.modules] or code)
+"""
+
+
+def test_nothing_heavy_is_loaded():
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_garbage_is_collected_again_afterwards():
+    with uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()

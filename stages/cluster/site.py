@@ -14,7 +14,7 @@ from stages.cluster import nemo
 from stages.cluster.nemo import Nemo, RawNemo
 from stages.errors import SpecError
 from stages.spec import nodes
-from stages.spec.fields import Margin, Raw, TimeLimit
+from stages.spec.fields import Margin, Raw, Text, TimeLimit
 from stages.spec.files import read
 from stages.spec.nodes import Document
 from stages.spec.units import describe
@@ -80,14 +80,14 @@ class Site:
 class RawSite(Raw):
     """What slurm/site.yaml may hold."""
 
-    account: str | None = None
-    partition: str | None = None
-    gpu_partition: str | None = None
+    account: Text | None = None
+    partition: Text | None = None
+    gpu_partition: Text | None = None
     gpu: str = Field(default="gpu", pattern=r"^[A-Za-z0-9_]+(:[A-Za-z0-9_.]+)?$")
     max_time: TimeLimit | None = None
     requeue_before: Margin = 300
-    qos: str | None = None
-    constraint: str | None = None
+    qos: Text | None = None
+    constraint: Text | None = None
     extra: list[str] = Field(default_factory=list)
     nemo: RawNemo = RawNemo()
 

@@ -21,7 +21,7 @@ SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 class _Index(BaseModel):
     """The index that transformers writes beside several files: tensor -> file of the same folder."""
 
-    weight_map: dict[str, Annotated[str, StringConstraints(pattern=r"^[^/\\\x00]+\.safetensors$")]]
+    weight_map: dict[str, Annotated[str, StringConstraints(pattern=r"^[^/\\\x00-\x1f\x7f]+\.safetensors$")]]
 
 
 _INDEX = TypeAdapter(_Index)

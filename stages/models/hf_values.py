@@ -13,6 +13,7 @@ from stages.errors import UserError
 from stages.store import json_file
 
 FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+FILLED = 0.75  # of a matrix's rows: rows of words that were never read may be zero, of padding too, but not a quarter
 SHOWN = 8  # tensor names in an error message
 
 
@@ -30,9 +31,10 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
     """Raise UserError for tensors that are not of the declared type, or not finite; if released, for blank ones too.
 
     A vector may be float32 where a shorter type is declared: some releases keep gains and biases so. A matrix of
-    zeros computes nothing: such a file was never filled. Each tensor is read once and let go.
+    zeros computes nothing, and neither does a norm whose gain is zero: such a file was never filled. One that is filled
+    in part has zeros from some row on. Each tensor is read once and let go.
     """
-    allowed, infinite, blank = declared(folder), list[str](), list[str]()
+    allowed, infinite, blank, partial = declared(folder), list[str](), list[str](), list[str]()
     for name, tensor in tensors.items():
         exact = allowed is None or tensor.dtype == allowed or (tensor.dtype == torch.float32 and tensor.ndim < 2)
         if tensor.dtype not in FLOATS.values() or not exact:
@@ -43,10 +45,21 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
             )
         if not bool(tensor.isfinite().all()):
             infinite.append(name)
-        elif released and tensor.ndim > 1 and not bool(tensor.any()):
-            blank.append(name)
+        elif released and (tensor.ndim > 1 or is_gain(name)):
+            filled = tensor.reshape(len(tensor), -1).any(1).double().mean()
+            if not filled:
+                blank.append(name)
+            elif tensor.ndim > 1 and filled <= FILLED:
+                partial.append(name)
     refuse_names(folder, "not finite", infinite)
     refuse_names(folder, "all zeros", blank)
+    refuse_names(folder, "with zeros in a quarter of their rows or more", partial)
+
+
+def is_gain(name: str) -> bool:
+    """Whether a tensor of a release is the gain of a norm, by the names that transformers gives to norms."""
+    module, _, kind = name.rpartition(".")
+    return kind == "weight" and "norm" in module.rpartition(".")[2]
 
 
 def declared(folder: Path) -> torch.dtype | None:

@@ -40,6 +40,11 @@ FREE = frozenset({
     "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
     "cross_attention_hidden_size", "tie_encoder_decoder",
 })  # fmt: skip
+# What transformers notes about a folder, of no effect on the model.
+ABOUT = frozenset({
+    "_name_or_path", "_commit_hash", "_attn_implementation", "_attn_implementation_autoset",
+    "_attn_implementation_internal", "_experts_implementation", "_from_model_config", "_flash_attn_2_enabled",
+})  # fmt: skip
 # Wanted of every language model, and what their absence means.
 FIXED: Mapping[str, Any] = {
     "quantization_config": None, "compression_config": None, "auto_map": None, "sliding_window": None,
@@ -137,7 +142,7 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
 def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
     found = {key: config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None}
     for key, value in found.items():
-        if value != "auto" and value not in FLOATS:
+        if value != "auto" and not (isinstance(value, str) and value in FLOATS):
             yield Wrong(key, value, ", ".join(FLOATS), "a type that can be trained. Take the folder in one of them")
     if len(set(map(str, found.values()))) > 1:
         yield Wrong(
@@ -162,7 +167,7 @@ def _fields(config: dict[str, Any], rendered: dict[str, Any]) -> Iterator[Wrong]
         if not equal(absent.get(key, NOTHING) if found is NOTHING else found, value):
             yield Wrong(key, found, repr(value), WHY.get(key, ""))
     for key in sorted(set(config) - set(wanted) - FREE - {"layer_types"}):
-        if not key.startswith("_") and config[key] is not None:
+        if key not in ABOUT and config[key] is not None:
             repair = "which this is not. Remove it if it changes nothing; else this is another model"
             yield Wrong(key, config[key], "fields that are known", repair)
 

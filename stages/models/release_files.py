@@ -38,6 +38,9 @@ def read_files(folder: Path) -> list[Path]:
             "convert the weights with transformers (save_pretrained writes them)."
         )
     weights = hf_files.listed(folder)
+    for path in weights:
+        if not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{path}: not a regular file. Take the folder anew.")
     index = [folder / hf_files.INDEX] if (folder / hf_files.INDEX).exists() else []
     return [folder / CONFIG, *index, *weights]
 

@@ -18,6 +18,14 @@ class Raw(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
 
+def _text(value: object) -> object:
+    """Text for people, or a name that somebody else gave: something has to stand there."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise units.BadQuantity(units.describe(value), "text that says something", "Say it, or write `unknown`.")
+
+
+Text = Annotated[str, BeforeValidator(_text), Field(pattern=r"\S")]
 Flag = Annotated[bool, BeforeValidator(units.flag)]
 Names = Annotated[list[str], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]
 NewNames = Annotated[list[Name], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]

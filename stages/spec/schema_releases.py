@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from stages.spec import units
-from stages.spec.fields import Raw
+from stages.spec.fields import Raw, Text
 from stages.spec.names import Name
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import is_digest
@@ -33,10 +33,10 @@ class RawReleaseFiles(Raw):
     """
 
     release: Name
-    source: str  # the hub's id
-    revision: str
-    licence: str
-    architecture: str  # the first of config.json's `architectures`
+    source: Text  # the hub's id
+    revision: Text
+    licence: Text
+    architecture: Text  # the first of config.json's `architectures`
     digest: Annotated[str | None, BeforeValidator(_digest)]
 
 

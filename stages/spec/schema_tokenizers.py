@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 
 from stages.errors import SpecError
 from stages.spec import units
-from stages.spec.fields import Raw, Vocabulary
+from stages.spec.fields import Raw, Text, Vocabulary
 from stages.spec.names import Name
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import Digest
@@ -59,9 +59,9 @@ class RawTokenizerFiles(Raw):
     """
 
     tokenizer: Name
-    source: str  # the hub's id: pipelines that name it are given this tokenizer where they read published corpora
-    revision: str
-    licence: str
+    source: Text  # the hub's id: pipelines that name it are given this tokenizer where they read published corpora
+    revision: Text
+    licence: Text
     path: Annotated[str, BeforeValidator(folder)]
     vocab: Vocabulary
     digest: Digest

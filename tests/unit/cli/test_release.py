@@ -56,3 +56,10 @@ def test_nothing_starts_from_a_release_without_a_digest() -> None:
     with pytest.raises(UserError, match=r"starts from the release 'tiny', .* `stages release tiny FOLDER --accept`"):
         _refuse_undeclared(importing())
     _refuse_undeclared(importing(init={"llm": INIT.model_copy(update={"digest": "a" * 64})}))
+
+
+@pytest.mark.parametrize("field", ["source", "revision", "licence", "architecture"])
+def test_a_release_says_where_it_is_from(folder: Path, field: str) -> None:
+    (folder.parent / "specs/releases/tiny.yaml").write_text(yaml.safe_dump(SPEC | {field: " "}))
+    with pytest.raises(UserError, match=rf"specs/releases/tiny.yaml:\d+: {field}: found ' '; allowed: text that says"):
+        release.check("tiny", folder)

@@ -189,6 +189,8 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "quantised": ({"quantization_config": {"bits": 4}}, r"quantization_config: found .*quantised weights"),
     "remote code": ({"auto_map": {"AutoModel": "x.X"}}, r"auto_map: found .*code of a release is never run"),
     "a type": ({"torch_dtype": "float8_e4m3fn"}, r"torch_dtype: found 'float8_e4m3fn'; allowed: float32, bfloat16"),
+    "several types": ({"torch_dtype": ["float32"], "dtype": ...}, r"torch_dtype: found \['float32'\]; allowed: fl"),
+    "a field that hides": ({"_logit_scale": 3.0}, r"_logit_scale: found 3.0; allowed: fields that are known, which"),
     "two types": ({"dtype": "bfloat16", "torch_dtype": "float32"}, r"torch_dtype: found 'float32'; allowed: 'bfloa"),
     "softcap": ({"final_logit_softcapping": 30.0}, r"final_logit_softcapping: found 30.0; allowed: fields"),
     "scaled logits": ({"logits_scaling": 8.0}, r"logits_scaling: found 8.0; allowed: fields that are known, "),
@@ -309,6 +311,12 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "not finite": (tensors(lambda t: t[first(t)].view(-1)[:1].fill_(float("nan"))), r"tensors not finite: "),
     "infinite": (tensors(lambda t: t[first(t)].view(-1)[:1].fill_(float("inf"))), r"tensors not finite: "),
     "all zeros": (tensors(lambda t: t[first(t)].zero_()), r"tensors all zeros: "),
+    "zeros from some row on": (
+        tensors(lambda t: t[first(t)][len(t[first(t)]) // 2 :].zero_()), r"tensors with zeros in a quarter of their r"),
+    "a norm of zeros": (
+        tensors(lambda t: t[next(n for n in t if "norm" in n)].zero_()), r"tensors all zeros: model.*norm.weight"),
+    "a line break in the index": (
+        index(lambda found: found.update(x="a\nb.safetensors")), r"index.json: weight_map.x: String should match"),
     "another shape": (tensors(another_shape), r"tensors of another shape: .* instead of "),
     "integers": (tensors(lambda t: t.update({first(t): t[first(t)].to(torch.int8)})), r"is int8; allowed: float32"),
     "another type than declared": (tensors(lambda t: t.update({first(t): t[first(t)].half()})), r"is float16; all"),
@@ -321,6 +329,24 @@ def test_a_folder_with_other_files_is_refused_by_its_own_line(folder: Path, name
     change(folder)
     with pytest.raises(UserError, match=message):
         taken(folder, importing())
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_the_one_file_of_weights_is_opened_only_if_it_is_one(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    folder = written(tmp_path / "given")
+    (folder / "model.safetensors").unlink()
+    make(folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"model.safetensors: not a regular file"):
+        release_files.digest(folder)
+
+
+def test_a_few_words_without_a_row_are_right(tmp_path: Path) -> None:
+    """Rows of words that no text had, and of padding, are zeros in some releases."""
+    folder = written(tmp_path / "given")
+    found = load_file(folder / "model.safetensors")
+    found["model.embed_tokens.weight"][50:].zero_()
+    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+    assert taken(folder, importing()) is not None
 
 
 def test_the_hubs_cache_links_to_its_own_blobs(folder: Path, tmp_path: Path) -> None:

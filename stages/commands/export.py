@@ -30,7 +30,7 @@ def export(
             f"--licence: found {licence!r}; allowed: nothing, since the weights descend from "
             f"{', '.join(one.source for one in released)}, whose licence is {released[0].licence}."
         )
-    facts = card.Facts(TORCH[kind], licence, claims, False, tokens.template is not None, folder.name)
+    facts = card.Facts(TORCH[kind], licence, claims, bool(published.code), tokens.template is not None, folder.name)
     others = {"README.md": card.card(result, published, facts).encode()} | ({LICENCE: text} if text else {})
     written = writer.write(result, published, tokens, kind, most, others, folder)
     print(f"{ref}: {written.bytes:,} bytes in {folder}; weights in {TORCH[kind]}, {written.shards} files")

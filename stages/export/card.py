@@ -23,7 +23,7 @@ USE = """\
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained({folder!r})
+tokenizer = AutoTokenizer.from_pretrained({folder!r}{code})
 model = AutoModelForCausalLM.from_pretrained({folder!r}, dtype="auto"{code})
 messages = [{{"role": "user", "content": "What is 12 + 30?"}}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
@@ -109,6 +109,8 @@ def _model(result: Result, facts: Facts) -> str:
         f"- longest context trained under the current RoPE: {length(stage.max_context)} tokens",
         f"- seed {stage.seed}, computed in {stage.engine_class}",
     ]
+    if facts.remote_code:
+        lines.append("- modelling code: in this folder, `trust_remote_code=True` runs it")
     return "## Model\n\n" + "\n".join(lines)
 
 

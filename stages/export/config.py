@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from stages.export.names import Published
 from stages.export.result import Result
 from stages.export.tensors import TORCH, Dtype
 from stages.export.tokenizer import TokenizerOut
 from stages.models import hf, hf_config
+from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 from stages.store import json_file
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
+OWN = "stages"  # our own exact values, which transformers does not read
 
 
 def longest(result: Result) -> int:
@@ -18,12 +21,56 @@ def longest(result: Result) -> int:
     return result.stage.max_context
 
 
-def files(result: Result, tokens: TokenizerOut, dtype: Dtype) -> dict[str, bytes]:
+def files(result: Result, published: Published, tokens: TokenizerOut, dtype: Dtype) -> dict[str, bytes]:
     """The files by name. Our own values stay under "stages" in config.json: an import reads them back exactly."""
     config = hf_config.render(hf.load_config(result.folder / "model" / result.llm))
+    if "moonvit" in published.prefixes:
+        config = _kimi_vl(result, config, tokens)
     config |= {"dtype": TORCH[dtype], **_ids(tokens)}
+    if published.auto_map:
+        config["auto_map"] = dict(published.auto_map)
     generation = {**tokens.special, "do_sample": False}
     return {CONFIG: json_file.encode(config), GENERATION: json_file.encode(generation)}
+
+
+def _kimi_vl(result: Result, language: dict[str, Any], tokens: TokenizerOut) -> dict[str, Any]:
+    """Kimi-VL's config.json: one for each part, and the token that stands for a cell of an image."""
+    by_family = {cfg.family: cfg for cfg in result.stage.modules.values()}
+    vit, projector = by_family["moonvit"], by_family["projector"]
+    assert isinstance(vit, MoonViTModel)
+    assert isinstance(projector, ProjectorModel)
+    own = {name: cfg.model_dump(mode="json") for name, cfg in result.stage.modules.items()}
+    text = {key: value for key, value in language.items() if key != OWN}
+    return {
+        "architectures": ["KimiVLForConditionalGeneration"],
+        "model_type": "kimi_vl",
+        "text_config": text,
+        "vision_config": _vision(vit, projector.merge),
+        "projector_norm_eps": projector.norm_eps,
+        "ignore_index": -100,
+        "media_placeholder_token_id": tokens.roles.image,
+        "vocab_size": language["vocab_size"],
+        "tie_word_embeddings": language["tie_word_embeddings"],
+        OWN: language[OWN] | {"model": own},
+    }
+
+
+def _vision(cfg: MoonViTModel, merge: int) -> dict[str, Any]:
+    """As published; the last three have no field there, where they are always 3, 1e-5 and 10,000."""
+    return {
+        "model_type": "moonvit",
+        "patch_size": cfg.patch,
+        "init_pos_emb_height": cfg.table,
+        "init_pos_emb_width": cfg.table,
+        "num_attention_heads": cfg.heads,
+        "num_hidden_layers": cfg.layers,
+        "hidden_size": cfg.hidden,
+        "intermediate_size": cfg.ffn,
+        "merge_kernel_size": [merge, merge],
+        "num_channels": cfg.channels,
+        "layer_norm_eps": cfg.norm_eps,
+        "rotary_base": cfg.rope_base,
+    }
 
 
 def _ids(tokens: TokenizerOut) -> dict[str, Any]:

@@ -50,7 +50,12 @@ def write(
     """
     refuse_place(result, folder)
     parts = tensors.divided(tensors.outgoing(result, published, dtype), shard)
-    small = {**config.files(result, tokens, dtype), **tokens.files(config.longest(result)), **others}
+    small = {
+        **config.files(result, published, tokens, dtype),
+        **tokens.files(config.longest(result)),
+        **published.files(),
+        **others,
+    }
     with _being_made(folder) as made:
         written = {name: files.write(made / name, tensors.blocks(part)) for name, part in _named(parts).items()}
         small[hf_files.INDEX] = _index(_named(parts))

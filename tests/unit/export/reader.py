@@ -1,6 +1,6 @@
 """What somebody else does with an export: plain transformers, nothing of this project; every word that it says is kept.
 
-Run as a script under another interpreter: FOLDER OUT.json [--remote-code].
+Run as a script under another interpreter: FOLDER OUT.json [--remote-code] [INPUTS.safetensors].
 """
 
 from __future__ import annotations
@@ -32,8 +32,12 @@ class Kept(logging.Handler):
         self.said.append(record.getMessage())
 
 
-def read(folder: Path, remote_code: bool) -> dict[str, Any]:
-    """Logits [T][V] of a text, ids of texts and chats, greedy continuations, and all warnings and log messages."""
+def read(folder: Path, remote_code: bool, pictures: Path | None = None) -> dict[str, Any]:
+    """Logits [T][V] of a text, ids of texts and chats, greedy continuations, and all warnings and log messages.
+
+    `padded` is the continuation of the text in a batch with a shorter one, and `uncached` the same without a cache.
+    `pictures` is a file of inputs with pixels in them, of which there are logits and a continuation too.
+    """
     import torch
     import transformers
 
@@ -46,13 +50,16 @@ def read(folder: Path, remote_code: bool) -> dict[str, Any]:
     try:
         with warnings.catch_warnings(record=True) as warned, torch.no_grad():
             warnings.simplefilter("always")
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left", **more)
             model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", **more)
             prompt = tokenizer(TEXT, return_tensors="pt")
             chat = tokenizer.apply_chat_template(
                 CHAT, add_generation_prompt=True, return_tensors="pt", return_dict=True
             )
-            written = [model.generate(**given, max_new_tokens=NEW)[0].tolist() for given in (prompt, chat)]
+            both = tokenizer([TEXT, TEXT[:9]], return_tensors="pt", padding=True)
+            seen = [prompt, chat, both] if pictures is None else [prompt, chat, both, _inputs(pictures)]
+            written = [model.generate(**given, max_new_tokens=NEW)[0].tolist() for given in seen]
+            uncached = model.generate(**prompt, max_new_tokens=NEW, use_cache=False)[0].tolist()
             found = {
                 "version": transformers.__version__,
                 "class": type(model).__name__,
@@ -61,8 +68,11 @@ def read(folder: Path, remote_code: bool) -> dict[str, Any]:
                 "bare": tokenizer(TEXT, add_special_tokens=False)["input_ids"],
                 "chat": chat["input_ids"][0].tolist(),
                 "logits": model(**prompt).logits[0].float().tolist(),
-                "written": written,
-                "texts": [tokenizer.decode(ids, skip_special_tokens=False) for ids in written],
+                "written": written[:2],
+                "padded": written[2],
+                "uncached": uncached,
+                "pictured": [] if pictures is None else model(**seen[3]).logits[0].float().tolist(),
+                "described": written[3:],
             }
     finally:
         for logger in (logging.getLogger(), root):
@@ -70,5 +80,13 @@ def read(folder: Path, remote_code: bool) -> dict[str, Any]:
     return found | {"said": [*kept.said, *(str(one.message) for one in warned)]}
 
 
+def _inputs(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(read(Path(sys.argv[1]), "--remote-code" in sys.argv)))
+    _, source, out, *rest = sys.argv
+    files = [Path(word) for word in rest if not word.startswith("--")]
+    Path(out).write_text(json.dumps(read(Path(source), "--remote-code" in rest, *files)))

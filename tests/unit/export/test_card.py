@@ -129,7 +129,7 @@ def test_what_descends_from_a_release_has_its_licence(
     names: tuple[str, ...], licence: dict[str, str], finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = descends(finished, monkeypatch, *names)
-    top = head(result, Published("text-generation"), FACTS, lineage.lineage(result))
+    top = head(result, Published(result.stage.modules), FACTS, lineage.lineage(result))
     assert {key: value for key, value in top.items() if key.startswith("license")} == licence
     assert top["base_model"] == [f"somebody/{name}" for name in names]
 

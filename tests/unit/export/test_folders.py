@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -11,57 +10,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.data.document import BOS, IM_START
+from stages.data.document import IM_START
 from stages.models import hf, hf_files
 from stages.models.build import make
-from tests.unit.export import ours, reader
+from tests.unit.export import others, ours, reader
 from tests.unit.export.conftest import Export
 
-HERE = Path(__file__).parent
-TRANSFORMERS_5 = "STAGES_TRANSFORMERS_5"
 TEXT_MODELS = {"plain/tuned": "LlamaForCausalLM", "toy/text": "DeepseekV3ForCausalLM"}
-
-
-def other_python() -> Path:
-    """An interpreter with transformers 5: the one named in the environment, or the one that `make nemo` makes."""
-    return Path(os.environ.get(TRANSFORMERS_5, HERE.parents[2] / ".venv-nemo/bin/python"))
-
-
-def agrees(root: Path, ref: str, found: dict, loops: int | None = None) -> None:
-    """What transformers says of an export is what this project computes of the stage."""
-    assert found["said"] == []
-    tokens, model = ours.tokenizer(root), ours.module(root, ref)
-    bare = tokens.encode(reader.TEXT)
-    assert found["bare"] == bare
-    assert found["prompt"] == [BOS, *bare]
-    want = ours.logits(model, found["prompt"], loops)
-    assert (torch.tensor(found["logits"]) - want).abs().max() <= 1e-5 * max(1.0, float(want.abs().max()))
-    for start, written in zip((found["prompt"], found["chat"]), found["written"], strict=True):
-        assert written[: len(start)] == start
-        row = list(start)
-        for token in written[len(start) :]:
-            assert int(ours.logits(model, row, loops)[-1].argmax()) == token
-            row.append(token)
 
 
 @pytest.mark.parametrize("ref", TEXT_MODELS)
 def test_transformers_reads_it_without_a_word_and_computes_the_same(ref: str, finished: Path, exported: Export) -> None:
     found = reader.read(exported(ref), remote_code=False)
     assert (found["class"], found["dtype"]) == (TEXT_MODELS[ref], "torch.float32")
-    agrees(finished, ref, found)
+    others.agrees(finished, ref, found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ref", TEXT_MODELS)
 def test_transformers_5_does_too(ref: str, finished: Path, exported: Export, tmp_path: Path) -> None:
-    python = other_python()
-    if not python.is_file():
-        pytest.skip(f"no interpreter with transformers 5: set {TRANSFORMERS_5}, or `make nemo`")
-    out = tmp_path / "out.json"
-    subprocess.run([python, HERE / "reader.py", exported(ref), out], check=True, cwd=tmp_path)
-    found = json.loads(out.read_text())
+    found = others.read(others.transformers_5(), exported(ref), tmp_path)
     assert found["version"].startswith("5.")
-    agrees(finished, ref, found)
+    others.agrees(finished, ref, found)
 
 
 def test_in_bf16_every_weight_is_the_trained_one_rounded(finished: Path, exported: Export) -> None:

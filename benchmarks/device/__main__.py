@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,27 +69,30 @@ def unfit(dry: bool) -> str:
 
 
 def measure(path: Path, asked: argparse.Namespace) -> bool:
-    """Run the sections one after the other, writing the record after each; whether a row failed."""
+    """Run the sections (timed ones one by one), writing the record after each; whether a row failed."""
     from benchmarks.device import record
     from benchmarks.device.machine import lines
     from benchmarks.device.rows import Row
-    from benchmarks.device.sections import SECTIONS, Section
+    from benchmarks.device.sections import SECTIONS, Section, groups
     from stages.report.commit import commit
     from stages.store.files import write_atomic
 
     device = "cpu" if asked.dry else "cuda"
-    left = [section for section in SECTIONS if not asked.only or section.module in asked.only]
+    chosen = [section for section in SECTIONS if not asked.only or section.module in asked.only]
     machine = list(lines(device, asked.commit or commit(ROOT)))
     done: dict[Section, list[Row]] = {}
     patience = PATIENCE if asked.dry else 1
     ends = time.monotonic() + asked.limit * patience
     path.parent.mkdir(parents=True, exist_ok=True)
-    while left:
-        section, *left = left
-        limit = min(section.seconds * patience, ends - time.monotonic())
-        print(f"== {section.title} (at most {max(limit, 0):.0f} s)", flush=True)
-        done[section] = run(section.module, device, limit)
+    for sections in groups(chosen):
+        limits = [max(0.0, min(one.seconds * patience, ends - time.monotonic())) for one in sections]
+        for one, limit in zip(sections, limits, strict=True):
+            print(f"== {one.title} (at most {limit:.0f} s)", flush=True)
+        with ThreadPoolExecutor(len(sections)) as pool:
+            found = pool.map(lambda one, limit: run(one.module, device, limit), sections, limits)
+            done |= dict(zip(sections, found, strict=True))
         date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        left = [section for section in chosen if section not in done]
         write_atomic(path, record.page(date, machine, done, left, asked.dry).encode())
     return any(row.failed for rows in done.values() for row in rows)
 

@@ -35,7 +35,7 @@ def run(size: Size, rows: Rows) -> None:
 def compared(work: harness.Work, device: torch.device) -> list[Row]:
     """Medians of a few, one way and the other in turn, on the disk that results go to."""
     made = harness.stage(work, device.type)
-    modules = build(made).to(device)
+    modules = build(made, device.type)
     if made.optimizer is None:
         raise ValueError("the benchmark's stage has an optimizer")
     optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))

@@ -13,6 +13,7 @@ from benchmarks.device.sections import Size
 TESTS = Path(__file__).resolve().parents[2] / "tests" / "cuda"
 # Processes that share the GPU: most of a test is start and small kernels, and machines are lent by the minute.
 WORKERS = {"cuda": 6, "cpu": 2}
+PATIENCE = 60  # seconds of one test, which then fails by name
 
 
 class Outcomes:
@@ -47,7 +48,9 @@ def said(report: pytest.TestReport | pytest.CollectReport) -> str:
 def run(size: Size, rows: Rows) -> None:
     os.environ |= {"STAGES_TEST_DEVICE": size.device, "OMP_NUM_THREADS": "1"}
     outcomes = Outcomes(rows)
-    asked = ["-q", "-p", "no:cacheprovider", "--durations=5", "-n", str(WORKERS[size.device]), str(TESTS)]
+    # pytest-benchmark warns of several processes, and warnings are errors here.
+    asked = ["-v", f"--timeout={PATIENCE}", "-p", "no:cacheprovider", "-p", "no:benchmark", "--durations=5"]
+    asked += ["-n", str(WORKERS[size.device]), str(TESTS)]
     code = pytest.main(asked, plugins=[outcomes])
     skipped = "; ".join(f"{count} skipped: {why}" for why, count in sorted(outcomes.skips.items()))
     good = outcomes.counts["passed"] > 0 and code == pytest.ExitCode.OK

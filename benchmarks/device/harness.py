@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks import step
 from stages.contract import cost
 from stages.data.sample import Sample
-from stages.models.build import build
+from stages.models.build import make
+from stages.models.layers import recompute
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LlamaModel
 from stages.spec.resolved_phases import BatchStep
@@ -114,7 +116,10 @@ def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
     made = stage(work, device.type, exact)
     with deterministic(made.execution), tempfile.TemporaryDirectory() as name:
         reset(device)
-        modules = build(made).to(device)
+        modules = nn.ModuleDict(
+            {"llm": make(work.model, made.rope, device.type)}
+        )  # random weights, drawn on the device
+        recompute(modules, made.execution.recomputes)
         if made.optimizer is None:
             raise ValueError("the benchmark's stage has an optimizer")
         optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
@@ -126,6 +131,15 @@ def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
         with timing.open() as file:
             seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     return Ran(statistics.median(seconds[WARM:]), *peak(device))
+
+
+def drawn(module: nn.Module, std: float) -> nn.Module:
+    """Matrices drawn on the device: a stage's own are drawn on the host, each from its seed, which takes a while."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, std)
+    return module
 
 
 class Read:

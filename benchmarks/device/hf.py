@@ -30,7 +30,8 @@ def train(work: Work, device: torch.device) -> Ran:
             self.seconds.append(now(device) - self.began)
 
     reset(device)
-    model = LlamaForCausalLM(configuration(work)).float().to(device)
+    with device:
+        model = LlamaForCausalLM(configuration(work)).float()
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder, max_steps=work.steps, per_device_train_batch_size=work.micro_batch,

@@ -6,28 +6,38 @@ and wraps each figure in `rows.measure`, so that one that fails does not take th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 
 @dataclass(frozen=True)
 class Section:
-    """A module of benchmarks.device, its title in the record, and the seconds after which it is ended."""
+    """A module of benchmarks.device, its title in the record, and the seconds after which it is ended.
+
+    Timed sections have the GPU to themselves; the others run side by side, before them.
+    """
 
     module: str
     title: str
     seconds: int
+    timed: bool = True
 
 
 SECTIONS = (
-    Section("cuda_tests", "Tests of tests/cuda", 150),
-    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 110),
-    Section("exact", "Deterministic kernels beside any kernels", 45),
+    Section("cuda_tests", "Tests of tests/cuda", 110, timed=False),
+    Section("pipelines", "Whole pipelines, a few steps of every box", 110, timed=False),
+    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 130),
     Section("loss", "The loss of a long row over a large vocabulary", 40),
-    Section("pipelines", "Whole pipelines, a few steps of every box", 90),
     Section("kernels", "Operations: Apex, torch, plain", 40),
-    Section("checkpoints", "Checkpoints", 30),
-)  # fmt: skip
+    Section("checkpoints", "Checkpoints", 40),
+)
+
+
+def groups(sections: Sequence[Section]) -> list[list[Section]]:
+    """What runs at once: all that is not timed; then each timed section alone."""
+    together = [section for section in sections if not section.timed]
+    return [*([together] if together else []), *([section] for section in sections if section.timed)]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Section: tokens per second of a training step beside Hugging Face's Trainer, with MFU, and what the plan said."""
+"""Section: tokens per second of a training step beside Hugging Face's Trainer, with MFU, and what the plan said.
+
+Ours with deterministic kernels (`determinism: exact`) and with any (`fast`); Hugging Face's takes any.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ TINY = LlamaModel(
 )  # fmt: skip
 GPU = (
     Work("Llama of 124M", SMALL, 8192, 4, 2, False, 8),
-    Work("Llama of 124M", SMALL, 65_536, 1, 2, True, 6),
+    Work("Llama of 124M", SMALL, 65_536, 1, 2, True, 4),
     Work("Llama 3.1 8B's shape, 4 layers", SLICE, 8192, 1, 2, False, 6),
-    Work("Llama 3.1 8B's shape, 4 layers", SLICE, 65_536, 1, 1, True, 5),
+    Work("Llama 3.1 8B's shape, 4 layers", SLICE, 65_536, 1, 1, True, 4),
 )
 CPU = (Work("tiny", TINY, 64, 2, 2, False, 4), Work("tiny", TINY, 128, 1, 1, True, 4))
-GOAL = 1.3
+GOAL, COST = 1.3, 1.10  # of Hugging Face's speed; what determinism may cost
 
 
 def run(size: Size, rows: Rows) -> None:
@@ -45,20 +48,27 @@ def run(size: Size, rows: Rows) -> None:
 
 
 def one(work: Work, device: torch.device) -> list[Row]:
-    """Both ways, ours first; an alternative that fails is said, and ours stands alone."""
-    ours = harness.train(work, device)
+    """Each way in turn; an alternative that fails is said, and ours stands alone."""
+    exact, fast = harness.train(work, device), harness.train(work, device, exact=False)
     free()
-    rate = work.tokens / ours.seconds
-    found = [*predicted(work, ours, device)]
+    cost = ("fast: any kernels", fast.seconds)
+    found = [
+        against("its step, exact", "the same", exact.seconds, cost, "s", ("<=", COST)),
+        *predicted(work, exact, device),
+    ]
     try:
         theirs = hf.train(work, device)
     except (RuntimeError, ImportError, torch.OutOfMemoryError) as error:  # too large for it, or not installed
         said = f"none: Hugging Face's Trainer: {first_line(error)}"
-        return [Row(work.name, work.setting, figure(rate, "tokens/s"), said), *found]
+        return [Row(work.name, work.setting, figure(work.tokens / exact.seconds, "tokens/s"), said), *found]
     name = f"Hugging Face's Trainer, {hf.attention(device)}"
-    speed = against(work.name, work.setting, rate, (name, work.tokens / theirs.seconds), "tokens/s", (">=", GOAL))
-    held = against("its peak memory", "allocated", ours.allocated / 1e9, (name, theirs.allocated / 1e9), "GB")
-    return [speed, held, *found]
+    rate = (name, work.tokens / theirs.seconds)
+    return [
+        against(f"{work.name}, exact", work.setting, work.tokens / exact.seconds, rate, "tokens/s", (">=", GOAL)),
+        against(f"{work.name}, fast", work.setting, work.tokens / fast.seconds, rate, "tokens/s", (">=", GOAL)),
+        against("its peak memory", "allocated", exact.allocated / 1e9, (name, theirs.allocated / 1e9), "GB"),
+        *found,
+    ]
 
 
 def predicted(work: Work, ran: Ran, device: torch.device) -> list[Row]:

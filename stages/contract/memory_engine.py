@@ -126,13 +126,17 @@ def _backward(stage: Stage, phase: Phase, hardware: Hardware) -> Moment:
 def _kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: float) -> float:
     """Bytes a position of a module: its layers', and the stream's ends: embeddings, final norm, states, rotary tables.
 
-    Recomputed, every layer keeps its input alone, and one is whole, with as much again for its gradients.
+    Recomputed, every layer keeps its input and what attention put out, and one is whole, with as much again for its
+    gradients.
     """
     width = model.llm_hidden if model.family == "projector" else model.hidden
     whole = memory_layers.kept(model, phase.document_mask, positions).bytes(bf16)
     number = memory_layers.layers(model) * loops(model, phase)
     ends = 4 * FP32 * width * loops(model, phase)
-    return ends + (FP32 * width * number + 2 * whole if recomputed else whole * number + whole)
+    if not recomputed:
+        return ends + whole * (number + 1)
+    inputs = FP32 * width + memory_layers.attended(model, phase.document_mask, bf16)
+    return ends + inputs * number + 2 * whole
 
 
 def loops(model: Model, phase: Phase) -> int:
@@ -142,12 +146,17 @@ def loops(model: Model, phase: Phase) -> int:
 
 def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:
     """Bytes of a loss over the vocabulary: one chunk of logits, and gradients of states and matrix; or whole logits."""
-    vocab, width, logit = model.vocab, model.hidden, FP32 + HALF if bf16 else FP32
+    vocab, width = model.vocab, model.hidden
     if positions * vocab <= WHOLE and model.family != "ouro":
         return 3 * FP32 * positions * vocab
-    rows = max(FEWEST, ON_CPU // vocab) if device == "cpu" else ON_GPU // vocab
-    copies = 2 * HALF * vocab * width if bf16 else 0
-    return min(rows, positions) * vocab * logit + FP32 * positions * width + copies
+    gradients = FP32 * positions * width
+    if device == "cpu":
+        rows, logit = max(FEWEST, ON_CPU // vocab), FP32 + HALF if bf16 else FP32
+        copies = 2 * HALF * vocab * width if bf16 else 0  # of the matrix, and its product before it is added
+    else:
+        rows, logit = max(FEWEST, ON_GPU // vocab), 2 * FP32
+        copies = HALF * vocab * width if bf16 else 0
+    return min(rows, positions) * vocab * logit + gradients + copies
 
 
 def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:

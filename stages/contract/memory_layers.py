@@ -1,8 +1,8 @@
 """What a layer keeps for its backward pass, in the models of stages/models: numbers a position.
 
 Read off the models and measured tensor by tensor (tests/unit/plan/test_memory_layers.py). `stream` are numbers of the
-residual stream's width around norms: in mixed precision they are there in fp32, and again in bf16 for each matrix that
-reads them. `inner` are what attention and feed-forward parts make: in the precision of products.
+residual stream's width around norms: in mixed precision most are there in fp32, and what matrices read in bf16.
+`inner` are what attention and feed-forward parts make: in the precision of products.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages.spec.resolved_models import (
 )
 
 FP32, HALF = 4, 2
-STREAM = 4.8  # bytes of a number of the stream in mixed precision: fp32, and copies in bf16
+STREAM = 4.1  # bytes of a number of the stream in mixed precision: most are fp32, some have a copy in bf16
 EXPERT_BLOCK = 16  # rows of an expert are filled up to a multiple of this (stages/models/moe.py)
 FILLING = 0.25  # positions that rows of documents are filled up with, as a share: lengths of one batch are similar
 Encoder = MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
@@ -75,6 +75,27 @@ def kept(model: Model, documents: bool, positions: float) -> Kept:
             return Kept(0, 0)
         case _:
             assert_never(model)
+
+
+def attended(model: Model, documents: bool, bf16: bool) -> float:
+    """Bytes a position that a layer keeps beside its input where it is recomputed: attention's outputs, and in fp32
+    each head's normaliser.
+    """
+    match model.family:
+        case "llama" | "ouro":
+            width, heads = model.heads * model.head_dim, model.heads
+        case "moonlight":  # as wide as its keys
+            width, heads = model.heads * (model.qk_nope_dim + model.qk_rope_dim), model.heads
+        case "moonvit" | "text_tower" | "contrastive":
+            width, heads = model.hidden, model.heads
+        case "caption_decoder":
+            width, heads = 2 * model.hidden, 2 * model.heads
+        case "projector":
+            return 0
+        case _:
+            assert_never(model)
+    kept = (HALF if bf16 else FP32) * width + FP32 * heads
+    return kept * (1 + FILLING) if documents else kept
 
 
 def _attention(queries: float, heads: int, into_output: float, documents: bool) -> float:

@@ -14,12 +14,14 @@ of FlashAttention (with borders too) and of memory-efficient attention take thei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.models import attention_calls
 from stages.models.common import take_rows
 from stages.models.documents import Documents, Layout, Spans
 from stages.models.ops import choice
@@ -27,14 +29,46 @@ from stages.models.ops import choice
 
 def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float) -> Tensor:
     """Softmax attention: q [B, T, H, D], k [B, T, G, D], v [B, T, G, E] -> [B, T, H, E]; H a multiple of G, E <= D."""
+    divided = choice.multiprocessors(q)
     if how is None or how.one_a_row:
-        return in_rows(q, k, v, scale)
+        return in_calls(q, k, v, scale, divided) if divided else in_rows(q, k, v, scale)
     match choice.attention(q.device.type, q.dtype, q.shape[-1], choice.features()):
         case "flash_varlen":
-            packed = spans(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), how.spans, scale, causal=True)
+            flat_q, flat_k, flat_v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+            if divided:
+                packed = in_runs(flat_q, flat_k, flat_v, how, scale, divided)
+            else:
+                packed = spans(flat_q, flat_k, flat_v, how.spans, scale, causal=True)
             return packed.unflatten(0, q.shape[:2])
         case "sdpa":
             return _laid_out(q, k, v, how.layout, scale)
+
+
+def in_calls(q: Tensor, k: Tensor, v: Tensor, scale: float, processors: int) -> Tensor:
+    """As `in_rows`, in the calls that suit a GPU's multiprocessors (`attention_calls`)."""
+    share = q.shape[2] // k.shape[2]
+    call = attention_calls.best(q.shape[0], q.shape[1], k.shape[2], share, processors)
+    whole = []
+    for rows_q, rows_k, rows_v in zip(q.split(call.rows), k.split(call.rows), v.split(call.rows), strict=True):
+        heads = (rows_q.split(call.heads * share, 2), rows_k.split(call.heads, 2), rows_v.split(call.heads, 2))
+        whole.append(_joined([in_rows(a, b, c, scale) for a, b, c in zip(*heads, strict=True)], 2))
+    return _joined(whole, 0)
+
+
+def in_runs(q: Tensor, k: Tensor, v: Tensor, how: Documents, scale: float, processors: int) -> Tensor:
+    """As `spans`, causal, of all documents: long ones by `in_calls`, the short ones between them together."""
+    runs, made = how.runs(q.shape[1], processors), []
+    lengths = [run.length for run in runs]
+    for run, a, b, c in zip(runs, q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
+        if run.alone:
+            made.append(in_calls(a[None], b[None], c[None], scale, processors)[0])
+        else:
+            made.append(spans(a, b, c, run.spans, scale, causal=True))
+    return _joined(made, 0)
+
+
+def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
 def spans(

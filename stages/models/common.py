@@ -23,6 +23,12 @@ class RMSNorm(nn.Module):
         return rms_norm(x, self.weight, self.eps)
 
 
+def for_products(x: Tensor) -> Tensor:
+    """x in the precision of products, where autocast is on: rounded once, and not again by every matrix it meets."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
 class SwiGLU(nn.Module):
     """Gated feed-forward network without biases (arXiv 2002.05202)."""
 
@@ -34,6 +40,7 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape [..., hidden] -> [..., hidden]."""
+        x = for_products(x)
         return self.down_proj(silu_mul(self.gate_proj(x), self.up_proj(x)))
 
 

@@ -6,14 +6,17 @@ of the documents (`spans`) for kernels that take them, a layout as rows of their
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.models import attention_calls
 from stages.models.transfer import positions, to_device
 
 SHORTEST_GROUP = 32  # documents up to this length share one batch
@@ -25,6 +28,15 @@ class Spans:
 
     borders: Tensor  # int32 [documents + 1], from 0 to B * T
     longest: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring documents that are attended in one call: a long one alone, or short ones."""
+
+    length: int  # positions
+    alone: bool
+    spans: Spans  # borders counted from the run's first position
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Documents:
         starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
         self._first = np.flatnonzero(starts)
         self._lengths = np.diff(np.append(self._first, segments.size))
+        self._runs: dict[tuple[int, int], tuple[Run, ...]] = {}
 
     def to(self, device: torch.device) -> Documents:
         """The same, for attention on a device."""
@@ -64,6 +77,19 @@ class Documents:
         """The documents' borders, on the device."""
         borders = np.append(self._first, self._segments.size).astype(np.int32)
         return Spans(to_device(borders, self._device), int(self._lengths.max()))
+
+    def runs(self, heads: int, processors: int) -> tuple[Run, ...]:
+        """The documents in the calls of `attention_calls`, in their order, for that many query heads."""
+        if (heads, processors) not in self._runs:
+            self._runs[heads, processors] = tuple(self._divided(heads, processors))
+        return self._runs[heads, processors]
+
+    def _divided(self, heads: int, processors: int) -> Iterator[Run]:
+        lengths = list(map(int, self._lengths))
+        for first, last in attention_calls.runs(lengths, heads, processors):
+            borders = [0, *accumulate(lengths[first:last])]
+            where = Spans(to_device(np.array(borders, dtype=np.int32), self._device), max(lengths[first:last]))
+            yield Run(borders[-1], last - first == 1, where)
 
     @cached_property
     def tokens(self) -> Tensor | None:

@@ -1,21 +1,28 @@
 """A model's layers, one after another, with what lies inside them kept for the backward pass or computed again.
 
-With `recomputed`, a layer keeps nothing but its inputs, and the backward pass runs it a second time (activation
-checkpointing, Chen et al., arXiv 1604.06174, with a segment a layer). The second run computes the bits of the first:
-nothing here draws random numbers, and torch restores autocast for it.
+With `recomputed`, a layer keeps its inputs and what attention put out, and the backward pass runs it a second time
+(activation checkpointing, Chen et al., arXiv 1604.06174, with a segment a layer; but for attention, whose products
+grow with the square of the context and whose output does not: selective, Korthikanti et al., arXiv 2205.05198). The
+second run computes the bits of the first: nothing here draws random numbers, and torch restores autocast for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
+# Attention's kernels, by device and precision: their outputs and normalisers are kept.
+ATTENTION = {
+    "aten::_scaled_dot_product_flash_attention", "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_efficient_attention", "aten::_scaled_dot_product_cudnn_attention",
+    "torch_attn::_varlen_attn",
+}  # fmt: skip
 _again: ContextVar[bool] = ContextVar("_again", default=False)
 
 
@@ -46,15 +53,22 @@ def computing_again() -> bool:
     return _again.get()
 
 
-def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """What a layer's first run is in, and its second."""
-    return nullcontext(), _second_run()
+    first, second = create_selective_checkpoint_contexts(_policy)
+    return first, _second_run(second)
+
+
+def _policy(_about: object, operation: Any, *_given: Any, **_named: Any) -> CheckpointPolicy:
+    kept = operation.name() in ATTENTION
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 @contextmanager
-def _second_run() -> Iterator[None]:
+def _second_run(kept: AbstractContextManager[Any]) -> Iterator[None]:
     token = _again.set(True)
     try:
-        yield
+        with kept:
+            yield
     finally:
         _again.reset(token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from stages.models.attention import attend
-from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.common import CausalLM, RMSNorm, SwiGLU, for_products
 from stages.models.documents import Documents
 from stages.models.layers import Layers
 from stages.models.ops import rotate
@@ -26,6 +26,7 @@ class GroupedQueryAttention(nn.Module):
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
+        x = for_products(x)
         q, k, v = (proj(x).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         q, k = (rotate(heads, *tables, interleaved=False) for heads in (q, k))
         return self.o_proj(attend(q, k, v, how, self.head_dim**-0.5).flatten(-2))

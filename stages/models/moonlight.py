@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.attention import attend
-from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.common import CausalLM, RMSNorm, SwiGLU, for_products
 from stages.models.documents import Documents
 from stages.models.layers import Layers
 from stages.models.moe import MixtureOfExperts, Router, balanced
@@ -36,6 +36,7 @@ class LatentAttention(nn.Module):
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], how: Documents | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]."""
+        x = for_products(x)
         q_nope, q_rotary = self.q_proj(x).unflatten(-1, (self.heads, -1)).split([self.nope, self.rotary_dim], dim=-1)
         latent, k_rotary = self.kv_a_proj_with_mqa(x).split([self.latent, self.rotary_dim], dim=-1)
         k_nope, v = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -57,6 +58,27 @@ def test_attention_has_the_same_bits_twice(width: int, device: torch.device) -> 
     finally:
         torch.set_deterministic_debug_mode(before)
     assert all(torch.equal(mine, another) for mine, another in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("lengths", [[1500, 100, 448], [2048], [40] * 51 + [8]], ids=["long", "one", "short"])
+def test_under_deterministic_kernels_documents_are_divided_and_change_nothing(
+    lengths: list[int], device: torch.device
+) -> None:
+    """In fewer heads or documents a call: the outputs' bits, and gradients up to the order of the queries' sums."""
+    segments = np.repeat(np.arange(len(lengths)), lengths).astype(np.int32)[None]
+    how = Documents(segments, device)
+    made = [torch.randn(1, 2048, heads, 64, device=device, dtype=torch.bfloat16) for heads in (12, 6, 6, 12)]
+    outer, found = made.pop(), []
+    for exact in (True, False):
+        leaves = [part.clone().requires_grad_() for part in made]
+        torch.set_deterministic_debug_mode("error" if exact else "default")
+        try:
+            out = attend(leaves[0], leaves[1], leaves[2], how, 0.125)
+            found.append([out.detach(), *torch.autograd.grad(out, leaves, outer)])
+        finally:
+            torch.set_deterministic_debug_mode("default")
+    for one, other in zip(*found, strict=True):
+        assert (one - other).float().norm() <= 4 * BF16 * other.float().norm()
 
 
 @pytest.mark.gpu_only

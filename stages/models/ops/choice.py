@@ -9,10 +9,11 @@ import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 Attention = Literal["flash_varlen", "sdpa"]
 Experts = Literal["grouped_mm", "loop"]
@@ -46,6 +47,21 @@ def equal_heads(device: str, dtype: torch.dtype) -> bool:
     Of its kernels for GPUs only those for half precision take groups of query heads (torch's sdp_utils.cpp).
     """
     return device == "cuda" and dtype == torch.float32
+
+
+def multiprocessors(queries: Tensor) -> int:
+    """Multiprocessors of the GPU that will differentiate attention to these queries by deterministic kernels; else 0.
+
+    FlashAttention's are for half precision.
+    """
+    if not (queries.is_cuda and queries.requires_grad and torch.are_deterministic_algorithms_enabled()):
+        return 0
+    return _properties(queries.device).multi_processor_count if queries.dtype == torch.bfloat16 else 0
+
+
+@cache
+def _properties(device: torch.device) -> Any:
+    return torch.cuda.get_device_properties(device)
 
 
 @cache

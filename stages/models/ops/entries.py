@@ -25,6 +25,14 @@ def subtract_entries(table: Tensor, columns: Tensor, values: Tensor) -> Tensor:
     return table
 
 
+def replace_entries(table: Tensor, columns: Tensor, values: Tensor) -> None:
+    """Put values [n, k], rounded to the table's precision, at columns int64 [n, k] of table [n, w], in place.
+
+    A row's columns differ, so no entry is written twice.
+    """
+    table.view(-1).index_copy_(0, _flat(columns, table.shape[1]), values.flatten().to(table.dtype))
+
+
 def _flat(columns: Tensor, width: int) -> Tensor:
     first = torch.arange(len(columns), device=columns.device)[:, None] * width
     return (first + columns).flatten()

@@ -90,22 +90,23 @@ class _Rotate(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
         ctx.save_for_backward(cos, sin)
         ctx.interleaved = interleaved
-        first, second = _halves(x, interleaved)
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        out_first, out_second = _halves(out, False)
-        torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-1)
-        torch.mul(second, cos, out=out_second).addcmul_(first, sin)
+        _turn(_halves(x, interleaved), cos, sin, _halves(out, False), 1)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         cos, sin = ctx.saved_tensors
-        first, second = _halves(grads[0], False)
         out = torch.empty(grads[0].shape, dtype=grads[0].dtype, device=grads[0].device)
-        out_first, out_second = _halves(out, ctx.interleaved)
-        torch.mul(first, cos, out=out_first).addcmul_(second, sin)
-        torch.mul(second, cos, out=out_second).addcmul_(first, sin, value=-1)
+        _turn(_halves(grads[0], False), cos, sin, _halves(out, ctx.interleaved), -1)
         return out, None, None, None
+
+
+def _turn(pair: tuple[Tensor, Tensor], cos: Tensor, sin: Tensor, out: tuple[Tensor, Tensor], sign: int) -> None:
+    """Write `pair` turned by the angles, or against them, into `out`: in the tables' precision, rounded at its end."""
+    first, second = pair
+    torch.addcmul(first * cos, second, sin, value=-sign, out=out[0])
+    torch.addcmul(second * cos, first, sin, value=sign, out=out[1])
 
 
 def _halves(x: Tensor, interleaved: bool) -> tuple[Tensor, Tensor]:
@@ -123,5 +124,5 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     result is laid out in halves, as in transformers; queries and keys share the layout, so their products agree. Of
     bf16 too the rotation is computed in fp32, and rounded once.
     """
-    wide = _wide(x)
-    return _Rotate.apply(wide, cos.to(wide.dtype), sin.to(wide.dtype), interleaved).to(x.dtype)
+    table = torch.promote_types(x.dtype, torch.float32)
+    return _Rotate.apply(x, cos.to(table), sin.to(table), interleaved)

@@ -22,13 +22,14 @@ from torch import Tensor
 
 from stages.models.ops.entries import subtract_entries
 from stages.models.ops.functional import cross_entropy
+from stages.models.ops.head_chunk import add_product, chunk_on_gpu
 from stages.models.ops.labels import IGNORED
 
 WHOLE = 1 << 22  # logits up to which they are made in one piece: 16 MiB in fp32, as many as any miniature has
 ON_CPU = 1 << 17  # logits of a chunk: 512 KiB in fp32, which fits the second cache level
 ON_GPU = 1 << 27  # 512 MiB in fp32: 1,024 rows of 128Ki words, enough to keep a GPU's matrix units busy
 FEWEST = 64  # rows of a chunk at least: products of a few rows read the matrix for little
-WIDEST = 1 << 17  # words of a chunk: a larger vocabulary is gone through in pieces
+WIDEST = 1 << 17  # words of a chunk on a CPU: a larger vocabulary is gone through in pieces
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ def whole(rows: int, vocab: int) -> bool:
 
 def chunk(vocab: int, device: torch.device) -> Chunk:
     """The chunk for a vocabulary: a function of it and of the kind of device, since it orders the sums."""
-    words = min(vocab, WIDEST)
     if device.type == "cpu":
+        words = min(vocab, WIDEST)
         return Chunk(max(FEWEST, ON_CPU // words), words)
-    return Chunk(ON_GPU // words // FEWEST * FEWEST, words)  # whole tiles of a GPU's products
+    return Chunk(max(FEWEST, ON_GPU // vocab // FEWEST * FEWEST), vocab)  # whole tiles of a GPU's products
 
 
 def token_losses(states: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
@@ -107,10 +108,13 @@ class _HeadLoss(torch.autograd.Function):
         for first in range(0, len(states), size.rows):
             part = slice(first, first + size.rows)
             rows = states[part].to(factors)
+            into = None if state_grads is None else state_grads[part]
+            if rows.is_cuda and len(pieces) == 1:
+                losses[part] = chunk_on_gpu(rows, factor, targets[part], scales[part], into, matrix_grad)
+                continue
             softmax = _softmax(rows, factor, targets[part], pieces)
             losses[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
             if state_grads is not None or matrix_grad is not None:
-                into = None if state_grads is None else state_grads[part]
                 _gradients(rows, factor, targets[part], scales[part], softmax, pieces, into, matrix_grad)
         losses = torch.where(supervised, losses, 0.0)
         ctx.save_for_backward(state_grads, matrix_grad, losses)
@@ -180,7 +184,7 @@ def _gradients(
             product = slopes @ matrix[piece]
             total = product if total is None else total.float().add_(product)
         if matrix_grad is not None:
-            _add_product(matrix_grad[piece], slopes.T, rows)
+            add_product(matrix_grad[piece], slopes.T, rows)
         del slopes  # before the next piece is made
     if into is not None and total is not None:
         into.copy_(total)
@@ -200,11 +204,3 @@ def _within(targets: Tensor, piece: slice, logits: Tensor) -> tuple[Tensor, Tens
     """Where in a piece of the vocabulary each label is, and whether it is there at all (else a place is made up)."""
     places = (targets - piece.start).clamp(0, logits.shape[1] - 1)
     return places, places + piece.start == targets
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total [a, b], fp32, + left [a, n] @ right [n, b]."""
-    if left.dtype == total.dtype:
-        total.addmm_(left, right)
-    else:
-        total.add_(left @ right)

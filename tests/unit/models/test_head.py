@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models import ops
-from stages.models.ops import head
+from stages.models.ops import head, head_chunk
 from stages.models.ops.head import Chunk
 from tests.live import Live
 
@@ -180,6 +180,31 @@ def test_a_chunk_has_rows_enough_for_a_product_and_a_bounded_number_of_logits(vo
     assert size.rows >= head.FEWEST
     assert size.rows % head.FEWEST == 0
     assert size.rows * size.words <= limit
+    assert device == "cpu" or size.words == vocab  # in one piece: `chunk_on_gpu`
+
+
+# ------------------------------------------------- a chunk as a GPU takes it
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpus_chunk_gives_the_loss_and_adds_its_gradients(dtype: torch.dtype) -> None:
+    """Near 1 a probability less 1 keeps its digits, and rows without a label change nothing."""
+    states, matrix, labels, weights = given()
+    states, matrix = states.to(dtype), matrix.to(dtype)
+    matrix.data[labels[1]] = 0.4 * states[1].sign()  # row 1 is all but certain of its label
+    scales = torch.where(labels >= 0, weights, 0.0)[:, None]
+    into, matrix_grad = torch.empty_like(states), torch.ones(matrix.shape)
+    targets = labels.clamp(min=0)[:, None]
+    losses = head_chunk.chunk_on_gpu(states.detach(), matrix.detach(), targets, scales, into, matrix_grad)
+    leaves = [part.double().requires_grad_() for part in (states, matrix)]
+    exact = F.cross_entropy(leaves[0] @ leaves[1].T, targets.squeeze(1), reduction="none")
+    wanted = torch.autograd.grad((exact * scales.squeeze(1)).sum(), leaves)
+    far = 1e-6 if dtype == torch.float32 else BF16
+    assert relative(losses, exact.detach()) < far
+    assert relative(into, wanted[0]) < far
+    assert relative(matrix_grad - 1, wanted[1]) < far
+    assert relative(into[1], wanted[0][1]) < (1e-5 if dtype == torch.float32 else 8 * BF16)
+    assert bool((into[::5] == 0).all())
 
 
 # ------------------------------------------------- whole logits, where they are few

@@ -164,10 +164,12 @@ REASONS = {
         "models/experts _lay_out index_select",
         "models/ops/functional _CrossEntropy.forward gather",
         "models/ops/head _softmax gather",
+        "models/ops/head_chunk chunk_on_gpu gather",
     ),
     "no place is named twice, so no entry is a sum: every order gives it the same bits": (
         "models/experts _lay_out index_copy",
         "models/ops/entries entries index_select",
+        "models/ops/entries replace_entries index_copy",
         "models/ops/entries subtract_entries index_add",
         "models/transfer pick index_select",
     ),

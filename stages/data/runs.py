@@ -8,6 +8,7 @@ when its digests say so; for that reason nothing of it is flushed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,16 +100,18 @@ class Run:
     folder: Path
     meta: RunMeta
 
-    def column(self, name: str, first: int = 0, count: int = -1) -> NDArray[Any]:
-        """Entries [first, first + count) of a column, read from the disk; all from `first` on where count is -1."""
-        kind = np.dtype(self.meta.dtype if name == "tokens" else COLUMNS.get(name, "u1"))
-        return np.fromfile(self.folder / name, dtype=kind, count=count, offset=first * kind.itemsize)
+    def column(self, name: str) -> NDArray[Any]:
+        """A whole column, read from the disk."""
+        return np.fromfile(self.folder / name, dtype=self.kind(name))
 
-    def mapped(self, name: str) -> NDArray[Any]:
-        """A column as a map of the file, for searching."""
-        if not (self.folder / name).stat().st_size:
-            return np.zeros(0, dtype=COLUMNS[name])
-        return np.memmap(self.folder / name, dtype=COLUMNS[name], mode="r")
+    def kind(self, name: str) -> np.dtype[Any]:
+        """What a column's entries are."""
+        return np.dtype(self.meta.dtype if name == "tokens" else COLUMNS.get(name, "u1"))
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it has a column `mask`."""
+        return any(shard.file == "mask" for shard in self.meta.shards)
 
 
 def write(folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad]) -> Run:
@@ -122,17 +125,25 @@ def write(folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad]) 
     }  # fmt: skip
     if made.masks is not None:
         contents["mask"] = gather(made.masks, begins[order], lengths)
+
+    def meta(shards: list[manifest.Shard]) -> RunMeta:
+        return RunMeta(
+            schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
+            tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
+            highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad, shards=shards,
+        )  # fmt: skip
+
+    return put(folder, {name: data.tobytes() for name, data in contents.items()}, meta)
+
+
+def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[manifest.Shard]], RunMeta]) -> Run:
+    """Write the columns of a run, and what `make(shards)` says of it, whole or not at all. Raises WriteError."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     with files.failing(folder):
         files.remove_tree(temporary)
         files.make_dirs(temporary)
-        written = {name: files.write(temporary / name, data.tobytes(), flush=False) for name, data in contents.items()}
-        meta = RunMeta(
-            schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
-            tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
-            highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad,
-            shards=[manifest.Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()],
-        )  # fmt: skip
+        written = {name: files.write(temporary / name, data, flush=False) for name, data in contents.items()}
+        meta = make([manifest.Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
         files.write(temporary / META, json_file.encode(meta.model_dump(mode="json")), flush=False)
         files.remove_tree(folder)
         files.disk.rename(temporary, folder)

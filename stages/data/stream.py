@@ -51,7 +51,7 @@ def merged(
         runs = pool.encode_all(job, cut, processes, progress)
         _refuse_changed(found, stamps)
         skipped = _skipped(runs, cut, corpus.bad_rows)
-        merging = merge(_enough(corpus, runs, folder), folder / "lengths", corpus.duplicates == "drop")
+        merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         yield merging, measured.model_copy(update={"skipped": skipped, "duplicates": merging.dropped})
     except files.WriteError:
         raise

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from stages.data import inputs, lines, merge, packing, pieces, pool, prepare, prepared, spec, user, worker
+from stages.data import inputs, lines, merge, packing, pieces, pool, prepare, prepared, spec, stretches, user, worker
 from stages.data.encode import encode, encode_accepted
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.tokenizer import FILE, Tokenizer
@@ -71,7 +71,8 @@ def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE", 3000)
     monkeypatch.setattr(worker, "TOKENS", 900)
     monkeypatch.setattr(worker, "CHARACTERS", 500)
-    monkeypatch.setattr(merge, "STRETCH", 2500)
+    monkeypatch.setattr(stretches, "STRETCH", 12000)
+    monkeypatch.setattr(merge, "FAN", 3)
 
 
 @pytest.mark.parametrize("kind", ["text", "sft"])

@@ -116,9 +116,8 @@ def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
     made = stage(work, device.type, exact)
     with deterministic(made.execution), tempfile.TemporaryDirectory() as name:
         reset(device)
-        modules = nn.ModuleDict(
-            {"llm": make(work.model, made.rope, device.type)}
-        )  # random weights, drawn on the device
+        language_model = drawn(make(work.model, made.rope, device.type), work.model.init_std)
+        modules = nn.ModuleDict({"llm": language_model})
         recompute(modules, made.execution.recomputes)
         if made.optimizer is None:
             raise ValueError("the benchmark's stage has an optimizer")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from stages.errors import UserError
 from stages.printable import printable
 from stages.store import attempts, files, json_file, partials
 from stages.store.files import WriteError
+from stages.store.json_file import JsonFileError
 from stages.train import checkpoint
 from stages.train.checkpoint import COUNTERS, METRICS, TIMING, Counters
 from stages.train.ranks import Ranks, together
@@ -102,13 +104,35 @@ def join(chunks: list[Any], owned: Sequence[Owned], ranks: Ranks) -> None:
     _save(Path(ranks.tell("")), chunks, owned, ranks)
 
 
+@together
 def load(folder: Path, chunks: list[Any], owned: Sequence[Owned]) -> Counters:
-    """Take over a checkpoint whose digests were compared; every rank reads its part."""
+    """Take over a checkpoint whose digests were compared; every rank reads its part. Raises UserError."""
     from megatron.core import dist_checkpointing
+    from megatron.core.dist_checkpointing.core import CheckpointingException
 
-    found = dist_checkpointing.load(shards.describe(chunks, owned, loading=True), str(folder / STATE))
-    shards.take(found, chunks, owned, json_file.read_as(folder / STATE / STEPS, _STEPS))
-    return json_file.read_as(folder / COUNTERS, _COUNTERS)
+    try:
+        made = json_file.read_as(folder / STATE / STEPS, _STEPS)
+        counters = json_file.read_as(folder / COUNTERS, _COUNTERS)
+        found = dist_checkpointing.load(shards.describe(chunks, owned, loading=True), str(folder / STATE))
+    except CheckpointException as error:  # torch's, which is not an Exception: what ranks met while they read
+        rank, (reason, _) = min(error.failures.items(), key=lambda one: one[0])
+        raise _unreadable(folder, f"rank {rank}: {type(reason).__name__}: {reason}") from error
+    except (CheckpointingException, JSONDecodeError, JsonFileError) as error:  # Core's own, and of our own files
+        raise _unreadable(folder, str(error)) from error
+    if missing := {one.placed.module for one in owned if one.counts} - made.keys():
+        raise _unreadable(folder, f"{STATE}/{STEPS} counts no updates of {', '.join(sorted(missing))}")
+    shards.take(found, chunks, owned, made)
+    return counters
+
+
+def _unreadable(folder: Path, found: str) -> UserError:
+    """Of a checkpoint whose digests are right: its files were listed anew, a disk fails, or Megatron is another."""
+    return UserError(
+        f"{folder}: this checkpoint cannot be read, although its files are those that {partials.NAME} lists: "
+        f"{printable(' '.join(found.split()))}. Allowed: what this stage wrote, under the Megatron-Core of "
+        "requirements-nemo.txt. If a disk failed, give the same command again; else remove the folder: the stage goes "
+        "on from the checkpoint before it, or from its start."
+    )
 
 
 def _refused(folder: Path, error: CheckpointException) -> UserError:

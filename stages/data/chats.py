@@ -14,6 +14,7 @@ Each shape comes to the same turns, so the same conversation is the same documen
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ SHAREGPT = {
 }  # fmt: skip
 HALF = re.compile("[\ud800-\udfff]")
 TURN_KEYS = {"role", "content", "tool_calls", "name", "tool_call_id"}
+UNLEARNED = ("weight", "loss", "train", "mask")  # keys by which other trainers leave a turn out of the loss
 
 
 class RowError(Exception):
@@ -76,7 +78,7 @@ def sharegpt(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
 def alpaca(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
     """An instruction with its input below it, and its output."""
     turns = _system(row, columns)
-    for place, pair in enumerate(row.get(columns["history"]) or []):
+    for place, pair in enumerate(_optional_list(row.get(columns["history"]), columns["history"])):
         name = f"{columns['history']}[{place}]"
         if not isinstance(pair, list) or len(pair) != 2:
             raise RowError(f"{name} is not a question and its answer")
@@ -118,6 +120,12 @@ def _list(value: Any, name: str) -> Sequence[Any]:
     return value
 
 
+def _optional_list(value: Any, name: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise RowError(f"{name} is a {type(value).__name__} instead of a list")
+    return value or []
+
+
 def _turn(turn: Any, name: str) -> Turn:
     given = {key: one for key, one in turn.items() if one is not None} if isinstance(turn, dict) else {}
     if "role" not in given or not given.keys() <= TURN_KEYS:
@@ -129,9 +137,8 @@ def _turn(turn: Any, name: str) -> Turn:
     for key, of in (("tool_calls", "assistant"), ("tool_call_id", "tool")):
         if key in given and role != of:
             raise RowError(f"{name}.{key}: only a turn of role {of} has it")
-    calls = tuple(
-        _call(call, f"{name}.tool_calls[{place}]") for place, call in enumerate(given.get("tool_calls") or ())
-    )
+    called = _optional_list(given.get("tool_calls"), f"{name}.tool_calls")
+    calls = tuple(_call(call, f"{name}.tool_calls[{place}]") for place, call in enumerate(called))
     content = _content(given.get("content", "" if calls else None), f"{name}.content", bool(calls))
     more = {key: string(given[key], f"{name}.{key}") for key in ("name", "tool_call_id") if key in given}
     return Turn(role, content, calls, more)
@@ -164,7 +171,25 @@ def _call(call: Any, name: str) -> dict[str, Any]:
             raise RowError(f"{name}.arguments is not JSON") from None
     if not isinstance(arguments, dict):
         raise RowError(f"{name}.arguments is a {type(arguments).__name__} instead of an object")
+    _refuse_no_json(arguments, f"{name}.arguments")
     return {"name": string(function["name"], f"{name}.name"), "arguments": arguments}
+
+
+def _refuse_no_json(value: Any, name: str) -> None:
+    """Raise RowError for what a template could not write as JSON: NaN, infinities, half characters, a table's types."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, str) and HALF.search(one):
+            raise RowError(f"{name} holds half of a surrogate pair, which is no character")
+        elif isinstance(one, float) and not math.isfinite(one):
+            raise RowError(f"{name} holds {one}, which JSON does not have")
+        elif not isinstance(one, str | float | int | None):
+            raise RowError(f"{name} holds a {type(one).__name__}, which JSON does not have")
 
 
 def _sharegpt_turn(turn: Any, name: str) -> Turn:
@@ -173,6 +198,11 @@ def _sharegpt_turn(turn: Any, name: str) -> Turn:
     role = SHAREGPT.get(turn["from"]) if isinstance(turn["from"], str) else None
     if role is None:
         raise RowError(f"{name}.from: found {turn['from']!r}, known are {', '.join(SHAREGPT)}")
+    for key in UNLEARNED:
+        if turn.get(key) not in (None, 1):
+            raise RowError(
+                f"{name}.{key}: found {turn[key]!r}, and every answer is learned; leave the row out, or split it"
+            )
     said = string(turn["value"], f"{name}.value")
     if turn["from"] != "function_call":
         return Turn(role, said)
@@ -201,6 +231,7 @@ def _tools(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Any] | No
         return None
     if not isinstance(found, list) or not all(isinstance(tool, dict) for tool in found):
         raise RowError(f"{name} is not a list of objects")
+    _refuse_no_json(found, name)
     return found
 
 

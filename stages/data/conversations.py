@@ -136,7 +136,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from _texts(list(value.values()))
+        yield from _texts([*value, *value.values()])
     elif isinstance(value, Iterable):
         for one in value:
             yield from _texts(one)

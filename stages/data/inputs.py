@@ -18,6 +18,7 @@ from stages.spec.loader_data import load_roots
 from stages.spec.schema_corpora import PATTERN, SUFFIXES
 from stages.store import json_file
 
+MARKED = (".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow")  # kinds of files that begin with something in any case
 SAVED, SPLITS = "state.json", "dataset_dict.json"  # what datasets' save_to_disk writes beside its Arrow files
 
 
@@ -119,7 +120,11 @@ def _inside(base: Path, path: Path, where: str) -> Path:
 
 
 def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
+    if not one.name.isascii() and any("\ud800" <= character <= "\udfff" for character in one.name):
+        raise UserError(f"{one.name}: a name that is not UTF-8, which no manifest can hold. Rename the file.")
     if not one.suffix:
         raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(SUFFIXES)}")
+    if not one.size and one.suffix in MARKED:
+        raise UserError(f"{one.name}: empty, and no file of its kind is. Copy it again.")
     if one.suffix in (".txt", ".md") and corpus.kind == "sft":
         raise UserError(f"{one.name}: plain text has no answers to supervise; allowed for sft: rows, as in .jsonl")

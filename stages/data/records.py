@@ -78,7 +78,7 @@ def _of_row(row: dict[str, Any], shape: Shape) -> Document:
 
 def _missing(row: Mapping[str, Any], name: str) -> str:
     other, kind = OTHER.get(name, ("", ""))
-    said = f", as kind {kind} has it" if other in row else ""
+    said = f", as kind {kind} has it" if other and other in row else ""
     return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{said})"
 
 

@@ -54,7 +54,9 @@ def _rows(batches: Any) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _parquet(file: Input) -> Iterator[Any]:
-    with pyarrow(file.name, "pyarrow.parquet").ParquetFile(str(file.path), buffer_size=BUFFER) as opened:
+    """The file; pages that have a checksum, as Spark writes them, are compared with it."""
+    of = pyarrow(file.name, "pyarrow.parquet").ParquetFile
+    with of(str(file.path), buffer_size=BUFFER, page_checksum_verification=True) as opened:
         yield opened
 
 
@@ -72,6 +74,11 @@ def _columns(file: Input, found: Sequence[str], wanted: Sequence[str]) -> list[s
         raise UserError(
             f"{file.name}: no column {' or '.join(map(repr, wanted))}; found: {', '.join(map(repr, found))}. Name the "
             "columns that are there with `columns` in the corpus's spec."
+        )
+    twice = [name for name in chosen if found.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"{file.name}: {found.count(twice[0])} columns are called {twice[0]!r}; allowed: one. Rename them."
         )
     return chosen
 

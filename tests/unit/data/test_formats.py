@@ -365,7 +365,11 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
     "zstandard that is none": ("a.jsonl.zst", garbage, r"a\.jsonl\.zst: damaged"),
     "parquet cut off": ("a.parquet", cut_off(parquet), r"a\.parquet: damaged, or not what its name says"),
     "parquet that is none": ("a.parquet", garbage, r"a\.parquet: damaged, or not what its name says"),
-    "parquet that is empty": ("a.parquet", lambda path, _: path.write_bytes(b"") and None, "0 different documents"),
+    "parquet that is empty": (
+        "a.parquet",
+        lambda path, _: path.write_bytes(b"") and None,
+        "a.parquet: empty, and no file of its kind",
+    ),
     "another column": ("a.parquet", headed, r"a\.parquet: no column 'text'; found: 'body'.*`columns`"),
     "arrow cut off": ("a.arrow", cut_off(arrow_file), r"a\.arrow: damaged, or not what its name says"),
     "a stream cut off": ("a.arrow", cut_off(arrow_stream), r"a\.arrow: damaged, or not what its name says"),

@@ -17,6 +17,7 @@ from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
 from stages.spec.schema_corpora import PATTERN, SUFFIXES
 from stages.store import json_file
+from stages.store.contained import contained
 
 MARKED = (".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow")  # kinds of files that begin with something in any case
 SAVED, SPLITS = "state.json", "dataset_dict.json"  # what datasets' save_to_disk writes beside its Arrow files
@@ -104,18 +105,11 @@ def _saved(folder: Path, where: str) -> list[Path]:
 
 def _inside(base: Path, path: Path, where: str) -> Path:
     """The file itself, links followed."""
-    try:
-        real = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        missing = path.relative_to(base).as_posix()
-        said = f"{where}: there is no such file in {base} ({missing})"
-        raise UserError(f"{said}. Put it there, or correct the path.") from None
-    if not real.is_relative_to(base.resolve()):
-        raise UserError(
-            f"{where}: a link that leads out of {base}, to {real}; copy the file, or declare a root for it."
-        )
-    if not real.is_file():
-        raise UserError(f"{where}: not a file; name the file itself, or a folder.")
+    shown = path.relative_to(base).as_posix()
+    repair = "Name files or folders below it; copy what lies elsewhere, or declare a root for it."
+    real = contained(path, [base], f"{where}: {shown}", repair)
+    if real is None:
+        raise UserError(f"{where}: there is no such file in {base} ({shown}). Put it there, or correct the path.")
     return real
 
 

@@ -20,6 +20,7 @@ from stages.spec.files import Files, check_name
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as read_spec
 from stages.store import json_file
+from stages.store.contained import contained
 from stages.store.digest import digest_bytes
 
 FOLDER = Path("specs") / "tokenizers"
@@ -70,16 +71,9 @@ def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
 
 def _text(root: Path, path: Path, spec: RawTokenizerFiles) -> str | None:
     """A file's text, None where there is none. Links are followed, and may not lead out of the project."""
-    try:
-        real = path.resolve(strict=True)
-    except FileNotFoundError:
+    real = contained(path, [root], str(path), f"Copy the file into {spec.path}.")
+    if real is None:
         return None
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    if not real.is_relative_to(root.resolve()):
-        raise UserError(f"{path}: a link that leads out of the project, to {real}; copy the file into {spec.path}")
-    if not real.is_file():
-        raise UserError(f"{path}: not a regular file")
     try:
         return real.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

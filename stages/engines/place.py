@@ -41,6 +41,11 @@ class Place:
     backend: Backend
 
 
+def first_here() -> bool:
+    """Whether this is the first of this machine's ranks: it reads what all of them would read alike."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
 def of(stage: Stage) -> Place:
     """This rank's place; a GPU becomes torch's current one. Raises UserError where there are too few GPUs."""
     if stage.kind == "keep":  # points to its parent and computes nothing; its job has no GPU

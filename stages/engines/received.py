@@ -9,7 +9,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from stages.engines import Inputs
+from stages.engines import Inputs, place
 from stages.errors import UserError
 from stages.models import build, extend, hf, release, release_config, release_files, upcycle
 from stages.models.tensor_file import Stored
@@ -17,23 +17,24 @@ from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import manifest, stage_record
 from stages.train.optimizer import STEP
+from stages.train.ranks import ALONE, Ranks
 
 
-def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict:
-    """Build the stage's modules and fill them as `init` says, module by module."""
+def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = ALONE) -> nn.ModuleDict:
+    """Build the stage's modules and fill them as `init` says, module by module.
+
+    Where a release comes in, all ranks must call it.
+    """
     released = {  # before billions of weights are laid out
         name: release_folder(stage, init, inputs)
         for name, init in stage.init.items()
         if init.weights == "release" and not init.stand_in
     }
-    held: set[tuple[str | None, Path]] = set()
     for name, folder in released.items():
-        init = stage.init[name]
         release_files.read_files(folder)
-        release_config.hold(stage, name, folder, init.architecture)
-        if (init.release, folder) not in held:  # three modules may be of one release
-            release.hold_digest(init, folder, f"{stage.pipeline}/{stage.name}")
-        held.add((init.release, folder))
+        release_config.hold(stage, name, folder, stage.init[name].architecture)
+    if released:
+        _hold_digests(stage, released, ranks)
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
         match init.weights:
@@ -51,6 +52,23 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device) -> nn.ModuleDict
             case _:
                 assert_never(init.weights)
     return modules
+
+
+def _hold_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> None:
+    """Each folder is read in full by the first rank of each machine, and all hear what that found: they fail together.
+
+    Another machine may have other files under the same path.
+    """
+    said = ""
+    if place.first_here():
+        folders = {(stage.init[name].release, folder): stage.init[name] for name, folder in released.items()}
+        try:
+            for (_, folder), init in folders.items():  # three modules may be of one release
+                release.hold_digest(init, folder, f"{stage.pipeline}/{stage.name}")
+        except UserError as error:
+            said = str(error)
+    if wrong := next(filter(None, ranks.texts(said)), ""):
+        raise UserError(wrong)
 
 
 def release_folder(stage: Stage, init: Init, inputs: Inputs) -> Path:

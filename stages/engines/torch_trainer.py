@@ -28,7 +28,7 @@ class TorchTrainer:
     def __init__(self, stage: Stage, inputs: Inputs, ranks: Ranks) -> None:
         """Raises UserError where a parent or a released model is not what the stage needs."""
         self._stage, self._inputs, self._ranks = stage, inputs, ranks
-        self._modules = received.receive(stage, inputs, ranks.device)
+        self._modules = received.receive(stage, inputs, ranks.device, ranks)
         self._optimizer: Optimizer
 
     def received(self) -> nn.ModuleDict | None:

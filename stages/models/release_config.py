@@ -8,7 +8,7 @@ transformers gives it. Forms of transformers 4 and 5 are understood.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from stages.errors import UserError
 from stages.models.hf_config import ModelConfig, render, rope_scaling
 from stages.models.hf_values import FLOATS
 from stages.models.json_lines import lines
-from stages.models.release_siglip import wanted_siglip
+from stages.models.release_siglip import known, wanted_siglip
 from stages.printable import printable
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel, Rope
@@ -126,6 +126,12 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
     if not isinstance(model, LlamaModel | MoonlightModel | OuroModel):
         for field, found, allowed in wanted_siglip(model, config):
             yield Wrong(field, NOTHING if found is None else found, allowed, WHY.get(field, ""))
+        for part, fields in known(model).items():
+            inner = config.get(part) if part else config
+            if isinstance(inner, dict):
+                unset = {key for key, value in inner.items() if key in FIXED and not value}  # as transformers 4 wrote
+                told = {"auto_map", "quantization_config"} if not part else set()
+                yield from _strange(inner, fields | unset | told | {"tie_word_embeddings"}, f"{part}." if part else "")
         return
     assert stage.rope is not None
     wanted = render(ModelConfig(model, stage.rope, stage.max_context, None))
@@ -166,10 +172,15 @@ def _fields(config: dict[str, Any], rendered: dict[str, Any]) -> Iterator[Wrong]
             found = NOTHING  # transformers takes null for "not given" there
         if not equal(absent.get(key, NOTHING) if found is NOTHING else found, value):
             yield Wrong(key, found, repr(value), WHY.get(key, ""))
-    for key in sorted(set(config) - set(wanted) - FREE - {"layer_types"}):
-        if key not in ABOUT and config[key] is not None:
+    yield from _strange(config, set(wanted) | {"layer_types"})
+
+
+def _strange(config: dict[str, Any], fields: Set[str], at: str = "") -> Iterator[Wrong]:
+    """Fields that are neither read nor known to be of no effect: they may change what the model computes."""
+    for key in sorted(set(config) - fields - FREE - ABOUT):
+        if config[key] is not None:
             repair = "which this is not. Remove it if it changes nothing; else this is another model"
-            yield Wrong(key, config[key], "fields that are known", repair)
+            yield Wrong(f"{at}{key}", config[key], "fields that are known", repair)
 
 
 def _layer_types(config: dict[str, Any], layers: int) -> Iterator[Wrong]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.models import hf_files
 from stages.models.release_config import CONFIG
+from stages.store.contained import contained
 from stages.store.digest import digest_bytes, measure
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -22,14 +23,11 @@ def read_files(folder: Path) -> list[Path]:
     """The files that are read, config.json first. Raises UserError for one that is missing, no file, or a link out."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no folder; it should hold a released model in Hugging Face layout.")
-    _refuse_out(folder, folder / CONFIG)
-    _refuse_out(folder, folder / hf_files.INDEX)
+    if _inside(folder, folder / CONFIG) is None:
+        raise UserError(f"{folder / CONFIG}: not there, so this is not a Hugging Face model folder.")
+    index = [] if _inside(folder, folder / hf_files.INDEX) is None else [folder / hf_files.INDEX]
     for path in sorted(folder.glob("*.safetensors")):
-        _refuse_out(folder, path)
-    if not (folder / CONFIG).is_file():
-        raise UserError(
-            f"{folder / CONFIG}: not there, or no regular file, so this is not a Hugging Face model folder."
-        )
+        _inside(folder, path)
     if not any(folder.glob("*.safetensors")):
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         found = f"found {', '.join(pickles)}, which would have to be unpickled" if pickles else "found none"
@@ -37,12 +35,7 @@ def read_files(folder: Path) -> list[Path]:
             f"{folder}: {found}; allowed: weights in *.safetensors. Take the release's safetensors files, or "
             "convert the weights with transformers (save_pretrained writes them)."
         )
-    weights = hf_files.listed(folder)
-    for path in weights:
-        if not path.is_file():  # a pipe would be waited for
-            raise UserError(f"{path}: not a regular file. Take the folder anew.")
-    index = [folder / hf_files.INDEX] if (folder / hf_files.INDEX).exists() else []
-    return [folder / CONFIG, *index, *weights]
+    return [folder / CONFIG, *index, *hf_files.listed(folder)]
 
 
 def digest(folder: Path) -> str:
@@ -60,17 +53,9 @@ def digest(folder: Path) -> str:
     return digest_bytes("".join(lines).encode())
 
 
-def _refuse_out(folder: Path, path: Path) -> None:
-    if not path.is_symlink():
-        return
+def _inside(folder: Path, path: Path) -> Path | None:
+    """A file of the folder, or of the hub's cache around it; None where there is none."""
     home = folder.resolve()
-    allowed = [home] + ([home.parent.parent / BLOBS] if home.parent.name == SNAPSHOTS else [])
-    try:
-        real = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        raise UserError(f"{path}: a link that leads nowhere. Take the folder anew.") from None
-    if not any(real.is_relative_to(one) for one in allowed):
-        raise UserError(
-            f"{path}: a link out of the folder, to {real}; allowed: files in it. Copy the file there, or download with "
-            "`huggingface-cli download --local-dir`."
-        )
+    blobs = [home.parent.parent / BLOBS] if home.parent.name == SNAPSHOTS else []
+    repair = "Copy the file there, or download with `huggingface-cli download --local-dir`."
+    return contained(path, [home, *blobs], str(path), repair)

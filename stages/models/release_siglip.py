@@ -110,6 +110,12 @@ def wanted_siglip(model: Model, config: dict[str, Any]) -> Iterator[tuple[str, A
             yield f"{part}.{key}", found, repr(value)
 
 
+def known(model: Model) -> dict[str, frozenset[str]]:
+    """The fields of config.json that are read or of no effect: of its top level (""), and of the module's part."""
+    part, defaults, wanted = _part(model)
+    return {"": frozenset({"text_config", "vision_config"}), part: frozenset({*defaults, *wanted, "image_size"})}
+
+
 def _part(model: Model) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The part of config.json that a module is of, what absence means there, and what is wanted."""
     shared: dict[str, Any] = {"hidden_act": "gelu_pytorch_tanh", "attention_dropout": 0.0}

@@ -43,7 +43,7 @@ class NemoTrainer:
         self._rules = names.rules(stage)
         self._received: nn.ModuleDict | None = None
         if ranks.first or any(init.weights != "inherit" or init.extend for init in stage.init.values()):
-            self._received = received.receive(stage, inputs, device.of(stage) if ranks.first else CPU)
+            self._received = received.receive(stage, inputs, device.of(stage) if ranks.first else CPU, ranks)
         meta = build.build(stage, "meta")
         self._weights = dict(meta.state_dict())
         self._state = _state(stage, meta)

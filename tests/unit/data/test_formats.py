@@ -375,7 +375,7 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
     "a stream cut off": ("a.arrow", cut_off(arrow_stream), r"a\.arrow: damaged, or not what its name says"),
     "arrow that is none": ("a.arrow", garbage, r"a\.arrow: damaged, or not what its name says"),
     "rows of gzip by name of plain": ("a.jsonl", gz, r"a\.jsonl:1: not UTF-8"),
-    "a pipe": ("a.jsonl", pipe, "not a file; name the file itself"),
+    "a pipe": ("a.jsonl", pipe, r"path: a\.jsonl: a\.jsonl: not a regular file"),
     "a folder of nothing": ("empty", lambda path, _: path.mkdir(), r"no file in it ends in \.jsonl, "),
     "a folder of two kinds": ("mixed", mixed, r"files of several kinds \(1 of \.jsonl, 1 of \.md\)"),
     "two splits": ("splits", splits, "several splits; name the folder of one: test, train"),

@@ -152,7 +152,7 @@ def test_plain_text_that_is_not_utf8_names_the_line(project: Small) -> None:
         ("a.txt", "sft", "plain text has no answers to supervise"),
         ("folder.txt", "text", "no file in it ends in"),
         ("outside.txt", "text", "a link that leads out of"),
-        ("circle.txt", "text", "no such file"),
+        ("circle.txt", "text", "circle.txt: cannot be reached"),
     ],
 )
 def test_unusable_files_are_refused(

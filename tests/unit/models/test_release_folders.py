@@ -286,16 +286,16 @@ def another_shape(found: dict[str, torch.Tensor]) -> None:
 
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no folder": (nowhere, r"given: no folder"),
-    "no config": (lambda f: (f / "config.json").unlink(), r"config.json: not there, or no regular file"),
-    "a pipe for a config": (pipe("config.json"), r"config.json: not there, or no regular file"),
+    "no config": (lambda f: (f / "config.json").unlink(), r"config.json: not there, so this is not"),
+    "a pipe for a config": (pipe("config.json"), r"config.json: not a regular file"),
     "a config that is none": (lambda f: (f / "config.json").write_text("{"), r"config.json: is not JSON"),
     "a list for a config": (lambda f: (f / "config.json").write_text("[]"), r"config.json:1: found a list"),
     "not a number": (lambda f: (f / "config.json").write_text('{"a": NaN}'), r"config.json"),
-    "a config behind a link": (link_out("config.json"), r"config.json: a link out of the folder, to "),
-    "weights behind a link": (link_out("model-*"), r"safetensors: a link out of the folder, to "),
+    "a config behind a link": (link_out("config.json"), r"config.json: a link that leads out of .*given, to "),
+    "weights behind a link": (link_out("model-*"), r"safetensors: a link that leads out of .*given, to "),
     "a link to nowhere": (
         lambda f: (f / "model-x.safetensors").symlink_to(f / "nothing"), r"x.safetensors: a link that leads nowhere"),
-    "a pipe for weights": (pipe("model-*"), r"safetensors: not there, or not a regular file"),
+    "a pipe for weights": (pipe("model-*"), r"safetensors: not a regular file"),
     "pickles alone": (only_pickles, r"found pytorch_model.bin, which would have to be unpickled; allowed"),
     "a shard less": (lambda f: sorted(f.glob("model-*"))[1].unlink(), r"index.json names model-.*, not there"),
     "a shard cut short": (

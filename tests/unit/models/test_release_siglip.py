@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import SiglipConfig, SiglipModel
+from transformers import SiglipConfig, SiglipModel, SiglipTextConfig, SiglipVisionConfig
 
 from stages.engines import Inputs
 from stages.engines.received import receive
@@ -142,6 +142,11 @@ CONFIGS = {
     "hidden_act": ("vision_config", "gelu", r"vision_config.hidden_act: found 'gelu'; allowed: 'gelu_pytorch_tanh'"),
     "layer_norm_eps": ("text_config", 1e-5, r"text_config.layer_norm_eps: found 1e-05; allowed: 1e-06"),
     "vocab_size": ("text_config", 64, r"text_config.vocab_size: found 64; allowed: 61"),
+    "num_registers": ("vision_config", 4, r"vision_config.num_registers: found 4; allowed: fields that are known"),
+    "rope_theta_2d": ("text_config", 1e4, r"text_config.rope_theta_2d: found 10000.0; allowed: fields that are known"),
+    "is_decoder_too": ("", True, r"is_decoder_too: found True; allowed: fields that are known"),
+    "auto_map": ("vision_config", {"a": "b"}, r"vision_config.auto_map: found {'a': 'b'}; allowed: fields that are kn"),
+    "add_cross_attention": ("text_config", True, r"text_config.add_cross_attention: found True; allowed: fields that"),
 }
 
 
@@ -150,9 +155,18 @@ def test_another_siglip_is_refused_by_file_and_line(folder: Path, field: str) ->
     part, value, message = CONFIGS[field]
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    config[part][field] = value
+    (config[part] if part else config)[field] = value
     path.write_text(json.dumps(config, indent=2))
     with pytest.raises(UserError, match=rf"config.json:\d+: {message}") as error:
         taken(folder, coca())
     number = int(str(error.value).split("config.json:")[1].split(":")[0])
     assert f'"{field}"' in path.read_text().splitlines()[number - 1]
+
+
+def test_what_transformers_4_wrote_of_every_part_is_of_no_effect(folder: Path) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for part, kind in (("text_config", SiglipTextConfig), ("vision_config", SiglipVisionConfig)):
+        config[part] = kind(**config[part]).to_dict()
+    path.write_text(json.dumps(config))
+    assert set(taken(folder, coca())) == set(MODULES)

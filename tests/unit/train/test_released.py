@@ -12,9 +12,10 @@ import torch
 from stages.engines import Inputs
 from stages.engines.received import receive
 from stages.errors import UserError
-from stages.models import build, hf
+from stages.models import build, hf, release_files
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.train.ranks import Ranks
 from tests.unit.train import tiny
 
 ROPE = Rope(base=500_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32), interpolation=1.0)
@@ -112,3 +113,36 @@ def test_rotary_positions_as_transformers_5_writes_them_are_understood(folder: P
 def test_a_stand_in_is_compared_with_nothing() -> None:
     stage = importing(init={"llm": INIT.model_copy(update={"stand_in": True})})
     assert "llm" in receive(stage, tiny.inputs(Path("nowhere")), torch.device("cpu"))
+
+
+class Two(Ranks):
+    """One of two ranks, the other of which says `theirs`."""
+
+    def __init__(self, rank: int, theirs: str = "") -> None:
+        super().__init__(rank, 1)
+        self.theirs, self.said = theirs, ""
+
+    def texts(self, text: str) -> list[str]:
+        self.said = text
+        return [self.theirs, text] if self.rank else [text, self.theirs]
+
+
+def test_a_folder_is_read_in_full_by_one_rank_of_a_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others believe it, and fail with it."""
+    read: list[Path] = []
+    measured = release_files.digest
+    monkeypatch.setattr(release_files, "digest", lambda folder: read.append(folder) or measured(folder))
+    stage = importing(init={"llm": INIT.model_copy(update={"digest": measured(folder)})})
+    for rank, times in ((0, 1), (1, 0)):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        read.clear()
+        receive(stage, given(folder), torch.device("cpu"), Two(rank))
+        assert len(read) == times
+    with pytest.raises(UserError, match="another folder"):
+        receive(stage, given(folder), torch.device("cpu"), Two(1, "another folder"))
+    wrong = importing(init={"llm": INIT.model_copy(update={"digest": "a" * 64})})
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    first = Two(0)
+    with pytest.raises(UserError, match=f"allowed: {'a' * 64}"):
+        receive(wrong, given(folder), torch.device("cpu"), first)
+    assert "allowed" in first.said  # what the others hear

@@ -21,10 +21,20 @@ from stages.spec.units import describe
 IN_IMAGE = "python3"  # what a container's own interpreter is called
 MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+INTERPRETER = re.compile(r"/\S*[^\s/]")
+# A file, which pyxis knows by how it begins, or a reference that enroot reads: [SCHEME://][USER@][REGISTRY#]NAME[:TAG].
+IMAGE = re.compile(
+    r"\.?(/[^\s,:/]+)+"
+    r"|((docker|dockerd|podman)://)?(\w[\w.-]*@)?(\w[\w.-]*(:\d+)?[#/])?\w[\w.-]*(/\w[\w.-]*)*"
+    r"(:\w[\w.-]*)?(@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
 MOUNT = re.compile(r"/[^,:\s]*(:/[^,:\s]*(:[a-z+]+)?)?")
-OPTION = re.compile(r"--(no-)?container-[a-z-]+(=[^\s]+)?")
-# Options of pyxis that follow from other keys, or from the project.
-MANAGED_OPTIONS = ("--container-image", "--container-mounts", "--container-workdir", "--container-env")
+# Options of pyxis that no key of this file and nothing of the project sets. Whole names: srun takes beginnings too.
+OPTION = re.compile(
+    r"--(no-)?container-(mount-home|remap-root|entrypoint)|--container-(entrypoint-log|writable|readonly)"
+    r"|--container-(name|save)=[^\s,=]+"
+)
 # Variables that the launcher or the engine sets, what would change which code is run, and what would leave out checks.
 MANAGED_VARIABLES = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH", "PYTHONHOME",
@@ -84,7 +94,7 @@ class Nemo:
 class RawContainer(Raw):
     """What `nemo: {container: ...}` may hold."""
 
-    image: str = Field(pattern=r"^\S+$")
+    image: str = Field(json_schema_extra={"pattern": f"^({IMAGE.pattern})$"})
     mounts: list[str] = Field(default_factory=list)
     options: list[str] = Field(default_factory=list)
 
@@ -107,7 +117,7 @@ class RawNemo(Raw):
 def wrong(document: Document, raw: RawNemo) -> Iterator[SpecError]:
     """What is not what it should be, each with its line."""
     at = ("nemo",)
-    if raw.python is not None and (not raw.python.startswith("/") or raw.python.split() != [raw.python]):
+    if raw.python is not None and not INTERPRETER.fullmatch(raw.python):
         allowed = "the absolute path of an interpreter, without blanks"
         yield document.error((*at, "python"), describe(raw.python), allowed, "Write /path/to/bin/python.")
     for index, name in enumerate(raw.modules):
@@ -132,12 +142,18 @@ def wrong(document: Document, raw: RawNemo) -> Iterator[SpecError]:
 
 def _container(document: Document, raw: RawContainer | None) -> Iterator[SpecError]:
     at = ("nemo", "container")
+    if raw is not None and not IMAGE.fullmatch(raw.image):
+        allowed = "a file such as /images/nemo.sqsh, or a reference such as nvcr.io#nvidia/nemo:25.11"
+        yield document.error((*at, "image"), describe(raw.image), allowed, "Write what `enroot import` takes, alone.")
     for index, mount in enumerate(raw.mounts if raw is not None else ()):
         if not MOUNT.fullmatch(mount):
             allowed = "/from, /from:/to or /from:/to:ro"
             yield document.error((*at, "mounts", index), describe(mount), allowed, "Write absolute paths.")
     for index, option in enumerate(raw.options if raw is not None else ()):
-        if not OPTION.fullmatch(option) or option.partition("=")[0] in MANAGED_OPTIONS:
-            allowed = f"other options of pyxis than {', '.join(MANAGED_OPTIONS)}"
-            repair = "Write one long option, such as --container-writable or --no-container-mount-home."
+        if not OPTION.fullmatch(option):
+            allowed = (
+                "--container-name=, --container-save=, --container-writable, -readonly, -entrypoint-log, and "
+                "--[no-]container-mount-home, -remap-root, -entrypoint"
+            )
+            repair = "Write one of them whole; image, mounts and environment are keys, the rest is the project's."
             yield document.error((*at, "options", index), describe(option), allowed, repair)

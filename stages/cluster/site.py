@@ -120,7 +120,12 @@ def _extra(document: Document, raw: RawSite) -> list[SpecError]:
         if not flag.startswith("--") or len(flag.split()) != 1:
             repair = "Write the long option, with = before its value."
             errors.append(SpecError(where, key, describe(flag), "one sbatch option such as --exclusive", repair))
-        elif name in MANAGED:
+        elif (managed := _managed(name)) is not None:
             allowed = "options that nothing else sets"
-            errors.append(SpecError(where, key, describe(flag), allowed, f"This is set by {MANAGED[name]}."))
+            errors.append(SpecError(where, key, describe(flag), allowed, f"This is set by {MANAGED[managed]}."))
     return errors
+
+
+def _managed(name: str) -> str | None:
+    """The option of `MANAGED` that a name stands for: sbatch takes the beginning of a name for the whole."""
+    return name if name in MANAGED else next((one for one in MANAGED if one.startswith(name)), None)

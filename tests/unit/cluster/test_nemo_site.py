@@ -120,11 +120,28 @@ def test_a_module_that_is_not_there_ends_the_rank(tmp_path: Path) -> None:
         ("environment: {NVIDIA_TF32_OVERRIDE: 1}", r"nemo\.environment\.NVIDIA_TF32_OVERRIDE: .*change no number"),
         ("environment: {CUBLAS_WORKSPACE_CONFIG: ':0:0'}", r"nemo\.environment\.CUBLAS_W.*change no number"),
         ('environment: {A: "x\\ny"}', r"nemo\.environment\.A: .*one line"),
-        ("container: {image: 'a b'}", r"nemo\.container\.image"),
+        ("python: /opt/python/", r"nemo\.python: found '/opt/python/'"),
+        ("python: /", r"nemo\.python: found '/'"),
+        ("container: {image: 'a b'}", r"nemo\.container\.image: found 'a b'; allowed: a file such as /images"),
+        ("container: {image: --container-save=x}", r"nemo\.container\.image"),
+        ("container: {image: -x}", r"nemo\.container\.image"),
+        ("container: {image: 'x.sqsh,y.sqsh'}", r"nemo\.container\.image"),
+        ("container: {image: '/a.sqsh:/b'}", r"nemo\.container\.image"),
+        ("container: {image: 'x;reboot'}", r"nemo\.container\.image"),
+        ("container: {image: 'nvcr.io/nemo:'}", r"nemo\.container\.image"),
+        ("container: {image: 'nvcr.io/nemo@sha256:12'}", r"nemo\.container\.image"),
+        ("container: {image: 'https://nvcr.io/nemo'}", r"nemo\.container\.image"),
+        ("container: {image: ''}", r"nemo\.container\.image"),
+        ('container: {image: "x\\ny"}', r"nemo\.container\.image: found the control character"),
         ("container: {image: x, mounts: [data]}", r"nemo\.container\.mounts\.0: found 'data'; allowed: /from"),
         ("container: {image: x, mounts: ['/a,/b']}", r"nemo\.container\.mounts\.0"),
-        ("container: {image: x, options: [--mem=4G]}", r"nemo\.container\.options\.0: .*other options of pyxis"),
+        ("container: {image: x, options: [--mem=4G]}", r"nemo\.container\.options\.0: .*--container-writable"),
         ("container: {image: x, options: [--container-image=y]}", r"nemo\.container\.options\.0"),
+        (
+            "container: {image: x, options: [--container-im=y]}",
+            r"nemo\.container\.options\.0: found '--container-im=y'",
+        ),
+        ("container: {image: x, options: ['--container-name=a b']}", r"nemo\.container\.options\.0"),
         ("container: {mounts: []}", r"nemo\.container\.image"),
         ("pyton: /x", r"nemo\.pyton: found the unknown key"),
     ],
@@ -132,6 +149,28 @@ def test_a_module_that_is_not_there_ends_the_rank(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SpecError, match=rf"slurm/site\.yaml:\d+: {message}"):
         load(tmp_path, f"nemo:\n  {text}\n")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "/images/nemo.sqsh", "./nemo.sqsh", "/shared/my-images/nemo+25.sqsh", "nvcr.io#nvidia/nemo:25.11",
+        "docker://nvcr.io/nvidia/nemo:25.11.nemotron", "dockerd://nemo", "user@localhost:5000#team/nemo:latest",
+        "ubuntu", "nvcr.io/nvidia/nemo@sha256:" + "a" * 64,
+    ],
+)  # fmt: skip
+def test_files_and_references_of_registries_are_images(tmp_path: Path, image: str) -> None:
+    found = load(tmp_path, f"nemo:\n  container: {{image: '{image}'}}\n").nemo.options(Path("/x"), Path("/x"))
+    assert found[0] == f"--container-image={image}"
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--container-writable", "--no-container-entrypoint", "--container-name=nemo", "--container-remap-root"],
+)
+def test_pyxis_own_options_are_passed_on(tmp_path: Path, option: str) -> None:
+    found = load(tmp_path, f"nemo:\n  container: {{image: x, options: [{option}]}}\n").nemo
+    assert found.options(Path("/x"), Path("/x"))[-1] == option
 
 
 def emitted(stage: Stage, of: Site) -> str:

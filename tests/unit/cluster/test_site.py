@@ -59,6 +59,7 @@ def test_gpu_jobs_go_where_all_jobs_go_unless_told_otherwise(tmp_path: Path) -> 
             "extra: [--open-mode=truncate]\n",
             r"extra.0: found '--open-mode=truncate'; .* set by nothing: a job that is put",
         ),
+        ("extra: [--part=big]\n", r"extra.0: found '--part=big'; .* set by the key `partition`"),
         ("extra: [--array=1-3]\n", r"extra.0: found '--array=1-3'; .* set by nothing: a stage is one job"),
         ("extra: [--ntasks-per-node=4]\n", r"extra.0: found '--ntasks-per-node=4'; .* set by nothing: one process"),
         ("extra: ['--x=$(reboot) y']\n", r"allowed: one sbatch option such as --exclusive"),

@@ -12,7 +12,9 @@ from stages.models import ops
 from stages.models.attention import attend
 from stages.models.build import initialise, make
 from stages.models.documents import Documents
-from stages.spec.resolved_models import LlamaModel, MoonlightModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.resolved_models import Rope
 
 TOKENS = 4096
 CPU = torch.device("cpu")

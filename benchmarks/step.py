@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from benchmarks.timing import Comparison, compare, show
 from stages.data.sample import Sample
 from stages.models.build import build
+from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Evaluation, Execution, Init, Stage
-from stages.spec.resolved_models import LlamaModel, Rope
+from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import BatchStep, Phase
 from stages.spec.resolved_training import AdamW, Piece, Schedule
 from stages.train import metrics

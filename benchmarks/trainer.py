@@ -11,7 +11,7 @@ from benchmarks.device import harness, hf
 from benchmarks.device.harness import Work
 from benchmarks.timing import Comparison, show
 from stages.contract.parameters import parameters
-from stages.spec.resolved_models import LlamaModel
+from stages.spec.families.llama import LlamaModel
 
 REPETITIONS = 5
 TINY = LlamaModel(

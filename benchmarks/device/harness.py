@@ -19,8 +19,8 @@ from stages.contract import cost
 from stages.data.sample import Sample
 from stages.models.build import make
 from stages.models.layers import recompute
+from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel
 from stages.spec.resolved_phases import BatchStep
 from stages.spec.resolved_training import Piece, Schedule
 from stages.train import metrics

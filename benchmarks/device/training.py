@@ -15,8 +15,8 @@ from benchmarks.device.rows import NEAR, Row, Rows, against, figure, first_line,
 from benchmarks.device.sections import Size
 from stages.contract import hardware, memory
 from stages.contract.hardware import Hardware
+from stages.spec.families.llama import LlamaModel
 from stages.spec.files import Files
-from stages.spec.resolved_models import LlamaModel
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = LlamaModel(

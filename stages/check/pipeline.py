@@ -15,9 +15,11 @@ from stages.check.rope import rotary_dim
 from stages.check.schedule import pieces_of
 from stages.contract import ledger
 from stages.contract.rope import bands
+from stages.spec.decoder import Decoder, Dense, Grouped
+from stages.spec.language_model import LanguageModel
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import LlamaModel, Model, MoonlightModel, ProjectorModel, Rope
+from stages.spec.resolved_models import Model, ProjectorModel, Rope
 from stages.spec.resolved_phases import Phase
 
 CLOSE = 1e-9  # rates and bases are exact in the specs and rounded once on each side
@@ -88,16 +90,30 @@ def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Differe
 def mechanisms(model: Model) -> set[str]:
     """What a model's figures switch on; a smaller one keeps all of it."""
     found: set[str] = {model.family}
-    if isinstance(model, LlamaModel) and model.kv_heads < model.heads:
-        found.add("grouped-query attention")
-    if isinstance(model, MoonlightModel):
-        found |= {"routed experts"} if model.active_experts < model.experts else set()
-        found |= {"shared experts"} if model.shared_experts else set()
-        found |= {"layers with experts"} if model.dense_layers < model.layers else set()
-        found |= {"dense layers"} if model.dense_layers else set()
+    if isinstance(model, LanguageModel):
+        found |= set(_of_decoder(model.parts))
     if isinstance(model, ProjectorModel) and model.merge > 1:
         found.add(f"{model.merge} x {model.merge} pixel shuffle")
     return found
+
+
+def _of_decoder(model: Decoder) -> Iterator[str]:
+    mixture = model.mixture
+    if any(isinstance(one.attention, Grouped) and one.attention.kv_heads < one.attention.heads for one in model.layers):
+        yield "grouped-query attention"
+    if mixture is not None:
+        yield "layers with experts"
+        if mixture.active < mixture.experts:
+            yield "routed experts"
+        if mixture.shared:
+            yield "shared experts"
+        if any(isinstance(one.feed_forward, Dense) for one in model.layers):
+            yield "dense layers"
+    windows = set(model.windows)
+    if windows != {None}:
+        yield "layers with a window"
+        if None in windows:
+            yield "layers that see all keys"
 
 
 def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str, ...]) -> Iterator[Difference]:

@@ -9,8 +9,9 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.contract.rope import inv_freq, longest_wavelength
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_models import Rope
 from stages.spec.schema import RawImport, RawTrain
 
 MANY_PAIRS = 16  # from here on the slowest pair lies near the base's own wavelength
@@ -19,10 +20,8 @@ MANY_PAIRS = 16  # from here on the slowest pair lies near the base's own wavele
 def rotary_dim(stage: Stage) -> int | None:
     """How many dimensions of a head are rotated in the stage's language model; None without one."""
     for model in stage.modules.values():
-        if isinstance(model, (LlamaModel, OuroModel)):
-            return model.head_dim
-        if isinstance(model, MoonlightModel):
-            return model.qk_rope_dim
+        if isinstance(model, LanguageModel):
+            return model.parts.rotated
     return None
 
 

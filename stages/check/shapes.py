@@ -12,8 +12,9 @@ from stages.check.excuses import idle_jumps, idle_rereads
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY, static
 from stages.check.waivers import holders
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonlightModel, MoonViTModel
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonViTModel
 
 
 def of_family(stage: Stage, *families: str) -> tuple[str, Any] | None:
@@ -168,24 +169,13 @@ def heads_divide(context: Context) -> Iterator[Finding]:
 
 
 def _indivisible(model: Model) -> str | None:
-    heads, groups = getattr(model, "heads", 1), getattr(model, "kv_heads", 1)
-    if isinstance(model, MoonlightModel):
-        if model.qk_rope_dim % 2:
-            return f"{model.qk_rope_dim} rotated dimensions"
-        if not 0 < model.active_experts <= model.experts:
-            return f"{model.active_experts} of {model.experts} experts"
-        if model.dense_layers > model.layers:
-            return f"{model.dense_layers} dense layers of {model.layers}"
-        return None
-    head_dim = getattr(model, "head_dim", None)
-    if head_dim is None:
-        if model.hidden % heads if hasattr(model, "hidden") else False:
-            return f"{getattr(model, 'hidden', 0)} in {heads} heads"
-        four = isinstance(model, MoonViTModel) and model.hidden // heads % 4
-        return f"heads of {getattr(model, 'hidden', 0) // heads} on two axes" if four else None
-    if heads % groups or head_dim % 2:
-        return f"{heads} heads of {head_dim} over {groups} key-value heads"
-    return None
+    if isinstance(model, LanguageModel):
+        return model.indivisible()
+    heads, hidden = getattr(model, "heads", 1), getattr(model, "hidden", 0)
+    if hidden % heads:
+        return f"{hidden} in {heads} heads"
+    four = isinstance(model, MoonViTModel) and model.hidden // heads % 4
+    return f"heads of {hidden // heads} on two axes" if four else None
 
 
 @static(

@@ -3,7 +3,8 @@
 The convention is that of PaLM (arXiv 2204.02311, appendix B), except that it counts causal attention whole: a
 multiply-accumulate is 2 operations; only matrix products count (no norms, activations, softmax, lookups); the backward
 pass costs twice the forward, once for the gradient of the weights and once for that of the inputs; causal attention
-sees half of the row on average, T/2 keys at each of T positions; recomputation is not counted.
+sees half of the row on average, T/2 keys at each of T positions, and W - W^2/2T where a window of W keys ends
+it before; recomputation is not counted.
 
 What a frozen module leaves out follows from the same rule: no gradient of its weights, and none of its inputs where
 nothing before it is trained. Language models count their output matrix at every position, looped ones once a loop.
@@ -12,12 +13,14 @@ A mixture of experts counts the experts that a token takes.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any
 
-from stages.spec.resolved_models import LlamaModel, MoonlightModel, MoonViTModel, OuroModel, ProjectorModel
+from stages.spec.decoder import Attention, Decoder, Dense, FeedForward, Latent
+from stages.spec.language_model import LanguageModel
+from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 
-LanguageModel = LlamaModel | OuroModel | MoonlightModel
 FLOPS_PER_MAC = 2
 
 
@@ -44,41 +47,43 @@ class Work:
 
 
 def language_model(model: LanguageModel, context: float, loops: int = 1) -> Work:
-    """One position of a row of `context` positions; `loops` is Ouro's number of loops, 1 for others."""
-    head = Work(model.hidden * model.vocab)
-    keys = context / 2
-    match model.family:
-        case "moonlight":
-            return _latent_attention(model, keys) * model.layers + Work(_feed_forward(model)) + head
-        case "llama":
-            return (_grouped_attention(model, keys) + head) * loops
-        case "ouro":
-            return (_grouped_attention(model, keys) + Work(model.hidden) + head) * loops  # with the exit gate
-        case _:
-            assert_never(model)
+    """One position of a row of `context` positions; `loops` is a looped model's number of loops, 1 for others."""
+    parts = model.parts
+    attention = [_of_attention(one, count, parts.hidden, context) for one, count in _alike(parts, "attention")]
+    others = [Work(_of_feed_forward(one, parts.hidden)) * count for one, count in _alike(parts, "feed_forward")]
+    gate = Work(parts.hidden if parts.looped else 0)
+    ends = Work(parts.hidden * parts.vocab)
+    return sum([*others, gate, ends], sum(attention, Work(0))) * loops
 
 
-def _grouped_attention(model: LlamaModel | OuroModel, keys: float) -> Work:
-    """All layers: attention with grouped queries, and SwiGLU."""
-    weights = 2 * model.hidden * model.head_dim * (model.heads + model.kv_heads) + 3 * model.hidden * model.ffn
-    return Work(weights, 2 * model.heads * model.head_dim * keys) * model.layers
+def _alike(parts: Decoder, what: str) -> list[tuple[Any, int]]:
+    """The different ones of all layers' parts of a kind, and in how many layers each is."""
+    return list(Counter(getattr(one, what) for one in parts.layers).items())
 
 
-def _latent_attention(model: MoonlightModel, keys: float) -> Work:
-    """MLA as trained: keys and values are made from the latent at every position (arXiv 2405.04434, section 2.1)."""
-    query_key = model.heads * (model.qk_nope_dim + model.qk_rope_dim)
-    weights = model.hidden * query_key + model.hidden * (model.kv_lora_rank + model.qk_rope_dim)
-    weights += model.kv_lora_rank * model.heads * (model.qk_nope_dim + model.v_head_dim)
-    weights += model.heads * model.v_head_dim * model.hidden
-    return Work(weights, (query_key + model.heads * model.v_head_dim) * keys)
+def _of_attention(one: Attention, count: int, hidden: int, context: float) -> Work:
+    """`count` layers' attention. MLA as trained: keys and values are made from the latent at every position
+    (arXiv 2405.04434, section 2.1)."""
+    if isinstance(one, Latent):
+        weights = hidden * one.query_key + hidden * (one.rank + one.rope)
+        weights += one.rank * one.heads * (one.nope + one.value) + one.values * hidden
+    else:
+        weights = 2 * hidden * one.head_dim * (one.heads + one.kv_heads)
+    return Work(weights, (one.query_key + one.values) * keys_seen(context, one.window)) * count
 
 
-def _feed_forward(model: MoonlightModel) -> int:
-    """All layers: dense ones first, then router, shared and taken experts."""
-    dense = 3 * model.hidden * model.ffn
-    experts = 3 * model.hidden * model.expert_ffn * (model.active_experts + model.shared_experts)
-    sparse = experts + model.experts * model.hidden
-    return model.dense_layers * dense + (model.layers - model.dense_layers) * sparse
+def keys_seen(context: float, window: int | None) -> float:
+    """Keys that a position sees on the average of a row of `context` positions, at most `window` of them."""
+    if window is None or window >= context:
+        return context / 2
+    return window - window * window / (2 * context)
+
+
+def _of_feed_forward(one: FeedForward, hidden: int) -> int:
+    """A layer's matrices: of a mixture router, shared and taken experts."""
+    if isinstance(one, Dense):
+        return 3 * hidden * one.ffn
+    return 3 * hidden * one.ffn * (one.active + one.shared) + one.experts * hidden
 
 
 def vision_tower(model: MoonViTModel, patches: int) -> Work:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from stages.contract.cost import FLOPS_PER_MAC, Work, encoder_layer, vision_tower
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
 
@@ -18,6 +19,8 @@ def pair(stage: Stage, patches: int, pairs: int) -> float:
     total = 0.0
     for name, model in stage.modules.items():
         moves = name in stage.trained
+        if isinstance(model, LanguageModel):
+            continue  # not run by this objective
         match model.family:
             case "moonvit":
                 total += _twice_forward(vision_tower(model, patches) * patches, moves)
@@ -28,8 +31,8 @@ def pair(stage: Stage, patches: int, pairs: int) -> float:
                 total += Work(0, model.hidden * pairs).flops(moves, True)
             case "caption_decoder":
                 total += _decoder(model, patches).flops(moves, True)
-            case "llama" | "moonlight" | "ouro" | "projector":
-                pass  # not run by this objective
+            case "projector":
+                pass  # nor is this
             case _:
                 assert_never(model)
     return total

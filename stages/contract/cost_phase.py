@@ -8,8 +8,9 @@ from fractions import Fraction
 
 from stages.contract import cost, cost_coca, ledger
 from stages.errors import UserError
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonViTModel
+from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel, ProjectorModel
 from stages.spec.resolved_phases import Phase
 
 
@@ -35,14 +36,14 @@ def operations(stage: Stage, phase: Phase, assumed: Assumed) -> float:
     for name, model in sorted(stage.modules.items(), key=lambda item: _UPSTREAM.index(item[1].family)):
         moves = name in stage.trained
         gradient = gradient or moves
-        if model.family == "moonvit":
+        if isinstance(model, LanguageModel):
+            loops = phase.loops.count if phase.loops else 1
+            work = cost.language_model(model, seen(phase, assumed.lengths), loops) * phase.budget
+        elif model.family == "moonvit":
             tokens = image_tokens * _merged(stage)
             work = cost.vision_tower(model, _patches(model, assumed)) * float(tokens)
         elif model.family == "projector":
             work = cost.projector(model) * float(image_tokens)
-        elif model.family == "llama" or model.family == "moonlight" or model.family == "ouro":
-            loops = phase.loops.count if phase.loops else 1
-            work = cost.language_model(model, seen(phase, assumed.lengths), loops) * phase.budget
         else:
             raise UserError(
                 f"{stage.pipeline}/{stage.name}: objective {phase.objective} has no use for module {name!r}, a "
@@ -77,7 +78,7 @@ def multimodal(phase: Phase) -> Fraction:
     return last - (last - first) / 2 * ramp
 
 
-_UPSTREAM = ("moonvit", "projector", "llama", "moonlight", "ouro", "text_tower", "contrastive", "caption_decoder")
+_UPSTREAM = ("moonvit", "projector", *LANGUAGE_MODELS, "text_tower", "contrastive", "caption_decoder")
 
 
 def _patches(model: MoonViTModel, assumed: Assumed) -> int:
@@ -86,12 +87,12 @@ def _patches(model: MoonViTModel, assumed: Assumed) -> int:
 
 def _merged(stage: Stage) -> int:
     """Patches that make one image token; without a projector, one."""
-    return next((model.merge for model in stage.modules.values() if model.family == "projector"), 1) ** 2
+    return next((model.merge for model in stage.modules.values() if isinstance(model, ProjectorModel)), 1) ** 2
 
 
 def _coca(stage: Stage, phase: Phase) -> float:
     """Stretch by stretch of the resolution ladder, with images at the cap; the ledger's unit is the patch."""
-    tower = next((model for model in stage.modules.values() if model.family == "moonvit"), None)
+    tower = next((model for model in stage.modules.values() if isinstance(model, MoonViTModel)), None)
     if phase.coca is None or tower is None:
         raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings.")
     ladder = phase.coca.resolutions

@@ -9,6 +9,7 @@ from stages.contract.cost_phase import operations
 from stages.contract.hardware import Hardware
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LOOPED
 from stages.spec.resolved_phases import Phase
 
 
@@ -64,5 +65,5 @@ def _blocks(stage: Stage, phase: Phase) -> int:
     """Blocks that a micro-batch passes: a looped model's layers once a loop, modules without layers once."""
     loops = phase.loops.count if phase.loops else 1
     return sum(
-        getattr(model, "layers", 1) * (loops if model.family == "ouro" else 1) for model in stage.modules.values()
+        getattr(model, "layers", 1) * (loops if model.family in LOOPED else 1) for model in stage.modules.values()
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stages.spec.decoder import Grouped
+from stages.spec.families import FAMILIES
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel
 from stages.spec.resolved_parallel import Parallel
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Muon
 
-LanguageModel = LlamaModel | OuroModel | MoonlightModel
+KEEP = "Name the stage under `torch` in the scale's entry of this pipeline, or change the model."
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Misfit:
 
 def language_models(stage: Stage) -> list[LanguageModel]:
     """The stage's modules that Core trains, or reads."""
-    return [one for one in stage.modules.values() if isinstance(one, (LlamaModel, OuroModel, MoonlightModel))]
+    return [one for one in stage.modules.values() if isinstance(one, LanguageModel)]
 
 
 def undivided(stage: Stage) -> Iterator[Misfit]:
@@ -63,7 +65,7 @@ def contradictions(stage: Stage) -> Iterator[Misfit]:
     if layout is None:
         return
     models, per_node = language_models(stage), execution.ranks // execution.nodes
-    routed = any(isinstance(model, MoonlightModel) for model in models)
+    routed = any(model.ROUTED for model in models)
     if layout.sequence_parallel and layout.tp == 1:
         repair = "Say `sequence_parallel: false`, or raise `tp`."
         yield Misfit("sequence_parallel", "true, with tp 1", "true with several tensor parallel ranks only", repair)
@@ -85,33 +87,37 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
     layout = stage.execution.parallel
     if layout is None:
         return
-    if layout.pp > 1 and any(isinstance(model, OuroModel) for model in language_models(stage)):
+    if layout.pp > 1 and any(model.LOOPED for model in language_models(stage)):
         repair = "Divide by `tp`, `cp` or replicas: a looped model's layers are run several times over."
         yield Misfit("pp", f"{layout.pp}, for a looped model", "1", repair)
     if layout.distributed_optimizer and isinstance(stage.optimizer, Muon):
         repair = "Say `distributed_optimizer: false`: Muon moves whole matrices, and replicas would have ranges."
         yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
     for model in language_models(stage):
-        if isinstance(model, MoonlightModel):
+        if not model.NEMO:
+            known = ", ".join(name for name, one in FAMILIES.items() if one.NEMO)
+            yield Misfit("family", model.family, known, KEEP)
+        elif model.ROUTED:
             yield from _routed(model)
 
 
-def _routed(model: MoonlightModel) -> Iterator[Misfit]:
+def _routed(model: LanguageModel) -> Iterator[Misfit]:
     """Core has no layer of routed experts without shared ones, and a router's load is a mean over routed layers."""
-    repair = "Name the stage under `torch` in the scale's entry of this pipeline, or change the model."
-    if not model.shared_experts:
-        yield Misfit("shared_experts", "0", "1 or more", repair)
-    if model.dense_layers >= model.layers:
-        yield Misfit("dense_layers", f"{model.dense_layers}, of {model.layers} layers", "fewer than layers", repair)
+    mixture = model.parts.mixture
+    if mixture is None:
+        yield Misfit("dense_layers", f"{model.layers}, of {model.layers} layers", "fewer than layers", KEEP)
+    elif not mixture.shared:
+        yield Misfit("shared_experts", "0", "1 or more", KEEP)
 
 
 def _tensors(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:
     """Each tensor parallel rank has whole heads, and as many columns, rows and words as the others."""
     sizes = {"hidden": model.hidden, "ffn": model.ffn, "heads": model.heads, "vocab": model.vocab}
-    if isinstance(model, MoonlightModel):
-        sizes["shared experts' width"] = model.shared_experts * model.expert_ffn
-    else:
-        sizes["kv_heads"] = model.kv_heads
+    attention, mixture = model.parts.layers[0].attention, model.parts.mixture
+    if isinstance(attention, Grouped):
+        sizes["kv_heads"] = attention.kv_heads
+    if mixture is not None:
+        sizes["shared experts' width"] = mixture.shared * mixture.ffn
     for name, size in sizes.items():
         if size % layout.tp:
             repair = f"Lower `tp` to a divisor of {size:,}."
@@ -126,12 +132,13 @@ def _layers(model: LanguageModel, layout: Parallel) -> Iterator[Misfit]:
 
 
 def _experts(model: LanguageModel, layout: Parallel, ranks: int) -> Iterator[Misfit]:
-    if not isinstance(model, MoonlightModel):
+    mixture = model.parts.mixture
+    if mixture is None:
         return
     of_stage = ranks // layout.pp
-    if model.experts % layout.ep:
-        found, repair = f"{layout.ep}, for {model.experts} experts", "Change `ep`."
-        yield Misfit("ep", found, f"a divisor of {model.experts}", repair)
+    if mixture.experts % layout.ep:
+        found, repair = f"{layout.ep}, for {mixture.experts} experts", "Change `ep`."
+        yield Misfit("ep", found, f"a divisor of {mixture.experts}", repair)
     if of_stage % layout.ep:
         found, repair = f"{layout.ep}, for the {of_stage} ranks of a pipeline stage", "Change `ep`, or the ranks."
         yield Misfit("ep", found, f"a divisor of {of_stage}", repair)

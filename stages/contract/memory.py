@@ -24,28 +24,18 @@ from typing import assert_never
 
 from stages.contract import memory_engine, memory_nemo
 from stages.contract.corpora import prepared
-from stages.contract.cost import LanguageModel
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import (
-    CaptionDecoderModel,
-    ContrastiveModel,
-    LlamaModel,
-    MoonlightModel,
-    MoonViTModel,
-    OuroModel,
-    TextTowerModel,
-)
+from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
 from stages.spec.resolved_parallel import Parallel, computes_in_bf16
 from stages.spec.resolved_phases import Phase
 
 LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each
 FP32 = 4
 DIVIDED = "fsdp"  # the layout that divides weights and gradients over ranks
-LayeredModel = (
-    LlamaModel | OuroModel | MoonlightModel | MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
-)
+LayeredModel = LanguageModel | MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
 CHUNK = 4096  # positions whose logits are held at once, with recomputation
 
 
@@ -154,12 +144,13 @@ def _activations(stage: Stage, phase: Phase) -> int:
     at_once = positions(stage, phase)
     total = 0.0
     for model in stage.modules.values():
+        if isinstance(model, LanguageModel):
+            total += at_once * _kept(model, loops if model.LOOPED else 1, width, again)
+            total += _rows_of_logits(model, at_once, again) * (2 * width + FP32) * model.vocab
+            continue
         match model.family:
             case "projector":
                 pass  # one pair of layers on a quarter of the patches
-            case "llama" | "moonlight" | "ouro":
-                total += at_once * _kept(model, loops if model.family == "ouro" else 1, width, again)
-                total += _rows_of_logits(model, at_once, again) * (2 * width + FP32) * model.vocab
             case "moonvit" | "text_tower" | "caption_decoder" | "contrastive":
                 total += at_once * _kept(model, 1, width, again)
             case _:
@@ -171,11 +162,11 @@ def _rows_of_logits(model: LanguageModel, at_once: float, recomputed: bool) -> f
     """Positions whose logits exist together; of a looped model kept whole, none: its loss is taken in small blocks."""
     if recomputed:
         return min(at_once, CHUNK)
-    return 0 if model.family == "ouro" else at_once
+    return 0 if model.LOOPED else at_once
 
 
 def _kept(model: LayeredModel, loops: int, width: int, recomputed: bool) -> int:
     """Bytes a position of a module's layers; the contrastive head counts as one."""
-    layers = loops * (1 if model.family == "contrastive" else model.layers)
+    layers = loops * (1 if isinstance(model, ContrastiveModel) else model.layers)
     whole = LAYER_BYTES * width * model.hidden
     return whole + 2 * width * model.hidden * layers if recomputed else whole * layers

@@ -18,8 +18,16 @@ from stages.contract import memory_layers
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import CaptionDecoderModel, LlamaModel, Model, MoonlightModel, OuroModel
+from stages.spec.resolved_models import (
+    LOOPED,
+    CaptionDecoderModel,
+    Model,
+    MoonViTModel,
+    ProjectorModel,
+    TextTowerModel,
+)
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer
@@ -32,7 +40,6 @@ FEWEST = 64
 EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/subject.py, which a test compares)
 NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisation has at once
 
-LanguageModel = LlamaModel | OuroModel | MoonlightModel
 HEADED = LanguageModel | CaptionDecoderModel
 
 
@@ -129,8 +136,8 @@ def _kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: f
     Recomputed, every layer keeps its input and what attention put out, and one is whole, with as much again for its
     gradients.
     """
-    width = model.llm_hidden if model.family == "projector" else model.hidden
-    whole = memory_layers.kept(model, phase.document_mask, positions).bytes(bf16)
+    width = model.llm_hidden if isinstance(model, ProjectorModel) else model.hidden
+    whole = memory_layers.kept(model, phase.document_mask, positions, phase.context).bytes(bf16)
     number = memory_layers.layers(model) * loops(model, phase)
     ends = 4 * FP32 * width * loops(model, phase)
     if not recomputed:
@@ -141,13 +148,13 @@ def _kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: f
 
 def loops(model: Model, phase: Phase) -> int:
     """How often a module's layers are run."""
-    return phase.loops.count if model.family == "ouro" and phase.loops is not None else 1
+    return phase.loops.count if model.family in LOOPED and phase.loops is not None else 1
 
 
 def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:
     """Bytes of a loss over the vocabulary: one chunk of logits, and gradients of states and matrix; or whole logits."""
     vocab, width = model.vocab, model.hidden
-    if positions * vocab <= WHOLE and model.family != "ouro":
+    if positions * vocab <= WHOLE and model.family not in LOOPED:
         return 3 * FP32 * positions * vocab
     gradients = FP32 * positions * width
     if device == "cpu":
@@ -163,13 +170,13 @@ def at_once(stage: Stage, phase: Phase, name: str, hardware: Hardware) -> float:
     """Positions of a module in one micro-batch: tokens; patches; captions."""
     rows, model = phase.micro_batch, stage.modules[name]
     if phase.coca is not None:
-        patch = next((one.patch for one in stage.modules.values() if one.family == "moonvit"), 1)
+        patch = next((one.patch for one in stage.modules.values() if isinstance(one, MoonViTModel)), 1)
         smallest = (phase.coca.resolutions[0].cap // patch) ** 2
-        if model.family == "text_tower" or model.family == "caption_decoder":
+        if isinstance(model, (TextTowerModel, CaptionDecoderModel)):
             return rows * max(1, phase.context // smallest) * model.length
         return rows * phase.context
     if model.family == "moonvit" or model.family == "projector":
-        merge = next((one.merge for one in stage.modules.values() if one.family == "projector"), 1)
+        merge = next((one.merge for one in stage.modules.values() if isinstance(one, ProjectorModel)), 1)
         patches = rows * phase.context * float(hardware.positions) * merge**2
         return patches if model.family == "moonvit" else patches / merge**2
     return rows * phase.context
@@ -197,7 +204,7 @@ def _evaluation(stage: Stage, phase: Phase) -> Moment:
     passed = loss = 0.0
     for model in stage.modules.values():
         if isinstance(model, LanguageModel):
-            layer = memory_layers.kept(model, phase.document_mask, positions).bytes(bf16)
+            layer = memory_layers.kept(model, phase.document_mask, positions, phase.context).bytes(bf16)
             passed = positions * (layer + 2 * FP32 * model.hidden * (1 + loops(model, phase)))
             loss = head(model, positions, False, stage.execution.device)
     return 0, int(passed), int(loss)

@@ -10,20 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from stages.spec.resolved_models import (
-    CaptionDecoderModel,
-    ContrastiveModel,
-    LlamaModel,
-    Model,
-    MoonlightModel,
-    MoonViTModel,
-    OuroModel,
-    TextTowerModel,
-)
+from stages.spec.decoder import Decoder, Dense, Grouped, Latent, Mixture
+from stages.spec.language_model import LanguageModel
+from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, Model, MoonViTModel, TextTowerModel
 
 FP32, HALF = 4, 2
 STREAM = 4.1  # bytes of a number of the stream in mixed precision: most are fp32, some have a copy in bf16
 EXPERT_BLOCK = 16  # rows of an expert are filled up to a multiple of this (stages/models/moe.py)
+SCORES = 2  # copies of capped scores: bounded, and as probabilities
 FILLING = 0.25  # positions that rows of documents are filled up with, as a share: lengths of one batch are similar
 Encoder = MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
 
@@ -42,8 +36,10 @@ class Kept:
 
 def layers(model: Model) -> int:
     """Layers of a module; the contrastive head counts as one, the projector as none."""
+    if isinstance(model, LanguageModel):
+        return model.layers
     match model.family:
-        case "llama" | "ouro" | "moonlight" | "moonvit" | "text_tower" | "caption_decoder":
+        case "moonvit" | "text_tower" | "caption_decoder":
             return model.layers
         case "contrastive":
             return 1
@@ -53,18 +49,15 @@ def layers(model: Model) -> int:
             assert_never(model)
 
 
-def kept(model: Model, documents: bool, positions: float) -> Kept:
+def kept(model: Model, documents: bool, positions: float, context: float) -> Kept:
     """What a layer keeps; of a mixture of experts, one with experts. `documents`: they are masked from each other.
 
-    `positions` are those computed at once: filled-up blocks of experts weigh the more the fewer there are.
+    `positions` are those computed at once: filled-up blocks of experts weigh the more the fewer there are. Layers whose
+    scores are capped keep those of all `context` positions of a row.
     """
+    if isinstance(model, LanguageModel):
+        return _decoder(model.parts, documents, positions, context)
     match model.family:
-        case "llama":
-            return Kept(4 * model.hidden + 2, _grouped(model, documents) + 4 * model.ffn)
-        case "ouro":  # two norms more, whose outputs are added and not kept
-            return Kept(6 * model.hidden + 4, _grouped(model, documents) + 4 * model.ffn)
-        case "moonlight":
-            return _moonlight(model, documents, positions)
         case "moonvit":
             return _encoder(model, rotated=3)
         case "text_tower" | "contrastive":
@@ -81,21 +74,40 @@ def attended(model: Model, documents: bool, bf16: bool) -> float:
     """Bytes a position that a layer keeps beside its input where it is recomputed: attention's outputs, and in fp32
     each head's normaliser.
     """
-    match model.family:
-        case "llama" | "ouro":
-            width, heads = model.heads * model.head_dim, model.heads
-        case "moonlight":  # as wide as its keys
-            width, heads = model.heads * (model.qk_nope_dim + model.qk_rope_dim), model.heads
-        case "moonvit" | "text_tower" | "contrastive":
-            width, heads = model.hidden, model.heads
-        case "caption_decoder":
-            width, heads = 2 * model.hidden, 2 * model.heads
-        case "projector":
-            return 0
-        case _:
-            assert_never(model)
+    if isinstance(model, LanguageModel):
+        one = model.parts.layers[-1].attention
+        if isinstance(one, Grouped) and one.softcap is not None:
+            return 0  # no kernel of torch's has capped scores: they are computed again
+        width, heads = one.query_key, one.heads  # of MLA as wide as its keys
+    else:
+        match model.family:
+            case "moonvit" | "text_tower" | "contrastive":
+                width, heads = model.hidden, model.heads
+            case "caption_decoder":
+                width, heads = 2 * model.hidden, 2 * model.heads
+            case "projector":
+                return 0
+            case _:
+                assert_never(model)
     kept = (HALF if bf16 else FP32) * width + FP32 * heads
     return kept * (1 + FILLING) if documents else kept
+
+
+def _decoder(model: Decoder, documents: bool, positions: float, context: float) -> Kept:
+    """The last layer, which has experts where any has."""
+    layer = model.layers[-1]
+    # A norm that reads the stream keeps its input and output; of one behind a sub-layer the output is added, not kept.
+    # Without a norm before it, a sub-layer reads the stream itself.
+    stream = (2 * layer.norms.before + layer.norms.behind) * model.hidden + len(list(layer.norms))
+    stream += (2 - layer.norms.before) * model.hidden
+    if isinstance(layer.attention, Latent):
+        stream, inner = stream + 4, _latent(layer.attention, documents)
+    else:
+        inner = _grouped(layer.attention, documents, context)
+    if isinstance(layer.feed_forward, Dense):
+        return Kept(stream, inner + 4 * layer.feed_forward.ffn)
+    of_experts = _mixture(layer.feed_forward, model.hidden, positions)
+    return Kept(stream + of_experts.stream, inner + of_experts.inner)
 
 
 def _attention(queries: float, heads: int, into_output: float, documents: bool) -> float:
@@ -104,23 +116,25 @@ def _attention(queries: float, heads: int, into_output: float, documents: bool) 
     return laid_out * (1 + FILLING) + into_output if documents else laid_out
 
 
-def _grouped(model: LlamaModel | OuroModel, documents: bool) -> float:
+def _grouped(one: Grouped, documents: bool, context: float) -> float:
     """Without documents, the kernel's output is what the output matrix reads."""
-    numbers = 2 * model.head_dim * (model.heads + model.kv_heads)
-    return _attention(numbers, model.heads, model.heads * model.head_dim, documents)
+    keys = one.kv_heads * one.head_dim
+    inner = _attention(2 * (one.query_key + keys), one.heads, one.values, documents)
+    if one.qk_norm is not None:  # normed, and each norm's divisors
+        inner += one.query_key + keys + (one.heads + one.kv_heads if one.qk_norm == "head" else 2)
+    return inner + (SCORES * one.heads * context if one.softcap is not None else 0)
 
 
-def _moonlight(model: MoonlightModel, documents: bool, positions: float) -> Kept:
-    """Latent attention widens values to the width of keys; an expert's rows are gathered, computed and put back."""
-    width = model.heads * (model.qk_nope_dim + model.qk_rope_dim)
-    attention = 2 * model.kv_lora_rank + _attention(4 * width, model.heads, 0, documents)
-    attention += model.heads * model.v_head_dim
-    if not model.experts or model.dense_layers == model.layers:
-        return Kept(4 * model.hidden + 6, attention + 4 * model.ffn)
-    rows = model.active_experts + EXPERT_BLOCK * model.experts / positions  # of experts, a position
-    shared = 4 * model.expert_ffn * model.shared_experts
-    experts = rows * (4 * model.expert_ffn + 8)
-    return Kept((4 + 2 * rows) * model.hidden + 6, attention + model.experts + shared + experts)
+def _latent(one: Latent, documents: bool) -> float:
+    """Values are widened to the width of keys."""
+    return 2 * one.rank + _attention(4 * one.query_key, one.heads, 0, documents) + one.values
+
+
+def _mixture(one: Mixture, hidden: int, positions: float) -> Kept:
+    """An expert's rows are gathered, computed and put back."""
+    rows = one.active + EXPERT_BLOCK * one.experts / positions  # of experts, a position
+    shared = 4 * one.ffn * one.shared
+    return Kept(2 * rows * hidden, one.experts + shared + rows * (4 * one.ffn + 8))
 
 
 def _encoder(model: Encoder, rotated: int = 0, crossed: bool = False) -> Kept:

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 
 from stages.contract import layouts, memory_engine, memory_layers
 from stages.contract.hardware import Hardware
-from stages.contract.layouts import LanguageModel
 from stages.contract.memory_layers import FP32, HALF
-from stages.contract.parameters import parameters
+from stages.contract.parameters import parameters, routed
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonlightModel, OuroModel, ProjectorModel
+from stages.spec.resolved_models import ProjectorModel
 from stages.spec.resolved_parallel import Parallel, computes_in_bf16
 from stages.spec.resolved_phases import Phase
 
@@ -68,26 +68,19 @@ def shares(stage: Stage, layout: Parallel) -> Shares:
     """How much of the stage's parameters the first pipeline rank has."""
     whole = moving = experts = 0.0
     for name, model in stage.modules.items():
-        routed = 0.0
+        of_experts = 0.0
         if isinstance(model, LanguageModel):
             count = parameters(model)
-            routed = routed_experts(model) / (layout.pp * layout.ep)
-            layers = count.total - count.embedding - count.head - routed_experts(model)
+            of_experts = routed(model.parts) / (layout.pp * layout.ep)
+            layers = count.total - count.embedding - count.head - routed(model.parts)
             ends = count.embedding + (count.head if layout.pp == 1 else 0)
-            own = (layers / layout.pp + ends) / layout.tp + routed
+            own = (layers / layout.pp + ends) / layout.tp + of_experts
         else:
             own = float(parameters(model).total)  # whole on every rank of the first stage
         whole += own
         if name in stage.trained:
-            moving, experts = moving + own, experts + routed
+            moving, experts = moving + own, experts + of_experts
     return Shares(whole, moving, experts)
-
-
-def routed_experts(model: LanguageModel) -> int:
-    """Parameters of all routed experts."""
-    if not isinstance(model, MoonlightModel):
-        return 0
-    return 3 * model.hidden * model.expert_ffn * model.experts * (model.layers - model.dense_layers)
 
 
 def _optimizer(stage: Stage, layout: Parallel, own: Shares) -> float:
@@ -107,10 +100,10 @@ def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Paral
     width = HALF if bf16 else FP32
     count = phase.micro_batch * phase.context / layout.cp
     stream = layout.tp if layout.sequence_parallel else 1
-    kept = memory_layers.kept(model, phase.document_mask, count)
+    kept = memory_layers.kept(model, phase.document_mask, count, phase.context)
     whole = width * (kept.stream / stream + kept.inner / layout.tp)
     again = width * model.hidden / stream if layout.layers_again else whole
-    loops = phase.loops.count if isinstance(model, OuroModel) and phase.loops is not None else 1
+    loops = phase.loops.count if model.LOOPED and phase.loops is not None else 1
     in_flight = 1 + (layout.pp - 1) / (layout.pp * layout.vpp) if layout.vpp > 1 else 1.0
     layers = model.layers * loops * in_flight  # layers / pp of a rank, for pp micro-batches
     ends = ENDS * width * model.hidden * loops / stream
@@ -121,10 +114,7 @@ def _gathered(model: LanguageModel, phase: Phase, layout: Parallel, width: int) 
     """Keys and values of whole rows, which context parallel ranks have of one layer at a time."""
     if layout.cp == 1:
         return 0.0
-    if isinstance(model, MoonlightModel):
-        numbers = model.heads * (model.qk_nope_dim + model.qk_rope_dim + model.v_head_dim)
-    else:
-        numbers = 2 * model.kv_heads * model.head_dim
+    numbers = model.parts.layers[0].attention.kept_for_rows
     return GATHERED * width * phase.micro_batch * phase.context * numbers / layout.tp
 
 
@@ -141,7 +131,8 @@ def _beside(stage: Stage, phase: Phase, hardware: Hardware) -> float:
     for name, model in stage.modules.items():
         if not isinstance(model, LanguageModel):
             count = memory_engine.at_once(stage, phase, name, hardware)
-            kept, number = memory_layers.kept(model, phase.document_mask, count), memory_layers.layers(model)
+            kept = memory_layers.kept(model, phase.document_mask, count, phase.context)
+            number = memory_layers.layers(model)
             hidden = model.llm_hidden if isinstance(model, ProjectorModel) else model.hidden
             whole = width * (kept.stream + kept.inner)
             again = width * hidden if stage.execution.recomputes else whole

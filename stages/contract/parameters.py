@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from stages.spec.decoder import Attention, Decoder, Dense, FeedForward, Latent, Mixture
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
-    LlamaModel,
     Model,
-    MoonlightModel,
     MoonViTModel,
-    OuroModel,
     ProjectorModel,
     TextTowerModel,
 )
@@ -39,53 +38,67 @@ class Parameters:
 
 def parameters(model: Model) -> Parameters:
     """The counts of a model; buffers (the router's bias) are no parameters."""
-    if model.family == "llama":
-        return _with_ends(model, model.layers * (_grouped_attention(model) + _swiglu(model) + 2 * model.hidden))
-    if model.family == "ouro":
-        # Four norms a layer, and an exit gate with its bias (arXiv 2510.25741, section 3).
-        layers = model.layers * (_grouped_attention(model) + _swiglu(model) + 4 * model.hidden)
-        return _with_ends(model, layers + model.hidden + 1)
-    if model.family == "moonlight":
-        return _moonlight(model)
-    if model.family == "moonvit":
-        return _moonvit(model)
-    if model.family == "text_tower":
-        return _text_tower(model)
-    if model.family == "caption_decoder":
-        return _caption_decoder(model)
-    if model.family == "contrastive":
-        return _contrastive(model)
-    if model.family == "projector":
-        return _projector(model)
-    assert_never(model)
+    if isinstance(model, LanguageModel):
+        return _decoder(model.parts)
+    match model.family:
+        case "moonvit":
+            return _moonvit(model)
+        case "text_tower":
+            return _text_tower(model)
+        case "caption_decoder":
+            return _caption_decoder(model)
+        case "contrastive":
+            return _contrastive(model)
+        case "projector":
+            return _projector(model)
+        case _:
+            assert_never(model)
 
 
-def _with_ends(model: LlamaModel | OuroModel | MoonlightModel, layers: int, idle: int = 0) -> Parameters:
-    """A language model around its layers: embedding, final norm, head (the embedding again where tied)."""
-    table = model.vocab * model.hidden
+def _decoder(model: Decoder) -> Parameters:
+    """A language model around its layers: embedding, final norm, head (the embedding again where tied), exit gate."""
+    table, hidden = model.vocab * model.hidden, model.hidden
     head = 0 if model.tied else table
-    return Parameters(layers + model.hidden + table + head, table, head, idle)
+    layers = sum(
+        attention(one.attention, hidden) + feed_forward(one.feed_forward, hidden) + len(list(one.norms)) * hidden
+        for one in model.layers
+    )
+    gate = hidden + 1 if model.looped else 0
+    return Parameters(layers + gate + hidden + table + head, table, head, routed(model) - taken(model))
 
 
-def _grouped_attention(model: LlamaModel | OuroModel) -> int:
-    return 2 * model.hidden * model.head_dim * (model.heads + model.kv_heads)
+def routed(model: Decoder) -> int:
+    """Parameters of all routed experts."""
+    mixtures = [one.feed_forward for one in model.layers if isinstance(one.feed_forward, Mixture)]
+    return sum(3 * model.hidden * one.ffn * one.experts for one in mixtures)
 
 
-def _swiglu(model: LlamaModel | OuroModel | MoonlightModel) -> int:
-    return 3 * model.hidden * model.ffn
+def taken(model: Decoder) -> int:
+    """Parameters of the routed experts that one token takes."""
+    mixtures = [one.feed_forward for one in model.layers if isinstance(one.feed_forward, Mixture)]
+    return sum(3 * model.hidden * one.ffn * one.active for one in mixtures)
 
 
-def _moonlight(model: MoonlightModel) -> Parameters:
-    """MLA (arXiv 2405.04434, section 2.1) without a query latent; norms of the stream and of the latent."""
-    attention = model.hidden * model.heads * (model.qk_nope_dim + model.qk_rope_dim)
-    attention += model.hidden * (model.kv_lora_rank + model.qk_rope_dim) + model.kv_lora_rank
-    attention += model.kv_lora_rank * model.heads * (model.qk_nope_dim + model.v_head_dim)
-    attention += model.heads * model.v_head_dim * model.hidden
-    expert = 3 * model.hidden * model.expert_ffn
-    mixture = expert * (model.experts + model.shared_experts) + model.experts * model.hidden
-    sparse = model.layers - model.dense_layers
-    layers = model.layers * (attention + 2 * model.hidden) + model.dense_layers * _swiglu(model) + sparse * mixture
-    return _with_ends(model, layers, idle=sparse * expert * (model.experts - model.active_experts))
+def attention(one: Attention, hidden: int) -> int:
+    """Parameters of a layer's attention, its own norms among them."""
+    if isinstance(one, Latent):
+        return (
+            hidden * (one.query_key + one.rank + one.rope)
+            + one.rank
+            + one.rank * one.heads * (one.nope + one.value)
+            + one.values * hidden
+        )
+    keys = one.kv_heads * one.head_dim
+    biases = one.query_key + 2 * keys if one.qkv_bias else 0
+    norms = {None: 0, "head": 2 * one.head_dim, "whole": one.query_key + keys}[one.qk_norm]
+    return 2 * hidden * (one.query_key + keys) + biases + norms
+
+
+def feed_forward(one: FeedForward, hidden: int) -> int:
+    """Parameters of a layer's feed-forward part, all experts and the router's matrix among them."""
+    if isinstance(one, Dense):
+        return 3 * hidden * one.ffn
+    return 3 * hidden * one.ffn * (one.experts + one.shared) + one.experts * hidden
 
 
 def _linear(inputs: int, outputs: int) -> int:

@@ -25,8 +25,9 @@ from stages.guards.start import rotary_dim
 from stages.models import extend, tensor_file
 from stages.models.documents import Documents
 from stages.models.hf_names import to_hf
-from stages.models.ouro import exit_distribution
+from stages.models.looped import exit_distribution
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import LOOPED
 from stages.store import json_file, manifest
 from stages.train import loop
 from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
@@ -152,7 +153,7 @@ def _exits(stage: Stage, modules: nn.ModuleDict, log: reads.Reads) -> ExitReport
     row, last = log.last, stage.phases[-1].loops
     if row is None or last is None:
         return None
-    (model,) = [modules[name] for name, cfg in stage.modules.items() if cfg.family == "ouro"]
+    (model,) = [modules[name] for name, cfg in stage.modules.items() if cfg.family in LOOPED]
     device = torch.device(stage.execution.device)
     tokens, positions = (torch.from_numpy(part[:PROBED]).to(device)[None] for part in (row.tokens, row.positions))
     _, gates = model(tokens, positions, Documents(row.segments[None, :PROBED], device), None, last.count)

@@ -13,6 +13,7 @@ from stages.engines import Inputs, place
 from stages.errors import UserError
 from stages.models import build, extend, hf, release, release_config, release_files, upcycle
 from stages.models.tensor_file import Stored
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import manifest, stage_record
@@ -142,14 +143,14 @@ def loops(stage: Stage, inputs: Inputs) -> int | None:
     """How often an Ouro model is to be looped: as last trained. Upcycling keeps layers times loops (24x8 = 48x4)."""
     for name, init in stage.init.items():
         cfg = stage.modules[name]
-        if cfg.family != "ouro":
+        if not isinstance(cfg, LanguageModel) or not cfg.LOOPED:
             continue
         if stage.phases:
             last = stage.phases[-1].loops
             return last.count if last else None
         if init.parent is not None:
             parent = hf.load_config(parent_folder(init, inputs) / "model" / name)
-            if parent.loops is not None and parent.model.family == "ouro":
+            if parent.loops is not None and isinstance(parent.model, LanguageModel) and parent.model.LOOPED:
                 return parent.loops * parent.model.layers // cfg.layers
     return None
 

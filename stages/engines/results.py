@@ -18,7 +18,7 @@ from stages.guards import run as guards
 from stages.models import hf, ops
 from stages.models.ops import choice
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS
+from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED
 from stages.spec.resolved_parallel import computes_in_bf16
 from stages.store import attempts, files, fingerprint, finish, json_file, manifest, partials, stage_record
 from stages.store.manifest import Manifest
@@ -34,11 +34,11 @@ PARTS = ("model", "state", "metrics.csv", "eval.json", "README.md")
 
 
 def write_model(stage: Stage, modules: nn.ModuleDict, loops: int | None, folder: Path) -> None:
-    """One folder per module, in Hugging Face layout; `loops` is Ouro's number of loops, None without an Ouro model."""
+    """One folder per module, in Hugging Face layout; `loops` is a looped model's number of loops, None for others."""
     for name, module in modules.items():
         cfg, place = stage.modules[name], folder / "model" / name
         if cfg.family in LANGUAGE_MODELS:
-            hf.save(module, cfg, stage.rope, stage.max_context, place, loops if cfg.family == "ouro" else None)
+            hf.save(module, cfg, stage.rope, stage.max_context, place, loops if cfg.family in LOOPED else None)
         else:
             hf.save(module, cfg, None, None, place)
 

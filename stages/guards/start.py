@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import assert_never
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from stages.check.findings import Finding
 from stages.contract import rope, schedule
 from stages.guards.findings import finding, some
 from stages.guards.report import BuiltReport, Digests
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Model
 
@@ -82,15 +82,7 @@ def gradients(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
 
 def rotary_dim(cfg: Model) -> int | None:
     """How many dimensions of a head are rotated; None for what is no language model."""
-    match cfg.family:
-        case "moonlight":
-            return cfg.qk_rope_dim
-        case "llama" | "ouro":
-            return cfg.head_dim
-        case "moonvit" | "text_tower" | "caption_decoder" | "contrastive" | "projector":
-            return None
-        case _:
-            assert_never(cfg)
+    return cfg.parts.rotated if isinstance(cfg, LanguageModel) else None
 
 
 def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None) -> dict[str, str]:

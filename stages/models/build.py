@@ -12,7 +12,9 @@ import torch
 from blake3 import blake3
 from torch import Tensor, nn
 
+from stages.models.decoder import language_model
 from stages.models.layers import recompute
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model, Rope
 
@@ -40,47 +42,33 @@ def make(cfg: Model, rope: Rope | None, device: str) -> nn.Module:
 
 
 def _construct(cfg: Model, rope: Rope | None) -> nn.Module:
-    if cfg.family == "llama" or cfg.family == "moonlight" or cfg.family == "ouro":
+    if isinstance(cfg, LanguageModel):
         if rope is None:
             raise ValueError(f"a {cfg.family} model needs the stage's rope")
-        return _language_model(cfg, rope)
-    if cfg.family == "moonvit":
-        from stages.models.moonvit import MoonViT
+        return language_model(cfg, rope)
+    match cfg.family:
+        case "moonvit":
+            from stages.models.moonvit import MoonViT
 
-        return MoonViT(cfg)
-    if cfg.family == "text_tower":
-        from stages.models.siglip import TextTower
+            return MoonViT(cfg)
+        case "text_tower":
+            from stages.models.siglip import TextTower
 
-        return TextTower(cfg)
-    if cfg.family == "caption_decoder":
-        from stages.models.coca import CaptionDecoder
+            return TextTower(cfg)
+        case "caption_decoder":
+            from stages.models.coca import CaptionDecoder
 
-        return CaptionDecoder(cfg)
-    if cfg.family == "contrastive":
-        from stages.models.siglip import Contrastive
+            return CaptionDecoder(cfg)
+        case "contrastive":
+            from stages.models.siglip import Contrastive
 
-        return Contrastive(cfg)
-    if cfg.family == "projector":
-        from stages.models.projector import Projector
+            return Contrastive(cfg)
+        case "projector":
+            from stages.models.projector import Projector
 
-        return Projector(cfg)
-    assert_never(cfg)
-
-
-def _language_model(cfg: Model, rope: Rope) -> nn.Module:
-    if cfg.family == "llama":
-        from stages.models.llama import Llama
-
-        return Llama(cfg, rope)
-    if cfg.family == "moonlight":
-        from stages.models.moonlight import Moonlight
-
-        return Moonlight(cfg, rope)
-    if cfg.family == "ouro":
-        from stages.models.ouro import Ouro
-
-        return Ouro(cfg, rope)
-    raise ValueError(f"{cfg.family} is not a language model")
+            return Projector(cfg)
+        case _:
+            assert_never(cfg)
 
 
 @torch.no_grad()
@@ -100,13 +88,13 @@ def initialise(module: nn.Module, name: str, cfg: Model, seed: int) -> None:
 
 
 def _declared(cfg: Model) -> dict[str, float]:
-    """First values that a spec states, by the end of the parameter's name: SigLIP's scalars, Ouro's post-norms."""
+    """First values that a spec or a family states, by the end of the parameter's name."""
+    if isinstance(cfg, LanguageModel):
+        return cfg.first_values()
     match cfg.family:
         case "contrastive":
             return {"logit_scale": cfg.init_log_temperature, "logit_bias": cfg.init_bias}
-        case "ouro":
-            return {"layernorm_2.weight": cfg.post_norm_gain}
-        case "llama" | "moonlight" | "moonvit" | "text_tower" | "caption_decoder" | "projector":
+        case "moonvit" | "text_tower" | "caption_decoder" | "projector":
             return {}
         case _:
             assert_never(cfg)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 
-from stages.models.ops import rms_norm, silu_mul
+from stages.models.ops import gelu_mul, rms_norm, silu_mul
+from stages.spec.decoder import Dense
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation with a gain (arXiv 1910.07467)."""
+    """Root-mean-square normalisation with a gain (arXiv 1910.07467), or with 1 + the gain (Gemma's code)."""
 
-    def __init__(self, size: int, eps: float) -> None:
+    def __init__(self, size: int, eps: float, offset: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
+        self.eps, self.offset = eps, offset
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape [..., size] -> [..., size]."""
-        return rms_norm(x, self.weight, self.eps)
+        return rms_norm(x, 1 + self.weight if self.offset else self.weight, self.eps)
 
 
 def for_products(x: Tensor) -> Tensor:
@@ -30,18 +31,26 @@ def for_products(x: Tensor) -> Tensor:
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward network without biases (arXiv 2002.05202)."""
+    """Gated feed-forward network without biases (arXiv 2002.05202), of SiLU or of GELU's tanh form."""
 
-    def __init__(self, hidden: int, ffn: int) -> None:
+    def __init__(self, hidden: int, cfg: Dense) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(hidden, ffn, bias=False)
-        self.up_proj = nn.Linear(hidden, ffn, bias=False)
-        self.down_proj = nn.Linear(ffn, hidden, bias=False)
+        self.gate_proj = nn.Linear(hidden, cfg.ffn, bias=False)
+        self.up_proj = nn.Linear(hidden, cfg.ffn, bias=False)
+        self.down_proj = nn.Linear(cfg.ffn, hidden, bias=False)
+        self.activation = cfg.activation
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape [..., hidden] -> [..., hidden]."""
         x = for_products(x)
-        return self.down_proj(silu_mul(self.gate_proj(x), self.up_proj(x)))
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        match self.activation:
+            case "silu":
+                return self.down_proj(silu_mul(gate, up))
+            case "gelu_tanh":
+                return self.down_proj(gelu_mul(gate, up))
+            case _:
+                assert_never(self.activation)
 
 
 class CausalLM(nn.Module):

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from stages.models.common import take_rows
 from stages.models.ops import choice, silu_mul
-from stages.spec.resolved_models import MoonlightModel
 
 # Products of fewer than four rows, and the last elements of an array that fill no vector register, go through other
 # code whose results round differently. With whole blocks of rows, how many tokens of other documents take the same
@@ -79,11 +78,11 @@ def _lay_out(chosen: Tensor, counts: Tensor, sizes: Tensor, places: int, known: 
 class Experts(nn.Module):
     """The routed experts' matrices, stacked: gate and up [E, F, H], down [E, H, F]."""
 
-    def __init__(self, cfg: MoonlightModel) -> None:
+    def __init__(self, hidden: int, experts: int, ffn: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Parameter(torch.empty(cfg.experts, cfg.expert_ffn, cfg.hidden))
-        self.up_proj = nn.Parameter(torch.empty(cfg.experts, cfg.expert_ffn, cfg.hidden))
-        self.down_proj = nn.Parameter(torch.empty(cfg.experts, cfg.hidden, cfg.expert_ffn))
+        self.gate_proj = nn.Parameter(torch.empty(experts, ffn, hidden))
+        self.up_proj = nn.Parameter(torch.empty(experts, ffn, hidden))
+        self.down_proj = nn.Parameter(torch.empty(experts, hidden, ffn))
 
     def forward(self, x: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """Weighted sum of each token's experts: x [N, H], chosen and weights [N, k] -> [N, H]."""

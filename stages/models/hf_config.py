@@ -7,6 +7,7 @@ edit to either is noticed instead of half believed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.contract.rope import longrope_factors
 from stages.errors import UserError
-from stages.spec.resolved_models import Llama3Scaling, LlamaModel, Model, MoonlightModel, OuroModel, Rope
+from stages.spec.families import FAMILIES
+from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
+from stages.spec.resolved_models import Llama3Scaling, Model, Rope
 from stages.store import json_file
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
@@ -84,70 +87,31 @@ def _own(found: dict[str, Any]) -> ModelConfig:
 
 def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
     cfg = config.model
-    if not isinstance(cfg, LlamaModel | MoonlightModel | OuroModel):
+    if not isinstance(cfg, LanguageModel):
         return {"model_type": f"stages_{cfg.family}"}
     if config.rope is None or config.max_context is None:
         raise ValueError(f"a {cfg.family} model is written with its rope and its longest context")
-    head_dim = cfg.qk_rope_dim if isinstance(cfg, MoonlightModel) else cfg.head_dim
-    shared = {
-        "vocab_size": cfg.vocab,
-        "hidden_size": cfg.hidden,
-        "intermediate_size": cfg.ffn,
-        "num_hidden_layers": cfg.layers,
-        "num_attention_heads": cfg.heads,
-        "hidden_act": "silu",
+    published = cfg.PUBLISHED
+    return {
+        "architectures": [published.architecture],
+        "model_type": published.model_type,
+        **{theirs: getattr(cfg, ours) for ours, theirs in published.names.items()},
+        **published.fixed,
+        **cfg.derived(),
+        **({"layer_types": layer_types(cfg)} if published.layer_types else {}),
+        **({"total_ut_steps": config.loops} if cfg.LOOPED and config.loops is not None else {}),
         "max_position_embeddings": config.max_context,
-        "initializer_range": cfg.init_std,
-        "rms_norm_eps": cfg.norm_eps,
         "rope_theta": config.rope.base,
-        "rope_scaling": rope_scaling(config.rope, head_dim, config.max_context),
-        "tie_word_embeddings": cfg.tied,
-        "attention_bias": False,
-        "attention_dropout": 0.0,
+        "rope_scaling": rope_scaling(config.rope, cfg.parts.rotated, config.max_context),
         "bos_token_id": None,  # which tokens begin and end a text is the tokenizer's to say
         "eos_token_id": None,
         "dtype": "float32",
     }
-    return shared | (_moonlight(cfg) if isinstance(cfg, MoonlightModel) else _llama_like(cfg, config.loops))
 
 
-def _llama_like(cfg: LlamaModel | OuroModel, loops: int | None) -> dict[str, Any]:
-    heads = {"num_key_value_heads": cfg.kv_heads, "head_dim": cfg.head_dim}
-    if isinstance(cfg, LlamaModel):
-        return heads | {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
-    ouro: dict[str, Any] = {
-        "architectures": ["OuroForCausalLM"],
-        "model_type": "ouro",
-        "early_exit_threshold": 1.0,
-        "layer_types": ["full_attention"] * cfg.layers,
-    }
-    return heads | ouro | ({"total_ut_steps": loops} if loops is not None else {})
-
-
-def _moonlight(cfg: MoonlightModel) -> dict[str, Any]:
-    return {
-        "architectures": ["DeepseekV3ForCausalLM"],
-        "model_type": "deepseek_v3",
-        "num_key_value_heads": cfg.heads,
-        "moe_intermediate_size": cfg.expert_ffn,
-        "n_shared_experts": cfg.shared_experts,
-        "n_routed_experts": cfg.experts,
-        "num_experts_per_tok": cfg.active_experts,
-        "first_k_dense_replace": cfg.dense_layers,
-        "moe_layer_freq": 1,
-        "routed_scaling_factor": cfg.routed_scale,
-        "norm_topk_prob": True,
-        "scoring_func": "sigmoid",
-        "topk_method": "noaux_tc",
-        "n_group": 1,
-        "topk_group": 1,
-        "q_lora_rank": None,
-        "kv_lora_rank": cfg.kv_lora_rank,
-        "qk_nope_head_dim": cfg.qk_nope_dim,
-        "qk_rope_head_dim": cfg.qk_rope_dim,
-        "v_head_dim": cfg.v_head_dim,
-        "rope_interleave": True,
-    }
+def layer_types(cfg: LanguageModel) -> list[str]:
+    """transformers' word for each layer's attention."""
+    return [ALL_KEYS if window is None else LOCAL_KEYS for window in cfg.parts.windows]
 
 
 def rope_scaling(rope: Rope, dim: int, max_context: int) -> dict[str, Any] | None:
@@ -179,53 +143,22 @@ def rope_scaling(rope: Rope, dim: int, max_context: int) -> dict[str, Any] | Non
 
 
 def _released(found: dict[str, Any], path: Path) -> ModelConfig:
-    """A release of somebody else's: Llama, DeepSeek-V3 without query latent, or Ouro."""
-    kind, shared = found.get("model_type"), _shared(found)
-    loops = None
-    cfg: Model
-    if kind in ("llama", "ouro"):
-        head_dim = found.get("head_dim") or found["hidden_size"] // found["num_attention_heads"]
-        heads = {"kv_heads": found["num_key_value_heads"], "head_dim": head_dim}
-        if kind == "llama":
-            cfg = LlamaModel(family="llama", **shared, **heads)
-        else:
-            # Their configuration does not say how gains began; every weight comes in, so nothing begins here.
-            cfg, loops = OuroModel(family="ouro", **shared, **heads, post_norm_gain=1.0), found["total_ut_steps"]
-    elif kind == "deepseek_v3" and found.get("q_lora_rank") is None and found["n_group"] == 1:
-        cfg = MoonlightModel(family="moonlight", **shared, **{ours: found[theirs] for ours, theirs in _MOE.items()})
-    else:
+    """A release of somebody else's, of a family that is known here."""
+    kind = found.get("model_type")
+    family = next((one for one in FAMILIES.values() if one.PUBLISHED.model_type == kind), None)
+    if family is None or any(found.get(key, value) != value for key, value in family.PUBLISHED.fixed.items()):
+        known = ", ".join(one.PUBLISHED.model_type for one in FAMILIES.values())
+        fixed = "" if family is None else f" with {_written(family.PUBLISHED.fixed)}"
         raise UserError(
-            f"{path}: model_type {kind!r} is not one that can be read here: llama, ouro, or deepseek_v3 with "
-            "q_lora_rank null and n_group 1."
+            f"{path}: model_type {kind!r} is not one that can be read here: {kind if family else known}{fixed}."
         )
+    cfg = _MODEL.validate_python(family.read(found))
+    loops = found["total_ut_steps"] if family.LOOPED else None
     return ModelConfig(cfg, _released_rope(found, path), found["max_position_embeddings"], loops)
 
 
-_MOE = {
-    "dense_layers": "first_k_dense_replace",
-    "kv_lora_rank": "kv_lora_rank",
-    "qk_nope_dim": "qk_nope_head_dim",
-    "qk_rope_dim": "qk_rope_head_dim",
-    "v_head_dim": "v_head_dim",
-    "experts": "n_routed_experts",
-    "active_experts": "num_experts_per_tok",
-    "shared_experts": "n_shared_experts",
-    "expert_ffn": "moe_intermediate_size",
-    "routed_scale": "routed_scaling_factor",
-}
-
-
-def _shared(found: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "layers": found["num_hidden_layers"],
-        "hidden": found["hidden_size"],
-        "ffn": found["intermediate_size"],
-        "heads": found["num_attention_heads"],
-        "vocab": found["vocab_size"],
-        "norm_eps": found["rms_norm_eps"],
-        "tied": found.get("tie_word_embeddings", False),
-        "init_std": found["initializer_range"],
-    }
+def _written(fixed: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in fixed.items())
 
 
 def _released_rope(found: dict[str, Any], path: Path) -> Rope:

@@ -15,7 +15,7 @@ from stages.models.experts import Experts, tally
 from stages.models.layers import computing_again
 from stages.models.ops.entries import entries
 from stages.models.transfer import pick
-from stages.spec.resolved_models import MoonlightModel
+from stages.spec.decoder import Dense, Mixture
 
 
 class Router(nn.Module):
@@ -24,10 +24,10 @@ class Router(nn.Module):
     e_score_correction_bias: Tensor
     counts: Tensor
 
-    def __init__(self, cfg: MoonlightModel) -> None:
+    def __init__(self, hidden: int, cfg: Mixture) -> None:
         super().__init__()
-        self.active, self.scale = cfg.active_experts, cfg.routed_scale
-        self.weight = nn.Parameter(torch.empty(cfg.experts, cfg.hidden))
+        self.active, self.scale = cfg.active, cfg.scale
+        self.weight = nn.Parameter(torch.empty(cfg.experts, hidden))
         self.register_buffer("e_score_correction_bias", torch.zeros(cfg.experts))
         # Tokens sent to each expert since the last reset, by training passes only.
         self.register_buffer("counts", torch.zeros(cfg.experts, dtype=torch.int64), persistent=False)
@@ -88,11 +88,11 @@ def balanced(bias: Tensor, counts: Tensor, step: float) -> Tensor:
 class MixtureOfExperts(nn.Module):
     """Shared experts (one wide SwiGLU) plus the routed ones."""
 
-    def __init__(self, cfg: MoonlightModel) -> None:
+    def __init__(self, hidden: int, cfg: Mixture) -> None:
         super().__init__()
-        self.gate = Router(cfg)
-        self.experts = Experts(cfg)
-        self.shared_experts = SwiGLU(cfg.hidden, cfg.expert_ffn * cfg.shared_experts)
+        self.gate = Router(hidden, cfg)
+        self.experts = Experts(hidden, cfg.experts, cfg.ffn)
+        self.shared_experts = SwiGLU(hidden, Dense(cfg.ffn * cfg.shared))
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]; `real` int64 [n] names the positions of B * T that are no padding."""

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
-from stages.models.hf_config import ModelConfig, render, rope_scaling
+from stages.models.hf_config import ModelConfig, layer_types, render, rope_scaling
 from stages.models.hf_values import FLOATS
 from stages.models.json_lines import lines
 from stages.models.release_siglip import known, wanted_siglip
 from stages.printable import printable
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_models import Rope
 from stages.store import json_file
 
 NOTHING: Any = object()  # a field that is not there
@@ -57,14 +59,6 @@ WHY = {
     "quantization_config": "quantised weights are not trained; take the release's folder in a floating type",
     "compression_config": "quantised weights are not trained; take the release's folder in a floating type",
 }
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "llama": {"hidden_act": "silu", "rms_norm_eps": 1e-6, "mlp_bias": False, "max_position_embeddings": 2048},
-    "ouro": {"hidden_act": "silu", "early_exit_threshold": 1.0},
-    "deepseek_v3": {
-        "hidden_act": "silu", "moe_layer_freq": 1, "rope_interleave": True, "norm_topk_prob": True,
-        "scoring_func": "sigmoid", "topk_method": "noaux_tc",
-    },
-}  # fmt: skip
 BEGAN = ("stages", "architectures", "initializer_range", "bos_token_id", "eos_token_id", "dtype", "rope_theta",
          "rope_scaling", "layer_types")  # fmt: skip
 
@@ -123,7 +117,7 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
         repair = "as the release's spec says. Correct it, or give the folder that it means"
         yield Wrong("architectures", config.get("architectures", NOTHING), repr([architecture]), repair)
     yield from _dtypes(config)
-    if not isinstance(model, LlamaModel | MoonlightModel | OuroModel):
+    if not isinstance(model, LanguageModel):
         for field, found, allowed in wanted_siglip(model, config):
             yield Wrong(field, NOTHING if found is None else found, allowed, WHY.get(field, ""))
         for part, fields in known(model).items():
@@ -139,10 +133,9 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
     if config.get("model_type") != kind:
         yield Wrong("model_type", config.get("model_type", NOTHING), repr(kind))
         return
-    yield from _fields(config, wanted)
-    yield from _layer_types(config, model.layers)
-    head_dim = model.qk_rope_dim if isinstance(model, MoonlightModel) else model.head_dim
-    yield from _rope(config, stage.rope, head_dim, stage.max_context)
+    yield from _fields(config, wanted, model)
+    yield from _layer_types(config, model)
+    yield from _rope(config, stage.rope, model.parts.rotated, stage.max_context)
 
 
 def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
@@ -156,23 +149,18 @@ def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
         )
 
 
-def _fields(config: dict[str, Any], rendered: dict[str, Any]) -> Iterator[Wrong]:
-    wanted = {**FIXED, **{key: value for key, value in rendered.items() if key not in BEGAN}}
-    absent = {**FIXED, **DEFAULTS[rendered["model_type"]]}
-    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-    if "head_dim" in wanted:
-        absent["num_key_value_heads"] = heads
-        absent["head_dim"] = hidden // heads if isinstance(heads, int) and heads and isinstance(hidden, int) else None
-    else:  # DeepSeek: what transformers derives of the others
-        wanted["head_dim"] = absent["head_dim"] = rendered["qk_rope_head_dim"]
-        wanted["qk_head_dim"] = absent["qk_head_dim"] = rendered["qk_nope_head_dim"] + rendered["qk_rope_head_dim"]
+def _fields(config: dict[str, Any], rendered: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
+    published = model.PUBLISHED
+    wanted = {**FIXED, **{key: value for key, value in rendered.items() if key not in BEGAN}, **model.implied()}
+    wanted = {key: value for key, value in wanted.items() if key not in published.free}
+    absent = {**FIXED, **model.absent(config), **model.implied()}
     for key, value in wanted.items():
         found = config.get(key, NOTHING)
         if found is None and key in ("head_dim", "num_key_value_heads"):
             found = NOTHING  # transformers takes null for "not given" there
         if not equal(absent.get(key, NOTHING) if found is NOTHING else found, value):
             yield Wrong(key, found, repr(value), WHY.get(key, ""))
-    yield from _strange(config, set(wanted) | {"layer_types"})
+    yield from _strange(config, set(wanted) | published.free | {"layer_types"})
 
 
 def _strange(config: dict[str, Any], fields: Set[str], at: str = "") -> Iterator[Wrong]:
@@ -183,10 +171,15 @@ def _strange(config: dict[str, Any], fields: Set[str], at: str = "") -> Iterator
             yield Wrong(f"{at}{key}", config[key], "fields that are known", repair)
 
 
-def _layer_types(config: dict[str, Any], layers: int) -> Iterator[Wrong]:
-    found = config.get("layer_types")
-    if found is not None and found != ["full_attention"] * layers:
-        yield Wrong("layer_types", found, f"{layers} times 'full_attention'")
+def _layer_types(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
+    found, wanted = config.get("layer_types"), layer_types(model)
+    if found is not None and found != wanted:
+        yield Wrong("layer_types", found, words(wanted))
+
+
+def words(types: list[str]) -> str:
+    """The kinds of layers, equal neighbours counted: 5 times 'sliding_attention', 1 times 'full_attention'."""
+    return ", ".join(f"{len(list(group))} times {kind!r}" for kind, group in groupby(types))
 
 
 def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int) -> Iterator[Wrong]:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from stages.contract.rope import inv_freq
 from stages.models.transfer import to_device
 from stages.spec.resolved_models import Rope
+
+
+@dataclass(frozen=True)
+class Tables:
+    """cos and sin, fp32 [B, T, 1, dim / 2], and of the second base, for layers whose attention is local."""
+
+    main: tuple[Tensor, Tensor]
+    local: tuple[Tensor, Tensor] | None = None
+
+    def of(self, local: bool) -> tuple[Tensor, Tensor]:
+        """Those of one kind of layer. Raises ValueError for local ones of a model without a second base."""
+        if not local:
+            return self.main
+        if self.local is None:
+            raise ValueError("a layer with local attention, in a model without a second rotary base")
+        return self.local
 
 
 class Rotary:

@@ -9,7 +9,7 @@ from stages.errors import SpecError
 from stages.spec.loader import LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
-from stages.spec.resolved_models import LANGUAGE_MODELS, Model
+from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema import RawImport, RawKeep
 from stages.spec.schema_corpora import Kind
@@ -44,7 +44,7 @@ EVALUATIONS: Mapping[str, Evaluation] = {
     "validation_loss": Evaluation("validation", (), (*TOKEN_KINDS, "pairs")),
     "position_loss": Evaluation("positions", (LANGUAGE_MODELS,), ("text", "sft")),
     "needle": Evaluation("needle", (LANGUAGE_MODELS,), ("text", "sft")),
-    "loops": Evaluation("loops", (("ouro",),), TOKEN_KINDS),
+    "loops": Evaluation("loops", (LOOPED,), TOKEN_KINDS),
     "zero_shot": Evaluation("digits", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
     "retrieval": Evaluation("retrieval", (("moonvit",), ("text_tower",), ("contrastive",)), ("pairs",)),
     "digit_questions": Evaluation("questions", (("moonvit",), LANGUAGE_MODELS), ("multimodal",), ("digit_qa",)),

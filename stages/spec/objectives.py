@@ -8,13 +8,13 @@ from typing import Literal
 
 from stages.errors import SpecError
 from stages.spec.nodes import Document, Path
-from stages.spec.resolved_models import LANGUAGE_MODELS, Model
+from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_phases import RawPhase
 
 IMAGES = ("moonvit", "projector")  # what brings images to a language model
-PLAIN = tuple(family for family in LANGUAGE_MODELS if family != "ouro")
+PLAIN = tuple(family for family in LANGUAGE_MODELS if family not in LOOPED)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Needs:
 _PICTURED = (("moonvit",), ("projector",), LANGUAGE_MODELS)
 NEEDS: Mapping[ObjectiveName, Needs] = {
     "next_token": Needs((PLAIN,), ("text", "sft")),
-    "looped": Needs((("ouro",),), ("text", "sft")),
+    "looped": Needs((LOOPED,), ("text", "sft")),
     "sft": Needs((LANGUAGE_MODELS,), ("text", "sft", "multimodal")),
     "align": Needs(_PICTURED, ("text", "sft", "multimodal"), ("multimodal",)),
     "joint": Needs(_PICTURED, ("text", "sft", "multimodal"), ("multimodal",)),
@@ -135,10 +135,11 @@ def _corpora(placed: Placed, index: int, phase: RawPhase, corpora: Mapping[str, 
 
 def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
     """Keys that belong to one objective or model are there exactly where it is."""
-    routed = any(placed.modules[name].family == "moonlight" for name in placed.trained)
+    looped = any(family in LOOPED for family in placed.families)
+    routed = any(placed.modules[name].family in ROUTED for name in placed.trained)
     for key, given, wanted, where in (
-        ("loops", phase.loops is not None, "ouro" in placed.families, "a looped model (ouro)"),
-        ("router", phase.router is not None, routed, "a trained module with routed experts (moonlight)"),
+        ("loops", phase.loops is not None, looped, f"a looped model ({', '.join(LOOPED)})"),
+        ("router", phase.router is not None, routed, f"a trained module with routed experts ({', '.join(ROUTED)})"),
         ("coca", phase.coca is not None, phase.objective == "coca", "objective coca"),
     ):
         if given and not wanted:

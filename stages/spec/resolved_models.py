@@ -1,24 +1,21 @@
-"""Resolved models: every size of every architecture, and rotary positions."""
+"""Resolved models: language models of any family, the towers and heads beside them, and rotary positions."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field
 
 from stages.spec import domains
+from stages.spec.families import FAMILIES
 from stages.spec.frozen import Frozen
+from stages.spec.language_model import InitStd, LanguageModel, Layers, NormEps, Size, Vocabulary
 
-Layers = Annotated[int, domains.LAYERS]
-Size = Annotated[int, domains.SIZE]
-SizeOrNone = Annotated[int, domains.SIZE_OR_NONE]
-Vocabulary = Annotated[int, domains.VOCABULARY]
-NormEps = Annotated[float, domains.NORM_EPS]
-InitStd = Annotated[float, domains.INIT_STD]
 Pixels = Annotated[int, domains.PIXELS]
 
-
-LANGUAGE_MODELS = ("llama", "ouro", "moonlight")  # families that read and write tokens
+LANGUAGE_MODELS = tuple(FAMILIES)  # families that read and write tokens
+LOOPED = tuple(name for name, one in FAMILIES.items() if one.LOOPED)
+ROUTED = tuple(name for name, one in FAMILIES.items() if one.ROUTED)
 
 
 class Llama3Scaling(Frozen):
@@ -36,63 +33,6 @@ class Rope(Frozen):
     base: float
     llama3: Llama3Scaling | None
     interpolation: float  # position interpolation (Chen et al. 2023): 1.0 = none
-
-
-class LlamaModel(Frozen):
-    """Llama 3: RMSNorm, SwiGLU, grouped-query attention, rotary positions."""
-
-    family: Literal["llama"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
-    tied: bool
-    init_std: InitStd
-
-
-class OuroModel(Frozen):
-    """Ouro (LoopLM): one stack run T times, four norms a layer, shared final norm each loop, exit gate."""
-
-    family: Literal["ouro"]
-    layers: Layers
-    hidden: Size
-    ffn: Size
-    heads: Size
-    kv_heads: Size
-    head_dim: Size
-    vocab: Vocabulary
-    norm_eps: NormEps
-    tied: bool
-    init_std: InitStd
-    post_norm_gain: Annotated[float, domains.GAIN]  # what the gains of the norms behind the sub-layers start at
-
-
-class MoonlightModel(Frozen):
-    """Moonlight (DeepSeek-V3 architecture): MLA, shared + routed experts, sigmoid router with bias balancing."""
-
-    family: Literal["moonlight"]
-    layers: Layers
-    dense_layers: SizeOrNone  # the first layers whose FFN is dense
-    hidden: Size
-    ffn: Size
-    heads: Size
-    vocab: Vocabulary
-    kv_lora_rank: Size
-    qk_nope_dim: Size
-    qk_rope_dim: Size
-    v_head_dim: Size
-    experts: Size
-    active_experts: Size
-    shared_experts: SizeOrNone
-    expert_ffn: Size
-    routed_scale: Annotated[float, domains.ROUTED_SCALE]
-    norm_eps: NormEps
-    tied: bool
-    init_std: InitStd
 
 
 class MoonViTModel(Frozen):
@@ -167,14 +107,14 @@ class ProjectorModel(Frozen):
     init_std: InitStd
 
 
-Model = Annotated[
-    LlamaModel
-    | OuroModel
-    | MoonlightModel
-    | MoonViTModel
-    | TextTowerModel
-    | CaptionDecoderModel
-    | ContrastiveModel
-    | ProjectorModel,
-    Field(discriminator="family"),
-]
+if TYPE_CHECKING:
+    Model = (
+        LanguageModel | MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel | ProjectorModel
+    )  # fmt: skip
+else:  # the same, with every family's own fields
+    Model = Annotated[
+        Union[(
+            *FAMILIES.values(), MoonViTModel, TextTowerModel, CaptionDecoderModel, ContrastiveModel, ProjectorModel
+        )],
+        Field(discriminator="family"),
+    ]  # fmt: skip

@@ -93,7 +93,7 @@ def test_a_gpu_takes_the_kernels_that_are_meant_for_it() -> None:
 def test_experts_are_the_cpus(bf16: bool, device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
     tokens = 500
-    plain = Experts(CFG)
+    plain = Experts(CFG.hidden, CFG.experts, CFG.expert_ffn)
     for parameter in plain.parameters():
         parameter.data.normal_(0, 0.3, generator=generator)
     x, outer = (torch.randn(tokens, CFG.hidden, generator=generator) for _ in range(2))
@@ -108,7 +108,7 @@ def test_experts_are_the_cpus(bf16: bool, device: torch.device) -> None:
             grads = torch.autograd.grad((out.float() * outer.to(where)).sum(), [inputs, *experts.parameters()])
         return torch.cat([part.detach().float().flatten().cpu() for part in (out, *grads)])
 
-    there = Experts(CFG).to(device)
+    there = Experts(CFG.hidden, CFG.experts, CFG.expert_ffn).to(device)
     there.load_state_dict(plain.state_dict())
     exact = taken(plain, torch.device("cpu"), False)
     found = taken(there, device, bf16)

@@ -15,8 +15,8 @@ from stages.engines.nemo import names
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.local import Owned
 from stages.models import build
+from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel
 from stages.spec.resolved_parallel import Parallel
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import Ranks

@@ -22,10 +22,10 @@ from stages.engines.nemo.config import config as configuration
 from stages.engines.nemo.names import rules
 from stages.engines.nemo.names_moonlight import BIAS
 from stages.models.build import make
-from stages.models.moonlight import Moonlight
+from stages.models.decoder import DecoderLM
+from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonlightModel
 from stages.spec.resolved_parallel import Recompute
 from stages.train.objectives.base import cut
 from stages.train.objectives.routed import Routed
@@ -79,9 +79,9 @@ def config() -> MoonlightModel:
     return cfg
 
 
-def model(seed: int = 3) -> Moonlight:
+def model(seed: int = 3) -> DecoderLM:
     made = make(config(), stage().rope, "cpu")
-    assert isinstance(made, Moonlight)
+    assert isinstance(made, DecoderLM)
     made_up.randomised(made, STD, seed)
     return made
 
@@ -91,7 +91,7 @@ def samples() -> tuple[Sample, ...]:
     return made_up.rows(SAMPLES, LENGTH, SHORT, config().vocab)
 
 
-def by_torch(lm: Moonlight) -> Found:
+def by_torch(lm: DecoderLM) -> Found:
     """The torch engine's own objective and sums."""
     own = stage()
     modules = nn.ModuleDict({"llm": lm})
@@ -242,7 +242,7 @@ def summed(supervised: Tensor, losses: Tensor) -> tuple[Tensor, Tensor, dict[str
     return loss, supervised.sum().int(), {"loss": loss.detach()}
 
 
-def state_of(lm: Moonlight) -> dict[str, Tensor]:
+def state_of(lm: DecoderLM) -> dict[str, Tensor]:
     return dict(nn.ModuleDict({"llm": lm}).state_dict())
 
 

@@ -20,8 +20,9 @@ from stages.engines.nemo import context
 from stages.engines.nemo.layout import Rules
 from stages.engines.nemo.names import rules
 from stages.models.build import make
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel, OuroModel
 from stages.spec.resolved_phases import Loops
 from stages.train.objectives import make as objective_of
 from stages.train.objectives.base import collate, cut

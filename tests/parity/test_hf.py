@@ -10,7 +10,10 @@ from transformers import AutoModelForCausalLM
 from stages.errors import UserError
 from stages.models import hf
 from stages.models.build import initialise, make
-from stages.spec.resolved_models import Llama3Scaling, LlamaModel, MoonlightModel, OuroModel, ProjectorModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import Llama3Scaling, ProjectorModel, Rope
 from tests.rounding import noise
 
 LLAMA3 = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32)

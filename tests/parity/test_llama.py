@@ -5,7 +5,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stages.models.build import initialise, make
-from stages.spec.resolved_models import Llama3Scaling, LlamaModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.resolved_models import Llama3Scaling, Rope
 from tests.rounding import noise
 
 SCALING = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=32)

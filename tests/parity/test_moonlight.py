@@ -6,7 +6,8 @@ from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from stages.models.build import initialise, make
 from stages.models.hf_names import to_hf
-from stages.spec.resolved_models import MoonlightModel, Rope
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.resolved_models import Rope
 from tests.rounding import noise
 
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.models.build import initialise, make
-from stages.models.ouro import exit_distribution, log_exit_distribution
-from stages.spec.resolved_models import OuroModel, Rope
+from stages.models.looped import exit_distribution, log_exit_distribution
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import Rope
 from tests.rounding import noise
 
 CFG = OuroModel(

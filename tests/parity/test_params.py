@@ -2,9 +2,12 @@
 
 import pytest
 
+from stages.contract.parameters import parameters
 from stages.models.build import make
-from stages.models.moonlight import active_parameters
-from stages.spec.resolved_models import Llama3Scaling, LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import Llama3Scaling, Rope
 
 LLAMA_31_8B = LlamaModel(
     family="llama", layers=32, hidden=4096, ffn=14_336, heads=32, kv_heads=8, head_dim=128, vocab=128_256,
@@ -39,6 +42,6 @@ def test_counts(cfg, published):
 
 
 def test_moonlight_active():
-    assert f"{active_parameters(MOONLIGHT) / 1e9:.3g}" == "2.24"
+    assert f"{parameters(MOONLIGHT).active / 1e9:.3g}" == "2.24"
     without_ends = billions(MOONLIGHT) - 2 * 163_840 * 2048 / 1e9
     assert f"{without_ends:.4g}" == "15.29"

@@ -9,7 +9,8 @@ from stages.models.build import make
 from stages.models.hf_config import rope_scaling
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
-from stages.spec.resolved_models import Llama3Scaling, LlamaModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.resolved_models import Llama3Scaling, Rope
 
 LLAMA3 = Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=8192)
 ROPES = [

@@ -14,9 +14,9 @@ from transformers import LlamaForCausalLM
 from stages.engines import Inputs, run, training
 from stages.models import hf
 from stages.models.build import make
+from stages.spec.families.llama import LlamaModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel
 from stages.store import manifest
 from stages.store.layout import Layout
 from stages.store.manifest import Parent

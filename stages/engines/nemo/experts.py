@@ -14,7 +14,7 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensor
 from torch import Tensor
 
 from stages.models.experts import Experts
-from stages.spec.resolved_models import MoonlightModel
+from stages.spec.families.moonlight import MoonlightModel
 
 
 class LocalExperts(Experts):
@@ -23,7 +23,7 @@ class LocalExperts(Experts):
     def __init__(
         self, cfg: MoonlightModel, local: int, config: Any, *, pg_collection: Any, name: str | None = None
     ) -> None:
-        super().__init__(cfg.model_copy(update={"experts": local}))
+        super().__init__(cfg.hidden, local, cfg.expert_ffn)
         self.groups = pg_collection
         for parameter in self.parameters():
             parameter.allreduce = False  # Core's word for: the ranks that have the same experts add these gradients up

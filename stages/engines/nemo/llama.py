@@ -10,8 +10,8 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from stages.engines.nemo.attention import DocumentAttention
 from stages.engines.nemo.norm import Norm
 from stages.engines.nemo.rotary import place
+from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel
 
 
 def complete(stage: Stage, cfg: LlamaModel, provider: Any) -> None:

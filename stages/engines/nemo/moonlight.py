@@ -40,10 +40,10 @@ from stages.engines.nemo.norm import Norm
 from stages.engines.nemo.rotary import Rotary
 from stages.engines.nemo.router import Router
 from stages.errors import UserError
-from stages.models.moonlight import LATENT_NORM_EPS
 from stages.models.transfer import to_device
+from stages.spec.families.moonlight import LATENT_NORM_EPS, MoonlightModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonlightModel, Rope
+from stages.spec.resolved_models import Rope
 
 
 class Replicated(nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from stages.engines.nemo import names_moonlight
 from stages.engines.nemo.layout import Rule
 from stages.models.build import make
-from stages.spec.resolved_models import MoonlightModel, MoonViTModel, ProjectorModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 
 
 def rules(llm: MoonlightModel, vit: MoonViTModel, projector: ProjectorModel) -> list[Rule]:

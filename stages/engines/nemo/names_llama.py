@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from stages.engines.nemo.layout import LAYER, Below, QueryGroups, Rule
-from stages.spec.resolved_models import LlamaModel, OuroModel
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.ouro import OuroModel
 
 
 def rules(cfg: LlamaModel | OuroModel, module: str) -> list[Rule]:

@@ -6,7 +6,7 @@ A router's bias is no parameter, but a buffer: it has a rule as parameters have,
 from __future__ import annotations
 
 from stages.engines.nemo.layout import LAYER, Below, Rule
-from stages.spec.resolved_models import MoonlightModel
+from stages.spec.families.moonlight import MoonlightModel
 
 BIAS = "e_score_correction_bias"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stages.engines.nemo import names_llama
 from stages.engines.nemo.layout import LAYER, Rule
-from stages.spec.resolved_models import OuroModel
+from stages.spec.families.ouro import OuroModel
 
 
 def rules(cfg: OuroModel, module: str) -> list[Rule]:

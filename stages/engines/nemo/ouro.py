@@ -2,7 +2,7 @@
 
 A layer is Core's, with its attention and feed-forward network from Core's parallel linear layers; the norms behind both
 sit where Core adds the residual. Embedding, head and cross entropy are Core's. Loops, gate and the sum over loops are
-ours, by the formulas of `stages.models.ouro` and `stages.train.objectives.looped`.
+ours, by the formulas of `stages.models.looped` and `stages.train.objectives.looped`.
 
 A run of the stack begins where the one before ended, so the layers cannot lie on several pipeline ranks.
 """
@@ -30,8 +30,8 @@ from stages.engines.nemo.attention import DocumentAttention
 from stages.engines.nemo.norm import Norm
 from stages.engines.nemo.rotary import angles, place
 from stages.errors import UserError
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import OuroModel
 from stages.train.objectives.looped import exits
 
 

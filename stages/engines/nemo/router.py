@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from stages.engines.nemo.precision import same_type
 from stages.models.experts import tally
 from stages.models.moe import balanced, imbalance, route
-from stages.spec.resolved_models import MoonlightModel
+from stages.spec.families.moonlight import MoonlightModel
 
 
 class Router(MegatronModule):

@@ -26,8 +26,9 @@ from stages.models.kimi_vl import Places, place_images
 from stages.models.layers import recompute
 from stages.models.transfer import to_device
 from stages.models.vision_packing import Grid, pack
+from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import MoonlightModel, MoonViTModel, ProjectorModel
+from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 from stages.spec.resolved_parallel import computes_in_bf16
 
 

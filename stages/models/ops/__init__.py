@@ -5,7 +5,7 @@ implementation a device takes. Nothing of the GPU's side has been executed on on
 """
 
 from stages.models.ops.backend import describe
-from stages.models.ops.functional import cross_entropy, rms_norm, rotate, silu_mul
+from stages.models.ops.functional import cross_entropy, gelu_mul, rms_norm, rotate, silu_mul
 from stages.models.ops.head import head_loss, token_losses, weighted_head_loss
 from stages.models.ops.labels import IGNORED
 from stages.models.ops.multi_tensor import fused_adamw, global_norm, scale
@@ -17,6 +17,7 @@ __all__ = [
     "cross_entropy",
     "describe",
     "fused_adamw",
+    "gelu_mul",
     "global_norm",
     "head_loss",
     "rms_norm",

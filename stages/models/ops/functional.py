@@ -56,6 +56,11 @@ def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
+def gelu_mul(gate: Tensor, up: Tensor) -> Tensor:
+    """GEGLU's product gelu(gate) * up (arXiv 2002.05202), with GELU's tanh form (arXiv 1606.08415, section 2)."""
+    return F.gelu(gate, approximate="tanh") * up
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Loss of every position in nats, fp32: logits [N, V], labels [N] int64; 0 where the label is -100."""
     few = logits.numel() < apex_forms.MOST_LOGITS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, assert_never
 import torch
 from torch import nn
 
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Objective
 from stages.train.objectives.causal import Causal, replay_columns
@@ -44,19 +44,11 @@ def extras(stage: Stage) -> tuple[str, ...]:
 
 
 def _language(stage: Stage) -> type[Causal]:
-    """Ouro always runs looped, whatever the data is; a trained model with experts is balanced."""
-    (name, cfg), *_ = ((name, cfg) for name, cfg in stage.modules.items() if cfg.family in LANGUAGE_MODELS)
-    match cfg.family:
-        case "ouro":
-            return Looped
-        case "moonlight":
-            return Routed if name in stage.trained else Causal
-        case "llama":
-            return Causal
-        case "moonvit" | "text_tower" | "caption_decoder" | "contrastive" | "projector":
-            raise ValueError(f"{cfg.family} is no language model")
-        case _:
-            assert_never(cfg)
+    """A looped model always runs looped, whatever the data is; a trained model with experts is balanced."""
+    name, cfg = next((name, cfg) for name, cfg in stage.modules.items() if isinstance(cfg, LanguageModel))
+    if cfg.LOOPED:
+        return Looped
+    return Routed if cfg.ROUTED and name in stage.trained else Causal
 
 
 def _extras(stage: Stage, phase: Phase) -> Sequence[str]:

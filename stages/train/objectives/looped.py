@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.models.looped import log_exit_distribution
 from stages.models.ops import weighted_head_loss
-from stages.models.ouro import log_exit_distribution
 from stages.spec.resolved_phases import Loops, Phase
 from stages.train.objectives.base import precision
 from stages.train.objectives.causal import Causal, supervised_only

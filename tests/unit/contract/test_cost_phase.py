@@ -9,7 +9,9 @@ import pytest
 
 from stages.contract import cost, cost_coca
 from stages.contract.cost_phase import Assumed, multimodal, operations, seen
-from stages.spec.resolved_models import ContrastiveModel, LlamaModel, MoonViTModel, OuroModel, ProjectorModel
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import ContrastiveModel, MoonViTModel, ProjectorModel
 from stages.spec.resolved_phases import Coca, Loops, Resolution, ShareRamp
 from tests.unit.contract._make import phase, source
 

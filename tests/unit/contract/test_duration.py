@@ -10,7 +10,8 @@ import pytest
 from stages.contract import duration
 from stages.contract.cost_phase import operations
 from stages.contract.hardware import Hardware
-from stages.spec.resolved_models import LlamaModel, OuroModel
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved_phases import Loops
 from tests.unit.contract._make import phase, source
 

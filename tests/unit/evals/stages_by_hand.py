@@ -3,13 +3,13 @@
 from typing import Any
 
 from stages.models.build import build
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Evaluation, Execution, Stage
 from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
-    LlamaModel,
     MoonViTModel,
-    OuroModel,
     ProjectorModel,
     Rope,
     TextTowerModel,

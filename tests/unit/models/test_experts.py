@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.models.experts import BLOCK, Experts, by_expert, by_expert_bounded
 from stages.models.ops import choice
-from stages.spec.resolved_models import MoonlightModel
+from stages.spec.families.moonlight import MoonlightModel
 from tests.rounding import BF16, noise
 
 CFG = MoonlightModel(
@@ -25,7 +25,7 @@ Take = Callable[[str], Tensor]
 
 @pytest.fixture
 def experts() -> Experts:
-    made = Experts(CFG)
+    made = Experts(CFG.hidden, CFG.experts, CFG.expert_ffn)
     for parameter in made.parameters():
         parameter.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(1))
     return made

@@ -15,7 +15,8 @@ from torch import Tensor
 from stages.errors import UserError
 from stages.models import hf
 from stages.models.build import initialise, make
-from stages.spec.resolved_models import LlamaModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.resolved_models import Rope
 
 LLAMA = LlamaModel(
     family="llama", layers=2, hidden=16, ffn=24, heads=2, kv_heads=2, head_dim=8, vocab=40, norm_eps=1e-5, tied=False,

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from stages.models.build import initialise, make, normal
-from stages.spec.resolved_models import ContrastiveModel, LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import ContrastiveModel, Rope
 from tests.unit.models.rows import documents
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from stages.models.build import initialise, make
 from stages.models.experts import Experts
 from stages.models.moe import balance_loss, balanced
-from stages.spec.resolved_models import MoonlightModel, Rope
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.resolved_models import Rope
 from tests.unit.models.rows import documents
 
 CFG = MoonlightModel(
@@ -102,7 +103,7 @@ def test_auxiliary_loss_reaches_the_router_only_through_scores(model, tokens):
 
 def test_grouped_experts_equal_one_expert_at_a_time():
     generator = torch.Generator().manual_seed(0)
-    experts = Experts(CFG)
+    experts = Experts(CFG.hidden, CFG.experts, CFG.expert_ffn)
     for parameter in experts.parameters():
         parameter.data.normal_(0, 0.3, generator=generator)
     x = torch.randn(20, 16, generator=generator, requires_grad=True)

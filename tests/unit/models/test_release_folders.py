@@ -27,8 +27,10 @@ from stages.engines import Inputs
 from stages.engines.received import receive
 from stages.errors import UserError
 from stages.models import build, hf, release_files
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import Llama3Scaling, LlamaModel, MoonlightModel, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope
 from tests.unit.train import tiny
 
 LLAMA = LlamaModel(

@@ -6,7 +6,8 @@ import torch
 from stages.errors import UserError
 from stages.models.build import initialise, make
 from stages.models.upcycle import source_names, upcycle
-from stages.spec.resolved_models import OuroModel, Rope
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import Rope
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 

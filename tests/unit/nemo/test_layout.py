@@ -9,8 +9,8 @@ from stages.engines.nemo import layout, names, names_llama, names_moonlight
 from stages.engines.nemo.layout import ALONE, LAYER, Below, Form, QueryGroups, Rule, Rules
 from stages.errors import UserError
 from stages.models import build
+from stages.spec.families.moonlight import MoonlightModel
 from stages.spec.project import Project
-from stages.spec.resolved_models import MoonlightModel
 from tests.unit.train import tiny
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,10 @@ from stages.contract import memory_layers
 from stages.models.build import make
 from stages.models.documents import Documents
 from stages.models.layers import recompute
-from stages.spec.resolved_models import LlamaModel, Model, MoonlightModel, MoonViTModel, OuroModel, Rope, TextTowerModel
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
+from stages.spec.resolved_models import Model, MoonViTModel, Rope, TextTowerModel
 from tests.live import Live
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
@@ -87,21 +90,21 @@ def a_layer(of: Any, documents: bool, bf16: bool = False, recomputed: bool = Fal
 
 @pytest.mark.parametrize("of", [llama, ouro, moonlight, vit, tower])
 def test_in_fp32_a_layer_keeps_what_the_plan_says(of: Any) -> None:
-    planned = memory_layers.kept(of(1), False, POSITIONS).bytes(bf16=False)
+    planned = memory_layers.kept(of(1), False, POSITIONS, LENGTH).bytes(bf16=False)
     found = a_layer(of, documents=False)
     assert found <= planned <= 1.1 * found
 
 
 @pytest.mark.parametrize("of", [llama, ouro, moonlight])
 def test_between_documents_rows_are_filled_up(of: Any) -> None:
-    planned = memory_layers.kept(of(1), True, POSITIONS).bytes(bf16=False)
+    planned = memory_layers.kept(of(1), True, POSITIONS, LENGTH).bytes(bf16=False)
     found = a_layer(of, documents=True)
     assert found <= planned <= 1.15 * found
 
 
 @pytest.mark.parametrize("of", [llama, ouro, moonlight, vit, tower])
 def test_in_bf16_a_layer_keeps_no_more_than_the_plan_says(of: Any) -> None:
-    planned = memory_layers.kept(of(1), False, POSITIONS).bytes(bf16=True)
+    planned = memory_layers.kept(of(1), False, POSITIONS, LENGTH).bytes(bf16=True)
     found = a_layer(of, documents=False, bf16=True)
     assert found <= planned <= 1.25 * found
 

@@ -9,6 +9,7 @@ import pytest
 from stages.contract import duration, hardware, memory, memory_nemo
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
+from stages.contract.parameters import routed as routed_experts
 from stages.plan import table
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -79,7 +80,7 @@ def test_the_first_pipeline_rank_has_its_layers_and_the_embedding(llama: Stage, 
 def test_expert_ranks_divide_routed_experts_alone(moonlight: Stage, h100: Hardware) -> None:
     model = moonlight.modules["llm"]
     routed = 3 * 2048 * 1408 * 64 * 26
-    assert memory_nemo.routed_experts(model) == routed  # type: ignore[arg-type]
+    assert routed_experts(model.parts) == routed  # type: ignore[union-attr]
     whole, divided = (parts(laid(moonlight, 8, ep=ep), h100).gradients for ep in (1, 8))
     assert whole - divided == 4 * (routed - routed // 8)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Evaluation, Execution, Init, Stage
-from stages.spec.resolved_models import MoonViTModel, OuroModel
+from stages.spec.resolved_models import MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Phase
 from stages.spec.resolved_training import Piece, Schedule
 from stages.store import manifest

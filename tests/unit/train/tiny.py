@@ -10,15 +10,15 @@ import numpy as np
 from stages.data.document import IMAGE
 from stages.data.sample import Image, PairRow, Sample
 from stages.engines import Inputs
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Evaluation, Execution, Init, Stage
 from stages.spec.resolved_models import (
     CaptionDecoderModel,
     ContrastiveModel,
-    LlamaModel,
     Model,
-    MoonlightModel,
     MoonViTModel,
-    OuroModel,
     ProjectorModel,
     Rope,
     TextTowerModel,

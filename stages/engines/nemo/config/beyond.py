@@ -6,8 +6,10 @@ from typing import Any, assert_never
 
 from stages.contract import rope, schedule
 from stages.engines.nemo.config.model import language_model
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LlamaModel, MoonlightModel, OuroModel
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import AdamW, Muon, Optimizer
 

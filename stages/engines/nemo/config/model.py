@@ -11,8 +11,11 @@ from typing import Any, assert_never
 
 from stages.engines.nemo.config.layers import LAYERS, MLA
 from stages.engines.nemo.config.machine import MACHINE
+from stages.spec.families.llama import LlamaModel
+from stages.spec.families.moonlight import MoonlightModel
+from stages.spec.families.ouro import OuroModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, LlamaModel, MoonlightModel, OuroModel, Rope
+from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.spec.resolved_parallel import Parallel, Recompute, computes_in_bf16
 from stages.spec.resolved_phases import Phase
 

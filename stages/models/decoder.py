@@ -1,0 +1,134 @@
+"""A language model of any family, made of what its declaration says (stages/spec/families).
+
+Parameter names are those of transformers' class of the family, but routed experts are stacked: `mlp.experts`'s
+{gate,up,down}_proj hold all experts of a layer, [E, out, in]; `models.hf` splits them into one tensor per expert.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stages.models.common import CausalLM, RMSNorm, SwiGLU
+from stages.models.documents import Documents
+from stages.models.grouped import GroupedQueryAttention
+from stages.models.latent import LatentAttention
+from stages.models.layers import Layers
+from stages.models.moe import MixtureOfExperts, Router, balanced
+from stages.models.rotary import Rotary, Tables
+from stages.spec.decoder import Decoder, Dense, Latent, Layer
+from stages.spec.language_model import LanguageModel
+from stages.spec.resolved_models import Rope
+
+
+class DecoderLayer(nn.Module):
+    """x + attention, then x + feed-forward part, with norms before them, behind them, or both."""
+
+    def __init__(self, model: Decoder, layer: Layer) -> None:
+        super().__init__()
+        latent = isinstance(layer.attention, Latent)
+        self.self_attn = (LatentAttention if latent else GroupedQueryAttention)(model, layer.attention)  # type: ignore[arg-type]
+        dense = isinstance(layer.feed_forward, Dense)
+        self.mlp = (SwiGLU if dense else MixtureOfExperts)(model.hidden, layer.feed_forward)  # type: ignore[arg-type]
+        self._norms = layer.norms
+        for name in layer.norms:
+            self.add_module(name, RMSNorm(model.hidden, model.eps, model.gain_offset))
+
+    def forward(self, x: Tensor, tables: Tables, how: Documents | None, real: Tensor | None) -> Tensor:
+        """Shape [B, T, H] -> [B, T, H]; `real` int64 [n] names the positions of B * T that are no padding."""
+        norms = self._norms
+        out = self.self_attn(self._normed(norms.before_attention, x), tables, how)
+        x = x + self._normed(norms.after_attention, out)
+        normed = self._normed(norms.before_feed_forward, x)
+        out = self.mlp(normed) if isinstance(self.mlp, SwiGLU) else self.mlp(normed, real)
+        return x + self._normed(norms.after_feed_forward, out)
+
+    def _normed(self, name: str | None, x: Tensor) -> Tensor:
+        return x if name is None else self.get_submodule(name)(x)
+
+
+class Stack(nn.Module):
+    """Embedding, layers, final norm, and a looped model's exit gate."""
+
+    def __init__(self, model: Decoder) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(model.vocab, model.hidden)
+        self.layers = Layers(DecoderLayer(model, layer) for layer in model.layers)
+        self.norm = RMSNorm(model.hidden, model.eps, model.gain_offset)
+        if model.looped:
+            self.early_exit_gate = nn.Linear(model.hidden, 1)
+
+
+class DecoderLM(CausalLM):
+    """A causal language model whose layers are run once."""
+
+    def __init__(self, cfg: LanguageModel, rope: Rope) -> None:
+        super().__init__()
+        parts = cfg.parts
+        self.rotary = Rotary(rope, parts.rotated)
+        self.model = Stack(parts)
+        self.add_head(parts.hidden, parts.vocab, parts.tied)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
+    ) -> Tensor:
+        """Final normed states [B, T, H] of tokens [B, T] (or of `embeddings` [B, T, H], which replace them)."""
+        x = self.embed(tokens) if embeddings is None else embeddings
+        return self.through(x, self.tables(positions), documents)
+
+    def tables(self, positions: Tensor) -> Tables:
+        """Rotary tables of positions int64 [B, T], for all layers."""
+        return Tables(self.rotary.tables(positions))
+
+    def through(self, x: Tensor, tables: Tables, documents: Documents | None) -> Tensor:
+        """Normed states [B, T, H] of the stream [B, T, H] behind all layers."""
+        real = None if documents is None else documents.tokens
+        return self.model.norm(self.model.layers.through(x, tables, documents, real))
+
+    def routers(self) -> list[Router]:
+        """The routers of the layers that have experts, in order."""
+        return [module for module in self.modules() if isinstance(module, Router)]
+
+    def aux_loss(self) -> Tensor:
+        """Balance loss of the last training forward, summed over layers, unweighted (weigh by the spec's aux_loss)."""
+        losses = [router.aux_loss for router in self.routers() if router.aux_loss is not None]
+        if not losses:
+            raise ValueError("no training forward has been run: there is no auxiliary loss yet")
+        return torch.stack(losses).sum()
+
+    def router_counts(self) -> Tensor:
+        """Tokens sent to each expert by training forwards since the last reset: int64 [layers with experts, E]."""
+        return torch.stack([router.counts for router in self.routers()])
+
+    def reset_router_counts(self) -> None:
+        """Start counting anew, as at the beginning of a step."""
+        for router in self.routers():
+            router.counts.zero_()
+
+    @torch.no_grad()
+    def update_router_bias(self, counts: Tensor, u: float) -> None:
+        """Move every layer's bias by the balancing rule; counts int64 [layers with experts, E] of the whole step."""
+        for router, load in zip(self.routers(), counts, strict=True):
+            router.e_score_correction_bias.copy_(balanced(router.e_score_correction_bias, load, u))
+
+
+class LoopedLM(DecoderLM):
+    """All layers run several times (Ouro, arXiv 2510.25741): the final norm ends each loop, and feeds the next."""
+
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None, loops: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Normed states [B, T, H] after each loop, and the gate's logits [B, T] on each of them; `loops` of both."""
+        x = self.embed(tokens) if embeddings is None else embeddings
+        tables = self.tables(positions)
+        hidden, gates = [], []
+        for _ in range(loops):
+            x = self.through(x, tables, documents)
+            hidden.append(x)
+            gates.append(self.model.early_exit_gate(x).squeeze(-1))
+        return hidden, gates
+
+
+def language_model(cfg: LanguageModel, rope: Rope) -> DecoderLM:
+    """The model of a family, with undefined weights."""
+    return (LoopedLM if cfg.LOOPED else DecoderLM)(cfg, rope)

@@ -1,0 +1,50 @@
+"""Llama 3 (arXiv 2407.21783): pre-norm blocks of grouped-query attention and SwiGLU, rotary positions."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
+from stages.spec.language_model import (
+    HEADS,
+    SHARED,
+    SWIGLU,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    Vocabulary,
+)
+
+
+class LlamaModel(LanguageModel):
+    """Llama 3: RMSNorm, SwiGLU, grouped-query attention, rotary positions."""
+
+    family: Literal["llama"]
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    vocab: Vocabulary
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    NEMO: ClassVar[bool] = True
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="LlamaForCausalLM",
+        model_type="llama",
+        names=SHARED | HEADS,
+        fixed={**SWIGLU, "mlp_bias": False},
+        absent={"hidden_act": "silu", "rms_norm_eps": 1e-6, "mlp_bias": False, "max_position_embeddings": 2048},
+    )
+
+    def decoder(self) -> Decoder:
+        """Equal layers."""
+        attention = Grouped(self.heads, self.kv_heads, self.head_dim, self.head_dim**-0.5)
+        layer = Layer(attention, Dense(self.ffn), PRE_NORMS)
+        return Decoder((layer,) * self.layers, self.hidden, self.vocab, self.norm_eps, self.tied)

@@ -1,0 +1,100 @@
+"""Moonlight (arXiv 2502.16982): the DeepSeek-V3 architecture with plain query projections.
+
+Multi-head latent attention (MLA, arXiv 2405.04434, section 2.1): keys and values are made from one narrow latent, and
+positions ride on a separate rotary part whose key all heads share. The feed-forward part is dense in the first layers
+and a mixture of experts in the others.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from stages.spec import domains
+from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Latent, Layer, Mixture
+from stages.spec.language_model import (
+    SHARED,
+    SWIGLU,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    SizeOrNone,
+    Vocabulary,
+)
+
+LATENT_NORM_EPS = 1e-6  # the released code leaves the latent's norm at its class's default, whatever rms_norm_eps says
+
+
+class MoonlightModel(LanguageModel):
+    """Moonlight (DeepSeek-V3 architecture): MLA, shared + routed experts, sigmoid router with bias balancing."""
+
+    family: Literal["moonlight"]
+    layers: Layers
+    dense_layers: SizeOrNone  # the first layers whose FFN is dense
+    hidden: Size
+    ffn: Size
+    heads: Size
+    vocab: Vocabulary
+    kv_lora_rank: Size
+    qk_nope_dim: Size
+    qk_rope_dim: Size
+    v_head_dim: Size
+    experts: Size
+    active_experts: Size
+    shared_experts: SizeOrNone
+    expert_ffn: Size
+    routed_scale: Annotated[float, domains.ROUTED_SCALE]
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    NEMO: ClassVar[bool] = True
+    ROUTED: ClassVar[bool] = True
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="DeepseekV3ForCausalLM",
+        model_type="deepseek_v3",
+        names={
+            **SHARED,
+            "dense_layers": "first_k_dense_replace", "kv_lora_rank": "kv_lora_rank", "qk_nope_dim": "qk_nope_head_dim",
+            "qk_rope_dim": "qk_rope_head_dim", "v_head_dim": "v_head_dim", "experts": "n_routed_experts",
+            "active_experts": "num_experts_per_tok", "shared_experts": "n_shared_experts",
+            "expert_ffn": "moe_intermediate_size", "routed_scale": "routed_scaling_factor",
+        },
+        fixed={
+            **SWIGLU, "moe_layer_freq": 1, "norm_topk_prob": True, "scoring_func": "sigmoid",
+            "topk_method": "noaux_tc", "n_group": 1, "topk_group": 1, "q_lora_rank": None, "rope_interleave": True,
+        },
+        absent={
+            "hidden_act": "silu", "moe_layer_freq": 1, "rope_interleave": True, "norm_topk_prob": True,
+            "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+        },
+    )  # fmt: skip
+
+    def decoder(self) -> Decoder:
+        """Dense layers first."""
+        attention = Latent(
+            self.heads, self.kv_lora_rank, self.qk_nope_dim, self.qk_rope_dim, self.v_head_dim, LATENT_NORM_EPS
+        )
+        mixture = Mixture(
+            self.experts, self.active_experts, self.expert_ffn, self.shared_experts, "sigmoid", True, self.routed_scale
+        )
+        dense, sparse = Layer(attention, Dense(self.ffn), PRE_NORMS), Layer(attention, mixture, PRE_NORMS)
+        first = min(self.dense_layers, self.layers)
+        layers = (dense,) * first + (sparse,) * (self.layers - first)
+        return Decoder(layers, self.hidden, self.vocab, self.norm_eps, self.tied)
+
+    def indivisible(self) -> str | None:
+        """Also more dense layers than there are layers."""
+        if self.dense_layers > self.layers:
+            return f"{self.dense_layers} dense layers of {self.layers}"
+        return super().indivisible()
+
+    def derived(self) -> dict[str, Any]:
+        """As many heads of keys as of queries."""
+        return {"num_key_value_heads": self.heads}
+
+    def implied(self) -> dict[str, Any]:
+        """Widths that transformers derives of the others."""
+        return {"head_dim": self.qk_rope_dim, "qk_head_dim": self.qk_nope_dim + self.qk_rope_dim}

@@ -10,6 +10,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 VENV := .venv
 READY := $(VENV)/.ready
 NEMO := .venv-nemo
+LM_EVAL := .venv-lm-eval
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # One thread a process, so that two stages or two test workers do not fight over two cores.
 export OMP_NUM_THREADS := 1
@@ -17,7 +18,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
+.PHONY: mini lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
 
 # nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
 ENGINE ?= torch
@@ -61,6 +62,14 @@ $(NEMO)/.ready: requirements-nemo.txt
 			"python3.12 python3.12-venv; or pyenv install 3.12), or name it: make nemo NEMO_PYTHON=/path/to/python3.12" >&2; exit 1; fi
 	$(NEMO_PYTHON) -m venv --clear $(NEMO)
 	$(NEMO)/bin/pip install --quiet --no-deps -r $<
+	touch $@
+
+lm-eval: $(READY) $(LM_EVAL)/.ready ## the environment of lm-evaluation-harness (1.5 GB), and its tests on exports
+	pytest -q tests/unit/export/test_harness.py
+
+$(LM_EVAL)/.ready: requirements-lm-eval.txt
+	$(PYTHON) -m venv --clear $(LM_EVAL)
+	$(LM_EVAL)/bin/pip install --quiet --no-deps -r $<
 	touch $@
 
 nightly: $(READY) ## the long and exhaustive tests, and the properties with many more examples

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from stages import cli_finished
+from stages.cli_words import Json, Ref, Scale
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -16,9 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train language models in several stages, with checked hand-overs.",
 )
-Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]
+app.add_typer(cli_finished.app)
 Marker = Annotated[
     Path | None, typer.Option("--marker", help="What a rule awaits: refuse if the specs say something else by now.")
 ]
@@ -265,60 +265,6 @@ def gc(
     from stages.commands.gc import collect
 
     collect(dry_run, delete, keep)
-
-
-@app.command()
-def export(
-    ref: Ref,
-    folder: Annotated[Path, typer.Argument(help="A new folder, outside results/.")],
-    dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Type of the weights: fp32 or bf16. Has to be said.")
-    ] = None,
-    shard_size: Annotated[str, typer.Option("--shard-size", help="Most bytes of weights in one file.")] = "5GB",
-    licence: Annotated[
-        str | None, typer.Option("--licence", help="Licence of a model that descends from no release.")
-    ] = None,
-    licence_file: Annotated[Path | None, typer.Option("--licence-file", help="Its text, copied as LICENSE.")] = None,
-    scale: Scale = "mini",
-) -> None:
-    """Write a finished stage as a folder that transformers and vLLM load: weights, tokenizer, model card."""
-    from stages.commands.export import export as write
-
-    write(ref, folder, scale, dtype, shard_size, licence, licence_file)
-
-
-@app.command()
-def generate(
-    ref: Ref,
-    prompt: Annotated[str, typer.Option("--prompt", help="What the text begins with.")],
-    chat: Annotated[
-        bool, typer.Option("--chat", help="The prompt is a user's turn, by the tokenizer's chat template.")
-    ] = False,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens to write.")] = 128,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Draw tokens; the likeliest each, if left out.")
-    ] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from the likeliest that come to this.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn.")] = None,
-    scale: Scale = "mini",
-) -> None:
-    """Print what a finished stage writes: greedy text, or text drawn with a seed."""
-    from stages.commands.generate import generate as write
-
-    write(ref, prompt, scale, chat, max_tokens, temperature, top_p, seed)
-
-
-@app.command()
-def evaluate(
-    ref: Ref,
-    tasks: Annotated[list[str], typer.Option("--tasks", metavar="NAME", help="An evaluation; repeatable.")],
-    as_json: Json = False,
-    scale: Scale = "mini",
-) -> None:
-    """Evaluate a finished stage on held-out documents; nothing of its result is changed."""
-    from stages.commands.evaluate import evaluate as measure
-
-    measure(ref, scale, tasks, as_json)
 
 
 @app.command("record-dvc")

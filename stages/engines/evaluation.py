@@ -30,6 +30,7 @@ def again(stage: Stage, inputs: Inputs) -> None:
     noted = reevaluation.noted(layout, inputs.key, stage)
     with held, noted, deterministic(stage.execution), denormals_flushed():
         numbers = _trained(stage, inputs) if stage.phases else _passed_on_again(stage, inputs)
+        numbers = {**numbers, "after": {**numbers["after"], **_outside(layout.stage(ref))}}
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         changes = {
             evaluated.RESULT: json_file.encode(numbers),
@@ -70,7 +71,8 @@ def passed_on(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int |
     after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
     results.hold_evaluations(stage, after, "as handed on", None)
     known = parent / evaluated.RESULT
-    return {"before": json_file.read(known)["after"] if known.is_file() else {}, "after": after}
+    before = json_file.read(known)["after"] if known.is_file() else {}
+    return {"before": {name: one for name, one in before.items() if name != evaluated.OUTSIDE}, "after": after}
 
 
 def _trained(stage: Stage, inputs: Inputs) -> Numbers:
@@ -83,6 +85,13 @@ def _trained(stage: Stage, inputs: Inputs) -> Numbers:
 
 def _passed_on_again(stage: Stage, inputs: Inputs) -> Numbers:
     return passed_on(stage, inputs, _own(stage, inputs), received.loops(stage, inputs))
+
+
+def _outside(folder: Path) -> Numbers:
+    """What others' programs found of a result: it holds on, since the weights are the same."""
+    path = folder / evaluated.RESULT
+    after = json_file.read(path)["after"] if path.is_file() else {}
+    return {evaluated.OUTSIDE: after[evaluated.OUTSIDE]} if evaluated.OUTSIDE in after else {}
 
 
 def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:

@@ -17,6 +17,7 @@ from stages.printable import printable
 from stages.report.headlines import MEASURES, VALIDATION
 from stages.report.words import count, length
 from stages.spec.claims import Claim
+from stages.store import evaluated
 
 NO_LICENCE = {"license": "other", "license_name": "not-stated"}
 USE = """\
@@ -147,6 +148,7 @@ def _metrics(ancestors: Sequence[Ancestor]) -> str:
         for one in (VALIDATION, *MEASURES)
         if one.name in after
     ]
+    rows += [(name, "", f"{value:.6g}") for name, value in after.items() if name.startswith(f"{evaluated.OUTSIDE}.")]
     return f"## Metrics\n\nHeld-out documents, of {nearest.ref}.\n\n" + _table(("measure", "before", "after"), rows)
 
 

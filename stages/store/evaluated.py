@@ -22,6 +22,7 @@ from stages.store.digest import digest_bytes
 from stages.store.json_file import JsonFileError, MissingFileError
 
 NAME, RESULT = "evaluation.json", "eval.json"
+OUTSIDE = "lm_eval"  # section of eval.json: what lm-evaluation-harness found, which no spec asks for
 SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the numbers in eval.json
 
 

@@ -1,0 +1,11 @@
+"""What several commands take, in the same words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]

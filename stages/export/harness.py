@@ -1,0 +1,111 @@
+"""lm-evaluation-harness on an export, under whatever interpreter has it.
+
+It is run as a program of its own: its requirements need not agree with the versions that results here were made with.
+https://github.com/EleutherAI/lm-evaluation-harness, 0.4.9 and later.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import stages
+from stages.errors import UserError
+from stages.store import json_file
+
+LENGTHS = tuple(2**power for power in range(12, 18))  # of RULER's rows in the harness: 4096 to 131072 tokens
+VERSION = "import importlib.metadata as m; print(m.version('lm_eval'))"
+CODE = Path(stages.__file__).parent.parent
+UNMEASURED = -1  # what RULER's tasks give for a length that no row had
+TAIL = 12  # lines of what the harness said
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to evaluate: task names, a folder with tasks of one's own, and how many documents of each at most."""
+
+    tasks: tuple[str, ...]
+    folder: Path | None
+    limit: int | None
+
+
+def version(python: Path) -> str:
+    """The harness's version under an interpreter. Raises UserError, with what to type, where it is not installed."""
+    try:
+        found = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"--lm-eval-python: {python} cannot be run ({error.strerror})") from None
+    if found.returncode:
+        raise UserError(
+            f"--lm-eval: lm-evaluation-harness is not installed for {python}. `make lm-eval` makes an environment for "
+            "it, which is found by itself; `pip install 'stages[lm-eval]'` installs it beside stages; and "
+            "`--lm-eval-python` names another interpreter that has it."
+        )
+    return found.stdout.strip()
+
+
+def run(python: Path, export: Path, asked: Asked, remote_code: bool, longest: int, out: Path) -> dict[str, Any]:
+    """Numbers by task. `longest` is the model's context, in tokens; `out` a folder for what the harness writes.
+
+    Raises UserError, with the end of what it said, where it fails or finds what is not a finite number.
+    """
+    lengths = [one for one in LENGTHS if one <= longest] or [longest]
+    command = [
+        str(python), "-m", "lm_eval", "run", "--model", "hf",
+        "--model_args", json.dumps(_model(export, remote_code, longest)),
+        "--tasks", ",".join(asked.tasks), "--batch_size", "1", "--output_path", str(out),
+        "--metadata", json.dumps({"tokenizer": str(export), "max_seq_lengths": lengths}),
+        *([] if asked.limit is None else ["--limit", str(asked.limit)]),
+        *([] if asked.folder is None else ["--include_path", str(asked.folder)]),
+    ]  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    found = sorted(out.rglob("results_*.json"))
+    if done.returncode or not found:
+        said = "\n".join(done.stdout.splitlines()[-TAIL:])
+        raise UserError(f"lm-evaluation-harness ended with {done.returncode}, and wrote no results. It said:\n{said}")
+    return _numbers(json_file.read(found[-1]), asked)
+
+
+def _model(export: Path, remote_code: bool, longest: int) -> dict[str, Any]:
+    made = {"pretrained": str(export), "dtype": "float32", "max_length": longest}
+    return made | ({"trust_remote_code": True} if remote_code else {})
+
+
+def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """The metrics of each task, with its version and the number of documents.
+
+    Raises UserError for a metric that is not finite; an error of the mean that cannot be told is left out.
+    """
+    made: dict[str, Any] = {}
+    for task, metrics in sorted(found["results"].items()):
+        made[task] = {"documents": found.get("n-samples", {}).get(task, {}).get("effective")}
+        made[task] |= {"version": found.get("versions", {}).get(task), "limit": asked.limit}
+        for name, value in metrics.items():
+            metric, _, kind = name.partition(",")
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if metric == "sample_len" or (metric.isdecimal() and value == UNMEASURED):
+                continue
+            if not math.isfinite(value):
+                if metric.endswith("_stderr"):
+                    continue
+                raise UserError(f"lm-evaluation-harness: {task}: {name}: found {value}; allowed: finite numbers.")
+            made[task][metric if kind in ("", "none") else f"{metric}_{kind}"] = value
+    return made
+
+
+def interpreter(named: Path | None) -> Path:
+    """The interpreter that is named; else this one if it has the harness, else the one that `make lm-eval` makes."""
+    if named is not None:
+        return named.absolute()
+    own = CODE / ".venv-lm-eval/bin/python"
+    return own if importlib.util.find_spec("lm_eval") is None and own.is_file() else Path(sys.executable)

@@ -1,0 +1,171 @@
+"""lm-evaluation-harness reads an export, and what it finds is in eval.json, which stays whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.commands.evaluate import evaluate_outside
+from stages.errors import UsageError, UserError
+from stages.export import harness
+from stages.export.harness import Asked
+from stages.store import done, manifest
+from stages.store.layout import Layout
+from tests.unit.export import project as projects
+
+LM_EVAL = "STAGES_LM_EVAL"
+TASK = """\
+task: tiny_sums
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {folder}/sums.jsonl}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{answer}}}}"
+target_delimiter: " "
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 1.0}}
+"""
+
+
+@pytest.fixture
+def python() -> Path:
+    """An interpreter that has the harness: the one named in the environment, or as the command finds it."""
+    found = harness.interpreter(Path(os.environ[LM_EVAL]) if LM_EVAL in os.environ else None)
+    try:
+        harness.version(found)
+    except UserError:
+        pytest.skip(f"no interpreter with lm-evaluation-harness: set {LM_EVAL}, or `make lm-eval`")
+    return found
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "project"))
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    """Six sums with a right and a wrong answer each."""
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    rows = [{"question": f"{n} + 2 =", "choices": [str(n + 2), str(n + 3)], "answer": 0} for n in range(3, 9)]
+    (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (folder / "sums.yaml").write_text(TASK.format(folder=folder))
+    return folder
+
+
+def evaluated(
+    root: Path, ref: str, *tasks: str, own: Path | None = None, python: Path | None = None, **how: Any
+) -> Any:
+    with projects.inside(root):
+        evaluate_outside(ref, "mini", tasks, own, None, python, as_json=True)
+    return json.loads((root / "results/mini" / ref / "eval.json").read_text())
+
+
+def whole(root: Path, ref: str) -> bool:
+    layout = Layout(root, "mini")
+    record = manifest.read(layout.manifest(ref))
+    parents = {parent: one.key for parent, one in record.parents.items()}
+    verdict = done.is_done(layout, ref, record.key, parents, deep=True)
+    return verdict.done and not verdict.strangers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ref", ["plain/tuned", "plain/looped", "toy/joint"])
+def test_a_local_task_on_an_export(ref: str, copied: Path, tasks: Path, python: Path, capsys: Any) -> None:
+    path = copied / "results/mini" / ref / "eval.json"
+    before = json.loads(path.read_text()) if path.exists() else {"before": {}, "after": {}}
+    capsys.readouterr()
+    found = evaluated(copied, ref, "tiny_sums", own=tasks, python=python)
+    section = found["after"].pop("lm_eval")
+    assert found == before
+    assert json.loads(capsys.readouterr().out) == section
+    assert section["harness"] == harness.version(python)
+    assert section["tiny_sums"]["documents"] == 6
+    assert section["tiny_sums"]["acc"] * 6 == pytest.approx(round(section["tiny_sums"]["acc"] * 6))
+    assert whole(copied, ref)
+
+
+@pytest.mark.slow
+def test_a_task_that_there_is_not(copied: Path, python: Path) -> None:
+    before = (copied / "results/mini/plain/base/eval.json").read_bytes()
+    with pytest.raises(UserError, match=r"ended with 1, and wrote no results. It said:\n(.*\n)*.*no_such"):
+        evaluated(copied, "plain/base", "no_such_task", python=python)
+    assert (copied / "results/mini/plain/base/eval.json").read_bytes() == before
+
+
+def test_what_was_found_before_stays_beside_it(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "version", lambda python: "0.0")
+    for task, acc in (("one", 0.25), ("two", 0.5), ("one", 0.75)):
+        monkeypatch.setattr(harness, "run", lambda *_, task=task, acc=acc: {task: {"acc": acc}})
+        found = evaluated(copied, "plain/base", task)
+    assert found["after"]["lm_eval"] == {"harness": "0.0", "one": {"acc": 0.75}, "two": {"acc": 0.5}}
+    assert whole(copied, "plain/base")
+
+
+def test_another_evaluation_keeps_it_and_a_child_does_not_inherit_it(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.commands.run import run_stage
+
+    monkeypatch.setattr(harness, "version", lambda python: "0.0")
+    monkeypatch.setattr(harness, "run", lambda *_: {"one": {"acc": 0.25}})
+    evaluated(copied, "plain/tuned", "one")
+    for spec, old, new in (
+        ("plain/tuned.yaml", "evaluate: [validation_loss, answers]", "evaluate: [validation_loss]"),
+        ("plain/later.yaml", "sources: []", "evaluate: [validation_loss]\nsources: []"),
+    ):
+        path = copied / "specs" / spec
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    with projects.inside(copied):
+        run_stage("plain/tuned", "mini", None)
+        run_stage("plain/later", "mini", None)
+    after = json.loads((copied / "results/mini/plain/tuned/eval.json").read_text())["after"]
+    assert sorted(after) == ["lm_eval", "validation"]
+    later = json.loads((copied / "results/mini/plain/later/eval.json").read_text())
+    assert "lm_eval" not in later["before"]
+    assert "lm_eval" not in later["after"]
+
+
+def test_where_it_is_not_installed(copied: Path) -> None:
+    bare = copied / "bare"
+    bare.symlink_to(sys.executable)
+    with pytest.raises(UserError, match=r"is not installed for .*bare. `make lm-eval` makes an environment"):
+        evaluated(copied, "plain/base", "tiny_sums", python=bare)
+    with pytest.raises(UserError, match=r"--lm-eval-python: .*nowhere cannot be run"):
+        evaluated(copied, "plain/base", "tiny_sums", python=copied / "nowhere")
+
+
+def test_what_is_not_asked_for_rightly(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "version", lambda python: "0.0")
+    with pytest.raises(UserError, match=r"toy/kept: points to toy/text"):
+        evaluated(copied, "toy/kept", "one")
+    with pytest.raises(UserError, match=r"--lm-eval-tasks: .* is not a folder"):
+        evaluated(copied, "plain/base", "one", own=copied / "nothing")
+    with pytest.raises(UsageError, match="found no name"):
+        evaluated(copied, "plain/base", "one,")
+    with pytest.raises(UserError, match=r"plain/later is missing"):
+        evaluated(copied, "plain/later", "one")
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    written = {"results": {"t": metrics}, "versions": {"t": 2}, "n-samples": {"t": {"effective": 5}}}
+    return harness._numbers(written, Asked(("t",), None, 5))
+
+
+def test_numbers_as_the_harness_writes_them() -> None:
+    given = {"alias": "t", "acc,none": 0.5, "acc_stderr,none": float("nan"), "em,strict": 0, "sample_len": 5}
+    lengths = {"4096,none": 0.25, "8192,none": -1}
+    found = numbers({**given, **lengths})["t"]
+    assert found == {"documents": 5, "version": 2, "limit": 5, "acc": 0.5, "em_strict": 0, "4096": 0.25}
+    with pytest.raises(UserError, match=r"t: acc,none: found nan; allowed: finite"):
+        numbers({"acc,none": float("nan")})

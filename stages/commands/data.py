@@ -37,7 +37,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     layout = Layout(root, scale)
     marker = corpus_marker(root, layout, name)
     markers.expect(awaited, marker, name)
-    own_file = name != spec.TOKENIZER and spec.load(root, name).builder == "file"
+    own_file = name != spec.TOKENIZER and spec.load(root, name).own
     held = layout.preparation(name)
     read_anew = not waited(name, held) and own_file  # one whose driver was killed may still be at it
     while read_anew or not corpora_done(root, layout, (name,), deep=True)[name]:  # deep: it may be run to mend damage
@@ -58,7 +58,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
 
 def print_declaration(name: str, processes: int | None = None) -> None:
     """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else."""
-    from stages.data.prepare import declaration, packed_rows
+    from stages.data.measured import declaration, packed_rows
     from stages.data.prepare import prepare as prepare_corpus
     from stages.data.prepared import Corpus
 
@@ -95,6 +95,13 @@ def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
 
 def _say_skipped(name: str, made: DataManifest) -> None:
     """The first rows that were left out; the manifest has all."""
+    if (adopted := made.adopted) is not None:
+        documents = made.documents + made.heldout
+        print(
+            f"{name}: adopted {len(adopted.datasets)} datasets; of {documents} documents {adopted.begin} begin with "
+            f"the tokenizer's bos, {adopted.end} end with its eos; {adopted.empty} empty ones are left out",
+            file=sys.stderr,
+        )
     skipped = made.inputs.skipped if made.inputs else []
     if made.inputs and made.inputs.duplicates:
         print(f"{name}: left out {made.inputs.duplicates} documents that say what another one does", file=sys.stderr)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from stages.data.pieces import Input, suffix
@@ -15,7 +15,7 @@ from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
-from stages.spec.schema_corpora import PATTERN, SUFFIXES
+from stages.spec.schema_paths import PATTERN, SUFFIXES
 from stages.store import json_file
 from stages.store.contained import contained
 
@@ -28,7 +28,7 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
 
     Raises UserError where one is missing, outside, twice there, not a regular file, or of no use for the corpus.
     """
-    base = _base(root, corpus)
+    base = _base(root, corpus.corpus, corpus.root)
     found: dict[Path, Input] = {}
     for name in corpus.paths:
         where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
@@ -43,15 +43,59 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
     return list(found.values())
 
 
-def _base(root: Path, corpus: CorpusSpec) -> Path:
-    if corpus.root is None:
+def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
+    """Megatron datasets in the order that the spec states: prefix, `.bin`, `.idx`. Raises UserError as `find` does."""
+    base = _base(root, corpus.corpus, corpus.root)
+    found: dict[Path, tuple[str, Input, Input]] = {}
+    for name in corpus.prefixes:
+        where = f"{FOLDER / corpus.corpus}.yaml: prefix: {name}"
+        for path in _named(base, f"{name}.idx", where):
+            index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
+            prefix = path.relative_to(base).with_suffix("").as_posix()
+            if data in found:
+                raise UserError(f"{where}: {prefix} is {found[data][0]}, which is read already; name each once.")
+            pair = ((".bin", data), (".idx", index))
+            bin_, idx = (Input(f"{prefix}{kind}", one, one.stat().st_size) for kind, one in pair)
+            _refuse_name(bin_)
+            found[data] = (prefix, bin_, idx)
+    return list(found.values())
+
+
+def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
+    """A file that a prepared corpus refers to, links followed. Raises UserError as `find` does."""
+    where = _base(root, corpus, base)
+    return _inside(where, where / name, f"{FOLDER / corpus}.yaml: prefix")
+
+
+Stamp = tuple[int, int, int]
+
+
+def stamps(found: Sequence[Input]) -> list[Stamp]:
+    """By what a file that is written to is told from what it was: size, time, number."""
+    return [_stamp(one) for one in found]
+
+
+def refuse_changed(found: Sequence[Input], before: Sequence[Stamp]) -> None:
+    """Files that were written to while they were read would be recorded under a digest that they never had."""
+    for one, stamp in zip(found, before, strict=True):
+        if not one.path.is_file() or _stamp(one) != stamp:
+            raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
+
+
+def _stamp(one: Input) -> Stamp:
+    found = os.stat(one.path)
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _base(root: Path, corpus: str, name: str | None) -> Path:
+    if name is None:
         return root
     roots = load_roots(Files(root))
-    where = f"{FOLDER / corpus.corpus}.yaml: root: {corpus.root}"
-    if corpus.root not in roots:
+    where = f"{FOLDER / corpus}.yaml: root: {name}"
+    if name not in roots:
         known = ", ".join(sorted(roots)) or "none"
         raise UserError(f"{where}: no such root; specs/data/roots.yaml declares: {known}. Add it there.")
-    base = Path(roots[corpus.root])
+    base = Path(roots[name])
     if not base.is_dir():
         raise UserError(f"{where}: {base}, as specs/data/roots.yaml has it, is not a folder of this machine.")
     return base
@@ -113,9 +157,13 @@ def _inside(base: Path, path: Path, where: str) -> Path:
     return real
 
 
-def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
+def _refuse_name(one: Input) -> None:
     if not one.name.isascii() and any("\ud800" <= character <= "\udfff" for character in one.name):
         raise UserError(f"{one.name}: a name that is not UTF-8, which no manifest can hold. Rename the file.")
+
+
+def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
+    _refuse_name(one)
     if not one.suffix:
         raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(SUFFIXES)}")
     if not one.size and one.suffix in MARKED:

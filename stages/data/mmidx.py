@@ -34,6 +34,15 @@ DTYPES: dict[int, np.dtype[np.generic]] = {
 
 
 @dataclass(frozen=True)
+class Header:
+    """What an index begins with: the type of tokens, the number of sequences and of document indices."""
+
+    dtype: np.dtype[np.generic]
+    sequences: int
+    indices: int
+
+
+@dataclass(frozen=True)
 class Indexed:
     """A memory-mapped token file. `offsets` has one entry more than there are documents; unit: tokens."""
 
@@ -59,8 +68,7 @@ def index_blocks(
     lengths: Callable[[], Iterator[npt.NDArray[np.int64]]], count: int, dtype: np.dtype[np.generic]
 ) -> Iterator[memoryview]:
     """The same in blocks, for lengths that `lengths()` yields in blocks each time it is called, `count` in all."""
-    code = next(code for code, known in DTYPES.items() if known == dtype)
-    yield memoryview(HEADER.pack(MAGIC, VERSION, code, count, count + 1))
+    yield memoryview(HEADER.pack(MAGIC, VERSION, code(dtype), count, count + 1))
     for block in lengths():
         yield memoryview(block.astype("<i4").tobytes())
     before = 0
@@ -72,6 +80,11 @@ def index_blocks(
         yield memoryview(np.arange(first, min(first + BLOCK, count + 1), dtype="<i8").tobytes())
 
 
+def code(dtype: np.dtype[np.generic]) -> int:
+    """Megatron-Core's code of a type."""
+    return next(number for number, known in DTYPES.items() if known == dtype)
+
+
 def read(prefix: Path) -> Indexed:
     """Open `<prefix>.bin` and `<prefix>.idx`. Raises UserError when they are missing, foreign or cut short."""
     index_path, data_path = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
@@ -79,16 +92,8 @@ def read(prefix: Path) -> Indexed:
         raw, size = index_path.read_bytes(), data_path.stat().st_size
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; `stages data NAME` prepares a corpus again") from None
-    if len(raw) < HEADER.size or not raw.startswith(MAGIC):
-        raise UserError(f"{index_path}: not an indexed dataset (no MMIDIDX header)")
-    _, version, code, sequences, documents = HEADER.unpack_from(raw)
-    if version != VERSION or code not in DTYPES:
-        raise UserError(
-            f"{index_path}: version {version}, data type {code}; allowed: version 1, types {sorted(DTYPES)}"
-        )
-    if len(raw) != HEADER.size + sequences * 12 + documents * 8:
-        raise UserError(f"{index_path}: {len(raw)} bytes do not hold {sequences} sequences; the file is cut short")
-    dtype = DTYPES[code]
+    found = header(raw, len(raw), str(index_path))
+    dtype, sequences, documents = found.dtype, found.sequences, found.indices
     lengths = np.frombuffer(raw, dtype="<i4", count=sequences, offset=HEADER.size)
     offsets = np.zeros(sequences + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -97,3 +102,18 @@ def read(prefix: Path) -> Indexed:
         raise UserError(f"{data_path}: {size} bytes, the index asks for {int(offsets[-1]) * dtype.itemsize}")
     tokens = np.memmap(data_path, dtype=dtype, mode="r") if size else np.zeros(0, dtype=dtype)
     return Indexed(tokens, offsets[starts])
+
+
+def header(raw: bytes, size: int, name: str) -> Header:
+    """The header of an index of `size` bytes that begins with `raw`. Raises UserError for a file that is none."""
+    if len(raw) < HEADER.size or not raw.startswith(MAGIC):
+        raise UserError(f"{name}: not an indexed dataset (no MMIDIDX header)")
+    _, version, kind, sequences, indices = HEADER.unpack_from(raw)
+    if version != VERSION or kind not in DTYPES:
+        raise UserError(f"{name}: version {version}, data type {kind}; allowed: version 1, types {sorted(DTYPES)}")
+    wanted = HEADER.size + sequences * 12 + indices * 8
+    if sequences and size == wanted + sequences:
+        raise UserError(f"{name}: an index with modes, of a multimodal dataset; allowed: datasets of text")
+    if size != wanted:
+        raise UserError(f"{name}: {size} bytes do not hold {sequences} sequences; the file is cut short")
+    return Header(DTYPES[kind], sequences, indices)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.spec.schema_corpora import SUFFIXES
+from stages.spec.schema_paths import SUFFIXES
 
 PIECE = 32 << 20  # bytes
 LONGEST = 16 << 20  # bytes of one row: a tokenizer takes up to forty times that

@@ -1,20 +1,17 @@
-"""Building a corpus (or the tokenizer) from its spec, and holding the result against the declared digest."""
+"""Building a corpus (or the tokenizer) from its spec, and comparing the result with the declared digest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from stages.data import arithmetic, packing, spec, stream, text, tokenizer, tokenizer_files, user, vision
+from stages.data import adopt, arithmetic, measured, spec, stream, text, tokenizer, tokenizer_files, user, vision
+from stages.data.adopted import ORDER
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import (
-    Corpus,
     DataManifest,
     ManifestKind,
     content_digest,
@@ -23,16 +20,15 @@ from stages.data.prepared import (
     verify,
     write_folder,
 )
-from stages.data.spec import Built, CorpusSpec, Packed, TokenizerSpec
+from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.errors import UserError
+from stages.store import files
 from stages.store.digest import digest_bytes
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Shard
 
-SHORTEST = 5  # contexts below 2^5 tokens hold no document worth packing
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
 FromNothing = Callable[[CorpusSpec], Iterator[Document]]
-Lengths = Callable[[], Iterator[NDArray[np.int64]]]  # of documents, in blocks, each time it is called
 
 FROM_TEXT: dict[str, FromText] = {
     "prose": text.prose,
@@ -55,6 +51,8 @@ def documents(root: Path, corpus: CorpusSpec) -> Iterable[Document]:
     """The documents of a corpus as its builder makes them. Raises UserError for an unusable package or file."""
     if corpus.builder == "file":
         return user.documents(root, corpus)
+    if corpus.builder == "megatron":
+        raise UserError(f"{spec.FOLDER / corpus.corpus}.yaml: has tokens and no text; name a corpus of text instead")
     if corpus.builder in GENERATED:
         return GENERATED[corpus.builder](corpus)
     return FROM_TEXT[corpus.builder](corpus, read_packages(corpus.package_sources()))
@@ -73,6 +71,8 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
     words = opened(root, corpus, out.parent, accept)
     if corpus.builder == "file":
         return _prepare_files(root, corpus, words, out, accept, processes)
+    if corpus.builder == "megatron":
+        return _prepare_adopted(root, corpus, words, out, accept)
     made, training = in_order(name, documents(root, corpus))
     if not made:
         raise UserError(f"{spec.FOLDER / name}.yaml: the builder {corpus.builder} made no document")
@@ -85,7 +85,7 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
     def make(shards: list[Shard]) -> DataManifest:
         built = Built(content_digest(size, shards), size, training, int(encoded.lengths.max()), len(made) - training)
         if not accept:
-            _compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
+            measured.compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
         image = (cell, corpus.number("patch"), corpus.number("channels")) if pictures else (0, 0, 0)
         return _manifest(name, corpus.kind, built, words.digest, image, shards)
 
@@ -116,11 +116,30 @@ def _prepare_files(
             digest = content_digest(merge.size, shards)
             built = Built(digest, merge.size, merge.documents, merge.longest, merge.heldout)
             if not accept:
-                _compare(corpus, built, lambda: merge.length_blocks(merge.documents))
+                measured.compare(corpus, built, lambda: merge.length_blocks(merge.documents))
             manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
             return manifest.model_copy(update={"inputs": inputs})
 
         return write_folder(out, merge.contents(corpus.kind == "sft") | words.open().files, make)
+
+
+def _prepare_adopted(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
+    """Prepare an order of the documents of Megatron datasets, which stay where they are."""
+    opened_words, folder = words.open(), out.with_name(f".{out.name}.order")
+    try:
+        order = adopt.order(root, corpus, opened_words, folder)
+
+        def make(shards: list[Shard]) -> DataManifest:
+            digest = content_digest(order.size, [*order.adoption.shards(), *shards])
+            built = Built(digest, order.size, order.documents, order.longest, order.heldout)
+            if not accept:
+                measured.compare(corpus, built, order.length_blocks)
+            manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
+            return manifest.model_copy(update={"adopted": order.adoption})
+
+        return write_folder(out, {ORDER: order.blocks(), **opened_words.files}, make)
+    finally:
+        files.remove_tree(folder)
 
 
 def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], int]:
@@ -143,40 +162,6 @@ def is_prepared(root: Path, name: str, out: Path, deep: bool = False) -> bool:
     return read_manifest(out).digest == declared.digest and not verify(out, deep)
 
 
-def declaration(manifest: DataManifest, packed: Mapping[int, Packed] | None = None) -> str:
-    """The lines to put into the spec, after a reviewed change of builder, packages or tokenizer."""
-    lines = [f'digest: "{manifest.digest}"']
-    if manifest.kind != "tokenizer":
-        lines += (f"{field}: {getattr(manifest, field)}" for field in ("size", "documents", "longest", "heldout"))
-    if packed:
-        lines += ["packed:"]
-        lines += (f"  {context}: {{rows: {one.rows}, tokens: {one.tokens}}}" for context, one in packed.items())
-    return "\n".join(lines) + "\n"
-
-
-def packed_rows(corpus: Corpus, contexts: Collection[int] = ()) -> dict[int, Packed]:
-    """What fits into rows of each context that is a power of two, up to the first that takes the corpus in one row.
-
-    And of the `contexts` that somebody reads it at.
-    """
-    if corpus.manifest.kind == "pairs":
-        return {}
-    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
-
-    def blocks() -> Iterator[NDArray[np.int64]]:
-        yield lengths
-
-    powers = {1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1)}
-    wanted = powers | {context for context in contexts if context < max(powers)}
-    found = {context: _packed(blocks, context) for context in sorted(wanted)}
-    return {context: one for context, one in found.items() if one.rows}
-
-
-def _packed(lengths: Lengths, context: int) -> Packed:
-    rows, tokens = packing.next_fit(lengths(), context)
-    return Packed(rows=rows, tokens=tokens)
-
-
 def data_key(root: Path, name: str) -> str:
     """32 hex digits that name a preparation: what the spec declares, how it is built, and the tokenizer's digest."""
     if name == spec.TOKENIZER:
@@ -196,7 +181,7 @@ def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:
     def make(shards: list[Shard]) -> DataManifest:
         digest = content_digest(declared.vocab, shards)
         if not accept and digest != declared.digest:
-            raise UserError(_difference(spec.TOKENIZER, {"digest": (declared.digest, digest)}))
+            raise UserError(measured.difference(spec.TOKENIZER, {"digest": (declared.digest, digest)}))
         built = Built(digest, declared.vocab, len(texts), 0, 0)
         return _manifest(spec.TOKENIZER, "tokenizer", built, digest, (0, 0, 0), shards)
 
@@ -225,26 +210,3 @@ def _manifest(
         size=built.size, documents=built.documents, longest=built.longest, heldout=built.heldout,
         cell=cell, patch=patch, channels=channels, shards=shards,
     )  # fmt: skip
-
-
-def _compare(corpus: CorpusSpec, built: Built, lengths: Lengths) -> None:
-    """Raise UserError where what came out is not declared; `lengths` are those of the training documents, in tokens."""
-    fields = ("digest", "size", "documents", "longest", "heldout")
-    pairs = {field: (getattr(corpus, field), getattr(built, field)) for field in fields}
-    for context, declared in corpus.packed.items():
-        pairs[f"packed.{context}"] = (_said(declared), _said(_packed(lengths, context)))
-    different = {field: (declared, found) for field, (declared, found) in pairs.items() if declared != found}
-    if different:
-        raise UserError(_difference(corpus.corpus, different))
-
-
-def _said(packed: Packed) -> str:
-    return f"{packed.rows} rows, {packed.tokens} tokens"
-
-
-def _difference(name: str, fields: dict[str, tuple[object, object]]) -> str:
-    path = spec.FOLDER / f"{name}.yaml"
-    lines = [f"{path}: {field}: declared {declared}, built {built}" for field, (declared, built) in fields.items()]
-    return "\n".join(
-        [*lines, f"If the change is wanted, run `stages data {name} --accept` and put its lines into the spec."]
-    )

@@ -3,7 +3,7 @@
 `mask.bin` (SFT only) holds one byte per token: 1 where the token may be a target. `images.idx` is a .npy table
 (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the grey pixels, one byte each.
 A corpus that was cut with a published tokenizer keeps that too: `tokenizer.json`, and `tokenizer_use.json` with the
-chat template and the ids of the special tokens' roles.
+chat template and the ids of the special tokens' roles. One that adopts token files has `order.bin` in place of tokens.
 Training documents come first; the held-out ones follow after `size`.
 """
 
@@ -23,7 +23,8 @@ import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from stages.data import mmidx
+from stages.data import adopted, mmidx
+from stages.data.adopted import AdoptedTokens, Adoption
 from stages.data.encode import Encoded
 from stages.data.roles import Roles
 from stages.data.spec import Count, Digest, Kind
@@ -67,7 +68,7 @@ class Inputs(BaseModel):
 class DataManifest(BaseModel):
     """manifest.json of a prepared corpus: deterministic, so that the same preparation gives the same bytes.
 
-    `inputs` is of a user's own files only.
+    `inputs` is of a user's own files only, `adopted` of token files that are referred to and not copied.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -86,6 +87,7 @@ class DataManifest(BaseModel):
     channels: Count
     shards: list[Shard]
     inputs: Inputs | None = None
+    adopted: Adoption | None = None
 
 
 _MANIFEST = TypeAdapter(DataManifest)
@@ -172,7 +174,10 @@ def verify(folder: Path, deep: bool) -> list[Problem]:
 
     Raises UserError when the manifest cannot be read.
     """
-    found = compare(folder, read_manifest(folder).shards, deep)
+    manifest = read_manifest(folder)
+    found = compare(folder, manifest.shards, deep)
+    if manifest.adopted is not None:
+        found += adopted.problems(folder, manifest.adopted, deep)
     if deep:
         return [*seal.problems(folder), *found]
     return found if (folder / seal.NAME).is_file() else [*seal.problems(folder), *found]
@@ -200,8 +205,12 @@ class Corpus:
         if problems:
             listed = "; ".join(map(str, problems))
             raise UserError(f"corpus {self.name} is damaged: {listed}. `stages data {self.name}` rebuilds it.")
-        indexed = mmidx.read(folder / "tokens")
-        self.tokens, self.offsets = indexed.tokens, indexed.offsets
+        self.tokens: NDArray[np.integer] | AdoptedTokens
+        if self.manifest.adopted is not None:
+            self.tokens, self.offsets = adopted.opened(folder, self.manifest.adopted)
+        else:
+            indexed = mmidx.read(folder / "tokens")
+            self.tokens, self.offsets = indexed.tokens, indexed.offsets
         kind = self.manifest.kind
         self.supervised: NDArray[np.uint8] | None = None
         self.pictures: NDArray[np.int64] | None = None

@@ -19,7 +19,12 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._begun = self._said = time.monotonic()
         self._terminal = self._stream.isatty()
-        self._shown = False
+        self._shown, self._read = False, 0
+
+    def add(self, read: int) -> None:
+        """`read` more bytes are done."""
+        self._read += read
+        self.show(self._read)
 
     def show(self, read: int) -> None:
         """`read` bytes are done."""

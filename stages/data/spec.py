@@ -14,7 +14,7 @@ from stages.spec import domains
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import MEASURED, RawTokenizer, Rows
+from stages.spec.schema_corpora import MEASURED, OWN, RawTokenizer, Rows
 from stages.spec.validate import validate
 
 FOLDER = Path("specs") / "data"
@@ -58,6 +58,7 @@ class CorpusSpec(_Model):
     `on_bad_row` says how many bad rows may be left out; the first one that may not be ends a preparation.
     `duplicates` says whether documents that say the same are kept, as they are where nothing is said.
     `tokenizer` is one of specs/tokenizers, and None for the local one.
+    `prefix` names datasets of Megatron's, which are adopted and not copied.
     """
 
     corpus: str
@@ -79,11 +80,22 @@ class CorpusSpec(_Model):
     columns: dict[str, str] | None = None
     on_bad_row: Skip | None = None
     duplicates: Literal["keep", "drop"] | None = None
+    prefix: str | tuple[str, ...] | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
         """What `path` names, in order."""
         return (self.path,) if isinstance(self.path, str) else self.path or ()
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What `prefix` names, in order."""
+        return (self.prefix,) if isinstance(self.prefix, str) else self.prefix or ()
+
+    @property
+    def own(self) -> bool:
+        """Whether it is made of a user's own files, which may change under their names."""
+        return self.builder in OWN
 
     @property
     def bad_rows(self) -> int:

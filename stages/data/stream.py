@@ -7,7 +7,6 @@ under the digests of the files that they were made of; other files, another spec
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +39,7 @@ def merged(
     """
     folder = out.with_name(f".{out.name}.runs")
     found = inputs.find(root, corpus)
-    stamps = [_stamp(one) for one in found]
+    stamps = inputs.stamps(found)
     progress = Progress(corpus.corpus, sum(one.size for one in found))
     measured = _measured(found)
     how = f"{VERSION} {pieces.PIECE} {TOKENS}"
@@ -49,7 +48,7 @@ def merged(
         job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows)
         cut = pieces.cut(found)
         runs = pool.encode_all(job, cut, processes, progress)
-        _refuse_changed(found, stamps)
+        inputs.refuse_changed(found, stamps)
         skipped = _skipped(runs, cut, corpus.bad_rows)
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         yield merging, measured.model_copy(update={"skipped": skipped, "duplicates": merging.dropped})
@@ -87,18 +86,6 @@ def _open(folder: Path, identity: str) -> None:
             files.remove_tree(folder)
             files.make_dirs(folder)
         json_file.write(folder / KEY, key)
-
-
-def _stamp(one: Input) -> tuple[int, int, int]:
-    found = os.stat(one.path)
-    return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def _refuse_changed(found: Sequence[Input], stamps: Sequence[tuple[int, int, int]]) -> None:
-    """Files that were written to while they were read would be recorded under a digest that they never had."""
-    for one, stamp in zip(found, stamps, strict=True):
-        if not one.path.is_file() or _stamp(one) != stamp:
-            raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
 
 
 def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -15,12 +14,11 @@ from stages.spec.fields import BadRows, Characters, Context, Measured, Names, Ra
 from stages.spec.mapping import Fields
 from stages.spec.names import Name
 from stages.spec.nodes import Document, Path
+from stages.spec.schema_paths import paths, prefixes, root
 from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
-SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow", ".txt", ".md")
-PATTERN = "*?["  # what makes a name a pattern
 Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]  # the shapes of conversations
 COLUMNS: dict[str, tuple[str, ...]] = {
     "text": ("text",),
@@ -50,7 +48,7 @@ class Builder:
 
     kinds: tuple[str, ...]
     parameters: tuple[str, ...] = ()
-    needs: Literal["packages", "path"] | None = "packages"
+    needs: Literal["packages", "path", "prefix"] | None = "packages"
     unit: str = "tokens"
 
 
@@ -69,7 +67,9 @@ BUILDERS = {
     "clips": Builder(("multimodal",), (*_DRAWN, "least_frames", "most_frames")),
     "pairs": Builder(("pairs",), _DRAWN, unit="items"),
     "file": Builder(("text", "sft"), (), "path"),
+    "megatron": Builder(("text",), (), "prefix"),
 }
+OWN = ("file", "megatron")  # builders that read a user's own files
 
 
 def is_digest(value: object) -> bool:
@@ -85,32 +85,6 @@ def _digest(value: object) -> object:
         "a blake3 digest in lower-case hex",
         "`stages data NAME --accept` prints it.",
     )
-
-
-def _path(value: object) -> object:
-    """Paths that stay below the project or the root as they are written; links are followed when files are read."""
-    return tuple(map(_one_path, value)) if isinstance(value, list) and value else _one_path(value)
-
-
-def _one_path(value: object) -> object:
-    found, plain = units.describe(value), "a path relative to the project or the root, such as data/mine.jsonl"
-    if not isinstance(value, str) or not value.strip() or "\\" in value:
-        raise units.BadQuantity(found, plain, "Write the path with forward slashes.")
-    path = PurePosixPath(value)
-    if path.is_absolute() or ".." in path.parts or value.startswith("~"):
-        repair = "Copy the file into the project, or declare its folder in specs/data/roots.yaml and name `root`."
-        raise units.BadQuantity(found, plain, repair)
-    if path.suffix and not value.endswith((*SUFFIXES, "/")) and not set(value) & set(PATTERN):
-        allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
-        repair = "Convert it; write a slash behind the name of a folder that has a dot in it."
-        raise units.BadQuantity(found, allowed, repair)
-    return value
-
-
-def _root(value: object) -> object:
-    if isinstance(value, str) and PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts:
-        return value
-    raise units.BadQuantity(units.describe(value), "an absolute path of a folder", "Write it from the first slash on.")
 
 
 def _on_bad_row(value: object) -> object:
@@ -164,7 +138,7 @@ class RawCorpus(Raw):
     packed: dict[Context, RawPacked] = Field(default_factory=dict)
     parameters: Annotated[dict[str, int], Fields(PARAMETERS)] = Field(default_factory=dict)
     packages: dict[str, RawPackage] = Field(default_factory=dict)
-    path: Annotated[str | tuple[str, ...] | None, BeforeValidator(_path)] = None
+    path: Annotated[str | tuple[str, ...] | None, BeforeValidator(paths)] = None
     tokenizer: Name | None = None
     root: Name | None = None
     rows: Rows | None = None
@@ -173,6 +147,7 @@ class RawCorpus(Raw):
         RawSkip | None, BeforeValidator(_on_bad_row, json_schema_input_type=Literal["stop"] | RawSkip)
     ] = None  # stop
     duplicates: Literal["keep", "drop"] | None = None  # keep
+    prefix: Annotated[str | tuple[str, ...] | None, BeforeValidator(prefixes)] = None
 
     @property
     def shape(self) -> str:
@@ -183,7 +158,7 @@ class RawCorpus(Raw):
 class RawRoots(Raw):
     """specs/data/roots.yaml: folders outside the project that corpora are read from, on this machine."""
 
-    roots: dict[Name, Annotated[str, BeforeValidator(_root)]]
+    roots: dict[Name, Annotated[str, BeforeValidator(root)]]
 
 
 class RawTokenizer(Raw):
@@ -254,7 +229,8 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
                 f"`stages data {raw.corpus} --accept` prints what is measured.",
             )  # fmt: skip
     yield from _against_files(document, raw)
-    for key, given in (("packages", bool(raw.packages)), ("path", raw.path is not None)):
+    given_keys = (("packages", bool(raw.packages)), ("path", raw.path is not None), ("prefix", raw.prefix is not None))
+    for key, given in given_keys:
         if given and builder.needs != key:
             yield bad((key,), "an entry", f"none; {what} reads no {key}", f"Remove `{key}`.")
         if not given and builder.needs == key:
@@ -264,8 +240,13 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
 def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
     """What a user's own files need said about them, and what others must not say."""
     for key in FILES_ONLY:
-        if getattr(raw, key) is not None and raw.builder != "file":
-            yield document.error((key,), "an entry", f"none; builder {raw.builder} reads no files", f"Remove `{key}`.")
+        if getattr(raw, key) is not None and raw.builder not in (OWN if key == "root" else ("file",)):
+            yield document.error((key,), "an entry", f"none; builder {raw.builder} has no {key}", f"Remove `{key}`.")
+    if raw.builder == "megatron" and raw.tokenizer is None:
+        yield document.error(
+            ("tokenizer",), "nothing", "the tokenizer of specs/tokenizers that the datasets were cut with",
+            "Declare it, and name it here: ids alone do not say which it was.",
+        )  # fmt: skip
     if raw.rows is not None and raw.kind == "text":
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
     for key in raw.columns or {}:

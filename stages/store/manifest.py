@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
@@ -185,11 +185,24 @@ def _sealed(folder: Path, file: str) -> bool:
 
 def compare(folder: Path, shards: Iterable[Shard], deep: bool) -> list[Problem]:
     """What of a folder is not as these shards say."""
-    found = (_problem(folder / shard.file, shard, deep) for shard in shards)
-    return [problem for problem in found if problem is not None]
+    found = (problem(folder / shard.file, shard, deep) for shard in shards)
+    return [one for one in found if one is not None]
 
 
-def _problem(path: Path, shard: Shard, deep: bool) -> Problem | None:
+class Content(Protocol):
+    """What a file holds: its size in bytes and its blake3."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def blake3(self) -> str:
+        """64 hex digits."""
+
+
+def problem(path: Path, shard: Content, deep: bool) -> Problem | None:
+    """What of a file is not as declared: its size and, when `deep`, its digest; None if nothing."""
     if not path.is_file():
         return Problem(path, f"a file of {shard.size} bytes, blake3 {shard.blake3}", "nothing")
     size = path.stat().st_size

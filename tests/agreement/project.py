@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import yaml
 
-from stages.data import prepare
+from stages.data import measured, prepare
 from tests.agreement.specs import CORPORA, SPECS, TOKENIZER
 from tests.unit.data.small import IMAGES, ZERO, spec, write_spec
 
@@ -115,7 +115,7 @@ def declare(root: Path, name: str, out: Path) -> None:
     """Build a corpus into `out` and put into its spec what it came out with, as `stages data NAME --accept` says."""
     made = prepare.prepare(root, name, out, accept=True)
     declared = yaml.safe_load((root / "specs/data" / f"{name}.yaml").read_text())
-    write_spec(root, name, {**declared, **yaml.safe_load(prepare.declaration(made))})
+    write_spec(root, name, {**declared, **yaml.safe_load(measured.declaration(made))})
 
 
 def finish(project: Project) -> Project:

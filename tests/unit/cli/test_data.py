@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stages.commands.data import prepare, print_declaration
-from stages.data.prepare import declaration
+from stages.data.measured import declaration
 from stages.data.prepare import prepare as prepare_corpus
 from stages.errors import UserError
 from stages.store import lease

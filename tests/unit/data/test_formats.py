@@ -434,7 +434,7 @@ def test_a_spec_that_says_what_cannot_be_is_refused_by_its_line(
 def test_only_files_have_a_shape(project: Small) -> None:
     content = {"corpus": "mine", "kind": "text", "unit": "tokens", "builder": "math", "parameters": {"count": 9}}
     write_spec(project.root, "mine", {**content, **MEASURED, "columns": {"text": "x"}})
-    with pytest.raises(SpecError, match=r"columns: found an entry; allowed: none; builder math reads no files"):
+    with pytest.raises(SpecError, match=r"columns: found an entry; allowed: none; builder math has no columns"):
         spec.load(project.root, "mine")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.data import prepare, prepared, spec
+from stages.data import measured, prepare, prepared, spec
 from stages.data.document import BOS, EOS
 from stages.errors import UserError
 from tests.unit.data.small import CORPORA, Small, write_spec
@@ -34,7 +34,7 @@ def project(small: Small, tmp_path: Path) -> Small:
 def accept(project: Small, name: str, manifest: prepared.DataManifest) -> None:
     path = project.root / "specs" / "data" / f"{name}.yaml"
     path.write_text(
-        yaml.safe_dump({**yaml.safe_load(path.read_text()), **yaml.safe_load(prepare.declaration(manifest))})
+        yaml.safe_dump({**yaml.safe_load(path.read_text()), **yaml.safe_load(measured.declaration(manifest))})
     )
 
 

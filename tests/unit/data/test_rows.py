@@ -10,6 +10,7 @@ import pytest
 from stages.contract import ledger
 from stages.data import prepare, rows
 from stages.data.loader import PhaseData
+from stages.data.measured import packed_rows
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -95,8 +96,8 @@ def test_every_phase_and_every_source_is_counted(small: Small) -> None:
 
 
 def test_measured_rows_are_those_of_a_fixed_plan(small: Small) -> None:
-    measured = prepare.packed_rows(small.corpus("reasoning"))
-    assert prepare.packed_rows(small.corpus("pairs")) == {}
+    measured = packed_rows(small.corpus("reasoning"))
+    assert packed_rows(small.corpus("pairs")) == {}
     for context, one in measured.items():
         made = sft(small, context, context, epochs=2).model_copy(update={"packing": "fixed"})
         data = load(small, made)
@@ -140,7 +141,7 @@ def test_a_declared_measure_that_is_not_what_comes_out_is_refused(
     project = replace(small, root=root, data=root / "prepared")
     prepare.prepare(root, "tokenizer", project.data / "tokenizer", accept=True)
     made = prepare.prepare(root, "math", project.data / "math", accept=True)
-    measured = prepare.packed_rows(project.corpus("math"))[128]
+    measured = packed_rows(project.corpus("math"))[128]
     fields = {name: getattr(made, name) for name in ("digest", "size", "documents", "longest", "heldout")}
     tokens = {"tokenizer": "t", "vocab": 300, "corpora": ["math"], "characters": 4000, "digest": made.tokenizer}
     write_spec(root, "tokenizer", tokens)

@@ -1,0 +1,170 @@
+"""Preparing a corpus of Megatron datasets without copying them: one pass over the tokens, then an order of documents.
+
+Documents are ordered as those of every corpus, by a hash of what they say, here of their tokens; equal ones in the
+order of the input. The order is sorted on the disk, so memory does not grow with the number of documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data import inputs, megatron, mmidx, runs
+from stages.data.adopted import AdoptedDataset, AdoptedFile, Adoption
+from stages.data.megatron import Dataset, Hashed, Scan
+from stages.data.progress import Progress
+from stages.data.spec import FOLDER, CorpusSpec
+from stages.data.tokenizer import Tokenizer
+from stages.errors import UserError
+from stages.store import files
+from stages.store.digest import Written, measure
+
+ROW = np.dtype([("rank", "<u8"), ("origin", "<u8"), ("start", "<i8"), ("length", "<i8")])
+BUCKETS = 256  # of ranks, by their first byte: one is in memory at once
+ROWS = 1 << 20  # that are in memory before they go to their buckets
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a corpus's documents, in buckets on the disk, and the counts. `adoption` is for the manifest."""
+
+    folder: Path
+    lowest: int | None  # origin of the one document that is held out, where the hash would hold out none or all
+    adoption: Adoption
+    documents: int  # before the held-out ones
+    size: int  # tokens of these
+    heldout: int
+    longest: int
+
+    def blocks(self) -> Iterator[memoryview]:
+        """order.bin: where each document begins, and its length."""
+        for heldout in (False, True):
+            for rows in self._sorted(heldout):
+                yield memoryview(np.stack([rows["start"], rows["length"]], axis=1).tobytes())
+
+    def length_blocks(self) -> Iterator[NDArray[np.int64]]:
+        """Lengths of the training documents in order, in blocks."""
+        for rows in self._sorted(heldout=False):
+            yield rows["length"].astype(np.int64)
+
+    def _sorted(self, heldout: bool) -> Iterator[NDArray[Any]]:
+        for number in range(BUCKETS):
+            rows = _bucket(self.folder, number)
+            rows = rows[_held_out(rows["origin"], self.lowest) == heldout]
+            yield rows[np.argsort(rows["rank"], kind="stable")]
+
+
+def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) -> Order:
+    """Check and hash the datasets of a corpus; `folder`, which is made anew, takes the order. Raises UserError."""
+    found = inputs.datasets(root, corpus)
+    given = [one for _, *pair in found for one in pair]
+    stamps = inputs.stamps(given)
+    opened = [megatron.opened(*one) for one in found]
+    progress = Progress(corpus.corpus, sum(one.size for one in given))
+    with files.failing(folder):
+        files.remove_tree(folder)
+        files.make_dirs(folder)
+    sorter = _Buckets(folder)
+    try:
+        read = [_scan(one, tokenizer, sorter, progress, before) for one, before in _before(opened)]
+    finally:
+        progress.close()
+    sorter.flush()
+    inputs.refuse_changed(given, stamps)
+    if sorter.low >= sorter.high:
+        raise UserError(
+            f"{FOLDER / corpus.corpus}.yaml: prefix: {min(1, sorter.documents)} different documents; allowed: at least "
+            "two, since one is held out for evaluations."
+        )
+    listed = [
+        AdoptedDataset(prefix=one.prefix, dtype=mmidx.code(one.header.dtype), bin=_file(data), idx=_file(index))
+        for one, (data, index) in zip(opened, read, strict=True)
+    ]
+    empty = sum(max(0, one.header.indices - 1) for one in opened) - sorter.documents
+    adoption = Adoption(root=corpus.root, datasets=listed, empty=empty, begin=sorter.begin, end=sorter.end)
+    return _counted(folder, sorter, adoption)
+
+
+def _before(opened: Sequence[Dataset]) -> Iterator[tuple[Dataset, int]]:
+    """Each dataset, and the tokens of those before it."""
+    before = 0
+    for one in opened:
+        yield one, before
+        before += one.tokens
+
+
+def _scan(
+    one: Dataset, tokenizer: Tokenizer, sorter: _Buckets, progress: Progress, before: int
+) -> tuple[Written, Written]:
+    scan = Scan(one, tokenizer.vocab, tokenizer.roles, progress.add)
+    for block in scan.documents():
+        sorter.add(block, before)
+    index = measure(one.index.path)
+    progress.add(index.size)
+    return scan.written, index
+
+
+def _file(written: Written) -> AdoptedFile:
+    return AdoptedFile(size=written.size, blake3=written.blake3)
+
+
+class _Buckets:
+    """Documents on their way to the disk, by the first byte of their rank, in the order of the input."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._rows, self._count = folder, list[NDArray[Any]](), 0
+        self.documents, self.low, self.high, self.begin, self.end = 0, 2**64 - 1, 0, 0, 0
+
+    def add(self, block: Hashed, before: int) -> None:
+        rows = np.empty(len(block.lengths), dtype=ROW)
+        rows["rank"], rows["origin"] = block.hashes[:, 0], block.hashes[:, 1]
+        rows["start"], rows["length"] = block.starts + before, block.lengths
+        self.low = min(self.low, int(rows["origin"].min(initial=self.low)))
+        self.high = max(self.high, int(rows["origin"].max(initial=self.high)))
+        self.documents += len(rows)
+        self.begin += block.begin
+        self.end += block.end
+        self._rows.append(rows)
+        self._count += len(rows)
+        if self._count >= ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        rows = np.concatenate([np.empty(0, dtype=ROW), *self._rows])
+        buckets = (rows["rank"] >> np.uint64(56)).astype(np.int64)
+        rows = rows[np.argsort(buckets, kind="stable")]
+        ends = np.cumsum(np.bincount(buckets, minlength=BUCKETS)).tolist()
+        for number, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
+            if first < last:
+                with files.failing(self.folder), (self.folder / str(number)).open("ab") as file:
+                    file.write(rows[first:last].tobytes())
+        self._rows, self._count = [], 0
+
+
+def _bucket(folder: Path, number: int) -> NDArray[Any]:
+    path = folder / str(number)
+    return np.fromfile(path, dtype=ROW) if path.exists() else np.empty(0, dtype=ROW)
+
+
+def _held_out(origins: NDArray[np.uint64], lowest: int | None) -> NDArray[np.bool_]:
+    return runs.held_out(origins) if lowest is None else np.asarray(origins == np.uint64(lowest))
+
+
+def _counted(folder: Path, sorter: _Buckets, adoption: Adoption) -> Order:
+    """The order with its counts. Where the hash holds out none or all, the document that comes first by it is."""
+    heldout = sum(int(runs.held_out(_bucket(folder, number)["origin"]).sum()) for number in range(BUCKETS))
+    lowest = None if 0 < heldout < sorter.documents else sorter.low
+    held_out = documents = size = longest = 0
+    for number in range(BUCKETS):
+        rows = _bucket(folder, number)
+        held = _held_out(rows["origin"], lowest)
+        held_out += int(held.sum())
+        documents += int((~held).sum())
+        size += int(rows["length"][~held].sum())
+        longest = max(longest, int(rows["length"].max(initial=0)))
+    return Order(folder, lowest, adoption, documents, size, held_out, longest)

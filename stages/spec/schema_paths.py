@@ -1,0 +1,58 @@
+"""Where a user's files are, as a data spec may write it: below the project, or below a root that is declared."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from stages.spec import units
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow", ".txt", ".md")
+PATTERN = "*?["  # what makes a name a pattern
+
+
+def paths(value: object) -> object:
+    """Paths that stay below the project or the root as they are written; links are followed when files are read."""
+    return tuple(map(_one_path, value)) if isinstance(value, list) and value else _one_path(value)
+
+
+def _one_path(value: object) -> object:
+    found, plain = units.describe(value), "a path relative to the project or the root, such as data/mine.jsonl"
+    if not isinstance(value, str) or not value.strip() or "\\" in value:
+        raise units.BadQuantity(found, plain, "Write the path with forward slashes.")
+    path = _below(PurePosixPath(value), found, plain)
+    if path.suffix and not value.endswith((*SUFFIXES, "/")) and not set(value) & set(PATTERN):
+        allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
+        repair = "Convert it; write a slash behind the name of a folder that has a dot in it."
+        raise units.BadQuantity(found, allowed, repair)
+    return value
+
+
+def _below(path: PurePosixPath, found: str, plain: str) -> PurePosixPath:
+    if path.is_absolute() or ".." in path.parts or str(path).startswith("~"):
+        repair = "Copy the file into the project, or declare its folder in specs/data/roots.yaml and name `root`."
+        raise units.BadQuantity(found, plain, repair)
+    return path
+
+
+def prefixes(value: object) -> object:
+    """Prefixes of Megatron datasets, below the project or the root like paths."""
+    return tuple(map(_one_prefix, value)) if isinstance(value, list) and value else _one_prefix(value)
+
+
+def _one_prefix(value: object) -> object:
+    found, plain = (
+        units.describe(value),
+        "a prefix relative to the project or the root, such as data/shard_text_document",
+    )
+    if not isinstance(value, str) or not value.strip() or "\\" in value or value.endswith("/"):
+        raise units.BadQuantity(found, plain, "Write the path of the two files without .bin and .idx.")
+    if _below(PurePosixPath(value), found, plain).suffix in (".bin", ".idx"):
+        raise units.BadQuantity(found, plain, "Leave out .bin and .idx: both files are read.")
+    return value
+
+
+def root(value: object) -> object:
+    """An absolute path of a folder of this machine."""
+    if isinstance(value, str) and PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts:
+        return value
+    raise units.BadQuantity(units.describe(value), "an absolute path of a folder", "Write it from the first slash on.")

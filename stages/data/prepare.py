@@ -152,14 +152,27 @@ def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], 
 
 
 def is_prepared(root: Path, name: str, out: Path, deep: bool = False) -> bool:
-    """Whether `out` holds what the spec declares now: same digest, every file there with its size, or its digest.
+    """Whether `out` holds what the spec declares now: same digest, cut with the tokenizer that is declared now, every
+    file there with its size, or its digest.
 
     Raises UserError when the manifest is there and cannot be read.
     """
     if not (out / MANIFEST).is_file():
         return False
-    declared = spec.load_tokenizer(root) if name == spec.TOKENIZER else spec.load(root, name)
-    return read_manifest(out).digest == declared.digest and not verify(out, deep)
+    found = read_manifest(out)
+    if name == spec.TOKENIZER:
+        same = found.digest == spec.load_tokenizer(root).digest
+    else:
+        declared = spec.load(root, name)
+        same = (found.digest, found.tokenizer) == (declared.digest, _declared_tokenizer(root, declared))
+    return same and not verify(out, deep)
+
+
+def _declared_tokenizer(root: Path, corpus: CorpusSpec) -> str:
+    """The digest of the tokenizer that a corpus is to be cut with, as its spec declares it."""
+    if corpus.tokenizer is None:
+        return spec.load_tokenizer(root).digest
+    return tokenizer_files.load(root, corpus.tokenizer).digest
 
 
 def data_key(root: Path, name: str) -> str:
@@ -168,9 +181,7 @@ def data_key(root: Path, name: str) -> str:
         return digest_bytes(f"\n{spec.load_tokenizer(root).model_dump_json()}".encode())[:32]
     corpus = spec.load(root, name)
     identity = corpus.model_dump_json(exclude_none=True, exclude={"packed"})
-    declared = None if corpus.tokenizer is None else tokenizer_files.load(root, corpus.tokenizer)
-    how = spec.load_tokenizer(root).digest if declared is None else declared.digest
-    return digest_bytes(f"{identity}\n{how}".encode())[:32]
+    return digest_bytes(f"{identity}\n{_declared_tokenizer(root, corpus)}".encode())[:32]
 
 
 def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:

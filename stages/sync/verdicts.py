@@ -9,6 +9,7 @@ from pathlib import Path
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
+from stages.spec.schema_corpora import is_digest
 from stages.store import damage, done, equal, evaluated, manifest, markers, reevaluation, stage_record, strange
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
@@ -124,9 +125,10 @@ def corpus_key(root: Path, name: str) -> str:
 def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     """What a stage reads is read in full before: a flipped bit must not be trained on, and not be evaluated on.
 
-    Raises UserError naming each damaged file and the command that rebuilds it.
+    Neither must ids of another tokenizer, which are valid and mean other words: a corpus may have been prepared before
+    its tokenizer's spec was edited. Raises UserError naming each damaged file and the command that rebuilds it.
     """
-    from stages.data.prepared import hold
+    from stages.data.prepared import hold, read_manifest
     from stages.data.spec import TOKENIZER
     from stages.data.tokenizer import USE
 
@@ -138,6 +140,13 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
         except UserError as error:
             damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
             raise
+        cut = read_manifest(layout.corpus(name)).tokenizer
+        if cut != stage.tokenizer and is_digest(stage.tokenizer):
+            raise UserError(
+                f"{stage.pipeline}/{stage.name}: corpus {name} was cut with tokenizer {cut}; allowed: "
+                f"{stage.tokenizer}, the stage's. Its spec was edited since: run `stages data {name} --accept` and "
+                "put its lines into the spec."
+            )
 
 
 def _evaluated_on(layout: Layout, stage: Stage) -> tuple[Phase, ...]:

@@ -182,12 +182,20 @@ def data(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes that encode your own files; one per CPU if left out.")
     ] = None,
+    show: Annotated[
+        int | None,
+        typer.Option("--show", metavar="N", min=1, help="Print N rows as prepared: what is learned, where it is from."),
+    ] = None,
     marker: Marker = None,
 ) -> None:
     """Prepare a corpus, or the tokenizer."""
     from stages.commands.data import prepare, print_declaration
 
-    if accept:
+    if show is not None:
+        from stages.commands.data_shown import print_documents
+
+        print_documents(name, scale, show)
+    elif accept:
         print_declaration(name, processes)
     else:
         prepare(name, scale, marker, processes)

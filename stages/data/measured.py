@@ -40,7 +40,7 @@ def packed_rows(corpus: Corpus, contexts: Collection[int] = ()) -> dict[int, Pac
         yield lengths
 
     powers = {1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1)}
-    wanted = powers | {context for context in contexts if context < max(powers)}
+    wanted = powers | {context for context in contexts if context < max(powers, default=0)}
     found = {context: _packed(blocks, context) for context in sorted(wanted)}
     return {context: one for context, one in found.items() if one.rows}
 

@@ -1,0 +1,83 @@
+"""`stages data NAME --show N`: documents of a prepared corpus, for a person who wants to see what is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.text import Text
+
+from stages.commands.open import open_project
+from stages.data import shown, spec
+from stages.data.prepared import Corpus
+from stages.data.shown import Shown, Stretch
+from stages.data.spec import CorpusSpec
+from stages.data.tokenizer import FILE, Tokenizer, of_corpus
+from stages.errors import UserError
+from stages.printable import printable
+from stages.store.layout import Layout
+from stages.terminal import Console
+
+LEGEND = "Marks: + learned   | read, not learned   «...» a special token   ↵ a line break"
+GUTTER = {True: "+ ", False: "| "}
+STYLE = {True: "bold green", False: "dim"}
+
+
+def print_documents(name: str, scale: str, count: int) -> None:
+    """Print `count` documents. Raises UserError where the corpus is not prepared, or is the tokenizer."""
+    if name == spec.TOKENIZER:
+        raise UserError("tokenizer: has no rows to show; name a corpus of specs/data.")
+    root, _ = open_project(scale)
+    layout = Layout(root, scale)
+    declared = spec.load(root, name, declared=False)
+    corpus = Corpus(layout.corpus(name))
+    tokenizer = of_corpus(layout.corpus(name), layout.corpus(spec.TOKENIZER) / FILE)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(Text(f"{name}: {corpus.documents:,} documents, of which {corpus.manifest.heldout:,} are held out"))
+    console.print(Text(LEGEND))
+    for origin, number in _chosen(root, declared, corpus, tokenizer, count):
+        console.print()
+        if number is None:
+            console.print(Text(f"{printable(origin)}: in no document that was prepared: a duplicate, or changed since"))
+        else:
+            for line in _lines(origin, corpus.documents, shown.show(corpus, tokenizer, number)):
+                console.print(line)
+
+
+def _chosen(
+    root: Path, declared: CorpusSpec, corpus: Corpus, tokenizer: Tokenizer, count: int
+) -> Iterator[tuple[str, int | None]]:
+    """Where each document is from, and its number."""
+    if declared.builder == "file":
+        yield from shown.rows(root, declared, corpus, tokenizer, count)
+    else:
+        yield from ((f"builder {declared.builder}", number) for number in range(min(count, corpus.documents)))
+
+
+def _lines(origin: str, of: int, one: Shown) -> Iterator[Text]:
+    part = "held out" if one.heldout else "for training"
+    counts = f"{one.tokens:,} tokens, {one.learned:,} learned"
+    yield Text(f"--- {printable(origin)}: document {one.number + 1:,} of {of:,}, {part}: {counts}")
+    for number, (height, width) in enumerate(one.pictures, 1):
+        yield Text(f"    picture {number}: {height} x {width} pixels")
+    yield from _text(one.stretches)
+    left = one.tokens - shown.LONGEST
+    if left > 0:
+        yield Text(f"    ... and {left:,} tokens more")
+    yield Text("--- end of the document")
+
+
+def _text(stretches: Sequence[Stretch]) -> Iterator[Text]:
+    """Lines, each of which begins with whether it is learned; a new one at each border, and where the text breaks."""
+    for learned, some in groupby(stretches, key=lambda one: one.learned):
+        said = "".join(map(_words, some))
+        for line in said.removesuffix("\n").split("\n"):
+            yield Text(GUTTER[learned]).append(line, STYLE[learned])
+
+
+def _words(stretch: Stretch) -> str:
+    """What a stretch says. Nothing of it acts on a terminal, and no line of it is without a mark in front."""
+    if stretch.special:
+        return f"«{printable(stretch.text)}»" + (f" x {stretch.times}" if stretch.times > 1 else "")
+    return printable(stretch.text.replace("\n", "↵\n"))

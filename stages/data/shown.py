@@ -1,0 +1,143 @@
+"""Documents of a prepared corpus as a person reads them: their text, what of it is learned, and the row they are from.
+
+A corpus does not store where its documents are from. So rows of the input are read and cut into tokens anew, and looked
+for in what was prepared: what is shown is the prepared document, and that it is the row's is checked token by token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data import inputs, pieces, records, user
+from stages.data.chats import RowError
+from stages.data.document import Document
+from stages.data.draws import rank
+from stages.data.encode import encode_accepted
+from stages.data.pieces import Piece
+from stages.data.prepared import Corpus
+from stages.data.spec import CorpusSpec
+from stages.data.tokenizer import Tokenizer
+
+LONGEST = 2000  # tokens of a document that are shown
+RANKS = 1 << 64
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Tokens that belong together: text, or one special token by its word (`times` of it: cells of pictures)."""
+
+    text: str
+    learned: bool
+    special: bool = False
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A document: its number in the corpus, how many tokens it has and how many of them are learned.
+
+    `pictures` are (height, width), in pixels; `stretches` are of its first `LONGEST` tokens.
+    """
+
+    number: int
+    heldout: bool
+    tokens: int
+    learned: int
+    pictures: tuple[tuple[int, int], ...]
+    stretches: tuple[Stretch, ...]
+
+
+def show(corpus: Corpus, tokenizer: Tokenizer, number: int) -> Shown:
+    """One document of a corpus."""
+    tokens, targets = _targets(corpus, number)
+    sizes = () if corpus.pictures is None else tuple(one.shape for one in corpus.raw_pictures(number))
+    stretches = tuple(_stretches(tokens[:LONGEST], targets[:LONGEST], tokenizer))
+    heldout = number >= corpus.training_documents
+    return Shown(number, heldout, len(tokens), int(targets.sum()), sizes, stretches)
+
+
+def _targets(corpus: Corpus, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """A document's tokens, and which of them are targets of training: as `loader` says, without a phase."""
+    where = slice(*map(int, corpus.offsets[number : number + 2]))
+    tokens = corpus.tokens[where].astype(np.int64)
+    targets = tokens != corpus.roles.image if corpus.roles.image is not None else np.ones(len(tokens), dtype=np.bool_)
+    if corpus.supervised is not None:
+        targets &= np.asarray(corpus.supervised[where]) != 0
+    targets[:1] = False  # nothing comes before the first token that could predict it
+    return tokens, targets
+
+
+def _stretches(tokens: NDArray[np.int64], targets: NDArray[np.bool_], tokenizer: Tokenizer) -> Iterator[Stretch]:
+    special = set(tokenizer.special_words.values()) | set(tokenizer.roles.by_name().values())
+
+    def kind(one: tuple[int, bool]) -> tuple[bool, int | None]:
+        return one[1], one[0] if one[0] in special else None
+
+    for (learned, one), found in groupby(zip(tokens.tolist(), targets.tolist(), strict=True), key=kind):
+        ids = [number for number, _ in found]
+        if one is None:
+            yield Stretch(tokenizer.decode(ids), learned)
+        else:
+            yield Stretch(tokenizer.word(one), learned, True, len(ids))
+
+
+def rows(
+    root: Path, spec: CorpusSpec, corpus: Corpus, tokenizer: Tokenizer, count: int
+) -> Iterator[tuple[str, int | None]]:
+    """(file:line, the document that was made of it) of `count` rows of a user's files, spread over the files.
+
+    None where the corpus has no such document: it was left out since another says the same, or the file has changed.
+    Rows that cannot be used are passed over. Raises UserError as `inputs.find`.
+    """
+    wanted, cut = user.shape(spec), pieces.cut(inputs.find(root, spec))
+    chosen = [cut[place * len(cut) // min(count, len(cut))] for place in range(min(count, len(cut)))]
+    search, given = _Search(corpus), 0
+    for place, piece in enumerate(chosen):
+        quota = (count - given) // (len(chosen) - place)
+        for line, document in _documents(piece, wanted):
+            if not quota:
+                break
+            encoded, refused = encode_accepted([document], tokenizer, corpus.manifest.cell or None)
+            if refused:
+                continue
+            found = search.find(document, encoded.tokens, encoded.supervised)
+            yield f"{piece.file.name}:{user.line_in_file(piece, line)}", found
+            quota, given = quota - 1, given + 1
+
+
+def _documents(piece: Piece, wanted: records.Shape) -> Iterator[tuple[int, Document]]:
+    for row in user.rows(piece, wanted):
+        try:
+            yield row.line, records.document(row.raw, wanted)
+        except RowError:
+            continue
+
+
+class _Search:
+    """Documents of a corpus by their tokens. Equal ones are found one after the other."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus, self._lengths, self._taken = corpus, np.diff(corpus.offsets), set[int]()
+
+    def find(self, document: Document, tokens: NDArray[Any], mask: NDArray[np.uint8]) -> int | None:
+        """Its number. Documents lie in the order of a hash, so it is looked for first where its hash says."""
+        about = rank(self._corpus.name, document.identity) * self._corpus.training_documents // RANKS
+        same = np.flatnonzero(self._lengths == len(tokens))
+        for number in same[np.argsort(np.abs(same - about), kind="stable")].tolist():
+            if number not in self._taken and self._is(number, tokens, mask):
+                self._taken.add(number)
+                return int(number)
+        return None
+
+    def _is(self, number: int, tokens: NDArray[Any], mask: NDArray[np.uint8]) -> bool:
+        where, supervised = slice(*self._corpus.offsets[number : number + 2].tolist()), self._corpus.supervised
+        return np.array_equal(self._corpus.tokens[where], tokens) and (
+            supervised is None or np.array_equal(supervised[where], mask)
+        )

@@ -34,7 +34,7 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
     name, document = context.loaded.name, context.loaded.document
     heirs = [one for one in everyone if name in lineage(one.name, everyone)]
     for key, what in KEYS.items():
-        named = {entry for one in heirs for stage in one.stages.values() for entry in _named(stage, key)}
+        named = {entry for one in heirs for stage in one.stages.values() for entry in names_of(stage, key)}
         for entry in getattr(context.loaded.raw, key):
             where = document.where((key, entry))
             if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
@@ -55,7 +55,7 @@ def lineage(name: str, everyone: tuple[LoadedPipeline, ...]) -> list[str]:
     return found
 
 
-def _named(stage: LoadedStage, key: str) -> Iterator[str]:
+def names_of(stage: LoadedStage, key: str) -> Iterator[str]:
     """The entries below a key of pipeline.yaml that a stage names."""
     raw = stage.raw
     if key == "models":

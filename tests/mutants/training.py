@@ -284,4 +284,16 @@ MUTANTS = (
         "a layer map where nothing is upcycled",
         Bent(changes.init("joint_cooldown", "llm", layer_map=(0, 1, 2))),
     ),
+    Mutant(
+        "I-48",
+        "the two betas exchanged",
+        Edited("llama31_1m/pipeline.yaml", r"beta1: 0\.9\n    beta2: 0\.95", "beta1: 0.95\n    beta2: 0.9"),
+    ),
+    Mutant("I-48", "a limit that no gradient meets", Edited("llama31_1m/pipeline.yaml", r"clip: 1\.0", "clip: 100")),
+    Mutant("I-48", "Muon without momentum", Edited("kimi_vl/pipeline.yaml", r"momentum: 0\.95", "momentum: 0")),
+    Mutant(
+        "I-48",
+        "updates ten times those of AdamW",
+        Edited("kimi_vl/pipeline.yaml", r"update_rms: 0\.2", "update_rms: 2"),
+    ),
 )

@@ -104,6 +104,17 @@ VARIATIONS: dict[str, Edits] = {
         ),
         *everywhere(LLAMA, LLAMA_SFT, "optimizer: adamw", "optimizer: adamw_sft"),
     ],
+    "betas of Adam's paper, and a limit for rows of many loops": [
+        (f"{OURO}/pipeline.yaml", r"(kind: adamw\n    beta1: 0\.9\n    beta2: )0\.95", r"\g<1>0.999"),
+        (f"{OURO}/pipeline.yaml", r"clip: 1\.0", "clip: 10"),
+    ],
+    "equal betas": [(f"{LLAMA}/pipeline.yaml", r"beta1: 0\.9\n    beta2: 0\.95", "beta1: 0.95\n    beta2: 0.95")],
+    "no mean of gradients": [(f"{LLAMA}/pipeline.yaml", r"beta1: 0\.9", "beta1: 0")],
+    "the weight decay of small corpora": [(f"{LLAMA}/pipeline.yaml", "weight_decay: 0.1", "weight_decay: 3.2")],
+    "Muon with less momentum and larger updates": [
+        (f"{KIMI}/pipeline.yaml", r"momentum: 0\.95", "momentum: 0.85"),
+        (f"{KIMI}/pipeline.yaml", r"update_rms: 0\.2", "update_rms: 0.4"),
+    ],
     "gradients clipped earlier": [(f"{LLAMA}/pipeline.yaml", r"clip: 1\.0", "clip: 0.5")],
     "fine-tuning left out": [
         (

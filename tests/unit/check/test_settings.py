@@ -1,0 +1,92 @@
+"""Settings of optimizers that no recipe has (I-48)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import Finding, unwaived
+from stages.check.run import run
+from stages.spec.project import Project
+from tests.unit.spec import small_project
+
+FILE = "toy/pipeline.yaml"
+ADAMW = "beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, decay: matrices, clip: 1.0}"
+MUON = (
+    "adamw: {kind: muon, momentum: 0.95, nesterov: true, newton_schulz: [3.4445, -4.775, 2.0315], "
+    "newton_schulz_steps: 5, update_rms: 0.2, " + ADAMW
+)
+
+
+def toy(folder: Path, old: str, new: str, scale: str = "paper") -> list[Finding]:
+    """What I-48 finds in the small project under Muon, after an edit."""
+    small_project.write(folder)
+    small_project.edit(folder, FILE, "adamw: {kind: adamw, " + ADAMW, MUON.replace(old, new))
+    return run(Project.load(folder), scale, {"I-48"})
+
+
+SLIPS = [
+    ("beta1: 0.9, beta2: 0.95", "beta1: 0.95, beta2: 0.9", "beta1 0.95 above beta2 0.9", "beta1"),
+    ("beta2: 0.95", "beta2: 0.095", "beta1 0.9 above beta2 0.095", "beta1"),
+    ("clip: 1.0", "clip: 100", "clip: 100", "clip"),
+    ("momentum: 0.95", "momentum: 0", "momentum 0", "momentum"),
+    ("momentum: 0.95", "momentum: 0.095", "momentum 0.095", "momentum"),
+    ("update_rms: 0.2", "update_rms: 2", "update_rms 2", "update_rms"),
+    ("update_rms: 0.2", "update_rms: 0.02", "update_rms 0.02", "update_rms"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "observed", "key"), SLIPS, ids=[one[1] for one in SLIPS])
+@pytest.mark.parametrize("scale", ["mini", "paper"])
+def test_a_slip_is_found_once_at_its_line(
+    tmp_path: Path, scale: str, old: str, new: str, observed: str, key: str
+) -> None:
+    (finding,) = toy(tmp_path, old, new, scale)
+    assert (finding.stage, finding.observed, finding.at) == ("toy", observed, (f"optimizers.adamw.{key}",))
+    assert finding.where is not None
+    assert new.split(", ")[0] in (tmp_path / finding.where.file).read_text().splitlines()[finding.where.line - 1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("beta1: 0.9,", "beta1: 0.95,"),  # equal betas: arXiv 2505.21829
+        ("beta1: 0.9,", "beta1: 0,"),
+        ("beta2: 0.95", "beta2: 0.999"),
+        ("clip: 1.0", "clip: 20"),
+        ("clip: 1.0", "clip: none"),
+        ("momentum: 0.95", "momentum: 0.5"),
+        ("update_rms: 0.2", "update_rms: 1"),
+        ("update_rms: 0.2", "update_rms: 0.05"),
+        ("weight_decay: 0.1", "weight_decay: 3.2"),  # 30 times as much as usual is best on few data: arXiv 2509.14786
+    ],
+)
+def test_what_recipes_have_is_right(tmp_path: Path, old: str, new: str) -> None:
+    assert toy(tmp_path, old, new) == []
+
+
+def test_it_is_waived_in_pipeline_yaml(tmp_path: Path) -> None:
+    assert unwaived(toy(tmp_path, "clip: 1.0", "clip: 100"))
+    waiver = '{id: I-48, at: [optimizers.adamw.clip], found: 100, reason: "sums over a row"}'
+    with (tmp_path / "specs" / FILE).open("a") as file:
+        file.write(f"waivers:\n  - {waiver}\n")
+    (finding,) = run(Project.load(tmp_path), "paper", {"I-48"})
+    assert finding.waived == "sums over a row"
+
+
+READING = """\
+pipeline: again
+title: Another optimizer
+citation: none
+figure: none
+extends: toy
+"""
+
+
+def test_a_reading_does_not_repeat_what_it_extends(tmp_path: Path) -> None:
+    toy(tmp_path, "clip: 1.0", "clip: 100")
+    (tmp_path / "specs/again").mkdir()
+    (tmp_path / "specs/again/pipeline.yaml").write_text(READING + "stages: []\n")
+    found = run(Project.load(tmp_path), "paper", {"I-48"})
+    assert [one.stage for one in found if one.id == "I-48"] == ["toy"]

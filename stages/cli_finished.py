@@ -26,7 +26,7 @@ def export(
     licence_file: Annotated[Path | None, typer.Option("--licence-file", help="Its text, copied as LICENSE.")] = None,
     scale: Scale = "mini",
 ) -> None:
-    """Write a finished stage as a folder that transformers and vLLM load: weights, tokenizer, model card."""
+    """Write a finished stage as a folder that transformers loads: weights, tokenizer, model card."""
     from stages.commands.export import export as write
 
     write(ref, folder, scale, dtype, shard_size, licence, licence_file)

@@ -1,6 +1,7 @@
 """What somebody else does with an export: plain transformers, nothing of this project; every word that it says is kept.
 
-Run as a script under another interpreter: FOLDER OUT.json [--remote-code] [INPUTS.safetensors].
+Run as a script under another interpreter: FOLDER OUT.json [--all] [--remote-code] [INPUTS.safetensors]; `--all` reads
+every folder in FOLDER.
 """
 
 from __future__ import annotations
@@ -89,4 +90,9 @@ def _inputs(path: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     _, source, out, *rest = sys.argv
     files = [Path(word) for word in rest if not word.startswith("--")]
-    Path(out).write_text(json.dumps(read(Path(source), "--remote-code" in rest, *files)))
+    code = "--remote-code" in rest
+    if "--all" in rest:
+        made = {one.name: read(one, code, *files) for one in sorted(Path(source).iterdir())}
+    else:
+        made = read(Path(source), code, *files)
+    Path(out).write_text(json.dumps(made))

@@ -26,6 +26,9 @@ from stages.models.common import take_rows
 from stages.models.documents import Documents, Layout, Spans
 from stages.models.ops import choice
 
+READ = 16  # bytes
+FRESH = torch.contiguous_format
+
 
 def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float) -> Tensor:
     """Softmax attention: q [B, T, H, D], k [B, T, G, D], v [B, T, G, E] -> [B, T, H, E]; H a multiple of G, E <= D."""
@@ -76,10 +79,10 @@ def spans(
 ) -> Tensor:
     """Attention of q [M, H, D] to k [N, G, D], v [N, G, E] within spans of N, by FlashAttention: [M, H, E].
 
-    M is N unless the queries have spans of their own. bf16, on a GPU; D a multiple of 8 up to 256. Never executed on a
-    GPU.
+    M is N unless the queries have spans of their own. bf16, on a GPU; D a multiple of 8 up to 256.
     """
-    return flash(q, k, _widened(v, q.shape[-1]), where, scale, causal, queries)[..., : v.shape[-1]]
+    q, k, wide = aligned(q), aligned(k), aligned(_widened(v, q.shape[-1]))
+    return flash(q, k, wide, where, scale, causal, queries)[..., : v.shape[-1]]
 
 
 def flash(
@@ -87,7 +90,7 @@ def flash(
 ) -> Tensor:
     """torch's kernel, of q [M, H, D], k and v [N, G, D]; M is N unless the queries have spans of their own.
 
-    Where a span has fewer queries than keys, a causal kernel takes them for the last ones. Never executed on a GPU.
+    Where a span has fewer queries than keys, a causal kernel takes them for the last ones.
     torch 2.11's takes fewer heads of keys and values as they are; 2.12's wants the flag `enable_gqa` for it.
     """
     from torch.nn.attention import varlen
@@ -122,16 +125,29 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
         k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
     fewer = None if q.shape[1] == k.shape[1] else _last_queries(q.shape[1], k.shape[1])
+    v = _widened(v, q.shape[-1])
+    if q.is_cuda:
+        q, k, v = aligned(q), aligned(k), aligned(v)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
-        _widened(v, q.shape[-1]).transpose(1, 2),
+        v.transpose(1, 2),
         attn_mask=fewer,
         is_causal=fewer is None,
         scale=scale,
         enable_gqa=groups > 1,
     )
     return out.transpose(1, 2)[..., :width]
+
+
+def aligned(x: Tensor) -> Tensor:
+    """x, copied if it is a view that begins or steps elsewhere than at multiples of 16 bytes.
+
+    FlashAttention reads 16 bytes at once and does not look where: values cut out of a latent's product beside keys of
+    four numbers a head, in bf16, ended in "misaligned address" (an H200, torch 2.11).
+    """
+    steps = (x.storage_offset(), *x.stride()[:-1])
+    return x if all(step * x.element_size() % READ == 0 for step in steps) else x.clone(memory_format=FRESH)
 
 
 def _last_queries(queries: int, keys: int) -> Any:

@@ -107,7 +107,7 @@ class Experts(nn.Module):
         ])  # fmt: skip
 
     def _grouped(self, rows: Tensor, layout: Layout) -> Tensor:
-        """No sum over places is split, so no sum has an order that the GPU chooses. Never executed on a GPU."""
+        """No sum over places is split, so no sum has an order that the GPU chooses."""
         ends = layout.ends.int()
         gate, up, down = (part.to(rows.dtype).mT for part in (self.gate_proj, self.up_proj, self.down_proj))
         inner = silu_mul(F.grouped_mm(rows, gate, offs=ends), F.grouped_mm(rows, up, offs=ends))

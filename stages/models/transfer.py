@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def to_device(values: Tensor | NDArray[Any], device: torch.device) -> Tensor:
-    """Values of the host on a device; on a CPU they are not copied. The GPU's branch was never executed on a GPU."""
+    """Values of the host on a device; on a CPU they are not copied."""
     tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
     if device.type == "cpu" or tensor.device.type != "cpu":
         return tensor.to(device)

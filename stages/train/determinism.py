@@ -71,7 +71,7 @@ def _fix_workspace(execution: Execution) -> None:
 
 @contextmanager
 def _gpu_kernels(exact: bool) -> Iterator[None]:
-    """Settings that only a GPU's kernels read. Never executed on a GPU."""
+    """Settings that only a GPU's kernels read."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     precision = matmul.fp32_precision, cudnn.conv.fp32_precision
     reduced = matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction

@@ -60,6 +60,16 @@ def test_attention_has_the_same_bits_twice(width: int, device: torch.device) -> 
     assert all(torch.equal(mine, another) for mine, another in zip(one, other, strict=True))
 
 
+@pytest.mark.parametrize("segments", [SEGMENTS, SEGMENTS[:1, :1].expand(2, 1024)], ids=["documents", "rows"])
+def test_values_may_begin_in_the_middle_of_sixteen_bytes(segments: Tensor, device: torch.device) -> None:
+    """As MLA cuts them out beside narrow keys: [.., 4 + 8] in bf16 begins at byte 8."""
+    q, k, _ = qkv(8, 8, 2, torch.bfloat16, device)
+    both = torch.randn(*segments.shape, 2, 12, device=device, dtype=torch.bfloat16)
+    how = Documents(segments.numpy(), device)
+    found = [attend(q, k, v, how, 0.3) for v in (both[..., 4:], both[..., 4:].contiguous())]
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("lengths", [[1500, 100, 448], [2048], [40] * 51 + [8]], ids=["long", "one", "short"])
 def test_under_deterministic_kernels_documents_are_divided_and_change_nothing(
     lengths: list[int], device: torch.device

@@ -1,4 +1,4 @@
-"""How NVIDIA Apex's kernels are called. Read off its sources (commit in `apex_build`); never executed on a GPU so far.
+"""How NVIDIA Apex's kernels are called. Read off its sources (commit in `apex_build`).
 
 Every function takes the module that has the kernels, so that a test can put one in its place that checks the arguments.
 """

@@ -1,7 +1,4 @@
-"""Which implementation attention over documents and the experts' products take: pure functions of what there is.
-
-The GPU's implementations were never executed on a GPU.
-"""
+"""Which implementation attention over documents and the experts' products take: pure functions of what there is."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import varlen
 
+from stages.models import attention
 from stages.models.attention import attend, spans
 from stages.models.documents import Spans
 from stages.models.ops import choice
@@ -174,3 +175,18 @@ def test_the_same_bits_twice():
         torch.autograd.grad(attend(q, k, v, documents(LONG), 0.3).square().sum(), (q, k, v)) for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "first", "copied"), [
+    (torch.bfloat16, 0, True),  # rows of 12 numbers are 24 bytes apart
+    (torch.bfloat16, 4, True),
+    (torch.float32, 4, False),
+    (torch.float32, 3, True),
+])  # fmt: skip
+def test_a_view_that_a_kernel_cannot_read_is_copied(dtype: torch.dtype, first: int, copied: bool) -> None:
+    both = torch.randn(2, 5, 2, 12).to(dtype)
+    view = both[..., first : first + 8]
+    found = attention.aligned(view)
+    assert torch.equal(found, view)
+    assert (found.data_ptr() != view.data_ptr()) == copied
+    assert attention.aligned(found) is found

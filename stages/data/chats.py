@@ -103,10 +103,12 @@ def string(value: Any, name: str) -> str:
     """A value that has to be text. Raises RowError."""
     if not isinstance(value, str):
         raise RowError(f"{name} is a {type(value).__name__} instead of a string")
-    if not value.strip():
+    if not value or value.isspace():
         raise RowError(f"{name} is empty")
-    if HALF.search(value):
-        raise RowError(f"{name} holds half of a surrogate pair, which is no character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RowError(f"{name} holds half of a surrogate pair, which is no character") from None
     return value
 
 

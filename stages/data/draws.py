@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from blake3 import blake3
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -41,3 +42,9 @@ class Draws:
 def rank(*words: object) -> int:
     """A 64-bit hash: sorts documents in a shuffled order, and draws the held-out ones."""
     return int.from_bytes(blake3("\x1f".join(map(str, words)).encode()).digest(length=8), "little")
+
+
+def ranks(word: str, names: Iterable[str]) -> NDArray[np.uint64]:
+    """`rank(word, name)` of many names."""
+    before = f"{word}\x1f".encode()
+    return np.frombuffer(b"".join(blake3(before + name.encode()).digest(length=8) for name in names), dtype="<u8")

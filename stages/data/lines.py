@@ -26,13 +26,14 @@ def json_lines(piece: Piece) -> Rows:
             file.seek(piece.start - 1)
             while (rest := file.readline(pieces.LONGEST)) and not rest.endswith(b"\n"):
                 pass
-        number = 0
-        while raw.tell() < piece.end or raw is not file:
+        number, at, plain = 0, raw.tell(), raw is file
+        while not plain or at < piece.end:
             if (line := _line(file)) is None:
                 return
             number += 1
-            if isinstance(line, Broken) or line.strip():
-                yield Row(number, line, min(raw.tell(), piece.end) - piece.start)
+            at = raw.tell() if isinstance(line, Broken) or not plain else at + len(line)
+            if isinstance(line, Broken) or not line.isspace():
+                yield Row(number, line, min(at, piece.end) - piece.start)
 
 
 def lines_before(piece: Piece) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stages.spec.schema_paths import SUFFIXES
 
@@ -53,8 +53,7 @@ Raw = bytes | str | dict[str, Any] | Broken
 """A line of JSON, a text, or the columns of a table's row."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A raw row: its line (or row) in the piece, from 1; what was found; and how many bytes of the piece were read."""
 
     line: int

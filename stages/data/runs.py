@@ -76,8 +76,8 @@ class Documents:
 class Encoding:
     """Documents of a run while it is made, batch by batch. `size` is in tokens."""
 
-    ranks: list[int] = field(default_factory=list)
-    origins: list[int] = field(default_factory=list)
+    ranks: list[NDArray[np.uint64]] = field(default_factory=list)
+    origins: list[NDArray[np.uint64]] = field(default_factory=list)
     lengths: list[NDArray[np.int64]] = field(default_factory=list)
     tokens: list[NDArray[Any]] = field(default_factory=list)
     masks: list[NDArray[np.uint8]] = field(default_factory=list)
@@ -85,10 +85,10 @@ class Encoding:
 
     def documents(self, supervised: bool, dtype: str) -> Documents:
         """All of them, some held out by the hash of their content."""
-        origins = np.array(self.origins, dtype="<u8")
+        origins = _joined(self.origins, "<u8")
         masks = _joined(self.masks, "u1") if supervised else None
         return Documents(
-            np.array(self.ranks, dtype="<u8"), origins, held_out(origins), _joined(self.lengths, "<i8"),
+            _joined(self.ranks, "<u8"), origins, held_out(origins), _joined(self.lengths, "<i8"),
             _joined(self.tokens, dtype), masks,
         )  # fmt: skip
 

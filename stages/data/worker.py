@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.data import records, runs, user
 from stages.data.chats import RowError
 from stages.data.document import Document
-from stages.data.draws import rank
+from stages.data.draws import ranks
 from stages.data.encode import encode_accepted
 from stages.data.pieces import Piece, Row
 from stages.data.records import Shape
@@ -90,7 +90,7 @@ class _PieceEncoder:
                 self.bad += 1
             else:
                 batch.append((row.line, document))
-                characters += sum(len(part.content) for part in document.parts if isinstance(part.content, str))
+                characters += len(document.identity)
             if characters >= CHARACTERS or len(batch) == DOCUMENTS or self.bad > self.job.allowed:
                 self.report(row.read - self._bytes)
                 self._bytes = row.read
@@ -114,9 +114,9 @@ class _PieceEncoder:
         for number, error in refused.items():
             bad.append(Bad(line=placed[number][0], why=str(error), allowed="what the chat template can write"))
         self.bad += len(refused)
-        batch = [document for number, (_, document) in enumerate(placed) if number not in refused]
-        made.ranks += (rank(self.job.corpus, document.identity) for document in batch)
-        made.origins += (rank("held out", document.identity) for document in batch)
+        batch = [document.identity for number, (_, document) in enumerate(placed) if number not in refused]
+        made.ranks.append(ranks(self.job.corpus, batch))
+        made.origins.append(ranks("held out", batch))
         made.lengths.append(encoded.lengths)
         made.tokens.append(encoded.tokens)
         made.masks.append(encoded.supervised)

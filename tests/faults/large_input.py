@@ -21,7 +21,7 @@ from stages.data.prepared import DataManifest, read_manifest, verify
 from stages.store import files
 
 ROOT = Path(__file__).resolve().parents[2]
-PAUSE = 0.02  # seconds between two looks at the memory
+PAUSE, MEMORY = 0.02, 0.25  # seconds between two looks at what is there, and two at the memory, which cost much more
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,13 @@ def watch(root: Path, out: Path, sizes: Sizes, moment: Moment | None) -> Watched
     """Prepare the corpus in a process tree of its own, and kill all of it at a moment, which has to come."""
     given = (str(root), str(out), str(sizes.processes), str(sizes.piece))
     kept = out.with_name(f".{out.name}.runs")
-    began, due, memory, most, merging = time.monotonic(), float("inf"), 0, 0, False
+    began, due, memory, most, merging, looked = time.monotonic(), float("inf"), 0, 0, False, 0.0
     with subprocess.Popen([sys.executable, "-m", "tests.faults.large_input", "prepare", *given], cwd=ROOT) as process:
         tree = psutil.Process(process.pid)
         while process.poll() is None:
-            memory, most, merging = max(memory, pss(tree)), max(most, count(kept)), (kept / "lengths").exists()
+            most, merging = max(most, count(kept)), (kept / "lengths").exists()
+            if time.monotonic() - looked > MEMORY:
+                memory, looked = max(memory, pss(tree)), time.monotonic()
             if moment and due == float("inf") and (merging if moment.merging else most >= moment.runs):
                 due = time.monotonic() + moment.delay
             if time.monotonic() >= due:

@@ -31,7 +31,7 @@ def page(found: Outcome) -> str:
         "at moments drawn over the work; and the same command again each time. Both came to digest "
         f"`{made.digest}`: manifests and all files are equal byte for byte.",
         "",
-        "Memory is the largest PSS of the whole tree of processes, read many times a second.",
+        "Memory is the largest PSS of the whole tree of processes, read four times a second.",
         "",
         "| part | seconds | memory | runs finished | merging |",
         "| --- | --- | --- | --- | --- |",

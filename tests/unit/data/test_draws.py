@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.data import draws
 from stages.data.document import SPECIAL, held_out
 from stages.data.draws import Draws, rank
 from stages.data.packing import plan
@@ -55,3 +56,9 @@ def test_a_packing_plan_never_changes() -> None:
     assert lying.digest == "33ab5a8fdc2889695b4ce8b986ffde1d00379321af7d7bf9b6f034fda20e06a7"
     assert (shuffled.documents.tolist(), shuffled.starts.tolist()) == ([13, 12, 14, 10], [0, 2, 4])
     assert shuffled.digest == "b07efa27ff31fc77c9b7715b46e457b8305a0deae8867744bb85d212234184a7"
+
+
+def test_many_ranks_are_those_of_each() -> None:
+    names = ["", "a", "two words", "é\u2028", '"a\\ud83d"']
+    assert draws.ranks("mine", names).tolist() == [draws.rank("mine", name) for name in names]
+    assert len(draws.ranks("mine", [])) == 0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from stages.commands.open import find_root
-from stages.data import tokenizer, tokenizer_files
+from stages.data import tokenizer_files
+from stages.data.tokenizer_declared import declared
 
 
 def check(name: str) -> None:
     """Raise UserError unless the files are those that the spec declares; say what they are."""
     root = find_root()
     spec = tokenizer_files.load(root, name)
-    made = tokenizer.declared(root, spec).open()
+    made = declared(root, spec).open()
     print(f"{name}: {made.vocab:,} ids, {'with' if made.template else 'without'} a chat template, as declared")
 
 
@@ -18,6 +19,6 @@ def print_declaration(name: str) -> None:
     """Print the lines that would declare what is in the folder, and nothing else."""
     root = find_root()
     spec = tokenizer_files.load(root, name, declared=False)
-    made = tokenizer.declared(root, spec, check=False)
+    made = declared(root, spec, check=False)
     print(f"# for specs/tokenizers/{name}.yaml, once you have looked at what changed:")
     print(f'vocab: {made.open().vocab}\ndigest: "{made.digest}"')

@@ -21,6 +21,7 @@ from stages.data.prepared import (
     write_folder,
 )
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec
+from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.store import files
 from stages.store.digest import digest_bytes
@@ -98,7 +99,7 @@ def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> 
     Raises UserError where it is not there, or not the one that its spec declares (of the local one, unless `accept`).
     """
     if corpus.tokenizer is not None:
-        return tokenizer.declared(root, tokenizer_files.load(root, corpus.tokenizer))
+        return declared_tokenizer(root, tokenizer_files.load(root, corpus.tokenizer))
     folder = data / spec.TOKENIZER
     used, wanted = read_manifest(folder).digest, spec.load_tokenizer(root).digest
     if used != wanted and not accept:

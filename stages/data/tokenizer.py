@@ -8,7 +8,7 @@ special tokens never come out of text, whatever the text says.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +19,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import special_tokens, tokenizer_files
+from stages.data import special_tokens
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
-from stages.data.roles import LOCAL, NAMES, Roles
+from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
 from stages.errors import UserError
-from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.store import json_file
 
 FILE, USE = (
@@ -64,7 +63,7 @@ class Tokenizer:
         if not path.is_file():
             raise UserError(f"{path}: no such file; prepare the tokenizer first (`stages data tokenizer`)")
         self._open(path.read_text(encoding="utf-8"), path)
-        found = [self._inner.token_to_id(token) for token in SPECIAL]
+        found = [self.inner.token_to_id(token) for token in SPECIAL]
         if found != list(range(len(SPECIAL))):
             raise UserError(f"{path}: special tokens {', '.join(SPECIAL)} have ids {found}; allowed: 0 to 7")
         self.roles = LOCAL
@@ -76,8 +75,8 @@ class Tokenizer:
         """A published tokenizer from its files; `at` is what messages call it. Raises UserError for what is none."""
         made = cls.__new__(cls)
         made._open(files.tokens, at)
-        special_tokens.refuse_other_ids(made._inner, files.tokens, at)
-        special_tokens.keep_apart(made._inner, roles)
+        special_tokens.refuse_other_ids(made.inner, files.tokens, at)
+        special_tokens.keep_apart(made.inner, roles)
         made.roles = roles
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
         use = _Use(template=files.template, words=files.words, roles=roles.by_name())
@@ -86,21 +85,21 @@ class Tokenizer:
 
     def _open(self, text: str, at: Path) -> None:
         try:
-            self._inner = HfTokenizer.from_str(text)
+            self.inner = HfTokenizer.from_str(text)
         except (
             BaseException
         ) as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
             if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
                 raise
             raise UserError(f"{at}: not a tokenizer.json that `tokenizers` can read ({error})") from None
-        self._inner.no_truncation()  # some are published with a length at which texts are cut
-        self._inner.no_padding()
-        self._inner.encode_special_tokens = True  # "<eos>" written in a document is text like any other
+        self.inner.no_truncation()  # some are published with a length at which texts are cut
+        self.inner.no_padding()
+        self.inner.encode_special_tokens = True  # "<eos>" written in a document is text like any other
 
     @cached_property
     def vocab(self) -> int:
         """One more than the largest id."""
-        return 1 + max(self._inner.get_vocab(with_added_tokens=True).values())
+        return 1 + max(self.inner.get_vocab(with_added_tokens=True).values())
 
     @cached_property
     def dtype(self) -> np.dtype[np.generic]:
@@ -110,7 +109,7 @@ class Tokenizer:
     @cached_property
     def special_words(self) -> dict[str, int]:
         """The texts of the tokens that are marked as special: those that no text may turn into."""
-        added = self._inner.get_added_tokens_decoder()
+        added = self.inner.get_added_tokens_decoder()
         return {token.content: number for number, token in added.items() if token.special}
 
     def reads(self, word: str, text: str) -> bool:
@@ -122,15 +121,15 @@ class Tokenizer:
 
     @cached_property
     def _normalizer(self) -> Any:
-        return special_tokens.normalizer(self._inner)
+        return special_tokens.normalizer(self.inner)
 
     def word(self, number: int) -> str:
         """The text of one token."""
-        return str(self._inner.id_to_token(number))
+        return str(self.inner.id_to_token(number))
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without BOS or EOS."""
-        return list(self._inner.encode(text, add_special_tokens=False).ids)
+        return list(self.inner.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` for many texts at once, in parallel inside the library."""
@@ -138,18 +137,18 @@ class Tokenizer:
 
     def encode_rendered(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts that a chat template wrote, in which the special tokens' texts are the special tokens."""
-        self._inner.encode_special_tokens = False
+        self.inner.encode_special_tokens = False
         try:
             return self.encode_batch(texts)
         finally:
-            self._inner.encode_special_tokens = True
+            self.inner.encode_special_tokens = True
 
     def _fast(self, texts: list[str]) -> list[Any]:
-        return list(self._inner.encode_batch_fast(texts, add_special_tokens=False))
+        return list(self.inner.encode_batch_fast(texts, add_special_tokens=False))
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special tokens are written out."""
-        return str(self._inner.decode(list(map(int, ids)), skip_special_tokens=False))
+        return str(self.inner.decode(list(map(int, ids)), skip_special_tokens=False))
 
 
 def _slices(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -195,47 +194,6 @@ class Source:
         return Tokenizer.published(self.files, self.roles, self.path)
 
 
-def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
-    """The tokenizer of a spec, from its folder in the project.
-
-    With `check`, UserError where digest or vocabulary are not what the spec declares; always for roles whose tokens the
-    tokenizer does not have.
-    """
-    at = tokenizer_files.FOLDER / f"{spec.tokenizer}.yaml"
-    files = tokenizer_files.read(root, spec)
-    made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
-    roles = _roles(made, tokenizer_files.role_words(spec), at)
-    if spec.extends is not None:
-        _refuse_moved(made, declared(root, tokenizer_files.load(root, spec.extends)).open(), spec, at)
-    if check:
-        found = {"digest": files.digest(roles), "vocab": made.vocab}
-        wrong = [
-            f"{key}: declared {getattr(spec, key)}, found {is_}"
-            for key, is_ in found.items()
-            if getattr(spec, key) != is_
-        ]
-        if wrong:
-            raise UserError(
-                f"{at}: {'; '.join(wrong)}, in {spec.path}. Put back the files that were declared, or run "
-                f"`stages tokenizer {spec.tokenizer} --accept` and put its lines into the spec."
-            )
-    return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles)
-
-
-def _refuse_moved(larger: Tokenizer, base: Tokenizer, spec: RawTokenizerFiles, at: Path) -> None:
-    """Raise UserError unless every token of the base has its id here too: rows of a table are handed over by id."""
-    mine = larger._inner.get_vocab(with_added_tokens=True)
-    theirs = base._inner.get_vocab(with_added_tokens=True)
-    moved = sorted(word for word, number in theirs.items() if mine.get(word) != number)
-    if moved:
-        found = mine.get(moved[0])
-        raise UserError(
-            f"{at}: extends: {spec.extends}, whose token {moved[0]!r} has id {theirs[moved[0]]}, found "
-            f"{'no such token' if found is None else found} here ({len(moved)} tokens differ); allowed: the same id "
-            "for every token of it, and new ones behind."
-        )
-
-
 def of_corpus(folder: Path, local: Path) -> Tokenizer:
     """The tokenizer that a prepared corpus was cut with: the one it keeps, or the local one at `local`."""
     if not (folder / USE).is_file():
@@ -255,21 +213,3 @@ def _read_use(folder: Path) -> _Use:
         return json_file.read_as(folder / USE, _USE)
     except json_file.JsonFileError as error:
         raise UserError(f"{error}; `stages data {folder.name}` rebuilds it") from None
-
-
-def _roles(tokenizer: Tokenizer, words: Mapping[str, str | None], at: Path) -> Roles:
-    """Ids of the roles' tokens. Raises UserError naming each that is no token, and two roles that cannot share one."""
-    found = {name: None if word is None else tokenizer._inner.token_to_id(word) for name, word in words.items()}
-    unknown = [f"roles.{name}: {words[name]!r}" for name, number in found.items() if number is None and words[name]]
-    if unknown:
-        known = ", ".join(list(tokenizer.special_words)[:12]) or "none"
-        raise UserError(f"{at}: {'; '.join(unknown)}: no token of the tokenizer; its special tokens: {known}")
-    apart = ("bos", "image", "turn_begin", "think", "end_think")  # eos, turn_end and pad may be one token
-    for name in apart:
-        other = next((one for one in NAMES if one != name and found[one] == found[name] is not None), None)
-        if other is not None:
-            raise UserError(
-                f"{at}: roles.{name}: {words[name]!r}, which is {other} too; allowed: a token of its own, or none. "
-                "Where one token stands between documents, it is their eos, and bos is none."
-            )
-    return Roles(**found)

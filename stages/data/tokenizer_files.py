@@ -87,13 +87,13 @@ def _config(text: str | None, path: Path) -> dict[str, Any]:
 def _of_config(found: Any, path: Path) -> str | None:
     """A template, or of several with names the default one."""
     if isinstance(found, list):
-        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-        if DEFAULT not in named:
+        named = [one.get("template") for one in found if isinstance(one, dict) and one.get("name") == DEFAULT]
+        if len(named) != 1 or not isinstance(named[0], str):
             raise UserError(
-                f"{path}: chat_template: found {len(found)} templates, none of them called {DEFAULT!r}; put the one "
-                f"that is meant into {TEMPLATE}"
+                f"{path}: chat_template: found {len(found)} templates, of which {len(named) or 'none'} "
+                f"{'are' if len(named) > 1 else 'is'} called {DEFAULT!r}; put the one that is meant into {TEMPLATE}"
             )
-        found = named[DEFAULT]
+        found = named[0]
     if found is None or isinstance(found, str):
         return found
     raise UserError(f"{path}: chat_template: found a {type(found).__name__} instead of a text")

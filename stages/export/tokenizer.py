@@ -18,6 +18,7 @@ from tokenizers import processors
 from stages.data import prepared, tokenizer
 from stages.data import spec as data_spec
 from stages.data.roles import Roles
+from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.data.tokenizer_files import CONFIG, TEMPLATE, TOKENS, WORDS
 from stages.errors import UserError
 from stages.export.result import Result
@@ -96,7 +97,7 @@ def of(result: Result) -> TokenizerOut:
     digest, data = result.stage.tokenizer, result.data
     spec = next((one for one in data.tokenizers.values() if one.digest == digest), None)
     if spec is not None:
-        source = tokenizer.declared(result.root, spec)
+        source = declared_tokenizer(result.root, spec)
         assert source.files is not None
         assert source.roles is not None
         return _made(source.files.tokens, source.files.template, source.files.words, source.roles)

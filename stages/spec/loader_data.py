@@ -125,7 +125,7 @@ def load_data(files: Files) -> LoadedData:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)
     tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
     for name, words in tokenizers.items():
-        if words.extends is not None and (words.extends not in tokenizers or words.extends == name):
+        if words.extends is not None and (words.extends not in tokenizers or name in _bases(tokenizers, name)):
             raise files.document(files.specs / "tokenizers" / f"{name}.yaml").error(
                 ("extends",), repr(words.extends), "another of specs/tokenizers", meant(words.extends, tokenizers)
             )
@@ -138,6 +138,16 @@ def load_data(files: Files) -> LoadedData:
     releases = {name: load_release(files, name) for name in files.names("releases")}
     bind = _bindings(files, known, corpora)
     return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures)
+
+
+def _bases(tokenizers: Mapping[str, RawTokenizerFiles], name: str) -> list[str]:
+    """What a tokenizer extends, what that extends, and so on, up to the first that comes again."""
+    found: list[str] = []
+    base = tokenizers[name].extends
+    while base is not None and base in tokenizers and base not in found:
+        found.append(base)
+        base = tokenizers[base].extends
+    return found
 
 
 def _bindings(files: Files, published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from stages.data import adopt, measured, megatron, mmidx, prepare, prepared, spec, tokenizer_files
 from stages.data.adopted import AdoptedTokens
 from stages.data.prepared import Corpus, DataManifest
-from stages.data.tokenizer import declared
+from stages.data.tokenizer_declared import declared
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.resolved_phases import Source
 from tests.unit.data import published

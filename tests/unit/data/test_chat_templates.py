@@ -14,7 +14,8 @@ from stages.data import tokenizer_files
 from stages.data.chat import TemplateError
 from stages.data.document import Document, Picture, conversation
 from stages.data.encode import encode
-from stages.data.tokenizer import Tokenizer, declared
+from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_declared import declared
 from stages.errors import UserError
 from tests.unit.data import published
 

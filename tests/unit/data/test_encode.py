@@ -13,13 +13,14 @@ from stages.data.chat import TemplateError
 from stages.data.document import Document, Part, conversation, plain
 from stages.data.encode import encode, encode_accepted
 from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_declared import declared
 from tests.unit.data import published
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Tokenizer:
     published.write(tmp_path)
-    return tokenizer.declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False).open()
+    return declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False).open()
 
 
 def chat(number: int, answer: str = "It is 3.") -> Document:

@@ -17,7 +17,8 @@ from stages.data.document import IM_END, Document, Part, plain
 from stages.data.encode import encode
 from stages.data.heldout import Heldout
 from stages.data.prepared import Corpus
-from stages.data.tokenizer import Tokenizer, declared
+from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_declared import declared
 from stages.errors import SpecError, UserError
 from stages.spec.resolved_phases import Source
 from tests.unit.data import published
@@ -91,7 +92,13 @@ WRONG = {
     "outside": ({"path": "../mine"}, r"mine.yaml:2: path: found '../mine'; allowed: a folder relative"),
     "a role is missing": ({"roles": {"bos": "<s>"}}, r"mine.yaml:\d+: roles.eos: found nothing"),
     "a template is none": ({"template": "{% if %}"}, r"chat template cannot be read: Expected"),
-    "a template of several": ({"template": [{"name": "rag", "template": ""}]}, r"found 1 templates, none"),
+    "a word of texts for eos": ({"roles": {**published.ROLES, "eos": "the"}}, r"roles.eos: 'the', which a text tu"),
+    "a letter for pad": ({"roles": {**published.ROLES, "pad": "a"}}, r"roles.pad: 'a', which a text turns into"),
+    "a template by no name": ({"template": [{"name": ["default"], "template": ""}, 5]}, r"found 2 templates, of whi"),
+    "two templates of one name": (
+        {"template": [{"name": "default", "template": "a"}, {"name": "default", "template": "b"}]}, r"of which 2 are"),
+    "no text for a template": ({"template": [{"name": "default"}]}, r"found 1 templates, of which 1 is called 'd"),
+    "a template of several": ({"template": [{"name": "rag", "template": ""}]}, r"found 1 templates, of which none is"),
 }  # fmt: skip
 
 
@@ -100,6 +107,28 @@ def test_a_wrong_declaration_is_refused(tmp_path: Path, name: str) -> None:
     changes, message = WRONG[name]
     with pytest.raises(UserError, match=message):
         opened(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"bos_token": "</s>"}, r"tokenizer_config.json: bos_token: '</s>', where the tokenizer's spec names '<s>'"),
+        ({"bos_token": "<nothing>"}, r"bos_token: '<nothing>', which the chat template writes, and which is no token"),
+    ],
+)
+def test_the_words_of_the_template_are_the_roles_tokens(tmp_path: Path, words: dict[str, str], message: str) -> None:
+    published.write(tmp_path)
+    path = tmp_path / "tokenizers/mine/tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | words))
+    with pytest.raises(UserError, match=message):
+        declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False)
+
+
+def test_no_tokenizer_extends_itself_by_way_of_another(tmp_path: Path) -> None:
+    for name, other in (("mine", "yours"), ("yours", "mine")):
+        published.write(tmp_path, name, extends=other, vocab=307, digest=ZERO)
+    with pytest.raises(UserError, match=r"mine.yaml: extends: mine extends yours extends mine; allowed: one that has"):
+        declared(tmp_path, tokenizer_files.load(tmp_path, "mine"))
 
 
 def _garbage(folder: Path) -> None:
@@ -153,7 +182,7 @@ def test_what_is_declared_is_held_against_the_files(
         tokenizer_files.load(tmp_path, "mine")
 
 
-@pytest.mark.parametrize("what", ["tokens", "template", "bos_token", "role"])
+@pytest.mark.parametrize("what", ["tokens", "template", "eos_token", "role"])
 def test_the_digest_covers_tokens_template_words_and_roles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
@@ -164,8 +193,8 @@ def test_the_digest_covers_tokens_template_words_and_roles(
         (folder / "tokenizer.json").write_text(published.trained(400).to_str())
     elif what == "template":
         (folder / "chat_template.jinja").write_text(published.CHATML + "\n\n")
-    elif what == "bos_token":
-        config.write_text(config.read_text().replace('"<s>"', '"<img>"'))
+    elif what == "eos_token":
+        config.write_text(config.read_text().replace('"</s>"', '"<img>"'))
     else:
         spec.write_text(spec.read_text().replace("image: <img>", "image: none"))
     with pytest.raises(

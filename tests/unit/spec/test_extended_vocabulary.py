@@ -99,3 +99,9 @@ def test_a_tokenizer_extends_another_of_the_project(grown: Path) -> None:
     declare(grown, "larger", 600, "b", "extends: nobody\n")
     with pytest.raises(SpecError, match=r"tokenizers/larger.yaml:9: extends: found 'nobody'; allowed: another of"):
         Project.load(grown).resolve("toy", "paper")
+
+
+def test_and_not_itself_by_way_of_that(grown: Path) -> None:
+    declare(grown, "old", 500, "a", "extends: larger\n")
+    with pytest.raises(SpecError, match=r"tokenizers/larger.yaml:9: extends: found 'old'; allowed: another of"):
+        Project.load(grown).resolve("toy", "paper")

@@ -1,0 +1,113 @@
+"""A tokenizer as its spec in specs/tokenizers declares it, with all that has to be true of its files and roles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.data import special_tokens, tokenizer_files
+from stages.data.roles import NAMES, Roles
+from stages.data.tokenizer import Source, Tokenizer
+from stages.data.tokenizer_files import FOLDER, TokenizerFiles
+from stages.errors import UserError
+from stages.spec.schema_tokenizers import RawTokenizerFiles
+
+
+def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
+    """The tokenizer of a spec, from its folder in the project.
+
+    With `check`, UserError where digest or vocabulary are not what the spec declares; always for roles whose tokens the
+    tokenizer does not have or texts turn into, and for words of the template that are not the roles' tokens.
+    """
+    at = FOLDER / f"{spec.tokenizer}.yaml"
+    files = tokenizer_files.read(root, spec)
+    made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
+    roles = _roles(made, tokenizer_files.role_words(spec), at)
+    special_tokens.keep_apart(made.inner, roles)
+    _refuse_out_of_text(made, roles, at)
+    _refuse_words(made, files, roles, root / spec.path / tokenizer_files.CONFIG)
+    if spec.extends is not None:
+        _refuse_circle(root, spec, at)
+        _refuse_moved(made, declared(root, tokenizer_files.load(root, spec.extends)).open(), spec, at)
+    if check:
+        found = {"digest": files.digest(roles), "vocab": made.vocab}
+        wrong = [
+            f"{key}: declared {getattr(spec, key)}, found {is_}"
+            for key, is_ in found.items()
+            if getattr(spec, key) != is_
+        ]
+        if wrong:
+            raise UserError(
+                f"{at}: {'; '.join(wrong)}, in {spec.path}. Put back the files that were declared, or run "
+                f"`stages tokenizer {spec.tokenizer} --accept` and put its lines into the spec."
+            )
+    return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles)
+
+
+def _refuse_circle(root: Path, spec: RawTokenizerFiles, at: Path) -> None:
+    """Raise UserError where a tokenizer extends itself, by way of others."""
+    seen, base = [spec.tokenizer], spec.extends
+    while base is not None:
+        if base in seen:
+            raise UserError(f"{at}: extends: {' extends '.join([*seen, base])}; allowed: one that has its own tokens.")
+        seen.append(base)
+        base = tokenizer_files.load(root, base).extends
+
+
+def _refuse_out_of_text(made: Tokenizer, roles: Roles, at: Path) -> None:
+    """Raise UserError for a role's token that a text turns into: an ordinary word of the vocabulary."""
+    for name, number in roles.by_name().items():
+        word = None if number is None or name in special_tokens.OF_TEXT else made.word(number)
+        if word is not None and number in made.encode(word):
+            raise UserError(
+                f"{at}: roles.{name}: {word!r}, which a text turns into that says so; allowed: a special token of the "
+                "tokenizer, or none."
+            )
+
+
+def _refuse_words(made: Tokenizer, files: TokenizerFiles, roles: Roles, at: Path) -> None:
+    """Raise UserError where the template would write text for a special token, or another bos than the spec names."""
+    for key, word in files.words.items():
+        number = made.inner.token_to_id(word)
+        if number is None and files.template is not None and key in files.template:
+            raise UserError(
+                f"{at}: {key}: {word!r}, which the chat template writes, and which is no token of the tokenizer; take "
+                "the files that were published together."
+            )
+        if key == "bos_token" and roles.bos not in (None, number):
+            raise UserError(
+                f"{at}: {key}: {word!r}, where the tokenizer's spec names {made.word(roles.bos)!r}; correct one of the "
+                "two."
+            )
+
+
+def _refuse_moved(larger: Tokenizer, base: Tokenizer, spec: RawTokenizerFiles, at: Path) -> None:
+    """Raise UserError unless every token of the base has its id here too: rows of a table are handed over by id."""
+    mine = larger.inner.get_vocab(with_added_tokens=True)
+    theirs = base.inner.get_vocab(with_added_tokens=True)
+    moved = sorted(word for word, number in theirs.items() if mine.get(word) != number)
+    if moved:
+        found = mine.get(moved[0])
+        raise UserError(
+            f"{at}: extends: {spec.extends}, whose token {moved[0]!r} has id {theirs[moved[0]]}, found "
+            f"{'no such token' if found is None else found} here ({len(moved)} tokens differ); allowed: the same id "
+            "for every token of it, and new ones behind."
+        )
+
+
+def _roles(tokenizer: Tokenizer, words: Mapping[str, str | None], at: Path) -> Roles:
+    """Ids of the roles' tokens. Raises UserError naming each that is no token, and two roles that cannot share one."""
+    found = {name: None if word is None else tokenizer.inner.token_to_id(word) for name, word in words.items()}
+    unknown = [f"roles.{name}: {words[name]!r}" for name, number in found.items() if number is None and words[name]]
+    if unknown:
+        known = ", ".join(list(tokenizer.special_words)[:12]) or "none"
+        raise UserError(f"{at}: {'; '.join(unknown)}: no token of the tokenizer; its special tokens: {known}")
+    apart = ("bos", "image", "turn_begin", "think", "end_think")  # eos, turn_end and pad may be one token
+    for name in apart:
+        other = next((one for one in NAMES if one != name and found[one] == found[name] is not None), None)
+        if other is not None:
+            raise UserError(
+                f"{at}: roles.{name}: {words[name]!r}, which is {other} too; allowed: a token of its own, or none. "
+                "Where one token stands between documents, it is their eos, and bos is none."
+            )
+    return Roles(**found)

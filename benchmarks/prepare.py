@@ -55,10 +55,10 @@ class Theirs:
     def map(self) -> None:
         """Cut the texts into ids, into an Arrow file of their own."""
         many = self.processes if self.processes > 1 else None
-        name = str(self.cache / f"{time.monotonic_ns()}.arrow")
+        now = str(time.monotonic_ns())
         made = self.texts.map(  # type: ignore[attr-defined]
             self._ids, batched=True, batch_size=BATCH, num_proc=many, remove_columns=["text"],
-            load_from_cache_file=False, cache_file_name=name,
+            load_from_cache_file=False, cache_file_name=str(self.cache / f"{now}.arrow"), new_fingerprint=now,
         )  # fmt: skip
         assert len(made)
         for left in self.cache.glob("*.arrow"):

@@ -38,15 +38,15 @@ def encode_all(job: Job, pieces: Sequence[Piece], processes: int, progress: Prog
     if min(processes, len(pieces)) <= 1:
         return _here(job, pieces, progress)
     context = multiprocessing.get_context("spawn")
-    read = context.Value("q", 0)
-    executor = ProcessPoolExecutor(min(processes, len(pieces)), context, _start, (job.tokenizer, read))
+    read, kept = context.Value("q", 0), context.Value("q", 0)
+    executor = ProcessPoolExecutor(min(processes, len(pieces)), context, _start, (job.tokenizer, read, kept))
     before = multiprocessing.active_children()
     try:
         futures = [executor.submit(_encode, job, number, piece) for number, piece in enumerate(pieces)]
         runs: list[Run] = []
         for future in futures:
             while not wait([future], timeout=BLINK).done:
-                progress.show(read.value)
+                progress.show(read.value, kept.value)
             runs += future.result()
             if sum(len(run.meta.bad) for run in runs) > job.allowed:
                 break
@@ -67,12 +67,12 @@ def encode_all(job: Job, pieces: Sequence[Piece], processes: int, progress: Prog
 def _here(job: Job, pieces: Sequence[Piece], progress: Progress) -> list[Run]:
     """The same in this process."""
     tokenizer = job.tokenizer.open()
-    read = 0
+    read = kept = 0
 
-    def report(more: int) -> None:
-        nonlocal read
-        read += more
-        progress.show(read)
+    def report(more: int, before: int) -> None:
+        nonlocal read, kept
+        read, kept = read + more, kept + before
+        progress.show(read, kept)
 
     runs: list[Run] = []
     for number, piece in enumerate(pieces):
@@ -82,16 +82,17 @@ def _here(job: Job, pieces: Sequence[Piece], progress: Progress) -> list[Run]:
     return runs
 
 
-def _start(tokenizer: Source, read: Synchronized[int]) -> None:
+def _start(tokenizer: Source, read: Synchronized[int], kept: Synchronized[int]) -> None:
     """In each process, before its first piece."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its processes
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process is one thread
     _end_with_parent()
     _Worker.tokenizer = tokenizer.open()
 
-    def report(more: int) -> None:
-        with read.get_lock():
-            read.value += more
+    def report(more: int, before: int) -> None:
+        for counter, change in ((kept, before), (read, more)):
+            with counter.get_lock():
+                counter.value += change
 
     _Worker.report = staticmethod(report)
 

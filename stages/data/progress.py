@@ -1,4 +1,7 @@
-"""How far a preparation is: bytes read of all bytes, the rate, and how long it will take."""
+"""How far a preparation is: bytes done of all bytes, the rate, and how long it will take.
+
+What an earlier preparation left counts as done, and not in the rate.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ LEAST = 2.0  # seconds before which a rate says nothing
 class Progress:
     """Lines on stderr: one that is overwritten on a terminal, one every half minute elsewhere."""
 
-    def __init__(self, name: str, total: int, stream: TextIO | None = None) -> None:
-        self.name, self.total = name, total
+    def __init__(self, name: str, total: int, stream: TextIO | None = None, did: str = "read") -> None:
+        self.name, self.total, self.did = name, total, did
         self._stream = sys.stderr if stream is None else stream
-        self._begun = self._said = time.monotonic()
+        self._begun = self._said = self._worked = time.monotonic()
         self._terminal = self._stream.isatty()
         self._shown, self._read = False, 0
 
@@ -26,25 +29,29 @@ class Progress:
         self._read += read
         self.show(self._read)
 
-    def show(self, read: int) -> None:
-        """`read` bytes are done."""
+    def show(self, read: int, kept: int = 0) -> None:
+        """`read` bytes are done, `kept` of them by an earlier preparation."""
         now = time.monotonic()
+        if read <= kept:
+            self._worked = now  # what was kept is being looked through: the rate begins behind it
         if now - self._said < PAUSE[self._terminal] or now - self._begun < LEAST:
             return
         self._said = now
-        self._print(self._line(read, now - self._begun))
+        self._print(self._line(read, kept, now - self._worked))
 
     def close(self) -> None:
         """End the line that would be overwritten."""
         if self._shown and self._terminal:
             print(file=self._stream)
 
-    def _line(self, read: int, seconds: float) -> str:
+    def _line(self, read: int, kept: int, seconds: float) -> str:
         share = 100 * read / max(1, self.total)
-        said = f"{self.name}: {share:.0f}% of {self.total / 1e6:,.1f} MB read"
-        if not read:
+        said = f"{self.name}: {share:.0f}% of {self.total / 1e6:,.1f} MB {self.did}"
+        if kept:
+            said += f" ({kept / 1e6:,.1f} MB before)"
+        if read <= kept:
             return said
-        rate = read / seconds
+        rate = (read - kept) / seconds
         return f"{said}, {rate / 1e6:,.1f} MB/s, {timedelta(seconds=round((self.total - read) / rate))} left"
 
     def _print(self, line: str) -> None:

@@ -2,14 +2,18 @@
 
 The input is cut into pieces, processes encode them into sorted runs, and the runs are merged. Runs stay until the
 corpus is in place, so a preparation that was killed goes on: what has been encoded is not encoded again. They are kept
-under the digests of the files that they were made of; other files, another spec or another tokenizer begin anew.
+beside the digests of the files that they were made of: where one of these has changed, that is an error. Another spec
+or another tokenizer begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.data import inputs, pieces, pool, user
 from stages.data.merge import Merge, held_out_alone, merge
@@ -24,8 +28,21 @@ from stages.errors import UserError
 from stages.store import files, json_file
 from stages.store.digest import digest_bytes, measure
 
-KEY = "key"
+KEY = "made_of.json"
 VERSION = 1  # of how runs are cut and kept
+LONGEST = 1 << 30  # bytes of what is said of the files that runs are made of
+
+
+class _Before(BaseModel):
+    """made_of.json beside runs: what they follow from, and each file's size and digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    key: str
+    files: dict[str, str]
+
+
+_BEFORE = TypeAdapter(_Before)
 
 
 @contextmanager
@@ -40,10 +57,11 @@ def merged(
     folder = out.with_name(f".{out.name}.runs")
     found = inputs.find(root, corpus)
     stamps = inputs.stamps(found)
-    progress = Progress(corpus.corpus, sum(one.size for one in found))
-    measured = _measured(found)
+    measured = _measured(corpus.corpus, found)
     how = f"{VERSION} {pieces.PIECE} {TOKENS}"
-    _open(folder, f"{corpus.identity}\n{tokenizer.digest}\n{measured.digest}\n{how}")
+    _open(folder, digest_bytes(f"{corpus.identity}\n{tokenizer.digest}\n{how}".encode()), measured)
+    read = sum(one.size for one in found)
+    progress = Progress(corpus.corpus, read)
     try:
         job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows)
         cut = pieces.cut(found)
@@ -51,7 +69,8 @@ def merged(
         inputs.refuse_changed(found, stamps)
         skipped = _skipped(runs, cut, corpus.bad_rows)
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
-        yield merging, measured.model_copy(update={"skipped": skipped, "duplicates": merging.dropped})
+        digest = digest_bytes("".join(f"{name} {said}\n" for name, said in measured.items()).encode())
+        yield merging, Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
     except files.WriteError:
         raise
     except UserError:
@@ -59,33 +78,55 @@ def merged(
         raise
     finally:
         progress.close()
-    files.remove_tree(folder)
+    with files.failing(folder):
+        files.remove_tree(folder)
 
 
-def _measured(found: Sequence[Input]) -> Inputs:
-    """Read the files in full: which they are."""
-    lines = []
-    for one in found:
-        try:
-            written = measure(one.path)
-        except OSError as error:
-            raise UserError(f"{one.name}: {error.strerror}") from None
-        lines.append(f"{one.name} {written.size} {written.blake3}\n")
-    return Inputs(files=len(found), bytes=sum(one.size for one in found), digest=digest_bytes("".join(lines).encode()))
-
-
-def _open(folder: Path, identity: str) -> None:
-    """Make the folder of runs, or keep it where it has the same ones."""
-    key = digest_bytes(identity.encode())
+def _measured(corpus: str, found: Sequence[Input]) -> dict[str, str]:
+    """Read the files in full: which they are, size and digest by name."""
+    measured, progress = {}, Progress(corpus, sum(one.size for one in found), did="measured")
     try:
-        same = json_file.read(folder / KEY) == key
+        for one in found:
+            written = measure(one.path, progress.add)
+            measured[one.name] = f"{written.size} {written.blake3}"
+    except OSError as error:
+        raise UserError(f"{one.name}: {error.strerror}") from None
+    finally:
+        progress.close()
+    return measured
+
+
+def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
+    """Make the folder of runs, or keep it where it has runs of the same files.
+
+    Raises UserError where it has those of other files: somebody has to say whether what was encoded is of no use.
+    """
+    try:
+        before = json_file.read_as(folder / KEY, _BEFORE, limit=LONGEST)
     except json_file.JsonFileError:
-        same = False
-    if not same:
+        before = None
+    if before is None or before.key != key:
         with files.failing(folder):
             files.remove_tree(folder)
             files.make_dirs(folder)
-        json_file.write(folder / KEY, key)
+        json_file.write(folder / KEY, _Before(key=key, files=dict(measured)).model_dump())
+    elif changed := _changed(before.files, measured):
+        raise UserError(
+            f"{changed} since the preparation that was broken off; what it encoded is in {folder}. Put the file back "
+            f"as it was, or remove that folder to begin anew: `rm -r {shlex.quote(str(folder))}`"
+        )
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """The first file that is not what it was, and how; the order of files is part of what they are."""
+    for name in (*before, *now):
+        if name not in now:
+            return f"{name}: is not read any more"
+        if name not in before:
+            return f"{name}: is new"
+        if before[name] != now[name]:
+            return f"{name}: has changed"
+    return None if list(before) == list(now) else f"{next(iter(now))}: the order of files has changed"
 
 
 def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:

@@ -21,7 +21,7 @@ CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory 
 DOCUMENTS = 2048
 TOKENS = 16 << 20  # of one run, which is in memory until it is written
 Placed = tuple[int, Document]  # a line of the piece, and the document that it holds
-Report = Callable[[int], None]  # is given how many bytes were read since the last call
+Report = Callable[[int, int], None]  # is given how many bytes were done since the last call, and by an earlier run
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ class _PieceEncoder:
         self.bad = sum(len(run.meta.bad) for run in self.runs)
         self._rows = islice(user.rows(piece, job.shape), self.read, None)
         self._bytes = 0
+        self._skipping = self.read > 0
 
     def all(self) -> list[Run]:
+        if self.runs and self.runs[-1].meta.last:
+            self.report(size := self.piece.end - self.piece.start, size)
         while not (self.runs and self.runs[-1].meta.last) and self.bad <= self.job.allowed:
             self.runs.append(self._run())
         return self.runs
@@ -84,6 +87,9 @@ class _PieceEncoder:
         characters = 0
         for row in self._rows:
             self.read += 1
+            if self._skipping:  # what is before this row is in runs of an earlier preparation
+                self.report(row.read, row.read)
+                self._bytes, self._skipping = row.read, False
             document = self._document(row)
             if isinstance(document, Bad):
                 bad.append(document)
@@ -92,10 +98,10 @@ class _PieceEncoder:
                 batch.append((row.line, document))
                 characters += len(document.identity)
             if characters >= CHARACTERS or len(batch) == DOCUMENTS or self.bad > self.job.allowed:
-                self.report(row.read - self._bytes)
+                self.report(row.read - self._bytes, 0)
                 self._bytes = row.read
                 return batch, False
-        self.report(self.piece.end - self.piece.start - self._bytes)
+        self.report(self.piece.end - self.piece.start - self._bytes, 0)
         return batch, True
 
     def _document(self, row: Row) -> Document | Bad:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,12 @@ def digest_file(path: Path) -> str:
     return measure(path).blake3
 
 
-def measure(path: Path) -> Written:
-    """Size and digest of a file as it is on the disk."""
+def measure(path: Path, report: Callable[[int], None] = lambda _: None) -> Written:
+    """Size and digest of a file as it is on the disk; `report` is given the bytes of each block that was read."""
     hasher, size = blake3(), 0
     with path.open("rb", buffering=0) as file:
         while block := file.read(BLOCK):
             hasher.update(block)
             size += len(block)
+            report(len(block))
     return Written(size, str(hasher.hexdigest()))

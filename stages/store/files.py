@@ -48,7 +48,8 @@ def failing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise WriteError(
             f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed. Once the disk "
-            "takes writes again, give the same command: a stage goes on from its last checkpoint."
+            "takes writes again, give the same command: a stage goes on from its last checkpoint, a corpus from what "
+            "is encoded of it."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from stages.data import inputs, lines, merge, packing, pieces, pool, prepare, prepared, spec, stretches, user, worker
 from stages.data.encode import encode, encode_accepted
 from stages.data.prepared import Corpus, DataManifest
+from stages.data.progress import Progress
 from stages.data.tokenizer import FILE, Tokenizer
 from stages.errors import UserError
 from stages.store import files
@@ -186,14 +188,93 @@ def test_a_run_that_was_damaged_since_is_made_again(project: Small) -> None:
 
 
 @pytest.mark.usefixtures("cut_small")
-def test_runs_of_another_file_are_not_used(project: Small, encoded: list[int]) -> None:
+def test_a_file_that_changed_since_a_kill_is_refused_by_name_until_somebody_decides(
+    project: Small, encoded: list[int]
+) -> None:
+    write(project, rows(50), "other.jsonl")
+    write(project, rows(100))
+    declare(project, ["other.jsonl", "rows.jsonl"])
+    broken_off(project, merge.Merge, "contents", interrupt)
+    (project.root / "rows.jsonl").write_text("\n".join(rows(99)) + "\n")
+    encoded.clear()
+    kept = project.data / ".mine.runs"
+    with pytest.raises(UserError, match=r"^rows\.jsonl: has changed since the preparation .*`rm -r .*\.mine\.runs`$"):
+        run(project)
+    assert list(kept.glob("*/run.json"))
+    files.remove_tree(kept)
+    run(project)
+    assert sum(encoded) == 149
+    assert held(project) == in_memory(project)
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [(["a.jsonl", "b.jsonl", "c.jsonl"], "c.jsonl: is new"), (["b.jsonl"], "a.jsonl: is not read any more")],
+)
+def test_a_pattern_that_finds_other_files_after_a_kill_is_refused(project: Small, paths: list[str], said: str) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        write(project, rows(20, seed=ord(name[0])), name)
+    declare(project, "*.jsonl")
+    broken_off(project, merge.Merge, "contents", interrupt)
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        path = project.root / name
+        path.unlink(missing_ok=True) if name not in paths else path.exists() or path.write_text(rows(1)[0])
+    with pytest.raises(UserError, match=f"^{said} since"):
+        run(project)
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_another_spec_begins_anew(project: Small, encoded: list[int]) -> None:
     write(project, rows(100))
     broken_off(project, merge.Merge, "contents", interrupt)
     encoded.clear()
-    write(project, rows(99))
+    declare(project, "rows.jsonl", on_bad_row={"skip": 3})
     run(project)
-    assert sum(encoded) == 99
-    assert held(project) == in_memory(project)
+    assert sum(encoded) == 100
+
+
+@pytest.mark.usefixtures("cut_small")
+def test_after_a_kill_what_is_kept_counts_as_done(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, rows(300))
+    calls: list[int] = []
+
+    def killed(documents, tokenizer, cell):  # type: ignore[no-untyped-def]
+        calls.append(len(documents))
+        return interrupt() if len(calls) == 30 else encode_accepted(documents, tokenizer, cell)
+
+    broken_off(project, worker, "encode_accepted", killed)
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(Progress, "show", lambda self, read, kept=0: shown.append((read, kept)))
+    run(project)
+    size = (project.root / "rows.jsonl").stat().st_size
+    measured = shown.index((size, 0))  # reading the files in full comes first
+    reads, kept = zip(*shown[measured + 1 :], strict=True)
+    assert reads[-1] == size
+    assert sorted(reads) == list(reads)
+    assert size / 4 < kept[-1] < size * 3 / 4
+    assert kept[-1] == kept[len(kept) // 2], "nothing is kept behind what is encoded"
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_no_part_of_a_corpus_one_clear_line_and_what_is_encoded(
+    project: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 2000)
+    monkeypatch.setattr(merge, "FAN", 2)
+    write(project, rows(25))
+    counter = Failing(at=0, code=None, lasting=False)
+    with using(counter):
+        wanted = run(project).digest
+    for at in range(1, counter.count + 1, 5):
+        files.remove_tree(project.data / "mine")
+        with using(Failing(at, errno.ENOSPC, lasting=True)), pytest.raises(files.WriteError) as caught:
+            run(project)
+        assert "No space left on device" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        if (project.data / "mine").exists():  # only its runs were left to be removed
+            assert not prepared.verify(project.data / "mine", deep=True)
+        assert run(project).digest == wanted, at
+        assert sorted(entry.name for entry in project.data.iterdir()) == ["mine", "tokenizer"]
 
 
 def test_a_file_that_is_written_to_meanwhile_is_refused(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def project(small: Small, tmp_path: Path) -> Small:
     return Small(tmp_path, tmp_path / "prepared")
 
 
-def declare(project: Small, path: str, kind: str = "text", **more: object) -> None:
+def declare(project: Small, path: str | list[str], kind: str = "text", **more: object) -> None:
     """Write specs/data/mine.yaml as a user does before the first preparation."""
     write_spec(
         project.root,

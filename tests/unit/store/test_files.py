@@ -147,7 +147,8 @@ def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path, monk
         files.write(tmp_path / "a", b"1")
     assert str(caught.value) == (
         f"{tmp_path / 'a'}: cannot be written (No space left on device). Nothing finished has been changed. Once the "
-        "disk takes writes again, give the same command: a stage goes on from its last checkpoint."
+        "disk takes writes again, give the same command: a stage goes on from its last checkpoint, a corpus from what "
+        "is encoded of it."
     )
     with pytest.raises(files.WriteError, match="a: cannot be written \\(odd\\)"), files.failing(tmp_path / "a"):
         raise OSError("odd")  # one without a number has no name of its own

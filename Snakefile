@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
 
 from stages.sync import workflow as flows
+from stages.sync.rules import names
 
 ROOT = Path(workflow.basedir)
 # A job on a cluster has no setting of its own: None.
@@ -37,14 +38,15 @@ for path in sorted(Path(ROOT, "rules").glob("*.smk")):
         include: path
 
 
-# Asked for by name, a pipeline that is not at this scale says where it is.
+# Asked for by name, a pipeline that is not at this scale says where it is, and one that cannot be read why; so do stages.
 for absent in FLOW.absent:
+    for rule_name in names(ROOT, absent):
 
-    rule:
-        name:
-            absent
-        input:
-            FLOW.elsewhere(absent),
+        rule:
+            name:
+                rule_name
+            input:
+                FLOW.elsewhere(absent),
 
 
 def stages(*words, **settings):

@@ -10,6 +10,7 @@ from stages.data.adopted import ORDER
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
+from stages.data.folders import preparing
 from stages.data.packages import SourceFile, read_packages
 from stages.data.prepared import (
     DataManifest,
@@ -103,7 +104,7 @@ def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> 
     folder = data / spec.TOKENIZER
     used, wanted = read_manifest(folder).digest, spec.load_tokenizer(root).digest
     if used != wanted and not accept:
-        raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `stages data {spec.TOKENIZER}`")
+        raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `{preparing(folder)}`")
     return tokenizer.Source(folder / tokenizer.FILE, used, None, None)
 
 

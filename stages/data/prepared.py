@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from stages.data import adopted, mmidx
 from stages.data.adopted import AdoptedTokens, Adoption
 from stages.data.encode import Encoded
+from stages.data.folders import preparing
 from stages.data.roles import Roles
 from stages.data.spec import Count, Digest, Kind
 from stages.data.tokenizer import roles_of_corpus
@@ -164,9 +165,9 @@ def read_manifest(folder: Path) -> DataManifest:
     try:
         return json_file.read_as(path, _MANIFEST)
     except json_file.MissingFileError:
-        raise UserError(f"{path}: corpus {folder.name} is not prepared; run `stages data {folder.name}`") from None
+        raise UserError(f"{path}: corpus {folder.name} is not prepared; run `{preparing(folder)}`") from None
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}; `stages data {folder.name}` rebuilds it") from None
+        raise UserError(f"{error}; `{preparing(folder)}` rebuilds it") from None
 
 
 def verify(folder: Path, deep: bool) -> list[Problem]:
@@ -183,15 +184,17 @@ def verify(folder: Path, deep: bool) -> list[Problem]:
     return found if (folder / seal.NAME).is_file() else [*seal.problems(folder), *found]
 
 
-def hold(folder: Path, command: str) -> None:
-    """Read a prepared folder in full; raises UserError naming each damaged file and the `command` that rebuilds it."""
+def hold(folder: Path) -> None:
+    """Read a prepared folder in full; raises UserError naming each damaged file and the command that rebuilds it."""
     try:
         broken = [str(problem) for problem in verify(folder, deep=True)]
-    except UserError as error:  # the manifest itself
+    except UserError as error:  # the manifest itself, with the command
         sealed = seal.problems(folder) if folder.is_dir() else []
-        broken = [str(error), *map(str, sealed)]
+        found = "; ".join([*map(str, sealed), str(error)])
+        raise UserError(f"corpus {folder.name} cannot be used: {found}.") from error
     if broken:
-        raise UserError(f"corpus {folder.name} cannot be used: {'; '.join(broken)}. `{command}` rebuilds it.")
+        found = "; ".join(broken)
+        raise UserError(f"corpus {folder.name} cannot be used: {found}. `{preparing(folder)}` rebuilds it.")
 
 
 class Corpus:
@@ -204,7 +207,7 @@ class Corpus:
         problems = verify(folder, deep=False)
         if problems:
             listed = "; ".join(map(str, problems))
-            raise UserError(f"corpus {self.name} is damaged: {listed}. `stages data {self.name}` rebuilds it.")
+            raise UserError(f"corpus {self.name} is damaged: {listed}. `{preparing(folder)}` rebuilds it.")
         self.tokens: NDArray[np.integer] | AdoptedTokens
         if self.manifest.adopted is not None:
             self.tokens, self.offsets = adopted.opened(folder, self.manifest.adopted)

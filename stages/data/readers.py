@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.contract import order
 from stages.contract.order import Permutation
 from stages.data import packing
+from stages.data.folders import preparing
 from stages.data.prepared import Corpus
 from stages.data.sample import PADDING, UNSUPERVISED, Image, Sample, as_image
 from stages.errors import UserError
@@ -193,7 +194,7 @@ def open_source(source: Source, data_root: Path) -> Corpus:
     if corpus.manifest.digest != source.digest:
         raise UserError(
             f"{corpus.folder}: holds digest {corpus.manifest.digest}, the stage wants {source.digest}; "
-            f"run `stages data {source.corpus}`"
+            f"run `{preparing(corpus.folder)}`"
         )
     if not 0 <= source.start < source.end <= corpus.manifest.size:
         raise UserError(

@@ -22,6 +22,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from stages.data import special_tokens
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
+from stages.data.folders import preparing
 from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
 from stages.errors import UserError
@@ -212,4 +213,4 @@ def _read_use(folder: Path) -> _Use:
     try:
         return json_file.read_as(folder / USE, _USE)
     except json_file.JsonFileError as error:
-        raise UserError(f"{error}; `stages data {folder.name}` rebuilds it") from None
+        raise UserError(f"{error}; `{preparing(folder)}` rebuilds it") from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from stages.data.spec import TOKENIZER
 from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, rule_name
@@ -59,3 +62,10 @@ def files(graph: Graph) -> dict[str, str]:
     """Every rules file by its path relative to the project."""
     texts = {f"rules/{pipeline}.smk": pipeline_rules(graph, pipeline) for pipeline in graph.pipelines}
     return {**texts, "rules/data.smk": data_rules(graph)}
+
+
+def names(root: Path, pipeline: str) -> list[str]:
+    """The rules of a pipeline that has none here, itself and its stages, as they were written when it could be read."""
+    path = root / "rules" / f"{pipeline}.smk"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [pipeline, *re.findall(r"^use rule stage as (\w+) with:$", text, flags=re.MULTILINE)]

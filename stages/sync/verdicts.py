@@ -136,7 +136,7 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     local = any(not (layout.corpus(name) / USE).exists() for name in names)
     for name in sorted({*names, TOKENIZER} if local else names):
         try:
-            hold(layout.corpus(name), f"stages data {name} --scale {layout.scale}")
+            hold(layout.corpus(name))
         except UserError as error:
             damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
             raise

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from stages.commands.status import print_status
 from stages.commands.sync import run_sync
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
-from stages.sync import graph, workflow, write
+from stages.sync import graph, rules, workflow, write
 from tests.mutants.mutant import ROOT
 from tests.unit.spec.small_project import edit
 
@@ -155,6 +158,26 @@ def test_asked_for_it_snakemake_says_what_is_wrong(
         flow.elsewhere("ouro")(None)
     assert ended == [1]
     assert "stages: specs/ouro/" in capsys.readouterr().err
+
+
+def test_stages_of_a_pipeline_without_rules_are_known_by_the_rules_that_it_had(broken: Path) -> None:
+    found = rules.names(broken, "ouro")
+    assert found[:2] == ["ouro", "ouro__warmup"]
+    assert len(found) == 1 + 18
+    assert rules.names(broken, "new") == ["new"]
+
+
+@pytest.mark.slow
+def test_asked_for_one_of_its_stages_snakemake_says_what_is_wrong_and_no_more(broken: Path) -> None:
+    for name in ("Snakefile", "profiles"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, broken / name)
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "ouro__stable_1"]
+    env = os.environ | {"PATH": os.defpath}
+    done = subprocess.run(command, cwd=broken, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("stages: specs/ouro/")
+    assert "MissingRule" not in done.stderr
 
 
 def test_what_is_wrong_at_another_scale_keeps_nothing_from_this_one(

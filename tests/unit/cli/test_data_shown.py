@@ -201,7 +201,7 @@ def test_what_is_not_there_is_said(project: Path) -> None:
     write_spec(
         project, "mine", {"corpus": "mine", "kind": "text", "unit": "tokens", "builder": "file", "path": "a.txt"}
     )
-    with pytest.raises(UserError, match=r"corpus mine is not prepared; run `stages data mine`"):
+    with pytest.raises(UserError, match=r"corpus mine is not prepared; run `stages data mine --scale mini`"):
         print_documents("mine", "mini", 1)
     with pytest.raises(UserError, match="tokenizer: has no rows to show"):
         print_documents("tokenizer", "mini", 1)

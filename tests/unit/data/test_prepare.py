@@ -120,7 +120,9 @@ def test_a_cut_file_is_noticed_and_a_changed_byte_when_asked(project: Small) -> 
     (problem,) = prepared.verify(folder, deep=True)
     assert re.search(r"tokens\.bin: expected blake3 [0-9a-f]{64}, found blake3 [0-9a-f]{64}$", str(problem))
     (folder / "tokens.bin").write_bytes(data[:-2])
-    with pytest.raises(UserError, match=r"tokens\.bin: expected \d+ bytes, .* found \d+ bytes.*`stages data math`"):
+    with pytest.raises(
+        UserError, match=r"tokens\.bin: expected \d+ bytes, .* found \d+ bytes.*`stages data math --scale "
+    ):
         prepared.Corpus(folder)
 
 

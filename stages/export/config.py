@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stages.errors import UserError
 from stages.export.names import Published
 from stages.export.result import Result
 from stages.export.tensors import TORCH, Dtype
@@ -39,6 +40,11 @@ def _kimi_vl(result: Result, language: dict[str, Any], tokens: TokenizerOut) -> 
     vit, projector = by_family["moonvit"], by_family["projector"]
     assert isinstance(vit, MoonViTModel)
     assert isinstance(projector, ProjectorModel)
+    if tokens.roles.image is None:
+        raise UserError(
+            f"{result.ref}: its tokenizer has no token for a cell of a picture, which config.json names; allowed: one "
+            "that has it. Name it in the tokenizer's spec: `roles: {image: ...}`."
+        )
     own = {name: cfg.model_dump(mode="json") for name, cfg in result.stage.modules.items()}
     text = {key: value for key, value in language.items() if key != OWN}
     return {

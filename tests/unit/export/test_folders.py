@@ -107,6 +107,14 @@ def test_it_comes_back_in_with_every_bit(ref: str, finished: Path, exported: Exp
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("ref", ["plain/tuned", "toy/joint"])
+def test_the_same_export_again_has_the_same_bytes(ref: str, exported: Export, tmp_path: Path) -> None:
+    first, again = (exported(ref, "bf16", "20KB", folder=tmp_path / name / "export") for name in ("first", "again"))
+    names = sorted(path.name for path in first.iterdir())
+    assert names == sorted(path.name for path in again.iterdir())
+    assert all((first / name).read_bytes() == (again / name).read_bytes() for name in names)
+
+
 def test_a_kept_stage_goes_out_with_its_parents_weights(exported: Export, tmp_path: Path) -> None:
     kept, text = (exported(f"toy/{name}", folder=tmp_path / name) for name in ("kept", "text"))
     assert (kept / "model.safetensors").read_bytes() == (text / "model.safetensors").read_bytes()

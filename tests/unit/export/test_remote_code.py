@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from stages.contract.rope import inv_freq
-from stages.export import names
+from stages.errors import UserError
+from stages.export import names, tokenizer
+from stages.export.result import Result
 from stages.models import build, hf, hf_config, kimi_vl
 from stages.models.hf_names import hf_names
 from stages.models.vision_packing import pack
@@ -128,6 +131,21 @@ def test_config_json_names_the_code_and_has_the_published_fields(exported: Expor
         module, name = where.split(".")
         assert re.search(rf"^class {name}\b", (folder / f"{module}.py").read_text(), re.MULTILINE)
     assert "stages_blocks.py" in (folder / "SHA256SUMS").read_text()
+
+
+def test_a_tokenizer_without_a_token_for_pictures_is_refused(
+    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tokenizer.of
+
+    def without(result: Result) -> tokenizer.TokenizerOut:
+        made = known(result)
+        return replace(made, roles=replace(made.roles, image=None))
+
+    monkeypatch.setattr(tokenizer, "of", without)
+    with pytest.raises(UserError, match=r"toy/joint: its tokenizer has no token for a cell of a picture"):
+        exported("toy/joint")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", sorted(names.CODE.glob("[!_]*.py")), ids=lambda path: path.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import assert_never
 
 from stages.spec.decoder import Attention, Decoder, Dense, FeedForward, Latent, Mixture
@@ -36,6 +37,7 @@ class Parameters:
         return self.total - self.embedding - self.head - self.idle
 
 
+@lru_cache(256)  # asked for by every check of memory, for each phase of each stage
 def parameters(model: Model) -> Parameters:
     """The counts of a model; buffers (the router's bias) are no parameters."""
     if isinstance(model, LanguageModel):

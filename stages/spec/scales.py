@@ -27,19 +27,22 @@ class Scale:
         """A length in positions; it has to come out whole."""
         if self.shrink is None:
             return length
-        value = length * self.shrink.context
-        if value.denominator != 1:
+        factor = self.shrink.context
+        value, rest = divmod(length * factor.numerator, factor.denominator)
+        if rest:
             raise self.fail(
-                "context", f"{self.shrink.context}, at which a context of {length} becomes {float(value):g}",
+                "context", f"{factor}, at which a context of {length} becomes {float(length * factor):g}",
                 "a factor that keeps every context whole", "Choose another factor.",
             )  # fmt: skip
-        return int(value)
+        return value
 
     def sequences(self, count: int, context: int) -> int:
         """Sequences per step: the factor holds for ledger units, at least one sequence is left."""
         if self.shrink is None:
             return count
-        return max(1, _nearest(count * context * self.shrink.batch / self.context(context)))
+        factor = self.shrink.batch
+        units = Fraction(count * context * factor.numerator, factor.denominator * self.context(context))
+        return max(1, _nearest(units))
 
     def micro_batch(self, count: int, context: int) -> int:
         """Sequences per logical micro-batch."""

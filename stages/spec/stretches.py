@@ -41,7 +41,7 @@ class Need:
         """Samples of the whole phase that come from the corpus, at most."""
         phase = self.phase
         samples = -(-phase.budget // phase.context)
-        mean = Fraction(1)
+        mean: Fraction | int = 1
         if phase.share is not None and self.groups > 1:
             first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
             ramp = Fraction(min(phase.share.over, samples), samples)

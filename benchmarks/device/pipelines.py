@@ -74,11 +74,11 @@ def cut(root: Path, rows: Rows) -> list[Row]:
     project = Project.load(root)
     plan = plan_pipeline(project, PIPELINE, SCALE, hardware.load(project.files, "h100"))
     for stage in plan.stages:
-        memory = [phase.memory.states + phase.memory.activations for phase in stage.phases]
+        memory = [phase.memory.total - phase.memory.runtime - phase.memory.spare for phase in stage.phases]
         held = run_record.read(Layout(root, SCALE).stage(stage.ref)).peak_memory_mb
         if memory and held is not None:
             name = f"{stage.ref}: memory, as planned"
-            found.append(against(name, "states and activations", max(memory) / 1e6, ("allocated", held), "MB", NEAR))
+            found.append(against(name, "tensors", max(memory) / 1e6, ("allocated", held), "MB", NEAR))
     return found
 
 

@@ -10,7 +10,7 @@ from stages.contract import cost, cost_coca, ledger
 from stages.errors import UserError
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, MoonViTModel, ProjectorModel
+from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonViTModel, ProjectorModel
 from stages.spec.resolved_phases import Phase
 
 
@@ -31,8 +31,23 @@ def operations(stage: Stage, phase: Phase, assumed: Assumed) -> float:
     """Operations of the whole phase, forward and backward."""
     if phase.objective == "coca":
         return _coca(stage, phase)
+    return sum(one.work.flops(one.moves, one.gradient) for one in modules(stage, phase, assumed))
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module's work in a phase, whether its weights move, and whether a gradient flows through it."""
+
+    model: Model
+    work: cost.Work
+    moves: bool
+    gradient: bool
+
+
+def modules(stage: Stage, phase: Phase, assumed: Assumed) -> list[Module]:
+    """The modules of a phase of tokens, from the data on. Raises UserError for one that has no part in it."""
     image_tokens = phase.budget * multimodal(phase) * assumed.positions
-    total, gradient = 0.0, False
+    found, gradient = [], False
     for name, model in sorted(stage.modules.items(), key=lambda item: _UPSTREAM.index(item[1].family)):
         moves = name in stage.trained
         gradient = gradient or moves
@@ -49,8 +64,8 @@ def operations(stage: Stage, phase: Phase, assumed: Assumed) -> float:
                 f"{stage.pipeline}/{stage.name}: objective {phase.objective} has no use for module {name!r}, a "
                 f"{model.family}; take it out of `modules`, or choose the objective that needs it."
             )
-        total += work.flops(moves, gradient)
-    return total
+        found.append(Module(model, work, moves, gradient))
+    return found
 
 
 def seen(phase: Phase, lengths: Mapping[str, float]) -> float:

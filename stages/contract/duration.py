@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stages.contract import ledger
+from stages.contract import duration_gpu, ledger
 from stages.contract.cost_phase import operations
 from stages.contract.hardware import Hardware
 from stages.spec.loader_data import LoadedData
@@ -13,11 +13,14 @@ from stages.spec.resolved_models import LOOPED
 from stages.spec.resolved_phases import Phase
 
 
-def device_seconds(stage: Stage, phase: Phase, hardware: Hardware, flops: float) -> float:
+def device_seconds(stage: Stage, phase: Phase, hardware: Hardware, flops: float, lengths: Mapping[str, float]) -> float:
     """Seconds of one device for the whole phase, whose `flops` are those of `operations`; ranks share them.
 
-    What a pass costs beside its work is paid by every tensor and context parallel rank; a pipeline's ranks wait.
+    `lengths` are those of `document_lengths`. The torch engine on a GPU is timed by `duration_gpu`. Elsewhere, what a
+    pass costs beside its work is paid by every tensor and context parallel rank; a pipeline's ranks wait.
     """
+    if duration_gpu.applies(stage, phase, hardware):
+        return duration_gpu.device_seconds(stage, phase, hardware, hardware.assumed(lengths))
     steps, layout = ledger.count(phase), stage.execution.parallel
     together = layout.tp * layout.cp if layout is not None else 1
     overhead = (_passes(phase) * _blocks(stage, phase) * together * hardware.block_ms + steps * hardware.step_ms) / 1000
@@ -42,7 +45,7 @@ def bubble(stage: Stage, phase: Phase) -> float:
 def step_seconds(stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float]) -> float:
     """Seconds on the clock of a step of the phase, on the average, with the stage's ranks."""
     flops = operations(stage, phase, hardware.assumed(lengths))
-    return device_seconds(stage, phase, hardware, flops) / stage.execution.ranks / ledger.count(phase)
+    return device_seconds(stage, phase, hardware, flops, lengths) / stage.execution.ranks / ledger.count(phase)
 
 
 def document_lengths(data: LoadedData) -> dict[str, float]:

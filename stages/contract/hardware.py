@@ -12,10 +12,20 @@ from stages.errors import UsageError, UserError
 from stages.spec.files import Files
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.schema_data import RawScale
-from stages.spec.schema_hardware import RawHardware
+from stages.spec.schema_hardware import RawHardware, RawRates
 from stages.spec.validate import meant
 
 MEGA = 10**6
+
+
+@dataclass(frozen=True)
+class Rates:
+    """At what rates the torch engine works on a GPU: shares of the peak, and bytes a second."""
+
+    products: float
+    attention_exact: float
+    attention_fast: float
+    bandwidth: int
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Hardware:
     side: Fraction  # of an image, relative to the position table's
     positions: Fraction  # share of a multimodal row that are image tokens
     sources: tuple[tuple[str, str, str], ...]  # (what it covers, mark, citation or reason)
+    rates: Rates | None = None
 
     @property
     def hours(self) -> str:
@@ -101,5 +112,10 @@ def of_raw(raw: RawHardware) -> Hardware:
         step_ms=float(raw.overhead.step_ms),
         side=raw.images.side,
         positions=raw.images.positions,
+        rates=None if raw.rates is None else _rates(raw.rates),
         sources=tuple((", ".join(one.covers), one.mark, one.citation or one.reason or "") for one in raw.sources),
     )
+
+
+def _rates(raw: RawRates) -> Rates:
+    return Rates(float(raw.products), float(raw.attention.exact), float(raw.attention.fast), raw.bandwidth)

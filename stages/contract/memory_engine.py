@@ -5,8 +5,8 @@ among ranks. While the last micro-batch of a step is differentiated, the partial
 fp32 gradient for each level of the tree (stages/train/reduce.py), and its own gradient grows. Afterwards there is one
 gradient, beside what the optimizer makes for a moment. An evaluation has no gradients; its rows are many.
 
-Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md). On a GPU nothing of this was measured; that
-its caching allocator holds a tenth more than what is alive is assumed.
+Measured on CPUs with `python -m benchmarks.memory` (docs/plan-and-diff.md), and on a GPU by `make device`
+(results/records/gpu.md): its caching allocator held 3% to 30% more than was alive.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stages.spec.resolved_training import Optimizer
 
 MEGA = 10**6
 HEAP = 150 * MEGA  # what the C library's heap keeps of freed memory, at most; larger pieces go back to the system
-CACHED = 0.10  # of what is alive: what a GPU's caching allocator holds beyond it, assumed
+CACHED = 0.10  # of what is alive: what a GPU's caching allocator holds beyond it, the middle of four measured
 WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
 FEWEST = 64
 EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/subject.py, which a test compares)
@@ -57,7 +57,7 @@ class Parts:
 def of(stage: Stage, phase: Phase, hardware: Hardware) -> Parts:
     """The parts of the worst moment of a phase."""
     states = _states(stage)
-    moments = [_backward(stage, phase, hardware), _update(stage), _evaluation(stage, phase)]
+    moments = [*_training(stage, phase, hardware), _update(stage), _evaluation(stage, phase)]
     gradients, activations, loss = max(moments, key=sum)
     alive = states + gradients + activations + loss
     return Parts(states, gradients, activations, loss, spare(stage, alive))
@@ -78,10 +78,14 @@ Moment = tuple[int, int, int]  # bytes of gradients, activations, loss
 
 
 def _states(stage: Stage) -> int:
-    """Weights, their copies in bf16, moments."""
-    count = sum(parameters(model).total for model in stage.modules.values())
-    half = HALF * count if computes_in_bf16(stage.engine_class) else 0
-    return FP32 * count + half + sum(moments(stage, name) for name in trained(stage)) // stage.execution.ranks
+    """Weights, copies in bf16 of those that layers multiply with, moments."""
+    counts = [parameters(model) for model in stage.modules.values()]
+    copied = sum(one.total - one.embedding - one.head for one in counts) if computes_in_bf16(stage.engine_class) else 0
+    return (
+        FP32 * sum(one.total for one in counts)
+        + HALF * copied
+        + sum(moments(stage, name) for name in trained(stage)) // stage.execution.ranks
+    )
 
 
 def trained(stage: Stage) -> list[str]:
@@ -119,31 +123,64 @@ def partial_sums(stage: Stage, phase: Phase) -> int:
     return own.bit_length() - 1
 
 
-def _backward(stage: Stage, phase: Phase, hardware: Hardware) -> Moment:
-    bf16 = computes_in_bf16(stage.engine_class)
-    activations = loss = 0.0
+def _training(stage: Stage, phase: Phase, hardware: Hardware) -> list[Moment]:
+    """Moments of the last micro-batch of a step.
+
+    On a CPU one that bounds them all: a gradient that is whole beside activations that are, and one layer's again for
+    its gradients. On a GPU three: the loss, whose matrix's gradient is the first; the last layer's backward pass, for
+    which a recomputed layer is whole; the first layer's, when the gradient is.
+    """
+    bf16, device = computes_in_bf16(stage.engine_class), stage.execution.device
+    kept = layer = loss = 0.0
     for name, model in stage.modules.items():
         count = at_once(stage, phase, name, hardware)
-        activations += count * _kept(model, phase, bf16, stage.execution.recomputes, count)
+        kept += count * _kept(model, phase, stage, count)
+        layer += count * _layer(model, phase, stage, count)
         if isinstance(model, HEADED):
-            loss = max(loss, head(model, count * loops(model, phase), bf16, stage.execution.device))
-    return (partial_sums(stage, phase) + 1) * _gradient(stage), int(activations), int(loss)
+            loss = max(loss, head(model, count * loops(model, phase), bf16, device))
+    sums, whole = partial_sums(stage, phase) * _gradient(stage), _gradient(stage)
+    again = layer if stage.execution.recomputes else 0.0
+    match device:
+        case "cpu":
+            return [(sums + whole, int(kept + layer + again), int(loss))]
+        case "cuda":
+            first = FP32 * sum(_output_matrix(stage.modules[name]) for name in trained(stage))
+            return [
+                (sums + first, int(kept), int(loss)),
+                (sums + first, int(kept + again), 0),
+                (sums + whole, int(layer), 0),
+            ]
+        case _:
+            assert_never(device)
 
 
-def _kept(model: Model, phase: Phase, bf16: bool, recomputed: bool, positions: float) -> float:
+def _output_matrix(model: Model) -> int:
+    return model.vocab * model.hidden if isinstance(model, HEADED) else 0
+
+
+def _kept(model: Model, phase: Phase, stage: Stage, positions: float) -> float:
     """Bytes a position of a module: its layers', and the stream's ends: embeddings, final norm, states, rotary tables.
 
-    Recomputed, every layer keeps its input and what attention put out, and one is whole, with as much again for its
-    gradients.
+    Recomputed, every layer keeps its input and what attention put out.
     """
     width = model.llm_hidden if isinstance(model, ProjectorModel) else model.hidden
-    whole = memory_layers.kept(model, phase.document_mask, positions, phase.context).bytes(bf16)
-    number = memory_layers.layers(model) * loops(model, phase)
-    ends = 4 * FP32 * width * loops(model, phase)
-    if not recomputed:
-        return ends + whole * (number + 1)
-    inputs = FP32 * width + memory_layers.attended(model, phase.document_mask, bf16)
-    return ends + inputs * number + 2 * whole
+    number, ends = memory_layers.layers(model) * loops(model, phase), 4 * FP32 * width * loops(model, phase)
+    if not stage.execution.recomputes:
+        return ends + _layer(model, phase, stage, positions) * number
+    attended = memory_layers.attended(model, _laid_out(phase, stage), computes_in_bf16(stage.engine_class))
+    return ends + (FP32 * width + attended) * number
+
+
+def _layer(model: Model, phase: Phase, stage: Stage, positions: float) -> float:
+    """Bytes a position of a layer that keeps everything."""
+    kept = memory_layers.kept(model, _laid_out(phase, stage), positions, phase.context)
+    return kept.bytes(computes_in_bf16(stage.engine_class))
+
+
+def _laid_out(phase: Phase, stage: Stage) -> bool:
+    """Whether documents are attended as rows of their own; on a GPU in bf16 a kernel takes their borders."""
+    borders = stage.execution.device == "cuda" and computes_in_bf16(stage.engine_class)
+    return phase.document_mask and not borders
 
 
 def loops(model: Model, phase: Phase) -> int:

@@ -102,7 +102,7 @@ def _plan_phase(
     stage: Stage, phase: Phase, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData | None
 ) -> PhasePlan:
     flops, steps = operations(stage, phase, hardware.assumed(lengths)), ledger.count(phase)
-    seconds = device_seconds(stage, phase, hardware, flops)
+    seconds = device_seconds(stage, phase, hardware, flops, lengths)
     first, last, peak = _rates(stage, phase)
     padded = padding(stage, phase, data) if data is not None else None
     return PhasePlan(

@@ -25,6 +25,21 @@ class RawOverhead(Raw):
     step_ms: Milliseconds  # for every optimizer step
 
 
+class RawAttention(Raw):
+    """Shares of the peak that attention reaches, by `determinism`; half of the causal square is counted."""
+
+    exact: Part
+    fast: Part
+
+
+class RawRates(Raw):
+    """At what rates the torch engine works on a GPU in bf16, where they were measured."""
+
+    products: Part  # share of the peak that products with weights reach
+    attention: RawAttention
+    bandwidth: Operations  # bytes a second that are moved through its memory
+
+
 class RawHardware(Raw):
     """specs/hardware/<name>.yaml: one device, and the assumptions under which work on it is priced."""
 
@@ -38,5 +53,6 @@ class RawHardware(Raw):
     runtime: RuntimeMemory  # taken before the first parameter: libraries, context, buffers
     disk: Disk  # free on the file system of results/
     overhead: RawOverhead
+    rates: RawRates | None = None  # of the torch engine on a GPU; without them, `mfu`
     images: RawImages
     sources: list[RawSource] = Field(default_factory=list)

@@ -31,17 +31,17 @@ SLOW = Hardware(
 
 
 def stage(ranks: int = 1, **modules):
-    execution = SimpleNamespace(ranks=ranks, parallel=None)
+    execution = SimpleNamespace(ranks=ranks, parallel=None, device="cpu")
     return SimpleNamespace(pipeline="p", name="s", modules=modules, trained=tuple(modules), execution=execution)
 
 
 def overhead(modules, of=PHASE) -> float:
     """Seconds beside work, which is none here."""
-    return duration.device_seconds(stage(**modules), of, SLOW, 0.0)
+    return duration.device_seconds(stage(**modules), of, SLOW, 0.0, {})
 
 
 def test_work_is_done_at_the_share_of_the_peak_that_is_reached():
-    assert duration.device_seconds(stage(llm=LLAMA), PHASE, SLOW, 1000.0) == 1000.0 / 500 + overhead({"llm": LLAMA})
+    assert duration.device_seconds(stage(llm=LLAMA), PHASE, SLOW, 1000.0, {}) == 1000.0 / 500 + overhead({"llm": LLAMA})
 
 
 def test_every_block_of_every_micro_batch_is_launched_and_every_step_ended():
@@ -72,7 +72,7 @@ def test_a_module_without_layers_is_one_block():
 
 def test_ranks_share_a_step():
     alone, four = stage(llm=LLAMA), stage(ranks=4, llm=LLAMA)
-    whole = duration.device_seconds(alone, PHASE, SLOW, operations(alone, PHASE, SLOW.assumed({})))
+    whole = duration.device_seconds(alone, PHASE, SLOW, operations(alone, PHASE, SLOW.assumed({})), {})
     assert duration.step_seconds(alone, PHASE, SLOW, {}) == whole / 3
     assert duration.step_seconds(four, PHASE, SLOW, {}) == whole / 4 / 3
 

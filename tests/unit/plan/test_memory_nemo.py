@@ -125,7 +125,8 @@ def test_a_pipelines_ranks_wait_p_minus_one_over_m_v(moonlight: Stage, h100: Har
     assert duration.bubble(laid(moonlight, 512, pp=8, vpp=4), whole) == pytest.approx(7 / batches / 4)
     assert duration.bubble(laid(moonlight, 512), whole) == 0
     plain, waiting = (
-        duration.device_seconds(one, whole, h100, 1e18) for one in (laid(moonlight, 512), laid(moonlight, 512, pp=8))
+        duration.device_seconds(one, whole, h100, 1e18, {})
+        for one in (laid(moonlight, 512), laid(moonlight, 512, pp=8))
     )
     assert waiting == pytest.approx(plain * (1 + 7 / batches))
 

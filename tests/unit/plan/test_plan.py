@@ -93,11 +93,11 @@ def test_the_table_of_the_small_project(root, capsys):
     assert "\n".join(line.rstrip() for line in lines[:9]) == snapshot("""\
 toy at paper: A toy
 
- stage       tokens steps seq/step ctx LR               RoPE params  FLOP   GPU-h   GB  ckpt
- ───────────────────────────────────────────────────────────────────────────────────────────
- first short     1B  2862   64→128 4Ki 1e-5→1e-3→8.7e-4 10K  139.6K 3.78P 0.00266 4 z1 1.68M
-       long      1B  1908       64 8Ki 8.7e-4→5.5e-4                6.93P 0.00487 4 z1
- second          2B  3815       64 8Ki 5.5e-4→1e-4      10K  139.6K 13.9P 0.00973 4 z1 1.68M
+ stage       tokens steps seq/step ctx LR               RoPE params  FLOP  GPU-h   GB  ckpt
+ ──────────────────────────────────────────────────────────────────────────────────────────
+ first short     1B  2862   64→128 4Ki 1e-5→1e-3→8.7e-4 10K  139.6K 3.78P 0.0155 4 z1 1.68M
+       long      1B  1908       64 8Ki 8.7e-4→5.5e-4                6.93P 0.0193 4 z1
+ second          2B  3815       64 8Ki 5.5e-4→1e-4      10K  139.6K 13.9P 0.0386 4 z1 1.68M
  release     export                                     10K  139.6K
 """)
 

@@ -8,6 +8,7 @@ from stages.spec import units
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow", ".txt", ".md")
 PATTERN = "*?["  # what makes a name a pattern
+LONGEST = 255  # bytes of a name on Linux's file systems
 
 
 def paths(value: object) -> object:
@@ -20,6 +21,8 @@ def _one_path(value: object) -> object:
     if not isinstance(value, str) or not value.strip() or "\\" in value:
         raise units.BadQuantity(found, plain, "Write the path with forward slashes.")
     path = _below(PurePosixPath(value), found, plain)
+    if any("**" in part and part != "**" for part in path.parts):
+        raise units.BadQuantity(found, "** between slashes, for folders at any depth", "Write **/*.jsonl.")
     if path.suffix and not value.endswith((*SUFFIXES, "/")) and not set(value) & set(PATTERN):
         allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
         repair = "Convert it; write a slash behind the name of a folder that has a dot in it."
@@ -31,6 +34,8 @@ def _below(path: PurePosixPath, found: str, plain: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or str(path).startswith("~"):
         repair = "Copy the file into the project, or declare its folder in specs/data/roots.yaml and name `root`."
         raise units.BadQuantity(found, plain, repair)
+    if any(len(part.encode()) > LONGEST for part in path.parts):
+        raise units.BadQuantity(found, f"names of files and folders of {LONGEST} bytes at most", "Correct the path.")
     return path
 
 

@@ -420,6 +420,11 @@ def test_a_pattern_that_fits_nothing_is_refused(project: Small) -> None:
         ({"root": "../up"}, "root"),
         ({"path": "a.csv"}, r"path: found 'a\.csv'; allowed: a file that ends in \.jsonl, .*, a folder or a pattern"),
         ({"path": []}, "path: found"),
+        (
+            {"path": "rows/**.jsonl"},
+            r"path: found 'rows/\*\*\.jsonl'; allowed: \*\* between slashes, .*Write \*\*/\*\.jsonl",
+        ),
+        ({"path": "x" * 300}, r"path: found 'x.*; allowed: names of files and folders of 255 bytes at most"),
         ({"path": ["a.jsonl", "/etc/passwd"]}, "path"),
     ],
 )

@@ -34,9 +34,7 @@ GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 SECONDS = 30.0  # of processor time for one rendering, which takes a thousandth
 LONGEST = 16 << 20  # characters of a rendered conversation: a tokenizer takes up to forty times that
 # What templates raise besides Jinja's own errors: by what they do with a conversation.
-REFUSALS = (
-    jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
-)  # fmt: skip
+REFUSALS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 Message = Mapping[str, Any]
 Span = tuple[int, int]
 
@@ -99,7 +97,7 @@ class ChatTemplate:
         self._generation: Any = environment.extensions[_Generation.identifier]
         try:
             self._template = environment.from_string(source)
-        except (SyntaxError, *REFUSALS) as error:  # blocks may be nested too deep for Python, which it becomes
+        except (SyntaxError, RecursionError, *REFUSALS) as error:  # what it becomes may be nested too deep for Python
             raise TemplateError(f"the chat template cannot be read: {error}") from None
 
     def text(self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: bool) -> str:
@@ -158,6 +156,8 @@ class ChatTemplate:
             raise UserError(
                 "the chat template takes more memory for a conversation than there is; correct it"
             ) from None
+        except RecursionError:  # no row to be skipped: how deep Python goes depends on the process
+            raise UserError("the chat template calls itself too often for a conversation; correct it") from None
         except REFUSALS as error:
             raise TemplateError(f"the chat template refuses the conversation: {error}") from None
 

@@ -45,7 +45,7 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
             )
         if not bool(tensor.isfinite().all()):
             infinite.append(name)
-        elif released and (tensor.ndim > 1 or is_gain(name)):
+        elif released and (tensor.ndim > 1 or (tensor.ndim == 1 and is_gain(name))):
             filled = tensor.reshape(len(tensor), -1).any(1).double().mean()
             if not filled:
                 blank.append(name)

@@ -103,7 +103,6 @@ def test_what_follows_the_end_of_a_turn_in_a_marked_block_is_not_learned(tmp_pat
 RAISES = {
     "a division": ("{{ 1 / 0 }}", r"refuses the conversation: division by zero"),
     "a range": ("{% for i in range(10 ** 9) %}{% endfor %}", r"refuses the conversation: Range too big"),
-    "calls itself": ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"refuses the conversation: maximum recursion"),
     "writes without end": ("{% for i in range(9000) %}{{ 'x' * 9000 }}{% endfor %}", r"more than 16,777,216 char"),
     "draws": ("{{ messages | random }}", r"cannot be read: No filter named 'random'"),
     "draws words": ("{{ lipsum() }}", r"'lipsum' is undefined"),
@@ -128,9 +127,17 @@ def test_a_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -
     assert ChatTemplate(CHATML, {}).text(SHORT, None, prompt=False), "and no alarm is left behind"
 
 
-def test_a_template_that_takes_all_memory_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"takes more memory"):
-        ChatTemplate("{{ 'x' * 10 ** 18 }}", {}).text(TALK, None, prompt=False)
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{{ 'x' * 10 ** 18 }}", r"takes more memory"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", r"calls itself too often"),
+    ],
+)
+def test_what_depends_on_the_machine_is_no_fault_of_a_row(source: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        ChatTemplate(source, {}).text(TALK, None, prompt=False)
+    assert not isinstance(error.value, TemplateError)
 
 
 def test_a_template_that_knows_tools_writes_them(tmp_path: Path) -> None:

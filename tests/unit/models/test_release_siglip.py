@@ -123,6 +123,7 @@ BAD = {
     "foreign": ({"classifier.weight": torch.ones(2, 2)}, r"tensors unexpected: classifier.weight"),
     "no square": (
         {"vision_model.embeddings.position_embedding.weight": torch.ones(15, 16)}, r"15 positions are no square"),
+    "one number for a vector": ({POST: torch.tensor(1.0)}, r"post_layernorm.weight \[\] instead of \[16\]"),
     "another shape": ({POST: torch.ones(8)}, r"post_layernorm.weight \[8\] instead of \[16\]"),
     "not finite": ({POST: torch.full((16,), float("nan"))}, r"not finite: vision_model.post_layernorm.weight"),
 }  # fmt: skip

@@ -33,7 +33,8 @@ def export(
     facts = card.Facts(TORCH[kind], licence, claims, bool(published.code), tokens.template is not None, folder.name)
     others = {"README.md": card.card(result, published, facts).encode()} | ({LICENCE: text} if text else {})
     written = writer.write(result, published, tokens, kind, most, others, folder)
-    print(f"{ref}: {written.bytes:,} bytes in {folder}; weights in {TORCH[kind]}, {written.shards} files")
+    files = "1 file" if written.shards == 1 else f"{written.shards} files"
+    print(f"{ref}: {written.bytes:,} bytes in {folder}; weights in {TORCH[kind]}, {files}")
     print(f"read back: every file is as written; `sha256sum --check {writer.SUMS}` does it again")
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from stages.commands.evaluate import evaluate_outside
+from stages.commands.finished import finished as open_finished
 from stages.errors import UsageError, UserError
 from stages.export import harness
 from stages.export.harness import Asked
 from stages.store import done, manifest
 from stages.store.layout import Layout
 from tests.unit.export import project as projects
+from tests.unit.export import test_families
 
 LM_EVAL = "STAGES_LM_EVAL"
 TASK = """\
@@ -92,6 +94,21 @@ def test_a_local_task_on_an_export(ref: str, copied: Path, tasks: Path, python: 
     assert section["tiny_sums"]["documents"] == 6
     assert section["tiny_sums"]["acc"] * 6 == pytest.approx(round(section["tiny_sums"]["acc"] * 6))
     assert whole(copied, ref)
+
+
+@pytest.mark.nightly
+def test_rulers_needles_at_the_length_of_a_model(
+    finished: Path, tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_families, "CONTEXT", 4096)
+    with projects.inside(finished):
+        result, _ = open_finished("plain/base", "mini")
+    test_families.exported(result, test_families.MODELS["llama"], tmp_path)
+    asked = Asked(("niah_single_1",), None, 1)
+    found = harness.run(python, tmp_path / "exports/llama", asked, False, 4096, tmp_path / "out")["niah_single_1"]
+    assert (found["documents"], found["limit"]) == (1, 1)
+    assert found["4096"] in (0.0, 1.0)
+    assert "8192" not in found
 
 
 @pytest.mark.slow

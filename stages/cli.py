@@ -196,7 +196,7 @@ def data(
 
         print_documents(name, scale, show)
     elif accept:
-        print_declaration(name, processes)
+        print_declaration(name, processes, scale)
     else:
         prepare(name, scale, marker, processes)
 

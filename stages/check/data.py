@@ -56,7 +56,7 @@ def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
         for number, phase in enumerate(stage.phases):
             for source in phase.sources:
                 yield from _overlap(context, name, number, source, before)
-                yield from _too_small(context, name, number, phase, source)
+                yield from _too_small(context, stage, number, source)
             yield from _too_short(context, name, number, phase)
             before += [(f"phase {phase.name}", source) for source in phase.sources]
 
@@ -110,17 +110,21 @@ def _too_short(context: Context, name: str, number: int, phase: Phase) -> Iterat
             )  # fmt: skip
 
 
-def _too_small(context: Context, name: str, number: int, phase: Phase, source: Source) -> Iterator[Finding]:
-    """A corpus that is bound to a published one and ends before the stretch does."""
+def _too_small(context: Context, stage: Stage, number: int, source: Source) -> Iterator[Finding]:
+    """A corpus that is bound to a published one, or cut with the stage's own tokenizer, and ends before the stretch."""
     figures = context.data.corpora.get(source.corpus)
-    if figures is None or source.corpus not in context.data.bind.values() or source.end <= figures.size:
+    if figures is None or source.end <= figures.size:
+        return
+    own = figures.tokenizer is not None and context.data.tokenizer_of(source.corpus) == stage.tokenizer
+    if not own and source.corpus not in context.data.bind.values():
         return
     short, unit = source.end - figures.size, figures.unit
+    phase, name = stage.phases[number], stage.name
     yield context.finding(
         "I-18", name, ("phases", number, "data"),
         observed=f"{source.corpus} read to {source.end:,} {unit}, of which it has {figures.size:,}: {short:,} too few",
         expected="stretches within the corpus",
-        repair="Bind a larger corpus in specs/data/bind.yaml, declare more epochs, or lower the budget.",
+        repair="Take (or bind, in specs/data/bind.yaml) a larger corpus, declare more epochs, or lower the budget.",
         at=(f"phases.{phase.name}.data.{source.corpus}",), found=Fraction(source.end, figures.size or 1),
     )  # fmt: skip
 

@@ -65,7 +65,7 @@ def _counted_elsewhere(context: Context, extent: Extent) -> bool:
     A small corpus may be less than one step at full size: only where it is read do its steps count (I-35 at a scale).
     """
     tokenizers = {stage.tokenizer for stage in context.pipeline.stages.values()}
-    here = context.shrink.shrink is None and tokenizers == {context.data.tokenizer.digest}
+    here = context.shrink.shrink is None and tokenizers == {context.data.local}
     return not here and any(isinstance(span.phase, CountedPhase) for span in extent.spans)
 
 

@@ -106,11 +106,9 @@ def projector_sides(context: Context) -> Iterator[Finding]:
 )
 def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
     """S-04."""
-    known = {one.digest: one.vocab for one in context.data.tokenizers.values()}
-    known[context.data.tokenizer.digest] = context.data.tokenizer.vocab
     for name, stage in context.own():
-        declared = known.get(stage.tokenizer)
-        local = stage.tokenizer == context.data.tokenizer.digest
+        declared = context.data.tokens(stage.tokenizer)
+        local = stage.tokenizer == context.data.local
         for module, model in stage.modules.items():
             vocab = getattr(model, "vocab", None)
             if vocab is None or (declared is None and stage.kind in ("keep", "export")):

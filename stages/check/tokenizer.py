@@ -84,7 +84,8 @@ def _extended(context: Context, stage: Stage, ref: str, parent: Stage) -> bool:
 def _named_elsewhere(context: Context) -> Iterator[Finding]:
     """Once a pipeline, at its line `tokenizer`; between a reading and what it extends, the reading is at fault."""
     mine, where = context.loaded, context.loaded.document.where(("tokenizer",))
-    named = mine.raw.tokenizer not in ("", context.data.tokenizer.tokenizer)  # S-04 is about the local one
+    local = context.data.tokenizer.tokenizer if context.data.tokenizer is not None else ""
+    named = mine.raw.tokenizer not in ("", local)  # S-04 is about the local one
     if named and where.file == f"specs/{mine.name}/pipeline.yaml":
         others = tuple(one for one in context.others if one.raw.extends != mine.name)
         for observed, expected in (*_vocabularies(mine, others), *_releases(mine, others)):

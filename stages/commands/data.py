@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stages.commands.open import open_project
+from stages.commands.open import DEFAULT_SCALE, open_project
 from stages.commands.waiting import waited
 from stages.data import spec
 from stages.data.prepared import DataManifest
@@ -56,14 +56,14 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
     markers.place(marker)
 
 
-def print_declaration(name: str, processes: int | None = None) -> None:
+def print_declaration(name: str, processes: int | None = None, scale: str = DEFAULT_SCALE) -> None:
     """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else."""
     from stages.data.measured import declaration, packed_rows
     from stages.data.prepare import prepare as prepare_corpus
     from stages.data.prepared import Corpus
 
-    root, project = open_project("mini")
-    layout = Layout(root, "mini")
+    root, project = open_project(scale)
+    layout = Layout(root, scale)
     if name != spec.TOKENIZER:
         spec.load(root, name, declared=False)  # a mistake in the spec is told before anything is prepared
     _tokenizer_first(root, layout, name)
@@ -118,6 +118,8 @@ def _cpus() -> int:
 
 def _tokenizer_first(root: Path, layout: Layout, name: str) -> None:
     """Corpora are cut into the tokenizer's tokens: prepare it if it is not there as declared."""
-    local = name != spec.TOKENIZER and spec.load(root, name, declared=False).tokenizer is None
+    if name == spec.TOKENIZER or spec.TOKENIZER not in spec.names(root):
+        return
+    local = spec.load(root, name, declared=False).tokenizer is None
     if local and not corpora_done(root, layout, (spec.TOKENIZER,), deep=True)[spec.TOKENIZER]:
         prepare(spec.TOKENIZER, layout.scale)

@@ -29,7 +29,7 @@ def print_declaration(name: str, folder: Path) -> None:
     from stages.models import release_files
     from stages.store import json_file
 
-    _load(name)
+    _load(name, declared=False)
     digest = release_files.digest(folder)
     try:
         config = json_file.read(folder / "config.json")
@@ -42,13 +42,13 @@ def print_declaration(name: str, folder: Path) -> None:
     print(f'architecture: {named[0]}\ndigest: "{digest}"')
 
 
-def _load(name: str) -> RawReleaseFiles:
+def _load(name: str, declared: bool = True) -> RawReleaseFiles:
     root = find_root()
     files = Files(root)
     names = files.names("releases")
     if name not in names:
         raise UserError(
             f"no release {name!r} in specs/releases; there are: {', '.join(names) or 'none'}. Write {name}.yaml there, "
-            "with release, source, revision, licence, architecture and `digest: none`."
+            "with release, source, revision and licence."
         )
-    return load_release(files, name)
+    return load_release(files, name, declared)

@@ -175,6 +175,11 @@ def _releases(folder: Path | None) -> dict[str, Path]:
         return {}
     if not folder.is_dir():
         raise UserError(f"--releases: {folder} is not a folder; it should hold one folder per released model.")
+    if (folder / "config.json").is_file():
+        raise UserError(
+            f"--releases: {folder} is a model's own folder; allowed: the folder around it, which holds one folder per "
+            "released model, called as the release is."
+        )
     return {path.name: path.resolve() for path in sorted(folder.iterdir()) if path.is_dir()}
 
 

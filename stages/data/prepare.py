@@ -24,6 +24,7 @@ from stages.data.prepared import (
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
+from stages.spec.files import Files
 from stages.store import files
 from stages.store.digest import digest_bytes
 from stages.store.manifest import NAME as MANIFEST
@@ -101,6 +102,12 @@ def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> 
     """
     if corpus.tokenizer is not None:
         return declared_tokenizer(root, tokenizer_files.load(root, corpus.tokenizer))
+    if spec.TOKENIZER not in spec.names(root):
+        known = ", ".join(Files(root).names("tokenizers")) or "none is declared"
+        raise UserError(
+            f"{spec.FOLDER / corpus.corpus}.yaml: tokenizer: found nothing; allowed: {known}. Name one of "
+            "specs/tokenizers, or write specs/data/tokenizer.yaml, which trains a local one."
+        )
     folder = data / spec.TOKENIZER
     used, wanted = read_manifest(folder).digest, spec.load_tokenizer(root).digest
     if used != wanted and not accept:

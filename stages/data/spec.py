@@ -141,9 +141,9 @@ class Built:
 
 
 def names(root: Path) -> list[str]:
-    """All data specs of a project, the tokenizer first."""
+    """All data specs of a project, the local tokenizer first where there is one."""
     found = sorted(path.stem for path in (root / FOLDER).glob("*.yaml") if path.stem not in NOT_CORPORA)
-    return [TOKENIZER, *found]
+    return [TOKENIZER, *found] if (root / FOLDER / f"{TOKENIZER}.yaml").is_file() else found
 
 
 def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
@@ -152,7 +152,9 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
     Raises UserError naming the file, the line, the key, what was found and what is allowed.
     """
     if name in NOT_CORPORA or not (root / FOLDER / f"{name}.yaml").is_file():
-        raise UserError(f"no corpus {name!r}; there are: {', '.join(names(root)[1:])}")
+        raise UserError(
+            f"no corpus {name!r}; there are: {', '.join(one for one in names(root) if one != TOKENIZER) or 'none'}"
+        )
     raw = load_corpus(Files(root), name, declared)
     return CorpusSpec.model_validate(raw.model_dump())
 

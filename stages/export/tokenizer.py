@@ -101,10 +101,10 @@ def of(result: Result) -> TokenizerOut:
         assert source.files is not None
         assert source.roles is not None
         return _made(source.files.tokens, source.files.template, source.files.words, source.roles)
-    if digest != data.tokenizer.digest:
+    if digest != data.local:
         raise UserError(
             f"{result.ref}: was trained with the tokenizer {digest}, which is not declared; allowed: the local one "
-            f"({data.tokenizer.digest[:12]}), or one of specs/tokenizers. Declare it there, with `digest: {digest}`."
+            f"({data.local[:12]}), or one of specs/tokenizers. Declare it there, with `digest: {digest}`."
         )
     folder = result.layout.corpus(data_spec.TOKENIZER)
     prepared.hold(folder)

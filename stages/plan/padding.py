@@ -18,7 +18,7 @@ def padding(stage: Stage, phase: Phase, data: LoadedData) -> Fraction | None:
     """
     if phase.unit != "tokens" or not any(phase.whole(source.kind) for source in phase.sources):
         return Fraction(0)
-    if stage.tokenizer != data.tokenizer.digest:
+    if stage.tokenizer != data.local:
         return None
     rows = ledger.samples(phase)
     filled = Fraction(0)

@@ -21,12 +21,12 @@ NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots", "bind"})
 
 @dataclass(frozen=True)
 class LoadedData:
-    """specs/data, specs/tokenizers and specs/releases."""
+    """specs/data, specs/tokenizers and specs/releases. `tokenizer` is the local one, None where there is none."""
 
     mixtures: RawMixtures
     published: RawPublishedCorpora
     corpora: dict[str, RawCorpus]
-    tokenizer: RawTokenizer
+    tokenizer: RawTokenizer | None
     tokenizers: dict[str, RawTokenizerFiles]
     releases: dict[str, RawReleaseFiles]
     bind: dict[str, str]  # published corpus -> the local one that is read in its place
@@ -61,20 +61,30 @@ class LoadedData:
 
     def tokens(self, digest: str) -> int | None:
         """How many tokens a tokenizer has, where it is declared here."""
+        return self.vocabularies.get(digest)
+
+    @cached_property
+    def vocabularies(self) -> dict[str, int]:
+        """Tokens of every tokenizer of the project, by its digest."""
         known = {one.digest: one.vocab for one in self.tokenizers.values()}
-        return (known | {self.tokenizer.digest: self.tokenizer.vocab}).get(digest)
+        return known if self.tokenizer is None else known | {self.tokenizer.digest: self.tokenizer.vocab}
+
+    @property
+    def local(self) -> str:
+        """The digest of the local tokenizer; empty where there is none."""
+        return "" if self.tokenizer is None else self.tokenizer.digest
 
     def tokenizer_of(self, corpus: str) -> str:
         """The digest of the tokenizer that a local corpus is cut with."""
         name = self.corpora[corpus].tokenizer
-        return self.tokenizer.digest if name is None else self.tokenizers[name].digest
+        return self.local if name is None else self.tokenizers[name].digest
 
 
-def load_release(files: Files, name: str) -> RawReleaseFiles:
-    """specs/releases/<name>.yaml. Raises SpecError(s)."""
+def load_release(files: Files, name: str, declared: bool = True) -> RawReleaseFiles:
+    """specs/releases/<name>.yaml; without `declared`, what its folder decides may be missing. Raises SpecError(s)."""
     document = files.document(files.specs / "releases" / f"{name}.yaml")
     check_name(document, "release", name)
-    return release(document)
+    return release(document, declared)
 
 
 def load_tokenizer(files: Files, name: str) -> RawTokenizerFiles:
@@ -100,7 +110,7 @@ def load_roots(files: Files) -> dict[str, str]:
 def load_data(files: Files) -> LoadedData:
     """Mixtures, published corpora, local corpora and the tokenizer."""
     folder = files.specs / "data"
-    mixtures, published = files.document(folder / "mixtures.yaml"), files.document(folder / "published.yaml")
+    mixtures, published = files.document(folder / "mixtures.yaml"), _published(files)
     raw, known = validate(mixtures, RawMixtures), validate(published, RawPublishedCorpora)
     check_sources(mixtures)
     corpora = {name: load_corpus(files, name) for name in files.names("data") if name not in NOT_CORPORA}
@@ -118,11 +128,7 @@ def load_data(files: Files) -> LoadedData:
         if entry.stand_in not in corpora:
             raise _unknown_corpus(published, (*path, "stand_in"), entry.stand_in, corpora)
     _check_mixtures(mixtures, raw, known, corpora)
-    document = files.document(folder / "tokenizer.yaml")
-    tokenizer = validate(document, RawTokenizer)
-    for index, name in enumerate(tokenizer.corpora):
-        if name not in corpora:
-            raise _unknown_corpus(document, ("corpora", index), name, corpora)
+    tokenizer = _local_tokenizer(files, corpora)
     tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
     for name, words in tokenizers.items():
         if words.extends is not None and (words.extends not in tokenizers or name in _bases(tokenizers, name)):
@@ -130,10 +136,11 @@ def load_data(files: Files) -> LoadedData:
                 ("extends",), repr(words.extends), "another of specs/tokenizers", meant(words.extends, tokenizers)
             )
     for name, one in corpora.items():
-        if one.tokenizer is not None and one.tokenizer not in tokenizers:
+        if one.tokenizer not in (tokenizers if tokenizer is None else {None, *tokenizers}):
+            found = "nothing" if one.tokenizer is None else f"the unknown tokenizer {one.tokenizer!r}"
             raise files.document(folder / f"{name}.yaml").error(
-                ("tokenizer",), f"the unknown tokenizer {one.tokenizer!r}", ", ".join(tokenizers) or "none is declared",
-                meant(one.tokenizer, tokenizers),
+                ("tokenizer",), found, ", ".join(tokenizers) or "none is declared",
+                meant(one.tokenizer, tokenizers) if one.tokenizer else "Name one of specs/tokenizers.",
             )  # fmt: skip
     releases = {name: load_release(files, name) for name in files.names("releases")}
     bind = _bindings(files, known, corpora)
@@ -147,6 +154,25 @@ def _bases(tokenizers: Mapping[str, RawTokenizerFiles], name: str) -> list[str]:
     while base is not None and base in tokenizers and base not in found:
         found.append(base)
         base = tokenizers[base].extends
+    return found
+
+
+def _published(files: Files) -> Document:
+    """What the papers used: of a project without specs/data/published.yaml, nothing."""
+    path = files.specs / "data" / "published.yaml"
+    return files.document(path) if path.is_file() else Document({"corpora": {}}, {})
+
+
+def _local_tokenizer(files: Files, corpora: Collection[str]) -> RawTokenizer | None:
+    """The tokenizer that is trained here, where there is specs/data/tokenizer.yaml. Raises SpecError(s)."""
+    path = files.specs / "data" / "tokenizer.yaml"
+    if not path.is_file():
+        return None
+    document = files.document(path)
+    found = validate(document, RawTokenizer)
+    for index, name in enumerate(found.corpora):
+        if name not in corpora:
+            raise _unknown_corpus(document, ("corpora", index), name, corpora)
     return found
 
 

@@ -34,9 +34,10 @@ class PhaseMaker:
         raw_scale: RawScale,
         scale: Scale,
         models: Mapping[str, Model],
+        tokenizer: str,
     ) -> None:
         self.stage, self.path, self.data = stage, path, data
-        self.raw_scale, self.scale, self.models = raw_scale, scale, models
+        self.raw_scale, self.scale, self.models, self.tokenizer = raw_scale, scale, models, tokenizer
 
     def all(self, raw: Sequence[RawPhase], spans: Sequence[Span], reach: Reach) -> tuple[tuple[Phase, ...], Reach]:
         """The phases, and how far the lineage has read after them. `spans` are the phases' own."""
@@ -168,9 +169,15 @@ class PhaseMaker:
         for (name, group), share in shares.items():
             local, side = self.data.corpora.get(name), "multimodal" if group == "multimodal" else "text"
             digest, kind = (local.digest, local.kind) if local else ("", self.data.published.corpora[name].kind)
-            figures = local if not published or name in bound else None
+            counted = not published or name in bound or self._same_tokens(name)
+            figures = local if counted else None
             parts.append(Part(name, kind, side, share, digest, figures))  # type: ignore[arg-type]
         return parts
+
+    def _same_tokens(self, name: str) -> bool:
+        """Whether a local corpus is counted in the tokens of the stage's own, declared tokenizer."""
+        one = self.data.corpora.get(name)
+        return one is not None and one.tokenizer is not None and self.data.tokenizer_of(name) == self.tokenizer
 
     def kinds(self, raw: Sequence[RawPhase]) -> list[dict[str, Kind]]:
         """The kinds of the corpora of each phase's mixture, by the names that the mixture uses."""

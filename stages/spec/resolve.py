@@ -143,7 +143,8 @@ class Resolver:
             return Training(), before, reach
         at, schedule_name, optimizer_name, phases = plan
         self.phases_apart(loaded, at, phases)
-        maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules)
+        tokenizer = self.tokenizer(loaded, above)
+        maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules, tokenizer)
         trained = [name for name in modules if not isinstance(raw, RawTrain) or name in raw.train]
         wrong = list(unfit(Placed(loaded.document, maker.path, modules, trained), phases, maker.kinds(phases)))
         if wrong:
@@ -256,7 +257,7 @@ class Resolver:
         declared = self.data.named(self.pipeline.raw.tokenizer, self.raw_scale.has_corpora)
         if declared is not None:
             return declared.digest
-        return self.data.tokenizer.digest if not self.raw_scale.has_corpora else self.pipeline.raw.tokenizer
+        return self.data.local if not self.raw_scale.has_corpora else self.pipeline.raw.tokenizer
 
     def vocabulary(self, loaded: LoadedStage, above: Mapping[str, Node]) -> int | None:
         """The scale's vocabulary, which is for the local tokenizer; None: models have their own."""

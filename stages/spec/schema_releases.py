@@ -6,12 +6,15 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from stages.errors import SpecError
 from stages.spec import units
 from stages.spec.fields import Raw, Text
 from stages.spec.names import Name
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import is_digest
 from stages.spec.validate import validate
+
+MEASURED = ("architecture", "digest")  # what `stages release NAME FOLDER --accept` prints
 
 
 def _digest(value: object) -> object:
@@ -40,6 +43,13 @@ class RawReleaseFiles(Raw):
     digest: Annotated[str | None, BeforeValidator(_digest)]
 
 
-def release(document: Document) -> RawReleaseFiles:
-    """A release's spec. Raises SpecError or SpecErrors."""
-    return validate(document, RawReleaseFiles)
+def release(document: Document, declared: bool = True) -> RawReleaseFiles:
+    """A release's spec; without `declared`, what its folder decides may still be missing. Raises SpecError(s)."""
+    missing = [key for key in MEASURED if key not in document.value]
+    if missing and declared:
+        name = document.value.get("release")
+        raise SpecError(
+            document.where(()), missing[0], "nothing", f"what the release's folder has ({', '.join(MEASURED)})",
+            f"Run `stages release {name} FOLDER --accept` and put the lines that it prints into this file.",
+        )  # fmt: skip
+    return validate(Document({**document.value, **dict.fromkeys(missing, "none")}, document.places), RawReleaseFiles)

@@ -57,10 +57,10 @@ def rows(path: Path, found: list[dict[str, object]]) -> None:
 def test_of_a_conversation_the_answer_alone_is_marked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows(project / "a.jsonl", [chat(number) for number in range(20)])
     declared = published.write(project)
-    from stages.data import tokenizer, tokenizer_files
+    from stages.data import tokenizer_declared, tokenizer_files
 
     loaded = tokenizer_files.load(project, "mine", declared=False)
-    found = tokenizer.declared(project, loaded, check=False)
+    found = tokenizer_declared.declared(project, loaded, check=False)
     published.save(project, {**declared, "vocab": found.open().vocab, "digest": found.digest})
     prepared(project, "a.jsonl", "sft", tokenizer="mine")
     out = said(capsys, 2).splitlines()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from stages.commands import release
-from stages.commands.run import _refuse_undeclared
+from stages.commands.run import _refuse_undeclared, _releases
 from stages.errors import UserError
 from stages.models import build, hf
 from tests.unit.train import tiny
@@ -43,6 +43,27 @@ def test_what_accept_prints_declares_the_folder_and_no_other(folder: Path, capsy
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(UserError, match=rf"digest: declared {lines['digest']}, found [0-9a-f]{{64}} in "):
         release.check("tiny", folder)
+
+
+def test_what_the_folder_decides_may_be_missing_until_it_is_accepted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So the lines can be appended to the file, as `>> specs/releases/tiny.yaml` does."""
+    path = folder.parent / "specs/releases/tiny.yaml"
+    known = {key: value for key, value in SPEC.items() if key not in ("architecture", "digest")}
+    path.write_text(yaml.safe_dump(known))
+    with pytest.raises(UserError, match=r"tiny.yaml:1: architecture: found nothing; .* `stages release tiny FOLDER"):
+        release.check("tiny", folder)
+    release.print_declaration("tiny", folder)
+    with path.open("a") as file:
+        file.write(capsys.readouterr().out)
+    release.check("tiny", folder)
+
+
+def test_the_models_own_folder_is_not_the_one_around_it(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"given is a model's own folder; allowed: the folder around it"):
+        _releases(folder)
+    assert _releases(folder.parent)["given"] == folder
 
 
 def test_a_release_that_no_file_declares_is_named_with_what_to_write(folder: Path) -> None:

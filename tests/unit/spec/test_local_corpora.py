@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from stages.check.run import run_pipeline
 from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved_phases import Source
@@ -49,3 +51,49 @@ def test_its_length_is_held_where_it_is_counted_with_the_tokenizer_in_use(own: P
     assert sources(own, "paper")["code"].end > 900
     with pytest.raises(SpecError, match="'code', of which 900 are left of 900"):
         sources(own, "mini")
+
+
+WORDS = {
+    "tokenizer": "words", "source": "toy/tokenizer", "revision": "none", "licence": "none", "path": "words",
+    "vocab": "512", "digest": "e" * 64,
+    "roles": {"bos": "none", "eos": "</s>", "pad": "none", "turn_begin": "none", "turn_end": "none"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def declared(own: Path) -> Path:
+    """The pipeline's tokenizer is declared, and the corpus is cut with it."""
+    (own / "specs/tokenizers").mkdir()
+    (own / "specs/tokenizers/words.yaml").write_text(yaml.safe_dump(WORDS))
+    edit(own, "data/code.yaml", "builder: file", "tokenizer: words\nbuilder: file")
+    return own
+
+
+def test_a_corpus_of_the_stages_declared_tokenizer_is_counted_at_full_size_too(declared: Path) -> None:
+    """What is too little is a finding there, since the rest can be planned all the same."""
+    edit(declared, "data/code.yaml", "size: 1_000_000", "size: 900")
+    assert sources(declared, "paper")["code"].end > 900
+    found = [one for one in run_pipeline(Project.load(declared), "toy", "paper") if one.id == "I-18"]
+    assert any("code read to " in one.observed and "of which it has 900" in one.observed for one in found)
+
+
+def alone(root: Path) -> None:
+    """Without anything published, and without a tokenizer that is trained here."""
+    for name in ("published", "tokenizer", "prose"):
+        (root / f"specs/data/{name}.yaml").unlink()
+    mixture = {"mixtures": {"web": {"sources": [{"corpus": "code", "share": "100%", "group": "text"}]}}}
+    mixture["sources"] = [{"covers": ["*"], "mark": "chosen"}]  # type: ignore[assignment]
+    (root / "specs/data/mixtures.yaml").write_text(yaml.safe_dump(mixture))
+
+
+def test_nothing_published_and_no_tokenizer_of_ones_own_is_needed(declared: Path) -> None:
+    alone(declared)
+    assert list(sources(declared, "paper")) == ["code"]
+    assert Project.load(declared).resolve("toy", "paper").stages["first"].tokenizer == "e" * 64
+
+
+def test_without_a_local_tokenizer_a_corpus_has_to_name_one(declared: Path) -> None:
+    alone(declared)
+    edit(declared, "data/code.yaml", "tokenizer: words\n", "")
+    with pytest.raises(SpecError, match=r"specs/data/code.yaml:1: tokenizer: found nothing; allowed: words"):
+        Project.load(declared).resolve("toy", "paper")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from stages.commands.export import export
 from stages.commands.generate import generate
-from stages.data import tokenizer
+from stages.data import tokenizer_declared
 from stages.data.tokenizer_files import load
 from stages.engines import received
 from stages.models import build
@@ -45,7 +45,7 @@ def test_it_answers_in_plain_transformers(
     assert found["version"].startswith(which[-1])
     assert found["class"] == "Qwen3ForCausalLM"
     assert found["said"] == []
-    mine = tokenizer.declared(project, load(project, "mine")).open()
+    mine = tokenizer_declared.declared(project, load(project, "mine")).open()
     assert found["bare"] == mine.encode(reader.TEXT)
     assert mine.template is not None
     [asked] = mine.encode_rendered([mine.template.text(reader.CHAT, None, prompt=True)])
@@ -68,7 +68,7 @@ def test_its_tokenizer_goes_along_byte_for_byte(project: Path, tmp_path: Path) -
     assert (folder / "chat_template.jinja").read_text() == CHATML
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert (config["bos_token"], config["eos_token"], config["pad_token"]) == ("<s>", "</s>", "</s>")
-    mine = tokenizer.declared(project, load(project, "mine")).open()
+    mine = tokenizer_declared.declared(project, load(project, "mine")).open()
     generation = json.loads((folder / "generation_config.json").read_text())
     assert generation["eos_token_id"] == [mine.roles.turn_end, mine.roles.eos]
 

@@ -105,6 +105,13 @@ def _say_skipped(name: str, made: DataManifest) -> None:
     skipped = made.inputs.skipped if made.inputs else []
     if made.inputs and made.inputs.duplicates:
         print(f"{name}: left out {made.inputs.duplicates} documents that say what another one does", file=sys.stderr)
+    for other, left in ((made.inputs and made.inputs.without) or {}).items():
+        said = f"left out {left.documents} documents, {left.tokens} tokens, that {other} has"
+        print(f"{name}: {said}", file=sys.stderr)
+    for other, matched in ((made.inputs and made.inputs.decontaminated) or {}).items():
+        said = f"{matched.documents} documents, {matched.tokens} tokens, with text of {other}"
+        short = f"; {matched.short} of its {matched.of} documents are shorter than an n-gram"
+        print(f"{name}: {said}{short}", file=sys.stderr)
     for one in skipped[:SHOWN]:
         print(f"{name}: left out {one.file}:{one.line}: {one.why}", file=sys.stderr)
     if len(skipped) > SHOWN:

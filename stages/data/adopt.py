@@ -16,24 +16,22 @@ from numpy.typing import NDArray
 
 from stages.data import inputs, megatron, mmidx, runs
 from stages.data.adopted import AdoptedDataset, AdoptedFile, Adoption
+from stages.data.buckets import Buckets
 from stages.data.megatron import Dataset, Hashed, Scan
 from stages.data.progress import Progress
 from stages.data.spec import FOLDER, CorpusSpec
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
-from stages.store import files
 from stages.store.digest import Written, measure
 
 ROW = np.dtype([("rank", "<u8"), ("origin", "<u8"), ("start", "<i8"), ("length", "<i8")])
-BUCKETS = 256  # of ranks, by their first byte: one is in memory at once
-ROWS = 1 << 20  # that are in memory before they go to their buckets
 
 
 @dataclass(frozen=True)
 class Order:
     """The order of a corpus's documents, in buckets on the disk, and the counts. `adoption` is for the manifest."""
 
-    folder: Path
+    buckets: Buckets
     lowest: int | None  # origin of the one document that is held out, where the hash would hold out none or all
     adoption: Adoption
     documents: int  # before the held-out ones
@@ -53,10 +51,8 @@ class Order:
             yield rows["length"].astype(np.int64)
 
     def _sorted(self, heldout: bool) -> Iterator[NDArray[Any]]:
-        for number in range(BUCKETS):
-            rows = _bucket(self.folder, number)
-            rows = rows[_held_out(rows["origin"], self.lowest) == heldout]
-            yield rows[np.argsort(rows["rank"], kind="stable")]
+        for rows in self.buckets.sorted():
+            yield rows[_held_out(rows["origin"], self.lowest) == heldout]
 
 
 def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) -> Order:
@@ -66,15 +62,12 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
     stamps = inputs.stamps(given)
     opened = [megatron.opened(*one) for one in found]
     progress = Progress(corpus.corpus, sum(one.size for one in given))
-    with files.failing(folder):
-        files.remove_tree(folder)
-        files.make_dirs(folder)
-    sorter = _Buckets(folder)
+    sorter = _Sorter(folder)
     try:
         read = [_scan(one, tokenizer, sorter, progress, before) for one, before in _before(opened)]
     finally:
         progress.close()
-    sorter.flush()
+    sorter.buckets.flush()
     inputs.refuse_changed(given, stamps)
     if sorter.low >= sorter.high:
         raise UserError(
@@ -87,7 +80,7 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
     ]
     empty = sum(max(0, one.header.indices - 1) for one in opened) - sorter.documents
     adoption = Adoption(root=corpus.root, datasets=listed, empty=empty, begin=sorter.begin, end=sorter.end)
-    return _counted(folder, sorter, adoption)
+    return _counted(sorter, adoption)
 
 
 def _before(opened: Sequence[Dataset]) -> Iterator[tuple[Dataset, int]]:
@@ -99,7 +92,7 @@ def _before(opened: Sequence[Dataset]) -> Iterator[tuple[Dataset, int]]:
 
 
 def _scan(
-    one: Dataset, tokenizer: Tokenizer, sorter: _Buckets, progress: Progress, before: int
+    one: Dataset, tokenizer: Tokenizer, sorter: _Sorter, progress: Progress, before: int
 ) -> tuple[Written, Written]:
     scan = Scan(one, tokenizer.vocab, tokenizer.roles, progress.add)
     for block in scan.documents():
@@ -113,11 +106,11 @@ def _file(written: Written) -> AdoptedFile:
     return AdoptedFile(size=written.size, blake3=written.blake3)
 
 
-class _Buckets:
-    """Documents on their way to the disk, by the first byte of their rank, in the order of the input."""
+class _Sorter:
+    """Documents on their way to the disk, counted."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._rows, self._count = folder, list[NDArray[Any]](), 0
+        self.buckets = Buckets(folder, ROW, "rank")
         self.documents, self.low, self.high, self.begin, self.end = 0, 2**64 - 1, 0, 0, 0
 
     def add(self, block: Hashed, before: int) -> None:
@@ -129,42 +122,21 @@ class _Buckets:
         self.documents += len(rows)
         self.begin += block.begin
         self.end += block.end
-        self._rows.append(rows)
-        self._count += len(rows)
-        if self._count >= ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        rows = np.concatenate([np.empty(0, dtype=ROW), *self._rows])
-        buckets = (rows["rank"] >> np.uint64(56)).astype(np.int64)
-        rows = rows[np.argsort(buckets, kind="stable")]
-        ends = np.cumsum(np.bincount(buckets, minlength=BUCKETS)).tolist()
-        for number, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
-            if first < last:
-                with files.failing(self.folder), (self.folder / str(number)).open("ab") as file:
-                    file.write(rows[first:last].tobytes())
-        self._rows, self._count = [], 0
-
-
-def _bucket(folder: Path, number: int) -> NDArray[Any]:
-    path = folder / str(number)
-    return np.fromfile(path, dtype=ROW) if path.exists() else np.empty(0, dtype=ROW)
+        self.buckets.add(rows)
 
 
 def _held_out(origins: NDArray[np.uint64], lowest: int | None) -> NDArray[np.bool_]:
     return runs.held_out(origins) if lowest is None else np.asarray(origins == np.uint64(lowest))
 
 
-def _counted(folder: Path, sorter: _Buckets, adoption: Adoption) -> Order:
+def _counted(sorter: _Sorter, adoption: Adoption) -> Order:
     """The order with its counts. Where the hash holds out none or all, the document that comes first by it is."""
-    heldout = sum(int(runs.held_out(_bucket(folder, number)["origin"]).sum()) for number in range(BUCKETS))
+    heldout = sum(int(runs.held_out(rows["origin"]).sum()) for rows in sorter.buckets.sorted())
     lowest = None if 0 < heldout < sorter.documents else sorter.low
-    held_out = documents = size = longest = 0
-    for number in range(BUCKETS):
-        rows = _bucket(folder, number)
+    held_out = size = longest = 0
+    for rows in sorter.buckets.sorted():
         held = _held_out(rows["origin"], lowest)
         held_out += int(held.sum())
-        documents += int((~held).sum())
         size += int(rows["length"][~held].sum())
         longest = max(longest, int(rows["length"].max(initial=0)))
-    return Order(folder, lowest, adoption, documents, size, held_out, longest)
+    return Order(sorter.buckets, lowest, adoption, sorter.documents - held_out, size, held_out, longest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -34,6 +34,11 @@ class Encoded:
     supervised: NDArray[np.uint8]
     pixels: NDArray[np.uint8]
     pictures: NDArray[np.int64]
+
+    def only(self, kept: NDArray[np.bool_]) -> Encoded:
+        """The documents that are `kept` [documents], of a corpus without pictures."""
+        tokens = np.repeat(kept, self.lengths)
+        return replace(self, tokens=self.tokens[tokens], lengths=self.lengths[kept], supervised=self.supervised[tokens])
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,28 @@ class Skipped(BaseModel):
     why: str
 
 
+class Left(BaseModel):
+    """Documents, and their tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    documents: Count
+    tokens: Count
+
+
+class Matched(Left):
+    """Documents with text of an evaluation set, which has `of` documents, `short` of them without an n-gram."""
+
+    of: Count
+    short: Count
+
+
 class Inputs(BaseModel):
     """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests.
 
-    `skipped` are the rows that were left out, `duplicates` how many documents were, since another one says the same.
+    `skipped` are the rows that were left out, `duplicates` how many documents were, since another one says the same;
+    `without`, by corpus, those that another corpus has; `decontaminated`, by evaluation set, those with text of it,
+    which are left out or only reported, as the spec says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -64,6 +82,8 @@ class Inputs(BaseModel):
     digest: Digest
     skipped: list[Skipped] = Field(default_factory=list)
     duplicates: Count = 0
+    without: dict[str, Left] | None = None
+    decontaminated: dict[str, Matched] | None = None
 
 
 class DataManifest(BaseModel):

@@ -40,6 +40,7 @@ class RunMeta(BaseModel):
     """What a run holds. `rows` of its piece were read when it ended; `last` is true for the last run of a piece.
 
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
+    `left` are the documents that others have, as `others.Left`; none of them is in the run unless it is only reported.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -54,6 +55,7 @@ class RunMeta(BaseModel):
     highest: Count
     dtype: str
     bad: list[Bad]
+    left: dict[str, list[Count]] = Field(default_factory=dict)
     shards: list[manifest.Shard]
 
 
@@ -114,7 +116,9 @@ class Run:
         return any(shard.file == "mask" for shard in self.meta.shards)
 
 
-def write(folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad]) -> Run:
+def write(
+    folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad], left: dict[str, list[int]] | None = None
+) -> Run:
     """Sort documents and write them. Raises WriteError."""
     order = np.lexsort((made.ranks, made.heldout))  # stable
     begins, lengths = np.cumsum(made.lengths, dtype="<i8") - made.lengths, made.lengths[order]
@@ -130,7 +134,8 @@ def write(folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad]) 
         return RunMeta(
             schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
             tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
-            highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad, shards=shards,
+            highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad, left=left or {},
+            shards=shards,
         )  # fmt: skip
 
     return put(folder, {name: data.tobytes() for name, data in contents.items()}, meta)

@@ -48,6 +48,14 @@ class Skip(_Model):
     skip: Count
 
 
+class Decontaminate(_Model):
+    """Evaluation sets, the length of n-grams in words, and what is done with documents that have one of theirs."""
+
+    against: dict[str, Literal["all", "heldout"]]
+    words: Count
+    found: Literal["remove", "report"]
+
+
 class CorpusSpec(_Model):
     """One data spec. `unit`: what `size`, and the offsets of a phase's sources, count (tokens, or items for pairs).
 
@@ -59,6 +67,7 @@ class CorpusSpec(_Model):
     `duplicates` says whether documents that say the same are kept, as they are where nothing is said.
     `tokenizer` is one of specs/tokenizers, and None for the local one.
     `prefix` names datasets of Megatron's, which are adopted and not copied.
+    Documents that one of `without` has are left out; `decontaminate` says the same of evaluations' text.
     """
 
     corpus: str
@@ -81,6 +90,8 @@ class CorpusSpec(_Model):
     on_bad_row: Skip | None = None
     duplicates: Literal["keep", "drop"] | None = None
     prefix: str | tuple[str, ...] | None = None
+    without: list[str] | None = None
+    decontaminate: Decontaminate | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:

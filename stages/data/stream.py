@@ -15,10 +15,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from stages.data import inputs, pieces, pool, user
+from stages.data import inputs, others, pieces, pool, user
 from stages.data.merge import Merge, held_out_alone, merge
+from stages.data.others import Other, Others
 from stages.data.pieces import Input, Piece
-from stages.data.prepared import Inputs, Skipped
+from stages.data.prepared import Inputs, Left, Matched, Skipped
 from stages.data.progress import Progress
 from stages.data.runs import Run
 from stages.data.spec import CorpusSpec
@@ -56,21 +57,30 @@ def merged(
     """
     folder = out.with_name(f".{out.name}.runs")
     found = inputs.find(root, corpus)
-    stamps = inputs.stamps(found)
+    compared = others.find(root, corpus)
+    every = [*found, *(one for other in compared.values() for one in other.files)]
+    stamps = inputs.stamps(every)
     measured = _measured(corpus.corpus, found)
-    how = f"{VERSION} {pieces.PIECE} {TOKENS}"
-    _open(folder, digest_bytes(f"{corpus.identity}\n{tokenizer.digest}\n{how}".encode()), measured)
+    specs = "".join(f"\n{name} {other.corpus.identity}" for name, other in compared.items())
+    how = f"{VERSION} {pieces.PIECE} {TOKENS}{specs}"
+    _open(
+        folder,
+        digest_bytes(f"{corpus.identity}\n{tokenizer.digest}\n{how}".encode()),
+        {**measured, **_theirs(compared)},
+    )
     read = sum(one.size for one in found)
     progress = Progress(corpus.corpus, read)
     try:
-        job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows)
+        sets = others.write(corpus, compared, folder / "others")
+        job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows, sets)
         cut = pieces.cut(found)
         runs = pool.encode_all(job, cut, processes, progress)
-        inputs.refuse_changed(found, stamps)
+        inputs.refuse_changed(every, stamps)
         skipped = _skipped(runs, cut, corpus.bad_rows)
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         digest = digest_bytes("".join(f"{name} {said}\n" for name, said in measured.items()).encode())
-        yield merging, Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
+        made = Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
+        yield merging, made.model_copy(update=_left(runs, sets))
     except files.WriteError:
         raise
     except UserError:
@@ -94,6 +104,15 @@ def _measured(corpus: str, found: Sequence[Input]) -> dict[str, str]:
     finally:
         progress.close()
     return measured
+
+
+def _theirs(compared: Mapping[str, Other]) -> dict[str, str]:
+    """The same of the files of other corpora."""
+    return {
+        f"{name}: {file}": said
+        for name, other in compared.items()
+        for file, said in _measured(other.corpus.corpus, other.files).items()
+    }
 
 
 def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
@@ -127,6 +146,24 @@ def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
         if before[name] != now[name]:
             return f"{name}: has changed"
     return None if list(before) == list(now) else f"{next(iter(now))}: the order of files has changed"
+
+
+def _left(runs: Sequence[Run], sets: Others | None) -> dict[str, dict[str, Left | Matched] | None]:
+    """For the manifest, what the others have: documents and tokens, by the other corpus."""
+    if sets is None:
+        return {}
+    known = others.counts(sets)
+    without, against = dict[str, Left | Matched](), dict[str, Left | Matched]()
+    for name in known:
+        found = [run.meta.left.get(name, [0, 0]) for run in runs]
+        documents, tokens = (sum(column) for column in zip(*found, strict=True)) if found else (0, 0)
+        kind, _, other = name.partition(" ")
+        if kind == "without":
+            without[other] = Left(documents=documents, tokens=tokens)
+        else:
+            of = known[name]
+            against[other] = Matched(of=of.documents, short=of.short, documents=documents, tokens=tokens)
+    return {"without": without or None, "decontaminated": against or None}
 
 
 def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:

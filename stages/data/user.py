@@ -71,6 +71,9 @@ def line_in_file(piece: Piece, line: int) -> int:
     return line + (tables.rows_before(piece) if piece.file.suffix == ".parquet" else lines.lines_before(piece))
 
 
+_LEFT = " Those that `without` and `decontaminate` leave out do not count."
+
+
 def too_few(corpus: CorpusSpec, count: int) -> UserError:
     """The error for fewer than two different documents."""
     what = {"txt": "blank lines between documents", "md": "files of their own"}
@@ -78,5 +81,5 @@ def too_few(corpus: CorpusSpec, count: int) -> UserError:
     told = what.get(kinds.pop() if len(kinds) == 1 else "", f"one row like {shape(corpus).hint}")
     return UserError(
         f"{', '.join(corpus.paths)}: {count} different documents; allowed: at least two, since one is held out for "
-        f"evaluations. Documents are told apart by {told}."
+        f"evaluations. Documents are told apart by {told}.{_LEFT if corpus.without or corpus.decontaminate else ''}"
     )

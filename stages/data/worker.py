@@ -12,6 +12,7 @@ from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import ranks
 from stages.data.encode import encode_accepted
+from stages.data.others import Left, Others
 from stages.data.pieces import Piece, Row
 from stages.data.records import Shape
 from stages.data.runs import Bad, Encoding, Run
@@ -26,7 +27,10 @@ Report = Callable[[int, int], None]  # is given how many bytes were done since t
 
 @dataclass(frozen=True)
 class Job:
-    """What all pieces of a preparation have in common: `folder` is for runs, `allowed` how many rows may be bad."""
+    """What all pieces of a preparation have in common: `folder` is for runs, `allowed` how many rows may be bad.
+
+    Documents that the `others` have are left out.
+    """
 
     corpus: str
     kind: str
@@ -34,6 +38,7 @@ class Job:
     tokenizer: Source
     folder: Path
     allowed: int
+    others: Others | None
 
 
 def encode_piece(job: Job, number: int, piece: Piece, tokenizer: Tokenizer, report: Report) -> list[Run]:
@@ -54,6 +59,8 @@ class _PieceEncoder:
         self._rows = islice(user.rows(piece, job.shape), self.read, None)
         self._bytes = 0
         self._skipping = self.read > 0
+        self._comparison = None if job.others is None else job.others.open()
+        self._left: Left = {}
 
     def all(self) -> list[Run]:
         if self.runs and self.runs[-1].meta.last:
@@ -74,12 +81,13 @@ class _PieceEncoder:
 
     def _run(self) -> Run:
         made, bad, last = Encoding(), list[Bad](), False
+        self._left = {}
         while made.size < TOKENS and not last and self.bad <= self.job.allowed:
             batch, last = self._batch(bad)
             self._add(made, batch, bad)
         bad.sort(key=lambda one: one.line)
         documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
-        return runs.write(self._folder(len(self.runs)), documents, self.read, last, bad)
+        return runs.write(self._folder(len(self.runs)), documents, self.read, last, bad, self._left)
 
     def _batch(self, bad: list[Bad]) -> tuple[list[Placed], bool]:
         """Documents for one call of the tokenizer, each with its line, and whether the piece ends with them."""
@@ -120,9 +128,13 @@ class _PieceEncoder:
         for number, error in refused.items():
             bad.append(Bad(line=placed[number][0], why=str(error), allowed="what the chat template can write"))
         self.bad += len(refused)
-        batch = [document.identity for number, (_, document) in enumerate(placed) if number not in refused]
-        made.ranks.append(ranks(self.job.corpus, batch))
-        made.origins.append(ranks("held out", batch))
+        batch = [document for number, (_, document) in enumerate(placed) if number not in refused]
+        if self._comparison is not None:
+            kept = self._comparison.kept(batch, encoded.lengths, self._left)
+            batch, encoded = [one for one, stays in zip(batch, kept, strict=True) if stays], encoded.only(kept)
+        identities = [document.identity for document in batch]
+        made.ranks.append(ranks(self.job.corpus, identities))
+        made.origins.append(ranks("held out", identities))
         made.lengths.append(encoded.lengths)
         made.tokens.append(encoded.tokens)
         made.masks.append(encoded.supervised)

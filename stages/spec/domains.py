@@ -105,5 +105,6 @@ CHARACTERS = Domain(WHOLE, "2_000_000", least="1", most="1T")
 CHARACTERS_OR_NONE = Domain(WHOLE, "200", least="0", most="1T")
 DRAWN = Domain(WHOLE, "2_000", least="1", most="10B")
 BAD_ROWS = Domain(WHOLE, "100", least="0", most="10_000")  # the manifest lists each of them
+NGRAM = Domain(WHOLE, "13", least="3", most="100")
 FRAMES = Domain(WHOLE, "4", least="1", most="1_000")
 TOKENIZER_VOCABULARY = Domain(WHOLE, "1024", least="264", most="65_536")  # 256 bytes, 8 special tokens; 16-bit ids

@@ -78,6 +78,7 @@ Disk = Annotated[int, Written(domains.DISK)]
 Milliseconds = Annotated[Fraction, Written(domains.MILLISECONDS)]
 
 Measured = Annotated[int, Written(domains.MEASURED)]
+NGram = Annotated[int, Written(domains.NGRAM)]
 BadRows = Annotated[int, Written(domains.BAD_ROWS)]
 Characters = Annotated[int, Written(domains.CHARACTERS)]
 TokenizerVocabulary = Annotated[int, Written(domains.TOKENIZER_VOCABULARY)]

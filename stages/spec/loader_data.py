@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stages.errors import SpecError
+from stages.spec import other_corpora
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer, corpus
@@ -142,6 +143,8 @@ def load_data(files: Files) -> LoadedData:
                 ("tokenizer",), found, ", ".join(tokenizers) or "none is declared",
                 meant(one.tokenizer, tokenizers) if one.tokenizer else "Name one of specs/tokenizers.",
             )  # fmt: skip
+    for name in corpora:
+        other_corpora.check(files.document(folder / f"{name}.yaml"), name, corpora)
     releases = {name: load_release(files, name) for name in files.names("releases")}
     bind = _bindings(files, known, corpora)
     return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures)

@@ -10,7 +10,17 @@ from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
 from stages.spec import domains, units
-from stages.spec.fields import BadRows, Characters, Context, Measured, Names, Raw, TokenizerVocabulary
+from stages.spec.fields import (
+    BadRows,
+    Characters,
+    Context,
+    Measured,
+    Names,
+    NewNames,
+    NGram,
+    Raw,
+    TokenizerVocabulary,
+)
 from stages.spec.mapping import Fields
 from stages.spec.names import Name
 from stages.spec.nodes import Document, Path
@@ -27,7 +37,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "alpaca": ("instruction", "input", "output", "system", "history"),
     "prompt_completion": ("prompt", "completion", "tools"),
 }
-FILES_ONLY = ("root", "rows", "columns", "on_bad_row", "duplicates")
+FILES_ONLY = ("root", "rows", "columns", "on_bad_row", "duplicates", "without", "decontaminate")
 PARAMETERS = {
     "count": domains.DRAWN,
     "questions": domains.DRAWN,
@@ -112,6 +122,14 @@ class RawSkip(Raw):
     skip: BadRows
 
 
+class RawDecontaminate(Raw):
+    """Evaluation sets, by which of their documents count; `words` of an n-gram; what is done with what has one."""
+
+    against: dict[Name, Literal["all", "heldout"]] = Field(min_length=1)
+    words: NGram
+    found: Literal["remove", "report"]
+
+
 class RawPacked(Raw):
     """What fits into rows of one context: `rows` that whole documents fill in the corpus's order, `tokens` in them."""
 
@@ -148,6 +166,8 @@ class RawCorpus(Raw):
     ] = None  # stop
     duplicates: Literal["keep", "drop"] | None = None  # keep
     prefix: Annotated[str | tuple[str, ...] | None, BeforeValidator(prefixes)] = None
+    without: NewNames | None = None
+    decontaminate: RawDecontaminate | None = None
 
     @property
     def shape(self) -> str:

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import adopt, measured, megatron, mmidx, prepare, prepared, spec, tokenizer_files
+from stages.data import buckets, measured, megatron, mmidx, prepare, prepared, spec, tokenizer_files
 from stages.data.adopted import AdoptedTokens
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.tokenizer_declared import declared
@@ -150,7 +150,7 @@ def test_blocks_and_buckets_change_nothing(root: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(megatron, "DOCUMENTS", documents)
         monkeypatch.setattr(megatron, "TOKENS", tokens)
         monkeypatch.setattr(megatron, "ENTRIES", entries)
-        monkeypatch.setattr(adopt, "ROWS", rows)
+        monkeypatch.setattr(buckets, "ROWS", rows)
         assert run(root) == wanted
 
 

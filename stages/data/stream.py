@@ -41,6 +41,7 @@ class _Before(BaseModel):
 
     key: str
     files: dict[str, str]
+    order: list[str]  # of the files: keys of JSON are sorted
 
 
 _BEFORE = TypeAdapter(_Before)
@@ -128,24 +129,24 @@ def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
         with files.failing(folder):
             files.remove_tree(folder)
             files.make_dirs(folder)
-        json_file.write(folder / KEY, _Before(key=key, files=dict(measured)).model_dump())
-    elif changed := _changed(before.files, measured):
+        json_file.write(folder / KEY, _Before(key=key, files=dict(measured), order=list(measured)).model_dump())
+    elif changed := _changed(before, measured):
         raise UserError(
             f"{changed} since the preparation that was broken off; what it encoded is in {folder}. Put the file back "
             f"as it was, or remove that folder to begin anew: `rm -r {shlex.quote(str(folder))}`"
         )
 
 
-def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+def _changed(before: _Before, now: Mapping[str, str]) -> str | None:
     """The first file that is not what it was, and how; the order of files is part of what they are."""
-    for name in (*before, *now):
+    for name in (*before.order, *now):
         if name not in now:
             return f"{name}: is not read any more"
-        if name not in before:
+        if name not in before.files:
             return f"{name}: is new"
-        if before[name] != now[name]:
+        if before.files[name] != now[name]:
             return f"{name}: has changed"
-    return None if list(before) == list(now) else f"{next(iter(now))}: the order of files has changed"
+    return None if before.order == list(now) else f"{next(iter(now))}: the order of files has changed"
 
 
 def _left(runs: Sequence[Run], sets: Others | None) -> dict[str, dict[str, Left | Matched] | None]:

@@ -178,6 +178,17 @@ def test_what_is_encoded_is_not_encoded_again(project: Small, encoded: list[int]
 
 
 @pytest.mark.usefixtures("cut_small")
+def test_it_goes_on_over_files_in_whatever_order_the_spec_states_them(project: Small, encoded: list[int]) -> None:
+    for name in ("b.jsonl", "a.jsonl"):
+        (project.root / name).write_text("\n".join(rows(40, seed=ord(name[0]))) + "\n")
+    declare(project, ["b.jsonl", "a.jsonl"])  # type: ignore[arg-type]
+    broken_off(project, merge.Merge, "contents", interrupt)
+    encoded.clear()
+    run(project)
+    assert encoded == []
+
+
+@pytest.mark.usefixtures("cut_small")
 def test_a_run_that_was_damaged_since_is_made_again(project: Small) -> None:
     write(project, rows(100))
     wanted = run(project).digest

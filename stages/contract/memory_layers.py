@@ -17,7 +17,6 @@ from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, M
 FP32, HALF = 4, 2
 STREAM = 4.1  # bytes of a number of the stream in mixed precision: most are fp32, some have a copy in bf16
 EXPERT_BLOCK = 16  # rows of an expert are filled up to a multiple of this (stages/models/moe.py)
-SCORES = 2  # copies of capped scores: bounded, and as probabilities
 FILLING = 0.25  # positions that rows of documents are filled up with, as a share: lengths of one batch are similar
 Encoder = MoonViTModel | TextTowerModel | CaptionDecoderModel | ContrastiveModel
 
@@ -98,12 +97,16 @@ def _decoder(model: Decoder, documents: bool, positions: float, context: float) 
     layer = model.layers[-1]
     # A norm that reads the stream keeps its input and output; of one behind a sub-layer the output is added, not kept.
     # Without a norm before it, a sub-layer reads the stream itself.
-    stream = (2 * layer.norms.before + layer.norms.behind) * model.hidden + len(list(layer.norms))
+    stream: float = (2 * layer.norms.before + layer.norms.behind) * model.hidden + len(list(layer.norms))
     stream += (2 - layer.norms.before) * model.hidden
+    if model.gain_offset:  # 1 + gain, once a layer
+        stream += (len(list(layer.norms)) * model.hidden + 2 * layer.attention.rotated) / positions
     if isinstance(layer.attention, Latent):
         stream, inner = stream + 4, _latent(layer.attention, documents)
     else:
-        inner = _grouped(layer.attention, documents, context)
+        inner = _grouped(layer.attention, documents) + _qk_norm(layer.attention)
+        if layer.attention.softcap is not None:  # scores as bounded and as probabilities, in fp32, and for the values
+            stream, inner = stream + 2 * layer.attention.heads * context, inner + layer.attention.heads * context
     if isinstance(layer.feed_forward, Dense):
         return Kept(stream, inner + 4 * layer.feed_forward.ffn)
     of_experts = _mixture(layer.feed_forward, model.hidden, positions)
@@ -116,13 +119,19 @@ def _attention(queries: float, heads: int, into_output: float, documents: bool) 
     return laid_out * (1 + FILLING) + into_output if documents else laid_out
 
 
-def _grouped(one: Grouped, documents: bool, context: float) -> float:
+def _grouped(one: Grouped, documents: bool) -> float:
     """Without documents, the kernel's output is what the output matrix reads."""
     keys = one.kv_heads * one.head_dim
     inner = _attention(2 * (one.query_key + keys), one.heads, one.values, documents)
-    if one.qk_norm is not None:  # normed, and each norm's divisors
-        inner += one.query_key + keys + (one.heads + one.kv_heads if one.qk_norm == "head" else 2)
-    return inner + (SCORES * one.heads * context if one.softcap is not None else 0)
+    return inner
+
+
+def _qk_norm(one: Grouped) -> float:
+    """Queries and keys normed, and each norm's divisors."""
+    if one.qk_norm is None:
+        return 0
+    divisors = one.heads + one.kv_heads if one.qk_norm == "head" else 2
+    return (one.heads + one.kv_heads) * one.head_dim + divisors
 
 
 def _latent(one: Latent, documents: bool) -> float:

@@ -109,7 +109,7 @@ class Subject:
             by_loop = []
             for hidden in self.hidden_by_loop(rows.batch):
                 states, labels = supervised_only(hidden, rows)
-                by_loop.append(token_losses(states, self.lm.head, labels).double())
+                by_loop.append(token_losses(states, self.lm.head, labels, self.lm.softcap).double())
             yield by_loop, pick(places.flatten(), rows.supervised)
 
     def text_batch(self, rows: Sequence[NDArray[np.int64]]) -> kimi_vl.Batch:

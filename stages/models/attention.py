@@ -14,7 +14,9 @@ of FlashAttention (with borders too) and of memory-efficient attention take thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,12 +24,79 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.models import attention_calls
-from stages.models.common import take_rows
+from stages.models.common import for_products, take_rows
 from stages.models.documents import Documents, Layout, Spans
 from stages.models.ops import choice
 
 READ = 16  # bytes
 FRESH = torch.contiguous_format
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What causal attention sees: the products' scale, a window of keys (the query's own among them), capped scores."""
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+
+    def narrows(self, keys: int) -> bool:
+        """Whether the window ends before the first of so many keys."""
+        return self.window is not None and self.window < keys
+
+
+def attend_in(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, sight: Sight) -> Tensor:
+    """`attend`, within a window and with capped scores, shapes alike.
+
+    torch's kernels have no capped scores: rows are then computed with their scores whole, [B, H, T, T] in fp32. On a
+    GPU in bf16 windows are FlashAttention's, elsewhere a mask for SDPA. The GPU's branch was never executed on a GPU.
+    """
+    if sight.softcap is None and not sight.narrows(k.shape[1]):
+        return attend(q, k, v, how, sight.scale)
+    if how is None:
+        return seen_rows(q, k, v, sight)
+    has: frozenset[choice.Feature] = choice.features() if sight.softcap is None else frozenset()
+    match choice.attention(q.device.type, q.dtype, q.shape[-1], has):
+        case "flash_varlen":
+            flat = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+            return spans(*flat, how.spans, sight.scale, causal=True, window=sight.window).unflatten(0, q.shape[:2])
+        case "sdpa":
+            if how.one_a_row:
+                return seen_rows(q, k, v, sight)
+            return _laid_out(q, k, v, how.layout, lambda a, b, c: seen_rows(a, b, c, sight))
+
+
+def seen_rows(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+    """Attention within rows as `in_rows`, of as many queries as keys, within a window and with capped scores."""
+    length = k.shape[1]
+    if sight.softcap is not None:
+        unseen = _unseen(length, sight.window or length, torch.float32, q.device)
+        return _capped_scores(q, k, v, sight.scale, sight.softcap, unseen)
+    if not sight.narrows(length):
+        return in_rows(q, k, v, sight.scale)
+    groups = q.shape[2] // k.shape[2]
+    if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
+        k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
+    unseen = _unseen(length, sight.window or length, for_products(q[:0]).dtype, q.device)  # as autocast casts queries
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, unseen, scale=sight.scale, enable_gqa=groups > 1).transpose(1, 2)
+
+
+@lru_cache(maxsize=16)  # of one forward pass: all layers share it
+def _unseen(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to scores [length, length]: 0 where a query sees a key, minus infinity elsewhere."""
+    places = torch.arange(length, device=device)
+    back = places[:, None] - places
+    unseen = (back < 0) | (back >= window)
+    return torch.zeros(length, length, dtype=dtype, device=device).masked_fill(unseen, -torch.inf)
+
+
+def _capped_scores(q: Tensor, k: Tensor, v: Tensor, scale: float, softcap: float, unseen: Tensor) -> Tensor:
+    """q [B, T, H, D], k and v [B, T, G, D], `unseen` fp32 [T, T] -> [B, T, H, D]; softmax in fp32."""
+    grouped = q.unflatten(2, (k.shape[2], -1))
+    scores = torch.einsum("bigrd,bjgd->bgrij", grouped, k).float() * scale
+    seen = (softcap * (scores / softcap).tanh() + unseen).softmax(-1)
+    return torch.einsum("bgrij,bjgd->bigrd", seen.to(v.dtype), v).flatten(2, 3)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float) -> Tensor:
@@ -44,7 +113,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float)
                 packed = spans(flat_q, flat_k, flat_v, how.spans, scale, causal=True)
             return packed.unflatten(0, q.shape[:2])
         case "sdpa":
-            return _laid_out(q, k, v, how.layout, scale)
+            return _laid_out(q, k, v, how.layout, lambda a, b, c: in_rows(a, b, c, scale))
 
 
 def in_calls(q: Tensor, k: Tensor, v: Tensor, scale: float, processors: int) -> Tensor:
@@ -75,18 +144,32 @@ def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def spans(
-    q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool, queries: Spans | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    where: Spans,
+    scale: float,
+    causal: bool,
+    queries: Spans | None = None,
+    window: int | None = None,
 ) -> Tensor:
     """Attention of q [M, H, D] to k [N, G, D], v [N, G, E] within spans of N, by FlashAttention: [M, H, E].
 
     M is N unless the queries have spans of their own. bf16, on a GPU; D a multiple of 8 up to 256.
     """
     q, k, wide = aligned(q), aligned(k), aligned(_widened(v, q.shape[-1]))
-    return flash(q, k, wide, where, scale, causal, queries)[..., : v.shape[-1]]
+    return flash(q, k, wide, where, scale, causal, queries, window)[..., : v.shape[-1]]
 
 
 def flash(
-    q: Tensor, k: Tensor, v: Tensor, where: Spans, scale: float, causal: bool, queries: Spans | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    where: Spans,
+    scale: float,
+    causal: bool,
+    queries: Spans | None = None,
+    window: int | None = None,
 ) -> Tensor:
     """torch's kernel, of q [M, H, D], k and v [N, G, D]; M is N unless the queries have spans of their own.
 
@@ -97,20 +180,22 @@ def flash(
 
     kernel = varlen.varlen_attn
     grouped = {"enable_gqa": True} if "enable_gqa" in (kernel.__kwdefaults__ or ()) else {}
-    window = (-1, 0) if causal else (-1, -1)
+    seen = (-1 if window is None else window - 1, 0) if causal else (-1, -1)  # keys before and behind a query's own
     own = queries or where
     return kernel(
-        q, k, v, own.borders, where.borders, own.longest, where.longest, scale=scale, window_size=window, **grouped
+        q, k, v, own.borders, where.borders, own.longest, where.longest, scale=scale, window_size=seen, **grouped
     )  # fmt: skip
 
 
-def _laid_out(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> Tensor:
+def _laid_out(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, within: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> Tensor:
     batch, length, heads, _ = q.shape
     laid_out = [take_rows(x.flatten(0, 1), layout.index, layout.inverse, None) for x in (q, k, v)]
     outputs, start = [], 0
     for rows, width in layout.shapes:
         batch_q, batch_k, batch_v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid_out)
-        outputs.append(in_rows(batch_q, batch_k, batch_v, scale).flatten(0, 1))
+        outputs.append(within(batch_q, batch_k, batch_v).flatten(0, 1))
         start += rows * width
     return take_rows(torch.cat(outputs), layout.inverse, layout.index, layout.real).view(batch, length, heads, -1)
 

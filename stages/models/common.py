@@ -7,8 +7,8 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor, nn
 
-from stages.models.ops import gelu_mul, rms_norm, silu_mul
-from stages.spec.decoder import Dense
+from stages.models.ops import capped, gelu_mul, rms_norm, silu_mul
+from stages.spec.decoder import Decoder, Dense
 
 
 class RMSNorm(nn.Module):
@@ -58,17 +58,19 @@ class CausalLM(nn.Module):
 
     model: nn.Module
 
-    def add_head(self, hidden: int, vocab: int, tied: bool) -> None:
+    def add_ends(self, cfg: Decoder) -> None:
         """Give the model an output matrix of its own, unless it shares the embedding's."""
-        self.lm_head = None if tied else nn.Linear(hidden, vocab, bias=False)
+        self.lm_head = None if cfg.tied else nn.Linear(cfg.hidden, cfg.vocab, bias=False)
+        self.softcap, self._scale = cfg.softcap, cfg.embedding_scale
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token embeddings [B, T, H] of tokens int64 [B, T]."""
-        return self.model.get_submodule("embed_tokens")(tokens)
+        found = self.model.get_submodule("embed_tokens")(tokens)
+        return found if self._scale is None else found * self._scale
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores [..., V] of hidden states [..., H]."""
-        return nn.functional.linear(hidden, self.head)
+        return capped(nn.functional.linear(hidden, self.head), self.softcap)
 
     @property
     def head(self) -> Tensor:

@@ -14,7 +14,7 @@ from stages.models.documents import Documents
 from stages.models.grouped import GroupedQueryAttention
 from stages.models.latent import LatentAttention
 from stages.models.layers import Layers
-from stages.models.moe import MixtureOfExperts, Router, balanced
+from stages.models.moe import MixtureOfExperts, Router, SoftmaxRouter, balanced
 from stages.models.rotary import Rotary, Tables
 from stages.spec.decoder import Decoder, Dense, Latent, Layer
 from stages.spec.language_model import LanguageModel
@@ -59,6 +59,14 @@ class Stack(nn.Module):
             self.early_exit_gate = nn.Linear(model.hidden, 1)
 
 
+def local_rope(model: Decoder, rope: Rope) -> Rope | None:
+    """The positions of layers whose attention is local: a base of their own, or the stage's, and no scaling."""
+    if model.local_base is None:
+        return None
+    base = rope.base if model.local_base == "unscaled" else model.local_base
+    return Rope(base=base, llama3=None, interpolation=1.0)
+
+
 class DecoderLM(CausalLM):
     """A causal language model whose layers are run once."""
 
@@ -66,8 +74,10 @@ class DecoderLM(CausalLM):
         super().__init__()
         parts = cfg.parts
         self.rotary = Rotary(rope, parts.rotated)
+        local = local_rope(parts, rope)
+        self.local_rotary = None if local is None else Rotary(local, parts.rotated)
         self.model = Stack(parts)
-        self.add_head(parts.hidden, parts.vocab, parts.tied)
+        self.add_ends(parts)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
@@ -78,16 +88,17 @@ class DecoderLM(CausalLM):
 
     def tables(self, positions: Tensor) -> Tables:
         """Rotary tables of positions int64 [B, T], for all layers."""
-        return Tables(self.rotary.tables(positions))
+        local = None if self.local_rotary is None else self.local_rotary.tables(positions)
+        return Tables(self.rotary.tables(positions), local)
 
     def through(self, x: Tensor, tables: Tables, documents: Documents | None) -> Tensor:
         """Normed states [B, T, H] of the stream [B, T, H] behind all layers."""
         real = None if documents is None else documents.tokens
         return self.model.norm(self.model.layers.through(x, tables, documents, real))
 
-    def routers(self) -> list[Router]:
+    def routers(self) -> list[Router | SoftmaxRouter]:
         """The routers of the layers that have experts, in order."""
-        return [module for module in self.modules() if isinstance(module, Router)]
+        return [module for module in self.modules() if isinstance(module, (Router, SoftmaxRouter))]
 
     def aux_loss(self) -> Tensor:
         """Balance loss of the last training forward, summed over layers, unweighted (weigh by the spec's aux_loss)."""
@@ -109,6 +120,8 @@ class DecoderLM(CausalLM):
     def update_router_bias(self, counts: Tensor, u: float) -> None:
         """Move every layer's bias by the balancing rule; counts int64 [layers with experts, E] of the whole step."""
         for router, load in zip(self.routers(), counts, strict=True):
+            if not isinstance(router, Router):
+                raise ValueError("a softmax router has no bias to move")
             router.e_score_correction_bias.copy_(balanced(router.e_score_correction_bias, load, u))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stages.models.attention import attend
+from stages.models.attention import Sight, attend_in
 from stages.models.common import RMSNorm, for_products
 from stages.models.documents import Documents
 from stages.models.ops import rotate
@@ -17,7 +17,7 @@ class GroupedQueryAttention(nn.Module):
 
     def __init__(self, model: Decoder, one: Grouped) -> None:
         super().__init__()
-        self.cfg = one
+        self.cfg, self.sight = one, Sight(one.scale, one.window, one.softcap)
         queries, keys = one.heads * one.head_dim, one.kv_heads * one.head_dim
         self.q_proj = nn.Linear(model.hidden, queries, bias=one.qkv_bias)
         self.k_proj = nn.Linear(model.hidden, keys, bias=one.qkv_bias)
@@ -39,4 +39,6 @@ class GroupedQueryAttention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         cos, sin = tables.of(one.local)
         q, k = (rotate(heads, cos, sin, interleaved=False) for heads in (q, k))
-        return self.o_proj(attend(q, k, v, how, one.scale).flatten(-2))
+        if one.qk_norm is not None:  # norms are in fp32
+            q, k = for_products(q), for_products(k)
+        return self.o_proj(attend_in(q, k, v, how, self.sight).flatten(-2))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from stages.models import hf_files, hf_values, tensor_file
+from stages.models.common import RMSNorm
 from stages.models.hf_config import ModelConfig, read, render
 from stages.models.hf_names import to_hf
 from stages.models.tensor_file import Stored
@@ -61,6 +62,7 @@ def load(module: nn.Module, folder: Path, paths: Sequence[Path] | None = None) -
         if shape != wanted[name]
     ]
     hf_values.refuse_names(folder, "of another shape", wrong, OTHER)
-    hf_values.refuse(folder, found, released=paths is None)
+    offset = any(isinstance(part, RMSNorm) and part.offset for part in module.modules())
+    hf_values.refuse(folder, found, paths is None, offset)
     for name, tensor in found.items():
         places[name].copy_(tensor)

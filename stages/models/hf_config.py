@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from stages.contract.rope import longrope_factors
 from stages.errors import UserError
 from stages.spec.families import FAMILIES
-from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
+from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel, Published
 from stages.spec.resolved_models import Llama3Scaling, Model, Rope
 from stages.store import json_file
 
@@ -95,7 +95,7 @@ def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
     return {
         "architectures": [published.architecture],
         "model_type": published.model_type,
-        **{theirs: getattr(cfg, ours) for ours, theirs in published.names.items()},
+        **cfg.published(),
         **published.fixed,
         **cfg.derived(),
         **({"layer_types": layer_types(cfg)} if published.layer_types else {}),
@@ -146,7 +146,12 @@ def _released(found: dict[str, Any], path: Path) -> ModelConfig:
     """A release of somebody else's, of a family that is known here."""
     kind = found.get("model_type")
     family = next((one for one in FAMILIES.values() if one.PUBLISHED.model_type == kind), None)
-    if family is None or any(found.get(key, value) != value for key, value in family.PUBLISHED.fixed.items()):
+    found = found if family is None else in_usual_form(found, family.PUBLISHED)
+    if family is None or any(
+        found.get(key, value) != value
+        for key, value in family.PUBLISHED.fixed.items()
+        if key not in family.PUBLISHED.free
+    ):
         known = ", ".join(one.PUBLISHED.model_type for one in FAMILIES.values())
         fixed = "" if family is None else f" with {_written(family.PUBLISHED.fixed)}"
         raise UserError(
@@ -155,6 +160,19 @@ def _released(found: dict[str, Any], path: Path) -> ModelConfig:
     cfg = _MODEL.validate_python(family.read(found))
     loops = found["total_ut_steps"] if family.LOOPED else None
     return ModelConfig(cfg, _released_rope(found, path), found["max_position_embeddings"], loops)
+
+
+def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]:
+    """A config.json with the usual name of every field, and with rotary positions that transformers 5 writes for each
+    kind of layer in the fields that transformers 4 has.
+    """
+    found = {published.aliases.get(key, key): value for key, value in found.items()}
+    form = found.get("rope_parameters")
+    if not isinstance(form, dict) or not isinstance(form.get(ALL_KEYS), dict):
+        return found
+    local = form.get(LOCAL_KEYS)
+    own = {"rope_local_base_freq": local["rope_theta"]} if isinstance(local, dict) and "rope_theta" in local else {}
+    return {**found, "rope_parameters": form[ALL_KEYS], **own}
 
 
 def _written(fixed: Mapping[str, Any]) -> str:

@@ -27,12 +27,12 @@ class _Declared(BaseModel):
 _DECLARED = TypeAdapter(_Declared)
 
 
-def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
+def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool, offset: bool = False) -> None:
     """Raise UserError for tensors that are not of the declared type, or not finite; if released, for blank ones too.
 
     A vector may be float32 where a shorter type is declared: some releases keep gains and biases so. A matrix of
-    zeros computes nothing, and neither does a norm whose gain is zero: such a file was never filled. One that is filled
-    in part has zeros from some row on. Each tensor is read once and let go.
+    zeros computes nothing, and neither does a norm whose gain is zero, unless gains are an `offset` from 1: such a file
+    was never filled. One that is filled in part has zeros from some row on. Each tensor is read once and let go.
     """
     allowed, infinite, blank, partial = declared(folder), list[str](), list[str](), list[str]()
     for name, tensor in tensors.items():
@@ -45,7 +45,7 @@ def refuse(folder: Path, tensors: Mapping[str, Tensor], released: bool) -> None:
             )
         if not bool(tensor.isfinite().all()):
             infinite.append(name)
-        elif released and (tensor.ndim > 1 or (tensor.ndim == 1 and is_gain(name))):
+        elif released and (tensor.ndim > 1 or (tensor.ndim == 1 and is_gain(name) and not offset)):
             filled = tensor.reshape(len(tensor), -1).any(1).double().mean()
             if not filled:
                 blank.append(name)

@@ -44,6 +44,34 @@ class Router(nn.Module):
         return chosen, weights.to(x.dtype)
 
 
+class SoftmaxRouter(nn.Module):
+    """Chooses and weighs experts by their probabilities (Qwen3's code); counts what it chose."""
+
+    counts: Tensor
+
+    def __init__(self, hidden: int, cfg: Mixture) -> None:
+        super().__init__()
+        self.active, self.normalised = cfg.active, cfg.normalised
+        self.weight = nn.Parameter(torch.empty(cfg.experts, hidden))
+        self.register_buffer("counts", torch.zeros(cfg.experts, dtype=torch.int64), persistent=False)
+        self.aux_loss: Tensor | None = None
+
+    def forward(self, x: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Experts int64 [N, k] and weights [N, k] of tokens [N, H]; `real` [n] says which are no padding, None: all."""
+        with torch.autocast(x.device.type, enabled=False):
+            scores = nn.functional.linear(x.float(), self.weight.float()).softmax(-1)
+        chosen = scores.detach().topk(self.active, dim=-1).indices
+        weights = entries(scores, chosen)
+        if self.normalised:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        if self.training:
+            aux_loss = balance_loss(pick(scores, real), self.active)
+            if not computing_again():
+                self.counts += tally(pick(chosen, real), len(self.counts))
+                self.aux_loss = aux_loss
+        return chosen, weights.to(x.dtype)
+
+
 def route(x: Tensor, weight: Tensor, bias: Tensor, active: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     """Scores [N, E] of tokens x [N, H], the experts chosen int64 [N, k], and their weights [N, k].
 
@@ -86,16 +114,18 @@ def balanced(bias: Tensor, counts: Tensor, step: float) -> Tensor:
 
 
 class MixtureOfExperts(nn.Module):
-    """Shared experts (one wide SwiGLU) plus the routed ones."""
+    """The routed experts, plus shared ones (one wide SwiGLU) where there are some."""
 
     def __init__(self, hidden: int, cfg: Mixture) -> None:
         super().__init__()
-        self.gate = Router(hidden, cfg)
+        self.gate = (Router if cfg.scoring == "sigmoid" else SoftmaxRouter)(hidden, cfg)
         self.experts = Experts(hidden, cfg.experts, cfg.ffn)
-        self.shared_experts = SwiGLU(hidden, Dense(cfg.ffn * cfg.shared))
+        shared = cfg.shared > 0 or cfg.scoring == "sigmoid"  # DeepSeek-V3's code has them, be they of no width
+        self.shared_experts = SwiGLU(hidden, Dense(cfg.ffn * cfg.shared)) if shared else None
 
     def forward(self, x: Tensor, real: Tensor | None) -> Tensor:
         """Shape [B, T, H] -> [B, T, H]; `real` int64 [n] names the positions of B * T that are no padding."""
         flat = x.flatten(0, -2)
         chosen, weights = self.gate(flat, real)
-        return self.experts(flat, chosen, weights).view(x.shape) + self.shared_experts(x)
+        routed = self.experts(flat, chosen, weights).view(x.shape)
+        return routed if self.shared_experts is None else routed + self.shared_experts(x)

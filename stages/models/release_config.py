@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
-from stages.models.hf_config import ModelConfig, layer_types, render, rope_scaling
+from stages.models.hf_config import ModelConfig, in_usual_form, layer_types, render, rope_scaling
 from stages.models.hf_values import FLOATS
 from stages.models.json_lines import lines
 from stages.models.release_siglip import known, wanted_siglip
 from stages.printable import printable
-from stages.spec.language_model import LanguageModel
+from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.store import json_file
@@ -133,9 +133,12 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
     if config.get("model_type") != kind:
         yield Wrong("model_type", config.get("model_type", NOTHING), repr(kind))
         return
+    yield from _local(config, model)
+    config = in_usual_form(config, model.PUBLISHED)
     yield from _fields(config, wanted, model)
     yield from _layer_types(config, model)
-    yield from _rope(config, stage.rope, model.parts.rotated, stage.max_context)
+    usual = model.absent(config).get("rope_theta", 10_000.0)
+    yield from _rope(config, stage.rope, model.parts.rotated, stage.max_context, usual)
 
 
 def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
@@ -156,7 +159,7 @@ def _fields(config: dict[str, Any], rendered: dict[str, Any], model: LanguageMod
     absent = {**FIXED, **model.absent(config), **model.implied()}
     for key, value in wanted.items():
         found = config.get(key, NOTHING)
-        if found is None and key in ("head_dim", "num_key_value_heads"):
+        if found is None and key in ("head_dim", "num_key_value_heads", "use_bidirectional_attention"):
             found = NOTHING  # transformers takes null for "not given" there
         if not equal(absent.get(key, NOTHING) if found is NOTHING else found, value):
             yield Wrong(key, found, repr(value), WHY.get(key, ""))
@@ -173,8 +176,11 @@ def _strange(config: dict[str, Any], fields: Set[str], at: str = "") -> Iterator
 
 def _layer_types(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
     found, wanted = config.get("layer_types"), layer_types(model)
+    if found is None and model.PUBLISHED.layer_types:  # what transformers takes then
+        usual = model.model_copy(update=model.pattern(config))
+        found = layer_types(usual)
     if found is not None and found != wanted:
-        yield Wrong("layer_types", found, words(wanted))
+        yield Wrong("layer_types", config.get("layer_types", NOTHING), words(wanted))
 
 
 def words(types: list[str]) -> str:
@@ -182,7 +188,25 @@ def words(types: list[str]) -> str:
     return ", ".join(f"{len(list(group))} times {kind!r}" for kind, group in groupby(types))
 
 
-def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int) -> Iterator[Wrong]:
+def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
+    """Positions of local layers are never scaled; of "unscaled" ones the base is the stage's, which _rope compares."""
+    form = config.get("rope_parameters")
+    local = form.get(LOCAL_KEYS) if isinstance(form, dict) else None
+    if not isinstance(local, dict):
+        return
+    at = f"rope_parameters.{LOCAL_KEYS}"
+    if model.parts.local_base is None:
+        yield Wrong(at, local, "nothing: all layers have the same positions")
+        return
+    for key in sorted(set(local) - {"rope_theta"}):
+        if key != "rope_type" or local[key] != "default":
+            yield Wrong(f"{at}.{key}", local[key], "'default', and no scaling")
+    main, own = config["rope_parameters"].get(ALL_KEYS), local.get("rope_theta", NOTHING)
+    if model.parts.local_base == "unscaled" and isinstance(main, dict) and own != main.get("rope_theta"):
+        yield Wrong(f"{at}.rope_theta", own, repr(main.get("rope_theta")))
+
+
+def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int, usual: float) -> Iterator[Wrong]:
     """Rotary positions as a whole: base, kind and every factor; a field that is not known there is refused."""
     wanted: dict[str, Any] = {"rope_type": "default", **(rope_scaling(rope, head_dim, max_context) or {})}
     forms = {name: config[name] for name in ("rope_parameters", "rope_scaling") if config.get(name)}
@@ -193,7 +217,7 @@ def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int) -
     bases = {f"{name}.rope_theta": form["rope_theta"] for name, form in forms.items() if "rope_theta" in form}
     bases |= {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
     for field, found in (bases or {"rope_theta": NOTHING}).items():
-        if not equal(10_000.0 if found is NOTHING else found, rope.base):
+        if not equal(usual if found is NOTHING else found, rope.base):
             yield Wrong(field, found, repr(rope.base))
     if not forms and wanted != {"rope_type": "default"}:
         yield Wrong("rope_scaling", config.get("rope_scaling", NOTHING), repr(wanted))

@@ -160,7 +160,7 @@ class Decoder:
     gain_offset: bool = False  # norms multiply by 1 + gain (Gemma)
     embedding_scale: float | None = None
     softcap: float | None = None  # of the logits
-    local_base: float | None = None  # rotary base of the layers whose attention is local
+    local_base: float | Literal["unscaled"] | None = None  # rotary base of local layers; "unscaled": the stage's
 
     @property
     def rotated(self) -> int:

@@ -17,6 +17,7 @@ SizeOrNone = Annotated[int, domains.SIZE_OR_NONE]
 Vocabulary = Annotated[int, domains.VOCABULARY]
 NormEps = Annotated[float, domains.NORM_EPS]
 InitStd = Annotated[float, domains.INIT_STD]
+Softcap = Annotated[float, domains.SOFTCAP]
 
 # config.json's names of what every language model has.
 SHARED = {
@@ -44,6 +45,7 @@ class Published:
     fixed: Mapping[str, Any]
     absent: Mapping[str, Any]
     free: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other names that some versions write -> the usual one
     layer_types: bool = False
     constants: Mapping[str, Any] = field(default_factory=dict)  # our fields that config.json does not have
 
@@ -85,6 +87,8 @@ class LanguageModel(Frozen):
             return f"{attention.heads} heads of {attention.head_dim} over {attention.kv_heads} key-value heads"
         if attention.rotated % 2:
             return f"{attention.rotated} rotated dimensions"
+        if "head_dim" not in type(self).model_fields and isinstance(attention, Grouped) and self.hidden % self.heads:
+            return f"{self.hidden} in {self.heads} heads"
         if mixture is not None and not 0 < mixture.active <= mixture.experts:
             return f"{mixture.active} of {mixture.experts} experts"
         return None
@@ -108,7 +112,26 @@ class LanguageModel(Frozen):
         given = {**cls.absent(found), **{key: value for key, value in found.items() if value is not None}}
         (family,) = get_args(cls.model_fields["family"].annotation)
         ours = {ours: given[theirs] for ours, theirs in cls.PUBLISHED.names.items()}
-        return {"family": family, **ours, **cls.PUBLISHED.constants}
+        if "window" in ours:
+            ours["window"] = found.get("sliding_window", given["sliding_window"]) or 0
+        return {"family": family, **ours, **cls.PUBLISHED.constants, **cls.pattern(found)}
+
+    @classmethod
+    def pattern(cls, found: Mapping[str, Any]) -> dict[str, Any]:
+        """How often a layer sees all keys, where config.json says so: by each layer's kind, or by an older number."""
+        if "full_every" not in cls.model_fields:
+            return {}
+        kinds, every = found.get("layer_types"), found.get("sliding_window_pattern")
+        if kinds:
+            return {"full_every": kinds.index(ALL_KEYS) + 1 if ALL_KEYS in kinds else len(kinds) + 1}
+        return {"full_every": every if every is not None else cls.PUBLISHED.constants["full_every"]}
+
+    def published(self) -> dict[str, Any]:
+        """Our fields under config.json's names."""
+        found = {theirs: getattr(self, ours) for ours, theirs in self.PUBLISHED.names.items()}
+        if "window" in self.PUBLISHED.names:
+            found["sliding_window"] = found["sliding_window"] or None
+        return found
 
     @property
     def parts(self) -> Decoder:

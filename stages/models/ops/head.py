@@ -56,46 +56,67 @@ def chunk(vocab: int, device: torch.device) -> Chunk:
     return Chunk(max(FEWEST, ON_GPU // vocab // FEWEST * FEWEST), vocab)  # whole tiles of a GPU's products
 
 
-def token_losses(states: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
+def capped(logits: Tensor, softcap: float | None) -> Tensor:
+    """Logits z as softcap * tanh(z / softcap), or as they are (arXiv 2408.00118, section 2)."""
+    return logits if softcap is None else softcap * (logits / softcap).tanh()
+
+
+def token_losses(states: Tensor, matrix: Tensor, labels: Tensor, softcap: float | None = None) -> Tensor:
     """Loss of every position in nats, fp32 [N], 0 where the label is -100; without a gradient.
 
-    states [N, H], matrix [V, H], labels int64 [N].
+    states [N, H], matrix [V, H], labels int64 [N]; `softcap` bounds the logits.
     """
     states, matrix = states.detach(), matrix.detach()
     if whole(len(states), len(matrix)):
-        return cross_entropy(F.linear(states, matrix), labels)
-    return weighted_head_loss(states, matrix, labels, torch.ones_like(labels, dtype=torch.float32))[1]
+        return cross_entropy(capped(F.linear(states, matrix), softcap), labels)
+    ones = torch.ones_like(labels, dtype=torch.float32)
+    return weighted_head_loss(states, matrix, labels, ones, softcap=softcap)[1]
 
 
-def head_loss(states: Tensor, matrix: Tensor, labels: Tensor) -> Tensor:
+def head_loss(states: Tensor, matrix: Tensor, labels: Tensor, softcap: float | None = None) -> Tensor:
     """Sum of the positions' losses in nats, fp32; states [N, H] and matrix [V, H] are differentiated.
 
-    labels int64 [N], where -100 means a loss of 0.
+    labels int64 [N], where -100 means a loss of 0; `softcap` bounds the logits.
     """
     if whole(len(states), len(matrix)):
-        return cross_entropy(F.linear(states, matrix), labels).sum()
-    return weighted_head_loss(states, matrix, labels, torch.ones_like(labels, dtype=torch.float32))[0]
+        return cross_entropy(capped(F.linear(states, matrix), softcap), labels).sum()
+    ones = torch.ones_like(labels, dtype=torch.float32)
+    return weighted_head_loss(states, matrix, labels, ones, softcap=softcap)[0]
 
 
 def weighted_head_loss(
-    states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor, size: Chunk | None = None
+    states: Tensor,
+    matrix: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    size: Chunk | None = None,
+    softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sum over n of weights[n] * CE[n], and the detached losses CE [N] in nats, in fp32.
 
     states [N, H], matrix [V, H] and weights fp32 [N], all three differentiated; labels int64 [N], where -100 means a
-    loss of 0. `size` is `chunk`'s unless given. The backward pass can be taken once: it hands its gradients over.
+    loss of 0. `size` is `chunk`'s unless given; `softcap` bounds the logits. The backward pass can be taken once: it
+    hands its gradients over.
     """
     device = states.device.type
     factors = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
     with torch.autocast(device, enabled=False):
-        found = _HeadLoss.apply(states, matrix, labels, weights, size or chunk(len(matrix), states.device), factors)
+        where = size or chunk(len(matrix), states.device)
+        found = _HeadLoss.apply(states, matrix, labels, weights, where, factors, softcap)
     return found
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, matrix: Tensor, labels: Tensor, weights: Tensor, size: Chunk, factors: torch.dtype
+        ctx: Any,
+        states: Tensor,
+        matrix: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        size: Chunk,
+        factors: torch.dtype,
+        softcap: float | None,
     ) -> tuple[Tensor, Tensor]:
         supervised = labels != IGNORED
         targets = labels.clamp(min=0)[:, None]
@@ -109,10 +130,10 @@ class _HeadLoss(torch.autograd.Function):
             part = slice(first, first + size.rows)
             rows = states[part].to(factors)
             into = None if state_grads is None else state_grads[part]
-            if rows.is_cuda and len(pieces) == 1:
+            if rows.is_cuda and len(pieces) == 1 and softcap is None:
                 losses[part] = chunk_on_gpu(rows, factor, targets[part], scales[part], into, matrix_grad)
                 continue
-            softmax = _softmax(rows, factor, targets[part], pieces)
+            softmax = _softmax(rows, factor, targets[part], pieces, softcap)
             losses[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
             if state_grads is not None or matrix_grad is not None:
                 _gradients(rows, factor, targets[part], scales[part], softmax, pieces, into, matrix_grad)
@@ -122,11 +143,11 @@ class _HeadLoss(torch.autograd.Function):
         return torch.dot(losses, weights), losses
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         state_grads, matrix_grad, losses = ctx.saved_tensors
         of_states = None if state_grads is None else state_grads.mul_(grads[0])
         of_matrix = None if matrix_grad is None else matrix_grad.mul_(grads[0])
-        return of_states, of_matrix, None, losses * grads[0] if ctx.needs_input_grad[3] else None, None, None
+        return of_states, of_matrix, None, losses * grads[0] if ctx.needs_input_grad[3] else None, None, None, None
 
 
 @dataclass
@@ -136,30 +157,33 @@ class _Softmax:
     top: Tensor
     sums: Tensor
     picked: Tensor
-    exponentials: Tensor | None  # [n, V], where the vocabulary is one piece
+    exponentials: Tensor | None  # [n, V], where the vocabulary is one piece and nothing caps the logits
+    softcap: float | None
 
 
-def _logits(rows: Tensor, matrix: Tensor) -> Tensor:
+def _logits(rows: Tensor, matrix: Tensor, softcap: float | None) -> Tensor:
     """Scores [n, words] in fp32, in memory of their own."""
-    return (rows @ matrix.T).float()
+    logits = (rows @ matrix.T).float()
+    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
 
 
-def _softmax(rows: Tensor, matrix: Tensor, targets: Tensor, pieces: Sequence[slice]) -> _Softmax:
+def _softmax(rows: Tensor, matrix: Tensor, targets: Tensor, pieces: Sequence[slice], softcap: float | None) -> _Softmax:
     """One piece after another, rescaled where a higher logit is found (Milakov and Gimelshein, arXiv 1805.02867)."""
     found: _Softmax | None = None
     for piece in pieces:
-        logits = _logits(rows, matrix[piece])
+        logits = _logits(rows, matrix[piece], softcap)
         places, inside = _within(targets, piece, logits)
         picked = torch.where(inside, logits.gather(1, places), 0.0)
         top = logits.amax(1, keepdim=True)
         exponentials = logits.sub_(top).exp_()
         sums = exponentials.sum(1, keepdim=True)
         if found is None:
-            found = _Softmax(top, sums, picked, exponentials if len(pieces) == 1 else None)
+            kept = exponentials if len(pieces) == 1 and softcap is None else None
+            found = _Softmax(top, sums, picked, kept, softcap)
         else:
             higher = torch.maximum(found.top, top)
             sums = found.sums * (found.top - higher).exp() + sums * (top - higher).exp()
-            found = _Softmax(higher, sums, found.picked + picked, None)
+            found = _Softmax(higher, sums, found.picked + picked, None, softcap)
         del logits, exponentials  # before the next piece is made
     if found is None:
         raise ValueError("a vocabulary without words")
@@ -193,11 +217,16 @@ def _gradients(
 def _slopes(rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, softmax: _Softmax, piece: slice) -> Tensor:
     """The gradient [n, words] of a piece's logits, scale x (p - 1 at the label), in the precision of products."""
     logits, softmax.exponentials = softmax.exponentials, None
+    steepness: Tensor | None = None
     if logits is None:
-        logits = _logits(rows, matrix).sub_(softmax.top).exp_()
+        logits = _logits(rows, matrix, softmax.softcap)
+        if softmax.softcap is not None:  # d(c tanh(x / c)) / dx = 1 - tanh(x / c)^2
+            steepness = (logits / softmax.softcap).square_().neg_().add_(1)
+        logits.sub_(softmax.top).exp_()
     logits.mul_(scales / softmax.sums)
     places, inside = _within(targets, piece, logits)
-    return subtract_entries(logits, places, torch.where(inside, scales, 0.0)).to(rows.dtype)
+    slopes = subtract_entries(logits, places, torch.where(inside, scales, 0.0))
+    return (slopes if steepness is None else slopes.mul_(steepness)).to(rows.dtype)
 
 
 def _within(targets: Tensor, piece: slice, logits: Tensor) -> tuple[Tensor, Tensor]:

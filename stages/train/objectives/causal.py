@@ -128,7 +128,7 @@ class Causal:
         batch = rows.batch
         hidden = self.lm(batch.tokens, batch.positions, batch.documents, self.embeddings(rows))
         states, labels = supervised_only(hidden, rows)
-        return head_loss(states, self.lm.head, labels)
+        return head_loss(states, self.lm.head, labels, self.lm.softcap)
 
 
 def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:

@@ -55,7 +55,9 @@ class Looped(Causal):
             states, labels = zip(*(supervised_only(normed, rows) for normed in hidden), strict=True)
             logits = [supervised_only(gate.unsqueeze(-1), rows)[0].squeeze(-1) for gate in gates]
             p, entropy = exits(torch.stack(logits).float())
-            expected, losses = weighted_head_loss(torch.cat(states), self.lm.head, torch.cat(labels), p.flatten())
+            expected, losses = weighted_head_loss(
+                torch.cat(states), self.lm.head, torch.cat(labels), p.flatten(), softcap=self.lm.softcap
+            )
         with torch.no_grad():
             loops = torch.arange(1, self._loops + 1, dtype=p.dtype, device=p.device)
             values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.view_as(p).sum(1)]

@@ -228,3 +228,27 @@ def test_one_position_more_and_they_never_are() -> None:
     exact = plain(states, matrix, labels, torch.ones(4097))
     assert total.item() == pytest.approx(exact.item(), rel=1e-6)
     assert losses.double().sum().item() == pytest.approx(exact.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [Chunk(64, 100), Chunk(64, 30), None])
+def test_capped_logits_have_the_loss_and_the_gradients_of_the_plain_form(size: Chunk | None) -> None:
+    """Gemma 2's logits: softcap * tanh(z / softcap), in one piece of the vocabulary and in several."""
+    generator = torch.Generator().manual_seed(5)
+    drawn = [torch.randn(shape, generator=generator) for shape in ((90, 8), (100, 8))]
+    labels = torch.randint(0, 100, (90,), generator=generator)
+    labels[::7] = -100
+    weights = torch.rand(90, generator=generator)
+    states, matrix = (one.clone().requires_grad_() for one in drawn)
+    exact = [one.double().requires_grad_() for one in drawn]
+    total, losses = ops.weighted_head_loss(states, matrix, labels, weights, size, softcap=1.5)
+    logits = 1.5 * (exact[0] @ exact[1].T / 1.5).tanh()
+    wanted = F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+    (wanted * weights).sum().backward()
+    total.backward()
+    assert (losses - wanted).abs().max() <= 1e-5
+    for mine, other in zip((states, matrix), exact, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert (mine.grad - other.grad).abs().max() <= 1e-5
+    assert ops.head_loss(states, matrix, labels, 1.5).item() == pytest.approx(wanted.sum().item(), rel=1e-5)
+    assert (ops.token_losses(states, matrix, labels, 1.5) - wanted).abs().max() <= 1e-5

@@ -85,7 +85,7 @@ SLIPS = [
     Slip("retrieval without a text tower", JOINT, "digit_questions", "retrieval", "evaluate.1", "evaluate",
         "family text_tower"),
     Slip("a language model's evaluation of towers", COCA, "zero_shot", "needle", "evaluate.1", "evaluate",
-        "family llama"),
+        "or llama or"),
     Slip("an evaluation of a pointer", KEPT, "kind: keep", r"kind: keep\nevaluate: [loops]",
         "evaluate", "evaluate", "which is its parent"),
 ]  # fmt: skip

@@ -1,0 +1,88 @@
+"""Gemma 2 (arXiv 2408.00118, section 2): four norms a layer, a window in every second, capped scores and logits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms, windowed
+from stages.spec.language_model import (
+    HEADS,
+    SHARED,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    Softcap,
+    Vocabulary,
+)
+
+NORMS = Norms(
+    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"
+)  # fmt: skip
+
+
+class Gemma2Model(LanguageModel):
+    """Gemma 2: norms of gain 1 + w before and behind sub-layers, GeGLU, scaled embeddings, soft caps, windows."""
+
+    family: Literal["gemma2"]
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    query_scalar: Size  # scores are divided by its square root
+    window: Size  # keys that a query sees, its own among them
+    full_every: Layers  # every n-th layer sees all keys
+    score_softcap: Softcap
+    logit_softcap: Softcap
+    vocab: Vocabulary
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="Gemma2ForCausalLM",
+        model_type="gemma2",
+        names={
+            **SHARED, **HEADS, "query_scalar": "query_pre_attn_scalar", "window": "sliding_window",
+            "score_softcap": "attn_logit_softcapping", "logit_softcap": "final_logit_softcapping",
+        },
+        fixed={
+            "hidden_activation": "gelu_pytorch_tanh", "attention_bias": False, "attention_dropout": 0.0,
+            "pad_token_id": None,
+        },
+        absent={
+            "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "num_key_value_heads": 4, "head_dim": 256,
+            "query_pre_attn_scalar": 256, "sliding_window": 4096, "attn_logit_softcapping": 50.0,
+            "final_logit_softcapping": 30.0, "max_position_embeddings": 8192, "tie_word_embeddings": True,
+            "initializer_range": 0.02,
+        },
+        free=frozenset({"cache_implementation", "pad_token_id"}),
+        layer_types=True,
+        constants={"full_every": 2},
+    )  # fmt: skip
+
+    def decoder(self) -> Decoder:
+        """Layers with a window, and those without."""
+        layers = []
+        for window in windowed(self.layers, self.full_every, self.window):
+            attention = Grouped(
+                self.heads, self.kv_heads, self.head_dim, self.query_scalar**-0.5, softcap=self.score_softcap,
+                window=window,
+            )  # fmt: skip
+            layers.append(Layer(attention, Dense(self.ffn, "gelu_tanh"), NORMS))
+        return Decoder(
+            tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied, gain_offset=True,
+            embedding_scale=self.hidden**0.5, softcap=self.logit_softcap,
+        )  # fmt: skip
+
+    def first_values(self) -> dict[str, float]:
+        """Gains are added to 1."""
+        return {"norm.weight": 0.0}
+
+    def implied(self) -> dict[str, Any]:
+        """An older name of the activation, and what text is never read with."""
+        return {"hidden_act": "gelu_pytorch_tanh", "use_bidirectional_attention": False}

@@ -1,0 +1,91 @@
+"""Gemma 3, text (arXiv 2503.19786, section 2): five layers with a window to one without, QK-norm, two rotary bases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from stages.spec import domains
+from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms, windowed
+from stages.spec.language_model import (
+    HEADS,
+    SHARED,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    Vocabulary,
+)
+
+NORMS = Norms(
+    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"
+)  # fmt: skip
+
+
+class Gemma3Model(LanguageModel):
+    """Gemma 3, text: Gemma 2's blocks with a norm of each head's queries and keys in place of soft caps."""
+
+    family: Literal["gemma3"]
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    head_dim: Size
+    query_scalar: Size  # scores are divided by its square root
+    window: Size  # keys that a query sees, its own among them
+    full_every: Layers  # every n-th layer sees all keys
+    local_rope_base: Annotated[float, domains.ROPE_BASE]  # of the layers with a window, which nothing scales
+    vocab: Vocabulary
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="Gemma3ForCausalLM",
+        model_type="gemma3_text",
+        names={
+            **SHARED, **HEADS, "query_scalar": "query_pre_attn_scalar", "window": "sliding_window",
+            "local_rope_base": "rope_local_base_freq",
+        },
+        fixed={
+            "hidden_activation": "gelu_pytorch_tanh", "attention_bias": False, "attention_dropout": 0.0,
+            "attn_logit_softcapping": None, "final_logit_softcapping": None, "use_bidirectional_attention": False,
+            "pad_token_id": None,
+        },
+        absent={
+            "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "num_key_value_heads": 4, "head_dim": 256,
+            "query_pre_attn_scalar": 256, "sliding_window": 4096, "max_position_embeddings": 131_072,
+            "rope_local_base_freq": 10_000.0, "rope_theta": 1_000_000.0, "tie_word_embeddings": True,
+            "initializer_range": 0.02, "attn_logit_softcapping": None, "final_logit_softcapping": None,
+            "use_bidirectional_attention": False,
+        },
+        free=frozenset({
+            "cache_implementation", "pad_token_id", "sliding_window_pattern", "_sliding_window_pattern",
+        }),
+        layer_types=True,
+        constants={"full_every": 6},
+    )  # fmt: skip
+
+    def decoder(self) -> Decoder:
+        """Layers with a window and positions of their own, and those without."""
+        layers = []
+        for window in windowed(self.layers, self.full_every, self.window):
+            attention = Grouped(
+                self.heads, self.kv_heads, self.head_dim, self.query_scalar**-0.5, qk_norm="head", window=window,
+                local=window is not None,
+            )  # fmt: skip
+            layers.append(Layer(attention, Dense(self.ffn, "gelu_tanh"), NORMS))
+        return Decoder(
+            tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied, gain_offset=True,
+            embedding_scale=self.hidden**0.5, local_base=self.local_rope_base,
+        )  # fmt: skip
+
+    def first_values(self) -> dict[str, float]:
+        """Gains are added to 1."""
+        return {"norm.weight": 0.0}
+
+    def implied(self) -> dict[str, Any]:
+        """An older name of the activation."""
+        return {"hidden_act": "gelu_pytorch_tanh"}

@@ -1,0 +1,54 @@
+"""OLMo 2 (arXiv 2501.00656, section 2.1): norms behind the sub-layers alone, and over all queries and all keys."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms
+from stages.spec.language_model import (
+    SHARED,
+    SWIGLU,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    Vocabulary,
+)
+
+
+class Olmo2Model(LanguageModel):
+    """OLMo 2: post-norms, QK-norm over all heads together, SwiGLU, rotary positions; heads divide the hidden size."""
+
+    family: Literal["olmo2"]
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    vocab: Vocabulary
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="Olmo2ForCausalLM",
+        model_type="olmo2",
+        names={**SHARED, "kv_heads": "num_key_value_heads"},
+        fixed={**SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
+        free=frozenset({"pad_token_id"}),
+        absent={"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 2048, "initializer_range": 0.02},
+    )
+
+    def decoder(self) -> Decoder:
+        """Equal layers."""
+        head_dim = self.hidden // self.heads
+        attention = Grouped(self.heads, self.kv_heads, head_dim, head_dim**-0.5, qk_norm="whole")
+        norms = Norms(None, "post_attention_layernorm", None, "post_feedforward_layernorm")
+        layer = Layer(attention, Dense(self.ffn), norms)
+        return Decoder((layer,) * self.layers, self.hidden, self.vocab, self.norm_eps, self.tied)
+
+    def implied(self) -> dict[str, Any]:
+        """The width of a head."""
+        return {"head_dim": self.hidden // self.heads}

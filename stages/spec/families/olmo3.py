@@ -1,0 +1,70 @@
+"""OLMo 3 (transformers' modeling_olmo3.py): OLMo 2's blocks; three of four layers have a sliding window.
+
+Positions are scaled in the layers that see all keys alone: the others keep the base as it is. transformers 4.57 has it
+so, and so do configurations of 5.16; 5.12 scales the positions of every layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms, windowed
+from stages.spec.language_model import (
+    SHARED,
+    SWIGLU,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    Vocabulary,
+)
+
+
+class Olmo3Model(LanguageModel):
+    """OLMo 3: post-norms, QK-norm over all heads together, windows in all layers but every n-th."""
+
+    family: Literal["olmo3"]
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    window: Size  # keys that a query sees, its own among them
+    full_every: Layers  # every n-th layer sees all keys
+    vocab: Vocabulary
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="Olmo3ForCausalLM",
+        model_type="olmo3",
+        names={**SHARED, "kv_heads": "num_key_value_heads", "window": "sliding_window"},
+        fixed={**SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
+        free=frozenset({"pad_token_id"}),
+        absent={
+            "hidden_act": "silu", "rms_norm_eps": 1e-5, "sliding_window": 4096, "max_position_embeddings": 2048,
+            "initializer_range": 0.02,
+        },
+        layer_types=True,
+        constants={"full_every": 4},
+    )  # fmt: skip
+
+    def decoder(self) -> Decoder:
+        """Layers with a window, and those without."""
+        head_dim = self.hidden // self.heads
+        norms = Norms(None, "post_attention_layernorm", None, "post_feedforward_layernorm")
+        layers = []
+        for window in windowed(self.layers, self.full_every, self.window):
+            attention = Grouped(
+                self.heads, self.kv_heads, head_dim, head_dim**-0.5, qk_norm="whole", window=window,
+                local=window is not None,
+            )  # fmt: skip
+            layers.append(Layer(attention, Dense(self.ffn), norms))
+        return Decoder(tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied, local_base="unscaled")
+
+    def implied(self) -> dict[str, Any]:
+        """The width of a head."""
+        return {"head_dim": self.hidden // self.heads}

@@ -1,0 +1,58 @@
+"""Attention within windows and with capped scores, against one dense computation in fp64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stages.models.attention import Sight, attend, attend_in
+from stages.models.documents import Documents
+
+ROWS, LENGTH, HEADS, GROUPS, WIDTH = 2, 24, 4, 2, 8
+SEGMENTS = np.array([[0] * 3 + [1] * 20 + [-1], [0] * LENGTH], dtype=np.int32)
+SIGHTS = [Sight(0.3, window=5), Sight(0.3, window=1), Sight(0.3, softcap=0.7), Sight(0.3, window=5, softcap=0.7)]
+
+
+def heads(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(ROWS, LENGTH, count, WIDTH) for count in (HEADS, GROUPS, GROUPS)]
+    q, k, v = (torch.randn(shape, generator=generator).requires_grad_() for shape in shapes)
+    return q, k, v
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, sight: Sight, segments: np.ndarray) -> Tensor:
+    """Every query with every key, in fp64."""
+    q, k, v = (x.double() for x in (q, k, v))
+    k, v = (x.repeat_interleave(HEADS // GROUPS, dim=2) for x in (k, v))
+    scores = torch.einsum("bihd,bjhd->bhij", q, k) * sight.scale
+    if sight.softcap is not None:
+        scores = sight.softcap * torch.tanh(scores / sight.softcap)
+    own = torch.from_numpy(segments)
+    back = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
+    seen = (own[:, :, None] == own[:, None]) & (back >= 0) & (back < (sight.window or LENGTH))
+    return torch.einsum("bhij,bjhd->bihd", scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1), v)
+
+
+@pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole rows", "documents"])
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_it_is_the_dense_computation_with_its_gradients(sight: Sight, segments: np.ndarray | None) -> None:
+    ours, theirs = heads(1), heads(1)
+    how = None if segments is None else Documents(segments, torch.device("cpu"))
+    found = attend_in(*ours, how, sight)
+    wanted = dense(*theirs, sight, np.zeros_like(SEGMENTS) if segments is None else segments)
+    real = torch.ones(ROWS, LENGTH, dtype=torch.bool) if segments is None else torch.from_numpy(segments) >= 0
+    assert (found - wanted)[real].abs().max() <= 1e-6
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(2)) * real[..., None, None]
+    (found * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert (mine.grad - other.grad).abs().max() <= 1e-5
+
+
+def test_a_window_of_the_whole_row_is_no_window() -> None:
+    q, k, v = heads(3)
+    assert torch.equal(attend_in(q, k, v, None, Sight(0.3, window=LENGTH)), attend(q, k, v, None, 0.3))

@@ -15,9 +15,9 @@ from stages.data.chat import TemplateError
 from stages.data.document import conversation
 from stages.data.encode import encode
 from stages.errors import UserError
+from tests.unit.data.files_of_users import alpaca, call, declare, parquet, read, said, turn
 from tests.unit.data.small import Small
 from tests.unit.data.test_chat_templates import TALK, TOOLS, opened
-from tests.unit.data.test_formats import alpaca, call, declare, parquet, read, said, turn
 from tests.unit.data.test_user import project
 
 __all__ = ["project"]

@@ -129,7 +129,7 @@ def _prepare_files(
             manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, (0, 0, 0), shards)
             return manifest.model_copy(update={"inputs": inputs})
 
-        return write_folder(out, merge.contents(corpus.kind == "sft") | words.open().files, make)
+        return write_folder(out, merge.contents(corpus.kind == "sft") | words.kept, make)
 
 
 def _prepare_adopted(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:

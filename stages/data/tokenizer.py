@@ -80,8 +80,7 @@ class Tokenizer:
         special_tokens.keep_apart(made.inner, roles)
         made.roles = roles
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
-        use = _Use(template=files.template, words=files.words, roles=roles.by_name())
-        made.files = {FILE: files.tokens.encode(), USE: json_file.encode(use.model_dump(mode="json"))}
+        made.files = _kept(files, roles)
         return made
 
     def _open(self, text: str, at: Path) -> None:
@@ -193,6 +192,16 @@ class Source:
         if self.files is None or self.roles is None:
             return Tokenizer(self.path)
         return Tokenizer.published(self.files, self.roles, self.path)
+
+    @property
+    def kept(self) -> dict[str, bytes]:
+        """`files` of the tokenizer, without opening it."""
+        return {} if self.files is None or self.roles is None else _kept(self.files, self.roles)
+
+
+def _kept(files: TokenizerFiles, roles: Roles) -> dict[str, bytes]:
+    use = _Use(template=files.template, words=files.words, roles=roles.by_name())
+    return {FILE: files.tokens.encode(), USE: json_file.encode(use.model_dump(mode="json"))}
 
 
 def of_corpus(folder: Path, local: Path) -> Tokenizer:

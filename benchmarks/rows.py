@@ -15,8 +15,9 @@ import numpy as np
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from stages.data import tokenizer, tokenizer_files
+from stages.data import tokenizer_files
 from stages.data.roles import NAMES
+from stages.data.tokenizer_declared import declared as declared_tokenizer
 
 CORPUS = "made_up"
 WORDS, VOCABULARY = 60_000, 32_000
@@ -87,7 +88,7 @@ def _tokenizer(root: Path, file: Path) -> None:
     spec = {"tokenizer": CORPUS, "source": "made here", "revision": "none", "licence": "none",
             "path": f"tokenizers/{CORPUS}", "roles": roles}  # fmt: skip
     _spec(root, "tokenizers", CORPUS, spec)
-    declared = tokenizer.declared(root, tokenizer_files.load(root, CORPUS, declared=False), check=False)
+    declared = declared_tokenizer(root, tokenizer_files.load(root, CORPUS, declared=False), check=False)
     _spec(root, "tokenizers", CORPUS, {**spec, "digest": declared.digest, "vocab": declared.open().vocab})
 
 

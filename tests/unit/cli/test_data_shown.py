@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,24 @@ from tests.unit.data.small import ZERO, spec, write_spec
 from tests.unit.spec import small_project
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    small_project.write(tmp_path)
-    write_spec(tmp_path, "math", spec("math"))
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with its tokenizer prepared, copied for each test."""
+    root = tmp_path_factory.mktemp("pattern") / "project"
+    small_project.write(root)
+    write_spec(root, "math", spec("math"))
     words = {"tokenizer": "test", "vocab": 300, "digest": ZERO, "corpora": ["math"], "characters": 4000}
-    write_spec(tmp_path, "tokenizer", words)
-    made = prepare_corpus(tmp_path, "tokenizer", tmp_path / "elsewhere" / "tokenizer", accept=True)
-    write_spec(tmp_path, "tokenizer", {**words, **yaml.safe_load(declaration(made))})
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    write_spec(root, "tokenizer", words)
+    made = prepare_corpus(root, "tokenizer", root / "results/mini/data/tokenizer", accept=True)
+    write_spec(root, "tokenizer", {**words, **yaml.safe_load(declaration(made))})
+    return root
+
+
+@pytest.fixture
+def project(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = Path(shutil.copytree(pattern, tmp_path / "project"))
+    monkeypatch.chdir(root)
+    return root
 
 
 def prepared(project: Path, path: object, kind: str = "text", **more: object) -> None:

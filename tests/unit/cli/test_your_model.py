@@ -69,17 +69,17 @@ def test_every_stage_was_trained_and_learned_something(finished: tuple[Path, str
 
 def test_the_export_is_the_trained_model_and_transformers_loads_it(finished: tuple[Path, str]) -> None:
     root, _ = finished
-    made = transformers.AutoModelForCausalLM.from_pretrained(root / "results/laptop/mine/instruct/model/llm")
+    made = transformers.AutoModelForCausalLM.from_pretrained(root / "tiny-instruct")
     given = transformers.AutoModelForCausalLM.from_pretrained(root / "releases/tiny")
     assert made.config.vocab_size == given.config.vocab_size == 50_304
-    assert made.config.rope_theta == 500_000.0
     assert not torch.equal(made.lm_head.weight, given.lm_head.weight)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(root / "releases/tiny")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(root / "tiny-instruct")
     assert len(tokenizer) >= 50_000
-    asked = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], return_tensors="pt")
-    ids = asked if isinstance(asked, torch.Tensor) else asked["input_ids"]
+    asked = tokenizer.apply_chat_template([{"role": "user", "content": "hello"}], tokenize=False)
+    assert asked == "<|im_start|>user\nhello<|im_end|>\n"
     with torch.no_grad():
-        assert bool(torch.isfinite(made(ids).logits).all())
+        logits = made(tokenizer(asked, return_tensors="pt")["input_ids"]).logits
+    assert bool(torch.isfinite(logits).all())
 
 
 def test_the_imported_weights_are_the_released_ones(finished: tuple[Path, str]) -> None:

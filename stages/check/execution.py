@@ -154,8 +154,8 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
     title="The engine runs what the scale asks for",
     rule="Where a stage of the torch engine trains on local corpora, the whole model with its gradients fits each of "
     "several GPUs, by plan: that engine divides the optimizer's state alone. The NeMo engine divides neither a looped "
-    "model's layers over pipeline ranks nor Muon's state over replicas, and trains no routed model without "
-    "shared experts or without a routed layer.",
+    "model's layers over pipeline ranks nor Muon's state over replicas, and trains no family that it has "
+    "no code for, nor a routed model without shared experts or without a routed layer.",
     why="A plan may divide more than the engine does; the job fails after the queue.",
     threads=(),
     held_by=("stages/contract/engines.py", "stages/check/gate.py"),

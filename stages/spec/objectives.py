@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.errors import SpecError
+from stages.spec.language_model import LanguageModel
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
@@ -148,6 +149,14 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
             )
         if wanted and not given:
             yield placed.error(index, key, "nothing", f"{key} is required for {where}", f"Add `{key}: ...`.")
+    for name in placed.trained if phase.router is not None and phase.router.bias_update else ():
+        model = placed.modules[name]
+        mixture = model.parts.mixture if isinstance(model, LanguageModel) else None
+        if mixture is not None and mixture.scoring == "softmax":
+            path = (*placed.path, index, "router", "bias_update")
+            found = f"{float(phase.router.bias_update):g} for {name} ({model.family})" if phase.router else ""
+            repair = "Its router has no bias: balance it by `aux_loss`."
+            yield placed.document.error(path, found, "0", repair)
     if phase.loops is not None and phase.loops.count == 1 and phase.loops.beta > 0:
         path = (*placed.path, index, "loops")
         found = f"count: 1 with beta: {float(phase.loops.beta):g}"

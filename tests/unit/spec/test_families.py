@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from stages.contract import layouts
+from stages.spec import objectives
 from stages.spec.families import FAMILIES
 from stages.spec.language_model import LanguageModel
+from stages.spec.nodes import parse
+from stages.spec.project import Project
+from tests.families import test_qwen3, test_qwen3_moe
 from tests.mutants.mutant import ROOT
+from tests.parity import test_hf
 
 PACKAGES = ("check", "cluster", "commands", "contract", "data", "diff", "engines", "evals", "export", "guards",
             "models", "plan", "report", "spec", "store", "sync", "train")  # fmt: skip
@@ -64,6 +73,26 @@ def test_a_family_is_in_a_file_of_its_own(name: str) -> None:
     assert len(set(modules)) == len(modules)
     kinds = [one.PUBLISHED.model_type for one in FAMILIES.values()]
     assert len(set(kinds)) == len(kinds), "transformers' name says which family a folder is of"
+
+
+def test_the_nemo_engine_refuses_by_name_what_it_has_no_code_for() -> None:
+    stage = Project.load(ROOT).resolve("llama31_1m", "mini_nemo").stages["cpt_256k"]
+    assert list(layouts.unsupported(stage)) == []
+    other = stage.model_copy(update={"modules": {"llm": test_qwen3.TestQwen3.MODEL}})
+    (misfit,) = layouts.unsupported(other)
+    assert (misfit.part, misfit.observed) == ("family", "qwen3")
+    assert misfit.expected == "llama, moonlight, ouro"
+
+
+@pytest.mark.parametrize(("model", "refused"), [(test_qwen3_moe.TestQwen3Moe.MODEL, 1), (test_hf.MOONLIGHT, 0)])
+def test_a_router_without_a_bias_has_none_to_move(model: LanguageModel, refused: int) -> None:
+    text = b"phases: [{router: {bias_update: 1e-3, aux_loss: 1e-4}}]"
+    placed = objectives.Placed(parse(text, "one.yaml"), ("phases",), {"llm": model}, ("llm",))
+    router = SimpleNamespace(bias_update=Fraction(1, 1000), aux_loss=Fraction(1, 10_000))
+    phase: Any = SimpleNamespace(objective="next_token", loops=None, router=router, coca=None)
+    errors = list(objectives._blocks(placed, 0, phase))
+    assert len(errors) == refused
+    assert all("phases.0.router.bias_update: found 0.001 for llm (qwen3_moe); allowed: 0" in str(one) for one in errors)
 
 
 def test_the_base_is_no_family() -> None:

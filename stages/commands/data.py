@@ -22,8 +22,6 @@ from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync.verdicts import corpora_done, corpus_marker
 
-SHOWN = 5  # rows that were left out
-
 
 def prepare(name: str, scale: str, awaited: Path | None = None, processes: int | None = None) -> None:
     """Prepare a corpus unless it is there as its spec declares, and set its marker.
@@ -49,7 +47,7 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
             read_anew = not waited(name, held) and own_file
             continue
         print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}", file=sys.stderr)
-        _say_skipped(name, made)
+        _say_left_out(name, made)
         break
     else:
         print(f"{name}: prepared already, as specs/data/{name}.yaml declares", file=sys.stderr)
@@ -68,7 +66,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
         spec.load(root, name, declared=False)  # a mistake in the spec is told before anything is prepared
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or _cpus())
-    _say_skipped(name, made)
+    _say_left_out(name, made)
     print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
     print(declaration(made, packed), end="")
@@ -93,29 +91,11 @@ def _phases(pipeline: LoadedPipeline) -> Iterator[RawPhase]:
         yield from training.phases if training is not None else ()
 
 
-def _say_skipped(name: str, made: DataManifest) -> None:
-    """The first rows that were left out; the manifest has all."""
-    if (adopted := made.adopted) is not None:
-        documents = made.documents + made.heldout
-        print(
-            f"{name}: adopted {len(adopted.datasets)} datasets; of {documents} documents {adopted.begin} begin with "
-            f"the tokenizer's bos, {adopted.end} end with its eos; {adopted.empty} empty ones are left out",
-            file=sys.stderr,
-        )
-    skipped = made.inputs.skipped if made.inputs else []
-    if made.inputs and made.inputs.duplicates:
-        print(f"{name}: left out {made.inputs.duplicates} documents that say what another one does", file=sys.stderr)
-    for other, left in ((made.inputs and made.inputs.without) or {}).items():
-        said = f"left out {left.documents} documents, {left.tokens} tokens, that {other} has"
-        print(f"{name}: {said}", file=sys.stderr)
-    for other, matched in ((made.inputs and made.inputs.decontaminated) or {}).items():
-        said = f"{matched.documents} documents, {matched.tokens} tokens, with text of {other}"
-        short = f"; {matched.short} of its {matched.of} documents are shorter than an n-gram"
-        print(f"{name}: {said}{short}", file=sys.stderr)
-    for one in skipped[:SHOWN]:
-        print(f"{name}: left out {one.file}:{one.line}: {one.why}", file=sys.stderr)
-    if len(skipped) > SHOWN:
-        print(f"{name}: and {len(skipped) - SHOWN} more, all in its manifest.json", file=sys.stderr)
+def _say_left_out(name: str, made: DataManifest) -> None:
+    from stages.commands.left_out import lines
+
+    for line in lines(made):
+        print(f"{name}: {line}", file=sys.stderr)
 
 
 def _cpus() -> int:

@@ -58,7 +58,7 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
         note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
             note.append(f"{len(drift)} made by other code than stages/ holds now, which is no reason to run them again")
-        note += list(_strangers(shown, root))
+        note += [*_strangers(shown, root), *_left_out(shown, layout)]
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())
         print("\n".join([*note, _summary(shown, failed, running)]))
@@ -72,6 +72,15 @@ def _strangers(verdicts: Mapping[str, Verdict], root: Path) -> Iterator[str]:
         if verdict.strangers:
             names = ", ".join(str(_short(path, root)) for path in verdict.strangers)
             yield f"{verdict.ref}: nothing lists, and nothing reads: {printable(names)}. Move them away."
+
+
+def _left_out(verdicts: Mapping[str, Verdict], layout: Layout) -> Iterator[str]:
+    """A line for what a prepared corpus leaves out because another one, or an evaluation set, has it."""
+    prepared = [one.ref for one in verdicts.values() if one.done and one.ref.startswith("data/")]
+    if prepared:
+        from stages.commands.left_out import of_prepared  # loads numpy
+
+        yield from of_prepared(prepared, layout.data)
 
 
 def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

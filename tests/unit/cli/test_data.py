@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from stages.commands.data import prepare, print_declaration
+from stages.commands.status import print_status
 from stages.data.measured import declaration
 from stages.data.prepare import prepare as prepare_corpus
 from stages.errors import UserError
@@ -46,6 +48,26 @@ def test_what_accept_prints_makes_the_spec_whole(project: Path, capsys: pytest.C
     prepare("mine", "mini")
     assert "mine: 2" in capsys.readouterr().err
     assert len(list((project / "results/.markers/mini/data").glob("mine.*"))) == 1
+
+
+def test_status_says_what_a_corpus_leaves_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = {**OWN, "corpus": "theirs", "path": "data/theirs.txt"}
+    (project / "data" / "theirs.txt").write_text("\n\n".join(f"document {number}" for number in range(5, 40)))
+    (project / "data" / "mine.txt").write_text("\n\n".join(f"document {number}" for number in range(11)) + "\n\nlast")
+    more = {"decontaminate": {"against": {"theirs": "all"}, "words": 3, "found": "report"}}
+    write_spec(project, "theirs", theirs)
+    write_spec(project, "mine", {**OWN, "without": ["theirs"]})
+    for name in ("theirs", "mine"):
+        print_declaration(name)
+        with (project / f"specs/data/{name}.yaml").open("a") as file:
+            file.write(capsys.readouterr().out)
+    assert print_status("mini", None, deep=False, failed=False, as_json=False) == 0
+    assert re.search(r"data/mine: left out 6 documents, \d+ tokens, that theirs has", capsys.readouterr().out)
+    write_spec(project, "mine", {**OWN, **more})
+    (project / "data" / "theirs.txt").write_text("\n\n".join(["this is document 3", "no more", "or less"]))
+    print_declaration("mine")
+    said = capsys.readouterr().err
+    assert "0 documents, 0 tokens, with text of theirs; 2 of its 3 documents are shorter than an n-gram" in said
 
 
 def test_accept_measures_the_contexts_that_phases_read_at(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

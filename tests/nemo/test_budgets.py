@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import torch_engine, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import BatchStep, Phase
 from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
 from tests.unit.train import tiny
 
-EXACT = ("phase", "step", "tokens", "clock", "lr", "supervised")
 CONTEXT = tiny.CONTEXT
 MODEL = tiny.LLAMA.model_copy(update={"layers": 4, "heads": 4, "kv_heads": 2})
 LAYOUTS = (
@@ -47,11 +45,7 @@ def stage() -> Stage:
 
 @pytest.fixture(scope="module")
 def wanted(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> engines.Left:
-    given = tiny.inputs(tmp_path_factory.mktemp("torch"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PhaseData", tiny.Data)
-        torch_engine.run(stage, given)
-    return engines.left(given)
+    return engines.by_torch(stage, tmp_path_factory.mktemp("torch"))
 
 
 @pytest.mark.parametrize("where", LAYOUTS, ids=str)
@@ -59,9 +53,7 @@ def test_counts_rates_and_losses_of_every_step(where: Layout, stage: Stage, want
     given = tiny.inputs(tmp_path)
     engines.run(engines.on_nemo(stage, where), given)
     found = engines.left(given)
-    assert [[row[column] for column in EXACT] for row in found.rows] == [
-        [row[column] for column in EXACT] for row in wanted.rows
-    ]
+    assert engines.exact(found) == engines.exact(wanted)
     assert int(found.rows[-1]["tokens"]) == sum(phase.budget for phase in phases())
     for mine, known in zip(found.rows, wanted.rows, strict=True):
         assert float(mine["loss"]) == pytest.approx(float(known["loss"]), rel=5e-6)

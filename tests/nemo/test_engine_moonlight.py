@@ -8,13 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.engines import torch_engine, training
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Router
 from tests.nemo import engines, parity
 from tests.nemo.engines import Layout, layout
-from tests.nemo.test_engine import EXACT
 from tests.unit.train import tiny
 
 LAYOUTS = (
@@ -30,7 +28,7 @@ OBJECTIVES = ("moe", "joint")
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, engines.Left]:
     """What the torch engine makes of each objective."""
-    return {name: engines.by_torch(name, tmp_path_factory.mktemp(name)) for name in OBJECTIVES}
+    return {name: engines.by_torch(tiny.make(name), tmp_path_factory.mktemp(name)) for name in OBJECTIVES}
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -41,9 +39,7 @@ def test_a_stage_agrees_with_the_torch_engine(
     given = tiny.inputs(tmp_path)
     engines.run(engines.on_nemo(tiny.make(objective), where), given)
     found, known = engines.left(given), wanted[objective]
-    assert [[row[column] for column in EXACT] for row in found.rows] == [
-        [row[column] for column in EXACT] for row in known.rows
-    ]
+    assert engines.exact(found) == engines.exact(known)
     for column in ("loss", "grad_norm", "aux_loss", "overload"):
         for one, other in zip(found.rows, known.rows, strict=True):
             assert float(one[column]) == pytest.approx(float(other[column]), rel=1e-6), (column, one["step"])
@@ -65,15 +61,10 @@ def longer() -> Stage:
 
 @pytest.mark.parametrize("where", [LAYOUTS[1], LAYOUTS[3]], ids=str)
 def test_phases_of_growing_contexts_agree(where: Layout, tmp_path: Path) -> None:
-    given, other = tiny.inputs(tmp_path / "nemo", phases=2), tiny.inputs(tmp_path / "torch", phases=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PhaseData", tiny.Data)
-        torch_engine.run(longer(), other)
+    given, known = tiny.inputs(tmp_path / "nemo", phases=2), engines.by_torch(longer(), tmp_path / "torch")
     engines.run(engines.on_nemo(longer(), where), given)
-    found, known = engines.left(given), engines.left(other)
-    assert [[row[column] for column in EXACT] for row in found.rows] == [
-        [row[column] for column in EXACT] for row in known.rows
-    ]
+    found = engines.left(given)
+    assert engines.exact(found) == engines.exact(known)
     biases = {name: tensor for name, tensor in known.weights.items() if name.endswith("correction_bias")}
     assert biases
     assert all(found.weights[name].equal(tensor) for name, tensor in biases.items())
@@ -82,12 +73,9 @@ def test_phases_of_growing_contexts_agree(where: Layout, tmp_path: Path) -> None
 
 def test_a_tower_that_is_not_trained_keeps_every_bit(tmp_path: Path) -> None:
     stage = tiny.make("joint").model_copy(update={"trained": ("llm", "projector")})
-    given, other = tiny.inputs(tmp_path / "nemo"), tiny.inputs(tmp_path / "torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PhaseData", tiny.Data)
-        torch_engine.run(stage, other)
+    given, known = tiny.inputs(tmp_path / "nemo"), engines.by_torch(stage, tmp_path / "torch")
     engines.run(engines.on_nemo(stage, layout(2, pp=2)), given)
-    found, known = engines.left(given), engines.left(other)
+    found = engines.left(given)
     tower = {name: tensor for name, tensor in known.weights.items() if name.startswith("vit.")}
     assert tower
     assert all(found.weights[name].equal(tensor) for name, tensor in tower.items())

@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 
 from stages.data.sample import Sample
-from stages.engines import torch_engine, training
-from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Loops
 from stages.train import objectives, replicated
 from tests.nemo import engines, ranks
 from tests.nemo.engines import Layout, Left, layout
 from tests.unit.train import tiny
 
-EXACT = ("phase", "step", "tokens", "clock", "lr", "supervised")  # columns that no layout may move
 NUMBERS = ("loss", "entropy", "exit_loop", "loss_loop_1", "loss_loop_2", "loss_loop_3", "grad_norm")
 LAYOUTS = (
     layout(),
@@ -51,14 +48,6 @@ class Torch:
     state: float
 
 
-def by_torch(stage: Stage, folder: Path) -> Left:
-    given = tiny.inputs(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PhaseData", tiny.Data)
-        torch_engine.run(stage, given)
-    return engines.left(given)
-
-
 def disturbed(gradients: list[Tensor], generator: torch.Generator) -> list[Tensor]:
     """Noise of 1e-6 of a tensor's root mean square on every entry that is not 0."""
     return [
@@ -75,10 +64,10 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> Torch:
         gradients, values = real(*args)
         return disturbed(gradients, generator), values
 
-    known = by_torch(stage, tmp_path_factory.mktemp("torch"))
+    known = engines.by_torch(stage, tmp_path_factory.mktemp("torch"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replicated, "gather", gather)
-        other = by_torch(stage, tmp_path_factory.mktemp("disturbed"))
+        other = engines.by_torch(stage, tmp_path_factory.mktemp("disturbed"))
     rows = max(differences(other, known))
     return Torch(known, rows, engines.apart(other.weights, known.weights), engines.apart(other.state, known.state))
 
@@ -96,9 +85,7 @@ def test_a_stage_of_ouro_agrees_with_the_torch_engine(where: Layout, wanted: Tor
     given = tiny.inputs(tmp_path)
     engines.run(engines.on_nemo(tiny.make("looped"), where), given)
     found, known = engines.left(given), wanted.left
-    assert [[row[column] for column in EXACT] for row in found.rows] == [
-        [row[column] for column in EXACT] for row in known.rows
-    ]
+    assert engines.exact(found) == engines.exact(known)
     apart = differences(found, known)
     assert apart[0] < 1e-6
     assert max(apart) < wanted.rows

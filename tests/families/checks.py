@@ -29,6 +29,7 @@ from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Router
 from stages.store import manifest
 from stages.store.manifest import Parent
+from tests.families import fields
 from tests.unit.train import tiny
 
 LENGTH = 40  # positions of a row: more than any window of the tests' models
@@ -161,6 +162,27 @@ class Checks:
         written.pop("stages")
         (folder / "config.json").write_text(json.dumps(written))
         return theirs
+
+    def test_no_field_that_changes_what_transformers_computes_is_accepted(self, tmp_path: Path) -> None:
+        rope = next(iter(self.ROPES.values()))
+        theirs, folder, stage = self.released(rope, tmp_path / "given"), tmp_path / "given", importing(self.MODEL, rope)
+        weights, tokens = theirs.state_dict(), words(self.MODEL, 1, LENGTH)
+        given = json.loads((folder / "config.json").read_text())
+        wanted = fields.logits(given, weights, tokens, tmp_path / "given_again")
+        assert wanted is not None
+        tried, wrong = 0, []
+        for what, config in list(fields.mutants(folder)):
+            (folder / "config.json").write_text(json.dumps(config))
+            tried += 1
+            try:
+                release_config.hold(stage, "llm", folder, self.MODEL.PUBLISHED.architecture)
+            except UserError:
+                continue
+            found = fields.logits(config, weights, tokens, tmp_path / "mutant")
+            if found is not None and (found - wanted).abs().max() > 1e-6:
+                wrong.append(what)
+        assert not wrong
+        assert tried > 80
 
     def test_another_model_is_refused(self, refused: str, tmp_path: Path) -> None:
         rope = next(iter(self.ROPES.values()))

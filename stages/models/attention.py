@@ -74,12 +74,8 @@ def seen_rows(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
         return _capped_scores(q, k, v, sight.scale, sight.softcap, unseen)
     if not sight.narrows(length):
         return in_rows(q, k, v, sight.scale)
-    groups = q.shape[2] // k.shape[2]
-    if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
-        k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
     unseen = _unseen(length, sight.window or length, for_products(q[:0]).dtype, q.device)  # as autocast casts queries
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, unseen, scale=sight.scale, enable_gqa=groups > 1).transpose(1, 2)
+    return in_rows(q, k, v, sight.scale, unseen)
 
 
 @lru_cache(maxsize=16)  # of one forward pass: all layers share it
@@ -200,16 +196,16 @@ def _laid_out(
     return take_rows(torch.cat(outputs), layout.inverse, layout.index, layout.real).view(batch, length, heads, -1)
 
 
-def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None = None) -> Tensor:
     """Attention within rows: q [B, M, H, D], k [B, N, G, D], v [B, N, G, E] -> [B, M, H, E].
 
-    Where M < N the queries are those of the last M positions. Values narrower than keys (MLA) are widened, since fused
-    kernels want equal widths.
+    Where M < N the queries are those of the last M positions. `unseen` [N, N] is added to the scores in place of the
+    causal mask, where it is given. Values narrower than keys (MLA) are widened, since fused kernels want equal widths.
     """
     width, groups = v.shape[-1], q.shape[2] // k.shape[2]
     if groups > 1 and choice.equal_heads(q.device.type, q.dtype):
         k, v, groups = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2), 1
-    fewer = None if q.shape[1] == k.shape[1] else _last_queries(q.shape[1], k.shape[1])
+    fewer = unseen if q.shape[1] == k.shape[1] else _last_queries(q.shape[1], k.shape[1])
     v = _widened(v, q.shape[-1])
     if q.is_cuda:
         q, k, v = aligned(q), aligned(k), aligned(v)

@@ -59,7 +59,7 @@ def contrastive_space(context: Context) -> Iterator[Finding]:
     "S-02",
     title="The caption decoder reads the vision tower's features",
     rule="The decoder's vision_hidden is the vision tower's hidden size.",
-    why="Cross-attention projects from the size that it is told.",
+    why="Cross-attention projects from the size that it is given.",
     threads=(),
 )
 def decoder_input(context: Context) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ RULE = "rule_"  # Snakemake's executor writes `rule_<name>` into a job's comment
 
 
 class SlurmError(UserError):
-    """Slurm cannot be asked, or refuses what it is told."""
+    """Slurm cannot be asked, or refuses a request."""
 
 
 class SilentNodeError(UserError):
@@ -117,7 +117,7 @@ def turn(number: str) -> int:
 def goes_on(number: str, turn: int) -> bool:
     """Whether a job still runs in this turn, and is not ending. Raises SlurmError.
 
-    To be asked before a job is told anything: what was left behind on a frozen node must leave the next turn alone.
+    To be asked before a job is sent anything: what was left behind on a frozen node must leave the next turn alone.
     """
     found = _described(number)
     return found.get("JobState") == "RUNNING" and _turn(found) == turn
@@ -137,7 +137,7 @@ def terminate_steps(number: str, turn: int) -> None:
 
 
 def preempted(number: str) -> bool:
-    """Whether a running job has been told to make room and has some time left for it. Raises SlurmError."""
+    """Whether a running job has been asked to end and has some time left for that. Raises SlurmError."""
     return _described(number).get("PreemptTime", "None") not in ("None", "Unknown")
 
 

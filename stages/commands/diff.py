@@ -42,7 +42,7 @@ def between(old: tuple[str, Path], new: tuple[str, Path], scale: str, hardware: 
 
 
 def _side(name: str, root: Path, scale: str, hardware: Hardware | str | None) -> Side:
-    """A mistake in a revision's specs is told with the revision's name: its file is not the one on disk."""
+    """A mistake in a revision's specs is shown with the revision's name: its file is not the one on disk."""
     try:
         project = Project.load(root)
         return semantic.side(name, project, scale, _profile(project, scale, hardware))

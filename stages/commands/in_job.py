@@ -112,7 +112,7 @@ class Turn:
         try:
             return slurm.has_passed(self.job, self.number)
         except slurm.SlurmError:
-            return False  # then the error is told
+            return False  # then the error is shown
 
     def _came_further(self) -> bool:
         """Whether this turn wrote a checkpoint, or waited for another run; else the next would end as this one does."""

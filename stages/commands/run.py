@@ -233,6 +233,6 @@ def _logged(path: Path) -> Iterator[None]:
         raise
     finally:
         sys.stdout, sys.stderr = out, err
-        told = (files.WriteError,) if said else ()  # what ended the run is told, not this
+        told = (files.WriteError,) if said else ()  # the error that ended the run is shown, not this
         with suppress(*told), files.failing(path), log:
             log.write(said)

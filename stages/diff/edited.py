@@ -12,7 +12,7 @@ from stages.diff.written import UNORDERED, Edit
 # How many lines each section may have; the rest is counted.
 COMPUTED, RUN, ELSEWHERE, WAIVERS, MARKS = 9, 2, 2, 4, 3
 VALUE = 44  # columns of a value
-MANY = 3  # values added below one key are told together
+MANY = 3  # values added below one key are shown together
 
 
 def lines(found: Difference, share: float = 1.0) -> list[str]:

@@ -33,7 +33,7 @@ class Field:
 
 
 def differing(old: Stage, new: Stage) -> Iterator[Field]:
-    """Identity fields that differ, except what is told in other words (LR, RoPE)."""
+    """Identity fields that differ, except what is shown in other words (LR, RoPE)."""
     before, after = dict(_leaves(old, "")), dict(_leaves(new, ""))
     for path in {**before, **after}:
         otherwise = path.split(".")[0] in SHOWN_OTHERWISE or (".sources." in path and path.endswith(".weight"))

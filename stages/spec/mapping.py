@@ -74,7 +74,7 @@ def written(annotation: Any) -> Any:
 
 
 def _classes(union: Any) -> tuple[type[Frozen], ...]:
-    """The classes of Annotated[A | B | ..., how they are told apart]."""
+    """The classes of Annotated[A | B | ..., the field that distinguishes them]."""
     return typing.get_args(typing.get_args(union)[0])
 
 

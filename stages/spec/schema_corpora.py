@@ -54,7 +54,7 @@ PARAMETERS = {
 
 @dataclass(frozen=True)
 class Builder:
-    """What a builder makes (`kinds`, counted in `unit`), and what it needs to be told."""
+    """What a builder makes (`kinds`, counted in `unit`), and which parameters it needs."""
 
     kinds: tuple[str, ...]
     parameters: tuple[str, ...] = ()

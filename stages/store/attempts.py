@@ -109,7 +109,7 @@ def start(
         try:
             yield attempt
         except Exception as error:
-            with suppress(files.WriteError):  # what ended the run is told, not this
+            with suppress(files.WriteError):  # the error that ended the run is shown, not this
                 attempt.fail(error)
             raise
 

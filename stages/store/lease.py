@@ -76,7 +76,7 @@ def hold(folder: Path, what: str, on_lost: Callable[[], None] = lambda: None) ->
             with _heartbeat(folder, mine, on_lost):
                 yield mine
         except BaseException:
-            with suppress(files.WriteError):  # what ended the run is told, not this
+            with suppress(files.WriteError):  # the error that ended the run is shown, not this
                 _release(folder, mine)
             raise
         _release(folder, mine)

@@ -1,4 +1,4 @@
-"""What torch must be told so that the same run gives the same bits on the same machine.
+"""Settings of torch under which the same run gives the same bits on the same machine.
 
 `execution: {determinism: exact}`: deterministic kernels only; an operation that has none stops the run. On a GPU also
 a fixed workspace of cuBLAS, no choice of kernels by timing (cuDNN's benchmark), and sums of products in fp32 where

@@ -51,7 +51,7 @@ class Table:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with suppress(*((files.WriteError,) if kind else ())):  # what ended the run is told, not this
+        with suppress(*((files.WriteError,) if kind else ())):  # the error that ended the run is shown, not this
             self.flush()
 
 

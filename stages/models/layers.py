@@ -8,6 +8,7 @@ second run computes the bits of the first: nothing here draws random numbers, an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 # Attention's kernels, by device and precision: their outputs and normalisers are kept.
 ATTENTION = {
@@ -55,13 +57,37 @@ def computing_again() -> bool:
 
 def _contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
     """What a layer's first run is in, and its second."""
-    first, second = create_selective_checkpoint_contexts(_policy)
-    return first, _second_run(second)
+    kept: deque[tuple[Any, ...]] = deque()
+    return _Keep(kept), _second_run(_Reuse(kept))
 
 
-def _policy(_about: object, operation: Any, *_given: Any, **_named: Any) -> CheckpointPolicy:
-    kept = operation.name() in ATTENTION
-    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+class _Keep(TorchDispatchMode):
+    """Keeps what attention's kernels put out, in their order.
+
+    torch's own selective checkpoints want both runs to call the same operations. They do not: with autocast's cache the
+    first run of a looped layer converts its weights, and of its second runs the one that comes first.
+    """
+
+    def __init__(self, kept: deque[tuple[Any, ...]]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.name() in ATTENTION:  # detached: autograd gives `out` a history when this returns
+            self.kept.append(tuple(x.detach() if isinstance(x, Tensor) else x for x in out))
+        return out
+
+
+class _Reuse(TorchDispatchMode):
+    """Gives them again in the place of the kernels, each once."""
+
+    def __init__(self, kept: deque[tuple[Any, ...]]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.kept.popleft() if func.name() in ATTENTION else func(*args, **(kwargs or {}))
 
 
 @contextmanager

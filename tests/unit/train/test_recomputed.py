@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.contract import ledger
 from stages.models.build import build
-from stages.models.layers import Layers
+from stages.models.layers import ATTENTION, Layers
 from stages.spec.resolved import Stage
 from stages.store import stage_record
 from stages.train.replicated import gather
@@ -79,17 +80,37 @@ def forward_and_backward(lm: Any, length: int) -> tuple[int, int]:
     return after, live.peak
 
 
-def test_a_layer_keeps_its_input_alone() -> None:
-    length, width = 512, tiny.LLAMA.hidden
+def of_a_layer(length: int) -> int:
+    """Bytes that a recomputed layer keeps: its input, and attention's output and normalisers."""
+    model = tiny.LLAMA
+    return length * (model.hidden + model.heads * model.head_dim + model.heads) * torch.float32.itemsize
+
+
+def test_a_layer_keeps_its_input_and_what_attention_put_out() -> None:
+    length = 512
     (four, _), (eight, _) = (forward_and_backward(tall(layers), length) for layers in (4, 8))
-    assert eight - four == 4 * length * width * torch.float32.itemsize
+    assert eight - four == 4 * of_a_layer(length)
+
+
+def test_attention_is_not_run_a_second_time() -> None:
+    calls: list[str] = []
+
+    class Counted(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            calls.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    with Counted():
+        forward_and_backward(tall(4), 64)
+    assert sum(name in ATTENTION for name in calls) == 4
+    assert sum(name == "aten::mm" for name in calls) > 0
 
 
 def test_the_backward_pass_has_one_layer_at_a_time() -> None:
-    length, width = 512, tiny.LLAMA.hidden
+    length = 512
     (_, four), (_, eight) = (forward_and_backward(tall(layers), length) for layers in (4, 8))
     weights = sum(parameter.nbytes for parameter in tall(4).model.layers.parameters())
-    assert eight - four <= 4 * length * width * torch.float32.itemsize + weights
+    assert eight - four <= 4 * of_a_layer(length) + weights
 
 
 def test_without_a_gradient_nothing_is_kept_for_a_second_run() -> None:

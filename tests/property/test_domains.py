@@ -21,12 +21,12 @@ from stages.spec import json_schema
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.project import Project
 from stages.spec.validate import validate
-from tests.unit.spec.numeric_leaves import Leaf, leaves
+from tests.unit.spec.numeric_leaves import Leaf, leaves, unshipped_families
 from tests.unit.spec.numeric_values import drawn, inside, outside, outside_of_a_schema
 from tests.unit.spec.spec_files import MODELS, ROOT, SpecFile, as_an_editor_reads, dump, shipped, unshipped
 
 LEAVES = leaves()
-FILES = (*shipped(), *unshipped())
+FILES = (*shipped(), *unshipped(), unshipped_families(shipped()))
 SCHEMAS = json_schema.json_schemas() | {"site": json_schema.json_schema(RawSite)}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
 each_leaf = pytest.mark.parametrize("leaf", LEAVES, ids=str)

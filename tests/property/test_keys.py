@@ -6,6 +6,7 @@ without a line here; a resolved class that no shipped stage has, or a field that
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
+from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
@@ -99,8 +101,17 @@ def below(cls: type[Frozen]) -> Iterator[type[Frozen]]:
         yield from below(one)
 
 
+def of_every_family() -> Iterator[Stage]:
+    """A stage with a model of each family that no shipped spec has, from the family's own test."""
+    stage = PROJECT.resolve("llama31_1m", "mini").stages["base"]
+    for file in sorted((ROOT / "tests/families").glob("test_*.py")):
+        for one in vars(importlib.import_module(f"tests.families.{file.stem}")).values():
+            if isinstance(model := getattr(one, "MODEL", None), LanguageModel):
+                yield stage.model_copy(update={"modules": {"llm": model}})
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
-for _stage in stages():
+for _stage in (*stages(), *of_every_family()):
     for _field, _path, _inside in walk(_stage):
         kept = CASES.get(_field)
         # A field that is null tries less than one that is not.

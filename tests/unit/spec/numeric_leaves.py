@@ -7,7 +7,7 @@ is of one kind among several (a model of a family), the pattern leads past a con
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from types import NoneType, UnionType
@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from stages.spec.domain import Domain, Written
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Path, Tree
-from tests.unit.spec.spec_files import MODELS
+from tests.unit.spec.spec_files import MODELS, SpecFile
 
 Pattern = tuple["str | Kind", ...]
 
@@ -88,6 +88,23 @@ def _instances(tree: Tree, pattern: Pattern, path: Path) -> Iterator[Path]:
 def leaves() -> list[Leaf]:
     """All of them, of every kind of file. An AssertionError names a number without a domain."""
     return [Leaf(name, *one) for name, model in MODELS.items() for one in _below(model, ())]
+
+
+def unshipped_families(shipped: Iterable[SpecFile]) -> SpecFile:
+    """A pipeline with a model of every family that no file has, each number as its domain's example."""
+    there = {
+        model["family"]
+        for file in shipped
+        if file.schema == "pipeline"
+        for model in file.value.get("models", {}).values()
+    }
+    models: Tree = {}
+    for leaf in leaves():
+        kinds = [part for part in leaf.pattern if isinstance(part, Kind) and part.tag == "family"]
+        if leaf.schema == "pipeline" and kinds and kinds[0].value not in there:
+            model = models.setdefault(kinds[0].value, {"family": kinds[0].value, "tied": True})
+            model[str(leaf.pattern[-1])] = leaf.domain.example
+    return SpecFile("families/pipeline.yaml", "pipeline", {"models": models})
 
 
 def _below(annotation: Any, pattern: Pattern) -> Iterator[tuple[Pattern, Domain]]:

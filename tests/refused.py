@@ -9,12 +9,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.unit.data import files_of_users as formats
 from tests.unit.data import test_adopted as adopted
+from tests.unit.data import test_bad_files as bad_files
 from tests.unit.data import test_chat_templates as templates
-from tests.unit.data import test_formats as formats
+from tests.unit.data import test_conversation_rows as conversations
 from tests.unit.data import test_hostile_files as lines
+from tests.unit.data import test_hostile_pictures as pictures
 from tests.unit.data import test_hostile_rows as rows
 from tests.unit.data import test_hostile_templates as hostile_templates
+from tests.unit.models import test_release_configs as configs
+from tests.unit.models import test_release_files as release_files
 from tests.unit.models import test_release_folders as folders
 from tests.unit.models import test_release_siglip as siglip
 from tests.unit.store import test_contained as contained
@@ -47,8 +52,8 @@ def taken(of: str, cases: Iterable[str]) -> Iterator[Case]:
 def releases() -> list[Case]:
     """Folders of released models."""
     return [
-        *refused("config.json of a language model", folders.CONFIGS),
-        *refused("files of a language model", folders.FILES),
+        *refused("config.json of a language model", configs.CONFIGS),
+        *refused("files of a language model", release_files.FILES),
         *refused("config.json of SigLIP", siglip.CONFIGS),
         *refused("tensors of SigLIP", siglip.BAD),
         *refused("a link or a pipe", contained.WRONG),
@@ -59,17 +64,21 @@ def releases() -> list[Case]:
 def data() -> list[Case]:
     """Files, rows and conversations."""
     return [
-        *refused("a file", formats.BAD_FILES),
+        *refused("a file", bad_files.BAD_FILES),
         *refused("a file", rows.FILES),
         *refused("an index of Megatron's", adopted.INDEXES),
         *refused("ids of a Megatron dataset", adopted.IDS),
         *refused("a line", lines.REFUSED),
-        *refused("a conversation", formats.BAD_ROWS),
+        *refused("a conversation", conversations.BAD_ROWS),
         *refused("a conversation", rows.ROWS),
         *refused("a conversation and a chat template", templates.BAD),
         *refused("a chat template that leaves something out", hostile_templates.LEFT_OUT),
         *refused("a chat template's marks", hostile_templates.MARKS),
         *refused("a chat template's code", hostile_templates.RAISES),
+        *refused("a picture", pictures.PICTURES),
+        *refused("a row of a tar", pictures.SAMPLES),
+        *refused("a tar", pictures.TARS),
+        *refused("a row that names a picture", pictures.ROWS),
         *taken("a format", formats.FORMATS),
         *taken("a shape of conversations", formats.SHAPES),
         *taken("a line", lines.TAKEN),

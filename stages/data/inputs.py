@@ -15,11 +15,17 @@ from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
-from stages.spec.schema_paths import PATTERN, SUFFIXES
+from stages.spec.schema_paths import PATTERN, PICTURE_SUFFIXES, SUFFIXES
 from stages.store import json_file
 from stages.store.contained import contained
 
-MARKED = (".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow")  # kinds of files that begin with something in any case
+MARKED = (
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".parquet",
+    ".arrow",
+    ".tar",
+)  # kinds of files that begin with something in any case
 SAVED, SPLITS = "state.json", "dataset_dict.json"  # what datasets' save_to_disk writes beside its Arrow files
 
 
@@ -32,7 +38,7 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
     found: dict[Path, Input] = {}
     for name in corpus.paths:
         where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
-        for path in _named(base, name, where):
+        for path in _named(base, name, where, _kinds(corpus)):
             real = _inside(base, path, where)
             shown = path.relative_to(base).as_posix()
             if real in found:
@@ -49,7 +55,7 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     found: dict[Path, tuple[str, Input, Input]] = {}
     for name in corpus.prefixes:
         where = f"{FOLDER / corpus.corpus}.yaml: prefix: {name}"
-        for path in _named(base, f"{name}.idx", where):
+        for path in _named(base, f"{name}.idx", where, ()):
             index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
             prefix = path.relative_to(base).with_suffix("").as_posix()
             if data in found:
@@ -59,6 +65,11 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
             _refuse_name(bin_)
             found[data] = (prefix, bin_, idx)
     return list(found.values())
+
+
+def base(root: Path, corpus: CorpusSpec) -> Path:
+    """The folder that the paths of a corpus are relative to. Raises UserError where it is not there."""
+    return _base(root, corpus.corpus, corpus.root)
 
 
 def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
@@ -101,7 +112,12 @@ def _base(root: Path, corpus: str, name: str | None) -> Path:
     return base
 
 
-def _named(base: Path, name: str, where: str) -> list[Path]:
+def _kinds(corpus: CorpusSpec) -> tuple[str, ...]:
+    """The suffixes of the files that its builder reads."""
+    return PICTURE_SUFFIXES if corpus.builder == "pictures" else SUFFIXES
+
+
+def _named(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
     """The files of one entry. Raises UserError where there are none."""
     if any(sign in name for sign in PATTERN):
         found = sorted(path for path in base.glob(name) if path.is_file())
@@ -111,18 +127,18 @@ def _named(base: Path, name: str, where: str) -> list[Path]:
     path = base / name
     if not path.is_dir():
         return [path]
-    return _saved(path, where) if (path / SAVED).is_file() else _folder(path, where)
+    return _saved(path, where) if (path / SAVED).is_file() else _folder(path, where, kinds)
 
 
-def _folder(folder: Path, where: str) -> list[Path]:
+def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
     """All files of a folder, which have to be of one kind: nobody can tell what a README beside them is for."""
     if (folder / SPLITS).is_file():
         splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         raise UserError(f"{where}: a datasets folder of several splits; name the folder of one: {splits}.")
-    found = sorted(path for path in _visible(folder) if suffix(path.name))
-    kinds = Counter(suffix(path.name) for path in found)
+    found = sorted(path for path in _visible(folder) if suffix(path.name, known))
+    kinds = Counter(suffix(path.name, known) for path in found)
     if not found:
-        raise UserError(f"{where}: no file in it ends in {', '.join(SUFFIXES)}.")
+        raise UserError(f"{where}: no file in it ends in {', '.join(known)}.")
     if len(kinds) > 1:
         said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
         raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as **/*.jsonl.")
@@ -164,9 +180,9 @@ def _refuse_name(one: Input) -> None:
 
 def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
     _refuse_name(one)
-    if not one.suffix:
-        raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(SUFFIXES)}")
-    if not one.size and one.suffix in MARKED:
+    if not suffix(one.path.name, _kinds(corpus)):
+        raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(_kinds(corpus))}")
+    if not one.size and one.path.name.endswith(MARKED):
         raise UserError(f"{one.name}: empty, and no file of its kind is. Copy it again.")
     if one.suffix in (".txt", ".md") and corpus.kind == "sft":
         raise UserError(f"{one.name}: plain text has no answers to supervise; allowed for sft: rows, as in .jsonl")

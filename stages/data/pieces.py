@@ -64,9 +64,9 @@ class Row(NamedTuple):
 Rows = Iterator[Row]
 
 
-def suffix(name: str) -> str:
-    """The suffix by which a file is read; empty where there is none."""
-    return next((one for one in SUFFIXES if name.endswith(one)), "")
+def suffix(name: str, kinds: Sequence[str] = SUFFIXES) -> str:
+    """The suffix by which a file is read; empty where it has none of `kinds`."""
+    return next((one for one in kinds if name.endswith(one)), "")
 
 
 def cut(files: Sequence[Input]) -> list[Piece]:

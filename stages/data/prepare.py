@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stages.data import adopt, arithmetic, measured, spec, stream, text, tokenizer, tokenizer_files, user, vision
+from stages.data import (
+    adopt,
+    arithmetic,
+    measured,
+    own_pictures,
+    spec,
+    stream,
+    text,
+    tokenizer,
+    tokenizer_files,
+    user,
+    vision,
+)
 from stages.data.adopted import ORDER
 from stages.data.document import Document
 from stages.data.draws import rank
@@ -54,6 +66,8 @@ def documents(root: Path, corpus: CorpusSpec) -> Iterable[Document]:
     """The documents of a corpus as its builder makes them. Raises UserError for an unusable package or file."""
     if corpus.builder == "file":
         return user.documents(root, corpus)
+    if corpus.builder == "pictures":
+        raise UserError(f"{spec.FOLDER / corpus.corpus}.yaml: captions of pictures; name a corpus of text instead")
     if corpus.builder == "megatron":
         raise UserError(f"{spec.FOLDER / corpus.corpus}.yaml: has tokens and no text; name a corpus of text instead")
     if corpus.builder in GENERATED:
@@ -74,6 +88,8 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
     words = opened(root, corpus, out.parent, accept)
     if corpus.builder == "file":
         return _prepare_files(root, corpus, words, out, accept, processes)
+    if corpus.builder == "pictures":
+        return _prepare_pictures(root, corpus, words, out, accept)
     if corpus.builder == "megatron":
         return _prepare_adopted(root, corpus, words, out, accept)
     made, training = in_order(name, documents(root, corpus))
@@ -130,6 +146,25 @@ def _prepare_files(
             return manifest.model_copy(update={"inputs": inputs})
 
         return write_folder(out, merge.contents(corpus.kind == "sft") | words.kept, make)
+
+
+def _prepare_pictures(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
+    """Prepare a user's own pictures, in memory that grows with their captions only."""
+    opened_words = words.open()
+    with own_pictures.read(root, corpus, out) as found:
+        encoded, training = found.encoded(corpus, opened_words), found.training
+        size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
+        image = (corpus.number("cell"), corpus.number("patch"), corpus.number("channels"))
+
+        def make(shards: list[Shard]) -> DataManifest:
+            longest, heldout = int(encoded.lengths.max()), len(found.rows) - training
+            built = Built(content_digest(size, shards), size, training, longest, heldout)
+            if not accept:
+                measured.compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
+            manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, image, shards)
+            return manifest.model_copy(update={"inputs": found.inputs})
+
+        return write_folder(out, found.contents(encoded, corpus) | opened_words.files, make)
 
 
 def _prepare_adopted(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:

@@ -52,7 +52,7 @@ def document(raw: Raw, shape: Shape) -> Document:
     if isinstance(raw, str):
         return _plain(raw)
     try:
-        return _of_row(_parsed(raw) if isinstance(raw, bytes) else raw, shape)
+        return _of_row(parsed(raw) if isinstance(raw, bytes) else raw, shape)
     except RowError as error:
         raise RowError(error.why, shape.hint) from None
 
@@ -100,7 +100,8 @@ def _chat(made: Chat) -> Document:
     return conversation(identity, said, held_out(identity), made.tools, first=made.first)
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def parsed(line: bytes) -> dict[str, Any]:
+    """A line of JSON, which has to be an object. Raises RowError."""
     try:
         row: Any = json.loads(line.decode())
     except UnicodeDecodeError:

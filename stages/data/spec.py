@@ -48,6 +48,13 @@ class Skip(_Model):
     skip: Count
 
 
+class Extensions(_Model):
+    """Which members of a tar are a row's picture and its caption."""
+
+    image: list[str]
+    text: str
+
+
 class Decontaminate(_Model):
     """Evaluation sets, the length of n-grams in words, and what is done with documents that have one of theirs."""
 
@@ -66,6 +73,7 @@ class CorpusSpec(_Model):
     `on_bad_row` says how many bad rows may be left out; the first one that may not be ends a preparation.
     `duplicates` says whether documents that say the same are kept, as they are where nothing is said.
     `tokenizer` is one of specs/tokenizers, and None for the local one.
+    `extensions` says the same of the members of a tar.
     `prefix` names datasets of Megatron's, which are adopted and not copied.
     Documents that one of `without` has are left out; `decontaminate` says the same of evaluations' text.
     """
@@ -87,6 +95,7 @@ class CorpusSpec(_Model):
     root: str | None = None
     rows: Rows | None = None
     columns: dict[str, str] | None = None
+    extensions: Extensions | None = None
     on_bad_row: Skip | None = None
     duplicates: Literal["keep", "drop"] | None = None
     prefix: str | tuple[str, ...] | None = None

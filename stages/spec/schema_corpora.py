@@ -29,6 +29,7 @@ from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
+PICTURE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]  # the shapes of conversations
 COLUMNS: dict[str, tuple[str, ...]] = {
     "text": ("text",),
@@ -36,8 +37,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "sharegpt": ("conversations", "system", "tools"),
     "alpaca": ("instruction", "input", "output", "system", "history"),
     "prompt_completion": ("prompt", "completion", "tools"),
+    "pictures": ("image", "text"),
 }
-FILES_ONLY = ("root", "rows", "columns", "on_bad_row", "duplicates", "without", "decontaminate")
+FILES_ONLY = {  # what may be said about a user's own files, and the builders of which it may be said
+    "root": ("file", "pictures", "megatron"),
+    "rows": ("file",),
+    "columns": ("file", "pictures"),
+    "extensions": ("pictures",),
+    "on_bad_row": ("file", "pictures"),
+    "duplicates": ("file", "pictures"),
+    "without": ("file",),
+    "decontaminate": ("file",),
+}
 PARAMETERS = {
     "count": domains.DRAWN,
     "questions": domains.DRAWN,
@@ -49,17 +60,17 @@ PARAMETERS = {
     "cell": domains.PIXELS,
     "patch": domains.PIXELS,
     "channels": domains.CHANNELS,
+    "side": domains.PIXELS,
 }
 
 
 @dataclass(frozen=True)
 class Builder:
-    """What a builder makes (`kinds`, counted in `unit`), and which parameters it needs."""
+    """What a builder makes (`kinds`), and which parameters it needs."""
 
     kinds: tuple[str, ...]
     parameters: tuple[str, ...] = ()
     needs: Literal["packages", "path", "prefix"] | None = "packages"
-    unit: str = "tokens"
 
 
 _LENGTHS = ("least_characters", "most_characters")
@@ -75,11 +86,12 @@ BUILDERS = {
     "captions": Builder(("multimodal",), _DRAWN),
     "digit_qa": Builder(("multimodal",), _DRAWN),
     "clips": Builder(("multimodal",), (*_DRAWN, "least_frames", "most_frames")),
-    "pairs": Builder(("pairs",), _DRAWN, unit="items"),
+    "pairs": Builder(("pairs",), _DRAWN),
     "file": Builder(("text", "sft"), (), "path"),
+    "pictures": Builder(("multimodal", "pairs"), ("cell", "patch", "channels", "side"), "path"),
     "megatron": Builder(("text",), (), "prefix"),
 }
-OWN = ("file", "megatron")  # builders that read a user's own files
+OWN = ("file", "pictures", "megatron")  # builders that read a user's own files
 
 
 def is_digest(value: object) -> bool:
@@ -130,6 +142,13 @@ class RawDecontaminate(Raw):
     found: Literal["remove", "report"]
 
 
+class RawExtensions(Raw):
+    """Which members of a tar are a row's picture and its caption, by what follows the first dot of their names."""
+
+    image: NewNames = Field(default_factory=lambda: list(PICTURE_EXTENSIONS), min_length=1)
+    text: Name = "txt"
+
+
 class RawPacked(Raw):
     """What fits into rows of one context: `rows` that whole documents fill in the corpus's order, `tokens` in them."""
 
@@ -161,6 +180,7 @@ class RawCorpus(Raw):
     root: Name | None = None
     rows: Rows | None = None
     columns: dict[str, str] | None = None
+    extensions: RawExtensions | None = None
     on_bad_row: Annotated[
         RawSkip | None, BeforeValidator(_on_bad_row, json_schema_input_type=Literal["stop"] | RawSkip)
     ] = None  # stop
@@ -171,7 +191,9 @@ class RawCorpus(Raw):
 
     @property
     def shape(self) -> str:
-        """What its rows look like: text, or a shape of conversations."""
+        """What its rows look like: text, a picture with its caption, or a shape of conversations."""
+        if self.builder == "pictures":
+            return "pictures"
         return self.rows or ("text" if self.kind == "text" else "messages")
 
 
@@ -234,8 +256,9 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
     what = f"builder {raw.builder}"
     if raw.kind not in builder.kinds:
         yield bad(("kind",), repr(raw.kind), " or ".join(builder.kinds), f"That is what {what} makes.")
-    if raw.unit != builder.unit:
-        yield bad(("unit",), repr(raw.unit), builder.unit, f"That is what corpora of {what} are counted in.")
+    unit = "items" if raw.kind == "pairs" else "tokens"
+    if raw.unit != unit:
+        yield bad(("unit",), repr(raw.unit), unit, f"That is what corpora of {what} are counted in.")
     for key in builder.parameters:
         if key not in raw.parameters:
             yield bad(("parameters", key), "nothing", f"a whole number; {what} needs it", f"Add `{key}: ...`.")
@@ -259,16 +282,28 @@ def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
 
 def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
     """What a user's own files need said about them, and what others must not say."""
-    for key in FILES_ONLY:
-        if getattr(raw, key) is not None and raw.builder not in (OWN if key == "root" else ("file",)):
+    for key, builders in FILES_ONLY.items():
+        if getattr(raw, key) is not None and raw.builder not in builders:
             yield document.error((key,), "an entry", f"none; builder {raw.builder} has no {key}", f"Remove `{key}`.")
     if raw.builder == "megatron" and raw.tokenizer is None:
         yield document.error(
             ("tokenizer",), "nothing", "the tokenizer of specs/tokenizers that the datasets were cut with",
             "Declare it, and name it here: ids alone do not say which it was.",
         )  # fmt: skip
+    if raw.builder == "pictures":
+        yield from _sizes(document, raw)
     if raw.rows is not None and raw.kind == "text":
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
     for key in raw.columns or {}:
         if key not in COLUMNS[raw.shape]:
             yield unknown(document, ("columns", key), COLUMNS[raw.shape])
+
+
+def _sizes(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """Sides of pictures that do not divide: cells into patches, pictures into cells."""
+    for whole, part in (("cell", "patch"), ("side", "cell")):
+        found, of = raw.parameters.get(whole), raw.parameters.get(part)
+        if found and of and found % of:
+            yield document.error(
+                ("parameters", whole), str(found), f"a multiple of {part}, {of}", f"Correct `{whole}` or `{part}`."
+            )

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from stages.spec import units
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow", ".txt", ".md")
+PICTURE_SUFFIXES = (".tar", ".jsonl")  # of builder pictures
 PATTERN = "*?["  # what makes a name a pattern
 LONGEST = 255  # bytes of a name on Linux's file systems
 
@@ -23,7 +24,7 @@ def _one_path(value: object) -> object:
     path = _below(PurePosixPath(value), found, plain)
     if any("**" in part and part != "**" for part in path.parts):
         raise units.BadQuantity(found, "** between slashes, for folders at any depth", "Write **/*.jsonl.")
-    if path.suffix and not value.endswith((*SUFFIXES, "/")) and not set(value) & set(PATTERN):
+    if path.suffix and not value.endswith((*SUFFIXES, *PICTURE_SUFFIXES, "/")) and not set(value) & set(PATTERN):
         allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
         repair = "Convert it; write a slash behind the name of a folder that has a dot in it."
         raise units.BadQuantity(found, allowed, repair)

@@ -1,0 +1,102 @@
+"""A file of a picture to grey pixels: JPEG, PNG and WebP, decoded by Pillow, which is an extra.
+
+Everything is refused about which somebody would have to guess: pictures of several frames, colours that need a profile
+(CMYK), more than 8 bits a channel. What is done to the others is in docs/data.md. Pillow works in integers here.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data.chats import RowError
+from stages.errors import UserError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
+MOST_PIXELS = 1 << 26  # of one picture as it is in its file; below Pillow's own limit, above which it warns
+ALLOWED = "a JPEG, PNG or WebP picture"
+WHITE = (255, 255, 255, 255)
+# What Pillow raises about bytes that are not what they should be: each of its readers has errors of its own.
+DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error,
+    zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """What pictures are scaled to: sides are multiples of `cell`, and `side` at most."""
+
+    cell: int
+    side: int
+
+
+def pillow(corpus: str, module: str = "PIL.Image") -> Any:
+    """A module of Pillow. Raises UserError where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise UserError(
+            f"{corpus}: Pillow decodes pictures, and is not installed: `pip install 'stages[pictures]'`."
+        ) from None
+
+
+def grey(data: bytes, size: Size) -> NDArray[np.uint8]:
+    """The pixels of a picture, uint8 [H, W]: upright, over white where it is transparent, scaled. Raises RowError."""
+    image = import_module("PIL.Image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", image.DecompressionBombWarning)  # sizes are compared before pixels are decoded
+        try:
+            with image.open(io.BytesIO(data), formats=FORMATS) as opened:
+                _refuse(opened)
+                return _scaled(_upright(opened), size)
+        except image.UnidentifiedImageError:
+            raise RowError("not a picture that can be read", ALLOWED) from None
+        except image.DecompressionBombError:
+            raise RowError("a picture of too many pixels", f"{MOST_PIXELS:,} pixels at most") from None
+        except DAMAGE as error:
+            raise RowError(f"a damaged picture ({str(error)[:200]!r})", f"{ALLOWED}, whole") from None
+
+
+def _refuse(opened: Any) -> None:
+    """What can be told before pixels are decoded."""
+    width, height = opened.size
+    if min(width, height) < 1:
+        raise RowError(f"a picture of {height} x {width} pixels", "one pixel a side at least")
+    if width * height > MOST_PIXELS:
+        raise RowError(f"a picture of {height} x {width} pixels", f"{MOST_PIXELS:,} pixels at most")
+    if (frames := getattr(opened, "n_frames", 1)) != 1:
+        raise RowError(f"a picture of {frames} frames", "one frame")
+    if opened.mode not in MODES:
+        raise RowError(f"pixels of mode {opened.mode}", f"8 bits a channel, grey or RGB ({', '.join(MODES)})")
+
+
+def _upright(opened: Any) -> Any:
+    """Grey pixels, turned as the file's EXIF orientation says; what is transparent has white behind it."""
+    opened.load()
+    image, ops = import_module("PIL.Image"), import_module("PIL.ImageOps")
+    turned = ops.exif_transpose(opened)
+    if turned.mode in ("LA", "PA", "RGBA") or "transparency" in turned.info:
+        over = turned.convert("RGBA")
+        turned = image.alpha_composite(image.new("RGBA", over.size, WHITE), over).convert("RGB")
+    return turned.convert("L")
+
+
+def _scaled(upright: Any, size: Size) -> NDArray[np.uint8]:
+    """Area-averaged so that the longer side is `size.side` at most and both are multiples of the cell."""
+    width, height = upright.size
+    longer = max(width, height)
+    most = min(longer, size.side)
+    wanted = tuple(max(size.cell, one * most // longer // size.cell * size.cell) for one in (width, height))
+    if wanted != upright.size:
+        upright = upright.resize(wanted, import_module("PIL.Image").Resampling.BOX)
+    return np.array(upright, dtype=np.uint8)

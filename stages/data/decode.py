@@ -55,6 +55,7 @@ def grey(data: bytes, size: Size) -> NDArray[np.uint8]:
     image = import_module("PIL.Image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", image.DecompressionBombWarning)  # sizes are compared before pixels are decoded
+        warnings.simplefilter("ignore", UserWarning)  # of damaged EXIF: without an orientation nothing is turned
         try:
             with image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _refuse(opened)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,18 @@ def test_exif_turns_a_picture_and_what_is_transparent_is_white() -> None:
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     found = decode.grey(saved(grey(2, 8, 16), exif=exif), Size(8, 16))
     assert np.array_equal(found, np.rot90(np.asarray(grey(2, 8, 16)), -1))
+    exif[0x010E] = "a description"
+    data = saved(grey(2, 8, 16), exif=exif)
+    place = data.index(b"MM\0*") + 4
+    for offset in (b"\0\0\0\xff", b"\0\0\0\x18"):  # of the list of tags: behind the end, and in the middle of it
+        damaged = data[:place] + offset + data[place + 4 :]
+        start = data.index(b"eXIf")
+        size = int.from_bytes(data[start - 4 : start], "big")
+        checked = zlib.crc32(damaged[start : start + 4 + size]).to_bytes(4, "big")
+        damaged = damaged[: start + 4 + size] + checked + damaged[start + 8 + size :]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert np.array_equal(decode.grey(damaged, Size(8, 16)), np.asarray(grey(2, 8, 16)))
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     palette = Image.new("P", (8, 8), 0)
     palette.putpalette([0, 0, 0, 255, 0, 0])

@@ -72,7 +72,7 @@ def _texts(content: Any) -> Iterator[str]:
 
 
 def _as_json(text: str) -> tuple[str, ...]:
-    return tuple(json.dumps(text, ensure_ascii=plain)[1:-1] for plain in (False, True))
+    return tuple(json.dumps(text, ensure_ascii=plain, allow_nan=False)[1:-1] for plain in (False, True))
 
 
 def _names(called: Any) -> Iterator[str]:

@@ -60,9 +60,9 @@ def run(python: Path, export: Path, asked: Asked, remote_code: bool, longest: in
     lengths = [one for one in LENGTHS if one <= longest] or [longest]
     command = [
         str(python), "-m", "lm_eval", "run", "--model", "hf",
-        "--model_args", json.dumps(_model(export, remote_code, longest)),
+        "--model_args", json.dumps(_model(export, remote_code, longest), allow_nan=False),
         "--tasks", ",".join(asked.tasks), "--batch_size", "1", "--output_path", str(out),
-        "--metadata", json.dumps({"tokenizer": str(export), "max_seq_lengths": lengths}),
+        "--metadata", json.dumps({"tokenizer": str(export), "max_seq_lengths": lengths}, allow_nan=False),
         *([] if asked.limit is None else ["--limit", str(asked.limit)]),
         *([] if asked.folder is None else ["--include_path", str(asked.folder)]),
     ]  # fmt: skip

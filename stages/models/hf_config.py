@@ -168,7 +168,7 @@ def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]
     """
     found = {published.aliases.get(key, key): value for key, value in found.items()}
     form = found.get("rope_parameters")
-    if not isinstance(form, dict) or not isinstance(form.get(ALL_KEYS), dict):
+    if not (published.layer_types and isinstance(form, dict) and isinstance(form.get(ALL_KEYS), dict)):
         return found
     local = form.get(LOCAL_KEYS)
     own = {"rope_local_base_freq": local["rope_theta"]} if isinstance(local, dict) and "rope_theta" in local else {}
@@ -176,7 +176,7 @@ def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]
 
 
 def _written(fixed: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(value)}" for key, value in fixed.items())
+    return ", ".join(f"{key} {json.dumps(value, allow_nan=False)}" for key, value in fixed.items())
 
 
 def _released_rope(found: dict[str, Any], path: Path) -> Rope:

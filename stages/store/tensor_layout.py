@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from stages.store import json_file
+
 # Bytes of an element, in the library's order of types.
 WIDTHS = {
     "I64": 8, "F64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
@@ -63,11 +65,11 @@ def header(entries: Mapping[str, Entry], metadata: Mapping[str, str] | None = No
 def read_header(path: Path) -> dict[str, tuple[Entry, int]]:
     """Each tensor of a file, and the offset of its first byte from the beginning of the file.
 
-    For files whose digest was compared: raises ValueError or KeyError for what is no safetensors file, OSError.
+    For files whose digest was compared: raises JsonFileError or KeyError for what is no safetensors file, OSError.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        fields = json.loads(file.read(length))
+        fields = json_file.parse(file.read(length), path)
     tensors = ((name, field) for name, field in fields.items() if name != "__metadata__")
     return {
         name: (Entry(field["dtype"], tuple(field["shape"])), 8 + length + field["data_offsets"][0])

@@ -37,7 +37,7 @@ stale downstream, the same work on other inputs (2):
 
 tokens: unchanged; RoPE: unchanged
 GPU-hours of all pipelines on h100: unchanged
-to be run again: 5 stages, 0.0221 GPU-hours, of which 0.00487 are readings'; 0 stay as they are
+to be run again: 5 stages, 0.0927 GPU-hours, of which 0.0193 are readings'; 0 stay as they are
 """)
 
 
@@ -63,7 +63,7 @@ changes (5, in 4 ways):
       RoPE 10K → 50K
       budget 2B → 1.5B (-25%), steps 3815 → 2862
       data: other ranges of its corpora
-      GPU-hours 0.00973 → 0.0073
+      GPU-hours 0.0386 → 0.029
   toy/release, toy_reading/release
       RoPE 10K → 50K
   toy_reading/second
@@ -71,8 +71,8 @@ changes (5, in 4 ways):
       RoPE 10K → 50K
 
 tokens: 4B → 3.5B; RoPE: changed in 4
-GPU-hours of all pipelines on h100: 0.0173 → 0.0148
-to be run again: 5 stages, 0.0197 GPU-hours, of which 0.00487 are readings'; 0 stay as they are
+GPU-hours of all pipelines on h100: 0.0734 → 0.0638
+to be run again: 5 stages, 0.0831 GPU-hours, of which 0.0193 are readings'; 0 stay as they are
 """)
 
 
@@ -94,8 +94,8 @@ def test_markdown_for_a_pull_request(root, told):
 </details>
 
 tokens: unchanged; RoPE: unchanged  \n\
-GPU-hours of all pipelines on h100: unchanged  \n\
-to be run again: 2 stages, 0.00973 GPU-hours; 3 stay as they are  \n\
+GPU-hours of all pipelines on h100: 0.0734, -0.00134%  \n\
+to be run again: 2 stages, 0.0386 GPU-hours; 3 stay as they are  \n\
 
 """)
 
@@ -127,7 +127,8 @@ def test_other_scales_and_hardware_are_told_apart(root, told):
 
 
 def test_each_revision_is_priced_on_its_own_profile(root, told):
-    edit(root, "hardware/h100.yaml", "mfu: 40%", "mfu: 80%")
+    edit(root, "hardware/h100.yaml", "peak: 989T", "peak: 1978T")
+    edit(root, "hardware/h100.yaml", "bandwidth: 2.4T", "bandwidth: 4.8T")
     before, after = found(told)["published"]["device_hours"]
     assert after == pytest.approx(before / 2)
 
@@ -143,7 +144,7 @@ def test_a_scale_on_cpus_is_priced_on_a_cpu(root, capsys):
 def test_readings_have_a_price_too(root, told):
     edit(root, "toy_reading/second.yaml", "batch: 64 seq", "batch: 128 seq")
     text = told()
-    assert "to be run again: 2 stages, 0.00487 GPU-hours, of which 0.00487 are readings'" in text
+    assert "to be run again: 2 stages, 0.0193 GPU-hours, of which 0.0193 are readings'" in text
     assert found(told)["published"]["rerun_hours"] == 0
 
 

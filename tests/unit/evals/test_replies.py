@@ -27,7 +27,7 @@ class Knowing(nn.Module):
     def __init__(self, following: Next) -> None:
         super().__init__()
         self.following = following
-        self.scale = nn.Parameter(torch.tensor(50.0))
+        self.scale, self.softcap = nn.Parameter(torch.tensor(50.0)), None
 
     def embed(self, tokens: Tensor) -> Tensor:
         return torch.zeros(*tokens.shape, JOINT["llm"].hidden)

@@ -34,7 +34,7 @@ def _prepare(root, name, out, accept=False, processes=1):  # type: ignore[no-unt
     def make(shards):  # type: ignore[no-untyped-def]
         return prepared.DataManifest(
             schema_version=1, corpus=name, kind=getattr(declared, "kind", "tokenizer"), digest=declared.digest,
-            tokenizer="0" * 64,
+            tokenizer=spec.load_tokenizer(root).digest,
             size=1, documents=1, longest=1, heldout=0, cell=0, patch=0, channels=0, shards=shards,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ import yaml
 
 from stages.commands.run import run_stage
 from stages.commands.tokenizer import print_declaration as declare_tokenizer
-from stages.data.tokenizer import declared
+from stages.data.tokenizer_declared import declared
 from stages.data.tokenizer_files import load
 from stages.models import release_files
 from tests.agreement import project as agreement

@@ -6,7 +6,6 @@ memory until the order is known. The prepared form is that of the shipped corpor
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -171,7 +170,7 @@ def _kept(corpus: str, picture: Picture, caption: str, at: int) -> tuple[_Kept, 
     height, width = picture.pixels.shape
     pixels = blake3(picture.pixels.tobytes()).hexdigest()
     origin = f"{height} {width} {pixels}"
-    identity = f"{origin} {json.dumps(caption)}"
+    identity = f"{origin} {caption}"
     held = rank("held out", origin)
     made = _Kept(held % 1000 < HELD_OUT_PER_MILLE, rank(corpus, identity), held, caption, height, width, at)
     return made, blake3(identity.encode()).digest(length=16)

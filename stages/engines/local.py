@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TextIO
 
 from stages.printable import printable
 from stages.train.stopping import on_request
@@ -162,11 +163,17 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess
     return subprocess.Popen(command, env=everything, stdin=pipe, stdout=pipe, stderr=err, text=True, errors="replace")
 
 
+def say(line: str, stream: TextIO) -> None:
+    """Write a line, printable, with its end in one piece: `print` writes the end apart, and other threads between."""
+    stream.write(printable(line.removesuffix("\n")) + "\n")
+    stream.flush()
+
+
 def _listen(rank: int, node: str, process: subprocess.Popen[str], exits: queue.Queue[Exit | None]) -> None:
     name, words = f"rank {rank} on {node}" if node else f"rank {rank}", ""
     with process.stdout or io.StringIO() as lines:
         for line in lines:
-            print(printable(f"[{name}] {line}"), end="", file=sys.stderr, flush=True)
+            say(f"[{name}] {line}", sys.stderr)
             words = line.strip() or words
     exits.put(Exit(rank, node, process.wait(), words))
     if process.stdin is not None:

@@ -38,7 +38,7 @@ def _hear(exits: queue.Queue[local.Exit | None]) -> None:
 
 
 def _report(end: local.Exit) -> None:
-    print(nodes.report(end), flush=True)
+    local.say(nodes.report(end), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from stages.cluster import slurm
 from stages.engines import local
 from stages.engines.local import Exit
 from stages.errors import UserError
-from stages.printable import printable
 from stages.train.stopping import LostRankError
 
 EXIT = "@exit "  # how a node's line with a rank's exit begins; what ranks print begins with their name
@@ -182,22 +181,35 @@ def _ask_to_stop(job: str, turn: int) -> None:
 
 def _hear_ranks(srun: subprocess.Popen[str], exits: queue.Queue[Exit | None], over: threading.Event) -> None:
     assert srun.stdout is not None
-    with srun.stdout as lines:
-        for line in lines:
-            if line.startswith(EXIT):
-                exits.put(Exit(**json.loads(line.removeprefix(EXIT))))
-            else:
-                print(printable(line), end="", file=sys.stderr, flush=True)
-    over.set()
-    exits.put(None)
-    exits.put(None)  # for whoever waits again
+    try:
+        with srun.stdout as lines:
+            for line in lines:
+                if (end := _exit(line)) is not None:
+                    exits.put(end)
+                else:
+                    local.say(line, sys.stderr)
+    finally:  # whatever came: nobody is left waiting
+        over.set()
+        exits.put(None)
+        exits.put(None)  # for whoever waits again
+
+
+def _exit(line: str) -> Exit | None:
+    """The exit that a line reports; None for what ranks print, and for a report that was cut or run together."""
+    if not line.startswith(EXIT):
+        return None
+    try:
+        found = json.loads(line.removeprefix(EXIT))
+        return Exit(found["rank"], found["node"], found["code"], found["words"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _hear_srun(srun: subprocess.Popen[str], said: list[str]) -> None:
     assert srun.stderr is not None
     with srun.stderr as lines:
         for line in lines:
-            print(printable(line), end="", file=sys.stderr, flush=True)
+            local.say(line, sys.stderr)
             said.append(line.strip())
 
 

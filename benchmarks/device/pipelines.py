@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.device.rows import NEAR, Row, Rows, against
@@ -99,7 +97,7 @@ def shorten(root: Path) -> None:
 def boxes(root: Path, pipeline: str, scale: str, setting: str, rows: Rows) -> None:
     """Run every box in order, adding what each took with start, evaluation and end, and its steps alone."""
     layout = Layout(root, scale)
-    with inside(root):
+    with contextlib.chdir(root):  # commands are about the project that they are called in
         for name in Project.load(root).resolve(pipeline, scale).stages:
             began = time.monotonic()
             run_stage(f"{pipeline}/{name}", scale, None)
@@ -114,14 +112,3 @@ def stepped(table: Path) -> float:
         return 0.0
     with table.open() as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
-
-
-@contextlib.contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Commands are about the project that they are called in."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -30,15 +30,15 @@ def generate(
     ids = sample.prompt_ids(tokens, prompt, chat)
     if len(ids) >= longest:
         raise UserError(f"--prompt: found {len(ids):,} tokens; allowed: fewer than the model's context of {longest:,}.")
-    room = min(most, longest - len(ids))
+    limit = min(most, longest - len(ids))
     ids_written: list[int] = []
-    found = sample.written(model.next_logits(result), ids, tokens.stops, room, drawn)
+    found = sample.written(model.next_logits(result), ids, tokens.stops, limit, drawn)
     terminal = sys.stdout.isatty()
     for text in sample.texts(tokens, _noted(found, ids_written)):
         sys.stdout.write(_spelled(text) if terminal else text)
         sys.stdout.flush()
     print()
-    if len(ids_written) == room < most:
+    if len(ids_written) == limit < most:
         print(f"stopped at the model's context of {longest:,} tokens", file=sys.stderr)
 
 

@@ -10,7 +10,7 @@ from stages.contract import cost, cost_coca, ledger
 from stages.errors import UserError
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LANGUAGE_MODELS, Model, MoonViTModel, ProjectorModel
+from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, Model, MoonViTModel, ProjectorModel
 from stages.spec.resolved_phases import Phase
 
 
@@ -52,8 +52,7 @@ def modules(stage: Stage, phase: Phase, assumed: Assumed) -> list[Module]:
         moves = name in stage.trained
         gradient = gradient or moves
         if isinstance(model, LanguageModel):
-            loops = phase.loops.count if phase.loops else 1
-            work = cost.language_model(model, seen(phase, assumed.lengths), loops) * phase.budget
+            work = cost.language_model(model, seen(phase, assumed.lengths), loops(model, phase)) * phase.budget
         elif model.family == "moonvit":
             tokens = image_tokens * _merged(stage)
             work = cost.vision_tower(model, _patches(model, assumed)) * float(tokens)
@@ -66,6 +65,11 @@ def modules(stage: Stage, phase: Phase, assumed: Assumed) -> list[Module]:
             )
         found.append(Module(model, work, moves, gradient))
     return found
+
+
+def loops(model: Model, phase: Phase) -> int:
+    """How often a module's layers are run."""
+    return phase.loops.count if model.family in LOOPED and phase.loops is not None else 1
 
 
 def seen(phase: Phase, lengths: Mapping[str, float]) -> float:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stages.contract import duration_gpu, ledger
-from stages.contract.cost_phase import operations
+from stages.contract.cost_phase import loops, operations
 from stages.contract.hardware import Hardware
 from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import LOOPED
 from stages.spec.resolved_phases import Phase
 
 
@@ -66,7 +65,4 @@ def _passes(phase: Phase) -> int:
 
 def _blocks(stage: Stage, phase: Phase) -> int:
     """Blocks that a micro-batch passes: a looped model's layers once a loop, modules without layers once."""
-    loops = phase.loops.count if phase.loops else 1
-    return sum(
-        getattr(model, "layers", 1) * (loops if model.family in LOOPED else 1) for model in stage.modules.values()
-    )
+    return sum(getattr(model, "layers", 1) * loops(model, phase) for model in stage.modules.values())

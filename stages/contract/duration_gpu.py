@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from stages.contract import ledger
 from stages.contract.cost import FLOPS_PER_MAC
-from stages.contract.cost_phase import Assumed, Module, modules
+from stages.contract.cost_phase import Assumed, Module, loops, modules
 from stages.contract.hardware import Hardware, Rates
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
@@ -59,19 +59,14 @@ def _moved(one: Module, stage: Stage, phase: Phase) -> float:
     """Bytes through memory: of a language model's stream and loss, and of the update."""
     moved = 0.0
     if isinstance(one.model, LanguageModel):
-        numbers = phase.budget * one.model.layers * one.model.hidden * _loops(one, phase)
+        numbers = phase.budget * one.model.layers * one.model.hidden * loops(one.model, phase)
         moved = LAYER * numbers * (AGAIN if stage.execution.recomputes else 1) + LOSS * _logits(one, phase)
     return moved + UPDATE * parameters(one.model).total * ledger.count(phase) * one.moves
 
 
 def _logits(one: Module, phase: Phase) -> int:
-    return phase.budget * one.model.vocab * _loops(one, phase) if isinstance(one.model, LanguageModel) else 0
+    return phase.budget * one.model.vocab * loops(one.model, phase) if isinstance(one.model, LanguageModel) else 0
 
 
 def _width(one: Module) -> int:
     return one.model.hidden if isinstance(one.model, LanguageModel) else 0
-
-
-def _loops(one: Module, phase: Phase) -> int:
-    looped = isinstance(one.model, LanguageModel) and one.model.LOOPED
-    return phase.loops.count if looped and phase.loops is not None else 1

@@ -24,6 +24,7 @@ from typing import assert_never
 
 from stages.contract import memory_engine, memory_nemo
 from stages.contract.corpora import prepared
+from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
 from stages.spec.language_model import LanguageModel
@@ -140,12 +141,11 @@ def positions(stage: Stage, phase: Phase) -> float:
 def _activations(stage: Stage, phase: Phase) -> int:
     width = 1 if computes_in_bf16(stage.engine_class) else 2  # relative to bf16
     again = stage.execution.recomputes
-    loops = phase.loops.count if phase.loops else 1
     at_once = positions(stage, phase)
     total = 0.0
     for model in stage.modules.values():
         if isinstance(model, LanguageModel):
-            total += at_once * _kept(model, loops if model.LOOPED else 1, width, again)
+            total += at_once * _kept(model, loops(model, phase), width, again)
             total += _rows_of_logits(model, at_once, again) * (2 * width + FP32) * model.vocab
             continue
         match model.family:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from stages.contract import memory_layers
+from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters
@@ -181,11 +182,6 @@ def _laid_out(phase: Phase, stage: Stage) -> bool:
     """Whether documents are attended as rows of their own; on a GPU in bf16 a kernel takes their borders."""
     borders = stage.execution.device == "cuda" and computes_in_bf16(stage.engine_class)
     return phase.document_mask and not borders
-
-
-def loops(model: Model, phase: Phase) -> int:
-    """How often a module's layers are run."""
-    return phase.loops.count if model.family in LOOPED and phase.loops is not None else 1
 
 
 def head(model: LanguageModel | CaptionDecoderModel, positions: float, bf16: bool, device: str) -> float:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stages.contract import layouts, memory_engine, memory_layers
+from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters, routed
@@ -103,10 +104,10 @@ def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Paral
     kept = memory_layers.kept(model, phase.document_mask, count, phase.context)
     whole = width * (kept.stream / stream + kept.inner / layout.tp)
     again = width * model.hidden / stream if layout.layers_again else whole
-    loops = phase.loops.count if model.LOOPED and phase.loops is not None else 1
+    times = loops(model, phase)
     in_flight = 1 + (layout.pp - 1) / (layout.pp * layout.vpp) if layout.vpp > 1 else 1.0
-    layers = model.layers * loops * in_flight  # layers / pp of a rank, for pp micro-batches
-    ends = ENDS * width * model.hidden * loops / stream
+    layers = model.layers * times * in_flight  # layers / pp of a rank, for pp micro-batches
+    ends = ENDS * width * model.hidden * times / stream
     return count * (again * layers + CHECKED * whole + ends) + _gathered(model, phase, layout, width)
 
 

@@ -82,7 +82,7 @@ Stamp = tuple[int, int, int]
 
 
 def stamps(found: Sequence[Input]) -> list[Stamp]:
-    """By what a file that is written to is told from what it was: size, time, number."""
+    """What changes when a file is written to: size, time, number."""
     return [_stamp(one) for one in found]
 
 

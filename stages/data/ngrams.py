@@ -74,12 +74,12 @@ class NGrams:
         return self._hashes[[self._known[word] for word in spelled]]
 
     def _grow(self, kept: Pairs, fresh: Pairs) -> None:
-        """Room is doubled when there is none, so that words do not move each time."""
+        """The array is doubled when it is full, so that words do not move each time."""
         size = len(kept) + len(fresh)
         if size > len(self._hashes):
-            room = np.zeros(max(size, 2 * len(self._hashes), 1024), dtype=PAIR)
-            room[: len(kept)] = kept
-            self._hashes = room
+            larger = np.zeros(max(size, 2 * len(self._hashes), 1024), dtype=PAIR)
+            larger[: len(kept)] = kept
+            self._hashes = larger
         self._hashes[len(kept) : size] = fresh
 
 

@@ -15,7 +15,7 @@ from stages.data.pieces import LONGEST, Broken, Input, Piece
 from stages.data.spec import CorpusSpec, Extensions
 from stages.data.webdataset import Sample, shown
 from stages.errors import UserError
-from stages.spec.schema_corpora import PICTURE_EXTENSIONS
+from stages.spec.builders import PICTURE_EXTENSIONS
 from stages.store.contained import contained
 
 BELOW = "a path relative to the project or the declared root, of a file below it"

@@ -28,9 +28,10 @@ from stages.data.adopted import AdoptedTokens, Adoption
 from stages.data.encode import Encoded
 from stages.data.folders import preparing
 from stages.data.roles import Roles
-from stages.data.spec import Count, Digest, Kind
+from stages.data.spec import Count, Digest
 from stages.data.tokenizer import roles_of_corpus
 from stages.errors import UserError
+from stages.spec.schema_corpora import Kind
 from stages.store import files, json_file, seal
 from stages.store.digest import digest_bytes
 from stages.store.files import Data

@@ -15,7 +15,7 @@ from stages.data import chats
 from stages.data.chats import Chat, RowError
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import Broken, Raw
-from stages.spec.schema_corpora import COLUMNS
+from stages.spec.builders import COLUMNS
 
 OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a row of the other kind has
 OPTIONAL = ("system", "history", "input", "tools")

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from stages.data.packages import PackageSource
 from stages.errors import UserError
 from stages.spec import domains
+from stages.spec.builders import OWN
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import MEASURED, OWN, RawTokenizer, Rows
+from stages.spec.schema_corpora import MEASURED, Kind, RawTokenizer, Rows
 from stages.spec.validate import validate
 
 FOLDER = Path("specs") / "data"
@@ -22,7 +23,6 @@ TOKENIZER = "tokenizer"
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
-Kind = Literal["text", "sft", "multimodal", "pairs"]
 
 
 class _Model(BaseModel):

@@ -151,36 +151,21 @@ def spans(
 ) -> Tensor:
     """Attention of q [M, H, D] to k [N, G, D], v [N, G, E] within spans of N, by FlashAttention: [M, H, E].
 
-    M is N unless the queries have spans of their own. bf16, on a GPU; D a multiple of 8 up to 256.
-    """
-    q, k, wide = aligned(q), aligned(k), aligned(_widened(v, q.shape[-1]))
-    return flash(q, k, wide, where, scale, causal, queries, window)[..., : v.shape[-1]]
-
-
-def flash(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    where: Spans,
-    scale: float,
-    causal: bool,
-    queries: Spans | None = None,
-    window: int | None = None,
-) -> Tensor:
-    """torch's kernel, of q [M, H, D], k and v [N, G, D]; M is N unless the queries have spans of their own.
-
-    Where a span has fewer queries than keys, a causal kernel takes them for the last ones.
-    torch 2.11's takes fewer heads of keys and values as they are; 2.12's wants the flag `enable_gqa` for it.
+    M is N unless the queries have spans of their own; where a span then has fewer queries than keys, a causal kernel
+    takes them for the last ones. bf16, on a GPU; D a multiple of 8 up to 256. torch 2.11's kernel takes fewer heads of
+    keys and values as they are; 2.12's wants the flag `enable_gqa` for it.
     """
     from torch.nn.attention import varlen
 
     kernel = varlen.varlen_attn
     grouped = {"enable_gqa": True} if "enable_gqa" in (kernel.__kwdefaults__ or ()) else {}
     seen = (-1 if window is None else window - 1, 0) if causal else (-1, -1)  # keys before and behind a query's own
-    own = queries or where
-    return kernel(
-        q, k, v, own.borders, where.borders, own.longest, where.longest, scale=scale, window_size=seen, **grouped
+    own, wide = queries or where, aligned(_widened(v, q.shape[-1]))
+    out = kernel(
+        aligned(q), aligned(k), wide, own.borders, where.borders, own.longest, where.longest, scale=scale,
+        window_size=seen, **grouped,
     )  # fmt: skip
+    return out[..., : v.shape[-1]]
 
 
 def _laid_out(

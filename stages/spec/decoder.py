@@ -133,6 +133,10 @@ class Norms:
 
 
 PRE_NORMS = Norms("input_layernorm", None, "post_attention_layernorm", None)  # Llama's
+POST_NORMS = Norms(None, "post_attention_layernorm", None, "post_feedforward_layernorm")  # OLMo 2's
+FOUR_NORMS = Norms(  # Gemma 2's
+    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"
+)  # fmt: skip
 
 Attention: TypeAlias = Grouped | Latent
 FeedForward: TypeAlias = Dense | Mixture

@@ -73,8 +73,10 @@ class LanguageModel(Frozen):
         raise NotImplementedError(f"{self.family} does not say what it is made of")
 
     def first_values(self) -> dict[str, float]:
-        """What parameters start at that are neither drawn nor 0 or 1, by the end of their names."""
-        return {}
+        """What parameters start at that are not drawn, where it is not 1 for norms and 0 for biases, by the end of
+        their names: 0 for gains that are added to 1.
+        """
+        return {"norm.weight": 0.0} if self.parts.gain_offset else {}
 
     def derived(self) -> dict[str, Any]:
         """Fields of config.json that follow from several of ours."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
-from stages.spec import domains, units
+from stages.spec import units
+from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PARAMETERS, PICTURE_EXTENSIONS
 from stages.spec.fields import (
     BadRows,
     Characters,
@@ -29,69 +29,7 @@ from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
-PICTURE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]  # the shapes of conversations
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "text": ("text",),
-    "messages": ("messages", "tools"),
-    "sharegpt": ("conversations", "system", "tools"),
-    "alpaca": ("instruction", "input", "output", "system", "history"),
-    "prompt_completion": ("prompt", "completion", "tools"),
-    "pictures": ("image", "text"),
-}
-FILES_ONLY = {  # what may be said about a user's own files, and the builders of which it may be said
-    "root": ("file", "pictures", "megatron"),
-    "rows": ("file",),
-    "columns": ("file", "pictures"),
-    "extensions": ("pictures",),
-    "on_bad_row": ("file", "pictures"),
-    "duplicates": ("file", "pictures"),
-    "without": ("file",),
-    "decontaminate": ("file",),
-}
-PARAMETERS = {
-    "count": domains.DRAWN,
-    "questions": domains.DRAWN,
-    "least_characters": domains.CHARACTERS_OR_NONE,
-    "most_characters": domains.CHARACTERS,
-    "answer_characters": domains.CHARACTERS,
-    "least_frames": domains.FRAMES,
-    "most_frames": domains.FRAMES,
-    "cell": domains.PIXELS,
-    "patch": domains.PIXELS,
-    "channels": domains.CHANNELS,
-    "side": domains.PIXELS,
-}
-
-
-@dataclass(frozen=True)
-class Builder:
-    """What a builder makes (`kinds`), and which parameters it needs."""
-
-    kinds: tuple[str, ...]
-    parameters: tuple[str, ...] = ()
-    needs: Literal["packages", "path", "prefix"] | None = "packages"
-
-
-_LENGTHS = ("least_characters", "most_characters")
-_DRAWN = ("count", "cell", "patch", "channels")
-BUILDERS = {
-    "prose": Builder(("text",), _LENGTHS),
-    "code": Builder(("text",), _LENGTHS),
-    "long": Builder(("text",), _LENGTHS),
-    "instruct": Builder(("sft",), ("answer_characters",)),
-    "long_instruct": Builder(("sft",), ("answer_characters", *_LENGTHS, "questions")),
-    "math": Builder(("text",), ("count",), None),
-    "reasoning": Builder(("sft",), ("count",), None),
-    "captions": Builder(("multimodal",), _DRAWN),
-    "digit_qa": Builder(("multimodal",), _DRAWN),
-    "clips": Builder(("multimodal",), (*_DRAWN, "least_frames", "most_frames")),
-    "pairs": Builder(("pairs",), _DRAWN),
-    "file": Builder(("text", "sft"), (), "path"),
-    "pictures": Builder(("multimodal", "pairs"), ("cell", "patch", "channels", "side"), "path"),
-    "megatron": Builder(("text",), (), "prefix"),
-}
-OWN = ("file", "pictures", "megatron")  # builders that read a user's own files
 
 
 def is_digest(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from stages.spec import domains
-from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms, windowed
+from stages.spec.decoder import FOUR_NORMS, Decoder, Dense, Grouped, Layer, windowed
 from stages.spec.language_model import (
     HEADS,
     SHARED,
@@ -17,10 +17,6 @@ from stages.spec.language_model import (
     Size,
     Vocabulary,
 )
-
-NORMS = Norms(
-    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm"
-)  # fmt: skip
 
 
 class Gemma3Model(LanguageModel):
@@ -76,15 +72,11 @@ class Gemma3Model(LanguageModel):
                 self.heads, self.kv_heads, self.head_dim, self.query_scalar**-0.5, qk_norm="head", window=window,
                 local=window is not None,
             )  # fmt: skip
-            layers.append(Layer(attention, Dense(self.ffn, "gelu_tanh"), NORMS))
+            layers.append(Layer(attention, Dense(self.ffn, "gelu_tanh"), FOUR_NORMS))
         return Decoder(
             tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied, gain_offset=True,
             embedding_scale=self.hidden**0.5, local_base=self.local_rope_base,
         )  # fmt: skip
-
-    def first_values(self) -> dict[str, float]:
-        """Gains are added to 1."""
-        return {"norm.weight": 0.0}
 
     def implied(self) -> dict[str, Any]:
         """An older name of the activation."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms
+from stages.spec.decoder import POST_NORMS, Decoder, Dense, Grouped, Layer
 from stages.spec.language_model import (
     SHARED,
     SWIGLU,
@@ -45,8 +45,7 @@ class Olmo2Model(LanguageModel):
         """Equal layers."""
         head_dim = self.hidden // self.heads
         attention = Grouped(self.heads, self.kv_heads, head_dim, head_dim**-0.5, qk_norm="whole")
-        norms = Norms(None, "post_attention_layernorm", None, "post_feedforward_layernorm")
-        layer = Layer(attention, Dense(self.ffn), norms)
+        layer = Layer(attention, Dense(self.ffn), POST_NORMS)
         return Decoder((layer,) * self.layers, self.hidden, self.vocab, self.norm_eps, self.tied)
 
     def implied(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from stages.spec.decoder import Decoder, Dense, Grouped, Layer, Norms, windowed
+from stages.spec.decoder import POST_NORMS, Decoder, Dense, Grouped, Layer, windowed
 from stages.spec.language_model import (
     SHARED,
     SWIGLU,
@@ -55,14 +55,13 @@ class Olmo3Model(LanguageModel):
     def decoder(self) -> Decoder:
         """Layers with a window, and those without."""
         head_dim = self.hidden // self.heads
-        norms = Norms(None, "post_attention_layernorm", None, "post_feedforward_layernorm")
         layers = []
         for window in windowed(self.layers, self.full_every, self.window):
             attention = Grouped(
                 self.heads, self.kv_heads, head_dim, head_dim**-0.5, qk_norm="whole", window=window,
                 local=window is not None,
             )  # fmt: skip
-            layers.append(Layer(attention, Dense(self.ffn), norms))
+            layers.append(Layer(attention, Dense(self.ffn), POST_NORMS))
         return Decoder(tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied, local_base="unscaled")
 
     def implied(self) -> dict[str, Any]:

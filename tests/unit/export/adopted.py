@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from tests.agreement.specs import SPECS as TOY
 from tests.agreement.specs import TRAIN, phase
 from tests.unit.data import published
 from tests.unit.data.small import ZERO, write_spec
-from tests.unit.export.project import inside
 
 ROPE = "rope: {base: 1_000_000, llama3: none, interpolation: 1}\n"
 MODEL = {"layers": 2, "hidden": 32, "ffn": 64, "heads": 4, "kv_heads": 2, "head_dim": 8, "norm_eps": 1e-6}
@@ -78,7 +77,7 @@ def write(root: Path) -> Path:
         place.write_text(text)
     published.write(root)
     said = StringIO()
-    with inside(root), redirect_stdout(said):
+    with chdir(root), redirect_stdout(said):
         declare_tokenizer("mine")
     path = root / "specs/tokenizers/mine.yaml"
     path.write_text(path.read_text() + said.getvalue())
@@ -86,7 +85,7 @@ def write(root: Path) -> Path:
     (root / "specs/mine/pipeline.yaml").write_text(PIPELINE.format(vocab=vocab))
     _release(root, vocab)
     _corpora(root)
-    with inside(root):
+    with chdir(root):
         for stage in STAGES:
             run_stage(f"mine/{stage}", "mini", root / "releases")
     return root

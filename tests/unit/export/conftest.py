@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def exported(finished: Path, tmp_path: Path) -> Export:
 
     def write(ref: str, dtype: str | None = "fp32", shard: str = "5GB", root: Path = finished, **more: object) -> Path:
         folder = Path(str(more.pop("folder", tmp_path / "export")))
-        with projects.inside(root):
+        with chdir(root):
             export(ref, folder, "mini", dtype, shard, **{"licence": None, "terms": None, **more})  # type: ignore[arg-type]
         return folder
 

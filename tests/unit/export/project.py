@@ -6,9 +6,7 @@ trained on text and then on answers, and an Ouro.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir
 from pathlib import Path
 
 from stages.commands.run import run_stage
@@ -66,18 +64,7 @@ def write(root: Path) -> Path:
         path = root / "specs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    with inside(root):
+    with chdir(root):
         for ref in FINISHED:
             run_stage(ref, "mini", None)
     return root
-
-
-@contextmanager
-def inside(root: Path) -> Iterator[None]:
-    """Commands typed within the block are typed in the project's folder."""
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from stages.models import build
 from stages.store import stage_record
 from tests.unit.data.published import CHATML
 from tests.unit.export import adopted, others, ours, reader
-from tests.unit.export.project import inside
 
 INTERPRETERS = {"transformers 4": lambda: Path(sys.executable), "transformers 5": others.transformers_5}
 
@@ -31,7 +31,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(root: Path, ref: str, folder: Path) -> Path:
-    with inside(root):
+    with chdir(root):
         export(ref, folder, "mini", "fp32", "5GB", None, None)
     return folder
 
@@ -54,7 +54,7 @@ def test_it_answers_in_plain_transformers(
     model = build.build(stage_record.read(folder))["llm"].eval()
     received.load(model, folder, "llm")
     others.close(found["logits"], ours.logits(model, found["prompt"]))
-    with inside(project):
+    with chdir(project):
         capsys.readouterr()
         generate("mine/given", reader.TEXT, "mini", False, reader.NEW, None, None, None)
     continued = found["written"][0][len(found["prompt"]) :]

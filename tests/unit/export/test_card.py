@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from stages.export.card import Facts, head
 from stages.export.names import Published
 from stages.spec.schema_releases import RawReleaseFiles
 from stages.store import manifest
-from tests.unit.export import project as projects
 from tests.unit.export.conftest import Export
 
 FACTS = Facts("float32", None, (), remote_code=False, chat=True, folder="export")
@@ -29,7 +29,7 @@ def parts(folder: Path) -> tuple[dict[str, Any], str]:
 def opened(root: Path, ref: str):  # type: ignore[no-untyped-def]
     from stages.commands.finished import finished
 
-    with projects.inside(root):
+    with chdir(root):
         return finished(ref, "mini")
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from stages.commands.evaluate import evaluate
 from stages.errors import UserError
-from tests.unit.export import project as projects
 
 
 def found(root: Path, ref: str, capsys: pytest.CaptureFixture[str], *tasks: str) -> dict:
     capsys.readouterr()
-    with projects.inside(root):
+    with chdir(root):
         evaluate(ref, "mini", tasks, as_json=True)
     return json.loads(capsys.readouterr().out)
 
@@ -44,7 +44,7 @@ def test_a_kept_stage_is_evaluated_on_its_parents_corpora(finished: Path, capsys
 
 def test_as_a_table(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
-    with projects.inside(finished):
+    with chdir(finished):
         evaluate("plain/base", "mini", ["validation_loss"], as_json=False)
     lines = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert lines.keys() == {"validation.loss", "validation.tokens", "validation.by_corpus.math"}

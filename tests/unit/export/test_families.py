@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +27,6 @@ from stages.spec.resolved_models import Rope
 from stages.store import json_file, manifest
 from tests.parity import test_hf
 from tests.unit.export import others, ours, reader
-from tests.unit.export import project as projects
 
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
 CONTEXT, VOCAB = 256, 300  # tokens of the declared context, and of the local tokenizer
@@ -69,7 +69,7 @@ def test_every_family_is_here_or_carries_its_own_code() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("which", INTERPRETERS)
 def test_transformers_reads_every_family(which: str, finished: Path, tmp_path: Path) -> None:
-    with projects.inside(finished):
+    with chdir(finished):
         result, _ = open_finished("plain/base", "mini")
     modules = {name: exported(result, cfg, tmp_path) for name, cfg in MODELS.items() if name != "ouro"}
     shutil.rmtree(tmp_path / "results")

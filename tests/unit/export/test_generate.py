@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from stages.export import sample, tokenizer
 from stages.export.sample import Drawn
 from stages.models import hf
 from tests.unit.export import ours
-from tests.unit.export import project as projects
 from tests.unit.export.conftest import Export
 
 PROMPT, MOST = "Ada has 12", 12
@@ -24,7 +24,7 @@ HOW = {"chat": False, "most": MOST, "temperature": None, "top_p": None, "seed": 
 
 def said(root: Path, ref: str, capsys: pytest.CaptureFixture[str], prompt: str = PROMPT, **how: object) -> str:
     capsys.readouterr()
-    with projects.inside(root):
+    with chdir(root):
         generate(ref, prompt, "mini", **{**HOW, **how})  # type: ignore[arg-type]
     return capsys.readouterr().out
 
@@ -94,7 +94,7 @@ def test_a_text_ends_before_what_ends_a_text() -> None:
 
 
 def test_characters_come_whole(finished: Path) -> None:
-    with projects.inside(finished):
+    with chdir(finished):
         from stages.commands.finished import finished as opened
 
         tokens = tokenizer.of(opened("plain/base", "mini")[0])
@@ -130,7 +130,7 @@ def test_a_prompt_beyond_the_context(finished: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_text_ends_at_the_context_and_says_so(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with projects.inside(finished):
+    with chdir(finished):
         generate("plain/looped", PROMPT, "mini", **{**HOW, "most": 500})  # type: ignore[arg-type]
     assert capsys.readouterr().err == "stopped at the model's context of 64 tokens\n"
 
@@ -146,6 +146,6 @@ def test_nothing_acts_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(sample, "texts", lambda tokens, ids: iter(["a\x1b[2", "Jb\tc\n"]))
     monkeypatch.setattr("sys.stdout", out)
-    with projects.inside(finished):
+    with chdir(finished):
         generate("plain/base", PROMPT, "mini", **HOW)  # type: ignore[arg-type]
     assert out.getvalue() == shown

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from stages.export import harness
 from stages.export.harness import Asked
 from stages.store import done, manifest
 from stages.store.layout import Layout
-from tests.unit.export import project as projects
 from tests.unit.export import test_families
 
 LM_EVAL = "STAGES_LM_EVAL"
@@ -67,7 +67,7 @@ def tasks(tmp_path: Path) -> Path:
 def evaluated(
     root: Path, ref: str, *tasks: str, own: Path | None = None, python: Path | None = None, **how: Any
 ) -> Any:
-    with projects.inside(root):
+    with chdir(root):
         evaluate_outside(ref, "mini", tasks, own, None, python, as_json=True)
     return json.loads((root / "results/mini" / ref / "eval.json").read_text())
 
@@ -101,7 +101,7 @@ def test_rulers_needles_at_the_length_of_a_model(
     finished: Path, tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_families, "CONTEXT", 4096)
-    with projects.inside(finished):
+    with chdir(finished):
         result, _ = open_finished("plain/base", "mini")
     test_families.exported(result, test_families.MODELS["llama"], tmp_path)
     asked = Asked(("niah_single_1",), None, 1)
@@ -143,7 +143,7 @@ def test_another_evaluation_keeps_it_and_a_child_does_not_inherit_it(
         path = copied / "specs" / spec
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
-    with projects.inside(copied):
+    with chdir(copied):
         run_stage("plain/tuned", "mini", None)
         run_stage("plain/later", "mini", None)
     after = json.loads((copied / "results/mini/plain/tuned/eval.json").read_text())["after"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from stages.export.result import Result
 from stages.export.tensors import Dtype
 from stages.store import files, json_file, manifest, tensor_layout
 from stages.store.tensor_layout import Entry
-from tests.unit.export import project as projects
 
 MB = 10**6
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -64,7 +64,7 @@ def large(result: Result, folder: Path, size: int, tensors: int) -> Result:
 def test_no_more_than_one_file_of_weights(dtype: Dtype, size: int, shard: int, finished: Path, tmp_path: Path) -> None:
     if not CLEAR.exists():
         pytest.skip("no /proc: peaks of memory are measured on Linux")
-    with projects.inside(finished):
+    with chdir(finished):
         result, _ = open_finished("plain/base", "mini")
     result = large(result, tmp_path / "result", size, tensors=40)
     tokens, published = tokenizer.of(result), names.published(result)

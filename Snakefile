@@ -24,9 +24,9 @@ rule all:
         [FLOW.data_marker(name) for name in FLOW.published_corpora],
 
 
-rule readings:
+rule variants:
     input:
-        [FLOW.marker(ref) for ref in FLOW.readings],
+        [FLOW.marker(ref) for ref in FLOW.variants],
 
 
 include: "rules/common.smk"

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     device = hardware.load(project.files, "laptop_cpu")
     data = Layout(Path.cwd(), scale).results / scale / "data"
     errors = []
-    for pipeline in project.pipelines(readings=False):
+    for pipeline in project.pipelines(variants=False):
         for name, stage in project.resolve(pipeline, scale).stages.items():
             if not stage.phases or (wanted and f"{pipeline}/{name}" not in wanted):
                 continue

@@ -1,6 +1,6 @@
-"""Section: whole pipelines, every box of them for a few steps, as `stages run` runs them.
+"""Section: whole pipelines, every stage of them for a few steps, as `stages run` runs them.
 
-One small pipeline has every kind of box and of objective. `llama31_1m` at scale `small`, its budgets cut to a few
+One small pipeline has every kind of stage and of objective. `llama31_1m` at scale `small`, its budgets cut to a few
 steps, has contexts up to 131,072 positions; its corpora have to be there (`make device-data`).
 """
 
@@ -55,7 +55,7 @@ def every_kind(root: Path, size: Size, rows: Rows) -> list[Row]:
             raise ValueError(f"{scale}: found no {old!r}")
         text = text.replace(old, new)
     scale.write_text(text, encoding="utf-8")
-    boxes(root, "toy", "mini", "tiny", rows)
+    run_all(root, "toy", "mini", "tiny", rows)
     return []
 
 
@@ -67,7 +67,7 @@ def cut(root: Path, rows: Rows) -> list[Row]:
     shorten(root)
     (root / "results" / SCALE).mkdir(parents=True)
     shutil.copytree(there, root / "results" / SCALE / "data")
-    boxes(root, PIPELINE, SCALE, f"{STEPS} steps", rows)
+    run_all(root, PIPELINE, SCALE, f"{STEPS} steps", rows)
     found = []
     project = Project.load(root)
     plan = plan_pipeline(project, PIPELINE, SCALE, hardware.load(project.files, "h100"))
@@ -94,8 +94,8 @@ def shorten(root: Path) -> None:
     path.write_text(re.sub(r"samples: \d+", "samples: 1", text), encoding="utf-8")
 
 
-def boxes(root: Path, pipeline: str, scale: str, setting: str, rows: Rows) -> None:
-    """Run every box in order, adding what each took with start, evaluation and end, and its steps alone."""
+def run_all(root: Path, pipeline: str, scale: str, setting: str, rows: Rows) -> None:
+    """Run every stage in order, adding what each took with start, evaluation and end, and its steps alone."""
     layout = Layout(root, scale)
     with contextlib.chdir(root):  # commands are about the project that they are called in
         for name in Project.load(root).resolve(pipeline, scale).stages:

@@ -26,7 +26,7 @@ class Section:
 
 SECTIONS = (
     Section("cuda_tests", "Tests of tests/cuda", 110, timed=False),
-    Section("pipelines", "Whole pipelines, a few steps of every box", 110, timed=False),
+    Section("pipelines", "Whole pipelines, a few steps of every stage", 110, timed=False),
     Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 130),
     Section("loss", "The loss of a long row over a large vocabulary", 40),
     Section("kernels", "Operations: Apex, torch, plain", 40),

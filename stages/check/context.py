@@ -49,7 +49,7 @@ class Context:
 
     @cached_property
     def by_ref(self) -> dict[str, Stage]:
-        """Stages by "pipeline/stage"; a reading's parents may live in the pipeline that it extends."""
+        """Stages by "pipeline/stage"; a variant's parents may live in the pipeline that it extends."""
         return {self.pipeline.refs[name]: stage for name, stage in self.pipeline.stages.items()}
 
     def own(self) -> Iterator[tuple[str, Stage]]:

@@ -45,8 +45,8 @@ def complete(extent: Extent) -> bool:
 def unread_schedules(context: Context) -> Iterator[Finding]:
     """A finding (I-03) for each lineage that leaves its schedule before the schedule's end.
 
-    A lineage that a reading shares with what it extends is reported there; one that is cut short by the reading alone
-    (a stage dropped, a schedule replaced) is a finding about the reading.
+    A lineage that a variant shares with what it extends is reported there; one that is cut short by the variant alone
+    (a stage dropped, a schedule replaced) is a finding about the variant.
     """
     known = unfinished(context.extended) if context.extended is not None else {}
     for name, extent in unfinished(context.pipeline).items():

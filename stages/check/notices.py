@@ -21,7 +21,7 @@ def notices(project: Project, scale: str) -> list[str]:
     Where a stage reads local corpora, what the engine does not do is a finding (I-45).
     """
     refused: list[Stage] = []
-    for name in project.pipelines(readings=True):
+    for name in project.pipelines(variants=True):
         with suppress(SpecError, SpecErrors):  # which are findings
             resolved = project.resolve(name, scale)
             own = [resolved.stages[stage] for stage in resolved.own]
@@ -55,7 +55,7 @@ def unpriced(project: Project, scale: str) -> Iterator[str]:
 def unread(project: Project) -> list[str]:
     """Mixtures that no phase names; nothing where a pipeline cannot be read, since what it names is not known."""
     with suppress(SpecError, SpecErrors):
-        everyone = [project.loaded(name) for name in project.pipelines(readings=True)]
+        everyone = [project.loaded(name) for name in project.pipelines(variants=True)]
         if names := unused.mixtures(project.data, everyone):
             return [f"specs/data/mixtures.yaml: no phase names {', '.join(names)}."]
     return []

@@ -29,7 +29,7 @@ def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Findin
     UsageError for an unknown scale.
     """
     found = beside(project, scale)
-    for name in project.pipelines(readings=True):
+    for name in project.pipelines(variants=True):
         try:
             if not project.has(name, scale):
                 continue
@@ -50,7 +50,7 @@ def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
     broken = any(finding.id == SPEC for finding in found)
     if only or broken:
         return found
-    return [*found, *(one for name in project.pipelines(readings=True) for one in _idle(project, name, found))]
+    return [*found, *(one for name in project.pipelines(variants=True) for one in _idle(project, name, found))]
 
 
 def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def _nowhere(project: Project) -> Iterator[Finding]:
     with suppress(SpecError, SpecErrors):  # of a scale's file, which is a finding of its own
         for scale in project.scales():
             project.scale(scale)
-        for name in project.pipelines(readings=True):
+        for name in project.pipelines(variants=True):
             if not project.scales_of(name):
                 where, repair = (
                     Where(f"specs/{name}/pipeline.yaml", 1),
@@ -129,7 +129,7 @@ def make_context(project: Project, pipeline: str, scale: str) -> Context:
         extended=project.resolve(loaded.raw.extends, scale) if loaded.raw.extends is not None else None,
         loaded=loaded,
         others=others,
-        all_read=len(others) + 1 == len(project.pipelines(readings=True)),
+        all_read=len(others) + 1 == len(project.pipelines(variants=True)),
         data=project.data,
         hardware=priced_on(project, scale),
         shrink=project.shrink(pipeline, scale),
@@ -146,7 +146,7 @@ def priced_on(project: Project, scale: str) -> Hardware | None:
 
 def _readable(project: Project, but: str) -> Iterator[LoadedPipeline]:
     """The other pipelines; what cannot be read is a finding of its own."""
-    for name in project.pipelines(readings=True):
+    for name in project.pipelines(variants=True):
         if name != but:
             with suppress(SpecError, SpecErrors):
                 yield project.loaded(name)

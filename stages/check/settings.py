@@ -35,7 +35,7 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
     threads=(),
 )
 def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
-    """I-48. Once for an optimizer, at its line; a reading answers for what its own stages alone name."""
+    """I-48. Once for an optimizer, at its line; a variant answers for what its own stages alone name."""
     mine, extended = context.loaded, context.extended.stages if context.extended is not None else {}
     above = [one.optimizer for one in extended.values()]
     used = {

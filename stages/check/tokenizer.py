@@ -22,7 +22,7 @@ PADDING = 1.05  # vocabularies are padded up to a round number: two that differ 
     title="A lineage has one tokenizer, and a tokenizer one vocabulary",
     rule="Every stage with a language model has a tokenizer, its parents' or one that extends it where its weights are "
     "extended too, and reads corpora that were cut "
-    "with it; a reading of the same model keeps the tokenizer. Pipelines that name the same tokenizer have language "
+    "with it; a variant of the same model keeps the tokenizer. Pipelines that name the same tokenizer have language "
     "models of one vocabulary (to within a padding of 5%), and a release comes with the same tokenizer wherever it is "
     "imported.",
     why="Ids of another tokenizer are valid indices into the embedding table: the loss starts high, falls, and what "

@@ -53,7 +53,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
         heads = [group[0] for group in groups]
         for line in _absent(project, scales):
             console.print(line)
-        console.print(_summary(heads, len(project.pipelines(readings=True)), len(scales), wanted))
+        console.print(_summary(heads, len(project.pipelines(variants=True)), len(scales), wanted))
     return 1 if unwaived(found) else 0
 
 

@@ -75,7 +75,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
 def contexts(project: Project) -> set[int]:
     """The contexts of all phases at all scales, as far as specs can be read: the corpus need not be declared yet."""
     found = set()
-    for name in project.pipelines(readings=True):
+    for name in project.pipelines(variants=True):
         for scale in project.scales():
             with suppress(SpecError, SpecErrors):
                 if project.has(name, scale):

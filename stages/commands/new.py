@@ -33,7 +33,7 @@ extends: {base}
 def create(name: str, base: str) -> None:
     """Write specs/NAME/pipeline.yaml; nothing stays behind when what was written does not load."""
     root, project = open_project("mini")
-    known = project.pipelines(readings=True)
+    known = project.pipelines(variants=True)
     if base not in known:
         raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {meant(base, known)}")
     folder = root / "specs" / name

@@ -58,11 +58,11 @@ def not_here(name: str, scales: Sequence[str]) -> UsageError:
     return UsageError(f"pipeline {name!r} is not at this scale; it is at {', '.join(scales) or 'none'}: --scale.")
 
 
-def boxes_of(loaded: Graph, pipeline: str) -> tuple[str, ...]:
-    """All boxes of a pipeline. Raises what is wrong with its specs, and UsageError where it is not there."""
+def stages_of(loaded: Graph, pipeline: str) -> tuple[str, ...]:
+    """All stages of a pipeline. Raises what is wrong with its specs, and UsageError where it is not there."""
     if pipeline in loaded.unreadable:
         raise loaded.unreadable[pipeline]
-    return loaded.boxes[known_pipeline(pipeline, sorted(loaded.boxes), loaded.absent)]
+    return loaded.members[known_pipeline(pipeline, sorted(loaded.members), loaded.absent)]
 
 
 def pick(loaded: Graph, ref: str) -> Stage:

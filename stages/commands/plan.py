@@ -23,7 +23,7 @@ def print_plan(pipeline: str | None, scale: str | None, hardware: str | None, me
     """
     scale = scale or published_scale(Project.load(find_root()), pipeline)
     root, project = open_project(scale)
-    unreadable = project.resolve_all(scale, readings=False)[1] if pipeline is None else {}
+    unreadable = project.resolve_all(scale, variants=False)[1] if pipeline is None else {}
     names = [name for name in _names(project, pipeline, scale) if name not in unreadable]
     given = project.scale(scale)
     profile = profiles.load(project.files, hardware) if hardware else profiles.load_usual(project.files, given)
@@ -42,9 +42,9 @@ def print_plan(pipeline: str | None, scale: str | None, hardware: str | None, me
 
 def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:
     if pipeline is None:
-        return project.pipelines(readings=False, scale=scale)
+        return project.pipelines(variants=False, scale=scale)
     absent = {name: project.scales_of(name) for name in project.absent(scale)}
-    return [known_pipeline(pipeline, project.pipelines(readings=True), absent)]
+    return [known_pipeline(pipeline, project.pipelines(variants=True), absent)]
 
 
 def _print_tables(plans: list[PipelinePlan], profile: Hardware, notices: list[str]) -> None:

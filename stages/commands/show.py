@@ -67,7 +67,7 @@ def _layout(execution: Execution, parallel: Parallel) -> str:
 def _ref(project: Project, scale: str, asked: str) -> str:
     """The stage that has a rule for what was asked: a pipeline's unchanged stages are those of what it extends."""
     pipeline, _, name = asked.partition("/")
-    known = pipeline in project.pipelines(readings=True, scale=scale)
+    known = pipeline in project.pipelines(variants=True, scale=scale)
     return project.resolve(pipeline, scale).refs.get(name, asked) if known else asked
 
 

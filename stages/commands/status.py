@@ -1,4 +1,4 @@
-"""`stages status`: the verdict on every box, in a table or as JSON."""
+"""`stages status`: the verdict on every stage, in a table or as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import boxes_of, open_project
+from stages.commands.open import open_project, stages_of
 from stages.printable import printable
 from stages.report.words import seconds
 from stages.store import fingerprint
@@ -17,7 +17,7 @@ from stages.store.partials import step_of
 from stages.sync import graph, live
 from stages.sync.verdicts import judge, judge_corpora
 
-ENDED = ("failed", "stopped")  # states of boxes whose last run did not finish
+ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
 WRONG = ("failed", "damaged")  # states that make the exit code 1
 WIDTH = 100  # columns, where there is no terminal to ask
 STYLES = {
@@ -41,10 +41,10 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    layout, (boxes, names) = Layout(root, scale), _asked(loaded, pipeline)
+    layout, (refs, names) = Layout(root, scale), _asked(loaded, pipeline)
     alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
-    judged = judge(layout, loaded.stages, loaded.keys, boxes if deep else ())
-    verdicts = {ref: judged[ref] for ref in boxes}
+    judged = judge(layout, loaded.stages, loaded.keys, refs if deep else ())
+    verdicts = {ref: judged[ref] for ref in refs}
     verdicts |= judge_corpora(root, layout, names, names if deep else ())
     verdicts = verdicts if alive is None else live.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
@@ -84,12 +84,12 @@ def _left_out(verdicts: Mapping[str, Verdict], layout: Layout) -> Iterator[str]:
 
 
 def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The boxes and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
+    """The stages and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
     if pipeline is None:
         return tuple(loaded.stages), loaded.corpora
-    boxes = boxes_of(loaded, pipeline)
-    read = {name for ref in boxes for name in graph.corpora(loaded.stages[ref], loaded)}
-    return boxes, tuple(name for name in loaded.corpora if name in read)
+    refs = stages_of(loaded, pipeline)
+    read = {name for ref in refs for name in graph.corpora(loaded.stages[ref], loaded)}
+    return refs, tuple(name for name in loaded.corpora if name in read)
 
 
 def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
@@ -130,7 +130,7 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, object]:
 
 
 def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool) -> None:
-    """A table of the boxes; below, what is to be known of runs that did not finish."""
+    """A table of the stages; below, what is to be known of runs that did not finish."""
     from rich.table import Table
     from rich.text import Text
 
@@ -153,7 +153,7 @@ def _print(scale: str, verdicts: Mapping[str, Verdict], root: Path, failed: bool
 
 
 def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
-    """(what, state, words): by pipeline, the boxes of which the same is to be said in one row; so are corpora."""
+    """(what, state, words): by pipeline, the stages of which the same is to be said in one row; so are corpora."""
     rows: dict[tuple[str, ...], list[Verdict]] = {}
     sizes: dict[str, int] = {}
     for one in verdicts.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from stages.commands.open import boxes_of, open_project, pick
+from stages.commands.open import open_project, pick, stages_of
 from stages.report.table import Mark
 from stages.store.done import Verdict
 from stages.store.layout import Layout
@@ -18,7 +18,7 @@ WIDTH = 160
 def print_table(scale: str, names: Sequence[str] = ()) -> int:
     """Print one table per pipeline, of all results or of those that are named, and mark those that are not current.
 
-    A name is pipeline/stage, or a pipeline, which stands for all its boxes. A result that cannot be read costs a line
+    A name is pipeline/stage, or a pipeline, which stands for all its stages. A result that cannot be read costs a line
     and makes the exit code 1. Raises UsageError for any other name, UserError when nothing has finished, and, after
     the tables, what is wrong with specs that cannot be read.
     """
@@ -51,7 +51,7 @@ def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
             pick(loaded, name)
             found.add(name)
         else:
-            found |= set(boxes_of(loaded, name))
+            found |= set(stages_of(loaded, name))
     return found
 
 

@@ -10,21 +10,21 @@ from stages.plan import figures
 
 
 def lines(found: Difference) -> list[str]:
-    """Published pipelines first, readings beside them where there are any."""
+    """Published pipelines first, variants beside them where there are any."""
     rope = [change.ref for change in found.changed if change.rope]
-    cost, of_readings = found.published.rerun_hours + found.readings.rerun_hours, found.readings.rerun_hours
-    share = f", of which {figures.short(of_readings)} are readings'" if of_readings else ""
+    cost, of_variants = found.published.rerun_hours + found.variants.rerun_hours, found.variants.rerun_hours
+    share = f", of which {figures.short(of_variants)} are variants'" if of_variants else ""
     return [
-        f"tokens: {_both(found.published.tokens, found.readings.tokens, figures.tokens)}; "
+        f"tokens: {_both(found.published.tokens, found.variants.tokens, figures.tokens)}; "
         f"RoPE: {f'changed in {len(rope)}' if rope else 'unchanged'}",
         f"{found.hours} of all pipelines on {found.hardware}: "
-        f"{_both(found.published.device_hours, found.readings.device_hours, figures.short)}",
+        f"{_both(found.published.device_hours, found.variants.device_hours, figures.short)}",
         f"to be run again: {found.rerun} stages, {figures.short(cost)} {found.hours}{share}; "
         f"{found.unchanged + len(found.shared)} stay as they are",
     ]
 
 
-def _both(published: tuple[float, float], readings: tuple[float, float], write: Callable[..., str]) -> str:
-    """What became of a sum; that of readings only where it changes."""
+def _both(published: tuple[float, float], variants: tuple[float, float], write: Callable[..., str]) -> str:
+    """What became of a sum; that of variants only where it changes."""
     own = "unchanged" if published[0] == published[1] else two(published, write)
-    return own if readings[0] == readings[1] else f"{own} (readings {two(readings, write)})"
+    return own if variants[0] == variants[1] else f"{own} (variants {two(variants, write)})"

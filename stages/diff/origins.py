@@ -50,7 +50,7 @@ def waivers(old: Project, new: Project, scale: str) -> list[WaiverChange]:
 
 
 def _holders(project: Project, scale: str) -> dict[str, Holder]:
-    resolved = (project.resolve(name, scale) for name in project.pipelines(readings=True, scale=scale))
+    resolved = (project.resolve(name, scale) for name in project.pipelines(variants=True, scale=scale))
     return {holder.ref: holder for one in resolved for holder in holders(one)}
 
 

@@ -45,7 +45,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Sums:
-    """Of published pipelines, and of readings apart: pairs are (old, new)."""
+    """Of published pipelines, and of variants apart: pairs are (old, new)."""
 
     device_hours: tuple[float, float]
     tokens: tuple[int, int]
@@ -72,7 +72,7 @@ class Difference:
     unchanged: int
     rerun: int  # stages that are to be run again: their work is there under no name
     published: Sums
-    readings: Sums
+    variants: Sums
     elsewhere: tuple[str, ...]  # a line for each edited pipeline that is not at this scale
 
     @property
@@ -90,13 +90,13 @@ class Side:
     hardware: Hardware
     stages: Mapping[str, Stage]
     keys: Mapping[str, str]
-    published: frozenset[str]  # stages of pipelines that are no readings
+    published: frozenset[str]  # stages of pipelines that are no variants
 
 
 def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
     """All stages that have a rule at the scale. Raises SpecError(s) where the specs are wrong."""
-    stages, published = {}, project.pipelines(readings=False, scale=scale)
-    for pipeline in project.pipelines(readings=True, scale=scale):
+    stages, published = {}, project.pipelines(variants=False, scale=scale)
+    for pipeline in project.pipelines(variants=True, scale=scale):
         resolved = project.resolve(pipeline, scale)
         stages.update({resolved.refs[stage]: resolved.stages[stage] for stage in resolved.own})
     counted = frozenset(ref for ref in stages if ref.partition("/")[0] in published)
@@ -119,7 +119,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
     fresh = [ref for ref in new.stages if ref not in old.stages]
     shared = {ref: known[new.keys[ref]] for ref in fresh if new.keys[ref] in known}
     rerun = {ref for ref in (*moved, *fresh) if new.keys[ref] not in known}
-    readings = (frozenset(old.stages) - old.published, frozenset(new.stages) - new.published)
+    variants = (frozenset(old.stages) - old.published, frozenset(new.stages) - new.published)
     return Difference(
         old=old.name,
         new=new.name,
@@ -137,7 +137,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         unchanged=len(both) - len(moved),
         rerun=len(rerun),
         published=_sums(was, now, (old.published, new.published), rerun),
-        readings=_sums(was, now, readings, rerun),
+        variants=_sums(was, now, variants, rerun),
         elsewhere=tuple(_elsewhere(new.project, edits, scale)),
     )
 

@@ -57,7 +57,7 @@ def before(
 
 
 def passed_on(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int | None) -> Numbers:
-    """Of a box without training, on the parent's corpora; `before` is what the parent was evaluated at last.
+    """Of a stage without training, on the parent's corpora; `before` is what the parent was evaluated at last.
 
     Raises NonFiniteError.
     """

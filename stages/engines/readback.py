@@ -65,7 +65,7 @@ def built(
     optimizer: Rated | None,
     state: Iterable[tuple[str, Tensor]],
 ) -> BuiltReport:
-    """What stands before step 1; `state` is the optimizer's, or what a box without training hands on."""
+    """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on."""
     found, moments, moved = {}, dict[str, str](), set[str]()
     for key, tensor in state:  # one after the other: they need not all be whole at once
         rows = stage.init[key.partition(".")[0]].rows

@@ -63,7 +63,7 @@ def write_state(
 
 
 def hold_weights(stage: Stage, modules: nn.ModuleDict) -> None:
-    """Raise NonFiniteError unless what a box without training hands on is finite."""
+    """Raise NonFiniteError unless what a stage without training hands on is finite."""
     if broken := finite.broken_tensors(modules.state_dict()):
         raise NonFiniteError(
             f"{stage.pipeline}/{stage.name}: {len(broken)} tensors are not finite, among them {finite.some(broken)}. "
@@ -188,7 +188,7 @@ def stand_in(stage: Stage, inputs: Inputs) -> bool:
 
 
 def inherited_counters(inputs: Inputs) -> Counters:
-    """Counters of a box that does not train: those of the parent that came furthest."""
+    """Counters of a stage that does not train: those of the parent that came furthest."""
     found = [Counters(0, 0, 0, 0, 0, int(record.counters.get("clock", 0))) for record in _parents(inputs)]
     return max(found, key=lambda counters: counters.clock, default=Counters(0, 0, 0, 0, 0, 0))
 

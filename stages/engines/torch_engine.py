@@ -63,7 +63,7 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
 
 
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ranks) -> None:
-    """A box without training: what it receives, saved under its own RoPE and configuration."""
+    """A stage without training: what it receives, saved under its own RoPE and configuration."""
     modules = received.receive(stage, inputs, device.of(stage))
     results.hold_weights(stage, modules)
     loops = received.loops(stage, inputs)

@@ -47,7 +47,7 @@ def _walk(
 
 
 def facts(stage: Stage, record: manifest.Manifest) -> list[str]:
-    """What a stage is and read, a line each: the box, the hand-over of each module, its corpora and their digests."""
+    """What a stage is and read, a line each: its title, the hand-over of each module, its corpora and their digests."""
     stand_in = ", descends from a stand-in" if record.stand_in else ""
     lines = [f'{stage.kind} "{stage.box}", {stage.scale}, seed {stage.seed}, {record.tier}{stand_in}']
     if record.points_to is not None:

@@ -38,7 +38,7 @@ class ResultError(UserError):
 class StageResult:
     """One finished stage.
 
-    `metrics` and `timing` are None for boxes that do not train (import of a folder, keep, upcycle, export); `before`
+    `metrics` and `timing` are None for stages that do not train (import of a folder, keep, upcycle, export); `before`
     and `after` map the dotted names of evaluations to numbers and are empty where nothing was evaluated.
     """
 

@@ -66,7 +66,7 @@ def live(layout: Layout, pipeline: str) -> Path:
 
 
 def upstream(resolved: Any, extended: Any | None) -> dict[str, Stage]:
-    """The stages of a pipeline by "pipeline/stage", parents first; of a reading its own and what they are built on.
+    """The stages of a pipeline by "pipeline/stage", parents first; of a variant its own and what they are built on.
 
     `resolved` and `extended` are ResolvedPipeline values; `extended` is None for a published pipeline.
     """

@@ -86,7 +86,7 @@ def write(root: Path, scales: Sequence[str]) -> list[Path]:
 
 
 def lineage_of(pipeline: str, results: Sequence[StageResult]) -> list[StageResult]:
-    """A pipeline's results and those that they are built on: a reading's lineage begins in the pipeline it extends."""
+    """A pipeline's results and those that they are built on: a variant's lineage begins in the pipeline it extends."""
     wanted = {ref(result.stage) for result in results if result.stage.pipeline == pipeline}
     for result in reversed(_parents_first(results)):
         if ref(result.stage) in wanted:

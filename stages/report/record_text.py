@@ -48,7 +48,7 @@ def short(record: Record) -> str:
         )
     columns = (
         "pipeline",
-        "boxes",
+        "stages",
         "steps",
         "time in steps",
         "gates passed",

@@ -35,7 +35,7 @@ class Row:
 
 
 def row(result: StageResult, mark: Mark = "current") -> Row:
-    """The line of one finished stage; boxes that do not train show dashes. A mark other than current is shown."""
+    """The line of one finished stage; stages that do not train show dashes. A mark other than current is shown."""
     stage = result.stage
     if result.metrics is None:
         idle = (
@@ -125,7 +125,7 @@ def totals(rows: Sequence[Row]) -> str:
     tiers = " and ".join(sorted({row.tier for row in rows}))
     spent = sum(row.seconds for row in rows)
     return (
-        f"{len(rows)} box{'' if len(rows) == 1 else 'es'}, {sum(row.steps for row in rows):,} steps, "
+        f"{len(rows)} stage{'s' * (len(rows) != 1)}, {sum(row.steps for row in rows):,} steps, "
         f"{count(sum(row.tokens for row in rows))} tokens and patches, {seconds(spent)} in steps; tier: {tiers}"
     )
 

@@ -1,4 +1,4 @@
-"""Readings and derived scales: a file that names only what it changes, laid over the file that it extends."""
+"""Variants and derived scales: a file that names only what it changes, laid over the file that it extends."""
 
 from __future__ import annotations
 

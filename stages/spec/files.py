@@ -88,7 +88,7 @@ def check_sources(document: Document) -> None:
 
 
 class _Sources(Raw):
-    """The list under `sources:` alone: a reading's files are only whole after merging, their sources before."""
+    """The list under `sources:` alone: a variant's files are only whole after merging, their sources before."""
 
     sources: list[RawSource]
 

@@ -42,8 +42,8 @@ def json_schemas() -> dict[str, Schema]:
     return {
         **whole,
         **stages,
-        "pipeline_reading": changes(whole["pipeline"], ("pipeline", "title", "citation", "figure", "extends")),
-        "stage_reading": changes(_any_of(stages.values()), ("stage",)),
+        "pipeline_variant": changes(whole["pipeline"], ("pipeline", "title", "citation", "figure", "extends")),
+        "stage_variant": changes(_any_of(stages.values()), ("stage",)),
         "scale_derived": changes(whole["scale"], ("scale", "extends")),
     }
 
@@ -92,7 +92,7 @@ def _or_null(node: Schema) -> Schema:
 
 
 def _any_of(schemas: Iterable[Schema]) -> Schema:
-    """One schema with the keys of all: a reading's file may leave out the key that tells the kind."""
+    """One schema with the keys of all: a variant's file may leave out the key that tells the kind."""
     merged: Schema = {"type": "object", "additionalProperties": False, "properties": {}, DEFS: {}}
     found: dict[str, list[Schema]] = {}
     for schema in schemas:

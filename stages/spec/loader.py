@@ -1,4 +1,4 @@
-"""Reads pipelines and scales: files to checked raw specs, readings laid over what they extend."""
+"""Reads pipelines and scales: files to checked raw specs, variants laid over what they extend."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class LoadedPipeline:
 
 
 def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedPipeline:
-    """One pipeline; a reading is laid over the pipeline it extends."""
+    """One pipeline; a variant is laid over the pipeline it extends."""
     own = files.document(files.specs / name / "pipeline.yaml")
     check_name(own, "pipeline", name)
     extends = _extended(own, files.pipelines(), (*above, name))
     base = load_pipeline(files, extends, (*above, name)) if extends is not None else None
     document = overlay(base.document, own) if base else own
     raw = validate(document, RawPipeline)
-    if base is not None:  # a reading has its own totals and findings, and may start models from other releases
+    if base is not None:  # a variant has its own totals and findings, and may start models from other releases
         theirs: dict[str, Any] = {"claims": [], "parameters": {}, "waivers": []}
         raw = raw.model_copy(update={key: none for key, none in theirs.items() if key not in own.value})
     check_sources(own)

@@ -21,7 +21,7 @@ NOT_PIPELINES = frozenset(
     {"data", "scales", "hardware", "tokenizers", "releases"}
 )  # folders of specs/ that hold something else
 # Words that files of rules/ or rules of Snakemake are named by already.
-TAKEN = NOT_PIPELINES | {"common", "all", "readings", "stage", "corpus"} | frozenset(keyword.kwlist)
+TAKEN = NOT_PIPELINES | {"common", "all", "variants", "stage", "corpus"} | frozenset(keyword.kwlist)
 
 
 def is_name(text: object) -> bool:

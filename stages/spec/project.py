@@ -83,11 +83,11 @@ class Project:
         """Names of the scales."""
         return self.files.names("scales")
 
-    def pipelines(self, readings: bool, scale: str | None = None) -> list[str]:
-        """Names of the published pipelines, and of the readings after them if wanted; of a scale only those at it."""
+    def pipelines(self, variants: bool, scale: str | None = None) -> list[str]:
+        """Names of the published pipelines, and of the variants after them if wanted; of a scale only those at it."""
         names = [name for name in self.files.pipelines() if scale is None or self.has(name, scale)]
         own = [name for name in names if self._extends(name) is None]
-        return own + [name for name in names if name not in own] if readings else own
+        return own + [name for name in names if name not in own] if variants else own
 
     def has(self, pipeline: str, scale: str) -> bool:
         """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks.
@@ -103,7 +103,7 @@ class Project:
 
     def absent(self, scale: str) -> list[str]:
         """Pipelines and readings that are not at a scale."""
-        return [name for name in self.pipelines(readings=True) if not self.has(name, scale)]
+        return [name for name in self.pipelines(variants=True) if not self.has(name, scale)]
 
     def resolve(self, pipeline: str, scale: str) -> ResolvedPipeline:
         """A pipeline at a scale. Raises UsageError for unknown names, SpecError(s) for mistakes in specs."""
@@ -112,12 +112,12 @@ class Project:
         return self._resolved[pipeline, scale]
 
     def resolve_all(
-        self, scale: str, readings: bool = True
+        self, scale: str, variants: bool = True
     ) -> tuple[dict[str, ResolvedPipeline], dict[str, UserError]]:
         """Every pipeline (and reading) at a scale; apart from them, the errors of those that cannot be resolved."""
         found: dict[str, ResolvedPipeline] = {}
         errors: dict[str, UserError] = {}
-        for name in self.pipelines(readings, scale):
+        for name in self.pipelines(variants, scale):
             try:
                 found[name] = self.resolve(name, scale)
             except (SpecError, SpecErrors) as error:
@@ -125,9 +125,9 @@ class Project:
         return found, errors
 
     def keys(self, scale: str) -> dict[str, str]:
-        """The key of every stage that has a rule, readings included, by "pipeline/stage"."""
+        """The key of every stage that has a rule, variants included, by "pipeline/stage"."""
         found = {}
-        for name in self.pipelines(readings=True, scale=scale):
+        for name in self.pipelines(variants=True, scale=scale):
             resolved = self.resolve(name, scale)
             found.update({resolved.refs[stage]: resolved.keys[stage] for stage in resolved.own})
         return found
@@ -215,7 +215,7 @@ class Project:
         return self._scales[name]
 
     def _map(self, pipeline: LoadedPipeline, loaded: LoadedScale) -> Scale:
-        """The scale's entry for a pipeline; readings take that of the pipeline they extend."""
+        """The scale's entry for a pipeline; variants take that of the pipeline they extend."""
         raw, document = loaded.raw, loaded.document
         if raw.pipelines is None:
             return Scale(None, document, pipeline.name)

@@ -142,7 +142,7 @@ class Stage(Frozen):
     kind: Literal["import", "train", "upcycle", "keep", "export"]
     engine_class: EngineClass  # what the numbers depend on
     seed: int
-    parents: tuple[str, ...]  # "pipeline/stage", sorted; a reading's parent may live in the pipeline it extends
+    parents: tuple[str, ...]  # "pipeline/stage", sorted; a variant's parent may live in the pipeline it extends
     modules: dict[str, Model]  # in order of construction
     init: dict[str, Init]  # per module
     trained: tuple[str, ...]  # modules that move

@@ -1,6 +1,6 @@
 """The text of dvc.yaml: the published pipelines at one scale. A DVC stage calls Snakemake for exactly one rule.
 
-Readings are left out, as plain `snakemake` leaves them out: otherwise `dvc status` would never be clean without them.
+Variants are left out, as plain `snakemake` leaves them out: otherwise `dvc status` would never be clean without them.
 """
 
 from __future__ import annotations

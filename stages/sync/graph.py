@@ -23,8 +23,8 @@ class Graph:
 
     scale: str
     pipelines: Mapping[str, Mapping[str, Stage]]  # pipeline -> ref -> stage, parents first
-    boxes: Mapping[str, tuple[str, ...]]  # pipeline -> refs of all its boxes, those that another's rules make included
-    readings: tuple[str, ...]
+    members: Mapping[str, tuple[str, ...]]  # pipeline -> refs of all its stages, with those that another's rules make
+    variants: tuple[str, ...]
     corpora: tuple[str, ...]
     by_published: frozenset[str]  # corpora that are cut with a tokenizer of specs/tokenizers
     keys: Mapping[str, str]
@@ -38,8 +38,8 @@ class Graph:
 
     @property
     def published(self) -> dict[str, Stage]:
-        """The stages of what is not a reading: what plain `snakemake` runs and dvc.yaml describes."""
-        return {ref: stage for ref, stage in self.stages.items() if ref.partition("/")[0] not in self.readings}
+        """The stages of what is not a variant: what plain `snakemake` runs and dvc.yaml describes."""
+        return {ref: stage for ref, stage in self.stages.items() if ref.partition("/")[0] not in self.variants}
 
     @property
     def published_corpora(self) -> tuple[str, ...]:
@@ -64,19 +64,19 @@ def refuse(unreadable: Mapping[str, UserError]) -> None:
 
 def readable(root: Path, project: Project, scale: str) -> Graph:
     """Resolve every pipeline and reading at `scale`; those that cannot be resolved do not keep the others."""
-    published = set(project.pipelines(readings=False, scale=scale))
+    published = set(project.pipelines(variants=False, scale=scale))
     pipelines = {}
     resolved_all, unreadable = project.resolve_all(scale)
     extended = {name: {one.extends} if one.extends else set() for name, one in resolved_all.items()}
     for name in TopologicalSorter(extended).static_order():
         resolved = resolved_all[name]
-        pipelines[name] = {f"{name}/{box}": resolved.stages[box] for box in resolved.stages if box in resolved.own}
-    readings = tuple(name for name in (*pipelines, *unreadable) if name not in published)
+        pipelines[name] = {f"{name}/{one}": resolved.stages[one] for one in resolved.stages if one in resolved.own}
+    variants = tuple(name for name in (*pipelines, *unreadable) if name not in published)
     keys = {one.refs[stage]: one.keys[stage] for one in resolved_all.values() for stage in one.own}
-    boxes = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
+    members = {name: tuple(resolved_all[name].refs.values()) for name in pipelines}
     absent = {name: tuple(project.scales_of(name)) for name in project.absent(scale)}
     local = tuple(data_spec.names(root))
-    return Graph(scale, pipelines, boxes, readings, local, _by_published(project, local), keys, absent, unreadable)
+    return Graph(scale, pipelines, members, variants, local, _by_published(project, local), keys, absent, unreadable)
 
 
 def _by_published(project: Project, local: tuple[str, ...]) -> frozenset[str]:

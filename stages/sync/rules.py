@@ -1,4 +1,4 @@
-"""The text of rules/*.smk: one rule per box, one per corpus; edges only, no numbers and no keys."""
+"""The text of rules/*.smk: one rule per stage, one per corpus; edges only, no numbers and no keys."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ HEAD = "# Written by `stages sync` from {source}; edit the specs instead.\n"
 
 
 def pipeline_rules(graph: Graph, pipeline: str) -> str:
-    """One rule per box of a pipeline, and the rule that asks for all its boxes, also those of what it extends."""
+    """One rule per stage of a pipeline, and the rule that asks for all its stages, also those of what it extends."""
     stages = graph.pipelines[pipeline]
     parts = [HEAD.format(source=f"specs/{pipeline}")]
-    boxes = "".join(f'        done("{ref}"),\n' for ref in graph.boxes[pipeline])
-    parts.append(f"\n\nrule {pipeline}:\n    input:\n{boxes}")
+    needed = "".join(f'        done("{ref}"),\n' for ref in graph.members[pipeline])
+    parts.append(f"\n\nrule {pipeline}:\n    input:\n{needed}")
     for ref, stage in stages.items():
         parents = "".join(f'        done("{parent}", "{ref}"),\n' for parent in stage.parents)
         parents += "".join(f'        weights("{holder}", "{ref}"),\n' for holder in pointed_at(graph, stage))

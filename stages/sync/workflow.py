@@ -25,7 +25,7 @@ from stages.sync import drivers, graph, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
 
-EVERYTHING, READINGS = "all", "readings"  # rules of the Snakefile: of all published pipelines, of all readings
+EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
 GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
 SNAKEMAKE = ".snakemake"  # its own folder in the project
 POLL = 1.0  # seconds between two looks at another Snakemake's lock
@@ -37,7 +37,7 @@ class Kept(BaseModel):
 
     published: list[str]
     published_corpora: list[str]
-    readings: list[str]
+    variants: list[str]
     keys: dict[str, str]
     corpora_of: dict[str, list[str]]
     threads_of: dict[str, int]
@@ -61,7 +61,7 @@ class Workflow:
     layout: Layout
     published: list[str]
     published_corpora: list[str]
-    readings: list[str]
+    variants: list[str]
     keys: Mapping[str, str]
     corpora_of: Mapping[str, list[str]]
     threads_of: Mapping[str, int]
@@ -182,8 +182,8 @@ def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
 
 
 def _group(loaded: graph.Graph, pipeline: str) -> str:
-    """The rule of the Snakefile that asks for a pipeline's boxes."""
-    return READINGS if pipeline in loaded.readings else EVERYTHING
+    """The rule of the Snakefile that asks for a pipeline's stages."""
+    return VARIANTS if pipeline in loaded.variants else EVERYTHING
 
 
 def asked_for(flow: Workflow, rules: Collection[str]) -> list[str]:
@@ -201,13 +201,13 @@ def or_exit(call: Callable[[], T]) -> T:
 
 
 def start_line(loaded: graph.Graph, stale: set[str]) -> str:
-    """What is about to be looked after: scale, boxes by pipeline, and how many of them are not done."""
+    """What is about to be looked after: scale, stages by pipeline, and how many of them are not done."""
     counts = []
-    for pipeline, boxes in loaded.pipelines.items():
-        if pipeline in loaded.readings:
+    for pipeline, own in loaded.pipelines.items():
+        if pipeline in loaded.variants:
             continue
-        waiting = len(stale & set(boxes))
-        counts.append(f"{pipeline} {len(boxes)} boxes" + (f" ({waiting} to run)" if waiting else " (all done)"))
+        waiting = len(stale & set(own))
+        counts.append(f"{pipeline} {len(own)} stages" + (f" ({waiting} to run)" if waiting else " (all done)"))
     return f"scale {loaded.scale}: " + ", ".join(counts)
 
 
@@ -230,7 +230,7 @@ def _build(
         layout=layout,
         published=list(loaded.published),
         published_corpora=list(loaded.published_corpora),
-        readings=[ref for ref in stages if ref not in loaded.published],
+        variants=[ref for ref in stages if ref not in loaded.published],
         keys={ref: loaded.keys[ref] for ref in stages},
         corpora_of={ref: list(graph.corpora(stage, loaded)) for ref, stage in stages.items()},
         threads_of={ref: stage.execution.threads * stage.execution.ranks for ref, stage in stages.items()},

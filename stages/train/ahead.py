@@ -22,7 +22,7 @@ T = TypeVar("T")
 def helps(device: torch.device) -> bool:
     """Whether preparing a step goes on beside another's computation: with a GPU.
 
-    On a CPU a box has one thread and one core, and reading takes 1% to 2% of a miniature's step: six steps of
+    On a CPU a stage has one thread and one core, and reading takes 1% to 2% of a miniature's step: six steps of
     ouro/stable_2_1_4b, llama31_1m/sft_32k and kimi_vl/joint_pretrain, four times each, gained nothing by the thread.
     """
     return device.type != "cpu"

@@ -15,12 +15,12 @@ SCALE = "mini"
 
 
 def make(root: Path) -> Layout:
-    """Write the project; each stage of the pipeline `toy` is done, and its reading's second stage has failed."""
+    """Write the project; each stage of the pipeline `toy` is done, and its variant's second stage has failed."""
     project = Project.load(small_project.write(root))
     layout, keys = Layout(root, SCALE), project.keys(SCALE)
     for name, stage in project.resolve("toy", SCALE).stages.items():
         finish_by_hand(layout, stage, keys[f"toy/{name}"], {ref: keys[ref] for ref in stage.parents})
-    failed(layout, "toy_reading/second", keys["toy_reading/second"], {"toy/first": keys["toy/first"]})
+    failed(layout, "toy_variant/second", keys["toy_variant/second"], {"toy/first": keys["toy/first"]})
     return layout
 
 

@@ -18,7 +18,7 @@ from stages.errors import UserError
 from stages.spec.project import Project
 from tests.faults import finished_project
 
-BOXES = ("toy/first", "toy/second", "toy/release", "toy_reading/second")
+BOXES = ("toy/first", "toy/second", "toy/release", "toy_variant/second")
 
 
 def deepest(path: Path) -> None:
@@ -175,7 +175,7 @@ def test_one_file_costs_a_line_for_its_box_and_leaves_the_others_readable(
         shown = capsys.readouterr()
         assert not said or "nothing" in said, file
         assert "release" in shown.out or own == "toy/release", file
-        for box in ("toy/release", "toy_reading/second"):
+        for box in ("toy/release", "toy_variant/second"):
             quietly(lambda box=box: run_stage(box, "mini", None))  # type: ignore[misc]
         quietly(lambda: collect(dry_run=True, delete=False, keep=0))
         print_status("mini", None, deep=False, failed=False, as_json=False)
@@ -194,6 +194,6 @@ def owner(project: Path, file: Path) -> str:
 
 
 def below(box: str) -> set[str]:
-    return {"toy/first": {"toy/second", "toy/release", "toy_reading/second"}, "toy/second": {"toy/release"}}.get(
+    return {"toy/first": {"toy/second", "toy/release", "toy_variant/second"}, "toy/second": {"toy/release"}}.get(
         box, set()
     )

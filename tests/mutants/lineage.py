@@ -109,7 +109,7 @@ MUTANTS = (
     ),
     Mutant(
         "I-41",
-        "a reading with another tokenizer under the same released model",
+        "a variant with another tokenizer under the same released model",
         Edited("llama31_1m_seed001/pipeline.yaml", "extends: llama31_1m", r"\g<0>\ntokenizer: another"),
     ),
     Mutant(

@@ -56,7 +56,7 @@ class Edited:
         """Of the pipeline whose file is edited; of `pipeline` where the file is shared."""
         project = self.project(folder)
         changed = self.file.partition("/")[0]
-        name = changed if changed in project.pipelines(readings=True) else pipeline
+        name = changed if changed in project.pipelines(variants=True) else pipeline
         return list(check(make_context(project, name, scale)))
 
 

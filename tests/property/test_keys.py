@@ -37,7 +37,7 @@ def stages() -> list[Stage]:
     return [
         stage
         for scale in ("paper", "mini")
-        for pipeline in PROJECT.pipelines(readings=True)
+        for pipeline in PROJECT.pipelines(variants=True)
         for stage in PROJECT.resolve(pipeline, scale).stages.values()
     ]
 

@@ -22,7 +22,7 @@ from stages.spec.project import Project
 from tests.property.mutilate import malformed
 
 ROOT = Path(__file__).resolve().parents[2]
-# Every shipped file that a command reads stands in one of these; one pipeline a project, with its readings, is enough.
+# Every shipped file that a command reads stands in one of these; one pipeline a project, with its variants, is enough.
 PIPELINES = ("llama31_1m", "kimi_vl", "ouro")
 SCALES = ("mini", "paper", "small")
 TEXTS = {
@@ -33,7 +33,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """For each published pipeline a project that holds it, its readings and everything shared."""
+    """For each published pipeline a project that holds it, its variants and everything shared."""
     found = {}
     for pipeline in PIPELINES:
         root = found[pipeline] = tmp_path_factory.mktemp(pipeline)

@@ -18,7 +18,7 @@ READERS = [
 
 
 @given(st.integers(1, 10**18))
-def test_token_counts_survive_writing_and_reading(value: int) -> None:
+def test_token_counts_survive_writing_and_variant(value: int) -> None:
     assert units.tokens(units.format_tokens(value)) == value
 
 

@@ -36,9 +36,9 @@ SECONDS = 5.0  # for all published stages together
 
 
 def published() -> list[Stage]:
-    """Every stage of the NeMo engine at full size, readings' own included."""
+    """Every stage of the NeMo engine at full size, variants' own included."""
     found = []
-    for name in PROJECT.pipelines(readings=True):
+    for name in PROJECT.pipelines(variants=True):
         resolved = PROJECT.resolve(name, "paper")
         found += [resolved.stages[one] for one in resolved.own if resolved.stages[one].execution.engine == "nemo"]
     return found

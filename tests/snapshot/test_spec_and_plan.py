@@ -18,10 +18,10 @@ SHIPPED = Project.load(ROOT)
 
 
 def own(project: Project) -> list[tuple[str, str]]:
-    """(pipeline, stage) of every stage that has a rule at one of the scales, readings included."""
+    """(pipeline, stage) of every stage that has a rule at one of the scales, variants included."""
     return [
         (pipeline, stage)
-        for pipeline in project.pipelines(readings=True)
+        for pipeline in project.pipelines(variants=True)
         for stage in project.resolve(pipeline, SCALES[0]).stages
         if any(stage in project.resolve(pipeline, scale).own for scale in SCALES)
     ]
@@ -45,7 +45,7 @@ def edited(tmp_path: Path) -> Project:
 
 
 def read_from(project: Project, schedule: str) -> set[tuple[str, str]]:
-    """The stages that read a schedule of pipeline ouro, and everything that is built on them, readings included."""
+    """The stages that read a schedule of pipeline ouro, and everything that is built on them, variants included."""
     found = set()
     for pipeline in ("ouro", "ouro_seed003"):
         resolved = project.resolve(pipeline, "paper")

@@ -148,7 +148,7 @@ def test_both_rules_of_the_vit_box_and_the_frozen_language_model(project, pipeli
         assert "llm" not in project.resolve(pipeline, "paper").stages["vit_align"].trained
 
 
-READINGS = {
+VARIANTS = {
     # Caption 001 reads the bottom row from left to right and enters it from 1M Continue Pretrain.
     "llama31_1m_seed001": {
         ("llama31_1m/cpt_1m", "llama31_1m_seed001/sft_1m"),
@@ -182,12 +182,12 @@ READINGS = {
 }
 
 
-@pytest.mark.parametrize("reading", READINGS)
-def test_a_reading_has_rules_for_what_its_caption_changes_and_no_more(project, reading):
-    resolved = project.resolve(reading, "mini")
-    own = {f"{reading}/{stage}" for stage in resolved.own}
-    assert {(edge.parent, edge.child) for edge in resolved.edges if edge.child in own} == READINGS[reading]
-    assert own == {child for _, child in READINGS[reading]}
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_has_rules_for_what_its_caption_changes_and_no_more(project, variant):
+    resolved = project.resolve(variant, "mini")
+    own = {f"{variant}/{stage}" for stage in resolved.own}
+    assert {(edge.parent, edge.child) for edge in resolved.edges if edge.child in own} == VARIANTS[variant]
+    assert own == {child for _, child in VARIANTS[variant]}
 
 
 def budget(project: Project, pipeline: str, *stages: str) -> int:

@@ -119,7 +119,7 @@ LEGITIMATE = _rules(
     ),
     ("scale:pipelines.*", ("removed",), "a pipeline that is not at this scale"),
     ("hardware:per_node", ("removed",), "a machine of which nothing is said of nodes"),
-    ("pipeline:stages", ("removed",), "a reading's boxes in the order of the pipeline that it extends"),
+    ("pipeline:stages", ("removed",), "a variant's stages in the order of the pipeline that it extends"),
     ("stage:*batch.* stage:*resolutions.*", ("removed",), "a step fewer in a ramp that still begins at 0"),
     ("ouro_seed003/pipeline.yaml:drop*", ("removed",), "the box stays, which the extended pipeline trains anyway"),
     (

@@ -120,7 +120,7 @@ def _names(texts: Texts) -> dict[tuple[str, str], Iterable[str]]:
             elif path[0] == "evaluate" and len(path) == 2:
                 add("", "evaluations", entry.text)
     for (pipeline, kind), names in list(found.items()):
-        for reading in {file.partition("/")[0] for file in texts}:
-            if pipeline and reading.startswith(f"{pipeline}_"):
-                found.setdefault((reading, kind), dict(names))
+        for variant in {file.partition("/")[0] for file in texts}:
+            if pipeline and variant.startswith(f"{pipeline}_"):
+                found.setdefault((variant, kind), dict(names))
     return {key: list(names) for key, names in found.items()}

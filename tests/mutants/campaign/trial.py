@@ -48,7 +48,7 @@ class Bench:
         self.shipped = Project.load(folder)
         self.contexts = {
             (name, scale): checks.make_context(self.shipped, name, scale)
-            for scale in self.shipped.scales() for name in self.shipped.pipelines(readings=True)
+            for scale in self.shipped.scales() for name in self.shipped.pipelines(variants=True)
         }  # fmt: skip
         self._check = checks.check
         self._known = {id(one.pipeline): (one, list(self._check(one))) for one in self.contexts.values()}
@@ -112,7 +112,7 @@ class Bench:
             return project
         project.__dict__["data"] = shipped.data
         scales = set(self._and_below("scales", edited.stem)) if folder == "scales" else set()
-        pipelines = set(self._readings(folder))
+        pipelines = set(self._variants(folder))
         project._scales = {name: one for name, one in shipped._scales.items() if name not in scales}
         project._pipelines = {name: one for name, one in shipped._pipelines.items() if name not in pipelines}
         full = {one.full.scale for one in self.contexts.values() if one.full is not None}
@@ -127,18 +127,18 @@ class Bench:
         }  # fmt: skip
         return project
 
-    def _readings(self, pipeline: str) -> Iterator[str]:
+    def _variants(self, pipeline: str) -> Iterator[str]:
         yield pipeline
-        for name in self.shipped.pipelines(readings=True):
+        for name in self.shipped.pipelines(variants=True):
             if self.shipped.loaded(name).raw.extends == pipeline:
-                yield from self._readings(name)
+                yield from self._variants(name)
 
     def _family(self, pipeline: str) -> Iterator[str]:
         """A pipeline, what it extends, and all that extend any of these."""
         above = pipeline
         while (extended := self.shipped.loaded(above).raw.extends) is not None:
             above = extended
-        return self._readings(above)
+        return self._variants(above)
 
     def _and_below(self, folder: str, name: str) -> Iterator[str]:
         yield name

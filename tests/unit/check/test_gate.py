@@ -41,7 +41,7 @@ def test_the_stage_and_everything_below_it_is_refused(folder: Path) -> None:
 
 
 def test_a_reading_built_on_it_is_refused(folder: Path) -> None:
-    """A reading's stage may have its parents in the pipeline that it extends."""
+    """A variant's stage may have its parents in the pipeline that it extends."""
     with pytest.raises(FindingsError, match="I-19 at llama31_1m/cpt_512k"):
         gate(folder).refuse("llama31_1m_seed001/sft_32k")
 

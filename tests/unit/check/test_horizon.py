@@ -26,11 +26,11 @@ def shipped(folder: Path, file: str, old: str, new: str, scale: str = "paper") -
 
 
 def toy(folder: Path, *edits: tuple[str, str, str], scale: str = "paper") -> list[Finding]:
-    """The small project without its reading, which is one budget short, with some texts replaced."""
+    """The small project without its variant, which is one budget short, with some texts replaced."""
     small_project.write(folder)
-    for path in (folder / "specs" / "toy_reading").iterdir():
+    for path in (folder / "specs" / "toy_variant").iterdir():
         path.unlink()
-    (folder / "specs" / "toy_reading").rmdir()
+    (folder / "specs" / "toy_variant").rmdir()
     for file, old, new in edits:
         small_project.edit(folder, file, old, new)
     return unwaived(run(Project.load(folder), scale, {"I-03"}))
@@ -172,12 +172,12 @@ def test_a_schedule_may_be_read_by_several_stages_each_from_its_own_start(tmp_pa
 
 def test_a_reading_that_drops_the_last_stage_is_the_one_to_mend(tmp_path: Path) -> None:
     small_project.write(tmp_path)
-    (tmp_path / "specs" / "toy_reading" / "second.yaml").unlink()
+    (tmp_path / "specs" / "toy_variant" / "second.yaml").unlink()
     small_project.edit(
-        tmp_path, "toy_reading/pipeline.yaml", "extends: toy\n", "extends: toy\ndrop: [second, release]\n"
+        tmp_path, "toy_variant/pipeline.yaml", "extends: toy\n", "extends: toy\ndrop: [second, release]\n"
     )
     (finding,) = unwaived(run(Project.load(tmp_path), "paper", {"I-03"}))
-    assert finding.stage == "toy_reading"
+    assert finding.stage == "toy_variant"
     assert "first (2,000,000,000) ends at 2,000,000,000" in finding.observed
 
 

@@ -101,7 +101,7 @@ def test_the_scales_factor_counts_and_is_what_to_mend(tmp_path: Path) -> None:
 
 
 def test_it_is_a_finding_of_every_lineage_that_reads_the_piece(tmp_path: Path) -> None:
-    """Each of them is not to be started: the published stage and the reading's own."""
+    """Each of them is not to be started: the published stage and the variant's own."""
     edited = Edited("llama31_1m/pipeline.yaml", "to: 2e-6, until: 1B", "to: 2e-5, until: 1B").project(tmp_path)
     found = unwaived(run(edited, "paper", {"I-36"}))
     assert [one.stage for one in found] == ["llama31_1m/sft_32k", "llama31_1m_seed001/sft_32k"]

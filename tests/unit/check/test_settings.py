@@ -75,7 +75,7 @@ def test_it_is_waived_in_pipeline_yaml(tmp_path: Path) -> None:
     assert finding.waived == "sums over a row"
 
 
-READING = """\
+VARIANT = """\
 pipeline: again
 title: Another optimizer
 citation: none
@@ -87,6 +87,6 @@ extends: toy
 def test_a_reading_does_not_repeat_what_it_extends(tmp_path: Path) -> None:
     toy(tmp_path, "clip: 1.0", "clip: 100")
     (tmp_path / "specs/again").mkdir()
-    (tmp_path / "specs/again/pipeline.yaml").write_text(READING + "stages: []\n")
+    (tmp_path / "specs/again/pipeline.yaml").write_text(VARIANT + "stages: []\n")
     found = run(Project.load(tmp_path), "paper", {"I-48"})
     assert [one.stage for one in found if one.id == "I-48"] == ["toy"]

@@ -140,17 +140,17 @@ def test_a_waiver_of_a_pipeline_that_excuses_nothing_is_a_finding(folder: Path) 
 
 
 def test_what_a_reading_alone_leaves_unread_is_waived_in_its_file(folder: Path) -> None:
-    """The reading drops the stage in which a schedule ends; what it extends reads it to its end."""
-    reading = folder / "specs/llama31_cut/pipeline.yaml"
-    reading.parent.mkdir()
-    reading.write_text("pipeline: llama31_cut\ntitle: Llama without its last contexts\ncitation: ours\nfigure: none\n"
+    """The variant drops the stage in which a schedule ends; what it extends reads it to its end."""
+    variant = folder / "specs/llama31_cut/pipeline.yaml"
+    variant.parent.mkdir()
+    variant.write_text("pipeline: llama31_cut\ntitle: Llama without its last contexts\ncitation: ours\nfigure: none\n"
                        "extends: llama31_1m\ndrop: [cpt_1m, sft_32k, sft_256k, sft_1m, instruct]\n")  # fmt: skip
     cut = [one for one in unwaived(run_all(Project.load(folder))) if one.id == "I-03"]
     assert {one.stage for one in cut} == {"llama31_cut"}
     (at,) = {one.at for one in cut}
     (left,) = {one.found for one in cut}
-    reading.write_text(
-        reading.read_text() + f"waivers:\n  - {{id: I-03, at: {at[0]}, found: {left}, reason: a pilot}}\n"
+    variant.write_text(
+        variant.read_text() + f"waivers:\n  - {{id: I-03, at: {at[0]}, found: {left}, reason: a pilot}}\n"
     )
     assert not any(one.id in ("I-03", "S-07") for one in unwaived(run_all(Project.load(folder))))
 
@@ -161,7 +161,7 @@ def test_an_entry_that_nothing_names_is_waived_in_its_file(folder: Path) -> None
     edit(folder, PIPELINE, "[schedules.coca]", "[schedules.coca, schedules.spare]")
     (one,) = {(each.id, each.at, each.found) for each in unwaived(run_all(Project.load(folder)))}
     assert one == ("S-11", ("schedules.spare",), "unread")
-    waiver = "waivers: [{id: S-11, at: schedules.spare, found: unread, reason: for the next reading}]\n\nmodels:"
+    waiver = "waivers: [{id: S-11, at: schedules.spare, found: unread, reason: for the next variant}]\n\nmodels:"
     edit(folder, PIPELINE, "\nmodels:", f"\n{waiver}")
     assert unwaived(run_all(Project.load(folder))) == []
 

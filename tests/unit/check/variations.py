@@ -171,7 +171,7 @@ VARIATIONS: dict[str, Edits] = {
             + CHOSEN,
         ),
     ],
-    "a reading that skips a context": [
+    "a variant that skips a context": [
         (
             "llama31_short/pipeline.yaml",
             NEW,

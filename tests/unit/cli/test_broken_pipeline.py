@@ -134,11 +134,11 @@ def test_snakemake_leaves_it_out_says_so_and_is_not_done(
     flow = workflow.open_main(broken, {}, quiet=False)
     said = capsys.readouterr().err
     assert "stages: ouro is left out, its specs cannot be read: specs/ouro/" in said
-    assert "kimi_vl 6 boxes (6 to run)" in said
+    assert "kimi_vl 6 stages (6 to run)" in said
     assert set(flow.absent) == {"ouro", "ouro_seed003"}
     assert not any(ref.startswith("ouro") for ref in flow.keys)
     assert [line.partition(":")[0] for line in workflow.unfinished(flow, {"all"})] == ["ouro"]
-    assert [line.partition(":")[0] for line in workflow.unfinished(flow, {"readings"})] == ["ouro_seed003"]
+    assert [line.partition(":")[0] for line in workflow.unfinished(flow, {"variants"})] == ["ouro_seed003"]
     assert workflow.unfinished(flow, set()) == []
 
 
@@ -204,7 +204,7 @@ def test_a_broken_scale_stops_no_other_scale(folder: Path) -> None:
 
 
 def test_what_a_broken_pipeline_may_name_is_not_unknown_in_a_scale(folder: Path) -> None:
-    """An entry for a stage that only a reading has: while that cannot be read, the entry is no mistake."""
+    """An entry for a stage that only a variant has: while that cannot be read, the entry is no mistake."""
     edit(folder, "scales/mini.yaml", "epochs: {vit_coca: 2}", "epochs: {vit_coca: 2, third: 2}")
     edit(folder, "kimi_vl_seed004/pipeline.yaml", "extends: kimi_vl", "extends: kimi_vl: {")
     assert set(graph.readable(folder, Project.load(folder), "mini").unreadable) == {"kimi_vl_seed004"}

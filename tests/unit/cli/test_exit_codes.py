@@ -83,8 +83,8 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
     [
         ["check"],
         ["sync", "--check"],
-        ["run", "toy_reading/release"],
-        ["emit", "toy_reading/second"],
+        ["run", "toy_variant/release"],
+        ["emit", "toy_variant/second"],
         ["data", "code"],
         ["tokenizer", "mine"],
         ["release", "mine", "nowhere"],
@@ -130,7 +130,7 @@ def test_1_where_a_deep_look_finds_damage(words: list[str], project: Layout, cod
 
 def test_1_where_a_deep_look_finds_a_damaged_checkpoint(project: Layout, code: Code) -> None:
     """Of a stage that was asked to stop, which is nothing wrong by itself."""
-    key = Project.load(project.root).keys("mini")["toy_reading/second"]
+    key = Project.load(project.root).keys("mini")["toy_variant/second"]
     attempt = project.run(key) / "attempt-0001"
     (attempt / "finding.json").write_text('{"message": "stopped", "step": 3, "stopped": true}')
     assert code("status", "--deep") == 0
@@ -177,11 +177,11 @@ def test_75_where_a_run_was_asked_to_stop_and_goes_on_later(
     project: Layout, code: Code, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: object) -> None:
-        raise StoppedError("toy_reading/second: stopped after step 3")
+        raise StoppedError("toy_variant/second: stopped after step 3")
 
-    small_project.edit(project.root, "toy_reading/second.yaml", "budget: 1B", "budget: 1.5B")
+    small_project.edit(project.root, "toy_variant/second.yaml", "budget: 1B", "budget: 1.5B")
     monkeypatch.setattr(engines, "run", stopped)
     monkeypatch.setattr(Gate, "refuse", lambda *_: None)
     for check in ("refuse_damaged_corpora", "_refuse_short"):
         monkeypatch.setattr(f"stages.commands.run.{check}", lambda *_: None)
-    assert code("run", "toy_reading/second") == 75
+    assert code("run", "toy_variant/second") == 75

@@ -30,12 +30,12 @@ def test_list_names_every_pipeline_and_what_each_stage_takes(toy: Path, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "toy: A toy"
     assert lines[3].split() == ["second", "train", "2B", "tokens", "8K", "first"]
-    assert lines[5] == "toy_reading: A toy, read otherwise (extends toy)"
+    assert lines[5] == "toy_variant: A toy, read otherwise (extends toy)"
     assert "  and 1 stages as in toy" in lines
 
 
 def test_list_of_a_pipeline_that_changes_nothing_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (toy / "specs/toy_reading/second.yaml").unlink()
+    (toy / "specs/toy_variant/second.yaml").unlink()
     print_list("mini", as_json=False)
     assert "  every stage comes out as toy's does\n" in capsys.readouterr().out
 
@@ -92,8 +92,8 @@ def test_show_as_json_is_every_value_and_the_key(toy: Path, capsys: pytest.Captu
 
 
 def test_show_of_an_unchanged_stage_shows_the_one_that_is_run(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_stage("toy_reading/first", "mini", as_json=False)
-    assert capsys.readouterr().out.startswith("toy_reading/first comes out as toy/first does, and is not run twice.\n")
+    print_stage("toy_variant/first", "mini", as_json=False)
+    assert capsys.readouterr().out.startswith("toy_variant/first comes out as toy/first does, and is not run twice.\n")
 
 
 def test_status_ends_with_the_counts_and_what_to_type(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +119,7 @@ def test_what_ships_fits_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, caps
         print_stage(ref, "mini", as_json=False)
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 100
-    assert all(f"{name}: " in said for name in Project.load(ROOT).pipelines(readings=True))
+    assert all(f"{name}: " in said for name in Project.load(ROOT).pipelines(variants=True))
 
 
 def test_editors_get_a_schema_of_every_kind_of_file_that_people_edit(capsys: pytest.CaptureFixture[str]) -> None:

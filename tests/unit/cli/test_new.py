@@ -35,7 +35,7 @@ def test_a_new_pipeline_is_the_other_one_until_something_is_changed(toy: Path) -
     assert list(project.resolve("mine", "mini").refs.values()) == ["toy/first", "toy/second", "toy/release"]
 
 
-@pytest.mark.parametrize("base", ["toy", "toy_reading"])
+@pytest.mark.parametrize("base", ["toy", "toy_variant"])
 def test_its_comment_holds_the_schedules_as_they_are(toy: Path, base: str) -> None:
     create("mine", base)
     path = toy / "specs/mine/pipeline.yaml"
@@ -74,7 +74,7 @@ def test_names_that_cannot_be_are_refused_and_nothing_is_written(toy: Path, name
 
 
 def test_an_unknown_base_is_refused_with_the_likeliest_one(toy: Path) -> None:
-    with pytest.raises(UsageError, match=r"--from: found 'tou'; allowed: toy, toy_reading\. Did you mean 'toy'\?"):
+    with pytest.raises(UsageError, match=r"--from: found 'tou'; allowed: toy, toy_variant\. Did you mean 'toy'\?"):
         create("mine", "tou")
 
 

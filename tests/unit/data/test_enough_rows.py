@@ -24,7 +24,7 @@ THERE = all((DATA / name / "manifest.json").is_file() for name in NAMES)
 
 @pytest.mark.skipif(not THERE, reason="needs the prepared corpora of `make mini`")
 @pytest.mark.parametrize("scale", ["mini", "small"])
-@pytest.mark.parametrize("pipeline", Project.load(ROOT).pipelines(readings=True))
+@pytest.mark.parametrize("pipeline", Project.load(ROOT).pipelines(variants=True))
 def test_every_stage_has_its_rows(pipeline: str, scale: str) -> None:
     for stage in Project.load(ROOT).resolve(pipeline, scale).stages.values():
         if stage.phases:

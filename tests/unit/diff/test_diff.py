@@ -29,15 +29,15 @@ changes (3, in 3 ways):
       LR begins 0 as before, peak 1e-3 → 5e-4, ends 5.5e-4 → 3e-4; -50% at most, from the first step on
   toy/second
       LR begins at its peak, 5.5e-4 → 3e-4, ends 1e-4 as before; -45.5% at most, from the first step on
-  toy_reading/second
+  toy_variant/second
       LR begins at its peak, 5.5e-4 → 3e-4, ends 2.3e-4 → 1.6e-4; -45.5% at most, from the first step on
 
 stale downstream, the same work on other inputs (2):
-  toy/release, toy_reading/release
+  toy/release, toy_variant/release
 
 tokens: unchanged; RoPE: unchanged
 GPU-hours of all pipelines on h100: unchanged
-to be run again: 5 stages, 0.0927 GPU-hours, of which 0.0193 are readings'; 0 stay as they are
+to be run again: 5 stages, 0.0927 GPU-hours, of which 0.0193 are variants'; 0 stay as they are
 """)
 
 
@@ -64,15 +64,15 @@ changes (5, in 4 ways):
       budget 2B → 1.5B (-25%), steps 3815 → 2862
       data: other ranges of its corpora
       GPU-hours 0.0386 → 0.029
-  toy/release, toy_reading/release
+  toy/release, toy_variant/release
       RoPE 10K → 50K
-  toy_reading/second
+  toy_variant/second
       LR begins at its peak, 5.5e-4 → 4.5e-4, ends 2.3e-4 → 1.5e-4; -37.8% at most, from the first step on
       RoPE 10K → 50K
 
 tokens: 4B → 3.5B; RoPE: changed in 4
 GPU-hours of all pipelines on h100: 0.0734 → 0.0638
-to be run again: 5 stages, 0.0831 GPU-hours, of which 0.0193 are readings'; 0 stay as they are
+to be run again: 5 stages, 0.0831 GPU-hours, of which 0.0193 are variants'; 0 stay as they are
 """)
 
 
@@ -141,10 +141,10 @@ def test_a_scale_on_cpus_is_priced_on_a_cpu(root, capsys):
     assert "GPU" not in text
 
 
-def test_readings_have_a_price_too(root, told):
-    edit(root, "toy_reading/second.yaml", "batch: 64 seq", "batch: 128 seq")
+def test_variants_have_a_price_too(root, told):
+    edit(root, "toy_variant/second.yaml", "batch: 64 seq", "batch: 128 seq")
     text = told()
-    assert "to be run again: 2 stages, 0.0193 GPU-hours, of which 0.0193 are readings'" in text
+    assert "to be run again: 2 stages, 0.0193 GPU-hours, of which 0.0193 are variants'" in text
     assert found(told)["published"]["rerun_hours"] == 0
 
 
@@ -154,7 +154,7 @@ def test_a_later_clock_alone_is_told(root, told):
     commit(root, "constant")
     edit(root, FIRST, "budget: 1B\n    context: 8Ki", "budget: 1.5B\n    context: 8Ki")
     edit(root, PIPELINE, "until: 4B}\n  other", "until: 4.5B}\n  other")
-    assert "toy/second, toy_reading/second\n      clock begins at 2B → 2.5B" in told()
+    assert "toy/second, toy_variant/second\n      clock begins at 2B → 2.5B" in told()
 
 
 def test_execution_is_told_apart(root, told):
@@ -186,8 +186,8 @@ def test_added_and_removed_stages(root, told):
     edit(root, PIPELINE, "stages: [first, second, release]", "stages: [first, second]")
     (root / "specs/toy/release.yaml").unlink()
     commit(root, "two")
-    assert found(told, old="HEAD~1", new="HEAD")["removed"] == ["toy/release", "toy_reading/release"]
-    assert found(told, old="HEAD", new="HEAD~1")["added"] == ["toy/release", "toy_reading/release"]
+    assert found(told, old="HEAD~1", new="HEAD")["removed"] == ["toy/release", "toy_variant/release"]
+    assert found(told, old="HEAD", new="HEAD~1")["added"] == ["toy/release", "toy_variant/release"]
 
 
 def test_the_scale_decides_what_is_compared(root, told):

@@ -44,7 +44,7 @@ def fewer(root: Path) -> None:
 
 
 def another_name(root: Path) -> None:
-    """A stage, its references and those of the reading that has it too are renamed."""
+    """A stage, its references and those of the variant that has it too are renamed."""
     for pipeline in ("llama31_1m", "llama31_1m_seed001"):
         folder = root / "specs" / pipeline
         (folder / "sft_256k.yaml").rename(folder / "sft_mid.yaml")

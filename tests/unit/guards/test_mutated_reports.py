@@ -73,7 +73,7 @@ def test_every_invariant_with_a_guard_has_two_mutants() -> None:
 
 def test_a_waived_finding_does_not_stop() -> None:
     made = STAGE.model_copy(
-        update={"waivers": (Waiver(id="I-32", at=("phases",), found="none", reason="the reading has no gate"),)}
+        update={"waivers": (Waiver(id="I-32", at=("phases",), found="none", reason="the variant has no gate"),)}
     )
     report = end(exits=replace(GOOD_END.exits, sums=(0.0,)))  # type: ignore[type-var]
     run.hold_end(made, report)

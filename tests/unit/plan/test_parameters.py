@@ -24,7 +24,7 @@ def models(scale):
     project = Project.load(ROOT)
     return {
         f"{pipeline}/{stage.name}/{name}": model
-        for pipeline in project.pipelines(readings=False)
+        for pipeline in project.pipelines(variants=False)
         for stage in project.resolve(pipeline, scale).stages.values()
         for name, model in stage.modules.items()
     }

@@ -124,7 +124,7 @@ def test_json_is_complete(root, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nothing", "paper", None), r"no pipeline 'nothing'; there are: toy, toy_reading"),
+        (("nothing", "paper", None), r"no pipeline 'nothing'; there are: toy, toy_variant"),
         (("toy", "paper", "h10"), r"--hardware: found 'h10'; allowed: h100, h200, laptop_cpu"),
     ],
 )

@@ -50,8 +50,8 @@ def test_figures_names_every_spec_of_the_published_pipelines_and_no_other() -> N
         assert named == {path.name for path in folder.glob("*.yaml")} - {"pipeline.yaml"}
 
 
-def test_figures_names_every_reading() -> None:
+def test_figures_names_every_variant() -> None:
     text = (ROOT / "docs/figures.md").read_text(encoding="utf-8")
-    readings = [path.name for path in (ROOT / "specs").iterdir() if re.search(r"_seed\d+$", path.name)]
-    assert readings
-    assert all(f"`{name}`" in text for name in readings)
+    variants = [path.name for path in (ROOT / "specs").iterdir() if re.search(r"_seed\d+$", path.name)]
+    assert variants
+    assert all(f"`{name}`" in text for name in variants)

@@ -27,11 +27,11 @@ def test_a_published_pipeline_shows_all_its_stages() -> None:
 
 def test_a_reading_shows_its_own_stages_and_what_they_are_built_on() -> None:
     long = stage(
-        "long_a", "LongCT", pipeline="reading", phases=[phase(B)], pieces=[piece(0, B, "constant", 1e-4, 1e-4)]
+        "long_a", "LongCT", pipeline="variant", phases=[phase(B)], pieces=[piece(0, B, "constant", 1e-4, 1e-4)]
     )
     long = long.model_copy(update={"parents": ("ouro/stable1",)})
     shown = upstream(Resolved({**ouro_like(), "long_a": long}, ("long_a",)), Resolved(ouro_like(), ()))
-    assert list(shown) == ["ouro/warmup", "ouro/stable1", "reading/long_a"]
+    assert list(shown) == ["ouro/warmup", "ouro/stable1", "variant/long_a"]
 
 
 def test_a_stale_result_is_not_marked(tmp_path: Path) -> None:

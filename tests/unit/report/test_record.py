@@ -86,8 +86,8 @@ def test_the_command_line_needs_a_scale(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_reading_s_picture_begins_with_the_stages_it_is_built_on(tmp_path: Path) -> None:
     stages = ouro_like("mini")
-    reading = stages["anneal_a"].model_copy(update={"pipeline": "another", "parents": ("ouro/stable1",)})
-    for made in (stages["warmup"], stages["stable1"], reading):
+    variant = stages["anneal_a"].model_copy(update={"pipeline": "another", "parents": ("ouro/stable1",)})
+    for made in (stages["warmup"], stages["stable1"], variant):
         write_result(tmp_path, made)
     results = finished(Layout(tmp_path, "mini"))
     assert [result.stage.name for result in results] == ["anneal_a", "warmup", "stable1"]  # by pipeline

@@ -67,8 +67,8 @@ def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
     grouped = table.by_pipeline(finished(run_all(tmp_path)))
     text = table.markdown(grouped)
     assert "| keep | - | - | - | - | 4.000 → 3.000 | keep |" in text
-    assert "8 boxes, 24 steps" in text
-    assert table.totals(grouped["ouro"][:1]).startswith("1 box, ")
+    assert "8 stages, 24 steps" in text
+    assert table.totals(grouped["ouro"][:1]).startswith("1 stage, ")
     console = Console(width=200, record=True, file=io.StringIO())
     for made in table.rich_tables("mini", grouped):
         console.print(made)

@@ -1,4 +1,4 @@
-"""The small project with a second pipeline, `lone`, that is at the shrunk scale only, and a reading of it."""
+"""The small project with a second pipeline, `lone`, that is at the shrunk scale only, and a variant of it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def write(root: Path) -> Path:
     """Writes the project below `root` and returns it."""
     small_project.write(root)
     specs = root / "specs"
-    (specs / "toy_reading/second.yaml").unlink()  # it leaves a schedule unread, which is a finding
+    (specs / "toy_variant/second.yaml").unlink()  # it leaves a schedule unread, which is a finding
     (specs / "lone").mkdir()
     pipeline = (specs / "toy/pipeline.yaml").read_text().replace("pipeline: toy", "pipeline: lone")
     pipeline = pipeline.replace("[first, second, release]", "[first]").replace(f"claims:\n{SECOND_STAGE}", "")
     pipeline = pipeline.replace("until: 4B}\n  other:\n    - {shape: constant, from: current, until: 4B}", "until: 2B}")
     (specs / "lone/pipeline.yaml").write_text(pipeline)
     (specs / "lone/first.yaml").write_text((specs / "toy/first.yaml").read_text())
-    (specs / "lone_reading").mkdir()
-    reading = (specs / "toy_reading/pipeline.yaml").read_text()
-    (specs / "lone_reading/pipeline.yaml").write_text(reading.replace("toy", "lone"))
+    (specs / "lone_variant").mkdir()
+    variant = (specs / "toy_variant/pipeline.yaml").read_text()
+    (specs / "lone_variant/pipeline.yaml").write_text(variant.replace("toy", "lone"))
     edit(root, "toy/pipeline.yaml", "  other:\n    - {shape: constant, from: current, until: 4B}\n", "")
     edit(root, "scales/paper.yaml", "pipelines: identity", "pipelines:\n  toy: identity")
     mini = (specs / "scales/mini.yaml").read_text()

@@ -104,14 +104,14 @@ sources:
   - {covers: ["*"], mark: chosen}
 """,
     "toy/release.yaml": "stage: release\nbox: Release\nkind: export\ninit: {from: second}\n",
-    "toy_reading/pipeline.yaml": """\
-pipeline: toy_reading
+    "toy_variant/pipeline.yaml": """\
+pipeline: toy_variant
 title: A toy, read otherwise
 citation: none
 figure: none
 extends: toy
 """,
-    "toy_reading/second.yaml": """\
+    "toy_variant/second.yaml": """\
 stage: second
 phases:
   - name: main

@@ -32,7 +32,7 @@ NAMED = {name: name for name in ("mixtures", "published", "tokenizer", "bind", "
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A file, the schema that fits it, and its value: of a reading only what it changes."""
+    """A file, the schema that fits it, and its value: of a variant only what it changes."""
 
     name: str
     schema: str
@@ -90,10 +90,10 @@ def _schema(project: Project, name: str, value: Tree) -> str:
     if folder == "scales":
         return "scale_derived" if "extends" in value else "scale"
     if stem == "pipeline":
-        return "pipeline_reading" if "extends" in value else "pipeline"
+        return "pipeline_variant" if "extends" in value else "pipeline"
     extends = project.loaded(folder).raw.extends
     known = extends is not None and stem in project.loaded(extends).stages
-    return "stage_reading" if known else f"stage_{value['kind']}"
+    return "stage_variant" if known else f"stage_{value['kind']}"
 
 
 def dump(value: Tree) -> str:

@@ -98,7 +98,7 @@ def test_a_release_without_a_stand_in_cannot_be_a_miniature(root: Path) -> None:
 def test_an_upcycled_model_has_a_multiple_of_the_parents_layers(root: Path) -> None:
     (root / "specs" / SECOND).write_text(UPCYCLED)
     edit(root, PIPELINE, "models:\n", f"models:\n  large: {LARGE}\n")
-    (root / "specs/toy_reading/second.yaml").unlink()
+    (root / "specs/toy_variant/second.yaml").unlink()
     with pytest.raises(SpecError, match=r"second\.yaml:5: init\.weights: found 2 layers becoming 2"):
         Project.load(root).resolve("toy", "paper")
 
@@ -119,7 +119,7 @@ def test_an_inheriting_module_has_the_parents_model(root: Path) -> None:
 
 def test_names_that_nothing_has_are_told_with_those_there_are(root: Path) -> None:
     project = Project.load(root)
-    with pytest.raises(UsageError, match=r"unknown pipeline 'tay'; there are: toy, toy_reading. Did you mean 'toy'"):
+    with pytest.raises(UsageError, match=r"unknown pipeline 'tay'; there are: toy, toy_variant. Did you mean 'toy'"):
         project.resolve("tay", "mini")
     with pytest.raises(UsageError, match=r"unknown scale 'mimi'; there are: mini, paper. Did you mean 'mini'"):
         project.resolve("toy", "mimi")

@@ -142,17 +142,17 @@ BAD = [
         reported=FIRST),
     Bad("unknown model field at a scale", MINI, "small: {layers: 1}", "small: {layrs: 1}", "Did you mean 'layers'?",
         "pipelines.toy.models.small.layrs"),
-    Bad("unknown extended pipeline", "toy_reading/pipeline.yaml",
+    Bad("unknown extended pipeline", "toy_variant/pipeline.yaml",
         "extends: toy", "extends: tay", "Did you mean 'toy'?", "extends"),
-    Bad("reading that extends itself", "toy_reading/pipeline.yaml",
-        "extends: toy", "extends: toy_reading", "toy", "extends"),
+    Bad("variant that extends itself", "toy_variant/pipeline.yaml",
+        "extends: toy", "extends: toy_variant", "toy", "extends"),
 ]  # fmt: skip
 
 
 def resolve_everything(root: Path) -> None:
     project = Project.load(root)
     for scale in ("paper", "mini"):
-        for pipeline in project.pipelines(readings=True):
+        for pipeline in project.pipelines(variants=True):
             project.resolve(pipeline, scale)
 
 

@@ -90,9 +90,9 @@ def test_a_scale_that_makes_a_rate_too_large_is_refused_where_it_says_so(root: P
 
 
 def test_in_a_file_that_extends_another_the_line_is_its_own(root: Path) -> None:
-    line = edit(root, "toy_reading/second.yaml", "budget: 1B", "budget: 1.5")
-    with pytest.raises(SpecError, match=rf"^specs/toy_reading/second.yaml:{line}: phases.0.budget: found '1.5'"):
-        Project.load(root).resolve("toy_reading", "paper")
+    line = edit(root, "toy_variant/second.yaml", "budget: 1B", "budget: 1.5")
+    with pytest.raises(SpecError, match=rf"^specs/toy_variant/second.yaml:{line}: phases.0.budget: found '1.5'"):
+        Project.load(root).resolve("toy_variant", "paper")
     line = edit(root, MINI, "threads: 1", "threads: 0")
     with pytest.raises(SpecError, match=rf"^specs/{MINI}:{line}: threads: found '0'"):
         Project.load(root).resolve("toy", "mini")

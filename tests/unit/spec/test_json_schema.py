@@ -87,8 +87,8 @@ def test_a_key_that_is_required_is_missed_but_in_files_that_extend_others(file: 
 
 def test_what_extends_another_may_state_any_part_and_take_keys_away() -> None:
     some: dict[str, list[dict[str, Any]]] = {
-        "stage_reading": [{"rope": {"base": 500_000}}, {"init": {"from": "text", "clock": None}}, {"optimizer": None}],
-        "pipeline_reading": [{"models": {"ouro_1_4b": {"layers": 30}}}, {"optimizers": {"muon": {"clip": "none"}}}],
+        "stage_variant": [{"rope": {"base": 500_000}}, {"init": {"from": "text", "clock": None}}, {"optimizer": None}],
+        "pipeline_variant": [{"models": {"ouro_1_4b": {"layers": 30}}}, {"optimizers": {"muon": {"clip": "none"}}}],
         "scale_derived": [{"pipelines": {"ouro": {"lr": 20, "tokens": {"floor": "9 steps"}, "epochs": {"*": 2}}}}],
     }
     for file in FILES:
@@ -97,5 +97,5 @@ def test_what_extends_another_may_state_any_part_and_take_keys_away() -> None:
 
 
 def test_in_a_list_that_replaces_another_everything_is_said() -> None:
-    reading = next(file for file in FILES if file.schema == "stage_reading")
-    assert not fits(reading.changed(("phases",), [{"name": "main"}]))
+    variant = next(file for file in FILES if file.schema == "stage_variant")
+    assert not fits(variant.changed(("phases",), [{"name": "main"}]))

@@ -114,13 +114,13 @@ print(sorted(Project.load(Path({str(root)!r})).keys("mini").items()))
 
 
 def test_a_reading_owns_only_what_differs(root: Path) -> None:
-    reading = Project.load(root).resolve("toy_reading", "mini")
-    assert reading.own == ("second", "release")
-    assert reading.stages["second"].parents == ("toy/first",)
-    assert reading.keys["first"] == keys(root)["first"]
-    assert [(edge.parent, edge.child) for edge in reading.edges] == [
-        ("toy/first", "toy_reading/second"),
-        ("toy_reading/second", "toy_reading/release"),
+    variant = Project.load(root).resolve("toy_variant", "mini")
+    assert variant.own == ("second", "release")
+    assert variant.stages["second"].parents == ("toy/first",)
+    assert variant.keys["first"] == keys(root)["first"]
+    assert [(edge.parent, edge.child) for edge in variant.edges] == [
+        ("toy/first", "toy_variant/second"),
+        ("toy_variant/second", "toy_variant/release"),
     ]
 
 

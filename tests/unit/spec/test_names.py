@@ -65,8 +65,8 @@ def test_so_is_a_file_of_that_name(root: Path, file: str, named: str, name: str)
 
 @pytest.mark.parametrize("name", ["my-pipe", "Toy", *sorted(TAKEN - NOT_PIPELINES)])
 def test_so_is_a_pipeline_that_a_rule_or_a_file_of_rules_cannot_be_named_by(root: Path, name: str) -> None:
-    edit(root, "toy_reading/pipeline.yaml", "pipeline: toy_reading", f"pipeline: {name}")
-    (root / "specs/toy_reading").rename(root / "specs" / name)
+    edit(root, "toy_variant/pipeline.yaml", "pipeline: toy_variant", f"pipeline: {name}")
+    (root / "specs/toy_variant").rename(root / "specs" / name)
     with pytest.raises(SpecError, match=rf"^specs/{name}/pipeline.yaml:1: pipeline: found "):
         Project.load(root).resolve(name, "mini")
 

@@ -34,10 +34,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_scale_has_the_pipelines_that_it_lists_and_what_extends_them(root: Path) -> None:
     project = Project.load(root)
-    assert project.pipelines(readings=True, scale="mini") == ["lone", "toy", "lone_reading", "toy_reading"]
-    assert project.pipelines(readings=True, scale="paper") == ["toy", "toy_reading"]
-    assert project.absent("paper") == ["lone", "lone_reading"]
-    assert project.scales_of("lone_reading") == ["mini"]
+    assert project.pipelines(variants=True, scale="mini") == ["lone", "toy", "lone_variant", "toy_variant"]
+    assert project.pipelines(variants=True, scale="paper") == ["toy", "toy_variant"]
+    assert project.absent("paper") == ["lone", "lone_variant"]
+    assert project.scales_of("lone_variant") == ["mini"]
     assert {ref.partition("/")[0] for ref in project.keys("paper")} == {"toy"}
 
 
@@ -52,7 +52,7 @@ def test_check_has_no_finding_and_says_what_is_not_there(root: Path, capsys: pyt
     assert run_all(Project.load(root)) == []
     assert run(Project.load(root), "paper") == []
     assert run_checks(None, as_json=False) == 0
-    assert "not at scale paper: lone, lone_reading\n" in capsys.readouterr().out
+    assert "not at scale paper: lone, lone_variant\n" in capsys.readouterr().out
 
 
 def test_a_pipeline_at_no_scale_is_a_finding(root: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_pipeline_at_no_scale_is_a_finding(root: Path) -> None:
     found = [(one.where.file, one.observed) for one in run_all(Project.load(root))]
     assert found == [
         (f"specs/{name}/pipeline.yaml", f"pipeline: {name!r}, which no scale has an entry for")
-        for name in ("lone", "lone_reading")
+        for name in ("lone", "lone_variant")
     ]
 
 
@@ -106,11 +106,11 @@ def test_rules_are_the_same_at_every_scale_and_snakemake_leaves_out_what_is_not_
     monkeypatch.setenv(workflow.GRAPH, "graph.json")
     loaded = workflow.graph.load(root, Project.load(root), scale)
     texts = write.wanted(Project.load(root), loaded)
-    assert {"rules/lone.smk", "rules/lone_reading.smk", "rules/toy.smk"} <= set(texts)
+    assert {"rules/lone.smk", "rules/lone_variant.smk", "rules/toy.smk"} <= set(texts)
     del texts["dvc.yaml"]
     assert write.unsynced(root, texts) == []
     flow = workflow.open_main(root, {"scale": scale}, quiet=True)
-    assert flow.absent == ([] if scale == "mini" else ["lone", "lone_reading"])
+    assert flow.absent == ([] if scale == "mini" else ["lone", "lone_variant"])
     assert workflow.open_job(root, {"scale": scale}).absent == flow.absent
 
 

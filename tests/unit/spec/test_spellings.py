@@ -41,9 +41,9 @@ BAD = [
     Bad("an engine class that there is not", MINI, "engine_class: torch-fp32", "engine_class: banana", "'torch-bf16'",
         "engine_class"),
     Bad("an engine that there is not", "scales/paper.yaml", "engine: torch\n", "engine: jax\n", "'torch'", "engine"),
-    Bad("a stage that is dropped and was never there", "toy_reading/pipeline.yaml", "extends: toy",
+    Bad("a stage that is dropped and was never there", "toy_variant/pipeline.yaml", "extends: toy",
         "extends: toy\ndrop: [secnd]", "second", "drop.0", 1),
-    Bad("a key that is removed and was never there", "toy_reading/second.yaml", "stage: second",
+    Bad("a key that is removed and was never there", "toy_variant/second.yaml", "stage: second",
         "stage: second\nrpoe: null", "Did you mean 'rope'?", "rpoe", 1),
     Bad("a context in decimal thousands", SECOND, "context: 8Ki", "context: 8K", "Write 8Ki, or 8_000",
         "phases.0.context"),
@@ -96,9 +96,9 @@ def test_a_leading_zero_is_not(text: str) -> None:
 
 def test_repeats_of_a_stage_that_only_a_reading_has_are_known(root: Path) -> None:
     edit(root, MINI, "    min_piece", "    epochs: {third: 2, '*': 1}\n    min_piece")
-    edit(root, "toy_reading/pipeline.yaml", "extends: toy", "extends: toy\nstages: [first, second, release, third]")
+    edit(root, "toy_variant/pipeline.yaml", "extends: toy", "extends: toy\nstages: [first, second, release, third]")
     third = (root / "specs/toy/second.yaml").read_text().replace("stage: second", "stage: third")
-    (root / "specs/toy_reading/third.yaml").write_text(third)
+    (root / "specs/toy_variant/third.yaml").write_text(third)
     resolve_everything(root)
 
 

@@ -31,7 +31,7 @@ def of_keys(before: str, line: str) -> str:
 
 
 SCALE_KEYS = "scale: mini\nextends: paper\n"
-READING = "stage: second\n"
+VARIANT = "stage: second\n"
 UNREADABLE: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a pipe": (SECOND, os.mkfifo, "found a pipe"),
     "an endless device": (SECOND, lambda path: path.symlink_to("/dev/zero"), "found a device"),
@@ -40,13 +40,13 @@ UNREADABLE: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a link to itself": (SECOND, lambda path: path.symlink_to(path.name), "'second' without a file"),
     "a hundred megabytes": (SECOND, lambda path: _sparse(path, 10**8), "more than 250,000 bytes"),
     "many unknown keys": (SECOND, filled(of_keys("stage: second\nkind: train\n", "k{}: 1\n")), "more mistakes"),
-    "many unknown keys of a reading": ("toy_reading/second.yaml", filled(of_keys(READING, "k{}: x\n")),
+    "many unknown keys of a variant": ("toy_variant/second.yaml", filled(of_keys(VARIANT, "k{}: x\n")),
         "more mistakes"),
-    "many figures without a source": ("toy_reading/pipeline.yaml", filled(of_keys(
-        "pipeline: toy_reading\ntitle: x\ncitation: x\nfigure: x\nextends: toy\nclaims:\n",
+    "many figures without a source": ("toy_variant/pipeline.yaml", filled(of_keys(
+        "pipeline: toy_variant\ntitle: x\ncitation: x\nfigure: x\nextends: toy\nclaims:\n",
         "  - {{what: c{}, tokens: 1B, lineage: second}}\n")), "without a source"),
-    "many sources that cover nothing": ("toy_reading/second.yaml", filled(of_keys(
-        READING + "sources:\n", "  - {{covers: [a{}], mark: chosen}}\n")), "covers no figure"),
+    "many sources that cover nothing": ("toy_variant/second.yaml", filled(of_keys(
+        VARIANT + "sources:\n", "  - {{covers: [a{}], mark: chosen}}\n")), "covers no figure"),
     "many mistaken sources": (SECOND, filled(of_keys("stage: second\nkind: train\nsources:\n", "  - {{a: {}}}\n")),
         "more mistakes"),
     "many unknown fields of a model": ("scales/mini.yaml", filled(of_keys(

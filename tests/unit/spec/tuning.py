@@ -46,9 +46,9 @@ def tuned(root: Path, budget: str, longest: int, rows: int, tokens: int) -> Path
         assert short.count(old) == 1, old
         short = short.replace(old, new)
     (specs / "toy/first.yaml").write_text(f"{short}sources:\n  - {{covers: ['*'], mark: chosen}}\n")
-    for name in ("toy/second", "toy/release", "toy_reading/pipeline", "toy_reading/second"):
+    for name in ("toy/second", "toy/release", "toy_variant/pipeline", "toy_variant/second"):
         (specs / f"{name}.yaml").unlink()
-    (specs / "toy_reading").rmdir()
+    (specs / "toy_variant").rmdir()
     edit(root, "toy/pipeline.yaml", "stages: [first, second, release]", "stages: [first]")
     edit(root, "toy/pipeline.yaml", "claims:\n  - {what: everything, tokens: 4B, lineage: second}\n", "")
     pipeline = specs / "toy/pipeline.yaml"

@@ -46,7 +46,7 @@ class Specs:
     @cached_property
     def files(self) -> list[str]:
         """Spec files from which the published stages of this scale follow, relative to specs/."""
-        names = [f"{name}/*.yaml" for name in (*self.project.pipelines(readings=False), "data")]
+        names = [f"{name}/*.yaml" for name in (*self.project.pipelines(variants=False), "data")]
         found = [path for name in names for path in sorted(self.project.files.specs.glob(name))]
         return [str(path.relative_to(self.project.files.specs)) for path in found] + [f"scales/{self.scale}.yaml"]
 
@@ -92,7 +92,7 @@ class Specs:
             **self.project.files._documents,
             path: replace(self.project.files.document(path), value=tree),
         }
-        pipelines = self.project.pipelines(readings=False)
+        pipelines = self.project.pipelines(variants=False)
         if folder in pipelines:
             pipelines, bent.__dict__["data"] = [folder], self.project.data
         else:

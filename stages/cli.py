@@ -256,6 +256,20 @@ def table(
 
 
 @app.command()
+def report(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="PIPELINE", help="Which pipelines; all published ones if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="A new folder, or an earlier report's, which is replaced.")] = ...,  # type: ignore[assignment]
+    scale: Scale = "mini",
+) -> None:
+    """Write a folder of static pages: graph, curves, evaluations, hand-overs, budgets. `stages report --out report`."""
+    from stages.commands.report import write_report
+
+    write_report(names or (), scale, out)
+
+
+@app.command()
 def pictures(scale: Scale = "mini") -> None:
     """Draw the plots of finished stages, and each pipeline's learning rate over all its tokens."""
     from stages.commands.table import draw_pictures

@@ -66,11 +66,12 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
         plan_stage(resolved.refs[one], resolved.stages[one], hardware, lengths, project.data) for one in resolved.own
     )
     return PipelinePlan(
-        resolved.name, resolved.title, resolved.scale, hardware, stages, _claims(resolved) if full_size else ()
+        resolved.name, resolved.title, resolved.scale, hardware, stages, claims(resolved) if full_size else ()
     )
 
 
-def _claims(resolved: ResolvedPipeline) -> tuple[ClaimPlan, ...]:
+def claims(resolved: ResolvedPipeline) -> tuple[ClaimPlan, ...]:
+    """The published totals beside what the stages sum to: of use at full size only."""
     budgets = {name: sum(phase.budget for phase in stage.phases) for name, stage in resolved.stages.items()}
     return tuple(
         ClaimPlan(claim.what, claim.tokens, sum(budgets[name] for name in claim.stages), claim.rounding)

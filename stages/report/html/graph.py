@@ -1,0 +1,149 @@
+"""The pipeline's graph: its stages by what they are built on, coloured and named by their state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup
+
+from stages.report.columns import budget
+from stages.report.html.svg import drawing, element
+from stages.report.html.views import View
+from stages.report.words import count, length
+
+Place = tuple[int, float]  # how far from the beginning, and which lane of those beside it
+LETTER = 6.4  # pixels of a letter of a stage's name
+
+
+@dataclass(frozen=True)
+class Paper:
+    """How places become pixels: left to right on a desk, top to bottom on a phone."""
+
+    wide: bool
+    width: float
+    deep: int
+    across: float
+
+    @property
+    def node(self) -> tuple[float, float]:
+        """Width and height of a stage."""
+        if self.wide:
+            return min(self.width / self.deep - 16, 170.0), 74.0
+        return min(self.width / self.across - 8, 200.0), 62.0
+
+    @property
+    def height(self) -> float:
+        """Of the whole graph."""
+        return self.across * 88.0 if self.wide else self.deep * 80.0
+
+    def corner(self, place: Place) -> tuple[float, float]:
+        """The upper left corner of a place."""
+        depth, lane = place
+        if self.wide:
+            return depth * (self.width - self.node[0]) / max(self.deep - 1, 1), lane * 88 + 6
+        room = self.width / self.across
+        return lane * room + (room - self.node[0]) / 2, depth * 80.0 + 2
+
+    def way(self, places: Sequence[Place]) -> Markup:
+        """An edge from the end of the first place to the begin of the last, straight through those between."""
+        (width, height), path = self.node, ""
+        for number, (here, there) in enumerate(pairwise(places)):
+            (x0, y0), (x1, y1) = self.corner(here), self.corner(there)
+            if self.wide:
+                x0, y0, y1 = x0 + width, y0 + height / 2, y1 + height / 2
+                bend = f"C{(x0 + x1) / 2:.1f} {y0:.1f} {(x0 + x1) / 2:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+            else:
+                x0, y0, x1 = x0 + width / 2, y0 + height, x1 + width / 2
+                bend = f"C{x0:.1f} {(y0 + y1) / 2:.1f} {x1:.1f} {(y0 + y1) / 2:.1f} {x1:.1f} {y1:.1f}"
+            path += f"{'L' if number else 'M'}{x0:.1f} {y0:.1f}{bend}"
+        return element("path", d=path, cls="edge")
+
+
+def draw(views: Sequence[View], wide: bool, linked: str = "") -> Markup:
+    """The graph; each stage leads to its place on the page `linked`."""
+    known = {view.ref: view for view in views}
+    depth = _depths(known)
+    ways = [
+        _way(parent, name, depth) for name, view in known.items() for parent in view.stage.parents if parent in depth
+    ]
+    lanes = _lanes(known, depth, ways)
+    across = max(lanes.values(), default=0.0) + 1
+    paper = Paper(wide, 1120 if wide else 360, max(depth.values(), default=0) + 1, across)
+    parts = [paper.way([(level, lanes[name, level]) for name, level in way]) for way in ways]
+    parts += [_node(view, paper.corner((depth[name], lanes[name, depth[name]])), paper.node, linked)
+              for name, view in known.items()]  # fmt: skip
+    states = ", ".join(f"{view.stage.name} {view.verdict.state}" for view in views)
+    return drawing(paper.width, paper.height, f"The stages and what they are built on: {states}", parts)
+
+
+Spot = tuple[str, int]  # a stage, or an edge on its way past a level: its name and the level
+
+
+def _depths(known: Mapping[str, View]) -> dict[str, int]:
+    """The longest way from a stage without parents; parents come first in `known`."""
+    depth: dict[str, int] = {}
+    for name, view in known.items():
+        depth[name] = max((depth[parent] + 1 for parent in view.stage.parents if parent in depth), default=0)
+    return depth
+
+
+def _way(parent: str, child: str, depth: Mapping[str, int]) -> list[Spot]:
+    """An edge's spots: both ends, and one at every level between, so that it does not run behind another stage."""
+    between = [(f"{parent}>{child}", level) for level in range(depth[parent] + 1, depth[child])]
+    return [(parent, depth[parent]), *between, (child, depth[child])]
+
+
+def _lanes(known: Mapping[str, View], depth: Mapping[str, int], ways: Sequence[Sequence[Spot]]) -> dict[Spot, float]:
+    """Each spot beside what leads to it, where no other is."""
+    above: dict[Spot, list[Spot]] = {(name, depth[name]): [] for name in known}
+    for way in ways:
+        for spot, following in pairwise(way):
+            above.setdefault(following, []).append(spot)
+    lanes: dict[Spot, float] = {}
+    for level in range(max(depth.values(), default=0) + 1):
+        here = [spot for spot in above if spot[1] == level]
+        wanted = {spot: _mean([lanes[one] for one in above[spot]]) for spot in here}
+        taken = -1.0
+        for spot in sorted(here, key=lambda spot: wanted[spot]):
+            lanes[spot] = taken = max(wanted[spot], taken + 1)
+    return lanes
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _node(view: View, at: tuple[float, float], node: tuple[float, float], linked: str) -> Markup:
+    (x, y), (width, height) = at, node
+    state, stage = view.verdict.state, view.stage
+    contexts = list(dict.fromkeys(length(phase.context) for phase in stage.phases))
+    made = f"{count(budget(stage))} · {contexts[-1]}" if contexts else stage.kind
+    lines = wrapped(f"{view.number} {stage.name}", max(6, int((width - 13) / LETTER)))[:3]
+    words = [element("text", line, x=x + 9, y=y + 15 + 13 * row, cls="node") for row, line in enumerate(lines)]
+    small = (state, made) if len(lines) < 3 else (state,)
+    words += [
+        element("text", line, x=x + 9, y=y + height - 7 - 13 * row, cls="small")
+        for row, line in enumerate(reversed(small))
+    ]
+    why = f": {view.verdict.why}" if view.verdict.why else ""
+    return element(
+        "a",
+        element("title", f"{view.ref}, {stage.box}, {state}{why}"),
+        element("rect", x=x, y=y, width=width, height=height, rx=6.0, cls=f"box {state}"),
+        element("rect", x=x, y=y, width=4.0, height=height, rx=2.0, cls=f"stripe {state}"),
+        *words,
+        href=f"{linked}#{view.anchor}",
+    )
+
+
+def wrapped(name: str, most: int) -> list[str]:
+    """A name in lines of at most `most` letters, broken behind blanks and underscores where it can be."""
+    pieces = name.replace("_", "_\0").replace(" ", " \0").split("\0")
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > most:
+            lines.append("")
+        lines[-1] += piece
+    return [line.strip() for line in lines]

@@ -1,0 +1,202 @@
+"""One pipeline's page: everything that it shows, and its HTML."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from stages.check.findings import Finding
+from stages.plan.pipeline import ClaimPlan
+from stages.plan.stage import StagePlan
+from stages.printable import printable
+from stages.report.gates import Gate
+from stages.report.html import curves, evaluations, graph, tables
+from stages.report.html.lineage import UNITS, rows
+from stages.report.html.svg import both
+from stages.report.html.tables import Figures
+from stages.report.html.views import WHOLE, View
+from stages.report.words import count
+
+LOOPS = tuple(f"loss_loop_{number}" for number in range(1, 33))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A pipeline at a scale, and all that is known of it. `published` are the totals of its full size."""
+
+    name: str
+    title: str
+    citation: str
+    figure: str
+    extends: str | None
+    scale: str
+    seed: int
+    views: Sequence[View]
+    others: curves.Others = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
+    plans: Mapping[str, StagePlan] = field(default_factory=dict)
+    priced_on: str = ""
+    published: Sequence[ClaimPlan] = ()
+    published_scale: str = ""
+    findings: Sequence[Finding] = ()
+    gates: Sequence[Gate] = ()
+    problems: Sequence[str] = ()
+
+    @property
+    def file(self) -> str:
+        """The page's name in the folder."""
+        return f"{self.name}.html"
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many stages are in which state."""
+        return dict(Counter(view.verdict.state for view in self.views))
+
+    @property
+    def finished(self) -> int:
+        """Stages that have a result."""
+        return sum(view.verdict.state in WHOLE for view in self.views)
+
+    @property
+    def consumed(self) -> str:
+        """What all stages with a result have consumed together."""
+        totals: Counter[str] = Counter()
+        for view in self.views:
+            if view.metrics is not None:
+                totals[view.stage.phases[0].unit] += int(view.metrics["consumed"].iloc[-1])
+        return " and ".join(f"{count(total)} {UNITS[unit]}" for unit, total in totals.items())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing with its heading and how it is to be read."""
+
+    title: str
+    drawing: Markup
+    note: Markup
+
+
+def render(subject: Subject, head: Mapping[str, Any]) -> str:
+    """The page's HTML; `head` is what all pages of a folder say: when, where, of which commit."""
+    by_ref = {view.ref: view for view in subject.views}
+    laid = rows(subject.views)
+    return _environment().get_template("pipeline.html.j2").render(
+        head=head,
+        subject=subject,
+        graph=both(lambda wide: graph.draw(subject.views, wide)),
+        losses=_losses(subject, laid, by_ref),
+        rates=[Picture(_row(name, laid), curves.learning_rate(here, by_ref), Markup()) for name, here in laid.items()],
+        stages=tables.stages(subject.views),
+        evaluations=tables.evaluations(subject.views, subject.figures),
+        positions=evaluations.by_position(subject.views),
+        needles=evaluations.needles(subject.views),
+        loops=evaluations.by_loops(subject.views),
+        inner=_inner(laid, by_ref),
+        hand_overs=tables.hand_overs(subject.views),
+        budgets=tables.budgets(subject.views),
+        costs=tables.costs(subject.views, subject.plans),
+        environments=environments(subject.views),
+        tiers=_tiers(subject.views),
+        unwaived=[one for one in subject.findings if one.waived is None],
+        waived=[one for one in subject.findings if one.waived is not None],
+    )  # fmt: skip
+
+
+def index(subjects: Sequence[Subject], head: Mapping[str, Any]) -> str:
+    """The first page: the pipelines, how far each is, and its graph."""
+    cards = [(one, both(lambda wide, one=one: graph.draw(one.views, wide, linked=one.file))) for one in subjects]  # type: ignore[misc]
+    return _environment().get_template("index.html.j2").render(head=head, cards=cards)
+
+
+def _row(name: str, laid: Mapping[str, Any]) -> str:
+    return {"language": "Language model", "vision": "Vision"}[name] if len(laid) > 1 else ""
+
+
+def _losses(subject: Subject, laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:
+    found = []
+    for name, here in laid.items():
+        drawing = curves.loss(here, by_ref, subject.others, "training and held-out")
+        if drawing is not None:
+            forked = any(column.branch % 2 for column in here)
+            found.append(Picture(_row(name, laid), drawing, _legend(forked, bool(subject.others))))
+    return found
+
+
+def _legend(forked: bool, seeds: bool) -> Markup:
+    """What lines and marks are, beside the marks themselves."""
+    return Markup(_environment().get_template("legend.html.j2").render(forked=forked, seeds=seeds))
+
+
+def _inner(laid: Mapping[str, Any], by_ref: Mapping[str, View]) -> list[Picture]:
+    """What objectives add to the loss: loops and their exit, contrastive and caption loss, balance of experts."""
+    known = {name for view in by_ref.values() if view.metrics is not None for name in view.metrics.columns}
+    loops = [name for name in LOOPS if name in known]
+    asked = [
+        ("Loss of each loop", loops, [f"loop {name.rpartition('_')[2]}" for name in loops]),
+        ("Mean loop of the exit", ["exit_loop"], ["exit"]),
+        ("Entropy of the exit", ["entropy"], ["entropy"]),
+        ("Contrastive and caption loss", ["contrastive", "caption"], ["contrastive", "caption"]),
+        ("Temperature of the contrastive loss", ["temperature"], ["temperature"]),
+        ("Balance of the experts: auxiliary loss", ["aux_loss"], ["auxiliary loss"]),
+        ("Balance of the experts: most loaded over mean", ["overload"], ["overload"]),
+    ]
+    found = []
+    for title, names, labels in asked:
+        for here in laid.values() if names else ():
+            drawing = curves.several(here, by_ref, names, title.lower())
+            if drawing is not None:
+                shown = _environment().get_template("series.html.j2").render(labels=labels if len(labels) > 1 else ())
+                found.append(Picture(title, drawing, Markup(shown)))
+    return found
+
+
+def environments(views: Sequence[View]) -> list[tuple[list[View], list[tuple[str, str]]]]:
+    """Stages by what they were run with, each a few names and words."""
+    groups: dict[tuple[tuple[str, str], ...], list[View]] = {}
+    for view in views:
+        if view.machine:
+            groups.setdefault(tuple(_facts(view.machine)), []).append(view)
+    return [(here, list(facts)) for facts, here in groups.items()]
+
+
+def _facts(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of run.json what says where bits come from; fields that an earlier version did not write are left out."""
+    environment = machine.get("environment")
+    environment = environment if isinstance(environment, dict) else {}
+    devices = machine.get("devices")
+    names = [str(one.get("name")) for one in devices if isinstance(one, dict)] if isinstance(devices, list) else []
+    asked = {
+        "environment": environment.get("id"),
+        "code": environment.get("code"),
+        "processor": environment.get("cpu_model"),
+        "level": environment.get("cpu_level"),
+        "device": ", ".join(dict.fromkeys(names)) or None,
+        "ranks": machine.get("ranks"),
+        "threads": environment.get("threads"),
+        "Python": environment.get("python"),
+        "torch": environment.get("torch"),
+    }
+    return [(name, str(value)) for name, value in asked.items() if isinstance(value, str | int)]
+
+
+def _tiers(views: Sequence[View]) -> list[tuple[str, int]]:
+    return sorted(Counter(view.manifest.tier for view in views if view.manifest is not None).items())
+
+
+@cache
+def _environment() -> Environment:
+    """Everything is escaped that is not a drawing, and control characters are spelled out."""
+    made = Environment(
+        loader=PackageLoader("stages.report.html"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters["shown"] = lambda text: printable(str(text))
+    made.globals["style"] = Markup((resources.files("stages.report.html") / "style.css").read_text(encoding="utf-8"))
+    return made

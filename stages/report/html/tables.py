@@ -1,0 +1,165 @@
+"""The report's tables as plain texts: stages, evaluations, hand-overs, budgets, time and memory, environments."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stages.contract import ledger
+from stages.contract.schedule import lr, lr_before
+from stages.plan.stage import StagePlan
+from stages.report.columns import budget
+from stages.report.headlines import MEASURES, VALIDATION
+from stages.report.html.views import View
+from stages.report.words import count, length, rate, seconds
+from stages.spec.resolved import Stage
+
+Figures = Mapping[str, Mapping[str, tuple[Mapping[str, float], Mapping[str, float]]]]  # scale -> ref -> before, after
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of texts; a view beside a row is linked; `right` are the numbers of columns of figures."""
+
+    columns: Sequence[str]
+    rows: list[tuple[View | None, list[str]]] = field(default_factory=list)
+    right: Sequence[int] = ()
+
+
+def stages(views: Sequence[View]) -> Table:
+    """What each stage is, did and came to."""
+    table = Table(("stage", "state", "budget", "steps", "context", "training loss", "time", "per second", "key"),
+                  right=(2, 3, 4, 6, 7))  # fmt: skip
+    for view in views:
+        stage, metrics = view.stage, view.metrics
+        contexts = " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
+        spent = 0.0 if view.timing is None else float(view.timing["seconds"].sum())
+        trained = [DASH] * 4
+        if metrics is not None:
+            part = max(1, len(metrics) // 10)
+            first, last = metrics["loss"].iloc[:part].mean(), metrics["loss"].iloc[-part:].mean()
+            consumed = int(metrics["consumed"].iloc[-1])
+            trained = [
+                f"{len(metrics):,}", f"{first:.3f} → {last:.3f}", seconds(spent) if spent else DASH,
+                count(consumed / spent) if spent else DASH,
+            ]  # fmt: skip
+        unit = f"{count(budget(stage))} {stage.phases[0].unit}" if stage.phases else stage.kind
+        row = [stage.name, view.verdict.state, unit, trained[0], contexts or DASH, *trained[1:], view.verdict.key[:8]]
+        table.rows.append((view, row))
+    return table
+
+
+def evaluations(views: Sequence[View], others: Figures) -> Table:
+    """Every headline evaluation before and after each stage; with other seeds, their lowest and highest too."""
+    spread = ("over all seeds",) if others else ()
+    table = Table(("stage", "evaluation", "before", "after", *spread), right=(2, 3))
+    for view in views:
+        before, after = view.figures("before"), view.figures("after")
+        for measure in (VALIDATION, *MEASURES):
+            if measure.name not in after:
+                continue
+            row = [view.stage.name, measure.label]
+            row += [measure.text(side[measure.name]) if measure.name in side else DASH for side in (before, after)]
+            if others:
+                seeds = [after[measure.name], *_others(others, view.ref, measure.name)]
+                row.append(
+                    f"{measure.text(min(seeds))} to {measure.text(max(seeds))}, mean "
+                    f"{measure.text(statistics.fmean(seeds))} ({len(seeds)} seeds)" if len(seeds) > 1 else DASH
+                )  # fmt: skip
+            table.rows.append((view, row))
+    return table
+
+
+def _others(others: Figures, name: str, measure: str) -> list[float]:
+    return [found[name][1][measure] for found in others.values() if name in found and measure in found[name][1]]
+
+
+def hand_overs(views: Sequence[View]) -> Table:
+    """What each stage takes from its parents."""
+    table = Table(("stage", "module", "weights from", "optimizer", "clock", "data", "learning rate, before → after"))
+    by_ref = {view.ref: view.stage for view in views}
+    for view in views:
+        stage = view.stage
+        groups: dict[tuple[str, str], list[str]] = {}
+        for module, init in stage.init.items():
+            weights = init.parent or init.release or "fresh"
+            if init.stand_in:
+                weights = f"{weights}, a stand-in"
+            if init.weights == "upcycle":
+                weights = f"{weights}, upcycled"
+            groups.setdefault((weights.removeprefix(f"{stage.pipeline}/"), init.optimizer), []).append(module)
+        for (weights, optimizer), modules in groups.items():
+            trains = bool(stage.phases)
+            clock, data = (stage.clock, stage.data) if trains else (DASH, DASH)
+            row = [stage.name, ", ".join(modules), weights, optimizer if trains else DASH, clock, data,
+                   _rates(stage, by_ref)]  # fmt: skip
+            table.rows.append((view, row))
+    return table
+
+
+def _rates(stage: Stage, stages: Mapping[str, Stage]) -> str:
+    """The parent's last rate and the first of this stage; the first alone where nothing trained comes before."""
+    if stage.schedule is None or not stage.phases:
+        return DASH
+    first = rate(lr_before(stage.schedule, stage.phases[0].clock_start))
+    ends = list(dict.fromkeys(_last_rates(stage, stages)))
+    return f"{', '.join(ends)} → {first}" if ends else f"begins at {first}"
+
+
+def _last_rates(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[str]:
+    """The rates that the nearest trained stages above end with, of those that hand their optimizer's schedule on."""
+    for parent in (stages[name] for name in stage.parents if name in stages):
+        if parent.schedule is not None and parent.phases:
+            yield rate(lr(parent.schedule, parent.phases[0].clock_start + budget(parent)))
+        else:
+            yield from _last_rates(parent, stages)
+
+
+def budgets(views: Sequence[View]) -> Table:
+    """The ledger: what each phase may consume, and what was consumed, counted by the run itself."""
+    table = Table(("stage", "phase", "objective", "from", "to", "budget", "steps", "consumed", "padding", "corpora"),
+                  right=(3, 4, 5, 6, 7, 8))  # fmt: skip
+    for view in views:
+        consumed = None if view.manifest is None else view.manifest.counters.get("consumed")
+        for number, phase in enumerate(view.stage.phases):
+            read = _read(view, number)
+            padding = DASH if read is None or phase.unit != "tokens" else f"{1 - sum(read.values()) / phase.budget:.1%}"
+            corpora = ", ".join(source.corpus for source in phase.sources)
+            if read:
+                corpora = ", ".join(f"{name} {count(size)}" for name, size in read.items())
+            last = number + 1 == len(view.stage.phases)
+            table.rows.append((view, [
+                view.stage.name, phase.name, phase.objective, f"{phase.clock_start:,}",
+                f"{phase.clock_start + phase.budget:,}", f"{phase.budget:,}", f"{ledger.count(phase):,}",
+                f"{consumed:,}" if consumed is not None and last else DASH, padding, corpora,
+            ]))  # fmt: skip
+    return table
+
+
+def _read(view: View, phase: int) -> Mapping[str, int] | None:
+    read = None if view.run is None else view.run.read
+    return read[phase] if read is not None and len(read) == len(view.stage.phases) else None
+
+
+def costs(views: Sequence[View], plans: Mapping[str, StagePlan]) -> Table:
+    """Time of all steps and peak memory of a rank, as planned and as measured."""
+    table = Table(("stage", "time planned", "measured", "planned is", "memory planned", "measured", "planned is"),
+                  right=(1, 2, 3, 4, 5, 6))  # fmt: skip
+    for view in views:
+        plan = plans.get(view.ref)
+        if plan is None or not plan.phases:
+            continue
+        memory = max(phase.memory.total for phase in plan.phases) / 1e6
+        spent = None if view.timing is None else float(view.timing["seconds"].sum())
+        peak = None if view.run is None else view.run.peak_memory_mb
+        table.rows.append((view, [
+            view.stage.name, seconds(plan.seconds), seconds(spent) if spent else DASH, _off(plan.seconds, spent),
+            f"{memory:,.0f} MB", f"{peak:,.0f} MB" if peak else DASH, _off(memory, peak),
+        ]))  # fmt: skip
+    return table
+
+
+def _off(planned: float, measured: float | None) -> str:
+    return f"{planned / measured - 1:+.0%}" if measured else DASH

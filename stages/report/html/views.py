@@ -1,0 +1,108 @@
+"""What the report has of each stage: its verdict, and whatever of its result can be read.
+
+A file that cannot be read costs a line in the report, and hides nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from stages.errors import UserError
+from stages.report.columns import ref
+from stages.report.metrics import flatten, read_json, read_metrics, read_run, read_stage, read_timing
+from stages.spec.resolved import Stage
+from stages.store import manifest
+from stages.store.done import Verdict
+from stages.store.layout import Layout
+from stages.store.manifest import Manifest
+from stages.store.run_record import RunRecord
+
+T = TypeVar("T")
+WHOLE = ("done", "unevaluated")  # states in which the result in place is the wanted one, to be evaluated or not
+
+
+@dataclass
+class View:
+    """One stage. `number` is the same in every picture and table of a page.
+
+    `metrics` and what follows are of the result that the specs want now; None or empty where there is none, or where
+    it cannot be read: `problems` then says why. `before` and `after` are eval.json's, nested.
+    """
+
+    number: int
+    stage: Stage
+    verdict: Verdict
+    manifest: Manifest | None = None
+    run: RunRecord | None = None
+    machine: Mapping[str, Any] = field(default_factory=dict)  # run.json as it is
+    metrics: pd.DataFrame | None = None
+    timing: pd.DataFrame | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    log: Path | None = None
+
+    @property
+    def ref(self) -> str:
+        """pipeline/stage."""
+        return ref(self.stage)
+
+    @property
+    def anchor(self) -> str:
+        """The place on the page that tells of this stage."""
+        return f"{self.stage.pipeline}-{self.stage.name}"
+
+    def figures(self, side: str) -> dict[str, float]:
+        """The numbers of one side of eval.json, by dotted name."""
+        return flatten(self.before if side == "before" else self.after)
+
+
+def view(layout: Layout, number: int, stage: Stage, verdict: Verdict) -> View:
+    """Read what there is of a stage."""
+    found = View(number, stage, verdict)
+    folder = layout.stage(found.ref)
+    log = layout.log(verdict.key)
+    found.log = log if log.is_file() and not log.is_symlink() else None
+    if not folder.is_dir():
+        return found
+    found.manifest = _tried(found, lambda: manifest.read(layout.manifest(found.ref)))
+    if found.manifest is not None and found.manifest.key != verdict.key:
+        found.problems.append(
+            f"the result in place is another revision's (key {found.manifest.key[:8]}, wanted {verdict.key[:8]}): "
+            "its figures are not shown"
+        )
+        found.manifest = None
+        return found
+    if verdict.state not in WHOLE:
+        found.problems.append(f"{verdict.state}: {verdict.why}")
+    # What was trained is drawn as it was asked for then; the specs may put other words, or another machine, to it.
+    trained = _tried(found, lambda: read_stage(folder / "stage.json")) or stage
+    found.run = _tried(found, lambda: read_run(folder))
+    found.machine = _tried(found, lambda: read_json(folder / "run.json")) or {}
+    if trained.phases:
+        found.metrics = _tried(found, lambda: read_metrics(folder / "metrics.csv", trained))
+        found.timing = _tried(found, lambda: read_timing(folder / "timing.csv"))
+    if (folder / "eval.json").exists():
+        evaluations = _tried(found, lambda: read_json(folder / "eval.json")) or {}
+        found.before, found.after = (_object(evaluations, side) for side in ("before", "after"))
+    return found
+
+
+def _object(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = tree.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _tried(found: View, reading: Callable[[], T]) -> T | None:
+    try:
+        return reading()
+    except UserError as error:
+        said = str(error)
+        if said not in found.problems:
+            found.problems.append(said)
+        return None

@@ -1,0 +1,223 @@
+"""The report: pages from whatever lies on disk; what cannot be read costs a line, and names are never markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from stages.commands.report import write_report
+from stages.errors import UsageError
+from stages.report.html import folder
+from stages.report.html.page import Subject, render
+from stages.report.html.views import View, view
+from stages.spec.resolved import Stage
+from stages.store.done import State, Verdict
+from stages.store.layout import Layout
+from tests.unit.report.make import kimi_like, ouro_like, write_result
+from tests.unit.spec import small_project
+
+HEAD = {"scale": "mini", "date": "today", "commit": "0" * 12, "version": "1"}
+KEY = "1".rjust(32, "0")  # of what write_result writes
+NEEDLES = {
+    "accuracy": 0.5, "chance": 0.1, "gain": 1.0,
+    "grid": [{"depth": 0.0, "length": 256, "accuracy": 1.0, "rows": 2, "gain": 0.0},
+             {"depth": 1.0, "length": 256, "accuracy": 0.0, "rows": 2, "gain": 0.0}],
+}  # fmt: skip
+BUCKETS = [{"from": 0, "to": 128, "loss": 4.0, "tokens": 8}, {"from": 128, "to": 256, "loss": 5.25, "tokens": 8}]
+
+
+def subject(root: Path, stages: dict[str, Stage], states: dict[str, State] | None = None, **more: object) -> Subject:
+    layout = Layout(root, next(iter(stages.values())).scale)
+    views = [
+        view(layout, number, stage, Verdict(f"{stage.pipeline}/{name}", KEY, (states or {}).get(name, "missing"), ""))
+        for number, (name, stage) in enumerate(stages.items(), 1)
+    ]
+    given: dict[str, object] = {
+        "name": "ouro", "title": "Ouro", "citation": "a paper", "figure": "a figure", "extends": None, "scale": "mini",
+        "seed": 1, "views": views,
+    }  # fmt: skip
+    return Subject(**{**given, **more})  # type: ignore[arg-type]
+
+
+class Balanced(HTMLParser):
+    """Every element that is opened is closed, in order."""
+
+    VOID = ("meta", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_pipeline_without_any_result_has_a_page_with_its_graph_and_its_learning_rate(tmp_path: Path) -> None:
+    page = render(subject(tmp_path, ouro_like("mini")), HEAD)
+    Balanced(page)
+    assert 'id="graph"' in page
+    assert 'id="rate"' in page
+    assert 'id="loss"' not in page
+    assert "No stage has a result yet" in page
+
+
+def test_the_loss_of_every_stage_is_drawn_in_one_picture_with_evaluations_at_both_ends(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    for name in ("warmup", "stable1"):
+        evaluated = {"validation": {"loss": 3.25}}
+        write_result(tmp_path, stages[name], before={"validation": {"loss": 7.5}}, after=evaluated)
+    page = render(subject(tmp_path, stages, {"warmup": "done", "stable1": "unevaluated"}), HEAD)
+    loss = page[page.index('id="loss"') : page.index('id="rate"')]
+    assert "ouro/warmup: mean loss 3.000 → 1.500" in loss
+    assert "ouro/stable1: mean loss" in loss
+    assert "ouro/stable1: held-out loss before the stage 7.500" in loss
+    assert "ouro/warmup: held-out loss after the stage 3.250" in loss
+
+
+def test_a_damaged_table_costs_a_line_and_hides_nothing_else(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    for name in ("warmup", "stable1"):
+        write_result(tmp_path, stages[name], after={"validation": {"loss": 3.25}})
+    table = Layout(tmp_path, "mini").stage("ouro/warmup") / "metrics.csv"
+    table.write_text(table.read_text().replace("3.0", "nan"))
+    made = subject(tmp_path, stages, {"warmup": "done", "stable1": "done"})
+    page = render(made, HEAD)
+    assert "line 2: loss is nan" in page
+    assert "ouro/stable1: mean loss" in page
+    assert "ouro/warmup: mean loss" not in page
+    assert "ouro/warmup: held-out loss after the stage 3.250" in page
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "stage.json", "run.json", "eval.json", "timing.csv", "metrics.csv"])
+@pytest.mark.parametrize("text", ["", "{}", "[1", '{"before": 3, "after": [], "environment": 1, "devices": {"a": 1}}'])
+def test_no_file_of_a_result_can_keep_the_page_from_being_written(tmp_path: Path, name: str, text: str) -> None:
+    stages = ouro_like("mini")
+    write_result(tmp_path, stages["warmup"], after={"validation": {"loss": 3.25}})
+    (Layout(tmp_path, "mini").stage("ouro/warmup") / name).write_text(text)
+    Balanced(render(subject(tmp_path, stages, {"warmup": "done"}), HEAD))
+
+
+def test_a_result_of_another_revision_is_named_and_none_of_its_figures_shown(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    other = stages["warmup"].model_copy(update={"seed": 2})  # its key is another one
+    write_result(tmp_path, other, after={"validation": {"loss": 3.25}})
+    page = render(subject(tmp_path, stages, {"warmup": "stale"}), HEAD)
+    assert "another revision&#39;s (key 00000000, wanted 00000000)" in page
+    assert "3.250" not in page
+
+
+def test_needles_and_positions_have_a_picture_each(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    after = {"needle": NEEDLES, "positions": {"buckets": BUCKETS, "beyond": 5.0}}
+    write_result(tmp_path, stages["warmup"], before={"positions": {"buckets": BUCKETS}}, after=after)
+    page = render(subject(tmp_path, stages, {"warmup": "done"}), HEAD)
+    assert '<td class="h10">100%' in page
+    assert "4 needles" in page
+    assert "after: positions 128 to 256, loss 5.250" in page
+    assert "before: positions 0 to 128, loss 4.000" in page
+
+
+def test_vision_stages_have_a_picture_of_their_own_in_their_own_unit(tmp_path: Path) -> None:
+    stages = {name: stage.model_copy(update={"scale": "mini"}) for name, stage in kimi_like().items()}
+    for name in ("text", "vit"):
+        write_result(tmp_path, stages[name])
+    page = render(subject(tmp_path, stages, {"text": "done", "vit": "done"}), HEAD)
+    assert "image patches consumed over the lineage" in page
+    assert "<h3>Vision</h3>" in page
+
+
+def test_other_seeds_are_drawn_beside_and_their_spread_is_in_the_table(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    for seed, loss in ((1, 3.0), (2, 3.5)):
+        write_result(tmp_path / str(seed), stages["warmup"], after={"validation": {"loss": loss}})
+    other = view(Layout(tmp_path / "2", "mini"), 1, stages["warmup"], Verdict("ouro/warmup", KEY, "done", ""))
+    assert other.metrics is not None
+    made = subject(
+        tmp_path / "1", stages, {"warmup": "done"}, others={"mini_seed2": {"ouro/warmup": other.metrics}},
+        figures={"mini_seed2": {"ouro/warmup": (other.figures("before"), other.figures("after"))}},
+    )  # fmt: skip
+    page = render(made, HEAD)
+    assert page.count('class="seed c0"') == 3  # wide, narrow, and the legend
+    assert "3.000 to 3.500, mean 3.250 (2 seeds)" in page
+
+
+def test_names_and_messages_are_texts_and_never_markup(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    stages["warmup"] = stages["warmup"].model_copy(update={"box": "<script>alert(1)</script>"})
+    write_result(tmp_path, stages["warmup"])
+    machine = {"environment": {"id": "x", "cpu_model": "<img src=x onerror=alert(2)>\x1b[2J"}}
+    (Layout(tmp_path, "mini").stage("ouro/warmup") / "run.json").write_text(json.dumps(machine))
+    made = subject(tmp_path, stages, {"warmup": "done"}, title='"><script>', problems=["<b>\x07"])
+    page = render(made, HEAD)
+    found = Balanced(page)
+    assert not {"script", "img", "b"} & set(found.seen)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
+
+
+def test_a_folder_replaces_an_earlier_report_and_nothing_else(tmp_path: Path) -> None:
+    made = [subject(tmp_path, ouro_like("mini"))]
+    out = tmp_path / "there" / "report"
+    folder.write(out, made, HEAD)
+    (out / "old.html").write_text("")
+    folder.write(out, made, HEAD)
+    assert sorted(path.name for path in out.iterdir()) == ["index.html", "ouro.html", folder.MARK]
+    assert [path.name for path in out.parent.iterdir()] == ["report"]  # nothing half-written, nothing old
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for other in (tmp_path / "mine", tmp_path / "mine" / "thesis.txt"):
+        with pytest.raises(UsageError, match="allowed: a new folder"):
+            folder.write(other, made, HEAD)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_end_of_a_long_log_is_copied_without_control_characters(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"x" * folder.LOG + b"\n\x1b[31mred\xff\n")
+    text = folder.end(log)
+    assert "bytes are left out" in text
+    assert "\x1b" not in text
+    assert text.endswith("red\ufffd\n")
+
+
+def test_the_command_writes_a_report_of_a_project_that_has_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(small_project.write(tmp_path))
+    write_report((), "mini", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.html")) == ["index.html", "toy.html"]
+    assert "1 pipelines at mini" in capsys.readouterr().out
+    page = (tmp_path / "out" / "toy.html").read_text()
+    assert "everything: published 4,000,000,000, planned 4,000,000,000" in page
+    write_report(["toy_variant"], "mini", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.html")) == ["index.html", "toy_variant.html"]
+    with pytest.raises(UsageError, match="no pipeline 'nobody'"):
+        write_report(["nobody"], "mini", tmp_path / "out")
+
+
+def test_a_report_is_made_without_torch(tmp_path: Path) -> None:
+    small_project.write(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from stages.commands.report import write_report; "
+        "write_report((), 'mini', Path('out')); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_views_number_stages_in_the_pipelines_order(tmp_path: Path) -> None:
+    views: list[View] = list(subject(tmp_path, ouro_like("mini")).views)
+    assert [one.number for one in views] == list(range(1, len(views) + 1))
+    assert views[0].anchor == "ouro-warmup"

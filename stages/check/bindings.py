@@ -10,7 +10,10 @@ from stages.spec.project import Project
 
 @dataclass(frozen=True)
 class Unbound:
-    """A published corpus that nothing local is bound to, and how much of it the longest lineage reads, at least."""
+    """A published corpus that nothing local is bound to, and how much of it the longest lineage reads, at least.
+
+    0: evaluations alone read it.
+    """
 
     corpus: str
     kind: str
@@ -24,7 +27,7 @@ def unbound(project: Project, scale: str, pipelines: Collection[str] | None = No
     kinds = project.data.kinds
     for name, pipeline in project.resolve_all(scale)[0].items():
         for stage in pipeline.stages.values() if pipelines is None or name in pipelines else ():
-            for phase in stage.phases:
+            for phase in stage.evaluated_on:
                 for source in phase.sources:
                     known = found.get(source.corpus)
                     if not source.digest and (known is None or known.needed < source.end):
@@ -48,4 +51,8 @@ def table(project: Project, scale: str, pipelines: Collection[str]) -> Iterator[
     if names:
         yield f"{scale}: not bound to local corpora in specs/data/bind.yaml; at least so much is read of each:"
     width = max((len(one.corpus) for one in names), default=0)
-    yield from (f"  {one.corpus:{width}}  {one.kind:10}  {one.needed:>22,} {one.unit}" for one in names)
+    yield from (f"  {one.corpus:{width}}  {one.kind:10}  {_needed(one)}" for one in names)
+
+
+def _needed(one: Unbound) -> str:
+    return f"{one.needed:>22,} {one.unit}" if one.needed else f"{'what is held out':>22}"

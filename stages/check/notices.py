@@ -16,7 +16,7 @@ from stages.spec.resolved import Stage
 
 
 def notices(project: Project, scale: str) -> list[str]:
-    """Stages of a published scale that are not trained here: it is planned and checked only.
+    """Stages of a published scale that are not run here: it is planned and checked only.
 
     Where a stage reads local corpora, what the engine does not do is a finding (I-45).
     """
@@ -30,7 +30,7 @@ def notices(project: Project, scale: str) -> list[str]:
         return []
     hardware = priced_on(project, scale)
     larger = sum(hardware is not None and undivided(stage, hardware) is not None for stage in refused)
-    several = f"{len(refused)} stages that train read" if len(refused) > 1 else "1 stage that trains reads"
+    several = f"{len(refused)} stages read" if len(refused) > 1 else "1 stage reads"
     divided = (
         f", and {larger} of them are planned with models divided over GPUs, which the torch engine does not do"
         if larger else ""
@@ -53,9 +53,9 @@ def unpriced(project: Project, scale: str) -> Iterator[str]:
 
 
 def unread(project: Project) -> list[str]:
-    """Mixtures that no phase names; nothing where a pipeline cannot be read, since what it names is not known."""
+    """Mixtures that no stage names; nothing where a pipeline cannot be read, since what it names is not known."""
     with suppress(SpecError, SpecErrors):
         everyone = [project.loaded(name) for name in project.pipelines(variants=True)]
         if names := unused.mixtures(project.data, everyone):
-            return [f"specs/data/mixtures.yaml: no phase names {', '.join(names)}."]
+            return [f"specs/data/mixtures.yaml: no stage names {', '.join(names)}."]
     return []

@@ -45,13 +45,14 @@ def one_tokenizer(context: Context) -> Iterator[Finding]:
 
 def _corpora(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
     """Local corpora of a stage that were cut with another tokenizer than the stage's."""
-    for number, phase in enumerate(stage.phases):
+    for number, phase in enumerate(stage.evaluated_on):
         for source in phase.sources:
             if source.corpus in context.data.corpora and stage.tokenizer != (
                 cut := context.data.tokenizer_of(source.corpus)
             ):
                 yield context.finding(
-                    "I-41", name, ("phases", number, "data"), observed=f"{source.corpus}, cut with tokenizer {cut!r}",
+                    "I-41", name, ("phases", number, "data") if stage.phases else ("evaluate_on", "data"),
+                    observed=f"{source.corpus}, cut with tokenizer {cut!r}",
                     expected=f"{stage.tokenizer!r}, the stage's",
                     repair="Name the stage's tokenizer in the corpus's spec and prepare it again, or another corpus.",
                 )  # fmt: skip

@@ -10,7 +10,6 @@ from stages.check.registry import static
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
-from stages.spec.schema_phases import RawPhase
 
 KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds
 
@@ -67,13 +66,15 @@ def names_of(stage: LoadedStage, key: str) -> Iterator[str]:
 
 
 def mixtures(data: LoadedData, everyone: Iterable[LoadedPipeline]) -> list[str]:
-    """Mixtures that no phase of these pipelines names: a project may have more of them than it uses."""
-    phases = {phase.data for one in everyone for stage in one.stages.values() for phase in _phases(stage)}
-    return [name for name in data.mixtures.mixtures if name not in phases]
+    """Mixtures that no stage of these pipelines names: a project may have more of them than it uses."""
+    read = {name for one in everyone for stage in one.stages.values() for name in _read(stage)}
+    return [name for name in data.mixtures.mixtures if name not in read]
 
 
-def _phases(stage: LoadedStage) -> list[RawPhase]:
+def _read(stage: LoadedStage) -> Iterator[str]:
+    """The mixtures that a stage is trained or evaluated on."""
     raw = stage.raw
-    if isinstance(raw, RawTrain):
-        return raw.phases
-    return raw.stand_in.phases if isinstance(raw, RawImport) and raw.stand_in is not None else []
+    training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
+    yield from (phase.data for phase in training.phases) if training is not None else ()
+    if isinstance(raw, RawImport) and raw.evaluate_on is not None:
+        yield raw.evaluate_on.data

@@ -146,6 +146,8 @@ def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
         yield "in all", budget(stage)
     if stage.evaluation.names:
         yield "evaluated by", ", ".join(stage.evaluation.names)
+    if (on := stage.evaluation.on) is not None:
+        yield "  on", f"{', '.join(source.corpus for source in on.sources)}, in rows of {length(on.context)}"
 
 
 def _waived(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:

@@ -6,5 +6,5 @@ from stages.spec.resolved import Stage
 
 
 def prepared(stage: Stage) -> bool:
-    """Whether all that the stage reads are local corpora: published ones have no digest, and are not read here."""
-    return all(source.digest for phase in stage.phases for source in phase.sources)
+    """Whether all that the stage is trained or evaluated on are local corpora: published ones have no digest."""
+    return all(source.digest for phase in stage.evaluated_on for source in phase.sources)

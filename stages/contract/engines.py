@@ -19,7 +19,7 @@ def refusal(stage: Stage, hardware: Hardware | None) -> str | None:
         return f"{misfit.part} {misfit.observed}; allowed: {misfit.expected}"
     if prepared(stage):
         return None if hardware is None else undivided(stage, hardware)
-    corpora = sorted({source.corpus for phase in stage.phases for source in phase.sources if not source.digest})
+    corpora = sorted({source.corpus for phase in stage.evaluated_on for source in phase.sources if not source.digest})
     return (
         f"published corpora ({', '.join(corpora)}); allowed: prepared ones, which specs/data declares with a "
         "digest; specs/data/bind.yaml binds published ones to them"

@@ -29,7 +29,7 @@ def again(stage: Stage, inputs: Inputs) -> None:
     held = lease.hold(layout.run(inputs.key), ref)
     noted = reevaluation.noted(layout, inputs.key, stage)
     with held, noted, deterministic(stage.execution), denormals_flushed():
-        numbers = _trained(stage, inputs) if stage.phases else _passed_on_again(stage, inputs)
+        numbers = _trained(stage, inputs) if stage.phases else _not_trained_again(stage, inputs)
         numbers = {**numbers, "after": {**numbers["after"], **_outside(layout.stage(ref))}}
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         changes = {
@@ -43,7 +43,7 @@ def again(stage: Stage, inputs: Inputs) -> None:
 def write(folder: Path, stage: Stage, numbers: Numbers) -> None:
     """Write what was found and what was asked into a result that is being made. Raises WriteError."""
     json_file.write(folder / evaluated.RESULT, numbers)
-    json_file.write(folder / evaluated.NAME, evaluated.asked(stage).model_dump(mode="json"))
+    json_file.write(folder / evaluated.NAME, evaluated.asked(stage).plain())
 
 
 def before(
@@ -56,13 +56,17 @@ def before(
     return found
 
 
-def passed_on(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int | None) -> Numbers:
-    """Of a stage without training, on the parent's corpora; `before` is what the parent was evaluated at last.
+def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int | None) -> Numbers:
+    """Of a stage without training: an import on what its spec names, others on the parent's corpora.
 
-    Raises NonFiniteError.
+    `before` is what the parent was evaluated at last; of an import there is none. Raises NonFiniteError.
     """
+    if stage.evaluation.on is not None:
+        after = evals.run(modules, stage, Heldout(inputs.data_root), phases=stage.evaluated_on)
+        results.hold_evaluations(stage, after, "as it came in", None)
+        return {"before": {}, "after": after}
     parent = manifest.payload(inputs.layout, stage.parents[0])
-    phases = stage_record.read(parent).phases
+    phases = stage_record.read(parent).evaluated_on
     if loops is not None:
         phases = tuple(
             phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
@@ -83,8 +87,8 @@ def _trained(stage: Stage, inputs: Inputs) -> Numbers:
     return {"before": first, "after": after}
 
 
-def _passed_on_again(stage: Stage, inputs: Inputs) -> Numbers:
-    return passed_on(stage, inputs, _own(stage, inputs), received.loops(stage, inputs))
+def _not_trained_again(stage: Stage, inputs: Inputs) -> Numbers:
+    return not_trained(stage, inputs, _own(stage, inputs), received.loops(stage, inputs))
 
 
 def _outside(folder: Path) -> Numbers:

@@ -77,6 +77,6 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ran
     counters = results.inherited_counters(inputs)
     results.write_state(state, counters, attempt.result)
     reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
-    if stage.evaluation.names and stage.parents:
-        evaluation.write(attempt.result, stage, evaluation.passed_on(stage, inputs, modules, loops))
+    if stage.evaluation.names and (stage.evaluated_on or stage.parents):
+        evaluation.write(attempt.result, stage, evaluation.not_trained(stage, inputs, modules, loops))
     results.complete(stage, inputs, attempt, counters, None, place.machine(ranks))

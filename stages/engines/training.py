@@ -182,7 +182,7 @@ class Training:
     def _evaluate_before(self, modules: nn.ModuleDict) -> dict[str, Any]:
         """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
         asked = {
-            "evaluation": evaluated.asked(self.stage).model_dump(mode="json"),
+            "evaluation": evaluated.asked(self.stage).plain(),
             "parents": resume.parents(self.inputs),
             "key": self.inputs.key,
         }

@@ -45,19 +45,19 @@ def refuse(result: Result, tasks: Sequence[str], read: Sequence[Phase]) -> None:
 
 
 def phases(result: Result) -> tuple[Phase, ...]:
-    """The phases on whose corpora a stage is evaluated: its own, or those of the nearest ancestor that trained.
+    """The phases on whose corpora a stage is evaluated: its own, or those of the nearest ancestor that has some.
 
     An Ouro that was made deeper is looped as its own config.json says.
     """
     stage = result.stage
-    while not stage.phases and stage.parents:
+    while not stage.evaluated_on and stage.parents:
         stage = _parent(result, stage)
     count = model.loops(result)
     if count is None:
-        return stage.phases
+        return stage.evaluated_on
     return tuple(
         one.model_copy(update={"loops": one.loops and one.loops.model_copy(update={"count": count})})
-        for one in stage.phases
+        for one in stage.evaluated_on
     )
 
 

@@ -57,11 +57,15 @@ def unable(
 ) -> Iterator[SpecError]:
     """Evaluations of a stage that there are not, or that lack a module or a corpus.
 
-    `read` are the phases on whose corpora it is evaluated. A release is not evaluated
-    as it comes in, so one without a stand-in lacks nothing.
+    `read` are the phases on whose corpora it is evaluated.
     """
     if isinstance(loaded.raw, RawKeep) and loaded.raw.evaluate:
         allowed, repair = "none in a stage of kind keep, which is its parent", "Name them in the parent's `evaluate`."
+        yield loaded.document.error(("evaluate",), ", ".join(loaded.raw.evaluate), allowed, repair)
+        return
+    if isinstance(loaded.raw, RawImport) and loaded.raw.evaluate and not read:
+        repair = "Add `evaluate_on: {data: ..., context: ..., document_mask: ...}`, or take `evaluate` out."
+        allowed = "`evaluate_on` where a release comes in: it has no data of its own"
         yield loaded.document.error(("evaluate",), ", ".join(loaded.raw.evaluate), allowed, repair)
         return
     corpora = {source.corpus for phase in read for source in phase.sources}
@@ -70,8 +74,6 @@ def unable(
         path: Path = ("evaluate", index)
         if name not in EVALUATIONS:
             yield loaded.document.error(path, repr(name), ", ".join(EVALUATIONS), meant(name, EVALUATIONS))
-        elif (read or not isinstance(loaded.raw, RawImport)) and (
-            lacking := EVALUATIONS[name].lacks(families, corpora, data)
-        ):
+        elif lacking := EVALUATIONS[name].lacks(families, corpora, data):
             allowed = f"evaluations that do without {' and without '.join(lacking)}"
             yield loaded.document.error(path, repr(name), allowed, "Take it out, or add what it needs.")

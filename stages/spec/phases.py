@@ -15,6 +15,7 @@ from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
 from stages.spec.scales import Scale
+from stages.spec.schema import RawEvaluatedOn
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource, RawScale
 from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareRamp
@@ -158,7 +159,7 @@ class PhaseMaker:
         except RangeError as error:
             raise self.stage.document.error((*path, "data"), error.found, error.allowed, error.repair) from None
 
-    def parts(self, phase: RawPhase, path: Path) -> list[Part]:
+    def parts(self, phase: RawPhase | RawEvaluatedOn, path: Path) -> list[Part]:
         """The mixture's corpora, with what is read in their place; equal ones are added up."""
         published, bound = self.raw_scale.has_corpora, set(self.data.bind.values())
         shares: dict[tuple[str, str], Fraction] = {}
@@ -184,7 +185,7 @@ class PhaseMaker:
         mixtures = (self.mixture(phase, (*self.path, index)) for index, phase in enumerate(raw))
         return [{source.corpus: self.data.kinds[source.corpus] for source in sources} for sources in mixtures]
 
-    def mixture(self, phase: RawPhase, path: Path) -> Sequence[RawMixtureSource]:
+    def mixture(self, phase: RawPhase | RawEvaluatedOn, path: Path) -> Sequence[RawMixtureSource]:
         """The raw sources of the phase's mixture."""
         mixtures = self.data.mixtures.mixtures
         if phase.data not in mixtures:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stages.spec import engines, models
 from stages.spec.clocks import Clock, Extent, advance, schedule
+from stages.spec.evaluated_on import KEY, evaluated_on
 from stages.spec.evaluations import unable
 from stages.spec.execution import execution
 from stages.spec.graph import parents
@@ -210,11 +211,16 @@ class Resolver:
     ) -> Evaluation:
         """What is evaluated, on windows of which length. Raises SpecError(s) for what the stage cannot evaluate."""
         above = {parent: done[parent] for parent in parents(loaded)}
-        read = training.phases or self.read_above(loaded, done)
+        tokenizer = self.tokenizer(loaded, above)
+        maker = PhaseMaker(loaded, (KEY,), self.data, self.raw_scale, self.scale, modules, tokenizer)
+        named = evaluated_on(loaded, modules, maker, self.scale)  # at every scale: a mistake is one everywhere
+        on = None if training.phases else named
+        own = training.phases or (() if on is None else (on,))
+        read = own or self.read_above(loaded, done)
         wrong = list(unable(loaded, modules, read, self.data))
         if wrong:
             raise several(wrong)
-        context = max((phase.context for phase in training.phases), default=longest)
+        context = max((phase.context for phase in own), default=longest)
         known = [node.stage.max_context for node in above.values() if node.stage.rope is not None]
         old = max(known, default=None)
         extends = old if old is not None and old < context else None
@@ -223,6 +229,7 @@ class Resolver:
             context=context,
             old_context=extends,
             samples=self.raw_scale.evaluation.samples,
+            on=on,
         )
 
     def read_above(self, loaded: LoadedStage, done: Mapping[str, Node]) -> tuple[Phase, ...]:
@@ -230,7 +237,7 @@ class Resolver:
         names = parents(loaded)
         while names and done[names[0]].stage.kind == "keep":
             names = parents(self.pipeline.stages[names[0]])
-        return done[names[0]].stage.phases if names else ()
+        return done[names[0]].stage.evaluated_on if names else ()
 
     def engine(self, loaded: LoadedStage, trained: list[Model]) -> tuple[Engine, EngineClass]:
         """The engine that runs the stage, and what it computes in."""

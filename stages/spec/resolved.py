@@ -49,6 +49,7 @@ class Evaluation(Frozen):
     context: int  # length of the held-out windows
     old_context: int | None  # the parent's context, where this stage extends it
     samples: int
+    on: Phase | None = None  # of an import: its corpora, as a phase that reads nothing of them for training
 
 
 class Execution(Frozen):
@@ -157,3 +158,8 @@ class Stage(Frozen):
     execution: Execution
     max_context: int  # the longest context in the lineage under the current RoPE: what an export declares
     waivers: tuple[Waiver, ...] = ()
+
+    @property
+    def evaluated_on(self) -> tuple[Phase, ...]:
+        """The phases whose corpora it is evaluated on; none: it is evaluated on its parent's."""
+        return self.phases or (() if self.evaluation.on is None else (self.evaluation.on,))

@@ -11,6 +11,7 @@ from stages.spec.fields import (
     Divided,
     Flag,
     Kept,
+    Loops,
     Memory,
     Names,
     Nodes,
@@ -116,6 +117,15 @@ class RawStandIn(Raw):
     phases: list[RawPhase] = Field(min_length=1)
 
 
+class RawEvaluatedOn(Raw):
+    """What an import is evaluated on: it reads no data of its own."""
+
+    data: str
+    context: Context
+    document_mask: Flag
+    loops: Loops | None = None  # where the model is looped
+
+
 class RawImport(RawStage):
     """A released model comes in."""
 
@@ -124,6 +134,7 @@ class RawImport(RawStage):
     release: Name
     max_context: Context
     rope: RawRope | None = None
+    evaluate_on: RawEvaluatedOn | None = None
     stand_in: RawStandIn | None = None
 
 

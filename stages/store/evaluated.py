@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.spec.resolved import Stage
+from stages.spec.resolved_phases import Phase
 from stages.store import json_file, stage_record
 from stages.store.digest import digest_bytes
 from stages.store.json_file import JsonFileError, MissingFileError
@@ -26,8 +28,21 @@ OUTSIDE = "lm_eval"  # section of eval.json: what lm-evaluation-harness found, w
 SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the numbers in eval.json
 
 
+class On(BaseModel):
+    """Corpora of an evaluation, each with its digest, and how their documents are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    corpora: dict[str, str]
+    document_mask: bool
+    loops: int | None
+
+
 class Asked(BaseModel):
-    """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown."""
+    """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown.
+
+    `on`: what an import is evaluated on. Of other stages that is in the key, theirs or their parents'.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,6 +51,11 @@ class Asked(BaseModel):
     old_context: int | None
     samples: int
     code: str
+    on: On | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As evaluation.json has it: without `on` where there is nothing to say."""
+        return self.model_dump(mode="json", exclude=None if self.on is not None else {"on"})
 
 
 _ASKED = TypeAdapter(Asked)
@@ -43,13 +63,22 @@ _ASKED = TypeAdapter(Asked)
 
 def asked(stage: Stage) -> Asked:
     """What the spec asks for now."""
-    fields = stage.evaluation.model_dump() | {"names": tuple(sorted(stage.evaluation.names)), "code": code()}
-    return Asked.model_validate(fields)
+    asked = stage.evaluation
+    return Asked(
+        names=tuple(sorted(asked.names)), context=asked.context, old_context=asked.old_context, samples=asked.samples,
+        code=code(), on=None if asked.on is None else _on(asked.on),
+    )  # fmt: skip
+
+
+def _on(phase: Phase) -> On:
+    corpora = {source.corpus: source.digest for source in phase.sources}
+    loops = None if phase.loops is None else phase.loops.count
+    return On(corpora=corpora, document_mask=phase.document_mask, loops=loops)
 
 
 def encode(stage: Stage) -> bytes:
     """The bytes of evaluation.json."""
-    return json_file.encode(asked(stage).model_dump(mode="json"))
+    return json_file.encode(asked(stage).plain())
 
 
 def outdated(folder: Path, stage: Stage) -> str:
@@ -57,7 +86,7 @@ def outdated(folder: Path, stage: Stage) -> str:
 
     A result of before there were these records is compared by its stage.json, and taken to be of today's code.
     """
-    if stage.kind == "keep" or not (stage.evaluation.names and (stage.phases or stage.parents)):
+    if stage.kind == "keep" or not (stage.evaluation.names and (stage.evaluated_on or stage.parents)):
         return ""
     now = asked(stage)
     try:
@@ -79,6 +108,7 @@ def _difference(then: Asked, now: Asked) -> str:
     for field in ("samples", "context", "old_context"):
         old, new = getattr(then, field), getattr(now, field)
         said += [f"{field} {old}, now {new}"] if old != new else []
+    said += ["what it is evaluated on"] if then.on != now.on else []
     said += ["the code of evaluations changed"] if then.code != now.code else []
     return f"evaluate: {'; '.join(said)}" if said else ""
 

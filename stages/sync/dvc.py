@@ -25,9 +25,9 @@ def text(graph: Graph, watched: Mapping[str, Watched]) -> str:
     stages = {rule_name(name): _corpus(graph, name) for name in graph.published_corpora}
     for ref, stage in graph.published.items():
         stages[rule_name(ref)] = _stage(graph, ref, stage, watched[ref])
-    trained = [(ref, stage) for ref, stage in graph.published.items() if stage.phases]
-    metrics = [f"results/{graph.scale}/{ref}/eval.json" for ref, stage in trained if stage.evaluation.names]
-    plots = [_plot(graph.scale, ref, stage) for ref, stage in trained]
+    measured = [ref for ref, stage in graph.published.items() if stage.evaluated_on and stage.evaluation.names]
+    metrics = [f"results/{graph.scale}/{ref}/eval.json" for ref in measured]
+    plots = [_plot(graph.scale, ref, stage) for ref, stage in graph.published.items() if stage.phases]
     body = {"stages": stages, "metrics": metrics, "plots": plots}
     return HEAD.format(scale=graph.scale) + yaml.safe_dump(body, sort_keys=False, width=120)
 

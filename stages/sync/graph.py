@@ -90,8 +90,8 @@ def rule_name(name: str) -> str:
 
 def corpora(stage: Stage, graph: Graph) -> tuple[str, ...]:
     """The local corpora that a stage reads, and the local tokenizer unless they keep a published one; sorted."""
-    named = {source.corpus for phase in stage.phases for source in phase.sources}
-    if stage.phases and not named & graph.by_published:
+    named = {source.corpus for phase in stage.evaluated_on for source in phase.sources}
+    if named and not named & graph.by_published:
         named.add(data_spec.TOKENIZER)
     return tuple(sorted(named & set(graph.corpora)))
 

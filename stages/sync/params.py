@@ -90,18 +90,27 @@ def _data(project: Project, raw: RawStage, scale: RawScale) -> Iterator[tuple[st
     training, published = _training(raw, scale), project.data.published.corpora
     if training is None and isinstance(raw, RawImport) and not scale.has_corpora:
         yield f"data/{TOKENIZER}.yaml", ("digest",)  # built on nothing that would tell it
-    for phase in training.phases if training is not None else ():
-        yield "data/mixtures.yaml", ("mixtures", phase.data)
-        for source in project.data.mixtures.mixtures[phase.data].sources:
+    for mixture in _mixtures(raw, training):
+        yield "data/mixtures.yaml", ("mixtures", mixture)
+        for source in project.data.mixtures.mixtures[mixture].sources:
             if source.corpus in project.data.bind:
                 yield "data/bind.yaml", ("bind", source.corpus)
             elif not scale.has_corpora and source.corpus in published:
                 yield "data/published.yaml", ("corpora", source.corpus, "stand_in")
+    for phase in training.phases if training is not None else ():
         for source in project.data.mixtures.mixtures[phase.data].sources:
             name = project.data.read_as(source.corpus, scale.has_corpora)
             local = project.data.corpora.get(name)
             if local is not None and packs_whole(phase.packing, phase.objective, local.kind) and local.unit == "tokens":
                 yield f"data/{name}.yaml", ("packed",)  # what fits into rows decides how long a stretch is
+
+
+def _mixtures(raw: RawStage, training: RawTrain | RawStandIn | None) -> Iterator[str]:
+    """What a stage is trained on, or an import evaluated."""
+    if training is not None:
+        yield from (phase.data for phase in training.phases)
+    elif isinstance(raw, RawImport) and raw.evaluate_on is not None:
+        yield raw.evaluate_on.data
 
 
 def _scale_files(project: Project, scale: str) -> list[str]:

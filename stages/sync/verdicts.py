@@ -132,7 +132,9 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     from stages.data.spec import TOKENIZER
     from stages.data.tokenizer import USE
 
-    names = {source.corpus for phase in stage.phases or _evaluated_on(layout, stage) for source in phase.sources}
+    names = {
+        source.corpus for phase in stage.evaluated_on or _read_by_parent(layout, stage) for source in phase.sources
+    }
     local = any(not (layout.corpus(name) / USE).exists() for name in names)
     for name in sorted({*names, TOKENIZER} if local else names):
         try:
@@ -149,11 +151,11 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
             )
 
 
-def _evaluated_on(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
+def _read_by_parent(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
     """The phases whose corpora a stage that does not train is evaluated on: those that its parent was run with."""
     if not (stage.evaluation.names and stage.parents):
         return ()
-    return stage_record.read(manifest.payload(layout, stage.parents[0])).phases
+    return stage_record.read(manifest.payload(layout, stage.parents[0])).evaluated_on
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:

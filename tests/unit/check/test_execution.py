@@ -153,7 +153,7 @@ def test_published_corpora_are_a_notice(
 ) -> None:
     monkeypatch.chdir(root)
     assert run_checks("paper", as_json=False) == 0
-    assert "notice: paper: 39 stages that train read published corpora: they are planned" in capsys.readouterr().out
+    assert "notice: paper: 40 stages read published corpora: they are planned" in capsys.readouterr().out
     assert notices(Project.load(root), "mini") == []
 
 
@@ -162,7 +162,7 @@ def test_models_that_the_torch_engine_would_have_to_divide_are_told_in_the_notic
          r"engine: torch\nengine_class: torch-bf16")  # fmt: skip
     edit(root, "scales/paper.yaml", r",\n +parallel: (?:.|\n)*?\}\}", "}")
     (notice,) = notices(Project.load(root), "paper")
-    assert "39 stages that train read published corpora, and 5 of them are planned with models divided over" in notice
+    assert "40 stages read published corpora, and 5 of them are planned with models divided over" in notice
 
 
 def test_what_no_engine_trains_is_refused_before_the_queue(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,8 @@ def test_what_no_engine_trains_is_refused_before_the_queue(root: Path, monkeypat
         print_script("ouro/warmup", "paper", None)
     project = Project.load(root)
     gate = Gate(project, "paper", graph.load(root, project, "paper").stages)
-    gate.refuse("llama31_1m/base")  # a release that comes in is copied, and trains nothing
+    with pytest.raises(UserError, match=r"llama31_1m/base is not started: found published corpora .*prolong_books"):
+        gate.refuse("llama31_1m/base")  # which it is evaluated on
     with pytest.raises(UserError, match="planned and checked, and not run here"):
         gate.refuse("llama31_1m/cpt_256k")
 
@@ -187,4 +188,4 @@ def test_a_mixture_that_no_phase_names_is_a_notice(root: Path) -> None:
     """Mixtures are shared: a project without one of the pipelines has those of the others."""
     assert unread(Project.load(root)) == []
     edit(root, "llama31_1m/sft_32k.yaml", "data: llama_sft_short", "data: llama_sft_long")
-    assert unread(Project.load(root)) == ["specs/data/mixtures.yaml: no phase names llama_sft_short."]
+    assert unread(Project.load(root)) == ["specs/data/mixtures.yaml: no stage names llama_sft_short."]

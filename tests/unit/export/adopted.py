@@ -28,7 +28,9 @@ PARENT = "{{from: {0}, weights: inherit, optimizer: reset, clock: reset, data: r
 STAGES = ("base", "more", "tuned", "given")
 SPECS = {
     "mine/base.yaml": "stage: base\nbox: base\nkind: import\nmodules: {llm: qwen}\nrelease: qwen\nmax_context: 128\n"
-    + ROPE + 'sources:\n  - {covers: ["*"], mark: chosen}\n',
+    + ROPE + "evaluate: [validation_loss, position_loss]\n"
+    + "evaluate_on: {data: notes, context: 64, document_mask: true}\n"
+    + 'sources:\n  - {covers: ["*"], mark: chosen}\n',
     "mine/more.yaml": TRAIN.format(
         name="more", modules="{llm: qwen}", train="llm", init=PARENT.format("base"), rope=ROPE,
         phases=phase("main", "next_token", "2K", "notes", ""),

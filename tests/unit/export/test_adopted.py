@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from contextlib import chdir
 from pathlib import Path
@@ -14,11 +15,16 @@ from safetensors.torch import load_file
 
 from stages.commands.export import export
 from stages.commands.generate import generate
+from stages.commands.run import run_stage
 from stages.data import tokenizer_declared
+from stages.data.heldout import Heldout
 from stages.data.tokenizer_files import load
 from stages.engines import received
 from stages.models import build
+from stages.spec.project import Project
 from stages.store import stage_record
+from stages.store.layout import Layout
+from stages.sync import graph, verdicts
 from tests.unit.data.published import CHATML
 from tests.unit.export import adopted, others, ours, reader
 
@@ -71,6 +77,52 @@ def test_its_tokenizer_goes_along_byte_for_byte(project: Path, tmp_path: Path) -
     mine = tokenizer_declared.declared(project, load(project, "mine")).open()
     generation = json.loads((folder / "generation_config.json").read_text())
     assert generation["eos_token_id"] == [mine.roles.turn_end, mine.roles.eos]
+
+
+def test_what_came_in_is_evaluated_with_the_loss_that_transformers_has(project: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    heldout, record = Heldout(project / "results/mini/data"), stage_record.read(project / "results/mini/mine/base")
+    theirs, total, count = AutoModelForCausalLM.from_pretrained(project / "releases/qwen", dtype="float32"), 0.0, 0
+    rows = heldout.rows("notes", 64, record.evaluation.samples, document_mask=True)
+    for row in rows:
+        for number in range(row.segments.max() + 1):  # each document by itself
+            tokens, labels = (torch.from_numpy(of[row.segments == number])[None] for of in (row.tokens, row.labels))
+            with torch.no_grad():
+                logits = theirs(input_ids=tokens).logits
+            total += float(torch.nn.functional.cross_entropy(logits[0].double(), labels[0], reduction="sum"))
+            count += int((labels >= 0).sum())
+    found = json.loads((project / "results/mini/mine/base/eval.json").read_text())
+    assert found["before"] == {}
+    assert found["after"]["validation"]["tokens"] == count > 100
+    assert found["after"]["validation"]["loss"] == pytest.approx(total / count, rel=1e-6)
+
+
+def test_another_thing_to_be_evaluated_on_evaluates_the_import_again_and_trains_nothing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "project"))
+    place, spec = root / "results/mini/mine/base", root / "specs/mine/base.yaml"
+    kept = {path: path.read_bytes() for path in (place / "manifest.json", place / "model/llm/model.safetensors")}
+    before = json.loads((place / "eval.json").read_text())
+    spec.write_text(spec.read_text().replace("data: notes, context: 64", "data: chats, context: 128"))
+    assert states(root)["mine/base"] == "unevaluated: evaluate: context 64, now 128; what it is evaluated on"
+    assert states(root)["mine/more"] == "done: ", "its child sees no other parent"
+    with chdir(root):
+        capsys.readouterr()
+        run_stage("mine/base", "mini", None)  # without the release
+    assert "The result is evaluated again, no training" in capsys.readouterr().out
+    after = json.loads((place / "eval.json").read_text())
+    assert list(after["after"]["validation"]["by_corpus"]) == ["chats"]
+    assert after["after"] != before["after"]
+    assert kept == {path: path.read_bytes() for path in kept}
+    assert set(states(root).values()) == {"done: "}
+
+
+def states(root: Path) -> dict[str, str]:
+    loaded = graph.load(root, Project.load(root), "mini")
+    judged = verdicts.judge(Layout(root, "mini"), loaded.stages, loaded.keys)
+    return {ref: f"{one.state}: {one.why}" for ref, one in judged.items()}
 
 
 def test_the_release_comes_out_as_it_came_in(project: Path, tmp_path: Path) -> None:

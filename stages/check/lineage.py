@@ -22,7 +22,8 @@ ROUNDING = 1e-9  # of two frequencies that come out of the same figures
     title="Positions and the declared context do not go back",
     rule="Along a lineage no rotary wavelength falls (by a smaller base, less interpolation, scaling taken away or "
     "narrowed), and the declared context never shrinks. A shorter sequence length under the same positions is neither. "
-    "The original length of llama3 scaling stays.",
+    "The original length of llama3 scaling and of YaRN stays; YaRN's is the parent's longest context where the parent "
+    "has none.",
     why="A stage copied from before an extension brings the old base back: what the lineage learned of long contexts "
     "is lost, and short evaluations do not show it.",
     threads=("unslothai/unsloth#7028", "JIA-Lab-research/LongLoRA#81"),
@@ -41,13 +42,19 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
                 yield context.finding(
                     "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
                     expected="no pair of dimensions that turns faster than in the parent",
-                    repair="State the parent's base, llama3 and interpolation, or larger ones.",
+                    repair="State the parent's base, llama3, interpolation and yarn, or larger ones.",
                 )  # fmt: skip
             elif rope.llama3 and parent.rope.llama3 and rope.llama3.original != parent.rope.llama3.original:
                 yield context.finding(
                     "I-37", name, ("rope",), parent=ref, observed=f"{new}, after {old}",
                     expected="the parent's `llama3.original`: the length before all extensions",
                     repair="State the parent's `original`; extend by factor, base or interpolation.",
+                )  # fmt: skip
+            elif rope.yarn and (wanted := _original(parent.rope, parent)) != rope.yarn.original:
+                yield context.finding(
+                    "I-37", name, ("rope", "yarn", "original"), parent=ref, observed=f"{new}, after {old}",
+                    expected=f"{int(context.full_context(wanted)):,}: the length before all extensions",
+                    repair="State that length; how far it is extended is the factor's to say.",
                 )  # fmt: skip
             elif stage.max_context < parent.max_context:
                 before, after = (context.full_context(one.max_context) for one in (parent, stage))
@@ -60,6 +67,11 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+def _original(rope: Rope, parent: Stage) -> int:
+    """The length from which YaRN extends a parent's context."""
+    return rope.yarn.original if rope.yarn else parent.max_context
+
+
 def _any_faster(before: list[float], after: list[float]) -> bool:
     """Whether a pair turns faster than it did: positions move together there."""
     return any(new > old * (1 + ROUNDING) for old, new in zip(before, after, strict=False))
@@ -70,7 +82,9 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
     llama3 = rope.llama3 and rope.llama3.model_copy(
         update={"original": int(context.full_context(rope.llama3.original))}
     )
-    return rope.model_copy(update={"base": rope.base * float(context.full_context(1)), "llama3": llama3})
+    yarn = rope.yarn and rope.yarn.model_copy(update={"original": int(context.full_context(rope.yarn.original))})
+    base = rope.base * float(context.full_context(1))
+    return rope.model_copy(update={"base": base, "llama3": llama3, "yarn": yarn})
 
 
 @static(

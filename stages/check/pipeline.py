@@ -19,11 +19,13 @@ from stages.spec.decoder import Decoder, Dense, Grouped
 from stages.spec.language_model import LanguageModel
 from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import Model, ProjectorModel, Rope
+from stages.spec.resolved_models import Llama3Scaling, Model, ProjectorModel, Rope, Yarn
 from stages.spec.resolved_phases import Phase
 
 CLOSE = 1e-9  # rates and bases are exact in the specs and rounded once on each side
 Difference = tuple[tuple[str | int, ...], str, str]  # path in the stage's spec, observed, expected
+
+Scaling = Llama3Scaling | Yarn
 
 # What a smaller scale does not touch, in a stage and in a phase.
 OF_STAGE = ("kind", "trained", "clock", "data", "optimizer")
@@ -136,18 +138,27 @@ def _rope(context: Context, here: Stage, full: Stage, small: Rope, large: Rope) 
         yield ("rope", "base"), f"a base of {small.base:g}", f"{large.base * float(factor):g} for this context"
     if small.interpolation != large.interpolation:
         yield ("rope", "interpolation"), f"an interpolation by {small.interpolation:g}", f"{large.interpolation:g}"
-    if (small.llama3 is None) != (large.llama3 is None):
-        yield ("rope", "llama3"), "llama3 scaling on one side only", "the same scaling"
-    if small.llama3 is None or large.llama3 is None:
-        return
-    wanted = large.llama3.model_copy(update={"original": int(large.llama3.original * factor)})
-    if small.llama3 != wanted:
-        yield ("rope", "llama3"), f"{small.llama3}", f"{wanted}"
-    dims = rotary_dim(here), rotary_dim(full)
+    for name in ("llama3", "yarn"):
+        one, other = getattr(small, name), getattr(large, name)
+        if (one is None) != (other is None):
+            yield ("rope", name), f"{name} scaling on one side only", "the same scaling"
+        elif one is not None:
+            yield from _scaling(name, one, other, factor)
+            yield from _bands(name, (here, small.base, one), (full, large.base, other))
+
+
+def _scaling(name: str, small: Scaling, large: Scaling, factor: Fraction) -> Iterator[Difference]:
+    wanted = large.model_copy(update={"original": int(large.original * factor)})
+    if small != wanted:
+        yield ("rope", name), f"{small}", f"{wanted}"
+
+
+def _bands(name: str, small: tuple[Stage, float, Scaling], large: tuple[Stage, float, Scaling]) -> Iterator[Difference]:
+    dims = rotary_dim(small[0]), rotary_dim(large[0])
     if dims[0] is not None and dims[1] is not None:
-        counts, published = bands(small.llama3, small.base, dims[0]), bands(large.llama3, large.base, dims[1])
+        counts, published = bands(small[2], small[1], dims[0]), bands(large[2], large[1], dims[1])
         if any(count == 0 and known for count, known in zip(counts, published, strict=True)):
-            yield ("rope", "llama3"), f"{counts} pairs kept, blended, scaled", f"none empty that is not ({published})"
+            yield ("rope", name), f"{counts} pairs kept, blended, scaled", f"none empty that is not ({published})"
 
 
 def _phase(number: int, here: Phase, full: Phase) -> Iterator[Difference]:

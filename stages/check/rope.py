@@ -8,6 +8,7 @@ from math import isfinite
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.check.yarn import without_effect, wrong_yarn
 from stages.contract.rope import inv_freq, longest_wavelength
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
@@ -68,6 +69,8 @@ def positions_are_stated(context: Context) -> Iterator[Finding]:
                 observed=wrong, expected="a base above 1, an even dimension, factors of at least 1, low below high",
                 repair="Correct `rope`.",
             )  # fmt: skip
+        elif stage.rope is not None and stage.rope.yarn is not None:
+            yield from without_effect(context, name, stage, stage.rope.yarn)
 
 
 def wrong_positions(rope: Rope, dim: int) -> str | None:
@@ -79,7 +82,7 @@ def wrong_positions(rope: Rope, dim: int) -> str | None:
     scaling = rope.llama3
     if scaling is not None and not (scaling.factor >= 1 and 0 < scaling.low < scaling.high and scaling.original > 0):
         return f"llama3 scaling by {scaling.factor:g} between {scaling.low:g} and {scaling.high:g}"
-    return None
+    return None if rope.yarn is None else wrong_yarn(rope, rope.yarn, dim)
 
 
 @static(
@@ -119,6 +122,8 @@ def changed_positions_take_effect(context: Context) -> Iterator[Finding]:
 def described(rope: Rope) -> str:
     """Rotary positions in a few words."""
     scaling = f", llama3 x{rope.llama3.factor:g} from {rope.llama3.original:,}" if rope.llama3 else ""
+    if rope.yarn is not None:
+        return f"base {rope.base:g}, yarn x{rope.yarn.factor:g} from {rope.yarn.original:,}"
     return f"base {rope.base:g}{scaling}, interpolation {rope.interpolation:g}"
 
 
@@ -157,7 +162,7 @@ def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     "fine-tuning after a long extension still declares the long one.",
     why="An export declared 8,192 for a model trained at 65,536; others had no way to say what the base was raised to.",
     threads=("hiyouga/LlamaFactory#9524", "open-instruct#1849", "NVIDIA/Megatron-LM#1002"),
-    held_by=("stages/spec/schema.py", "stages/guards/end.py"),
+    held_by=("stages/spec/schema.py", "stages/guards/written.py"),
 )
 def longest_context_is_declared(context: Context) -> Iterator[Finding]:
     """I-14."""
@@ -186,7 +191,8 @@ def _longest(context: Context, stage: Stage) -> int:
     "I-29",
     title="Context grows only where positions allow it",
     rule="The slowest rotary wavelength, after all scaling, covers every sequence length of the stage: four times over "
-    "where at least 16 pairs are rotated, once where fewer pairs make it shorter.",
+    "where at least 16 pairs are rotated, once where fewer pairs make it shorter. With YaRN, no sequence is longer "
+    "than its original length times its factor.",
     why="Positions beyond a full turn of the slowest pair look like earlier ones: the model cannot tell them apart. "
     "After a quarter turn its cosine changes sign; the published stages stay within that.",
     threads=("hiyouga/LlamaFactory#9524",),
@@ -201,5 +207,13 @@ def wavelength_covers_context(context: Context) -> Iterator[Finding]:
                     "I-29", name, ("phases", number, "context"),
                     observed=f"{phase.context:,} positions", expected=f"at most {int(reach):,} with {described(rope)}",
                     repair="Raise the base or interpolate, shorten the context, or waive this with its reason.",
+                    found=context.full_context(phase.context),
+                )  # fmt: skip
+            elif rope.yarn is not None and phase.context > rope.yarn.original * rope.yarn.factor:
+                yield context.finding(
+                    "I-29", name, ("phases", number, "context"),
+                    observed=f"{phase.context:,} positions",
+                    expected=f"at most {int(rope.yarn.original * rope.yarn.factor):,} with {described(rope)}",
+                    repair="Raise yarn's `factor`, shorten the context, or waive this with its reason.",
                     found=context.full_context(phase.context),
                 )  # fmt: skip

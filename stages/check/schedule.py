@@ -15,13 +15,13 @@ from stages.check.registry import static
 from stages.contract import ledger
 from stages.contract.schedule import lr
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Router, ShareRamp
 from stages.spec.resolved_training import AdamW, Muon, Piece, Schedule
 
 # What a schedule, an optimizer and the counting of tokens are made of: no field of these may be guessed.
 NUMERIC: tuple[type[BaseModel], ...] = (
-    Piece, Schedule, AdamW, Muon, BatchStep, Phase, ShareRamp, Rope, Llama3Scaling, Router, Loops, Coca,
+    Piece, Schedule, AdamW, Muon, BatchStep, Phase, ShareRamp, Rope, Llama3Scaling, Yarn, Router, Loops, Coca,
 )  # fmt: skip
 
 
@@ -136,10 +136,15 @@ def every_piece_is_stated(context: Context) -> Iterator[Finding]:
 
 
 def defaulted(classes: Sequence[type[BaseModel]]) -> list[str]:
-    """Fields of resolved values that have a default although they change numerics: "Class.field"."""
+    """Fields of resolved values that have a default although they change numerics: "Class.field".
+
+    One that came later is None where a spec says nothing of it, and then changes nothing.
+    """
     return [
         f"{cls.__name__}.{name}"
         for cls in classes
         for name, field in cls.model_fields.items()
-        if not field.is_required() and name not in getattr(cls, "DESCRIPTIVE_FIELDS", frozenset())
+        if not field.is_required()
+        and name not in getattr(cls, "DESCRIPTIVE_FIELDS", frozenset())
+        and not (field.default is None and name in getattr(cls, "LATER_FIELDS", frozenset()))
     ]

@@ -14,6 +14,7 @@ from stages.commands.open import open_project, pick
 from stages.contract import hardware as profiles
 from stages.contract import ledger
 from stages.contract.duration import document_lengths
+from stages.contract.rope import attention_factor, score_factor
 from stages.contract.schedule import lr, lr_before, peak
 from stages.plan.figures import short
 from stages.plan.padding import padding
@@ -129,7 +130,15 @@ def _weights(init: Init) -> str:
 def _rope(rope: Rope) -> str:
     scaling = f", llama3 scaling by {rope.llama3.factor:g} from {length(rope.llama3.original)}" if rope.llama3 else ""
     interpolated = f", interpolated {rope.interpolation:g} times" if rope.interpolation != 1 else ""
-    return f"base {rope.base:,.8g}{scaling}{interpolated}"
+    return f"base {rope.base:,.8g}{scaling}{interpolated}{_yarn(rope)}"
+
+
+def _yarn(rope: Rope) -> str:
+    if rope.yarn is None:
+        return ""
+    scores = f", scores times {score_factor(rope):.4g}" if rope.yarn.mscale_all_dim is not None else ""
+    size = f"queries and keys times {attention_factor(rope):.4g}{scores}"
+    return f", YaRN by {rope.yarn.factor:g} from {length(rope.yarn.original)}, {size}"
 
 
 def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:

@@ -93,6 +93,8 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
     if layout.distributed_optimizer and isinstance(stage.optimizer, Muon):
         repair = "Say `distributed_optimizer: false`: Muon moves whole matrices, and replicas would have ranges."
         yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
+    if stage.rope is not None and stage.rope.yarn is not None and language_models(stage):
+        yield Misfit("yarn", f"by {stage.rope.yarn.factor:g}", "llama3 scaling, an interpolation, or neither", KEEP)
     for model in language_models(stage):
         if not model.NEMO:
             known = ", ".join(name for name, one in FAMILIES.items() if one.NEMO)

@@ -10,6 +10,7 @@ from stages.diff.curve import CurveChange
 from stages.diff.fields import Field
 from stages.diff.semantic import StageChange
 from stages.plan import figures
+from stages.spec.resolved_models import Rope
 
 SHOWN_FIELDS = 4  # of one stage; the rest is counted
 ARROW = "→"
@@ -46,7 +47,7 @@ def effects(change: StageChange) -> list[str]:
     """What the change does to one stage, but for its price; never nothing."""
     found = [f"LR {curve(change.lr)}"] if change.lr else []
     if change.rope:
-        found.append(f"RoPE {figures.rope(change.rope[0]) or 'none'} {ARROW} {figures.rope(change.rope[1]) or 'none'}")
+        found.append(f"RoPE {_positions(*change.rope)}")
     found += _amounts(change)
     told = [_pair(one) for one in change.fields if _is_told(change, one)]
     more = len(told) - SHOWN_FIELDS
@@ -54,6 +55,22 @@ def effects(change: StageChange) -> list[str]:
     if any(one.is_range for one in change.fields):
         found.append("data: other ranges of its corpora")
     return found or ["other pieces of its schedule before its own"]
+
+
+def _positions(old: Rope | None, new: Rope | None) -> str:
+    """Both in a few words; where those are the same, the fields that differ."""
+    before, after = figures.rope(old) or "none", figures.rope(new) or "none"
+    if before != after or old is None or new is None:
+        return f"{before} {ARROW} {after}"
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("llama3", "yarn")]
+    fields = [
+        f"{name}.{field} {getattr(one, field)} {ARROW} {getattr(other, field)}"
+        for name, one, other in pairs
+        if one is not None and other is not None
+        for field in type(one).model_fields
+        if getattr(one, field) != getattr(other, field)
+    ]
+    return f"{before}: {', '.join(fields)}"
 
 
 def _amounts(change: StageChange) -> list[str]:

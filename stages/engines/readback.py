@@ -80,6 +80,7 @@ def built(
             weights=digests(extend.kept(to_hf(module.state_dict()), init.rows)),
             parent_weights=_parent_weights(stage, name, inputs),
             frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
+            factors=(1.0, 1.0) if rotary is None else _factors(module),
             moments={key: value for key, value in moments.items() if key.startswith(f"{name}.")},
             parent_moments=_parent_moments(stage, name, inputs) if init.optimizer == "inherit" else None,
             moments_moved=name in moved,
@@ -89,6 +90,12 @@ def built(
     clock = _first_clock(stage)
     asked = [{} if optimizer is None else optimizer.rates(loop.learning_rate(stage, clock)) for _ in range(2)]
     return BuiltReport(found, clock, *asked)
+
+
+def _factors(module: Any) -> tuple[float, float]:
+    """What a model's tables multiply by: at position 0 the cosine of every angle is 1."""
+    tables = module.tables(torch.zeros(1, 1, dtype=torch.int64))
+    return float(tables.main[0].flatten()[0]), tables.scores
 
 
 def done(

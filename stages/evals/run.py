@@ -17,7 +17,6 @@ from stages.evals.language import loops, positions, validation
 from stages.evals.needle import needle
 from stages.evals.pictures import digits, questions, retrieval
 from stages.evals.subject import Subject
-from stages.models.rotary import Rotary
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
@@ -85,9 +84,9 @@ def _rope(subject: Subject, rope: Rope | None) -> Iterator[None]:
         yield
         return
     lm = subject.lm
-    own = lm.rotary
-    lm.rotary = Rotary(rope, own.dim)
+    own = lm.rotary.rope
+    lm.turn_by(rope)
     try:
         yield
     finally:
-        lm.rotary = own
+        lm.turn_by(own)

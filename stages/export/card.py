@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from stages.contract.parameters import parameters
+from stages.contract.rope import is_scaled
 from stages.export import claims, lineage
 from stages.export.lineage import Ancestor
 from stages.export.names import Published
@@ -17,6 +18,7 @@ from stages.printable import printable
 from stages.report.headlines import MEASURES, VALIDATION
 from stages.report.words import count, length
 from stages.spec.claims import Claim
+from stages.spec.language_model import LanguageModel
 from stages.store import evaluated
 
 NO_LICENCE = {"license": "other", "license_name": "not-stated"}
@@ -110,6 +112,9 @@ def _model(result: Result, facts: Facts) -> str:
         f"- longest context trained under the current RoPE: {length(stage.max_context)} tokens",
         f"- seed {stage.seed}, computed in {stage.engine_class}",
     ]
+    read = next((cfg.PUBLISHED.scaled for cfg in stage.modules.values() if isinstance(cfg, LanguageModel)), "")
+    if read and stage.rope is not None and is_scaled(stage.rope):
+        lines.append(f"- scaled rotary positions: {read}")
     if facts.remote_code:
         lines.append("- modelling code: in this folder, `trust_remote_code=True` runs it")
     return "## Model\n\n" + "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Guards after the last step: budgets, rates of every step, what moved, what was read, exits, the written config."""
+"""Guards after the last step: budgets, rates of every step, what moved, what was read, exits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.check.findings import Finding
-from stages.contract import ledger, rope, schedule
+from stages.contract import ledger, schedule
 from stages.contract.mixture import Mixture
 from stages.guards.findings import finding
-from stages.guards.report import ConfigReport, EndReport, PhaseReads
+from stages.guards.report import EndReport, PhaseReads
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase
 
-TOLERANCE = 1e-5  # of sums and entropies in fp32, and relative of frequencies from decimal text
+TOLERANCE = 1e-5  # of sums and entropies in fp32
 
 
 def budgets(stage: Stage, report: EndReport) -> Iterator[Finding]:
@@ -177,47 +176,6 @@ def exits(stage: Stage, report: EndReport) -> Iterator[Finding]:
             expected=f"sums of 1 and entropies in [0, log {seen.loops}]",
             repair="Let the last loop take what remains, whatever its gate says.",
         )  # fmt: skip
-
-
-def written_config(stage: Stage, config: ConfigReport) -> Iterator[Finding]:
-    """I-14: the written config.json declares the lineage's longest context and gives the same frequencies."""
-    if config.max_position != stage.max_context:
-        yield finding(
-            stage, "I-14", at="max_context", observed=f"max_position_embeddings {config.max_position:,}",
-            expected=f"{stage.max_context:,}", repair="Write the longest context of the lineage under this RoPE.",
-        )  # fmt: skip
-    if stage.rope is None:
-        return
-    expected, found = rope.inv_freq(stage.rope, config.rotary_dim), config_frequencies(config)
-    if any(abs(a - b) > TOLERANCE * b for a, b in zip(found, expected, strict=True)):
-        yield finding(
-            stage, "I-14", at="max_context",
-            observed=f"rope_theta {config.rope_theta:g}, rope_scaling {config.rope_scaling}",
-            expected=str(stage.rope), repair="Write base and scaling of this stage, not of its parent.",
-        )  # fmt: skip
-
-
-def config_frequencies(config: ConfigReport) -> list[float]:
-    """Frequencies as transformers derives them from rope_theta and rope_scaling (modeling_rope_utils)."""
-    raw = config.rope_scaling or {"rope_type": "default"}
-
-    def number(key: str) -> float:
-        return float(str(raw[key]))
-
-    plain = rope.inv_freq(Rope(base=config.rope_theta, llama3=None, interpolation=1.0), config.rotary_dim)
-    kind = raw["rope_type"]
-    if kind == "linear":
-        return [frequency / number("factor") for frequency in plain]
-    if kind == "longrope":
-        factors = raw["long_factor"]
-        assert isinstance(factors, list)
-        return [frequency / factor for frequency, factor in zip(plain, factors, strict=True)]
-    if kind == "llama3":
-        low, high = number("low_freq_factor"), number("high_freq_factor")
-        turns = [number("original_max_position_embeddings") * frequency / (2 * math.pi) for frequency in plain]
-        smooth = [min(1.0, max(0.0, (turn - low) / (high - low))) for turn in turns]
-        return [f * (s + (1 - s) / number("factor")) for f, s in zip(plain, smooth, strict=True)]
-    return plain
 
 
 def overlap(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> int:

@@ -16,6 +16,7 @@ class ModuleReport:
     """One module as it stands before its first step.
 
     `frequencies`: rotary frequencies in radians per position, fp32, read from the module; None where it has none.
+    `factors`: what the module multiplies rotated queries and keys by, each of them, and its scores in whole.
     `parent_weights` and `parent_moments` are those of the parent's files under the parent's names; None where nothing
     is inherited. `moments` are the optimizer's, `moments_moved` says whether any of them differs from zero.
     """
@@ -23,6 +24,7 @@ class ModuleReport:
     weights: Digests
     parent_weights: Digests | None
     frequencies: tuple[float, ...] | None
+    factors: tuple[float, float]
     moments: Digests
     parent_moments: Digests | None
     moments_moved: bool

@@ -15,6 +15,7 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Model
 
+FACTOR = 1e-6  # relative, by which a factor that is read from a table in fp32 may differ
 ULP = 2  # fp32 units in the last place by which a frequency may differ: two roundings
 _LAYER = re.compile(r"(?P<head>(?:.*\.)?layers)\.(?P<layer>\d+)\.(?P<tail>.*)")
 
@@ -43,12 +44,25 @@ def frequencies(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         expected = np.array(rope.inv_freq(stage.rope, dim), dtype=np.float32)
         found = np.array(module.frequencies or (), dtype=np.float32)
         if found.shape == expected.shape and np.all(np.abs(found - expected) <= ULP * np.spacing(expected)):
+            yield from _factors(stage, name, module.factors)
             continue
         yield finding(
             stage, _rope_id(stage, found, dim), at=name,
             observed=f"module {name}: {len(found)} frequencies, slowest {found.min() if len(found) else 'none'}",
             expected=f"{len(expected)}, slowest {expected.min()} (base {stage.rope.base:g})",
             repair="Build the rotary tables after the parent's configuration is read, from this stage's `rope`.",
+        )  # fmt: skip
+
+
+def _factors(stage: Stage, name: str, found: tuple[float, float]) -> Iterator[Finding]:
+    assert stage.rope is not None
+    expected = rope.attention_factor(stage.rope), rope.score_factor(stage.rope)
+    if not np.allclose(found, expected, rtol=FACTOR, atol=0):
+        yield finding(
+            stage, "I-13", at=name,
+            observed=f"module {name}: queries and keys times {found[0]:g}, scores times {found[1]:g}",
+            expected=f"times {expected[0]:g} and {expected[1]:g}",
+            repair="Give the model YaRN's attention factor with its frequencies, from this stage's `rope`.",
         )  # fmt: skip
 
 
@@ -119,9 +133,10 @@ def _differing(
 def _rope_id(stage: Stage, found: np.ndarray, dim: int) -> str:
     """I-13 where only the scaling is missing, I-11 for another base."""
     assert stage.rope is not None
-    unscaled = np.array(rope.inv_freq(stage.rope.model_copy(update={"llama3": None, "interpolation": 1.0}), dim))
+    unscaled = np.array(
+        rope.inv_freq(stage.rope.model_copy(update={"llama3": None, "interpolation": 1.0, "yarn": None}), dim)
+    )
     plain = found.shape == unscaled.shape and np.allclose(found, unscaled, rtol=1e-6)
-    scaled = stage.rope.llama3 is not None or stage.rope.interpolation != 1.0
-    if plain and scaled:
+    if plain and rope.is_scaled(stage.rope):
         return "I-13"
     return "I-12" if any(init.weights == "inherit" for init in stage.init.values()) else "I-11"

@@ -73,11 +73,16 @@ class DecoderLM(CausalLM):
     def __init__(self, cfg: LanguageModel, rope: Rope) -> None:
         super().__init__()
         parts = cfg.parts
-        self.rotary = Rotary(rope, parts.rotated)
-        local = local_rope(parts, rope)
-        self.local_rotary = None if local is None else Rotary(local, parts.rotated)
+        self._parts = parts
+        self.turn_by(rope)
         self.model = Stack(parts)
         self.add_ends(parts)
+
+    def turn_by(self, rope: Rope) -> None:
+        """Take these rotary positions, and what follows from them for layers whose attention is local."""
+        self.rotary = Rotary(rope, self._parts.rotated)
+        local = local_rope(self._parts, rope)
+        self.local_rotary = None if local is None else Rotary(local, self._parts.rotated)
 
     def forward(
         self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
@@ -89,7 +94,7 @@ class DecoderLM(CausalLM):
     def tables(self, positions: Tensor) -> Tables:
         """Rotary tables of positions int64 [B, T], for all layers."""
         local = None if self.local_rotary is None else self.local_rotary.tables(positions)
-        return Tables(self.rotary.tables(positions), local)
+        return Tables(self.rotary.tables(positions), local, self.rotary.score_factor)
 
     def through(self, x: Tensor, tables: Tables, documents: Documents | None) -> Tensor:
         """Normed states [B, T, H] of the stream [B, T, H] behind all layers."""

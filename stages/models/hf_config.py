@@ -18,7 +18,7 @@ from stages.contract.rope import longrope_factors
 from stages.errors import UserError
 from stages.spec.families import FAMILIES
 from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel, Published
-from stages.spec.resolved_models import Llama3Scaling, Model, Rope
+from stages.spec.resolved_models import Llama3Scaling, Model, Rope, Yarn
 from stages.store import json_file
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
@@ -102,11 +102,17 @@ def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
         **({"total_ut_steps": config.loops} if cfg.LOOPED and config.loops is not None else {}),
         "max_position_embeddings": config.max_context,
         "rope_theta": config.rope.base,
-        "rope_scaling": rope_scaling(config.rope, cfg.parts.rotated, config.max_context),
+        "rope_scaling": _scaling_written(config.rope, cfg, config.max_context),
         "bos_token_id": None,  # which tokens begin and end a text is the tokenizer's to say
         "eos_token_id": None,
         "dtype": "float32",
     }
+
+
+def _scaling_written(rope: Rope, cfg: LanguageModel, max_context: int) -> dict[str, Any] | None:
+    """`rope_scaling`, its kind under the key that the family's configuration reads."""
+    found = rope_scaling(rope, cfg.parts.rotated, max_context)
+    return None if found is None else {cfg.PUBLISHED.scaling_kind: found.pop("rope_type"), **found}
 
 
 def layer_types(cfg: LanguageModel) -> list[str]:
@@ -115,12 +121,14 @@ def layer_types(cfg: LanguageModel) -> list[str]:
 
 
 def rope_scaling(rope: Rope, dim: int, max_context: int) -> dict[str, Any] | None:
-    """transformers' rope_scaling: none, "llama3", "linear", or for llama3 with interpolation on top "longrope".
+    """transformers' rope_scaling: none, "llama3", "linear", "yarn", or for llama3 with interpolation on top "longrope".
 
     longrope (arXiv 2402.13753) divides each frequency by a factor of its own. Short and long factors are the same, so
     every length gets the same frequencies; attention_factor 1 and an original length equal to the context keep
     transformers and vLLM from scaling the attention.
     """
+    if rope.yarn is not None:
+        return _yarn_written(rope.yarn)
     if rope.llama3 is None:
         return None if rope.interpolation == 1.0 else {"rope_type": "linear", "factor": rope.interpolation}
     if rope.interpolation == 1.0:
@@ -140,6 +148,28 @@ def rope_scaling(rope: Rope, dim: int, max_context: int) -> dict[str, Any] | Non
         "attention_factor": 1.0,
         "original_max_position_embeddings": max_context,
     }
+
+
+def _yarn_written(yarn: Yarn) -> dict[str, Any]:
+    """Fields that are not stated are left out: transformers then takes what `usual_yarn` says."""
+    given = {name: getattr(yarn, name) for name in ("attention_factor", "mscale", "mscale_all_dim")}
+    return {
+        "rope_type": "yarn",
+        "factor": yarn.factor,
+        "original_max_position_embeddings": yarn.original,
+        "beta_fast": yarn.beta_fast,
+        "beta_slow": yarn.beta_slow,
+        **({} if yarn.truncate else {"truncate": False}),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+def usual_yarn(form: Mapping[str, Any], max_context: Any) -> dict[str, Any]:
+    """A "yarn" with what transformers takes for each field that is not given (modeling_rope_utils)."""
+    usual = {
+        "beta_fast": 32.0, "beta_slow": 1.0, "truncate": True, "original_max_position_embeddings": max_context,
+    }  # fmt: skip
+    return {**usual, **{key: value for key, value in form.items() if value is not None}}
 
 
 def _released(found: dict[str, Any], path: Path) -> ModelConfig:
@@ -196,4 +226,18 @@ def _released_rope(found: dict[str, Any], path: Path) -> Rope:
             original=scaling["original_max_position_embeddings"],
         )
         return Rope(base=base, llama3=llama3, interpolation=1.0)
-    raise UserError(f"{path}: rope_scaling of type {kind!r}; those that can be read: default, linear, llama3.")
+    if kind == "yarn":
+        form = usual_yarn(scaling, found["max_position_embeddings"])
+        yarn = Yarn(
+            factor=float(form["factor"]),
+            original=form["original_max_position_embeddings"],
+            beta_fast=float(form["beta_fast"]),
+            beta_slow=float(form["beta_slow"]),
+            truncate=form["truncate"],
+            **{
+                key: float(form[key]) if key in form else None
+                for key in ("attention_factor", "mscale", "mscale_all_dim")
+            },
+        )
+        return Rope(base=base, llama3=None, interpolation=1.0, yarn=yarn)
+    raise UserError(f"{path}: rope_scaling of type {kind!r}; those that can be read: default, linear, llama3, yarn.")

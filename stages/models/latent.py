@@ -43,4 +43,5 @@ class LatentAttention(nn.Module):
         q_rotary = rotate(q_rotary, cos, sin, interleaved=True)
         k_rotary = rotate(k_rotary[:, :, None], cos, sin, interleaved=True).expand(-1, -1, self.heads, -1)
         q, k = torch.cat((q_nope, q_rotary), dim=-1), torch.cat((k_nope, k_rotary), dim=-1)
-        return self.o_proj(attend(q, k, v, how, (self.nope + self.rotary_dim) ** -0.5).flatten(-2))
+        scale = (self.nope + self.rotary_dim) ** -0.5 * tables.scores
+        return self.o_proj(attend(q, k, v, how, scale).flatten(-2))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
-from stages.models.hf_config import ModelConfig, in_usual_form, layer_types, render, rope_scaling
+from stages.models.hf_config import ModelConfig, in_usual_form, layer_types, render, rope_scaling, usual_yarn
 from stages.models.hf_values import FLOATS
 from stages.models.json_lines import lines
 from stages.models.release_siglip import known, wanted_siglip
@@ -25,6 +25,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.store import json_file
 
+TOGETHER = "and none below the other: versions of transformers that write one for all layers scale all of them"
 NOTHING: Any = object()  # a field that is not there
 CONFIG = "config.json"
 # Of no effect on what is trained here: how weights began, ids of the tokenizer, how transformers runs, generation.
@@ -192,6 +193,10 @@ def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
     """Positions of local layers are never scaled; of "unscaled" ones the base is the stage's, which _rope compares."""
     form = config.get("rope_parameters")
     local = form.get(LOCAL_KEYS) if isinstance(form, dict) else None
+    if isinstance(form, dict) and model.parts.local_base == "unscaled" and ALL_KEYS not in form:
+        kind = form.get("rope_type", "default")
+        if kind != "default":
+            yield Wrong("rope_parameters.rope_type", kind, f"scaling below {ALL_KEYS!r}", TOGETHER)
     if not isinstance(local, dict):
         return
     at = f"rope_parameters.{LOCAL_KEYS}"
@@ -222,10 +227,10 @@ def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int, u
     if not forms and wanted != {"rope_type": "default"}:
         yield Wrong("rope_scaling", config.get("rope_scaling", NOTHING), repr(wanted))
     for name, form in forms.items():
-        yield from _scaling(name, form, wanted)
+        yield from _scaling(name, form, wanted, max_context)
 
 
-def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any]) -> Iterator[Wrong]:
+def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any], max_context: int) -> Iterator[Wrong]:
     kind_field = "rope_type" if "rope_type" in form else "type"
     here = {key: value for key, value in form.items() if key not in ("type", "rope_theta") and value is not None}
     here["rope_type"] = form.get(kind_field, "default")
@@ -233,6 +238,8 @@ def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any]) -> Iterato
         yield Wrong(
             f"{name}.type", form["type"], repr(here["rope_type"]), "as `rope_type` beside it. Take the file anew"
         )
+    if here["rope_type"] == wanted["rope_type"] == "yarn":
+        here, wanted = usual_yarn(here, max_context), usual_yarn(wanted, max_context)
     if here.get("partial_rotary_factor") == 1.0:
         del here["partial_rotary_factor"]
     for key in sorted(here.keys() | wanted.keys()):

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stages.contract.rope import inv_freq
+from stages.contract.rope import attention_factor, inv_freq, score_factor
 from stages.models.transfer import to_device
 from stages.spec.resolved_models import Rope
 
 
 @dataclass(frozen=True)
 class Tables:
-    """cos and sin, fp32 [B, T, 1, dim / 2], and of the second base, for layers whose attention is local."""
+    """cos and sin, fp32 [B, T, 1, dim / 2], and of the second base, for layers whose attention is local.
+
+    `scores`: what latent attention's scores are multiplied by, beside 1/sqrt(width).
+    """
 
     main: tuple[Tensor, Tensor]
     local: tuple[Tensor, Tensor] | None = None
+    scores: float = 1.0
 
     def of(self, local: bool) -> tuple[Tensor, Tensor]:
         """Those of one kind of layer. Raises ValueError for local ones of a model without a second base."""
@@ -38,6 +42,7 @@ class Rotary:
     def __init__(self, rope: Rope, dim: int) -> None:
         self.rope, self.dim = rope, dim
         self._frequencies = tuple(inv_freq(rope, dim))
+        self.attention_factor, self.score_factor = attention_factor(rope), score_factor(rope)
         self._placed: dict[torch.device, Tensor] = {}
 
     @property
@@ -46,7 +51,7 @@ class Rotary:
         return torch.tensor(self._frequencies, dtype=torch.float64, device="cpu").float()
 
     def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin, fp32 [B, T, 1, dim / 2], of positions int64 [B, T].
+        """cos and sin, fp32 [B, T, 1, dim / 2], of positions int64 [B, T], times YaRN's attention factor.
 
         Angles are products in fp32, as in transformers, so that exported weights give the same logits there.
         """
@@ -54,4 +59,7 @@ class Rotary:
         if frequencies is None:
             frequencies = self._placed[positions.device] = to_device(self.inv_freq, positions.device)
         angles = positions[..., None, None].float() * frequencies
-        return angles.cos(), angles.sin()
+        cos, sin = angles.cos(), angles.sin()
+        if self.attention_factor != 1.0:
+            cos, sin = cos * self.attention_factor, sin * self.attention_factor
+        return cos, sin

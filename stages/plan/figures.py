@@ -44,11 +44,12 @@ def rate(value: float) -> str:
 
 
 def rope(value: Rope | None) -> str:
-    """Base, factor of llama3 scaling, interpolation: 500K x8/8."""
+    """Base, factor of llama3 scaling, interpolation: 500K x8 /8; or base and YaRN's factor: 1M yarn x4."""
     if value is None:
         return ""
     base = f"{value.base:.4g}" if value.base < 1000 else short(value.base).replace("k", "K")
     scaling = f" x{value.llama3.factor:g}" if value.llama3 is not None else ""
+    scaling += f" yarn x{value.yarn.factor:g}" if value.yarn is not None else ""
     return base + scaling + (f" /{value.interpolation:g}" if value.interpolation != 1 else "")
 
 

@@ -51,6 +51,7 @@ CLAIM = Domain(TOTAL, "7.7T", least="1", most="10_000T")
 # Rotary positions; I-11 looks at how they fit together.
 ROPE_BASE = Domain(NUMBER, "500_000", above="1", most="1e12")
 ROPE_FACTOR = Domain(RATIO, "8", least="1/100_000", most="100_000")
+MAGNITUDE = Domain(NUMBER, "1.2079", above="0", most="1_000", word="none")
 
 # Optimizers.
 DECAY_RATE = Domain(NUMBER, "0.95", least="0", below="1")

@@ -53,6 +53,7 @@ Claimed = Annotated[tuple[int, int], Written(domains.CLAIM)]
 
 RopeBase = Annotated[Fraction, Written(domains.ROPE_BASE)]
 RopeFactor = Annotated[Fraction, Written(domains.ROPE_FACTOR)]
+Magnitude = Annotated[Fraction | None, Written(domains.MAGNITUDE)]
 
 Nodes = Annotated[int, Written(domains.NODES)]
 Ranks = Annotated[int, Written(domains.RANKS)]

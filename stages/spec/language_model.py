@@ -36,7 +36,8 @@ class Published:
 
     `names` are its names of our fields, `fixed` what stands in every config.json of the family. `absent` is what
     transformers takes where a field is not given, `free` are fields without effect here, beyond those that are for all
-    families. `layer_types`: whether each layer's attention is named there.
+    families. `layer_types`: whether each layer's attention is named there. `scaling_kind`: the key that names the kind
+    of scaling of rotary positions; `scaled`: which versions of transformers read scaled ones otherwise, in words.
     """
 
     architecture: str
@@ -47,6 +48,8 @@ class Published:
     free: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)  # other names that some versions write -> the usual one
     layer_types: bool = False
+    scaling_kind: str = "rope_type"
+    scaled: str = ""
     constants: Mapping[str, Any] = field(default_factory=dict)  # our fields that config.json does not have
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from stages.spec import domains
 from stages.spec.families import FAMILIES
@@ -27,12 +27,42 @@ class Llama3Scaling(Frozen):
     original: int
 
 
-class Rope(Frozen):
-    """Rotary positions: frequencies base^(-2i/d), then llama3 scaling, then division of all by `interpolation`."""
+class Yarn(Frozen):
+    """YaRN (Peng et al. 2023, arXiv 2309.00071; transformers' rope_type "yarn"), under transformers' names.
 
+    Pairs that turn more than `beta_fast` times over the original length stay, those that turn less than `beta_slow`
+    times are divided by `factor`, those between are blended, evenly by their number; `truncate` moves both ends of that
+    blend to whole pairs. What the three last fields do: `stages.contract.rope.attention_factor`, `score_factor`.
+    """
+
+    factor: float
+    original: int  # tokens
+    beta_fast: float
+    beta_slow: float
+    truncate: bool
+    attention_factor: float | None
+    mscale: float | None
+    mscale_all_dim: float | None
+
+
+class Rope(Frozen):
+    """Rotary positions: frequencies base^(-2i/d), then llama3 scaling, then division of all by `interpolation`.
+
+    YaRN stands in the place of both. It came later: without it, a value is written as it was before.
+    """
+
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"yarn"})
     base: float
     llama3: Llama3Scaling | None
     interpolation: float  # position interpolation (Chen et al. 2023): 1.0 = none
+    yarn: Yarn | None = None
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = write(self)
+        if self.yarn is None:
+            found.pop("yarn", None)
+        return found
 
 
 class MoonViTModel(Frozen):

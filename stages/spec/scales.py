@@ -7,7 +7,7 @@ from fractions import Fraction
 from stages.errors import SpecError
 from stages.spec import domains
 from stages.spec.nodes import Document
-from stages.spec.resolved_models import Llama3Scaling, Rope
+from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.schema import RawRope
 from stages.spec.schema_data import RawShrink
 from stages.spec.schema_phases import CountedPhase, RawBatchStep, RawPhase
@@ -99,7 +99,29 @@ class Scale:
                 high=float(raw.llama3.high),
                 original=self.context(raw.llama3.original),
             )
-        return Rope(base=float(raw.base * factor), llama3=llama3, interpolation=float(raw.interpolation))
+        return Rope(
+            base=float(raw.base * factor), llama3=llama3, interpolation=float(raw.interpolation), yarn=self.yarn(raw)
+        )
+
+    def yarn(self, raw: RawRope) -> Yarn | None:
+        """YaRN, with the original length shrunk as contexts are."""
+        given = raw.yarn
+        if given is None:
+            return None
+        return Yarn(
+            factor=float(given.factor),
+            original=self.context(given.original),
+            beta_fast=float(given.beta_fast),
+            beta_slow=float(given.beta_slow),
+            truncate=given.truncate,
+            attention_factor=_float(given.attention_factor),
+            mscale=_float(given.mscale),
+            mscale_all_dim=_float(given.mscale_all_dim),
+        )
+
+
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _nearest(value: Fraction) -> int:

@@ -12,6 +12,7 @@ from stages.spec.fields import (
     Flag,
     Kept,
     Loops,
+    Magnitude,
     Memory,
     Names,
     Nodes,
@@ -41,6 +42,19 @@ class RawLlama3(Raw):
     original: Context
 
 
+class RawYarn(Raw):
+    """YaRN: frequencies and the size of what attention compares."""
+
+    factor: RopeFactor
+    original: Context
+    beta_fast: RopeFactor
+    beta_slow: RopeFactor
+    truncate: Flag
+    attention_factor: Magnitude
+    mscale: Magnitude
+    mscale_all_dim: Magnitude
+
+
 class RawRope(Raw):
     """Rotary positions of the stage's language model."""
 
@@ -52,6 +66,7 @@ class RawRope(Raw):
         ),
     ]
     interpolation: RopeFactor
+    yarn: RawYarn | None = None
 
 
 class RawParallel(Raw):

@@ -56,6 +56,7 @@ GOOD_BUILT, GOOD_END, GOOD_CONFIG = reports.built(STAGE), reports.done(STAGE), r
 RATE = GOOD_BUILT.rates["llm"]
 PICKED = GOOD_END.reads[0].picked if GOOD_END.reads else ()
 DEEP = reports.built(DEEPER).modules["llm"]
+YARN = {"rope_type": "yarn", "factor": 1.0, "original_max_position_embeddings": 64, "beta_fast": 4.0, "beta_slow": 1.0}
 SWAPPED = {**DEEP.weights, "model.layers.2.q.weight": "b", "model.layers.3.q.weight": "a"}
 LEFT_FRESH = {**DEEP.weights, "model.layers.3.q.weight": "random"}
 MUTANTS: tuple[tuple[str, str, Callable[[], Any]], ...] = (
@@ -72,9 +73,12 @@ MUTANTS: tuple[tuple[str, str, Callable[[], Any]], ...] = (
     ("I-12", "the parent's base wins", lambda: module(frequencies=frequencies(base=1e4))),
     ("I-12", "no frequencies", lambda: module(frequencies=None)),
     ("I-13", "scaling dropped", lambda: module(frequencies=frequencies(llama3=False, interpolation=1.0))),
+    ("I-13", "queries and keys multiplied where nothing says so", lambda: module(factors=(1.1, 1.0))),
+    ("I-13", "scores multiplied where nothing says so", lambda: module(factors=(1.0, 1.3))),
     ("I-12", "interpolation of another stage", lambda: module(frequencies=frequencies(interpolation=8.0))),
     ("I-14", "the last phase's context instead of the lineage's", lambda: replace(GOOD_CONFIG, max_position=16)),
     ("I-14", "the parent's base in config.json", lambda: replace(GOOD_CONFIG, rope_theta=1e4)),
+    ("I-14", "a factor of attention that the stage has not", lambda: replace(GOOD_CONFIG, rope_scaling=YARN)),
     ("I-14", "scaling left out of config.json", lambda: replace(GOOD_CONFIG, rope_scaling=None)),
     ("I-15", "one tensor as it was initialised", lambda: module(weights={**reports.WEIGHTS, "model.norm": "x"})),
     ("I-15", "nothing restored", lambda: module(parent_weights=None)),

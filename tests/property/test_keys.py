@@ -18,6 +18,7 @@ from stages.spec.key import identity, stage_key
 from stages.spec.language_model import LanguageModel
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from tests.families import test_yarn
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = Project.load(ROOT)
@@ -110,8 +111,14 @@ def of_every_family() -> Iterator[Stage]:
                 yield stage.model_copy(update={"modules": {"llm": model}})
 
 
+def with_yarn() -> Stage:
+    """A stage with the scaling of positions that no shipped spec has."""
+    stage = PROJECT.resolve("llama31_1m", "mini").stages["base"]
+    return stage.model_copy(update={"rope": test_yarn.rope(test_yarn.YARNS["two mscales"])})
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
-for _stage in (*stages(), *of_every_family()):
+for _stage in (*stages(), *of_every_family(), with_yarn()):
     for _field, _path, _inside in walk(_stage):
         kept = CASES.get(_field)
         # A field that is null tries less than one that is not.

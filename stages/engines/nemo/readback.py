@@ -86,6 +86,7 @@ def completed(
         name: replace(
             module,
             frequencies=None if module.frequencies is None else turned,
+            factors=(1.0, 1.0),  # the angles that Core's layers are given here have none
             takes_gradient=sum(takes.get(name, {}).values()),
             parameters=len(takes.get(name, {})),
         )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .stages_blocks import RMSNorm, SwiGLU, attend, rotate
+from .stages_blocks import RMSNorm, SwiGLU, attend, factors, rotate
 
 LATENT_NORM_EPS = 1e-6  # of the latent's norm, whatever rms_norm_eps says
 
@@ -23,6 +23,7 @@ class LatentAttention(nn.Module):
             config.qk_nope_head_dim,
             config.qk_rope_head_dim,
         )
+        self.scale = (self.nope + self.turned) ** -0.5 * factors(config)[1]
         self.value, self.latent = config.v_head_dim, config.kv_lora_rank
         self.q_proj = nn.Linear(config.hidden_size, self.heads * (self.nope + self.turned), bias=False)
         self.kv_a_proj_with_mqa = nn.Linear(config.hidden_size, self.latent + self.turned, bias=False)
@@ -39,7 +40,7 @@ class LatentAttention(nn.Module):
         q_turned = rotate(q_turned, *turns, interleaved=True)
         k_turned = rotate(k_turned[:, :, None], *turns, interleaved=True).expand(-1, -1, self.heads, -1)
         q, k = torch.cat((q_nope, q_turned), dim=-1), torch.cat((k_nope, k_turned), dim=-1)
-        return self.o_proj(attend(q, k, v, seen, past, layer, (self.nope + self.turned) ** -0.5))
+        return self.o_proj(attend(q, k, v, seen, past, layer, self.scale))
 
 
 class Router(nn.Module):

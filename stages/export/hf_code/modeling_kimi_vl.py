@@ -17,7 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from .configuration_kimi_vl import KimiVLConfig
 from .kimi_vl_language import LanguageModel
 from .kimi_vl_vision import Projector, VisionTower
-from .stages_blocks import cache, frequencies, loss, places, tables
+from .stages_blocks import cache, factors, frequencies, loss, places, tables
 
 
 class KimiVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -36,6 +36,7 @@ class KimiVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def __init__(self, config: KimiVLConfig) -> None:
         super().__init__(config)
         self.turns = frequencies(config.text_config, config.text_config.qk_rope_head_dim)
+        self.factor, _ = factors(config.text_config)
         self.vision_tower = VisionTower(config.vision_config)
         self.multi_modal_projector = Projector(config)
         self.language_model = LanguageModel(config.text_config)
@@ -83,7 +84,7 @@ class KimiVLForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if pixel_values is not None and image_grid_hws is not None and input_ids is not None and before == 0:
             x = self._with_images(x, input_ids, pixel_values, image_grid_hws)
         positions, seen = places(attention_mask, x.shape[0], x.shape[1], before, x.device)
-        turns = tables(positions if position_ids is None else position_ids, self.turns)
+        turns = tables(positions if position_ids is None else position_ids, self.turns, self.factor)
         x = text.model(x, turns, seen, past)
         logits = text.lm_head(x[:, -logits_to_keep:] if logits_to_keep else x)
         return CausalLMOutputWithPast(loss=loss(logits, labels), logits=logits, past_key_values=past)

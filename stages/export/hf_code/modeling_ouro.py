@@ -13,7 +13,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .configuration_ouro import OuroConfig
-from .stages_blocks import RMSNorm, SwiGLU, attend, cache, frequencies, loss, places, rotate, tables
+from .stages_blocks import RMSNorm, SwiGLU, attend, cache, factors, frequencies, loss, places, rotate, tables
 
 
 class OuroAttention(nn.Module):
@@ -89,7 +89,7 @@ class OuroForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError(
                 f"early_exit_threshold: found {config.early_exit_threshold}; allowed: 1, all loops are run"
             )
-        self.turns = frequencies(config, config.head_dim)
+        self.turns, (self.factor, _) = frequencies(config, config.head_dim), factors(config)
         self.model = OuroStack(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -127,7 +127,7 @@ class OuroForCausalLM(PreTrainedModel, GenerationMixin):
         past = cache(past_key_values, self.config.use_cache if use_cache is None else use_cache)
         before = 0 if past is None else past.get_seq_length()
         positions, seen = places(attention_mask, x.shape[0], x.shape[1], before, x.device)
-        turns = tables(positions if position_ids is None else position_ids, self.turns)
+        turns = tables(positions if position_ids is None else position_ids, self.turns, self.factor)
         x = self.model(x, turns, seen, past, self.config.total_ut_steps)
         logits = self.lm_head(x[:, -logits_to_keep:] if logits_to_keep else x)
         return CausalLMOutputWithPast(loss=loss(logits, labels), logits=logits, past_key_values=past)

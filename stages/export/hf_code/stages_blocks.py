@@ -43,9 +43,9 @@ class SwiGLU(nn.Module):
 def frequencies(config: Any, dim: int) -> list[float]:
     """Radians per position of the dim/2 rotated pairs, as the configuration of transformers 4 or 5 has them.
 
-    Raises ValueError for a kind of scaling that is not default, linear, llama3 or longrope with one set of factors.
+    Raises ValueError for a kind of scaling that is not default, linear, llama3, yarn, or longrope with equal factors.
     """
-    given = dict(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {})
+    given = _scaling(config)
     base = float(given["rope_theta"] if "rope_theta" in given else config.rope_theta)  # noqa: SIM401 (5 has it there only)
     plain = [base ** (-2 * pair / dim) for pair in range(dim // 2)]
     kind = given.get("rope_type", given.get("type", "default"))
@@ -57,9 +57,44 @@ def frequencies(config: Any, dim: int) -> list[float]:
         return [_llama3(one, given) for one in plain]
     if kind == "longrope" and given["long_factor"] == given["short_factor"] and given.get("attention_factor") == 1.0:
         return [one / factor for one, factor in zip(plain, given["long_factor"], strict=True)]
+    if kind == "yarn":
+        return _yarn(plain, given, base, config.max_position_embeddings)
     raise ValueError(
-        f"rope_scaling: found {kind!r}; allowed: default, linear, llama3, longrope with one set of factors"
+        f"rope_scaling: found {kind!r}; allowed: default, linear, llama3, yarn, longrope with one set of factors"
     )
+
+
+def factors(config: Any) -> tuple[float, float]:
+    """YaRN (arXiv 2309.00071): what queries and keys are multiplied by, each, and latent attention's scores; else 1."""
+    given = _scaling(config)
+    if given.get("rope_type", given.get("type")) != "yarn":
+        return 1.0, 1.0
+    stated, rotated, whole = (given.get(key) for key in ("attention_factor", "mscale", "mscale_all_dim"))
+    if stated is None:
+        stated = _mscale(given, rotated) / _mscale(given, whole) if rotated and whole else _mscale(given, 1.0)
+    return stated, _mscale(given, whole) ** 2 if whole else 1.0
+
+
+def _scaling(config: Any) -> dict[str, Any]:
+    return dict(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {})
+
+
+def _mscale(given: dict[str, Any], weight: float) -> float:
+    return 0.1 * weight * math.log(given["factor"]) + 1 if given["factor"] > 1 else 1.0
+
+
+def _yarn(plain: list[float], given: dict[str, Any], base: float, longest: int) -> list[float]:
+    """YaRN's blend, by the numbers of the pairs, between no scaling (fast ones) and division by the factor (slow)."""
+    dim, original = 2 * len(plain), given.get("original_max_position_embeddings") or longest
+    low, high = (
+        dim * math.log(original / (2 * math.pi * (given.get(key) or usual))) / (2 * math.log(base))
+        for key, usual in (("beta_fast", 32), ("beta_slow", 1))
+    )
+    if given.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    slow = [min(1.0, max(0.0, (pair - low) / (high - low or 0.001))) for pair in range(len(plain))]
+    return [one / given["factor"] * share + one * (1 - share) for one, share in zip(plain, slow, strict=True)]
 
 
 def _llama3(frequency: float, given: dict[str, Any]) -> float:
@@ -74,11 +109,11 @@ def _llama3(frequency: float, given: dict[str, Any]) -> float:
     return (1 - smooth) * frequency / given["factor"] + smooth * frequency
 
 
-def tables(positions: Tensor, found: list[float]) -> tuple[Tensor, Tensor]:
-    """cos and sin, fp32 [B, T, 1, dim / 2], of positions int64 [B, T]."""
+def tables(positions: Tensor, found: list[float], factor: float) -> tuple[Tensor, Tensor]:
+    """cos and sin, fp32 [B, T, 1, dim / 2], of positions int64 [B, T], times a factor."""
     turns = torch.tensor(found, dtype=torch.float64).float().to(positions.device)
     angles = positions[..., None, None].float() * turns
-    return angles.cos(), angles.sin()
+    return angles.cos() * factor, angles.sin() * factor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:

@@ -38,6 +38,8 @@ class Olmo2Model(LanguageModel):
         names={**SHARED, "kv_heads": "num_key_value_heads"},
         fixed={**SWIGLU, "pad_token_id": None},  # transformers gives no gradient to the row of a padding token
         free=frozenset({"pad_token_id"}),
+        scaling_kind="type",  # transformers 4.57 reads no other key there
+        scaled="transformers 4.57 refuses every scaling but `linear`; 5 reads all",
         absent={"hidden_act": "silu", "rms_norm_eps": 1e-5, "max_position_embeddings": 2048, "initializer_range": 0.02},
     )
 

@@ -1,7 +1,7 @@
 """OLMo 3 (transformers' modeling_olmo3.py): OLMo 2's blocks; three of four layers have a sliding window.
 
-Positions are scaled in the layers that see all keys alone: the others keep the base as it is. transformers 4.57 has it
-so, and so do configurations of 5.16; 5.12 scales the positions of every layer.
+Positions are scaled in the layers that see all keys alone: the others keep the base as it is. So it was trained, and so
+4.57 and 5.13 to 5.17 compute it; 5.0 to 5.12 scale every layer, a mistake (huggingface/transformers#45945).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Olmo3Model(LanguageModel):
             "initializer_range": 0.02,
         },
         layer_types=True,
+        scaled="transformers 5.0 to 5.12 scale those of every layer, as no OLMo 3 was trained; 4.57 and 5.13 do not",
         constants={"full_every": 4},
     )  # fmt: skip
 

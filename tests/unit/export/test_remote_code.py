@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from stages.contract.rope import inv_freq
+from stages.contract.rope import attention_factor, inv_freq, score_factor
 from stages.errors import UserError
 from stages.export import names, tokenizer
 from stages.export.result import Result
@@ -25,6 +25,7 @@ from stages.models.hf_names import hf_names
 from stages.models.vision_packing import pack
 from stages.spec.project import Project
 from stages.store import stage_record
+from tests.families import test_yarn
 from tests.parity.test_hf import CASES
 from tests.unit.export import others, ours
 from tests.unit.export.conftest import Export
@@ -242,22 +243,28 @@ def test_types_of_weights_in_the_header(exported: Export) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", [*CASES, *(f"yarn: {name}" for name in test_yarn.YARNS)])
 def test_rotary_positions_of_every_kind_are_ours(kind: str) -> None:
-    from stages.export.hf_code.stages_blocks import frequencies
+    from stages.export.hf_code.stages_blocks import factors, frequencies
 
-    cfg, rope, _ = CASES[kind]
+    name = kind.removeprefix("yarn: ")
+    cfg, rope, _ = CASES.get(kind) or (CASES["moonlight"][0], test_yarn.rope(test_yarn.YARNS[name]), None)
     dim = getattr(cfg, "head_dim", None) or cfg.qk_rope_dim  # type: ignore[union-attr]
     four = hf_config.render(hf_config.ModelConfig(cfg, rope, 256, 4))
-    five = {"rope_parameters": {"rope_theta": four["rope_theta"], **(four["rope_scaling"] or {})}}
+    five = {
+        "rope_parameters": {"rope_theta": four["rope_theta"], **(four["rope_scaling"] or {})},
+        "max_position_embeddings": 256,
+    }
     for given in (four, five):
         found = frequencies(SimpleNamespace(**given), dim)
         assert found == pytest.approx(inv_freq(rope, dim), rel=1e-12)
+        wanted = attention_factor(rope), score_factor(rope)
+        assert factors(SimpleNamespace(**given)) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_rotary_positions_of_another_kind_are_refused() -> None:
     from stages.export.hf_code.stages_blocks import frequencies
 
-    given = SimpleNamespace(rope_theta=1e4, rope_scaling={"rope_type": "yarn", "factor": 4.0})
-    with pytest.raises(ValueError, match="rope_scaling: found 'yarn'"):
+    given = SimpleNamespace(rope_theta=1e4, rope_scaling={"rope_type": "dynamic", "factor": 4.0})
+    with pytest.raises(ValueError, match="rope_scaling: found 'dynamic'"):
         frequencies(given, 8)

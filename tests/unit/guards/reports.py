@@ -55,8 +55,8 @@ def built(made: Stage) -> BuiltReport:
         weights = WEIGHTS | {"model.layers.2.q.weight": "a", "model.layers.3.q.weight": "b"}
         moments = MOMENTS | {"llm.model.layers.2.q.weight.exp_avg": "m", "llm.model.layers.3.q.weight.exp_avg": "n"}
     trains = 3 if made.phases else 0
-    llm = ModuleReport(weights, WEIGHTS, frequencies, moments, MOMENTS, True, trains, 3)
-    projector = ModuleReport({"w": "p"}, None, None, {}, None, False, 0, 1)
+    llm = ModuleReport(weights, WEIGHTS, frequencies, (1.0, 1.0), moments, MOMENTS, True, trains, 3)
+    projector = ModuleReport({"w": "p"}, None, None, (1.0, 1.0), {}, None, False, 0, 1)
     return BuiltReport({"llm": llm, "projector": projector}, clock, rate, rate)
 
 

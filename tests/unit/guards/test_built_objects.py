@@ -15,6 +15,7 @@ from stages.models.rotary import Rotary
 from stages.spec.resolved_models import Llama3Scaling, Rope
 from stages.train import loop
 from stages.train.optimizer import Optimizer
+from tests.families.test_yarn import PAPER as YARN
 from tests.unit.data.small import Small
 from tests.unit.guards.small_stages import LLAMA, Patch, child, inputs, refused, stage
 from tests.unit.train import tiny
@@ -111,6 +112,21 @@ def test_scaling_that_does_nothing_stops_the_stage(
     received_then(unscaled)(monkeypatch)
     scaled = Rope(base=10_000.0, llama3=Llama3Scaling(factor=8.0, low=1.0, high=4.0, original=64), interpolation=2.0)
     assert refused(stage(small).model_copy(update={"rope": scaled}), inputs(small, tmp_path)) == {"I-13"}
+
+
+def unsized(modules: Any) -> None:
+    modules["llm"].rotary.attention_factor = 1.0
+
+
+def test_yarn_whose_attention_factor_is_left_out_stops_the_stage(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaled = Rope(base=100.0, llama3=None, interpolation=1.0, yarn=YARN)
+    made = stage(small).model_copy(update={"rope": scaled})
+    with monkeypatch.context() as patch:
+        received_then(unsized)(patch)
+        assert refused(made, inputs(small, tmp_path)) == {"I-13"}
+    run(made, inputs(small, tmp_path))
 
 
 def moments_zeroed(patch: pytest.MonkeyPatch) -> None:

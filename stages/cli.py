@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stages import cli_finished
-from stages.cli_words import Json, Ref, Scale
+from stages.cli_words import Json, Names, Ref, Scale
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -34,19 +34,21 @@ def main() -> None:
 
 
 @app.command("list")
-def list_(scale: Scale = "mini", as_json: Json = False) -> None:
-    """List pipelines and their stages."""
+def list_(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
+    """List pipelines and their stages. Example: `stages list ouro --scale paper`."""
     from stages.commands.look import print_list
 
-    print_list(scale, as_json)
+    print_list(scale, names or (), as_json)
 
 
 @app.command()
-def show(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
-    """Show a stage as it will be run at a scale."""
-    from stages.commands.show import print_stage
+def show(
+    name: Annotated[str, typer.Argument(metavar="PIPELINE[/STAGE]")], scale: Scale = "mini", as_json: Json = False
+) -> None:
+    """Show a stage, or each stage of a pipeline, as it will be run. Example: `stages show ouro/warmup`."""
+    from stages.commands.show import print_stages
 
-    print_stage(ref, scale, as_json)
+    print_stages(name, scale, as_json)
 
 
 @app.command()
@@ -67,6 +69,7 @@ def new(name: str, base: Annotated[str, typer.Option("--from", metavar="PIPELINE
 
 @app.command()
 def check(
+    names: Names = None,
     scale: Annotated[str | None, typer.Option("--scale", help="One scale; all of them if left out.")] = None,
     as_json: Json = False,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="I-04", help="One invariant; repeatable.")] = None,
@@ -78,13 +81,16 @@ def check(
     with uncollected():
         from stages.commands.check import print_explanation, run_checks
 
-        code = print_explanation(explain) if explain else run_checks(scale, as_json, only or ())
+        code = print_explanation(explain) if explain else run_checks(scale, as_json, only or (), names or ())
     raise typer.Exit(code)
 
 
 @app.command()
 def plan(
-    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all published ones if left out.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PIPELINE[/STAGE]", help="Which ones; all published pipelines if left out."),
+    ] = None,
     scale: Annotated[str | None, typer.Option("--scale", help="A scale; paper, if there is one, if left out.")] = None,
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="A profile of specs/hardware; by default one that fits the scale.")
@@ -95,7 +101,7 @@ def plan(
     """Say what pipelines will take: tokens, steps, rates, parameters, FLOPs, time, memory, disk."""
     from stages.commands.plan import print_plan
 
-    print_plan(pipeline, scale, hardware, measured, as_json)
+    print_plan(names or (), scale, hardware, measured, as_json)
 
 
 @app.command()
@@ -115,9 +121,7 @@ def diff(
 
 @app.command()
 def compare(
-    first: Annotated[
-        str, typer.Argument(metavar="A", help="A result folder, pipeline/stage, or pipeline/stage@scale.")
-    ],
+    first: Annotated[str, typer.Argument(metavar="A", help="A result folder, or PIPELINE/STAGE[@SCALE|@KEY|@REV].")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     scale: Scale = "mini",
     as_json: Json = False,
@@ -230,7 +234,7 @@ def release(
 
 @app.command()
 def status(
-    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all of them if left out.")] = None,
+    names: Names = None,
     scale: Scale = "mini",
     deep: Annotated[bool, typer.Option("--deep", help="Read every digest again.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
@@ -239,20 +243,30 @@ def status(
     """Say for each stage whether it is done, unevaluated, stale or damaged (and why), missing, running or failed."""
     from stages.commands.status import print_status
 
-    raise typer.Exit(print_status(scale, pipeline, deep, failed, as_json))
+    raise typer.Exit(print_status(scale, names or (), deep, failed, as_json))
 
 
 @app.command()
 def table(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which results; all of them if left out.")
-    ] = None,
+    names: Names = None,
     scale: Scale = "mini",
+    as_json: Json = False,
 ) -> None:
-    """Print the closing table: what each stage did and came to, and which results are stale."""
+    """Print the closing table: what each stage did and came to, and which results are stale.
+
+    Example: `stages table ouro llama31_1m/instruct`.
+    """
     from stages.commands.table import print_table
 
-    raise typer.Exit(print_table(scale, names or ()))
+    raise typer.Exit(print_table(scale, names or (), as_json))
+
+
+@app.command()
+def history(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
+    """List a stage's results that are still there, earlier ones too. Example: `stages history ouro/warmup`."""
+    from stages.commands.history import print_history
+
+    print_history(ref, scale, as_json)
 
 
 @app.command()

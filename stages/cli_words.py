@@ -8,4 +8,7 @@ import typer
 
 Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which ones; all of them if left out.")
+]
 Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from rich.text import Text
@@ -15,8 +15,8 @@ from stages.check.findings import Finding, unwaived
 from stages.check.notices import notices, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
-from stages.commands.open import find_root, open_project
-from stages.errors import SpecError, SpecErrors
+from stages.commands.open import find_root, known_pipeline, open_project
+from stages.errors import SpecError, SpecErrors, UsageError
 from stages.spec.project import Project
 from stages.terminal import Console
 
@@ -27,12 +27,18 @@ KINDS = {
 }
 
 
-def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> int:
-    """Print every finding at a scale, or at all of them; exit code 1 if any is not waived. Raises UsageError."""
+def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named: Sequence[str] = ()) -> int:
+    """Print every finding at a scale, or at all of them; exit code 1 if any is not waived.
+
+    Where pipelines or stages are named, everything is checked and what is found about these is printed. Raises
+    UsageError for names that there are not.
+    """
     wanted = {catalogue.find(id).id for id in only}
     project = Project.load(find_root()) if scale is None else open_project(scale)[1]
     scales = project.scales() if scale is None else [scale]
+    places = _places(project, named)
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
+    found = [one for one in found if not places or _is_about(one, places)]
     said = [
         notice
         for one in scales
@@ -53,8 +59,28 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = ()) -> in
         heads = [group[0] for group in groups]
         for line in _absent(project, scales):
             console.print(line)
-        console.print(_summary(heads, len(project.pipelines(variants=True)), len(scales), wanted))
+        console.print(_summary(heads, len(project.pipelines(variants=True)), len(scales), wanted, named))
     return 1 if unwaived(found) else 0
+
+
+def _places(project: Project, named: Sequence[str]) -> frozenset[str]:
+    """The pipelines and stages that are named. Raises UsageError for those that there are not."""
+    for name in named:
+        pipeline, slash, stage = name.partition("/")
+        known_pipeline(pipeline, project.pipelines(variants=True))
+        with suppress(SpecError, SpecErrors):  # one that cannot be read is a finding of its own
+            stages = list(project.loaded(pipeline).stages)
+            if slash and stage not in stages:
+                raise UsageError(f"no stage {name!r}; there are: {', '.join(f'{pipeline}/{one}' for one in stages)}.")
+    return frozenset(named)
+
+
+def _is_about(finding: Finding, places: Collection[str]) -> bool:
+    """A finding about a whole pipeline is about each of its stages; one about a stage, about its pipeline."""
+    pipeline = finding.stage.partition("/")[0]
+    return bool({finding.stage, pipeline} & set(places)) or (
+        finding.stage == pipeline and any(place.startswith(f"{pipeline}/") for place in places)
+    )
 
 
 def _absent(project: Project, scales: Sequence[str]) -> Iterator[str]:
@@ -102,7 +128,7 @@ def _shown(group: Sequence[Finding]) -> Text:
     return text
 
 
-def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[str]) -> Text:
+def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[str], named: Sequence[str]) -> Text:
     numbered = catalogue.ordered(prefix="I-")
     checked = sum(one.check is not None and (not wanted or one.id in wanted) for one in numbered)
     shapes = sum(not wanted or one.id in wanted for one in catalogue.ordered(prefix="S-"))
@@ -110,6 +136,7 @@ def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[
     text = f"{len(numbered)} invariants, {checked} checked"
     text += f" and {shapes} shapes" if shapes else ""
     text += f" on {pipelines} pipelines at {scales} scale{'s' * (scales != 1)}: {bad} finding{'s' * (bad != 1)}"
+    text += f" about {', '.join(named)}" if named else ""
     return Text(f"{text} ({len(found) - bad} waived)", style="bold red" if bad else "bold green")
 
 

@@ -24,7 +24,7 @@ def print_script(ref: str, scale: str, releases: Path | None) -> None:
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    stage = pick(loaded, ref)
+    ref, stage = pick(loaded, ref)
     Gate(project, scale, loaded.stages).refuse(ref)
     run = [sys.executable, "-m", "stages", "run", ref, "--scale", scale]
     if releases is not None:
@@ -40,7 +40,7 @@ def print_engine_config(ref: str, scale: str) -> None:
     Raises UsageError for an unknown stage, and for one that another engine runs.
     """
     root, project = open_project(scale)
-    stage = pick(graph.readable(root, project, scale), ref)
+    ref, stage = pick(graph.readable(root, project, scale), ref)
     if stage.execution.engine != "nemo":
         raise UsageError(
             f"{ref}: found engine {stage.execution.engine} at scale {scale}; allowed: stages of engine nemo. "

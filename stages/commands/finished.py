@@ -19,7 +19,7 @@ def finished(ref: str, scale: str) -> tuple[Result, tuple[Claim, ...]]:
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    stage, layout = pick(loaded, ref), Layout(root, scale)
+    (ref, stage), layout = pick(loaded, ref), Layout(root, scale)
     parents = {parent: loaded.keys[parent] for parent in stage.parents}
     verdict = done.is_done(layout, ref, loaded.keys[ref], parents, deep=True)
     if not verdict.done:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from stages.commands.open import open_project
+from stages.commands.open import asked, open_project
 from stages.report.words import count, length
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.resolved import Stage
@@ -15,22 +16,32 @@ from stages.sync import graph
 ROW = "  {:<22} {:<8} {:<14} {:<10} {}"
 
 
-def print_list(scale: str, as_json: bool) -> None:
+def print_list(scale: str, named: Sequence[str], as_json: bool) -> None:
     """Pipelines with their titles; each one's own stages with kind, budget, context and parents.
 
-    Raises SpecError(s), after the others, for those that cannot be read.
+    Where some are named, these pipelines, or of a pipeline these stages. Raises UsageError for other names, and
+    SpecError(s), after the others, for those that cannot be read.
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    resolved = [project.resolve(name, scale) for name in project.pipelines(True, scale) if name in loaded.pipelines]
+    wanted = set(asked(loaded, named))
+    pipelines = dict.fromkeys(name.partition("/")[0] for name in named) or project.pipelines(True, scale)
+    resolved = [_of(project.resolve(name, scale), wanted) for name in pipelines if name in loaded.pipelines]
     if as_json:
         print(json.dumps([_fields(one) for one in resolved], indent=2, allow_nan=False))
     else:
-        _print_list(project, scale, resolved)
-    graph.refuse(loaded.unreadable)
+        _print_list(project, scale, resolved, () if named else project.absent(scale))
+    if not named:
+        graph.refuse(loaded.unreadable)
 
 
-def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipeline]) -> None:
+def _of(one: ResolvedPipeline, wanted: Collection[str]) -> ResolvedPipeline:
+    """The pipeline without the stages that were not asked for."""
+    stages = {name: stage for name, stage in one.stages.items() if one.refs[name] in wanted}
+    return replace(one, stages=stages, own=tuple(name for name in one.own if name in stages))
+
+
+def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipeline], absent: Sequence[str]) -> None:
     for one in resolved:
         print(f"{one.name}: {one.title}" + (f" (extends {one.extends})" if one.extends else ""))
         if not one.own:
@@ -42,7 +53,7 @@ def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipelin
             print(ROW.format(name, stage.kind, budget(stage), contexts(stage), _parents(stage)).rstrip())
         if len(one.own) < len(one.stages):
             print(f"  and {len(one.stages) - len(one.own)} stages as in {one.extends}")
-    for name in project.absent(scale):
+    for name in absent:
         print(f"{name}: {project.loaded(name).raw.title}\n  not at this scale; at {', '.join(project.scales_of(name))}")
     print(f"at scale {scale}; `stages show PIPELINE/STAGE` tells what one is handed and what it does")
 

@@ -58,6 +58,18 @@ def not_here(name: str, scales: Sequence[str]) -> UsageError:
     return UsageError(f"pipeline {name!r} is not at this scale; it is at {', '.join(scales) or 'none'}: --scale.")
 
 
+def asked(loaded: Graph, names: Sequence[str]) -> tuple[str, ...]:
+    """The refs that are named, each once and parents first: all of the graph's if none is.
+
+    A name is pipeline/stage, or a pipeline, which stands for all its stages, those that another's rules make too.
+    Raises UsageError for any other, and what is wrong with the specs of a pipeline that is named.
+    """
+    if not names:
+        return tuple(loaded.stages)
+    named = {ref for name in names for ref in ([pick(loaded, name)[0]] if "/" in name else stages_of(loaded, name))}
+    return tuple(ref for ref in loaded.stages if ref in named)
+
+
 def stages_of(loaded: Graph, pipeline: str) -> tuple[str, ...]:
     """All stages of a pipeline. Raises what is wrong with its specs, and UsageError where it is not there."""
     if pipeline in loaded.unreadable:
@@ -65,18 +77,22 @@ def stages_of(loaded: Graph, pipeline: str) -> tuple[str, ...]:
     return loaded.members[known_pipeline(pipeline, sorted(loaded.members), loaded.absent)]
 
 
-def pick(loaded: Graph, ref: str) -> Stage:
-    """The stage called `ref`; raises UsageError listing the stages of its pipeline, or the pipelines.
+def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
+    """The stage called `ref`, and the ref under which its rule is: another's, where a variant has it unchanged.
 
-    Raises what is wrong with its pipeline's specs where they cannot be read.
+    Raises UsageError listing the stages of its pipeline, or the pipelines; and what is wrong with its pipeline's specs
+    where they cannot be read.
     """
-    stages, pipeline = loaded.stages, ref.partition("/")[0]
+    stages, (pipeline, _, name) = loaded.stages, ref.partition("/")
     if ref in stages:
-        return stages[ref]
+        return ref, stages[ref]
+    for shared in loaded.members.get(pipeline, ()):
+        if shared.partition("/")[2] == name:
+            return shared, stages[shared]
     if pipeline in loaded.unreadable:
         raise loaded.unreadable[pipeline]
     if pipeline in loaded.absent:
         raise not_here(pipeline, loaded.absent[pipeline])
-    beside = [name for name in stages if name.startswith(f"{pipeline}/")]
+    beside = [f"{pipeline}/{member.partition('/')[2]}" for member in loaded.members.get(pipeline, ())]
     allowed = beside or sorted({name.partition("/")[0] + "/..." for name in stages})
     raise UsageError(f"no stage {ref!r}; there are: {', '.join(allowed)}.")

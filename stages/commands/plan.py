@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stages.check import bindings
@@ -10,41 +12,58 @@ from stages.check.notices import notices
 from stages.commands.open import find_root, known_pipeline, open_project, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
+from stages.errors import UsageError
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
 from stages.spec.project import Project
 from stages.sync import graph
 
 
-def print_plan(pipeline: str | None, scale: str | None, hardware: str | None, measured: bool, as_json_: bool) -> None:
-    """Print the plan of one pipeline, or of all published ones.
+def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, measured: bool, as_json_: bool) -> None:
+    """Print the plan of what is named, pipelines or stages, or of all published pipelines.
 
     Without a scale it is the published one, or the first that the pipeline is at. Raises SpecError(s), after the
     others, for those that cannot be read.
     """
-    scale = scale or published_scale(Project.load(find_root()), pipeline)
+    scale = scale or published_scale(Project.load(find_root()), named[0].partition("/")[0] if named else None)
     root, project = open_project(scale)
-    unreadable = project.resolve_all(scale, variants=False)[1] if pipeline is None else {}
-    names = [name for name in _names(project, pipeline, scale) if name not in unreadable]
+    unreadable = {} if named else project.resolve_all(scale, variants=False)[1]
+    names = [name for name in _names(project, named, scale) if name not in unreadable]
     given = project.scale(scale)
     profile = profiles.load(project.files, hardware) if hardware else profiles.load_usual(project.files, given)
-    plans = [plan_pipeline(project, name, scale, profile) for name in names]
+    plans = [_of(plan_pipeline(project, name, scale, profile), named) for name in names]
     if measured:
         _print_measured(root, scale, plans, as_json_)
     elif as_json_:
         print(json.dumps([as_json(plan) for plan in plans], indent=2, allow_nan=False))
     else:
-        absent = project.absent(scale) if pipeline is None else []
+        absent = [] if named else project.absent(scale)
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
         _print_tables(plans, profile, [*notices(project, scale), *elsewhere])
         print("".join(f"{line}\n" for line in bindings.table(project, scale, names)), end="")
     graph.refuse(unreadable)
 
 
-def _names(project: Project, pipeline: str | None, scale: str) -> list[str]:
-    if pipeline is None:
+def _names(project: Project, named: Sequence[str], scale: str) -> list[str]:
+    if not named:
         return project.pipelines(variants=False, scale=scale)
     absent = {name: project.scales_of(name) for name in project.absent(scale)}
-    return [known_pipeline(pipeline, project.pipelines(variants=True), absent)]
+    pipelines = dict.fromkeys(name.partition("/")[0] for name in named)
+    return [known_pipeline(name, project.pipelines(variants=True), absent) for name in pipelines]
+
+
+def _of(plan: PipelinePlan, named: Sequence[str]) -> PipelinePlan:
+    """The plan of the stages that are named, without the published totals; of all where the pipeline itself is named.
+
+    Raises UsageError for a stage that the pipeline has no rule for.
+    """
+    if not named or plan.name in named:
+        return plan
+    own = {stage.ref: stage for stage in plan.stages}
+    wanted = [name for name in named if name.partition("/")[0] == plan.name]
+    for name in wanted:
+        if name not in own:
+            raise UsageError(f"no stage {name!r} is planned for {plan.name}; there are: {', '.join(own)}.")
+    return replace(plan, stages=tuple(own[name] for name in own if name in wanted), claims=())
 
 
 def _print_tables(plans: list[PipelinePlan], profile: Hardware, notices: list[str]) -> None:

@@ -37,7 +37,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
     stages, keys = loaded.stages, loaded.keys
-    stage, layout = pick(loaded, ref), Layout(root, scale)
+    (ref, stage), layout = pick(loaded, ref), Layout(root, scale)
     marker = layout.marker(ref, keys[ref])
     markers.expect(awaited, marker, ref)
     gate, parents = Gate(project, scale, stages), {parent: keys[parent] for parent in stage.parents}

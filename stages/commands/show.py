@@ -10,7 +10,7 @@ from itertools import chain
 from typing import assert_never
 
 from stages.commands.look import budget
-from stages.commands.open import open_project, pick
+from stages.commands.open import asked, open_project
 from stages.contract import hardware as profiles
 from stages.contract import ledger
 from stages.contract.duration import document_lengths
@@ -34,17 +34,24 @@ WIDTH = 100
 LABEL = 15
 
 
-def print_stage(ref: str, scale: str, as_json: bool) -> None:
-    """The stage in words, or with --json every value it will be run with, and its key."""
+def print_stages(named: str, scale: str, as_json: bool) -> None:
+    """A stage, or each stage of a pipeline, in words; with --json every value it will be run with, and its key."""
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    asked, ref = ref, _ref(project, scale, ref)
-    stage = pick(loaded, ref)
+    refs = asked(loaded, [named])
     if as_json:
-        print(json.dumps({"key": loaded.keys[ref], **stage.model_dump(mode="json")}, indent=2, allow_nan=False))
+        shown = [{"key": loaded.keys[ref], **loaded.stages[ref].model_dump(mode="json")} for ref in refs]
+        print(json.dumps(shown[0] if "/" in named else shown, indent=2, allow_nan=False))
         return
-    if asked != ref:
-        print(f"{asked} comes out as {ref} does, and is not run twice.")
+    for number, ref in enumerate(refs):
+        print("\n" * (number > 0), end="")
+        if "/" in named and named != ref:
+            print(f"{named} comes out as {ref} does, and is not run twice.")
+        _print_stage(project, loaded, ref)
+
+
+def _print_stage(project: Project, loaded: graph.Graph, ref: str) -> None:
+    stage, scale = loaded.stages[ref], loaded.scale
     print(f"{ref} at scale {scale}: {stage.box}")
     own = f", a seed of its own: {stage.seed}" if stage.seed != project.scale(scale).seed else ""
     _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
@@ -63,13 +70,6 @@ def _layout(execution: Execution, parallel: Parallel) -> str:
     also = [name for name in ("sequence_parallel", "distributed_optimizer") if getattr(parallel, name)]
     more = "".join(f", {name}" for name in (*also, f"recompute {parallel.recompute}"))
     return f"{execution.ranks} ranks, {execution.dp} replicas; a model {divided}{more}"
-
-
-def _ref(project: Project, scale: str, asked: str) -> str:
-    """The stage that has a rule for what was asked: a pipeline's unchanged stages are those of what it extends."""
-    pipeline, _, name = asked.partition("/")
-    known = pipeline in project.pipelines(variants=True, scale=scale)
-    return project.resolve(pipeline, scale).refs.get(name, asked) if known else asked
 
 
 def _print(label: str, text: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import open_project, stages_of
+from stages.commands.open import asked, open_project
 from stages.printable import printable
 from stages.report.words import seconds
 from stages.store import fingerprint
@@ -33,15 +33,16 @@ STYLES = {
 }
 
 
-def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_json: bool) -> int:
-    """Print the verdicts, all or a pipeline's, or only those of runs that did not finish; exit code 1 when a stage has
-    failed, something is damaged or a pipeline's specs cannot be read, else 0.
+def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_json: bool) -> int:
+    """Print the verdicts, all or those that are named, or only those of runs that did not finish.
 
-    Raises UsageError when there is no such pipeline, and what is wrong with the specs of the one that is named.
+    The exit code is 1 when a stage has failed, something is damaged or a pipeline's specs cannot be read, else 0.
+
+    Raises UsageError for a name that there is not, and what is wrong with the specs of a pipeline that is named.
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    layout, (refs, names) = Layout(root, scale), _asked(loaded, pipeline)
+    layout, (refs, names) = Layout(root, scale), _asked(loaded, named)
     alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
     judged = judge(layout, loaded.stages, loaded.keys, refs if deep else ())
     verdicts = {ref: judged[ref] for ref in refs}
@@ -49,7 +50,7 @@ def print_status(scale: str, pipeline: str | None, deep: bool, failed: bool, as_
     verdicts = verdicts if alive is None else live.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
-    unreadable = loaded.unreadable if pipeline is None else {}
+    unreadable = {} if named else loaded.unreadable
     if as_json:
         told = [{**_fields(one, root), "drift": ref in drift} for ref, one in shown.items()]
         told += [{"stage": name, "state": "unreadable", "why": str(error)} for name, error in unreadable.items()]
@@ -83,11 +84,11 @@ def _left_out(verdicts: Mapping[str, Verdict], layout: Layout) -> Iterator[str]:
         yield from of_prepared(prepared, layout.data)
 
 
-def _asked(loaded: graph.Graph, pipeline: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The stages and corpora to tell of: all, or a pipeline's with those that it shares with what it extends."""
-    if pipeline is None:
-        return tuple(loaded.stages), loaded.corpora
-    refs = stages_of(loaded, pipeline)
+def _asked(loaded: graph.Graph, named: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The stages and corpora to tell of: all, or those that are named with the corpora that they read."""
+    refs = asked(loaded, named)
+    if not named:
+        return refs, loaded.corpora
     read = {name for ref in refs for name in graph.corpora(loaded.stages[ref], loaded)}
     return refs, tuple(name for name in loaded.corpora if name in read)
 

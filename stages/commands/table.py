@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 
-from stages.commands.open import open_project, pick, stages_of
+from stages.commands.open import asked, open_project
 from stages.report.table import Mark
 from stages.store.done import Verdict
 from stages.store.layout import Layout
@@ -15,7 +16,7 @@ from stages.sync.verdicts import judge
 WIDTH = 160
 
 
-def print_table(scale: str, names: Sequence[str] = ()) -> int:
+def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) -> int:
     """Print one table per pipeline, of all results or of those that are named, and mark those that are not current.
 
     A name is pipeline/stage, or a pipeline, which stands for all its stages. A result that cannot be read costs a line
@@ -27,32 +28,25 @@ def print_table(scale: str, names: Sequence[str] = ()) -> int:
     from stages.terminal import Console
 
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
-    asked = _asked(loaded, names)
+    wanted = set(asked(loaded, names)) if names else set()
     results, unreadable = collect.readable(layout)
     if not unreadable:
         results = collect.finished(layout)
-    shown = [one for one in results if not names or collect.name(one) in asked]
-    # Into a file or a log there is no width to fit into; folded columns would be unreadable there.
-    console = Console() if Console().is_terminal else Console(width=WIDTH)
-    for one in table.rich_tables(scale, table.by_pipeline(shown, _marks(layout, loaded))) if shown else ():
-        console.print(one)
-    left_out = [why for ref, why in unreadable.items() if not names or ref in asked]
+    shown = [one for one in results if not names or collect.name(one) in wanted]
+    marks = _marks(layout, loaded) if shown else {}
+    if as_json:
+        print(json.dumps([table.as_json(one, marks) for one in shown], indent=2, allow_nan=False))
+    else:
+        # Into a file or a log there is no width to fit into; folded columns would be unreadable there.
+        console = Console() if Console().is_terminal else Console(width=WIDTH)
+        for one in table.rich_tables(scale, table.by_pipeline(shown, marks)):
+            console.print(one)
+    left_out = [why for ref, why in unreadable.items() if not names or ref in wanted]
     for why in left_out:
         print(f"stages: left out: {why}", file=sys.stderr)
     if not names:
         graph.refuse(loaded.unreadable)
     return 1 if left_out else 0
-
-
-def _asked(loaded: graph.Graph, names: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    for name in names:
-        if "/" in name:
-            pick(loaded, name)
-            found.add(name)
-        else:
-            found |= set(stages_of(loaded, name))
-    return found
 
 
 def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:

@@ -21,7 +21,7 @@ def specs_at(root: Path, revision: str | None) -> Iterator[Path]:
     if revision is None:
         yield root
         return
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    commit = _commit(root, revision)
     if commit is None:
         raise UsageError(
             f"{revision!r} is no revision of the git repository around {root}; name a commit, a branch or a tag, "
@@ -33,6 +33,15 @@ def specs_at(root: Path, revision: str | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="stages-diff-") as folder:
         _unpack(archive, Path(folder))
         yield Path(folder)
+
+
+def is_revision(root: Path, word: str) -> bool:
+    """Whether git knows a commit by this name. Raises UsageError where git is not installed."""
+    return _commit(root, word) is not None
+
+
+def _commit(root: Path, revision: str) -> bytes | None:
+    return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
 
 
 def _unpack(archive: bytes, folder: Path) -> None:

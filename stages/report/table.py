@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Table
 
@@ -68,6 +68,25 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
     return Row(stage.pipeline, cells, budget(stage), len(result.metrics), spent, result.manifest.tier)
 
 
+def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
+    """The same as plain values; losses are means over the first and the last tenth of the steps."""
+    trains = result.metrics is not None
+    return {
+        "stage": ref(result.stage),
+        "state": _marked(result.stage, marks),
+        "key": result.manifest.key,
+        "tier": result.manifest.tier,
+        "stand_in": any(init.stand_in for init in result.stage.init.values()),
+        "budget": budget(result.stage) if trains else 0,
+        "unit": result.stage.phases[0].unit if trains else None,
+        "steps": 0 if result.metrics is None else len(result.metrics),
+        "train_loss": list(ends(result)) if trains else None,
+        "seconds_in_steps": wall(result),
+        "before": dict(result.before),
+        "after": dict(result.after),
+    }
+
+
 def padding(result: StageResult) -> float | None:
     """The share of a stage's tokens that were padding, by what its phases read; None where a run does not say it."""
     read, phases = result.run.read, result.stage.phases
@@ -115,7 +134,7 @@ def by_pipeline(results: Iterable[StageResult], marks: Mapping[str, Mark] | None
     """
     grouped: dict[str, list[Row]] = {}
     for result in results:
-        mark: Mark = "current" if marks is None else marks.get(ref(result.stage), "not in the specs")
+        mark: Mark = "current" if marks is None else _marked(result.stage, marks)
         grouped.setdefault(result.stage.pipeline, []).append(row(result, mark))
     return grouped
 
@@ -154,6 +173,10 @@ def markdown(grouped: Mapping[str, Sequence[Row]]) -> str:
         lines += [_line(row.cells) for row in rows]
         parts.append("\n".join([*lines, "", f"{totals(rows)}."]))
     return "\n\n".join(parts) + "\n"
+
+
+def _marked(stage: Stage, marks: Mapping[str, Mark]) -> Mark:
+    return marks.get(ref(stage), "not in the specs")
 
 
 def _name(stage: Stage, mark: Mark) -> str:

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter
-
-from stages.store import files, json_file, lease, manifest, run_record
-from stages.store.json_file import JsonFileError
+from stages.store import earlier, files, lease, manifest
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
 
 LINK = "a link, where no run makes one: it is removed, and what it leads to stays"
 UNWANTED = "of no stage as the specs are now: an edit since, or another branch"
-
-
-class _Scale(BaseModel):
-    """The one field of stage.json that tells results of one stage apart."""
-
-    scale: str
-
-
-_SCALE = TypeAdapter(_Scale)
 
 
 @dataclass(frozen=True)
@@ -131,31 +118,16 @@ def _abandoned(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterator
 def _superseded(runs: list[Path], keep: int) -> Iterator[Garbage]:
     aside: dict[str, list[tuple[float, Path]]] = {}
     for folder in (folder for run in runs for folder in run.glob("final*") if not folder.is_symlink()):
-        aside.setdefault(_stage_of(folder), []).append((_finished(folder), folder))
+        aside.setdefault(_stage_of(folder), []).append((earlier.finished(folder), folder))
     for stage, results in sorted(aside.items()):
         for _, folder in sorted(results, reverse=True)[keep:]:
             yield Garbage(folder, _size(folder), f"an earlier result of {stage}, not among the latest {keep}")
 
 
-def _finished(folder: Path) -> float:
-    """When a result was finished, in seconds since 1970, as its run recorded; its files' times are the last copy's.
-
-    A result of before runs recorded it: when the last lease on its key was taken or released; 0 if nothing tells.
-    """
-    with suppress(JsonFileError):
-        told = run_record.read(folder).finished
-        if told is not None:
-            return told
-    return lease.last_time(folder.parent)
-
-
 def _stage_of(folder: Path) -> str:
     """Stage and scale of a result: the same stage at another scale is another one's earlier result."""
-    try:
-        stage = manifest.read(folder / manifest.NAME).stage
-        return f"{stage} at {json_file.read_as(folder / 'stage.json', _SCALE).scale}"
-    except (ManifestError, JsonFileError):
-        return "a result that cannot be read"
+    found = earlier.stage_of(folder)
+    return f"{found[0]} at {found[1]}" if found else "a result that cannot be read"
 
 
 def _size(folder: Path) -> int:

@@ -153,7 +153,7 @@ def test_it_works_in_any_folder_of_the_project_and_knows_the_keys_of_its_specs(
     gc.collect(dry_run=False, delete=True, keep=3)
     assert len(list((layout.results / ".runs").iterdir())) == 4, "one for each stage of these specs that was run"
     capsys.readouterr()
-    assert print_status("mini", None, deep=True, failed=False, as_json=False) == 1, "the variant has failed, as before"
+    assert print_status("mini", (), deep=True, failed=False, as_json=False) == 1, "the variant has failed, as before"
     assert "3 done, 4 missing, 1 failed" in " ".join(capsys.readouterr().out.split())
 
 

@@ -78,7 +78,7 @@ def test_status_names_strangers_in_a_line_and_its_exit_code_is_0(
     (layout.stage("toy/first") / "model/llm/a\x1b[2J.safetensors").write_bytes(b"left over")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
-    assert print_status("mini", "toy", deep=True, failed=False, as_json=False) == 0
+    assert print_status("mini", ("toy",), deep=True, failed=False, as_json=False) == 0
     said = capsys.readouterr().out
     assert r"toy/first: nothing lists, and nothing reads: results/mini/toy/first/model/llm/a\x1b[2J.safetensors" in said
 
@@ -97,15 +97,15 @@ def test_a_deep_look_that_finds_damage_says_so_and_exits_with_1(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(Gate, "refuse", lambda *_: None)  # the small project is not one to be trained
-    assert print_status("mini", "toy", deep=False, failed=False, as_json=False) == 0
+    assert print_status("mini", ("toy",), deep=False, failed=False, as_json=False) == 0
     with pytest.raises(UserError, match=rf"toy/first is damaged \(.*{name}: expected blake3"):
         run_stage("toy/second", "mini", None)
     capsys.readouterr()
-    assert print_status("mini", "toy", deep=True, failed=False, as_json=False) == 1
+    assert print_status("mini", ("toy",), deep=True, failed=False, as_json=False) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "toy/first damaged" in said
     assert "1 damaged" in said
-    assert print_status("mini", "toy", deep=False, failed=False, as_json=False) == 1, "the quick look knows by now"
+    assert print_status("mini", ("toy",), deep=False, failed=False, as_json=False) == 1, "the quick look knows by now"
     assert not list(layout.run(Project.load(tmp_path).keys("mini")["toy/second"]).glob("attempt-0002"))
 
 

@@ -136,7 +136,7 @@ def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def states(capsys: pytest.CaptureFixture[str], deep: bool) -> dict[str, str]:
     capsys.readouterr()
-    print_status("mini", None, deep, failed=False, as_json=True)
+    print_status("mini", (), deep, failed=False, as_json=True)
     return {one["stage"]: one["state"] for one in json.loads(capsys.readouterr().out)}
 
 
@@ -178,7 +178,7 @@ def test_one_file_costs_a_line_for_its_box_and_leaves_the_others_readable(
         for box in ("toy/release", "toy_variant/second"):
             quietly(lambda box=box: run_stage(box, "mini", None))  # type: ignore[misc]
         quietly(lambda: collect(dry_run=True, delete=False, keep=0))
-        print_status("mini", None, deep=False, failed=False, as_json=False)
+        print_status("mini", (), deep=False, failed=False, as_json=False)
         printed = "".join([*shown, *capsys.readouterr()])
         assert "Traceback" not in printed
         assert "\x1b" not in printed, file

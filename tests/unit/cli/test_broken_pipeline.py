@@ -85,20 +85,20 @@ def test_check_exits_with_1(broken: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_status_shows_the_others_and_exits_with_1(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_status("mini", None, False, False, False) == 1
+    assert print_status("mini", (), False, False, False) == 1
     text = capsys.readouterr().out
     assert "llama31_1m" in text
     assert "ouro: its specs cannot be read: specs/ouro/" in text
-    assert print_status("mini", None, False, False, True) == 1
+    assert print_status("mini", (), False, False, True) == 1
     told = {one["stage"]: one["state"] for one in json.loads(capsys.readouterr().out)}
     assert told["ouro"] == told["ouro_seed003"] == "unreadable"
     assert told["kimi_vl/vit_coca"] == "missing"
-    assert print_status("mini", "kimi_vl", False, False, False) == 0
+    assert print_status("mini", ("kimi_vl",), False, False, False) == 0
 
 
 def test_asked_for_it_status_says_what_is_wrong(broken: Path) -> None:
     with pytest.raises((SpecError, SpecErrors), match="specs/ouro/"):
-        print_status("mini", "ouro", False, False, False)
+        print_status("mini", ("ouro",), False, False, False)
 
 
 def test_a_stage_of_another_pipeline_is_run(broken: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_stage_of_another_pipeline_is_run(broken: Path) -> None:
 
 
 @pytest.mark.parametrize("show", [
-    lambda: print_list("mini", as_json=False), lambda: print_plan(None, "mini", None, False, False),
+    lambda: print_list("mini", (), as_json=False), lambda: print_plan((), "mini", None, False, False),
 ])  # fmt: skip
 def test_list_and_plan_show_the_others_first(
     broken: Path, capsys: pytest.CaptureFixture[str], show: Callable[[], None]

@@ -61,7 +61,7 @@ def test_status_says_what_a_corpus_leaves_out(project: Path, capsys: pytest.Capt
         print_declaration(name)
         with (project / f"specs/data/{name}.yaml").open("a") as file:
             file.write(capsys.readouterr().out)
-    assert print_status("mini", None, deep=False, failed=False, as_json=False) == 0
+    assert print_status("mini", (), deep=False, failed=False, as_json=False) == 0
     assert re.search(r"data/mine: left out 6 documents, \d+ tokens, that theirs has", capsys.readouterr().out)
     write_spec(project, "mine", {**OWN, **more})
     (project / "data" / "theirs.txt").write_text("\n\n".join(["this is document 3", "no more", "or less"]))

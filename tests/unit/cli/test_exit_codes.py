@@ -59,7 +59,12 @@ def test_the_table_has_a_row_for_every_command() -> None:
     "words",
     [
         ["list"],
+        ["list", "toy/first"],
+        ["show", "toy"],
         ["show", "toy/first"],
+        ["check", "toy/first", "toy_variant", "--only", "I-04"],
+        ["history", "toy/first"],
+        ["table", "toy/first", "--json"],
         ["schema"],
         ["new", "mine", "--from", "toy"],
         ["check", "--only", "I-04"],
@@ -91,6 +96,7 @@ def test_0_where_all_is_well(words: list[str], project: Layout, code: Code) -> N
         ["status"],
         ["table", "--scale", "paper"],
         ["record-dvc"],
+        ["history", "toy_variant/second"],
     ],
     ids=" ".join,
 )

@@ -57,9 +57,9 @@ def test_a_project_without_a_scale_called_paper_is_compared(project: Path, capsy
 
 
 def test_a_pipeline_is_planned_at_a_scale_that_it_is_at(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan("lone", None, None, False, True)
+    print_plan(("lone",), None, None, False, True)
     assert [one["scale"] for one in json.loads(capsys.readouterr().out)] == ["mini"]
-    print_plan("toy", None, None, False, True)
+    print_plan(("toy",), None, None, False, True)
     assert [one["scale"] for one in json.loads(capsys.readouterr().out)] == ["paper"]
 
 
@@ -67,7 +67,7 @@ def test_a_pipeline_is_planned_at_a_scale_that_it_is_at(project: Path, capsys: p
 def test_a_profile_that_nobody_named_and_that_is_not_there_is_told_by_its_file(project: Path, asked: str) -> None:
     (project / "specs/hardware/h100.yaml").unlink()
     with pytest.raises(UserError, match=r"^specs/hardware/h100.yaml: not there; scale paper, on device cuda") as caught:
-        print_plan(None, None, None, False, False) if asked == "plan" else print_diff("HEAD", None, None, None, 0, 0)
+        print_plan((), None, None, False, False) if asked == "plan" else print_diff("HEAD", None, None, None, 0, 0)
     assert "found" not in str(caught.value)
 
 

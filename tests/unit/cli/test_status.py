@@ -67,8 +67,9 @@ def runs(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., P
         yield begin
 
 
-def said(capsys: pytest.CaptureFixture[str], code: int = 0, pipeline: str | None = None, **options: bool) -> str:
-    assert print_status("mini", pipeline, **{"deep": False, "failed": False, "as_json": False, **options}) == code
+def said(capsys: pytest.CaptureFixture[str], code: int = 0, named: str | None = None, **options: bool) -> str:
+    asked = {"deep": False, "failed": False, "as_json": False, **options}
+    assert print_status("mini", (named,) if named else (), **asked) == code
     return capsys.readouterr().out
 
 
@@ -87,14 +88,14 @@ def test_of_one_pipeline_its_boxes_and_the_corpora_that_they_read_are_told(
 ) -> None:
     shutil.rmtree(toy / "specs")
     shutil.copytree(ROOT / "specs", toy / "specs")
-    told = [one["stage"] for one in json.loads(said(capsys, pipeline="kimi_vl_seed004", as_json=True))]
+    told = [one["stage"] for one in json.loads(said(capsys, named="kimi_vl_seed004", as_json=True))]
     assert told[:3] == ["kimi_vl/text_pretrain", "kimi_vl/vit_coca", "kimi_vl/vit_align"]
     assert "kimi_vl_seed004/joint_cooldown" in told
     assert "kimi_vl/joint_cooldown" not in told
     assert "data/pairs" in told
     assert "data/reasoning" not in told, "only ouro reads it"
     with pytest.raises(UsageError, match="no pipeline 'toys'; there are: kimi_vl, "):
-        print_status("mini", "toys", deep=False, failed=False, as_json=False)
+        print_status("mini", ("toys",), deep=False, failed=False, as_json=False)
 
 
 def test_a_running_box_says_its_step_and_when_it_ends(
@@ -245,7 +246,7 @@ def test_all_that_ships_fits_a_screen(
 def test_neither_status_nor_emit_waits_for_torch(toy: Path) -> None:
     code = (
         "import sys; from stages.commands.status import print_status; from stages.commands.emit import print_script; "
-        "print_status('mini', None, False, False, False); print_script('toy/first', 'mini', None); "
+        "print_status('mini', (), False, False, False); print_script('toy/first', 'mini', None); "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})

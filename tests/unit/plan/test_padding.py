@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stages.commands.plan import print_plan
-from stages.commands.show import print_stage
+from stages.commands.show import print_stages
 from tests.unit.plan.conftest import ROOT
 from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
@@ -32,14 +32,14 @@ def tuning(root: Path) -> Path:
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
-    print_stage("toy/first", "paper", as_json=False)
+    print_stages("toy/first", "paper", as_json=False)
     return " ".join(capsys.readouterr().out.split())
 
 
 def test_plan_and_show_say_how_much_is_padding(tuning: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan("toy", "paper", "h100", False, False)
+    print_plan(("toy",), "paper", "h100", False, False)
     assert "padding, of the tokens above: first 20%" in capsys.readouterr().out
-    print_plan("toy", "paper", "h100", False, True)
+    print_plan(("toy",), "paper", "h100", False, True)
     assert json.loads(capsys.readouterr().out)[0]["stages"][0]["phases"][0]["padding"] == pytest.approx(0.2)
     assert "packed whole, 20% of the tokens padding" in shown(capsys)
 

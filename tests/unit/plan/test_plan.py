@@ -87,7 +87,7 @@ def test_masks_between_documents_make_attention_cheaper(project):
 
 
 def test_the_table_of_the_small_project(root, capsys):
-    print_plan("toy", "paper", None, False, False)
+    print_plan(("toy",), "paper", None, False, False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 120
     assert "\n".join(line.rstrip() for line in lines[:9]) == snapshot("""\
@@ -104,7 +104,7 @@ toy at paper: A toy
 
 def test_tables_of_all_pipelines_fit_120_columns(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    print_plan(None, "paper", None, False, False)
+    print_plan((), "paper", None, False, False)
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 120
     assert "…" not in text
@@ -112,7 +112,7 @@ def test_tables_of_all_pipelines_fit_120_columns(capsys, monkeypatch):
 
 
 def test_json_is_complete(root, capsys):
-    print_plan("toy", "paper", "h200", False, True)
+    print_plan(("toy",), "paper", "h200", False, True)
     (plan,) = json.loads(capsys.readouterr().out)
     phase = plan["stages"][0]["phases"][0]
     assert plan["claims"] == [{"what": "everything", "published": 4 * 10**9, "planned": 4 * 10**9, "met": True}]
@@ -124,8 +124,8 @@ def test_json_is_complete(root, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nothing", "paper", None), r"no pipeline 'nothing'; there are: toy, toy_variant"),
-        (("toy", "paper", "h10"), r"--hardware: found 'h10'; allowed: h100, h200, laptop_cpu"),
+        ((("nothing",), "paper", None), r"no pipeline 'nothing'; there are: toy, toy_variant"),
+        ((("toy",), "paper", "h10"), r"--hardware: found 'h10'; allowed: h100, h200, laptop_cpu"),
     ],
 )
 def test_wrong_words(root, words, said):

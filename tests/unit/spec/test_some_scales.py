@@ -13,7 +13,7 @@ from stages.commands.check import run_checks
 from stages.commands.look import print_list
 from stages.commands.plan import print_plan
 from stages.commands.run import run_stage
-from stages.commands.show import print_stage
+from stages.commands.show import print_stages
 from stages.commands.status import print_status
 from stages.errors import SpecError, UsageError
 from stages.spec.project import Project
@@ -75,24 +75,24 @@ def test_an_entry_without_a_value_says_neither(root: Path) -> None:
 
 def test_plan_says_what_it_leaves_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(Path(__file__).resolve().parents[3] / "specs/hardware", root / "specs/hardware")
-    print_plan(None, "paper", None, measured=False, as_json_=False)
+    print_plan((), "paper", None, measured=False, as_json_=False)
     said = capsys.readouterr().out
     assert "toy at paper" in said
     assert "notice: lone is not at this scale; at mini\n" in said
     with pytest.raises(UsageError, match="pipeline 'lone' is not at this scale; it is at mini"):
-        print_plan("lone", "paper", None, measured=False, as_json_=False)
+        print_plan(("lone",), "paper", None, measured=False, as_json_=False)
 
 
 def test_list_show_and_status_say_where_it_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_list("paper", as_json=False)
+    print_list("paper", (), as_json=False)
     assert "lone: A toy\n  not at this scale; at mini\n" in capsys.readouterr().out
-    print_list("mini", as_json=False)
+    print_list("mini", (), as_json=False)
     assert "not at this scale" not in capsys.readouterr().out
-    assert print_status("paper", None, deep=False, failed=False, as_json=True) == 0
+    assert print_status("paper", (), deep=False, failed=False, as_json=True) == 0
     assert "lone" not in capsys.readouterr().out
     for call in (
-        lambda: print_stage("lone/first", "paper", as_json=False),
-        lambda: print_status("paper", "lone", deep=False, failed=False, as_json=False),
+        lambda: print_stages("lone/first", "paper", as_json=False),
+        lambda: print_status("paper", ("lone",), deep=False, failed=False, as_json=False),
         lambda: run_stage("lone/first", "paper", None),
     ):
         with pytest.raises(UsageError, match="pipeline 'lone' is not at this scale; it is at mini"):

@@ -1,0 +1,113 @@
+"""`stages history P/S`: every result of a stage that is still there, and how to compare two of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.commands.open import open_project, pick
+from stages.errors import UsageError, UserError
+from stages.printable import printable
+from stages.store import earlier, manifest
+from stages.store.layout import Layout
+from stages.store.manifest import ManifestError
+from stages.sync import graph
+
+SHOWN = 12  # hex digits of a key that are shown
+SHORTEST = 6  # and that may be typed
+WIDTH = 100  # columns, where there is no terminal to ask
+IN_PLACE, ASIDE = "in place", "earlier"
+COLUMNS = ("key", "", "finished", "steps", "train loss", "validation loss", "time")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result of a stage: `state` is whether it is the one in place."""
+
+    folder: Path
+    key: str
+    state: str
+    finished: float
+
+
+def results(layout: Layout, ref: str) -> list[Found]:
+    """The result in place and the earlier ones, the latest first. One whose manifest cannot be read has no key."""
+    found = [(layout.stage(ref), IN_PLACE), *((folder, ASIDE) for folder in earlier.of_stage(layout, ref))]
+    there = [(folder, state) for folder, state in found if (folder / manifest.NAME).is_file()]
+    return [Found(folder, _key(folder), state, earlier.finished(folder)) for folder, state in there]
+
+
+def of_key(layout: Layout, ref: str, word: str) -> list[Path]:
+    """Folders of the results of a stage whose keys begin with `word`, the latest first."""
+    return [one.folder for one in results(layout, ref) if one.key.startswith(word)]
+
+
+def print_history(named: str, scale: str, as_json: bool) -> None:
+    """Print them as a table. Raises UsageError for an unknown stage, UserError where the stage never finished."""
+    root, project = open_project(scale)
+    ref, _ = pick(graph.readable(root, project, scale), named)
+    layout = Layout(root, scale)
+    found = results(layout, ref)
+    if not found:
+        raise UserError(f"{ref}: no result at scale {scale}, now or earlier; `stages status {ref}` says what is there.")
+    if as_json:
+        rows = [{"key": one.key, "state": one.state, "finished": one.finished} for one in found]
+        folders = [one.folder.relative_to(root).as_posix() for one in found]
+        print(
+            json.dumps([row | {"folder": at} for row, at in zip(rows, folders, strict=True)], indent=2, allow_nan=False)
+        )
+        return
+    _print(root, ref, scale, found)
+
+
+def _print(root: Path, ref: str, scale: str, found: list[Found]) -> None:
+    from rich.table import Table
+
+    from stages.terminal import Console
+
+    table = Table(title=f"{ref} at {scale}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in COLUMNS:
+        table.add_column(name, overflow="fold", justify="right" if name in ("steps", "time") else "left")
+    for one in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.finished)) if one.finished else "-"
+        table.add_row(one.key[:SHOWN], one.state, when, *_figures(one.folder))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(width=WIDTH, highlight=False)
+    console.print(table)
+    if len(found) > 1:
+        latest, before = found[0], next((one for one in found[1:] if one.key != found[0].key), found[1])
+        words = [f"{ref}@{one.key[:SHOWN]}" if one.state == ASIDE else ref for one in (before, latest)]
+        console.print(f"`stages compare {' '.join(words)} --scale {scale}` says what differs", soft_wrap=True)
+    where = sorted({one.folder.relative_to(root).as_posix() for one in found})
+    console.print(printable("in " + ", ".join(where)), soft_wrap=True, markup=False)
+
+
+def _figures(folder: Path) -> tuple[str, ...]:
+    """Steps, losses and seconds of a result; dashes for a stage that does not train, words for a damaged one."""
+    from stages.report import metrics, table
+
+    try:
+        _, _, steps, _, loss, validation, _, spent, *_ = table.row(metrics.read(folder)).cells
+    except UserError:
+        return ("cannot be read", "", "", "")
+    return (steps, loss, validation, spent)
+
+
+def _key(folder: Path) -> str:
+    try:
+        return manifest.read(folder / manifest.NAME).key
+    except ManifestError:
+        return ""
+
+
+def one_of(layout: Layout, ref: str, word: str) -> Path | None:
+    """The result that a key's first digits name, or None. Raises UsageError where they name several."""
+    if len(word) < SHORTEST or set(word) - set("0123456789abcdef"):
+        return None
+    found = of_key(layout, ref, word)
+    if len({_key(folder) for folder in found}) > 1:
+        raise UsageError(f"{ref}@{word}: several results begin so; write more digits (`stages history {ref}`).")
+    return found[0] if found else None

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from stages import cli_finished
+from stages import __version__, cli_finished, cli_project
 from stages.cli_words import Json, Names, Ref, Scale
 from stages.errors import UserError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Train language models in several stages, with checked hand-overs.",
 )
+app.add_typer(cli_project.app)
 app.add_typer(cli_finished.app)
 Marker = Annotated[
     Path | None, typer.Option("--marker", help="What a rule awaits: refuse if the specs say something else by now.")
@@ -31,6 +31,21 @@ def main() -> None:
     except UserError as error:
         print(f"stages: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"stages {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What may be said before any command."""
 
 
 @app.command("list")

@@ -20,7 +20,10 @@ def find_root() -> Path:
     for folder in (here, *here.parents):
         if (folder / "specs" / "scales").is_dir():
             return folder
-    raise UsageError(f"{here}: no specs/scales here or above; run `stages` inside a project's folder.")
+    raise UsageError(
+        f"{here}: no project here or above. A project is a directory with specs/ (specs/scales among them), Snakefile "
+        "and dvc.yaml: go into one, or make one with `stages init DIR --example tiny`."
+    )
 
 
 def published_scale(project: Project, pipeline: str | None = None) -> str:

@@ -229,7 +229,7 @@ def data_key(root: Path, name: str) -> str:
 
 
 def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:
-    declared = spec.load_tokenizer(root)
+    declared = spec.load_tokenizer(root, declared=not accept)
     texts = list(_training_texts(root, declared))
     data = tokenizer.train(texts, declared.vocab).to_str().encode()
 
@@ -247,7 +247,7 @@ def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:
     """The first documents of each corpus that are not held out, up to a number of characters."""
     for name in declared.corpora:
         left = declared.characters
-        for document in documents(root, spec.load(root, name)):
+        for document in documents(root, spec.load(root, name, declared=False)):  # its counts are in tokens of this one
             if left <= 0:
                 break
             if not document.heldout:

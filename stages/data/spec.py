@@ -15,7 +15,7 @@ from stages.spec.builders import OWN
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import MEASURED, Kind, RawTokenizer, Rows
+from stages.spec.schema_corpora import MEASURED, Kind, Rows, tokenizer
 from stages.spec.validate import validate
 
 FOLDER = Path("specs") / "data"
@@ -179,9 +179,9 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
     return CorpusSpec.model_validate(raw.model_dump())
 
 
-def load_tokenizer(root: Path) -> TokenizerSpec:
-    """Read the tokenizer's spec. Raises UserError as `load` does."""
+def load_tokenizer(root: Path, declared: bool = True) -> TokenizerSpec:
+    """Read the tokenizer's spec; without `declared`, its digest may be missing. Raises UserError as `load` does."""
     files = Files(root)
     document = files.document(files.specs / "data" / f"{TOKENIZER}.yaml")
-    raw = validate(document, RawTokenizer)
+    raw = tokenizer(document, declared)
     return validate(Document(raw.model_dump(), document.places), TokenizerSpec)

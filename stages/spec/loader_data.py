@@ -10,7 +10,7 @@ from stages.errors import SpecError
 from stages.spec import other_corpora
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer, corpus
+from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer, corpus, tokenizer
 from stages.spec.schema_data import RawBindings, RawMixtures, RawMixtureSource, RawPublishedCorpora
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
@@ -172,7 +172,7 @@ def _local_tokenizer(files: Files, corpora: Collection[str]) -> RawTokenizer | N
     if not path.is_file():
         return None
     document = files.document(path)
-    found = validate(document, RawTokenizer)
+    found = tokenizer(document)
     for index, name in enumerate(found.corpora):
         if name not in corpora:
             raise _unknown_corpus(document, ("corpora", index), name, corpora)

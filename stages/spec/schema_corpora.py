@@ -151,6 +151,18 @@ class RawTokenizer(Raw):
     characters: Characters
 
 
+def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
+    """The local tokenizer's file; without `declared`, its digest may be missing. Raises SpecError or SpecErrors."""
+    if "digest" in document.value:
+        return validate(document, RawTokenizer)
+    if declared:
+        raise SpecError(
+            document.where(()), "digest", "nothing", "what the tokenizer came out with (digest)",
+            "Run `stages data tokenizer --accept` and put the line that it prints into this file.",
+        )  # fmt: skip
+    return validate(Document({**document.value, "digest": "0" * 64}, document.places), RawTokenizer)
+
+
 def corpus(document: Document, declared: bool = True) -> RawCorpus:
     """A corpus's file, checked against its builder; without `declared`, what is measured may still be missing.
 

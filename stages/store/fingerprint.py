@@ -32,8 +32,19 @@ CPUINFO = Path("/proc/cpuinfo")
 # A new package counts until it is named here.
 NUMBERLESS = frozenset(
     {
-        *("check", "cli.py", "cli_finished.py", "cli_words.py", "cluster", "commands", "diff", "evals", "export"),
-        *("__main__.py", "plan", "report", "sync"),
+        *(
+            "check",
+            "cli.py",
+            "cli_finished.py",
+            "cli_project.py",
+            "cli_words.py",
+            "cluster",
+            "commands",
+            "diff",
+            "evals",
+            "export",
+        ),
+        *("__main__.py", "plan", "report", "scaffold", "shipped", "sync"),
     }
 )
 

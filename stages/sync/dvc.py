@@ -6,7 +6,7 @@ Variants are left out, as plain `snakemake` leaves them out: otherwise `dvc stat
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -16,15 +16,21 @@ from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, corpora, rule_name
 from stages.sync.params import Watched
 
-EVALUATED_BY = ["stages/data/heldout.py", "stages/evals"]  # as in store.evaluated: when it changes, evaluated anew
+# The code of evaluations, as in store.evaluated: when it changes, results are evaluated anew. DVC watches it where the
+# project holds it, else its digest, which `stages sync` writes: what is installed is no file of the project.
+EVALUATED_BY = ("stages/data/heldout.py", "stages/evals")
+DIGEST = "rules/evaluated_by.txt"
 HEAD = "# Written by `stages sync --scale {scale}` from specs/; edit the specs instead.\n"
 
 
-def text(graph: Graph, watched: Mapping[str, Watched]) -> str:
-    """dvc.yaml. `watched` names, for each ref, the spec files and their keys that make the stage."""
+def text(graph: Graph, watched: Mapping[str, Watched], evaluated_by: Sequence[str] = EVALUATED_BY) -> str:
+    """dvc.yaml. `watched` names, for each ref, the spec files and their keys that make the stage.
+
+    `evaluated_by` are the paths by which DVC sees a change of the code of evaluations.
+    """
     stages = {rule_name(name): _corpus(graph, name) for name in graph.published_corpora}
     for ref, stage in graph.published.items():
-        stages[rule_name(ref)] = _stage(graph, ref, stage, watched[ref])
+        stages[rule_name(ref)] = _stage(graph, ref, stage, watched[ref], evaluated_by)
     measured = [ref for ref, stage in graph.published.items() if stage.evaluated_on and stage.evaluation.names]
     metrics = [f"results/{graph.scale}/{ref}/eval.json" for ref in measured]
     plots = [_plot(graph.scale, ref, stage) for ref, stage in graph.published.items() if stage.phases]
@@ -55,10 +61,10 @@ def _corpus(graph: Graph, name: str) -> dict[str, Any]:
     return {**stage, "params": _params({f"specs/data/{name}.yaml": None}), "outs": _out(f"{folder}/{name}")}
 
 
-def _stage(graph: Graph, ref: str, stage: Stage, watched: Watched) -> dict[str, Any]:
+def _stage(graph: Graph, ref: str, stage: Stage, watched: Watched, evaluated_by: Sequence[str]) -> dict[str, Any]:
     deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.parents]
     deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph)]
-    deps += EVALUATED_BY if stage.evaluation.names and stage.kind != "keep" else []
+    deps += evaluated_by if stage.evaluation.names and stage.kind != "keep" else []
     wrote: dict[str, Any] = {"cmd": _command(graph, rule_name(ref))}
     if deps:
         wrote["deps"] = deps

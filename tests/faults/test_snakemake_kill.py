@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from stages.spec.project import Project
+from stages.sync import write
 from tests.watched import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,12 +41,12 @@ def copy(folder: Path) -> Path:
     """The project at mini, with budgets of a few dozen steps and a checkpoint every other step."""
     folder.mkdir()
     shutil.copy(ROOT / "Snakefile", folder)
-    shutil.copy(ROOT / "dvc.yaml", folder)
     for name in ("specs", "rules", "profiles"):
         shutil.copytree(ROOT / name, folder / name)
     path = folder / "specs/scales/mini.yaml"
     text = re.sub(r"here: \w+", "here: 40K", path.read_text())
     path.write_text(re.sub(r"checkpoint_every: \d+ steps", "checkpoint_every: 2 steps", text))
+    write.sync(folder, Project.load(folder), "mini")
     return folder
 
 

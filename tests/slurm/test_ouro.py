@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.spec.project import Project
+from stages.sync import write
 from tests.slurm import cluster as clusters
 from tests.slurm import record
 
@@ -20,10 +22,10 @@ pytestmark = pytest.mark.skipif(clusters.missing() is not None, reason=f"{cluste
 
 def copy(folder: Path) -> Path:
     folder.mkdir()
-    for name in ("Snakefile", "dvc.yaml"):
-        shutil.copy(ROOT / name, folder)
+    shutil.copy(ROOT / "Snakefile", folder)
     for name in ("specs", "rules", "profiles", "slurm"):
         shutil.copytree(ROOT / name, folder / name)
+    write.sync(folder, Project.load(folder), "mini")
     return folder
 
 

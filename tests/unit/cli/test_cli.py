@@ -37,7 +37,8 @@ def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "stages", "list"]
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "run `stages` inside a project's folder" in done.stderr
+    assert "A project is a directory with specs/" in done.stderr
+    assert "`stages init DIR --example tiny`" in done.stderr
 
 
 def test_reading_words_never_import_torch() -> None:

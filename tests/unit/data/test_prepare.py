@@ -177,3 +177,18 @@ def test_shipped_corpora_come_out_as_declared(name: str, tmp_path_factory: pytes
     if not (folder / "tokenizer").is_dir():
         prepare.prepare(ROOT, "tokenizer", folder / "tokenizer")
     assert prepare.prepare(ROOT, name, folder / name).digest == spec.load(ROOT, name).digest
+
+
+def test_a_tokenizer_and_its_corpus_are_declared_from_nothing(tmp_path: Path) -> None:
+    """A tokenizer is trained on a corpus whose counts are in its tokens: neither has to be declared first."""
+    folder = tmp_path / "specs/data"
+    folder.mkdir(parents=True)
+    (tmp_path / "words.txt").write_text("\n\n".join(f"the {n} words of tale {n}" for n in range(99)))
+    (folder / "tales.yaml").write_text("corpus: tales\nkind: text\nunit: tokens\nbuilder: file\npath: words.txt\n")
+    bare = "tokenizer: own\nvocab: 264\ncorpora: [tales]\ncharacters: 999\n"
+    (folder / "tokenizer.yaml").write_text(bare)
+    with pytest.raises(UserError, match=r"tokenizer.yaml:1: digest: found nothing; .*`stages data tokenizer --accept`"):
+        prepare.prepare(tmp_path, "tokenizer", tmp_path / "tokenizer")
+    made = prepare.prepare(tmp_path, "tokenizer", tmp_path / "tokenizer", accept=True)
+    (folder / "tokenizer.yaml").write_text(f"{bare}digest: {made.digest}\n")
+    assert prepare.prepare(tmp_path, "tales", tmp_path / "tales", accept=True).size > 0

@@ -69,10 +69,10 @@ def test_an_unknown_scale_is_refused_with_those_there_are() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("Snakefile", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("Snakefile", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml", "stages/data/heldout.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    for name in ("specs", "rules", "profiles"):
+    for name in ("specs", "rules", "profiles", "stages/evals"):
         shutil.copytree(ROOT / name, tmp_path / name)
     return tmp_path
 

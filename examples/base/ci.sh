@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# What continuous integration runs: the specs are checked, every stage is run, and nothing is left to do afterwards.
+set -euo pipefail
+cd "$(dirname "$0")"
+export OMP_NUM_THREADS=1 DVC_NO_ANALYTICS=1
+
+stages sync --check
+stages check
+snakemake
+left=$(snakemake -n 2>&1)
+grep -q "Nothing to be done" <<< "$left" || { echo "$left" >&2; exit 1; }
+stages status

@@ -1,0 +1,42 @@
+"""`.stages.json` of a project: by which version its base was written, and the digest of each file as it was written.
+
+By it `stages upgrade` tells a file that the user edited from one that is as it came (as dpkg does with conffiles).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+
+from stages.store import json_file
+
+NAME = ".stages.json"
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """`stages` is the version; `files`, path -> blake3 of what the version has there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    schema_version: Literal[1]
+    stages: str
+    files: dict[str, Digest]
+
+
+_RECORD = TypeAdapter(Record)
+
+
+def read(root: Path) -> Record | None:
+    """The record of a project; None where it has none. Raises JsonFileError."""
+    try:
+        return json_file.read_as(root / NAME, _RECORD)
+    except json_file.MissingFileError:
+        return None
+
+
+def encoded(version: str, digests: dict[str, str]) -> bytes:
+    """The content of the file."""
+    return json_file.encode(Record(schema_version=1, stages=version, files=digests).model_dump())

@@ -21,6 +21,9 @@ from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel, Publ
 from stages.spec.resolved_models import Llama3Scaling, Model, Rope, Yarn
 from stages.store import json_file
 
+LOCAL_BASE = "rope_local_base_freq"
+TAKEN_FOR_LOCAL = 500_000.0  # Olmo3Config.default_theta
+
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 
 
@@ -92,6 +95,7 @@ def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
     if config.rope is None or config.max_context is None:
         raise ValueError(f"a {cfg.family} model is written with its rope and its longest context")
     published = cfg.PUBLISHED
+    scaling = _scaling_written(config.rope, cfg, config.max_context)
     return {
         "architectures": [published.architecture],
         "model_type": published.model_type,
@@ -102,7 +106,8 @@ def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
         **({"total_ut_steps": config.loops} if cfg.LOOPED and config.loops is not None else {}),
         "max_position_embeddings": config.max_context,
         "rope_theta": config.rope.base,
-        "rope_scaling": _scaling_written(config.rope, cfg, config.max_context),
+        "rope_scaling": scaling,
+        **_by_kind_of_layer(config.rope, cfg, scaling),
         "bos_token_id": None,  # which tokens begin and end a text is the tokenizer's to say
         "eos_token_id": None,
         "dtype": "float32",
@@ -113,6 +118,16 @@ def _scaling_written(rope: Rope, cfg: LanguageModel, max_context: int) -> dict[s
     """`rope_scaling`, its kind under the key that the family's configuration reads."""
     found = rope_scaling(rope, cfg.parts.rotated, max_context)
     return None if found is None else {cfg.PUBLISHED.scaling_kind: found.pop("rope_type"), **found}
+
+
+def _by_kind_of_layer(rope: Rope, cfg: LanguageModel, scaling: dict[str, Any] | None) -> dict[str, Any]:
+    """The stage's base for layers with a window: transformers 5.13 to 5.17 read `rope_theta` for the others alone, and
+    take another base for these. A key that 4.57 does not read, and that 5.12 warns about.
+    """
+    if cfg.parts.local_base != "unscaled" or rope.base == TAKEN_FOR_LOCAL:
+        return {}
+    plain = {"rope_type": "default", "rope_theta": rope.base}
+    return {"rope_parameters": {ALL_KEYS: {**plain, **(scaling or {})}, LOCAL_KEYS: plain}}
 
 
 def layer_types(cfg: LanguageModel) -> list[str]:
@@ -198,11 +213,14 @@ def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]
     """
     found = {published.aliases.get(key, key): value for key, value in found.items()}
     form = found.get("rope_parameters")
-    if not (published.layer_types and isinstance(form, dict) and isinstance(form.get(ALL_KEYS), dict)):
+    if not (published.layer_types and isinstance(form, dict)):
         return found
-    local = form.get(LOCAL_KEYS)
-    own = {"rope_local_base_freq": local["rope_theta"]} if isinstance(local, dict) and "rope_theta" in local else {}
-    return {**found, "rope_parameters": form[ALL_KEYS], **own}
+    main, local = form.get(ALL_KEYS), form.get(LOCAL_KEYS)
+    if isinstance(local, dict):
+        form = {key: value for key, value in form.items() if key != LOCAL_KEYS}
+        if "rope_theta" in local and LOCAL_BASE in published.names.values():
+            found = {**found, LOCAL_BASE: local["rope_theta"]}
+    return {**found, "rope_parameters": main if isinstance(main, dict) else form}
 
 
 def _written(fixed: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ WHY = {
     "compression_config": "quantised weights are not trained; take the release's folder in a floating type",
 }
 BEGAN = ("stages", "architectures", "initializer_range", "bos_token_id", "eos_token_id", "dtype", "rope_theta",
-         "rope_scaling", "layer_types")  # fmt: skip
+         "rope_scaling", "rope_parameters", "layer_types")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,10 @@ def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
     """Positions of local layers are never scaled; of "unscaled" ones the base is the stage's, which _rope compares."""
     form = config.get("rope_parameters")
     local = form.get(LOCAL_KEYS) if isinstance(form, dict) else None
-    if isinstance(form, dict) and model.parts.local_base == "unscaled" and ALL_KEYS not in form:
-        kind = form.get("rope_type", "default")
-        if kind != "default":
-            yield Wrong("rope_parameters.rope_type", kind, f"scaling below {ALL_KEYS!r}", TOGETHER)
+    if not isinstance(form, dict):
+        return
+    if model.parts.local_base == "unscaled" and form.get("rope_type", "default") != "default":
+        yield Wrong("rope_parameters.rope_type", form["rope_type"], f"scaling below {ALL_KEYS!r}", TOGETHER)
     if not isinstance(local, dict):
         return
     at = f"rope_parameters.{LOCAL_KEYS}"
@@ -206,9 +206,11 @@ def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
     for key in sorted(set(local) - {"rope_theta"}):
         if key != "rope_type" or local[key] != "default":
             yield Wrong(f"{at}.{key}", local[key], "'default', and no scaling")
-    main, own = config["rope_parameters"].get(ALL_KEYS), local.get("rope_theta", NOTHING)
-    if model.parts.local_base == "unscaled" and isinstance(main, dict) and own != main.get("rope_theta"):
-        yield Wrong(f"{at}.rope_theta", own, repr(main.get("rope_theta")))
+    if model.parts.local_base == "unscaled":
+        main, own = form.get(ALL_KEYS), local.get("rope_theta", NOTHING)
+        base = main.get("rope_theta") if isinstance(main, dict) else config.get("rope_theta")
+        if own != base:
+            yield Wrong(f"{at}.rope_theta", own, repr(base))
 
 
 def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int, usual: float) -> Iterator[Wrong]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -55,7 +56,7 @@ def logits(config: Config, weights: dict[str, Tensor], tokens: Tensor, folder: P
         model.load_state_dict(weights)
         with torch.no_grad():
             found: Tensor = model(tokens, use_cache=False).logits
-    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError):
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError, StrictDataclassError):
         return None
     return found
 

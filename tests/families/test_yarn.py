@@ -132,6 +132,7 @@ def released(one: Checks, positions: Rope, folder: Path, form: str, **changes: A
     config = json.loads(path.read_text())
     del config["stages"]
     scaling = config.pop("rope_scaling")
+    config.pop("rope_parameters", None)
     edited = {key: value for key, value in {**scaling, **changes}.items() if value is not ...}
     theta = {"rope_theta": config.pop("rope_theta")} if form == FIVE else {}
     path.write_text(json.dumps(config | {form: edited | theta}))
@@ -147,6 +148,26 @@ def test_a_release_is_read_in_the_forms_of_transformers_4_and_5(
     released(one, positions, tmp_path, form)
     release_config.hold(importing(one.MODEL, positions), "llm", tmp_path, None)
     assert hf.load_config(tmp_path).rope == positions
+
+
+def test_an_olmo3_is_read_in_the_form_that_says_it_for_each_kind_of_layer(tmp_path: Path) -> None:
+    """Of transformers 5.13 and after, and of exports; another base for layers with a window is another model."""
+    one, path = FAMILIES["olmo3"](), tmp_path / "config.json"
+    released(one, rope(), tmp_path, FIVE)
+    config = json.loads(path.read_text())
+    for local in (100.0, 500_000.0):
+        sliding = {"rope_type": "default", "rope_theta": local}
+        path.write_text(json.dumps(config | {FIVE: {"full_attention": config[FIVE], "sliding_attention": sliding}}))
+        if local == rope().base:
+            release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+            assert hf.load_config(tmp_path).rope == rope()
+    with pytest.raises(UserError, match=r"sliding_attention.rope_theta: found 500000.0; allowed: 100.0"):
+        release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+    hf.save(make(one.MODEL, rope(), "cpu"), one.MODEL, rope(), CONTEXT, tmp_path)
+    written = json.loads(path.read_text())
+    assert written[FIVE]["sliding_attention"] == {"rope_type": "default", "rope_theta": 100.0}
+    assert written[FIVE]["full_attention"] == written[FOUR] | {"rope_theta": 100.0}
+    release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
 
 
 @pytest.mark.parametrize("form", [FOUR, FIVE])

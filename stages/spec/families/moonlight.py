@@ -70,6 +70,9 @@ class MoonlightModel(LanguageModel):
             "hidden_act": "silu", "moe_layer_freq": 1, "rope_interleave": True, "norm_topk_prob": True,
             "scoring_func": "sigmoid", "topk_method": "noaux_tc",
         },
+        # Layers that predict further tokens: transformers 5.17 writes 1 for models without any. Their tensors are
+        # refused by name.
+        free=frozenset({"num_nextn_predict_layers"}),
     )  # fmt: skip
 
     def decoder(self) -> Decoder:

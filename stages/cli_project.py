@@ -1,4 +1,4 @@
-"""Commands about a project as a whole: `init`."""
+"""Commands about a project as a whole: `init`, `upgrade`."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ def init(
     from stages.commands.init import create
 
     create(folder, example)
+
+
+@app.command()
+def upgrade(
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite what was edited here too, and write again what was removed.")
+    ] = False,
+) -> None:
+    """Move a project's Snakefile, rules, profiles and CI to the installed version. Example: stages upgrade.
+
+    A file that was edited here is left: what would change is shown, and the new one is put beside it as FILE.new.
+    """
+    from stages.commands.upgrade import run_upgrade
+
+    raise typer.Exit(run_upgrade(force))

@@ -1,0 +1,64 @@
+"""`stages upgrade`: move a project's base to the installed version, and say what was left."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from stages import __version__
+from stages.commands.open import find_root
+from stages.printable import printable
+from stages.scaffold import record, shipped, upgrade
+from stages.scaffold.upgrade import NEW, Change
+from stages.spec.project import Project
+from stages.sync import graph, write
+from stages.sync.config import DEFAULT_SCALE
+
+SAID = {
+    "wrote": "wrote {path}",
+    "replaced": "replaced {path}",
+    "removed": "removed {path}, which this version does without",
+    "edited": "left {path}: edited here, and changed by this version; the new one is {path}{new}",
+    "missing": "left out {path}: removed here, and changed by this version",
+    "obsolete": "left {path}: edited here; this version does without it",
+}
+
+
+def run_upgrade(force: bool) -> int:
+    """Upgrade the project here, then write what follows from its specs; 1 where the user has something to decide.
+
+    Raises UserError as `upgrade.upgrade` does, and SpecError(s) of pipelines whose rules could not be written.
+    """
+    root = find_root()
+    if shipped.in_place(root):
+        print(f"{root}: the command runs from here, so its files are those of this version ({__version__})")
+        return 0
+    kept = record.read(root)
+    found = upgrade.upgrade(root, force)
+    for one in found:
+        print(SAID[one.kind].format(path=one.path, new=NEW))
+        if one.kind == "edited":
+            print(_difference(one), end="")
+    loaded = _sync(root)
+    print(f"{kept.stages if kept else 'no version'} → {__version__}: {len(found)} files of the base differed")
+    if left := [one for one in found if one.left]:
+        print(f"{len(left)} left as they are. Take over what you want of it; `stages upgrade --force` takes all of it.")
+    graph.refuse(loaded.unreadable)
+    return 1 if left else 0
+
+
+def _sync(root: Path) -> graph.Graph:
+    """Rules and dvc.yaml at the scale that they are of."""
+    project = Project.load(root)
+    there = write.dvc_scale(root) if (root / "dvc.yaml").is_file() else DEFAULT_SCALE
+    scale = there if there in project.scales() else next(iter(project.scales()))
+    for path in write.sync(root, project, scale):
+        print(f"wrote {path}" if (root / path).exists() else f"removed {path}")
+    return graph.readable(root, project, scale)
+
+
+def _difference(one: Change) -> str:
+    """From the file here to the new one, as `diff -u` shows it."""
+    old, new = ((text or b"").decode(errors="replace").splitlines() for text in (one.old, one.new))
+    lines = difflib.unified_diff(old, new, one.path, one.path + NEW, lineterm="")
+    return "".join(f"  {printable(line)}\n" for line in lines)

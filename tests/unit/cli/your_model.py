@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "your-model-and-data.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from tests import page
+from tests.page import Page
+
+PAGE = Page("your-model-and-data.md")
 
 
 def blocks() -> list[tuple[str, str]]:
     """(language, content) of the page's blocks, in order."""
-    return BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-
-
-def files() -> dict[str, str]:
-    """Files by the path that their first line says."""
-    found = [text for language, text in blocks() if language in ("yaml", "python")]
-    return {text.split("\n", 1)[0].removeprefix("# "): text for text in found}
+    return PAGE.blocks()
 
 
 def mistakes() -> dict[str, str]:
     """The table of mistakes: what was done, and what is said about it (its parts in backquotes)."""
-    table = PAGE.read_text(encoding="utf-8").partition("## When it says no")[2]
+    table = PAGE.text.partition("## When it says no")[2]
     rows = [line.strip("|").split(" | `", 1) for line in table.splitlines() if line.startswith("| ")]
     return {done.strip(): said.split("`")[0] for done, said in (row for row in rows if len(row) == 2)}
 
 
 def write(root: Path) -> None:
     """Every file of the page."""
-    for name, text in files().items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    for name, text in PAGE.files().items():
+        page.write(root, name, text)
 
 
 def run(root: Path, commands: str) -> subprocess.CompletedProcess[str]:

@@ -197,6 +197,20 @@ def test_rules_and_dvc_yaml_follow(project: Path) -> None:
     assert stages(project, "sync", "--check").returncode == 0
 
 
+def test_a_project_of_specs_alone_at_another_scale_becomes_one_that_snakemake_runs(project: Path) -> None:
+    for path in [*contents.BASE, record.NAME, "dvc.yaml", *(f"rules/{name}.smk" for name in ("data", "tiny"))]:
+        (project / path).unlink()
+    mini = project / "specs/scales/mini.yaml"
+    mini.with_name("laptop.yaml").write_text(mini.read_text().replace("scale: mini", "scale: laptop"))
+    mini.unlink()
+    assert stages(project, "upgrade").returncode == 0
+    assert stages(project, "sync", "--check", "--scale", "laptop").returncode == 0
+    words = [sys.executable, "-m", "snakemake", "--dry-run", "--config", "scale=laptop"]
+    done = subprocess.run(words, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "tiny__sft" in done.stdout
+
+
 def test_in_the_checkout_there_is_nothing_to_upgrade() -> None:
     done = stages(ROOT, "upgrade")
     assert done.returncode == 0

@@ -13,7 +13,7 @@ app = typer.Typer()
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where there is nothing yet, or an empty directory.")],
-    example: Annotated[str, typer.Option("--example", help="The pipeline that it begins with.")] = "tiny",
+    example: Annotated[str, typer.Option("--example", help="tiny, llama31_1m, kimi_vl or ouro.")] = "tiny",
 ) -> None:
     """Make a project of your own that runs at once: specs, Snakefile, DVC, CI. Example: stages init mine."""
     from stages.commands.init import create

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages import __version__
-from stages.scaffold import shipped
+from stages.scaffold import published, shipped
 
 # The base: its path in a project -> where it is among the shipped files.
 BASE = {
@@ -21,10 +21,11 @@ BASE = {
     ".gitignore": "examples/base/gitignore",
     ".github/workflows/ci.yml": "examples/base/ci.yml",
     "ci.sh": "examples/base/ci.sh",
-    "requirements.txt": "examples/base/requirements.txt",
 }
 EXECUTABLE = ("ci.sh",)
 TINY = "tiny"
+PUBLISHED = ("llama31_1m", "kimi_vl", "ouro")
+REQUIREMENTS = "requirements.txt"
 HARDWARE = "specs/hardware/laptop_cpu.yaml"  # what the plan of a project on a CPU is priced on
 
 
@@ -35,15 +36,26 @@ def base() -> dict[str, bytes]:
 
 
 def example(name: str) -> dict[str, bytes]:
-    """Path -> content of the files of an example, among them README.md."""
+    """Path -> content of the files of an example, among them README.md and requirements.txt."""
     root = shipped.root()
-    found = dict(_tree(root / "examples" / TINY))
-    return {**found, HARDWARE: (root / HARDWARE).read_bytes()}
+    if name == TINY:
+        found = {**dict(_tree(root / "examples" / TINY)), HARDWARE: (root / HARDWARE).read_bytes()}
+        return {**found, "requirements.txt": _filled(_base(REQUIREMENTS), extra="")}
+    readme = _filled(_base("README.md"), pipeline=name)
+    return {
+        **published.specs(root, name),
+        "README.md": readme,
+        "requirements.txt": _filled(_base(REQUIREMENTS), extra="[mini]"),
+    }
 
 
 def examples() -> tuple[str, ...]:
     """The names of all examples, the smallest first."""
-    return (TINY,)
+    return (TINY, *PUBLISHED)
+
+
+def _base(name: str) -> bytes:
+    return (shipped.root() / "examples/base" / name).read_bytes()
 
 
 def _tree(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -52,5 +64,8 @@ def _tree(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield path.relative_to(folder).as_posix(), path.read_bytes()
 
 
-def _filled(content: bytes) -> bytes:
-    return content.replace(b"{{version}}", __version__.encode())
+def _filled(content: bytes, **words: str) -> bytes:
+    """A text with `{{name}}` replaced by what is so called, the version among it."""
+    for name, word in {"version": __version__, **words}.items():
+        content = content.replace(f"{{{{{name}}}}}".encode(), word.encode())
+    return content

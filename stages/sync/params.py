@@ -37,7 +37,7 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
     if declared is not None:
         _add(project, found, f"{pipeline}/pipeline.yaml", ("tokenizer",))
         _add(project, found, f"tokenizers/{declared.tokenizer}.yaml", ("digest",))
-    for release in _releases(loaded.stages[name].raw) if raw_scale.has_releases else ():
+    for release in releases(loaded.stages[name].raw) if raw_scale.has_releases else ():
         if release in project.data.releases:
             _add(project, found, f"releases/{release}.yaml", ("digest",))
     for file, keys in _data(project, loaded.stages[name].raw, raw_scale):
@@ -77,7 +77,7 @@ def _named(raw: RawStage, scale: RawScale) -> Iterator[Keys]:
         yield ("tokenizer",)
 
 
-def _releases(raw: RawStage) -> Iterator[str]:
+def releases(raw: RawStage) -> Iterator[str]:
     """The released models that a stage starts from."""
     if isinstance(raw, RawImport):
         yield raw.release

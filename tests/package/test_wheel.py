@@ -65,6 +65,18 @@ def test_dvc_runs_a_new_project_too(tmp_path: Path, installed: Clean) -> None:
     assert "up to date" in installed.type("dvc status", tmp_path / "y")
 
 
+@pytest.mark.parametrize("name", ["llama31_1m", "kimi_vl", "ouro"])
+def test_a_published_pipeline_is_a_project_and_says_what_its_corpora_need(
+    tmp_path: Path, installed: Clean, name: str
+) -> None:
+    said = installed.type(f"stages init x --example {name} && cd x && stages check && snakemake -n", tmp_path)
+    assert " 0 findings" in said
+    assert f"{name}__" in said
+    done = installed.run("stages data pairs" if name == "kimi_vl" else "stages data captions", tmp_path / "x")
+    assert done.returncode == 1
+    assert "package scikit-learn is not installed" in done.stderr
+
+
 def test_ci_passes_on_a_new_project_and_fails_on_a_finding(project: Path, installed: Clean) -> None:
     installed.type("./ci.sh", project)
     spec = project / "specs/tiny/long.yaml"

@@ -26,10 +26,10 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def newer(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """A version with another Snakefile and another ci.sh, a new file, and without requirements.txt."""
+    """A version with another Snakefile and another ci.sh, a new file, and without .dvcignore."""
     base = contents.base()
     found = {**base, "Snakefile": NEWER, "ci.sh": b"#!/bin/sh\ntrue\n", "rules/more.txt": b"more\n"}
-    del found["requirements.txt"]
+    del found[".dvcignore"]
     monkeypatch.setattr(contents, "base", lambda: found)
     return found
 
@@ -41,13 +41,13 @@ def kinds(found: list[upgrade.Change]) -> dict[str, str]:
 def test_a_project_that_nobody_edited_has_the_new_base_and_no_more(project: Path, newer: dict[str, bytes]) -> None:
     before = everything(project)
     assert kinds(upgrade.upgrade(project)) == {
-        "Snakefile": "replaced", "ci.sh": "replaced", "rules/more.txt": "wrote", "requirements.txt": "removed"
+        "Snakefile": "replaced", "ci.sh": "replaced", "rules/more.txt": "wrote", ".dvcignore": "removed"
     }  # fmt: skip
     after = everything(project)
     assert {path: after[path] for path in newer} == newer
-    assert after.keys() == before.keys() - {"requirements.txt"} | {"rules/more.txt"}
+    assert after.keys() == before.keys() - {".dvcignore"} | {"rules/more.txt"}
     changed = {path for path in before if after.get(path) != before[path]}
-    assert changed == {"Snakefile", "ci.sh", "requirements.txt", record.NAME}
+    assert changed == {"Snakefile", "ci.sh", ".dvcignore", record.NAME}
     assert os.access(project / "ci.sh", os.X_OK)
 
 
@@ -84,21 +84,21 @@ def test_an_edit_that_the_version_made_too_is_no_conflict(project: Path, newer: 
 
 def test_a_removed_file_stays_removed_and_an_edited_obsolete_one_stays(project: Path, newer: dict[str, bytes]) -> None:
     (project / "ci.sh").unlink()
-    (project / "requirements.txt").write_text("stages\nmine\n")
+    (project / ".dvcignore").write_text("stages\nmine\n")
     found = kinds(upgrade.upgrade(project))
-    assert (found["ci.sh"], found["requirements.txt"]) == ("missing", "obsolete")
+    assert (found["ci.sh"], found[".dvcignore"]) == ("missing", "obsolete")
     assert not (project / "ci.sh").exists()
-    assert (project / "requirements.txt").read_text() == "stages\nmine\n"
+    assert (project / ".dvcignore").read_text() == "stages\nmine\n"
 
 
 def test_force_takes_all_of_the_new_base(project: Path, newer: dict[str, bytes]) -> None:
     (project / "Snakefile").write_text("# mine\n")
     (project / "ci.sh").unlink()
-    (project / "requirements.txt").write_text("mine\n")
+    (project / ".dvcignore").write_text("mine\n")
     assert not any(one.left for one in upgrade.upgrade(project, force=True))
     after = everything(project)
     assert {path: after[path] for path in newer} == newer
-    assert "requirements.txt" not in after
+    assert ".dvcignore" not in after
     assert "Snakefile.new" not in after
 
 

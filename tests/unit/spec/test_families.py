@@ -26,7 +26,8 @@ PACKAGES = ("check", "cluster", "commands", "contract", "data", "diff", "engines
 # The NeMo engine has code of its own for each family that it trains, and says so in the family's file; exports have
 # modelling code for what transformers has no class of.
 OWN = ("stages/spec/families/", "stages/engines/nemo/", "stages/export/hf_code/", "stages/export/names.py")
-PIPELINES = {"stages/report/record.py": {"ouro"}}  # the pipeline of that name, whose picture the README has
+# The pipeline of that name, whose picture the README has, and with which a project may begin.
+PIPELINES = {"stages/report/record.py": {"ouro"}, "stages/scaffold/contents.py": {"ouro"}}
 
 
 def named(path: Path) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -61,14 +61,14 @@ def _lines(origin: str, of: int, one: Shown) -> Iterator[Text]:
     yield Text(f"--- {printable(origin)}: document {one.number + 1:,} of {of:,}, {part}: {counts}")
     for number, (height, width) in enumerate(one.pictures, 1):
         yield Text(f"    picture {number}: {height} x {width} pixels")
-    yield from _text(one.stretches)
+    yield from lines_of(one.stretches)
     left = one.tokens - shown.LONGEST
     if left > 0:
         yield Text(f"    ... and {left:,} tokens more")
     yield Text("--- end of the document")
 
 
-def _text(stretches: Sequence[Stretch]) -> Iterator[Text]:
+def lines_of(stretches: Iterable[Stretch]) -> Iterator[Text]:
     """Lines, each of which begins with whether it is learned; a new one at each border, and where the text breaks."""
     for learned, some in groupby(stretches, key=lambda one: one.learned):
         said = "".join(map(_words, some))

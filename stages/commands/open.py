@@ -80,6 +80,22 @@ def stages_of(loaded: Graph, pipeline: str) -> tuple[str, ...]:
     return loaded.members[known_pipeline(pipeline, sorted(loaded.members), loaded.absent)]
 
 
+def stage_of(project: Project, ref: str, scale: str) -> Stage:
+    """A stage of a pipeline, of which alone the specs are read: what it extends makes the stages that it has unchanged.
+
+    Raises UsageError for what is not there, and what is wrong with the pipeline's specs.
+    """
+    pipeline, slash, name = ref.partition("/")
+    if not (slash and name):
+        raise UsageError(f"found {ref!r}; allowed: pipeline/stage.")
+    here = project.pipelines(variants=True, scale=scale)
+    known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
+    stages = project.resolve(pipeline, scale).stages
+    if name not in stages:
+        raise UsageError(f"no stage {ref!r}; there are: {', '.join(f'{pipeline}/{one}' for one in stages)}.")
+    return stages[name]
+
+
 def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
     """The stage called `ref`, and the ref under which its rule is: another's, where a variant has it unchanged.
 

@@ -7,7 +7,7 @@ to `tail` positions, so that budgets are met exactly. Epochs change which docume
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stages.spec.resolved_phases import Phase
@@ -91,6 +91,30 @@ def step_at(phase: Phase, consumed: int) -> Step:
     if partial is None:
         raise AssertionError("full steps end before the budget, yet there is no partial step")
     return partial
+
+
+def step_number(phase: Phase, index: int) -> Step:
+    """The step with this index in the phase, from 0. Raises ValueError outside [0, count)."""
+    full, partial = stretches(phase)
+    for stretch in full:
+        if 0 <= index - stretch.first_step < stretch.steps:
+            return _full_step(phase, stretch, index - stretch.first_step)
+    if partial is not None and index == partial.index:
+        return partial
+    raise ValueError(f"phase {phase.name!r} has no step {index}; it has {count(phase)}")
+
+
+def step_of(phases: Sequence[Phase], number: int) -> tuple[int, Step]:
+    """(number of the phase, step) of a stage's step, counted over all phases from 1, as metrics.csv does.
+
+    Raises ValueError where the stage has no such step.
+    """
+    left = number - 1
+    for place, phase in enumerate(phases):
+        if 0 <= left < count(phase):
+            return place, step_number(phase, left)
+        left -= count(phase)
+    raise ValueError(f"no step {number}; there are {sum(map(count, phases))}")
 
 
 def sequences_at(phase: Phase, consumed: int) -> int:

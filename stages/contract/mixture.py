@@ -8,6 +8,8 @@ the error, so the share of any prefix stays within nesting depth + 1 samples of 
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,6 +48,7 @@ class Mixture:
         if (self._share is None) != (len(present) == 1) or not present:
             raise ValueError(f"phase {phase.name!r}: a multimodal share needs exactly both groups of sources")
         self._sources = len(phase.sources)
+        self._weights = sum(source.weight for source in phase.sources)
         self._trees = {name: _tree(groups[name]) for name in present}
 
     @property
@@ -64,6 +67,28 @@ class Mixture:
         if self._share.count(i + 1) > multimodal:
             return _descend(self._trees["multimodal"], multimodal)
         return _descend(self._trees["text"], i - multimodal)
+
+    def place(self, source: int, ordinal: int, n: int) -> int | None:
+        """The sample i < n with `pick(i) == (source, ordinal)`; None where the first n samples do not come to it."""
+        name, tree = next((name, tree) for name, tree in self._trees.items() if _holds(tree, source))
+        number = _ascend(tree, source, ordinal)
+        if self._share is None:
+            return number if number < n else None
+        share = self._share
+
+        def before(i: int) -> int:  # how many of the group are among the first i + 1 samples
+            return share.count(i + 1) if name == "multimodal" else i + 1 - share.count(i + 1)
+
+        i = bisect_left(range(n), number + 1, key=before)
+        return i if i < n else None
+
+    def ahead(self, i: int) -> Iterator[tuple[int, int]]:
+        """From sample i on, every source once, where it is picked first: what may stand in for sample i."""
+        tried: set[int] = set()
+        for source, ordinal in map(self.pick, range(i, i + self._weights)):
+            if source not in tried:
+                tried.add(source)
+                yield source, ordinal
 
     def multimodal(self, n: int) -> int:
         """How many of the first n samples are multimodal."""
@@ -124,6 +149,23 @@ def _descend(tree: _Leaf | _Split, i: int) -> tuple[int, int]:
         else:
             tree, i = tree.right, i - before
     return tree.source, i
+
+
+def _holds(tree: _Leaf | _Split, source: int) -> bool:
+    if isinstance(tree, _Leaf):
+        return tree.source == source
+    return _holds(tree.left, source) or _holds(tree.right, source)
+
+
+def _ascend(tree: _Leaf | _Split, source: int, ordinal: int) -> int:
+    """The number that `_descend` takes to (source, ordinal)."""
+    if isinstance(tree, _Leaf):
+        return ordinal
+    if _holds(tree.left, source):  # the first i with floor((i + 1) left / weight) > k
+        k = _ascend(tree.left, source, ordinal)
+        return -(-(k + 1) * tree.weight // tree.left.weight) - 1
+    k = _ascend(tree.right, source, ordinal)  # the first i with ceil((i + 1) right / weight) > k
+    return k * tree.weight // tree.right.weight
 
 
 def _count(tree: _Leaf | _Split, n: int, totals: list[int]) -> None:

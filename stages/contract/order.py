@@ -28,7 +28,7 @@ def key(seed: int, *words: str | int) -> bytes:
 
 
 class Permutation:
-    """A bijection of [0, n) chosen by a key: `perm(i)` for one index, `perm.batch(indices)` for many."""
+    """A bijection of [0, n) chosen by a key: `perm(i)` for one index, `perm.batch(indices)` for many, and `inverse`."""
 
     def __init__(self, n: int, key: bytes) -> None:
         if not 1 <= n <= 1 << 62:
@@ -65,9 +65,19 @@ class Permutation:
             outside = outside[walked >= self.n]
         return values.astype(np.int64).reshape(np.shape(indices))
 
-    def _once(self, value: int) -> int:
+    def inverse(self, value: int) -> int:
+        """The index that goes to `value`: the rounds backwards, walked alike. Raises IndexError outside [0, n)."""
+        if not 0 <= value < self.n:
+            raise IndexError(f"value {value} lies outside [0, {self.n})")
+        index = self._once(value, back=True)
+        while index >= self.n:
+            index = self._once(index, back=True)
+        return index
+
+    def _once(self, value: int, back: bool = False) -> int:
         high, low = value >> self._low, value & self._low_mask
-        for number, round_key in enumerate(self._keys):
+        rounds = list(enumerate(self._keys))
+        for number, round_key in reversed(rounds) if back else rounds:  # each round is its own inverse
             if number % 2:
                 low ^= _mix(high ^ round_key) & self._low_mask
             else:

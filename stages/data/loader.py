@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from stages.contract import ledger, order
+from stages.contract import ledger
 from stages.contract.mixture import Mixture
-from stages.contract.order import Permutation
 from stages.data import digits
+from stages.data.pairs import Pairs
 from stages.data.prepared import Corpus
-from stages.data.readers import SourceReader, exhausted, open_source
+from stages.data.readers import SourceReader, open_source
 from stages.data.sample import Image, PairRow, Sample, as_image, blank
 from stages.errors import UserError
 from stages.spec.resolved_phases import Phase, Source
@@ -76,12 +75,7 @@ class PhaseData:
         Where no conversation is so short, the row is padding. A step that would hold nothing else is an error of the
         objective's.
         """
-        tried: set[int] = set()
-        ahead = sum(source.weight for source in self.phase.sources)
-        for source, ordinal in map(self._mixture.pick, range(i, i + ahead)):
-            if source in tried:
-                continue
-            tried.add(source)
+        for source, ordinal in self._mixture.ahead(i):
             row = self._readers[source].short_row(ordinal, room)
             if row is not None:
                 return row
@@ -93,114 +87,52 @@ class PhaseData:
             return (self._pairs.supply(),)
         counts = self._mixture.counts(ledger.samples(self.phase))
         return tuple(
-            Supply(reader.source, "rows", needed, reader.available, reader.last - reader.first, reader.left_out)
-            for reader, needed in zip(self._readers, counts, strict=True)
+            Supply(one.source, "rows", needed, one.available, one.last - one.first, one.left_out)
+            for one, needed in zip((reader.windows for reader in self._readers), counts, strict=True)
         )
 
     @property
     def left_out(self) -> dict[str, int]:
         """By corpus, how many documents of its stretch are longer than the context and therefore not read."""
-        readers = () if self.phase.objective == "coca" else self._readers
-        return {reader.source.corpus: reader.left_out for reader in readers if reader.left_out}
+        if self.phase.objective == "coca":
+            return {}
+        return {one.source.corpus: one.windows.left_out for one in self._readers if one.windows.left_out}
 
     @property
     def plan_digests(self) -> dict[str, tuple[str, ...]]:
         """By corpus, the digests of its packing plans, one per epoch; only for corpora that are packed whole."""
         if self.phase.objective == "coca":
             return {}
-        return {reader.source.corpus: reader.plan_digests for reader in self._readers if reader.whole}
-
-
-@dataclass(frozen=True)
-class _Regime:
-    """Rows from `row` on are filled with `each` images of at most `cap` pixels; `item` images came before them."""
-
-    row: int
-    cap: int
-    each: int
-    item: int
+        return {one.source.corpus: one.windows.plan_digests for one in self._readers if one.windows.whole}
 
 
 class _PairReader:
-    """Rows of image-caption pairs. Row r is patches [r x context, (r + 1) x context) of the phase.
-
-    A row in which a larger cap begins has that cap, so no row holds more than its share of images.
-
-    A row holds context // (cap / patch)^2 images, however small they are, so that its items follow from its number.
-    """
+    """Rows of image-caption pairs."""
 
     def __init__(self, phase: Phase, seed: int, scope: str, data_root: Path) -> None:
         if len(phase.sources) != 1 or phase.coca is None:
             raise UserError(f"phase {phase.name}: the coca objective reads exactly one corpus of pairs")
         (self._source,) = phase.sources
         self._phase, self._corpus = phase, open_source(self._source, data_root)
-        if self._corpus.manifest.kind != "pairs":
-            raise UserError(f"corpus {self._source.corpus}: found {self._corpus.manifest.kind}; allowed: pairs")
-        self._count = self._source.end - self._source.start
-        keys = (order.key(seed, scope, self._source.corpus, epoch) for epoch in range(phase.epochs))
-        self._orders = [Permutation(self._count, key) for key in keys]
-        self._regimes = self._plan()
+        self.pairs = Pairs(phase, self._source, seed, scope, self._corpus.manifest)
 
     def row(self, number: int, room: int) -> PairRow:
         """Row `number`, cut to `room` patches (at least one image)."""
-        regime, first = self._at(number)
-        items = [self._item(ordinal) for ordinal in range(first, first + self._fits(regime, room))]
+        items, cap = self.pairs.items(number, room), self.pairs.cap(number)
         captions = [self._corpus.tokens[slice(*self._corpus.offsets[item : item + 2].tolist())] for item in items]
         table = np.full((len(items), self._corpus.manifest.longest), self._corpus.roles.fill, dtype=np.int64)
         for place, caption in enumerate(captions):
             table[place, : len(caption)] = caption
         lengths = np.array([len(caption) for caption in captions], dtype=np.int64)
-        images = tuple(capped_image(self._corpus, item, regime.cap) for item in items)
+        images = tuple(capped_image(self._corpus, item, cap) for item in items)
         return PairRow(images, table, lengths, tuple((self._source.corpus, item) for item in items))
 
     def supply(self) -> Supply:
         """Items of the whole phase: those up to its last row, which may be cut."""
         last = ledger.samples(self._phase) - 1
-        regime, first = self._at(last)
-        room = self._phase.budget - last * self._phase.context
-        needed = first + self._fits(regime, room)
-        return Supply(self._source, "pairs", needed, self._count * self._phase.epochs, self._count, 0)
-
-    def _at(self, number: int) -> tuple[_Regime, int]:
-        """The regime of a row, and the ordinal of the row's first item."""
-        regime = [regime for regime in self._regimes if regime.row <= number][-1]
-        return regime, regime.item + (number - regime.row) * regime.each
-
-    def _fits(self, regime: _Regime, room: int) -> int:
-        """Images of a row with room for so many patches: at least one."""
-        return max(1, min(regime.each, room // self._patches(regime.cap)))
-
-    def _item(self, ordinal: int) -> int:
-        epoch, place = divmod(ordinal, self._count)
-        if epoch >= self._phase.epochs:
-            raise exhausted(self._source, self._phase, ordinal, self._count * self._phase.epochs)
-        return self._source.start + self._orders[epoch](place)
-
-    def _plan(self) -> list[_Regime]:
-        assert self._phase.coca is not None
-        context, regimes, item = self._phase.context, [], 0
-        resolutions = self._phase.coca.resolutions
-        starts = [resolution.after // context for resolution in resolutions]
-        for resolution, (row, following) in zip(resolutions, pairwise([*starts, starts[-1]]), strict=True):
-            cell = self._corpus.manifest.cell
-            if resolution.cap < cell or resolution.cap % cell:
-                raise UserError(
-                    f"phase {self._phase.name}: resolution cap {resolution.cap}; allowed: multiples of {cell} pixels, "
-                    f"the side of patch x merge"
-                )
-            patches = self._patches(resolution.cap)
-            each = context // patches
-            if not each:
-                raise UserError(
-                    f"phase {self._phase.name}: an image of {resolution.cap} pixels has {patches} patches, "
-                    f"a row has {context}; lower the cap or raise the context"
-                )
-            regimes.append(_Regime(row, resolution.cap, each, item))
-            item += (following - row) * each
-        return regimes
-
-    def _patches(self, cap: int) -> int:
-        return (cap // self._corpus.manifest.patch) ** 2
+        needed = sum(self.pairs.ordinals(last, self._phase.budget - last * self._phase.context))
+        count = self.pairs.count
+        return Supply(self._source, "pairs", needed, count * self._phase.epochs, count, 0)
 
 
 def capped_image(corpus: Corpus, item: int, cap: int) -> Image:

@@ -57,7 +57,7 @@ class Sample:
         if used < budget:
             torn = np.flatnonzero(tokens == self.image)[used:]
             labels[max(0, int(torn[0]) - 1) :], segments[torn], tokens[torn] = UNSUPERVISED, PADDING, self.fill
-        spans = _cut_spans(self.spans, positions)
+        spans = cut_spans(self.spans, positions)
         return replace(
             self, tokens=tokens, labels=labels, segments=segments, positions=self.positions[:positions],
             images=tuple(kept), spans=spans,
@@ -78,7 +78,8 @@ def blank(positions: int, roles: Roles) -> Sample:
     )
 
 
-def _cut_spans(spans: tuple[Span, ...], positions: int) -> tuple[Span, ...]:
+def cut_spans(spans: tuple[Span, ...], positions: int) -> tuple[Span, ...]:
+    """What of these spans lies in the first `positions` positions."""
     out, left = [], positions
     for corpus, document, start, end in spans:
         if left <= 0:

@@ -58,9 +58,9 @@ def show(corpus: Corpus, tokenizer: Tokenizer, number: int) -> Shown:
     """One document of a corpus."""
     tokens, targets = _targets(corpus, number)
     sizes = () if corpus.pictures is None else tuple(one.shape for one in corpus.raw_pictures(number))
-    stretches = tuple(_stretches(tokens[:LONGEST], targets[:LONGEST], tokenizer))
+    parts = tuple(stretches(tokens[:LONGEST], targets[:LONGEST], tokenizer))
     heldout = number >= corpus.training_documents
-    return Shown(number, heldout, len(tokens), int(targets.sum()), sizes, stretches)
+    return Shown(number, heldout, len(tokens), int(targets.sum()), sizes, parts)
 
 
 def _targets(corpus: Corpus, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -74,7 +74,8 @@ def _targets(corpus: Corpus, number: int) -> tuple[NDArray[np.int64], NDArray[np
     return tokens, targets
 
 
-def _stretches(tokens: NDArray[np.int64], targets: NDArray[np.bool_], tokenizer: Tokenizer) -> Iterator[Stretch]:
+def stretches(tokens: NDArray[np.int64], targets: NDArray[np.bool_], tokenizer: Tokenizer) -> Iterator[Stretch]:
+    """Tokens as text, one after the other; a border wherever what is learned begins or ends, or a special token is."""
     special = set(tokenizer.special_words.values()) | set(tokenizer.roles.by_name().values())
 
     def kind(one: tuple[int, bool]) -> tuple[bool, int | None]:

@@ -36,6 +36,7 @@ NUMBERLESS = frozenset(
             "check",
             "cli.py",
             "cli_finished.py",
+            "cli_forensics.py",
             "cli_project.py",
             "cli_words.py",
             "cluster",
@@ -43,6 +44,7 @@ NUMBERLESS = frozenset(
             "diff",
             "evals",
             "export",
+            "forensics",
         ),
         *("__main__.py", "plan", "report", "scaffold", "shipped", "sync"),
     }

@@ -71,7 +71,7 @@ def test_two_stages_along_a_lineage_share_no_document(small: Small, cut: int, se
     for start, stop in ((0, cut), (cut, end)):
         made = phase(small.source("math", start, stop), context=32)
         data = PhaseData(made, seed, f"p/{start}", small.data)
-        windows = data._readers[0].windows
+        windows = data._readers[0].windows.count
         read.append({document for one in data.samples(0, windows, 0) for _, document, _, _ in one.spans})
     assert read[0]
     assert read[1]

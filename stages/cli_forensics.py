@@ -1,0 +1,45 @@
+"""Commands that say what a run read, and whether it computed what it says: `batch`, `where`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stages.cli_words import Json, Ref, Scale
+
+app = typer.Typer()
+
+
+@app.command()
+def batch(
+    ref: Ref,
+    step: Annotated[int, typer.Option("--step", help="A step of the stage, from 1, as metrics.csv counts them.")],
+    text: Annotated[bool, typer.Option("--text", help="Print the rows' text, and what of it is learned.")] = False,
+    as_json: Json = False,
+    scale: Scale = "mini",
+) -> None:
+    """Say what a step reads, run or not: rows, documents, spans. Example: stages batch ouro/warmup --step 12"""
+    from stages.commands.brief import uncollected
+
+    with uncollected():
+        from stages.commands.batch import print_batch
+
+        print_batch(ref, step, scale, text, as_json)
+
+
+@app.command()
+def where(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS")],
+    document: Annotated[int, typer.Argument(metavar="DOC", help="Its number, from 1, as `batch` prints it.")],
+    pipeline: Annotated[str | None, typer.Option("--pipeline", help="One pipeline; all of them if left out.")] = None,
+    as_json: Json = False,
+    scale: Scale = "mini",
+) -> None:
+    """Say which steps of which stages read a document. Example: stages where prose 12 --pipeline ouro"""
+    from stages.commands.brief import uncollected
+
+    with uncollected():
+        from stages.commands.where import print_where
+
+        print_where(corpus, document, pipeline, scale, as_json)

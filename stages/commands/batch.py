@@ -1,0 +1,126 @@
+"""`stages batch P/S --step N`: the rows and documents that a step reads, whether it has been run or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.commands.open import open_project, stage_of
+from stages.contract import ledger
+from stages.data.folders import preparing
+from stages.data.trace import Row
+from stages.errors import UsageError
+from stages.forensics.batch import Batch, batch
+from stages.report.words import rate
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.store.layout import Layout
+
+UNKNOWN = "not prepared, documents and epochs not known"
+
+
+def print_batch(ref: str, number: int, scale: str, text: bool, as_json: bool) -> None:
+    """Print a step's rows. Raises UsageError where the stage has no such step, or trains nothing."""
+    root, project = open_project(scale)
+    stage, layout = stage_of(project, ref, scale), Layout(root, scale)
+    found = batch(stage, known_step(stage, number), layout.data)
+    if text and found.absent:
+        raise UsageError(f"--text: found {found.absent[0]} not prepared. {_prepare(project, found, layout.data)}")
+    if as_json:
+        print(json.dumps(_fields(found), indent=2, allow_nan=False))
+        return
+    for line in (*_head(found), *_sources(found), *([] if text else _rows(found))):
+        print(line)
+    if found.absent:
+        print(f"All of this follows from the specs. {_prepare(project, found, layout.data)}")
+    if text:
+        from stages.commands.batch_text import print_text
+
+        print_text(found, layout)
+
+
+def known_step(stage: Stage, number: int) -> int:
+    """The number, if the stage has such a step. Raises UsageError."""
+    ref, steps = f"{stage.pipeline}/{stage.name}", sum(map(ledger.count, stage.phases))
+    if not stage.phases:
+        raise UsageError(f"{ref}: kind {stage.kind}, trains nothing and reads no corpus; allowed: a stage with phases.")
+    if not 1 <= number <= steps:
+        raise UsageError(f"{ref}: found step {number:,}; allowed: 1 to {steps:,}.")
+    return number
+
+
+def _prepare(project: Project, found: Batch, data_root: Path) -> str:
+    """What to do to know the documents too."""
+    local = project.data.corpora
+    ours = [f"run `{preparing(data_root / name)}`" for name in found.absent if name in local]
+    theirs = [f"bind {name} in specs/data/bind.yaml and prepare that" for name in found.absent if name not in local]
+    return f"To know documents and epochs: {'; '.join([*ours, *theirs])}."
+
+
+def _head(found: Batch) -> Iterator[str]:
+    phase, step = found.phase, found.step
+    yield (
+        f"{found.stage.pipeline}/{found.stage.name} at scale {found.stage.scale}, step {found.number:,} of "
+        f"{found.steps:,}: phase {phase.name}, {phase.unit} {step.start:,} to {step.end:,} of {phase.budget:,}"
+    )
+    cut = f", the last one cut to {step.tail:,}" if step.tail else ""
+    lr = "" if found.lr is None else f", LR {rate(found.lr)}"
+    yield f"  clock {found.clock:,}{lr}, {step.sequences:,} rows of {phase.context:,} {phase.unit}{cut}"
+
+
+def _sources(found: Batch) -> Iterator[str]:
+    for number, source in enumerate(found.phase.sources):
+        rows = [row for row in found.rows if row.source == number]
+        if rows:
+            paired = found.phase.objective == "coca"  # its numbers are of pairs
+            ordinals = [row.ordinal + 1 for row in rows if row.ordinal is not None and not paired]
+            which = f", {min(ordinals):,} to {max(ordinals):,} of the phase" if ordinals else ""
+            unknown = f"; {UNKNOWN}" if source.corpus in found.absent else ""
+            yield f"  {source.corpus}: {len(rows):,} rows{which}{unknown}"
+
+
+def _rows(found: Batch) -> Iterator[str]:
+    for number, row in enumerate(found.rows, 1):
+        if row.spans is None:
+            continue
+        where = "padding" if row.source is None else found.phase.sources[row.source].corpus
+        epoch = "" if row.epoch is None or found.phase.epochs == 1 else f", epoch {row.epoch + 1}"
+        spans = ", ".join(_span(found, *span) for span in row.spans)
+        yield f"  row {number:>4}  {where}{epoch}: {spans}"
+
+
+def _span(found: Batch, _: str, document: int, start: int, end: int) -> str:
+    return f"{document + 1}" if found.phase.objective == "coca" else f"{document + 1} [{start}, {end})"
+
+
+def _fields(found: Batch) -> dict[str, Any]:
+    return {
+        "stage": f"{found.stage.pipeline}/{found.stage.name}",
+        "scale": found.stage.scale,
+        "step": found.number,
+        "steps": found.steps,
+        "phase": found.phase.name,
+        "unit": found.phase.unit,
+        "start": found.step.start,
+        "end": found.step.end,
+        "clock": found.clock,
+        "lr": found.lr,
+        "context": found.phase.context,
+        "tail": found.step.tail,
+        "not_prepared": list(found.absent),
+        "rows": [_row(found, number, row) for number, row in enumerate(found.rows, 1)],
+    }
+
+
+def _row(found: Batch, number: int, row: Row) -> dict[str, Any]:
+    spans = None if row.spans is None else [{"document": d + 1, "start": a, "end": b} for _, d, a, b in row.spans]
+    return {
+        "row": number,
+        "sample": row.sample,
+        "corpus": None if row.source is None else found.phase.sources[row.source].corpus,
+        "number": None if row.ordinal is None else row.ordinal + 1,
+        "epoch": None if row.epoch is None else row.epoch + 1,
+        "spans": spans,
+    }

@@ -1,0 +1,69 @@
+"""`stages where CORPUS DOC`: every step of every stage that reads a document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from stages.commands.open import known_pipeline, open_project
+from stages.data.prepared import Corpus
+from stages.errors import UsageError
+from stages.forensics.where import Read, Unread, where
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.store.layout import Layout
+
+
+def print_where(name: str, number: int, pipeline: str | None, scale: str, as_json: bool) -> None:
+    """Print where a document (its number from 1) is read. Raises UsageError for what is not there."""
+    root, project = open_project(scale)
+    stages, folder = _stages(project, pipeline, scale), Layout(root, scale).corpus(name)
+    if name not in project.data.corpora:
+        raise UsageError(f"no corpus {name!r}; there are: {', '.join(sorted(project.data.corpora))}.")
+    corpus = Corpus(folder)
+    if not 1 <= number <= corpus.documents:
+        raise UsageError(f"{name}: found document {number:,}; allowed: 1 to {corpus.documents:,}.")
+    found = [one for stage in stages for one in where(stage, name, number - 1, folder.parent)]
+    if as_json:
+        reads, others = ([asdict(one) for one in found if isinstance(one, kind)] for kind in (Read, Unread))
+        print(json.dumps({"corpus": name, "document": number, "reads": reads, "unread": others}, indent=2))
+        return
+    for line in _lines(corpus, number, found, pipeline):
+        print(line)
+
+
+def _stages(project: Project, pipeline: str | None, scale: str) -> Iterator[Stage]:
+    """The stages of a pipeline, or of all that have rules of their own."""
+    if pipeline is not None:
+        here = project.pipelines(variants=True, scale=scale)
+        known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
+        return iter(project.resolve(pipeline, scale).stages.values())
+    resolved, unreadable = project.resolve_all(scale)
+    for error in unreadable.values():
+        raise error
+    return (one.stages[name] for one in resolved.values() for name in one.own)
+
+
+def _lines(corpus: Corpus, number: int, found: list[Read | Unread], pipeline: str | None) -> Iterator[str]:
+    length = int(corpus.offsets[number] - corpus.offsets[number - 1])
+    heldout = ", held out: evaluated on, never trained on" if number > corpus.training_documents else ""
+    yield f"{corpus.name}, document {number:,} of {corpus.documents:,}: {length:,} tokens{heldout}"
+    reads = [one for one in found if isinstance(one, Read)]
+    for one in reads:
+        yield (
+            f"  {one.stage}, phase {one.phase}, step {one.step:,}, row {one.row:,}: "
+            f"{_what(corpus, one, length)}, epoch {one.epoch}"
+        )
+    if not reads:
+        yield f"  read by no step of {pipeline or 'any pipeline'}"
+    asked = not heldout and (pipeline is not None or not reads)
+    for other in found if asked else ():
+        if isinstance(other, Unread):
+            yield f"  not by {other.stage}, phase {other.phase}: {other.why}"
+
+
+def _what(corpus: Corpus, one: Read, length: int) -> str:
+    if corpus.manifest.kind == "pairs":
+        return "the pair"
+    return "all of it" if (one.start, one.end) == (0, length) else f"tokens {one.start:,} to {one.end:,}"

@@ -18,7 +18,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
+.PHONY: mini pythons lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
 
 # nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
 ENGINE ?= torch
@@ -63,6 +63,9 @@ $(NEMO)/.ready: requirements-nemo.txt
 	$(NEMO_PYTHON) -m venv --clear $(NEMO)
 	$(NEMO)/bin/pip install --quiet --no-deps -r $<
 	touch $@
+
+pythons: $(READY) ## what needs no torch, from the wheel, under Python 3.12 and 3.13, as far as they are here
+	pytest -q -m nightly tests/package
 
 lm-eval: $(READY) $(LM_EVAL)/.ready ## the environment of lm-evaluation-harness (1.5 GB), and its tests on exports
 	pytest -q tests/unit/export/test_harness.py

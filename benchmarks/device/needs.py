@@ -11,7 +11,7 @@ from importlib.util import find_spec
 # Importable names that a Python installation made for PyTorch work has.
 USUAL = (
     "torch", "numpy", "safetensors", "tokenizers", "pandas", "yaml", "psutil", "filelock", "rich", "typer",
-    "matplotlib", "sklearn", "pytest", "xdist", "hypothesis", "jinja2",
+    "matplotlib", "sklearn", "pytest", "xdist", "hypothesis", "jinja2", "markupsafe",
 )  # fmt: skip
 
 # What alternatives are made of: where one is absent, its rows say so.

@@ -75,16 +75,22 @@ def evaluate(
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Evaluate a finished stage: on held-out documents, or by lm-evaluation-harness on an export of it."""
+    """Evaluate a finished stage: on held-out documents, or by lm-evaluation-harness on an export of it.
+
+    Without --tasks and --lm-eval: what its spec asks of the harness and it does not have yet.
+    """
     from stages.commands.evaluate import evaluate as measure
-    from stages.commands.evaluate import evaluate_outside
+    from stages.commands.evaluate import evaluate_as_specified, evaluate_outside
     from stages.errors import UsageError
 
-    if bool(tasks) == bool(lm_eval):
-        raise UsageError("found both or neither of --tasks and --lm-eval; allowed: one of them.")
+    if tasks and lm_eval:
+        raise UsageError("found both --tasks and --lm-eval; allowed: one of them.")
     if lm_eval:
         evaluate_outside(ref, scale, lm_eval, lm_eval_tasks, limit, lm_eval_python, as_json)
         return
-    if limit is not None or lm_eval_tasks is not None or lm_eval_python is not None:
+    if limit is not None or lm_eval_tasks is not None or (tasks and lm_eval_python is not None):
         raise UsageError("found --limit, --lm-eval-tasks or --lm-eval-python; allowed: with --lm-eval only.")
-    measure(ref, scale, tasks or (), as_json)
+    if tasks:
+        measure(ref, scale, tasks, as_json)
+        return
+    evaluate_as_specified(ref, scale, lm_eval_python, as_json)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.commands import outside as measured
 from stages.commands.finished import finished
+from stages.commands.open import open_project, pick
 from stages.errors import UsageError, UserError
-from stages.export import evaluation, folder, harness, names, tokenizer
+from stages.export import evaluation, harness
 from stages.export.harness import Asked
-from stages.export.result import Result
 from stages.report.metrics import flatten
 from stages.spec.evaluations import EVALUATIONS
-from stages.store import evaluated, json_file, lease, revise
+from stages.store import evaluated, json_file, lease, outside
+from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
-
-SHARD = 5 * 10**9  # bytes
 
 
 def evaluate(ref: str, scale: str, tasks: Sequence[str], as_json: bool) -> None:
@@ -42,32 +41,32 @@ def evaluate_outside(
     asked = Asked(tuple(split(tasks)), None if own is None else own.resolve(), limit)
     if own is not None and not own.is_dir():
         raise UserError(f"--lm-eval-tasks: {own} is not a folder; it should hold the tasks' YAML files.")
-    interpreter = harness.interpreter(python)
-    version = harness.version(interpreter)
+    interpreter = harness.interpreter(python, Path.cwd())
+    harness.version(interpreter)
     result, _ = finished(ref, scale)
     if result.record.points_to is not None:
         raise UserError(f"{ref}: points to {result.record.points_to}; allowed: a stage with a result of its own.")
-    with tempfile.TemporaryDirectory(prefix="stages-lm-eval-") as scratch:
-        place = Path(scratch, "export")
-        published = names.published(result)
-        folder.write(result, published, tokenizer.of(result), "fp32", SHARD, {}, place)
-        found = harness.run(
-            interpreter, place, asked, bool(published.code), result.stage.max_context, Path(scratch, "out")
-        )
-    found = {"harness": version, **found}
-    note(result, found)
+    found = measured.run(result, interpreter, asked)
+    with lease.hold(result.layout.run(result.record.key), ref):
+        measured.note(result, found, {})
     show(found, as_json)
 
 
-def note(result: Result, found: dict[str, Any]) -> None:
-    """Put what the harness found into eval.json, beside what is there; tasks that it has found before are replaced."""
-    layout, ref, key = result.layout, result.ref, result.record.key
-    with lease.hold(layout.run(key), ref):
-        path = layout.stage(ref) / evaluated.RESULT
-        numbers = json_file.read(path) if path.is_file() else {"before": {}, "after": {}}
-        after = numbers["after"]
-        after[evaluated.OUTSIDE] = {**after.get(evaluated.OUTSIDE, {}), **found}
-        revise.replace(layout, ref, key, {evaluated.RESULT: json_file.encode(numbers)})
+def evaluate_as_specified(ref: str, scale: str, python: Path | None, as_json: bool) -> None:
+    """Run what the stage's spec asks of the harness and its result lacks; print all that the harness has found.
+
+    Raises UsageError where the spec asks for nothing, else as `evaluate_outside`.
+    """
+    root, project = open_project(scale)
+    ref, stage = pick(graph.readable(root, project, scale), ref)
+    if stage.evaluation.lm_eval is None:
+        raise UsageError(f"found neither --tasks nor --lm-eval, and {ref} has no `lm_eval`; allowed: one of them.")
+    result, _ = finished(ref, scale)
+    if outside.missing(result.layout, ref, stage):
+        interpreter = harness.interpreter(python, root)
+        harness.version(interpreter)
+        measured.add_missing(result, stage, interpreter)
+    show(json_file.read(result.layout.stage(ref) / evaluated.RESULT)["after"][evaluated.OUTSIDE], as_json)
 
 
 def split(tasks: Sequence[str]) -> list[str]:

@@ -14,13 +14,14 @@ from typing import IO, TextIO
 from stages import engines
 from stages.check.gate import Gate
 from stages.cluster import site, slurm
+from stages.commands import outside as harness
 from stages.commands.in_job import looked_after
 from stages.commands.open import open_project, pick
 from stages.commands.waiting import POLL, waited
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import damage, done, equal, evaluated, files, finish, manifest, markers, seal
+from stages.store import damage, done, equal, evaluated, files, finish, manifest, markers, outside, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync import graph
@@ -59,15 +60,22 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             _refuse_undeclared(stage)
             refuse_damaged_corpora(layout, stage)
             _refuse_short(stage, root, layout)
+            harness.refuse_unknown(root, layout, stage)
             try:
                 _train(layout, stage, keys, record, _releases(releases))
                 break
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
     else:
-        if not evaluated.outdated(layout.stage(ref), stage):
+        if not (evaluated.outdated(layout.stage(ref), stage) or outside.missing(layout, ref, stage)):
             print(f"{ref}: done already, nothing was run")
     _evaluate_again(root, layout, stage, keys, releases)
+    while outside.missing(layout, ref, stage):
+        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
+            if waited(ref, layout.run(keys[ref])):
+                continue
+            harness.complete(root, layout, stage, project.data)
+            break
     verdict = done.is_done(layout, ref, keys[ref], parents)
     if not verdict.done:
         raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")

@@ -155,6 +155,9 @@ def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
         yield "in all", budget(stage)
     if stage.evaluation.names:
         yield "evaluated by", ", ".join(stage.evaluation.names)
+    if (asked := stage.evaluation.lm_eval) is not None:
+        limit = "" if asked.limit is None else f", {asked.limit:,} documents of each at most"
+        yield "lm_eval", f"{', '.join(asked.tasks)}{limit}"
     if (on := stage.evaluation.on) is not None:
         yield "  on", f"{', '.join(source.corpus for source in on.sources)}, in rows of {length(on.context)}"
 

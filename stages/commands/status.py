@@ -118,6 +118,7 @@ def _fields(verdict: Verdict, root: Path) -> dict[str, object]:
         "key": verdict.key,
         "state": verdict.state,
         "why": verdict.why,
+        "note": verdict.note,
         "step": verdict.step,
         "steps": verdict.steps,
         "seconds_left": verdict.seconds_left,
@@ -161,7 +162,7 @@ def _rows(verdicts: Mapping[str, Verdict]) -> Iterator[tuple[str, str, str]]:
         group = one.ref.partition("/")[0]
         sizes[group] = sizes.get(group, 0) + 1
         alike = one.state in ("done", "missing")
-        rows.setdefault((group, one.state, one.why) if alike else (group, one.ref), []).append(one)
+        rows.setdefault((group, one.state, one.why, one.note) if alike else (group, one.ref), []).append(one)
     for (group, *_), same in rows.items():
         yield _row(group, same, len(same) == sizes[group])
 
@@ -172,7 +173,7 @@ def _row(group: str, same: list[Verdict], whole: bool) -> tuple[str, str, str]:
     if len(same) == 1:
         return first.ref, state, _words(first)
     names = f"all {len(same)}" if whole else ", ".join(one.ref.partition("/")[2] for one in same)
-    return group, state, ": ".join(filter(None, [names, first.why]))
+    return group, state, ": ".join(filter(None, [names, first.why, first.note]))
 
 
 def _shown(state: str) -> str:
@@ -183,7 +184,7 @@ def _words(verdict: Verdict) -> str:
     if verdict.state in ENDED:
         return "see below" if verdict.partial is None else f"goes on from step {step_of(verdict.partial):,}; see below"
     if verdict.state != "running" or verdict.step is None or verdict.steps is None:
-        return verdict.why
+        return verdict.why or verdict.note
     left = "" if verdict.seconds_left is None else f", {seconds(verdict.seconds_left)} left"
     return f"step {verdict.step:,} of {verdict.steps:,}{left}; {verdict.why}"
 

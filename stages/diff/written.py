@@ -15,7 +15,9 @@ from stages.spec.files import Files
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.sources import NAMES, PROSE
 
-UNORDERED = frozenset({"stages", "train", "frozen", "evaluate", "drop"})  # lists whose order means nothing
+UNORDERED = frozenset(
+    {"stages", "train", "frozen", "evaluate", "heldout", "lm_eval", "drop"}
+)  # lists whose order means nothing
 NOT_COMPUTED = frozenset({"execution", "evaluate", "evaluate_on", "evaluation"})
 ALL_MEANT = frozenset({"data", "release", "extends", "tokenizer"})  # words that are no prose where they stand
 

@@ -6,10 +6,10 @@ https://github.com/EleutherAI/lm-evaluation-harness, 0.4.9 and later.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,15 +17,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import stages
 from stages.errors import UserError
-from stages.store import json_file
+from stages.store import json_file, outside
 
 LENGTHS = tuple(2**power for power in range(12, 18))  # of RULER's rows in the harness: 4096 to 131072 tokens
 VERSION = "import importlib.metadata as m; print(m.version('lm_eval'))"
-CODE = Path(stages.__file__).parent.parent
+UNKNOWN = """
+import json, sys
+from lm_eval.tasks import TaskManager
+tasks, folder = json.loads(sys.argv[1])
+known = set(TaskManager(include_path=folder).all_tasks)
+print(*(f"unknown {task}" for task in tasks if task not in known), sep="\n")
+"""
 UNMEASURED = -1  # what RULER's tasks give for a length that no row had
 TAIL = 12  # lines of what the harness said
+RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception): ")  # the last line of a traceback
+# What the harness says -> what that means here.
+MEANINGS = {
+    "Tasks not found": "`lm_eval ls tasks`, under that interpreter, lists the tasks that there are.",
+    "Couldn't reach|LocalEntryNotFound|OfflineModeIsEnabled|ConnectionError|Max retries|Resource .*punkt": (
+        "Its documents come from a network, which is not there: run it where one is, or copy the caches of `datasets` "
+        "(HF_HOME) and of `nltk` (NLTK_DATA) here. Of RULER's tasks, niah_single_1 alone needs none."
+    ),
+    "Could not generate any sample": "RULER's rows are longer than the model's context.",
+}
 
 
 @dataclass(frozen=True)
@@ -66,13 +81,39 @@ def run(python: Path, export: Path, asked: Asked, remote_code: bool, longest: in
         *([] if asked.limit is None else ["--limit", str(asked.limit)]),
         *([] if asked.folder is None else ["--include_path", str(asked.folder)]),
     ]  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     found = sorted(out.rglob("results_*.json"))
     if done.returncode or not found:
-        said = "\n".join(done.stdout.splitlines()[-TAIL:])
-        raise UserError(f"lm-evaluation-harness ended with {done.returncode}, and wrote no results. It said:\n{said}")
+        raise UserError(
+            f"lm-evaluation-harness ended with {done.returncode}, and wrote no results. It said:\n{_said(done.stdout)}"
+        )
     return _numbers(json_file.read(found[-1]), asked)
+
+
+def _said(output: str) -> str:
+    """The error that ended it, and what to do; where none is to be seen, the end of what it said."""
+    lines = output.splitlines()
+    raised = next((number for number in reversed(range(len(lines))) if RAISED.match(lines[number])), len(lines) - TAIL)
+    shown = "\n".join(lines[max(0, raised) :][:TAIL])
+    return "\n".join([shown, *(what for pattern, what in MEANINGS.items() if re.search(pattern, shown))])
+
+
+def unknown(python: Path, asked: Asked) -> list[str]:
+    """Of the tasks that are asked for, those that neither the harness nor the folder has.
+
+    Raises UserError, with the end of what it said, where it cannot be asked.
+    """
+    words = json.dumps([asked.tasks, None if asked.folder is None else str(asked.folder)], allow_nan=False)
+    done = subprocess.run(
+        [python, "-c", UNKNOWN, words], env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise UserError(f"lm-evaluation-harness does not say which tasks it has:\n{_said(done.stderr)}")
+    return [line.removeprefix("unknown ") for line in done.stdout.splitlines() if line.startswith("unknown ")]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def _model(export: Path, remote_code: bool, longest: int) -> dict[str, Any]:
@@ -83,12 +124,14 @@ def _model(export: Path, remote_code: bool, longest: int) -> dict[str, Any]:
 def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
     """The metrics of each task, with its version and the number of documents.
 
-    Raises UserError for a metric that is not finite; an error of the mean that cannot be told is left out.
+    The tasks of a tag stand under their own names; the tag says how many documents they had. Raises UserError for a
+    metric that is not finite; an error of the mean that cannot be told is left out.
     """
     made: dict[str, Any] = {}
+    own = {"limit": asked.limit, **outside.definitions(asked.folder)}
     for task, metrics in sorted(found["results"].items()):
         made[task] = {"documents": found.get("n-samples", {}).get(task, {}).get("effective")}
-        made[task] |= {"version": found.get("versions", {}).get(task), "limit": asked.limit}
+        made[task] |= {"version": found.get("versions", {}).get(task), **own}
         for name, value in metrics.items():
             metric, _, kind = name.partition(",")
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -100,12 +143,10 @@ def _numbers(found: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
                     continue
                 raise UserError(f"lm-evaluation-harness: {task}: {name}: found {value}; allowed: finite numbers.")
             made[task][metric if kind in ("", "none") else f"{metric}_{kind}"] = value
-    return made
+    rest = sum(one["documents"] or 0 for task, one in made.items() if task not in asked.tasks)
+    return made | {tag: {"documents": rest, "version": None, **own} for tag in asked.tasks if tag not in made}
 
 
-def interpreter(named: Path | None) -> Path:
-    """The interpreter that is named; else this one if it has the harness, else the one that `make lm-eval` makes."""
-    if named is not None:
-        return named.absolute()
-    own = CODE / ".venv-lm-eval/bin/python"
-    return own if importlib.util.find_spec("lm_eval") is None and own.is_file() else Path(sys.executable)
+def interpreter(named: Path | None, root: Path) -> Path:
+    """The interpreter that is named; else the one that has the harness; else this one, which does not."""
+    return named.absolute() if named is not None else outside.installed(root) or Path(sys.executable)

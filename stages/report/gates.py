@@ -19,6 +19,7 @@ from stages.report.collect import finished
 from stages.report.columns import ref
 from stages.report.headlines import ANSWERS, BEYOND, DIGITS, VALIDATION, Measure
 from stages.report.metrics import StageResult
+from stages.store.evaluated import OUTSIDE
 from stages.store.layout import Layout
 
 DIGIT_CHANCE = 0.1  # ten digits, equally frequent captions
@@ -48,6 +49,8 @@ def judge(results: Iterable[StageResult]) -> list[Gate]:
 
 def _of_stage(result: StageResult) -> Iterator[Gate]:
     stage = result.stage
+    for task in stage.evaluation.lm_eval.tasks if stage.evaluation.lm_eval is not None else ():
+        yield _measured(result, task)
     if result.metrics is None:
         return
     yield _trains(result)
@@ -115,6 +118,13 @@ def _falls(result: StageResult, measure: Measure) -> Gate:
         return Gate(ref(result.stage), name, False, needed, f"{measure.name} is not in eval.json")
     before, after = result.before[measure.name], result.after[measure.name]
     return Gate(ref(result.stage), name, after < before, needed, f"{before:.4f} → {after:.4f}")
+
+
+def _measured(result: StageResult, task: str) -> Gate:
+    """Gate: what the spec asks of lm-evaluation-harness was found; where that is not installed, nothing passes."""
+    begins = f"{OUTSIDE}.{task}."
+    found = any(name.startswith(begins) for name in result.after)
+    return Gate(ref(result.stage), f"lm_eval {task}", found, "its figures", "in eval.json" if found else "not run")
 
 
 def _reaches(result: StageResult, measure: Measure, least: float) -> Gate:

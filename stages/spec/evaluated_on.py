@@ -47,8 +47,10 @@ def _unfit(
 ) -> Iterator[SpecError]:
     error = loaded.document.error
     families = {model.family for model in modules.values()}
-    if not raw.evaluate:
-        yield error((KEY,), "an entry, and nothing in `evaluate`", "both or neither", "Add `evaluate: [...]`.")
+    if not raw.evaluate.heldout:
+        yield error(
+            (KEY,), "an entry, and no evaluation on held-out documents", "both or neither", "Add `evaluate: [...]`."
+        )
     if not families & set(LANGUAGE_MODELS):
         allowed = "an import with a language model"
         yield error((KEY,), f"the modules {', '.join(modules)}", allowed, f"Remove `{KEY}`: nothing reads it here.")

@@ -19,13 +19,13 @@ from stages.spec.nodes import Path
 from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.ranges import Reach
-from stages.spec.resolved import Evaluation, Init, Stage
+from stages.spec.resolved import Evaluation, Init, LmEval, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_parallel import Engine, EngineClass
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.schema import RawEvaluate, RawImport, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.validate import meant, several
@@ -225,11 +225,12 @@ class Resolver:
         old = max(known, default=None)
         extends = old if old is not None and old < context else None
         return Evaluation(
-            names=tuple(loaded.raw.evaluate),
+            names=tuple(loaded.raw.evaluate.heldout),
             context=context,
             old_context=extends,
             samples=self.raw_scale.evaluation.samples,
             on=on,
+            lm_eval=_lm_eval(loaded.raw.evaluate),
         )
 
     def read_above(self, loaded: LoadedStage, done: Mapping[str, Node]) -> tuple[Phase, ...]:
@@ -288,3 +289,9 @@ class Resolver:
                 )  # fmt: skip
             made[module] = init.model_copy(update={"rows": rows})
         return made
+
+
+def _lm_eval(raw: RawEvaluate) -> LmEval | None:
+    if not raw.lm_eval:
+        return None
+    return LmEval(tasks=tuple(raw.lm_eval), limit=raw.limit, folder=raw.lm_eval_tasks)

@@ -42,6 +42,14 @@ class Init(Frozen):
     architecture: str | None = None  # of the release, as its config.json has to say
 
 
+class LmEval(Frozen):
+    """Tasks of lm-evaluation-harness, run on an export of the stage's result."""
+
+    tasks: tuple[str, ...]
+    limit: int | None  # documents of each task at most
+    folder: str | None  # of the project, with tasks of one's own
+
+
 class Evaluation(Frozen):
     """Which evaluations run before and after the stage (see stages/evals)."""
 
@@ -50,6 +58,7 @@ class Evaluation(Frozen):
     old_context: int | None  # the parent's context, where this stage extends it
     samples: int
     on: Phase | None = None  # of an import: its corpora, as a phase that reads nothing of them for training
+    lm_eval: LmEval | None = None
 
 
 class Execution(Frozen):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from stages.spec import units
 from stages.spec.fields import (
     Context,
     Divided,
@@ -20,6 +21,7 @@ from stages.spec.fields import (
     Raw,
     RopeBase,
     RopeFactor,
+    Samples,
     Seed,
     Steps,
     TimeLimit,
@@ -29,6 +31,7 @@ from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_parallel import Recompute
 from stages.spec.schema_edges import RawInit, RawPointer
 from stages.spec.schema_phases import RawPhase
+from stages.spec.schema_tasks import TaskFolder, Tasks
 from stages.spec.schema_waivers import RawWaiver
 from stages.spec.sources import RawSource
 
@@ -96,12 +99,37 @@ class RawExecution(Raw):
     parallel: RawParallel = RawParallel()  # read where the NeMo engine trains the stage
 
 
+class RawEvaluate(Raw):
+    """What a stage is evaluated by: this project on held-out documents, lm-evaluation-harness on an export."""
+
+    heldout: Names = Field(default_factory=list)
+    lm_eval: Tasks = Field(default_factory=list)
+    limit: Samples | None = None  # documents of each of the harness's tasks at most
+    lm_eval_tasks: TaskFolder | None = None
+
+
+def _evaluate(value: object) -> object:
+    """A list names evaluations on held-out documents alone."""
+    whole = "{heldout: [names], lm_eval: [tasks of lm-evaluation-harness]}"
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            if isinstance(one, dict):
+                repair = f"Write {whole} in the place of the list."
+                raise units.BadQuantity("a mapping in a list", "names", repair, (index,))
+        return {"heldout": value}
+    if isinstance(value, (dict, RawEvaluate)):
+        return value
+    raise units.BadQuantity(units.describe(value), f"a list of names, or {whole}", "Write [a, b].")
+
+
 class RawStage(Raw):
     """What every kind of stage has."""
 
     stage: Name
     box: str
-    evaluate: Names = Field(default_factory=list)
+    evaluate: Annotated[RawEvaluate, BeforeValidator(_evaluate, json_schema_input_type=Names | RawEvaluate)] = Field(
+        default_factory=RawEvaluate
+    )
     execution: RawExecution = RawExecution()
     waivers: list[RawWaiver] = Field(default_factory=list)
     sources: list[RawSource] = Field(default_factory=list)

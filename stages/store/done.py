@@ -33,6 +33,7 @@ class Verdict:
     job: str | None = None  # the Slurm job that waits or runs
     repeats: bool = False  # a rerun of the same spec ends as the last run did
     damaged_checkpoints: bool = False  # a deep look found some, of a run that did not finish
+    note: str = ""  # what a stage that is done lacks, since this machine cannot make it
     strangers: tuple[Path, ...] = ()  # what a deep look found in the result's folder that nothing lists or reads
 
     @property

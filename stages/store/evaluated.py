@@ -17,14 +17,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from stages.spec.resolved import Stage
+from stages.spec.resolved import LmEval, Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import json_file, stage_record
 from stages.store.digest import digest_bytes
 from stages.store.json_file import JsonFileError, MissingFileError
 
 NAME, RESULT = "evaluation.json", "eval.json"
-OUTSIDE = "lm_eval"  # section of eval.json: what lm-evaluation-harness found, which no spec asks for
+OUTSIDE = "lm_eval"  # section of eval.json: what lm-evaluation-harness found
 SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the numbers in eval.json
 
 
@@ -41,7 +41,8 @@ class On(BaseModel):
 class Asked(BaseModel):
     """The evaluations by name, the lengths and number of held-out rows, and a digest of the code; "" where unknown.
 
-    `on`: what an import is evaluated on. Of other stages that is in the key, theirs or their parents'.
+    `on`: what an import is evaluated on. Of other stages that is in the key, theirs or their parents'. `lm_eval`: what
+    is asked of lm-evaluation-harness, which is compared with what it has found (store.outside).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,10 +53,11 @@ class Asked(BaseModel):
     samples: int
     code: str
     on: On | None = None
+    lm_eval: LmEval | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As evaluation.json has it: without `on` where there is nothing to say."""
-        return self.model_dump(mode="json", exclude=None if self.on is not None else {"on"})
+        """As evaluation.json has it: without `on` and `lm_eval` where there is nothing to say."""
+        return self.model_dump(mode="json", exclude={name for name in ("on", "lm_eval") if getattr(self, name) is None})
 
 
 _ASKED = TypeAdapter(Asked)
@@ -66,7 +68,7 @@ def asked(stage: Stage) -> Asked:
     asked = stage.evaluation
     return Asked(
         names=tuple(sorted(asked.names)), context=asked.context, old_context=asked.old_context, samples=asked.samples,
-        code=code(), on=None if asked.on is None else _on(asked.on),
+        code=code(), on=None if asked.on is None else _on(asked.on), lm_eval=asked.lm_eval,
     )  # fmt: skip
 
 

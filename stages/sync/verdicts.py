@@ -10,7 +10,7 @@ from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema_corpora import is_digest
-from stages.store import damage, done, equal, evaluated, manifest, markers, reevaluation, stage_record, strange
+from stages.store import damage, done, equal, evaluated, manifest, markers, outside, reevaluation, stage_record, strange
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from stages.sync.graph import Graph
@@ -50,8 +50,18 @@ def judge(
         elif why := evaluated.outdated(layout.stage(ref), stage):
             verdict = _unevaluated(layout, stage, verdict, why)
             kept.add(ref)
+        elif tasks := outside.missing(layout, ref, stage):
+            verdict = _without(layout, stage, verdict, f"lm_eval: {', '.join(tasks)} not run")
+            kept |= set() if verdict.done else {ref}
         verdicts[ref] = verdict
     return verdicts
+
+
+def _without(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:
+    """A whole result that lm-evaluation-harness is to evaluate: done where it is not installed, with a note."""
+    if outside.installed(layout.root) is None:
+        return replace(verdict, note=f"{why}, not installed")
+    return _unevaluated(layout, stage, verdict, why)
 
 
 def _unevaluated(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:

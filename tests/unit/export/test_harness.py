@@ -40,7 +40,7 @@ metadata: {{version: 1.0}}
 @pytest.fixture
 def python() -> Path:
     """An interpreter that has the harness: the one named in the environment, or as the command finds it."""
-    found = harness.interpreter(Path(os.environ[LM_EVAL]) if LM_EVAL in os.environ else None)
+    found = harness.interpreter(Path(os.environ[LM_EVAL]) if LM_EVAL in os.environ else None, Path.cwd())
     try:
         harness.version(found)
     except UserError:
@@ -109,6 +109,47 @@ def test_rulers_needles_at_the_length_of_a_model(
     assert (found["documents"], found["limit"]) == (1, 1)
     assert found["4096"] in (0.0, 1.0)
     assert "8192" not in found
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("task", "context", "says"),
+    [
+        (
+            "niah_single_2",
+            4096,
+            "Its documents come from a network, which is not there.*niah_single_1 alone needs none",
+        ),
+        ("niah_single_1", 128, "RULER's rows are longer than the model's context"),
+    ],
+)
+def test_rulers_tasks_that_cannot_be_made_here_say_why(
+    task: str, context: int, says: str, finished: Path, tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_families, "CONTEXT", context)
+    for name, value in (("HF_HUB_OFFLINE", "1"), ("HF_HOME", str(tmp_path / "hf")), ("NLTK_DATA", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    with chdir(finished):
+        result, _ = open_finished("plain/base", "mini")
+    test_families.exported(result, test_families.MODELS["llama"], tmp_path)
+    made, asked = tmp_path / "exports/llama", Asked((task,), None, 1)
+    with pytest.raises(UserError, match=rf"ended with 1, and wrote no results. It said:\n\w+Error: (.*\n)*{says}"):
+        harness.run(python, made, asked, False, context, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("a\nValueError: Tasks not found: nope", "ValueError: Tasks not found: nope\n`lm_eval ls tasks`"),
+        ("  File x\nConnectionError: Couldn't reach 'b/e' on the Hub (LocalEntry)",
+         "ConnectionError: Couldn't reach 'b/e' on the Hub (LocalEntry)\nIts documents come from a network"),
+        ("LookupError: \n*\nResource punkt_tab not found.", "LookupError: \n*\nResource punkt_tab not found.\nIts"),
+        ("x.y.OSError: first\nand more\nx.y.KeyError: last", "x.y.KeyError: last"),
+        ("killed", "killed"),
+    ],
+)  # fmt: skip
+def test_what_ended_it_is_told_without_its_traceback(output: str, said: str) -> None:
+    assert harness._said(output).startswith(said)
 
 
 @pytest.mark.slow
@@ -184,5 +225,9 @@ def test_numbers_as_the_harness_writes_them() -> None:
     lengths = {"4096,none": 0.25, "8192,none": -1}
     found = numbers({**given, **lengths})["t"]
     assert found == {"documents": 5, "version": 2, "limit": 5, "acc": 0.5, "em_strict": 0, "4096": 0.25}
+    tag = harness._numbers(
+        {"results": {"t": {"acc,none": 1}}, "n-samples": {"t": {"effective": 5}}}, Asked(("all",), None, 5)
+    )
+    assert tag["all"] == {"documents": 5, "version": None, "limit": 5}
     with pytest.raises(UserError, match=r"t: acc,none: found nan; allowed: finite"):
         numbers({"acc,none": float("nan")})

@@ -1,7 +1,8 @@
-"""Commands that say what a run read, and whether it computed what it says: `batch`, `where`."""
+"""Commands that say what a run read, and whether it computed what it says: `batch`, `where`, `replay`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -43,3 +44,21 @@ def where(
         from stages.commands.where import print_where
 
         print_where(corpus, document, pipeline, scale, as_json)
+
+
+@app.command()
+def replay(
+    ref: Ref,
+    steps: Annotated[str, typer.Option("--steps", metavar="A..B", help="Recorded steps, from 1; also A.. or A.")],
+    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    as_json: Json = False,
+    scale: Scale = "mini",
+) -> None:
+    """Compute recorded steps again and compare every bit; nothing is written. Exit code 1 where something differs.
+
+    Equal: what is odd about the steps is in data or recipe. Different: in the machine.
+    Example: stages replay llama31_1m/sft_32k --steps 10..20
+    """
+    from stages.commands.replay import print_replay
+
+    raise typer.Exit(print_replay(ref, steps, scale, releases, as_json))

@@ -62,7 +62,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             _refuse_short(stage, root, layout)
             harness.refuse_unknown(root, layout, stage)
             try:
-                _train(layout, stage, keys, record, _releases(releases))
+                _train(layout, stage, keys, record, releases_in(releases))
                 break
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
@@ -93,7 +93,7 @@ def _evaluate_again(root: Path, layout: Layout, stage: Stage, keys: Mapping[str,
             print(f"{ref}: {why}. The result is evaluated again, no training")
             record = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
             try:
-                engines.evaluate(stage, _inputs(layout, stage, keys, record, _releases(releases)))
+                engines.evaluate(stage, inputs_of(layout, stage, keys, record, releases_in(releases)))
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
 
@@ -163,21 +163,22 @@ def _train(
     parents: Mapping[str, manifest.Parent],
     releases: Mapping[str, Path],
 ) -> None:
-    engines.run(stage, _inputs(layout, stage, keys, parents, releases))
+    engines.run(stage, inputs_of(layout, stage, keys, parents, releases))
 
 
-def _inputs(
+def inputs_of(
     layout: Layout,
     stage: Stage,
     keys: Mapping[str, str],
     parents: Mapping[str, manifest.Parent],
     releases: Mapping[str, Path],
 ) -> engines.Inputs:
+    """What a stage is built on."""
     chained = phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
     return engines.Inputs(layout, keys[f"{stage.pipeline}/{stage.name}"], chained, parents, layout.data, releases)
 
 
-def _releases(folder: Path | None) -> dict[str, Path]:
+def releases_in(folder: Path | None) -> dict[str, Path]:
     """One folder per released model inside the folder that the user names; raises UserError if it is not there."""
     if folder is None:
         return {}

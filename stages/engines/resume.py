@@ -53,6 +53,15 @@ def checkpoint(stage: Stage, inputs: Inputs) -> Path | None:
     return None
 
 
+def before(stage: Stage, inputs: Inputs, step: int) -> Path | None:
+    """The whole checkpoint with the most steps among those taken before `step`, counted from 1; or None."""
+    for steps, folder in _candidates(stage, inputs):
+        fitting = steps < step and partials.valid(folder)
+        if fitting and built_on.same(inputs.layout, _parents_of(folder), inputs.parents):
+            return folder
+    return None
+
+
 def parents(inputs: Inputs) -> dict[str, dict[str, str]]:
     """What the stage is built on, as its checkpoints say it."""
     return {ref: parent.model_dump() for ref, parent in inputs.parents.items()}

@@ -35,7 +35,7 @@ class Table:
 
     def add(self, row: Mapping[str, Value]) -> None:
         """Append a row; columns that it does not give stay empty."""
-        self._kept.append(_line([_text(row.get(column, "")) for column in self.columns]))
+        self._kept.append(_line([text(row.get(column, "")) for column in self.columns]))
 
     def flush(self) -> None:
         """Bring all rows to the disk."""
@@ -68,7 +68,8 @@ class Unwritten(Table):
         """Nothing to bring anywhere."""
 
 
-def _text(value: Value) -> str:
+def text(value: Value) -> str:
+    """A value as its cell: the shortest text of the same number."""
     return repr(value) if isinstance(value, float) else str(value)
 
 

@@ -1,0 +1,116 @@
+"""`stages replay P/S --steps A..B`: recorded steps computed again and compared bit by bit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.commands.open import open_project, pick
+from stages.commands.run import inputs_of, refuse_damaged, releases_in
+from stages.errors import UsageError, UserError
+from stages.forensics.recorded import Recorded, recorded
+from stages.spec.resolved import Stage
+from stages.store import fingerprint, manifest
+from stages.store.layout import Layout
+from stages.sync import graph
+from stages.sync.verdicts import refuse_damaged_corpora
+
+if TYPE_CHECKING:
+    from stages.engines import Inputs
+    from stages.forensics.replay import Replayed
+
+ORDER = frozenset({"step", "tokens", "clock", "lr", "supervised"})
+FORWARD = "in the forward pass of that step, or in its weights: those come from the updates before"
+BACKWARD = (
+    "in the gradients of that step, as its loss is the same; or in its weights, by less than shows in the loss: those "
+    "come from the updates before"
+)
+
+
+def print_replay(ref: str, steps: str, scale: str, releases: Path | None, as_json: bool) -> int:
+    """Replay and print what was found; exit code 1 where something differs. Raises UserError as `opened`."""
+    stage, inputs, known = opened(ref, scale, releases)
+    first, last = _range(steps, len(known.rows), ref)
+    from stages.forensics.replay import replay
+
+    found = replay(stage, inputs, known, first, last)
+    again = None if found.equal or found.step is None else replay(stage, inputs, known, first, last)
+    repeats = again is None or (again.step, again.cells) == (found.step, found.cells)
+    if as_json:
+        print(json.dumps(asdict(found) | {"start": str(found.start or ""), "repeats": repeats}, indent=2))
+    else:
+        for line in lines(ref, known, found, repeats):
+            print(line)
+    return 0 if found.equal else 1
+
+
+def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
+    """A stage with all that its recorded steps were computed from, read in full.
+
+    Raises UserError for a stage that trains nothing or has no recorded step, where what its parents handed over is not
+    in place any more, and where that or a corpus is damaged.
+    """
+    root, project = open_project(scale)
+    loaded = graph.readable(root, project, scale)
+    ref, stage = pick(loaded, ref)
+    layout, keys = Layout(root, scale), loaded.keys
+    if not stage.phases:
+        raise UsageError(f"{ref}: kind {stage.kind}, computes no steps; allowed: a stage with phases.")
+    try:
+        parents = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
+    except manifest.ManifestError as error:
+        raise UserError(f"{ref}: what it was handed over is not there: {error}") from error
+    known = recorded(layout, ref, keys[ref], parents)
+    for parent in stage.parents:
+        for one in (parent, *manifest.pointed_to(layout, parent)):
+            refuse_damaged(layout, one)
+    refuse_damaged_corpora(layout, stage)
+    return stage, inputs_of(layout, stage, keys, parents, releases_in(releases)), known
+
+
+def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator[str]:
+    """What a replay found, in words."""
+    start = "what its parents handed over" if found.start is None else str(found.start)
+    steps = f"steps {found.first:,} to {found.last:,}"
+    yield f"{ref}: {steps} of {len(known.rows):,}, computed again from {start}, compared with {known.folder}"
+    if {code for code, _ in known.makers} != {fingerprint.code()}:
+        yield "  note: they were computed by other code, of which equal bits are not promised"
+    if found.equal:
+        whole = ", and of the result, weights and optimizer state" if found.tensors is not None else ""
+        yield f"  equal, every bit of every recorded number{whole}: what is odd there is in the data or the recipe"
+        return
+    for cell in found.cells:
+        yield f"  step {found.step:,}: {cell.column}: recorded {cell.recorded}, computed now {cell.computed}"
+    if found.tensors:
+        more = f" and {len(found.tensors) - 5:,} more" if len(found.tensors) > 5 else ""
+        yield f"  tensors of the result that differ: {', '.join(found.tensors[:5])}{more}"
+    yield f"  the first that differs: {_component(found)}"
+    yield (
+        "  computed twice here with the same bits: the machine that recorded them, or its memory or disk, is at fault"
+        if repeats
+        else "  computed twice here with different bits: this machine does not compute the same twice"
+    )
+
+
+def _component(found: Replayed) -> str:
+    columns = {cell.column for cell in found.cells}
+    if not columns:
+        return "the result's tensors, after the last step: its update, or what was written"
+    if columns & ORDER:
+        return "in the data or the recipe of that step, not in what was computed from them"
+    return FORWARD if columns - {"grad_norm"} else BACKWARD
+
+
+def _range(steps: str, count: int, ref: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:\.\.(\d*))?", steps)
+    first = int(found[1]) if found else 0
+    last = first if found is None or found[2] is None else int(found[2] or count)
+    if found is None or not 1 <= first <= last <= count:
+        raise UsageError(
+            f"--steps: found {steps!r}; allowed: A..B, A.. or A, of the {count:,} steps that {ref} has recorded."
+        )
+    return first, last

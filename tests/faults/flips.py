@@ -1,0 +1,271 @@
+"""One bit flipped in a weight, a gradient or a data file at a random step: the step that `stages replay` then names.
+
+`python -m tests.faults.flips [N]` needs the finished stages of `make mini`. It flips N bits, one in each of N runs of
+miniatures, replays each run without its flip, then every finished stage undisturbed; writes results/records/replay.md.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.commands.replay import opened
+from stages.contract import ledger
+from stages.contract.ledger import Step
+from stages.data.loader import PhaseData
+from stages.data.mmidx import read as read_tokens
+from stages.data.readers import scope
+from stages.engines import Inputs
+from stages.engines.torch_trainer import TorchTrainer
+from stages.forensics import replay as replaying
+from stages.forensics.recorded import Recorded
+from stages.report.commit import commit
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from stages.store.files import write_atomic
+from stages.store.fingerprint import fingerprint
+from stages.train import metrics, objectives, replicated
+from stages.train.checkpoint import Counters
+from stages.train.determinism import denormals_flushed, deterministic
+from stages.train.loop import Run, run_phase
+from stages.train.metrics import Unwritten, Value
+from stages.train.ranks import ALONE
+from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
+
+KINDS = ("weight", "gradient", "data")
+AFTER = 2  # steps that are recorded after the flip
+SIGNIFICANT = range(12, 32)  # bits of an fp32 that change it by more than 2^-12 of itself: mantissa, exponent, sign
+REFS = ("llama31_1m/sft_32k", "llama31_1m/sft_256k", "ouro/longct_1_4b")
+
+
+@dataclass(frozen=True)
+class Flip:
+    """What is flipped: before the step's gradients a weight, after them a gradient; or a token of a file."""
+
+    kind: str
+    step: int  # of the stage; the first that reads it, for data
+    where: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Where a flip was seen: the step that the replay names (0: none), or that the run itself stopped at."""
+
+    flip: Flip
+    named: int
+    columns: tuple[str, ...]
+    stopped: bool
+
+
+class Rows(Unwritten):
+    """Stands where metrics.csv does, and keeps its rows as text."""
+
+    def __init__(self, columns: tuple[str, ...], last: int, stop: StopRequest) -> None:
+        self.columns, self.rows, self._last, self._stop = columns, list[dict[str, str]](), last, stop
+
+    def add(self, row: Mapping[str, Value]) -> None:
+        """Keep a row."""
+        self.rows.append({column: metrics.text(row.get(column, "")) for column in self.columns})
+        if len(self.rows) == self._last:
+            self._stop.ask()
+
+
+def record(stage: Stage, inputs: Inputs, last: int) -> tuple[list[dict[str, str]], int | None]:
+    """Rows of the first `last` steps, as a run records them; the step at which it stopped by itself, or None."""
+    stop = StopRequest()
+    rows = Rows((*metrics.COMMON, *objectives.extras(stage)), last, stop)
+    with deterministic(stage.execution), denormals_flushed():
+        trainer = TorchTrainer(stage, inputs, ALONE)
+        trainer.begin()
+        counters = Counters(0, 0, 0, 0, 0, stage.phases[0].clock_start)
+        run = Run(stage, rows, Unwritten(), stop, lambda counters, wait: None, lambda: None, trainer.broken)
+        try:
+            for phase in stage.phases:
+                data = PhaseData(phase, stage.seed, scope(phase), inputs.data_root)
+                counters = run_phase(run, phase, trainer.stepper(phase, data), counters)
+        except StoppedError:
+            pass
+        except NonFiniteError as error:
+            return rows.rows, error.step
+    return rows.rows, None
+
+
+@contextmanager
+def planted(kind: str, at: int, draw: random.Random) -> Iterator[list[str]]:
+    """One bit of a weight before step `at` of the stage, or of a gradient after its backward pass. Says which."""
+    said: list[str] = []
+    count = iter(range(1, 10**9))
+    gather = replicated.gather
+
+    def flipping(optimizer, objective, step, ranks=ALONE):  # type: ignore[no-untyped-def]
+        now, names = next(count) == at, [slot.name for slot in optimizer.slots]
+        if now and kind == "weight":
+            said.append(
+                flip(draw, [slot.parameter.data for slot in optimizer.slots], [s.name for s in optimizer.slots])
+            )
+        gradients, values = gather(optimizer, objective, step, ranks)
+        if now and kind == "gradient":
+            said.append(flip(draw, gradients, names))
+        return gradients, values
+
+    with mock.patch.object(replicated, "gather", flipping):
+        yield said
+
+
+def flip(draw: random.Random, tensors: list[Tensor], names: list[str]) -> str:
+    """Flip one significant bit of one number that is not zero, of a tensor that every step reads in full."""
+    known = [i for i, name in enumerate(names) if "embed" not in name]
+    chosen = draw.choice(known)
+    flat = tensors[chosen].reshape(-1)
+    places = torch.nonzero(flat).reshape(-1).tolist()
+    place, bit = draw.choice(places), draw.choice(SIGNIFICANT)
+    flat.view(torch.int32)[place] ^= torch.tensor(1 << bit if bit < 31 else -(1 << 31), dtype=torch.int32)
+    tensors[chosen].copy_(flat.view_as(tensors[chosen]))
+    return f"{names[chosen]}[{place}], bit {bit}"
+
+
+def flipped_file(stage: Stage, inputs: Inputs, at: int, draw: random.Random, folder: Path) -> tuple[Inputs, Flip]:
+    """A copy of the corpora with one bit flipped of a token that step `at` learns, and the first step that reads it."""
+    place, step = ledger.step_of(stage.phases, at)
+    phase = stage.phases[place]
+    clean = PhaseData(phase, stage.seed, scope(phase), inputs.data_root)
+    while True:
+        (row,) = clean.samples(step.first_sample + draw.randrange(step.sequences), 1, 0)
+        learned = np.flatnonzero(row.labels[:-1] != -100) + 1
+        if len(learned):
+            break
+    corpus, document, within = _position(row.spans, int(draw.choice(learned.tolist())))
+    shutil.copytree(inputs.data_root / corpus, folder / corpus)
+    tokens = read_tokens(folder / corpus / "tokens")
+    width, number = tokens.tokens.dtype.itemsize, int(tokens.offsets[document]) + within
+    bit, path = draw.randrange(8), folder / corpus / "tokens.bin"
+    data = bytearray(path.read_bytes())
+    data[number * width] ^= 1 << bit  # the low byte: another id of the same vocabulary
+    path.write_bytes(data)
+    for other in inputs.data_root.iterdir():
+        if other.name != corpus and other.is_dir():
+            (folder / other.name).symlink_to(other)
+    first = _first(stage, inputs.data_root, folder)
+    return replace(inputs, data_root=folder), Flip("data", first, f"{corpus}/tokens.bin, token {number}, bit {bit}")
+
+
+def _position(spans: tuple[tuple[str, int, int, int], ...], at: int) -> tuple[str, int, int]:
+    for corpus, document, start, end in spans:
+        if at < end - start:
+            return corpus, document, start + at
+        at -= end - start
+    raise AssertionError("a learned position lies in a span")
+
+
+def _first(stage: Stage, clean: Path, flipped: Path) -> int:
+    """The first step of which a row differs: read by the loader, not by what is tested."""
+    before = 0
+    for phase in stage.phases:
+        both = [PhaseData(phase, stage.seed, scope(phase), root) for root in (clean, flipped)]
+        for step in ledger.steps(phase):
+            if _differs(step, *both):
+                return before + step.index + 1
+        before += ledger.count(phase)
+    raise AssertionError("no step reads the flipped token")
+
+
+def _differs(step: Step, one: PhaseData, other: PhaseData) -> bool:
+    rows = zip(*(data.samples(step.first_sample, step.sequences, step.tail) for data in (one, other)), strict=True)
+    return any(not (np.array_equal(a.tokens, b.tokens) and np.array_equal(a.labels, b.labels)) for a, b in rows)
+
+
+def seen(stage: Stage, inputs: Inputs, known: Recorded, kind: str, draw: random.Random, folder: Path) -> Seen:
+    """Record a run with one flip, replay it without, and say which step the replay names."""
+    steps = sum(map(ledger.count, stage.phases))
+    at = draw.randrange(1, steps - AFTER)
+    if kind == "data":
+        theirs, planned = flipped_file(stage, inputs, at, draw, folder)
+        rows, stopped = record(stage, theirs, min(steps, planned.step + AFTER))
+    else:
+        with planted(kind, at, draw) as said:
+            rows, stopped = record(stage, inputs, at + AFTER)
+        planned = Flip(kind, at, said[0])
+    if stopped is not None:
+        return Seen(planned, stopped, ("not finite",), stopped=True)
+    faulty = replace(known, rows=tuple(rows), makers=known.makers, result=False)
+    found = replaying.replay(stage, inputs, faulty, 1, len(rows))
+    return Seen(planned, found.step or 0, tuple(cell.column for cell in found.cells), stopped=False)
+
+
+def main(count: int) -> None:
+    root, draw, found = Path.cwd(), random.Random(20261127), list[tuple[str, Seen]]()
+    stages = {ref: opened(ref, "mini", None) for ref in REFS}
+    for number in range(count):
+        ref = REFS[number // len(KINDS) % len(REFS)]
+        with tempfile.TemporaryDirectory() as folder:
+            found.append((ref, seen(*stages[ref], KINDS[number % len(KINDS)], draw, Path(folder))))
+        print(number + 1, ref, found[-1][1], file=sys.stderr, flush=True)
+    quiet = list(undisturbed(root))
+    text = "\n".join([*_head(root), *_table(found), *_quiet(quiet)]) + "\n"
+    write_atomic(root / "results" / "records" / "replay.md", text.encode())
+    print(text)
+
+
+def undisturbed(root: Path) -> Iterator[tuple[str, int, bool]]:
+    """Every finished miniature that trained, replayed from its beginning to its end: (ref, steps, equal)."""
+    project = Project.load(root)
+    for pipeline in project.pipelines(variants=False, scale="mini"):
+        for name, stage in project.resolve(pipeline, "mini").stages.items():
+            if stage.phases:
+                opened_stage, inputs, known = opened(f"{pipeline}/{name}", "mini", None)
+                again = replaying.replay(opened_stage, inputs, known, 1, len(known.rows))
+                print(pipeline, name, again.equal, file=sys.stderr, flush=True)
+                yield f"{pipeline}/{name}", len(known.rows), again.equal
+
+
+def _head(root: Path) -> list[str]:
+    machine = fingerprint()
+    return [
+        "# Measured: what `stages replay` names",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit(root)}, {machine['cpu_model']}, {machine['cpu_level']}, torch "
+        f"{machine['torch']}. `python -m tests.faults.flips`, scale mini, steps of {', '.join(REFS)}.",
+        "",
+        "In each run one bit is flipped: in a weight before a random step, in a gradient of it, or in a token of a",
+        "data file that it learns. Weights and gradients: of any number that is not zero, bits 12 to 31, in all",
+        "tensors but tables of embeddings, most rows of which a step does not read. metrics.csv has the loss and the",
+        "gradients' norm in fp32: a flipped sign of a gradient leaves its norm, a small one is rounded away, and AdamW",
+        "divides its size out again. Such a flip shows at a later step, and the replay says that the difference may be",
+        "in that step's weights, so come from the updates before.",
+        "",
+    ]
+
+
+def _table(found: list[tuple[str, Seen]]) -> list[str]:
+    columns = ("flipped in", "runs", "its step is named", "the run stopped there itself", "the next is named",
+               "a later one", "none")  # fmt: skip
+    out = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    for kind in KINDS:
+        mine = [one for _, one in found if one.flip.kind == kind]
+        late = [one.named - one.flip.step for one in mine if not one.stopped and one.named]
+        stopped = sum(one.stopped for one in mine)
+        cells = (kind, len(mine), late.count(0), stopped, late.count(1), sum(one > 1 for one in late))
+        out.append(f"| {' | '.join(map(str, (*cells, len(mine) - len(late) - stopped)))} |")
+    return out
+
+
+def _quiet(quiet: list[tuple[str, int, bool]]) -> list[str]:
+    alarms, steps = sum(not equal for _, _, equal in quiet), sum(steps for _, steps, _ in quiet)
+    return ["", f"Undisturbed: {len(quiet)} finished stages, all {steps:,} steps, their weights and optimizer state "
+            f"compared: {alarms} alarms."]  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

@@ -1,0 +1,205 @@
+"""`stages replay`: an undisturbed run is equal in every bit, a flipped one is named by its step; nothing is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages.commands.data import prepare
+from stages.commands.replay import opened, print_replay
+from stages.commands.run import run_stage
+from stages.errors import UserError
+from stages.forensics import replay as replaying
+from stages.store import files, partials
+from stages.store.digest import digest_file
+from tests.faults import flips
+from tests.unit.cli.own_chats import SCALE, write
+from tests.unit.spec.small_project import edit
+
+REF, STEPS = "toy/first", 8
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small stage that has been run, with its checkpoints still there; copied for each test that changes it."""
+    root = tmp_path_factory.mktemp("replay") / "project"
+    with pytest.MonkeyPatch.context() as patch:
+        write(root, str(STEPS * 4 * 128), short=300, long=0)
+        edit(root, "scales/paper.yaml", "checkpoint_every: 100 steps", "checkpoint_every: 3 steps")
+        patch.chdir(root)
+        accept_quietly(root)
+        prepare("chats", SCALE)
+        patch.setattr(partials, "clear", lambda *_: None)
+        run_stage(REF, SCALE, None)
+    return root
+
+
+def accept_quietly(root: Path) -> None:
+    import contextlib
+    import io
+
+    from stages.commands.data import print_declaration
+    from tests.unit.cli.own_chats import OWN
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        print_declaration("chats")
+    (root / "specs/data/chats.yaml").write_text(OWN + said.getvalue())
+
+
+@pytest.fixture
+def here(pattern: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(pattern)
+    return pattern
+
+
+@pytest.fixture
+def copy(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(pattern, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_an_undisturbed_run_is_equal_to_its_last_bit_and_nothing_is_written(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: digest_file(here / name) for name in files.files_under(here)}
+    assert print_replay(REF, f"1..{STEPS}", SCALE, None, as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "computed again from what its parents handed over" in said
+    assert "equal, every bit of every recorded number, and of the result, weights and optimizer state" in said
+    assert {name: digest_file(here / name) for name in files.files_under(here)} == before
+
+
+@pytest.mark.parametrize(("steps", "start", "first"), [("7..8", 6, 7), ("5", 3, 4), ("4..5", 3, 4), ("3", 0, 1)])
+def test_it_begins_at_the_checkpoint_before_the_first_step(
+    here: Path, capsys: pytest.CaptureFixture[str], steps: str, start: int, first: int
+) -> None:
+    assert print_replay(REF, steps, SCALE, None, as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["first"], found["last"]) == (first, int(steps[-1]))
+    assert found["start"].endswith(f"partial-{start:09d}") or (start, found["start"]) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [
+        ("weight", 0),
+        ("weight", 1),
+        ("weight", 2),
+        ("gradient", 0),
+        ("gradient", 1),
+        ("data", 0),
+        ("data", 1),
+        ("data", 2),
+    ],
+)
+def test_one_flipped_bit_is_named_by_its_step(here: Path, tmp_path: Path, kind: str, seed: int) -> None:
+    stage, inputs, known = opened(REF, SCALE, None)
+    found = flips.seen(stage, inputs, known, kind, random.Random(seed), tmp_path)
+    assert found.named == found.flip.step, found
+
+
+def test_a_flip_that_a_step_rounds_away_is_shown_by_a_later_one(here: Path, tmp_path: Path) -> None:
+    """AdamW's first update does not depend on a gradient's size, so a doubled one is hardly felt."""
+    stage, inputs, known = opened(REF, SCALE, None)
+    found = flips.seen(stage, inputs, known, "gradient", random.Random(2), tmp_path)
+    assert found.named > found.flip.step == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("lr", "in the data or the recipe of that step"),
+        ("supervised", "in the data or the recipe of that step"),
+        ("loss", "in the forward pass of that step, or in its weights"),
+        ("grad_norm", "in the gradients of that step"),
+    ],
+)
+def test_what_differs_first_says_where_to_look(
+    copy: Path, capsys: pytest.CaptureFixture[str], column: str, said: str
+) -> None:
+    path = copy / "results" / SCALE / REF / "metrics.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    rows[4][column] = "9" + rows[4][column]
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    assert print_replay(REF, "4..", SCALE, None, as_json=False) == 1
+    out = capsys.readouterr().out
+    assert f"step 5: {column}: recorded 9" in out
+    assert said in out
+    assert "computed twice here with the same bits: the machine that recorded them" in out
+
+
+def test_a_machine_that_does_not_compute_the_same_twice_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = random.Random(1)
+    with flips.planted("weight", 5, draw):  # in the first of the two replays only
+        assert print_replay(REF, f"1..{STEPS}", SCALE, None, as_json=False) == 1
+    out = capsys.readouterr().out
+    assert "step 5: loss" in out
+    assert "this machine does not compute the same twice" in out
+
+
+def test_a_flip_in_the_stored_result_is_named_by_its_tensor(here: Path) -> None:
+    stage, inputs, known = opened(REF, SCALE, None)
+    with flips.planted("gradient", STEPS, random.Random(3)) as said:
+        rows, _ = flips.record(stage, inputs, STEPS)
+    assert len(rows) == STEPS
+    from stages.models.tensor_file import Stored
+
+    before, name = Stored.__getitem__, said[0].partition("[")[0].removeprefix("llm.")
+
+    def damaged(self: Stored, asked: str):  # type: ignore[no-untyped-def]
+        found = before(self, asked).clone()
+        return found + 1 if asked == name else found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stored, "__getitem__", damaged)
+        found = replaying.replay(stage, inputs, known, STEPS, STEPS)
+    assert (found.step, found.equal) == (None, False)
+    assert found.tensors == (f"llm.{name}",)
+
+
+def test_another_environment_is_refused_and_a_looser_tier(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, inputs, known = opened(REF, SCALE, None)
+    with pytest.raises(UserError, match="found tier same-order"):
+        replaying.replay(stage, inputs, replace(known, tier="same-order"), 1, 2)
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    with pytest.raises(UserError, match=r"computed in the environment .* only a statistical agreement is promised"):
+        print_replay(REF, "1..2", SCALE, None, as_json=False)
+
+
+def test_steps_that_are_not_recorded_are_refused(here: Path) -> None:
+    for steps in ("0..3", "3..2", "7..9", "x", "1-2"):
+        with pytest.raises(UserError, match=r"--steps: found .*; allowed: A..B, A.. or A, of the 8 steps"):
+            print_replay(REF, steps, SCALE, None, as_json=False)
+
+
+def test_a_damaged_corpus_is_named_before_anything_is_computed(copy: Path) -> None:
+    path = copy / "results" / SCALE / "data/chats/tokens.bin"
+    data = bytearray(path.read_bytes())
+    data[99] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"chats/tokens\.bin: expected blake3"):
+        print_replay(REF, "1..2", SCALE, None, as_json=False)
+
+
+def test_a_stage_that_stopped_is_replayed_from_its_checkpoints(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(copy / "results" / SCALE / REF)
+    assert print_replay(REF, "5..", SCALE, None, as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["first"], found["last"], found["tensors"]) == (4, 6, None)
+    for folder in (copy / "results/.runs").glob("*/attempt-*/partial-*"):
+        shutil.rmtree(folder)
+    with pytest.raises(UserError, match=r"no step of it is recorded.*`stages run toy/first --scale paper`"):
+        print_replay(REF, "5..", SCALE, None, as_json=False)

@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +21,7 @@ from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.run import check, make_context
 from stages.commands.check import run_checks
 from stages.spec.project import Project
+from tests import shipped
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ class Edited:
 
     def project(self, folder: Path) -> Project:
         """A project in `folder` whose specs have the edit."""
-        shutil.copytree(ROOT / "specs", folder / "specs")
+        shipped.copy(folder)
         path = folder / "specs" / self.file
         text = path.read_text()
         edited, times = re.subn(self.old, self.new, text, flags=re.MULTILINE)

@@ -16,12 +16,12 @@ import pytest
 from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
 from stages.spec.language_model import LanguageModel
-from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from tests import shipped
 from tests.families import test_yarn
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = Project.load(ROOT)
+PROJECT = shipped.project()
 Field = tuple[str, str]  # class, field
 Step = str | int
 

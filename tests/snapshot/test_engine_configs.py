@@ -20,11 +20,11 @@ from stages.commands.emit import engine_config
 from stages.engines.nemo.config import config, services, training
 from stages.engines.nemo.config.layers import LAYERS, MLA
 from stages.engines.nemo.config.machine import MACHINE
-from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from tests import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = Project.load(ROOT)
+PROJECT = shipped.project()
 FIXED: dict[str, dict[str, Any]] = {
     "rng": services.RNG, "rerun_state_machine": services.RERUN, "train": training.TRAIN,
     "validation": training.VALIDATION, "model": {**LAYERS, **MACHINE, **MLA}, "optimizer": training.OPTIMIZER,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import shutil
 from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from stages.spec.project import Project
+from tests import shipped
 from tests.snapshot.describe import page
 
 ROOT = Path(__file__).resolve().parents[2]
 SCALES = ("paper", "mini")
-SHIPPED = Project.load(ROOT)
+SHIPPED = shipped.project()
 
 
 def own(project: Project) -> list[tuple[str, str]]:
@@ -35,7 +35,7 @@ def test_stage(pipeline: str, stage: str, text: SnapshotAssertion) -> None:
 @pytest.fixture
 def edited(tmp_path: Path) -> Project:
     """The shipped specs with one line changed: the peak of Ouro's stable rate."""
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    shipped.copy(tmp_path)
     file = tmp_path / "specs/ouro/pipeline.yaml"
     before = file.read_text()
     line = "- {shape: linear, from: 0, to: 3e-4, for: 2000 steps}"

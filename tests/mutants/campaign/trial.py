@@ -6,7 +6,6 @@ what the command checks, only sooner (a test compares both on a sample).
 
 from __future__ import annotations
 
-import shutil
 import time
 import traceback
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from stages.check.findings import Finding, unwaived
 from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec.project import Project
 from tests.mutants.campaign.edits import Edit
+from tests.shipped import copy_specs
 
 READ_OTHERS = ("I-41", "S-11", "S-12")  # the invariants that look into pipelines beside their own
 
@@ -44,7 +44,7 @@ class Bench:
 
     def __init__(self, specs: Path, folder: Path) -> None:
         self.root = folder
-        shutil.copytree(specs, folder / "specs")
+        copy_specs(specs, folder)
         self.shipped = Project.load(folder)
         self.contexts = {
             (name, scale): checks.make_context(self.shipped, name, scale)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,12 @@ import pytest
 from stages.check import catalogue
 from stages.commands.check import print_explanation, run_checks
 from stages.errors import UsageError
-from tests.mutants.mutant import ROOT
+from tests import shipped
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    shipped.copy(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

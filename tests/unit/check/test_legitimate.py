@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,13 @@ from stages.check.findings import unwaived
 from stages.check.run import run_all
 from stages.commands.new import create
 from stages.spec.project import Project
-from tests.mutants.mutant import ROOT
+from tests import shipped
 from tests.unit.check.variations import NEW, VARIATIONS, Edits
 
 
 def edited(folder: Path, edits: Edits) -> Project:
     """The shipped specs in `folder` with some edits, each of which matches something."""
-    shutil.copytree(ROOT / "specs", folder / "specs")
+    shipped.copy(folder)
     for file, old, new in edits:
         path = folder / "specs" / file
         if old == NEW:

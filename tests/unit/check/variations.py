@@ -222,11 +222,11 @@ VARIATIONS: dict[str, Edits] = {
         (f"{OURO}/reasoning_sft_1_4b.yaml", r", phases\.main\.epochs\]", "]"),
         (f"{OURO}/reasoning_sft_1_4b.yaml", "nodes: 32, ranks: 256", "nodes: 1, ranks: 8"),
         # Cut with the miniatures' tokenizer, which is not the full-size model's.
-        ("scales/paper.yaml", "^pipelines: identity", "pipelines: {llama31_1m: identity, kimi_vl: identity}"),
+        ("scales/paper.yaml", "^pipelines: .*", "pipelines: {llama31_1m: identity, kimi_vl: identity}"),
     ],
     "pipelines that are at some scales only": [
         ("scales/small.yaml", r"^  ouro:\n(    .*\n)+", ""),
-        ("scales/paper.yaml", "^pipelines: identity", "pipelines: {ouro: identity, kimi_vl: identity}"),
+        ("scales/paper.yaml", "^pipelines: .*", "pipelines: {ouro: identity, kimi_vl: identity}"),
     ],
     "two epochs of fine-tuning": [
         (f"{LLAMA}/sft_256k.yaml", "epochs: 1", "epochs: 2"),

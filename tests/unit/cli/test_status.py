@@ -24,6 +24,7 @@ from stages.spec.project import Project
 from stages.store import attempts, partials, progress
 from stages.store.layout import Layout
 from stages.train.stopping import NonFiniteError, StoppedError
+from tests import shipped
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,7 +88,7 @@ def test_of_one_pipeline_its_boxes_and_the_corpora_that_they_read_are_told(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(toy / "specs")
-    shutil.copytree(ROOT / "specs", toy / "specs")
+    shipped.copy(toy)
     told = [one["stage"] for one in json.loads(said(capsys, named="kimi_vl_seed004", as_json=True))]
     assert told[:3] == ["kimi_vl/text_pretrain", "kimi_vl/vit_coca", "kimi_vl/vit_align"]
     assert "kimi_vl_seed004/joint_cooldown" in told
@@ -234,7 +235,7 @@ def test_all_that_ships_fits_a_screen(
     toy: Path, width: int, squeue: Squeue, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(toy / "specs")
-    shutil.copytree(ROOT / "specs", toy / "specs")
+    shipped.copy(toy)
     monkeypatch.setattr("stages.commands.status.WIDTH", width)
     squeue("12 RUNNING rule_ouro__stable_1 1:00:00 n[1-32]\n13 PENDING rule_kimi_vl__vit_coca 1:00:00 ")
     lines = said(capsys).splitlines()

@@ -11,7 +11,7 @@ import pytest
 
 from stages.commands.diff import between
 from stages.diff import render, screen
-from tests.unit.diff.conftest import ROOT
+from tests import shipped
 from tests.unit.spec.small_project import edit
 
 Change = Callable[[Path], None]
@@ -168,7 +168,9 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copy(folder: Path) -> Path:
-    shutil.copytree(ROOT / "specs", folder / "specs")
+    """The shipped specs, all of whose pipelines are at full size."""
+    paper = shipped.copy(folder) / "specs/scales/paper.yaml"
+    paper.write_text(re.sub(r"^pipelines: .*", "pipelines: identity", paper.read_text(), flags=re.MULTILINE))
     return folder
 
 

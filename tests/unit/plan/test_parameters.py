@@ -6,8 +6,8 @@ import pytest
 
 from stages.contract.parameters import parameters
 from stages.models.build import make
-from stages.spec.project import Project
 from stages.spec.resolved_models import Rope
+from tests import shipped
 
 ROOT = Path(__file__).parents[3]
 ROPE = Rope(base=10_000.0, llama3=None, interpolation=1.0)
@@ -21,7 +21,7 @@ PUBLISHED = {
 
 
 def models(scale):
-    project = Project.load(ROOT)
+    project = shipped.project()
     return {
         f"{pipeline}/{stage.name}/{name}": model
         for pipeline in project.pipelines(variants=False)

@@ -7,10 +7,10 @@ import pytest
 
 from stages.spec.project import Project
 from stages.sync import params
+from tests import shipped
 from tests.unit.spec import small_project
 from tests.unit.sync.leaves import Edit, Specs, leaves
 
-ROOT = Path(__file__).resolve().parents[3]
 SCALES = ("mini", "paper")
 SAMPLE = 120  # leaves that `make test` tries; all of them, about 3,000, take seven minutes
 # Hundreds of specs are resolved here: counting lines at the same time makes that three times as slow, and every line
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.no_cover
 
 
 @pytest.fixture(scope="module", params=SCALES)
-def specs(request: pytest.FixtureRequest) -> Specs:
-    return Specs(ROOT, request.param)
+def specs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Specs:
+    return Specs(shipped.copy(tmp_path_factory.mktemp("shipped")), request.param)
 
 
 def missed(specs: Specs, places: list[tuple[str, tuple[str | int, ...]]]) -> tuple[list[str], int]:
@@ -52,8 +52,8 @@ def called(specs: Specs, file: str, *path: str | int) -> frozenset[str]:
     return frozenset[str]().union(*(edit.called for edit in specs.edits(file, path)))
 
 
-def test_an_edit_calls_those_who_read_what_it_edits_and_what_is_built_on_them() -> None:
-    mini = Specs(ROOT, "mini")
+def test_an_edit_calls_those_who_read_what_it_edits_and_what_is_built_on_them(tmp_path: Path) -> None:
+    mini = Specs(shipped.copy(tmp_path), "mini")
     built = {f"ouro/{box}_{size}" for box in ("reasoning_sft", "thinking") for size in ("1_4b", "2_6b")}
     assert called(mini, "ouro/pipeline.yaml", "schedules", "reasoning_sft", 1, "to") == built
     assert called(mini, "data/mixtures.yaml", "mixtures", "ouro_sft", "sources", 0, "share") == built

@@ -1,4 +1,4 @@
-"""Commands that say what a run read, and whether it computed what it says: `batch`, `where`, `replay`."""
+"""Commands that say what a run read, and whether it computed what it says: `batch`, `where`, `replay`, `spike`."""
 
 from __future__ import annotations
 
@@ -62,3 +62,17 @@ def replay(
     from stages.commands.replay import print_replay
 
     raise typer.Exit(print_replay(ref, steps, scale, releases, as_json))
+
+
+@app.command()
+def spike(
+    ref: Ref,
+    again: Annotated[bool, typer.Option("--replay", help="Compute these steps again, and compare every bit.")] = False,
+    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    as_json: Json = False,
+    scale: Scale = "mini",
+) -> None:
+    """Name steps whose loss or gradient norm stands out, and what they read. Example: stages spike llama31_1m/sft_1m"""
+    from stages.commands.spike import print_spikes
+
+    raise typer.Exit(print_spikes(ref, scale, again, releases, as_json))

@@ -29,9 +29,9 @@ def print_batch(ref: str, number: int, scale: str, text: bool, as_json: bool) ->
     if text and found.absent:
         raise UsageError(f"--text: found {found.absent[0]} not prepared. {_prepare(project, found, layout.data)}")
     if as_json:
-        print(json.dumps(_fields(found), indent=2, allow_nan=False))
+        print(json.dumps(fields_of(found), indent=2, allow_nan=False))
         return
-    for line in (*_head(found), *_sources(found), *([] if text else _rows(found))):
+    for line in (*_head(found), *sources_of(found), *([] if text else rows_of(found))):
         print(line)
     if found.absent:
         print(f"All of this follows from the specs. {_prepare(project, found, layout.data)}")
@@ -70,7 +70,8 @@ def _head(found: Batch) -> Iterator[str]:
     yield f"  clock {found.clock:,}{lr}, {step.sequences:,} rows of {phase.context:,} {phase.unit}{cut}"
 
 
-def _sources(found: Batch) -> Iterator[str]:
+def sources_of(found: Batch) -> Iterator[str]:
+    """A line for each corpus of a step."""
     for number, source in enumerate(found.phase.sources):
         rows = [row for row in found.rows if row.source == number]
         if rows:
@@ -81,7 +82,8 @@ def _sources(found: Batch) -> Iterator[str]:
             yield f"  {source.corpus}: {len(rows):,} rows{which}{unknown}"
 
 
-def _rows(found: Batch) -> Iterator[str]:
+def rows_of(found: Batch) -> Iterator[str]:
+    """A line for each row whose documents are known."""
     for number, row in enumerate(found.rows, 1):
         if row.spans is None:
             continue
@@ -95,7 +97,8 @@ def _span(found: Batch, _: str, document: int, start: int, end: int) -> str:
     return f"{document + 1}" if found.phase.objective == "coca" else f"{document + 1} [{start}, {end})"
 
 
-def _fields(found: Batch) -> dict[str, Any]:
+def fields_of(found: Batch) -> dict[str, Any]:
+    """All figures of a step, for JSON."""
     return {
         "stage": f"{found.stage.pipeline}/{found.stage.name}",
         "scale": found.stage.scale,

@@ -41,7 +41,9 @@ def print_replay(ref: str, steps: str, scale: str, releases: Path | None, as_jso
     again = None if found.equal or found.step is None else replay(stage, inputs, known, first, last)
     repeats = again is None or (again.step, again.cells) == (found.step, found.cells)
     if as_json:
-        print(json.dumps(asdict(found) | {"start": str(found.start or ""), "repeats": repeats}, indent=2))
+        print(
+            json.dumps(asdict(found) | {"start": str(found.start or ""), "repeats": repeats}, indent=2, allow_nan=False)
+        )
     else:
         for line in lines(ref, known, found, repeats):
             print(line)

@@ -27,7 +27,11 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
     found = [one for stage in stages for one in where(stage, name, number - 1, folder.parent)]
     if as_json:
         reads, others = ([asdict(one) for one in found if isinstance(one, kind)] for kind in (Read, Unread))
-        print(json.dumps({"corpus": name, "document": number, "reads": reads, "unread": others}, indent=2))
+        print(
+            json.dumps(
+                {"corpus": name, "document": number, "reads": reads, "unread": others}, indent=2, allow_nan=False
+            )
+        )
         return
     for line in _lines(corpus, number, found, pipeline):
         print(line)

@@ -153,7 +153,8 @@ def _non_finite(
         f"{run.ref}, phase {phase.name}: step {number} ({phase.unit} {step.start} to {step.end} of the phase): {what}. "
         f"Nothing was updated by this step. Last good checkpoint: {good if good else 'none'}. A rerun meets the same "
         f"numbers again: lower the learning rate or the gradient clip, or look at the samples from "
-        f"{step.first_sample} to {step.first_sample + step.sequences - 1}.",
+        f"{step.first_sample} to {step.first_sample + step.sequences - 1}: "
+        f"`stages batch {run.ref} --step {number} --scale {run.stage.scale}` has their documents.",
         number,
     )
 

@@ -1,0 +1,87 @@
+"""`stages spike P/S`: steps whose loss or gradient norm stands out, and the documents that they read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from stages.commands.batch import fields_of, rows_of, sources_of
+from stages.commands.open import open_project, pick
+from stages.commands.replay import lines, opened
+from stages.errors import UsageError
+from stages.forensics.batch import batch
+from stages.forensics.recorded import Recorded, recorded
+from stages.forensics.spike import Spike, spikes
+from stages.spec.resolved import Stage
+from stages.store import manifest
+from stages.store.layout import Layout
+from stages.sync import graph
+
+ROWS = 8  # of a step that are printed; --json has all
+
+
+def print_spikes(ref: str, scale: str, again: bool, releases: Path | None, as_json: bool) -> int:
+    """Print them; with `again`, the steps are replayed too, and the exit code is 1 where something differs."""
+    ref, stage, known, layout = _known(ref, scale)
+    found = spikes(known.rows)
+    if as_json and again:
+        raise UsageError("found --json with --replay; allowed: one of them. `stages replay --json` has all figures.")
+    if as_json:
+        print(json.dumps([_fields(stage, one, layout.data) for one in found], indent=2, allow_nan=False))
+        return 0
+    for line in _lines(ref, stage, known, found, layout):
+        print(line)
+    if not (again and found):
+        return 0
+    from stages.forensics.replay import replay
+
+    stage, inputs, known = opened(ref, scale, releases)
+    replayed = replay(stage, inputs, known, found[0].step, found[-1].step)
+    second = None if replayed.step is None else replay(stage, inputs, known, found[0].step, found[-1].step)
+    for line in lines(ref, known, replayed, second is None or second.cells == replayed.cells):
+        print(line)
+    return 0 if replayed.equal else 1
+
+
+def _known(ref: str, scale: str) -> tuple[str, Stage, Recorded, Layout]:
+    root, project = open_project(scale)
+    loaded = graph.readable(root, project, scale)
+    ref, stage = pick(loaded, ref)
+    layout, keys = Layout(root, scale), loaded.keys
+    if not stage.phases:
+        raise UsageError(f"{ref}: kind {stage.kind}, computes no steps; allowed: a stage with phases.")
+    parents = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
+    return ref, stage, recorded(layout, ref, keys[ref], parents), layout
+
+
+def _lines(ref: str, stage: Stage, known: Recorded, found: Sequence[Spike], layout: Layout) -> Iterator[str]:
+    steps = len({one.step for one in found})
+    yield f"{ref}: {steps} of {len(known.rows):,} recorded steps stand out from the steps before them"
+    for step, spiked in groupby(found, key=lambda one: one.step):
+        for one in spiked:
+            yield (
+                f"step {step:,}: {one.column} {one.value:.4g}, usually {one.usual:.4g} "
+                f"({one.score:.0f} times the usual spread)"
+            )
+        yield f"  targets {known.row(step)['supervised']}, usually {_targets(known, step):g}"
+        read = batch(stage, step, layout.data)
+        yield from sources_of(read)
+        rows = list(rows_of(read))
+        yield from rows[:ROWS]
+        if len(rows) > ROWS:
+            yield f"  and {len(rows) - ROWS:,} rows more: stages batch {ref} --step {step} --scale {layout.scale}"
+
+
+def _targets(known: Recorded, step: int) -> float:
+    """The median number of targets of the steps of the same phase."""
+    phase = known.row(step)["phase"]
+    return median(float(row["supervised"]) for row in known.rows if row["phase"] == phase)
+
+
+def _fields(stage: Stage, one: Spike, data_root: Path) -> dict[str, Any]:
+    return {**asdict(one), "batch": fields_of(batch(stage, one.step, data_root))}

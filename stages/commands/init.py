@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from stages.errors import UsageError
+from stages.printable import printable
 from stages.scaffold import contents, init
 from stages.spec.validate import meant
 
@@ -16,10 +17,10 @@ def create(folder: Path, example: str) -> None:
     if example not in known:
         raise UsageError(f"--example: found {example!r}; allowed: {', '.join(known)}. {meant(example, known)}")
     made = init.create(folder, example)
-    print(f"{folder}: a project with the pipeline {example}. README.md says what is in it. Next:")
-    print(f"  cd {shlex.quote(str(folder))}")
+    print(printable(f"{folder}: a project with the pipeline {example}. README.md says what is in it. Next:"))
+    print(printable(f"  cd {shlex.quote(str(folder))}"))
     for line in _git(made):
-        print(f"  {line}")
+        print(printable(f"  {line}"))
     print("  stages check      # what is wrong with the specs, before anything is run")
     print("  snakemake         # run every stage that is not done")
 

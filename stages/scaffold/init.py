@@ -20,7 +20,7 @@ from stages.store.digest import digest_bytes
 from stages.sync import write
 from stages.sync.config import DEFAULT_SCALE
 
-MARK = ".stages-init."  # in the name of a project that is being made
+MARK = ".stages-init."  # how the name of a project that is being made begins
 
 
 def create(target: Path, example: str) -> Path:
@@ -29,10 +29,10 @@ def create(target: Path, example: str) -> Path:
     Raises UsageError where it cannot be made there, WriteError where the disk refuses.
     """
     place = _place(target)
-    aside = place.parent / f".{place.name}{MARK}{socket.gethostname()}.{os.getpid()}"
+    aside = place.parent / f"{MARK}{socket.gethostname()}.{os.getpid()}"
     with files.failing(place):
         files.make_dirs(place.parent)
-        for left in _left_behind(place):
+        for left in _left_behind(place.parent):
             files.remove_tree(left)
         try:
             _fill(aside, example)
@@ -72,10 +72,10 @@ def _refuse_unless_empty(place: Path, target: Path) -> None:
         raise UsageError(f"DIR: {target} is {what}; allowed: a path where there is nothing, or an empty directory.")
 
 
-def _left_behind(place: Path) -> Iterator[Path]:
-    """What an earlier call on this host left, whose process is gone."""
-    start = f".{place.name}{MARK}{socket.gethostname()}."
-    for path in place.parent.iterdir():
+def _left_behind(parent: Path) -> Iterator[Path]:
+    """What earlier calls on this host left there, whose processes are gone."""
+    start = f"{MARK}{socket.gethostname()}."
+    for path in parent.iterdir():
         pid = path.name.removeprefix(start)
         if path.name.startswith(start) and pid.isdecimal() and not psutil.pid_exists(int(pid)):
             yield path

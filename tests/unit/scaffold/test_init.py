@@ -29,7 +29,7 @@ def stages(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", ["x", "a b", "größe", "-x", "it's", "a/b/c"])
+@pytest.mark.parametrize("name", ["x", "a b", "größe", "-x", "it's", "a/b/c", "x" * 255])
 def test_a_project_is_made_at_any_path_and_has_nothing_to_be_mended(tmp_path: Path, name: str) -> None:
     made = init.create(tmp_path / name, "tiny")
     assert made == tmp_path / name
@@ -198,10 +198,33 @@ def test_killed_at_any_moment_there_is_no_project_and_the_next_call_makes_it(
 
 
 def test_what_another_process_is_making_is_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / f".x{init.MARK}{init.socket.gethostname()}.{os.getppid()}"
+    other = tmp_path / f"{init.MARK}{init.socket.gethostname()}.{os.getppid()}"
     other.mkdir()
     init.create(tmp_path / "x", "tiny")
     assert other.is_dir()
+
+
+def test_control_characters_of_a_name_are_spelled_out(tmp_path: Path) -> None:
+    done = stages("init", "a\x1b[31m\nb", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "\\x1b[31m" in done.stdout
+
+
+def test_of_two_calls_at_once_one_makes_the_project_and_the_other_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stages", "init", "x"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    calls = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [call.communicate()[1] for call in calls]
+    assert sorted(call.returncode for call in calls) == [0, 2]
+    assert "Traceback" not in "".join(said)
+    assert os.listdir(tmp_path) == ["x"]
+    assert stages("check", cwd=tmp_path / "x").returncode == 0
 
 
 def test_an_unknown_example_is_refused_with_those_there_are(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands that say what a run read, and whether it computed what it says: `batch`, `where`, `replay`, `spike`."""
+"""Commands that say what a run read, and whether it computed what it says; and those that sign and check results."""
 
 from __future__ import annotations
 
@@ -76,3 +76,30 @@ def spike(
     from stages.commands.spike import print_spikes
 
     raise typer.Exit(print_spikes(ref, scale, again, releases, as_json))
+
+
+@app.command()
+def sign(
+    ref: Ref,
+    key: Annotated[Path, typer.Option("--key", help="A private key (Ed25519) in PEM, without a password.")],
+    scale: Scale = "mini",
+) -> None:
+    """Sign what a finished stage is and was made from. Example: stages sign llama31_1m/base --key key.pem"""
+    from stages.commands.sign import sign as write
+
+    write(ref, scale, key)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The result of a stage, its envelope beside it.")],
+    key: Annotated[Path, typer.Option("--key", help="The public key in PEM.")],
+    intervals: Annotated[int, typer.Option("--replay", metavar="K", min=0, help="Replay K random intervals.")] = 0,
+) -> None:
+    """Check a result and all it descends from against what was signed; exit code 1 where something was changed.
+
+    Example: stages verify results/mini/llama31_1m/base --key public.pem --replay 3
+    """
+    from stages.commands.sign import verify as check
+
+    raise typer.Exit(check(folder, key, intervals))

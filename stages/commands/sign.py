@@ -1,0 +1,100 @@
+"""`stages sign` and `stages verify`: signed statements about finished stages, checked; steps computed again."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.commands.open import find_root, open_project
+from stages.errors import UsageError, UserError
+from stages.store.layout import Layout
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Key, Signer
+
+LENGTH = 5  # steps of an interval that is computed again
+PARTS = 2  # of a result's path below results/<scale>: pipeline and stage
+
+
+def sign(ref: str, scale: str, key: Path) -> None:
+    """Sign a finished stage. Raises UserError where it is not whole, or the key cannot be read."""
+    signer = _signer(key)
+    from stages.forensics import signed
+
+    root, _ = open_project(scale)
+    if not Layout(root, scale).manifest(ref).is_file():
+        raise UsageError(f"{ref}: no finished result at scale {scale}. `stages status` says what there is.")
+    print(f"{ref}: signed, {signed.sign(Layout(root, scale), ref, signer)}")
+
+
+def verify(folder: Path, key: Path, intervals: int) -> int:
+    """Print what is not as it was signed, then replay random intervals; exit code 1 where something is wrong."""
+    public = _public(key)
+    from stages.forensics import signed
+
+    place = folder.resolve()
+    found = list(signed.problems(place, public))
+    for problem in found:
+        print(problem)
+    if found:
+        return 1
+    print(f"{folder}: every file is as it was signed, and so is every stage that it descends from")
+    if not intervals:
+        return 0
+    ref, scale = "/".join(place.parts[-PARTS:]), place.parts[-PARTS - 1]
+    if Layout(find_root(), scale).stage(ref).resolve() != place:
+        raise UsageError(f"--replay: found {folder}, which is not in place in this project; allowed: a result that is.")
+    return max(_replayed(ref, scale, intervals), default=0)
+
+
+def _replayed(ref: str, scale: str, intervals: int) -> Iterator[int]:
+    """Exit codes of replays of random intervals; what an earlier one has computed is not computed again."""
+    from stages.commands.replay import lines, opened
+    from stages.forensics.replay import replay
+
+    stage, inputs, known = opened(ref, scale, None)
+    draw, steps = random.Random(secrets.randbits(64)), len(known.rows)
+    starts = sorted((draw.randint(1, max(1, steps - LENGTH + 1)) for _ in range(intervals)), reverse=True)
+    print(f"replay of steps {', '.join(f'{one}..{min(one + LENGTH - 1, steps)}' for one in reversed(starts))}")
+    covered = range(0)
+    for first in starts:
+        last = min(first + LENGTH - 1, steps)
+        if first in covered and last in covered:
+            continue
+        found = replay(stage, inputs, known, first, last)
+        for line in lines(ref, known, found, repeats=True):
+            print(line)
+        covered = range(found.first, found.last + 1)
+        yield int(not found.equal)
+
+
+def _signer(path: Path) -> Signer:
+    _refuse_without_library()
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.signer import CryptoSigner
+
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--key: {path} is not a private key in PEM without a password: {error}.") from None
+
+
+def _public(path: Path) -> Key:
+    _refuse_without_library()
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.signer import SSlibKey
+
+    try:
+        return SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--key: {path} is not a public key in PEM: {error}.") from None
+
+
+def _refuse_without_library() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("securesystemslib") is None or find_spec("cryptography") is None:
+        raise UserError("signatures need the extra `sign`: pip install 'stages[sign]'.")

@@ -103,7 +103,7 @@ def test_rulers_needles_at_the_length_of_a_model(
     monkeypatch.setattr(test_families, "CONTEXT", 4096)
     with chdir(finished):
         result, _ = open_finished("plain/base", "mini")
-    test_families.exported(result, test_families.MODELS["llama"], tmp_path)
+    test_families.exported(result, test_families.MODELS["llama"], test_families.ROPES["plain"], tmp_path)
     asked = Asked(("niah_single_1",), None, 1)
     found = harness.run(python, tmp_path / "exports/llama", asked, False, 4096, tmp_path / "out")["niah_single_1"]
     assert (found["documents"], found["limit"]) == (1, 1)
@@ -131,7 +131,7 @@ def test_rulers_tasks_that_cannot_be_made_here_say_why(
         monkeypatch.setenv(name, value)
     with chdir(finished):
         result, _ = open_finished("plain/base", "mini")
-    test_families.exported(result, test_families.MODELS["llama"], tmp_path)
+    test_families.exported(result, test_families.MODELS["llama"], test_families.ROPES["plain"], tmp_path)
     made, asked = tmp_path / "exports/llama", Asked((task,), None, 1)
     with pytest.raises(UserError, match=rf"ended with 1, and wrote no results. It said:\n\w+Error: (.*\n)*{says}"):
         harness.run(python, made, asked, False, context, tmp_path / "out")

@@ -14,6 +14,7 @@ from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 from stages.store import json_file
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
+PICTURES, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 OWN = "stages"  # our own exact values, which transformers does not read
 
 
@@ -31,15 +32,46 @@ def files(result: Result, published: Published, tokens: TokenizerOut, dtype: Dty
     if published.auto_map:
         config["auto_map"] = dict(published.auto_map)
     generation = {**tokens.special, "do_sample": False}
-    return {CONFIG: json_file.encode(config), GENERATION: json_file.encode(generation)}
+    made = {CONFIG: config, GENERATION: generation, **_processors(result, published, tokens)}
+    return {name: json_file.encode(one) for name, one in made.items()}
 
 
-def _kimi_vl(result: Result, language: dict[str, Any], tokens: TokenizerOut) -> dict[str, Any]:
-    """Kimi-VL's config.json: one for each part, and the token that stands for a cell of an image."""
+def _processors(result: Result, published: Published, tokens: TokenizerOut) -> dict[str, dict[str, Any]]:
+    """What cuts pictures into patches and puts their placeholders into a text, where the model reads pictures.
+
+    The longest side is that of the table of positions.
+    """
+    if "moonvit" not in published.prefixes or tokens.roles.image is None:
+        return {}
+    vit, projector = _vision_side(result)
+    code = {
+        "AutoImageProcessor": "image_processing_kimi_vl.KimiVLImageProcessor",
+        "AutoProcessor": "processing_kimi_vl.KimiVLProcessor",
+    }
+    pictures = {
+        "processor_class": "KimiVLProcessor",
+        "auto_map": code,
+        "patch_size": vit.patch,
+        "merge_size": projector.merge,
+        "num_channels": vit.channels,
+        "longest_side": vit.table * vit.patch,
+    }
+    word = tokens.inner.id_to_token(tokens.roles.image)
+    whole = {"processor_class": "KimiVLProcessor", "auto_map": code, "image_token": word}
+    return {PICTURES: pictures, PROCESSOR: whole}
+
+
+def _vision_side(result: Result) -> tuple[MoonViTModel, ProjectorModel]:
     by_family = {cfg.family: cfg for cfg in result.stage.modules.values()}
     vit, projector = by_family["moonvit"], by_family["projector"]
     assert isinstance(vit, MoonViTModel)
     assert isinstance(projector, ProjectorModel)
+    return vit, projector
+
+
+def _kimi_vl(result: Result, language: dict[str, Any], tokens: TokenizerOut) -> dict[str, Any]:
+    """Kimi-VL's config.json: one for each part, and the token that stands for a cell of an image."""
+    vit, projector = _vision_side(result)
     if tokens.roles.image is None:
         raise UserError(
             f"{result.ref}: its tokenizer has no token for a cell of a picture, which config.json names; allowed: one "

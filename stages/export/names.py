@@ -20,7 +20,8 @@ CODE = Path(__file__).parent / "hf_code"
 SHARED = "stages_blocks.py"
 OURO = ("configuration_ouro.py", "modeling_ouro.py", SHARED)
 KIMI_VL = (
-    "configuration_kimi_vl.py", "modeling_kimi_vl.py", "kimi_vl_language.py", "kimi_vl_vision.py", SHARED
+    "configuration_kimi_vl.py", "modeling_kimi_vl.py", "kimi_vl_language.py", "kimi_vl_vision.py",
+    "image_processing_kimi_vl.py", "processing_kimi_vl.py", SHARED,
 )  # fmt: skip
 PREFIXES = {"moonlight": "language_model.", "moonvit": "vision_tower.", "projector": "multi_modal_projector."}
 PATCHES = "patch_embed.proj.weight"

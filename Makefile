@@ -104,6 +104,7 @@ record: $(READY) ## measure over three seeds and rewrite results/records and the
 	python -m benchmarks.run
 	$(MAKE) mutants
 	python -m tests.agreement.table
+	python -m tests.faults.flips
 	python -m tests.refused
 
 # A machine with a GPU: any Python >= 3.11 with torch >= 2.11 for CUDA. Nothing is installed and no network is needed.

@@ -21,10 +21,10 @@ PARTS = 2  # of a result's path below results/<scale>: pipeline and stage
 
 def sign(ref: str, scale: str, key: Path) -> None:
     """Sign a finished stage. Raises UserError where it is not whole, or the key cannot be read."""
+    root, _ = open_project(scale)
     signer = _signer(key)
     from stages.forensics import signed
 
-    root, _ = open_project(scale)
     if not Layout(root, scale).manifest(ref).is_file():
         raise UsageError(f"{ref}: no finished result at scale {scale}. `stages status` says what there is.")
     print(f"{ref}: signed, {signed.sign(Layout(root, scale), ref, signer)}")

@@ -45,7 +45,7 @@ from stages.train.ranks import ALONE
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
 
 KINDS = ("weight", "gradient", "data")
-AFTER = 2  # steps that are recorded after the flip
+AFTER = 2  # steps that are recorded after the flip: what shows later is counted as not seen
 SIGNIFICANT = range(12, 32)  # bits of an fp32 that change it by more than 2^-12 of itself: mantissa, exponent, sign
 REFS = ("llama31_1m/sft_32k", "llama31_1m/sft_256k", "ouro/longct_1_4b")
 

@@ -68,7 +68,7 @@ pythons: $(READY) ## what needs no torch, from the wheel, under Python 3.12 and 
 	pytest -q -m nightly tests/package
 
 lm-eval: $(READY) $(LM_EVAL)/.ready ## the environment of lm-evaluation-harness (1.5 GB), and its tests on exports
-	pytest -q tests/unit/export/test_harness.py
+	pytest -q tests/unit/export/test_harness.py tests/unit/export/test_lm_eval_of_a_spec.py
 
 $(LM_EVAL)/.ready: requirements-lm-eval.txt
 	$(PYTHON) -m venv --clear $(LM_EVAL)

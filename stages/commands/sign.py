@@ -52,8 +52,7 @@ def verify(folder: Path, key: Path, intervals: int) -> int:
 
 def _replayed(ref: str, scale: str, intervals: int) -> Iterator[int]:
     """Exit codes of replays of random intervals; what an earlier one has computed is not computed again."""
-    from stages.commands.replay import lines, opened
-    from stages.forensics.replay import replay
+    from stages.commands.replay import computed, lines, opened
 
     stage, inputs, known = opened(ref, scale, None)
     draw, steps = random.Random(secrets.randbits(64)), len(known.rows)
@@ -64,8 +63,8 @@ def _replayed(ref: str, scale: str, intervals: int) -> Iterator[int]:
         last = min(first + LENGTH - 1, steps)
         if first in covered and last in covered:
             continue
-        found = replay(stage, inputs, known, first, last)
-        for line in lines(ref, known, found, repeats=True):
+        found, repeats = computed(stage, inputs, known, first, last)
+        for line in lines(ref, known, found, repeats):
             print(line)
         covered = range(found.first, found.last + 1)
         yield int(not found.equal)

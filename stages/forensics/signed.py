@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 from stages.errors import UserError
 from stages.store import damage, files, json_file, manifest, run_record, seal, stage_record
 from stages.store.digest import digest_file
-from stages.store.json_file import JsonFileError
+from stages.store.json_file import JsonFileError, MissingFileError
 from stages.store.layout import Layout
 from stages.store.manifest import Hex64, Ref
 
@@ -170,6 +170,8 @@ def _read(folder: Path, key: Key) -> Statement | str:
         found = _STATEMENT.validate_json(envelope.payload)
         if found.subject[0].digest != {"blake3": root(found.predicate.files)}:
             return f"{path}: its subject is not the root of the files that it lists"
+    except MissingFileError:
+        return f"{path}: is not there; whoever has the private key writes it with `stages sign`"
     except JsonFileError as error:
         return str(error)
     except VerificationError:

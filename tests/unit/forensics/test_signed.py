@@ -26,6 +26,7 @@ from stages.forensics import signed
 from stages.store import attempts, files, finish, json_file, manifest, stage_record
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, Parent
+from tests.faults import flips
 from tests.unit.forensics.test_replay import REF, SCALE, copy, pattern
 from tests.unit.train import tiny
 
@@ -258,3 +259,19 @@ def test_keys_that_cannot_be_read_are_refused(copy: Path, keys: tuple[Path, Path
         sign_stage(REF, SCALE, keys[1])
     with pytest.raises(UsageError, match=r"--key: .*nothing is not a public key in PEM"):
         verify(copy / "results" / SCALE / REF, tmp_path / "nothing", 0)
+
+
+def test_a_signed_run_whose_numbers_come_out_otherwise_fails_its_replay(
+    copy: Path, keys: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole and signed by the right key: only computing it again tells."""
+    sign_stage(REF, SCALE, keys[0])
+    place = copy / "results" / SCALE / REF
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random.Random, "randint", lambda self, low, high: low)  # steps 1 to 5
+        with flips.planted("weight", 3, random.Random(5)):
+            assert verify(place, keys[1], 1) == 1
+    said = capsys.readouterr().out
+    assert "every file is as it was signed" in said
+    assert "step 3: loss" in said
+    assert "this machine does not compute the same twice" in said

@@ -27,7 +27,9 @@ import json, sys
 from lm_eval.tasks import TaskManager
 tasks, folder = json.loads(sys.argv[1])
 known = set(TaskManager(include_path=folder).all_tasks)
-print(*(f"unknown {task}" for task in tasks if task not in known), sep="\n")
+for task in tasks:
+    if task not in known:
+        print("unknown", task)
 """
 UNMEASURED = -1  # what RULER's tasks give for a length that no row had
 TAIL = 12  # lines of what the harness said

@@ -215,6 +215,23 @@ def test_what_is_not_asked_for_rightly(copied: Path, monkeypatch: pytest.MonkeyP
         evaluated(copied, "plain/later", "one")
 
 
+def test_the_harness_is_asked_which_tasks_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a script of its own interpreter; here one with a harness of two tasks."""
+    (tmp_path / "lm_eval").mkdir()
+    (tmp_path / "lm_eval/__init__.py").touch()
+    (tmp_path / "lm_eval/tasks.py").write_text(
+        "class TaskManager:\n    def __init__(self, include_path):\n        print('loading')\n"
+        "        self.all_tasks = ['one', 'two', *([] if include_path is None else ['own'])]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    python = Path(sys.executable)
+    assert harness.unknown(python, Asked(("one", "own", "three"), None, None)) == ["own", "three"]
+    assert harness.unknown(python, Asked(("one", "own", "three"), tmp_path, None)) == ["three"]
+    (tmp_path / "lm_eval/tasks.py").write_text("raise ImportError('no torch')")
+    with pytest.raises(UserError, match="does not say which tasks it has:\nImportError: no torch"):
+        harness.unknown(python, Asked(("one",), None, None))
+
+
 def numbers(metrics: dict[str, Any]) -> dict[str, Any]:
     written = {"results": {"t": metrics}, "versions": {"t": 2}, "n-samples": {"t": {"effective": 5}}}
     return harness._numbers(written, Asked(("t",), None, 5))

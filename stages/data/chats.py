@@ -13,12 +13,13 @@ Each shape comes to the same turns, so the same conversation is the same documen
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from stages.data import json_text
 
 ROLES = ("system", "user", "assistant", "tool")
 SHAREGPT = {
@@ -168,7 +169,7 @@ def _call(call: Any, name: str) -> dict[str, Any]:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = json_text.parsed(arguments)
         except (ValueError, RecursionError):
             raise RowError(f"{name}.arguments is not JSON") from None
     if not isinstance(arguments, dict):
@@ -209,7 +210,7 @@ def _sharegpt_turn(turn: Any, name: str) -> Turn:
     if turn["from"] != "function_call":
         return Turn(role, said)
     try:
-        return Turn(role, "", (_call(json.loads(said), f"{name}.value"),))
+        return Turn(role, "", (_call(json_text.parsed(said), f"{name}.value"),))
     except (ValueError, RecursionError):
         raise RowError(f"{name}.value is not JSON") from None
 
@@ -226,7 +227,7 @@ def _tools(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[Any] | No
     found = row.get(name)
     if isinstance(found, str) and found.strip():
         try:
-            found = json.loads(found)
+            found = json_text.parsed(found)
         except (ValueError, RecursionError):
             raise RowError(f"{name} is not JSON") from None
     if found in (None, "", []):

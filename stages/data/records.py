@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages.data import chats
+from stages.data import chats, json_text
 from stages.data.chats import Chat, RowError
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import Broken, Raw
 from stages.spec.builders import COLUMNS
 
+TEXT = "text"  # the shape whose rows are one text, and its column
 OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a row of the other kind has
 OPTIONAL = ("system", "history", "input", "tools")
 DOTS = '"..."'
@@ -24,6 +25,7 @@ EXAMPLES = {
     "messages": '[{"role": "user", "content": "..."}, ...]',
     "conversations": '[{"from": "human", "value": "..."}, ...]',
 }
+_ENCODER = json.JSONEncoder()  # as json.dumps has it
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,50 @@ def shape(name: str, columns: Mapping[str, str]) -> Shape:
 
 def document(raw: Raw, shape: Shape) -> Document:
     """The document of a row. Raises RowError."""
+    if shape.name == TEXT:
+        return document_of_text(text(raw, shape))
+    try:
+        return _of_row(_row(raw, shape), shape.columns, shape.name)
+    except RowError as error:
+        raise RowError(error.why, error.allowed or shape.hint) from None
+
+
+def text(raw: Raw, shape: Shape) -> str:
+    """What a row of shape `text` says. Raises RowError."""
+    if isinstance(raw, str):
+        return raw
+    name = shape.columns[TEXT]
+    try:
+        return chats.string(_row(raw, shape)[name], name)
+    except RowError as error:
+        raise RowError(error.why, error.allowed or shape.hint) from None
+
+
+def identity_of_text(text: str) -> str:
+    """The identity of a document that is one text."""
+    return _ENCODER.encode(text)
+
+
+def document_of_text(text: str) -> Document:
+    """A document that is one text."""
+    identity = identity_of_text(text)
+    return plain(identity, text, held_out(identity))
+
+
+def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
+    """A row with all columns that its shape needs. Raises RowError."""
     if isinstance(raw, Broken):
         raise RowError(raw.why, raw.allowed)
-    if isinstance(raw, str):
-        return _plain(raw)
-    try:
-        return _of_row(parsed(raw) if isinstance(raw, bytes) else raw, shape)
-    except RowError as error:
-        raise RowError(error.why, shape.hint) from None
-
-
-def _of_row(row: dict[str, Any], shape: Shape) -> Document:
-    columns = shape.columns
-    for key, name in columns.items():
+    assert not isinstance(raw, str), "text has no columns"
+    row = parsed(raw) if isinstance(raw, bytes) else raw
+    for key, name in shape.columns.items():
         if name not in row and key not in OPTIONAL:
             raise RowError(_missing(row, name))
-    match shape.name:
-        case "text":
-            return _plain(chats.string(row[columns["text"]], columns["text"]))
+    return row
+
+
+def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Document:
+    match shape:
         case "messages":
             return _chat(chats.messages(row, columns))
         case "sharegpt":
@@ -82,11 +110,6 @@ def _missing(row: Mapping[str, Any], name: str) -> str:
     return f"the key {name!r} is missing (found: {', '.join(map(repr, row)) or 'none'}{said})"
 
 
-def _plain(text: str) -> Document:
-    identity = json.dumps(text)
-    return plain(identity, text, held_out(identity))
-
-
 def _continued(prompt: str, completion: str) -> Document:
     identity = json.dumps([prompt, completion])
     return Document(identity, (Part(prompt, False), Part(completion, True)), held_out(identity))
@@ -101,11 +124,13 @@ def _chat(made: Chat) -> Document:
 
 
 def parsed(line: bytes) -> dict[str, Any]:
-    """A line of JSON, which has to be an object. Raises RowError."""
+    """A line of JSON, which has to be an object, of which no object has a key twice. Raises RowError."""
     try:
-        row: Any = json.loads(line.decode())
+        row = json_text.parsed(line.decode())
     except UnicodeDecodeError:
         raise RowError("not UTF-8") from None
+    except json_text.RepeatedKeyError as error:
+        raise RowError(str(error)) from None
     except (ValueError, RecursionError) as error:
         raise RowError(f"not JSON ({error})") from None
     if not isinstance(row, dict):

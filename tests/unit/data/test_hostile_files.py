@@ -58,6 +58,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "questions alone": ("sft", chat(ASK, ASK), "no turn is the assistant's"),
     "text for conversations": ("sft", text("a"), "the key 'messages' is missing .found: 'text', as kind text has it"),
     "conversations for text": ("text", chat(ASK, ANSWER), "the key 'text' is missing .found: 'messages', as kind sft"),
+    "a key twice": ("text", b'{"text": "a", "text": "b"}', "the key 'text' is there 2 times in one object"),
+    "a key twice in a column that nobody reads": (
+        "text", b'{"text": "a", "meta": {"id": 1, "id": 2}}', "the key 'id' is there 2 times in one object"),
+    "a role twice": (
+        "sft", b'{"messages": [{"role": "user", "role": "assistant", "content": "!"}]}', "the key 'role' is there 2"),
 }  # fmt: skip
 # What is said by the documents that are made, in order; special tokens of the chat left out.
 TAKEN: dict[str, tuple[str, bytes, list[str]]] = {
@@ -71,7 +76,6 @@ TAKEN: dict[str, tuple[str, bytes, list[str]]] = {
     "a mark inside the text": ("text", text("\ufeffa"), ["\ufeffa"]),
     "special tokens written out": ("text", text("<eos><|im_end|><image>"), ["<eos><|im_end|><image>"]),
     "NaN in a column that nobody reads": ("text", b'{"text": "a", "score": NaN}', ["a"]),
-    "a key twice: the last one counts": ("text", b'{"text": "a", "text": "b"}', ["b"]),
     "special tokens in a question": (
         "sft", chat(("user", "<|im_end|><|im_start|>assistant"), ANSWER), ["<|im_end|><|im_start|>assistant", "!"]),
     "a picture's token in a question": ("sft", chat(("user", "<image>?"), ANSWER), ["<image>?", "!"]),

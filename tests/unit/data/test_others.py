@@ -175,7 +175,7 @@ def test_its_own_held_out_documents_are_an_evaluation_set_too(project: Small) ->
 
 
 def plain_heldout(text: str) -> bool:
-    return others.records._plain(text).heldout
+    return others.records.document_of_text(text).heldout
 
 
 def test_what_is_shorter_than_an_n_gram_is_counted_and_a_set_of_nothing_else_is_refused(project: Small) -> None:

@@ -1,0 +1,33 @@
+"""JSON of users: an object that has a key twice is an error, where most readers take the last one without a word."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+WHITE = " \t\n\r"  # white space of JSON
+
+
+class RepeatedKeyError(ValueError):
+    """An object has a key twice, so that readers differ in what it says."""
+
+
+def parsed(text: str) -> Any:
+    """What a text of JSON says. Raises RepeatedKeyError, ValueError for what is no JSON, RecursionError."""
+    if text.startswith("{"):
+        row, end = _DECODER.raw_decode(text)
+        if not text[end:].strip(WHITE):
+            return row
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKeyError(f"the key {twice!r} is there {names.count(twice)} times in one object")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)

@@ -13,7 +13,6 @@ from stages.check.waivers import holders, idle, waive
 from stages.contract import hardware
 from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
-from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.strays import strays
@@ -23,7 +22,7 @@ EVERY_SCALE = "every scale"  # where a finding is of a file that no scale change
 
 
 def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
-    """Findings of every pipeline and reading at a scale, those with a waiver marked as such.
+    """Findings of every pipeline and variant at a scale, those with a waiver marked as such.
 
     `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". Raises
     UsageError for an unknown scale.
@@ -122,7 +121,7 @@ def check(context: Context, only: Collection[str] = ()) -> Iterator[Finding]:
 
 def make_context(project: Project, pipeline: str, scale: str) -> Context:
     """What the checks of a pipeline at a scale are given. Raises SpecError(s) where specs cannot be resolved."""
-    loaded, others = project.loaded(pipeline), tuple(_readable(project, pipeline))
+    loaded, others = project.loaded(pipeline), tuple(one for one in project.loadable if one.name != pipeline)
     return Context(
         pipeline=project.resolve(pipeline, scale),
         full=_full(project, pipeline, scale),
@@ -142,14 +141,6 @@ def priced_on(project: Project, scale: str) -> Hardware | None:
         raw = project.machine(hardware.usual(project.scale(scale).device))
         return None if raw is None else hardware.of_raw(raw)
     return None
-
-
-def _readable(project: Project, but: str) -> Iterator[LoadedPipeline]:
-    """The other pipelines; what cannot be read is a finding of its own."""
-    for name in project.pipelines(variants=True):
-        if name != but:
-            with suppress(SpecError, SpecErrors):
-                yield project.loaded(name)
 
 
 def _full(project: Project, pipeline: str, scale: str) -> ResolvedPipeline | None:

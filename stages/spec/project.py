@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +103,7 @@ class Project:
         return [scale for scale in self.scales() if self._readable(scale) and self.has(pipeline, scale)]
 
     def absent(self, scale: str) -> list[str]:
-        """Pipelines and readings that are not at a scale."""
+        """Pipelines and variants that are not at a scale."""
         return [name for name in self.pipelines(variants=True) if not self.has(name, scale)]
 
     def resolve(self, pipeline: str, scale: str) -> ResolvedPipeline:
@@ -114,7 +115,7 @@ class Project:
     def resolve_all(
         self, scale: str, variants: bool = True
     ) -> tuple[dict[str, ResolvedPipeline], dict[str, UserError]]:
-        """Every pipeline (and reading) at a scale; apart from them, the errors of those that cannot be resolved."""
+        """Every pipeline (and variant) at a scale; apart from them, the errors of those that cannot be resolved."""
         found: dict[str, ResolvedPipeline] = {}
         errors: dict[str, UserError] = {}
         for name in self.pipelines(variants, scale):
@@ -171,6 +172,15 @@ class Project:
                 raise UsageError(f"unknown pipeline {name!r}; there are: {', '.join(names)}. {meant(name, names)}")
             self._pipelines[name] = load_pipeline(self.files, name)
         return self._pipelines[name]
+
+    @cached_property
+    def loadable(self) -> tuple[LoadedPipeline, ...]:
+        """All pipelines and variants whose files can be read."""
+        found = []
+        for name in self.pipelines(variants=True):
+            with suppress(SpecError, SpecErrors):
+                found.append(self.loaded(name))
+        return tuple(found)
 
     def _own(self, name: str) -> Document:
         """A pipeline's file as it is written."""

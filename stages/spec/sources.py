@@ -38,16 +38,14 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
     yield from _twice(document, entries)
     covers = Covers(cover for entry in entries for cover in entry.covers)
     used: set[str] = set()
+    bare: list[tuple[Path, Path, str]] = []
     for path, aliases, text in figures(document.value, states=_stated):
         matching = covers.matching(path, aliases)
         used |= matching
         if not matching and text != ABSENT:  # that there is no figure may have a source, and needs none
-            yield document.error(
-                path,
-                f"{text} without a source",
-                "figures that `sources:` covers",
-                f"Add {{covers: [{dotted(aliases)}], mark: ..., citation or reason: ...}}.",
-            )
+            bare.append((path, aliases, text))
+    if bare:
+        yield _bare(document, bare)
     for number, entry in enumerate(entries):
         need = NEEDS.get(entry.mark)
         place = ("sources", number)
@@ -62,6 +60,19 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
                     document.where(place), dotted((*place, "covers")), f"{cover!r}, which covers no figure",
                     "paths of figures in this file", "Correct the path or remove it.",
                 )  # fmt: skip
+
+
+def _bare(document: Document, figures: Sequence[tuple[Path, Path, str]]) -> SpecError:
+    """One error for all figures of a file that have no source, at the first of them."""
+    path, aliases, text = figures[0]
+    if len(figures) == 1:
+        found, covers = f"{text} without a source", dotted(aliases)
+    else:
+        last = max(document.where(other).line for other, _, _ in figures)
+        found = f"{text} without a source, and {len(figures) - 1} more figures down to line {last}"
+        covers = ", ".join(dict.fromkeys(str(names[0]) for _, names, _ in figures))
+    expected = "figures that `sources:` covers"
+    return document.error(path, found, expected, f"Add {{covers: [{covers}], mark: ..., citation or reason: ...}}.")
 
 
 def _twice(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:

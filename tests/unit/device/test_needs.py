@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 OWN = {"stages", "benchmarks", "tests"}
 # Run on that machine by nothing: the workflow tools have a machine of their own.
 ELSEWHERE = {ROOT / "stages/sync", ROOT / "stages/commands/record.py", ROOT / "stages/report/record.py"}
+ELSEWHERE |= {ROOT / "stages/forensics/signed.py", ROOT / "stages/commands/sign.py"}  # of finished results
 ELSEWHERE |= {ROOT / "stages/engines/nemo"}  # it has an environment of its own
 
 

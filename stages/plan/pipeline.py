@@ -90,7 +90,7 @@ def as_json(plan: PipelinePlan) -> dict[str, Any]:
             "mfu": plan.hardware.mfu,
             "sources": [{"covers": covers, "mark": mark, "why": why} for covers, mark, why in plan.hardware.sources],
         },
-        "stages": [_stage(stage) for stage in plan.stages],
+        "stages": [stage_as_json(stage) for stage in plan.stages],
         "totals": {
             "tokens": plan.tokens("tokens"),
             "patches": plan.tokens("patches"),
@@ -105,7 +105,8 @@ def as_json(plan: PipelinePlan) -> dict[str, Any]:
     }
 
 
-def _stage(stage: StagePlan) -> dict[str, Any]:
+def stage_as_json(stage: StagePlan) -> dict[str, Any]:
+    """One stage's plan as plain values."""
     return {
         "stage": stage.ref,
         "kind": stage.kind,

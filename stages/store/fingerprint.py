@@ -46,7 +46,7 @@ NUMBERLESS = frozenset(
             "export",
             "forensics",
         ),
-        *("__main__.py", "plan", "report", "scaffold", "shipped", "sync"),
+        *("__main__.py", "plan", "report", "scaffold", "shipped", "sync", "testing"),
     }
 )
 

@@ -1,0 +1,98 @@
+"""What a session knows of a project: its stages, at which scales, and every page of each, made once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stages.cluster import site
+from stages.commands.open import DEFAULT_SCALE, published_scale
+from stages.errors import SpecError, SpecErrors, UserError
+from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.resolved import Stage
+from stages.testing import described, emitted, planned
+
+PAGES = ("spec", "plan", "emitted")
+
+
+class Book:
+    """A project's stages and their pages. Pipelines that cannot be read are in `unreadable`, with their mistake."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.project = root, Project.load(root)
+        self.pipelines: dict[str, dict[str, ResolvedPipeline]] = {}  # pipeline -> scale -> resolved
+        self.unreadable: dict[str, UserError] = {}
+        self._planned: dict[tuple[str, str], dict[str, Any]] = {}
+        for name in self.project.pipelines(variants=True):
+            try:
+                self.pipelines[name] = {scale: self.project.resolve(name, scale) for scale in self._scales(name)}
+            except (SpecError, SpecErrors) as error:
+                self.unreadable[name] = error
+
+    def _scales(self, pipeline: str) -> dict[str, None]:
+        """The published scale, if the pipeline is at it, and the one whose stages are trained."""
+        return dict.fromkeys([published_scale(self.project, pipeline), self.small(pipeline)])
+
+    def small(self, pipeline: str) -> str:
+        """The scale whose stages are trained: mini, else the first on a CPU, else the first that the pipeline is at."""
+        known = self.project.scales_of(pipeline)
+        if DEFAULT_SCALE in known:
+            return DEFAULT_SCALE
+        on_cpu = [scale for scale in known if self.project.scale(scale).device == "cpu"]
+        return next(iter([*on_cpu, *known]), DEFAULT_SCALE)
+
+    @cached_property
+    def refs(self) -> list[str]:
+        """Every stage that has its rule in one of the scales, as pipeline/stage."""
+        return [
+            f"{pipeline}/{stage}"
+            for pipeline, resolved in self.pipelines.items()
+            for stage in dict.fromkeys(name for one in resolved.values() for name in one.stages)
+            if any(stage in one.own for one in resolved.values())
+        ]
+
+    def resolved(self, ref: str) -> list[ResolvedPipeline]:
+        """The scales at which a stage has its own rule."""
+        pipeline, _, stage = ref.partition("/")
+        return [one for one in self.pipelines[pipeline].values() if stage in one.own]
+
+    def trained(self, ref: str) -> Stage | None:
+        """A stage at the scale whose stages are trained; None where another's rule makes it there."""
+        pipeline, _, name = ref.partition("/")
+        one = self.pipelines[pipeline][self.small(pipeline)]
+        return one.stages[name] if name in one.own else None
+
+    def keys(self, ref: str) -> dict[str, str]:
+        """The key of a stage at each of its scales: a digest of what it is there, and of what it is built on."""
+        return {one.scale: one.keys[ref.partition("/")[2]] for one in self.resolved(ref)}
+
+    def page(self, kind: str, ref: str) -> dict[str, Any]:
+        """A page of a stage at each of its scales."""
+        if ref == emitted.NEMO:
+            return emitted.fixed()
+        return {one.scale: self._page(kind, one, ref.partition("/")[2]) for one in self.resolved(ref)}
+
+    def _page(self, kind: str, resolved: ResolvedPipeline, name: str) -> dict[str, Any]:
+        if kind == "spec":
+            return described.page(resolved, name)
+        if kind == "emitted":
+            return emitted.page(resolved.stages[name], self._site)
+        asked = resolved.name, resolved.scale
+        if asked not in self._planned:
+            self._planned[asked] = planned.pages(self.project, resolved)
+        return dict(self._planned[asked][name])
+
+    @cached_property
+    def _site(self) -> site.Site:
+        return site.load(self.root)
+
+    @cached_property
+    def nemo(self) -> bool:
+        """Whether the NeMo engine trains any stage."""
+        return any(
+            one.stages[name].execution.engine == "nemo"
+            for scales in self.pipelines.values()
+            for one in scales.values()
+            for name in one.own
+        )

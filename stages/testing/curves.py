@@ -1,0 +1,122 @@
+"""Two runs step by step: which step differs first, in which component, and by how much at most.
+
+A run's content is {steps: [{step, loss, grad_norm, ...}], end: {...}}: numbers as IEEE hex, everything else (digests of
+weights, states, samples) as text that is equal or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stages.testing.golden import GoldenError
+from stages.testing.holding import Change
+
+SAME_ORDER_STEPS, SAME_ORDER = 3, 1e-5  # the tier for environments whose bits differ: so many steps, relative
+Content = Mapping[str, Any]
+
+
+def hexed(value: float) -> str:
+    """A number to its last bit."""
+    return float(value).hex()
+
+
+def number(value: Any) -> float | None:
+    """What `hexed` wrote; None for what is no number."""
+    if not (isinstance(value, str) and ("0x" in value or value in ("nan", "inf", "-inf"))):
+        return None
+    try:
+        return float.fromhex(value)
+    except (ValueError, OverflowError):  # a golden edited by hand: it differs as text does
+        return None
+
+
+def change(old: Content, new: Content) -> Change | None:
+    """The difference of two runs; None where there is none."""
+    before, now = old["steps"], new["steps"]
+    said = [] if len(before) == len(now) else [f"{len(before)} steps became {len(now)}"]
+    first = first_steps(before, now)
+    moved = sorted(first.items(), key=lambda one: one[1])
+    ends = [name for name in {**old.get("end", {}), **new.get("end", {})} if _end(old, name) != _end(new, name)]
+    if not (said or moved or ends):
+        return None
+    begin = moved[0][1] if moved else None
+    earliest = [name for name, place in moved if place == begin]
+    if begin is not None:
+        label = before[begin].get("step", begin + 1)
+        said.append(f"first differs at step {label}: {', '.join(earliest)}")
+        later = [f"{name} at step {before[place].get('step', place + 1)}" for name, place in moved[len(earliest) :]]
+        said += [f"  then {', '.join(later)}"] if later else []
+    said += [f"at the end differ: {', '.join(ends)}"] if ends else []
+    sizes = [size for name in first if (size := _size(name, before, now))]
+    said += [f"  {line}" for _, line in sizes]
+    what = ", ".join(earliest or ends) or said[0]
+    step = "" if begin is None else str(before[begin].get("step", begin + 1))
+    return Change(what, step, max(sizes)[1].partition("; ")[0] if sizes else "", "\n".join(said))
+
+
+def _end(content: Content, name: str) -> Any:
+    return content.get("end", {}).get(name)
+
+
+def first_steps(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """The place of the first step at which each component differs, in the order in which a step names them."""
+    found: dict[str, int] = {}
+    for place, (old, new) in enumerate(zip(before, now, strict=False)):
+        for name in dict.fromkeys([*old, *new]):
+            if name not in found and old.get(name) != new.get(name):
+                found[name] = place
+    return found
+
+
+def _size(name: str, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> tuple[float, str] | None:
+    """The largest change of a column of numbers, relative, and in words."""
+    apart = []
+    for place, (old, new) in enumerate(zip(before, now, strict=False)):
+        one, other = number(old.get(name)), number(new.get(name))
+        if one is not None and other is not None and old[name] != new[name]:
+            size = abs(other - one)
+            relative = size / abs(one) if one else math.inf
+            apart.append((math.inf if math.isnan(relative) else relative, size, old.get("step", place + 1)))
+    if not apart:
+        return None
+    relative, size, step = max(apart)
+    return (
+        relative,
+        f"{name} by at most {size:.3g} ({relative:.2g} relative), at step {step}; {len(apart)} steps differ",
+    )
+
+
+def hold_same_order(others: Mapping[str, Content], found: Content) -> str:
+    """What is promised in an environment that no golden knows: the first steps agree with one that is known, to the
+    tolerance of the tier same-order, on the same samples. Raises GoldenError where they do not.
+    """
+    for name, known in others.items():
+        if near(known, found):
+            return f"its first {SAME_ORDER_STEPS} steps are within {SAME_ORDER:g} of {name}"
+    said = "\n".join(f"  {name}: {one.text}" for name, known in others.items() if (one := change(known, found)))
+    raise GoldenError(f"no golden of this environment, and farther than {SAME_ORDER:g} from every other:\n{said}")
+
+
+def near(old: Content, new: Content) -> bool:
+    """Whether the first steps agree to the tier's tolerance and the same samples were read."""
+    pairs = list(zip(old["steps"][:SAME_ORDER_STEPS], new["steps"][:SAME_ORDER_STEPS], strict=False))
+    counted = len(old["steps"]) == len(new["steps"])
+    return counted and _end(old, "samples") == _end(new, "samples") and all(_near(one, other) for one, other in pairs)
+
+
+def _near(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    values = [(number(old[name]), number(new.get(name))) for name in old if number(old[name]) is not None]
+    return all(one is not None and other is not None and _close(one, other) for one, other in values)
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=SAME_ORDER, abs_tol=0.0)
+
+
+def same(expected: Content, found: Content, title: str) -> None:
+    """Raise GoldenError where two runs that have to be equal are not."""
+    difference = change(expected, found)
+    if difference is not None:
+        raise GoldenError(f"{title}: {difference.text}")

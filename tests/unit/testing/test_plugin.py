@@ -1,0 +1,200 @@
+"""`pytest --stages` on a project that `stages init` makes: when it fails, what it says, and when it writes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.scaffold import init
+
+ROOT = Path(__file__).resolve().parents[3]
+PLUGIN = "stages.testing.plugin"
+UPDATE = ("--stages-update", "--stages-reason", "as it should be")
+SPECS = ("--stages", "-m", "spec")
+LIGHT = """import sys
+
+
+def test_imports():
+    assert [name for name in sys.modules if name.partition(".")[0] in ("torch", "pydantic")] == []
+"""
+
+
+def run(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Pytest with this plugin and no other, registered or not, and with no terminal."""
+    kept = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")}
+    environment = {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-p", "no:cacheprovider", *words]
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+
+
+def goldens(project: Path) -> dict[str, bytes]:
+    folder = project / "tests/stages"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.yaml"))}
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def assert_message(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """The run failed, with every part in what it says, and without a traceback."""
+    said = done.stdout + done.stderr
+    assert done.returncode not in (0, 5), said
+    assert all(part in said for part in parts), said
+    assert "Traceback" not in said
+    assert re.search(r"\.py:\d+: \w+Error", said) is None, (
+        said
+    )  # pytest's own tracebacks, which quote messages from the source
+    assert "INTERNALERROR" not in said
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return init.create(tmp_path / "own", "tiny")
+
+
+@pytest.fixture
+def kept(project: Path) -> Path:
+    """The project with its goldens of kind spec."""
+    done = run(project, *SPECS, *UPDATE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+def test_the_package_registers_the_plugin() -> None:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert found["project"]["entry-points"]["pytest11"] == {"stages": PLUGIN}
+
+
+def test_without_the_option_nothing_is_collected_and_no_torch_is_loaded(project: Path) -> None:
+    assert run(project).returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    (project / "test_own.py").write_text(LIGHT)
+    done = run(project)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+def test_specs_plans_and_scripts_are_compared_without_torch(project: Path) -> None:
+    (project / "torch.py").write_text("raise SystemExit('torch was imported')\n")
+    kinds = ("--stages", "-m", "spec or plan or emitted")
+    done = run(project, *kinds, *UPDATE, PYTHONPATH=f"{project}:{ROOT}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    stages = ("tiny/long", "tiny/pretrain", "tiny/sft")
+    assert list(goldens(project)) == [f"{ref}.{kind}.yaml" for ref in stages for kind in ("emitted", "plan", "spec")]
+    done = run(project, *kinds, PYTHONPATH=f"{project}:{ROOT}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "10 passed" in done.stdout
+
+
+def test_a_missing_golden_fails_with_the_command_that_makes_it(project: Path) -> None:
+    done = run(project, *SPECS)
+    assert done.returncode == 1
+    assert_message(
+        done,
+        "tests/stages/tiny/sft.spec.yaml: there is no golden",
+        "pytest --stages --stages-select tiny/sft -m spec --stages-update --stages-reason",
+        "3 failed, 1 passed",
+    )
+    assert goldens(project) == {}
+
+
+def test_an_update_writes_the_reason_and_the_key_and_what_is_unchanged_passes(kept: Path) -> None:
+    before = goldens(kept)
+    assert list(before) == ["tiny/long.spec.yaml", "tiny/pretrain.spec.yaml", "tiny/sft.spec.yaml"]
+    about = yaml.safe_load(before["tiny/sft.spec.yaml"])["about"]
+    assert about["reason"] == "as it should be"
+    assert set(about["key"]) == {"mini"}
+    done = run(kept, *SPECS)
+    assert (done.returncode, "4 passed" in done.stdout) == (0, True)
+    assert run(kept, *SPECS, *UPDATE).returncode == 0
+    assert goldens(kept) == before
+
+
+def test_a_changed_learning_rate_is_named_with_its_stage_its_file_and_its_field(kept: Path) -> None:
+    change(
+        kept / "specs/tiny/pipeline.yaml",
+        "from: current, to: 1e-3, for: 2_048",
+        "from: current, to: 1.5e-3, for: 2_048",
+    )
+    done = run(kept, *SPECS)
+    assert done.returncode == 1
+    assert_message(
+        done, "tests/stages/tiny/sft.spec.yaml", "mini.schedule.pieces.0.last: 0.001 -> 0.0015", "1 failed, 3 passed"
+    )
+    before = goldens(kept)
+    assert run(kept, *SPECS, *UPDATE).returncode == 0
+    assert [path for path, content in goldens(kept).items() if content != before[path]] == ["tiny/sft.spec.yaml"]
+    assert run(kept, *SPECS).returncode == 0
+
+
+def test_a_golden_of_no_stage_fails_and_an_update_removes_it(kept: Path) -> None:
+    left = kept / "tests/stages/tiny/gone.spec.yaml"
+    left.write_bytes((kept / "tests/stages/tiny/sft.spec.yaml").read_bytes())
+    assert_message(run(kept, *SPECS), "goldens of no stage", "tiny/gone.spec.yaml", "1 failed, 3 passed")
+    assert left.exists()
+    assert run(kept, *SPECS, *UPDATE).returncode == 0
+    assert not left.exists()
+
+
+def test_updates_are_refused_in_ci_without_a_reason_and_without_the_option(project: Path) -> None:
+    assert_message(run(project, *SPECS, *UPDATE, CI="true"), "refused where CI is set")
+    assert_message(run(project, *SPECS, "--stages-update"), "asks for a reason")
+    assert_message(run(project, *SPECS, "--stages-update", "--stages-reason", "  "), "asks for a reason")
+    assert_message(run(project, *UPDATE), "give both")
+    assert goldens(project) == {}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda entry: {**entry, "about": {**entry["about"], "key": "text"}},
+        lambda entry: {**entry, "about": {**entry["about"], "environment": "text"}},
+        lambda entry: {**entry, "golden": []},
+        lambda entry: {"environments": {"x": {**entry, "golden": {"steps": []}}}},
+        lambda entry: {"environments": []},
+    ],
+    ids=["key", "environment", "golden", "of another kind", "environments"],
+)
+def test_a_golden_edited_by_hand_is_named_without_a_traceback(kept: Path, edit: object) -> None:
+    path = kept / "tests/stages/tiny/sft.spec.yaml"
+    entry = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(edit(entry)))  # type: ignore[operator]
+    # The spec differs too, so that what the golden was made from is read.
+    change(
+        kept / "specs/tiny/pipeline.yaml",
+        "from: current, to: 1e-3, for: 2_048",
+        "from: current, to: 1.5e-3, for: 2_048",
+    )
+    assert_message(run(kept, *SPECS), "sft.spec.yaml", "restore it, or delete it and update", "1 failed, 3 passed")
+
+
+def test_what_is_no_stage_and_what_is_no_project_are_refused(project: Path, tmp_path: Path) -> None:
+    assert_message(run(project, *SPECS, "--stages-select", "tiny/none"), "tiny/none", "tiny/pretrain")
+    assert_message(run(tmp_path, *SPECS), "--stages:")
+
+
+@pytest.mark.slow
+def test_short_runs_are_compared_and_cut_runs_and_two_ranks_are_equal(project: Path) -> None:
+    kinds = ("--stages", "-m", "steps or twin or layout", "--stages-seed", "1")
+    done = run(project, *kinds, *UPDATE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 passed" in done.stdout
+    path = project / "tests/stages/tiny/sft.steps.yaml"
+    ((environment, entry),) = yaml.safe_load(path.read_text())["environments"].items()
+    assert len(entry["golden"]["steps"]) == 4
+    loss = entry["golden"]["steps"][1]["loss"]
+    entry["golden"]["steps"][1]["loss"] = (float.fromhex(loss) * (1 + 2**-50)).hex()
+    path.write_text(yaml.safe_dump({"environments": {environment: entry}}))
+    done = run(project, *kinds)
+    assert_message(done, "sft.steps.yaml", "first differs at step 2: loss", "1 failed, 8 passed", "--stages-seed 1")

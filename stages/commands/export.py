@@ -11,6 +11,7 @@ from stages.errors import UsageError, UserError
 from stages.export import card, lineage, names, tokenizer
 from stages.export import folder as writer
 from stages.export.tensors import TORCH, Dtype
+from stages.printable import printable
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 LICENCE = "LICENSE"
@@ -21,6 +22,8 @@ def export(
 ) -> None:
     """Write the export. `shard`: most bytes of tensors in a file, as text; `terms`: a licence's file to copy."""
     kind, most = _dtype(dtype), _bytes(shard)
+    if licence is not None and (not licence.strip() or printable(licence) != licence or "\n" in licence):
+        raise UsageError(f"--licence: found {licence!r}; allowed: a licence's name on one line, such as apache-2.0.")
     text = None if terms is None else _terms(terms)
     result, claims = finished(ref, scale)
     published, tokens = names.published(result), tokenizer.of(result)

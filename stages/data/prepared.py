@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -32,13 +31,12 @@ from stages.data.spec import Count, Digest
 from stages.data.tokenizer import roles_of_corpus
 from stages.errors import UserError
 from stages.spec.schema_corpora import Kind
-from stages.store import files, json_file, seal
+from stages.store import files, json_file, leftovers, seal
 from stages.store.digest import digest_bytes
 from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Problem, Shard, compare
 
-PID_DIGITS = 9
 ManifestKind = Kind | Literal["tokenizer"]
 
 
@@ -152,11 +150,9 @@ def _prefix(out: Path) -> str:
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Folders of preparations that were killed."""
-    for left in out.parent.glob(f"{_prefix(out)}*"):
-        pid = left.stem.rpartition(".")[2]
-        if not pid.isdecimal() or len(pid) > PID_DIGITS or int(pid) == os.getpid() or not psutil.pid_exists(int(pid)):
-            files.remove_tree(left)
+    """Remove directories of preparations that were killed."""
+    for left in leftovers.of_dead(out.parent, _prefix(out), (".tmp", ".old")):
+        files.remove_tree(left)
 
 
 def content_digest(size: int, shards: list[Shard]) -> str:

@@ -20,7 +20,7 @@ from stages.export.result import Result
 from stages.export.tensors import Dtype, Outgoing
 from stages.export.tokenizer import TokenizerOut
 from stages.models import hf_files
-from stages.store import files, json_file
+from stages.store import files, json_file, leftovers
 from stages.store.digest import BLOCK, Written
 
 SUMS = "SHA256SUMS"
@@ -117,10 +117,13 @@ def _read(path: Path) -> tuple[Written, str]:
 
 @contextmanager
 def _being_made(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write in, removed unless it was renamed. Those of killed exports go first."""
+    """A folder beside `folder` to write in, removed unless it was renamed. Those of killed exports go first.
+
+    That an export is still running is told by its lock: it may run on another host, where its number says nothing.
+    """
     files.make_dirs(folder.parent)
     prefix = f".{folder.name}.export."
-    for left in folder.parent.glob(f"{prefix}*"):
+    for left, _ in leftovers.named(folder.parent, prefix):
         with suppress(OSError), _locked(left):
             files.remove_tree(left)
     temporary = folder.with_name(f"{prefix}{os.getpid()}")
@@ -136,7 +139,7 @@ def _being_made(folder: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the kernel's lock on a folder, which goes with the process. Raises OSError where another one holds it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

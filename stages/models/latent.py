@@ -6,6 +6,7 @@ Keys and values are made from one narrow latent, and positions ride on a separat
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.models.attention import attend
@@ -43,5 +44,9 @@ class LatentAttention(nn.Module):
         q_rotary = rotate(q_rotary, cos, sin, interleaved=True)
         k_rotary = rotate(k_rotary[:, :, None], cos, sin, interleaved=True).expand(-1, -1, self.heads, -1)
         q, k = torch.cat((q_nope, q_rotary), dim=-1), torch.cat((k_nope, k_rotary), dim=-1)
+        if (
+            wider := self.value - q.shape[-1]
+        ) > 0:  # kernels want values no wider than keys; zeros add nothing to scores
+            q, k = F.pad(q, (0, wider)), F.pad(k, (0, wider))
         scale = (self.nope + self.rotary_dim) ** -0.5 * tables.scores
         return self.o_proj(attend(q, k, v, how, scale).flatten(-2))

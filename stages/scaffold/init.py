@@ -6,16 +6,13 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import psutil
 
 from stages import __version__
 from stages.errors import UsageError, UserError
 from stages.scaffold import contents, record
 from stages.spec.project import Project
-from stages.store import files
+from stages.store import files, leftovers
 from stages.store.digest import digest_bytes
 from stages.sync import write
 from stages.sync.config import DEFAULT_SCALE
@@ -32,7 +29,7 @@ def create(target: Path, example: str) -> Path:
     aside = place.parent / f"{MARK}{socket.gethostname()}.{os.getpid()}"
     with files.failing(place):
         files.make_dirs(place.parent)
-        for left in _left_behind(place.parent):
+        for left in leftovers.of_dead(place.parent, f"{MARK}{socket.gethostname()}."):
             files.remove_tree(left)
         try:
             _fill(aside, example)
@@ -70,15 +67,6 @@ def _refuse_unless_empty(place: Path, target: Path) -> None:
         what = "the current directory, which cannot be put in place as a whole"
     if what is not None:
         raise UsageError(f"DIR: {target} is {what}; allowed: a path where there is nothing, or an empty directory.")
-
-
-def _left_behind(parent: Path) -> Iterator[Path]:
-    """What earlier calls on this host left there, whose processes are gone."""
-    start = f"{MARK}{socket.gethostname()}."
-    for path in parent.iterdir():
-        pid = path.name.removeprefix(start)
-        if path.name.startswith(start) and pid.isdecimal() and not psutil.pid_exists(int(pid)):
-            yield path
 
 
 def _fill(root: Path, example: str) -> None:

@@ -9,7 +9,8 @@ from stages.data.spec import TOKENIZER
 from stages.spec.resolved import Stage
 from stages.sync.graph import Graph, rule_name
 
-HEAD = "# Written by `stages sync` from {source}; edit the specs instead.\n"
+WRITTEN = "# Written by `stages sync` from "
+HEAD = WRITTEN + "{source}; edit the specs instead.\n"
 
 
 def pipeline_rules(graph: Graph, pipeline: str) -> str:

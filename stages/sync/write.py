@@ -12,7 +12,6 @@ from stages.store.files import write_atomic
 from stages.sync import dvc, params, rules
 from stages.sync.graph import Graph, readable
 
-KEPT = ("common.smk",)  # written by hand
 Texts = dict[str, str | None]  # path relative to the project -> text; None where specs that cannot be read decide it
 
 
@@ -70,8 +69,9 @@ def dvc_scale(root: Path) -> str:
 
 
 def _leftover(root: Path, texts: Texts) -> list[str]:
-    there = (f"rules/{path.name}" for path in (root / "rules").glob("*.smk") if path.name not in KEPT)
-    return [path for path in there if path not in texts]
+    """Rules that were written for what is gone: those that begin as this module has them begin, and no one else's."""
+    there = (path for path in (root / "rules").glob("*.smk") if f"rules/{path.name}" not in texts)
+    return [f"rules/{path.name}" for path in there if _read(path).startswith(rules.WRITTEN.encode())]
 
 
 def _read(path: Path) -> bytes:

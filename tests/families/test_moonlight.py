@@ -19,3 +19,12 @@ class TestMoonlight(Checks):
     }
     REFUSED: ClassVar = {"q_lora_rank": 16, "n_group": 2, "norm_topk_prob": False, "kv_lora_rank": 8, "head_dim": 12}
     ROUTER = Router(bias_update=1e-3, aux_loss=1e-4)
+
+
+class TestWideValues(Checks):
+    """Values wider than queries and keys together with their rotated part."""
+
+    MODEL = TestMoonlight.MODEL.model_copy(update={"v_head_dim": 20})
+    ROPES: ClassVar = TestMoonlight.ROPES
+    REFUSED: ClassVar = {"v_head_dim": 12}
+    ROUTER = TestMoonlight.ROUTER

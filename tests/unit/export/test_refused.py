@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UsageError, UserError
+from stages.export import folder as writer
 from stages.store import files
 from stages.store.disk import Disk
 from tests.unit.export.conftest import Export
@@ -121,3 +122,57 @@ def test_what_a_killed_export_left_is_removed_by_the_next(exported: Export, tmp_
     (tmp_path / ".export.export.4000000").mkdir()
     (tmp_path / ".export.export.4000000/model.safetensors").touch()
     assert [path.name for path in exported("plain/tuned").parent.iterdir()] == ["export"]
+
+
+def left(folder: Path) -> Path:
+    """A directory with a file in it, as a killed export leaves one."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mine", "12.mine", "12x", "x12", "", "-12", "٣", "12 ", "12\n", "1234567890"])
+def test_a_directory_of_the_users_own_with_a_name_like_a_leftover_stays(
+    name: str, exported: Export, tmp_path: Path
+) -> None:
+    mine = left(tmp_path / f".export.export.{name}")
+    exported("plain/tuned")
+    assert (mine / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("a[b]", "ab"), ("a*", "axyz"), ("a?", "ax"), ("a.b", "axb"), ("(a|b)", "a")]
+)
+def test_characters_of_patterns_in_a_name_mean_themselves(
+    name: str, other: str, exported: Export, tmp_path: Path
+) -> None:
+    own, neighbour = left(tmp_path / f".{name}.export.4000000"), left(tmp_path / f".{other}.export.4000000")
+    exported("plain/tuned", folder=tmp_path / name)
+    assert not own.exists()
+    assert (neighbour / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_what_an_export_that_is_still_running_has_written_stays(exported: Export, tmp_path: Path) -> None:
+    running = left(tmp_path / ".export.export.4000000")
+    with writer._locked(running):
+        exported("plain/tuned")
+    assert (running / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_link_or_a_file_with_the_name_of_a_leftover_stays(exported: Export, tmp_path: Path) -> None:
+    mine = left(tmp_path / "mine")
+    (tmp_path / ".export.export.4000000").symlink_to(mine)
+    (tmp_path / ".export.export.4000001").write_bytes(b"mine")
+    exported("plain/tuned")
+    assert (tmp_path / ".export.export.4000000").is_symlink()
+    assert (tmp_path / ".export.export.4000001").read_bytes() == b"mine"
+    assert (mine / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    "licence", ["", " ", "mit\n", "mit\nbase_model: other", "mit\r", "mit\u2028x", "\x1b[31mmit", "mit\x85"]
+)
+def test_a_licence_is_a_name_on_one_line(licence: str, exported: Export, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--licence: found .*; allowed: a licence's name on one line"):
+        exported("plain/tuned", licence=licence)
+    assert list(tmp_path.iterdir()) == []

@@ -204,6 +204,15 @@ def test_what_another_process_is_making_is_left_alone(tmp_path: Path) -> None:
     assert other.is_dir()
 
 
+def test_a_directory_of_the_users_own_with_a_name_like_a_leftover_stays(tmp_path: Path) -> None:
+    start = f"{init.MARK}{init.socket.gethostname()}."
+    mine = [tmp_path / f"{start}{end}" for end in ("mine", "12.mine", str(10**12))]
+    for folder in mine:
+        folder.mkdir()
+    init.create(tmp_path / "x", "tiny")
+    assert all(folder.is_dir() for folder in mine)
+
+
 def test_control_characters_of_a_name_are_spelled_out(tmp_path: Path) -> None:
     done = stages("init", "a\x1b[31m\nb", cwd=tmp_path)
     assert done.returncode == 0

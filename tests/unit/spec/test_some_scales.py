@@ -17,7 +17,7 @@ from stages.commands.show import print_stages
 from stages.commands.status import print_status
 from stages.errors import SpecError, UsageError
 from stages.spec.project import Project
-from stages.sync import workflow, write
+from stages.sync import rules, workflow, write
 from tests.unit.diff.conftest import GIT
 from tests.unit.spec import lone
 from tests.unit.spec.small_project import edit
@@ -112,6 +112,16 @@ def test_rules_are_the_same_at_every_scale_and_snakemake_leaves_out_what_is_not_
     flow = workflow.open_main(root, {"scale": scale}, quiet=True)
     assert flow.absent == ([] if scale == "mini" else ["lone", "lone_variant"])
     assert workflow.open_job(root, {"scale": scale}).absent == flow.absent
+
+
+def test_rules_of_a_pipeline_that_is_gone_are_removed_and_rules_of_the_users_own_stay(root: Path) -> None:
+    project = Project.load(root)
+    write.sync(root, project, "mini")
+    (root / "rules/gone.smk").write_text(rules.HEAD.format(source="specs/gone"))
+    mine = root / "rules/[mine].smk"
+    mine.write_text("rule mine:\n    shell: 'true'\n")
+    assert write.sync(root, project, "mini") == ["rules/gone.smk"]
+    assert mine.is_file()
 
 
 def test_a_pipeline_that_leaves_a_scale_is_removed_there_and_nothing_else_changes(root: Path) -> None:

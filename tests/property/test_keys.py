@@ -16,7 +16,7 @@ import pytest
 from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
 from stages.spec.language_model import LanguageModel
-from stages.spec.resolved import Stage
+from stages.spec.resolved import LmEval, Stage
 from tests import shipped
 from tests.families import test_yarn
 
@@ -117,8 +117,15 @@ def with_yarn() -> Stage:
     return stage.model_copy(update={"rope": test_yarn.rope(test_yarn.YARNS["two mscales"])})
 
 
+def with_the_harness() -> Stage:
+    """A stage that asks lm-evaluation-harness for tasks, as no shipped spec does."""
+    stage = PROJECT.resolve("llama31_1m", "mini").stages["base"]
+    asked = LmEval(tasks=("arc_easy",), limit=100, folder="tasks")
+    return stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"lm_eval": asked})})
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
-for _stage in (*stages(), *of_every_family(), with_yarn()):
+for _stage in (*stages(), *of_every_family(), with_yarn(), with_the_harness()):
     for _field, _path, _inside in walk(_stage):
         kept = CASES.get(_field)
         # A field that is null tries less than one that is not.

@@ -63,7 +63,7 @@ class Leaf:
         for part in (part for part in self.pattern if isinstance(part, str)):
             missing = "name" if isinstance(part, AnyKey) else 0
             key = part if part != "*" else next(iter(tree)) if isinstance(tree, dict) and tree else missing
-            there = key in tree if isinstance(tree, dict) else isinstance(tree, list) and bool(tree)
+            there = key in tree if isinstance(tree, dict) else isinstance(tree, list) and key == 0 and bool(tree)
             yield key, there
             tree = tree[key] if there else None
 

@@ -123,11 +123,11 @@ def _being_made(folder: Path) -> Iterator[Path]:
     """
     files.make_dirs(folder.parent)
     prefix = f".{folder.name}.export."
-    for left, _ in leftovers.named(folder.parent, prefix):
-        with suppress(OSError), _locked(left):
-            files.remove_tree(left)
     temporary = folder.with_name(f"{prefix}{os.getpid()}")
     with files.failing(folder):
+        for left, _ in leftovers.named(folder.parent, prefix):
+            with suppress(OSError), _locked(left):
+                files.remove_tree(left)
         files.disk.mkdir(temporary)
         with _locked(temporary):
             try:

@@ -263,6 +263,17 @@ def status(
 
 
 @app.command()
+def watch(
+    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all of them if left out.")] = None,
+    scale: Scale = "mini",
+) -> None:
+    """Show running stages until Ctrl-C, which ends nothing else: step, loss, speed, time left, last checkpoint."""
+    from stages.commands.watch import watch as show_running
+
+    show_running(scale, pipeline)
+
+
+@app.command()
 def table(
     names: Names = None,
     scale: Scale = "mini",

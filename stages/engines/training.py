@@ -147,8 +147,14 @@ class Training:
         run = Run(
             stage, *tables, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken
         )  # fmt: skip
-        if written is not None:
-            run.note, run.check, run.before_update = Note(self.attempt, steps), written.check, written.before_update
+        if written is None:
+            return self._phase_by_phase(run, trainer, counters, None)
+        with Note(self.attempt, steps) as run.note:
+            run.check, run.before_update = written.check, written.before_update
+            return self._phase_by_phase(run, trainer, counters, written)
+
+    def _phase_by_phase(self, run: Run, trainer: Trainer, counters: Counters, written: Checkpoints | None) -> Counters:
+        stage = self.stage
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
             data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)

@@ -98,7 +98,11 @@ def read_metrics(path: Path, stage: Stage) -> pd.DataFrame:
     Adds `consumed`: the stage's ledger units after the step, counted over its phases. Raises ResultError, with the
     line, where a column or a value is missing, a number is not finite, or the clock does not grow.
     """
-    frame = _read_csv(path, ("phase", *WHOLE, *FRACTIONAL))
+    return checked(_read_csv(path, ("phase", *WHOLE, *FRACTIONAL)), path, stage)
+
+
+def checked(frame: pd.DataFrame, path: Path, stage: Stage) -> pd.DataFrame:
+    """A table of metrics.csv as numbers, with `consumed`. Raises ResultError as `read_metrics` does."""
     for column in (*WHOLE, *FRACTIONAL):
         numbers = _numbers(frame[column])
         bad = ~numbers.abs().lt(2**53 if column in WHOLE else float("inf"))  # not finite, empty, or not a number

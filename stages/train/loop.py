@@ -125,7 +125,7 @@ def record(
     seconds: float,
     units: int,
 ) -> None:
-    """One row in metrics.csv, one in timing.csv."""
+    """One row in metrics.csv, one in timing.csv; the first in live.csv too, which does not wait for a checkpoint."""
     row: dict[str, Value] = {
         "phase": phase.name,
         "step": counters.steps,
@@ -136,7 +136,10 @@ def record(
         "grad_norm": outcome.grad_norm,
         "supervised": stepper.supervised(),
     }
-    run.metrics.add(row | dict(zip(stepper.extras, outcome.extras, strict=True)))
+    row |= dict(zip(stepper.extras, outcome.extras, strict=True))
+    run.metrics.add(row)
+    if run.note is not None:
+        run.note.row(run.metrics.columns, row, seconds)
     rate = units / seconds
     run.timing.add({"phase": phase.name, "step": counters.steps, "seconds": seconds, "tokens_per_second": rate})
 

@@ -1,14 +1,14 @@
-"""Progress: a bar where a person watches, else a plain line every few seconds; and a file for `stages status`."""
+"""Progress: a bar where a person watches, else a plain line every few seconds; and files for `stages status`."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from stages.errors import UserError
-from stages.store import attempts, progress
+from stages.store import attempts, live, progress
 
 EVERY = 5.0  # seconds between two lines of a log, or two versions of the file
 
@@ -90,6 +90,20 @@ class Note:
     def __init__(self, attempt: attempts.Attempt, steps: int) -> None:
         self.attempt, self.steps = attempt, steps
         self._phase, self._first, self._began, self._written = "", 0, 0.0, float("-inf")
+        self._rows = live.Rows(attempt.folder)
+
+    def __enter__(self) -> Note:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The last rows, whatever ended the run: they say how it came to that."""
+        with suppress(UserError):
+            self.attempt.check()
+            self._rows.flush()
+
+    def row(self, columns: Sequence[str], row: live.Row, seconds: float) -> None:
+        """Keep a step's row of metrics.csv, which goes to live.csv with the next word."""
+        self._rows.add(columns, row, seconds)
 
     def step(self, phase: str, step: int, seconds: float) -> None:
         """Note a finished step, counted over all phases, which took `seconds`."""
@@ -101,4 +115,5 @@ class Note:
             with suppress(UserError):
                 self.attempt.check()
                 pace = (now - self._began) / (step - self._first)
+                self._rows.flush()
                 progress.write(self.attempt.folder, phase, step, self.steps, pace)

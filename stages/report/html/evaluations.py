@@ -65,18 +65,18 @@ SMALL = Size(350, 210, False, 44, 22)
 
 
 def by_position(views: Sequence[View]) -> list[Small]:
-    """Held-out loss over the position in the context, before a stage and after it, on one scale for all stages."""
+    """Held-out loss over the position in the context, before a stage and after it."""
     sides = {
         view.ref: {side: read(getattr(view, side), "positions", "buckets", _BUCKETS) for side in ("before", "after")}
         for view in views
     }
-    y = around(one.loss for both in sides.values() for buckets in both.values() for one in buckets)
     found = []
     for view in views:
         both = sides[view.ref]
         if not both["after"]:
             continue
         ends = [one.to for buckets in both.values() for one in buckets if one.to > 0]
+        y = around((one.loss for buckets in both.values() for one in buckets), margin=0.15)
         starts = [max(one.from_, one.to / 2, 1.0) for buckets in both.values() for one in buckets]
         x = Axis(min(starts), max(ends), True)
         plot = Plot(SMALL, x, y, f"{view.ref}: loss by position, before and after")
@@ -145,7 +145,7 @@ def by_loops(views: Sequence[View]) -> list[Small]:
         if not both["after"]:
             continue
         x = Axis(1, max(number for points in both.values() for number, _ in points))
-        y = around(value for points in both.values() for _, value in points)
+        y = around((value for points in both.values() for _, value in points), margin=0.15)
         plot = Plot(SMALL, x, y, f"{view.ref}: loss by number of loops, before and after")
         ticks = [(float(number), str(number)) for number in range(1, int(x.high) + 1)]
         plot.grid(ticks, y.ticks(lambda value: f"{value:.4g}", 4), "loops", "held-out loss")

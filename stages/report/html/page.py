@@ -21,7 +21,7 @@ from stages.report.html import curves, evaluations, graph, tables
 from stages.report.html.lineage import UNITS, rows
 from stages.report.html.svg import both
 from stages.report.html.tables import Figures
-from stages.report.html.views import WHOLE, View
+from stages.report.html.views import View
 from stages.report.words import count
 
 LOOPS = tuple(f"loss_loop_{number}" for number in range(1, 33))
@@ -58,11 +58,6 @@ class Subject:
     def states(self) -> dict[str, int]:
         """How many stages are in which state."""
         return dict(Counter(view.verdict.state for view in self.views))
-
-    @property
-    def finished(self) -> int:
-        """Stages that have a result."""
-        return sum(view.verdict.state in WHOLE for view in self.views)
 
     @property
     def consumed(self) -> str:

@@ -10,7 +10,7 @@ from stages.contract import ledger
 from stages.contract.schedule import lr, lr_before
 from stages.plan.stage import StagePlan
 from stages.report.columns import budget
-from stages.report.headlines import MEASURES, VALIDATION
+from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
 from stages.report.words import count, length, rate, seconds
 from stages.spec.resolved import Stage
@@ -31,7 +31,7 @@ class Table:
 def stages(views: Sequence[View]) -> Table:
     """What each stage is, did and came to."""
     table = Table(("stage", "state", "budget", "steps", "context", "training loss", "time", "per second", "key"),
-                  right=(2, 3, 4, 6, 7))  # fmt: skip
+                  right=(2, 3, 4, 5, 6, 7))  # fmt: skip
     for view in views:
         stage, metrics = view.stage, view.metrics
         contexts = " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
@@ -54,22 +54,35 @@ def stages(views: Sequence[View]) -> Table:
 def evaluations(views: Sequence[View], others: Figures) -> Table:
     """Every headline evaluation before and after each stage; with other seeds, their lowest and highest too."""
     spread = ("over all seeds",) if others else ()
-    table = Table(("stage", "evaluation", "before", "after", *spread), right=(2, 3))
+    table = Table(("stage", "evaluation", "before", "after", "change", *spread), right=(2, 3))
     for view in views:
         before, after = view.figures("before"), view.figures("after")
+        first: View | None = view
         for measure in (VALIDATION, *MEASURES):
             if measure.name not in after:
                 continue
-            row = [view.stage.name, measure.label]
+            row = [view.stage.name if first else "", measure.label]
             row += [measure.text(side[measure.name]) if measure.name in side else DASH for side in (before, after)]
+            row.append(_change(measure, before, after))
             if others:
                 seeds = [after[measure.name], *_others(others, view.ref, measure.name)]
                 row.append(
                     f"{measure.text(min(seeds))} to {measure.text(max(seeds))}, mean "
                     f"{measure.text(statistics.fmean(seeds))} ({len(seeds)} seeds)" if len(seeds) > 1 else DASH
                 )  # fmt: skip
-            table.rows.append((view, row))
+            table.rows.append((first, row))
+            first = None
     return table
+
+
+def _change(measure: Measure, before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """How much a measure moved, and whether that is the better way; figures that read the same are no change."""
+    if measure.name not in before or measure.text(before[measure.name]) == measure.text(after[measure.name]):
+        return DASH
+    moved = after[measure.name] - before[measure.name]
+    better = (moved > 0) == (measure.better == "higher")
+    text = f"{moved * 100:+.1f} points" if measure.form == "share" else f"{moved:+.3f}"
+    return f"{text}, {'better' if better else 'worse'}"
 
 
 def _others(others: Figures, name: str, measure: str) -> list[float]:

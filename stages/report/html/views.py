@@ -14,16 +14,27 @@ import pandas as pd
 
 from stages.errors import UserError
 from stages.report.columns import ref
-from stages.report.metrics import flatten, read_json, read_metrics, read_run, read_stage, read_timing
+from stages.report.metrics import (
+    FRACTIONAL,
+    WHOLE,
+    checked,
+    flatten,
+    read_json,
+    read_metrics,
+    read_run,
+    read_stage,
+    read_timing,
+)
 from stages.spec.resolved import Stage
-from stages.store import manifest
+from stages.store import live, manifest
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest
 from stages.store.run_record import RunRecord
 
 T = TypeVar("T")
-WHOLE = ("done", "unevaluated")  # states in which the result in place is the wanted one, to be evaluated or not
+NEEDED = ("phase", *WHOLE, *FRACTIONAL)
+FINISHED = ("done", "unevaluated")  # states in which the result in place is the wanted one, to be evaluated or not
 
 
 @dataclass
@@ -31,7 +42,8 @@ class View:
     """One stage. `number` is the same in every picture and table of a page.
 
     `metrics` and what follows are of the result that the specs want now; None or empty where there is none, or where
-    it cannot be read: `problems` then says why. `before` and `after` are eval.json's, nested.
+    it cannot be read: `problems` then says why. `before` and `after` are eval.json's, nested. Of a stage that is not
+    finished, `metrics` are the steps made so far.
     """
 
     number: int
@@ -65,20 +77,42 @@ class View:
 def view(layout: Layout, number: int, stage: Stage, verdict: Verdict) -> View:
     """Read what there is of a stage."""
     found = View(number, stage, verdict)
-    folder = layout.stage(found.ref)
+    _read_result(layout, found)
+    if found.manifest is None and found.metrics is None and stage.phases:
+        found.metrics = _steps_so_far(layout, found)
+    return found
+
+
+def _steps_so_far(layout: Layout, found: View) -> pd.DataFrame | None:
+    """The steps of attempts that did not finish, under the key that is wanted."""
+    rows = live.steps(layout, found.verdict.key)
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows)
+    if missing := [name for name in NEEDED if name not in frame]:
+        found.problems.append(f"{live.NAME}: columns {', '.join(missing)} are missing")
+        return None
+    return _tried(found, lambda: checked(frame, layout.run(found.verdict.key) / live.NAME, found.stage))
+
+
+def _read_result(layout: Layout, found: View) -> None:
+    """Fill in what there is of a result in place."""
+    stage, verdict, folder = found.stage, found.verdict, layout.stage(found.ref)
     log = layout.log(verdict.key)
     found.log = log if log.is_file() and not log.is_symlink() else None
     if not folder.is_dir():
-        return found
+        return
     found.manifest = _tried(found, lambda: manifest.read(layout.manifest(found.ref)))
-    if found.manifest is not None and found.manifest.key != verdict.key:
+    if found.manifest is None:
+        return  # of which revision the figures are is not known
+    if found.manifest.key != verdict.key:
         found.problems.append(
             f"the result in place is another revision's (key {found.manifest.key[:8]}, wanted {verdict.key[:8]}): "
             "its figures are not shown"
         )
         found.manifest = None
-        return found
-    if verdict.state not in WHOLE:
+        return
+    if verdict.state not in FINISHED:
         found.problems.append(f"{verdict.state}: {verdict.why}")
     # What was trained is drawn as it was asked for then; the specs may put other words, or another machine, to it.
     trained = _tried(found, lambda: read_stage(folder / "stage.json")) or stage
@@ -90,7 +124,6 @@ def view(layout: Layout, number: int, stage: Stage, verdict: Verdict) -> View:
     if (folder / "eval.json").exists():
         evaluations = _tried(found, lambda: read_json(folder / "eval.json")) or {}
         found.before, found.after = (_object(evaluations, side) for side in ("before", "after"))
-    return found
 
 
 def _object(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:

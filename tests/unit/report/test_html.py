@@ -17,6 +17,7 @@ from stages.report.html import folder
 from stages.report.html.page import Subject, render
 from stages.report.html.views import View, view
 from stages.spec.resolved import Stage
+from stages.store import live
 from stages.store.done import State, Verdict
 from stages.store.layout import Layout
 from tests.unit.report.make import kimi_like, ouro_like, write_result
@@ -221,3 +222,19 @@ def test_views_number_stages_in_the_pipelines_order(tmp_path: Path) -> None:
     views: list[View] = list(subject(tmp_path, ouro_like("mini")).views)
     assert [one.number for one in views] == list(range(1, len(views) + 1))
     assert views[0].anchor == "ouro-warmup"
+
+
+def test_the_steps_of_a_stage_that_did_not_finish_are_drawn(tmp_path: Path) -> None:
+    stages = ouro_like("mini")
+    attempt = Layout(tmp_path, "mini").run(KEY) / "attempt-0001"
+    attempt.mkdir(parents=True)
+    rows = live.Rows(attempt)
+    for step in range(1, 41):
+        clock = step * 10**8
+        row: live.Row = {"phase": "main", "step": step, "tokens": clock, "clock": clock, "lr": 1e-4,
+                         "loss": 4 - step / 50, "grad_norm": 1.0, "supervised": 8}  # fmt: skip
+        rows.add(tuple(row), row, 0.5)
+    rows.flush()
+    page = render(subject(tmp_path, {"warmup": stages["warmup"]}, {"warmup": "failed"}), HEAD)
+    Balanced(page)
+    assert "ouro/warmup: mean loss 3.970 → 3.210" in page

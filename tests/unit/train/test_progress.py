@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.engines import run, training
-from stages.store import attempts, files, progress
+from stages.store import attempts, files, live, progress
 from stages.store.disk import Disk
 from stages.train import progress as shown
 from tests.unit.train import tiny
@@ -24,6 +25,28 @@ def test_a_finished_run_left_word_of_its_last_step(tmp_path: Path, monkeypatch: 
     assert found is not None
     assert (found.phase, found.step, found.steps, found.seconds_left) == ("main", 8, 8, 0.0)
     assert 0 < found.seconds_per_step < found.time - before < 600
+
+
+def test_a_run_leaves_the_rows_of_all_its_steps_and_the_same_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "PhaseData", tiny.Data)
+    inputs = tiny.inputs(tmp_path)
+    run(tiny.make("next_token"), inputs)
+    rows = live.steps(inputs.layout, inputs.key)
+    with (inputs.layout.stage("tiny/box") / "metrics.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == [{k: v for k, v in row.items() if k != live.SECONDS} for row in rows]
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 9)]
+    assert all(float(row[live.SECONDS]) > 0 for row in rows)
+
+
+def test_the_rows_before_an_error_are_there(attempt: attempts.Attempt) -> None:
+    with pytest.raises(ZeroDivisionError), shown.Note(attempt, 100) as note:  # noqa: PT012
+        for step in range(1, 4):
+            note.row(("step",), {"step": step}, 0.1)
+            note.step("main", step, 0.1)
+        raise ZeroDivisionError
+    assert [row["step"] for row in live.read(attempt.folder)] == ["1", "2", "3"]
 
 
 @pytest.fixture
@@ -51,8 +74,11 @@ def test_word_is_left_at_most_every_few_seconds(attempt: attempts.Attempt, monke
 def test_a_run_that_lost_its_lease_leaves_no_word(attempt: attempts.Attempt) -> None:
     lease = attempt.layout.run(attempt.key) / "lease.json"
     lease.write_text('{"host": "elsewhere", "pid": 1, "started": 0.0, "token": 99}')
-    shown.Note(attempt, 100).step("main", 1, 1.0)
+    with shown.Note(attempt, 100) as note:
+        note.row(("step",), {"step": 1}, 1.0)
+        note.step("main", 1, 1.0)
     assert progress.read(attempt.folder) is None
+    assert live.read(attempt.folder) == []
 
 
 def test_a_new_phase_has_a_pace_of_its_own(attempt: attempts.Attempt, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""The rows of a running attempt as they come, for people and trackers: `live.csv` in its folder.
+
+metrics.csv grows with the checkpoints, flushed and hashed. This file grows every few seconds, without a flush; no run
+reads it, and a disk that takes nothing ends only the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from stages.store import attempts, files, json_file
+from stages.store.layout import Layout
+
+NAME = "live.csv"
+SECONDS = "seconds"  # of the step, the one column beside those of metrics.csv
+LARGEST = 1 << 30  # bytes that are read
+TAIL = 1 << 15  # bytes of the last rows
+
+Row = Mapping[str, str | int | float]
+
+
+class Rows:
+    """Grows an attempt's file by whole rows, which are kept until `flush`."""
+
+    def __init__(self, attempt: Path) -> None:
+        self.path = attempt / NAME
+        self._columns: tuple[str, ...] = ()
+        self._kept: list[list[str]] = []
+        self._broken = False
+
+    def add(self, columns: Sequence[str], row: Row, seconds: float) -> None:
+        """Keep the row of a step under the columns of metrics.csv; those that it does not give stay empty."""
+        if self._broken:
+            return
+        if not self._columns:
+            self._columns = tuple(columns)
+            self._kept.append([*self._columns, SECONDS])
+        self._kept.append([*(_text(row.get(name, "")) for name in self._columns), _text(seconds)])
+
+    def flush(self) -> None:
+        """Bring the rows to the file. After an error nothing more is: a part of a row may be at its end."""
+        if self._broken or not self._kept:
+            return
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(self._kept)
+        self._kept.clear()
+        try:
+            handle = files.disk.append(self.path)
+            try:
+                left = memoryview(text.getvalue().encode())
+                while len(left) > 0:
+                    left = left[files.disk.write(handle, left) :]
+            finally:
+                files.disk.close(handle)
+        except OSError:
+            self._broken = True
+
+
+def _text(value: str | int | float) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def read(attempt: Path) -> list[dict[str, str]]:
+    """The whole rows of an attempt; none where there is no file, or one that no run wrote."""
+    with suppress(json_file.JsonFileError, UnicodeDecodeError, csv.Error):
+        return _rows(json_file.read_bytes(attempt / NAME, LARGEST).decode())
+    return []
+
+
+def tail(attempt: Path) -> list[dict[str, str]]:
+    """The last rows of an attempt, at a cost that does not grow with its steps."""
+    with suppress(OSError, UnicodeDecodeError, csv.Error), open(attempt / NAME, "rb", opener=_without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return []
+        head = file.readline(TAIL)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(len(head), size - TAIL))
+        text = file.read(TAIL)
+        whole = text if size - TAIL <= len(head) else text[text.find(b"\n") + 1 :]
+        return _rows((head + whole).decode())
+    return []
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place would be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    rows = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
+    return [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdecimal()]
+
+
+def steps(layout: Layout, key: str) -> list[dict[str, str]]:
+    """The rows of all attempts under a key, by step: a newer attempt goes on behind a checkpoint of an older one."""
+    found: dict[int, dict[str, str]] = {}
+    for attempt in reversed(attempts.folders(layout, key)):
+        rows = read(attempt)
+        if rows:
+            first = int(rows[0]["step"])
+            found = {step: row for step, row in found.items() if step < first}
+            found |= {int(row["step"]): row for row in rows}
+    return [found[step] for step in sorted(found)]

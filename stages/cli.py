@@ -69,7 +69,7 @@ def show(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schemas of the spec files and of slurm/site.yaml, for editors."""
+    """Print the JSON Schemas of the spec files, slurm/site.yaml and tracking.yaml, for editors."""
     from stages.commands.look import print_schema
 
     print_schema()
@@ -271,6 +271,19 @@ def watch(
     from stages.commands.watch import watch as show_running
 
     show_running(scale, pipeline)
+
+
+@app.command()
+def track(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which results; all of them if left out.")
+    ] = None,
+    scale: Scale = "mini",
+) -> None:
+    """Send what the trackers of tracking.yaml lack: metrics, evaluations, lineage. Runs do so as they go."""
+    from stages.commands.track import track as send
+
+    raise typer.Exit(send(names or (), scale))
 
 
 @app.command()

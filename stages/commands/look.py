@@ -90,8 +90,10 @@ def _fields(one: ResolvedPipeline) -> dict[str, Any]:
 
 
 def print_schema() -> None:
-    """The JSON Schemas of the spec files and of slurm/site.yaml in one object."""
+    """The JSON Schemas of the spec files, of slurm/site.yaml and of tracking.yaml in one object."""
     from stages.cluster.site import RawSite
     from stages.spec.json_schema import json_schema, json_schemas
+    from stages.tracking.settings import RawTracking
 
-    print(json.dumps(json_schemas() | {"site": json_schema(RawSite)}, indent=2, sort_keys=True, allow_nan=False))
+    beside = {"site": json_schema(RawSite), "tracking": json_schema(RawTracking)}
+    print(json.dumps(json_schemas() | beside, indent=2, sort_keys=True, allow_nan=False))

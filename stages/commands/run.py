@@ -26,6 +26,7 @@ from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
+from stages.tracking import start as trackers
 
 
 def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None = None) -> None:
@@ -163,6 +164,7 @@ def _train(
     parents: Mapping[str, manifest.Parent],
     releases: Mapping[str, Path],
 ) -> None:
+    trackers.start(layout, f"{stage.pipeline}/{stage.name}", keys[f"{stage.pipeline}/{stage.name}"])
     engines.run(stage, inputs_of(layout, stage, keys, parents, releases))
 
 

@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from stages.store.layout import Layout
 NAME = "live.csv"
 SECONDS = "seconds"  # of the step, the one column beside those of metrics.csv
 LARGEST = 1 << 30  # bytes that are read
+BLOCK = 1 << 22  # bytes that are read at once
 TAIL = 1 << 15  # bytes of the last rows
 
 Row = Mapping[str, str | int | float]
@@ -73,6 +74,13 @@ def read(attempt: Path) -> list[dict[str, str]]:
     return []
 
 
+def rows_of_result(folder: Path) -> list[dict[str, str]]:
+    """The rows of a finished result's metrics.csv; none where it has none that can be read."""
+    with suppress(json_file.JsonFileError, UnicodeDecodeError, csv.Error):
+        return _rows(json_file.read_bytes(folder / "metrics.csv", LARGEST).decode())
+    return []
+
+
 def tail(attempt: Path) -> list[dict[str, str]]:
     """The last rows of an attempt, at a cost that does not grow with its steps."""
     with suppress(OSError, UnicodeDecodeError, csv.Error), open(attempt / NAME, "rb", opener=_without_waiting) as file:
@@ -107,3 +115,31 @@ def steps(layout: Layout, key: str) -> list[dict[str, str]]:
             found = {step: row for step, row in found.items() if step < first}
             found |= {int(row["step"]): row for row in rows}
     return [found[step] for step in sorted(found)]
+
+
+class Reader:
+    """The rows of all attempts under a key, as they come: each row once."""
+
+    def __init__(self, layout: Layout, key: str) -> None:
+        self._layout, self._key = layout, key
+        self._at: dict[Path, int] = {}
+        self._heads: dict[Path, str] = {}
+
+    def new(self) -> Iterator[dict[str, str]]:
+        """Whole rows that were not there before, older attempts first."""
+        for attempt in reversed(attempts.folders(self._layout, self._key)):
+            while text := self._more(attempt):
+                if attempt not in self._heads:
+                    self._heads[attempt], _, text = text.partition("\n")
+                yield from _rows(f"{self._heads[attempt]}\n{text}")
+
+    def _more(self, attempt: Path) -> str:
+        """The next whole lines of an attempt's file, at most some megabytes; empty where there are none."""
+        with suppress(OSError, UnicodeDecodeError), open(attempt / NAME, "rb", opener=_without_waiting) as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                file.seek(self._at.get(attempt, 0))
+                data = file.read(BLOCK)
+                whole = data[: data.rfind(b"\n") + 1]
+                self._at[attempt] = self._at.get(attempt, 0) + len(whole)
+                return whole.decode()
+        return ""

@@ -1,0 +1,167 @@
+"""The three trackers behind one interface. Each imports its own package, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.tracking.run import SHOWN, Run
+from stages.tracking.settings import RawMlflow, RawTensorBoard, RawTracking, RawWandb
+
+
+class Backend(Protocol):
+    """What is sent to a tracker. Anything may raise; whoever calls goes on without the tracker."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """The measurements of one step."""
+
+    def flush(self) -> None:
+        """Have what was logged be seen."""
+
+    def finish(self, values: Mapping[str, float], state: str) -> None:
+        """Evaluations, lineage of the result in place, and that the run has ended: FINISHED, KILLED or FAILED."""
+
+    @property
+    def id(self) -> str:
+        """By which a later process goes on with the same run."""
+
+
+def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | None) -> Backend:
+    """The tracker `name`, at the run that it has for this stage and key, or a new one; `known` is its earlier id."""
+    if name == "tensorboard" and settings.tensorboard is not None:
+        return TensorBoard(settings.tensorboard, root, run)
+    if name == "wandb" and settings.wandb is not None:
+        return Wandb(settings.wandb, root, run)
+    if name == "mlflow" and settings.mlflow is not None:
+        return Mlflow(settings.mlflow, root, run, known)
+    raise ValueError(f"{name} is not in the settings")
+
+
+class TensorBoard:
+    """Event files; those of a later process lie beside the earlier ones, and TensorBoard reads them as one run."""
+
+    def __init__(self, settings: RawTensorBoard, root: Path, run: Run) -> None:
+        from tensorboard.summary import Writer
+
+        self.id = str(root / settings.folder / run.layout.scale / run.ref / run.key[:SHOWN])
+        self._writer = Writer(self.id)
+        self._last = 0
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """One scalar each."""
+        self._last = step
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """To the files."""
+        self._writer.flush()
+
+    def finish(self, values: Mapping[str, float], state: str) -> None:
+        """Evaluations stand at the last step, which is what they were made after."""
+        self.log(self._last, values)
+        self._writer.close()
+
+
+class Wandb:
+    """A W&B run whose id is the key: a later process goes on with it. Results are artifacts, parents its inputs."""
+
+    def __init__(self, settings: RawWandb, root: Path, run: Run) -> None:
+        import wandb
+
+        quiet = wandb.Settings(
+            console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True,
+            init_timeout=60,
+        )  # fmt: skip
+        folder = root / settings.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        pipeline, _, stage = run.ref.partition("/")
+        self._wandb: Any = wandb
+        self._stage = run
+        parents = {ref: parent.key for ref, parent in run.parents().items()}
+        self._run: Any = wandb.init(
+            project=settings.project, entity=settings.entity, name=run.name, id=run.key, mode=settings.mode,
+            resume="allow", dir=str(folder), group=f"{pipeline}@{run.layout.scale}", job_type=stage,
+            config={**run.tags, "parents": parents}, settings=quiet,
+        )  # fmt: skip
+        self.id = run.key
+        for ref, key in parents.items() if settings.mode == "online" else ():  # offline, the config alone says them
+            with suppress(wandb.errors.Error, ValueError):  # a parent that was made before there was a tracker
+                self._run.use_artifact(f"{artifact(ref, run.layout.scale)}:{key[:SHOWN]}")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """One row."""
+        self._run.log(dict(values), step=step)
+
+    def flush(self) -> None:
+        """W&B's own process sends what it has."""
+
+    def finish(self, values: Mapping[str, float], state: str) -> None:
+        """Evaluations as the summary; of the result its manifest, which names every file by its digest."""
+        self._run.summary.update(dict(values))
+        found = self._stage.result()
+        if found is not None:
+            folder, record, digest = found
+            made = self._wandb.Artifact(
+                artifact(self._stage.ref, self._stage.layout.scale), type="stage",
+                metadata={**self._stage.tags, "manifest": digest, "tier": record.tier,
+                          "parents": {ref: parent.key for ref, parent in record.parents.items()}},
+            )  # fmt: skip
+            made.add_file(str(folder / "manifest.json"))
+            self._run.log_artifact(made, aliases=[self._stage.key[:SHOWN]])
+        self._run.finish(exit_code=0 if state == "FINISHED" else 1)
+
+
+def artifact(ref: str, scale: str) -> str:
+    """The name of a stage's artifact."""
+    return f"{ref.replace('/', '-')}-{scale}"
+
+
+class Mlflow:
+    """An MLflow run; what it was built on, and what it came to, are tags."""
+
+    def __init__(self, settings: RawMlflow, root: Path, run: Run, known: str | None) -> None:
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder as `uri` is somebody's choice
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric
+
+        self._metric: Any = Metric
+        self._run, self._client = run, MlflowClient(tracking_uri=settings.uri)
+        self._kept: list[Any] = []
+        self._last = 0
+        experiment = self._client.get_experiment_by_name(settings.experiment)
+        place = experiment.experiment_id if experiment else self._client.create_experiment(settings.experiment)
+        tags = {f"stages.{name}": value for name, value in run.tags.items()}
+        tags |= {f"stages.parent.{_tag(ref)}": parent.key for ref, parent in run.parents().items()}
+        self.id = known or str(self._client.create_run(place, tags=tags, run_name=run.name).info.run_id)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Kept until `flush`, which sends many at once."""
+        self._last, now = step, int(time.time() * 1000)
+        self._kept += [self._metric(name.replace("/", "."), value, now, step) for name, value in values.items()]
+
+    def flush(self) -> None:
+        """At most a thousand in one request (a server takes no more)."""
+        while self._kept:
+            self._client.log_batch(self.id, metrics=self._kept[:1000])
+            del self._kept[:1000]
+
+    def finish(self, values: Mapping[str, float], state: str) -> None:
+        """Evaluations at the last step; as a tag the manifest's digest, by which children know this result."""
+        self.log(self._last, values)
+        self.flush()
+        found = self._run.result()
+        if found is not None:
+            self._client.set_tag(self.id, "stages.manifest", found[2])
+            self._client.set_tag(self.id, "stages.tier", found[1].tier)
+        self._client.set_terminated(self.id, status=state)
+
+
+def _tag(ref: str) -> str:
+    return ref.replace("/", ".")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from stages.commands.open import open_project, pick, stages_of
+from stages.commands.open import asked, open_project
 from stages.errors import UserError
 from stages.store import attempts, lease
 from stages.store.layout import Layout
@@ -29,19 +29,10 @@ def track(names: Sequence[str], scale: str) -> int:
     if missing:
         raise UserError("\n".join(missing))
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
-    runs = [Run(layout, ref, loaded.keys[ref]) for ref in _asked(names, loaded)]
+    runs = [Run(layout, ref, loaded.keys[ref]) for ref in asked(loaded, names)]
     lines = [line for run in runs for name in wanted for line in _send(root, run, name)]
     print("\n".join(lines) if lines else f"every tracker has what there is at {scale}")
     return 1 if any(": not sent: " in line for line in lines) else 0
-
-
-def _asked(names: Sequence[str], loaded: graph.Graph) -> list[str]:
-    if not names:
-        return list(loaded.stages)
-    found: dict[str, None] = {}
-    for name in names:
-        found |= dict.fromkeys([name] if "/" in name and pick(loaded, name) else stages_of(loaded, name))
-    return list(found)
 
 
 def _send(root: Path, run: Run, name: str) -> Iterator[str]:

@@ -27,8 +27,11 @@ mini: $(READY) $(NEMO)/.ready
 	snakemake --config scale=mini_nemo
 else
 mini: $(READY) ## train the three pipelines at scale mini, then record the results in DVC; ENGINE=nemo: mini_nemo instead
+	@echo "make: 32 stages of three pipelines, each in miniature: about 5 minutes on two cores; results in results/mini;" \
+		"stages status and stages watch, in another terminal, say how far it is"
 	snakemake
 	stages record-dvc
+	@echo "make: what came of it: stages table; pages with every curve: stages report --out report"
 endif
 
 test: lint ## lint, types, tests, and how much of spec, contract and check they reach
@@ -146,6 +149,7 @@ apex: ## build the kernels of NVIDIA Apex that are used, for this machine's GPU 
 $(READY): pyproject.toml constraints.txt
 	@if [[ -z "$(PYTHON)" ]]; then \
 		echo "make: no Python >= 3.11 with the venv module here; on Debian: apt install python3 python3-venv" >&2; exit 1; fi
+	@echo "make: pinned packages into $(VENV): a minute or two, 1.9 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@

@@ -88,6 +88,8 @@ LEGITIMATE = _rules(
     ("*seed", AMOUNT, "any seed is as good"),
     ("stage:evaluate stage:evaluate.*", ("removed",), "a stage may be evaluated by less"),
     ("stage:evaluate.*", ("sibling's name",), "another evaluation that this stage allows"),
+    ("stage:evaluate_on.data*", ("sibling's name",), "another corpus that an import may be evaluated on"),
+    ("stage:evaluate_on.document_mask", ("other word",), "documents may see those before them, or not"),
     ("scale:*releases", ("other word",), "the user gives the released model instead of a stand-in"),
     (
         "scale:*context scale:*batch scale:*micro_batch scale:*min_piece scale:*tokens.* scale:*lr scale:*resolution "

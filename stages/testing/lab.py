@@ -5,7 +5,6 @@ What is computed once in a session is kept there for the other tests, also for t
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from filelock import FileLock
 
 from stages.errors import UserError
 from stages.spec.resolved import Stage
+from stages.store import json_file
 from stages.store.layout import Layout
 from stages.testing import curves, shortened
 from stages.testing.book import Book
@@ -64,8 +64,8 @@ class Lab:
         if not kept.exists():
             self._prepare(ref, stages[ref])
             found = self._run(self.folder / "whole", ref, stages, keys)
-            kept.write_text(json.dumps([found.environment, found.content]))
-        return Found(*json.loads(kept.read_text()))
+            json_file.write(kept, [found.environment, found.content])
+        return Found(*json_file.read(kept))
 
     def twin(self, ref: str) -> str:
         """Run a stage with two stops at random steps; says where. Raises GoldenError where its end is another."""

@@ -62,7 +62,7 @@ def found(folder: Path, read: list[Any] | None) -> Found:
     record = manifest.read(folder / "manifest.json")
     end = {one.file: one.blake3[:DIGEST] for one in record.shards if one.file.endswith(".safetensors")}
     if read:
-        end["samples"] = str(blake3(json.dumps(read).encode()).hexdigest())[:DIGEST]
+        end["samples"] = str(blake3(json.dumps(read, allow_nan=False).encode()).hexdigest())[:DIGEST]
     environment = json_file.read(folder / "run.json")["environment"]["id"]
     return Found(str(environment), {"steps": [step(row) for row in rows], "end": end})
 

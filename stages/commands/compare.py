@@ -87,4 +87,4 @@ def _of_revision(root: Path, ref: str, scale: str, revision: str) -> Path:
             f"{ref}@{revision}: its key there is {keys[ref][: history.SHOWN]}, of which there is no result; "
             f"`stages history {ref}` lists those that there are."
         )
-    return found[0]
+    return found[0].folder

@@ -39,9 +39,9 @@ def results(layout: Layout, ref: str) -> list[Found]:
     return [Found(folder, _key(folder), state, earlier.finished(folder)) for folder, state in there]
 
 
-def of_key(layout: Layout, ref: str, word: str) -> list[Path]:
-    """Folders of the results of a stage whose keys begin with `word`, the latest first."""
-    return [one.folder for one in results(layout, ref) if one.key.startswith(word)]
+def of_key(layout: Layout, ref: str, word: str) -> list[Found]:
+    """The results of a stage whose keys begin with `word`, the latest first."""
+    return [one for one in results(layout, ref) if one.key.startswith(word)]
 
 
 def print_history(named: str, scale: str, as_json: bool) -> None:
@@ -108,6 +108,6 @@ def one_of(layout: Layout, ref: str, word: str) -> Path | None:
     if len(word) < SHORTEST or set(word) - set("0123456789abcdef"):
         return None
     found = of_key(layout, ref, word)
-    if len({_key(folder) for folder in found}) > 1:
+    if len({one.key for one in found}) > 1:
         raise UsageError(f"{ref}@{word}: several results begin so; write more digits (`stages history {ref}`).")
-    return found[0] if found else None
+    return found[0].folder if found else None

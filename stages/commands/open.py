@@ -88,12 +88,17 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
     pipeline, slash, name = ref.partition("/")
     if not (slash and name):
         raise UsageError(f"found {ref!r}; allowed: pipeline/stage.")
-    here = project.pipelines(variants=True, scale=scale)
-    known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
-    stages = project.resolve(pipeline, scale).stages
+    stages = stages_at(project, pipeline, scale)
     if name not in stages:
         raise UsageError(f"no stage {ref!r}; there are: {', '.join(f'{pipeline}/{one}' for one in stages)}.")
     return stages[name]
+
+
+def stages_at(project: Project, pipeline: str, scale: str) -> dict[str, Stage]:
+    """The stages of a pipeline by name, parents first, of which alone the specs are read. Raises as `stage_of`."""
+    here = project.pipelines(variants=True, scale=scale)
+    known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
+    return project.resolve(pipeline, scale).stages
 
 
 def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:

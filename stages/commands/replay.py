@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,9 @@ BACKWARD = (
 
 def print_replay(ref: str, steps: str, scale: str, releases: Path | None, as_json: bool) -> int:
     """Replay and print what was found; exit code 1 where something differs. Raises UserError as `opened`."""
-    stage, inputs, known = opened(ref, scale, releases)
+    stage, given, known = opened(ref, scale, releases)
     first, last = _range(steps, len(known.rows), ref)
-    found, repeats = computed(stage, inputs, known, first, last)
+    found, repeats = computed(stage, given, known, first, last)
     if as_json:
         print(
             json.dumps(asdict(found) | {"start": str(found.start or ""), "repeats": repeats}, indent=2, allow_nan=False)
@@ -46,31 +46,55 @@ def print_replay(ref: str, steps: str, scale: str, releases: Path | None, as_jso
     return 0 if found.equal else 1
 
 
-def computed(stage: Stage, inputs: Inputs, known: Recorded, first: int, last: int) -> tuple[Replayed, bool]:
+def computed(stage: Stage, given: Inputs, known: Recorded, first: int, last: int) -> tuple[Replayed, bool]:
     """A replay; where it differs, whether a second one finds the same, so that it is not this machine that errs."""
     from stages.forensics.replay import replay
 
-    found = replay(stage, inputs, known, first, last)
+    found = replay(stage, given, known, first, last)
     if found.equal:
         return found, True
-    again = replay(stage, inputs, known, first, last)
+    again = replay(stage, given, known, first, last)
     return found, (again.step, again.cells, again.tensors) == (found.step, found.cells, found.tensors)
 
 
-def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
-    """A stage with all that its recorded steps were computed from, read in full.
+@dataclass(frozen=True)
+class Training:
+    """A stage that computes steps, with the keys of all stages of its scale."""
 
-    Raises UserError for a stage that trains nothing or has no recorded step, where what its parents handed over is not
-    in place any more, and where that or a corpus is damaged.
-    """
+    ref: str
+    stage: Stage
+    layout: Layout
+    keys: Mapping[str, str]
+
+    def parents(self) -> dict[str, manifest.Parent]:
+        """What it is built on now. Raises ManifestError where that is not in place."""
+        return manifest.parents(self.layout, {parent: self.keys[parent] for parent in self.stage.parents})
+
+
+def training(ref: str, scale: str) -> Training:
+    """The stage called `ref`. Raises UsageError where there is none, or it computes no steps."""
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
     ref, stage = pick(loaded, ref)
-    layout, keys = Layout(root, scale), loaded.keys
     if not stage.phases:
         raise UsageError(f"{ref}: kind {stage.kind}, computes no steps; allowed: a stage with phases.")
+    return Training(ref, stage, Layout(root, scale), loaded.keys)
+
+
+def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
+    """A stage with all that its recorded steps were computed from, read in full. Raises UserError as `inputs`."""
+    return inputs(training(ref, scale), releases)
+
+
+def inputs(found: Training, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
+    """All that a stage's recorded steps were computed from, read in full.
+
+    Raises UserError for a stage without a recorded step, where what its parents handed over is not in place any more,
+    and where that or a corpus is damaged.
+    """
+    ref, stage, layout, keys = found.ref, found.stage, found.layout, found.keys
     try:
-        parents = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
+        parents = found.parents()
     except manifest.ManifestError as error:
         raise UserError(f"{ref}: what it was handed over is not there: {error}") from error
     known = recorded(layout, ref, keys[ref], parents)

@@ -180,15 +180,15 @@ def inputs_of(
     return engines.Inputs(layout, keys[f"{stage.pipeline}/{stage.name}"], chained, parents, layout.data, releases)
 
 
-def releases_in(folder: Path | None) -> dict[str, Path]:
-    """One folder per released model inside the folder that the user names; raises UserError if it is not there."""
+def releases_in(folder: Path | None, option: str = "--releases") -> dict[str, Path]:
+    """One folder per released model inside the folder that an option names. Raises UserError for any other."""
     if folder is None:
         return {}
     if not folder.is_dir():
-        raise UserError(f"--releases: {folder} is not a folder; it should hold one folder per released model.")
+        raise UserError(f"{option}: {folder} is not a folder; it should hold one folder per released model.")
     if (folder / "config.json").is_file():
         raise UserError(
-            f"--releases: {folder} is a model's own folder; allowed: the folder around it, which holds one folder per "
+            f"{option}: {folder} is a model's own folder; allowed: the folder around it, which holds one folder per "
             "released model, called as the release is."
         )
     return {path.name: path.resolve() for path in sorted(folder.iterdir()) if path.is_dir()}

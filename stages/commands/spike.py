@@ -11,8 +11,7 @@ from statistics import median
 from typing import Any
 
 from stages.commands.batch import fields_of, rows_of, sources_of
-from stages.commands.open import open_project, pick
-from stages.commands.replay import computed, lines, opened
+from stages.commands.replay import Training, computed, inputs, lines, training
 from stages.errors import UsageError
 from stages.forensics.batch import batch
 from stages.forensics.recorded import Recorded, recorded
@@ -20,43 +19,37 @@ from stages.forensics.spike import Spike, spikes
 from stages.spec.resolved import Stage
 from stages.store import manifest
 from stages.store.layout import Layout
-from stages.sync import graph
 
 ROWS = 8  # of a step that are printed; --json has all
 
 
 def print_spikes(ref: str, scale: str, again: bool, releases: Path | None, as_json: bool) -> int:
     """Print them; with `again`, the steps are replayed too, and the exit code is 1 where something differs."""
-    ref, stage, known, layout = _known(ref, scale)
+    trained = training(ref, scale)
+    stage, layout, known = trained.stage, trained.layout, _known(trained)
     found = spikes(known.rows)
     if as_json and again:
         raise UsageError("found --json with --replay; allowed: one of them. `stages replay --json` has all figures.")
     if as_json:
         print(json.dumps([_fields(stage, one, layout.data) for one in found], indent=2, allow_nan=False))
         return 0
-    for line in _lines(ref, stage, known, found, layout):
+    for line in _lines(trained.ref, stage, known, found, layout):
         print(line)
     if not (again and found):
         return 0
-    stage, inputs, known = opened(ref, scale, releases)
-    replayed, repeats = computed(stage, inputs, known, found[0].step, found[-1].step)
-    for line in lines(ref, known, replayed, repeats):
+    stage, given, known = inputs(trained, releases)
+    replayed, repeats = computed(stage, given, known, found[0].step, found[-1].step)
+    for line in lines(trained.ref, known, replayed, repeats):
         print(line)
     return 0 if replayed.equal else 1
 
 
-def _known(ref: str, scale: str) -> tuple[str, Stage, Recorded, Layout]:
-    root, project = open_project(scale)
-    loaded = graph.readable(root, project, scale)
-    ref, stage = pick(loaded, ref)
-    layout, keys = Layout(root, scale), loaded.keys
-    if not stage.phases:
-        raise UsageError(f"{ref}: kind {stage.kind}, computes no steps; allowed: a stage with phases.")
+def _known(trained: Training) -> Recorded:
     try:
-        parents = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
+        parents = trained.parents()
     except manifest.ManifestError:  # a finished stage has its steps all the same; a checkpoint then fits nothing
         parents = {}
-    return ref, stage, recorded(layout, ref, keys[ref], parents), layout
+    return recorded(trained.layout, trained.ref, trained.keys[trained.ref], parents)
 
 
 def _lines(ref: str, stage: Stage, known: Recorded, found: Sequence[Spike], layout: Layout) -> Iterator[str]:

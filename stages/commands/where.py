@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from stages.commands.open import known_pipeline, open_project
+from stages.commands.open import open_project, stages_at
 from stages.data.prepared import Corpus
 from stages.errors import UsageError
 from stages.forensics.where import Read, Unread, where
@@ -40,9 +40,7 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
 def _stages(project: Project, pipeline: str | None, scale: str) -> Iterator[Stage]:
     """The stages of a pipeline, or of all that have rules of their own."""
     if pipeline is not None:
-        here = project.pipelines(variants=True, scale=scale)
-        known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
-        return iter(project.resolve(pipeline, scale).stages.values())
+        return iter(stages_at(project, pipeline, scale).values())
     resolved, unreadable = project.resolve_all(scale)
     for error in unreadable.values():
         raise error

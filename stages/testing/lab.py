@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store import json_file
 from stages.store.layout import Layout
@@ -128,14 +127,9 @@ class Lab:
 
     @cached_property
     def _releases(self) -> dict[str, Path]:
-        folder = self._config.getoption("stages_releases")
-        if folder is None:
-            return {}
-        if not folder.is_dir():
-            raise UserError(
-                f"--stages-releases: {folder} is not a folder; it should hold one folder per released model."
-            )
-        return {path.name: path.resolve() for path in sorted(folder.iterdir()) if path.is_dir()}
+        from stages.commands.run import releases_in
+
+        return releases_in(self._config.getoption("stages_releases"), "--stages-releases")
 
     def _prepare(self, ref: str, stage: Stage) -> None:
         """Prepare in the project what a stage reads, unless it is there as its spec declares."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from stages.contract import ledger
+from stages.spec.key import stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -59,8 +60,6 @@ def shared(one: Stage, ranks: int) -> Stage:
 
 def keys(stages: Mapping[str, Stage]) -> dict[str, str]:
     """The key of each, parents first."""
-    from stages.spec.key import stage_key
-
     found: dict[str, str] = {}
     for name, one in stages.items():
         found[name] = stage_key(one, found)

@@ -15,17 +15,7 @@ from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Schedule
-
-UNITS = {
-    ("Phase", "context"): "positions",
-    ("Phase", "micro_batch"): "seq",
-    ("BatchStep", "sequences"): "seq",
-    ("Llama3Scaling", "original"): "positions",
-    ("Resolution", "cap"): "pixels",
-}
-LEDGER = frozenset({"budget", "clock_start", "after", "start", "end"})  # counted in the phase's own unit
-RATIONAL = frozenset({"p0", "p1", "first", "last"})  # where they are pairs: numerator, denominator
-DIGEST = 12  # digits of a digest that tell two apart
+from stages.testing.described import DIGEST, LEDGER, RATIONAL, UNITS
 
 
 def page(project: Project, pipeline: str, stage: str, scales: tuple[str, ...]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -17,21 +16,13 @@ from syrupy.assertion import SnapshotAssertion
 from stages.cluster import script
 from stages.cluster.site import Site
 from stages.commands.emit import engine_config
-from stages.engines.nemo.config import config, services, training
-from stages.engines.nemo.config.layers import LAYERS, MLA
-from stages.engines.nemo.config.machine import MACHINE
 from stages.spec.resolved import Stage
+from stages.testing import emitted
 from tests import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = shipped.project()
-FIXED: dict[str, dict[str, Any]] = {
-    "rng": services.RNG, "rerun_state_machine": services.RERUN, "train": training.TRAIN,
-    "validation": training.VALIDATION, "model": {**LAYERS, **MACHINE, **MLA}, "optimizer": training.OPTIMIZER,
-    "scheduler": training.SCHEDULER, "ddp": training.DDP, "dataset": services.DATASET, "logger": services.LOGGER,
-    "tokenizer": services.TOKENIZER, "checkpoint": services.CHECKPOINT, "dist": services.DIST,
-    "profiling": services.PROFILING,
-}  # fmt: skip
+FIXED = emitted.fixed()
 SECONDS = 5.0  # for all published stages together
 
 
@@ -55,11 +46,7 @@ def job(stage: Stage) -> str:
 def own(stage: Stage) -> Iterator[str]:
     """What of a phase's configuration is not fixed."""
     for phase in stage.phases:
-        sections = {
-            name: {key: value for key, value in (fields or {}).items() if key not in FIXED.get(name, {})}
-            for name, fields in config(stage, phase).items()
-        }
-        kept = {name: fields for name, fields in sections.items() if fields}
+        kept = emitted.own(stage, phase)
         yield f"--- # {phase.name}\n{yaml.safe_dump(kept, sort_keys=False, width=120, default_flow_style=None)}"
 
 

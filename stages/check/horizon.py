@@ -13,7 +13,7 @@ from stages.check.cause import FACTORS, budgets_are_published, short_budgets, sl
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.errors import Where
-from stages.spec import units
+from stages.spec import shapes, units
 from stages.spec.clocks import Extent
 from stages.spec.project import ResolvedPipeline
 from stages.spec.schema_pipeline import RawPiece
@@ -100,7 +100,7 @@ def _words(context: Context, name: str, extent: Extent) -> tuple[str, str]:
         f"at a learning rate of {float(last.rate(extent.end)):g}"
     )
     if last.end > extent.end and last.shape != "constant":
-        observed += f", inside a {last.shape} piece that ends at {last.end:,}"
+        observed += f", inside {shapes.named(last.shape)} that ends at {last.end:,}"
     if extent.left:
         observed += f"; {len(extent.left)} piece{'s' * (len(extent.left) > 1)} after it never read"
     where = f"{end.clock:,} {unit}" if end.clock is not None else "the end of its last piece"

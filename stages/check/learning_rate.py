@@ -11,6 +11,7 @@ from stages.check.horizon import complete
 from stages.check.registry import elsewhere, static
 from stages.check.schedule import end_of, pieces_of, scheduled
 from stages.contract.schedule import lr, lr_before
+from stages.spec import shapes
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
@@ -92,7 +93,7 @@ def _left_early(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
         last = extent.laid[-1]
         inside = last.shape != "constant" and last.end > extent.end and above in continued  # else I-03 names it there
         if again or inside:
-            where = "of which" if again else f"inside a {last.shape} piece of which"
+            where = "of which" if again else f"inside {shapes.named(last.shape)} of which"
             yield context.finding(
                 "I-04", name, ("init", "clock"), parent=ref,
                 observed=f"a clock that is reset under schedule {extent.schedule!r}, {where} {ref} has read "

@@ -11,6 +11,7 @@ from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.errors import Where
+from stages.spec import shapes
 from stages.spec.clocks import Extent
 from stages.spec.schema_phases import CountedPhase
 from stages.spec.warp import step_end
@@ -26,9 +27,9 @@ Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the pi
 @static(
     "I-36",
     title="Every piece of a schedule does something",
-    rule="At least one optimizer step ends in every piece. A linear or cosine piece changes the rate (a warm-up from "
-    "the current rate may find it reached already), and a cosine that ends its schedule lowers it. No rate is above "
-    "0.1, and no piece lies below 1e-9.",
+    rule="At least one optimizer step ends in every piece. A piece that is not constant changes the rate (a warm-up "
+    "from the current rate may find it reached already), and a cosine or 1-sqrt that ends its "
+    "schedule lowers it. No rate is above 0.1, and no piece lies below 1e-9.",
     why="A warm-up of 2,000 tokens where 2,000 steps were meant, a rate without the minus of its exponent, a decay "
     "from a rate to itself: the run starts, and nothing says what it has lost.",
     threads=("kakaobrain/rq-vae-transformer#18",),
@@ -77,8 +78,8 @@ def _without_a_step(extent: Extent, number: int) -> Iterator[Fault]:
         yield (
             None,
             Fraction(end - piece.start, piece.end - piece.start),
-            f"a {piece.shape} piece of {piece.end - piece.start:,} {unit} in which no step ends: the piece ends at "
-            f"{piece.end:,}, the step at {end:,}",
+            f"{shapes.named(piece.shape)} of {piece.end - piece.start:,} {unit} in which no step ends: the piece ends "
+            f"at {piece.end:,}, the step at {end:,}",
             "at least one step in every piece",
             "Lengthen the piece; a length in optimizer steps is written `for: 2000 steps`.",
         )
@@ -91,8 +92,8 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     read = [one.laid[number] for one in readers if number < len(one.laid)]
     if piece.shape == "constant":
         return
-    found = f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}"
-    if all(one.first == one.last for one in read) and (piece.shape == "cosine" or number or raw.starts != "current"):
+    found = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
+    if all(one.first == one.last for one in read) and (piece.shape != "linear" or number or raw.starts != "current"):
         yield (
             None,
             found,
@@ -101,8 +102,8 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
             "Correct `to`, or write `shape: constant` without it.",
         )
     ends = number + 1 == len(extent.laid) and not extent.left
-    if ends and piece.shape == "cosine" and all(one.first < one.last for one in read):
-        yield None, found, f"{found}, which ends the schedule", "a cosine that lowers the rate", "Correct `to`."
+    if ends and piece.shape in ("cosine", "1-sqrt") and all(one.first < one.last for one in read):
+        yield None, found, f"{found}, which ends the schedule", f"a {piece.shape} that lowers the rate", "Correct `to`."
 
 
 def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
@@ -122,7 +123,7 @@ def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Faul
             "Correct the scale's `lr`.",
         )
     if 0 < max(piece.first, piece.last) < LOWEST:
-        found = f"a {piece.shape} piece from {float(piece.first):g} to {float(piece.last):g}"
+        found = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
         yield (
             None,
             found,

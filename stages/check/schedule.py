@@ -47,9 +47,9 @@ def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
 @static(
     "I-03",
     title="A schedule is read to its end, and ends with the stage",
-    rule="Every lineage ends where the schedule that it reads ends: no linear or cosine piece is left unfinished, and "
-    "none is never read (a last piece that is constant may be cut). No decay sits at its floor before the stage ends, "
-    "and only the last step may have a rate of zero.",
+    rule="Every lineage ends where the schedule that it reads ends: no piece but a constant one is left unfinished, "
+    "and none is never read (a last piece that is constant may be cut). No decay sits at its floor before the stage "
+    "ends, and only the last step may have a rate of zero.",
     why="A horizon copied from another run, or a budget changed under it, cuts a decay in its middle: the model is "
     "released at a rate that was meant to fall further. A resume computes zero remaining steps, or subtracts the "
     "warm-up twice, and the rest of the run trains at the minimum without anyone noticing.",

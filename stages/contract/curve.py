@@ -9,7 +9,8 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.spec.resolved_training import Schedule
+from stages.contract.schedule import exponent
+from stages.spec.resolved_training import Piece, Schedule
 
 
 def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
@@ -29,8 +30,21 @@ def lr_curve(schedule: Schedule, clocks: Sequence[int] | NDArray[np.int64]) -> N
                 values[inside] = piece.first + (piece.last - piece.first) * progress
             case "cosine":
                 values[inside] = piece.last + (piece.first - piece.last) * (1 + np.cos(np.pi * progress)) / 2
+            case "1-sqrt":
+                values[inside] = piece.last + (piece.first - piece.last) * (1 - np.sqrt(progress))
+            case "inverse_sqrt":
+                values[inside] = _power_law(piece, progress, 0.5)
+            case "power":
+                values[inside] = _power_law(piece, progress, exponent(piece))
+            case "exponential":
+                values[inside] = piece.first * (piece.last / piece.first) ** progress
             case _:
                 assert_never(piece.shape)
     if np.isnan(values).any():
         raise ValueError(f"schedule {schedule.name!r} has no value at some of the clocks asked for")
     return values
+
+
+def _power_law(piece: Piece, progress: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
+    grown = (piece.first / piece.last) ** (1 / exponent)
+    return piece.first * (1 + progress * (grown - 1)) ** -exponent

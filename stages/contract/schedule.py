@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import assert_never
 
+from stages.spec import shapes
 from stages.spec.resolved_training import Piece, Schedule
 
 # Taylor series of sin and cos around 0. Up to pi/4 their truncation error is below a double's last bit. Plain
@@ -80,8 +81,23 @@ def _value(piece: Piece, clock: int) -> float:
             return float(first + (last - first) * progress)
         case "cosine":  # Loshchilov & Hutter 2016 (arXiv 1608.03983), eq. 5, without restarts
             return float(last + (first - last) * (1 + Fraction(cos_pi(progress))) / 2)
+        case "1-sqrt":
+            return float(shapes.one_minus_sqrt(first, last, progress))
+        case "inverse_sqrt":
+            return float(shapes.power_law(first, last, progress, Fraction(1, 2)))
+        case "power":
+            return float(shapes.power_law(first, last, progress, Fraction(exponent(piece))))
+        case "exponential":
+            return float(shapes.exponential(first, last, progress))
         case _:
             assert_never(piece.shape)
+
+
+def exponent(piece: Piece) -> float:
+    """The exponent of a piece of shape power."""
+    if piece.exponent is None:
+        raise ValueError("a piece of shape power without an exponent")
+    return piece.exponent
 
 
 def _horner(terms: Sequence[float], square: float) -> float:

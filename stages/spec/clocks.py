@@ -146,4 +146,5 @@ def _piece(one: Cut, scale: Scale) -> Piece:
         last=scale.rate(one.piece.last),
         p0=(one.p0.numerator, one.p0.denominator),
         p1=(one.p1.numerator, one.p1.denominator),
+        exponent=None if one.piece.exponent is None else float(one.piece.exponent),
     )

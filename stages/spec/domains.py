@@ -44,6 +44,7 @@ PIXELS = Domain(WHOLE, "448", least="1", most="65_536")
 # Schedules and claims.
 RATE = Domain(NUMBER, "2e-5", least="0", most="1e9")
 START_RATE = Domain(NUMBER, "2e-5", least="0", most="1e9", word="current")
+FALL = Domain(NUMBER, "0.51", least="0.1", most="10")
 CLOCK = Domain(TOKEN, "6T", least="1", most="10_000T")
 LENGTH = Domain(STRETCH, "2000 steps or 33B", least="1", most="10_000T")
 CLAIM = Domain(TOTAL, "7.7T", least="1", most="10_000T")

@@ -47,6 +47,7 @@ Pixels = Annotated[int, Written(domains.PIXELS)]
 
 Rate = Annotated[Fraction, Written(domains.RATE)]
 StartRate = Annotated[Fraction | None, Written(domains.START_RATE)]
+Fall = Annotated[Fraction, Written(domains.FALL)]
 Clock = Annotated[int, Written(domains.CLOCK)]
 Length = Annotated[tuple[int | Fraction, str], Written(domains.LENGTH)]
 Claimed = Annotated[tuple[int, int], Written(domains.CLAIM)]

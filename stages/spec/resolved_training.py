@@ -9,7 +9,7 @@ from pydantic import Field
 from stages.spec import domains
 from stages.spec.frozen import Frozen
 
-Shape = Literal["linear", "constant", "cosine"]
+Shape = Literal["linear", "constant", "cosine", "1-sqrt", "inverse_sqrt", "power", "exponential"]
 
 
 class Piece(Frozen):
@@ -19,6 +19,7 @@ class Piece(Frozen):
     does not depend on where stages are cut. p0 and p1 are exact rationals (numerator, denominator).
     """
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"exponent"})
     start: int
     end: int
     shape: Shape
@@ -26,6 +27,7 @@ class Piece(Frozen):
     last: float
     p0: tuple[int, int]
     p1: tuple[int, int]
+    exponent: Annotated[float, domains.FALL] | None = None  # of shape power
 
 
 class Schedule(Frozen):

@@ -9,6 +9,7 @@ from pydantic import Field
 from stages.spec.fields import (
     Claimed,
     Clock,
+    Fall,
     Length,
     Names,
     NewNames,
@@ -30,6 +31,7 @@ class RawPiece(Raw):
     shape: Shape
     from_: StartRate = Field(alias="from", default=None)
     to: Rate | None = None
+    exponent: Fall | None = None  # of shape power
     for_: Length | None = Field(alias="for", default=None)
     until: Clock | None = None
     jump: str | None = None

@@ -12,6 +12,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import assert_never
 
+from stages.spec import shapes
 from stages.spec.resolved_training import Shape
 from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
@@ -53,6 +54,7 @@ class Laid:
     first: Fraction
     last: Fraction
     jump: str | None
+    exponent: Fraction | None = None  # of shape power
 
     def rate(self, clock: int) -> Fraction:
         """The paper's learning rate at a clock inside the piece."""
@@ -64,6 +66,14 @@ class Laid:
                 return self.first + (self.last - self.first) * progress
             case "cosine":
                 return self.last + (self.first - self.last) * (1 + _cosine_of_pi(progress)) / 2
+            case "1-sqrt":
+                return shapes.one_minus_sqrt(self.first, self.last, progress)
+            case "inverse_sqrt":
+                return shapes.power_law(self.first, self.last, progress, Fraction(1, 2))
+            case "power":
+                return shapes.power_law(self.first, self.last, progress, self.exponent or Fraction(0))
+            case "exponential":
+                return shapes.exponential(self.first, self.last, progress)
             case _:
                 assert_never(self.shape)
 
@@ -98,11 +108,14 @@ def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction
                 raise ScheduleError(index, "a constant piece with `to`", "constant pieces without it", "Remove `to`.")
             last = first
         elif piece.to is None:
-            raise ScheduleError(index, f"a {piece.shape} piece without `to`", "`to: <rate>`", "Say where it ends.")
+            raise ScheduleError(
+                index, f"{shapes.named(piece.shape)} without `to`", "`to: <rate>`", "Say where it ends."
+            )
         else:
             last = piece.to
+        _of_its_shape(index, piece, first, last)
         end, exact = _end(index, piece, clock, exact, spans)
-        laid.append(Laid(clock, end, piece.shape, first, last, piece.jump))
+        laid.append(Laid(clock, end, piece.shape, first, last, piece.jump, piece.exponent))
         clock, rate = end, last
     if clock < reach:
         raise ScheduleError(
@@ -141,6 +154,21 @@ def _stated(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
             "Start at the current rate, or declare the jump with its reason.",
         )
     return stated
+
+
+def _of_its_shape(index: int, piece: RawPiece, first: Fraction, last: Fraction) -> None:
+    """Refuse an exponent of another shape than power, a power without one, and ends that a shape cannot come to."""
+    if (piece.exponent is not None) != (piece.shape == "power"):
+        found = f"{shapes.named(piece.shape)} with{'' if piece.exponent is not None else 'out'} `exponent`"
+        raise ScheduleError(index, found, "`exponent` with shape power, and with no other", "Add or remove it.")
+    if piece.shape in shapes.POSITIVE and not min(first, last):
+        found = f"{piece.shape} from {float(first):g} to {float(last):g}"
+        repair = "End at a rate above 0, or choose another shape."
+        raise ScheduleError(index, found, "rates above 0: this shape never comes to 0", repair, of_reader=True)
+    if piece.shape in shapes.FALLING and first < last:
+        found = f"{piece.shape} from {float(first):g} up to {float(last):g}"
+        repair = "Correct `to`, or choose another shape."
+        raise ScheduleError(index, found, "a rate that falls, as tokens to a negative power do", repair, of_reader=True)
 
 
 def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequence[Span]) -> tuple[int, Fraction]:

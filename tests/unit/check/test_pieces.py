@@ -54,6 +54,11 @@ def test_a_piece_shorter_than_a_step_may_not_lie_in_the_middle(tmp_path: Path) -
         (WARM_UP + REST.replace("1e-4", "1e-3"), "a cosine piece from 0.001 to 0.001"),
         (WARM_UP.replace("from: 0", "from: 1e-3") + REST, "a linear piece from 0.001 to 0.001"),
         (WARM_UP + REST.replace("1e-4", "1e-2"), "which ends the schedule"),
+        (
+            WARM_UP + REST.replace("1e-4", "1e-2").replace("cosine", "1-sqrt"),
+            "a 1-sqrt piece from 0.001 to 0.01, which",
+        ),
+        (WARM_UP + REST.replace("1e-4", "1e-3").replace("cosine", "exponential"), "an exponential piece from 0.001 to"),
         (WARM_UP.replace("1e-3", "1e3") + REST, "a learning rate of 1000"),
         (WARM_UP.replace("1e-3", "1e-13") + REST.replace("1e-4", "1e-14"), "from 0 to 1e-13"),
     ],
@@ -69,10 +74,22 @@ def test_what_a_slip_makes_of_a_piece_is_a_finding(tmp_path: Path, pieces: str, 
     [
         WARM_UP.replace("linear", "cosine") + REST,
         WARM_UP + REST.replace("1e-4", "0"),
+        WARM_UP + REST.replace("cosine", "inverse_sqrt"),
+        WARM_UP + REST.replace("cosine", "power, exponent: 0.51"),
+        WARM_UP.replace("linear, from: 0", "exponential, from: 1e-6")
+        + REST.replace("1e-4", "0").replace("cosine", "1-sqrt"),
         WARM_UP + "    - {shape: constant, until: 4B}\n",
         WARM_UP + "    - {shape: linear, to: 2e-3, until: 4B}\n",
     ],
-    ids=["cosine warm-up", "decay to zero", "constant", "a schedule that only warms up"],
+    ids=[
+        "cosine warm-up",
+        "decay to zero",
+        "inverse root",
+        "power",
+        "exponential, then 1-sqrt",
+        "constant",
+        "a schedule that only warms up",
+    ],
 )
 def test_shapes_in_use_are_quiet(tmp_path: Path, pieces: str) -> None:
     assert toy(tmp_path, pieces) == []

@@ -47,8 +47,9 @@ def piece(
     last: float,
     p0: Fraction = Fraction(0),
     p1: Fraction = Fraction(1),
+    exponent: float | None = None,
 ) -> Piece:
     return Piece(
         start=start, end=end, shape=shape, first=first, last=last,
-        p0=(p0.numerator, p0.denominator), p1=(p1.numerator, p1.denominator),
+        p0=(p0.numerator, p0.denominator), p1=(p1.numerator, p1.denominator), exponent=exponent,
     )  # fmt: skip

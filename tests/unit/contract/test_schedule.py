@@ -113,3 +113,37 @@ def test_cosine_is_the_same_double_on_every_machine(p, value):
     """Written down to the last bit: a rate that changed by one would change every run."""
     assert schedule.cos_pi(p) == pytest.approx(math.cos(math.pi * p), abs=2**-52)
     assert schedule.cos_pi(p).hex() == value
+
+
+def test_an_inverse_square_root_is_that_of_the_steps():
+    """Vaswani et al. 2017, eq. 3, after a warm-up of 4,000 steps: peak * sqrt(4000 / step)."""
+    falls = Schedule(name="noam", pieces=(piece(4_000, 100_000, "inverse_sqrt", 7e-4, 7e-4 * math.sqrt(4_000 / 1e5)),))
+    for step in (4_000, 4_001, 16_000, 64_000):
+        assert schedule.lr(falls, step) == pytest.approx(7e-4 * math.sqrt(4_000 / step), rel=1e-14)
+
+
+def test_a_power_of_the_tokens_has_one_slope_in_a_plot_of_logarithms():
+    """The power scheduler (arXiv 2408.13359): proportional to tokens^-0.51."""
+    pieces = (piece(10**9, 10**12, "power", 4e-4, 4e-4 * 1000**-0.51, exponent=0.51),)
+    assert schedule.lr(Schedule(name="power", pieces=pieces), 10**10) == pytest.approx(4e-4 * 10**-0.51, rel=1e-14)
+
+
+def test_half_an_exponential_is_the_geometric_mean_and_a_quarter_of_1_sqrt_is_halfway():
+    decay = Schedule(name="e", pieces=(piece(0, 100, "exponential", 4e-3, 1e-5),))
+    cooldown = Schedule(name="c", pieces=(piece(0, 100, "1-sqrt", 4e-3, 1e-5),))
+    assert schedule.lr(decay, 50) == pytest.approx(2e-4, rel=1e-15)
+    assert schedule.lr(cooldown, 25) == pytest.approx((4e-3 + 1e-5) / 2, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("shape", "exponent", "value"),
+    [
+        ("1-sqrt", None, "0x1.12623dec80171p-13"),
+        ("inverse_sqrt", None, "0x1.969ac40c0ec30p-17"),
+        ("power", 0.51, "0x1.9b0e35f9f171ap-17"),
+        ("exponential", None, "0x1.678fcb5a9f091p-14"),
+    ],
+)
+def test_every_shape_is_the_same_double_on_every_machine(shape, exponent, value):
+    drawn = Schedule(name="s", pieces=(piece(0, 300, shape, 3e-4, 7e-6, exponent=exponent),))
+    assert schedule.lr(drawn, 100).hex() == value

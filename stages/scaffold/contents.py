@@ -40,12 +40,12 @@ def example(name: str) -> dict[str, bytes]:
     root = shipped.root()
     if name == TINY:
         found = {**dict(_tree(root / "examples" / TINY)), HARDWARE: (root / HARDWARE).read_bytes()}
-        return {**found, "requirements.txt": _filled(_base(REQUIREMENTS), extra="")}
+        return {**found, "requirements.txt": _filled(_base(REQUIREMENTS), extras="pytest")}
     readme = _filled(_base("README.md"), pipeline=name)
     return {
         **published.specs(root, name),
         "README.md": readme,
-        "requirements.txt": _filled(_base(REQUIREMENTS), extra="[mini]"),
+        "requirements.txt": _filled(_base(REQUIREMENTS), extras="mini,pytest"),
     }
 
 

@@ -25,8 +25,8 @@ class Stages:
 
     def __init__(self, config: pytest.Config) -> None:
         if config.option.stages_seed is None:
-            # Workers of xdist get it with the options.
-            config.option.stages_seed = random.SystemRandom().randrange(10**6)
+            drawn = random.SystemRandom().randrange(10**6)
+            config.option.stages_seed = getattr(config, "workerinput", {}).get("stages_seed", drawn)
         try:
             self.root = find_root()
         except UserError as error:
@@ -36,6 +36,11 @@ class Stages:
     def pytest_report_header(self, config: pytest.Config) -> str:
         """Where specs and goldens are, and what repeats a twin's cuts."""
         return f"stages: {self.root}, goldens in {self.goldens}, twins cut by --stages-seed {config.option.stages_seed}"
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a worker of xdist the seed that was drawn: options that nobody typed are parsed anew there."""
+        node.workerinput["stages_seed"] = node.config.option.stages_seed
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
@@ -76,7 +81,10 @@ class Stages:
         for ref in selected:
             yield from (item(kind, ref) for kind in PAGES)
             if (stage := book.trained(ref)) is not None:
-                yield from (item(kind, ref) for kind in ("steps", "twin", "layout") if kind == "steps" or stage.phases)
+                yield item("steps", ref)
+                # What has no golden has nothing to update.
+                if stage.phases and not session.config.getoption("stages_update"):
+                    yield from (item(kind, ref) for kind in ("twin", "layout"))
         if everything and book.nemo:
             yield item("emitted", emitted.NEMO)
         if everything and not book.unreadable:

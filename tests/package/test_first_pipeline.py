@@ -31,7 +31,7 @@ class Followed(NamedTuple):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Clean:
     wheel = clean.build_wheel(tmp_path_factory.mktemp("wheel"))
-    return clean.make(tmp_path_factory.mktemp("clean") / "venv", wheel)
+    return clean.make(tmp_path_factory.mktemp("clean") / "venv", wheel, ["pytest"])
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +68,19 @@ def test_the_changed_rate_trained_one_stage_again_and_no_other(followed: Followe
     assert "tiny/sft main 48/48" in said
     assert "tiny/pretrain main" not in said
     assert "tiny/long main" not in said
+
+
+def test_the_snapshots_fail_on_a_change_that_nobody_meant(followed: Followed, installed: Clean) -> None:
+    spec = followed.project / "specs/tiny/long.yaml"
+    kept = spec.read_text()
+    assert kept.count("base: 10_000") == 1
+    spec.write_text(kept.replace("base: 10_000", "base: 20_000"))
+    try:
+        done = installed.run("pytest --stages --stages-select tiny/long -m spec", followed.project)
+    finally:
+        spec.write_text(kept)
+    assert done.returncode == 1
+    assert "20000" in done.stdout.replace("_", "").replace(",", "")
 
 
 def test_the_export_is_a_folder_of_transformers(followed: Followed) -> None:

@@ -263,14 +263,14 @@ def status(
 
 
 @app.command()
-def watch(
-    pipeline: Annotated[str | None, typer.Argument(help="One pipeline; all of them if left out.")] = None,
-    scale: Scale = "mini",
-) -> None:
-    """Show running stages until Ctrl-C, which ends nothing else: step, loss, speed, time left, last checkpoint."""
+def watch(names: Names = None, scale: Scale = "mini") -> None:
+    """Show running stages until Ctrl-C, which ends nothing else: step, loss, speed, time left, last checkpoint.
+
+    Example: `stages watch ouro llama31_1m/base`.
+    """
     from stages.commands.watch import watch as show_running
 
-    show_running(scale, pipeline)
+    show_running(scale, names or ())
 
 
 @app.command()

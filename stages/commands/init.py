@@ -18,9 +18,11 @@ def create(folder: Path, example: str) -> None:
         raise UsageError(f"--example: found {example!r}; allowed: {', '.join(known)}. {meant(example, known)}")
     made = init.create(folder, example)
     print(printable(f"{folder}: a project with the pipeline {example}. README.md says what is in it. Next:"))
-    print(printable(f"  cd {shlex.quote(str(folder))}"))
+    print(printable(f"  cd {shlex.quote(str(folder) if not str(folder).startswith('-') else f'./{folder}')}"))
     for line in _git(made):
         print(printable(f"  {line}"))
+    if example in contents.PUBLISHED:
+        print("  pip install 'stages[mini]'      # the packages that its corpora are made of at scale mini")
     print("  stages check      # what is wrong with the specs, before anything is run")
     print("  snakemake         # run every stage that is not done")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from stages.errors import UsageError
+from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.sync.graph import Graph
@@ -36,11 +36,19 @@ def published_scale(project: Project, pipeline: str | None = None) -> str:
 def open_project(scale: str) -> tuple[Path, Project]:
     """Load the project; raises UsageError for a scale that it does not have."""
     root = find_root()
-    project = Project.load(root)
+    project = loaded_with_scales(root)
     known = project.scales()
     if scale not in known:
         raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}.")
     return root, project
+
+
+def loaded_with_scales(root: Path) -> Project:
+    """The project `root`. Raises UserError where it has no scale at all."""
+    project = Project.load(root)
+    if not project.scales():
+        raise UserError(f"{root / 'specs/scales'}: no scale is there; allowed: at least one file, such as mini.yaml.")
+    return project
 
 
 def known_pipeline(name: str, pipelines: Iterable[str], absent: Mapping[str, Sequence[str]] | None = None) -> str:

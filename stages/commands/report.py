@@ -39,6 +39,7 @@ def write_report(names: Sequence[str], scale: str, out: Path) -> None:
     wrong with specs that cannot be read.
     """
     root, project = open_project(scale)
+    folders.refuse_inside(out, root)
     folders.refuse(out)
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     verdicts = judge(layout, loaded.stages, loaded.keys)

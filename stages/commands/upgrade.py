@@ -6,7 +6,7 @@ import difflib
 from pathlib import Path
 
 from stages import __version__
-from stages.commands.open import find_root
+from stages.commands.open import find_root, loaded_with_scales
 from stages.printable import printable
 from stages.scaffold import record, shipped, upgrade
 from stages.scaffold.upgrade import NEW, Change
@@ -33,13 +33,13 @@ def run_upgrade(force: bool) -> int:
     if shipped.in_place(root):
         print(f"{root}: the command runs from here, so its files are those of this version ({__version__})")
         return 0
-    kept = record.read(root)
+    project, kept = loaded_with_scales(root), record.known(root)
     found = upgrade.upgrade(root, force)
     for one in found:
         print(SAID[one.kind].format(path=one.path, new=NEW))
         if one.kind == "edited":
             print(_difference(one), end="")
-    loaded = _sync(root)
+    loaded = _sync(root, project)
     print(f"{kept.stages if kept else 'no version'} → {__version__}: {len(found)} files of the base differed")
     if left := [one for one in found if one.left]:
         print(f"{len(left)} left as they are. Take over what you want of it; `stages upgrade --force` takes all of it.")
@@ -47,9 +47,8 @@ def run_upgrade(force: bool) -> int:
     return 1 if left else 0
 
 
-def _sync(root: Path) -> graph.Graph:
+def _sync(root: Path, project: Project) -> graph.Graph:
     """Rules and dvc.yaml at the scale that they are of."""
-    project = Project.load(root)
     there = write.dvc_scale(root) if (root / "dvc.yaml").is_file() else DEFAULT_SCALE
     scale = there if there in project.scales() else next(iter(project.scales()))
     for path in write.sync(root, project, scale):

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stages.cluster.slurm import Job, SlurmError
-from stages.commands.open import open_project, stages_of
+from stages.commands.open import asked, open_project
 from stages.commands.status import STYLES, WIDTH
 from stages.report.words import count, rate, seconds
 from stages.spec.resolved import Stage
@@ -84,14 +84,14 @@ class Watch:
                 self.note = f"Slurm does not answer: {str(error).splitlines()[0]}" if used else ""
 
 
-def watch(scale: str, pipeline: str | None) -> None:
-    """Show running stages until Ctrl-C; one table where there is no terminal.
+def watch(scale: str, names: Sequence[str]) -> None:
+    """Show running stages, all or those named, until Ctrl-C; one table where there is no terminal.
 
-    Raises UsageError when there is no such pipeline, and what is wrong with its specs.
+    Raises UsageError for a name of nothing, and what is wrong with the specs of a pipeline that is named.
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    refs = tuple(loaded.stages) if pipeline is None else stages_of(loaded, pipeline)
+    refs = asked(loaded, names)
     watched = Watch(Layout(root, scale), {ref: loaded.stages[ref] for ref in refs}, loaded.keys)
     console = Console(highlight=False)
     if not console.is_terminal:

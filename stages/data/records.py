@@ -15,6 +15,7 @@ from stages.data import chats, json_text
 from stages.data.chats import Chat, RowError
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import Broken, Raw
+from stages.spec import wording
 from stages.spec.builders import COLUMNS
 
 TEXT = "text"  # the shape whose rows are one text, and its column
@@ -131,8 +132,10 @@ def parsed(line: bytes) -> dict[str, Any]:
         raise RowError("not UTF-8") from None
     except json_text.RepeatedKeyError as error:
         raise RowError(str(error)) from None
-    except (ValueError, RecursionError) as error:
-        raise RowError(f"not JSON ({error})") from None
+    except ValueError as error:
+        raise RowError(f"not JSON ({wording.of_json(error)})") from None
+    except RecursionError:
+        raise RowError("not JSON (nested too deep)") from None
     if not isinstance(row, dict):
         raise RowError(f"found a {type(row).__name__} instead of an object")
     return row

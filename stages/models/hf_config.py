@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.contract.rope import longrope_factors
 from stages.errors import UserError
+from stages.spec import wording
 from stages.spec.families import FAMILIES
 from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel, Published
 from stages.spec.resolved_models import Llama3Scaling, Model, Rope, Yarn
@@ -64,13 +65,21 @@ def read(folder: Path) -> ModelConfig:
     try:
         config = _own(found["stages"]) if "stages" in found else _released(found, path)
     except (ValidationError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: a value is missing or of the wrong kind: {error}") from error
+        raise UserError(f"{path}: a value is missing or of the wrong kind: {_which(error)}") from error
     if "stages" in found and (wrong := _differing(found, json.loads(json.dumps(render(config), allow_nan=False)))):
         raise UserError(
             f'{path}: {", ".join(wrong)} disagree with the values under "stages". '
             'Edit both alike, or remove "stages" to have transformers\' fields believed.'
         )
     return config
+
+
+def _which(error: ValidationError | KeyError | TypeError) -> str:
+    """The field, and what is expected of it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {wording.of_value(first)}"
 
 
 # What an export says of itself: the type that it was rounded to, and the ids that its tokenizer has.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -64,7 +65,10 @@ def _refuse_unless_empty(place: Path, target: Path) -> None:
     if what is None and any(place.iterdir()):
         what = "a directory with files in it"
     elif what is None and place == Path.cwd():
-        what = "the current directory, which cannot be put in place as a whole"
+        raise UsageError(
+            f"DIR: {target} is the current directory, which a project cannot replace; allowed: a path where there is "
+            f"nothing, or another empty directory. Go up first: cd .. && stages init {shlex.quote(place.name)}"
+        )
     if what is not None:
         raise UsageError(f"DIR: {target} is {what}; allowed: a path where there is nothing, or an empty directory.")
 

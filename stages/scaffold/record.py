@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
+from stages.errors import UserError
 from stages.store import json_file
 
 NAME = ".stages.json"
@@ -35,6 +36,17 @@ def read(root: Path) -> Record | None:
         return json_file.read_as(root / NAME, _RECORD)
     except json_file.MissingFileError:
         return None
+
+
+def known(root: Path) -> Record | None:
+    """The same, where a record that cannot be read is the user's to remove. Raises UserError."""
+    try:
+        return read(root)
+    except json_file.JsonFileError as error:
+        raise UserError(
+            f"{error}. Take it from git; or remove it, and `stages upgrade` compares with the new version alone: it "
+            "then leaves every file that differs, and says so."
+        ) from None
 
 
 def encoded(version: str, digests: dict[str, str]) -> bytes:

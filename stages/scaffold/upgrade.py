@@ -46,7 +46,7 @@ def upgrade(root: Path, force: bool = False) -> list[Change]:
 
     Raises UserError for a path that leads out of the project, and WriteError.
     """
-    kept, base = record.read(root), contents.base()
+    kept, base = record.known(root), contents.base()
     then = kept.files if kept else {}
     found = [_forced(one) if force else one for one in changes(root, then, base)]
     for path in {one.path for one in found}:

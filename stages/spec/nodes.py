@@ -16,6 +16,7 @@ import yaml
 
 from stages.errors import SpecError, Where
 from stages.printable import CONTROL
+from stages.spec import wording
 
 Path = tuple[str | int, ...]
 Tree = Any  # dict[str, Tree] | list[Tree] | str | bool | None
@@ -69,14 +70,12 @@ def parse(data: bytes, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Where(file, mark.line + 1 if mark else 1)
-        raise SpecError(
-            where, "YAML syntax", f"what is not YAML ({error.problem})", "YAML", "Mend the syntax."
-        ) from None
+        found, repair = wording.of_yaml(error)
+        raise SpecError(where, "YAML syntax", found, "YAML", repair) from None
     except yaml.YAMLError as error:
         position = getattr(error, "position", 0)
         where = Where(file, text.count("\n", 0, position) + 1)
-        reason = getattr(error, "reason", "unreadable text")
-        raise SpecError(where, "YAML syntax", str(reason), "printable text", "Remove the character.") from None
+        raise SpecError(where, "YAML syntax", "a control character", "text that can be printed", "Remove it.") from None
 
 
 class _Composer:

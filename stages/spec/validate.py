@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
-from stages.spec import units
+from stages.spec import units, wording
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, dotted
 
@@ -86,11 +86,7 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, key, found, *KINDS[kind])
     if "expected" in context:
         return SpecError(where, key, found, str(context["expected"]), "Choose one of these.")
-    return SpecError(where, key, found, _lower(detail["msg"]), "Correct the value.")
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return SpecError(where, key, found, wording.of_value(detail).removeprefix("expected "), "Correct the value.")
 
 
 def _real(document: Document, loc: Path) -> Path:

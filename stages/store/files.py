@@ -17,6 +17,14 @@ from stages.store.digest import BLOCK, Written
 from stages.store.disk import Disk
 
 disk = Disk()
+AGAIN = (
+    "Once the disk takes writes again, give the same command: a stage goes on from its last checkpoint, a corpus from "
+    "what is encoded of it."
+)
+_MAY = "Make its directory writable, or give another place."
+_IS = "Its directory is not there, or is a file: mend that, or give another place."
+# What is wrong with a place, of which no waiting is a cure -> what to do.
+PLACES = {errno.EACCES: _MAY, errno.EPERM: _MAY, errno.EROFS: _MAY, errno.ENOENT: _IS, errno.ENOTDIR: _IS}
 SMALL = 64 << 10  # bytes that are hashed sooner than another thread has begun to
 Data = bytes | Iterable[memoryview]
 """What a file is to hold: its bytes, or blocks of them, each of which is used before the next one is asked for."""
@@ -47,9 +55,8 @@ def failing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed. Once the disk "
-            "takes writes again, give the same command: a stage goes on from its last checkpoint, a corpus from what "
-            "is encoded of it."
+            f"{path}: cannot be written ({error.strerror or error}). Nothing finished has been changed. "
+            f"{PLACES.get(error.errno or 0, AGAIN)}"
         ) from error
 
 

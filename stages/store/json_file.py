@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from stages.errors import UserError
+from stages.spec import wording
 from stages.store import files
 from stages.store.digest import Written
 
@@ -89,7 +90,7 @@ def parse(data: bytes, path: Path) -> Any:
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, parse_int=_bounded)
     except ValueError as error:  # also of text that is not UTF-8
-        raise JsonFileError(path, f"is not JSON ({error})") from None
+        raise JsonFileError(path, f"is not JSON ({wording.of_json(error)})") from None
     if b"\\u" in data and any(map(_HALF.search, _texts(value))):
         raise JsonFileError(path, "holds half a character")
     return value
@@ -116,9 +117,9 @@ def validate(data: bytes, path: Path, kind: TypeAdapter[T]) -> T:
     try:
         return kind.validate_json(data, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise JsonFileError(path, f"{place[:SHOWN]}: {first['msg'][:SHOWN]}") from None
+        raise JsonFileError(path, f"{place[:SHOWN]}: {wording.of_value(first)[:SHOWN]}") from None
 
 
 def _too_deep(data: bytes) -> bool:

@@ -16,6 +16,7 @@ from stages.report.html.page import Subject
 
 MARK = "stages-report.txt"  # in every folder that this module wrote
 SAID = "Written by `stages report`, which replaces this folder when it is run again.\n"
+KEPT = ("results", "specs", "rules", "profiles", "slurm", ".git", ".dvc", ".snakemake")
 LOG = 200_000  # bytes of a log that are copied: its end
 
 
@@ -35,6 +36,14 @@ def write(folder: Path, subjects: Sequence[Subject], head: Mapping[str, Any]) ->
     except OSError as error:
         raise UserError(f"{folder}: the report could not be written: {error.strerror or error}.") from None
     return size
+
+
+def refuse_inside(folder: Path, root: Path) -> None:
+    """Raise UsageError for a place in those directories of the project whose files others write."""
+    place = folder.resolve()
+    for name in KEPT:
+        if place.is_relative_to((root / name).resolve()):
+            raise UsageError(f"--out: {folder} is inside {name}/; allowed: a new folder elsewhere, such as report.")
 
 
 def refuse(folder: Path) -> None:

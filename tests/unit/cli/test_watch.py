@@ -24,8 +24,8 @@ __all__ = ["runs", "squeue", "toy"]  # fixtures
 COLUMNS = ("phase", "step", "tokens", "lr", "loss")
 
 
-def said(capsys: pytest.CaptureFixture[str], pipeline: str | None = None) -> str:
-    watch("mini", pipeline)
+def said(capsys: pytest.CaptureFixture[str], *names: str) -> str:
+    watch("mini", names)
     return capsys.readouterr().out
 
 
@@ -89,11 +89,17 @@ def test_jobs_of_the_cluster_are_shown_with_their_nodes_or_as_waiting(
     assert row(text, "toy/release") == "toy/release pending job 13 waits in the queue"
 
 
-def test_a_pipeline_is_asked_for_by_name(runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipelines_and_stages_are_asked_for_by_name(
+    runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     runs("toy/first", 100)
     assert "toy/first" in said(capsys, "toy")
+    assert "toy/first" in said(capsys, "toy/first")
+    assert said(capsys, "toy/second") == "no stage runs at mini\n"
     with pytest.raises(UsageError, match="no pipeline 'toys'"):
-        watch("mini", "toys")
+        watch("mini", ["toys"])
+    with pytest.raises(UsageError, match="no stage 'toy/thrid'"):
+        watch("mini", ["toy/thrid"])
 
 
 def test_the_last_rows_cost_the_same_however_many_there_are(tmp_path: Path) -> None:

@@ -25,15 +25,15 @@ def chat(*turns: tuple[Any, Any]) -> bytes:
 
 ASK, ANSWER = ("user", "?"), ("assistant", "!")
 REFUSED: dict[str, tuple[str, bytes, str]] = {
-    "a byte order mark": ("text", b"\xef\xbb\xbf" + text("a"), "not JSON .Unexpected UTF-8 BOM"),
+    "a byte order mark": ("text", b"\xef\xbb\xbf" + text("a"), "not JSON .a byte order mark at column 1"),
     "NULs before the row": ("text", b"\0\0" + text("a"), "not JSON"),
     "Latin-1": ("text", '{"text": "\xe9"}'.encode("latin-1"), "not UTF-8"),
     "UTF-16": ("text", '{"text": "a"}'.encode("utf-16"), "not UTF-8"),
     "an overlong encoding": ("text", b'{"text": "\xc0\xaf"}', "not UTF-8"),
     "a surrogate in UTF-8": ("text", b'{"text": "\xed\xa0\x80"}', "not UTF-8"),
     "half a pair, escaped": ("text", b'{"text": "\\ud800"}', "text holds half of a surrogate pair"),
-    "two rows in a line": ("text", text("a") + text("b"), "not JSON .Extra data"),
-    "a comma behind the row": ("text", text("a") + b",", "not JSON .Extra data"),
+    "two rows in a line": ("text", text("a") + text("b"), "not JSON .more than one value, at column"),
+    "a comma behind the row": ("text", text("a") + b",", "not JSON .more than one value, at column"),
     "Python's quotes": ("text", b"{'text': 'a'}", "not JSON"),
     "a row cut off": ("text", text("a")[:-1], "not JSON"),
     "an array": ("text", b'["a"]', "found a list instead of an object"),

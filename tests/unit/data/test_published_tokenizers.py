@@ -158,7 +158,7 @@ FILES = {
     _binary: r"tokenizer.json: cannot be read as UTF-8",
     _link_out: r"tokenizer.json: a link that leads out of .*, to ",
     _pipe: r"tokenizer.json: not a regular file",
-    _config: r"tokenizer_config.json: top level: Input should be an object",
+    _config: r"tokenizer_config.json: top level: expected a mapping",
 }
 
 

@@ -207,6 +207,9 @@ def test_the_command_writes_a_report_of_a_project_that_has_not_run(
     assert sorted(path.name for path in (tmp_path / "out").glob("*.html")) == ["index.html", "toy_variant.html"]
     with pytest.raises(UsageError, match="no pipeline 'nobody'"):
         write_report(["nobody"], "mini", tmp_path / "out")
+    for inside in ("results/mini/report", "specs/x", "rules"):
+        with pytest.raises(UsageError, match=r"is inside .*/; allowed: a new folder elsewhere"):
+            write_report((), "mini", Path(inside))
 
 
 def test_a_report_is_made_without_torch(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_bad_table_is_one_error_with_its_line(tmp_path: Path, text: str, says:
         ("eval.json", "{", "is not JSON"),
         ("eval.json", "[]", "found a list, expected an object"),
         ("eval.json", '{"before": {}}', "after: found None"),
-        ("stage.json", "{}", "pipeline: Field required"),
+        ("stage.json", "{}", "pipeline: is missing"),
         ("timing.csv", "phase,step,seconds\nmain,1,-2\n", "column seconds"),
     ],
 )

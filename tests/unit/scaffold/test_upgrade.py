@@ -221,3 +221,24 @@ def test_outside_of_a_project_it_says_what_one_is(tmp_path: Path) -> None:
     done = stages(tmp_path, "upgrade")
     assert done.returncode == 2
     assert "`stages init DIR --example tiny`" in done.stderr
+
+
+def test_a_record_that_cannot_be_read_is_named_with_what_to_do_and_nothing_is_written(project: Path) -> None:
+    (project / record.NAME).write_text("{")
+    before = everything(project)
+    done = stages(project, "upgrade")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{record.NAME}: is not JSON (cut off at column 2). Take it from git; or remove it" in done.stderr
+    assert everything(project) == before
+    (project / record.NAME).unlink()
+    (project / "ci.sh").write_text("# mine\n")
+    assert kinds(upgrade.upgrade(project)) == {"ci.sh": "edited"}
+
+
+def test_without_a_scale_every_command_says_so(project: Path) -> None:
+    (project / "specs/scales/mini.yaml").unlink()
+    for words in (("upgrade",), ("status",)):
+        done = stages(project, *words)
+        assert done.returncode == 1
+        assert "specs/scales: no scale is there; allowed: at least one file" in done.stderr
+        assert "Traceback" not in done.stderr

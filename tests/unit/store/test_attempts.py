@@ -78,7 +78,7 @@ def test_a_finding_is_cut_to_what_can_be_shown_and_one_that_cannot_be_read_says_
     assert attempts.finding(tmp_path) == Finding("x" * LONGEST, None)
     (tmp_path / "finding.json").write_text('{"message": "x", "step": -1}')
     assert attempts.finding(tmp_path) == Finding(
-        f"ended, and why cannot be read: {tmp_path / 'finding.json'}: step: Input should be greater than or equal to 0",
+        f"ended, and why cannot be read: {tmp_path / 'finding.json'}: step: expected at least 0",
         None, stopped=False, repeats=False,
     )  # fmt: skip
 

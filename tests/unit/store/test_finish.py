@@ -123,7 +123,7 @@ def test_a_record_of_another_version_says_so(tmp_path: Path) -> None:
     with pytest.raises(JsonFileError) as caught:
         stage_record.read(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path / 'stage.json'}: ")
-    assert str(caught.value).endswith("Field required (written by another version of stages?)")
+    assert str(caught.value).endswith("is missing (written by another version of stages?)")
     (tmp_path / "stage.json").write_text("{")
     with pytest.raises(JsonFileError, match=r"stage\.json: is not JSON"):
         stage_record.read(tmp_path)

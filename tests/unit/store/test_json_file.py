@@ -27,7 +27,7 @@ REFUSED = {
     "deep lists": (b"[" * 100_000, "nested more than 64 deep"),
     "deep objects": (b'{"a":' * 100_000, "nested more than 64 deep"),
     "closed and deep": (b"[" * 65 + b"]" * 65, "nested more than 64 deep"),
-    "a long text without an end": (b'"' + b'\\"' * 1_000_000, "Unterminated string"),
+    "a long text without an end": (b'"' + b'\\"' * 1_000_000, "a text without an end"),
     "an infinity": (b'{"loss": 1e999}', "found 1e999, expected a finite number"),
     "no number": (b'{"loss": NaN}', "found NaN"),
     "a named infinity": (b"[-Infinity]", "found -Infinity"),
@@ -98,7 +98,7 @@ def test_a_file_longer_than_allowed_is_not_read_to_its_end(tmp_path: Path) -> No
 
 def test_a_file_of_another_kind_is_refused_with_its_field(tmp_path: Path) -> None:
     files.write_atomic(tmp_path / "a.json", b'{"steps": [1, "2"]}')
-    with pytest.raises(JsonFileError, match=r"a\.json: steps\.1: Input should be a valid integer"):
+    with pytest.raises(JsonFileError, match=r"a\.json: steps\.1: expected a whole number"):
         json_file.read_as(tmp_path / "a.json", TypeAdapter(dict[str, list[int]]))
 
 
@@ -134,15 +134,15 @@ def test_a_reader_may_set_a_limit_of_its_own(tmp_path: Path) -> None:
 def test_what_is_wrong_as_a_whole_is_said_of_the_top_level(tmp_path: Path) -> None:
     with pytest.raises(JsonFileError) as caught:
         json_file.parse_as(b"{}", tmp_path, TypeAdapter(list[int]))
-    assert str(caught.value) == f"{tmp_path}: top level: Input should be a valid array"
-    assert (caught.value.path, caught.value.reason) == (tmp_path, "top level: Input should be a valid array")
+    assert str(caught.value) == f"{tmp_path}: top level: expected a list"
+    assert (caught.value.path, caught.value.reason) == (tmp_path, "top level: expected a list")
 
 
 def test_long_names_and_numbers_are_shown_by_their_beginnings(tmp_path: Path) -> None:
     name = "n" * 300
     with pytest.raises(JsonFileError) as caught:
         json_file.parse_as(f'{{"{name}": "1"}}'.encode(), tmp_path, TypeAdapter(dict[str, int]))
-    assert caught.value.reason == f"{name[:200]}: Input should be a valid integer"
+    assert caught.value.reason == f"{name[:200]}: expected a whole number"
     with pytest.raises(JsonFileError, match=r"is not JSON \(found 1{20}, expected a finite number\)"):
         json_file.parse(b"1" * 30 + b"e999", tmp_path)
     with pytest.raises(

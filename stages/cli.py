@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stages import __version__, cli_finished, cli_forensics, cli_project
+from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_project
 from stages.cli_words import Json, Names, Ref, Scale
 from stages.errors import UserError
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(cli_project.app)
 app.add_typer(cli_finished.app)
 app.add_typer(cli_forensics.app)
+app.add_typer(cli_audit.app)
 Marker = Annotated[
     Path | None, typer.Option("--marker", help="What a rule awaits: refuse if the specs say something else by now.")
 ]

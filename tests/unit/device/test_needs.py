@@ -14,6 +14,7 @@ OWN = {"stages", "benchmarks", "tests"}
 # Run on that machine by nothing: the workflow tools have a machine of their own.
 ELSEWHERE = {ROOT / "stages/sync", ROOT / "stages/commands/record.py", ROOT / "stages/report/record.py"}
 ELSEWHERE |= {ROOT / "stages/forensics/signed.py", ROOT / "stages/commands/sign.py"}  # of finished results
+ELSEWHERE |= {ROOT / "stages/audit", ROOT / "stages/commands/audit.py"}  # of others' recipes
 ELSEWHERE |= {ROOT / "stages/tracking"}  # extras, in processes of their own
 ELSEWHERE |= {ROOT / "stages/engines/nemo"}  # it has an environment of its own
 

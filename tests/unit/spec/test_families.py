@@ -21,9 +21,9 @@ from tests.families import test_qwen3, test_qwen3_moe
 from tests.mutants.mutant import ROOT
 from tests.parity import test_hf
 
-PACKAGES = ("check", "cluster", "commands", "contract", "data", "diff", "engines", "evals", "export", "forensics",
-            "guards", "models", "plan", "report", "scaffold", "spec", "store", "sync", "testing", "tracking",
-            "train")  # fmt: skip
+PACKAGES = ("audit", "check", "cluster", "commands", "contract", "data", "diff", "engines", "evals", "export",
+            "forensics", "guards", "models", "plan", "report", "scaffold", "spec", "store", "sync", "testing",
+            "tracking", "train")  # fmt: skip
 # The NeMo engine has code of its own for each family that it trains, and says so in the family's file; exports have
 # modelling code for what transformers has no class of.
 OWN = ("stages/spec/families/", "stages/engines/nemo/", "stages/export/hf_code/", "stages/export/names.py")

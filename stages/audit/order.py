@@ -1,0 +1,140 @@
+"""Which run goes on from which: by the paths of checkpoints, or by the file `audit.yaml` that the user writes.
+
+    recipes:
+      pretrain.sh: {tokens: 1T}
+      anneal.sh: {from: pretrain.sh, step: 250_000, tokens: 50B, world: 64}
+
+`from` and `step` say what a run loads, `tokens` what is claimed of it (in a paper, say), `world` on how many devices it
+ran.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from stages.audit.frameworks import on_load
+from stages.audit.readers.tree import Tree
+from stages.audit.recipe import Edge, Stage, Value, number
+from stages.errors import SpecError, UserError, Where
+
+FILE = "audit.yaml"
+SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_HOLE = re.compile(r"\$\{[^{}]*\}|\$\(\.\.\.\)")
+_KEYS = {"from": "from", "step": "load_step", "tokens": "claimed_tokens", "world": "world"}
+_REPAIR = "See docs/audit.md."
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user says of recipes by name: parents, and figures."""
+
+    parents: dict[str, tuple[str, Where]]
+    figures: dict[str, dict[str, Value]]
+    places: dict[str, Where]
+
+
+def read(tree: Tree) -> Order:
+    """The user's file. Raises SpecError at the line of what it cannot mean."""
+    found = Order({}, {}, {})
+    for key in tree.below(()):
+        if key != "recipes":
+            raise SpecError(tree.places[key,], str(key), f"the key {key}", "recipes", _REPAIR)
+    for name in map(str, tree.below(("recipes",))):
+        found.places[name] = tree.places["recipes", name]
+        for key in map(str, tree.below(("recipes", name))):
+            _entry(found, name, key, tree)
+    return found
+
+
+def _entry(found: Order, name: str, key: str, tree: Tree) -> None:
+    path = ("recipes", name, key)
+    where, leaf = tree.places[path], tree.leaves.get(path)
+    if key not in _KEYS or leaf is None or leaf.text is None:
+        raise SpecError(where, key, "a key or value that is none of these", ", ".join(_KEYS), _REPAIR)
+    if key == "from":
+        found.parents[name] = (leaf.text, where)
+        return
+    figure = quantity(leaf.text)
+    if figure is None or figure < 0:
+        raise SpecError(where, key, leaf.text, "a whole number, 1_000 or 1.5T", _REPAIR)
+    figures = found.figures.setdefault(name, {})
+    figures[_KEYS[key]] = Value(figure, where, key)
+    if key == "tokens":
+        figures["claimed_within"] = Value(_half_a_digit(leaf.text), where, key)
+
+
+def quantity(text: str) -> int | None:
+    """A whole number with K, M, B or T behind it, or without; None for anything else."""
+    match = re.fullmatch(r"([\d_.,eE+]+)\s*([KMBT]?)", text.strip())
+    figure = number(match[1].replace(",", "")) if match else None
+    if match is None or figure is None:
+        return None
+    product = figure * SCALES[match[2]]
+    return round(product) if abs(product - round(product)) < 1e-6 * max(1.0, abs(product)) else None
+
+
+def _half_a_digit(text: str) -> int:
+    """The precision that a figure is written with: 7.7T is within 0.05T."""
+    digits = re.sub(r"[^\d.]", "", text)
+    places = len(digits.partition(".")[2])
+    return SCALES[text.strip()[-1:] if text.strip()[-1:] in SCALES else ""] // (2 * 10**places)
+
+
+def completed(stages: Iterable[Stage], order: Order | None) -> list[Stage]:
+    """The runs with what the user says of them. Raises UserError for a recipe that was not read."""
+    stages = list(stages)
+    names = {stage.name for stage in stages}
+    for name, where in [] if order is None else [*order.places.items(), *order.parents.values()]:
+        if name not in names:
+            raise UserError(f"{where}: no recipe {name} was read; there are {', '.join(sorted(names))}.")
+    figures = {} if order is None else order.figures
+    parents = {} if order is None else {name: {"from": Value(*said, "from")} for name, said in order.parents.items()}
+    return [
+        replace(one, values={**one.values, **figures.get(one.name, {}), **parents.get(one.name, {})}) for one in stages
+    ]
+
+
+def edges(stages: Iterable[Stage], order: Order | None) -> tuple[Edge, ...]:
+    """The hand-overs between runs: as the user says, else by the checkpoint that one saves and another one loads."""
+    stages = list(stages)
+    named = {stage.name: stage for stage in stages}
+    found = []
+    for child in stages:
+        said = None if order is None else order.parents.get(child.name)
+        if said is not None:
+            found.append(Edge(named[said[0]], child, said[1], child.count("load_step")))
+        elif (parent := _by_path(child, stages)) is not None:
+            found.append(Edge(parent, child, child.at("load_step", "load", "pretrained"), child.count("load_step")))
+    return tuple(found)
+
+
+def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
+    """The stage that saves to the folder that this one loads from; of several, the one with the longest path.
+
+    A path of which no part is known is none.
+    """
+    path = (child.text("load" if "load" in child.values else "pretrained") or "").rstrip("/")
+    if on_load(child) is None or not _HOLE.sub("", path).strip("/. "):
+        return None
+    parents = [one for one in stages if one is not child and _saved(one) and (path + "/").startswith(_saved(one) + "/")]
+    return max(parents, key=lambda one: len(_saved(one)), default=None)
+
+
+def _saved(stage: Stage) -> str:
+    return (stage.text("save") or "").rstrip("/")
+
+
+def sorted_by(stages: Iterable[Stage], edges: Iterable[Edge]) -> tuple[Stage, ...]:
+    """The stages with every parent before its children; otherwise as they were. Raises UserError for a circle."""
+    parents = {edge.child.name: edge.parent.name for edge in edges}
+    left, done = list(stages), list[Stage]()
+    while left:
+        names = {one.name for one in left}
+        ready = next((one for one in left if parents.get(one.name) not in names), None)
+        if ready is None:
+            raise UserError(f"these recipes go on from one another in a circle: {', '.join(sorted(names))}.")
+        done.append(ready)
+        left.remove(ready)
+    return tuple(done)

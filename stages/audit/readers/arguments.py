@@ -1,0 +1,143 @@
+"""The arguments of a training command: flags with their words, in order, each with its place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from stages.audit.readers.shell import Command, Script
+from stages.audit.readers.shell_words import Word, fields, place, text, unknown
+from stages.audit.recipe import Slip, Value, number, scalar
+from stages.errors import Where
+from stages.printable import printable
+
+_QUOTES = str.maketrans("", "", "\"'")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One flag as it was written, and the words up to the next flag."""
+
+    flag: str
+    where: Where
+    words: tuple[tuple[str, Where], ...]
+
+
+def flat(command: Command) -> list[Word]:
+    """The words of a command, those that are commands themselves (`bash -c "..."`) cut apart."""
+    words: list[Word] = []
+    for word in command.words:
+        content = text(word)
+        words += fields(word, everywhere=True) if " --" in content or "\t--" in content else [word]
+    return words
+
+
+def split(words: list[Word], where: Where) -> tuple[list[Argument], list[Argument]]:
+    """What the launcher is given, and what the training script is: the first word that ends in .py."""
+    cut = next((n for n, word in enumerate(words) if text(word).split("/")[-1].endswith(".py")), None)
+    module = next((n + 1 for n, word in enumerate(words[:-1]) if text(word) == "-m"), None)
+    start = cut if cut is not None else module
+    if start is None:
+        return list(_arguments(words, where)), list(_arguments(words, where))
+    return list(_arguments(words[:start], where)), list(_arguments(words[start + 1 :], where))
+
+
+def _arguments(words: list[Word], where: Where) -> Iterator[Argument]:
+    flag, at, values = "", where, list[tuple[str, Where]]()
+    for word in words:
+        content = text(word).translate(_QUOTES) if text(word).startswith(('"', "'")) else text(word)
+        if content.startswith("--") and len(content) > 2:
+            if flag:
+                yield Argument(flag, at, tuple(values))
+            flag, equals, rest = content.partition("=")
+            at, values = place(word, where), [(rest, place(word, where))] if equals else []
+        elif flag:
+            values.append((content, place(word, where)))
+    if flag:
+        yield Argument(flag, at, tuple(values))
+
+
+PATHS = frozenset({"save", "load", "pretrained", "tokenizer"})  # figures whose unknown parts stay in the text
+
+
+def value(argument: Argument, figure: str) -> Value:
+    """The first word of a flag as a figure, at the line that it was written in; unknown without one.
+
+    Of a path the parts that are unknown stay, as `${NAME}`: two paths of one script with the same one are the same.
+    """
+    if not argument.words:
+        return Value(None, argument.where, argument.flag, "no value follows it")
+    content, where = argument.words[0]
+    reason = unknown(content)
+    if figure in PATHS and reason != "the output of a command":
+        return Value(printable(content), where, argument.flag)
+    return Value(scalar(content) if reason is None else None, where, argument.flag, reason)
+
+
+def twice(arguments: list[Argument], figures: Mapping[str, str]) -> Iterator[Slip]:
+    """Flags that are given again with another value: the last one counts, and the first is dead text."""
+    seen: dict[str, Argument] = {}
+    for one in arguments:
+        first = seen.setdefault(figures.get(one.flag, one.flag), one)
+        if first is one or [word for word, _ in first.words] == [word for word, _ in one.words]:
+            continue
+        said = f"{one.flag} {_said(one)}, after {first.flag} {_said(first)} in line {first.where.line}"
+        yield Slip("flag-twice", _place(one), printable(said), "each flag once; the last one counts")
+
+
+def misspelt(arguments: list[Argument], known: frozenset[str], used: frozenset[str]) -> Iterator[Slip]:
+    """Flags that the framework does not have, where one that matters is close by: forks add flags of their own."""
+    for one in arguments:
+        if one.flag in known or not re.fullmatch(r"--[A-Za-z][\w-]*", one.flag):
+            continue
+        near = difflib.get_close_matches(one.flag, used, n=1, cutoff=0.88)
+        if near:
+            yield Slip("flag-unknown", one.where, f"{one.flag}, which no version known here has", f"{near[0]}?")
+
+
+def without_value(arguments: list[Argument], figures: Mapping[str, str]) -> Iterator[Slip]:
+    """Flags of figures that no word follows, and those whose value is not a number where one is needed."""
+    for one in arguments:
+        if one.flag in figures and (not one.words or not one.words[0][0]):
+            yield Slip("flag-without-value", one.where, f"{one.flag} without a value", "a value after it")
+
+
+def weights(argument: Argument) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
+    """A blend written `weight path weight path ...`: its weights and paths, of which one may lack. None for others."""
+    words = [word for word, _ in argument.words]
+    shares = [number(word) for word in words[::2]]
+    known = [float(share) for share in shares if share is not None]
+    if len(words) < 2 or len(known) != len(shares):
+        return None
+    return tuple(known), tuple(words[1::2])
+
+
+def unset(script: Script) -> Iterator[Slip]:
+    """Variables that nothing sets and that one letter divides from one that is set; others are the environment's."""
+    assigned = script.variables.assigned
+    for name, where in script.variables.missing.items():
+        if name in assigned or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            continue
+        near = difflib.get_close_matches(name, assigned, n=1, cutoff=0.9)
+        if near:
+            found = f"${name}, which nothing in the script sets"
+            yield Slip("variable-unset", where, found, f"${near[0]}, which is set?", certain=False)
+
+
+def unpassed(script: Script, flags: frozenset[str]) -> Iterator[Slip]:
+    """Arrays of flags that no command is given: what they say does not take effect."""
+    for name, words in script.variables.arrays.items():
+        if name in script.variables.used or not any(text(word) in flags for word in words):
+            continue
+        first = script.variables.assigned.get(name, Where("", 1))
+        yield Slip("flags-not-passed", first, f"the array {name}, which no command is given", f"${{{name}[@]}} in it")
+
+
+def _said(argument: Argument) -> str:
+    return " ".join(word for word, _ in argument.words[:3])
+
+
+def _place(argument: Argument) -> Where:
+    return argument.words[0][1] if argument.words else argument.where

@@ -1,0 +1,80 @@
+"""Megatron-LM's arguments in a shell script, and what the launcher around them says of the machines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from stages.audit.readers import arguments
+from stages.audit.readers.arguments import Argument
+from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, known
+from stages.audit.readers.shell import Command, Script
+from stages.audit.readers.shell_words import text
+from stages.audit.recipe import Stage, Value, counted, number, scalar
+
+NAMES = {**FIGURES, **SWITCHES, **LISTS}
+_LAUNCHER = {"--nnodes": "nodes", "--nproc_per_node": "devices_per_node", "--nproc-per-node": "devices_per_node",
+             "--nodes": "nodes", "--ntasks-per-node": "devices_per_node"}  # fmt: skip
+_SBATCH = re.compile(r"#SBATCH\s+(--nodes|-N|--gpus-per-node|--ntasks-per-node|--gres)[ =]\s*(\S+)")
+
+
+def stages(script: Script, name: str) -> list[Stage]:
+    """The runs of Megatron that a script starts; the same command written twice (echoed, say) is one."""
+    found: list[Stage] = []
+    for command in script.commands:
+        words = arguments.flat(command)
+        given = {text(word).split("=")[0] for word in words}
+        if len(given & MARKS) < 3 or (words and text(words[0]) in {"echo", "printf"}):
+            continue
+        launcher, own = arguments.split(words, command.where)
+        found.append(_stage(script, command, name, launcher, own))
+    unique = {tuple(sorted((key, str(value.value)) for key, value in one.values.items())): one for one in found}
+    several = len(unique) > 1
+    return [replace(one, name=f"{name}#{n + 1}") if several else one for n, one in enumerate(unique.values())]
+
+
+def _stage(script: Script, command: Command, name: str, launcher: list[Argument], own: list[Argument]) -> Stage:
+    values: dict[str, Value] = {}
+    for one in own:
+        if one.flag in FIGURES:
+            values[FIGURES[one.flag]] = arguments.value(one, FIGURES[one.flag])
+        elif one.flag in SWITCHES:
+            values[SWITCHES[one.flag]] = Value(True, one.where, one.flag)
+        elif one.flag in LISTS:
+            values |= _lists(one)
+    values |= _machines(script, launcher)
+    slips = [*arguments.twice(own, NAMES), *arguments.misspelt(own, known(), frozenset(NAMES))]
+    slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
+    slips += arguments.unpassed(script, frozenset(NAMES))
+    return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))
+
+
+def _lists(one: Argument) -> dict[str, Value]:
+    words = tuple(scalar(word) for word, _ in one.words)
+    where = one.words[0][1] if one.words else one.where
+    if LISTS[one.flag] == "ramp":
+        return {"ramp": Value(words, where, one.flag)}
+    blend = arguments.weights(one)
+    if blend is None:
+        paths = tuple(word for word, _ in one.words)
+        whole = all("$(" not in path for path in paths)
+        return {"data": Value(paths if whole else None, where, one.flag, None if whole else "made by a command")}
+    return {"data_weights": Value(blend[0], where, one.flag), "data": Value(blend[1], where, one.flag)}
+
+
+def _machines(script: Script, launcher: list[Argument]) -> dict[str, Value]:
+    """Nodes and devices, by the launcher's arguments, else by Slurm's directives."""
+    found: dict[str, Value] = {}
+    for where, comment in script.comments:
+        match = _SBATCH.match(comment)
+        if match and (figure := number(match[2].split(":")[-1])) is not None:
+            key = "nodes" if match[1] in {"--nodes", "-N"} else "devices_per_node"
+            found[key] = Value(figure, where, match[1])
+    for one in launcher:
+        if one.flag in _LAUNCHER and (stated := arguments.value(one, _LAUNCHER[one.flag])).value is not None:
+            found[_LAUNCHER[one.flag]] = stated
+    sizes = [found[key].value if key in found else None for key in ("nodes", "devices_per_node")]
+    world = counted(size if isinstance(size, int) else None for size in sizes)
+    if world is not None:
+        found["world"] = Value(world, found["nodes"].where, "nodes x devices")
+    return found

@@ -1,0 +1,51 @@
+"""What Megatron-LM's flags mean in a recipe: flag → figure. Names of figures: docs/audit.md."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+FIGURES = {
+    "--train-iters": "steps", "--train-samples": "samples", "--global-batch-size": "batch",
+    "--micro-batch-size": "micro_batch", "--seq-length": "context", "--max-position-embeddings": "max_positions",
+    "--num-layers": "layers", "--hidden-size": "hidden", "--ffn-hidden-size": "ffn",
+    "--num-attention-heads": "heads", "--num-query-groups": "kv_heads", "--kv-channels": "head_dim",
+    "--padded-vocab-size": "vocab", "--rotary-base": "rope_base", "--rope-scaling-factor": "rope_factor",
+    "--rotary-seq-len-interpolation-factor": "rope_interpolation",
+    "--lr": "lr", "--min-lr": "min_lr", "--lr-warmup-iters": "warmup_steps", "--lr-warmup-samples": "warmup_samples",
+    "--lr-warmup-fraction": "warmup_fraction", "--lr-warmup-init": "warmup_init",
+    "--lr-decay-iters": "decay_steps", "--lr-decay-samples": "decay_samples", "--lr-decay-style": "decay",
+    "--lr-wsd-decay-iters": "wsd_steps", "--lr-wsd-decay-samples": "wsd_samples", "--lr-wsd-decay-style": "wsd_decay",
+    "--weight-decay": "weight_decay", "--clip-grad": "clip", "--adam-beta1": "beta1", "--adam-beta2": "beta2",
+    "--adam-eps": "eps", "--optimizer": "optimizer", "--start-weight-decay": "weight_decay_start",
+    "--end-weight-decay": "weight_decay_end",
+    "--attention-dropout": "attention_dropout", "--hidden-dropout": "hidden_dropout", "--seed": "seed",
+    "--init-method-std": "init_std",
+    "--tensor-model-parallel-size": "tp", "--pipeline-model-parallel-size": "pp", "--context-parallel-size": "cp",
+    "--expert-model-parallel-size": "ep", "--num-experts": "experts",
+    "--save": "save", "--load": "load", "--pretrained-checkpoint": "pretrained", "--ckpt-step": "load_step",
+    "--save-interval": "save_every", "--eval-interval": "eval_every", "--eval-iters": "eval_steps",
+    "--tokenizer-model": "tokenizer", "--tokenizer-type": "tokenizer_type", "--vocab-size": "tokenizer_vocab",
+    "--loss-scale": "loss_scale", "--initial-loss-scale": "initial_loss_scale",
+}  # fmt: skip
+SWITCHES = {
+    "--bf16": "bf16", "--fp16": "fp16", "--finetune": "finetune", "--no-load-optim": "no_load_optim",
+    "--no-load-rng": "no_load_rng", "--override-opt_param-scheduler": "override_scheduler",
+    "--override-opt-param-scheduler": "override_scheduler",
+    "--use-checkpoint-opt_param-scheduler": "scheduler_from_checkpoint",
+    "--use-checkpoint-opt-param-scheduler": "scheduler_from_checkpoint",
+    "--use-checkpoint-args": "args_from_checkpoint", "--use-rope-scaling": "rope_llama3",
+    "--untie-embeddings-and-output-weights": "untied", "--swiglu": "gated", "--sequence-parallel": "sequence_parallel",
+    "--group-query-attention": "grouped_queries", "--mock-data": "mock_data",
+    "--use-distributed-optimizer": "distributed_optimizer", "--no-save-optim": "no_save_optim",
+}  # fmt: skip
+LISTS = {"--rampup-batch-size": "ramp", "--data-path": "data", "--train-data-path": "data"}
+MARKS = frozenset({"--train-iters", "--train-samples", "--micro-batch-size", "--global-batch-size", "--num-layers",
+                   "--hidden-size", "--seq-length", "--lr-decay-style", "--tensor-model-parallel-size"})  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def known() -> frozenset[str]:
+    """Every flag of Megatron-LM's training scripts, of the versions that flags/megatron.txt names."""
+    text = resources.files("stages.audit").joinpath("flags/megatron.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if line.startswith("--"))

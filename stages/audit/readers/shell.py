@@ -1,0 +1,304 @@
+"""Shell scripts: their variables, and the commands that they would type. Nothing is run, no substitution is made.
+
+The grammar is tree-sitter's; what is read of it is what recipes are written in: assignments, arrays, expansions with a
+default, integer arithmetic, branches, loops over words, `source` of files beside it. A test for a file or folder is
+false: the recipe is read as its first launch, before it has written anything. A branch that cannot be decided is read
+both ways, and what differs is unknown afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tree_sitter_bash
+from tree_sitter import Language, Node, Parser
+
+from stages.audit.readers import shell_tests
+from stages.audit.readers import text as files
+from stages.audit.readers.shell_state import Variables
+from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, arithmetic, fields, lines, text
+from stages.audit.readers.text import Source
+from stages.errors import Where
+from stages.printable import printable
+
+MAX_NODES = 400_000  # of all that one script leads to: loops and sourced files included
+MAX_LOOP = 256  # words that a loop is read for
+MAX_SOURCED = 8  # files that source one another
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and its words, expanded as far as the text says."""
+
+    words: tuple[Word, ...]
+    where: Where
+
+
+@dataclass
+class Script:
+    """What a script says: its commands, comments by place, and variables."""
+
+    commands: list[Command] = field(default_factory=list)
+    comments: list[tuple[Where, str]] = field(default_factory=list)
+    variables: Variables = field(default_factory=Variables)
+    said: list[str] = field(default_factory=list)
+
+
+def read(source: Source) -> Script:
+    """A script, and what it sources below its root. Raises Unreadable."""
+    script = Script()
+    _Reader(script, source.root, source.base).file(source.path, [])
+    return script
+
+
+class _Reader:
+    def __init__(self, script: Script, root: Path, base: Path) -> None:
+        self.script, self.root, self.base, self.nodes = script, root, base, 0
+        self.variables = script.variables
+        self.functions: dict[str, tuple[Node, str]] = {}
+        self.name, self.stack = "", [Path()]
+        self.parser = Parser(Language(tree_sitter_bash.language()))
+
+    def file(self, path: Path, stack: list[Path]) -> None:
+        name = printable(path.relative_to(self.base).as_posix())
+        data = files.text(path, name).encode()
+        before = self.name, self.stack
+        self.name, self.stack = name, [*stack, path]
+        self.statements(self.parser.parse(data).root_node, 0)
+        self.name, self.stack = before
+
+    def where(self, node: Node) -> Where:
+        return Where(self.name, node.start_point[0] + 1)
+
+    def statements(self, node: Node, depth: int) -> None:
+        for child in node.named_children:
+            self.statement(child, depth + 1)
+
+    def statement(self, node: Node, depth: int) -> None:
+        self.nodes += 1
+        if depth > DEEPEST or self.nodes > MAX_NODES:
+            raise files.refuse(self.where(node), "a script too deep or long to read", "a recipe", "Flatten it.")
+        match node.type:
+            case "comment":
+                self.script.comments.append((self.where(node), source(node)))
+            case "variable_assignment":
+                self.assign(node, depth)
+            case "command":
+                self.command(node, depth)
+            case "if_statement":
+                self.branch(node, depth)
+            case "for_statement":
+                self.loop(node, depth)
+            case "case_statement" | "while_statement" | "c_style_for_statement":
+                self.either_way([node, None], depth)
+            case "function_definition" if (name := node.child_by_field_name("name")) is not None:
+                self.functions[source(name)] = (node.named_children[-1], self.name)
+            case "case_item" | "do_group" | "program" | "list" | "pipeline" | "redirected_statement" | "subshell":
+                self.statements(node, depth)
+            case "compound_statement" | "variable_assignments" | "declaration_command" | "negated_command" | "ERROR":
+                self.statements(node, depth)
+            case _:
+                pass
+
+    def assign(self, node: Node, depth: int) -> None:
+        name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
+        if name is None or name.type != "variable_name":
+            return
+        append = any(child.type == "+=" for child in node.children)
+        if value is not None and value.type == "array":
+            self.comments(value)
+            self.variables.give_array(
+                source(name), self.expanded(value.named_children, depth), self.where(node), append
+            )
+            return
+        word = tuple(self.pieces(value, depth, quoted=True)) if value is not None else ()
+        self.variables.give(source(name), word or (Piece("", self.where(node)),), self.where(node), append)
+
+    def comments(self, node: Node) -> None:
+        found = [(self.where(one), source(one)) for one in node.named_children if one.type == "comment"]
+        self.script.comments.extend(found)
+
+    def expanded(self, nodes: list[Node], depth: int) -> list[Word]:
+        """The words that these nodes stand for."""
+        words: list[Word] = []
+        for node in nodes:
+            if node.type in {"comment", "herestring_redirect", "file_redirect", "heredoc_redirect"}:
+                continue
+            found = fields(self.pieces(node, depth, quoted=False))
+            words += found or ([(Piece("", self.where(node)),)] if node.type in {"string", "raw_string"} else [])
+        return words
+
+    def command(self, node: Node, depth: int) -> None:
+        self.comments(node)
+        words = self.expanded([one for one in node.named_children if one.type != "variable_assignment"], depth)
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                self.assign(child, depth)
+        if not words:
+            return
+        self.script.commands.append(Command(tuple(words), self.where(node)))
+        name = text(words[0])
+        if name in {"source", "."} and len(words) > 1:
+            self.sourced(text(words[1]), self.where(node))
+        elif name in {"read", "mapfile", "readarray"}:
+            for word in words[1:]:
+                self.variables.drop(text(word))
+                self.variables.outside.add(text(word))
+        elif name in self.functions and depth < DEEPEST:
+            body, file = self.functions[name]
+            before, self.name = self.name, file
+            self.statement(body, depth + 1)
+            self.name = before
+
+    def sourced(self, target: str, where: Where) -> None:
+        """Reads a file that is sourced, if it lies beside the script and is not being read already."""
+        for folder in (self.stack[-1].parent, self.root):
+            path = Path(folder, target)
+            if "$" in target or not path.is_file() or path.is_symlink():
+                continue
+            inside = path.resolve().is_relative_to(self.root.resolve())
+            if inside and path.resolve() not in [one.resolve() for one in self.stack] and len(self.stack) < MAX_SOURCED:
+                self.file(self.root.resolve() / path.resolve().relative_to(self.root.resolve()), self.stack)
+                return
+        self.script.said.append(f"{where}: {printable(target)} is sourced, and was not read")
+
+    def branch(self, node: Node, depth: int) -> None:
+        condition = node.child_by_field_name("condition")
+        taken = None if condition is None else shell_tests.decide(condition, self.tested)
+        body = [
+            one for one in node.named_children if one != condition and one.type not in {"elif_clause", "else_clause"}
+        ]
+        others = [one for one in node.named_children if one.type in {"elif_clause", "else_clause"}]
+        if taken is None:
+            return self.either_way([body, others], depth)
+        for one in body if taken else others[:1]:
+            if one.type == "elif_clause":
+                return self.elif_clause(one, others[1:], depth)
+            self.statements(one, depth) if one.type == "else_clause" else self.statement(one, depth + 1)
+        return None
+
+    def elif_clause(self, node: Node, others: list[Node], depth: int) -> None:
+        taken = shell_tests.decide(node.named_children[0], self.tested)
+        if taken is None:
+            return self.either_way([node, others], depth)
+        if taken:
+            return self.statements(node, depth)
+        for one in others[:1]:
+            self.elif_clause(one, others[1:], depth) if one.type == "elif_clause" else self.statements(one, depth)
+        return None
+
+    def either_way(self, ways: list[Node | list[Node] | None], depth: int) -> None:
+        left: list[Variables] = []
+        outer = self.variables
+        for way in ways:
+            self.variables = outer.fork()
+            for one in way if isinstance(way, list) else [way] if way is not None else []:
+                nested = one.type in {"elif_clause", "else_clause", "case_statement", "while_statement"}
+                self.statements(one, depth) if nested else self.statement(one, depth + 1)
+            left.append(self.variables)
+        self.variables = outer
+        outer.keep(left)
+
+    def loop(self, node: Node, depth: int) -> None:
+        name = node.child_by_field_name("variable")
+        body = node.child_by_field_name("body")
+        if name is None or body is None:
+            return
+        nodes = [one for one in node.named_children if one not in (name, body)]
+        for word in self.expanded(nodes, depth)[:MAX_LOOP]:
+            self.variables.give(source(name), word, self.where(node))
+            self.statements(body, depth)
+
+    def tested(self, node: Node) -> str:
+        """A word of a test as text. What the environment alone could set is not set, as published; but Slurm's is."""
+        name = source(node).strip().strip('"').strip("${}")
+        unset = not self.variables.known(name) and name not in self.variables.outside
+        if unset and name.isidentifier() and not name.startswith("SLURM"):
+            return ""
+        return text(tuple(self.pieces(node, 0, quoted=True)))
+
+    def pieces(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
+        """What a node of a word stands for."""
+        self.nodes += 1
+        where, content = self.where(node), source(node)
+        if depth > DEEPEST or self.nodes > MAX_NODES:
+            raise files.refuse(where, "a script too deep or long to read", "a recipe", "Flatten it.")
+        match node.type:
+            case "raw_string":
+                yield from lines(content[1:-1], self.name, where.line)
+            case "string":
+                yield from self.string(node, depth)
+            case "concatenation" | "command_name":
+                for child in node.named_children:
+                    yield from self.pieces(child, depth + 1, quoted)
+            case "simple_expansion" | "expansion":
+                blank, _, name = content.partition("$")  # blanks before it are the grammar's, and belong to the string
+                yield from lines(blank, self.name, where.line)
+                if node.type == "expansion":
+                    yield from self.expansion(node, depth, quoted)
+                else:
+                    yield from self.variables.pieces(name, where, quoted)
+            case "arithmetic_expansion":
+                found = arithmetic(node, self.value)
+                yield Piece(SUBSTITUTION if found is None else str(found), where)
+            case "command_substitution" | "process_substitution":
+                yield Piece(SUBSTITUTION, where)
+            case _:
+                yield Piece(content.replace("\\\n", "").replace("\\", ""), where)
+
+    def value(self, name: str) -> str | None:
+        return text(self.variables.scalars[name]) if name in self.variables.scalars else None
+
+    def string(self, node: Node, depth: int) -> Iterator[Piece]:
+        """A quoted string: its parts, and the text between them."""
+        data, at = node.text or b"", node.start_byte + 1
+        for child in node.named_children:
+            yield from lines(_between(data, node, at, child.start_byte), self.name, _line(data, node, at))
+            if child.type == "string_content":
+                yield from lines(source(child), self.name, self.where(child).line)
+            else:
+                yield from self.pieces(child, depth + 1, quoted=True)
+            at = child.end_byte
+        yield from lines(_between(data, node, at, node.end_byte - 1), self.name, _line(data, node, at))
+
+    def expansion(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
+        """`${NAME}`, `${NAME[@]}`, `${NAME:-default}`; of every other form the value is unknown."""
+        children = node.named_children
+        where = self.where(children[0] if children else node)
+        first = children[0] if children else None
+        if first is not None and first.type == "subscript" and source(first)[-3:] in {"[@]", "[*]"}:
+            name = source(first.named_children[0])
+            if not self.variables.known(name):
+                yield from self.variables.pieces(name, where, quoted)
+            for number, word in enumerate(self.variables.elements(name)):
+                yield from [Piece(" ", where, split=True)] if number else []
+                yield from (word if quoted else (Piece(one.text, one.where, True) for one in word))
+            return
+        operator = next((one.type for one in node.children if one.type in {":-", "-", ":=", "="}), None)
+        if first is None or first.type != "variable_name" or (len(children) > 1 and operator is None):
+            yield Piece("${" + content_name(node) + "}", where)
+        elif operator is not None and not self.variables.known(source(first)):
+            for child in children[1:]:
+                yield from self.pieces(child, depth + 1, quoted)
+        else:
+            yield from self.variables.pieces(source(first), where, quoted)
+
+
+def source(node: Node) -> str:
+    """The text of a node, as it stands in the file."""
+    return (node.text or b"").decode("utf-8", "replace")
+
+
+def content_name(node: Node) -> str:
+    """The text between the braces of an expansion, without braces of its own."""
+    return source(node).strip()[2:-1].replace("{", "").replace("}", "")
+
+
+def _between(data: bytes, node: Node, start: int, end: int) -> str:
+    return data[start - node.start_byte : end - node.start_byte].decode("utf-8", "replace")
+
+
+def _line(data: bytes, node: Node, at: int) -> int:
+    return node.start_point[0] + 1 + data.count(b"\n", 0, at - node.start_byte)

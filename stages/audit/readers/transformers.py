@@ -1,0 +1,110 @@
+"""Hugging Face's TrainingArguments: as JSON, and under LLaMA-Factory and axolotl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stages.audit.readers.tree import Path, Tree, values
+from stages.audit.recipe import Stage, Value, scalar
+from stages.errors import Where
+from stages.printable import printable
+
+FIGURES = {
+    "max_steps": "steps", "num_train_epochs": "epochs", "per_device_train_batch_size": "micro_batch",
+    "gradient_accumulation_steps": "accumulation", "learning_rate": "lr", "lr_scheduler_type": "decay",
+    "warmup_steps": "warmup_steps", "warmup_ratio": "warmup_fraction", "weight_decay": "weight_decay",
+    "max_grad_norm": "clip", "adam_beta1": "beta1", "adam_beta2": "beta2", "adam_epsilon": "eps", "optim": "optimizer",
+    "min_lr_ratio": "min_lr_ratio", "save_steps": "save_every", "save_strategy": "save_strategy",
+    "eval_steps": "eval_every", "eval_strategy": "eval_strategy", "evaluation_strategy": "eval_strategy",
+    "output_dir": "save", "resume_from_checkpoint": "resume", "model_name_or_path": "pretrained",
+    "model_name": "pretrained", "tokenizer_name": "tokenizer", "seed": "seed", "bf16": "bf16", "fp16": "fp16",
+    "ignore_data_skip": "ignore_data_skip", "seq_parallel_size": "cp", "per_device_max_tokens": "device_tokens",
+    "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model",
+}  # fmt: skip
+FACTORY = FIGURES | {
+    "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",
+    "packing": "packing", "rope_scaling": "rope_scaling", "template": "template", "flash_attn": "attention",
+    "val_size": "held_out", "interleave_probs": "shares", "max_samples": "max_samples",
+}  # fmt: skip
+AXOLOTL = FIGURES | {
+    "base_model": "pretrained", "num_epochs": "epochs", "micro_batch_size": "micro_batch", "optimizer": "optimizer",
+    "sequence_len": "context", "lr_scheduler": "decay", "evals_per_epoch": "evals_per_epoch",
+    "saves_per_epoch": "saves_per_epoch", "sample_packing": "packing", "rope_theta": "rope_base",
+    "cosine_min_lr_ratio": "min_lr_ratio", "context_parallel_size": "cp", "tensor_parallel_size": "tp",
+    "adapter": "adapter", "auto_resume_from_checkpoints": "auto_resume",
+}  # fmt: skip
+MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
+                   "num_train_epochs", "max_steps", "lr_scheduler_type"})  # fmt: skip
+STYLES = {
+    "linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant",
+    "inverse_sqrt": "inverse_sqrt", "cosine_with_min_lr": "cosine", "polynomial": "polynomial",
+    "cosine_warmup_with_min_lr": "cosine", "warmup_stable_decay": "wsd", "one_cycle": "other", "rex": "other",
+}  # fmt: skip
+
+
+def factory(tree: Tree, name: str) -> list[Stage]:
+    """LLaMA-Factory's YAML or JSON: the Trainer's keys beside its own."""
+    keys = set(map(str, tree.below(())))
+    if not {"finetuning_type", "cutoff_len", "template"} & keys or not keys & MARKS:
+        return []
+    stage = from_tree(tree, name, "llama-factory", FACTORY)
+    sets, shares = (listed(tree, key) for key in ("dataset", "interleave_probs"))
+    added = {key: value for key, value in (("data", sets), ("data_weights", shares)) if value is not None}
+    return [stage.having(added)]
+
+
+def listed(tree: Tree, key: str) -> Value | None:
+    """A list, written as one or as words between commas."""
+    found = tree.value((key,))
+    items = values(tree, (key,))
+    if found is not None and not items:
+        items = tuple(scalar(one) for one in str(found.value).split(",") if one.strip())
+    return Value(items, tree.places[key,], key) if items else None
+
+
+def arguments_file(tree: Tree, name: str) -> list[Stage]:
+    """TrainingArguments as JSON (its `to_json_string`), or under YAML."""
+    own = len(MARKS & set(map(str, tree.below(())))) >= 3
+    return [from_tree(tree, name, "transformers", FIGURES)] if own else []
+
+
+def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str]) -> Stage:
+    """A stage of a file whose top-level keys are arguments."""
+    found: dict[str, Value] = {}
+    for key, figure in figures.items():
+        value = tree.value((key,))
+        if value is not None:
+            found[figure] = value
+        elif listed := values(tree, (key,)):
+            found[figure] = Value(listed, tree.places[key,], key)
+    found |= _kwargs(tree)
+    return Stage(name, framework, tree.places.get((), Where(name, 1)), settled(found))
+
+
+def _kwargs(tree: Tree) -> dict[str, Value]:
+    """What lr_scheduler_kwargs says of the smallest rate and of a warm-up, stable, decay schedule."""
+    found: dict[str, Value] = {}
+    names = {"min_lr": "min_lr", "min_lr_rate": "min_lr_ratio", "min_lr_ratio": "min_lr_ratio",
+             "num_decay_steps": "wsd_steps", "num_stable_steps": "stable_steps"}  # fmt: skip
+    for key, figure in names.items():
+        path: Path = ("lr_scheduler_kwargs", key)
+        value = tree.value(path)
+        if value is not None:
+            found[figure] = value
+    return found
+
+
+def settled(found: dict[str, Value]) -> dict[str, Value]:
+    """The scheduler under the names that all frameworks share; -1 steps are none; a resume is a path or a switch."""
+    decay = found.get("decay")
+    if decay is not None and isinstance(decay.value, str):
+        style = STYLES.get(decay.value)
+        reason = None if style else f"the scheduler {printable(decay.value)} is not modelled here"
+        found["decay"] = Value(style, decay.where, decay.key, reason)
+    steps = found.get("steps")
+    if steps is not None and isinstance(steps.value, int) and steps.value <= 0:
+        del found["steps"]
+    resume = found.pop("resume", None)
+    if resume is not None and isinstance(resume.value, str) and scalar(resume.value) not in {"last", "latest"}:
+        found["load"] = resume
+    return found

@@ -1,0 +1,45 @@
+"""Hugging Face's TrainingArguments as flags in a shell script; mixtures as `folder@share` (ProLong)."""
+
+from __future__ import annotations
+
+import re
+
+from stages.audit.readers import arguments
+from stages.audit.readers.shell import Script
+from stages.audit.readers.shell_words import text
+from stages.audit.readers.transformers import FIGURES, MARKS, settled
+from stages.audit.recipe import Stage, Value, number
+
+_OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
+_CONFIG = {"rope_theta": "rope_base", "max_position_embeddings": "max_positions", "vocab_size": "vocab"}
+
+
+def stages(script: Script, name: str) -> list[Stage]:
+    """The runs of a Trainer that a script starts; a list of paths `folder@share` is a mixture (ProLong)."""
+    found: dict[tuple[str, ...], Stage] = {}
+    for command in script.commands:
+        words = arguments.flat(command)
+        given = {text(word).lstrip("-").split("=")[0].replace("-", "_") for word in words if text(word)[:2] == "--"}
+        if len(given & MARKS) < 3 or text(words[0]) in {"echo", "printf"}:
+            continue
+        own = arguments.split(words, command.where)[1]
+        values: dict[str, Value] = {}
+        for one in own:
+            key = one.flag.lstrip("-").replace("-", "_")
+            if key in FIGURES and one.words:
+                values[FIGURES[key]] = arguments.value(one, FIGURES[key])
+            elif key in FIGURES:
+                values[FIGURES[key]] = Value(True, one.where, one.flag)
+            for word, where in one.words if key == "config_overrides" else ():
+                for part, figure in _OVERRIDE.findall(word):
+                    values[_CONFIG[part]] = Value(number(figure), where, part)
+            shares = [word.rsplit("@", 1) for word, _ in one.words if re.search(r"@[\d.]+$", word)]
+            if len(shares) > 1:
+                sums = tuple(float(share) for _, share in shares)
+                values["data_weights"] = Value(sums, one.words[0][1], one.flag)
+                values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
+        names = {f"--{key}": figure for key, figure in FIGURES.items()}
+        slips = [*arguments.twice(own, names), *arguments.unset(script), *arguments.unpassed(script, frozenset(names))]
+        stage = Stage(name, "transformers", command.where, settled(values), slips=tuple(slips))
+        found[tuple(sorted(f"{key}={one.value}" for key, one in values.items()))] = stage
+    return list(found.values())

@@ -1,0 +1,163 @@
+"""What was read of somebody's recipe: the looser relative of a resolved pipeline, in which unknown is a value.
+
+Every figure keeps the file and line that it was read from. A figure is one of four things: stated in a file, derived
+from stated ones, the default of the framework where the file is silent (`default` names the source), or unknown
+(`unknown` says why).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from stages.errors import Where
+from stages.printable import printable
+
+Scalar = int | float | str | bool
+Read = Scalar | tuple[Scalar, ...] | None
+LONGEST = 64  # characters of a number: no figure of a recipe is longer
+_INTEGER = re.compile(r"[+-]?\d+(?:_\d+)*")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure with its place. `key` is what the file calls it; `value` is None where it is unknown."""
+
+    value: Read
+    where: Where
+    key: str
+    unknown: str | None = None
+    default: str | None = None
+    derived: bool = False
+
+    @property
+    def stated(self) -> bool:
+        """Whether the file itself says it, and it is known."""
+        return self.value is not None and self.default is None and not self.derived
+
+
+@dataclass(frozen=True)
+class Slip:
+    """A mistake of the text itself, which its reader finds: a flag twice, a variable that nothing sets."""
+
+    kind: str
+    where: Where
+    found: str
+    expected: str
+    certain: bool = True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a trainer, as a file asks for it."""
+
+    name: str
+    framework: str
+    where: Where
+    values: dict[str, Value] = field(default_factory=dict)
+    slips: tuple[Slip, ...] = ()
+
+    def get(self, name: str) -> Read:
+        """A figure's value, None where it is unknown or not there."""
+        found = self.values.get(name)
+        return None if found is None else found.value
+
+    def count(self, name: str) -> int | None:
+        """A whole number, or None: unknown, not there, or not whole."""
+        value = self.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return int(value) if value == int(value) else None
+
+    def number(self, name: str) -> float | None:
+        """A finite number, or None."""
+        value = self.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value)
+
+    def text(self, name: str) -> str | None:
+        """A text, or None."""
+        value = self.get(name)
+        return value if isinstance(value, str) else None
+
+    def on(self, name: str) -> bool:
+        """Whether a switch is known to be on."""
+        return self.get(name) is True
+
+    def stated(self, name: str) -> bool:
+        """Whether the file itself says it, and it is known."""
+        found = self.values.get(name)
+        return found is not None and found.stated
+
+    def at(self, *names: str) -> Where:
+        """The place of the first of these that the file says, else of one derived; the stage's first line otherwise."""
+        found = [self.values[one] for one in names if one in self.values]
+        stated = [one for one in found if one.stated] or [one for one in found if one.derived]
+        return stated[0].where if stated else self.where
+
+    def having(self, added: dict[str, Value]) -> Stage:
+        """The stage with further figures; what it has already stays."""
+        return replace(self, values={**added, **self.values})
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A hand-over. `parent` is a stage of the pipeline; `step` is the parent's step that is loaded, where known."""
+
+    parent: Stage
+    child: Stage
+    where: Where
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of a folder, in an order in which parents come first, and their hand-overs."""
+
+    stages: tuple[Stage, ...]
+    edges: tuple[Edge, ...]
+    said: tuple[str, ...] = ()  # what the reader could not use: one line each
+
+    def parent(self, stage: Stage) -> Edge | None:
+        """The hand-over into a stage, if it is known."""
+        return next((edge for edge in self.edges if edge.child.name == stage.name), None)
+
+    def children(self, stage: Stage) -> list[Edge]:
+        """The hand-overs out of a stage."""
+        return [edge for edge in self.edges if edge.parent.name == stage.name]
+
+
+def number(text: str) -> int | float | None:
+    """An integer or a finite number as people write them (1_000, 2e-5), None for anything else."""
+    text = text.strip()
+    if not text or len(text) > LONGEST:
+        return None
+    if _INTEGER.fullmatch(text):
+        return int(text.replace("_", ""))
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def scalar(text: str) -> Scalar:
+    """A word as a value: a number, true or false, else the text."""
+    found = number(text)
+    if found is not None:
+        return found
+    lowered = text.strip().lower()
+    return {"true": True, "false": False}.get(lowered, printable(text.strip()))
+
+
+def counted(figures: Iterable[int | None]) -> int | None:
+    """The product of whole numbers, None if one is unknown."""
+    product = 1
+    for figure in figures:
+        if figure is None:
+            return None
+        product *= figure
+    return product

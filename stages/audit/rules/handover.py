@@ -1,0 +1,217 @@
+"""From one run to the next: the checkpoint, the step, the rate, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.audit import curve
+from stages.audit.figures import first_step, last_step
+from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import on_load
+from stages.audit.recipe import Pipeline, Stage
+from stages.audit.rules.schedule import part
+
+JUMP = 1.05  # of a rate: less is rounding
+_RELEASED = "the checkpoint was saved anew with step 0, or as a release"
+
+
+@rule("past-the-end", "I-03", "The restored step is at or past the end of the run")
+def past_the_end(pipeline: Pipeline) -> Iterator[Fault]:
+    """The loop runs while the step is below the end: nothing is trained."""
+    for stage in pipeline.stages:
+        loads, first, last = on_load(stage), first_step(stage), last_step(stage)
+        if loads is None or not loads.step or first is None or last is None or first < last or first == 0:
+            continue
+        yield Fault(
+            stage,
+            stage.at("steps", "samples"),
+            f"a run to step {last:,} that goes on from step {first:,} ({loads.when})",
+            f"an end past step {first:,}, or a load that does not restore the step",
+            f"none of the {last:,} steps is trained",
+            part(stage, last),
+            _RELEASED,
+        )
+
+
+@rule("step-not-saved", "I-26", "The step that is loaded is none that the parent saves")
+def not_saved(pipeline: Pipeline) -> Iterator[Fault]:
+    """Not a multiple of the parent's interval, and not its end; or past its end."""
+    for edge in pipeline.edges:
+        every, last = edge.parent.count("save_every"), last_step(edge.parent)
+        if edge.step is None or last is None:
+            continue
+        if edge.step > last:
+            yield Fault(
+                edge.child,
+                edge.where,
+                f"step {edge.step:,} of {edge.parent.name}, which ends at {last:,}",
+                f"at most {last:,}",
+                "there is no such checkpoint",
+            )
+        elif every and edge.step != last and edge.step % every:
+            yield Fault(
+                edge.child,
+                edge.where,
+                f"step {edge.step:,} of {edge.parent.name}, which saves every {every:,}",
+                f"a multiple of {every:,}, or {last:,}",
+                "there is no such checkpoint",
+                None,
+                "it was saved by hand, or at a signal",
+            )
+
+
+@rule("parent-not-finished", "I-06", "The step that is loaded is not the parent's last")
+def not_finished(pipeline: Pipeline) -> Iterator[Fault]:
+    """What the parent trains after it is trained for nothing."""
+    for edge in pipeline.edges:
+        every, last = edge.parent.count("save_every") or 1, last_step(edge.parent)
+        if edge.step is None or last is None or not edge.step < last or last - edge.step < every:
+            continue
+        yield Fault(
+            edge.child,
+            edge.where,
+            f"step {edge.step:,} of {edge.parent.name}, which goes on to {last:,}",
+            f"step {last:,}",
+            f"{last - edge.step:,} steps of the parent, and its schedule's end, are not used",
+            part(edge.parent, last - edge.step),
+            "the earlier checkpoint was chosen",
+        )
+
+
+@rule("scheduler-refused", "I-01", "The restored scheduler and the file's do not agree")
+def refused(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron asserts that they are equal, unless one of two flags says which counts."""
+    for edge in pipeline.edges:
+        loads = on_load(edge.child)
+        if loads is None or loads.scheduler != "asserted":
+            continue
+        names = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay")
+        other = [one for one in names if _differ(edge.parent, edge.child, one)]
+        if other:
+            said = ", ".join(f"{one} {edge.parent.get(one)} → {edge.child.get(one)}" for one in other)
+            yield Fault(
+                edge.child,
+                edge.child.at(*other),
+                said,
+                "equal figures, or --override-opt_param-scheduler",
+                "the launch stops at an assertion",
+                None,
+                _RELEASED,
+            )
+
+
+@rule("rate-ignored", "I-04", "The file's rate is ignored")
+def ignored(pipeline: Pipeline) -> Iterator[Fault]:
+    """The scheduler's state, its rates included, comes from the checkpoint."""
+    for edge in pipeline.edges:
+        loads = on_load(edge.child)
+        if loads is not None and loads.scheduler == "checkpoint" and _differ(edge.parent, edge.child, "lr"):
+            yield Fault(
+                edge.child,
+                edge.child.at("lr"),
+                f"lr {edge.child.get('lr')} ({loads.when})",
+                f"{edge.parent.get('lr')}, the checkpoint's, which counts",
+                "the run has its parent's rate",
+                edge.child.count("tokens"),
+            )
+
+
+@rule("rate-jumps", "I-28", "The learning rate jumps at the hand-over")
+def jumps(pipeline: Pipeline) -> Iterator[Fault]:
+    """Where the optimizer's state is inherited and the file's schedule is read at the restored step."""
+    for edge in pipeline.edges:
+        loads, before, after = on_load(edge.child), curve.of(edge.parent), curve.of(edge.child)
+        last = edge.step if edge.step is not None else last_step(edge.parent)
+        if loads is None or not loads.optimizer or loads.scheduler != "override" or before is None or after is None:
+            continue
+        first = first_step(edge.child)
+        old, new = (None if last is None else before.at(last)), (None if first is None else after.at(first))
+        if old is None or new is None or old == new or (min(old, new) > 0 and max(old, new) / min(old, new) <= JUMP):
+            continue
+        yield Fault(
+            edge.child,
+            edge.child.at("lr"),
+            f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}",
+            "the same rate, or a warm-up from it",
+            "the moments of the old rate meet the new one",
+            None,
+            "the jump is meant",
+        )
+
+
+@rule("flags-contradict", "I-06", "Flags of loading that contradict one another")
+def contradict(pipeline: Pipeline) -> Iterator[Fault]:
+    """Both sources of the scheduler; or a running step with fresh moments."""
+    for stage in pipeline.stages:
+        if stage.on("override_scheduler") and stage.on("scheduler_from_checkpoint"):
+            yield Fault(
+                stage,
+                stage.at("scheduler_from_checkpoint"),
+                "the scheduler from the checkpoint and from the file",
+                "one of the two",
+                "the launch stops at an assertion",
+            )
+        if stage.on("no_load_optim") and not stage.on("finetune") and "load" in stage.values:
+            yield Fault(
+                stage,
+                stage.at("no_load_optim"),
+                "the step goes on, the optimizer and its schedule begin anew",
+                "--finetune, or the optimizer's state",
+                "the warm-up is repeated in the middle of a run",
+                None,
+                "both are meant",
+            )
+
+
+@rule("model-changed", "I-06", "The model is not the parent's")
+def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
+    """A figure of the architecture that a hand-over of weights keeps."""
+    for edge in pipeline.edges:
+        for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "experts", "vocab"):
+            both = edge.parent.stated(name) and edge.child.stated(name)
+            if both and edge.parent.get(name) != edge.child.get(name):
+                yield Fault(
+                    edge.child,
+                    edge.child.at(name),
+                    f"{name} {edge.child.get(name)}",
+                    f"{edge.parent.get(name)}, as {edge.parent.name}",
+                    "the weights do not fit",
+                )
+
+
+@rule("rope-falls", "I-37", "The rotary base falls")
+def rope_falls(pipeline: Pipeline) -> Iterator[Fault]:
+    """What was learned at longer wavelengths is read at shorter ones."""
+    for edge in pipeline.edges:
+        old, new = edge.parent.number("rope_base"), edge.child.number("rope_base")
+        if old is not None and new is not None and edge.parent.stated("rope_base") and new < old:
+            said = "the default" if not edge.child.stated("rope_base") else "stated"
+            yield Fault(
+                edge.child,
+                edge.child.at("rope_base"),
+                f"a base of {new:g} ({said})",
+                f"at least {old:g}",
+                "positions are other than those learned",
+                edge.child.count("tokens"),
+                None if edge.child.stated("rope_base") else "the checkpoint's arguments are used",
+            )
+
+
+@rule("rope-from-checkpoint", "I-12", "The file's rotary base is overwritten by the checkpoint's")
+def rope_kept(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron's --use-checkpoint-args sets rotary_base from the checkpoint, whatever the file says."""
+    for edge in pipeline.edges:
+        if edge.child.on("args_from_checkpoint") and _differ(edge.parent, edge.child, "rope_base"):
+            yield Fault(
+                edge.child,
+                edge.child.at("rope_base"),
+                f"a base of {edge.child.get('rope_base')}",
+                f"{edge.parent.get('rope_base')}, the checkpoint's, which counts",
+                "the longer context is trained with the old positions",
+                edge.child.count("tokens"),
+            )
+
+
+def _differ(parent: Stage, child: Stage, name: str) -> bool:
+    old, new = parent.get(name), child.get(name)
+    return old is not None and new is not None and old != new and (parent.stated(name) or child.stated(name))

@@ -1,0 +1,71 @@
+"""How batches and models are divided over devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import TRAINERS
+from stages.audit.recipe import Pipeline, Stage, counted
+
+
+def _divides(stage: Stage, whole: str, parts: tuple[str, ...]) -> tuple[int, int] | None:
+    """(whole, part) where both are known and the whole is no multiple of the part."""
+    size, part = stage.count(whole), counted(stage.count(one) for one in parts)
+    return (size, part) if size is not None and part and size % part else None
+
+
+def _fault(stage: Stage, whole: str, parts: tuple[str, ...], found: tuple[int, int]) -> Fault:
+    product = " x ".join(f"{part} {stage.count(part)}" for part in parts)
+    return Fault(
+        stage,
+        stage.at(whole, *parts) if whole == "batch" else stage.at(*parts, whole),
+        f"{whole} {found[0]:,} over {product}",
+        f"a multiple of {found[1]:,}",
+        "the launch stops",
+    )
+
+
+@rule("batch-indivisible", "I-43", "The batch is not whole micro-batches of every replica")
+def batch(pipeline: Pipeline) -> Iterator[Fault]:
+    """The global batch is a multiple of micro-batch times replicas; of the micro-batch alone, whatever the machines."""
+    for stage in pipeline.stages:
+        if stage.framework in TRAINERS or not stage.stated("batch"):
+            continue
+        for parts in (("micro_batch", "replicas"), ("micro_batch",)):
+            found = _divides(stage, "batch", parts)
+            if found is not None:
+                yield _fault(stage, "batch", parts, found)
+                break
+
+
+@rule("devices-indivisible", "I-46", "The devices are not whole replicas")
+def world(pipeline: Pipeline) -> Iterator[Fault]:
+    """The number of devices is a multiple of tensor x pipeline x context parallel ranks."""
+    for stage in pipeline.stages:
+        parts = tuple(one for one in ("tp", "pp", "cp") if stage.count(one))
+        found = _divides(stage, "world", parts) if parts else None
+        if found is not None:
+            yield _fault(stage, "world", parts, found)
+
+
+@rule("model-indivisible", "I-46", "The layout does not divide the model")
+def model(pipeline: Pipeline) -> Iterator[Fault]:
+    """Heads over tensor ranks, layers over pipeline ranks, experts over expert ranks, rows over context ranks."""
+    pairs = (("heads", "tp"), ("layers", "pp"), ("experts", "ep"), ("hidden", "heads"), ("heads", "kv_heads"))
+    for stage in pipeline.stages:
+        for whole, part in pairs:
+            if whole == "hidden" and stage.stated("head_dim"):
+                continue
+            found = _divides(stage, whole, (part,))
+            if found is not None:
+                yield _fault(stage, whole, (part,), found)
+        context, cp = stage.count("context"), stage.count("cp")
+        if context and cp and cp > 1 and context % (2 * cp):
+            yield Fault(
+                stage,
+                stage.at("cp", "context"),
+                f"rows of {context:,} over {cp} ranks",
+                f"a multiple of {2 * cp}",
+                "the launch stops",
+            )

@@ -1,0 +1,106 @@
+"""Rotary positions, contexts, precision and regularisation of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.audit.finding import Fault, rule
+from stages.audit.recipe import Pipeline, Stage
+from stages.contract.rope import longest_wavelength
+from stages.spec.resolved_models import Llama3Scaling, Rope
+
+
+def rope(stage: Stage) -> Rope | None:
+    """The rotary positions of a stage, None where they are not stated or scaled in a way that is not modelled."""
+    base = stage.number("rope_base")
+    if (
+        base is None
+        or not stage.stated("rope_base")
+        or base <= 1
+        or stage.text("rope_type") not in {None, "linear", "llama3"}
+    ):
+        return None
+    llama3 = None
+    if stage.on("rope_llama3") or stage.text("rope_type") == "llama3":
+        original = stage.count("rope_original") or 8192
+        llama3 = Llama3Scaling(factor=stage.number("rope_factor") or 8.0, low=1.0, high=4.0, original=original)
+    interpolation = stage.number("rope_interpolation") or 1.0
+    if stage.text("rope_type") == "linear":
+        interpolation = stage.number("rope_factor") or interpolation
+    return Rope(base=base, llama3=llama3, yarn=None, interpolation=interpolation)
+
+
+@rule("positions-short", "I-29", "Rows are longer than the positions that the model has")
+def positions(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron asserts the opposite; others index past a table, or export a context that was never trained."""
+    for stage in pipeline.stages:
+        most, context = stage.count("max_positions"), stage.count("context")
+        if most is not None and context is not None and most < context and stage.text("rope_type") is None:
+            stops = (
+                "the launch stops at an assertion" if stage.framework.startswith("megatron") else "positions beyond it"
+            )
+            yield Fault(
+                stage,
+                stage.at("max_positions"),
+                f"rows of {context:,} with {most:,} positions",
+                f"at least {context:,}",
+                stops,
+            )
+
+
+@rule("context-past-rope", "I-29", "The slowest rotary wavelength is shorter than a row")
+def wavelength(pipeline: Pipeline) -> Iterator[Fault]:
+    """Positions repeat within a row: two places of the text cannot be told apart."""
+    for stage in pipeline.stages:
+        positions, dim, context = rope(stage), stage.count("head_dim"), stage.count("context")
+        if positions is None or dim is None or dim <= 0 or dim % 2 or context is None:
+            continue
+        longest = longest_wavelength(positions, dim)
+        if longest < context:
+            yield Fault(
+                stage,
+                stage.at("rope_base", "context"),
+                f"a wavelength of {longest:,.0f} in rows of {context:,}",
+                f"at least {context:,}",
+                "positions repeat within a row",
+                stage.count("tokens"),
+            )
+
+
+@rule("precision-twice", "I-21", "Two precisions, or a loss scale that nothing uses")
+def precision(pipeline: Pipeline) -> Iterator[Fault]:
+    """bf16 and fp16 exclude one another; a loss scale is for fp16."""
+    for stage in pipeline.stages:
+        if stage.on("bf16") and stage.on("fp16"):
+            yield Fault(stage, stage.at("fp16"), "bf16 and fp16", "one of the two", "the launch stops at an assertion")
+        for name in ("loss_scale", "initial_loss_scale"):
+            if stage.on("bf16") and stage.stated(name):
+                yield Fault(
+                    stage,
+                    stage.at(name),
+                    f"a loss scale {stage.get(name)} with bf16",
+                    "none",
+                    "the figure has no effect",
+                    None,
+                    "the framework's fork scales losses in bf16",
+                )
+
+
+@rule("dropout-default", "I-05", "Dropout comes from the framework's default")
+def dropout(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron's default is 0.1 for both kinds: a recipe that is silent trains with it."""
+    for stage in pipeline.stages:
+        silent = [
+            one for one in ("attention_dropout", "hidden_dropout") if one in stage.values and not stage.stated(one)
+        ]
+        if stage.framework == "megatron-lm" and silent and stage.stated("lr"):
+            names = " and ".join(one.replace("_", " ") for one in silent)
+            yield Fault(
+                stage,
+                stage.where,
+                f"no {names}; the default is 0.1",
+                "the figure in the recipe",
+                "a tenth of the activations is dropped",
+                stage.count("tokens"),
+                "dropout of 0.1 is meant, or the checkpoint's arguments are used",
+            )

@@ -1,0 +1,166 @@
+"""The learning rate inside a run: where it ends, whether it gets there, what it is at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.audit import curve
+from stages.audit.figures import first_step, last_step
+from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import TRAINERS, on_load
+from stages.audit.recipe import Pipeline, Stage
+
+SHARE = 0.01  # of a run: a decay that ends less than this early or late is rounding
+
+
+def part(stage: Stage, steps: int) -> int | None:
+    """The tokens of so many steps, None where batches differ or a figure is unknown."""
+    batch, context = stage.count("batch"), stage.count("context")
+    return None if batch is None or context is None or "ramp" in stage.values else steps * batch * context
+
+
+@rule("decay-early", "I-03", "The decay ends before the run does")
+def decay_early(pipeline: Pipeline) -> Iterator[Fault]:
+    """A rate that is at its smallest for a part of the run; at zero, that part trains nothing."""
+    for stage in pipeline.stages:
+        shape, first, last = curve.of(stage), first_step(stage), last_step(stage)
+        if shape is None or shape.shape == "constant" or first is None or last is None:
+            continue
+        if shape.floor >= shape.peak:
+            continue
+        idle = last - max(shape.end, first)
+        if idle <= SHARE * (last - first) or last <= first:
+            continue
+        nothing = shape.floor == 0
+        yield Fault(
+            stage,
+            stage.at("decay_steps", "decay_samples", "lr"),
+            f"the rate is {shape.floor:g} from step {shape.end:,} on",
+            f"a decay that ends with the run, at step {last:,}",
+            f"{idle:,} steps " + ("train nothing" if nothing else "train at the smallest rate"),
+            part(stage, idle),
+            None if nothing else "the run is meant to end at its smallest rate",
+        )
+
+
+@rule("decay-unfinished", "I-03", "The run ends before the decay does, and nothing goes on from there")
+def decay_unfinished(pipeline: Pipeline) -> Iterator[Fault]:
+    """A schedule that is cut: the model is left at a rate that was meant to fall further."""
+    for stage in pipeline.stages:
+        shape, last = curve.of(stage), last_step(stage)
+        if shape is None or last is None or shape.shape == "constant" or shape.floor >= shape.peak:
+            continue
+        children = [on_load(edge.child) for edge in pipeline.children(stage)]
+        if shape.end - last <= SHARE * shape.end or any(one is not None and one.step for one in children):
+            continue
+        rate = shape.at(last)
+        left = "" if rate is None else f" at {rate:.3g}"
+        yield Fault(
+            stage,
+            stage.at("decay_steps", "decay_samples", "steps", "budget_tokens"),
+            f"the run stops at step {last:,}{left}, of a decay to {shape.floor:g} at step {shape.end:,}",
+            f"a decay over {last:,} steps",
+            f"the last {shape.end - last:,} steps of the decay are never trained",
+            None,
+            "another run goes on from this one with the same schedule",
+        )
+
+
+@rule("warmup-long", "I-36", "The warm-up is longer than the run")
+def warmup_long(pipeline: Pipeline) -> Iterator[Fault]:
+    """The peak that the file states is never reached."""
+    for stage in pipeline.stages:
+        warmup, last, first = stage.count("warmup_steps"), last_step(stage), first_step(stage)
+        if not warmup or last is None or first is None or warmup < last or first >= last:
+            continue
+        yield Fault(
+            stage,
+            stage.at("warmup_steps", "warmup_fraction", "warmup_samples"),
+            f"a warm-up of {warmup:,} steps in a run that ends at step {last:,}",
+            f"fewer than {last:,} steps",
+            "the rate never reaches its peak",
+            part(stage, last - first),
+        )
+
+
+@rule("warmup-past-decay", "I-36", "The warm-up ends after the decay does")
+def warmup_past_decay(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron's scheduler asserts the opposite; elsewhere the rate falls from its peak at once."""
+    for stage in pipeline.stages:
+        warmup, end = stage.count("warmup_steps"), stage.count("decay_steps")
+        if (
+            not warmup
+            or end is None
+            or stage.get("decay") == "constant"
+            or warmup < end
+            or not stage.stated("decay_steps")
+        ):
+            continue
+        megatron = stage.framework.startswith("megatron")
+        yield Fault(
+            stage,
+            stage.at("decay_steps", "warmup_steps"),
+            f"a warm-up of {warmup:,} steps, a decay that ends at {end:,}",
+            "a warm-up before the decay",
+            "the launch stops at an assertion" if megatron else "the rate jumps after it",
+        )
+
+
+@rule("floor-above-peak", "I-36", "The smallest rate is above the peak")
+def floor_above_peak(pipeline: Pipeline) -> Iterator[Fault]:
+    """A decay that rises; Megatron refuses it."""
+    for stage in pipeline.stages:
+        peak, floor = stage.number("lr"), stage.number("min_lr")
+        if peak is not None and floor is not None and floor > peak:
+            what = "the launch stops at an assertion" if stage.framework.startswith("megatron") else "the rate rises"
+            yield Fault(
+                stage,
+                stage.at("min_lr", "min_lr_ratio"),
+                f"{floor:g} above the peak {peak:g}",
+                f"at most {peak:g}",
+                what,
+            )
+
+
+@rule("warmup-twice", "I-05", "The warm-up is stated twice")
+def warmup_twice(pipeline: Pipeline) -> Iterator[Fault]:
+    """As steps and as a share: one of them is ignored, or the launch stops."""
+    for stage in pipeline.stages:
+        both = stage.stated("warmup_fraction") and stage.stated("warmup_steps")
+        if not both or not stage.count("warmup_steps") or not stage.number("warmup_fraction"):
+            continue
+        counts = "the steps count and the share is dead text" if stage.framework in TRAINERS else "the launch stops"
+        yield Fault(
+            stage,
+            stage.at("warmup_fraction"),
+            f"a share {stage.get('warmup_fraction')}, and {stage.get('warmup_steps')} steps",
+            "one of the two",
+            counts,
+        )
+
+
+@rule("rate-impossible", "I-48", "A figure of the optimizer that no recipe has")
+def impossible(pipeline: Pipeline) -> Iterator[Fault]:
+    """A digit too many or two figures exchanged; the bounds are those of I-48."""
+    bounds = {"lr": (0.0, 0.1), "clip": (0.0, 20.0), "weight_decay": (0.0, 1.0), "beta1": (0.0, 0.9999),
+              "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3)}  # fmt: skip
+    for stage in pipeline.stages:
+        for name, (low, high) in bounds.items():
+            value = stage.number(name)
+            if value is not None and stage.stated(name) and not low <= value <= high:
+                yield Fault(
+                    stage,
+                    stage.at(name),
+                    f"{name} {value:g}",
+                    f"{low:g} to {high:g}",
+                    "the run diverges or stands still",
+                )
+        beta1, beta2 = stage.number("beta1"), stage.number("beta2")
+        if beta1 is not None and beta2 is not None and beta1 > beta2:
+            yield Fault(
+                stage,
+                stage.at("beta2", "beta1"),
+                f"beta1 {beta1:g} above beta2 {beta2:g}",
+                "beta1 at most beta2",
+                "the two betas are exchanged",
+            )

@@ -1,0 +1,69 @@
+"""From paths to findings: files are read, hand-overs found, every rule asked; the same files give the same findings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stages.audit import order
+from stages.audit.cost import gpu_hours
+from stages.audit.figures import settled
+from stages.audit.finding import KINDS, RULES, Fault, Finding
+from stages.audit.readers import formats, text, tree
+from stages.audit.readers.text import Source
+from stages.audit.recipe import Pipeline, Stage
+from stages.audit.rules import budget, handover, layout, model, schedule, texts
+from stages.errors import UserError
+from stages.printable import printable
+
+FAMILIES = (budget, handover, layout, model, schedule, texts)
+
+
+def read(paths: list[Path]) -> Pipeline:
+    """The recipes at these paths, as one pipeline. Raises UserError where nothing there can be read as one."""
+    found: list[Stage] = []
+    said: list[str] = []
+    chosen: order.Order | None = None
+    for source in _sources(paths):
+        try:
+            if source.path.name == order.FILE and source.path.parent == source.root:
+                chosen = order.read(tree.parse(text.text(source.path, source.name), source.name))
+                continue
+            stages, notes = formats.read(source)
+        except text.Unreadable as error:
+            said.append(str(error))
+            continue
+        found += stages
+        said += notes
+    if not found:
+        raise UserError("\n".join([*said, "No recipe was found: see docs/audit.md for the formats that are read."]))
+    done = [settled(stage) for stage in order.completed(found, chosen)]
+    edges = order.edges(done, chosen)
+    return Pipeline(order.sorted_by(done, edges), edges, tuple(said))
+
+
+def _sources(paths: list[Path]) -> list[Source]:
+    """Every file at these paths once, each named below the folder that all of them are in."""
+    files: dict[Path, Path] = {}
+    for given in paths:
+        if not given.exists():
+            raise UserError(f"{printable(str(given))}: no such file or folder; give a recipe, or a folder of them.")
+        path = Path(os.path.abspath(given))
+        root = path if path.is_dir() else path.parent
+        for file in text.files(path, formats.suffixes()) if path.is_dir() else [path]:
+            files.setdefault(file, root)
+    base = Path(os.path.commonpath(sorted(set(files.values())))) if files else Path()
+    return [Source(file, base, root) for file, root in files.items()]
+
+
+def findings(pipeline: Pipeline) -> list[Finding]:
+    """Every finding, in the order of files and lines."""
+    assert FAMILIES  # importing them registers their rules
+    found = [_priced(kind.id, fault) for kind, rule in RULES for fault in rule(pipeline)]
+    return sorted(set(found), key=lambda one: (one.where, one.kind, one.found))
+
+
+def _priced(kind: str, fault: Fault) -> Finding:
+    hours = None if fault.tokens is None else gpu_hours(fault.stage, fault.tokens)
+    return Finding(kind, KINDS[kind].invariant, fault.stage.name, fault.where, fault.found, fault.expected,
+                   fault.consequence, fault.tokens, hours, fault.unless)  # fmt: skip

@@ -1,0 +1,30 @@
+"""The commands about recipes of other trainers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stages.cli_words import Json
+
+app = typer.Typer()
+
+
+@app.command()
+def audit(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Recipes of other trainers, or folders of them.")
+    ],
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table, for an issue or a pull request.")] = False,
+) -> None:
+    """Say what is wrong in a recipe of another trainer, by its text alone; nothing of it is run.
+
+    Example: stages audit recipes/ --markdown. Read are Megatron-LM's and the Trainer's shell scripts, TrainingArguments
+    as JSON, and LLaMA-Factory's YAML (docs/audit.md). Exit code 1 if something is found.
+    """
+    from stages.commands.audit import audit as run_audit
+
+    raise typer.Exit(run_audit(paths, as_json, markdown))

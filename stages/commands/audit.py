@@ -1,0 +1,86 @@
+"""`stages audit PATH...`: what is wrong in anybody's recipe, by its text alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.text import Text
+
+from stages.audit import run
+from stages.audit.finding import KINDS, Finding
+from stages.audit.recipe import Pipeline
+from stages.printable import printable
+from stages.terminal import Console
+
+
+def audit(paths: list[Path], as_json: bool, markdown: bool) -> int:
+    """Print every finding; exit code 1 if there is one. Raises UserError where nothing can be read."""
+    pipeline = run.read(paths)
+    found = run.findings(pipeline)
+    if as_json:
+        print(json.dumps(_all(pipeline, found), indent=2, allow_nan=False))
+    elif markdown:
+        print("| place | finding | found | expected | consequence | sure |\n| --- | --- | --- | --- | --- | --- |")
+        for one in found:
+            cells = (
+                str(one.where),
+                f"{one.invariant} {KINDS[one.kind].title}",
+                one.found,
+                one.expected,
+                _cost(one),
+                _sure(one),
+            )
+            print("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |")
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for one in found:
+            console.print(_shown(one))
+        for note in pipeline.said:
+            console.print(f"notice: {note}")
+        console.print(_summary(pipeline, found))
+    return 1 if found else 0
+
+
+def _all(pipeline: Pipeline, found: list[Finding]) -> dict[str, object]:
+    stages = [
+        {"name": stage.name, "framework": stage.framework, "figures": {
+            name: {"value": value.value, "file": value.where.file, "line": value.where.line, "key": value.key,
+                   "unknown": value.unknown, "default": value.default, "derived": value.derived}
+            for name, value in stage.values.items()}}
+        for stage in pipeline.stages
+    ]  # fmt: skip
+    edges = [{"parent": one.parent.name, "child": one.child.name, "step": one.step} for one in pipeline.edges]
+    return {"stages": stages, "edges": edges, "findings": [one.as_dict() for one in found], "notices": pipeline.said}
+
+
+def _cost(one: Finding) -> str:
+    text = one.consequence
+    text += f"; {one.tokens:,} tokens" if one.tokens is not None else ""
+    return text + (f", {one.gpu_hours:,.0f} GPU-hours (H100 at 40%)" if one.gpu_hours else "")
+
+
+def _sure(one: Finding) -> str:
+    return "certain from the text" if one.certain else f"unless {one.unless}"
+
+
+def _shown(one: Finding) -> Text:
+    text = Text()
+    text.append(f"{one.where}: ", style="bold")
+    text.append(
+        f"{one.invariant} {KINDS[one.kind].title} [{one.kind}]\n", style="bold red" if one.certain else "yellow"
+    )
+    text.append(f"  found        {one.found}\n  expected     {one.expected}\n  consequence  {_cost(one)}\n")
+    text.append(f"  sure         {_sure(one)}\n")
+    return text
+
+
+def _summary(pipeline: Pipeline, found: list[Finding]) -> Text:
+    sure = sum(one.certain for one in found)
+    counts = [_many(len(pipeline.stages), "run"), _many(len(pipeline.edges), "hand-over"), _many(len(found), "finding")]
+    text = f"{counts[0]}, {counts[1]} between them: {counts[2]} ({sure} certain from the text)"
+    return Text(text, style="bold red" if found else "bold green")
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number:,} {word}" + ("" if number == 1 else "s")

@@ -1,0 +1,51 @@
+"""Every kind of defect is found at its file and line, and a sound recipe has no finding."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.audit import run
+from stages.audit.finding import KINDS, Finding
+from tests.unit.audit.planted import DEFECTS, SOUND, Defect
+
+
+def audited(folder: Path) -> list[Finding]:
+    return run.findings(run.read([folder]))
+
+
+def planted(defect: Defect, folder: Path) -> Path:
+    """A copy of the sound recipe with the defect."""
+    copy = folder / defect.file.split("/")[0]
+    shutil.copytree(SOUND / copy.name, copy)
+    file = folder / defect.file
+    text = file.read_text()
+    assert text.count(defect.old) == 1, "the text to replace stands there once"
+    file.write_text(text.replace(defect.old, defect.new))
+    return copy
+
+
+@pytest.mark.parametrize("folder", sorted(SOUND.iterdir()), ids=lambda one: one.name)
+def test_a_sound_recipe_has_no_finding(folder: Path) -> None:
+    assert audited(folder) == []
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=str)
+def test_a_planted_defect_is_found_at_its_line_with_what_it_costs(defect: Defect, tmp_path: Path) -> None:
+    found = audited(planted(defect, tmp_path))
+    assert sorted({one.kind for one in found}) == sorted({defect.kind, *defect.also})
+    (one,) = [one for one in found if one.kind == defect.kind]
+    mark = defect.at if defect.at is not None else defect.new
+    where = tmp_path / (defect.in_file or defect.file)
+    text = where.read_text()
+    line = text[: text.index(mark)].count("\n") + 1
+    assert (one.where.file, one.where.line) == (where.name, line)
+    assert one.certain == defect.certain
+    if defect.tokens is not None:
+        assert one.tokens == defect.tokens
+
+
+def test_every_kind_has_a_planted_defect() -> None:
+    assert {one.kind for one in DEFECTS} == set(KINDS)

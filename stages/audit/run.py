@@ -16,6 +16,7 @@ from stages.audit.rules import budget, handover, layout, model, schedule, texts
 from stages.errors import UserError
 from stages.printable import printable
 
+LONGEST = 300
 FAMILIES = (budget, handover, layout, model, schedule, texts)
 
 
@@ -65,5 +66,12 @@ def findings(pipeline: Pipeline) -> list[Finding]:
 
 def _priced(kind: str, fault: Fault) -> Finding:
     hours = None if fault.tokens is None else gpu_hours(fault.stage, fault.tokens)
-    return Finding(kind, KINDS[kind].invariant, fault.stage.name, fault.where, fault.found, fault.expected,
-                   fault.consequence, fault.tokens, hours, fault.unless)  # fmt: skip
+    found, expected, consequence = (_line(one) for one in (fault.found, fault.expected, fault.consequence))
+    return Finding(kind, KINDS[kind].invariant, fault.stage.name, fault.where, found, expected, consequence,
+                   fault.tokens, hours, fault.unless)  # fmt: skip
+
+
+def _line(text: str) -> str:
+    """What a stranger wrote, in one line of at most LONGEST characters in which nothing acts."""
+    shown = printable(text).replace("\n", " ")
+    return shown if len(shown) <= LONGEST else shown[:LONGEST] + " ..."

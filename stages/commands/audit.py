@@ -37,7 +37,7 @@ def audit(paths: list[Path], as_json: bool, markdown: bool) -> int:
         for one in found:
             console.print(_shown(one))
         for note in pipeline.said:
-            console.print(f"notice: {note}")
+            console.print(Text(f"notice: {note}"))
         console.print(_summary(pipeline, found))
     return 1 if found else 0
 

@@ -13,6 +13,7 @@ from stages.audit.recipe import Slip, Value, number, scalar
 from stages.errors import Where
 from stages.printable import printable
 
+MAX_NEAR = 400  # names among which misspellings are looked for: no recipe has more
 _QUOTES = str.maketrans("", "", "\"'")
 
 
@@ -89,9 +90,8 @@ def twice(arguments: list[Argument], figures: Mapping[str, str]) -> Iterator[Sli
 
 def misspelt(arguments: list[Argument], known: frozenset[str], used: frozenset[str]) -> Iterator[Slip]:
     """Flags that the framework does not have, where one that matters is close by: forks add flags of their own."""
-    for one in arguments:
-        if one.flag in known or not re.fullmatch(r"--[A-Za-z][\w-]*", one.flag):
-            continue
+    others = [one for one in arguments if one.flag not in known and re.fullmatch(r"--[A-Za-z][\w-]*", one.flag)]
+    for one in others[:MAX_NEAR]:
         near = difflib.get_close_matches(one.flag, used, n=1, cutoff=0.88)
         if near:
             yield Slip("flag-unknown", one.where, f"{one.flag}, which no version known here has", f"{near[0]}?")
@@ -116,9 +116,9 @@ def weights(argument: Argument) -> tuple[tuple[float, ...], tuple[str, ...]] | N
 
 def unset(script: Script) -> Iterator[Slip]:
     """Variables that nothing sets and that one letter divides from one that is set; others are the environment's."""
-    assigned = script.variables.assigned
-    for name, where in script.variables.missing.items():
-        if name in assigned or not re.fullmatch(r"[A-Za-z_]\w*", name):
+    assigned = list(script.variables.assigned)[:MAX_NEAR]
+    for name, where in list(script.variables.missing.items())[:MAX_NEAR]:
+        if name in script.variables.assigned or not re.fullmatch(r"[A-Za-z_]\w*", name):
             continue
         near = difflib.get_close_matches(name, assigned, n=1, cutoff=0.9)
         if near:

@@ -23,7 +23,7 @@ from stages.audit.readers.text import Source
 from stages.errors import Where
 from stages.printable import printable
 
-MAX_NODES = 400_000  # of all that one script leads to: loops and sourced files included
+MAX_NODES = 50_000  # of all that one script leads to: loops, sourced files and what variables stand for included
 MAX_LOOP = 256  # words that a loop is read for
 MAX_SOURCED = 8  # files that source one another
 
@@ -76,10 +76,14 @@ class _Reader:
         for child in node.named_children:
             self.statement(child, depth + 1)
 
-    def statement(self, node: Node, depth: int) -> None:
-        self.nodes += 1
+    def count(self, node: Node, depth: int, more: int = 1) -> None:
+        """Raises Unreadable once a script leads to more than anybody writes."""
+        self.nodes += more
         if depth > DEEPEST or self.nodes > MAX_NODES:
             raise files.refuse(self.where(node), "a script too deep or long to read", "a recipe", "Flatten it.")
+
+    def statement(self, node: Node, depth: int) -> None:
+        self.count(node, depth)
         match node.type:
             case "comment":
                 self.script.comments.append((self.where(node), source(node)))
@@ -95,12 +99,21 @@ class _Reader:
                 self.either_way([node, None], depth)
             case "function_definition" if (name := node.child_by_field_name("name")) is not None:
                 self.functions[source(name)] = (node.named_children[-1], self.name)
+            case "ERROR":
+                self.unparsed(node)
+                self.statements(node, depth)
             case "case_item" | "do_group" | "program" | "list" | "pipeline" | "redirected_statement" | "subshell":
                 self.statements(node, depth)
-            case "compound_statement" | "variable_assignments" | "declaration_command" | "negated_command" | "ERROR":
+            case "compound_statement" | "variable_assignments" | "declaration_command" | "negated_command":
                 self.statements(node, depth)
             case _:
                 pass
+
+    def unparsed(self, node: Node) -> None:
+        """Says once for a file that a part of it is none of the shell's grammar; what can be read of it is."""
+        said = f"{self.name}:"
+        if not any(one.startswith(said) and one.endswith("shell's grammar") for one in self.script.said):
+            self.script.said.append(f"{self.where(node)}: from here on something is not in the shell's grammar")
 
     def assign(self, node: Node, depth: int) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
@@ -192,6 +205,11 @@ class _Reader:
     def either_way(self, ways: list[Node | list[Node] | None], depth: int) -> None:
         left: list[Variables] = []
         outer = self.variables
+        first = next(
+            (one for way in ways for one in (way if isinstance(way, list) else [way]) if one is not None), None
+        )
+        if first is not None:
+            self.count(first, depth, len(outer.scalars) + len(outer.arrays))  # of each way a copy is made
         for way in ways:
             self.variables = outer.fork()
             for one in way if isinstance(way, list) else [way] if way is not None else []:
@@ -221,10 +239,8 @@ class _Reader:
 
     def pieces(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
         """What a node of a word stands for."""
-        self.nodes += 1
+        self.count(node, depth)
         where, content = self.where(node), source(node)
-        if depth > DEEPEST or self.nodes > MAX_NODES:
-            raise files.refuse(where, "a script too deep or long to read", "a recipe", "Flatten it.")
         match node.type:
             case "raw_string":
                 yield from lines(content[1:-1], self.name, where.line)
@@ -236,13 +252,13 @@ class _Reader:
             case "simple_expansion" | "expansion":
                 blank, _, name = content.partition("$")  # blanks before it are the grammar's, and belong to the string
                 yield from lines(blank, self.name, where.line)
-                if node.type == "expansion":
-                    yield from self.expansion(node, depth, quoted)
-                else:
-                    yield from self.variables.pieces(name, where, quoted)
+                found = self.expansion(node, depth, quoted)
+                for piece in found if node.type == "expansion" else self.variables.pieces(name, where, quoted):
+                    self.count(node, depth, 1 + len(piece.text) // 64)
+                    yield piece
             case "arithmetic_expansion":
-                found = arithmetic(node, self.value)
-                yield Piece(SUBSTITUTION if found is None else str(found), where)
+                result = arithmetic(node, self.value)
+                yield Piece(SUBSTITUTION if result is None else str(result), where)
             case "command_substitution" | "process_substitution":
                 yield Piece(SUBSTITUTION, where)
             case _:

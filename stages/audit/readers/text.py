@@ -28,7 +28,7 @@ class Source:
     @property
     def name(self) -> str:
         """The path below the folder that is audited."""
-        return self.path.relative_to(self.base).as_posix()
+        return printable(self.path.relative_to(self.base).as_posix()).replace("\n", " ")
 
 
 class Unreadable(SpecError):  # noqa: N818 - as SpecError, it names a place

@@ -16,6 +16,7 @@ from stages.printable import printable
 Path = tuple[str | int, ...]
 MAX_DEPTH = 40
 MAX_LEAVES = 60_000  # aliases count every time: a bomb ends here
+MAX_TWICE = 200  # keys that come again
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL", "none", "None"})
 
@@ -89,7 +90,10 @@ class _Reader:
     leaves: dict[Path, Leaf] = field(default_factory=dict)
     places: dict[Path, Where] = field(default_factory=dict)
     twice: list[tuple[Path, Where]] = field(default_factory=list)
-    anchors: dict[str, Path] = field(default_factory=dict)
+    anchors: dict[str, tuple[Path, list[Path]]] = field(default_factory=dict)  # each with what stands below it
+    order: list[Path] = field(default_factory=list)  # paths as they were read
+    merged: set[Path] = field(default_factory=set)  # by `<<`: what the mapping itself says counts, before or after
+    copied: int = 0
 
     def tree(self) -> Tree:
         next(self.events)
@@ -104,10 +108,15 @@ class _Reader:
             raise refuse(where, "a file too deep or large to read", "a recipe", "Flatten it, or write aliases out.")
         self.places.setdefault(path, where)
         if isinstance(event, yaml.AliasEvent):
-            self.copy(self.anchors.get(event.anchor or "", ("", "")), path, where)
+            self.copy(event.anchor or "", path, where)
             return
+        start = len(self.order)
+        self.order.append(path)
+        self.content(event, path, where, depth)
         if event.anchor is not None:
-            self.anchors[event.anchor] = path
+            self.anchors[event.anchor] = path, self.order[start:]
+
+    def content(self, event: Any, path: Path, where: Where, depth: int) -> None:
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0]
             null = plain and event.value in _NULLS
@@ -126,26 +135,54 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 raise refuse(where, "a key that is no word", "words as keys", "Rename the key.")
             key = printable(event.value)
-            here = path if key == "<<" else (*path, key)
-            if key != "<<" and here in self.places:
+            if key == "<<":
+                self.merge(path, depth)
+                continue
+            here = (*path, key)
+            if here in self.places:
                 self.forget(here)
-                self.twice.append((here, where))
+                if here not in self.merged:
+                    self.twice.append((here, where))
+                self.merged.discard(here)
             self.places[here] = where
             self.value(next(self.events), here, depth + 1)
 
+    def merge(self, path: Path, depth: int) -> None:
+        """`<<: *a` or `<<: [*a, *b]`: keys of other mappings, where the mapping has none of its own."""
+        event = next(self.events)
+        items: list[Any] = [event]
+        if isinstance(event, yaml.SequenceStartEvent):
+            items = []
+            while not isinstance(item := next(self.events), yaml.SequenceEndEvent):
+                items.append(item)
+        for one in items:
+            where = Where(self.file, one.start_mark.line + 1)
+            if not isinstance(one, yaml.AliasEvent):
+                raise refuse(where, "a merge of what is no alias", "`<<: *name`", "Write the keys out.")
+            self.copy(one.anchor or "", path, where, merging=True)
+
     def forget(self, path: Path) -> None:
         """What stood below a key that comes again: its last value counts."""
+        if len(self.twice) > MAX_TWICE:
+            raise refuse(self.places[path], "the same keys again and again", "a recipe", "Write each once.")
         for table in (self.leaves, self.places):
             for one in [one for one in table if one[: len(path)] == path]:
                 del table[one]
 
-    def copy(self, source: Path, target: Path, where: Where) -> None:
-        """What an alias stands for, at the alias's own place; keys that are there already stay (merges)."""
-        found = [(path, place) for path, place in self.places.items() if path[: len(source)] == source]
-        if len(self.places) + len(found) > MAX_LEAVES:
+    def copy(self, anchor: str, target: Path, where: Where, merging: bool = False) -> None:
+        """What an alias stands for, at the alias's own place; of a merge, only keys that are not there yet."""
+        source, found = self.anchors.get(anchor, ((), []))
+        self.copied += len(found)
+        if self.copied > MAX_LEAVES:
             raise refuse(where, "aliases that grow without end", "a recipe", "Write aliases out.")
-        for path, _ in found:
+        own = {here for path in found if (here := (*target, *path[len(source) :])) in self.places} if merging else set()
+        for path in found:
             here = (*target, *path[len(source) :])
-            if path in self.leaves:
-                self.leaves.setdefault(here, self.leaves[path])
+            if path not in self.places or here[: len(target) + 1] in own:
+                continue
+            self.order.append(here)
             self.places.setdefault(here, where)
+            if merging:
+                self.merged.add(here)
+            if path in self.leaves:
+                self.leaves[here] = self.leaves[path]

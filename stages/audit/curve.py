@@ -17,7 +17,8 @@ SHAPED = frozenset({"linear", "cosine"})
 class Curve:
     """Warm-up from `init` to `peak` over `warmup` steps; at the peak until `start`; at `floor` from `end` on.
 
-    `shape` is that between start and end; "other" has known ends and unknown values between.
+    `shape` is that between start and end; "other" has known ends and unknown values between; "half_cosine" is the
+    second half of a cosine, so that its peak is the middle of the whole one's.
     """
 
     init: float
@@ -39,6 +40,9 @@ class Curve:
         match self.shape:
             case "linear" | "cosine" as shape:
                 return self._piece(self.peak, self.floor, self.start, self.end, step, shape)
+            case "half_cosine":
+                top = 2 * self.peak - self.floor
+                return self._piece(top, self.floor, 2 * self.start - self.end, self.end, step, "cosine")
             case _:
                 return None
 
@@ -67,5 +71,7 @@ def of(stage: Stage) -> Curve | None:
             return None
         shape = (stage.text("wsd_decay") or "other").lower()
         return Curve(init, peak, floor, warmup, max(warmup, end - tail), end, shape if shape in SHAPED else "other")
+    if style == "half_cosine":
+        return Curve(init, (peak + floor) / 2, floor, warmup, warmup, end, style)
     start = max(warmup, stage.count("decay_start") or 0)
     return Curve(init, peak, floor, warmup, start, end, style if style in SHAPED else "other")

@@ -17,8 +17,9 @@ def settled(stage: Stage) -> Stage:
     """The stage with defaults, and with every figure that its own figures decide."""
     stage = with_defaults(stage)
     for name, derive in (
-        ("replicas", _replicas), ("batch", _batch), ("steps", _steps), ("load_step", _load_step), ("min_lr", _min_lr),
-        ("decay_steps", _decay_steps), ("warmup_steps", _warmup), ("tokens", _tokens), ("head_dim", _head_dim),
+        ("replicas", _replicas), ("batch", _batch), ("steps", _steps), ("stop_step", _stop), ("wsd_steps", _tail),
+        ("load_step", _load_step), ("min_lr", _min_lr), ("decay_steps", _decay_steps), ("warmup_steps", _warmup),
+        ("tokens", _tokens), ("head_dim", _head_dim),
     ):  # fmt: skip
         found = derive(stage)
         if found is not None and stage.get(name) is None and (name not in stage.values or name == "min_lr"):
@@ -74,6 +75,18 @@ def steps_of(stage: Stage, samples: int) -> int | None:
         more = max(0, -(-(until - consumed) // (start + number * increment)))
         steps, consumed = steps + more, consumed + more * (start + number * increment)
     return steps + max(0, samples - consumed) // batch
+
+
+def _stop(stage: Stage) -> Value | None:
+    """The step of a stop that is stated in tokens."""
+    tokens, size = stage.count("stop_tokens"), stage.count("batch_tokens")
+    return _made(stage, -(-tokens // size) if tokens is not None and size else None, "stop_tokens", "batch_tokens")
+
+
+def _tail(stage: Stage) -> Value | None:
+    """The steps of a decay that is stated as a share of the run's."""
+    share, steps = stage.number("wsd_fraction"), stage.count("steps")
+    return _made(stage, round(steps * share) if steps is not None and share is not None else None, "wsd_fraction")
 
 
 def _load_step(stage: Stage) -> Value | None:
@@ -134,4 +147,6 @@ def first_step(stage: Stage) -> int | None:
 def last_step(stage: Stage) -> int | None:
     """The step that the run ends at: its length, or a stop before."""
     steps, stop = stage.count("steps"), stage.count("stop_step")
+    if "stop_step" in stage.values and stop is None:
+        return None
     return min(steps, stop) if steps is not None and stop is not None else steps

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[str, Scalar]] = {
     "megatron-bridge": {"warmup_init": 0.0, "tp": 1, "pp": 1, "cp": 1, "seed": 1234},
     "transformers": _TRAINER | {"epochs": 3, "seed": 42},
     "llama-factory": _TRAINER | {"epochs": 3, "seed": 42, "context": 2048},
-    "axolotl": {"accumulation": 1, "weight_decay": 0.0, "warmup_steps": 0},
+    "axolotl": {"accumulation": 1, "weight_decay": 0.0, "warmup_steps": 0, "decay": "cosine", "min_lr_ratio": 0.0},
     "olmo-core": {"weight_decay": 0.01, "tp": 1, "pp": 1, "cp": 1},
     "nanotron": {"accumulation": 1, "cp": 1, "warmup_steps": 0},
     "torchtitan": {"tp": 1, "pp": 1, "cp": 1, "warmup_steps": 200, "decay": "linear", "min_lr_ratio": 0.0},
@@ -91,7 +91,8 @@ def on_load(stage: Stage) -> Loads | None:
             return Loads("load_path", True, optim, "file" if not state else "override", step=state, data=state)
         case "nanotron" if loads:
             clock, optim = stage.get("load_lr_scheduler") is not False, stage.get("load_optimizer") is not False
-            return Loads("resume_checkpoint_path", True, optim, "checkpoint" if clock else "override", True, True)
+            scheduler = "checkpoint" if clock else "file"  # its trainer reads the step with the scheduler, or neither
+            return Loads("resume_checkpoint_path", True, optim, scheduler, step=clock, data=clock)
         case "torchtitan" if loads:
             weights = stage.get("load_model_only") is not False
             return Loads(

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from stages.audit.figures import last_step, settled
 from stages.audit.frameworks import on_load
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Edge, Stage, Value, number
@@ -113,13 +114,37 @@ def edges(stages: Iterable[Stage], order: Order | None) -> tuple[Edge, ...]:
 def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     """The stage that saves to the folder that this one loads from; of several, the one with the longest path.
 
-    A path of which no part is known is none.
+    A path of which no part is known is none; so is a folder that two stages save to. A word alone is the name of a
+    result: the last part of the folder that its maker saves to.
     """
     path = (child.text("load" if "load" in child.values else "pretrained") or "").rstrip("/")
     if on_load(child) is None or not _HOLE.sub("", path).strip("/. "):
         return None
-    parents = [one for one in stages if one is not child and _saved(one) and (path + "/").startswith(_saved(one) + "/")]
-    return max(parents, key=lambda one: len(_saved(one)), default=None)
+    parents = [one for one in stages if one is not child and _saved(one) and _holds(_saved(one), path)]
+    longest = max((len(_saved(one)) for one in parents), default=0)
+    found = [one for one in parents if len(_saved(one)) == longest]
+    return found[0] if len(found) == 1 else None
+
+
+def _holds(folder: str, path: str) -> bool:
+    return (path + "/").startswith(folder + "/") or path == folder.rsplit("/", 1)[-1]
+
+
+def arrived(stages: Iterable[Stage], edges: tuple[Edge, ...]) -> tuple[list[Stage], tuple[Edge, ...]]:
+    """The stages with the step that they go on from where none is named: the parent's newest checkpoint, its end."""
+    named = {stage.name: stage for stage in stages}
+    found = []
+    for edge in edges:
+        child, end = named[edge.child.name], last_step(edge.parent)
+        loads = on_load(child)
+        if loads is not None and loads.step and "load_step" not in child.values and end is not None:
+            step = Value(end, edge.where, f"the end of {edge.parent.name}", derived=True)
+            named[child.name] = settled(replace(child, values={**child.values, "load_step": step}))
+            edge = replace(edge, step=end, latest=True)
+        found.append(edge)
+    return list(named.values()), tuple(
+        replace(edge, parent=named[edge.parent.name], child=named[edge.child.name]) for edge in found
+    )
 
 
 def _saved(stage: Stage) -> str:

@@ -105,12 +105,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Edge:
-    """A hand-over. `parent` is a stage of the pipeline; `step` is the parent's step that is loaded, where known."""
+    """A hand-over. `parent` is a stage of the pipeline; `step` is the parent's step that is loaded, where known.
+
+    `latest`: no step is named, and the parent's newest checkpoint is loaded: that of its end, unless it is stopped.
+    """
 
     parent: Stage
     child: Stage
     where: Where
     step: int | None = None
+    latest: bool = False
 
 
 @dataclass(frozen=True)

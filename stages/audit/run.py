@@ -12,12 +12,12 @@ from stages.audit.finding import KINDS, RULES, Fault, Finding
 from stages.audit.readers import formats, text, tree
 from stages.audit.readers.text import Source
 from stages.audit.recipe import Pipeline, Stage
-from stages.audit.rules import budget, handover, layout, model, schedule, texts
+from stages.audit.rules import budget, handover, layout, loading, model, schedule, texts
 from stages.errors import UserError
 from stages.printable import printable
 
 LONGEST = 300
-FAMILIES = (budget, handover, layout, model, schedule, texts)
+FAMILIES = (budget, handover, layout, loading, model, schedule, texts)
 
 
 def read(paths: list[Path]) -> Pipeline:
@@ -39,7 +39,7 @@ def read(paths: list[Path]) -> Pipeline:
     if not found:
         raise UserError("\n".join([*said, "No recipe was found: see docs/audit.md for the formats that are read."]))
     done = [settled(stage) for stage in order.completed(found, chosen)]
-    edges = order.edges(done, chosen)
+    done, edges = order.arrived(done, order.edges(done, chosen))
     return Pipeline(order.sorted_by(done, edges), edges, tuple(said))
 
 

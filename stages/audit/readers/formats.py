@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stages.audit.readers import text, transformers, tree
+from stages.audit.readers import axolotl, bridge, nanotron, olmo, text, torchtitan, transformers, tree
 from stages.audit.readers.text import Source
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage
 from stages.errors import UserError
 
 SCRIPTS = frozenset({".sh", ".bash", ".sbatch", ".slurm"})
+_YAML = (nanotron.stages, bridge.stages, axolotl.stages, transformers.factory, transformers.arguments_file)
 TREES: dict[str, tuple[Callable[[Tree, str], list[Stage]], ...]] = {
-    ".yaml": (transformers.factory, transformers.arguments_file),
-    ".yml": (transformers.factory, transformers.arguments_file),
+    ".yaml": _YAML,
+    ".yml": _YAML,
     ".json": (transformers.factory, transformers.arguments_file),
 }
-TEXTS: dict[str, tuple[Callable[[str, str], list[Stage]], ...]] = {}
+TEXTS: dict[str, tuple[Callable[[str, str], list[Stage]], ...]] = {
+    ".py": (olmo.stages, torchtitan.python_stages),
+    ".toml": (torchtitan.toml_stages,),
+}
 
 
 def suffixes() -> frozenset[str]:

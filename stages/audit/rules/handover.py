@@ -20,6 +20,7 @@ def past_the_end(pipeline: Pipeline) -> Iterator[Fault]:
     """The loop runs while the step is below the end: nothing is trained."""
     for stage in pipeline.stages:
         loads, first, last = on_load(stage), first_step(stage), last_step(stage)
+        edge = pipeline.parent(stage)
         if loads is None or not loads.step or first is None or last is None or first < last or first == 0:
             continue
         yield Fault(
@@ -29,7 +30,7 @@ def past_the_end(pipeline: Pipeline) -> Iterator[Fault]:
             f"an end past step {first:,}, or a load that does not restore the step",
             f"none of the {last:,} steps is trained",
             part(stage, last),
-            _RELEASED,
+            f"{_RELEASED}, or the parent was stopped before its end" if edge is not None and edge.latest else _RELEASED,
         )
 
 

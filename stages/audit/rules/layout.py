@@ -30,7 +30,7 @@ def _fault(stage: Stage, whole: str, parts: tuple[str, ...], found: tuple[int, i
 def batch(pipeline: Pipeline) -> Iterator[Fault]:
     """The global batch is a multiple of micro-batch times replicas; of the micro-batch alone, whatever the machines."""
     for stage in pipeline.stages:
-        if stage.framework in TRAINERS or not stage.stated("batch"):
+        if stage.framework in TRAINERS or not (stage.stated("batch") or stage.stated("batch_tokens")):
             continue
         for parts in (("micro_batch", "replicas"), ("micro_batch",)):
             found = _divides(stage, "batch", parts)

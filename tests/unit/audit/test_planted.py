@@ -9,6 +9,7 @@ import pytest
 
 from stages.audit import run
 from stages.audit.finding import KINDS, Finding
+from tests.unit.audit import planted_formats
 from tests.unit.audit.planted import DEFECTS, SOUND, Defect
 
 
@@ -48,4 +49,4 @@ def test_a_planted_defect_is_found_at_its_line_with_what_it_costs(defect: Defect
 
 
 def test_every_kind_has_a_planted_defect() -> None:
-    assert {one.kind for one in DEFECTS} == set(KINDS)
+    assert {one.kind for one in (*DEFECTS, *planted_formats.DEFECTS)} == set(KINDS)

@@ -1,0 +1,51 @@
+"""Files of sections and keys (YAML, TOML, nested configurations in Python) by a table: figure → path of the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+
+from stages.audit.readers.tree import Leaf, Path, Tree, read, values
+from stages.audit.recipe import Slip, Value
+from stages.printable import printable
+
+NEAR = 0.9  # of difflib's ratio: one letter in ten; names that differ by a word are further apart
+Figures = Mapping[str, tuple[str, ...]]
+
+
+def picked(tree: Tree, figures: Figures) -> dict[str, Value]:
+    """The figures that a file states. A table's paths are dotted; the last one that the file has counts."""
+    found: dict[str, Value] = {}
+    for figure, paths in figures.items():
+        for dotted in paths:
+            path: Path = tuple(dotted.split("."))
+            leaf = tree.leaves.get(path)
+            if leaf is not None and leaf.text is not None:
+                found[figure] = _value(leaf, dotted)
+            elif listed := values(tree, path):
+                found[figure] = Value(listed, tree.places[path], dotted)
+    return found
+
+
+def _value(leaf: Leaf, key: str) -> Value:
+    if "${" in (leaf.text or ""):
+        return Value(None, leaf.where, key, f"{printable(leaf.text or '')} is filled in at the launch")
+    return Value(read(leaf), leaf.where, key)
+
+
+def slips(tree: Tree, figures: Figures, also: frozenset[str] = frozenset()) -> Iterator[Slip]:
+    """Keys of figures that come twice, and keys that are nearly one of them and none that is known (`also`)."""
+    dotted = {path for paths in figures.values() for path in paths}
+    for path, where in tree.twice:
+        if ".".join(map(str, path)) in dotted:
+            yield Slip("flag-twice", where, f"{path[-1]} for the second time", "each key once; the last one counts")
+    sections: dict[Path, set[str]] = {}
+    for one in dotted:
+        *parts, key = one.split(".")
+        sections.setdefault(tuple(parts), set()).add(key)
+    for section, keys in sections.items():
+        here = {str(key) for key in tree.below(section)}
+        for key in sorted(here - keys - also):
+            near = difflib.get_close_matches(key, keys - here, n=1, cutoff=NEAR)
+            if near:
+                yield Slip("flag-unknown", tree.places[(*section, key)], printable(key), f"{near[0]}?")

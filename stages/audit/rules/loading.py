@@ -1,0 +1,63 @@
+"""What a run is meant to begin from, and data that it never reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.audit.figures import last_step
+from stages.audit.finding import Fault, rule
+from stages.audit.recipe import Pipeline
+
+
+@rule("load-disabled", "I-06", "A checkpoint is named, and loading it is turned off")
+def disabled(pipeline: Pipeline) -> Iterator[Fault]:
+    """torchtitan reads and writes checkpoints only where they are enabled: the path alone does nothing."""
+    for stage in pipeline.stages:
+        path = stage.values.get("load_off")
+        if path is not None:
+            yield Fault(
+                stage,
+                path.where,
+                f"{path.key} without checkpoint.enable",
+                "checkpoint.enable = true",
+                "the run begins from new weights, and saves none",
+                stage.count("tokens"),
+                "the command line enables checkpoints",
+            )
+
+
+@rule("parent-unmade", "I-06", "The run begins from a model that nothing here makes")
+def unmade(pipeline: Pipeline) -> Iterator[Fault]:
+    """A step names its parent by the name of a result, and the other steps beside it make results of other names."""
+    saved = {(stage.text("save") or "").rstrip("/").rsplit("/", 1)[-1]: stage for stage in pipeline.stages}
+    for stage in pipeline.stages:
+        name = stage.text("result") or ""
+        others = sorted(one for one, maker in saved.items() if one and maker is not stage)
+        near = [one for one in others if one.startswith(name) or name.startswith(one)]
+        if name and name not in saved and near:
+            yield Fault(
+                stage,
+                stage.at("result"),
+                name,
+                f"one that is made here: {', '.join(near[:4])}",
+                "the launch stops, or another model of this name is loaded",
+                None,
+                "it was registered by hand, or made elsewhere",
+            )
+
+
+@rule("data-never", "I-30", "A mixture that is never read")
+def never(pipeline: Pipeline) -> Iterator[Fault]:
+    """A data stage that begins after the run's last step."""
+    for stage in pipeline.stages:
+        last = last_step(stage)
+        for name in stage.values:
+            first = stage.count(name) if name.startswith("data_from") else None
+            if first is not None and last is not None and first > last:
+                yield Fault(
+                    stage,
+                    stage.values[name].where,
+                    f"a mixture from step {first:,} on, in a run that ends at step {last:,}",
+                    f"a step up to {last:,}",
+                    "the data before it is read to the end",
+                )

@@ -1,0 +1,117 @@
+"""Recipes of other frameworks: every planted defect at its line; nothing that is read is run, or breaks a reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.audit import run
+from stages.audit.readers import olmo, python_source, torchtitan
+from stages.audit.readers.text import Unreadable
+from stages.audit.recipe import Read
+from tests.unit.audit.planted import SOUND, Defect
+from tests.unit.audit.planted_formats import DEFECTS
+from tests.unit.audit.test_planted import test_a_planted_defect_is_found_at_its_line_with_what_it_costs as found
+
+OLMO = (SOUND / "olmo/long.py").read_text()
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=str)
+def test_a_planted_defect_is_found(defect: Defect, tmp_path: Path) -> None:
+    found(defect, tmp_path)
+
+
+def read(expression: str) -> tuple[Read, str | None]:
+    """What an expression is read as, and why it is unknown."""
+    text = f"A = 3\nB = 1\nif A:\n    B = 2\nC = C\ndef build(opts):\n    x = {expression}\n"
+    source = python_source.parse(text, "a.py")
+    node = source.names["build", "x"]
+    assert node is not None
+    value = source.value(node, "build", "x")
+    return value.value, value.unknown
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("4 * 1024 * A", 12288), ("int(5e12) // 2**22", 1192092), ("-(-7 // 2)", 4), ("max(8, A)", 8),
+        ("opts.length or 2**13", 8192), ("(0.9, 0.95)", (0.9, 0.95)), ("1_000 / 8", 125.0), ("'a' 'b'", "ab"),
+    ],
+)  # fmt: skip
+def test_arithmetic_of_a_script_is_worked_out(expression: str, value: Read) -> None:
+    assert read(expression) == (value, None)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "B", "C", "opts.length", "world() // 8", "9**9**9", "10**6 ** 64", "2.0**9999", "1 // 0", "1e999", "len([1])",
+        "__import__('os').system('touch run')", "[one for one in (1, 2)][0]", "'a' * 10**9", "min()", "int('5')",
+        "A + 'a'", "eval('1')", "A if B else 2", "(lambda: 1)()", "not_there", "'%d' % 5", "-'a'", "~A", "10**18 * 9",
+    ],
+)  # fmt: skip
+def test_what_is_not_worked_out_is_unknown_with_its_reason(expression: str) -> None:
+    value, reason = read(expression)
+    assert value is None
+    assert reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(" * 5000, "x = " + "-" * 100_000 + "1", "x = " + "+".join(["1"] * 20_000), "def :", "\0", "x = '", "a" * 300_000,
+     "x = [" + "1, " * 31_000 + "]"],
+    ids=["brackets", "minus", "sum", "syntax", "null", "quote", "long", "wide"],
+)  # fmt: skip
+def test_python_that_no_parser_bears_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(Unreadable, match=r"^a\.py:\d+"):
+        olmo.stages(text + "\n# TrainerConfig( TransformerTrainModuleConfig(", "a.py")
+
+
+@pytest.mark.parametrize("text", ["[training]\nsteps = ", "[training]\na = 1\na = 2", "[training]\nx = " + "[" * 3000])
+def test_toml_that_is_none_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(Unreadable, match=r"^a\.toml:\d+"):
+        torchtitan.toml_stages(text, "a.toml")
+
+
+def test_reading_a_script_runs_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hostile = "import pathlib\npathlib.Path('was_run').touch()\nraise SystemExit\n"
+    (tmp_path / "recipe.py").write_text(hostile + OLMO)
+    pipeline = run.read([tmp_path])
+    assert [one.count("steps") for one in pipeline.stages] == [9537]
+    assert [one.name for one in tmp_path.iterdir()] == ["recipe.py"]
+
+
+@pytest.mark.parametrize(
+    ("line", "figure"),
+    [
+        ("    module.rank_microbatch_size //= 2", "micro_batch"),
+        ("    if opts.big:\n        module.max_sequence_length = 8192", "context"),
+        ("    model.d_model -= 256", "hidden"),
+    ],
+)
+def test_a_figure_that_is_changed_later_is_unknown(line: str, figure: str) -> None:
+    before = olmo.stages(OLMO, "a.py")[0]
+    after = olmo.stages(OLMO.replace("    if opts.small:", f"{line}\n    if opts.small:"), "a.py")[0]
+    assert before.get(figure) is not None
+    assert after.get(figure) is None
+
+
+def test_what_a_recipe_in_python_decides_is_unknown_not_a_default() -> None:
+    named, whole = (run.read([SOUND / folder]).stages[0] for folder in ("nemotron", "bridge"))
+    assert [one.get("tp") for one in (named, whole)] == [None, 2]
+    assert "small_pretrain_config" in (named.values["tp"].unknown or "")
+
+
+def test_a_run_goes_on_from_its_parents_end_where_no_step_is_named() -> None:
+    second = next(one for one in run.read([SOUND / "nemotron"]).edges if one.child.name == "second.yaml")
+    assert (second.parent.name, second.step, second.latest) == ("first.yaml", 80_000, True)
+    assert second.child.count("tokens") == 20_000 * 256 * 8192
+
+
+def test_of_a_folder_that_two_runs_save_to_nobody_is_the_parent(tmp_path: Path) -> None:
+    for name in ("first", "second", "long"):
+        text = (SOUND / f"nemotron/{name}.yaml").read_text()
+        (tmp_path / f"{name}.yaml").write_text(text.replace("/results/small-first", "/results/small-second"))
+    assert [one.child.name for one in run.read([tmp_path]).edges] == []

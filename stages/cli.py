@@ -168,11 +168,14 @@ def run(
     scale: Scale = "mini",
     releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
     marker: Marker = None,
+    train_again: Annotated[
+        bool, typer.Option(help="Train a point again whose trunk kept no checkpoint there: `from: trunk@count`.")
+    ] = False,
 ) -> None:
     """Run one stage, whose parents must be done. This is what the rules call."""
     from stages.commands.run import run_stage
 
-    run_stage(ref, scale, releases, marker)
+    run_stage(ref, scale, releases, marker, train_again)
 
 
 @app.command()

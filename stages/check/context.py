@@ -53,9 +53,10 @@ class Context:
         return {self.pipeline.refs[name]: stage for name, stage in self.pipeline.stages.items()}
 
     def own(self) -> Iterator[tuple[str, Stage]]:
-        """Stages that have their rule in this pipeline: the others are checked where they live."""
+        """Stages that have their rule in this pipeline: others are checked where they live, points as their trunk."""
         for name in self.pipeline.own:
-            yield name, self.pipeline.stages[name]
+            if self.pipeline.stages[name].trunk is None:
+                yield name, self.pipeline.stages[name]
 
     def phases(self) -> Iterator[tuple[str, Stage, int, Phase]]:
         """Every phase of the own stages: (stage's name, stage, number, phase)."""

@@ -74,5 +74,5 @@ class Gate:
         """The stage and all its ancestors, the nearest first."""
         lineage = [ref]
         for one in lineage:  # grows on the way
-            lineage += [parent for parent in self._stages[one].parents if parent not in lineage]
+            lineage += [parent for parent in self._stages[one].needed if parent not in lineage]
         return lineage

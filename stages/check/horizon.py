@@ -33,7 +33,9 @@ def unfinished(pipeline: ResolvedPipeline) -> dict[str, Extent]:
     A last piece that is constant may be cut: the rate is the same wherever it ends.
     """
     continued = {extent.after for extent in pipeline.extents.values()}
-    return {name: one for name, one in pipeline.extents.items() if name not in continued and not complete(one)}
+    points = {name for name, stage in pipeline.stages.items() if stage.trunk is not None}  # their trunk reads on
+    last = {name: one for name, one in pipeline.extents.items() if name not in continued | points}
+    return {name: one for name, one in last.items() if not complete(one)}
 
 
 def complete(extent: Extent) -> bool:

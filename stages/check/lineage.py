@@ -102,7 +102,7 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
     yield from passed_over(context)
     stages = context.pipeline.stages
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
-    read = {parent for stage in stages.values() for parent in stage.parents}
+    read = {needed for stage in stages.values() for needed in stage.needed}
     for name, stage in context.own():
         dead = exports and stage.kind == "train" and context.pipeline.refs[name] not in read
         if dead and not any(_alternative(context, name, other) for other in stages):

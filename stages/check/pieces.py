@@ -37,7 +37,7 @@ Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the pi
 def every_piece_does_something(context: Context) -> Iterator[Finding]:
     """I-36. A finding is about the stage in which the piece begins: it stops that one and what comes after it."""
     pipeline = context.pipeline
-    for name in pipeline.own:
+    for name, _ in context.own():
         extent = pipeline.extents.get(name)
         lines: set[Where] = set()
         for number in range(len(extent.laid)) if extent is not None else ():

@@ -40,6 +40,7 @@ def _wanted(root: Path) -> Wanted:
         loaded = graph.load(root, project, scale)
         stages |= set(loaded.keys.values())
         for ref, stage in loaded.stages.items():
-            for key in phase_keys(stage, {parent: loaded.keys[parent] for parent in stage.parents})[:-1]:
+            chained = phase_keys(stage, {parent: loaded.keys[parent] for parent in stage.parents})
+            for key in chained if stage.trunk is not None else chained[:-1]:
                 phases.setdefault(key, set()).add(loaded.keys[ref])
     return Wanted(stages, phases)

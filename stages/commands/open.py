@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.errors import UsageError, UserError
+from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.sync.graph import Graph
@@ -72,8 +73,9 @@ def not_here(name: str, scales: Sequence[str]) -> UsageError:
 def asked(loaded: Graph, names: Sequence[str]) -> tuple[str, ...]:
     """The refs that are named, each once and parents first: all of the graph's if none is.
 
-    A name is pipeline/stage, or a pipeline, which stands for all its stages, those that another's rules make too.
-    Raises UsageError for any other, and what is wrong with the specs of a pipeline that is named.
+    A name is pipeline/stage (pipeline/stage@count for a point of one), or a pipeline, which stands for all its stages,
+    those that another's rules make too. Raises UsageError for any other, and what is wrong with the specs of a pipeline
+    that is named.
     """
     if not names:
         return tuple(loaded.stages)
@@ -93,9 +95,10 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
 
     Raises UsageError for what is not there, and what is wrong with the pipeline's specs.
     """
-    pipeline, slash, name = ref.partition("/")
-    if not (slash and name):
+    pipeline, slash, written = ref.partition("/")
+    if not (slash and written):
         raise UsageError(f"found {ref!r}; allowed: pipeline/stage.")
+    name = stage_name(written)
     stages = stages_at(project, pipeline, scale)
     if name not in stages:
         raise UsageError(f"no stage {ref!r}; there are: {', '.join(f'{pipeline}/{one}' for one in stages)}.")
@@ -115,7 +118,9 @@ def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
     Raises UsageError listing the stages of its pipeline, or the pipelines; and what is wrong with its pipeline's specs
     where they cannot be read.
     """
-    stages, (pipeline, _, name) = loaded.stages, ref.partition("/")
+    pipeline, slash, written = ref.partition("/")
+    name = stage_name(written)
+    ref, stages = f"{pipeline}{slash}{name}", loaded.stages
     if ref in stages:
         return ref, stages[ref]
     for shared in loaded.members.get(pipeline, ()):

@@ -59,11 +59,12 @@ def computed(stage: Stage, given: Inputs, known: Recorded, first: int, last: int
 
 @dataclass(frozen=True)
 class Training:
-    """A stage that computes steps, with the keys of all stages of its scale."""
+    """A stage that computes steps, with all stages of its scale and their keys."""
 
     ref: str
     stage: Stage
     layout: Layout
+    stages: Mapping[str, Stage]
     keys: Mapping[str, str]
 
     def parents(self) -> dict[str, manifest.Parent]:
@@ -78,7 +79,7 @@ def training(ref: str, scale: str) -> Training:
     ref, stage = pick(loaded, ref)
     if not stage.phases:
         raise UsageError(f"{ref}: kind {stage.kind}, computes no steps; allowed: a stage with phases.")
-    return Training(ref, stage, Layout(root, scale), loaded.keys)
+    return Training(ref, stage, Layout(root, scale), loaded.stages, loaded.keys)
 
 
 def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
@@ -102,7 +103,7 @@ def inputs(found: Training, releases: Path | None) -> tuple[Stage, Inputs, Recor
         for one in (parent, *manifest.pointed_to(layout, parent)):
             refuse_damaged(layout, one)
     refuse_damaged_corpora(layout, stage)
-    return stage, inputs_of(layout, stage, keys, parents, releases_in(releases)), known
+    return stage, inputs_of(layout, stage, found.stages, keys, parents, releases_in(releases)), known
 
 
 def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator[str]:

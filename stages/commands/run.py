@@ -17,7 +17,9 @@ from stages.cluster import site, slurm
 from stages.commands import outside as harness
 from stages.commands.in_job import looked_after
 from stages.commands.open import open_project, pick
+from stages.commands.point import refuse_to_repeat
 from stages.commands.waiting import POLL, waited
+from stages.contract import ledger
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
@@ -29,12 +31,13 @@ from stages.sync.verdicts import refuse_damaged_corpora
 from stages.tracking import start as trackers
 
 
-def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None = None) -> None:
+def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None = None, again: bool = False) -> None:
     """Run a stage unless it is done or an earlier result of the same key can be put back; then set its marker.
 
-    It waits for another run of the stage, such as one whose Snakemake was killed. Raises UserError when the marker is
-    not the `awaited` one, when a parent is not done (naming it and the command), when the specs have a finding that
-    nobody has waived, or when the run fails.
+    It waits for another run of the stage, such as one whose Snakemake was killed. A point without the checkpoint that
+    its trunk would have kept is trained only with `again`. Raises UserError when the marker is not the `awaited` one,
+    when a parent is not done (naming it and the command), when the specs have a finding that nobody has waived, or when
+    the run fails.
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
@@ -63,14 +66,17 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             _refuse_short(stage, root, layout)
             harness.refuse_unknown(root, layout, stage)
             try:
-                _train(layout, stage, keys, record, releases_in(releases))
+                given = inputs_of(layout, stage, stages, keys, record, releases_in(releases))
+                if not again:
+                    refuse_to_repeat(stage, given)
+                _train(layout, stage, given)
                 break
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
     else:
         if not (evaluated.outdated(layout.stage(ref), stage) or outside.missing(layout, ref, stage)):
             print(f"{ref}: done already, nothing was run")
-    _evaluate_again(root, layout, stage, keys, releases)
+    _evaluate_again(root, layout, stage, stages, keys, releases)
     while outside.missing(layout, ref, stage):
         with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):
@@ -83,7 +89,14 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     markers.place(marker)
 
 
-def _evaluate_again(root: Path, layout: Layout, stage: Stage, keys: Mapping[str, str], releases: Path | None) -> None:
+def _evaluate_again(
+    root: Path,
+    layout: Layout,
+    stage: Stage,
+    stages: Mapping[str, Stage],
+    keys: Mapping[str, str],
+    releases: Path | None,
+) -> None:
     """Evaluate a result that is there, if its spec or the code asks for other numbers than it has."""
     ref = f"{stage.pipeline}/{stage.name}"
     while why := evaluated.outdated(layout.stage(ref), stage):
@@ -94,7 +107,7 @@ def _evaluate_again(root: Path, layout: Layout, stage: Stage, keys: Mapping[str,
             print(f"{ref}: {why}. The result is evaluated again, no training")
             record = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
             try:
-                engines.evaluate(stage, inputs_of(layout, stage, keys, record, releases_in(releases)))
+                engines.evaluate(stage, inputs_of(layout, stage, stages, keys, record, releases_in(releases)))
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
 
@@ -157,27 +170,28 @@ def _refuse_short(stage: Stage, root: Path, layout: Layout) -> None:
         refuse_short(stage, root, layout.data)
 
 
-def _train(
-    layout: Layout,
-    stage: Stage,
-    keys: Mapping[str, str],
-    parents: Mapping[str, manifest.Parent],
-    releases: Mapping[str, Path],
-) -> None:
-    trackers.start(layout, f"{stage.pipeline}/{stage.name}", keys[f"{stage.pipeline}/{stage.name}"])
-    engines.run(stage, inputs_of(layout, stage, keys, parents, releases))
+def _train(layout: Layout, stage: Stage, given: engines.Inputs) -> None:
+    trackers.start(layout, f"{stage.pipeline}/{stage.name}", given.key)
+    engines.run(stage, given)
 
 
 def inputs_of(
     layout: Layout,
     stage: Stage,
+    stages: Mapping[str, Stage],
     keys: Mapping[str, str],
     parents: Mapping[str, manifest.Parent],
     releases: Mapping[str, Path],
 ) -> engines.Inputs:
-    """What a stage is built on."""
-    chained = phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
-    return engines.Inputs(layout, keys[f"{stage.pipeline}/{stage.name}"], chained, parents, layout.data, releases)
+    """What a stage is built on, and, of all `stages` of its scale, what it keeps for those that branch off."""
+    ref = f"{stage.pipeline}/{stage.name}"
+    chained, points = _chained(stage, keys), [one for one in stages.values() if one.trunk == ref]
+    kept = {sum(map(ledger.count, one.phases)): _chained(one, keys)[-1] for one in points}
+    return engines.Inputs(layout, keys[ref], chained, parents, layout.data, releases, kept)
+
+
+def _chained(stage: Stage, keys: Mapping[str, str]) -> tuple[str, ...]:
+    return phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
 
 
 def releases_in(folder: Path | None, option: str = "--releases") -> dict[str, Path]:

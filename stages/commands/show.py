@@ -45,7 +45,7 @@ def print_stages(named: str, scale: str, as_json: bool) -> None:
         return
     for number, ref in enumerate(refs):
         print("\n" * (number > 0), end="")
-        if "/" in named and named != ref:
+        if "/" in named and named.partition("/")[0] != ref.partition("/")[0]:
             print(f"{named} comes out as {ref} does, and is not run twice.")
         _print_stage(project, loaded, ref)
 
@@ -81,6 +81,8 @@ def _print(label: str, text: str) -> None:
 
 def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
     """What is handed over: weights and optimizer state by module, clock, data, rotary positions."""
+    if stage.trunk is not None:
+        yield "point", f"{stage.trunk} after so many of its steps, made from a checkpoint that it keeps; no training"
     for module, init in stage.init.items():
         moves = "" if module in stage.trained or not stage.phases else "; frozen here"
         yield module, f"{stage.modules[module].family}: {_weights(init)}{moves}"

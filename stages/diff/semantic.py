@@ -180,7 +180,7 @@ def _tokens(plans: Mapping[str, StagePlan], counted: Set[str]) -> int:
 
 
 def _budget(plan: StagePlan) -> int:
-    return sum(phase.budget for phase in plan.phases)
+    return sum(plan.consumed(unit) for unit in ("tokens", "patches"))
 
 
 def _change(ref: str, old: Side, new: Side, was: StagePlan, now: StagePlan) -> StageChange:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
@@ -26,6 +26,8 @@ class Inputs:
     parents: Mapping[str, Parent]
     data_root: Path
     releases: Mapping[str, Path]  # folders in Hugging Face layout that the user supplies, by release name
+    # Steps after which a checkpoint is kept, because a branch starts there, and the key of the phase that it ends.
+    kept: Mapping[int, str] = field(default_factory=dict)
 
 
 def run(stage: Stage, inputs: Inputs) -> None:

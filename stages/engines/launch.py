@@ -134,6 +134,7 @@ def write_job(stage: Stage, inputs: Inputs) -> str:
             "parents": {ref: parent.model_dump() for ref, parent in inputs.parents.items()},
             "data_root": str(inputs.data_root.resolve()),
             "releases": {name: str(folder.resolve()) for name, folder in inputs.releases.items()},
+            "kept": list(inputs.kept.items()),
         },
         allow_nan=False,
     )
@@ -149,5 +150,6 @@ def read_job(text: str) -> tuple[Stage, Inputs]:
         parents={ref: Parent.model_validate(parent) for ref, parent in raw["parents"].items()},
         data_root=Path(raw["data_root"]),
         releases={name: Path(folder) for name, folder in raw["releases"].items()},
+        kept=dict(raw["kept"]),
     )
     return Stage.model_validate_json(raw["stage"]), inputs

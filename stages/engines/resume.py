@@ -107,13 +107,17 @@ def _digest(asked: Any, result: Any) -> str:
 def _candidates(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
     """Checkpoints with their steps, the most steps first, the stage's own before those that it shares."""
     found = [(partials.step_of(one), one) for one in partials.built_on(inputs.layout, inputs.key, inputs.parents)]
-    steps = 0
-    for phase, key in zip(stage.phases[:-1], inputs.phase_keys, strict=False):
+    return sorted([*found, *shared(stage, inputs)], key=lambda one: one[0], reverse=True)
+
+
+def shared(stage: Stage, inputs: Inputs) -> list[tuple[int, Path]]:
+    """Checkpoints at ends of phases, with their steps: of this stage's, and of those that a branch cuts it to."""
+    steps, ends = 0, list(inputs.kept.items())
+    for phase, key in zip(stage.phases, inputs.phase_keys, strict=True):
         steps += ledger.count(phase)
-        end = inputs.layout.phase_end(key)
-        if end.is_dir():
-            found.append((steps, end))
-    return sorted(found, key=lambda one: one[0], reverse=True)
+        ends.append((steps, key))
+    found = ((count, inputs.layout.phase_end(key)) for count, key in ends)
+    return [(count, folder) for count, folder in found if folder.is_dir()]
 
 
 def _parents_of(folder: Path) -> dict[str, Parent]:

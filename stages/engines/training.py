@@ -143,9 +143,13 @@ class Training:
                 written.settle()
             return partials.latest(self.inputs.layout, self.inputs.key, self.inputs.parents)
 
+        def keep(counters: Counters) -> None:
+            self._checkpoint_for(self.inputs.kept[counters.steps], trainer, counters, written)
+
         steps = sum(ledger.count(phase) for phase in stage.phases)
         run = Run(
-            stage, *tables, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken
+            stage, *tables, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken,
+            keep=dict.fromkeys(self.inputs.kept, keep),
         )  # fmt: skip
         if written is None:
             return self._phase_by_phase(run, trainer, counters, None)
@@ -163,9 +167,13 @@ class Training:
             watched = self.reads.watch(phase, data, self.inputs.data_root) if self.ranks.first else data
             counters = run_phase(run, phase, trainer.stepper(phase, watched), counters)
             if number + 1 < len(stage.phases):
-                end = self.inputs.layout.phase_end(self.inputs.phase_keys[number])
-                trainer.join_checkpoint() if written is None else written.save(end, counters, wait=True)
+                self._checkpoint_for(self.inputs.phase_keys[number], trainer, counters, written)
         return counters
+
+    def _checkpoint_for(self, key: str, trainer: Trainer, counters: Counters, written: Checkpoints | None) -> None:
+        """The end of the phase of that key, for all that begin as this stage does, in place when this returns."""
+        end = self.inputs.layout.phase_end(key)
+        trainer.join_checkpoint() if written is None else written.save(end, counters, wait=True)
 
     def _beside(self) -> Callable[[Path], None]:
         """Take down what a checkpoint says beside the state; returns what writes it into the checkpoint's folder."""

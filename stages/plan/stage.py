@@ -17,6 +17,8 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase
 
+POINT = "point"  # of a trunk, whose cost it is
+
 
 @dataclass(frozen=True)
 class PhasePlan:
@@ -71,8 +73,8 @@ class StagePlan:
         return sum(phase.seconds for phase in self.phases)
 
     def consumed(self, unit: str) -> int:
-        """Ledger units of one kind, over all phases."""
-        return sum(phase.budget for phase in self.phases if phase.unit == unit)
+        """Ledger units of one kind, over all phases; a point's are its trunk's."""
+        return 0 if self.kind == POINT else sum(phase.budget for phase in self.phases if phase.unit == unit)
 
 
 def plan_stage(
@@ -85,7 +87,7 @@ def plan_stage(
     counts = [parameters(model) for model in stage.modules.values()]
     return StagePlan(
         ref=ref,
-        kind=stage.kind,
+        kind=stage.kind if stage.trunk is None else POINT,
         ranks=stage.execution.ranks,
         total=sum(count.total for count in counts),
         active=sum(count.active for count in counts),
@@ -103,6 +105,8 @@ def _plan_phase(
 ) -> PhasePlan:
     flops, steps = operations(stage, phase, hardware.assumed(lengths)), ledger.count(phase)
     seconds = device_seconds(stage, phase, hardware, flops, lengths)
+    if stage.trunk is not None:
+        flops = seconds = 0.0
     first, last, peak = _rates(stage, phase)
     padded = padding(stage, phase, data) if data is not None else None
     return PhasePlan(

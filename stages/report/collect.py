@@ -44,7 +44,7 @@ def readable(layout: Layout) -> tuple[list[StageResult], dict[str, str]]:
             results[ref] = _renamed(layout, read(place))
         except UserError as error:
             unreadable[ref] = str(error)
-    graph = {name: [p for p in result.stage.parents if p in results] for name, result in results.items()}
+    graph = {name: [p for p in result.stage.needed if p in results] for name, result in results.items()}
     try:
         order = list(TopologicalSorter(graph).static_order())
     except CycleError as error:

@@ -54,19 +54,30 @@ def row(stage: Stage) -> str:
 
 
 def trained(stages: Mapping[str, Stage]) -> dict[str, Stage]:
-    """The stages that have an LR curve, by "pipeline/stage", in the order given."""
-    return {ref(stage): stage for stage in stages.values() if stage.phases and stage.schedule is not None}
+    """The stages that have an LR curve of their own (a point has its trunk's), by "pipeline/stage", as given."""
+    learning = (stage for stage in stages.values() if stage.phases and stage.schedule is not None)
+    return {ref(stage): stage for stage in learning if stage.trunk is None}
+
+
+def points(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The points whose trunk is among the stages, by "pipeline/stage"."""
+    every = {ref(stage) for stage in stages.values()}
+    return {ref(stage): stage for stage in stages.values() if stage.trunk in every}
 
 
 def lineage_parents(stages: Mapping[str, Stage]) -> dict[str, tuple[str, ...]]:
-    """For each trained stage its nearest trained ancestors in the same row, through keep, upcycle and export."""
+    """For each trained stage its nearest trained ancestors in the same row, through keep, upcycle and export.
+
+    A point is one of them: what starts from it starts inside its trunk.
+    """
     every = {ref(stage): stage for stage in stages.values()}
     drawn = trained(stages)
+    started = drawn | points(stages)
 
     def nearest(name: str, wanted: str) -> set[str]:
         found: set[str] = set()
         for parent in every[name].parents:
-            if parent in drawn and row(drawn[parent]) == wanted:
+            if parent in started and row(started[parent]) == wanted:
                 found.add(parent)
             elif parent in every:
                 found |= nearest(parent, wanted)
@@ -85,28 +96,36 @@ def columns(stages: Mapping[str, Stage]) -> list[Column]:
     parents = lineage_parents(stages)
     main = [name for name, stage in drawn.items() if row(stage) == "language"]
     side = [name for name, stage in drawn.items() if row(stage) == "vision"]
-    placed = _place(main, drawn, parents)
+    inside = points(stages)
+    placed = _place(main, drawn, parents, inside)
     if not side:
         return list(placed.values())
     joins = [placed[name].left for name in main if _descends(name, set(side), stages)]
     right = min(joins, default=1.0)
-    beside = _place(side, drawn, parents)
+    beside = _place(side, drawn, parents, inside)
     stretched = [
         Column(c.stage, c.row, c.branch, c.left * right, c.right * right, c.before, c.after) for c in beside.values()
     ]
     return [*placed.values(), *stretched]
 
 
-def _place(names: list[str], drawn: Mapping[str, Stage], parents: Mapping[str, tuple[str, ...]]) -> dict[str, Column]:
-    """Columns of one row, from 0 to 1, in topological order of `names`."""
+def _place(
+    names: list[str], drawn: Mapping[str, Stage], parents: Mapping[str, tuple[str, ...]], inside: Mapping[str, Stage]
+) -> dict[str, Column]:
+    """Columns of one row, from 0 to 1, in topological order of `names`; `inside` are the points of trunks."""
     widths = _widths(names, drawn, parents)
     branch = _branches(names, parents)
+    cuts: dict[str, list[tuple[str, int]]] = {}
+    for point, stage in inside.items():
+        cuts.setdefault(str(stage.trunk), []).append((point, budget(stage)))
     start: dict[str, tuple[float, int]] = {}
     found: dict[str, tuple[float, float, int, int]] = {}
     for name in names:
-        left, before = max((start[parent] for parent in parents[name]), default=(0.0, 0))
+        left, before = max((start[parent] for parent in parents[name] if parent in start), default=(0.0, 0))
         start[name] = (left + widths[name], before + budget(drawn[name]))
         found[name] = (left, *start[name][:1], before, start[name][1])
+        for point, consumed in cuts.get(name, ()):
+            start[point] = (left + widths[name] * consumed / budget(drawn[name]), before + consumed)
     span = max((right for _, right, _, _ in found.values()), default=1.0)
     return {
         name: Column(drawn[name], row(drawn[name]), branch[name], left / span, right / span, before, after)
@@ -119,7 +138,7 @@ def _widths(names: list[str], drawn: Mapping[str, Stage], parents: Mapping[str, 
     roots = {name: budget(drawn[name]) ** (1 / 3) for name in names}
     total: dict[str, float] = {}
     for name in names:
-        total[name] = roots[name] + max((total[parent] for parent in parents[name]), default=0.0)
+        total[name] = roots[name] + max((total.get(parent, 0.0) for parent in parents[name]), default=0.0)
     least = NARROWEST * max(total.values(), default=1.0)
     return {name: max(root, least) for name, root in roots.items()}
 
@@ -130,7 +149,7 @@ def _branches(names: list[str], parents: Mapping[str, tuple[str, ...]]) -> dict[
     carried: set[str] = set()
     for name in names:
         parent = parents[name][0] if parents[name] else None
-        if parent is not None and parent not in carried:
+        if parent in branch and parent not in carried:
             branch[name] = branch[parent]
             carried.add(parent)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, budget, lineage_parents, ref
+from stages.report.columns import Column, budget, lineage_parents, points, ref
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
@@ -28,13 +28,16 @@ class HandOver:
 
 
 def hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[HandOver]:
-    """Every edge between two trained stages of the columns given."""
+    """Every edge between two trained stages of the columns given, or from a point of one of them."""
     by_name = {ref(column.stage): column for column in laid}
+    cuts = {name: stage for name, stage in points(stages).items() if stage.trunk in by_name}
+    handing = {name: column.stage for name, column in by_name.items()} | cuts
     found = []
     for name, parents in lineage_parents(stages).items():
-        for parent in (p for p in parents if name in by_name and p in by_name):
-            old, new = by_name[parent], by_name[name]
-            left = lr(schedule_of(old), clock_start(old) + budget(old.stage))
+        for old in (handing[parent] for parent in parents if name in by_name and parent in handing):
+            new = by_name[name]
+            assert old.schedule is not None
+            left = lr(old.schedule, old.phases[0].clock_start + budget(old))
             found.append(HandOver(new.left, left, lr_before(schedule_of(new), clock_start(new))))
     return found
 

@@ -65,6 +65,8 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         count(budget(stage) / spent) if spent else "-",
         result.manifest.key[:KEY_SHOWN],
     )
+    if stage.trunk is not None:  # its steps are the trunk's, and counted there
+        return Row(stage.pipeline, cells, 0, 0, 0.0, result.manifest.tier)
     return Row(stage.pipeline, cells, budget(stage), len(result.metrics), spent, result.manifest.tier)
 
 

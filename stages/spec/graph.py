@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
+from stages.spec.points import ALL, RawPoint, stage_name
 from stages.spec.schema import RawExport, RawKeep, RawTrain, RawUpcycle
 from stages.spec.validate import meant
-
-ALL = "*"
 
 
 def parent_of(stage: LoadedStage, module: str) -> str | None:
     """The stage that a module comes from, None where nothing is said."""
     raw = stage.raw
     if isinstance(raw, (RawKeep, RawExport)):
-        return raw.init.from_
+        return stage_name(raw.init.from_)
     if isinstance(raw, (RawTrain, RawUpcycle)):
-        return raw.init.from_.get(module, raw.init.from_.get(ALL))
+        found = raw.init.from_.get(module, raw.init.from_.get(ALL))
+        return None if found is None else stage_name(found)
     return None
 
 
@@ -27,10 +27,15 @@ def parents(stage: LoadedStage) -> tuple[str, ...]:
     """Names of the parents, in the order in which the spec names them."""
     raw = stage.raw
     if isinstance(raw, (RawKeep, RawExport)):
-        return (raw.init.from_,)
+        return (stage_name(raw.init.from_),)
     if isinstance(raw, (RawTrain, RawUpcycle)):
-        return tuple(dict.fromkeys(raw.init.from_.values()))
+        return tuple(dict.fromkeys(map(stage_name, raw.init.from_.values())))
     return ()
+
+
+def needed(stage: LoadedStage) -> tuple[str, ...]:
+    """What is resolved before a stage: its parents, and of a point its trunk."""
+    return (*parents(stage), *([stage.raw.trunk] if isinstance(stage.raw, RawPoint) else []))
 
 
 def topological(pipeline: LoadedPipeline) -> list[str]:
@@ -38,7 +43,7 @@ def topological(pipeline: LoadedPipeline) -> list[str]:
 
     Raises SpecError for a missing parent or a cycle.
     """
-    wanted = {name: parents(stage) for name, stage in pipeline.stages.items()}
+    wanted = {name: needed(stage) for name, stage in pipeline.stages.items()}
     for name, stage in pipeline.stages.items():
         for parent in wanted[name]:
             if parent not in wanted:
@@ -55,7 +60,7 @@ def topological(pipeline: LoadedPipeline) -> list[str]:
 def _missing(stage: LoadedStage, parent: str, names: Mapping[str, object]) -> SpecError:
     path: Path = ("init", "from")
     if isinstance(stage.raw, (RawTrain, RawUpcycle)):
-        module = next(module for module, above in stage.raw.init.from_.items() if above == parent)
+        module = next(module for module, above in stage.raw.init.from_.items() if stage_name(above) == parent)
         path = path if module == ALL else (*path, module)
     return stage.document.error(path, f"the unknown stage {parent!r}", ", ".join(names), meant(parent, names))
 

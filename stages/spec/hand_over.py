@@ -8,8 +8,9 @@ from fractions import Fraction
 from typing import Literal, assert_never
 
 from stages.spec.clocks import ZERO, Clock, Extent, pieces_of
-from stages.spec.graph import ALL, parent_of
+from stages.spec.graph import parent_of
 from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.points import ALL
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Stage
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from stages.spec.graph import ALL, parent_of
+from stages.spec.graph import parent_of
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Path
+from stages.spec.points import ALL
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.errors import SpecError, SpecErrors, UserError, Where
-from stages.spec import units
+from stages.spec import points, units
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document
-from stages.spec.schema import STAGES, RawStage
+from stages.spec.schema import STAGES, RawStage, RawTrain
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_pipeline import RawPipeline
 from stages.spec.validate import each, meant, several, validate
@@ -53,7 +53,39 @@ def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> Loade
             raise document.error(("drop", index), repr(stage), ", ".join(raw.stages), meant(stage, raw.stages))
     names = [stage for stage in raw.stages if stage not in raw.drop]
     _strays(files, name, names)
-    return LoadedPipeline(name, raw, document, {stage: _stage(files, name, stage, base, document) for stage in names})
+    stages = {stage: _stage(files, name, stage, base, document) for stage in names}
+    return LoadedPipeline(name, raw, document, _with_points(stages))
+
+
+def _with_points(stages: Mapping[str, LoadedStage]) -> dict[str, LoadedStage]:
+    """The stages, each followed by its points that any of them starts from. Raises SpecError for what is no point."""
+    found: dict[str, dict[str, LoadedStage]] = {}
+    for stage in stages.values():
+        for path, text in points.origins(stage.raw):
+            try:
+                point = points.read(text)
+            except units.BadQuantity as error:
+                raise stage.document.error(path, error.found, error.allowed, error.repair) from None
+            if point is None or point.name in found.get(point.trunk, {}):
+                continue
+            trunk = stages.get(point.trunk)
+            if trunk is None or not isinstance(trunk.raw, RawTrain):
+                trained = [name for name, one in stages.items() if isinstance(one.raw, RawTrain)]
+                raise stage.document.error(
+                    path, f"a point of {point.trunk!r}, which is no stage that trains", ", ".join(trained),
+                    meant(point.trunk, trained),
+                )  # fmt: skip
+            if point.name in stages:
+                raise stage.document.error(
+                    path, f"{text}, whose name is {point.name}, and there is a stage of that name",
+                    "stages of other names", f"Rename stage {point.name}.",
+                )  # fmt: skip
+            made = LoadedStage(points.cut(point, trunk.raw, stage.document, path), trunk.document)
+            found.setdefault(point.trunk, {})[point.name] = made
+    ordered: dict[str, LoadedStage] = {}
+    for name, stage in stages.items():
+        ordered |= {name: stage, **found.get(name, {})}
+    return ordered
 
 
 def _strays(files: Files, pipeline: str, names: list[str]) -> None:

@@ -260,7 +260,10 @@ class Project:
             node = resolver.stage(stage, nodes)
             by_ref = {other.ref: keys[known] for known, other in nodes.items()}
             keys[stage] = stage_key(node.stage, by_ref)
-            if base is not None and base.keys.get(stage) == keys[stage]:
+            trunk = nodes.get(node.stage.trunk.partition("/")[2]) if node.stage.trunk is not None else None
+            if trunk is not None and keys[trunk.stage.name] == keys[stage]:
+                node = trunk  # a point at the trunk's end is the trunk
+            elif base is not None and base.keys.get(stage) == keys[stage]:
                 # The same work under the same name: the extended pipeline's rule does it.
                 node = Node(base.refs[stage], base.stages[stage], node.clock, node.reach, node.extent)
             nodes[stage] = node
@@ -276,7 +279,11 @@ class Project:
             own=tuple(stage for stage, ref in refs.items() if ref == f"{name}/{stage}"),
             refs=refs,
             keys=keys,
-            edges=tuple(Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents),
+            edges=tuple(
+                dict.fromkeys(
+                    Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents
+                )
+            ),
             claims=claims(loaded, nodes),
             sizes=sizes(loaded),
             documents={stage: one.document for stage, one in loaded.stages.items()},

@@ -18,6 +18,8 @@ from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
 from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
+from stages.spec.point_node import point_node
+from stages.spec.points import RawPoint
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Evaluation, Init, LmEval, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
@@ -51,6 +53,8 @@ class Resolver:
         """Resolves a stage whose parents are in `done` (by their names in this pipeline). Raises SpecError."""
         loaded = self.pipeline.stages[name]
         above = {parent: done[parent] for parent in parents(loaded)}
+        if isinstance(loaded.raw, RawPoint):
+            return point_node(self.pipeline, loaded, loaded.raw, done[loaded.raw.trunk], above, self.scale)
         modules = self.modules(loaded, above)
         before = clock_before(self.pipeline, loaded, above)
         reach = reach_before(loaded, above)

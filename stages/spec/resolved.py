@@ -143,7 +143,7 @@ class Stage(Frozen):
 
     EXECUTION_FIELDS: ClassVar[frozenset[str]] = frozenset({"execution", "evaluation"})
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset(
-        {"pipeline", "name", "box", "scale", "max_context", "waivers"}
+        {"pipeline", "name", "box", "scale", "max_context", "waivers", "trunk"}
     )
     pipeline: str
     name: str
@@ -167,6 +167,12 @@ class Stage(Frozen):
     execution: Execution
     max_context: int  # the longest context in the lineage under the current RoPE: what an export declares
     waivers: tuple[Waiver, ...] = ()
+    trunk: str | None = None  # of a point: the stage that this one is the beginning of, and that keeps its checkpoint
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """What is run before: the parents, and of a point its trunk."""
+        return self.parents if self.trunk is None else (*self.parents, self.trunk)
 
     @property
     def evaluated_on(self) -> tuple[Phase, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from stages.spec import units
 from stages.spec.fields import Raw
-from stages.spec.names import ALLOWED, Name, is_name
+from stages.spec.names import ALLOWED, PATTERN, Name, is_name
+
+AT = "@"  # in `from`: between a stage and how many of its tokens are consumed
 
 
 def _weights(value: object) -> object:
@@ -61,7 +63,11 @@ class RawExtension(Raw):
 
 
 Restored = Literal["inherit", "reset"]
-Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=Name | dict[Name, Name])]
+_WHERE = "a stage, or a stage at a count of its tokens: stable_2@2.1T"
+Origin = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}({AT}[0-9].*)?$", "description": _WHERE})
+]
+Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=Origin | dict[Name, Origin])]
 WrittenWeights = Literal["inherit", "fresh"] | RawRelease | RawUpcycling | RawExtension
 Weights = Annotated[
     dict[str, str],
@@ -86,4 +92,4 @@ class RawInit(Raw):
 class RawPointer(Raw):
     """The edge of a keep or export stage: everything is the parent's."""
 
-    from_: str = Field(alias="from")
+    from_: Origin = Field(alias="from")

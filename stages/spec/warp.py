@@ -247,17 +247,32 @@ def cut(laid: Sequence[Laid], spans: Sequence[Span], scale: Scale) -> list[Cut]:
     """The pieces on the scale's clock, cut at the borders of phases. Raises ScheduleError."""
     cuts: list[Cut] = []
     for span in spans:
-        inside = [piece for piece in laid if piece.start < span.paper[1] and piece.end > span.paper[0]]
-        edges = [(max(piece.start, span.paper[0]), min(piece.end, span.paper[1])) for piece in inside]
-        widths = stretch([b - a for a, b in edges], span.here[1] - span.here[0], scale.least_piece(span.phase))
         clock = span.here[0]
-        for piece, (a, b), width in zip(inside, edges, widths, strict=True):
+        for piece, (a, b), width in _widths(laid, span, scale):
             p0, p1 = (Fraction(edge - piece.start, piece.end - piece.start) for edge in (a, b))
             if piece.shape == "constant":  # its progress has no meaning, and must not tell a stage what comes after it
                 p0, p1 = Fraction(0), Fraction(1)
             cuts.append(Cut(clock, clock + width, piece, p0, p1, a == piece.start))
             clock += width
     return cuts
+
+
+def place(laid: Sequence[Laid], span: Span, scale: Scale, paper: int) -> int:
+    """The scale's clock at a point of the paper's inside a phase: as far in the same piece, rounded to a unit."""
+    clock = span.here[0]
+    for _, (a, b), width in _widths(laid, span, scale):
+        if paper <= b:
+            return clock + round(Fraction(width * (paper - a), b - a))
+        clock += width
+    return clock
+
+
+def _widths(laid: Sequence[Laid], span: Span, scale: Scale) -> list[tuple[Laid, tuple[int, int], int]]:
+    """The pieces inside a phase, the part of each on the paper's clock, and its length on the scale's."""
+    inside = [piece for piece in laid if piece.start < span.paper[1] and piece.end > span.paper[0]]
+    edges = [(max(piece.start, span.paper[0]), min(piece.end, span.paper[1])) for piece in inside]
+    widths = stretch([b - a for a, b in edges], span.here[1] - span.here[0], scale.least_piece(span.phase))
+    return list(zip(inside, edges, widths, strict=True))
 
 
 def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:

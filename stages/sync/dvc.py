@@ -62,7 +62,7 @@ def _corpus(graph: Graph, name: str) -> dict[str, Any]:
 
 
 def _stage(graph: Graph, ref: str, stage: Stage, watched: Watched, evaluated_by: Sequence[str]) -> dict[str, Any]:
-    deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.parents]
+    deps = [f"results/{graph.scale}/{parent}/manifest.json" for parent in stage.needed]
     deps += [f"results/{graph.scale}/data/{name}/manifest.json" for name in corpora(stage, graph)]
     deps += evaluated_by if stage.evaluation.names and stage.kind != "keep" else []
     wrote: dict[str, Any] = {"cmd": _command(graph, rule_name(ref))}

@@ -104,8 +104,8 @@ def above(graph: Graph, name: str) -> set[str]:
     left = [name]
     while left:
         stage = graph.stages[left.pop()]
-        left += [parent for parent in stage.parents if parent not in found]
-        found |= {*stage.parents, *corpora(stage, graph)}
+        left += [parent for parent in stage.needed if parent not in found]
+        found |= {*stage.needed, *corpora(stage, graph)}
     return found
 
 
@@ -118,6 +118,6 @@ def urgencies(graph: Graph) -> dict[str, int]:
     for ref in reversed(graph.stages):  # children before their parents
         found.setdefault(ref, 0)
         stage = graph.stages[ref]
-        for name in (*stage.parents, *corpora(stage, graph)):
+        for name in (*stage.needed, *corpora(stage, graph)):
             found[name] = max(found.get(name, 0), found[ref] + 1)
     return {name: found.get(name, 0) for name in (*graph.stages, *graph.corpora)}

@@ -13,6 +13,7 @@ from stages.data.spec import TOKENIZER
 from stages.spec.graph import parents
 from stages.spec.loader import LoadedPipeline
 from stages.spec.nodes import Tree
+from stages.spec.points import RawPoint
 from stages.spec.project import Project
 from stages.spec.resolved_phases import packs_whole
 from stages.spec.schema import RawImport, RawStage, RawStandIn, RawTrain, RawUpcycle
@@ -28,7 +29,8 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
     """The spec files that make a published stage what it is, each with its keys. Raises SpecError, UsageError."""
     pipeline, name = ref.split("/")
     raw_scale, loaded = project.scale(scale), project.loaded(pipeline)
-    found: Watched = {f"{pipeline}/{name}.yaml": None}
+    own = loaded.stages[name].raw
+    found: Watched = {f"{pipeline}/{own.trunk if isinstance(own, RawPoint) else name}.yaml": None}
     for above in _counted_before(loaded, name) if isinstance(loaded.stages[name].raw, RawTrain) else ():
         _add(project, found, f"{pipeline}/{above}.yaml", ("phases",))
     for keys in _named(loaded.stages[name].raw, raw_scale):
@@ -54,8 +56,9 @@ def _counted_before(loaded: LoadedPipeline, name: str) -> Iterator[str]:
     if isinstance(raw, (RawTrain, RawUpcycle)) and raw.init.clock == "reset":
         return
     for parent in parents(loaded.stages[name]):
-        if isinstance(loaded.stages[parent].raw, RawTrain):
-            yield parent
+        above = loaded.stages[parent].raw
+        if isinstance(above, RawTrain):
+            yield above.trunk if isinstance(above, RawPoint) else parent
         yield from _counted_before(loaded, parent)
 
 

@@ -20,7 +20,7 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
     needed = "".join(f'        done("{ref}"),\n' for ref in graph.members[pipeline])
     parts.append(f"\n\nrule {pipeline}:\n    input:\n{needed}")
     for ref, stage in stages.items():
-        parents = "".join(f'        done("{parent}", "{ref}"),\n' for parent in stage.parents)
+        parents = "".join(f'        done("{parent}", "{ref}"),\n' for parent in stage.needed)
         parents += "".join(f'        weights("{holder}", "{ref}"),\n' for holder in pointed_at(graph, stage))
         parts.append(
             f"\n\nuse rule stage as {rule_name(ref)} with:\n"

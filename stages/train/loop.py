@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stages.contract import ledger, schedule
@@ -38,6 +38,7 @@ class Run:
     taken: Callable[[], None] = lambda: None  # called once a step is trained on: what it read counts from now on
     check: Callable[[], None] = lambda: None  # raises what a checkpoint that is written meanwhile has raised
     before_update: Callable[[], None] = lambda: None  # what a checkpoint holds is about to change
+    keep: Mapping[int, Callable[[Counters], None]] = field(default_factory=dict)  # by steps: a branch starts there
 
     @property
     def ref(self) -> str:
@@ -87,8 +88,11 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
             asked = run.ranks.any(run.stop.asked)
             at_end = counters.phase_consumed == phase.budget
             due = not at_end and counters.steps % run.stage.execution.checkpoint_every == 0
-            if (asked or due or at_end) and (broken := run.broken()):
+            keep = run.keep.get(counters.steps)
+            if (asked or due or at_end or keep) and (broken := run.broken()):
                 raise _overflowed(run, phase, counters, lr, broken)
+            if keep is not None:
+                keep(counters)
             if asked or due:
                 place = run.checkpoint(counters, asked)
                 kept = "the first rank says where" if place is None else f"resumable from {place}"

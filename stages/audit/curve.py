@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.audit.loads import on_load
 from stages.audit.recipe import Stage
 from stages.contract import schedule
 from stages.spec.resolved_training import Piece, Schedule
@@ -57,8 +58,11 @@ def of(stage: Stage) -> Curve | None:
     peak, style = stage.number("lr"), stage.text("decay")
     warmup, end = stage.count("warmup_steps"), stage.count("decay_steps")
     floor = stage.number("min_lr")
+    loads = on_load(stage)
     if peak is None or style is None or warmup is None or warmup < 0:
         return None
+    if loads is not None and loads.scheduler in {"checkpoint", "peak"}:
+        return None  # the checkpoint's figures count
     init = stage.number("warmup_init") or 0.0
     if style == "constant":
         return Curve(init, peak, peak, warmup, warmup, warmup, "constant")

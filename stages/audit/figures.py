@@ -6,7 +6,8 @@ import math
 import re
 from dataclasses import replace
 
-from stages.audit.frameworks import TRAINERS, on_load, with_defaults
+from stages.audit.frameworks import TRAINERS, with_defaults
+from stages.audit.loads import on_load
 from stages.audit.recipe import Stage, Value, counted
 
 MOST_SIZES = 10_000  # of a batch ramp: nobody has more

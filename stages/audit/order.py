@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from stages.audit.figures import last_step, settled
-from stages.audit.frameworks import on_load
+from stages.audit.loads import on_load
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Edge, Stage, Value, number
 from stages.errors import SpecError, UserError, Where

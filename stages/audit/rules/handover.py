@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stages.audit import curve
 from stages.audit.figures import first_step, last_step
 from stages.audit.finding import Fault, rule
-from stages.audit.frameworks import on_load
+from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.schedule import part
 
@@ -101,18 +101,21 @@ def refused(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-@rule("rate-ignored", "I-04", "The file's rate is ignored")
+@rule("rate-ignored", "I-04", "Figures of the file's schedule are ignored")
 def ignored(pipeline: Pipeline) -> Iterator[Fault]:
-    """The scheduler's state, its rates included, comes from the checkpoint."""
+    """The scheduler's state comes from the checkpoint: all of it in Megatron-LM, its peak where torch's LambdaLR is."""
     for edge in pipeline.edges:
         loads = on_load(edge.child)
-        if loads is not None and loads.scheduler == "checkpoint" and _differ(edge.parent, edge.child, "lr"):
+        names = {"checkpoint": ("lr", "min_lr", "warmup_steps", "decay_steps", "decay"), "peak": ("lr",)}
+        known = names.get("" if loads is None else loads.scheduler, ())
+        other = [one for one in known if _differ(edge.parent, edge.child, one) and edge.child.stated(one)]
+        if loads is not None and other:
             yield Fault(
                 edge.child,
-                edge.child.at("lr"),
-                f"lr {edge.child.get('lr')} ({loads.when})",
-                f"{edge.parent.get('lr')}, the checkpoint's, which counts",
-                "the run has its parent's rate",
+                edge.child.at(*other),
+                ", ".join(f"{one} {edge.child.get(one)}" for one in other) + f" ({loads.when})",
+                ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + ", the checkpoint's, which count",
+                "the run goes on with its parent's",
                 edge.child.count("tokens"),
             )
 

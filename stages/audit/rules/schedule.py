@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from stages.audit import curve
 from stages.audit.figures import first_step, last_step
 from stages.audit.finding import Fault, rule
-from stages.audit.frameworks import TRAINERS, on_load
+from stages.audit.frameworks import TRAINERS
+from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
 
 SHARE = 0.01  # of a run: a decay that ends less than this early or late is rounding

@@ -1,0 +1,118 @@
+"""What each framework takes from the checkpoint that a recipe names, by the switches that it has; each with its source.
+
+Read in the frameworks' own code, at the commits that `ROWS` names. Another version may do otherwise: the page
+docs/audit.md has the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.audit.recipe import Stage
+
+Scheduler = Literal["file", "asserted", "override", "checkpoint", "peak"]
+MEANING = {
+    "file": "this file's, from its start",
+    "asserted": "both, which have to be equal: else the launch stops",
+    "override": "this file's, at the restored step",
+    "checkpoint": "the checkpoint's; this file's figures are ignored",
+    "peak": "this file's shape at the restored step, times the checkpoint's peak",
+}
+
+
+@dataclass(frozen=True)
+class Loads:
+    """What a launch takes from the checkpoint that it names; `when` says by which switch."""
+
+    when: str
+    optimizer: bool
+    scheduler: Scheduler
+    step: bool
+    data: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case of some frameworks: what the file has to say, and where it was read. Weights always come."""
+
+    frameworks: tuple[str, ...]
+    case: Callable[[Stage], bool]
+    loads: Loads
+    source: str
+
+
+def _load(*on: str) -> Callable[[Stage], bool]:
+    return lambda stage: "load" in stage.values and all(stage.on(one) for one in on)
+
+
+def _off(*names: str) -> Callable[[Stage], bool]:
+    return lambda stage: "load" in stage.values and all(stage.get(one) is False for one in names)
+
+
+def _pretrained(stage: Stage) -> bool:
+    return "pretrained" in stage.values
+
+
+def _from_checkpoint(stage: Stage) -> bool:
+    """Both flags are refused (flags-contradict): then neither counts."""
+    return _load("scheduler_from_checkpoint")(stage) and not stage.on("override_scheduler")
+
+
+_MEGATRON = ("megatron-lm", "megatron-bridge")
+_TRAINERS = ("transformers", "llama-factory", "axolotl")
+_IN_MEGATRON = "Megatron-LM d98e8a64ddf3 (2026-08) and LLM360's fork 871c086db94d (2025-12), training/checkpointing.py"
+_PARAMETERS = "the same, and core/optimizer_param_scheduler.py"
+_IN_TRAINER = "transformers 4.57, trainer.py: _load_optimizer_and_scheduler; torch's LambdaLR has the peak in its state"
+_IN_OLMO = "OLMo-core fa6c5014c9f6 (2026-06), train/checkpoint.py; optim/config.py sets initial_lr anew after a load"
+_IN_NANOTRON = "nanotron 004a89cae, trainer.py; lr_scheduler is torch's LambdaLR"
+_IN_TITAN = "torchtitan b5bcd76c (2026-08), components/checkpoint.py; the scheduler is torch's LambdaLR"
+ROWS = (
+    Row(_MEGATRON, _load("finetune"), Loads("--load, --finetune", False, "file", step=False, data=False), _IN_MEGATRON),
+    Row(_MEGATRON, _load("no_load_optim"), Loads("--load, --no-load-optim", False, "file", step=True, data=True),
+        _IN_MEGATRON),
+    Row(_MEGATRON, _from_checkpoint,
+        Loads("--load, --use-checkpoint-opt_param-scheduler", True, "checkpoint", step=True, data=True), _PARAMETERS),
+    Row(_MEGATRON, _load("override_scheduler"),
+        Loads("--load, --override-opt_param-scheduler", True, "override", step=True, data=True), _PARAMETERS),
+    Row(_MEGATRON, _load(), Loads("--load", True, "asserted", step=True, data=True), _PARAMETERS),
+    Row(_MEGATRON, _pretrained, Loads("--pretrained-checkpoint", False, "file", step=False, data=False), _IN_MEGATRON),
+    Row(_TRAINERS, _load("ignore_data_skip"),
+        Loads("resume_from_checkpoint, ignore_data_skip", True, "peak", step=True, data=False), _IN_TRAINER),
+    Row(_TRAINERS, _load(), Loads("resume_from_checkpoint", True, "peak", step=True, data=True), _IN_TRAINER),
+    Row(_TRAINERS, _pretrained, Loads("the model's path alone", False, "file", step=False, data=False), _IN_TRAINER),
+    Row(("olmo-core",), _off("load_trainer_state", "load_optim_state"),
+        Loads("load_path, without both states", False, "file", step=False, data=False), _IN_OLMO),
+    Row(("olmo-core",), _off("load_trainer_state"),
+        Loads("load_path, load_trainer_state=False", True, "file", step=False, data=False), _IN_OLMO),
+    Row(("olmo-core",), _off("load_optim_state"),
+        Loads("load_path, load_optim_state=False", False, "override", step=True, data=True), _IN_OLMO),
+    Row(("olmo-core",), _load(), Loads("load_path", True, "override", step=True, data=True), _IN_OLMO),
+    Row(("nanotron",), _off("load_lr_scheduler", "load_optimizer"),
+        Loads("resume_checkpoint_path, without both states", False, "file", step=False, data=False), _IN_NANOTRON),
+    Row(("nanotron",), _off("load_lr_scheduler"),
+        Loads("resume_checkpoint_path, load_lr_scheduler: false", True, "file", step=False, data=False), _IN_NANOTRON),
+    Row(("nanotron",), _off("load_optimizer"),
+        Loads("resume_checkpoint_path, load_optimizer: false", False, "peak", step=True, data=True), _IN_NANOTRON),
+    Row(("nanotron",), _load(), Loads("resume_checkpoint_path", True, "peak", step=True, data=True), _IN_NANOTRON),
+    Row(("torchtitan",), _off("load_model_only"),
+        Loads("initial_load_path, initial_load_model_only = false", True, "peak", step=True, data=True), _IN_TITAN),
+    Row(("torchtitan",), _load(), Loads("initial_load_path", False, "file", step=False, data=False), _IN_TITAN),
+)  # fmt: skip
+
+
+def goes_on_by_itself(stage: Stage) -> bool:
+    """Whether what it loads is what it saves itself: nothing at its first launch, unless the user names a parent."""
+    load, save = ((stage.text(one) or "").rstrip("/") for one in ("load", "save"))
+    return bool(save) and (load + "/").startswith(save + "/") and "from" not in stage.values
+
+
+def on_load(stage: Stage) -> Loads | None:
+    """What this launch restores; None where it loads nothing at first, or where nobody has read how."""
+    if goes_on_by_itself(stage) and not _pretrained(stage):
+        return None
+    mine = [row for row in ROWS if stage.framework in row.frameworks]
+    if goes_on_by_itself(stage):
+        mine = [row for row in mine if row.case is _pretrained]
+    return next((row.loads for row in mine if row.case(stage)), None)

@@ -44,7 +44,8 @@ def rank(*words: object) -> int:
     return int.from_bytes(blake3("\x1f".join(map(str, words)).encode()).digest(length=8), "little")
 
 
-def ranks(word: str, names: Iterable[str]) -> NDArray[np.uint64]:
-    """`rank(word, name)` of many names."""
-    before = f"{word}\x1f".encode()
-    return np.frombuffer(b"".join(blake3(before + name.encode()).digest(length=8) for name in names), dtype="<u8")
+def ranks(words: Sequence[str], names: Iterable[str]) -> list[NDArray[np.uint64]]:
+    """For each word, `rank(word, name)` of many names."""
+    encoded, starts = [name.encode() for name in names], [f"{word}\x1f".encode() for word in words]
+    found = (b"".join([blake3(start + name).digest(8) for name in encoded]) for start in starts)
+    return [np.frombuffer(digests, dtype="<u8") for digests in found]

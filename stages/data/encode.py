@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,25 @@ def encode_accepted(
     kept = (document for number, document in enumerate(documents) if number not in refused)
     table, pixels = _pack([(place, picture) for place, document in enumerate(kept) for picture in _pictures(document)])
     return Encoded(flat.tokens, flat.lengths, flat.mask, pixels, table), refused
+
+
+def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> Encoded:
+    """`encode` of documents that are one text each, all of which may be learned."""
+    ids = tokenizer.encode_batch(texts)
+    roles = tokenizer.roles
+    begin, end = ([] if token is None else [token] for token in (roles.bos, roles.eos))
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)) + (len(begin) + len(end))
+    stretches = chain.from_iterable(zip(repeat(begin), ids, repeat(end), strict=False))
+    tokens = np.fromiter(chain.from_iterable(stretches), dtype=tokenizer.dtype, count=int(lengths.sum()))
+    return Encoded(tokens, lengths, _learned(lengths, len(begin)), np.zeros(0, np.uint8), np.zeros((0, 5), np.int64))
+
+
+def _learned(lengths: NDArray[np.int64], begins: int) -> NDArray[np.uint8]:
+    """A mask of documents of which everything is learned but the `begins` tokens before each."""
+    mask = np.ones(int(lengths.sum()), dtype=np.uint8)
+    if begins:
+        mask[np.cumsum(lengths) - lengths] = 0
+    return mask
 
 
 def _conversations(
@@ -175,7 +194,7 @@ def _special(content: int | Picture, tokenizer: Tokenizer, cell: int | None) -> 
 
 
 def _cells(picture: Picture, cell: int) -> int:
-    height, width = picture.pixels.shape
+    height, width = picture.pixels.shape[:2]
     if height % cell or width % cell:
         raise ValueError(f"a picture of {height} x {width} pixels does not divide into cells of {cell}")
     return (height // cell) * (width // cell)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 WHITE = " \t\n\r"  # white space of JSON
+ENDS = ("\n", "", "\r\n")  # of a line, as a rule
 
 
 class RepeatedKeyError(ValueError):
@@ -14,10 +17,11 @@ class RepeatedKeyError(ValueError):
 
 def parsed(text: str) -> Any:
     """What a text of JSON says. Raises RepeatedKeyError, ValueError for what is no JSON, RecursionError."""
-    if text.startswith("{"):
-        row, end = _DECODER.raw_decode(text)
-        if not text[end:].strip(WHITE):
-            return row
+    if text.startswith("{"):  # a row, as a rule, and then nothing behind it: the shortest way
+        with suppress(StopIteration):
+            row, end = _SCAN(text, 0)
+            if (behind := text[end:]) in ENDS or not behind.strip(WHITE):
+                return row
     return json.loads(text, object_pairs_hook=_object)
 
 
@@ -30,4 +34,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_DECODER: Any = json.JSONDecoder(object_pairs_hook=_object)  # whose types do not have `scan_once`
+_SCAN: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # raises StopIteration where a value has to be

@@ -27,13 +27,16 @@ def json_lines(piece: Piece) -> Rows:
             while (rest := file.readline(pieces.LONGEST)) and not rest.endswith(b"\n"):
                 pass
         number, at, plain = 0, raw.tell(), raw is file
-        while not plain or at < piece.end:
-            if (line := _line(file)) is None:
+        start, end, most, readline = piece.start, piece.end, pieces.LONGEST, file.readline
+        while not plain or at < end:
+            line = readline(most + 1)
+            if not line:
                 return
             number += 1
-            at = raw.tell() if isinstance(line, Broken) or not plain else at + len(line)
-            if isinstance(line, Broken) or not line.isspace():
-                yield Row(number, line, min(at, piece.end) - piece.start)
+            broken = _too_long(file, line) if len(line) > most else None
+            at = at + len(line) if plain and broken is None else raw.tell()
+            if broken is not None or not line.isspace():
+                yield Row(number, broken or line, (at if at < end else end) - start)
 
 
 def lines_before(piece: Piece) -> int:
@@ -105,8 +108,11 @@ def _opened(file: Input) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 def _line(file: BinaryIO) -> bytes | Broken | None:
     """The next line; None at the end of the file."""
     line = file.readline(pieces.LONGEST + 1)
-    if len(line) <= pieces.LONGEST:
-        return line or None
+    return _too_long(file, line) if len(line) > pieces.LONGEST else line or None
+
+
+def _too_long(file: BinaryIO, line: bytes) -> Broken:
+    """In place of a line of which `line` is the beginning; the rest of it is passed over."""
     while line and not line.endswith(b"\n"):
         line = file.readline(pieces.LONGEST)
     return Broken(f"a line of more than {pieces.LONGEST:,} bytes", "shorter ones, one document each")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stages.data import chats, json_text
@@ -35,6 +36,11 @@ class Shape:
 
     name: str
     columns: Mapping[str, str]
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Columns that every row has."""
+        return tuple(name for key, name in self.columns.items() if key not in OPTIONAL)
 
     @property
     def hint(self) -> str:
@@ -86,8 +92,8 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
         raise RowError(raw.why, raw.allowed)
     assert not isinstance(raw, str), "text has no columns"
     row = parsed(raw) if isinstance(raw, bytes) else raw
-    for key, name in shape.columns.items():
-        if name not in row and key not in OPTIONAL:
+    for name in shape.needed:
+        if name not in row:
             raise RowError(_missing(row, name))
     return row
 

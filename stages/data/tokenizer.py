@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,12 @@ class Tokenizer:
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
         made.files = _kept(files, roles)
         return made
+
+    def using(self, files: TokenizerFiles, roles: Roles) -> Tokenizer:
+        """This one, opened without roles, with those of its spec."""
+        special_tokens.keep_apart(self.inner, roles)
+        self.roles, self.files = roles, _kept(files, roles)
+        return self
 
     def _open(self, text: str, at: Path) -> None:
         try:
@@ -180,15 +186,24 @@ _USE = TypeAdapter(_Use)
 
 @dataclass(frozen=True)
 class Source:
-    """What any process needs to open a tokenizer: the local one's file, or what was read of a published one."""
+    """What any process needs to open a tokenizer: the local one's file, or what was read of a published one.
+
+    `opened` is that tokenizer, where this process has it; another process opens its own.
+    """
 
     path: Path
     digest: str
     files: TokenizerFiles | None
     roles: Roles | None
+    opened: Tokenizer | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "opened": None}
 
     def open(self) -> Tokenizer:
         """The tokenizer. Raises UserError as its constructors do."""
+        if self.opened is not None:
+            return self.opened
         if self.files is None or self.roles is None:
             return Tokenizer(self.path)
         return Tokenizer.published(self.files, self.roles, self.path)

@@ -23,7 +23,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     files = tokenizer_files.read(root, spec)
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
-    special_tokens.keep_apart(made.inner, roles)
+    made = made.using(files, roles)
     _refuse_out_of_text(made, roles, at)
     _refuse_words(made, files, roles, root / spec.path / tokenizer_files.CONFIG)
     if spec.extends is not None:
@@ -41,7 +41,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
                 f"{at}: {'; '.join(wrong)}, in {spec.path}. Put back the files that were declared, or run "
                 f"`stages tokenizer {spec.tokenizer} --accept` and put its lines into the spec."
             )
-    return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles)
+    return Source(root / spec.path / tokenizer_files.TOKENS, files.digest(roles), files, roles, made)
 
 
 def _refuse_circle(root: Path, spec: RawTokenizerFiles, at: Path) -> None:

@@ -8,20 +8,19 @@ from itertools import count, islice
 from pathlib import Path
 
 from stages.data import records, runs, user
+from stages.data.batches import Batch, Said, encode_batch
 from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import ranks
-from stages.data.encode import encode_accepted
 from stages.data.others import Left, Others
-from stages.data.pieces import Piece, Row
+from stages.data.pieces import Piece, Raw
 from stages.data.records import Shape
 from stages.data.runs import Bad, Encoding, Run
 from stages.data.tokenizer import Source, Tokenizer
 
 CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
-DOCUMENTS = 2048
+ROWS = 2048
 TOKENS = 16 << 20  # of one run, which is in memory until it is written
-Placed = tuple[int, Document]  # a line of the piece, and the document that it holds
 Report = Callable[[int, int], None]  # is given how many bytes were done since the last call, and by an earlier run
 
 
@@ -57,6 +56,7 @@ class _PieceEncoder:
         self.read = self.runs[-1].meta.rows if self.runs else 0
         self.bad = sum(len(run.meta.bad) for run in self.runs)
         self._rows = islice(user.rows(piece, job.shape), self.read, None)
+        self._read = self._text if job.shape.name == records.TEXT else self._document
         self._bytes = 0
         self._skipping = self.read > 0
         self._comparison = None if job.others is None else job.others.open()
@@ -89,52 +89,55 @@ class _PieceEncoder:
         documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
         return runs.write(self._folder(len(self.runs)), documents, self.read, last, bad, self._left)
 
-    def _batch(self, bad: list[Bad]) -> tuple[list[Placed], bool]:
-        """Documents for one call of the tokenizer, each with its line, and whether the piece ends with them."""
-        batch: list[Placed] = []
-        characters = 0
-        for row in self._rows:
+    def _batch(self, bad: list[Bad]) -> tuple[Batch, bool]:
+        """Rows for one call of the tokenizer, and whether the piece ends with them."""
+        lines, said = list[int](), list[Said]()
+        read, characters = self._read, 0
+        for line, raw, at in self._rows:
             self.read += 1
             if self._skipping:  # what is before this row is in runs of an earlier preparation
-                self.report(row.read, row.read)
-                self._bytes, self._skipping = row.read, False
-            document = self._document(row)
-            if isinstance(document, Bad):
-                bad.append(document)
+                self.report(at, at)
+                self._bytes, self._skipping = at, False
+            try:
+                found, size = read(raw)
+            except RowError as error:
+                bad.append(Bad(line=line, why=error.why, allowed=error.allowed))
                 self.bad += 1
             else:
-                batch.append((row.line, document))
-                characters += len(document.identity)
-            if characters >= CHARACTERS or len(batch) == DOCUMENTS or self.bad > self.job.allowed:
-                self.report(row.read - self._bytes, 0)
-                self._bytes = row.read
-                return batch, False
+                lines.append(line)
+                said.append(found)
+                characters += size
+            if characters >= CHARACTERS or len(said) == ROWS or self.bad > self.job.allowed:
+                self.report(at - self._bytes, 0)
+                self._bytes = at
+                return Batch(lines, said), False
         self.report(self.piece.end - self.piece.start - self._bytes, 0)
-        return batch, True
+        return Batch(lines, said), True
 
-    def _document(self, row: Row) -> Document | Bad:
-        try:
-            made = records.document(row.raw, self.job.shape)
-        except RowError as error:
-            return Bad(line=row.line, why=error.why, allowed=error.allowed)
+    def _text(self, raw: Raw) -> tuple[str, int]:
+        text = records.text(raw, self.job.shape)
+        return text, len(text)
+
+    def _document(self, raw: Raw) -> tuple[Document, int]:
+        made = records.document(raw, self.job.shape)
         if made.parts or self.tokenizer.template is not None or self.tokenizer.files:
-            return made
+            return made, len(made.identity)
         allowed = "role and content, as the local tokenizer writes; a tokenizer of specs/tokenizers writes what it can"
-        return Bad(line=row.line, why="found tools, or a message with more than role and content", allowed=allowed)
+        raise RowError("found tools, or a message with more than role and content", allowed)
 
-    def _add(self, made: Encoding, placed: list[Placed], bad: list[Bad]) -> None:
-        """Encode documents; those that the tokenizer's chat template cannot write are bad rows."""
-        encoded, refused = encode_accepted([document for _, document in placed], self.tokenizer, None)
+    def _add(self, made: Encoding, batch: Batch, bad: list[Bad]) -> None:
+        """Encode rows; those that the tokenizer's chat template cannot write are bad."""
+        encoded, refused = encode_batch(batch, self.tokenizer)
         for number, error in refused.items():
-            bad.append(Bad(line=placed[number][0], why=str(error), allowed="what the chat template can write"))
+            bad.append(Bad(line=batch.lines[number], why=str(error), allowed="what the chat template can write"))
         self.bad += len(refused)
-        batch = [document for number, (_, document) in enumerate(placed) if number not in refused]
+        batch = batch.only([number not in refused for number in range(len(batch.said))]) if refused else batch
         if self._comparison is not None:
-            kept = self._comparison.kept(batch, encoded.lengths, self._left)
-            batch, encoded = [one for one, stays in zip(batch, kept, strict=True) if stays], encoded.only(kept)
-        identities = [document.identity for document in batch]
-        made.ranks.append(ranks(self.job.corpus, identities))
-        made.origins.append(ranks("held out", identities))
+            kept = self._comparison.kept(batch.documents(), encoded.lengths, self._left)
+            batch, encoded = batch.only(kept.tolist()), encoded.only(kept)
+        hashed = ranks((self.job.corpus, "held out"), batch.identities())
+        made.ranks.append(hashed[0])
+        made.origins.append(hashed[1])
         made.lengths.append(encoded.lengths)
         made.tokens.append(encoded.tokens)
         made.masks.append(encoded.supervised)

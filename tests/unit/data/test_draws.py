@@ -60,5 +60,7 @@ def test_a_packing_plan_never_changes() -> None:
 
 def test_many_ranks_are_those_of_each() -> None:
     names = ["", "a", "two words", "é\u2028", '"a\\ud83d"']
-    assert draws.ranks("mine", names).tolist() == [draws.rank("mine", name) for name in names]
-    assert len(draws.ranks("mine", [])) == 0
+    mine, held = draws.ranks(("mine", "held out"), names)
+    assert mine.tolist() == [rank("mine", name) for name in names]
+    assert held.tolist() == [rank("held out", name) for name in names]
+    assert [len(none) for none in draws.ranks(("mine",), [])] == [0]

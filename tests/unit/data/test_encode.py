@@ -11,7 +11,8 @@ import pytest
 from stages.data import conversations, tokenizer, tokenizer_files
 from stages.data.chat import TemplateError
 from stages.data.document import Document, Part, conversation, plain
-from stages.data.encode import encode, encode_accepted
+from stages.data.encode import encode, encode_accepted, encode_texts
+from stages.data.records import document_of_text
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from tests.unit.data import published
@@ -79,3 +80,11 @@ def test_where_all_are_refused_nothing_is_left(opened: Tokenizer) -> None:
     assert len(refused) == 2
     assert (len(found.tokens), len(found.lengths), len(found.supervised)) == (0, 0, 0)
     assert found.tokens.dtype == opened.dtype
+
+
+def test_texts_are_cut_as_documents_of_one_text_are(opened: Tokenizer) -> None:
+    texts = ["A sum of two.", "é\n", "<eos>", "a " * 300]
+    plainly, alike = encode_texts(texts, opened), encode([document_of_text(text) for text in texts], opened, None)
+    for name in ("tokens", "lengths", "supervised"):
+        assert np.array_equal(getattr(plainly, name), getattr(alike, name)), name
+    assert len(encode_texts([], opened).tokens) == 0

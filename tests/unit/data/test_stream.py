@@ -6,12 +6,14 @@ import errno
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stages.data import inputs, lines, merge, packing, pieces, pool, prepare, prepared, spec, stretches, user, worker
-from stages.data.encode import encode, encode_accepted
+from stages.data.batches import Batch, encode_batch
+from stages.data.encode import encode
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.progress import Progress
 from stages.data.tokenizer import FILE, Tokenizer
@@ -128,11 +130,11 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many documents each call encoded."""
     calls: list[int] = []
 
-    def counted(documents, tokenizer, cell):  # type: ignore[no-untyped-def]
-        calls.append(len(documents))
-        return encode_accepted(documents, tokenizer, cell)
+    def counted(batch: Batch, tokenizer: Tokenizer) -> Any:
+        calls.append(len(batch.lines))
+        return encode_batch(batch, tokenizer)
 
-    monkeypatch.setattr(worker, "encode_accepted", counted)
+    monkeypatch.setattr(worker, "encode_batch", counted)
     return calls
 
 
@@ -161,14 +163,14 @@ def test_what_is_encoded_is_not_encoded_again(project: Small, encoded: list[int]
     run(project)
     whole, at = sum(encoded), len(encoded) // 2
 
-    def killed(documents, tokenizer, cell):  # type: ignore[no-untyped-def]
+    def killed(batch: Batch, tokenizer: Tokenizer) -> Any:
         if len(encoded) == at:
             raise KeyboardInterrupt
-        encoded.append(len(documents))
-        return encode_accepted(documents, tokenizer, cell)
+        encoded.append(len(batch.lines))
+        return encode_batch(batch, tokenizer)
 
     encoded.clear()
-    broken_off(project, worker, "encode_accepted", killed)
+    broken_off(project, worker, "encode_batch", killed)
     before = sum(encoded)
     encoded.clear()
     wanted = prepared.read_manifest(project.data / "mine").digest
@@ -249,11 +251,11 @@ def test_after_a_kill_what_is_kept_counts_as_done(project: Small, monkeypatch: p
     write(project, rows(300))
     calls: list[int] = []
 
-    def killed(documents, tokenizer, cell):  # type: ignore[no-untyped-def]
-        calls.append(len(documents))
-        return interrupt() if len(calls) == 30 else encode_accepted(documents, tokenizer, cell)
+    def killed(batch: Batch, tokenizer: Tokenizer) -> Any:
+        calls.append(len(batch.lines))
+        return interrupt() if len(calls) == 30 else encode_batch(batch, tokenizer)
 
-    broken_off(project, worker, "encode_accepted", killed)
+    broken_off(project, worker, "encode_batch", killed)
     shown: list[tuple[int, int]] = []
     monkeypatch.setattr(Progress, "show", lambda self, read, kept=0: shown.append((read, kept)))
     run(project)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import isclose
 
+from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.learning_rate import SAME_RATE, handed_over
@@ -22,6 +23,7 @@ from stages.spec.schema import RawTrain
 
 def idle_jumps(context: Context) -> Iterator[Finding]:
     """`jump:` of a piece at whose beginning the rate goes on, in every stage of the pipeline that reads it."""
+    yield from numbers.idle_jumps(context)
     real: set[tuple[str, str]] = set()
     idle: dict[tuple[str, str], str] = {}
     for name, stage in context.pipeline.stages.items():

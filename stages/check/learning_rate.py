@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import isclose
 
+from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.horizon import complete
@@ -22,7 +23,8 @@ elsewhere(
     "I-01",
     "guard",
     title="The child's first learning rate is the spec's",
-    rule="The rate of every parameter group at a stage's first step is what the spec's schedule says there.",
+    rule="The rate of every parameter group at a stage's first step is what the spec's schedule says there; so is "
+    "every other number of the optimizer that a schedule gives.",
     why="Restored scheduler state and command-line overrides get mixed: an old peak with a new decay, or the reverse.",
     threads=(
         "NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1284", "NVIDIA/Megatron-LM#5213", "NVIDIA/Megatron-LM#7173",
@@ -33,7 +35,8 @@ elsewhere(
     "I-02",
     "test",
     title="The rate is a pure function of consumed tokens",
-    rule="The learning rate depends on the token count alone, so that loading twice, or never, changes nothing.",
+    rule="The learning rate, and every other number that a schedule gives, depends on the token count alone, so that "
+    "loading twice, or never, changes nothing.",
     why="A scheduler that counts its own steps is stepped twice after a load, or starts from zero.",
     threads=("THUDM/slime#1547", "radixark/miles#1627", "NVIDIA/Megatron-LM#1533"),
     held_by=(
@@ -50,7 +53,8 @@ elsewhere(
     title="A running clock keeps its curve",
     rule="Where a clock continues, the part of the schedule that lies behind is the one that the parent read, and the "
     "child begins where the parent ended. A schedule is read anew only after its "
-    "end, and left for another one at the end of a piece or in a constant one.",
+    "end, and left for another one at the end of a piece or in a constant one. Other numbers that a schedule gives "
+    "keep their past too.",
     why="Lengthening a run or naming another peak moves the curve under a clock that already counts: the rate jumps, "
     "or the new rate is ignored.",
     threads=(
@@ -60,6 +64,7 @@ elsewhere(
 )  # fmt: skip
 def running_clock_keeps_its_curve(context: Context) -> Iterator[Finding]:
     """I-04."""
+    yield from numbers.moved(context)
     for name, stage, schedule in scheduled(context):
         start = stage.phases[0].clock_start
         if stage.clock == "reset":
@@ -141,7 +146,7 @@ def _same_past(
     title="The learning rate is continuous",
     rule="The rate is continuous inside a stage and over every hand-over; a jump is declared with its reason. "
     "What a schedule declares excuses the lineage that it goes on from, that of the first trained module; modules of "
-    "another parent are waived by their names.",
+    "another parent are waived by their names. Other numbers that a schedule gives are continuous likewise.",
     why="A re-warm-up from zero, or a schedule that starts where the parent did not end, undoes what the parent "
     "reached; the loss shows it late or not at all.",
     threads=("NVIDIA/Megatron-LM#1138", "NVIDIA/Megatron-LM#1533"),
@@ -149,6 +154,7 @@ def _same_past(
 )
 def rate_is_continuous(context: Context) -> Iterator[Finding]:
     """I-28."""
+    yield from numbers.jumps(context)
     for name, stage, schedule in scheduled(context):
         declared = {clock for clock, _ in schedule.jumps}
         start = stage.phases[0].clock_start

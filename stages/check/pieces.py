@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from stages.check import facts
+from stages.check import facts, numbers
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
@@ -36,6 +36,7 @@ Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the pi
 )
 def every_piece_does_something(context: Context) -> Iterator[Finding]:
     """I-36. A finding is about the stage in which the piece begins: it stops that one and what comes after it."""
+    yield from numbers.inert(context)
     pipeline = context.pipeline
     for name, _ in context.own():
         extent = pipeline.extents.get(name)

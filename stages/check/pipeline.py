@@ -14,6 +14,7 @@ from stages.check.registry import static
 from stages.check.rope import rotary_dim
 from stages.check.schedule import pieces_of
 from stages.contract import ledger
+from stages.contract.numbers import timeless
 from stages.contract.rope import bands
 from stages.spec.decoder import Decoder, Dense, Grouped
 from stages.spec.language_model import LanguageModel
@@ -120,8 +121,9 @@ def _of_decoder(model: Decoder) -> Iterator[str]:
 
 def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str, ...]) -> Iterator[Difference]:
     for name in names:
-        if getattr(here, name) != getattr(full, name):
-            yield (*path, name), f"{name}: {getattr(here, name)}", f"{getattr(full, name)}"
+        mine, theirs = timeless(getattr(here, name)), timeless(getattr(full, name))
+        if mine != theirs:
+            yield (*path, name), f"{name}: {mine}", f"{theirs}"
 
 
 def _same_edge(here: Init, full: Init) -> bool:
@@ -182,12 +184,9 @@ def _phase(number: int, here: Phase, full: Phase) -> Iterator[Difference]:
         yield (*path, "coca"), "a CoCa objective on one side only", "the same objective"
     elif here.coca is not None and full.coca is not None:
         caps, known = [one.cap for one in here.coca.resolutions], [one.cap for one in full.coca.resolutions]
-        if here.coca.caption_weight != full.coca.caption_weight or _order(caps) != _order(known):
-            yield (
-                (*path, "coca"),
-                f"caps of {caps} pixels, weight {here.coca.caption_weight:g}",
-                f"the order of {known}",
-            )
+        weights = [timeless(one.caption_weight) for one in (here.coca, full.coca)]
+        if weights[0] != weights[1] or _order(caps) != _order(known):
+            yield (*path, "coca"), f"caps of {caps} pixels, weight {weights[0]}", f"the order of {known}"
 
 
 def _rates(context: Context, here: Stage, full: Stage) -> Iterator[Difference]:

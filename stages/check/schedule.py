@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from pydantic import BaseModel
 
+from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.horizon import unread_schedules
@@ -49,7 +50,7 @@ def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
     title="A schedule is read to its end, and ends with the stage",
     rule="Every lineage ends where the schedule that it reads ends: no piece but a constant one is left unfinished, "
     "and none is never read (a last piece that is constant may be cut). No decay sits at its floor before the stage "
-    "ends, and only the last step may have a rate of zero.",
+    "ends, and only the last step may have a rate of zero. Schedules of other numbers are read to their end too.",
     why="A horizon copied from another run, or a budget changed under it, cuts a decay in its middle: the model is "
     "released at a rate that was meant to fall further. A resume computes zero remaining steps, or subtracts the "
     "warm-up twice, and the rest of the run trains at the minimum without anyone noticing.",
@@ -61,6 +62,7 @@ def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
 def decay_ends_with_the_stage(context: Context) -> Iterator[Finding]:
     """I-03."""
     yield from unread_schedules(context)
+    yield from numbers.unread(context)
     for name, stage, schedule in scheduled(context):
         end = end_of(stage)
         if schedule.pieces[-1].end != end:
@@ -121,6 +123,7 @@ def every_piece_is_stated(context: Context) -> Iterator[Finding]:
             "I-05", context.pipeline.own[0], (),
             observed=f"a default for {field}", expected="fields without defaults", repair="Make the field required.",
         )  # fmt: skip
+    yield from numbers.uncovered(context)
     for name, _, schedule in scheduled(context):
         at = 0
         for number, piece in enumerate(schedule.pieces):

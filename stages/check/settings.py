@@ -9,6 +9,7 @@ from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.unused import names_of
+from stages.contract.numbers import extremes
 from stages.spec.resolved_training import Muon, Optimizer
 
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
@@ -53,8 +54,9 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
 
 
 def _faults(cfg: Optimizer) -> Iterator[Fault]:
-    if cfg.beta1 > cfg.beta2:
-        found = f"beta1 {cfg.beta1:g} above beta2 {cfg.beta2:g}"
+    (low, _), (_, high) = extremes(cfg.beta1), extremes(cfg.beta2)
+    if low > high:
+        found = f"beta1 {low:g} above beta2 {high:g}"
         # Adam is known to converge for beta1 < sqrt(beta2) (arXiv 2208.09632); equal betas train well (2505.21829).
         expected = "a beta2 that is at least beta1: the square is averaged over as many steps as the gradient, or more"
         yield "beta1", found, found, expected, "Exchange them, if they are the wrong way round."
@@ -66,8 +68,9 @@ def _faults(cfg: Optimizer) -> Iterator[Fault]:
 
 
 def _of_muon(cfg: Muon) -> Iterator[Fault]:
-    if cfg.momentum < LOWEST_MOMENTUM:
-        found = f"momentum {cfg.momentum:g}"
+    _, highest = extremes(cfg.momentum)  # one that is warmed up may begin below
+    if highest < LOWEST_MOMENTUM:
+        found = f"momentum {highest:g}"
         expected = f"at least {LOWEST_MOMENTUM:g}: what is orthogonalised is a mean of gradients; recipes have 0.95"
         yield "momentum", found, found, expected, "Correct it."
     if not LOWEST_RMS <= cfg.update_rms <= HIGHEST_RMS:

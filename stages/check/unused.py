@@ -9,7 +9,8 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
-from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+from stages.spec.numbers import schedules_of
+from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
 
 KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds
 
@@ -34,6 +35,8 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
     heirs = [one for one in everyone if name in lineage(one.name, everyone)]
     for key, what in KEYS.items():
         named = {entry for one in heirs for stage in one.stages.values() for entry in names_of(stage, key)}
+        if key == "schedules":
+            named |= {entry for one in heirs for stage in one.stages.values() for entry in _of_numbers(one, stage)}
         for entry in getattr(context.loaded.raw, key):
             where = document.where((key, entry))
             if entry not in named and where.file == f"specs/{name}/pipeline.yaml":
@@ -43,6 +46,11 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
                     repair="Name it where it is meant, or remove it.", where=where,
                     at=(f"{key}.{entry}",), found="unread",
                 )  # fmt: skip
+
+
+def _of_numbers(pipeline: LoadedPipeline, stage: LoadedStage) -> Iterator[str]:
+    training = _training(stage)
+    yield from schedules_of(pipeline, training) if training is not None else ()
 
 
 def lineage(name: str, everyone: tuple[LoadedPipeline, ...]) -> list[str]:
@@ -60,9 +68,14 @@ def names_of(stage: LoadedStage, key: str) -> Iterator[str]:
     if key == "models":
         yield from raw.modules.values() if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else ()
         return
-    training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
+    training = _training(stage)
     if training is not None:
         yield training.schedule if key == "schedules" else training.optimizer
+
+
+def _training(stage: LoadedStage) -> RawTrain | RawStandIn | None:
+    raw = stage.raw
+    return raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
 
 
 def mixtures(data: LoadedData, everyone: Iterable[LoadedPipeline]) -> list[str]:
@@ -74,7 +87,7 @@ def mixtures(data: LoadedData, everyone: Iterable[LoadedPipeline]) -> list[str]:
 def _read(stage: LoadedStage) -> Iterator[str]:
     """The mixtures that a stage is trained or evaluated on."""
     raw = stage.raw
-    training = raw if isinstance(raw, RawTrain) else raw.stand_in if isinstance(raw, RawImport) else None
+    training = _training(stage)
     yield from (phase.data for phase in training.phases) if training is not None else ()
     if isinstance(raw, RawImport) and raw.evaluate_on is not None:
         yield raw.evaluate_on.data

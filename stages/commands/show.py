@@ -12,7 +12,7 @@ from typing import assert_never
 from stages.commands.look import budget
 from stages.commands.open import asked, open_project
 from stages.contract import hardware as profiles
-from stages.contract import ledger
+from stages.contract import ledger, numbers
 from stages.contract.duration import document_lengths
 from stages.contract.rope import attention_factor, score_factor
 from stages.contract.schedule import lr, lr_before, peak
@@ -88,6 +88,9 @@ def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]
         yield module, f"{stage.modules[module].family}: {_weights(init)}{moves}"
     if stage.phases:
         yield "clock", f"{_clock(stage)}; it reads {_data(stage)}"
+    for parent in stage.parents:
+        for name, (ended, begun) in numbers.edge(stages[parent], stage).items():
+            yield name, f"{ended:g} at the end of {parent}, {begun:g} from here on"
     if stage.rope is not None:
         before = [stages[parent].rope for parent in stage.parents if stages[parent].rope is not None]
         was = f"; before: {_rope(before[0])}" if before and before[0] and before[0] != stage.rope else ""
@@ -150,6 +153,12 @@ def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:
         used += ", gradients not clipped" if stage.optimizer.clip is None else ""
         jumps = "".join(f"; jumps at {count(at)}: {why}" for at, why in stage.schedule.jumps)
         yield "learning rate", f"{_rates(stage, stage.schedule)}, {used}{jumps}"
+    for phase in stage.phases:
+        for name, first, last in numbers.over(stage, phase):
+            yield (
+                name,
+                f"{first:g} -> {last:g}{f' in phase {phase.name}' if len(stage.phases) > 1 else ''}, by a schedule",
+            )
     for phase in stage.phases:
         yield f"phase {phase.name}", f"{_phase(phase)}{_padding(stage, phase, data)}"
         yield "  reads", _sources(phase)

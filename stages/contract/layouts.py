@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stages.contract import numbers
 from stages.spec.decoder import Grouped
 from stages.spec.families import FAMILIES
 from stages.spec.language_model import LanguageModel
@@ -95,6 +96,8 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
         yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
     if stage.rope is not None and stage.rope.yarn is not None and language_models(stage):
         yield Misfit("yarn", f"by {stage.rope.yarn.factor:g}", "llama3 scaling, an interpolation, or neither", KEEP)
+    for name in numbers.scheduled(stage):
+        yield Misfit(name, "by a schedule", "a number: this engine reads the learning rate's schedule alone", KEEP)
     for model in language_models(stage):
         if not model.NEMO:
             known = ", ".join(name for name, one in FAMILIES.items() if one.NEMO)

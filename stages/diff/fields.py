@@ -12,6 +12,7 @@ from stages.spec.frozen import Frozen
 from stages.spec.key import identity
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Schedule
 from stages.spec.units import split
 
 SHOWN_OTHERWISE = frozenset({"schedule", "rope", "parents"})
@@ -45,7 +46,9 @@ def differing(old: Stage, new: Stage) -> Iterator[Field]:
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Identity fields by path, as text; phases and corpora go by their name."""
-    if isinstance(value, Frozen):
+    if isinstance(value, Schedule):
+        yield path, _curve(value)
+    elif isinstance(value, Frozen):
         for name in identity(value):
             yield from _leaves(getattr(value, name), f"{path}.{name}" if path else name)
         if isinstance(value, Phase):
@@ -58,6 +61,13 @@ def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _leaves(one, f"{path}.{getattr(one, 'name', getattr(one, 'corpus', index))}")
     else:
         yield path, _text(value, path.rpartition(".")[2])
+
+
+def _curve(schedule: Schedule) -> str:
+    """The pieces of a schedule that gives a number."""
+    return ", ".join(
+        f"{one.shape} {one.first:g} to {one.last:g} until {figures.tokens(one.end)}" for one in schedule.pieces
+    )
 
 
 def _shares(phase: Phase, path: str) -> Iterator[tuple[str, str]]:

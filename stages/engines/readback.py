@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from stages.contract import numbers
 from stages.engines import Inputs, received
 from stages.guards import reads, tensors
 from stages.guards.report import (
@@ -41,6 +42,9 @@ class Rated(Protocol):
 
     def rates(self, lr: float) -> dict[str, float]:
         """LR of each group of parameters in a step at `lr`."""
+
+    def numbers(self, clock: int) -> dict[str, float]:
+        """What else it takes in a step that ends at a clock."""
 
 
 def digests(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -88,8 +92,10 @@ def built(
             parameters=len(parameters),
         )
     clock = _first_clock(stage)
-    asked = [{} if optimizer is None else optimizer.rates(loop.learning_rate(stage, clock)) for _ in range(2)]
-    return BuiltReport(found, clock, *asked)
+    if optimizer is None:
+        return BuiltReport(found, clock, {}, {})
+    rates, again = (optimizer.rates(loop.learning_rate(stage, clock)) for _ in range(2))
+    return BuiltReport(found, clock, rates, again, optimizer.numbers(clock))
 
 
 def _factors(module: Any) -> tuple[float, float]:
@@ -102,8 +108,9 @@ def done(
     stage: Stage, modules: nn.ModuleDict, counters: Counters, log: reads.Reads, before: Mapping[str, Digests], run: Path
 ) -> EndReport:
     """What the stage did; `run` is the folder with the metrics."""
+    names = numbers.scheduled(stage)
     with (run / METRICS).open(encoding="utf-8", newline="") as file:
-        rows = [StepRow(int(row["clock"]), float(row["lr"]), int(row["supervised"])) for row in csv.DictReader(file)]
+        rows = [_row(row, names) for row in csv.DictReader(file)]
     return EndReport(
         steps=counters.steps,
         consumed=counters.consumed,
@@ -115,6 +122,11 @@ def done(
         lineage={corpus: tuple(parts) for corpus, parts in log.lineage.items()},
         exits=_exits(stage, modules, log),
     )
+
+
+def _row(row: Mapping[str, str], names: Sequence[str]) -> StepRow:
+    found = {name: float(row[name]) for name in names if row[name]}
+    return StepRow(int(row["clock"]), float(row["lr"]), int(row["supervised"]), found)
 
 
 def config(stage: Stage, result: Path) -> ConfigReport | None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from stages import evals
-from stages.contract import ledger
+from stages.contract import ledger, numbers
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
@@ -109,7 +109,7 @@ class Training:
         self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
             return self._phases(trainer, counters, (Unwritten(), Unwritten()), None)
-        columns = (*metrics.COMMON, *objectives.extras(self.stage))
+        columns = (*metrics.COMMON, *numbers.scheduled(self.stage), *objectives.extras(self.stage))
         earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
         with (
             Table(self.attempt.result / checkpoint.METRICS, columns, earlier[0]) as rows,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.contract import numbers
 from stages.data.digits import WORDS
 from stages.data.heldout import Pairs
 from stages.data.roles import Roles
@@ -35,8 +36,9 @@ LEAST_PAIRS, LEAST_QUESTIONS = 256, 96
 
 def pair_loss(subject: Subject) -> dict[str, Any]:
     """CoCa's loss on one batch of held-out pairs: siglip + weight * caption (nats a caption token)."""
-    coca = subject.phases[-1].coca
-    assert coca is not None
+    phase = subject.phases[-1]
+    assert phase.coca is not None
+    weight = numbers.value(phase.coca.caption_weight, phase.clock_start + phase.budget)  # the same before and after
     pairs = _pairs(subject, subject.samples)
     captions, lengths = torch.from_numpy(pairs.captions), torch.from_numpy(pairs.lengths)
     images, total, count = [], 0.0, 0
@@ -52,7 +54,7 @@ def pair_loss(subject: Subject) -> dict[str, Any]:
     side = subject.modules["contrastive"]
     contrast = float(siglip_loss(torch.cat(images), _texts(subject, captions), side.logit_scale, side.logit_bias))
     caption = total / count
-    return {"loss": contrast + coca.caption_weight * caption, "contrastive": contrast, "caption": caption}
+    return {"loss": contrast + weight * caption, "contrastive": contrast, "caption": caption}
 
 
 def digits(subject: Subject) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.check.findings import Finding
-from stages.contract import ledger, schedule
+from stages.contract import ledger, numbers, schedule
 from stages.contract.mixture import Mixture
 from stages.guards.findings import finding
 from stages.guards.report import EndReport, PhaseReads
@@ -49,6 +49,16 @@ def rates(stage: Stage, report: EndReport) -> Iterator[Finding]:
             observed=f"{len(bad)} steps, the first at clock {bad[0].clock:,} with {bad[0].lr!r}",
             expected=repr(schedule.lr(stage.schedule, bad[0].clock)), repair="Read the rate at the consumed tokens.",
         )  # fmt: skip
+    for row in report.rows:
+        phase = next((one for one in stage.phases if row.clock <= one.clock_start + one.budget), stage.phases[-1])
+        expected = numbers.at(stage, phase, row.clock)
+        wrong = [name for name, value in expected.items() if row.numbers.get(name) != value]
+        if wrong:
+            yield finding(
+                stage, "I-02", at=wrong[0], observed=f"{wrong[0]} {row.numbers.get(wrong[0])} at clock {row.clock:,}",
+                expected=repr(expected[wrong[0]]), repair="Read its schedule at the consumed tokens.",
+            )  # fmt: skip
+            break
     if any(after.clock <= before.clock for before, after in pairwise(report.rows)):
         yield finding(
             stage, "I-02", at="schedule",

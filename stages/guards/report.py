@@ -6,7 +6,7 @@ Digests are blake3 over a tensor's bytes, under the names that its file has (Hug
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Digests = Mapping[str, str]  # tensor name -> blake3
 
@@ -34,12 +34,15 @@ class ModuleReport:
 
 @dataclass(frozen=True)
 class BuiltReport:
-    """Before step 1. `rates`: parameter group -> LR at the first step, which ends at `clock`; `again`: asked twice."""
+    """Before step 1. `rates`: parameter group -> LR at the first step, which ends at `clock`; `again`: asked twice;
+    `numbers`: what else the optimizer takes there (weight decay, betas, momentum), by name.
+    """
 
     modules: Mapping[str, ModuleReport]
     clock: int
     rates: Mapping[str, float]
     again: Mapping[str, float]
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class StepRow:
     clock: int
     lr: float
     supervised: int
+    numbers: Mapping[str, float] = field(default_factory=dict)  # others that a schedule gives, by name
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from stages.check.findings import Finding
-from stages.contract import rope, schedule
+from stages.contract import numbers, rope, schedule
 from stages.guards.findings import finding, some
 from stages.guards.report import BuiltReport, Digests
 from stages.spec.language_model import LanguageModel
+from stages.spec.numbers import OF_OPTIMIZER
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Model
 
@@ -32,6 +33,12 @@ def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
                 stage, id, at="schedule", observed=f"rates {some(wrong)} at clock {report.clock:,}",
                 expected=f"{expected!r} for every group of parameters, as often as it is asked",
                 repair="Take the rate from the schedule at each step; keep none from a checkpoint.",
+            )  # fmt: skip
+    for name, number in numbers.at(stage, stage.phases[0], report.clock).items():
+        if name in OF_OPTIMIZER and report.numbers.get(name) != number:
+            yield finding(
+                stage, "I-01", at="optimizer", observed=f"{name} {report.numbers.get(name)} at clock {report.clock:,}",
+                expected=f"{number!r}, as its schedule says", repair="Read the schedule at the consumed tokens.",
             )  # fmt: skip
 
 

@@ -134,6 +134,7 @@ def _phase(phase: PhasePlan) -> dict[str, Any]:
         "context": phase.context,
         "padding": phase.padding,
         "lr": {"first": phase.lr_first, "last": phase.lr_last, "peak": phase.lr_peak},
+        **({"numbers": {name: list(ends) for name, ends in phase.numbers.items()}} if phase.numbers else {}),
         "flops": phase.flops,
         "flops_per_unit": phase.flops / phase.budget,
         "device_hours": phase.device_seconds / 3600,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.contract import ledger, memory, schedule
+from stages.contract import ledger, memory, numbers, schedule
 from stages.contract.cost_phase import operations
 from stages.contract.duration import device_seconds
 from stages.contract.hardware import Hardware
@@ -39,6 +39,7 @@ class PhasePlan:
     device_seconds: float
     seconds: float  # on the clock, with the stage's ranks
     memory: Memory
+    numbers: Mapping[str, tuple[float, float]]  # others that a schedule gives, where the phase begins and ends
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _plan_phase(
         device_seconds=seconds,
         seconds=seconds / stage.execution.ranks,
         memory=memory.of(stage, phase, hardware),
+        numbers={name: (first, last) for name, first, last in numbers.over(stage, phase)},
     )
 
 

@@ -123,6 +123,7 @@ def totals(plan: PipelinePlan) -> list[str]:
         if phase.memory.total > plan.hardware.memory
     ]
     lines += _padding(plan)
+    lines += _numbers(plan)
     lines += [f"does not fit: {one}" for one in tight]
     lines += [
         f"{'meets' if claim.met else 'MISSES'} the published {figures.tokens(claim.published)}: "
@@ -145,6 +146,18 @@ def _padding(plan: PipelinePlan) -> list[str]:
         if found
         else []
     )
+
+
+def _numbers(plan: PipelinePlan) -> Iterator[str]:
+    """Every other number that a schedule gives, phase by phase: what it is on both sides of each hand-over."""
+    phases = [
+        (f"{stage.ref.partition('/')[2]}{f' {phase.name}' if len(stage.phases) > 1 else ''}", phase.numbers)
+        for stage in plan.stages
+        for phase in stage.phases
+    ]
+    for number in dict.fromkeys(name for _, found in phases for name in found):
+        told = [f"{name} {found[number][0]:g}→{found[number][1]:g}" for name, found in phases if number in found]
+        yield from textwrap.wrap(f"{number}: {', '.join(told)}", WIDTH, subsequent_indent="  ")
 
 
 def assumptions(hardware: Hardware) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stages.errors import SpecError
@@ -18,6 +18,18 @@ from stages.spec.warp import Cut, Laid, ScheduleError, Span, cut, lay
 
 
 @dataclass(frozen=True)
+class Reached:
+    """What a number other than the learning rate has come to at the end of a stage.
+
+    `schedule` gave it, whose first piece met `entered`; None where it is stated.
+    """
+
+    value: Fraction
+    schedule: str | None
+    entered: Fraction | None
+
+
+@dataclass(frozen=True)
 class Clock:
     """Where a lineage stands at the end of a stage: the phases that its schedule has counted, and the rate reached."""
 
@@ -26,6 +38,7 @@ class Clock:
     rate: Fraction | None  # the paper's rate at the end; None where it is unknown or a stand-in's
     entered: Fraction | None = None  # the rate that the schedule's first piece met when the lineage began
     reader: str | None = None  # the stage that counted last
+    numbers: Mapping[str, Reached] = field(default_factory=dict)  # those that a schedule may give, by name
 
     @property
     def here(self) -> int:
@@ -112,7 +125,7 @@ def schedule(
     end = spans[-1].paper[1]
     last = next(piece for piece in laid if piece.start < end <= piece.end)
     jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)
-    resolved = Schedule(name=name, pieces=tuple(_piece(one, scale) for one in cuts), jumps=jumps)
+    resolved = Schedule(name=name, pieces=tuple(resolved_piece(one, scale.rate) for one in cuts), jumps=jumps)
     left = tuple(pieces[len(laid) :])
     extent = Extent(name, before.reader, tuple(laid), left, spans, len(spans) - len(before.spans))
     return resolved, Clock(name, spans, last.rate(end), rate, stage.raw.stage), extent
@@ -137,13 +150,14 @@ def _located(
     return document.error(path, found, error.allowed, error.repair)
 
 
-def _piece(one: Cut, scale: Scale) -> Piece:
+def resolved_piece(one: Cut, value: Callable[[Fraction], float]) -> Piece:
+    """A stretch of a piece with the values at the scale."""
     return Piece(
         start=one.start,
         end=one.end,
         shape=one.piece.shape,
-        first=scale.rate(one.piece.first),
-        last=scale.rate(one.piece.last),
+        first=value(one.piece.first),
+        last=value(one.piece.last),
         p0=(one.p0.numerator, one.p0.denominator),
         p1=(one.p1.numerator, one.p1.denominator),
         exponent=None if one.piece.exponent is None else float(one.piece.exponent),

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from stages.spec import domains, units
 from stages.spec.domain import Written
 from stages.spec.names import Name
+from stages.spec.scheduled import Named, Scheduled
 
 
 class Raw(BaseModel):
@@ -40,9 +41,9 @@ Share = Annotated[Fraction, Written(domains.SHARE)]
 Part = Annotated[Fraction, Written(domains.PART)]
 After = Annotated[Fraction, Written(domains.AFTER)]
 Loops = Annotated[int, Written(domains.LOOPS)]
-EntropyWeight = Annotated[Fraction, Written(domains.ENTROPY_WEIGHT)]
-RouterRate = Annotated[Fraction, Written(domains.ROUTER_RATE)]
-CaptionWeight = Annotated[Fraction, Written(domains.CAPTION_WEIGHT)]
+EntropyWeight = Annotated[Fraction | Named, Scheduled(domains.ENTROPY_WEIGHT)]
+RouterRate = Annotated[Fraction | Named, Scheduled(domains.ROUTER_RATE)]
+CaptionWeight = Annotated[Fraction | Named, Scheduled(domains.CAPTION_WEIGHT)]
 Pixels = Annotated[int, Written(domains.PIXELS)]
 
 Rate = Annotated[Fraction, Written(domains.RATE)]

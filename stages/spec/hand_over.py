@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, assert_never
 
-from stages.spec.clocks import ZERO, Clock, Extent, pieces_of
+from stages.spec.clocks import ZERO, Clock, Extent, Reached, pieces_of
 from stages.spec.graph import parent_of
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.points import ALL
@@ -25,6 +25,7 @@ class Node:
     clock: Clock
     reach: Reach
     extent: Extent | None
+    numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)  # by number and the schedule that gives it
 
 
 def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[str, Node]) -> Clock:
@@ -36,7 +37,7 @@ def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[s
     if not isinstance(raw, RawTrain):
         node = next(iter(above.values()))
         reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
-        return Clock(None, (), node.clock.rate) if reset else node.clock
+        return Clock(None, (), node.clock.rate, numbers=node.clock.numbers) if reset else node.clock
     match raw.init.clock:
         case "reset":
             return ZERO
@@ -80,13 +81,24 @@ def _no_parent_to_continue(loaded: LoadedStage) -> None:
 
 def rate_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Fraction | None:
     """The rate that the schedule's first piece meets: the parent's of the first trained module that inherits."""
+    ended = _ended(loaded, above)
+    return None if ended is None else ended.rate
+
+
+def numbers_before(loaded: LoadedStage, above: Mapping[str, Node], before: Clock) -> Mapping[str, Reached]:
+    """What other numbers have come to: on a clock that goes on those of its stage, else those of the same parent."""
+    ended = before if before.spans else _ended(loaded, above)
+    return {} if ended is None else ended.numbers
+
+
+def _ended(loaded: LoadedStage, above: Mapping[str, Node]) -> Clock | None:
     raw = loaded.raw
     if not isinstance(raw, RawTrain):
         return None
     for module in raw.train:
         parent = parent_of(loaded, module)
         if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent is not None:
-            return above[parent].clock.rate
+            return above[parent].clock
     return None
 
 

@@ -34,7 +34,7 @@ def phase_keys(stage: Stage, parent_keys: Mapping[str, str]) -> tuple[str, ...]:
 
 def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
     fields = identity(stage)
-    phases, schedule = fields.pop("phases"), fields.pop("schedule")
+    phases, schedule, numbers = fields.pop("phases"), fields.pop("schedule"), _scheduled(fields["optimizer"])
     fields["parents"] = sorted(parent_keys[parent] for parent in stage.parents)
     for init in (pair[1] for pair in fields["init"]):
         if init["parent"] is not None:
@@ -42,9 +42,22 @@ def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
     links = [_digest(["begin", VERSION, fields])]
     for phase, canonical in zip(stage.phases, phases, strict=True):
         end = phase.clock_start + phase.budget
-        pieces = [piece for piece in schedule["pieces"] if piece["end"] <= end] if schedule else None
-        links.append(_digest(["phase", links[-1], canonical, pieces]))
+        pieces = _up_to(schedule, end) if schedule else None
+        curves = [[name, _up_to(one, end)] for name, one in numbers.items()]
+        links.append(_digest(["phase", links[-1], canonical, pieces, *([curves] if curves else [])]))
     return links
+
+
+def _scheduled(optimizer: dict[str, Any] | None) -> dict[str, Any]:
+    """Take the schedules out of an optimizer's fields: they are read as far as each phase goes."""
+    found = {name: one for name, one in (optimizer or {}).items() if isinstance(one, dict) and "pieces" in one}
+    for name in found:
+        optimizer[name] = "scheduled"  # type: ignore[index]
+    return found
+
+
+def _up_to(schedule: Mapping[str, Any], end: int) -> list[Any]:
+    return [piece for piece in schedule["pieces"] if piece["end"] <= end]
 
 
 def identity(value: Frozen) -> dict[str, Any]:

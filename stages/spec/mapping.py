@@ -13,6 +13,8 @@ from pydantic_core import CoreSchema, core_schema
 from stages.spec import units
 from stages.spec.domain import Domain, Written
 from stages.spec.frozen import Frozen
+from stages.spec.resolved_training import Schedule
+from stages.spec.scheduled import Scheduled
 
 
 class Fields:
@@ -65,6 +67,10 @@ def written(annotation: Any) -> Any:
     if typing.get_origin(annotation) is Annotated:
         kind, *metadata = arguments
         return Annotated[kind, *(Written(one, kind) if isinstance(one, Domain) else one for one in metadata)]
+    if Schedule in arguments:
+        (number,) = (one for one in arguments if one is not Schedule)
+        kind, domain = typing.get_args(number)
+        return Annotated[kind, Scheduled(domain, kind)]
     if NoneType in arguments:  # the domain knows the word for it
         (other,) = (one for one in arguments if one is not NoneType)
         return written(other)

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
+from stages.spec.numbers import Numbers
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer
 from stages.spec.scales import Scale
@@ -36,9 +37,10 @@ def full(pipeline: LoadedPipeline, name: str) -> Model:
     return _MODEL.validate_python(pipeline.raw.models[name])
 
 
-def optimizer(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str) -> Optimizer:
-    """The optimizer that a stage names. Raises SpecError."""
-    return _OPTIMIZER.validate_python(_named(pipeline.raw.optimizers, name, "optimizer", stage, key))
+def optimizer(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str, numbers: Numbers) -> Optimizer:
+    """The optimizer that a stage names, with the schedules of its numbers. Raises SpecError."""
+    fields = _named(pipeline.raw.optimizers, name, "optimizer", stage, key)
+    return _OPTIMIZER.validate_python(numbers.optimizer(fields, name))
 
 
 def _named(choice: dict[str, dict[str, Any]], name: str, what: str, stage: LoadedStage, key: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from stages.errors import SpecError
@@ -11,6 +12,7 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
+from stages.spec.scheduled import Named
 from stages.spec.schema_corpora import Kind
 from stages.spec.schema_phases import RawPhase
 
@@ -154,12 +156,12 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
         mixture = model.parts.mixture if isinstance(model, LanguageModel) else None
         if mixture is not None and mixture.scoring == "softmax":
             path = (*placed.path, index, "router", "bias_update")
-            found = f"{float(phase.router.bias_update):g} for {name} ({model.family})" if phase.router else ""
+            found = f"{_said(phase.router.bias_update)} for {name} ({model.family})" if phase.router else ""
             repair = "Its router has no bias: balance it by `aux_loss`."
             yield placed.document.error(path, found, "0", repair)
-    if phase.loops is not None and phase.loops.count == 1 and phase.loops.beta > 0:
+    if phase.loops is not None and phase.loops.count == 1 and phase.loops.beta:
         path = (*placed.path, index, "loops")
-        found = f"count: 1 with beta: {float(phase.loops.beta):g}"
+        found = f"count: 1 with beta: {_said(phase.loops.beta)}"
         yield placed.document.error(
             path, found, "2 loops or more, or beta: 0", "The exits of a single loop have no entropy to be weighed."
         )
@@ -169,6 +171,10 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
         found = ", ".join(f"{float(100 * start):g}%" for start in starts)
         path = (*placed.path, index, "coca", "resolutions")
         yield placed.document.error(path, f"caps from {found} on", "rising `after`, the first 0%", "Sort them.")
+
+
+def _said(number: Fraction | Named) -> str:
+    return f"schedule {number.schedule}" if isinstance(number, Named) else f"{float(number):g}"
 
 
 def _unmoved(placed: Placed, phases: list[RawPhase], kinds: Sequence[Mapping[str, Kind]]) -> Iterator[SpecError]:

@@ -10,9 +10,10 @@ from stages.spec.epochs import EpochError, count
 from stages.spec.loader import LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
+from stages.spec.numbers import Numbers
 from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
-from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Resolution, Router, ShareRamp, Source
+from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
 from stages.spec.scales import Scale
 from stages.spec.schema import RawEvaluatedOn
@@ -22,6 +23,7 @@ from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareR
 from stages.spec.units import Epochs
 from stages.spec.validate import meant
 from stages.spec.warp import Span
+from stages.spec.weights import Weights
 
 
 class PhaseMaker:
@@ -40,11 +42,13 @@ class PhaseMaker:
         self.stage, self.path, self.data = stage, path, data
         self.raw_scale, self.scale, self.models, self.tokenizer = raw_scale, scale, models, tokenizer
 
-    def all(self, raw: Sequence[RawPhase], spans: Sequence[Span], reach: Reach) -> tuple[tuple[Phase, ...], Reach]:
+    def all(
+        self, raw: Sequence[RawPhase], spans: Sequence[Span], reach: Reach, numbers: Numbers
+    ) -> tuple[tuple[Phase, ...], Reach]:
         """The phases, and how far the lineage has read after them. `spans` are the phases' own."""
         resolved = []
         for index, (phase, span) in enumerate(zip(raw, spans, strict=True)):
-            bare = self.bare(phase, span, (*self.path, index))
+            bare = self.bare(phase, span, (*self.path, index), numbers)
             sources, reach = self.sources(phase, bare, reach, (*self.path, index))
             resolved.append(bare.model_copy(update={"sources": sources}))
         return tuple(resolved), reach
@@ -63,8 +67,9 @@ class PhaseMaker:
         except EpochError as error:
             raise self.stage.document.error((*path, error.key), error.found, error.allowed, error.repair) from None
 
-    def bare(self, phase: RawPhase, span: Span, path: Path) -> Phase:
+    def bare(self, phase: RawPhase, span: Span, path: Path, numbers: Numbers) -> Phase:
         """The phase but for its sources."""
+        weights = Weights(self.stage.document, path, numbers)
         budget = span.here[1] - span.here[0]
         fixed = isinstance(phase, CountedPhase)
         context = self.scale.context(phase.context)
@@ -96,9 +101,9 @@ class PhaseMaker:
             packing="fixed" if fixed else phase.packing,
             sources=(),
             share=self.share(phase, -(-budget // context), path),
-            loops=Loops(count=phase.loops.count, beta=float(phase.loops.beta)) if phase.loops else None,
-            router=self.router(phase),
-            coca=self.coca(phase.coca, budget) if phase.coca else None,
+            loops=weights.loops(phase.loops) if phase.loops else None,
+            router=weights.router(phase.router) if phase.router else None,
+            coca=self.coca(phase.coca, budget, weights) if phase.coca else None,
         )
 
     def batch(self, phase: RawPhase, path: Path) -> tuple[BatchStep, ...]:
@@ -133,16 +138,10 @@ class PhaseMaker:
         over = int(ramp.over * samples)
         return ShareRamp(first=ramp.from_.as_integer_ratio(), last=ramp.to.as_integer_ratio(), over=over)
 
-    def router(self, phase: RawPhase) -> Router | None:
-        """MoE balancing."""
-        if phase.router is None:
-            return None
-        return Router(bias_update=float(phase.router.bias_update), aux_loss=float(phase.router.aux_loss))
-
-    def coca(self, raw: RawCoca, budget: int) -> Coca:
+    def coca(self, raw: RawCoca, budget: int, weights: Weights) -> Coca:
         """The CoCa objective with its resolution caps."""
         caps = tuple(Resolution(after=int(one.after * budget), cap=self.scale.cap(one.cap)) for one in raw.resolutions)
-        return Coca(caption_weight=float(raw.caption_weight), resolutions=caps)
+        return Coca(caption_weight=weights.of("coca", "caption_weight", raw.caption_weight), resolutions=caps)
 
     def sources(self, phase: RawPhase, bare: Phase, reach: Reach, path: Path) -> tuple[tuple[Source, ...], Reach]:
         """The phase's stretches of the corpora."""

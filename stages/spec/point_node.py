@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from typing import TypeVar
 
-from stages.spec.clocks import Clock, Extent
+from stages.spec.clocks import Clock, Extent, Reached
+from stages.spec.frozen import Frozen
 from stages.spec.hand_over import Node, reach_before
 from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.numbers import last_numbers
 from stages.spec.points import RawPoint, borders
 from stages.spec.resolved import Evaluation, Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.warp import Span, place
+
+F = TypeVar("F", bound=Frozen)
 
 
 def point_node(
@@ -62,9 +67,22 @@ def point_node(
     laid = [piece for piece in extent.laid if piece.start < start]
     left = tuple(pipeline.raw.schedules[extent.schedule][len(laid) :])
     rate = next(piece for piece in laid if piece.end >= start).rate(start)
-    counted = Clock(trunk.clock.schedule, tuple(spans), rate, trunk.clock.entered, raw.stage)
+    numbers = dict(_reached(trunk, stage, start))
+    counted = Clock(trunk.clock.schedule, tuple(spans), rate, trunk.clock.entered, raw.stage, numbers)
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
     return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown)
+
+
+def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reached]]:
+    """What other numbers are at the point, on the paper's clock."""
+    for name, number in last_numbers(stage):
+        if not isinstance(number, Schedule):
+            yield name, Reached(Fraction(str(number)), None, None)
+            continue
+        laid = trunk.numbers[name, number.name].laid
+        value = next(piece for piece in laid if piece.end >= clock).rate(clock)
+        known = trunk.clock.numbers.get(name)
+        yield name, Reached(value, number.name, known.entered if known and known.schedule == number.name else None)
 
 
 def cut_at(loaded: LoadedStage, raw: RawPoint, trunk: Stage, extent: Extent, scale: Scale) -> int:
@@ -100,7 +118,8 @@ def cut(stage: Stage, at: int) -> Stage:
             left -= phases[-1].budget
     end = phases[-1].clock_start + phases[-1].budget
     schedule = stage.schedule and cut_schedule(stage.schedule, end)
-    return stage.model_copy(update={"phases": tuple(phases), "schedule": schedule})
+    optimizer = stage.optimizer and cut_numbers(stage.optimizer, end)
+    return stage.model_copy(update={"phases": tuple(phases), "schedule": schedule, "optimizer": optimizer})
 
 
 def _cut_phase(phase: Phase, budget: int) -> Phase:
@@ -114,7 +133,19 @@ def _cut_phase(phase: Phase, budget: int) -> Phase:
     if phase.coca is not None:
         resolutions = tuple(one for one in phase.coca.resolutions if one.after < budget)
         changes["coca"] = phase.coca.model_copy(update={"resolutions": resolutions})
-    return phase.model_copy(update=changes)
+    return cut_numbers(phase.model_copy(update=changes), phase.clock_start + budget)
+
+
+def cut_numbers(held: F, end: int) -> F:
+    """An optimizer or a phase with the schedules of its numbers up to a clock."""
+    changes: dict[str, object] = {}
+    for name in type(held).model_fields:
+        match value := getattr(held, name):
+            case Schedule():
+                changes[name] = cut_schedule(value, end)
+            case Frozen():
+                changes[name] = cut_numbers(value, end)
+    return held.model_copy(update=changes)
 
 
 def cut_schedule(schedule: Schedule, end: int) -> Schedule:

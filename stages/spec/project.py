@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -54,6 +55,7 @@ class ResolvedPipeline:
     sizes: tuple[Size, ...]
     documents: dict[str, Document]
     extents: dict[str, Extent]  # stage that trains -> how far it reads its schedule
+    numbers: dict[str, Mapping[tuple[str, str], Extent]]  # the same of numbers that have one, by number and schedule
     listing: Document  # pipeline.yaml
     waivers: tuple[Waiver, ...]  # of findings about the whole pipeline
 
@@ -265,7 +267,7 @@ class Project:
                 node = trunk  # a point at the trunk's end is the trunk
             elif base is not None and base.keys.get(stage) == keys[stage]:
                 # The same work under the same name: the extended pipeline's rule does it.
-                node = Node(base.refs[stage], base.stages[stage], node.clock, node.reach, node.extent)
+                node = replace(node, ref=base.refs[stage], stage=base.stages[stage])
             nodes[stage] = node
         refs = {stage: node.ref for stage, node in nodes.items()}
         return ResolvedPipeline(
@@ -288,6 +290,7 @@ class Project:
             sizes=sizes(loaded),
             documents={stage: one.document for stage, one in loaded.stages.items()},
             extents={stage: node.extent for stage, node in nodes.items() if node.extent is not None},
+            numbers={stage: node.numbers for stage, node in nodes.items()},
             listing=loaded.document,
             waivers=tuple(waiver.resolved() for waiver in loaded.raw.waivers),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from stages.spec import engines, models
 from stages.spec.clocks import Clock, Extent, advance, schedule
@@ -11,11 +11,20 @@ from stages.spec.evaluated_on import KEY, evaluated_on
 from stages.spec.evaluations import unable
 from stages.spec.execution import execution
 from stages.spec.graph import parents
-from stages.spec.hand_over import Node, clock_before, clock_rule, data_rule, rate_before, reach_before
+from stages.spec.hand_over import (
+    Node,
+    clock_before,
+    clock_rule,
+    data_rule,
+    numbers_before,
+    rate_before,
+    reach_before,
+)
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
+from stages.spec.numbers import Numbers
 from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.point_node import point_node
@@ -41,6 +50,7 @@ class Training:
     schedule: Schedule | None = None
     optimizer: Optimizer | None = None
     extent: Extent | None = None  # how far the named schedule is read
+    numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)  # the same of other numbers
 
 
 class Resolver:
@@ -92,7 +102,7 @@ class Resolver:
             max_context=longest,
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
         )
-        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent)
+        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent, training.numbers)
 
     # ------------------------------------------------------------ modules
 
@@ -161,9 +171,12 @@ class Resolver:
         lr, clock, extent = schedule(self.pipeline, loaded, named, schedule_name, before, spans, met, self.scale)
         if isinstance(raw, RawImport):
             clock = Clock(None, (), None)  # nothing continues a stand-in's schedule
-        resolved, after = maker.all(phases, spans[len(before.spans) :], reach)
-        optimizer = models.optimizer(self.pipeline, loaded, (*at, "optimizer"), optimizer_name)
-        return Training(resolved, lr, optimizer, extent), clock, after
+        numbers = Numbers(self.pipeline, loaded, before, spans, numbers_before(loaded, above, before), self.scale)
+        resolved, after = maker.all(phases, spans[len(before.spans) :], reach, numbers)
+        optimizer = models.optimizer(self.pipeline, loaded, (*at, "optimizer"), optimizer_name, numbers)
+        if isinstance(raw, RawTrain):
+            clock = replace(clock, numbers=numbers.reached)
+        return Training(resolved, lr, optimizer, extent, numbers.extents), clock, after
 
     def phases_apart(self, loaded: LoadedStage, at: Path, phases: list[RawPhase]) -> None:
         """A clock counts in one unit, and phases go by their names: in sources, waivers, metrics."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal, assert_never
 
 from stages.spec.frozen import Frozen
+from stages.spec.resolved_training import Schedule
 
 
 class Source(Frozen):
@@ -52,21 +53,21 @@ class Resolution(Frozen):
 class Router(Frozen):
     """MoE balancing (DeepSeek-V3): bias step u, and weight of the sequence-level auxiliary loss."""
 
-    bias_update: float
-    aux_loss: float
+    bias_update: float | Schedule
+    aux_loss: float | Schedule
 
 
 class Loops(Frozen):
     """Ouro: number of loops T and weight of the entropy term (arXiv 2510.25741, eq. 4)."""
 
     count: int
-    beta: float
+    beta: float | Schedule
 
 
 class Coca(Frozen):
     """CoCa objective: L_siglip + caption_weight * L_caption; pairs per packed row by resolution cap."""
 
-    caption_weight: float
+    caption_weight: float | Schedule
     resolutions: tuple[Resolution, ...]
 
 

@@ -31,7 +31,7 @@ class Piece(Frozen):
 
 
 class Schedule(Frozen):
-    """A named learning-rate schedule, as far as this stage can see it: pieces from clock 0 to the stage's end."""
+    """A named schedule of a number, as far as this stage can see it: pieces from clock 0 to the stage's end."""
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name", "jumps"})
     name: str
@@ -39,9 +39,9 @@ class Schedule(Frozen):
     jumps: tuple[tuple[int, str], ...] = ()  # (clock, reason): where a discontinuity is declared
 
 
-Beta = Annotated[float, domains.DECAY_RATE]
+Beta = Annotated[float, domains.DECAY_RATE] | Schedule
 Eps = Annotated[float, domains.EPS]
-WeightDecay = Annotated[float, domains.WEIGHT_DECAY]
+WeightDecay = Annotated[float, domains.WEIGHT_DECAY] | Schedule
 Clip = Annotated[float, domains.CLIP] | None  # a gradient norm; `none` in specs: gradients are not clipped
 Coefficient = Annotated[float, domains.COEFFICIENT]
 

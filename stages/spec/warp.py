@@ -21,6 +21,7 @@ from stages.spec.units import Epochs
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 DIGITS = 40
+LR = "the learning rate"
 
 
 class ScheduleError(ValueError):
@@ -90,10 +91,13 @@ class Cut:
     begins: bool  # whether the piece begins here
 
 
-def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction | None) -> list[Laid]:
+def lay(
+    pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction | None, number: str = LR
+) -> list[Laid]:
     """The pieces on the paper's clock as far as the spans reach. Raises ScheduleError.
 
-    `parent_rate` is the rate at which the parent ended, None where there is none to be continuous with.
+    `parent_rate` is the rate at which the parent ended, None where there is none to be continuous with; `number` is
+    what the schedule gives, in words.
     """
     reach = spans[-1].paper[1]
     laid: list[Laid] = []
@@ -102,7 +106,7 @@ def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction
     for index, piece in enumerate(pieces):
         if clock >= reach:
             return laid
-        first = _first(index, piece, rate)
+        first = _first(index, piece, rate, number)
         if piece.shape == "constant":
             if piece.to is not None:
                 raise ScheduleError(index, "a constant piece with `to`", "constant pieces without it", "Remove `to`.")
@@ -125,7 +129,7 @@ def lay(pieces: Sequence[RawPiece], spans: Sequence[Span], parent_rate: Fraction
     return laid
 
 
-def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
+def _first(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> Fraction:
     """A piece's first rate, continuous with `rate` unless a jump is declared."""
     match piece.starts:
         case "previous" if index == 0:
@@ -133,25 +137,26 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
         case "previous" | "current":
             if rate is None:
                 raise ScheduleError(
-                    index, "`from: current` where the parent has no schedule", "a stated rate",
+                    index, "`from: current` where the parent has no schedule" if number == LR else
+                    f"`from: current` where the parent has no {number}", "a stated rate",
                     "Write `from: <rate>`, or correct the stage's `init`: what its first trained module inherits.",
                     of_reader=True,
                 )  # fmt: skip
             return rate
         case "stated":
-            return _stated(index, piece, rate)
+            return _stated(index, piece, rate, number)
         case _:
             assert_never(piece.starts)
 
 
-def _stated(index: int, piece: RawPiece, rate: Fraction | None) -> Fraction:
+def _stated(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> Fraction:
     stated = piece.from_ if piece.from_ is not None else Fraction(0)
     if rate is not None and stated != rate and piece.jump is None:
         raise ScheduleError(
             index,
-            f"a jump of the learning rate from {float(rate):g} to {float(stated):g}",
-            "a continuous rate, or `jump: <reason>`",
-            "Start at the current rate, or declare the jump with its reason.",
+            f"a jump of {number} from {float(rate):g} to {float(stated):g}",
+            f"a continuous {'rate' if number == LR else number}, or `jump: <reason>`",
+            f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
         )
     return stated
 

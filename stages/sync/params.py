@@ -13,6 +13,7 @@ from stages.data.spec import TOKENIZER
 from stages.spec.graph import parents
 from stages.spec.loader import LoadedPipeline
 from stages.spec.nodes import Tree
+from stages.spec.numbers import schedules_of
 from stages.spec.points import RawPoint
 from stages.spec.project import Project
 from stages.spec.resolved_phases import packs_whole
@@ -33,7 +34,7 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
     found: Watched = {f"{pipeline}/{own.trunk if isinstance(own, RawPoint) else name}.yaml": None}
     for above in _counted_before(loaded, name) if isinstance(loaded.stages[name].raw, RawTrain) else ():
         _add(project, found, f"{pipeline}/{above}.yaml", ("phases",))
-    for keys in _named(loaded.stages[name].raw, raw_scale):
+    for keys in _named(loaded, loaded.stages[name].raw, raw_scale):
         _add(project, found, f"{pipeline}/pipeline.yaml", keys)
     declared = project.data.named(loaded.raw.tokenizer, raw_scale.has_corpora)
     if declared is not None:
@@ -69,13 +70,14 @@ def _training(raw: RawStage, scale: RawScale) -> RawTrain | RawStandIn | None:
     return raw if isinstance(raw, RawTrain) else None
 
 
-def _named(raw: RawStage, scale: RawScale) -> Iterator[Keys]:
+def _named(loaded: LoadedPipeline, raw: RawStage, scale: RawScale) -> Iterator[Keys]:
     """What a stage reads of its pipeline's file."""
     if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
         yield from (("models", model) for model in raw.modules.values())
     training = _training(raw, scale)
     if training is not None:
         yield from (("optimizers", training.optimizer), ("schedules", training.schedule))
+        yield from (("schedules", name) for name in schedules_of(loaded, training))
     if scale.has_corpora:
         yield ("tokenizer",)
 

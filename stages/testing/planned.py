@@ -7,7 +7,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from stages.contract import hardware, ledger, rope, schedule
+from stages.contract import hardware, ledger, numbers, rope, schedule
 from stages.contract.parameters import parameters
 from stages.plan.pipeline import plan_pipeline, stage_as_json
 from stages.spec.language_model import LanguageModel
@@ -55,19 +55,30 @@ def _frequencies(stage: Stage, dim: int) -> str:
 def _edges(resolved: ResolvedPipeline, stage: Stage) -> Iterator[dict[str, Any]]:
     """The learning rate at the end of each parent, and at this stage's first step."""
     for parent in stage.parents:
-        yield {"from": parent, "lr_before": last_rate(resolved, parent), "lr_after": first_rate(stage)}
+        found = {"from": parent, "lr_before": last_rate(resolved, parent), "lr_after": first_rate(stage)}
+        above = trained(resolved, parent)
+        scheduled = numbers.edge(above, stage) if above is not None else {}
+        for name, (before, after) in scheduled.items():
+            found |= {f"{name}_before": before, f"{name}_after": after}
+        yield found
 
 
 def last_rate(resolved: ResolvedPipeline, ref: str) -> float | None:
     """Of the last step of a stage or, if it does not train, of the first of its ancestors that does; None if none."""
-    by_ref = {resolved.refs[name]: stage for name, stage in resolved.stages.items()}
-    stage = by_ref.get(ref)
-    while stage is not None and not stage.phases:
-        stage = by_ref.get(stage.parents[0]) if stage.parents else None
+    stage = trained(resolved, ref)
     if stage is None or stage.schedule is None:
         return None
     last = stage.phases[-1]
     return schedule.lr(stage.schedule, last.clock_start + last.budget)
+
+
+def trained(resolved: ResolvedPipeline, ref: str) -> Stage | None:
+    """A stage or, if it does not train, the first of its ancestors that does; None if none."""
+    by_ref = {resolved.refs[name]: stage for name, stage in resolved.stages.items()}
+    stage = by_ref.get(ref)
+    while stage is not None and not stage.phases:
+        stage = by_ref.get(stage.parents[0]) if stage.parents else None
+    return stage
 
 
 def first_rate(stage: Stage) -> float | None:

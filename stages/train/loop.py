@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.contract import ledger, schedule
+from stages.contract import ledger, numbers, schedule
 from stages.contract.ledger import Step
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -115,7 +115,7 @@ def train_step(run: Run, phase: Phase, stepper: Stepper, step: Step, counters: C
     if not all(map(math.isfinite, (loss, grad_norm, *extras))):
         raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(stepper.extras, extras, strict=True)))
     run.before_update()
-    stepper.update(lr)
+    stepper.update(lr, phase.clock_start + step.end)
     return Outcome(loss, grad_norm, extras)
 
 
@@ -140,6 +140,7 @@ def record(
         "grad_norm": outcome.grad_norm,
         "supervised": stepper.supervised(),
     }
+    row |= numbers.at(run.stage, phase, counters.clock)
     row |= dict(zip(stepper.extras, outcome.extras, strict=True))
     run.metrics.add(row)
     if run.note is not None:

@@ -14,10 +14,12 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
+from stages.contract import numbers
 from stages.errors import UserError
 from stages.models import tensor_file
 from stages.models.ops import Update, global_norm, scale
 from stages.spec import resolved_training
+from stages.spec.numbers import OF_OPTIMIZER
 from stages.train.adamw import adamw_step
 from stages.train.muon import cost, muon_step
 from stages.train.ranks import ALONE, Ranks
@@ -117,12 +119,20 @@ class Optimizer:
         """LR of each group of parameters in a step at `lr`: AdamW's by module, Muon's in one. The guards read it."""
         return {**dict.fromkeys(self._steps, lr), **({"muon": lr} if self.cfg.kind == "muon" else {})}
 
+    def numbers(self, clock: int | None) -> dict[str, float]:
+        """Weight decay, betas and momentum in a step that ends at a clock. The guards read it."""
+        names = [name for name in OF_OPTIMIZER if hasattr(self.cfg, name)]
+        return {name: numbers.value(getattr(self.cfg, name), clock) for name in names}
+
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
-        """Decay and move every parameter; decay takes the plain LR (Moonlight's published code). All ranks call it."""
-        rates = self.rates(lr)
-        if self.cfg.weight_decay:
-            scale(self._decayed, 1 - lr * self.cfg.weight_decay)
+    def step(self, gradients: Sequence[Tensor], lr: float, clock: int | None = None) -> None:
+        """Decay and move every parameter; decay takes the plain LR (Moonlight's published code). All ranks call it.
+
+        `clock` is where schedules of other numbers are read; ValueError where there are some, and no clock.
+        """
+        rates, now = self.rates(lr), self.numbers(clock)
+        if now["weight_decay"]:
+            scale(self._decayed, 1 - lr * now["weight_decay"])
         for module, members in self._adamw.items():
             self._steps[module] += 1
             adamw_step(
@@ -130,7 +140,7 @@ class Optimizer:
                 [self._part(i, gradients[i]) for i in members],
                 self._state(members, FIRST),
                 self._state(members, SECOND),
-                Update(self._steps[module], rates[module], self.cfg.beta1, self.cfg.beta2, self.cfg.eps),
+                Update(self._steps[module], rates[module], now["beta1"], now["beta2"], self.cfg.eps),
             )
         if isinstance(self.cfg, resolved_training.Muon):
             muon_step(
@@ -138,7 +148,7 @@ class Optimizer:
                 [gradients[i] for i in self._muon],
                 self._state(self._muon, MOMENTUM),
                 lr=rates["muon"],
-                momentum=self.cfg.momentum,
+                momentum=now["momentum"],
                 nesterov=self.cfg.nesterov,
                 coefficients=self.cfg.newton_schulz,
                 steps=self.cfg.newton_schulz_steps,

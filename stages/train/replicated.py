@@ -27,10 +27,10 @@ class Replicated:
         found: list[float] = torch.stack([values[0], norm, *values[1:]]).tolist()
         return found
 
-    def update(self, lr: float) -> None:
+    def update(self, lr: float, clock: int) -> None:
         """Move every trained parameter; then what follows a step in the objective."""
         gradients, self._gradients = self._gradients, []
-        self.optimizer.step(gradients, lr)
+        self.optimizer.step(gradients, lr, clock)
         self.objective.finish()
 
     def supervised(self) -> int:

@@ -20,8 +20,10 @@ class Stepper(Protocol):
         Returns the loss (mean over the step's targets, nats), the norm of all gradients before the clip, the extras.
         """
 
-    def update(self, lr: float) -> None:
-        """Move the parameters by the gradients of the last call, at this learning rate."""
+    def update(self, lr: float, clock: int) -> None:
+        """Move the parameters by the gradients of the last call, at this learning rate; other numbers are what their
+        schedules say at the clock.
+        """
 
     def supervised(self) -> int:
         """How many targets the step's loss was divided by."""

@@ -65,6 +65,17 @@ MUTANTS = (
         Bent(changes.piece("joint_longctx", -1, end=lambda old: old.end + 1000)),
     ),
     Mutant(
+        "I-28",
+        "a router's rate by a schedule that begins elsewhere than the parent ended",
+        Edited("kimi_vl/joint_cooldown.yaml", "bias_update: 0", "bias_update: {schedule: text}"),
+        refused=True,
+    ),
+    Mutant(
+        "I-28",
+        "a loss weight by the learning rate's schedule",
+        Edited("ouro/stable_1.yaml", r"beta: 0\.1", "beta: {schedule: stable}"),
+    ),
+    Mutant(
         "I-04",
         "the peak changes under a running clock",
         Bent(changes.piece("joint_longctx", 1, first=lambda old: 2 * old.first)),

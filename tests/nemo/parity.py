@@ -194,7 +194,8 @@ def _course(stage: Stage, trainer: Trainer, gradients: Callable[[Any], dict[str,
         each.append(gradients(stepper))
         del each[1:]
         assert stage.schedule is not None
-        stepper.update(schedule.lr(stage.schedule, phase.clock_start + step.end))
+        clock = phase.clock_start + step.end
+        stepper.update(schedule.lr(stage.schedule, clock), clock)
     stepper.close()
     modules = trainer.trained()
     weights = {} if modules is None else dict(modules.state_dict())

@@ -2,6 +2,8 @@
 
 import math
 from fractions import Fraction
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.contract import curve, schedule
+from stages.spec.clocks import resolved_piece
 from stages.spec.resolved_training import Schedule
+from stages.spec.schema_pipeline import RawPiece
 from stages.spec.shapes import FALLING, POSITIVE
+from stages.spec.warp import Span, cut, lay
 from tests.unit.contract._make import piece
 
 TINY = 1e-12  # of rates that are not 0: what is smaller no step can tell from it
@@ -126,3 +131,26 @@ def test_what_comes_later_does_not_move_what_was(drawn, data):
 def test_outside_its_horizon_it_has_no_value(drawn, beyond):
     with pytest.raises(ValueError, match="outside schedule"):
         schedule.lr(drawn, drawn.pieces[-1].end + beyond)
+
+
+@given(schedules(), st.lists(st.fractions(0, 1), max_size=4), st.floats(0, 1))
+def test_a_lineage_cut_into_stages_anywhere_reads_what_one_stage_would(drawn, cuts, place):
+    """As it is laid: every stage of a lineage lays the schedule anew, along all phases up to its own end."""
+    end = drawn.pieces[-1].end
+    borders = sorted({*(int(cut * end) for cut in cuts), 0, end})
+    written = [
+        RawPiece.model_construct(
+            shape=one.shape, from_=Fraction(one.first), to=None if one.shape == "constant" else Fraction(one.last),
+            until=one.end, exponent=None if one.exponent is None else Fraction(one.exponent), jump="drawn",
+            _fields_set={"from_"},
+        )
+        for one in drawn.pieces
+    ]  # fmt: skip
+    spans = [Span(None, (a, b), (a, b)) for a, b in pairwise(borders)]
+    scale = SimpleNamespace(least_piece=lambda phase: 0)
+    clock = max(1, int(place * end))
+    for number in range(1, len(spans) + 1):
+        laid = cut(lay(written, spans[:number], None, "weight_decay"), spans[:number], scale)
+        read = Schedule(name="read", pieces=tuple(resolved_piece(one, float) for one in laid))
+        if spans[number - 1].here[1] >= clock:
+            assert schedule.lr(read, clock) == schedule.lr(drawn, clock)

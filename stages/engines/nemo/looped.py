@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.contract import numbers
 from stages.data.sample import Sample
 from stages.engines.nemo.causal import Causal, Values
 from stages.engines.nemo.data import Micro
@@ -34,7 +35,7 @@ class Looped:
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Any, Any]:
         """The model gives losses and gates [loops, B, s], and the loss is of both."""
-        loops, beta = self._loops.count, self._loops.beta
+        loops, beta = self._loops.count, numbers.value(self._loops.beta, None)
         output = chunk(micro.tokens, micro.positions, micro.segments, micro.labels, loops)
 
         def loss(found: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Values]:

@@ -15,6 +15,7 @@ import torch
 from megatron.core import parallel_state
 from torch import Tensor
 
+from stages.contract.numbers import value
 from stages.engines.nemo.layout import region, whole_shape
 from stages.engines.nemo.local import Owned
 from stages.models.ops import scale
@@ -32,7 +33,7 @@ class MatrixMuon(torch.optim.Optimizer):
     moments = (MOMENTUM,)
 
     def __init__(self, params: Any, cfg: resolved_training.Muon) -> None:
-        super().__init__(params, {"lr": 0.0, "weight_decay": cfg.weight_decay})
+        super().__init__(params, {"lr": 0.0, "weight_decay": value(cfg.weight_decay, None)})
         self.cfg = cfg
         self.members: list[Owned] = []
 
@@ -51,7 +52,7 @@ class MatrixMuon(torch.optim.Optimizer):
     def _move(self, members: Sequence[Owned], lr: float) -> None:
         gradients = [_gradient(one) for one in members]
         momenta = [self.momentum(one) for one in members]
-        ahead = directions(gradients, momenta, self.cfg.momentum, self.cfg.nesterov)
+        ahead = directions(gradients, momenta, value(self.cfg.momentum, None), self.cfg.nesterov)
         whole = [
             as_matrices(_whole(one, part))
             for one, direction in zip(members, ahead, strict=True)

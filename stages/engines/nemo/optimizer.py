@@ -18,6 +18,7 @@ from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer.optimizer import ChainedOptimizer
 from torch import nn
 
+from stages.contract import numbers
 from stages.engines.nemo import local, muon, names
 from stages.engines.nemo.config import config
 from stages.engines.nemo.container import value
@@ -99,9 +100,13 @@ class Mover:
         found = {}
         for number, group in enumerate(self.core.param_groups):
             group["lr"] = lr
-            group["weight_decay"] = self.cfg.weight_decay * group["wd_mult"]
+            group["weight_decay"] = numbers.value(self.cfg.weight_decay, None) * group["wd_mult"]
             found[f"group {number}"] = group["lr"]
         return found
+
+    def numbers(self, clock: int) -> dict[str, float]:
+        """None: this engine reads no schedule but the learning rate's."""
+        return {}
 
     def step(self, lr: float) -> None:
         """Decay and move every parameter by the gradients that `clip` took over."""

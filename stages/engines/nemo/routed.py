@@ -10,6 +10,7 @@ import torch.distributed as dist
 from megatron.core import parallel_state
 from torch import Tensor
 
+from stages.contract import numbers
 from stages.data.sample import Sample
 from stages.engines.nemo import router
 from stages.engines.nemo.causal import Causal, Loss
@@ -28,7 +29,8 @@ class Routed(Causal):
         super().__init__(phase)
         if phase.router is None:
             raise ValueError(f"phase {phase.name}: a model with experts is trained without `router`")
-        self._rule, self._routers = phase.router, router.routers(chunks)
+        self._aux, self._rate = (numbers.value(one, None) for one in (phase.router.aux_loss, phase.router.bias_update))
+        self._routers = router.routers(chunks)
         self.extras = (*Torch.own, *self.extras)
         self._device = next(chunks[0].parameters()).device
         self._counts = torch.zeros(0, 0)
@@ -38,7 +40,7 @@ class Routed(Causal):
         super().begin(samples)
         supervised = sum(int((sample.labels != IGNORED).sum()) for sample in samples)
         for one in self._routers:
-            one.begin(self._rule.aux_loss, len(samples), supervised)
+            one.begin(self._aux, len(samples), supervised)
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """As `Causal`; padding is said to the routers, which do not count it."""
@@ -58,12 +60,12 @@ class Routed(Causal):
         dist.all_reduce(told, group=parallel_state.get_pipeline_model_parallel_group())
         aux, overload, layers = told.tolist()
         _, *counted = super().values(loss, sums)
-        return [loss + self._rule.aux_loss * aux, aux, overload / layers, *counted]
+        return [loss + self._aux * aux, aux, overload / layers, *counted]
 
     def finish(self) -> None:
         """Move the biases by the step's counts."""
-        if self._rule.bias_update:
-            router.update_bias(self._routers, self._counts, self._rule.bias_update)
+        if self._rate:
+            router.update_bias(self._routers, self._counts, self._rate)
 
 
 def padding(micro: Micro) -> Tensor:

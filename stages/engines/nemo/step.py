@@ -54,8 +54,8 @@ class Steps:
         mean, *extras = self.work.values(loss / max(count, 1.0), sums)
         return [mean, self.moved.clip(), *extras]
 
-    def update(self, lr: float) -> None:
-        """Move the parameters; then what follows a step in the model's family."""
+    def update(self, lr: float, clock: int) -> None:
+        """Move the parameters; then what follows a step in the model's family. No other schedule is read (I-45)."""
         self.moved.step(lr)
         self.work.finish()
 

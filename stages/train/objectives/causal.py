@@ -61,12 +61,14 @@ class Causal:
         self._cuts: list[range] = []
         self._rows: dict[int, Rows] = {}  # this rank's, on the host
         self._supervised = 0
+        self.clock = phase.clock_start  # at which the step ends
         self._counted = dict.fromkeys(replay_columns(phase), 0)
         self.extras = (*self.own, *self._counted)
         self._ahead = Ahead(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
         """Read the step's samples and count what is supervised in all of them, before any backward pass."""
+        self.clock = self.phase.clock_start + step.end
         self._samples, self._rows = self._ahead.take(step)
         self._cuts = cut(len(self._samples), self.phase.micro_batch)
         self._supervised = supervised(self._samples, self.phase, step)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from stages.contract import numbers
 from stages.contract.ledger import Step
 from stages.errors import UserError
 from stages.models.coca import (
@@ -84,7 +85,8 @@ class Coca:
             raise UserError(f"{stage.pipeline}/{stage.name}: objective coca needs a vision tower and `coca` settings")
         self.stage, self.phase, self.modules, self.read, self.device = stage, phase, modules, read, device
         self.ranks = ranks
-        self._weight, self._patch = phase.coca.caption_weight, patch
+        self._scheduled, self._patch = phase.coca.caption_weight, patch
+        self._weight = 0.0  # the step's
         self._micro: dict[int, _Pairs] = {}  # this rank's, by their number in the step
         self._targets = self._count = 0
         self._whole: ContrastiveGradient | None = None
@@ -92,6 +94,7 @@ class Coca:
 
     def begin(self, step: Step) -> int:
         """Embed this rank's pairs, gather all ranks', and take the contrastive loss over all of them."""
+        self._weight = numbers.value(self._scheduled, self.phase.clock_start + step.end)
         prepared = self._ahead.take(step)
         self._count, self._targets = prepared.pairs, prepared.targets
         self._micro = {index: micro.to(self.device) for index, micro in prepared.micro.items()}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.contract import numbers
 from stages.models.looped import log_exit_distribution
 from stages.models.ops import weighted_head_loss
 from stages.spec.resolved_phases import Loops, Phase
@@ -37,7 +38,7 @@ class Looped(Causal):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         loops = settings(self.phase)
-        self._loops, self._beta = loops.count, loops.beta
+        self._loops, self._entropy = loops.count, loops.beta
         self.extras = (*self.columns(self.phase), *self.extras)
 
     @staticmethod
@@ -61,5 +62,5 @@ class Looped(Causal):
         with torch.no_grad():
             loops = torch.arange(1, self._loops + 1, dtype=p.dtype, device=p.device)
             values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.view_as(p).sum(1)]
-        loss = expected - self._beta * entropy.sum()
+        loss = expected - numbers.value(self._entropy, self.clock) * entropy.sum()
         return loss / self.divisor, [*(value.detach() / self.divisor for value in values), *self.later()]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.contract import numbers
 from stages.contract.ledger import Step
 from stages.train.objectives.base import precision
 from stages.train.objectives.causal import Causal
@@ -41,7 +42,7 @@ class Routed(Causal):
             cross = self.loss(rows) / self.divisor
             aux = self.lm.aux_loss() * (len(rows.labels) / len(self._samples))
         overload = torch.zeros((), device=self.device)  # known once the step is done
-        return cross + self._router.aux_loss * aux, [aux.detach(), overload, *self.later()]
+        return cross + numbers.value(self._router.aux_loss, self.clock) * aux, [aux.detach(), overload, *self.later()]
 
     def whole_values(self) -> dict[str, Tensor]:
         """`overload`, the load of the fullest expert over the mean, averaged over layers; and what `Causal` counts."""
@@ -52,5 +53,5 @@ class Routed(Causal):
 
     def finish(self) -> None:
         """Move the biases by the step's counts."""
-        if self._router.bias_update:
-            self.lm.update_router_bias(self._counts, self._router.bias_update)
+        if rate := numbers.value(self._router.bias_update, self.clock):
+            self.lm.update_router_bias(self._counts, rate)

@@ -80,7 +80,7 @@ def frozen_moves(patch: pytest.MonkeyPatch) -> None:
 
 
 def nothing_moves(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Optimizer, "step", lambda self, gradients, lr: None)
+    patch.setattr(Optimizer, "step", lambda self, gradients, lr, clock: None)
 
 
 def not_frozen(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,212 @@
+"""Numbers beside the learning rate that a schedule gives: what I-03, I-04, I-05, I-28, I-36 and S-07 say of theirs.
+
+A stated number is a choice of its stage, as it always was. It is compared with what its parent's schedule came to only
+where the clock goes on: there a constant in the place of a curve cuts the curve off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import isclose
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.contract.numbers import Reading, readings
+from stages.contract.schedule import lr, lr_before
+from stages.errors import Where
+from stages.spec import shapes
+from stages.spec.clocks import Extent
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Schedule
+from stages.spec.warp import step_end
+
+SAME = 1e-12  # relative: a value taken over from a curve's middle is rounded once
+
+
+def curves(context: Context) -> Iterator[tuple[str, Stage, Reading, Schedule]]:
+    """Every number of the own stages that a schedule gives, once for each phase that reads it."""
+    for name, stage in context.own():
+        for reading in readings(stage):
+            if isinstance(reading.number, Schedule):
+                yield name, stage, reading, reading.number
+
+
+def uncovered(context: Context) -> Iterator[Finding]:
+    """I-05: pieces cover the clock without gap or overlap."""
+    for name, _, reading, schedule in curves(context):
+        at = 0
+        for number, piece in enumerate(schedule.pieces):
+            if piece.start != at or piece.end <= piece.start:
+                yield context.finding(
+                    "I-05", name, reading.key,
+                    observed=f"piece {number} of {schedule.name!r} covers ({piece.start:,}, {piece.end:,}]",
+                    expected=f"a piece that begins at {at:,}, where the one before ends",
+                    repair="State every stretch of the clock once.", at=(reading.name,),
+                )  # fmt: skip
+                break
+            at = piece.end
+
+
+def unread(context: Context) -> Iterator[Finding]:
+    """I-03: a lineage ends where the schedule of each of its numbers ends; a last constant piece may be cut."""
+    for name, _, reading, schedule in curves(context):
+        if schedule.pieces[-1].end != reading.end:
+            yield context.finding(
+                "I-03", name, reading.key,
+                observed=f"schedule {schedule.name!r} of {reading.name} ends at {schedule.pieces[-1].end:,}",
+                expected=f"the end at {reading.end:,}", at=(reading.name,),
+                repair="Let the pieces' lengths add up to the budgets of the stages that read the schedule.",
+            )  # fmt: skip
+    goes_on: set[tuple[str | None, tuple[str, str]]] = {
+        (extent.after, read) for one in context.pipeline.numbers.values() for read, extent in one.items()
+    }
+    for name in context.pipeline.own:
+        for (number, given_by), extent in context.pipeline.numbers.get(name, {}).items():
+            if (name, (number, given_by)) in goes_on or _complete(extent):
+                continue
+            last, unit = extent.laid[-1], extent.spans[-1].phase.unit
+            yield context.finding(
+                "I-03", name, ("schedule",),
+                observed=f"{number} ends at {extent.end:,} {unit} of schedule {given_by!r}, at "
+                f"{float(last.rate(extent.end)):g}",
+                expected=f"its end, {len(extent.left)} pieces and {max(0, last.end - extent.end):,} {unit} further",
+                repair=f"Correct the pieces ({_line(context, given_by, len(extent.laid) - 1)}) or the budgets so that "
+                "they end together.",
+                at=(number,), found=f"{given_by} left at {extent.end}",
+            )  # fmt: skip
+
+
+def moved(context: Context) -> Iterator[Finding]:
+    """I-04: on a clock that goes on, what lies behind is what the parent read."""
+    for name, stage, reading, schedule in curves(context):
+        if stage.clock != "continue" or reading.start != stage.phases[0].clock_start:
+            continue
+        for ref, parent in context.trained_parents(stage):
+            theirs = [one for one in readings(parent) if one.name == reading.name and one.end == reading.start]
+            known = theirs[-1].number if theirs else None
+            past = tuple(piece for piece in schedule.pieces if piece.start < reading.start)
+            if isinstance(known, Schedule) and known.pieces != past:
+                yield context.finding(
+                    "I-04", name, reading.key, parent=ref,
+                    observed=f"schedule {schedule.name!r} of {reading.name} differs from the parent's {known.name!r}",
+                    expected=f"the same pieces up to {reading.start:,}", at=(reading.name,),
+                    repair="Read the parent's schedule on, or write `clock: reset`.", found=schedule.name,
+                )  # fmt: skip
+
+
+def jumps(context: Context) -> Iterator[Finding]:
+    """I-28: continuous inside a stage, and over every hand-over where a schedule gives a number on either side."""
+    for name, stage in context.own():
+        own = readings(stage)
+        for reading in own:
+            yield from _inside(context, name, reading)
+            before = [one for one in own if one.name == reading.name and one.end == reading.start]
+            if before:
+                yield from _step(context, name, reading, before[-1], None)
+            elif reading.start == stage.phases[0].clock_start:
+                for ref, one in _handed(context, stage, reading.name):
+                    if stage.clock == "continue" or isinstance(reading.number, Schedule):
+                        yield from _step(context, name, reading, one, ref)
+
+
+def without_a_step(extent: Extent, number: int) -> bool:
+    """Whether all of a piece lies between the ends of two steps, at full size."""
+    piece = extent.laid[number]
+    return piece.end < min(step_end(extent.spans, piece.start, 1)[0], extent.end)
+
+
+def inert(context: Context) -> Iterator[Finding]:
+    """I-36: a step ends in every piece, and what is not constant changes the number."""
+    for name in context.pipeline.own if context.shrink.shrink is None else ():
+        for (number, schedule), extent in context.pipeline.numbers.get(name, {}).items():
+            for index, piece in enumerate(extent.laid):
+                flat = piece.shape != "constant" and piece.first == piece.last
+                if piece.start < extent.start or not (flat or without_a_step(extent, index)):
+                    continue
+                what = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
+                yield Finding(
+                    "I-36", context.pipeline.scale, context.pipeline.refs[name], None,
+                    f"{what}, of {number}" + ("" if flat else ", in which no step ends"),
+                    "pieces that change the number, with at least one step in each",
+                    "Correct `to` or the length; a length in optimizer steps is written `for: 2000 steps`.",
+                    _line(context, schedule, index), at=(f"schedule.{schedule}.{index}",), found=what,
+                )  # fmt: skip
+
+
+def idle_jumps(context: Context) -> Iterator[Finding]:
+    """S-07: a declared jump of a number is one."""
+    for name, stage, reading, schedule in curves(context):
+        for clock, reason in schedule.jumps:
+            if not reading.start <= clock < reading.end:
+                continue
+            after = lr_before(schedule, clock)
+            inside = clock > reading.start
+            before = [lr(schedule, clock)] if inside else [one.last for _, one in _before(context, stage, reading)]
+            if before and all(isclose(one, after, rel_tol=SAME) for one in before):
+                yield context.finding(
+                    "S-07", name, reading.key, observed=f"`jump: {reason}` where {reading.name} goes on",
+                    expected="a jump where it is declared, or none declared", found="no jump",
+                    repair="Remove `jump`, or correct the piece's `from`.", at=(reading.name,),
+                )  # fmt: skip
+
+
+def _before(context: Context, stage: Stage, reading: Reading) -> list[tuple[str | None, Reading]]:
+    own = [one for one in readings(stage) if one.name == reading.name and one.end == reading.start]
+    return [(None, own[-1])] if own else [*_handed(context, stage, reading.name)]
+
+
+def _handed(context: Context, stage: Stage, number: str) -> Iterator[tuple[str | None, Reading]]:
+    """What trained parents of inherited modules end with: (ref, its last reading of the number)."""
+    seen: set[str] = set()
+    for module in stage.trained:
+        init = stage.init.get(module)
+        above = context.taught_by(stage, module) if init is not None and init.weights == "inherit" else None
+        if above is None or above[0] in seen or above[1].kind == "import":
+            continue
+        seen.add(above[0])
+        theirs = [one for one in readings(above[1]) if one.name == number]
+        if theirs:
+            yield above[0], theirs[-1]
+
+
+def _inside(context: Context, name: str, reading: Reading) -> Iterator[Finding]:
+    if not isinstance(reading.number, Schedule):
+        return
+    declared = {clock for clock, _ in reading.number.jumps}
+    for piece in reading.number.pieces:
+        if reading.start < piece.end < reading.end and piece.end not in declared:
+            before, after = lr(reading.number, piece.end), lr_before(reading.number, piece.end)
+            if not isclose(before, after, rel_tol=SAME):
+                yield _jump(context, name, reading, piece.end, before, after, None)
+
+
+def _step(context: Context, name: str, reading: Reading, before: Reading, parent: str | None) -> Iterator[Finding]:
+    """Over the border at which a reading begins."""
+    if not any(isinstance(one.number, Schedule) for one in (reading, before)):
+        return
+    declared = reading.number.jumps if isinstance(reading.number, Schedule) else ()
+    stated = any(clock == reading.start for clock, _ in declared)
+    if not stated and not isclose(before.last, reading.first, rel_tol=SAME):
+        yield _jump(context, name, reading, reading.start, before.last, reading.first, parent)
+
+
+def _jump(
+    context: Context, name: str, reading: Reading, clock: int, before: float, after: float, parent: str | None
+) -> Finding:
+    return context.finding(
+        "I-28", name, reading.key, parent=parent,
+        observed=f"{reading.name} jumps from {before:g} to {after:g} at {clock:,}",
+        expected="a continuous number, or a declared jump",
+        repair="Write `from: current` on the schedule's first piece, or `jump: <reason>` on the one that jumps.",
+        at=(reading.name,), found=(Fraction(before), Fraction(after)),
+    )  # fmt: skip
+
+
+def _complete(extent: Extent) -> bool:
+    last = extent.laid[-1]
+    return not extent.left and (last.shape == "constant" or last.end == extent.end)
+
+
+def _line(context: Context, schedule: str, number: int) -> Where:
+    return context.loaded.document.where(("schedules", schedule, number))

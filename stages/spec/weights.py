@@ -1,0 +1,36 @@
+"""What a phase weighs its losses and moves its router by: numbers, or the schedules that give them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from stages.spec.nodes import Document, Path
+from stages.spec.numbers import Numbers
+from stages.spec.resolved_phases import Loops, Router
+from stages.spec.resolved_training import Schedule
+from stages.spec.scheduled import Named
+from stages.spec.schema_phases import RawLoops, RawRouter
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of the phase at `path` of a stage's spec."""
+
+    document: Document
+    path: Path
+    numbers: Numbers
+
+    def of(self, block: str, key: str, written: Fraction | Named) -> float | Schedule:
+        """A number of a block of the phase, up to the phase's end. Raises SpecError."""
+        where, phases = (*self.path, block, key), int(self.path[-1]) + 1
+        return self.numbers.number(f"{block}.{key}", written, self.document, where, phases)
+
+    def loops(self, raw: RawLoops) -> Loops:
+        """Loops and the weight of the entropy."""
+        return Loops(count=raw.count, beta=self.of("loops", "beta", raw.beta))
+
+    def router(self, raw: RawRouter) -> Router:
+        """MoE balancing."""
+        rate, loss = (self.of("router", key, getattr(raw, key)) for key in ("bias_update", "aux_loss"))
+        return Router(bias_update=rate, aux_loss=loss)

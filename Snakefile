@@ -5,23 +5,44 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
+from stages.sync import chatter, pages
 from stages.sync import workflow as flows
 from stages.sync.rules import names
 
 ROOT = Path(workflow.basedir)
 # A job on a cluster has no setting of its own: None.
 QUIET = Quietness.ALL in (workflow.output_settings.quiet or ())
+if Quietness.PROGRESS in (workflow.output_settings.quiet or ()):
+    chatter.leave_out(logger)
 FLOW = flows.or_exit(
     lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
 )
+
+
+def stages(*words, **settings):
+    """One command of the project, without a shell between. What trained well stays well if it fails."""
+    subprocess.run([sys.executable, "-m", "stages", *words, "--scale", FLOW.scale], **settings)
+
+
+REPORTING = workflow.is_main_process and pages.asked(sys.argv)
+if REPORTING:
+    stages("report", "--out", str(pages.folder(ROOT, FLOW.scale)), stdout=subprocess.DEVNULL)
+
+
+def page(*pipelines):
+    """Pages for `snakemake --report`; no input of a rule otherwise."""
+    found = pages.there(ROOT, FLOW.scale, pipelines) if REPORTING else {}
+    return [report(path, category="Pipelines", labels={"pipeline": name}) for name, path in found.items()]
 
 
 rule all:
     input:
         [FLOW.marker(ref) for ref in FLOW.published],
         [FLOW.data_marker(name) for name in FLOW.published_corpora],
+        page(*FLOW.pipelines),
 
 
 rule variants:
@@ -47,11 +68,6 @@ for absent in FLOW.absent:
                 rule_name
             input:
                 FLOW.elsewhere(absent),
-
-
-def stages(*words, **settings):
-    """One command of the project, without a shell between. What trained well stays well if it fails."""
-    subprocess.run([sys.executable, "-m", "stages", *words, "--scale", FLOW.scale], **settings)
 
 
 def rules_asked_for():

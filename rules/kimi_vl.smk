@@ -9,6 +9,7 @@ rule kimi_vl:
         done("kimi_vl/joint_pretrain"),
         done("kimi_vl/joint_cooldown"),
         done("kimi_vl/joint_longctx"),
+        page("kimi_vl"),
 
 
 use rule stage as kimi_vl__text_pretrain with:

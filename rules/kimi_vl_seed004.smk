@@ -9,6 +9,7 @@ rule kimi_vl_seed004:
         done("kimi_vl/joint_pretrain"),
         done("kimi_vl_seed004/joint_cooldown"),
         done("kimi_vl_seed004/joint_longctx"),
+        page("kimi_vl_seed004"),
 
 
 use rule stage as kimi_vl_seed004__joint_cooldown with:

@@ -11,6 +11,7 @@ rule llama31_1m:
         done("llama31_1m/sft_256k"),
         done("llama31_1m/sft_1m"),
         done("llama31_1m/instruct"),
+        page("llama31_1m"),
 
 
 use rule stage as llama31_1m__base with:

@@ -11,6 +11,7 @@ rule llama31_1m_seed001:
         done("llama31_1m_seed001/sft_256k"),
         done("llama31_1m_seed001/sft_32k"),
         done("llama31_1m_seed001/instruct"),
+        page("llama31_1m_seed001"),
 
 
 use rule stage as llama31_1m_seed001__sft_1m with:

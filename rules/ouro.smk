@@ -21,6 +21,7 @@ rule ouro:
         done("ouro/ouro_2_6b"),
         done("ouro/reasoning_sft_2_6b"),
         done("ouro/thinking_2_6b"),
+        page("ouro"),
 
 
 use rule stage as ouro__warmup with:

@@ -20,6 +20,7 @@ rule ouro_seed003:
         done("ouro_seed003/ouro_2_6b"),
         done("ouro_seed003/reasoning_sft_2_6b"),
         done("ouro_seed003/thinking_2_6b"),
+        page("ouro_seed003"),
 
 
 use rule stage as ouro_seed003__keep_1_4b with:

@@ -51,7 +51,8 @@ def write_report(names: Sequence[str], scale: str, out: Path) -> None:
         "version": version("stages"),
     }
     size = folders.write(out, subjects, head)
-    print(f"report: {len(subjects)} pipelines at {scale}, {size / 1e6:.1f} MB; open {out / 'index.html'}")
+    many = "1 pipeline" if len(subjects) == 1 else f"{len(subjects)} pipelines"
+    print(f"report: {many} at {scale}, {size / 1e6:.1f} MB; open {out / 'index.html'}")
     graph.refuse({name: why for name, why in loaded.unreadable.items() if not names or name in names})
 
 

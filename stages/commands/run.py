@@ -58,7 +58,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
         if other := equal.take_over(layout, ref, keys[ref], record, stage):
             print(f"{ref}: the result of {other}, which has the same key, was taken over, no training")
             break
-        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
+        with _logged(layout.log(keys[ref]), awaited is None), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):
                 continue
             _refuse_undeclared(stage)
@@ -209,10 +209,10 @@ def releases_in(folder: Path | None, option: str = "--releases") -> dict[str, Pa
 
 
 class _Tee:
-    """Writes to a stream and to the stage's log."""
+    """Writes to a stream and to the stage's log. `alone`: no other process draws on the same terminal."""
 
-    def __init__(self, stream: TextIO, log: IO[str]) -> None:
-        self._stream, self._log = stream, log
+    def __init__(self, stream: TextIO, log: IO[str], alone: bool) -> None:
+        self._stream, self._log, self._alone = stream, log, alone
 
     def write(self, text: str) -> int:
         with files.failing(Path(self._log.name)):
@@ -228,7 +228,7 @@ class _Tee:
             self._stream.flush()
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return self._alone and self._stream.isatty()
 
     def fileno(self) -> int:
         return self._stream.fileno()
@@ -240,13 +240,16 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Copy what is printed to the stage's log; an error is written there too. Raises WriteError."""
+def _logged(path: Path, alone: bool = True) -> Iterator[None]:
+    """Copy what is printed to the stage's log; an error is written there too. Raises WriteError.
+
+    Where a rule runs the stage, others may run beside it, whose bars would draw over each other: it prints lines.
+    """
     files.make_dirs(path.parent)
     out, err = sys.stdout, sys.stderr
     with files.failing(path):
         log = open(path, "a", encoding="utf-8", opener=_without_waiting)  # noqa: SIM115 (closed below)
-    sys.stdout, sys.stderr = _Tee(out, log), _Tee(err, log)
+    sys.stdout, sys.stderr = _Tee(out, log, alone), _Tee(err, log, alone)
     said = ""
     try:
         yield

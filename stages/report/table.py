@@ -160,7 +160,7 @@ def rich_tables(scale: str, grouped: Mapping[str, Sequence[Row]]) -> list[Table]
         )
         for number, name in enumerate(COLUMNS):
             right = number in (1, 2, 7, 8)
-            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=number == 0)
+            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=number in (0, 9))
         for line in rows:
             table.add_row(*line.cells)
         tables.append(table)

@@ -18,7 +18,7 @@ def pipeline_rules(graph: Graph, pipeline: str) -> str:
     stages = graph.pipelines[pipeline]
     parts = [HEAD.format(source=f"specs/{pipeline}")]
     needed = "".join(f'        done("{ref}"),\n' for ref in graph.members[pipeline])
-    parts.append(f"\n\nrule {pipeline}:\n    input:\n{needed}")
+    parts.append(f'\n\nrule {pipeline}:\n    input:\n{needed}        page("{pipeline}"),\n')
     for ref, stage in stages.items():
         parents = "".join(f'        done("{parent}", "{ref}"),\n' for parent in stage.needed)
         parents += "".join(f'        weights("{holder}", "{ref}"),\n' for holder in pointed_at(graph, stage))

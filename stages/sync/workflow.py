@@ -73,6 +73,11 @@ class Workflow:
     gate: Gate | None = field(default=None, compare=False)  # None in a job, whose `stages run` checks for itself
     graph: graph.Graph | None = field(default=None, compare=False)  # in the main process
 
+    @property
+    def pipelines(self) -> list[str]:
+        """The published pipelines and the variants; none in a job."""
+        return [] if self.graph is None else list(self.graph.pipelines)
+
     def marker(self, ref: str) -> str:
         """The output of a stage's rule, relative to the project."""
         return _relative(self.root, self.layout.marker(ref, self.keys[ref]))

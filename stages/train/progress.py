@@ -10,23 +10,30 @@ from contextlib import contextmanager, suppress
 from stages.errors import UserError
 from stages.store import attempts, live, progress
 
-EVERY = 5.0  # seconds between two lines of a log, or two versions of the file
+EVERY = 5.0  # seconds between two versions of the file, and two lines of a log as a phase begins
+RARER = 0.1  # of the time that a phase has taken: so long passes between two lines, a minute at most
+RAREST = 60.0
 
 
 class Progress:
-    """Shows one phase: `title` is "pipeline/stage phase"; a step tells its units, loss and LR."""
+    """Shows one phase in lines, its begin and its end among them: `title` is "pipeline/stage phase"."""
 
     def __init__(self, title: str, done: int, steps: int) -> None:
         self.title, self.done, self.steps = title, done, steps
         self._began = self._shown = time.monotonic()
         self._first, self._units = done, 0
 
+    def begin(self) -> None:
+        """Say that the phase begins, or goes on."""
+        if self.done < self.steps:
+            self.show("goes on" if self.done else "begins")
+
     def step(self, units: int, loss: float, lr: float) -> None:
-        """Count a finished step."""
+        """Count a finished step of so many units; a line of it now and then, and of the last one."""
         self.done += 1
         self._units += units
         now = time.monotonic()
-        if now - self._shown >= EVERY or self.done == self.steps:
+        if now - self._shown >= min(RAREST, max(EVERY, RARER * (now - self._began))) or self.done == self.steps:
             self._shown = now
             self.show(f"loss {loss:.3f} lr {lr:.1e} {self._speed(now)}")
 
@@ -39,7 +46,13 @@ class Progress:
         rate = self._units / seconds
         left = (self.steps - self.done) * seconds / max(self.done - self._first, 1)
         short = f"{rate / 1000:.1f}k" if rate >= 1000 else f"{rate:.0f}"
-        return f"{short} tok/s eta {int(left) // 60}:{int(left) % 60:02d}"
+        when = f"eta {_clock(left)}" if self.done < self.steps else f"done in {_clock(seconds)}"
+        return f"{short} tok/s {when}"
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 class Bar(Progress):
@@ -72,7 +85,9 @@ class Bar(Progress):
 def watching(title: str, done: int, steps: int) -> Iterator[Progress]:
     """Progress of a phase of `steps` steps, `done` of which are behind us."""
     if not sys.stderr.isatty():
-        yield Progress(title, done, steps)
+        lines = Progress(title, done, steps)
+        lines.begin()
+        yield lines
         return
     bar = Bar(title, done, steps)
     try:

@@ -16,7 +16,7 @@ from stages.report.html.page import Subject
 
 MARK = "stages-report.txt"  # in every folder that this module wrote
 SAID = "Written by `stages report`, which replaces this folder when it is run again.\n"
-KEPT = ("results", "specs", "rules", "profiles", "slurm", ".git", ".dvc", ".snakemake")
+KEPT = ("results", "specs", "rules", "profiles", "slurm", ".git", ".dvc")
 LOG = 200_000  # bytes of a log that are copied: its end
 
 

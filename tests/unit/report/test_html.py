@@ -200,7 +200,7 @@ def test_the_command_writes_a_report_of_a_project_that_has_not_run(
     monkeypatch.chdir(small_project.write(tmp_path))
     write_report((), "mini", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").glob("*.html")) == ["index.html", "toy.html"]
-    assert "1 pipelines at mini" in capsys.readouterr().out
+    assert "1 pipeline at mini" in capsys.readouterr().out
     page = (tmp_path / "out" / "toy.html").read_text()
     assert "everything: published 4,000,000,000, planned 4,000,000,000" in page
     write_report(["toy_variant"], "mini", tmp_path / "out")

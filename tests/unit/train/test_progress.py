@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,28 @@ def test_word_is_left_at_most_every_few_seconds(attempt: attempts.Attempt, monke
     assert last is not None
     assert last.seconds_per_step == pytest.approx(2.0)
     assert last.seconds_left == pytest.approx(71 * 2.0)
+
+
+def test_a_log_has_a_line_as_a_phase_begins_as_it_ends_and_ever_rarer_between(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(shown.time, "monotonic", lambda: clock[0])
+    with shown.watching("tiny/box main", 0, 7200) as lines:
+        for _ in range(7200):  # an hour, one step each half second
+            clock[0] += 0.5
+            lines.step(1000, 2.0, 1e-3)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "tiny/box main 0/7200 begins"
+    assert said[1] == "tiny/box main 10/7200 loss 2.000 lr 1.0e-03 2.0k tok/s eta 59:55"
+    assert said[-1] == "tiny/box main 7200/7200 loss 2.000 lr 1.0e-03 2.0k tok/s done in 60:00"
+    at = [int(line.split()[2].partition("/")[0]) / 2 for line in said[1:-1]]
+    gaps = [after - before for before, after in itertools.pairwise(at)]
+    assert (gaps == sorted(gaps), gaps[0], gaps[-1]) == (True, 5.0, 60.0)
+    with shown.watching("tiny/box main", 5, 10):
+        assert capsys.readouterr().err == "tiny/box main 5/10 goes on\n"
+    with shown.watching("tiny/box main", 10, 10):
+        assert capsys.readouterr().err == ""
 
 
 def test_a_run_that_lost_its_lease_leaves_no_word(attempt: attempts.Attempt) -> None:

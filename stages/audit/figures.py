@@ -125,7 +125,7 @@ def _tokens(stage: Stage) -> Value | None:
     first, steps = first_step(stage), last_step(stage)
     if first is None or steps is None:
         return None
-    if "ramp" in stage.values:
+    if batches_differ(stage):
         whole = counted([stage.count("samples"), stage.count("context")])
         return _made(stage, whole if first == 0 else None, "samples", "context")
     product = counted([max(0, steps - first), stage.count("batch"), stage.count("context")])
@@ -135,6 +135,11 @@ def _tokens(stage: Stage) -> Value | None:
 def _head_dim(stage: Stage) -> Value | None:
     hidden, heads = stage.count("hidden"), stage.count("heads")
     return _made(stage, hidden // heads if hidden and heads and hidden % heads == 0 else None, "hidden", "heads")
+
+
+def batches_differ(stage: Stage) -> bool:
+    """Whether the batch grows during the run: its last size times the steps is then not what is trained."""
+    return bool({"ramp", "batch_schedule"} & set(stage.values))
 
 
 def first_step(stage: Stage) -> int | None:

@@ -15,7 +15,7 @@ SOURCES = {
     "megatron-bridge": "NVIDIA-NeMo/Megatron-Bridge 067f987df (2026-08-22), training/config.py and checkpointing.py",
     "olmo-core": "allenai/OLMo-core fa6c5014c9f6 (2026-06-22), train/trainer.py and optim/scheduler.py",
     "nanotron": "huggingface/nanotron 2411b022, config and helpers.py",
-    "torchtitan": "pytorch/torchtitan b5bcd76c (2026-08-21), config and components/lr_scheduler.py",
+    "torchtitan": "pytorch/torchtitan b5bcd76c (2026-08-21), config and components/optimizer/lr_scheduler.py",
 }
 _TRAINER: dict[str, Scalar] = {
     "lr": 5e-5, "decay": "linear", "warmup_steps": 0, "weight_decay": 0.0, "clip": 1.0, "beta1": 0.9, "beta2": 0.999,

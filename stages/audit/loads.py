@@ -67,7 +67,7 @@ _PARAMETERS = "the same, and core/optimizer_param_scheduler.py"
 _IN_TRAINER = "transformers 4.57, trainer.py: _load_optimizer_and_scheduler; torch's LambdaLR has the peak in its state"
 _IN_OLMO = "OLMo-core fa6c5014c9f6 (2026-06), train/checkpoint.py; optim/config.py sets initial_lr anew after a load"
 _IN_NANOTRON = "nanotron 004a89cae, trainer.py; lr_scheduler is torch's LambdaLR"
-_IN_TITAN = "torchtitan b5bcd76c (2026-08), components/checkpoint.py; the scheduler is torch's LambdaLR"
+_IN_TITAN = "torchtitan b5bcd76c (2026-08), components/checkpointer; the scheduler restores its step alone"
 ROWS = (
     Row(_MEGATRON, _load("finetune"), Loads("--load, --finetune", False, "file", step=False, data=False), _IN_MEGATRON),
     Row(_MEGATRON, _load("no_load_optim"), Loads("--load, --no-load-optim", False, "file", step=True, data=True),
@@ -97,7 +97,7 @@ ROWS = (
         Loads("resume_checkpoint_path, load_optimizer: false", False, "peak", step=True, data=True), _IN_NANOTRON),
     Row(("nanotron",), _load(), Loads("resume_checkpoint_path", True, "peak", step=True, data=True), _IN_NANOTRON),
     Row(("torchtitan",), _off("load_model_only"),
-        Loads("initial_load_path, initial_load_model_only = false", True, "peak", step=True, data=True), _IN_TITAN),
+        Loads("initial_load_path, initial_load_model_only = false", True, "override", step=True, data=True), _IN_TITAN),
     Row(("torchtitan",), _load(), Loads("initial_load_path", False, "file", step=False, data=False), _IN_TITAN),
 )  # fmt: skip
 

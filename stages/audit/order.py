@@ -105,7 +105,9 @@ def edges(stages: Iterable[Stage], order: Order | None) -> tuple[Edge, ...]:
     for child in stages:
         said = None if order is None else order.parents.get(child.name)
         if said is not None:
-            found.append(Edge(named[said[0]], child, said[1], child.count("load_step")))
+            own = (child.values[one] for one in ("load_step", "load", "pretrained") if one in child.values)
+            where = next((one.where for one in own if one.value is not None), said[1])
+            found.append(Edge(named[said[0]], child, where, child.count("load_step")))
         elif (parent := _by_path(child, stages)) is not None:
             found.append(Edge(parent, child, child.at("load_step", "load", "pretrained"), child.count("load_step")))
     return tuple(found)

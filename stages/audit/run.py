@@ -38,6 +38,11 @@ def read(paths: list[Path]) -> Pipeline:
         said += notes
     if not found:
         raise UserError("\n".join([*said, "No recipe was found: see docs/audit.md for the formats that are read."]))
+    return pipeline(found, chosen, said)
+
+
+def pipeline(found: list[Stage], chosen: order.Order | None, said: list[str]) -> Pipeline:
+    """Runs with what follows from their figures, and their hand-overs. Raises UserError for a wrong order."""
     done = [settled(stage) for stage in order.completed(found, chosen)]
     done, edges = order.arrived(done, order.edges(done, chosen))
     return Pipeline(order.sorted_by(done, edges), edges, tuple(said))

@@ -7,7 +7,8 @@ from importlib import resources
 
 FIGURES = {
     "--train-iters": "steps", "--train-samples": "samples", "--global-batch-size": "batch",
-    "--micro-batch-size": "micro_batch", "--seq-length": "context", "--max-position-embeddings": "max_positions",
+    "--step-batch-size-schedule": "batch_schedule", "--micro-batch-size": "micro_batch",
+    "--seq-length": "context", "--max-position-embeddings": "max_positions",
     "--num-layers": "layers", "--hidden-size": "hidden", "--ffn-hidden-size": "ffn",
     "--num-attention-heads": "heads", "--num-query-groups": "kv_heads", "--kv-channels": "head_dim",
     "--padded-vocab-size": "vocab", "--rotary-base": "rope_base", "--rope-scaling-factor": "rope_factor",

@@ -71,8 +71,10 @@ def _trainer(source: Source, trainer: Call) -> dict[str, Value]:
         "load_optim_state": "load_optim_state",
     })  # fmt: skip
     experiment = _one(source, "ExperimentConfig")
-    if experiment is not None:
+    if experiment is not None and experiment.argument("load_path") is not None:
+        # script_utils.main loads this path with load_trainer_state=False; the trainer's own is loaded as it says.
         _take(source, experiment, found, {"load": "load_path"})
+        found["load_trainer_state"] = Value(False, found["load"].where, "ExperimentConfig.load_path")
     found |= _duration(source, trainer, "max_duration", {"tokens": "budget_tokens", "steps": "steps"}, "steps")
     found |= _duration(source, trainer, "hard_stop", {"tokens": "stop_tokens", "steps": "stop_step"}, "stop_step")
     for call in source.named("CheckpointerCallback"):

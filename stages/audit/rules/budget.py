@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from stages.audit.figures import first_step, last_step
+from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.recipe import Pipeline, counted
 
@@ -19,7 +19,7 @@ def budget_claimed(pipeline: Pipeline) -> Iterator[Fault]:
     for stage in pipeline.stages:
         claimed, steps = stage.count("claimed_tokens"), last_step(stage)
         whole = counted([steps, stage.count("batch"), stage.count("context")])
-        if claimed is None or whole is None or "ramp" in stage.values:
+        if claimed is None or whole is None or batches_differ(stage):
             continue
         tokens = stage.count("tokens")
         within = max(CLAIM * claimed, stage.count("claimed_within") or 0)

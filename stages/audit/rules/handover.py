@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stages.audit import curve
 from stages.audit.figures import first_step, last_step
 from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.schedule import part
@@ -63,10 +64,13 @@ def not_saved(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("parent-not-finished", "I-06", "The step that is loaded is not the parent's last")
 def not_finished(pipeline: Pipeline) -> Iterator[Fault]:
-    """What the parent trains after it is trained for nothing."""
+    """What the parent trains after it is trained for nothing, unless the child is the same run with other data."""
     for edge in pipeline.edges:
         every, last = edge.parent.count("save_every") or 1, last_step(edge.parent)
         if edge.step is None or last is None or not edge.step < last or last - edge.step < every:
+            continue
+        loads = on_load(edge.child)
+        if loads is not None and loads.step and last_step(edge.child) == last:
             continue
         yield Fault(
             edge.child,
@@ -117,6 +121,7 @@ def ignored(pipeline: Pipeline) -> Iterator[Fault]:
                 ", ".join(f"{one} {edge.parent.get(one)}" for one in other) + ", the checkpoint's, which count",
                 "the run goes on with its parent's",
                 edge.child.count("tokens"),
+                "the folder has no state of the scheduler" if edge.child.framework in TRAINERS else None,
             )
 
 

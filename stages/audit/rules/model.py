@@ -36,15 +36,17 @@ def positions(pipeline: Pipeline) -> Iterator[Fault]:
     for stage in pipeline.stages:
         most, context = stage.count("max_positions"), stage.count("context")
         if most is not None and context is not None and most < context and stage.text("rope_type") is None:
-            stops = (
-                "the launch stops at an assertion" if stage.framework.startswith("megatron") else "positions beyond it"
-            )
+            asserts = stage.framework.startswith("megatron")
             yield Fault(
                 stage,
                 stage.at("max_positions"),
                 f"rows of {context:,} with {most:,} positions",
                 f"at least {context:,}",
-                stops,
+                "the launch stops at an assertion"
+                if asserts
+                else "the model says that it has fewer than it is trained on",
+                None,
+                None if asserts else "the figure is written anew before the model is used",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit import curve
-from stages.audit.figures import first_step, last_step
+from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
@@ -17,7 +17,7 @@ SHARE = 0.01  # of a run: a decay that ends less than this early or late is roun
 def part(stage: Stage, steps: int) -> int | None:
     """The tokens of so many steps, None where batches differ or a figure is unknown."""
     batch, context = stage.count("batch"), stage.count("context")
-    return None if batch is None or context is None or "ramp" in stage.values else steps * batch * context
+    return None if batch is None or context is None or batches_differ(stage) else steps * batch * context
 
 
 @rule("decay-early", "I-03", "The decay ends before the run does")

@@ -40,7 +40,7 @@ DEFECTS = (
     Defect("data-never", STABLE, "start_training_step: 40001", "start_training_step: 70001"),
     Defect("weights-sum", STABLE, "[0.6, 0.25, 0.15]", "[0.6, 0.25, 0.25]", certain=False),
     Defect("data-counts", STABLE, "[0.8, 0.2]", "[0.5, 0.3, 0.2]"),
-    Defect("positions-short", ROWS, "max_position_embeddings: 8192", "max_position_embeddings: 2048"),
+    Defect("positions-short", ROWS, "max_position_embeddings: 8192", "max_position_embeddings: 2048", certain=False),
     Defect("context-past-rope", ROWS, "rope_theta: 100000.0", "rope_theta: 500.0", also=("rope-falls",)),
     Defect("model-indivisible", STABLE, "num_key_value_heads: 4", "num_key_value_heads: 5", also=("model-changed",)),
     Defect("model-changed", ROWS, "num_hidden_layers: 24", "num_hidden_layers: 26"),

@@ -69,11 +69,16 @@ def show(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schemas of the spec files, slurm/site.yaml and tracking.yaml, for editors."""
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="A folder for one file each, such as .schemas.")] = None,
+) -> None:
+    """Print the JSON Schemas of the spec files, slurm/site.yaml and tracking.yaml, for editors.
+
+    Example: `stages schema --out .schemas`, which the first lines of a project's specs name.
+    """
     from stages.commands.look import print_schema
 
-    print_schema()
+    print_schema(out)
 
 
 @app.command()

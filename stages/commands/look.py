@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from stages.commands.open import asked, open_project
+from stages.printable import printable
 from stages.report.words import count, length
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.resolved import Stage
@@ -89,11 +91,14 @@ def _fields(one: ResolvedPipeline) -> dict[str, Any]:
     return {"pipeline": one.name, "title": one.title, "extends": one.extends, "stages": stages}
 
 
-def print_schema() -> None:
-    """The JSON Schemas of the spec files, of slurm/site.yaml and of tracking.yaml in one object."""
-    from stages.cluster.site import RawSite
-    from stages.spec.json_schema import json_schema, json_schemas
-    from stages.tracking.settings import RawTracking
+def print_schema(out: Path | None) -> None:
+    """The JSON Schemas of the spec files, of slurm/site.yaml and of tracking.yaml in one object, or a file each.
 
-    beside = {"site": json_schema(RawSite), "tracking": json_schema(RawTracking)}
-    print(json.dumps(json_schemas() | beside, indent=2, sort_keys=True, allow_nan=False))
+    Raises WriteError.
+    """
+    from stages.scaffold import schemas
+
+    if out is None:
+        print(json.dumps(schemas.every(), indent=2, sort_keys=True, allow_nan=False))
+    else:
+        print(printable(f"{out}: {schemas.write(out)} schemas, which the first lines of a project's specs name"))

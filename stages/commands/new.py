@@ -12,6 +12,7 @@ from stages.spec.validate import meant
 from stages.store.files import write_atomic
 
 TEXT = """\
+# yaml-language-server: $schema=../../.schemas/pipeline_variant.json
 # {name} extends {base}: a stage that comes out as {base}'s has no rule here and is not run twice.
 #
 # To change a stage, write specs/{name}/<stage>.yaml: `stage: <stage>`, the keys that differ, and `sources:` for them.

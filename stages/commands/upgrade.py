@@ -8,7 +8,7 @@ from pathlib import Path
 from stages import __version__
 from stages.commands.open import find_root, loaded_with_scales
 from stages.printable import printable
-from stages.scaffold import record, shipped, upgrade
+from stages.scaffold import record, schemas, shipped, upgrade
 from stages.scaffold.upgrade import NEW, Change
 from stages.spec.project import Project
 from stages.sync import graph, write
@@ -39,6 +39,7 @@ def run_upgrade(force: bool) -> int:
         print(SAID[one.kind].format(path=one.path, new=NEW))
         if one.kind == "edited":
             print(_difference(one), end="")
+    schemas.write(root / schemas.FOLDER)
     loaded = _sync(root, project)
     print(f"{kept.stages if kept else 'no version'} → {__version__}: {len(found)} files of the base differed")
     if left := [one for one in found if one.left]:

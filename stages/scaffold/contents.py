@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages import __version__
-from stages.scaffold import published, shipped
+from stages.scaffold import published, schemas, shipped
 
 # The base: its path in a project -> where it is among the shipped files.
 BASE = {
@@ -37,6 +37,10 @@ def base() -> dict[str, bytes]:
 
 def example(name: str) -> dict[str, bytes]:
     """Path -> content of the files of an example, among them README.md and requirements.txt."""
+    return {path: schemas.named(path, content) for path, content in _example(name).items()}
+
+
+def _example(name: str) -> dict[str, bytes]:
     root = shipped.root()
     if name == TINY:
         found = {**dict(_tree(root / "examples" / TINY)), HARDWARE: (root / HARDWARE).read_bytes()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stages import __version__
 from stages.errors import UsageError, UserError
-from stages.scaffold import contents, record
+from stages.scaffold import contents, record, schemas
 from stages.spec.project import Project
 from stages.store import files, leftovers
 from stages.store.digest import digest_bytes
@@ -81,6 +81,7 @@ def _fill(root: Path, example: str) -> None:
         files.write(root / path, content, flush=False)
     for path in contents.EXECUTABLE:
         (root / path).chmod(0o755)
+    schemas.write(root / schemas.FOLDER)
     write.sync(root, Project.load(root), DEFAULT_SCALE)
     digests = {path: digest_bytes(content) for path, content in base.items()}
     files.write(root / record.NAME, record.encoded(__version__, digests), flush=False)

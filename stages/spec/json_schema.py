@@ -6,9 +6,10 @@ what it extends is required, and `null` removes a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from stages.spec.field_texts import text
 from stages.spec.fields import Raw
 from stages.spec.schema import STAGES
 from stages.spec.schema_corpora import RawCorpus, RawRoots, RawTokenizer
@@ -51,7 +52,29 @@ def json_schemas() -> dict[str, Schema]:
 def json_schema(model: type[Raw]) -> Schema:
     """The schema of one kind of file, by the keys and short forms that the file may hold."""
     schema: Schema = _plain(model.model_json_schema(by_alias=True, mode="validation"))
+    bases = [one.__name__ for one in model.__mro__ if issubclass(one, Raw)]
+    for name, definition in schema.get(DEFS, {}).items():
+        _describe(definition, [name])
+    _describe({key: value for key, value in schema.items() if key != DEFS}, bases)
     return schema
+
+
+def _describe(node: Any, owners: Sequence[str]) -> None:
+    """Put a text to each field, before what its domain says; `owners` are classes, or the field around a mapping."""
+    if isinstance(node, list):
+        for one in node:
+            _describe(one, owners)
+    if not isinstance(node, dict):
+        return
+    fields = node.get("properties", {}) if isinstance(node.get("properties"), dict) else {}
+    for name, field in fields.items():
+        found = next(filter(None, (text(owner, name) for owner in owners)), None)
+        if found is not None:
+            field["description"] = f"{found} ({field['description']})" if "description" in field else found
+        _describe(field, [name])
+    for key, value in node.items():
+        if key != "properties":
+            _describe(value, owners)
 
 
 def changes(whole: Schema, required: Iterable[str]) -> Schema:
@@ -88,7 +111,8 @@ def _part(node: Any, defs: Schema) -> Any:
 
 
 def _or_null(node: Schema) -> Schema:
-    return {"anyOf": [node, {"type": "null"}]}
+    said = {"description": node["description"]} if "description" in node else {}
+    return {**said, "anyOf": [node, {"type": "null"}]}
 
 
 def _any_of(schemas: Iterable[Schema]) -> Schema:
@@ -99,8 +123,13 @@ def _any_of(schemas: Iterable[Schema]) -> Schema:
         merged[DEFS] |= schema.get(DEFS, {})
         for name, one in schema["properties"].items():
             found[name] = [*found.get(name, []), *([one] if one not in found.get(name, []) else [])]
-    merged["properties"] = {name: ones[0] if len(ones) == 1 else {"anyOf": ones} for name, ones in found.items()}
+    merged["properties"] = {name: ones[0] if len(ones) == 1 else _one_of_these(ones) for name, ones in found.items()}
     return merged
+
+
+def _one_of_these(nodes: Sequence[Schema]) -> Schema:
+    """A field that is something else by kind of stage."""
+    return {"description": nodes[0]["description"], "anyOf": list(nodes)}
 
 
 def _plain(node: Any) -> Any:

@@ -10,8 +10,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stages.cluster.site import RawSite
+from stages.spec.field_texts import TEXTS
 from stages.spec.json_schema import json_schema, json_schemas
 from stages.spec.nodes import Path, Tree
+from stages.tracking.settings import RawTracking
 from tests.unit.spec.spec_files import ROOT, SpecFile, as_an_editor_reads, dump, shipped
 
 SCHEMAS = json_schemas() | {"site": json_schema(RawSite)}
@@ -99,3 +101,35 @@ def test_what_extends_another_may_state_any_part_and_take_keys_away() -> None:
 def test_in_a_list_that_replaces_another_everything_is_said() -> None:
     variant = next(file for file in FILES if file.schema == "stage_variant")
     assert not fits(variant.changed(("phases",), [{"name": "main"}]))
+
+
+def fields(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every field of a schema, at every depth."""
+    if isinstance(node, list):
+        for one in node:
+            yield from fields(one)
+    elif isinstance(node, dict):
+        found = node.get("properties")
+        yield from found.items() if isinstance(found, dict) else ()
+        for value in node.values():
+            yield from fields(value)
+
+
+def test_every_field_has_a_text_and_every_text_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[str] = set()
+    for key in TEXTS:
+        monkeypatch.setitem(TEXTS, key, f"<{key}>")
+    marked = json_schemas() | {"site": json_schema(RawSite), "tracking": json_schema(RawTracking)}
+    for file, schema in marked.items():
+        for name, field in fields(schema):
+            said = field.get("description", "")
+            assert said.startswith("<"), f"{file}: {name}: add its text to stages/spec/field_texts.py"
+            used.add(said[1:].partition(">")[0])
+    assert TEXTS.keys() == used
+
+
+def test_a_text_stands_before_what_the_domain_says() -> None:
+    field = SCHEMAS["stage_train"]["$defs"]["RawPhase"]["properties"]["micro_batch"]
+    assert field["description"] == (
+        "Sequences of one forward pass. (sequences, from 1 seq to 10M seq, such as 4096 seq)"
+    )

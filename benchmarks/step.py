@@ -26,7 +26,7 @@ from stages.spec.resolved_training import AdamW, Piece, Schedule
 from stages.train import metrics
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
-from stages.train.metrics import Table
+from stages.train.metrics import Table, Unwritten
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import ALONE, Ranks
@@ -58,7 +58,7 @@ def ours(stage: Stage, ranks: Ranks = ALONE) -> None:
             Table(folder / "metrics.csv", metrics.COMMON, None) as rows,
             Table(folder / "timing.csv", metrics.TIMING, None) as timing,
         ):
-            run = Run(stage, rows, timing, StopRequest(), _no_checkpoint, lambda: None, list, ranks)
+            run = Run(stage, rows, timing, Unwritten(), StopRequest(), _no_checkpoint, lambda: None, list, ranks)
             objective = Causal(stage, stage.phases[0], modules, _samples, torch.device("cpu"), ranks)
             run_phase(run, stage.phases[0], Replicated(optimizer, objective, ranks), Counters(0, 0, 0, 0, 0, 0))
 

@@ -56,7 +56,7 @@ def compared(work: harness.Work, device: torch.device) -> list[Row]:
             blocking.append(harness.now(device) - began)
             held = Held(
                 {key: copies[key] for key in weights}, {key: copies[key] for key in moments}, None,
-                Counters(0, 0, 0, number, 0, 0), [len(TABLE)] * 2,
+                Counters(0, 0, 0, number, 0, 0), {checkpoint.METRICS: len(TABLE), checkpoint.TIMING: len(TABLE)},
             )  # fmt: skip
             partials.save(
                 folder / f"partial-{number:09}", lambda place, held=held: checkpoint.save(place, held, folder)

@@ -27,7 +27,7 @@ from stages.train import metrics
 from stages.train.checkpoint import Counters
 from stages.train.determinism import deterministic
 from stages.train.loop import Run, run_phase
-from stages.train.metrics import Table
+from stages.train.metrics import Table, Unwritten
 from stages.train.objectives.causal import Causal
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.replicated import Replicated
@@ -124,7 +124,7 @@ def train(work: Work, device: torch.device, exact: bool = True) -> Ran:
         optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
         rows, timing = Path(name) / "metrics.csv", Path(name) / "timing.csv"
         with Table(rows, metrics.COMMON, None) as table, Table(timing, metrics.TIMING, None) as times:
-            run = Run(made, table, times, StopRequest(), _no_checkpoint, lambda: None, list)
+            run = Run(made, table, times, Unwritten(), StopRequest(), _no_checkpoint, lambda: None, list)
             objective = Causal(made, made.phases[0], modules, Read(work), device)
             run_phase(run, made.phases[0], Replicated(optimizer, objective), Counters(0, 0, 0, 0, 0, 0))
         with timing.open() as file:

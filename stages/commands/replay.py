@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,14 @@ from stages.store import fingerprint, manifest
 from stages.store.layout import Layout
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
+from stages.train.metrics import GRADIENT, ROWS
 
 if TYPE_CHECKING:
     from stages.engines import Inputs
     from stages.forensics.replay import Replayed
 
+SHOWN = 5  # names of tensors
+UNSUMMED = "a run of before there were any, or of GPUs, which has them at every tenth step"
 ORDER = frozenset({"step", "tokens", "clock", "lr", "supervised"})
 FORWARD = "in the forward pass of that step, or in its weights: those come from the updates before"
 BACKWARD = (
@@ -54,7 +57,7 @@ def computed(stage: Stage, given: Inputs, known: Recorded, first: int, last: int
     if found.equal:
         return found, True
     again = replay(stage, given, known, first, last)
-    return found, (again.step, again.cells, again.tensors) == (found.step, found.cells, found.tensors)
+    return found, replace(again, start=found.start) == found
 
 
 @dataclass(frozen=True)
@@ -113,15 +116,23 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
     yield f"{ref}: {steps} of {len(known.rows):,}, computed again from {start}, compared with {known.folder}"
     if {code for code, _ in known.makers} != {fingerprint.code()}:
         yield "  note: they were computed by other code, of which equal bits are not promised"
+    for changed in known.changed:
+        yield f"  note: changed since the run wrote it: {changed}"
     if found.equal:
+        sums = (
+            f", of the rows, weights, optimizer state and gradients of {found.summed:,} steps" if found.summed else ""
+        )
         whole = ", and of the result, weights and optimizer state" if found.tensors is not None else ""
-        yield f"  equal, every bit of every recorded number{whole}: what is odd there is in the data or the recipe"
+        yield f"  equal, every bit of every recorded number{sums}{whole}: what is odd there is in data or recipe"
+        if not found.summed:
+            yield f"  note: no checksums are recorded of these steps: {UNSUMMED}"
         return
+    if found.sums:
+        yield f"  step {found.step:,}: checksums that differ, of {_some(found.sums)}"
     for cell in found.cells:
         yield f"  step {found.step:,}: {cell.column}: recorded {cell.recorded}, computed now {cell.computed}"
     if found.tensors:
-        more = f" and {len(found.tensors) - 5:,} more" if len(found.tensors) > 5 else ""
-        yield f"  tensors of the result that differ: {', '.join(found.tensors[:5])}{more}"
+        yield f"  tensors of the result that differ: {_some(found.tensors)}"
     yield f"  the first that differs: {_component(found)}"
     yield (
         "  computed twice here with the same bits: the machine that recorded them, or its memory or disk, is at fault"
@@ -130,13 +141,33 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
     )
 
 
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 def _component(found: Replayed) -> str:
+    """What differs first in the order of a step: rows, state, forward pass, gradients, their norm."""
     columns = {cell.column for cell in found.cells}
-    if not columns:
+    sums = found.sums or ()
+    state = [name for name in sums if name != ROWS and not name.endswith(GRADIENT)]
+    gradients = [name for name in sums if name.endswith(GRADIENT)]
+    if not columns and not sums:
         return "the result's tensors, after the last step: its update, or what was written"
+    if ROWS in sums:
+        return "the rows that the step read, before anything is computed from them: a data file, or memory"
     if columns & ORDER:
         return "in the data or the recipe of that step, not in what was computed from them"
-    return FORWARD if columns - {"grad_norm"} else BACKWARD
+    if state:
+        return f"{state[0]}, before the update of step {found.step:,}: the update before, or memory since"
+    if found.sums is None:
+        return FORWARD if columns - {"grad_norm"} else BACKWARD
+    if gradients and columns - {"grad_norm"}:
+        return "in the forward pass of that step: its rows, weights and optimizer state are the same"
+    if gradients:
+        last = gradients[-1].removesuffix(GRADIENT)
+        return f"in the backward pass of that step, at or after {last}: its rows and weights are the same, and its loss"
+    return "in the loss or the norm that was recorded: rows, weights, optimizer state and gradients are the same"
 
 
 def _range(steps: str, count: int, ref: str) -> tuple[int, int]:

@@ -15,11 +15,11 @@ from types import TracebackType
 import torch
 from torch import nn
 
+from stages.engines.trainer import Tables
 from stages.store import attempts, partials
 from stages.train import checkpoint
 from stages.train.background import Background
 from stages.train.checkpoint import Counters, Held
-from stages.train.metrics import Table
 from stages.train.optimizer import Optimizer
 from stages.train.snapshot import Snapshot
 
@@ -43,7 +43,7 @@ class Checkpoints:
         attempt: attempts.Attempt,
         modules: nn.ModuleDict,
         optimizer: Optimizer,
-        tables: tuple[Table, Table],
+        tables: Tables,
         beside: Callable[[], Callable[[Path], None]],
         device: torch.device,
     ) -> None:
@@ -62,9 +62,9 @@ class Checkpoints:
         began = time.perf_counter()
         self._flight.wait()
         self._attempt.check()
-        for table in self._tables:
+        for table in self._tables.values():
             table.flush()
-        sizes, beside = [table.size for table in self._tables], self._beside()
+        sizes, beside = {name: table.size for name, table in self._tables.items()}, self._beside()
         weights, shapes = self._modules.state_dict(), self._optimizer.shapes()
         state = self._optimizer.gather_state()
         if wait or not in_background(self._device):

@@ -20,6 +20,7 @@ from stages.train.checkpoint import Counters
 from stages.train.optimizer import Optimizer, trained_slots
 from stages.train.ranks import Ranks
 from stages.train.replicated import Replicated
+from stages.train.state_sums import StateSums, columns
 
 
 class TorchTrainer:
@@ -48,10 +49,18 @@ class TorchTrainer:
         state = self._optimizer.gather_state()
         return readback.built(self._stage, self._inputs, self._modules, self._optimizer, state)
 
+    def checksum_columns(self) -> tuple[str, ...]:
+        """Of every tensor that a step computes with, where equal bits are promised."""
+        return columns(self._modules, self._optimizer, self._ranks) if self._stage.execution.exact else ()
+
     def stepper(self, phase: Phase, rows: Rows) -> Replicated:
         """The phase's objective on these modules."""
+        sums = None
+        if self._stage.execution.exact:  # otherwise the same step may have other bits
+            sums = StateSums(self._modules, self._optimizer, rows, self._ranks)
+            rows = sums.rows
         objective = objectives.make(self._stage, phase, self._modules, rows, self._ranks.device, self._ranks)
-        return Replicated(self._optimizer, objective, self._ranks)
+        return Replicated(self._optimizer, objective, self._ranks, sums)
 
     def broken(self) -> list[str]:
         """Of weights, buffers and every rank's part of the optimizer's state."""

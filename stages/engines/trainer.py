@@ -17,7 +17,7 @@ from stages.train.checkpoint import Counters
 from stages.train.metrics import Table
 from stages.train.stepper import Stepper
 
-Tables = tuple[Table, Table]  # metrics.csv and timing.csv
+Tables = Mapping[str, Table]  # metrics.csv, timing.csv and, where an engine takes them, checksums.csv
 Beside = Callable[[], Callable[[Path], None]]  # takes down what else a checkpoint says; what it returns writes that
 
 
@@ -56,6 +56,9 @@ class Trainer(Protocol):
 
     def built(self) -> BuiltReport | None:
         """For the first rank: what stands before step 1, read back from what was built."""
+
+    def checksum_columns(self) -> tuple[str, ...]:
+        """Columns of checksums.csv; none where its steps have no checksums."""
 
     def stepper(self, phase: Phase, rows: Rows) -> Stepper:
         """A phase's steps; `rows` are its data, of which every rank reads the whole step."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from stages import evals
-from stages.contract import ledger, numbers
+from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
@@ -20,9 +21,9 @@ from stages.guards import run as guards
 from stages.guards.reads import Reads
 from stages.spec.resolved import Stage
 from stages.store import attempts, evaluated, json_file, partials
-from stages.train import checkpoint, metrics, objectives
+from stages.train import checkpoint, metrics
 from stages.train.checkpoint import Counters
-from stages.train.loop import Run, run_phase
+from stages.train.loop import Run, metric_columns, run_phase
 from stages.train.metrics import Table, Unwritten
 from stages.train.progress import Note
 from stages.train.ranks import Ranks
@@ -108,16 +109,31 @@ class Training:
             self._take_over(start)
         self.ranks.wait()  # nobody writes, or clears away checkpoints, before all have read
         if not self.ranks.first:
-            return self._phases(trainer, counters, (Unwritten(), Unwritten()), None)
-        columns = (*metrics.COMMON, *numbers.scheduled(self.stage), *objectives.extras(self.stage))
-        earlier = (None, None) if start is None else (start / checkpoint.METRICS, start / checkpoint.TIMING)
+            return self._phases(trainer, counters, {}, None)
         with (
-            Table(self.attempt.result / checkpoint.METRICS, columns, earlier[0]) as rows,
-            Table(self.attempt.result / checkpoint.TIMING, metrics.TIMING, earlier[1]) as timing,
-            trainer.checkpoints(self.attempt, (rows, timing), self._beside) as written,
+            self._tables(trainer, start) as tables,
+            trainer.checkpoints(self.attempt, tables, self._beside) as written,
         ):
             self.seconds["checkpoints"] = written.seconds
-            return self._phases(trainer, counters, (rows, timing), written)
+            return self._phases(trainer, counters, tables, written)
+
+    @contextmanager
+    def _tables(self, trainer: Trainer, start: Path | None) -> Iterator[Tables]:
+        """The tables of the attempt, which go on from those of a checkpoint."""
+        columns = {
+            checkpoint.METRICS: metric_columns(self.stage),
+            checkpoint.TIMING: metrics.TIMING,
+            checkpoint.CHECKSUMS: trainer.checksum_columns(),
+        }
+        with ExitStack() as stack:
+            tables = {}
+            for name, wanted in columns.items():
+                if wanted:
+                    before = None if start is None else start / name
+                    if before is not None and name == checkpoint.CHECKSUMS and not before.is_file():
+                        before = None  # a checkpoint of before there were checksums: later steps have them
+                    tables[name] = stack.enter_context(Table(self.attempt.result / name, wanted, before))
+            yield tables
 
     def _take_over(self, start: Path) -> None:
         """No more is promised than what the checkpoint promises, nor than what made its steps and these together."""
@@ -147,8 +163,11 @@ class Training:
             self._checkpoint_for(self.inputs.kept[counters.steps], trainer, counters, written)
 
         steps = sum(ledger.count(phase) for phase in stage.phases)
+        rows, timing, sums = (
+            tables.get(name) or Unwritten() for name in (checkpoint.METRICS, checkpoint.TIMING, checkpoint.CHECKSUMS)
+        )
         run = Run(
-            stage, *tables, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken,
+            stage, rows, timing, sums, self.stop, save, latest, trainer.broken, self.ranks, taken=self.reads.taken,
             keep=dict.fromkeys(self.inputs.kept, keep),
         )  # fmt: skip
         if written is None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.errors import UserError
-from stages.store import json_file, manifest, partials, run_record
+from stages.printable import printable
+from stages.store import json_file, manifest, partials, run_record, seal
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError, Parent
 
-METRICS = "metrics.csv"
+METRICS, CHECKSUMS = "metrics.csv", "checksums.csv"
 MADE_BY = "made_by.json"
+NEEDED = ("phase", "step", "loss", "grad_norm", "supervised")
+NUMBERS = frozenset({"tokens", "clock", "lr", "loss", "grad_norm", "supervised"})
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,16 @@ class Recorded:
     tier: str
     makers: tuple[tuple[str, str], ...]
     result: bool
+    changed: tuple[str, ...] = ()  # of these files, what is not as the run left it
+    sums: Mapping[int, Mapping[str, str]] | None = None  # those of checksums.csv by step; None: as the folder has them
 
     def row(self, step: int) -> dict[str, str]:
         """The row of a step, counted from 1."""
         return self.rows[step - 1]
+
+    def checksums(self, first: int, last: int) -> Mapping[int, Mapping[str, str]]:
+        """Of the steps [first, last] that have any, by name. Raises UserError where the file cannot be read."""
+        return _checksums(self.folder / CHECKSUMS, first, last) if self.sums is None else self.sums
 
 
 def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> Recorded:
@@ -46,7 +58,9 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
         makers = json_file.read(place / run_record.NAME).get("made_by") or [
             {"code": str(environment.code), "environment": str(environment.id)}
         ]
-        return Recorded(place, _rows(place), record.tier, _makers(makers), result=True)
+        changed = (*manifest.compare(place, [one for one in record.shards if one.file == METRICS], deep=True),
+                   *(one for one in seal.problems(place) if one.file.name in (CHECKSUMS, seal.NAME)))  # fmt: skip
+        return Recorded(place, _rows(place), record.tier, _makers(makers), True, tuple(map(str, changed)))
     latest = partials.latest(layout, key, parents)
     if latest is None:
         raise UserError(
@@ -62,5 +76,73 @@ def _makers(listed: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _rows(folder: Path) -> tuple[dict[str, str], ...]:
-    with (folder / METRICS).open(encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file))
+    """Raises UserError unless the file has every step up to its last, each with numbers."""
+    path = folder / METRICS
+    reader = csv.DictReader(_lines(path))
+    rows: list[dict[str, str]] = []
+    try:
+        missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise _unreadable(path, 1, f"no column {missing[0]!r}")
+        for row in reader:
+            if None in row or None in row.values():
+                raise _unreadable(path, reader.line_num, f"{sum(map(bool, row.values()))} cells")
+            if row["step"] != str(len(rows) + 1):
+                raise _unreadable(path, reader.line_num, f"step {row['step']!r} after step {len(rows)}")
+            if wrong := next((one for one in NUMBERS & row.keys() if not _finite(row[one])), None):
+                raise _unreadable(path, reader.line_num, f"{wrong} {row[wrong]!r}")
+            rows.append(row)
+    except csv.Error as error:
+        raise _unreadable(path, reader.line_num, str(error)) from None
+    return tuple(rows)
+
+
+def _checksums(path: Path, first: int, last: int) -> dict[int, dict[str, str]]:
+    if not os.path.lexists(path):  # an older result, or one that promises no equal bits
+        return {}
+    found, names = dict[int, dict[str, str]](), list[str]()
+    for number, line in enumerate(_lines(path), 1):
+        step = line.partition(",")[0]
+        if number == 1:
+            names = line.rstrip("\n").split(",")
+            if names[0] != "step":
+                raise _unreadable(path, 1, f"a first column {names[0][:20]!r}")
+        elif not step.isdecimal() or len(step) > 18:
+            raise _unreadable(path, number, f"step {step[:20]!r}")
+        elif first <= int(step) <= last:
+            cells = line.rstrip("\n").split(",")
+            if len(cells) != len(names):
+                raise _unreadable(path, number, f"{len(cells)} cells")
+            found[int(step)] = dict(zip(names[1:], cells[1:], strict=True))
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a regular file. Raises UserError."""
+    try:
+        with open(path, encoding="utf-8", newline="", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _unreadable(path, 0, "no regular file")
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, 0, str(error)) from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe in its place would be waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _finite(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _unreadable(path: Path, line: int, found: str) -> UserError:
+    where = f"{path}:{line}" if line else f"{path}"
+    return UserError(
+        f"{where}: found {printable(found)}; allowed: the table as its run wrote it. It was changed or damaged since: "
+        "`stages status --deep` names what else was; move the result away and run the stage again."
+    )

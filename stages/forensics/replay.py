@@ -26,10 +26,10 @@ from stages.models.hf_names import to_hf
 from stages.models.tensor_file import Stored, raw
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
-from stages.train import metrics, objectives
+from stages.train import metrics
 from stages.train.checkpoint import OPTIMIZER, Counters
 from stages.train.determinism import denormals_flushed, deterministic
-from stages.train.loop import Run, run_phase
+from stages.train.loop import Run, metric_columns, run_phase
 from stages.train.metrics import Unwritten, Value
 from stages.train.ranks import Ranks, joined
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest, stop_when_asked
@@ -48,15 +48,18 @@ class Cell:
 class Replayed:
     """Steps `first` to `last` of the stage were computed again; `start` is the checkpoint, None for the hand-over.
 
-    `step` and `cells` are the first step that differs and what of it does; `tensors` those of the finished result that
-    differ, None where the last step was not reached.
+    `step` is the first step that differs: `sums` are those of its checksums that do, in the order in which a step uses
+    what they are of, None where it has none, and `cells` the numbers. `summed` is how many steps have checksums.
+    `tensors` are those of the finished result that differ, None where the last step was not reached.
     """
 
     start: Path | None
     first: int
     last: int
     step: int | None
+    sums: tuple[str, ...] | None
     cells: tuple[Cell, ...]
+    summed: int
     tensors: tuple[str, ...] | None
 
     @property
@@ -80,24 +83,28 @@ def replay(stage: Stage, inputs: Inputs, recorded: Recorded, first: int, last: i
         counters = Counters(0, 0, 0, 0, 0, stage.phases[0].clock_start)
         if start is not None:
             counters = trainer.load(start)
-        compared = _Compared((*metrics.COMMON, *objectives.extras(stage)), recorded, last, stop)
         began = counters.steps + 1
+        compared = _Compared(metric_columns(stage), recorded, (began, last), stop)
         _train(stage, inputs, trainer, counters, compared, ranks)
         if compared.step is None and not compared.at_last:
             raise StoppedError(f"{stage.pipeline}/{stage.name}: the replay was stopped; nothing was written.")
         ended = recorded.result and compared.reached == sum(map(ledger.count, stage.phases))
         tensors = _differing(stage, trainer, recorded.folder) if ended else None
-        return Replayed(start, began, compared.reached, compared.step, compared.cells, tensors)
+        return Replayed(
+            start, began, compared.reached, compared.step, compared.found, compared.cells, compared.sums.summed, tensors
+        )
 
 
 class _Compared(Unwritten):
     """Stands where metrics.csv does: compares each row with the recorded one, and asks for the end."""
 
-    def __init__(self, columns: tuple[str, ...], recorded: Recorded, last: int, stop: StopRequest) -> None:
-        self.columns, self._recorded, self._last, self.stop = columns, recorded, last, stop
+    def __init__(self, columns: tuple[str, ...], recorded: Recorded, steps: tuple[int, int], stop: StopRequest) -> None:
+        self.columns, self._recorded, self._last, self.stop = columns, recorded, steps[1], stop
+        self.sums = _ComparedSums(recorded.checksums(*steps))
         self.step: int | None = None
         self.reached = 0
         self.cells: tuple[Cell, ...] = ()
+        self.found: tuple[str, ...] | None = None
 
     @property
     def at_last(self) -> bool:
@@ -114,9 +121,10 @@ class _Compared(Unwritten):
             for name in dict.fromkeys([*known, *now])
             if known.get(name, "") != now.get(name, "") and name != "phase"  # a name, and in no key
         )
-        if cells and self.step is None:
-            self.step, self.cells = self.reached, cells
-        if cells or self.at_last:
+        sums = self.sums.of(self.reached)
+        if (sums or cells) and self.step is None:
+            self.step, self.cells, self.found = self.reached, cells, sums
+        if sums or cells or self.at_last:
             self.stop.ask()
 
     def failed(self, step: int, why: str) -> None:
@@ -125,12 +133,36 @@ class _Compared(Unwritten):
         self.cells = (Cell("loss", self._recorded.row(step)["loss"], why),)
 
 
+class _ComparedSums(Unwritten):
+    """Stands where checksums.csv does: compares each step's with the recorded ones."""
+
+    def __init__(self, recorded: Mapping[int, Mapping[str, str]]) -> None:
+        self.columns, self._recorded, self.summed = (), recorded, 0
+        self._last: tuple[int, tuple[str, ...]] = (0, ())
+
+    def add(self, row: Mapping[str, Value]) -> None:
+        """Compare a step, whose row comes before that in metrics.csv. Names that only one has are passed over."""
+        step = int(row["step"])
+        known = self._recorded.get(step)
+        if known is not None:
+            self.summed += 1
+            differing = (name for name, now in row.items() if name != "step" and known.get(name, now) != now)
+            self._last = step, tuple(differing)
+
+    def of(self, step: int) -> tuple[str, ...] | None:
+        """Names of the checksums of this step that differ; None where it has none to compare."""
+        return self._last[1] if self._last[0] == step else None
+
+
 def _train(
     stage: Stage, inputs: Inputs, trainer: TorchTrainer, counters: Counters, compared: _Compared, ranks: Ranks
 ) -> None:
     """Run the engine's loop until the comparison asks for its end."""
     stop = compared.stop
-    run = Run(stage, compared, Unwritten(), stop, lambda counters, wait: None, lambda: None, trainer.broken, ranks)
+    run = Run(
+        stage, compared, Unwritten(), compared.sums, stop, lambda counters, wait: None, lambda: None, trainer.broken,
+        ranks,
+    )  # fmt: skip
     try:
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]

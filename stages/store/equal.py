@@ -72,6 +72,7 @@ def _left_behind(folder: Path, record: Manifest) -> list[str]:
         evaluated.RESULT,
         evaluated.NAME,
         "timing.csv",
+        "checksums.csv",
     }
     return [file for file in files.files_under(folder) if file not in kept]
 

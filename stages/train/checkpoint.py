@@ -21,7 +21,7 @@ from stages.store import files, json_file
 from stages.train.optimizer import Optimizer
 
 WEIGHTS, OPTIMIZER, COUNTERS = "weights.safetensors", "optimizer.safetensors", "counters.json"
-METRICS, TIMING = "metrics.csv", "timing.csv"
+METRICS, TIMING, CHECKSUMS = "metrics.csv", "timing.csv", "checksums.csv"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Held:
     optimizer: Mapping[str, Tensor]  # its state, or the types and shapes of what `gathered` gives one by one
     gathered: Iterable[tuple[str, Tensor]] | None
     counters: Counters
-    tables: Sequence[int]  # bytes of metrics.csv and timing.csv at that moment, which grow later on
+    tables: Mapping[str, int]  # bytes of metrics.csv, timing.csv and checksums.csv then, which grow later on
 
 
 def save(folder: Path, held: Held, tables: Path) -> None:
@@ -55,7 +55,7 @@ def save(folder: Path, held: Held, tables: Path) -> None:
     files.write(folder / WEIGHTS, tensor_file.blocks(held.weights))
     save_state(folder / OPTIMIZER, held.optimizer, held.gathered)
     save_counters(folder / COUNTERS, held.counters)
-    for name, size in zip((METRICS, TIMING), held.tables, strict=True):
+    for name, size in held.tables.items():
         files.write(folder / name, files.beginning(tables / name, size))
 
 

@@ -13,7 +13,7 @@ from stages.contract import ledger, numbers, schedule
 from stages.contract.ledger import Step
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.train import finite
+from stages.train import finite, metrics, objectives
 from stages.train.checkpoint import Counters
 from stages.train.metrics import Table, Value
 from stages.train.progress import Note, watching
@@ -29,6 +29,7 @@ class Run:
     stage: Stage
     metrics: Table
     timing: Table
+    checksums: Table
     stop: StopRequest
     checkpoint: Callable[[Counters, bool], Path | None]  # all ranks call it; the first writes; whether to wait for it
     last_checkpoint: Callable[[], Path | None]
@@ -102,6 +103,11 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
     return Counters(counters.phase + 1, 0, 0, counters.steps, counters.consumed, counters.clock)
 
 
+def metric_columns(stage: Stage) -> tuple[str, ...]:
+    """The columns of a stage's metrics.csv, in their order: what `record` writes under all its phases."""
+    return (*metrics.COMMON, *numbers.scheduled(stage), *objectives.extras(stage))
+
+
 def learning_rate(stage: Stage, clock: int) -> float:
     """The LR of a step that ends at `clock`: the schedule's value, and nobody else's."""
     if stage.schedule is None:
@@ -129,7 +135,10 @@ def record(
     seconds: float,
     units: int,
 ) -> None:
-    """One row in metrics.csv, one in timing.csv; the first in live.csv too, which does not wait for a checkpoint."""
+    """One row in metrics.csv, timing.csv and, where they are taken, checksums.csv.
+
+    The first goes into live.csv too, which does not wait for a checkpoint.
+    """
     row: dict[str, Value] = {
         "phase": phase.name,
         "step": counters.steps,
@@ -142,6 +151,8 @@ def record(
     }
     row |= numbers.at(run.stage, phase, counters.clock)
     row |= dict(zip(stepper.extras, outcome.extras, strict=True))
+    if sums := stepper.checksums():
+        run.checksums.add({"step": counters.steps, **sums})
     run.metrics.add(row)
     if run.note is not None:
         run.note.row(run.metrics.columns, row, seconds)

@@ -11,6 +11,8 @@ from pathlib import Path
 from stages.store import files
 
 COMMON = ("phase", "step", "tokens", "clock", "lr", "loss", "grad_norm", "supervised")
+# Of checksums.csv, beside a column for each tensor: rows that were read, and what follows a parameter's name.
+ROWS, GRADIENT = "rows", ".gradient"
 TIMING = ("phase", "step", "seconds", "tokens_per_second")
 
 Value = str | int | float

@@ -21,6 +21,7 @@ from stages.models.ops import Update, global_norm, scale
 from stages.spec import resolved_training
 from stages.spec.numbers import OF_OPTIMIZER
 from stages.train.adamw import adamw_step
+from stages.train.metrics import GRADIENT
 from stages.train.muon import cost, muon_step
 from stages.train.ranks import ALONE, Ranks
 from stages.train.shards import Borders, evenly, owners, whole
@@ -161,6 +162,19 @@ class Optimizer:
         flat. The tensors are the live ones.
         """
         return {**self._moments, **self._counts()}
+
+    def owned(self) -> Iterator[tuple[str, Tensor, int]]:
+        """Name, tensor and the number of its first element, of this rank's part of each parameter and its moments."""
+        for i, slot in enumerate(self.slots):
+            yield slot.name, self._own[i], self._borders[i][self._ranks.rank]
+            for moment in _moments(slot):
+                name = f"{slot.name}.{moment}"
+                yield name, self._moments[name], self._borders[i][self._ranks.rank]
+
+    def owned_gradients(self, gradients: Sequence[Tensor]) -> Iterator[tuple[str, Tensor, int]]:
+        """The same of whole gradients, in the order of the parameters."""
+        for i, (slot, gradient) in enumerate(zip(self.slots, gradients, strict=True)):
+            yield f"{slot.name}{GRADIENT}", self._part(i, gradient), self._borders[i][self._ranks.rank]
 
     def shapes(self) -> dict[str, Tensor]:
         """Everything needed to go on, by name: type and shape of whole tensors, on the device "meta"."""

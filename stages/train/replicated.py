@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -10,19 +12,25 @@ from stages.train.objectives.base import Objective
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import ALONE, Ranks
 from stages.train.reduce import Gradients, TreeSum
+from stages.train.state_sums import StateSums
 
 
 class Replicated:
     """A `Stepper` of an objective and an optimizer."""
 
-    def __init__(self, optimizer: Optimizer, objective: Objective, ranks: Ranks = ALONE) -> None:
-        self.optimizer, self.objective, self._ranks = optimizer, objective, ranks
+    def __init__(
+        self, optimizer: Optimizer, objective: Objective, ranks: Ranks = ALONE, sums: StateSums | None = None
+    ) -> None:
+        """`sums`: takes checksums of every step, of rows that the objective reads through it; None: none are taken."""
+        self.optimizer, self.objective, self._ranks, self._sums = optimizer, objective, ranks, sums
         self.extras = objective.extras
         self._gradients: list[Tensor] = []
 
     def gradients(self, step: Step) -> list[float]:
-        """Micro-batches along the tree, then the clip. Waits for the device once."""
+        """Micro-batches along the tree, checksums, then the clip. Waits for the device once, and for checksums."""
         self._gradients, values = gather(self.optimizer, self.objective, step, self._ranks)
+        if self._sums is not None:
+            self._sums.take(step, self._gradients)
         norm = self.optimizer.clip(self._gradients)
         found: list[float] = torch.stack([values[0], norm, *values[1:]]).tolist()
         return found
@@ -36,6 +44,10 @@ class Replicated:
     def supervised(self) -> int:
         """Targets of the step."""
         return self.objective.supervised()
+
+    def checksums(self) -> Mapping[str, str]:
+        """Of rows, state and gradients."""
+        return {} if self._sums is None else self._sums.found()
 
     def close(self) -> None:
         """End what prepares the steps' data."""

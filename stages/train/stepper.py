@@ -4,13 +4,14 @@ what is finite are the loop's, the same for every engine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from stages.contract.ledger import Step
 
 
 class Stepper(Protocol):
-    """One phase on an engine. Every rank calls every method but `supervised` and `close` at the same time."""
+    """One phase on an engine. All ranks call all methods but `supervised`, `checksums`, `close` at the same time."""
 
     extras: tuple[str, ...]  # metric columns beyond the common ones, in the order of `gradients`
 
@@ -27,6 +28,9 @@ class Stepper(Protocol):
 
     def supervised(self) -> int:
         """How many targets the step's loss was divided by."""
+
+    def checksums(self) -> Mapping[str, str]:
+        """Of what the last step computed with, by name (`train.state_sums`); empty where none were taken."""
 
     def close(self) -> None:
         """End what prepares the steps' data; no step begins after this."""

@@ -36,35 +36,38 @@ from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store.files import write_atomic
 from stages.store.fingerprint import fingerprint
-from stages.train import metrics, objectives, replicated
+from stages.train import metrics, replicated
 from stages.train.checkpoint import Counters
 from stages.train.determinism import denormals_flushed, deterministic
-from stages.train.loop import Run, run_phase
-from stages.train.metrics import Unwritten, Value
+from stages.train.loop import Run, metric_columns, run_phase
+from stages.train.metrics import GRADIENT, ROWS, Unwritten, Value
 from stages.train.ranks import ALONE
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
 
-KINDS = ("weight", "gradient", "data")
+KINDS = ("weight", "gradient", "data", "optimizer state")
 AFTER = 2  # steps that are recorded after the flip: what shows later is counted as not seen
-SIGNIFICANT = range(12, 32)  # bits of an fp32 that change it by more than 2^-12 of itself: mantissa, exponent, sign
 REFS = ("llama31_1m/sft_32k", "llama31_1m/sft_256k", "ouro/longct_1_4b")
 
 
 @dataclass(frozen=True)
 class Flip:
-    """What is flipped: before the step's gradients a weight, after them a gradient; or a token of a file."""
+    """What is flipped: before a step's gradients a weight or moment, after them a gradient; or a token of a file."""
 
     kind: str
     step: int  # of the stage; the first that reads it, for data
-    where: str
+    where: str  # the checksum's name, and which number and bit of it
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Where a flip was seen: the step that the replay names (0: none), or that the run itself stopped at."""
+    """Where a flip was seen: the step that the replay names (0: none), or that the run itself stopped at; `sum` is the
+    first checksum that differs, of `sums`.
+    """
 
     flip: Flip
     named: int
+    sum: str
+    sums: int
     columns: tuple[str, ...]
     stopped: bool
 
@@ -82,15 +85,29 @@ class Rows(Unwritten):
             self._stop.ask()
 
 
-def record(stage: Stage, inputs: Inputs, last: int) -> tuple[list[dict[str, str]], int | None]:
-    """Rows of the first `last` steps, as a run records them; the step at which it stopped by itself, or None."""
-    stop = StopRequest()
-    rows = Rows((*metrics.COMMON, *objectives.extras(stage)), last, stop)
+class Sums(Unwritten):
+    """Stands where checksums.csv does, and keeps its rows by step."""
+
+    def __init__(self) -> None:
+        self.columns, self.rows = (), dict[int, dict[str, str]]()
+
+    def add(self, row: Mapping[str, Value]) -> None:
+        """Keep a row."""
+        self.rows[int(row["step"])] = {name: str(value) for name, value in row.items() if name != "step"}
+
+
+Record = tuple[list[dict[str, str]], dict[int, dict[str, str]], int | None]
+
+
+def record(stage: Stage, inputs: Inputs, last: int) -> Record:
+    """Rows and checksums of the first `last` steps, as a run records them; the step at which it stopped by itself."""
+    stop, sums = StopRequest(), Sums()
+    rows = Rows(metric_columns(stage), last, stop)
     with deterministic(stage.execution), denormals_flushed():
         trainer = TorchTrainer(stage, inputs, ALONE)
         trainer.begin()
         counters = Counters(0, 0, 0, 0, 0, stage.phases[0].clock_start)
-        run = Run(stage, rows, Unwritten(), stop, lambda counters, wait: None, lambda: None, trainer.broken)
+        run = Run(stage, rows, Unwritten(), sums, stop, lambda counters, wait: None, lambda: None, trainer.broken)
         try:
             for phase in stage.phases:
                 data = PhaseData(phase, stage.seed, scope(phase), inputs.data_root)
@@ -98,8 +115,8 @@ def record(stage: Stage, inputs: Inputs, last: int) -> tuple[list[dict[str, str]
         except StoppedError:
             pass
         except NonFiniteError as error:
-            return rows.rows, error.step
-    return rows.rows, None
+            return rows.rows, sums.rows, error.step
+    return rows.rows, sums.rows, None
 
 
 @contextmanager
@@ -112,12 +129,13 @@ def planted(kind: str, at: int, draw: random.Random) -> Iterator[list[str]]:
     def flipping(optimizer, objective, step, ranks=ALONE):  # type: ignore[no-untyped-def]
         now, names = next(count) == at, [slot.name for slot in optimizer.slots]
         if now and kind == "weight":
-            said.append(
-                flip(draw, [slot.parameter.data for slot in optimizer.slots], [s.name for s in optimizer.slots])
-            )
+            said.append(flip(draw, [slot.parameter.data for slot in optimizer.slots], names))
+        if now and kind == "optimizer state":
+            moments = {name: tensor for name, tensor, _ in optimizer.owned() if name not in names}
+            said.append(flip(draw, list(moments.values()), list(moments)))
         gradients, values = gather(optimizer, objective, step, ranks)
         if now and kind == "gradient":
-            said.append(flip(draw, gradients, names))
+            said.append(flip(draw, gradients, [f"{name}{GRADIENT}" for name in names]))
         return gradients, values
 
     with mock.patch.object(replicated, "gather", flipping):
@@ -125,15 +143,13 @@ def planted(kind: str, at: int, draw: random.Random) -> Iterator[list[str]]:
 
 
 def flip(draw: random.Random, tensors: list[Tensor], names: list[str]) -> str:
-    """Flip one significant bit of one number that is not zero, of a tensor that every step reads in full."""
-    known = [i for i, name in enumerate(names) if "embed" not in name]
-    chosen = draw.choice(known)
+    """Flip any bit of any number of any tensor."""
+    chosen = draw.randrange(len(tensors))
     flat = tensors[chosen].reshape(-1)
-    places = torch.nonzero(flat).reshape(-1).tolist()
-    place, bit = draw.choice(places), draw.choice(SIGNIFICANT)
+    place, bit = draw.randrange(flat.numel()), draw.randrange(32)
     flat.view(torch.int32)[place] ^= torch.tensor(1 << bit if bit < 31 else -(1 << 31), dtype=torch.int32)
     tensors[chosen].copy_(flat.view_as(tensors[chosen]))
-    return f"{names[chosen]}[{place}], bit {bit}"
+    return f"{names[chosen]} [{place}], bit {bit}"
 
 
 def flipped_file(stage: Stage, inputs: Inputs, at: int, draw: random.Random, folder: Path) -> tuple[Inputs, Flip]:
@@ -158,7 +174,9 @@ def flipped_file(stage: Stage, inputs: Inputs, at: int, draw: random.Random, fol
         if other.name != corpus and other.is_dir():
             (folder / other.name).symlink_to(other)
     first = _first(stage, inputs.data_root, folder)
-    return replace(inputs, data_root=folder), Flip("data", first, f"{corpus}/tokens.bin, token {number}, bit {bit}")
+    return replace(inputs, data_root=folder), Flip(
+        "data", first, f"{ROWS} {corpus}/tokens.bin, token {number}, bit {bit}"
+    )
 
 
 def _position(spans: tuple[tuple[str, int, int, int], ...], at: int) -> tuple[str, int, int]:
@@ -192,16 +210,18 @@ def seen(stage: Stage, inputs: Inputs, known: Recorded, kind: str, draw: random.
     at = draw.randrange(1, steps - AFTER)
     if kind == "data":
         theirs, planned = flipped_file(stage, inputs, at, draw, folder)
-        rows, stopped = record(stage, theirs, min(steps, planned.step + AFTER))
+        rows, sums, stopped = record(stage, theirs, min(steps, planned.step + AFTER))
     else:
         with planted(kind, at, draw) as said:
-            rows, stopped = record(stage, inputs, at + AFTER)
+            rows, sums, stopped = record(stage, inputs, at + AFTER)
         planned = Flip(kind, at, said[0])
     if stopped is not None:
-        return Seen(planned, stopped, ("not finite",), stopped=True)
-    faulty = replace(known, rows=tuple(rows), makers=known.makers, result=False)
+        return Seen(planned, stopped, "", 0, ("not finite",), stopped=True)
+    faulty = replace(known, rows=tuple(rows), result=False, sums=sums)
     found = replaying.replay(stage, inputs, faulty, 1, len(rows))
-    return Seen(planned, found.step or 0, tuple(cell.column for cell in found.cells), stopped=False)
+    differing = found.sums or ("",)
+    columns = tuple(cell.column for cell in found.cells)
+    return Seen(planned, found.step or 0, differing[0], len(differing), columns, stopped=False)
 
 
 def main(count: int) -> None:

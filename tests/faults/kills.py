@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from stages.store import done, finish, manifest
 from stages.store.layout import Layout
+from stages.train.checkpoint import CHECKSUMS, METRICS
 from tests.faults import cases
 from tests.faults.cases import SCALE, Case
 from tests.faults.defects import DEFECTS
@@ -44,6 +45,7 @@ class Whole:
     root: Path  # with everything that the stage is built on
     manifest: bytes
     metrics: bytes | None
+    checksums: bytes | None
     seconds: float
     changes: dict[str, int]
 
@@ -84,7 +86,7 @@ class Killer:
             rows = [int(row["step"]) for row in _rows(root, case)]
             if rows != list(range(1, ran.reached + 1)):
                 raise SeenError(f"{name}: an undisturbed run has the rows {rows} after {ran.reached} steps")
-            found = _manifest(root, case), _metrics(root, case)
+            found = _manifest(root, case), _metrics(root, case), _metrics(root, case, CHECKSUMS)
             self._wholes[name] = Whole(case, base, *found, ran.seconds, ran.changes)
         return self._wholes[name]
 
@@ -192,6 +194,8 @@ def _compare(whole: Whole, root: Path) -> None:
         raise SeenError(f"{case.ref}: not done: {why}")
     if _metrics(root, case) != whole.metrics:
         raise SeenError(f"{case.ref}: other rows: steps {[row['step'] for row in _rows(root, case)]}")
+    if _metrics(root, case, CHECKSUMS) != whole.checksums:
+        raise SeenError(f"{case.ref}: other checksums of its steps")
     if _manifest(root, case) != whole.manifest:
         old, new = (manifest.Manifest.model_validate_json(text) for text in (whole.manifest, _manifest(root, case)))
         differing = sorted(shard.file for shard in set(old.shards) ^ set(new.shards))
@@ -211,8 +215,8 @@ def _manifest(root: Path, case: Case) -> bytes:
     return Layout(root, SCALE).manifest(case.ref).read_bytes()
 
 
-def _metrics(root: Path, case: Case) -> bytes | None:
-    path = Layout(root, SCALE).stage(case.ref) / "metrics.csv"
+def _metrics(root: Path, case: Case, name: str = METRICS) -> bytes | None:
+    path = Layout(root, SCALE).stage(case.ref) / name
     return path.read_bytes() if path.exists() else None
 
 

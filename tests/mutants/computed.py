@@ -115,12 +115,14 @@ def trained(stage: Stage, folder: Path, start: Path | None, stop_at: int | None)
         for name in (checkpoint.METRICS, checkpoint.TIMING):
             (folder.parent / name).touch()
         if counters.steps == stop_at:
-            held = checkpoint.Held(modules.state_dict(), optimizer.state(), None, counters, (0, 0))
+            held = checkpoint.Held(
+                modules.state_dict(), optimizer.state(), None, counters, {checkpoint.METRICS: 0, checkpoint.TIMING: 0}
+            )
             checkpoint.save(folder, held, folder.parent)
             raise StoppedError("stopped")
         return folder
 
-    tables: Any = (table, Rows())
+    tables: Any = (table, Rows(), Rows())
     broken = partial(finite.broken_tensors, modules.state_dict())
     run = Run(stage, *tables, StopRequest(), save, lambda: None, broken)
     try:

@@ -29,7 +29,7 @@ from stages.store import attempts, files, json_file, partials
 from stages.store.files import WriteError
 from stages.store.json_file import JsonFileError
 from stages.train import checkpoint
-from stages.train.checkpoint import COUNTERS, METRICS, TIMING, Counters
+from stages.train.checkpoint import COUNTERS, Counters
 from stages.train.ranks import Ranks, together
 from stages.train.stopping import LostRankError
 
@@ -62,13 +62,13 @@ class Checkpoints:
         """
         began = time.perf_counter()
         self._attempt.check()
-        for table in self._tables:
+        for table in self._tables.values():
             table.flush()
         beside = self._beside()
 
         def fill(temporary: Path) -> None:
             checkpoint.save_counters(temporary / COUNTERS, counters)
-            for name, table in zip((METRICS, TIMING), self._tables, strict=True):
+            for name, table in self._tables.items():
                 files.write(temporary / name, files.beginning(self._attempt.result / name, table.size))
             beside(temporary)
             files.disk.mkdir(temporary / STATE)

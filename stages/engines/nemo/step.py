@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -62,6 +62,10 @@ class Steps:
     def supervised(self) -> int:
         """Targets of the step."""
         return self._supervised
+
+    def checksums(self) -> Mapping[str, str]:
+        """None: a step of this engine is not promised to have the same bits again."""
+        return {}
 
     def close(self) -> None:
         """Nothing is read ahead."""

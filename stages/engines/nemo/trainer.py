@@ -75,6 +75,10 @@ class NemoTrainer:
             exhaust(state)
         return own.completed(report, self._moved.owned, self._chunks, self._ranks)
 
+    def checksum_columns(self) -> tuple[str, ...]:
+        """None: no step is promised to have the same bits again."""
+        return ()
+
     def stepper(self, phase: Phase, rows: Rows) -> Steps:
         """The phase on this model, as the model's family computes it."""
         work = families.work(self._stage, phase, self._chunks)

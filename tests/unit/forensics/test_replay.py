@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,10 @@ def test_an_undisturbed_run_is_equal_to_its_last_bit_and_nothing_is_written(
     assert print_replay(REF, f"1..{STEPS}", SCALE, None, as_json=False) == 0
     said = capsys.readouterr().out
     assert "computed again from what its parents handed over" in said
-    assert "equal, every bit of every recorded number, and of the result, weights and optimizer state" in said
+    assert (
+        "equal, every bit of every recorded number, of the rows, weights, optimizer state and gradients of "
+        f"{STEPS} steps, and of the result, weights and optimizer state: what is odd"
+    ) in said
     assert {name: digest_file(here / name) for name in files.files_under(here)} == before
 
 
@@ -88,29 +92,24 @@ def test_it_begins_at_the_checkpoint_before_the_first_step(
 
 
 @pytest.mark.parametrize(
-    ("kind", "seed"),
-    [
-        ("weight", 0),
-        ("weight", 1),
-        ("weight", 2),
-        ("gradient", 0),
-        ("gradient", 1),
-        ("data", 0),
-        ("data", 1),
-        ("data", 2),
-    ],
+    ("kind", "seed"), [*((kind, seed) for kind in flips.KINDS for seed in (0, 1)), ("gradient", 2)]
 )
-def test_one_flipped_bit_is_named_by_its_step(here: Path, tmp_path: Path, kind: str, seed: int) -> None:
+def test_one_flipped_bit_is_named_by_its_step_and_its_tensor(here: Path, tmp_path: Path, kind: str, seed: int) -> None:
     stage, inputs, known = opened(REF, SCALE, None)
     found = flips.seen(stage, inputs, known, kind, random.Random(seed), tmp_path)
     assert found.named == found.flip.step, found
+    assert found.sum == found.flip.where.partition(" ")[0]
+    assert found.sums == 1 or kind in ("weight", "data")  # of a weight and of rows, all gradients follow
 
 
-def test_a_flip_that_a_step_rounds_away_is_shown_by_a_later_one(here: Path, tmp_path: Path) -> None:
+def test_without_checksums_a_flip_that_a_step_rounds_away_is_shown_by_a_later_one(here: Path, tmp_path: Path) -> None:
     """AdamW's first update does not depend on a gradient's size, so a doubled one is hardly felt."""
     stage, inputs, known = opened(REF, SCALE, None)
-    found = flips.seen(stage, inputs, known, "gradient", random.Random(2), tmp_path)
-    assert found.named > found.flip.step == 1
+    with flips.planted("gradient", 1, random.Random(2)):
+        rows, sums, _ = flips.record(stage, inputs, STEPS)
+    faulty = replace(known, rows=tuple(rows), result=False)
+    assert (replaying.replay(stage, inputs, replace(faulty, sums={}), 1, STEPS).step or 0) != 1
+    assert replaying.replay(stage, inputs, replace(faulty, sums=sums), 1, STEPS).step == 1
 
 
 @pytest.mark.parametrize(
@@ -118,8 +117,11 @@ def test_a_flip_that_a_step_rounds_away_is_shown_by_a_later_one(here: Path, tmp_
     [
         ("lr", "in the data or the recipe of that step"),
         ("supervised", "in the data or the recipe of that step"),
-        ("loss", "in the forward pass of that step, or in its weights"),
-        ("grad_norm", "in the gradients of that step"),
+        (
+            "loss",
+            "in the loss or the norm that was recorded: rows, weights, optimizer state and gradients are the same",
+        ),
+        ("grad_norm", "in the loss or the norm that was recorded"),
     ],
 )
 def test_what_differs_first_says_where_to_look(
@@ -136,7 +138,57 @@ def test_what_differs_first_says_where_to_look(
     out = capsys.readouterr().out
     assert f"step 5: {column}: recorded 9" in out
     assert said in out
+    assert f"note: changed since the run wrote it: {path}: expected" in out
     assert "computed twice here with the same bits: the machine that recorded them" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rows", "the rows that the step read, before anything is computed from them"),
+        ("llm.model.norm.weight.exp_avg", "llm.model.norm.weight.exp_avg, before the update of step 5"),
+        ("llm.model.norm.weight.gradient", "in the backward pass of that step, at or after llm.model.norm.weight"),
+    ],
+)
+def test_the_first_checksum_that_differs_says_where_to_look(
+    copy: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    path = copy / "results" / SCALE / REF / "checksums.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    rows[4][name] = f"{int(rows[4][name], 16) ^ 1:016x}"
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    assert print_replay(REF, "4..", SCALE, None, as_json=False) == 1
+    out = capsys.readouterr().out
+    assert f"step 5: checksums that differ, of {name}\n" in out
+    assert f"the first that differs: {said}" in out
+    assert f"note: changed since the run wrote it: {path}" in out
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "said"),
+    [
+        ("metrics.csv", lambda text: text[:-20], r"metrics\.csv:9: found .*cells"),
+        (
+            "metrics.csv",
+            lambda text: text.replace("short,5,", "short,6,"),
+            r"metrics\.csv:6: found step '6' after step 4",
+        ),
+        ("metrics.csv", lambda text: text.replace(",loss,", ",los,"), r"metrics\.csv:1: found no column 'loss'"),
+        ("metrics.csv", lambda text: text.replace("short,3,", "short,3,x"), r"metrics\.csv:4: found tokens 'x"),
+        ("metrics.csv", lambda text: "\udcff" + text, r"metrics\.csv: found .*decode"),
+        ("checksums.csv", lambda text: text[:-20], r"checksums\.csv:9: found \d+ cells"),
+        ("checksums.csv", lambda text: "x" + text, r"checksums\.csv:1: found a first column 'xstep'"),
+        ("checksums.csv", lambda text: text.replace("\n4,", "\n-4,"), r"checksums\.csv:5: found step '-4'"),
+    ],
+)
+def test_a_damaged_table_is_named_with_its_line(copy: Path, file: str, damage: Callable[[str], str], said: str) -> None:
+    path = copy / "results" / SCALE / REF / file
+    path.write_bytes(damage(path.read_text()).encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=said + ".*`stages status --deep` names what else was"):
+        print_replay(REF, "1..", SCALE, None, as_json=False)
 
 
 def test_a_machine_that_does_not_compute_the_same_twice_is_named(
@@ -146,18 +198,16 @@ def test_a_machine_that_does_not_compute_the_same_twice_is_named(
     with flips.planted("weight", 5, draw):  # in the first of the two replays only
         assert print_replay(REF, f"1..{STEPS}", SCALE, None, as_json=False) == 1
     out = capsys.readouterr().out
-    assert "step 5: loss" in out
+    assert "step 5: checksums that differ, of llm." in out
+    assert "before the update of step 5: the update before, or memory since" in out
     assert "this machine does not compute the same twice" in out
 
 
 def test_a_flip_in_the_stored_result_is_named_by_its_tensor(here: Path) -> None:
     stage, inputs, known = opened(REF, SCALE, None)
-    with flips.planted("gradient", STEPS, random.Random(3)) as said:
-        rows, _ = flips.record(stage, inputs, STEPS)
-    assert len(rows) == STEPS
     from stages.models.tensor_file import Stored
 
-    before, name = Stored.__getitem__, said[0].partition("[")[0].removeprefix("llm.")
+    before, name = Stored.__getitem__, "model.norm.weight"
 
     def damaged(self: Stored, asked: str):  # type: ignore[no-untyped-def]
         found = before(self, asked).clone()

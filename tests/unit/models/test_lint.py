@@ -151,6 +151,14 @@ REASONS = {
     "the one wait of a step: its loss and norm, which decide whether the optimizer may move": (
         "train/replicated Replicated.gradients tolist",
     ),
+    "checksums: on a CPU, or where the step has waited for its loss anyway; the table of weights is made once": (
+        "train/checksum _table from_numpy",
+        "train/checksum _table to device",
+        "train/checksum dotted int",
+        "train/checksum pieces numpy",
+        "train/state_sums StateSums._summed from_numpy",
+        "train/state_sums StateSums._summed tolist",
+    ),
     "of the optimizer's state, when a checkpoint is written or read": (
         "train/optimizer Optimizer._counts tensor",
         "train/optimizer Optimizer.load int",

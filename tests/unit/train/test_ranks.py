@@ -21,6 +21,7 @@ from stages.engines.nodes import CRASHED
 from stages.errors import UserError
 from stages.store import manifest
 from stages.store.lease import HeldError
+from stages.train import checkpoint
 from stages.train.ranks import ALONE, Ranks, joined, together
 from stages.train.shards import owners
 from stages.train.stopping import ASKING, LostRankError, StoppedError
@@ -56,6 +57,7 @@ def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: p
         one, many = (tmp_path / name / objective / BOX for name in ("one", "many"))
         assert not manifest.verify(many, deep=True)
         assert (many / manifest.NAME).read_bytes() == (one / manifest.NAME).read_bytes(), objective
+        assert (many / checkpoint.CHECKSUMS).read_bytes() == (one / checkpoint.CHECKSUMS).read_bytes(), objective
         assert manifest.read(many / manifest.NAME).tier == "bit-exact"
         told = json.loads((many / "run.json").read_bytes())
         assert (told["ranks"], told["nodes"], len(told["peak_memory_mb_by_rank"])) == (2, 1, 2)

@@ -6,11 +6,13 @@ miniatures, replays each run without its flip, then every finished stage undistu
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -227,27 +229,33 @@ def seen(stage: Stage, inputs: Inputs, known: Recorded, kind: str, draw: random.
 def main(count: int) -> None:
     root, draw, found = Path.cwd(), random.Random(20261127), list[tuple[str, Seen]]()
     stages = {ref: opened(ref, "mini", None) for ref in REFS}
-    for number in range(count):
-        ref = REFS[number // len(KINDS) % len(REFS)]
-        with tempfile.TemporaryDirectory() as folder:
-            found.append((ref, seen(*stages[ref], KINDS[number % len(KINDS)], draw, Path(folder))))
-        print(number + 1, ref, found[-1][1], file=sys.stderr, flush=True)
-    quiet = list(undisturbed(root))
-    text = "\n".join([*_head(root), *_table(found), *_quiet(quiet)]) + "\n"
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+        quiet = beside.submit(undisturbed, root)
+        for number in range(count):
+            ref = REFS[number // len(KINDS) % len(REFS)]
+            with tempfile.TemporaryDirectory() as folder:
+                found.append((ref, seen(*stages[ref], KINDS[number % len(KINDS)], draw, Path(folder))))
+            print(number + 1, ref, found[-1][1], file=sys.stderr, flush=True)
+        text = "\n".join([*_head(root), *_table(found), *_quiet(quiet.result())]) + "\n"
     write_atomic(root / "results" / "records" / "replay.md", text.encode())
     print(text)
 
 
-def undisturbed(root: Path) -> Iterator[tuple[str, int, bool]]:
-    """Every finished miniature that trained, replayed from its beginning to its end: (ref, steps, equal)."""
-    project = Project.load(root)
+def undisturbed(root: Path) -> list[tuple[str, int, int, bool]]:
+    """Every finished miniature that trained, recorded once more and replayed: (ref, steps, those with checksums, equal).
+
+    The replay compares with metrics.csv and the result of `make mini`, and with the checksums of the second recording.
+    """
+    project, found = Project.load(root), []
     for pipeline in project.pipelines(variants=False, scale="mini"):
         for name, stage in project.resolve(pipeline, "mini").stages.items():
             if stage.phases:
                 opened_stage, inputs, known = opened(f"{pipeline}/{name}", "mini", None)
-                again = replaying.replay(opened_stage, inputs, known, 1, len(known.rows))
-                print(pipeline, name, again.equal, file=sys.stderr, flush=True)
-                yield f"{pipeline}/{name}", len(known.rows), again.equal
+                _, sums, _ = record(opened_stage, inputs, len(known.rows))
+                again = replaying.replay(opened_stage, inputs, replace(known, sums=sums), 1, len(known.rows))
+                found.append((f"{pipeline}/{name}", len(known.rows), again.summed, again.equal))
+                print(*found[-1], file=sys.stderr, flush=True)
+    return found
 
 
 def _head(root: Path) -> list[str]:
@@ -258,33 +266,37 @@ def _head(root: Path) -> list[str]:
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit(root)}, {machine['cpu_model']}, {machine['cpu_level']}, torch "
         f"{machine['torch']}. `python -m tests.faults.flips`, scale mini, steps of {', '.join(REFS)}.",
         "",
-        "In each run one bit is flipped: in a weight before a random step, in a gradient of it, or in a token of a",
-        "data file that it learns. Weights and gradients: of any number that is not zero, bits 12 to 31, in all",
-        "tensors but tables of embeddings, most rows of which a step does not read. metrics.csv has the loss and the",
-        "gradients' norm in fp32: a flipped sign of a gradient leaves its norm, a small one is rounded away, and AdamW",
-        "divides its size out again. Such a flip shows at a later step, and the replay says that the difference may be",
-        "in that step's weights, so come from the updates before.",
+        "In each run one bit is flipped: in a weight or the optimizer's state before a random step, in a gradient of it,",
+        "or in a token of a data file that it learns. Any bit of any number of any tensor is as likely as another of it.",
+        "A replay compares the numbers of metrics.csv and the checksums of checksums.csv. A tensor is named where the",
+        "first checksum that differs is its own; for data files, where it is that of the step's rows.",
         "",
     ]
 
 
 def _table(found: list[tuple[str, Seen]]) -> list[str]:
-    columns = ("flipped in", "runs", "its step is named", "the run stopped there itself", "the next is named",
-               "a later one", "none")  # fmt: skip
+    columns = ("flipped in", "runs", "its step is named", "and its tensor", "the run stopped there itself",
+               "a later step is named", "none", "shown by metrics.csv too")  # fmt: skip
     out = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for kind in KINDS:
         mine = [one for _, one in found if one.flip.kind == kind]
-        late = [one.named - one.flip.step for one in mine if not one.stopped and one.named]
-        stopped = sum(one.stopped for one in mine)
-        cells = (kind, len(mine), late.count(0), stopped, late.count(1), sum(one > 1 for one in late))
-        out.append(f"| {' | '.join(map(str, (*cells, len(mine) - len(late) - stopped)))} |")
+        here = [one for one in mine if not one.stopped and one.named == one.flip.step]
+        tensor = sum(one.sum == one.flip.where.partition(" ")[0] for one in here)
+        later = sum(not one.stopped and one.named > one.flip.step for one in mine)
+        stopped, shown = sum(one.stopped for one in mine), sum(bool(one.columns) for one in here)
+        cells = (kind, len(mine), len(here), tensor, stopped, later, len(mine) - len(here) - later - stopped, shown)
+        out.append(f"| {' | '.join(map(str, cells))} |")
     return out
 
 
-def _quiet(quiet: list[tuple[str, int, bool]]) -> list[str]:
-    alarms, steps = sum(not equal for _, _, equal in quiet), sum(steps for _, steps, _ in quiet)
-    return ["", f"Undisturbed: {len(quiet)} finished stages, all {steps:,} steps, their weights and optimizer state "
-            f"compared: {alarms} alarms."]  # fmt: skip
+def _quiet(quiet: list[tuple[str, int, int, bool]]) -> list[str]:
+    steps, summed = sum(steps for _, steps, _, _ in quiet), sum(summed for _, _, summed, _ in quiet)
+    alarms = sum(not equal for *_, equal in quiet)
+    return [
+        "",
+        f"Undisturbed: {len(quiet)} finished stages, all {steps:,} steps, the checksums of {summed:,}, and the tensors of",
+        f"the results: {alarms} alarms.",
+    ]
 
 
 if __name__ == "__main__":

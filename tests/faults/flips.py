@@ -242,7 +242,7 @@ def main(count: int) -> None:
 
 
 def undisturbed(root: Path) -> list[tuple[str, int, int, bool]]:
-    """Every finished miniature that trained, recorded once more and replayed: (ref, steps, those with checksums, equal).
+    """Every finished miniature that trained, recorded again and replayed: (ref, steps, those with checksums, equal).
 
     The replay compares with metrics.csv and the result of `make mini`, and with the checksums of the second recording.
     """
@@ -266,8 +266,8 @@ def _head(root: Path) -> list[str]:
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit(root)}, {machine['cpu_model']}, {machine['cpu_level']}, torch "
         f"{machine['torch']}. `python -m tests.faults.flips`, scale mini, steps of {', '.join(REFS)}.",
         "",
-        "In each run one bit is flipped: in a weight or the optimizer's state before a random step, in a gradient of it,",
-        "or in a token of a data file that it learns. Any bit of any number of any tensor is as likely as another of it.",
+        "In each run one bit is flipped: in a weight or the optimizer's state before a random step, in a gradient of",
+        "it, or in a token of a data file that it learns. Any bit of any number of any tensor may be it.",
         "A replay compares the numbers of metrics.csv and the checksums of checksums.csv. A tensor is named where the",
         "first checksum that differs is its own; for data files, where it is that of the step's rows.",
         "",
@@ -294,8 +294,8 @@ def _quiet(quiet: list[tuple[str, int, int, bool]]) -> list[str]:
     alarms = sum(not equal for *_, equal in quiet)
     return [
         "",
-        f"Undisturbed: {len(quiet)} finished stages, all {steps:,} steps, the checksums of {summed:,}, and the tensors of",
-        f"the results: {alarms} alarms.",
+        f"Undisturbed: {len(quiet)} finished stages, all {steps:,} steps, the checksums of {summed:,} of them, and the",
+        f"tensors of the results: {alarms} alarms.",
     ]
 
 

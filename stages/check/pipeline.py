@@ -30,7 +30,7 @@ Scaling = Llama3Scaling | Yarn
 
 # What a smaller scale does not touch, in a stage and in a phase.
 OF_STAGE = ("kind", "trained", "clock", "data", "optimizer")
-OF_PHASE = ("name", "objective", "unit", "document_mask", "packing", "loops", "router")
+OF_PHASE = ("name", "objective", "unit", "document_mask", "packing", "loops", "router", "z_loss")
 
 
 @static(

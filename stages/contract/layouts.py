@@ -96,6 +96,8 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
         yield Misfit("distributed_optimizer", "true, with Muon", "false", repair)
     if stage.rope is not None and stage.rope.yarn is not None and language_models(stage):
         yield Misfit("yarn", f"by {stage.rope.yarn.factor:g}", "llama3 scaling, an interpolation, or neither", KEEP)
+    if any(phase.z_loss is not None for phase in stage.phases):
+        yield Misfit("z_loss", "of a phase", "none: this engine has no code for it", KEEP)
     for name in numbers.scheduled(stage):
         yield Misfit(name, "by a schedule", "a number: this engine reads the learning rate's schedule alone", KEEP)
     for model in language_models(stage):

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.contract.schedule import lr, lr_before
 from stages.spec.frozen import Frozen
-from stages.spec.numbers import OF_OPTIMIZER, OF_PHASE
+from stages.spec.numbers import OF_OPTIMIZER, of_phase
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Schedule
@@ -73,7 +73,7 @@ def readings(stage: Stage) -> list[Reading]:
     for index, phase in enumerate(stage.phases):
         found += [
             Reading(name, ("phases", index, *name.split(".")), phase.clock_start, _end(phase), number)
-            for name, number in _of_phase(phase)
+            for name, number in of_phase(phase)
         ]
     return found
 
@@ -86,7 +86,7 @@ def scheduled(stage: Stage) -> tuple[str, ...]:
 def at(stage: Stage, phase: Phase, clock: int) -> dict[str, float]:
     """What the scheduled ones are in a step of a phase, by name."""
     names = scheduled(stage)
-    known = {**{name: getattr(stage.optimizer, name, None) for name in OF_OPTIMIZER}, **dict(_of_phase(phase))}
+    known = {**{name: getattr(stage.optimizer, name, None) for name in OF_OPTIMIZER}, **dict(of_phase(phase))}
     return {name: value(number, clock) for name in names if (number := known.get(name)) is not None}
 
 
@@ -94,7 +94,7 @@ def over(stage: Stage, phase: Phase) -> Iterator[tuple[str, float, float]]:
     """Name, value where the phase begins (the limit from the right) and where it ends, of the scheduled ones."""
     for name in scheduled(stage):
         of_optimizer = getattr(stage.optimizer, name, None)
-        number = of_optimizer if of_optimizer is not None else dict(_of_phase(phase)).get(name)
+        number = of_optimizer if of_optimizer is not None else dict(of_phase(phase)).get(name)
         if number is not None:
             one = Reading(name, (), phase.clock_start, _end(phase), number)
             yield name, one.first, one.last
@@ -109,13 +109,6 @@ def edge(parent: Stage, child: Stage) -> dict[str, tuple[float, float]]:
         for name, one in sorted(begun.items())
         if name in ended and any(isinstance(side.number, Schedule) for side in (ended[name], one))
     }
-
-
-def _of_phase(phase: Phase) -> Iterator[tuple[str, float | Schedule]]:
-    for block, key in OF_PHASE:
-        held = getattr(phase, block)
-        if held is not None:
-            yield f"{block}.{key}", getattr(held, key)
 
 
 def _end(phase: Phase) -> int:

@@ -181,6 +181,7 @@ TEXTS: dict[str, str] = {
     "bias_update": "Step of the bias that balances the experts' load.",
     "aux_loss": "Weight of the loss that balances the experts' load.",
     "caption_weight": "Weight of the caption loss beside the contrastive one.",
+    "z_loss": "Weight of the squared logarithm of the softmax's normaliser (arXiv 2204.02311).",
     "resolutions": "Largest side of pictures, from a share of the phase on.",
     "RawResolution.after": "The share of the phase from which the cap holds.",
     "cap": "Pixels of a picture's longer side, at most.",

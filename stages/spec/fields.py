@@ -43,6 +43,7 @@ After = Annotated[Fraction, Written(domains.AFTER)]
 Loops = Annotated[int, Written(domains.LOOPS)]
 EntropyWeight = Annotated[Fraction | Named, Scheduled(domains.ENTROPY_WEIGHT)]
 RouterRate = Annotated[Fraction | Named, Scheduled(domains.ROUTER_RATE)]
+ZLoss = Annotated[Fraction | Named, Scheduled(domains.Z_LOSS)]
 CaptionWeight = Annotated[Fraction | Named, Scheduled(domains.CAPTION_WEIGHT)]
 Pixels = Annotated[int, Written(domains.PIXELS)]
 

@@ -23,17 +23,35 @@ from stages.spec.schema import RawStandIn, RawTrain
 from stages.spec.validate import meant
 from stages.spec.warp import ScheduleError, Span, cut, lay
 
-# What may be scheduled, by the field's name: of an optimizer, and below the keys of a phase.
+# What may be scheduled, by the field's name: of an optimizer, and of a phase below a key or (without one) its own.
 OF_OPTIMIZER = ("weight_decay", "beta1", "beta2", "momentum")
-OF_PHASE = (("loops", "beta"), ("router", "bias_update"), ("router", "aux_loss"), ("coca", "caption_weight"))
+OF_PHASE = (
+    ("loops", "beta"),
+    ("router", "bias_update"),
+    ("router", "aux_loss"),
+    ("coca", "caption_weight"),
+    ("", "z_loss"),
+)
+
+
+def named(block: str, key: str) -> str:
+    """The name of a number of a phase: router.aux_loss, z_loss."""
+    return f"{block}.{key}" if block else key
+
+
+def of_phase(phase: Any) -> Iterator[tuple[str, Any]]:
+    """The numbers that a phase has, raw or resolved, by name."""
+    for block, key in OF_PHASE:
+        held = getattr(phase, block) if block else phase
+        if held is not None and getattr(held, key) is not None:
+            yield named(block, key), getattr(held, key)
 
 
 def schedules_of(pipeline: LoadedPipeline, training: RawTrain | RawStandIn) -> Iterator[str]:
     """The schedules that give numbers of a stage's optimizer and phases."""
     held: list[Any] = [*pipeline.raw.optimizers.get(training.optimizer, {}).values()]
     for phase in training.phases:
-        blocks = [(getattr(phase, block), key) for block, key in OF_PHASE]
-        held += [getattr(block, key) for block, key in blocks if block is not None]
+        held += [number for _, number in of_phase(phase)]
     yield from dict.fromkeys(one.schedule for one in held if isinstance(one, Named))
 
 
@@ -41,8 +59,7 @@ def last_numbers(stage: Stage) -> Iterator[tuple[str, float | Schedule]]:
     """Every such number of a resolved stage by name, as the last phase that has it holds it."""
     found = {name: getattr(stage.optimizer, name) for name in OF_OPTIMIZER if hasattr(stage.optimizer, name)}
     for phase in stage.phases:
-        blocks = [(getattr(phase, block), f"{block}.{key}", key) for block, key in OF_PHASE]
-        found |= {name: getattr(held, key) for held, name, key in blocks if held is not None}
+        found |= dict(of_phase(phase))
     yield from found.items()
 
 

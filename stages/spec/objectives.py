@@ -151,6 +151,8 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
             )
         if wanted and not given:
             yield placed.error(index, key, "nothing", f"{key} is required for {where}", f"Add `{key}: ...`.")
+    if phase.z_loss is not None and phase.objective == "coca":
+        yield placed.error(index, "z_loss", "an entry", "none with objective coca", "Remove it: nothing reads it here.")
     for name in placed.trained if phase.router is not None and phase.router.bias_update else ():
         model = placed.modules[name]
         mixture = model.parts.mixture if isinstance(model, LanguageModel) else None

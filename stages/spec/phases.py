@@ -104,6 +104,7 @@ class PhaseMaker:
             loops=weights.loops(phase.loops) if phase.loops else None,
             router=weights.router(phase.router) if phase.router else None,
             coca=self.coca(phase.coca, budget, weights) if phase.coca else None,
+            z_loss=None if phase.z_loss is None else weights.of("", "z_loss", phase.z_loss),
         )
 
     def batch(self, phase: RawPhase, path: Path) -> tuple[BatchStep, ...]:

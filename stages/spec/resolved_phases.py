@@ -100,6 +100,7 @@ class Phase(Frozen):
     """A stretch of a stage with one objective, length and mixture. Units: the ledger's (LLM tokens, image patches)."""
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"z_loss"})
     name: str
     objective: ObjectiveName
     unit: Literal["tokens", "patches"]
@@ -118,6 +119,7 @@ class Phase(Frozen):
     loops: Loops | None
     router: Router | None
     coca: Coca | None
+    z_loss: float | Schedule | None = None  # weight of log(Z)^2 of every supervised position
 
     def whole(self, kind: str) -> bool:
         """Whether a corpus of this kind is packed in whole documents."""

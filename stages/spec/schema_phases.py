@@ -23,6 +23,7 @@ from stages.spec.fields import (
     Raw,
     RouterRate,
     Share,
+    ZLoss,
 )
 from stages.spec.names import PhaseName
 from stages.spec.resolved_phases import ObjectiveName
@@ -107,6 +108,7 @@ class RawPhase(Raw):
     loops: RawLoops | None = None
     router: RawRouter | None = None
     coca: RawCoca | None = None
+    z_loss: ZLoss | None = None  # absent: none
 
     @model_validator(mode="before")
     @classmethod

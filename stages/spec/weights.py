@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from stages.spec.nodes import Document, Path
-from stages.spec.numbers import Numbers
+from stages.spec.numbers import Numbers, named
 from stages.spec.resolved_phases import Loops, Router
 from stages.spec.resolved_training import Schedule
 from stages.spec.scheduled import Named
@@ -22,9 +22,9 @@ class Weights:
     numbers: Numbers
 
     def of(self, block: str, key: str, written: Fraction | Named) -> float | Schedule:
-        """A number of a block of the phase, up to the phase's end. Raises SpecError."""
-        where, phases = (*self.path, block, key), int(self.path[-1]) + 1
-        return self.numbers.number(f"{block}.{key}", written, self.document, where, phases)
+        """A number of a block of the phase, or of the phase itself, up to the phase's end. Raises SpecError."""
+        name, phases = named(block, key), int(self.path[-1]) + 1
+        return self.numbers.number(name, written, self.document, (*self.path, *name.split(".")), phases)
 
     def loops(self, raw: RawLoops) -> Loops:
         """Loops and the weight of the entropy."""

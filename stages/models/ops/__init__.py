@@ -6,7 +6,7 @@ implementation a device takes. Nothing of the GPU's side has been executed on on
 
 from stages.models.ops.backend import describe
 from stages.models.ops.functional import cross_entropy, gelu_mul, rms_norm, rotate, silu_mul
-from stages.models.ops.head import capped, head_loss, token_losses, weighted_head_loss
+from stages.models.ops.head import capped, head_loss, regularised_head_loss, token_losses, weighted_head_loss
 from stages.models.ops.labels import IGNORED
 from stages.models.ops.multi_tensor import fused_adamw, global_norm, scale
 from stages.models.ops.update import Update
@@ -21,6 +21,7 @@ __all__ = [
     "gelu_mul",
     "global_norm",
     "head_loss",
+    "regularised_head_loss",
     "rms_norm",
     "rotate",
     "scale",

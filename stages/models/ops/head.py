@@ -98,11 +98,28 @@ def weighted_head_loss(
     loss of 0. `size` is `chunk`'s unless given; `softcap` bounds the logits. The backward pass can be taken once: it
     hands its gradients over.
     """
+    return regularised_head_loss(states, matrix, labels, weights, 0.0, size, softcap)[:2]
+
+
+def regularised_head_loss(
+    states: Tensor,
+    matrix: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    z: float,
+    size: Chunk | None = None,
+    softcap: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum over n of weights[n] * (CE[n] + z * log(Z[n])^2), and the detached CE [N] and log(Z)^2 [N], in fp32.
+
+    Z is the sum of a position's exponentials: the auxiliary loss of PaLM (arXiv 2204.02311, section 5), which keeps
+    log(Z) near 0. All else as `weighted_head_loss`. On a GPU with z above 0 it goes the way of capped logits.
+    """
     device = states.device.type
     factors = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
     with torch.autocast(device, enabled=False):
         where = size or chunk(len(matrix), states.device)
-        found = _HeadLoss.apply(states, matrix, labels, weights, where, factors, softcap)
+        found = _HeadLoss.apply(states, matrix, labels, weights, where, factors, softcap, z)
     return found
 
 
@@ -117,11 +134,12 @@ class _HeadLoss(torch.autograd.Function):
         size: Chunk,
         factors: torch.dtype,
         softcap: float | None,
-    ) -> tuple[Tensor, Tensor]:
+        z: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         supervised = labels != IGNORED
         targets = labels.clamp(min=0)[:, None]
         scales = torch.where(supervised, weights, 0.0)[:, None]
-        losses = torch.empty_like(weights)
+        losses, squares = torch.empty_like(weights), torch.zeros_like(weights)
         state_grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
         matrix_grad = torch.zeros_like(matrix, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         factor = matrix.to(factors)
@@ -130,24 +148,30 @@ class _HeadLoss(torch.autograd.Function):
             part = slice(first, first + size.rows)
             rows = states[part].to(factors)
             into = None if state_grads is None else state_grads[part]
-            if rows.is_cuda and len(pieces) == 1 and softcap is None:
+            if rows.is_cuda and len(pieces) == 1 and softcap is None and not z:
                 losses[part] = chunk_on_gpu(rows, factor, targets[part], scales[part], into, matrix_grad)
                 continue
             softmax = _softmax(rows, factor, targets[part], pieces, softcap)
             losses[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
+            if z:
+                log_z = softmax.sums.log() + softmax.top
+                squares[part] = log_z.square().squeeze(1)
+                softmax.pull = 1 + 2 * z * log_z
             if state_grads is not None or matrix_grad is not None:
                 _gradients(rows, factor, targets[part], scales[part], softmax, pieces, into, matrix_grad)
         losses = torch.where(supervised, losses, 0.0)
-        ctx.save_for_backward(state_grads, matrix_grad, losses)
-        ctx.mark_non_differentiable(losses)
-        return torch.dot(losses, weights), losses
+        squares = torch.where(supervised, squares, 0.0)
+        whole = losses + z * squares if z else losses
+        ctx.save_for_backward(state_grads, matrix_grad, whole)
+        ctx.mark_non_differentiable(losses, squares)
+        return torch.dot(whole, weights), losses, squares
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         state_grads, matrix_grad, losses = ctx.saved_tensors
         of_states = None if state_grads is None else state_grads.mul_(grads[0])
         of_matrix = None if matrix_grad is None else matrix_grad.mul_(grads[0])
-        return of_states, of_matrix, None, losses * grads[0] if ctx.needs_input_grad[3] else None, None, None, None
+        return of_states, of_matrix, None, losses * grads[0] if ctx.needs_input_grad[3] else None, *[None] * 4
 
 
 @dataclass
@@ -159,6 +183,7 @@ class _Softmax:
     picked: Tensor
     exponentials: Tensor | None  # [n, V], where the vocabulary is one piece and nothing caps the logits
     softcap: float | None
+    pull: Tensor | None = None  # 1 + 2 z log(Z), by which probabilities count in the gradient; None: by 1
 
 
 def _logits(rows: Tensor, matrix: Tensor, softcap: float | None) -> Tensor:
@@ -223,7 +248,7 @@ def _slopes(rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, softm
         if softmax.softcap is not None:  # d(c tanh(x / c)) / dx = 1 - tanh(x / c)^2
             steepness = (logits / softmax.softcap).square_().neg_().add_(1)
         logits.sub_(softmax.top).exp_()
-    logits.mul_(scales / softmax.sums)
+    logits.mul_(scales / softmax.sums if softmax.pull is None else scales * softmax.pull / softmax.sums)
     places, inside = _within(targets, piece, logits)
     slopes = subtract_entries(logits, places, torch.where(inside, scales, 0.0))
     return (slopes if steepness is None else slopes.mul_(steepness)).to(rows.dtype)

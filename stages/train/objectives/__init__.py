@@ -12,7 +12,7 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train.objectives.base import Objective
-from stages.train.objectives.causal import Causal, replay_columns
+from stages.train.objectives.causal import Causal, replay_columns, z_columns
 from stages.train.objectives.coca import Coca
 from stages.train.objectives.looped import Looped
 from stages.train.objectives.routed import Routed
@@ -56,4 +56,4 @@ def _extras(stage: Stage, phase: Phase) -> Sequence[str]:
         return Coca.extras
     kind = _language(stage)
     own = Looped.columns(phase) if issubclass(kind, Looped) else kind.own
-    return (*own, *replay_columns(phase))
+    return (*own, *z_columns(phase), *replay_columns(phase))

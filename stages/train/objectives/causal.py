@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from stages.contract import numbers
 from stages.contract.ledger import Step
 from stages.errors import UserError
 from stages.models import kimi_vl
-from stages.models.ops import head_loss
+from stages.models.ops import head_loss, regularised_head_loss
 from stages.models.ops.labels import IGNORED
 from stages.models.transfer import pick
 from stages.spec.resolved import Stage
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 
 REPLAY = ("supervised_answers", "supervised_text")  # columns of a phase that replays text beside conversations
+
+
+def z_columns(phase: Phase) -> tuple[str, ...]:
+    """The metric column of a phase with a z-loss: log(Z)^2, a mean over the targets before it is weighed."""
+    return ("z_squared",) if phase.z_loss is not None else ()
 
 
 def replay_columns(phase: Phase) -> tuple[str, ...]:
@@ -63,7 +69,8 @@ class Causal:
         self._supervised = 0
         self.clock = phase.clock_start  # at which the step ends
         self._counted = dict.fromkeys(replay_columns(phase), 0)
-        self.extras = (*self.own, *self._counted)
+        self._squares: list[Tensor] = []  # of the last part, where the phase has a z-loss
+        self.extras = (*self.own, *z_columns(phase), *self._counted)
         self._ahead = Ahead(self._prepare, phase, device)
 
     def begin(self, step: Step) -> int:
@@ -106,8 +113,9 @@ class Causal:
         return {column: torch.full((), float(count), device=self.device) for column, count in self._counted.items()}
 
     def later(self) -> list[Tensor]:
-        """What a part puts into the columns that are known for the whole step only."""
-        return [torch.zeros((), device=self.device) for _ in self._counted]
+        """A part's share of the mean of log(Z)^2, and what it puts into columns that are known for the whole step."""
+        squares = [one / self.divisor for one in self._squares]
+        return [*squares, *(torch.zeros((), device=self.device) for _ in self._counted)]
 
     def finish(self) -> None:
         """Nothing to do."""
@@ -126,11 +134,22 @@ class Causal:
         return None if self._patch is None else kimi_vl.embed(self.modules, rows.batch)
 
     def loss(self, rows: Rows) -> Tensor:
-        """Summed cross entropy (nats) of the supervised positions."""
+        """Summed cross entropy (nats) of the supervised positions, with the z-loss where the phase has one."""
         batch = rows.batch
         hidden = self.lm(batch.tokens, batch.positions, batch.documents, self.embeddings(rows))
         states, labels = supervised_only(hidden, rows)
-        return head_loss(states, self.lm.head, labels, self.lm.softcap)
+        if self.phase.z_loss is None:
+            return head_loss(states, self.lm.head, labels, self.lm.softcap)
+        return self.regularised(states, labels, torch.ones_like(labels, dtype=torch.float32))[0]
+
+    def regularised(self, states: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted loss of states [N, H] with the z-loss, if there is one, and the cross entropies [N]."""
+        z = 0.0 if self.phase.z_loss is None else numbers.value(self.phase.z_loss, self.clock)
+        total, losses, squares = regularised_head_loss(
+            states, self.lm.head, labels, weights, z, softcap=self.lm.softcap
+        )
+        self._squares = [] if self.phase.z_loss is None else [torch.dot(squares, weights.detach())]
+        return total, losses
 
 
 def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:

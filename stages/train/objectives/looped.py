@@ -9,7 +9,6 @@ from torch import Tensor
 
 from stages.contract import numbers
 from stages.models.looped import log_exit_distribution
-from stages.models.ops import weighted_head_loss
 from stages.spec.resolved_phases import Loops, Phase
 from stages.train.objectives.base import precision
 from stages.train.objectives.causal import Causal, supervised_only
@@ -56,9 +55,7 @@ class Looped(Causal):
             states, labels = zip(*(supervised_only(normed, rows) for normed in hidden), strict=True)
             logits = [supervised_only(gate.unsqueeze(-1), rows)[0].squeeze(-1) for gate in gates]
             p, entropy = exits(torch.stack(logits).float())
-            expected, losses = weighted_head_loss(
-                torch.cat(states), self.lm.head, torch.cat(labels), p.flatten(), softcap=self.lm.softcap
-            )
+            expected, losses = self.regularised(torch.cat(states), torch.cat(labels), p.flatten())
         with torch.no_grad():
             loops = torch.arange(1, self._loops + 1, dtype=p.dtype, device=p.device)
             values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.view_as(p).sum(1)]

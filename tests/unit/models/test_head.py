@@ -252,3 +252,22 @@ def test_capped_logits_have_the_loss_and_the_gradients_of_the_plain_form(size: C
         assert (mine.grad - other.grad).abs().max() <= 1e-5
     assert ops.head_loss(states, matrix, labels, 1.5).item() == pytest.approx(wanted.sum().item(), rel=1e-5)
     assert (ops.token_losses(states, matrix, labels, 1.5) - wanted).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("softcap", [None, 1.5])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.rows}x{size.words}")
+def test_a_z_loss_adds_the_square_of_the_normaliser_s_logarithm_and_its_gradients(
+    size: Chunk, softcap: float | None
+) -> None:
+    states, matrix, labels, weights = given()
+    leaves, z = [part.requires_grad_() for part in (states, matrix, weights)], 0.05
+    total, losses, squares = ops.regularised_head_loss(states, matrix, labels, weights, z, size, softcap)
+    logits = ops.capped(states.double() @ matrix.double().T, softcap)
+    exact_squares = torch.where(labels == -100, 0.0, logits.logsumexp(1).square())
+    cross = F.cross_entropy(logits, labels, ignore_index=-100, reduction="none")
+    exact = ((cross + z * exact_squares) * weights.double()).sum()
+    assert total.item() == pytest.approx(exact.item(), rel=1e-6)
+    assert relative(losses, cross.detach()) < 1e-6
+    assert relative(squares, exact_squares.detach()) < 1e-6
+    for mine, other in zip(gradients(total, leaves), gradients(exact, leaves), strict=True):
+        assert relative(mine, other) < 1e-6

@@ -72,6 +72,8 @@ SLIPS = [
     Slip("text training in patches", TEXT, "unit: tokens", "unit: patches", "phases.0.unit", "unit", "tokens"),
     Slip("contrastive training without its figures", COCA, r"    coca:\n.*\n.*\n", "", "phases.0.coca", "- name: main",
         "coca is required"),
+    Slip("a z-loss of contrastive training", COCA, "    coca:\n", "    z_loss: 1e-4\n    coca:\n", "phases.0.z_loss",
+        "z_loss", "none with objective coca"),
     Slip("resolutions that begin late", COCA, "after: 0%", "after: 10%", "phases.0.coca.resolutions", "resolutions",
         "the first 0%"),
     Slip("resolutions out of order", COCA, "after: 75%", "after: 30%", "phases.0.coca.resolutions", "resolutions",

@@ -31,6 +31,7 @@ NUMBERS = (
     ("moe", "router.bias_update"),
     ("moe", "router.aux_loss"),
     ("coca", "coca.caption_weight"),
+    ("regularised", "z_loss"),
 )
 
 
@@ -48,12 +49,20 @@ def given(stage: Stage, name: str, *factors: float) -> Stage:
     """The stage with a number given by a schedule, in multiples of what it states."""
     block, _, key = name.rpartition(".")
     (phase,), optimizer = stage.phases, stage.optimizer
-    held: Any = getattr(phase, block) if block else optimizer
+    held: Any = optimizer if name in OF_OPTIMIZER else getattr(phase, block) if block else phase
     plain = getattr(held, key)
     changed = held.model_copy(update={key: steps(phase.budget, *(plain * factor for factor in factors))})
+    if held is phase:
+        return stage.model_copy(update={"phases": (changed,)})
     if not block:
         return stage.model_copy(update={"optimizer": changed})
     return stage.model_copy(update={"phases": (phase.model_copy(update={block: changed}),)})
+
+
+def regularised() -> Stage:
+    """Next-token prediction with a z-loss."""
+    stage = tiny.make("next_token")
+    return stage.model_copy(update={"phases": (stage.phases[0].model_copy(update={"z_loss": 0.01}),)})
 
 
 def rows(root: Path, leave_out: tuple[str, ...] = ()) -> list[dict[str, str]]:
@@ -70,7 +79,7 @@ def digests(root: Path) -> dict[str, str]:
 def test_a_phase_takes_the_value_at_its_tokens_and_its_bits_are_those_of_the_plain_number_until_it_changes(
     objective: str, name: str, tmp_path: Path
 ) -> None:
-    stage = tiny.make(objective)
+    stage = regularised() if objective == "regularised" else tiny.make(objective)
     run(stage, tiny.inputs(tmp_path / "plain"))
     run(given(stage, name, 1, 0.5), tiny.inputs(tmp_path / "switched"))
     plain, switched = (rows(tmp_path / one, (name,)) for one in ("plain", "switched"))
@@ -103,6 +112,15 @@ def moved(cfg: Muon, clock: int | None) -> Tensor:
     for _ in range(2):
         made.step([torch.randn(one.shape, generator=draw) for one in parts], 0.1, clock)
     return torch.cat([one.detach().flatten() for one in parts])
+
+
+def test_a_z_loss_is_in_the_loss_and_its_mean_in_a_column(tmp_path: Path) -> None:
+    for name, stage in (("plain", tiny.make("next_token")), ("z", regularised())):
+        run(stage, tiny.inputs(tmp_path / name))
+    (plain, *_), (first, *_) = rows(tmp_path / "plain"), rows(tmp_path / "z")
+    added = 0.01 * float(first["z_squared"])
+    assert added > 0.01
+    assert float(first["loss"]) == pytest.approx(float(plain["loss"]) + added, rel=1e-6)
 
 
 def everything() -> Stage:

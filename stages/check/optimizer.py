@@ -40,6 +40,7 @@ def edges_are_explicit(context: Context) -> Iterator[Finding]:
                     expected="a parent for what is handed over, and only there", repair="Correct the edge.",
                 )  # fmt: skip
         named = sorted({init.parent for init in stage.init.values() if init.parent is not None})
+        named = named if stage.merge is None else [one.parent for one in stage.merge]
         if named != sorted(stage.parents):
             yield context.finding(
                 "I-06", name, ("init", "from"),

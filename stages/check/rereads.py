@@ -68,13 +68,23 @@ def _trained_above(context: Context, stage: Stage) -> list[str]:
     """Ancestors that trained a module that this stage trains, the nearest first."""
     found: dict[str, None] = {}
     for module in stage.trained:
-        at = stage.init[module].parent if module in stage.init else None
-        while at is not None and at in context.by_ref:
-            above = context.by_ref[at]
+        waiting = _came_from(stage, module)
+        for ref in waiting:  # grows on the way
+            above = context.by_ref.get(ref)
+            if above is None:
+                continue
             if module in above.trained:
-                found[at] = None
-            at = above.init[module].parent if module in above.init else None
+                found[ref] = None
+            waiting += [one for one in _came_from(above, module) if one not in waiting]
     return list(found)
+
+
+def _came_from(stage: Stage, module: str) -> list[str]:
+    """What a module's weights are from: of a merge, all its parents."""
+    init = stage.init.get(module)
+    if init is not None and init.weights == "merge":
+        return list(stage.parents)
+    return [init.parent] if init is not None and init.parent is not None else []
 
 
 def _again(context: Context, name: str, stage: Stage, ref: str) -> Iterator[Again]:

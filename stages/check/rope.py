@@ -143,7 +143,7 @@ def described(rope: Rope) -> str:
 def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     """I-13, as far as specs go."""
     for name, stage in context.own():
-        if stage.kind not in ("keep", "export", "upcycle"):
+        if stage.kind not in ("keep", "export", "upcycle", "merge"):
             continue
         for ref, parent in context.parents(stage):
             if stage.rope != parent.rope:

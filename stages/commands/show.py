@@ -81,6 +81,8 @@ def _print(label: str, text: str) -> None:
 
 def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
     """What is handed over: weights and optimizer state by module, clock, data, rotary positions."""
+    if stage.merge is not None:
+        yield "merge", ", ".join(f"{one.parent} {float(Fraction(*one.part)):.4g}" for one in stage.merge)
     if stage.trunk is not None:
         yield "point", f"{stage.trunk} after so many of its steps, made from a checkpoint that it keeps; no training"
     for module, init in stage.init.items():
@@ -124,6 +126,8 @@ def _weights(init: Init) -> str:
             return f"weights from {init.parent}, {state}"
         case "upcycle":
             return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
+        case "merge":
+            return "an average of its parents' weights, optimizer state starts anew"
         case "release":
             return f"the released {init.release}"
         case "fresh":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs, place
 from stages.errors import UserError
-from stages.models import build, extend, hf, release, release_config, release_files, upcycle
+from stages.models import build, extend, hf, merge, release, release_config, release_files, upcycle
 from stages.models.tensor_file import Stored
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
@@ -48,11 +50,22 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
                 load(modules[name], parent_folder(init, inputs), name)
             case "upcycle":
                 _upcycle(name, init, inputs, modules[name])
+            case "merge":
+                _merge(name, stage, inputs, modules[name])
             case "fresh":
                 pass  # as built; a stand-in for a release too
             case _:
                 assert_never(init.weights)
     return modules
+
+
+def _merge(name: str, stage: Stage, inputs: Inputs, module: nn.Module) -> None:
+    """The average of the parents, in the order of their keys: names may change, and no bit does."""
+    models = []
+    for one in sorted(stage.merge or (), key=lambda one: inputs.parents[one.parent].key):
+        folder = manifest.payload(inputs.layout, one.parent)
+        models.append((one.parent, Fraction(*one.part), partial(load, module, folder, name)))
+    merge.merge(module, models)
 
 
 def _hold_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> None:
@@ -151,8 +164,9 @@ def loops(stage: Stage, inputs: Inputs) -> int | None:
         if stage.phases:
             last = stage.phases[-1].loops
             return last.count if last else None
-        if init.parent is not None:
-            parent = hf.load_config(parent_folder(init, inputs) / "model" / name)
+        above = init.parent if stage.merge is None else stage.merge[0].parent
+        if above is not None:
+            parent = hf.load_config(manifest.payload(inputs.layout, above) / "model" / name)
             if parent.loops is not None and isinstance(parent.model, LanguageModel) and parent.model.LOOPED:
                 return parent.loops * parent.model.layers // cfg.layers
         if init.weights == "release" and (folder := inputs.releases.get(init.release or "")) is not None:

@@ -56,7 +56,7 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
                 results.complete(stage, inputs, attempt, counters, parent, place.machine(ranks))
             case "train" | "import" if stage.phases:
                 Training(stage, inputs, attempt, stop, ranks, TorchTrainer).run()
-            case "train" | "import" | "upcycle" | "export":
+            case "train" | "import" | "upcycle" | "merge" | "export":
                 _pass_on(stage, inputs, attempt, ranks)
             case _:
                 assert_never(stage.kind)

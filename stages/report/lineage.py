@@ -53,7 +53,7 @@ def facts(stage: Stage, record: manifest.Manifest) -> list[str]:
     if record.points_to is not None:
         lines.append(f"points to {record.points_to}")
     for module, init in stage.init.items():
-        origin = init.parent or init.release or "nothing"
+        origin = init.parent or init.release or ", ".join(stage.parents) or "nothing"
         lines.append(f"{module}: weights {init.weights} from {origin}, optimizer {init.optimizer}")
     if stage.phases:
         lines.append(f"consumed {count(budget(stage))} {stage.phases[0].unit}, clock {stage.clock}, data {stage.data}")

@@ -54,6 +54,9 @@ Clock = Annotated[int, Written(domains.CLOCK)]
 Length = Annotated[tuple[int | Fraction, str], Written(domains.LENGTH)]
 Claimed = Annotated[tuple[int, int], Written(domains.CLAIM)]
 
+MergedShare = Annotated[Fraction, Written(domains.MERGED_SHARE)]
+AverageDecay = Annotated[Fraction, Written(domains.AVERAGE_DECAY)]
+
 RopeBase = Annotated[Fraction, Written(domains.ROPE_BASE)]
 RopeFactor = Annotated[Fraction, Written(domains.ROPE_FACTOR)]
 Magnitude = Annotated[Fraction | None, Written(domains.MAGNITUDE)]

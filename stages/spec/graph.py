@@ -8,7 +8,7 @@ from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.points import ALL, RawPoint, stage_name
-from stages.spec.schema import RawExport, RawKeep, RawTrain, RawUpcycle
+from stages.spec.schema import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
 from stages.spec.validate import meant
 
 
@@ -30,6 +30,8 @@ def parents(stage: LoadedStage) -> tuple[str, ...]:
         return (stage_name(raw.init.from_),)
     if isinstance(raw, (RawTrain, RawUpcycle)):
         return tuple(dict.fromkeys(map(stage_name, raw.init.from_.values())))
+    if isinstance(raw, RawMerge):
+        return tuple(sorted({stage_name(text) for text in raw.init.from_}))  # their order says nothing
     return ()
 
 
@@ -62,6 +64,8 @@ def _missing(stage: LoadedStage, parent: str, names: Mapping[str, object]) -> Sp
     if isinstance(stage.raw, (RawTrain, RawUpcycle)):
         module = next(module for module, above in stage.raw.init.from_.items() if stage_name(above) == parent)
         path = path if module == ALL else (*path, module)
+    if isinstance(stage.raw, RawMerge):
+        path = (*path, next(number for number, text in enumerate(stage.raw.init.from_) if stage_name(text) == parent))
     return stage.document.error(path, f"the unknown stage {parent!r}", ", ".join(names), meant(parent, names))
 
 

@@ -13,7 +13,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.points import ALL
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Stage
-from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[s
         return ZERO
     if not isinstance(raw, RawTrain):
         node = next(iter(above.values()))
+        if isinstance(raw, RawMerge):
+            rates = {one.clock.rate for one in above.values()}
+            return Clock(None, (), node.clock.rate if len(rates) == 1 else None)
         reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
         return Clock(None, (), node.clock.rate, numbers=node.clock.numbers) if reset else node.clock
     match raw.init.clock:
@@ -123,7 +126,7 @@ def clock_rule(loaded: LoadedStage) -> Literal["continue", "reset"]:
     raw = loaded.raw
     if isinstance(raw, (RawTrain, RawUpcycle)):
         return raw.init.clock
-    return "reset" if isinstance(raw, RawImport) else "continue"
+    return "reset" if isinstance(raw, (RawImport, RawMerge)) else "continue"
 
 
 def data_rule(loaded: LoadedStage) -> Literal["continue", "restart"]:

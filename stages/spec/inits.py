@@ -12,7 +12,7 @@ from stages.spec.nodes import Path
 from stages.spec.points import ALL
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
-from stages.spec.schema import RawImport, RawTrain, RawUpcycle
+from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_releases import RawReleaseFiles
 
@@ -43,6 +43,8 @@ def _init(
 ) -> Init:
     raw = loaded.raw
     if not isinstance(raw, (RawTrain, RawUpcycle)):
+        if isinstance(raw, RawMerge):
+            return Init(weights="merge", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
         (parent,) = above.values()
         return Init(
             weights="inherit", parent=parent.ref, release=None, optimizer="inherit", layer_map=None, stand_in=False
@@ -110,6 +112,11 @@ def _handed(
         raise loaded.document.error(
             ("init", "optimizer"), f"nothing for {module}", "inherit or reset for every trained module that inherits",
             f"Add `{module}: ...`.",
+        )  # fmt: skip
+    if restored == "inherit" and parent.stage.kind == "merge":
+        raise loaded.document.error(
+            ("init", "optimizer"), f"inherit from {parent_name}, a merge", "reset: a merge has no optimizer state",
+            "Write `optimizer: reset`, with a schedule that warms up.",
         )  # fmt: skip
     return Init(
         weights=how, parent=parent.ref, release=None, optimizer=restored,

@@ -39,6 +39,8 @@ def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
     for init in (pair[1] for pair in fields["init"]):
         if init["parent"] is not None:
             init["parent"] = parent_keys[init["parent"]]
+    if "merge" in fields:
+        fields["merge"] = sorted([parent_keys[one["parent"]], one["part"]] for one in fields["merge"])
     links = [_digest(["begin", VERSION, fields])]
     for phase, canonical in zip(stage.phases, phases, strict=True):
         end = phase.clock_start + phase.budget

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from stages.errors import SpecError
 from stages.spec import units
 from stages.spec.nodes import Document, Path
-from stages.spec.schema import RawEvaluate, RawExport, RawKeep, RawStage, RawTrain, RawUpcycle
+from stages.spec.schema import RawEvaluate, RawExport, RawKeep, RawMerge, RawStage, RawTrain, RawUpcycle
 from stages.spec.schema_edges import AT
 from stages.spec.schema_phases import RawPhase
 
@@ -59,6 +59,9 @@ def origins(raw: RawStage) -> Iterator[tuple[Path, str]]:
     """What a stage starts from, as it is written, and where."""
     if isinstance(raw, (RawKeep, RawExport)):
         yield ("init", "from"), raw.init.from_
+    elif isinstance(raw, RawMerge):
+        for number, text in enumerate(raw.init.from_):
+            yield ("init", "from", number), text
     elif isinstance(raw, (RawTrain, RawUpcycle)) and not isinstance(raw, RawPoint):
         for module, text in raw.init.from_.items():
             yield ("init", "from") if module == ALL else ("init", "from", module), text

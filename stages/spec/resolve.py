@@ -23,6 +23,7 @@ from stages.spec.hand_over import (
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
+from stages.spec.merging import shares
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
 from stages.spec.objectives import Placed, unfit
@@ -36,7 +37,7 @@ from stages.spec.resolved_parallel import Engine, EngineClass
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawEvaluate, RawImport, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.schema import RawEvaluate, RawImport, RawMerge, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.validate import meant, several
@@ -101,6 +102,7 @@ class Resolver:
             execution=execution(loaded, engine, self.raw_scale, self.scale),
             max_context=longest,
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
+            merge=shares(loaded, raw, above) if isinstance(raw, RawMerge) else None,
         )
         return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent, training.numbers)
 

@@ -30,7 +30,7 @@ class Init(Frozen):
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"stand_in", "architecture"})
     LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest", "extend", "rows"})
-    weights: Literal["fresh", "inherit", "upcycle", "release"]
+    weights: Literal["fresh", "inherit", "upcycle", "release", "merge"]
     parent: str | None  # "pipeline/stage", for inherit and upcycle
     release: str | None  # name of a released model that the user supplies as a folder
     optimizer: Literal["inherit", "reset"]
@@ -40,6 +40,13 @@ class Init(Frozen):
     extend: Literal["mean", "fresh"] | None = None  # inherit, and how rows of new tokens begin
     rows: int | None = None  # extend: tokens of the parent; rows from there on are new, the parent's padding included
     architecture: str | None = None  # of the release, as its config.json has to say
+
+
+class Share(Frozen):
+    """How much of a merge one parent is: an exact part of 1 (numerator, denominator)."""
+
+    parent: str  # "pipeline/stage"
+    part: tuple[int, int]
 
 
 class LmEval(Frozen):
@@ -145,11 +152,12 @@ class Stage(Frozen):
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset(
         {"pipeline", "name", "box", "scale", "max_context", "waivers", "trunk"}
     )
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"merge"})
     pipeline: str
     name: str
     box: str  # the figure's words
     scale: str
-    kind: Literal["import", "train", "upcycle", "keep", "export"]
+    kind: Literal["import", "train", "upcycle", "merge", "keep", "export"]
     engine_class: EngineClass  # what the numbers depend on
     seed: int
     parents: tuple[str, ...]  # "pipeline/stage", sorted; a variant's parent may live in the pipeline it extends
@@ -167,6 +175,7 @@ class Stage(Frozen):
     execution: Execution
     max_context: int  # the longest context in the lineage under the current RoPE: what an export declares
     waivers: tuple[Waiver, ...] = ()
+    merge: tuple[Share, ...] | None = None  # of a merge: its parents, by name
     trunk: str | None = None  # of a point: the stage that this one is the beginning of, and that keeps its checkpoint
 
     @property

@@ -29,7 +29,7 @@ from stages.spec.fields import (
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_parallel import Recompute
-from stages.spec.schema_edges import RawInit, RawPointer
+from stages.spec.schema_edges import RawInit, RawMergeInit, RawPointer
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_tasks import TaskFolder, Tasks
 from stages.spec.schema_waivers import RawWaiver
@@ -189,6 +189,13 @@ class RawUpcycle(RawStage):
     init: RawInit
 
 
+class RawMerge(RawStage):
+    """The average of several stages' weights."""
+
+    kind: Literal["merge"]
+    init: RawMergeInit
+
+
 class RawKeep(RawStage):
     """A pointer to the parent."""
 
@@ -207,6 +214,7 @@ STAGES: dict[str, type[RawStage]] = {
     "train": RawTrain,
     "import": RawImport,
     "upcycle": RawUpcycle,
+    "merge": RawMerge,
     "keep": RawKeep,
     "export": RawExport,
 }

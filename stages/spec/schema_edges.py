@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from stages.spec import units
-from stages.spec.fields import Raw
+from stages.spec.fields import AverageDecay, MergedShare, Raw
 from stages.spec.names import ALLOWED, PATTERN, Name, is_name
 
 AT = "@"  # in `from`: between a stage and how many of its tokens are consumed
@@ -93,3 +93,14 @@ class RawPointer(Raw):
     """The edge of a keep or export stage: everything is the parent's."""
 
     from_: Origin = Field(alias="from")
+
+
+class RawMergeInit(Raw):
+    """The edges of a merge; nothing but weights is handed over."""
+
+    from_: Annotated[list[Origin], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})] = (
+        Field(alias="from", min_length=2)
+    )
+    weights: Literal["uniform", "weighted", "ema"]
+    shares: dict[Origin, MergedShare] = Field(default_factory=dict)  # weighted: how much of each, in proportion
+    decay: AverageDecay | None = None  # ema: what each later checkpoint leaves of the average so far

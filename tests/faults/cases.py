@@ -10,13 +10,13 @@ from typing import Any
 
 from stages.models import release_files
 from stages.spec.key import stage_key
-from stages.spec.resolved import Init, Stage
+from stages.spec.resolved import Init, Share, Stage
 from tests.snapshot import mini
 from tests.unit.data.small import Small
 from tests.unit.train import tiny
 
 OBJECTIVES = (*tiny.OBJECTIVES, "moe")
-KINDS = ("two_phases", "replacing", "continued", "upcycle", "import", "keep", "export")
+KINDS = ("two_phases", "replacing", "continued", "upcycle", "merge", "import", "keep", "export")
 NAMES = (*OBJECTIVES, *KINDS)
 RELEASES, RELEASE = "releases", "released"
 SCALE = "mini"
@@ -64,6 +64,11 @@ def make(name: str, small: Small) -> Case:
     if name == "two_phases":
         return Case(two_phases(parent, small))
     parent = parent.model_copy(update={"name": "parent"})
+    if name == "merge":
+        other = parent.model_copy(update={"name": "other", "seed": parent.seed + 1})
+        shares = (Share(parent=ref(other), part=(1, 3)), Share(parent=ref(parent), part=(2, 3)))
+        made = child(name, parent).model_copy(update={"parents": (ref(other), ref(parent)), "merge": shares})
+        return Case(made, (other, parent))
     return Case(child(name, parent), (parent,))
 
 
@@ -78,7 +83,7 @@ def two_phases(stage: Stage, small: Small) -> Stage:
 
 
 def child(kind: str, parent: Stage) -> Stage:
-    """A stage that is built on `parent`: trained further, made deeper, pointed to, released or taken from a release."""
+    """A stage built on `parent`: trained further, made deeper, averaged, pointed to, released or from a release."""
     init: dict[str, Any] = {
         "weights": "inherit", "parent": ref(parent), "release": None, "optimizer": "inherit", "layer_map": None,
         "stand_in": False,
@@ -90,6 +95,8 @@ def child(kind: str, parent: Stage) -> Stage:
     if kind == "upcycle":
         changes["modules"] = {"llm": tiny.OURO.model_copy(update={"layers": 4, "vocab": mini.VOCAB})}
         init |= {"weights": "upcycle", "layer_map": (0, 1, 0, 1)}
+    if kind == "merge":
+        init |= {"weights": "merge", "parent": None, "optimizer": "reset"}
     if kind == "import":
         changes["parents"] = ()
         init |= {"weights": "release", "parent": None, "release": RELEASE, "optimizer": "reset"}

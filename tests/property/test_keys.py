@@ -16,7 +16,7 @@ import pytest
 from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
 from stages.spec.language_model import LanguageModel
-from stages.spec.resolved import LmEval, Stage
+from stages.spec.resolved import LmEval, Share, Stage
 from tests import shipped
 from tests.families import test_yarn
 
@@ -124,8 +124,15 @@ def with_the_harness() -> Stage:
     return stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"lm_eval": asked})})
 
 
+def with_a_merge() -> Stage:
+    """A stage that averages two others, as no shipped spec does."""
+    stage = PROJECT.resolve("llama31_1m", "mini").stages["base"]
+    shares = (Share(parent="tiny/a", part=(1, 4)), Share(parent="tiny/b", part=(3, 4)))
+    return stage.model_copy(update={"parents": ("tiny/a", "tiny/b"), "merge": shares})
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
-for _stage in (*stages(), *of_every_family(), with_yarn(), with_the_harness()):
+for _stage in (*stages(), *of_every_family(), with_yarn(), with_the_harness(), with_a_merge()):
     for _field, _path, _inside in walk(_stage):
         kept = CASES.get(_field)
         # A field that is null tries less than one that is not.

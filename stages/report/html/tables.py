@@ -97,11 +97,11 @@ def hand_overs(views: Sequence[View]) -> Table:
         stage = view.stage
         groups: dict[tuple[str, str], list[str]] = {}
         for module, init in stage.init.items():
-            weights = init.parent or init.release or "fresh"
+            weights = init.parent or init.release or ", ".join(stage.parents) or "fresh"
             if init.stand_in:
                 weights = f"{weights}, a stand-in"
-            if init.weights == "upcycle":
-                weights = f"{weights}, upcycled"
+            if init.weights in ("upcycle", "merge"):
+                weights = f"{weights}, {init.weights}d"
             groups.setdefault((weights.removeprefix(f"{stage.pipeline}/"), init.optimizer), []).append(module)
         for (weights, optimizer), modules in groups.items():
             trains = bool(stage.phases)

@@ -65,6 +65,8 @@ def unshipped() -> Iterator[SpecFile]:
         "vocab": "50_304", "digest": "0" * 64, "roles": special,
     }  # fmt: skip
     yield SpecFile("tokenizers/mine.yaml", "tokenizer_files", files)
+    init: Tree = {"from": ["a", "b"], "weights": "weighted", "shares": {"a": "1", "b": "3"}}
+    yield SpecFile("mine/soup.yaml", "stage_merge", {"stage": "soup", "box": "x", "kind": "merge", "init": init})
 
 
 def shipped(root: FilePath = ROOT) -> Iterator[SpecFile]:

@@ -19,7 +19,7 @@ from tests.unit.spec.spec_files import ROOT, SpecFile, as_an_editor_reads, dump,
 SCHEMAS = json_schemas() | {"site": json_schema(RawSite)}
 VALIDATORS = {name: Draft202012Validator(schema) for name, schema in SCHEMAS.items()}
 FILES = tuple(shipped())
-UNSHIPPED = {"tokenizer_files", "bind", "roots"}  # a project has these of its own
+UNSHIPPED = {"tokenizer_files", "stage_merge", "bind", "roots"}  # a project has these of its own
 WORDS = ("kind", "family", "shape", "objective", "unit", "packing", "clock", "group", "mark", "device", "activations",
          "determinism", "decay", "corpora", "releases", "engine_class", "document_mask", "tied",
          "nesterov")  # fmt: skip

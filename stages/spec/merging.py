@@ -1,0 +1,85 @@
+"""A merge of several stages' weights: what they have to share, and how much of each is in it.
+
+Shares are exact and sum to 1, and parents are in the order of their names: how a spec lists them changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import assert_never
+
+from stages.spec.hand_over import Node
+from stages.spec.loader import LoadedStage
+from stages.spec.points import stage_name
+from stages.spec.resolved import Share, Stage
+from stages.spec.schema import RawMerge
+
+SAME = ("modules", "rope", "tokenizer")  # what parents of a merge have in common
+
+
+def shares(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> tuple[Share, ...]:
+    """How much of each parent, by "pipeline/stage". Raises SpecError where parents do not fit."""
+    first, *others = above.items()
+    for name, node in others:
+        for field in SAME:
+            if getattr(node.stage, field) != getattr(first[1].stage, field):
+                raise loaded.document.error(
+                    ("init", "from"), f"other {field} in {name} than in {first[0]}",
+                    "parents with the same modules, rotary positions and tokenizer",
+                    "Merge stages of one model: only their weights may differ.",
+                )  # fmt: skip
+    parts = _parts(loaded, raw, above)
+    total = sum(parts.values())
+    exact = {above[name].ref: part / total for name, part in parts.items()}
+    if len(exact) < len(parts):
+        raise loaded.document.error(
+            ("init", "from"), "the same stage under two names", "different stages", "Take one of them out."
+        )
+    return tuple(Share(parent=ref, part=exact[ref].as_integer_ratio()) for ref in sorted(exact))
+
+
+def _parts(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> dict[str, Fraction]:
+    """In proportion."""
+    init = raw.init
+    for key, given, wanted in (
+        ("shares", bool(init.shares), init.weights == "weighted"),
+        ("decay", init.decay is not None, init.weights == "ema"),
+    ):
+        if given != wanted:
+            found = f"{'no ' if wanted else ''}`{key}` with weights: {init.weights}"
+            allowed = "`shares` with weighted, `decay` with ema, and with no other"
+            raise loaded.document.error(("init", key if given else "weights"), found, allowed, "Add or remove it.")
+    match init.weights:
+        case "uniform":
+            return {name: Fraction(1) for name in above}
+        case "weighted":
+            if set(init.shares) != set(init.from_):
+                raise loaded.document.error(
+                    ("init", "shares"), ", ".join(init.shares), ", ".join(init.from_), "Name what `from` names."
+                )
+            return {stage_name(name): share for name, share in init.shares.items()}
+        case "ema":
+            return _average(loaded, init.decay or Fraction(0), above)
+        case _:
+            assert_never(init.weights)
+
+
+def _average(loaded: LoadedStage, decay: Fraction, above: Mapping[str, Node]) -> dict[str, Fraction]:
+    """e = first; e = decay e + (1 - decay) next, over the checkpoints of one trunk in the order of their tokens."""
+    trunks = {node.stage.trunk or node.ref for node in above.values()}
+    if len(trunks) > 1 or any(not node.stage.phases for node in above.values()):
+        raise loaded.document.error(
+            ("init", "weights"), f"ema over {', '.join(sorted(trunks))}",
+            "checkpoints of one stage that trains: `from: [a@1B, a@2B, a]`", "Write uniform or weighted.",
+        )  # fmt: skip
+    first, *later = sorted(above, key=lambda name: consumed(above[name].stage))
+    parts = {first: Fraction(1)}
+    for name in later:
+        parts = {one: decay * part for one, part in parts.items()} | {name: 1 - decay}
+    return parts
+
+
+def consumed(stage: Stage) -> int:
+    """Ledger units of a stage."""
+    return sum(phase.budget for phase in stage.phases)

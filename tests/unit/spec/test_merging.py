@@ -1,0 +1,99 @@
+"""`kind: merge`: how much of each parent is in it, that their order says nothing, and what does not fit together."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from stages.errors import SpecError
+from stages.spec.project import Project
+from stages.spec.resolved import Stage
+from tests.unit.spec.small_project import edit
+
+PIPELINE, SECOND = "toy/pipeline.yaml", "toy/second.yaml"
+NAMES = ("first@1B", "first", "first@262_144_000")
+
+
+def project(root: Path, init: str) -> Project:
+    figures = 'sources:\n  - {covers: ["*"], mark: chosen}\n' if "shares" in init or "decay" in init else ""
+    (root / "specs/toy/soup.yaml").write_text(f"stage: soup\nbox: Soup\nkind: merge\ninit: {init}\n{figures}")
+    pipeline = root / "specs" / PIPELINE
+    pipeline.write_text(pipeline.read_text().replace("[first, second, release]", "[first, second, soup, release]"))
+    return Project.load(root)
+
+
+def soup(root: Path, init: str) -> Stage:
+    return project(root, init).resolve("toy", "paper").stages["soup"]
+
+
+def parts(stage: Stage) -> dict[str, Fraction]:
+    return {one.parent.partition("/")[2]: Fraction(*one.part) for one in stage.merge or ()}
+
+
+def test_the_order_of_parents_says_nothing(root: Path) -> None:
+    found = []
+    for names in permutations(NAMES):
+        made = project(root, f"{{from: [{', '.join(names)}], weights: uniform}}").resolve("toy", "paper")
+        found.append((made.stages["soup"], made.keys["soup"]))
+    assert all(one == found[0] for one in found)
+    assert parts(found[0][0]) == dict.fromkeys(["first", "first_at_1b", "first_at_262144k"], Fraction(1, 3))
+
+
+def test_a_merge_starts_a_clock_anew_and_a_share_is_in_its_key(root: Path) -> None:
+    written = "{from: [first, first@1B], weights: weighted, shares: {first: 3, first@1B: 1}}"
+    made = project(root, written).resolve("toy", "paper")
+    assert parts(made.stages["soup"]) == {"first": Fraction(3, 4), "first_at_1b": Fraction(1, 4)}
+    assert made.stages["soup"].clock == "reset"
+    again = project(root, written.replace("first: 3", "first: 6").replace("first@1B: 1}", "first@1B: 2}"))
+    assert again.resolve("toy", "paper").keys["soup"] == made.keys["soup"], "in proportion"
+    other = project(root, written.replace("first: 3", "first: 2")).resolve("toy", "paper")
+    assert other.keys["soup"] != made.keys["soup"]
+
+
+def test_an_average_over_a_trunk_follows_its_tokens(root: Path) -> None:
+    made = soup(root, f"{{from: [{', '.join(NAMES)}], weights: ema, decay: 0.9}}")
+    decay = Fraction(9, 10)
+    assert parts(made) == {
+        "first_at_262144k": decay**2,
+        "first_at_1b": (1 - decay) * decay,
+        "first": 1 - decay,
+    }
+    assert sum(parts(made).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("init", "key", "found"),
+    [
+        ("{from: [first], weights: uniform}", "init.from", "at least 2"),
+        ("{from: [first, first], weights: uniform}", "init.from.1", "first"),
+        ("{from: [first, nobody], weights: uniform}", "init.from.1", "'nobody'"),
+        ("{from: [first, first@2000M], weights: uniform}", "init.from", "the same stage under two names"),
+        ("{from: [first, second], weights: ema, decay: 0.9}", "init.weights", "ema over toy/first, toy/second"),
+        ("{from: [first, second], weights: weighted}", "init.weights", "no `shares`"),
+        ("{from: [first, second], weights: uniform, decay: 0.5}", "init.decay", "`decay` with weights: uniform"),
+        ("{from: [first, second], weights: weighted, shares: {first: 1}}", "init.shares", "first"),
+        ("{from: [first, second], weights: weighted, shares: {first: 1, second: 0}}", "init.shares.second", "'0'"),
+        ("{from: [first, first@1B], weights: ema, decay: 1}", "init.decay", "'1'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_at_its_key(root: Path, init: str, key: str, found: str) -> None:
+    with pytest.raises(SpecError) as wrong:
+        soup(root, init)
+    assert wrong.value.key == key
+    assert found in f"{wrong.value.found} {wrong.value.allowed}"
+
+
+def test_models_that_differ_have_no_average(root: Path) -> None:
+    edit(root, SECOND, "base: 10_000", "base: 20_000")
+    with pytest.raises(SpecError, match="other rope in second than in first"):
+        soup(root, "{from: [first, second], weights: uniform}")
+
+
+def test_a_merge_hands_on_no_optimizer_state(root: Path) -> None:
+    edit(root, SECOND, "  from: first\n", "  from: soup\n")
+    edit(root, SECOND, "clock: continue", "clock: reset")
+    with pytest.raises(SpecError, match="inherit from soup, a merge"):
+        soup(root, "{from: [first, first@1B], weights: uniform}")

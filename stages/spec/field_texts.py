@@ -196,6 +196,10 @@ TEXTS: dict[str, str] = {
     "upcycle": "concatenate: the stack of layers twice; interleave: each layer twice.",
     "extend": "Rows of new tokens: the mean of the others, or fresh.",
     "RawPointer.from": "The parent, everything of which is handed on.",
+    "RawMergeInit.from": "Two stages or more, points too; their order says nothing.",
+    "RawMergeInit.weights": "uniform, weighted by `shares`, or ema: over checkpoints of one stage.",
+    "shares": "weighted: how much of each parent, in proportion.",
+    "RawMergeInit.decay": "ema: what each later checkpoint leaves of the average so far.",
     # data
     "mixtures": "What phases read, by name.",
     "RawMixture.sources": "The corpora of the mixture, with their shares.",

@@ -28,3 +28,19 @@ def audit(
     from stages.commands.audit import audit as run_audit
 
     raise typer.Exit(run_audit(paths, as_json, markdown))
+
+
+@app.command()
+def adopt(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Recipes of other trainers, or folders of them.")
+    ],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The pipeline that they become.")],
+) -> None:
+    """Write a recipe of another trainer as specs of this project; what it does not say is marked unknown.
+
+    Example: stages adopt recipes/ --as mine. Each figure cites its file and line (docs/audit.md).
+    """
+    from stages.commands.adopt import adopt as run_adopt
+
+    raise typer.Exit(run_adopt(paths, name))

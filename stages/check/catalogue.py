@@ -22,6 +22,7 @@ from stages.check import (
     stand_ins,
     tokenizer,
     tokens,
+    unknown,
     unused,
 )
 from stages.check.registry import REGISTRY, Invariant
@@ -34,6 +35,7 @@ FAMILIES = (
     pieces,
     tokens,
     unused,
+    unknown,
     rope,
     optimizer,
     settings,

@@ -77,10 +77,11 @@ def _shown(one: Finding) -> Text:
 
 def _summary(pipeline: Pipeline, found: list[Finding]) -> Text:
     sure = sum(one.certain for one in found)
-    counts = [_many(len(pipeline.stages), "run"), _many(len(pipeline.edges), "hand-over"), _many(len(found), "finding")]
+    counts = [many(len(pipeline.stages), "run"), many(len(pipeline.edges), "hand-over"), many(len(found), "finding")]
     text = f"{counts[0]}, {counts[1]} between them: {counts[2]} ({sure} certain from the text)"
     return Text(text, style="bold red" if found else "bold green")
 
 
-def _many(number: int, word: str) -> str:
+def many(number: int, word: str) -> str:
+    """A count with its word."""
     return f"{number:,} {word}" + ("" if number == 1 else "s")

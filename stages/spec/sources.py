@@ -12,14 +12,14 @@ from stages.spec import units
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document, Path, Tree, dotted
 
-Mark = Literal["published", "derived", "seed", "assumed", "chosen"]
+Mark = Literal["published", "derived", "seed", "assumed", "chosen", "unknown"]
 
 PROSE = frozenset(
     {"stage", "box", "title", "citation", "figure", "reason", "jump", "reread", "what", "name", "id", "pipeline",
      "scale", "extends", "tokenizer", "release", "data", "waivers"}
 )  # fmt: skip
 NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in a path
-NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason"}
+NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason", "unknown": "reason"}
 ABSENT = "none"  # in the place of a figure: gradients that are not clipped
 EVERYTHING = "*"
 

@@ -176,6 +176,20 @@ SEEN = (
         LLAMA,
     ),
     Mutant(
+        "S-13",
+        "an optimizer's figures that nobody knows",
+        Edited(LLAMA_FILE, r"covers: \[optimizers\]\n    mark: assumed", "covers: [optimizers]\n    mark: unknown"),
+    ),
+    Mutant(
+        "S-13",
+        "a stage's batch that nobody knows",
+        Edited(
+            "llama31_1m/cpt_256k.yaml",
+            r"covers: \[phases.main.batch\]\n    mark: assumed",
+            "covers: [phases.main.batch]\n    mark: unknown",
+        ),
+    ),
+    Mutant(
         "S-07",
         "a waiver of an invariant that does not exist",
         Edited(

@@ -39,6 +39,7 @@ SWITCHES = {
     "--untie-embeddings-and-output-weights": "untied", "--swiglu": "gated", "--sequence-parallel": "sequence_parallel",
     "--group-query-attention": "grouped_queries", "--mock-data": "mock_data",
     "--use-distributed-optimizer": "distributed_optimizer", "--no-save-optim": "no_save_optim",
+    "--reset-attention-mask": "document_mask",
 }  # fmt: skip
 LISTS = {"--rampup-batch-size": "ramp", "--data-path": "data", "--train-data-path": "data"}
 MARKS = frozenset({"--train-iters", "--train-samples", "--micro-batch-size", "--global-batch-size", "--num-layers",

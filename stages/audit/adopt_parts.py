@@ -1,0 +1,188 @@
+"""Models, optimizers, schedules and data of an adopted recipe, each once for all stages that have the same."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from stages.audit import curve
+from stages.audit.adopt import Page, name_of, source, unknown, whole
+from stages.audit.figures import first_step, last_step
+from stages.audit.loads import on_load
+from stages.audit.recipe import Edge, Stage
+
+MODEL = {"layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000}
+OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
+SHAPES = {"linear": "linear", "cosine": "cosine", "minus_sqrt": "1-sqrt", "1-sqrt": "1-sqrt"}
+STEPS, RATE, BATCH, CONTEXT = 1000, 1e-4, 512, 4096  # where nobody knows them
+
+
+@dataclass
+class Parts:
+    """What stages share, by what it is made of: entries of pipeline.yaml."""
+
+    page: Page
+    models: dict[tuple[object, ...], str] = field(default_factory=dict)
+    optimizers: dict[tuple[object, ...], str] = field(default_factory=dict)
+
+    def model(self, stage: Stage, parent: str | None) -> tuple[str, list[str]]:
+        """A model's name, and its lines if it is a new one. A stage that says nothing has its parent's."""
+        figures = tuple(stage.get(name) for name in MODEL)
+        if parent is not None and all(one is None for one in figures):
+            return parent, []
+        if figures in self.models:
+            return self.models[figures], []
+        name = self.models[figures] = name_of("model", self.models.values(), "model")
+        lines = [f"  {name}:", "    family: llama  # of dense decoders; nothing that was read names one"]
+        for key, otherwise in MODEL.items():
+            value = stage.count(key)
+            mark = source(stage, key)
+            if key == "kv_heads" and value is None and stage.count("heads") is not None:
+                value, mark = stage.count("heads"), source(stage, "heads")
+            lines.append(f"    {key}: {whole(otherwise if value is None else value)}")
+            self.page.cover(f"models.{name}.{key}", unknown(f"{stage.name} does not say it") if value is None else mark)
+        std = stage.number("init_std")
+        lines += ["    norm_eps: 1e-5", f"    tied: {str(not stage.on('untied')).lower()}",
+                  f"    init_std: {0.02 if std is None else std:g}"]  # fmt: skip
+        self.page.cover(f"models.{name}.norm_eps", unknown(f"{stage.name} does not say it"))
+        self.page.cover(f"models.{name}.init_std", source(stage, "init_std"))
+        return name, lines
+
+    def optimizer(self, stage: Stage) -> tuple[str, list[str]]:
+        """An optimizer's name, and its line if it is a new one."""
+        figures = tuple(stage.get(name) for name in OPTIMIZER)
+        if figures in self.optimizers:
+            return self.optimizers[figures], []
+        name = self.optimizers[figures] = name_of("adamw", self.optimizers.values(), "adamw")
+        words = ["kind: adamw"]
+        for key, otherwise in OPTIMIZER.items():
+            value = stage.number(key)
+            if key == "clip" and value == 0:
+                words.append("clip: none")
+                continue
+            words.append(f"{key}: {otherwise if value is None else value:g}")
+            self.page.cover(f"optimizers.{name}.{key}", source(stage, key))
+            if key == "weight_decay":
+                words.append("decay: matrices")
+        return name, [f"  {name}: {{{', '.join(words)}}}"]
+
+
+def shares_clock(edge: Edge | None) -> bool:
+    """Whether the child goes on along its parent's schedule from its end: equal, or that of the checkpoint."""
+    loads = None if edge is None else on_load(edge.child)
+    if edge is None or loads is None or not loads.step or end(edge.child) is None:
+        return False
+    if end(edge.parent) is None or first_step(edge.child) != end(edge.parent):
+        return False
+    if loads.scheduler == "checkpoint":
+        return True
+    before, after = curve.of(edge.parent), curve.of(edge.child)
+    return before is not None and before == after
+
+
+def pieces(lineage: list[Stage], page: Page, path: str, parent_rate: float | None) -> list[str]:
+    """The schedule of stages that go on from one another along it, and the sources of its figures."""
+    stage = lineage[0]
+    shape, first = curve.of(stage), begin(stage)
+    last = first + sum(steps(one) for one in lineage)
+    if shape is None:
+        page.cover(path, unknown(f"{stage.name} does not say the whole of it"))
+        words = _length(lineage, 0, last - first)
+        return [_piece("constant", f"from: {RATE:g}", None, words, _jump(stage, RATE, parent_rate))]
+    page.cover(path, source(stage, *(one for one in ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "steps")
+                                     if one in stage.values)))  # fmt: skip
+    borders = sorted({first, last, *(one for one in (shape.warmup, shape.start, shape.end) if first < one < last)})
+    lines: list[str] = []
+    for start, end in itertools.pairwise(borders):
+        before, after = shape.at(start), shape.at(end)
+        words = f"from: {before or 0:g}" if not lines else ""
+        jump = _jump(stage, before or 0.0, parent_rate) if not lines else ""
+        kind, to = _kind(shape, start, end), f"to: {after or 0:g}"
+        if before == after:
+            kind, to = "constant", ""
+        if kind is None:
+            kind = "linear"
+            page.cover(f"{path}.{len(lines)}", unknown(f"{stage.name} has a part of a shape that has no name here"))
+        lines.append(_piece(kind, words, to, _length(lineage, start - first, end - first), jump))
+    return lines
+
+
+def final_rate(stage: Stage) -> float:
+    """The rate at which a stage ends, or the placeholder that its schedule has."""
+    shape = curve.of(stage)
+    rate = None if shape is None else shape.at(begin(stage) + steps(stage))
+    return RATE if shape is None else rate or 0.0
+
+
+def _kind(shape: curve.Curve, start: int, end: int) -> str | None:
+    """The shape between two steps; None for a part of a curve that is no whole piece."""
+    if end <= shape.warmup or shape.shape == "linear":
+        return "linear"
+    if start >= shape.end or end <= shape.start or shape.shape == "constant":
+        return "constant"
+    return SHAPES.get(shape.shape) if (start, end) == (shape.start, shape.end) else None
+
+
+def _length(lineage: list[Stage], start: int, end: int) -> str:
+    """The length of a piece: in steps of the one stage that reads it, in tokens where several do."""
+    if len(lineage) == 1:
+        return f"{end - start} steps"
+    tokens = before = 0
+    for stage in lineage:
+        inside = min(end, before + steps(stage)) - max(start, before)
+        tokens += max(0, inside) * step_tokens(stage)
+        before += steps(stage)
+    return f"{tokens:_} tokens"
+
+
+def _piece(kind: str, start: str, to: str | None, length: str, jump: str) -> str:
+    words = [f"shape: {kind}", *(one for one in (start, to) if one), f"for: {length}", *([jump] if jump else [])]
+    return "    - {" + ", ".join(words) + "}"
+
+
+def _jump(stage: Stage, rate: float, parent_rate: float | None) -> str:
+    """The reason that a jump needs, where the parent's last rate is another one."""
+    if parent_rate is None or abs(rate - parent_rate) <= 1e-9 * max(rate, parent_rate):
+        return ""
+    return f'jump: "as {stage.where.file} has it"'
+
+
+def shares(stage: Stage) -> list[Fraction] | None:
+    """The shares of a stage's data that sum to one, in millionths; None where they are not known."""
+    weights = stage.get("data_weights")
+    paths = stage.get("data")
+    if not isinstance(paths, tuple) or not paths:
+        return None
+    if not isinstance(weights, tuple) or len(weights) != len(paths):
+        return [Fraction(1)] if len(paths) == 1 else None
+    known = [Fraction(str(one)) for one in weights if isinstance(one, int | float) and not isinstance(one, bool)]
+    if len(known) != len(weights) or not all(one > 0 for one in known):
+        return None
+    total = sum(known)
+    rounded = [Fraction(round(one / total * 10**6), 10**6) for one in known]
+    rounded[0] += 1 - sum(rounded)
+    return rounded if all(one > 0 for one in rounded) else None
+
+
+def end(stage: Stage) -> int | None:
+    """The step that a stage ends at, where it does anything."""
+    first, last = first_step(stage), last_step(stage)
+    return None if first is None or last is None or last <= first else last
+
+
+def begin(stage: Stage) -> int:
+    """The step that a stage begins at. Restored at or past its end it would train nothing: then it is read from 0."""
+    first, last = first_step(stage), last_step(stage)
+    return first if first is not None and (last is None or first < last) else 0
+
+
+def step_tokens(stage: Stage) -> int:
+    """Tokens of a step; of placeholders where nobody knows."""
+    return (stage.count("batch") or BATCH) * (stage.count("context") or CONTEXT)
+
+
+def steps(stage: Stage) -> int:
+    """How many steps a stage makes; a placeholder where nobody knows."""
+    last = last_step(stage)
+    return STEPS if last is None or last <= begin(stage) else last - begin(stage)

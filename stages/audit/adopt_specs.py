@@ -1,0 +1,220 @@
+"""The spec files of an adopted recipe: pipeline.yaml, a file for each run, a scale at full size, mixtures, corpora."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from stages.audit.adopt import Page, entries, name_of, names, quoted, source, unknown, whole
+from stages.audit.adopt_parts import (
+    BATCH,
+    CONTEXT,
+    Parts,
+    end,
+    final_rate,
+    pieces,
+    shares,
+    shares_clock,
+    step_tokens,
+    steps,
+)
+from stages.audit.loads import on_load
+from stages.audit.recipe import Pipeline, Stage
+from stages.audit.rules.model import rope
+
+FINE_TUNING = frozenset({"sft", "dpo", "kto", "rm", "ppo"})
+BASE = 500_000  # of rotary positions, where nobody knows it
+
+
+@dataclass
+class Specs:
+    """Everything that is written: files below specs/, and what goes into the two files of data that all share."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    mixtures: list[str] = field(default_factory=list)
+    mixture_sources: list[str] = field(default_factory=list)
+    corpora: list[str] = field(default_factory=list)
+
+
+def specs(pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str]) -> Specs:
+    """The specs of a pipeline called `name`, read at `place`; `stand_ins` are local corpora by kind: text, sft."""
+    return _Writer(pipeline, name, place, stand_ins).all()
+
+
+class _Writer:
+    def __init__(self, pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str]) -> None:
+        self.pipeline, self.name, self.place, self.stand_ins = pipeline, name, place, stand_ins
+        self.page, self.out, self.names = Page(), Specs(), names(pipeline)
+        self.parts = Parts(self.page)
+        self.models: dict[str, str] = {}
+        self.schedules: dict[str, str] = {}
+        self.corpora: dict[str, str] = {}
+        self.reads: dict[str, set[str]] = {}  # corpora by stage
+
+    def all(self) -> Specs:
+        models, optimizers, schedules = list[str](), list[str](), list[str]()
+        for stage in self.pipeline.stages:
+            edge = self.pipeline.parent(stage)
+            parent = None if edge is None else self.models[edge.parent.name]
+            self.models[stage.name], lines = self.parts.model(stage, parent)
+            models += lines
+            optimizer, more = self.parts.optimizer(stage)
+            optimizers += more
+            schedules += self.schedule(stage)
+            self.out.files[f"{self.name}/{self.names[stage.name]}.yaml"] = self.stage(stage, optimizer)
+        title = quoted(f"{self.name}, adopted from {self.place}")
+        self.page.lines[:0] = [
+            "# Written by `stages adopt`. Figures with `mark: unknown` are placeholders, which `stages check` lists.",
+            f"pipeline: {self.name}", f"title: {title}", f"citation: {quoted(self.place)}", "figure: none",
+            f"tokenizer: adopted/{self.name}  # name one of specs/tokenizers",
+            "models:", *models, "optimizers:", *optimizers, "schedules:", *schedules,
+            f"stages: [{', '.join(self.names[one.name] for one in self.pipeline.stages)}]",
+        ]  # fmt: skip
+        self.out.files[f"{self.name}/pipeline.yaml"] = self.page.text()
+        self.out.files[f"scales/{self.name}.yaml"] = self.scale()
+        return self.out
+
+    def schedule(self, stage: Stage) -> list[str]:
+        """The lines of a stage's schedule, if it does not go on along its parent's."""
+        edge = self.pipeline.parent(stage)
+        if edge is not None and shares_clock(edge):
+            self.schedules[stage.name] = self.schedules[edge.parent.name]
+            return []
+        name = self.schedules[stage.name] = self.names[stage.name]
+        lineage = [stage]
+        while heirs := [one.child for one in self.pipeline.children(lineage[-1]) if shares_clock(one)]:
+            lineage.append(heirs[0])
+        rate = None if edge is None else final_rate(edge.parent)
+        return [f"  {name}:", *pieces(lineage, self.page, f"schedules.{name}", rate)]
+
+    def stage(self, stage: Stage, optimizer: str) -> str:
+        page = Page()
+        edge, loads = self.pipeline.parent(stage), on_load(stage)
+        phase = self.phase(stage, page)
+        page.add(f"stage: {self.names[stage.name]}", f"box: {quoted(stage.name)}", "kind: train",
+                 f"modules: {{llm: {self.models[stage.name]}}}", "train: [llm]", "frozen: []", "init:")  # fmt: skip
+        if edge is None:
+            page.add(*self.start(stage))
+        else:
+            words = ["inherit" if loads is not None and loads.optimizer else "reset",
+                     "continue" if shares_clock(edge) else "reset",
+                     "continue" if loads is not None and loads.data else "restart"]  # fmt: skip
+            page.add(f"  from: {self.names[edge.parent.name]}  # {edge.where}", "  weights: inherit",
+                     f"  optimizer: {words[0]}", f"  clock: {words[1]}", f"  data: {words[2]}")  # fmt: skip
+            if (loads is None or not loads.data) and self.reads[stage.name] & self.above(stage):
+                page.add(f"  reread: {quoted(f'as {stage.where} has it: its launch begins the data anew')}")
+        page.add(f"schedule: {self.schedules[stage.name]}", f"optimizer: {optimizer}", *self.rope(stage, page))
+        page.add("phases:", *phase, "evaluate: [validation_loss]", *self.execution(stage, page))
+        if "    document_mask: false" in phase:
+            reason = quoted(f"as {stage.name} has it: nothing in it asks for a mask")
+            page.add("waivers:", f"  - {{id: I-19, at: phases.main.document_mask, found: false, reason: {reason}}}")
+        return page.text()
+
+    def above(self, stage: Stage) -> set[str]:
+        """What the ancestors of a stage read."""
+        found, edge = set[str](), self.pipeline.parent(stage)
+        while edge is not None:
+            found |= self.reads[edge.parent.name]
+            edge = self.pipeline.parent(edge.parent)
+        return found
+
+    def start(self, stage: Stage) -> list[str]:
+        """New weights, or those of somebody's model, which is then a release of this project."""
+        path = stage.text("pretrained") or (stage.text("load") if on_load(stage) is not None else None)
+        weights = "fresh"
+        if path:
+            release = name_of(path.rstrip("/").rsplit("/", 1)[-1], (), f"{self.name}_start")
+            weights = f"{{release: {release}}}"
+            self.out.files[f"releases/{release}.yaml"] = (
+                f"release: {release}\nsource: {quoted(path)}  # {stage.at('pretrained', 'load')}\n"
+                "revision: none\nlicence: unknown\narchitecture: LlamaForCausalLM\ndigest: none\n"
+            )
+        return [f"  weights: {weights}", "  optimizer: reset", "  clock: reset", "  data: restart"]
+
+    def rope(self, stage: Stage, page: Page) -> list[str]:
+        found = rope(stage)
+        base = found.base if found is not None else stage.number("rope_base")
+        if base is None:
+            page.cover("rope", unknown(f"{stage.name} does not say it"))
+            return [f"rope: {{base: {whole(BASE)}, llama3: none, interpolation: 1}}"]
+        page.cover("rope", source(stage, *(one for one in ("rope_base", "rope_interpolation", "rope_factor",
+                                                           "rope_original") if one in stage.values)))  # fmt: skip
+        scaled = "none"
+        if found is not None and found.llama3 is not None:
+            one = found.llama3
+            scaled = f"{{factor: {one.factor:g}, low: {one.low:g}, high: {one.high:g}, original: {one.original:_}}}"
+        interpolation = 1 if found is None else found.interpolation
+        return [f"rope: {{base: {whole(base)}, llama3: {scaled}, interpolation: {interpolation:g}}}"]
+
+    def phase(self, stage: Stage, page: Page) -> list[str]:
+        context, batch = stage.count("context"), stage.count("batch")
+        page.cover("phases.main.context", source(stage, "context"))
+        page.cover("phases.main.batch", source(stage, "batch"))
+        tokens = steps(stage) * step_tokens(stage)
+        if end(stage) is None or context is None or batch is None or "ramp" in stage.values:
+            page.cover(
+                "phases.main.budget", unknown(f"{stage.name} does not say how long, from where, or in what batches")
+            )
+        else:
+            page.cover("phases.main.budget", source(stage, "steps", "batch", "context"))
+        page.cover("phases.main.micro_batch", ("assumed", "reason", "one sequence fits every device"))
+        page.cover("phases.main.epochs", ("assumed", "reason", "nothing that was read says that data is repeated"))
+        tuned = stage.get("objective") in FINE_TUNING
+        mask = tuned or stage.on("document_mask")
+        return [
+            "  - name: main", f"    objective: {'sft' if tuned else 'next_token'}", "    unit: tokens",
+            f"    budget: {whole(tokens)}", f"    context: {whole(context or CONTEXT)}",
+            f"    batch: {whole(batch or BATCH)} seq", "    micro_batch: 1 seq", "    epochs: 1",
+            f"    document_mask: {str(mask).lower()}", f"    packing: {'whole' if tuned else 'concatenate'}",
+            f"    data: {self.data(stage, 'sft' if tuned else 'text')}",
+        ]  # fmt: skip
+
+    def data(self, stage: Stage, kind: str) -> str:
+        """The name of a stage's mixture, which is written with its corpora."""
+        mixture = f"{self.name}_{self.names[stage.name]}"[:64]
+        paths, parts = stage.get("data"), shares(stage)
+        known = isinstance(paths, tuple) and parts is not None
+        words = [str(one) for one in paths] if isinstance(paths, tuple) and parts is not None else ["data"]
+        self.reads[stage.name] = set()
+        self.out.mixtures += [f"  {mixture}:", "    sources:"]
+        for path, part in zip(words, parts or [Fraction(1)], strict=True):
+            corpus = self.corpus(path, kind, str(stage.at("data")) if known else f"{stage.name} does not say it")
+            self.reads[stage.name].add(corpus)
+            share = f"{float(part * 100):.4f}".rstrip("0").rstrip(".")
+            self.out.mixtures.append(f"      - {{corpus: {corpus}, share: {share}%, group: text}}")
+        mark = source(stage, "data_weights") if known and len(words) > 1 else source(stage, "data")
+        mark = mark if known else unknown(f"{stage.name} does not say it")
+        self.out.mixture_sources += entries({f"mixtures.{mixture}": mark})
+        return mixture
+
+    def corpus(self, path: str, kind: str, place: str) -> str:
+        if path not in self.corpora:
+            words = f"{self.name}_{path.rstrip('/').rsplit('/', 1)[-1]}"
+            found = self.corpora[path] = name_of(words, self.corpora.values(), f"{self.name}_corpus")
+            cited = quoted(f"{path}, {place}")
+            self.out.corpora.append(f"  {found}: {{kind: {kind}, citation: {cited}, stand_in: {self.stand_ins[kind]}}}")
+        return self.corpora[path]
+
+    def execution(self, stage: Stage, page: Page) -> list[str]:
+        world, nodes = stage.count("world"), stage.count("nodes")
+        page.cover("execution", ("chosen", "reason", "a place to start from"))
+        if world is None or not nodes or world % nodes:
+            world, nodes = 8, 1
+        else:
+            page.cover("execution.ranks", source(stage, "world"))
+            page.cover("execution.nodes", source(stage, "nodes"))
+        return [f"execution: {{nodes: {nodes}, ranks: {world}, memory: 1000 GB, time_limit: 2880 min, "
+                "checkpoint_every: 1000 steps, keep_partials: 2}"]  # fmt: skip
+
+    def scale(self) -> str:
+        page = Page()
+        seeds = [stage for stage in self.pipeline.stages if stage.count("seed") is not None]
+        page.add(f"# {self.name} at its own size.", f"scale: {self.name}", "engine: torch", "engine_class: torch-bf16",
+                 "device: cuda", "threads: 8", f"seed: {seeds[0].count('seed') if seeds else 1}", "corpora: published",
+                 "releases: given",
+                 "execution: {nodes: 1, ranks: 8, memory: 1000 GB, time_limit: 2880 min, checkpoint_every: 1000 steps,",
+                 "            keep_partials: 2, activations: recomputed, determinism: exact}",
+                 "evaluation: {samples: 1024}", f"pipelines: {{{self.name}: identity}}")  # fmt: skip
+        page.cover('"*"', ("chosen", "reason", "a place to start from; the seed is the recipe's, where it names one"))
+        return page.text()

@@ -1,0 +1,121 @@
+"""`stages adopt`: a recipe becomes specs that load, whose figures cite their lines, and that say what is unknown."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.check import run as check
+from stages.check.findings import unwaived
+from stages.commands.adopt import adopt
+from stages.errors import UsageError, UserError
+from stages.scaffold import init
+from stages.spec.project import Project
+from tests.unit.audit.planted import SOUND
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return init.create(tmp_path_factory.mktemp("made") / "project", "tiny")
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new project, which is the working directory."""
+    folder = tmp_path / "project"
+    shutil.copytree(made, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def written(project: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(project)): path.read_bytes() for path in project.rglob("specs/**/*") if path.is_file()}
+
+
+@pytest.mark.slow
+def test_every_sound_recipe_is_adopted_and_only_what_it_does_not_say_is_a_finding(project: Path) -> None:
+    names = [folder.name for folder in sorted(SOUND.iterdir())]
+    for name in names:
+        adopt([SOUND / name], name)
+    loaded = Project.load(project)
+    for name in names:
+        found = [one for one in unwaived(check.run(loaded, name, ())) if one.stage.partition("/")[0] == name]
+        assert found, "no recipe says everything"
+        assert {one.id for one in found} == {"S-13"}
+
+
+def test_steps_rates_and_hand_overs_are_the_recipes_with_their_lines(project: Path) -> None:
+    adopt([SOUND / "megatron_finetune"], "mine")
+    resolved = Project.load(project).resolve("mine", "mine")
+    pretrain, anneal = resolved.stages["pretrain"], resolved.stages["anneal"]
+    assert [one.phases[0].budget for one in (pretrain, anneal)] == [10_000 * 512 * 4096, 1200 * 256 * 8192]
+    assert [(one.parent, one.child) for one in resolved.edges] == [("mine/pretrain", "mine/anneal")]
+    rates = [(piece.shape, piece.first, piece.last) for one in (pretrain, anneal) for piece in one.schedule.pieces]
+    assert rates == [("linear", 0, 3e-4), ("cosine", 3e-4, 3e-5), ("linear", 0, 3e-5), ("linear", 3e-5, 0)]
+    text = (project / "specs/mine/pretrain.yaml").read_text()
+    assert '  - covers: [phases.main.context]\n    mark: published\n    citation: "pretrain.sh:16 --seq-length"' in text
+    models = next(one for one in yaml.safe_load((project / "specs/mine/pipeline.yaml").read_text())["sources"]
+                  if one["mark"] == "unknown")  # fmt: skip
+    assert models["covers"] == ["models.model.vocab", "models.model.norm_eps", "models.model.init_std"]
+
+
+def test_a_run_that_goes_on_along_its_parents_schedule_has_its_clock(project: Path) -> None:
+    text = (SOUND / "megatron_override/one.sh").read_text()
+    recipes = project / "recipes"
+    recipes.mkdir()
+    (recipes / "one.sh").write_text(text)
+    again = text.replace("/ckpt/stable", "/ckpt/more").replace("--train-iters 6000", "--train-iters 9000")
+    (recipes / "two.sh").write_text(again.replace("--bf16", "--load /ckpt/stable --bf16"))
+    adopt([recipes], "mine")
+    two = yaml.safe_load((project / "specs/mine/two.yaml").read_text())
+    assert two["init"] == {
+        "from": "one", "weights": "inherit", "optimizer": "inherit", "clock": "continue", "data": "continue",
+    }  # fmt: skip
+    assert two["schedule"] == "one"
+    assert two["phases"][0]["budget"] == 3000 * 256 * 2048
+    resolved = Project.load(project).resolve("mine", "mine")
+    assert sum(piece.end - piece.start for piece in resolved.stages["two"].schedule.pieces) == 9000 * 256 * 2048
+
+
+def test_a_run_that_is_restored_past_its_end_is_read_as_one_from_step_0_and_marked(project: Path) -> None:
+    recipes = project / "recipes"
+    shutil.copytree(SOUND / "megatron_override", recipes)
+    two = recipes / "two.sh"
+    two.write_text(two.read_text().replace("--train-iters 8000", "--train-iters 2000"))
+    adopt([recipes], "mine")
+    made = yaml.safe_load((project / "specs/mine/two.yaml").read_text())
+    assert made["phases"][0]["budget"] == 2000 * 256 * 2048
+    marks = {path: one["mark"] for one in made["sources"] for path in one["covers"]}
+    assert marks["phases.main.budget"] == "unknown"
+
+
+def test_what_a_stranger_wrote_is_only_text(project: Path) -> None:
+    recipes = project / "recipes"
+    recipes.mkdir()
+    text = (SOUND / "arguments_json/training_args.json").read_text()
+    path = r"out\"]\n\u2028sources: [x]: {y}"
+    (recipes / "a.json").write_text(text.replace("{", f'{{\n  "model_name_or_path": "{path}",', 1))
+    adopt([recipes], "mine")
+    (release,) = (project / "specs/releases").iterdir()
+    assert "sources: [x]: {y}" in yaml.safe_load(release.read_text())["source"]
+    assert re.fullmatch(r"[a-z0-9_]+\.yaml", release.name)
+
+
+def test_nothing_is_left_behind_where_it_fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = written(project)
+    with pytest.raises(UsageError, match="specs/tiny is there already"):
+        adopt([SOUND / "factory"], "tiny")
+    with pytest.raises(UsageError, match="--as: found 'No Name'"):
+        adopt([SOUND / "factory"], "No Name")
+
+    def fails(*_: object) -> None:
+        raise UserError("as if it did not load")
+
+    monkeypatch.setattr(Project, "resolve", fails)
+    with pytest.raises(UserError, match="as if"):
+        adopt([SOUND / "factory"], "mine")
+    assert written(project) == before

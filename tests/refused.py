@@ -18,6 +18,7 @@ from tests.unit.data import test_hostile_files as lines
 from tests.unit.data import test_hostile_pictures as pictures
 from tests.unit.data import test_hostile_rows as rows
 from tests.unit.data import test_hostile_templates as hostile_templates
+from tests.unit.data import test_pictures_in_chats as chats
 from tests.unit.models import test_release_configs as configs
 from tests.unit.models import test_release_files as release_files
 from tests.unit.models import test_release_folders as folders
@@ -79,6 +80,7 @@ def data() -> list[Case]:
         *refused("a row of a tar", pictures.SAMPLES),
         *refused("a tar", pictures.TARS),
         *refused("a row that names a picture", pictures.ROWS),
+        *refused("a chat with a picture", chats.BAD),
         *taken("a format", formats.FORMATS),
         *taken("a shape of conversations", formats.SHAPES),
         *taken("a line", lines.TAKEN),

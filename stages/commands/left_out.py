@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.data.prepared import DataManifest, read_manifest
+import numpy as np
+
+from stages.data.prepared import Corpus, DataManifest, read_manifest
+from stages.errors import UserError
+from stages.spec.resolved import Stage
+from stages.store.manifest import NAME as MANIFEST
 
 SHOWN = 5  # rows that were left out; the manifest has all
 
@@ -31,6 +36,42 @@ def of_prepared(refs: Iterable[str], data: Path) -> Iterator[str]:
     """For `stages status`: of prepared corpora, the documents that are left out or have evaluations' text."""
     for ref in refs:
         yield from (f"{ref}: {line}" for line in _documents(read_manifest(data / ref.removeprefix("data/"))))
+
+
+def of_planned(stages: Iterable[Stage], data: Path) -> Iterator[str]:
+    """For `stages plan`: of corpora that are prepared as stages read them, all that is not trained on, and why."""
+    contexts: dict[tuple[str, str], dict[int, list[str]]] = {}
+    for stage in stages:
+        for phase in stage.phases:
+            for source in phase.sources:
+                read = contexts.setdefault((source.corpus, source.digest), {})
+                if phase.whole(source.kind):
+                    read.setdefault(phase.context, []).append(f"{stage.pipeline}/{stage.name}")
+    for (name, digest), read in contexts.items():
+        try:
+            if (data / name / MANIFEST).is_file() and (made := read_manifest(data / name)).digest == digest:
+                yield from (f"{name}: {line}" for line in _untrained(made, data / name, read))
+        except UserError as error:
+            yield f"{name}: {error}"
+
+
+def _untrained(made: DataManifest, folder: Path, contexts: dict[int, list[str]]) -> Iterator[str]:
+    if made.inputs is not None or made.adopted is not None:
+        yield f"{made.heldout} documents are held out, {made.documents} are for training"
+        yield from _documents(made)
+    if made.adopted is not None and made.adopted.empty:
+        yield f"left out {made.adopted.empty} empty documents"
+    if made.inputs is not None and made.inputs.skipped:
+        yield f"left out {len(made.inputs.skipped)} rows that could not be used"
+    for context, refs in sorted(contexts.items()):
+        if made.longest > context:
+            lengths = np.diff(Corpus(folder).offsets[: made.documents + 1])
+            long = lengths[lengths > context]
+            if len(long):
+                yield (
+                    f"{len(long)} documents, {long.sum()} tokens, are longer than the context of {context} and left "
+                    f"out by {', '.join(dict.fromkeys(refs))}"
+                )
 
 
 def _documents(made: DataManifest) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,18 @@ def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, me
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
         _print_tables(plans, profile, [*notices(project, scale), *elsewhere])
         print("".join(f"{line}\n" for line in bindings.table(project, scale, names)), end="")
+        print("".join(f"prepared: {line}\n" for line in _left_out(root, project, scale, plans)), end="")
     graph.refuse(unreadable)
+
+
+def _left_out(root: Path, project: Project, scale: str, plans: list[PipelinePlan]) -> Iterator[str]:
+    """Lines about what corpora that are there leave out."""
+    from stages.commands.left_out import of_planned  # loads numpy
+    from stages.store.layout import Layout
+
+    stages = {plan.name: project.resolve(plan.name, scale).stages for plan in plans}
+    planned = (stages[plan.name].get(one.ref.rpartition("/")[2]) for plan in plans for one in plan.stages)
+    return of_planned((stage for stage in planned if stage is not None), Layout(root, scale).data)
 
 
 def _names(project: Project, named: Sequence[str], scale: str) -> list[str]:

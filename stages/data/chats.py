@@ -3,7 +3,8 @@
 Each shape comes to the same turns, so the same conversation is the same document in all of them.
 
 - messages: a list of {"role": ..., "content": ...}. Content is a string or a list of parts
-  {"type": "text", "text": ...}; an assistant's turn may have `tool_calls`, and then no content; one of a tool may have
+  {"type": "text", "text": ...}, and of pictures where a corpus has any (`parts`); an assistant's turn may have
+  `tool_calls`, and then no content; one of a tool may have
   `name` and `tool_call_id`.
 - sharegpt: a list of {"from": "human" | "gpt" | ..., "value": ...}, as ShareGPT exports have it.
 - alpaca: instruction, input (may be empty) and output, and `system` and `history` where there are any.
@@ -26,6 +27,10 @@ SHAREGPT = {
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
     "function_call": "assistant", "observation": "tool", "tool": "tool",
 }  # fmt: skip
+Part = dict[str, str]
+"""Of a content with pictures, as chat templates take it: {"type": "text", "text": ...} or {"type": "image"}."""
+MOST_PICTURES = 256  # of one row, each of which is decoded
+PICTURE = '{"type": "image", "image": "FILE"} or {"type": "image_url", "image_url": {"url": "FILE"}}'
 HALF = re.compile("[\ud800-\udfff]")
 TURN_KEYS = {"role", "content", "tool_calls", "name", "tool_call_id"}
 UNLEARNED = ("weight", "loss", "train", "mask")  # keys by which other trainers leave a turn out of the loss
@@ -44,7 +49,7 @@ class Turn:
     """Who said what. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each."""
 
     role: str
-    content: str
+    content: str | list[Part]
     calls: tuple[dict[str, Any], ...] = ()
     more: Mapping[str, str] = field(default_factory=dict)  # name, tool_call_id
 
@@ -64,9 +69,30 @@ class Chat:
     first: int = 0
 
 
-def messages(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
-    """OpenAI's messages."""
-    return Chat(_answered(_messages(row[columns["messages"]], columns["messages"])), _tools(row, columns))
+def messages(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str] | None = None) -> Chat:
+    """OpenAI's messages; `pictures` takes where those lie that they hold, in order, or is None where none may be."""
+    turns = _messages(row[columns["messages"]], columns["messages"], pictures)
+    return Chat(_answered(turns), _tools(row, columns))
+
+
+def interleaved(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str]) -> list[Part]:
+    """Texts and pictures in any order: a list of parts, as of a message."""
+    name = columns["content"]
+    found = parts(_list(row[name], name), name, pictures)
+    if not any("text" in part for part in found):
+        raise RowError(f"{name} has no text, so there is nothing to learn")
+    return found
+
+
+def parts(value: Sequence[Any], name: str, pictures: list[str] | None) -> list[Part]:
+    """Parts of a content, texts that follow one another joined; `pictures` as of `messages`. Raises RowError."""
+    found: list[Part] = []
+    for place, part in enumerate(value):
+        one = _part(part, f"{name}[{place}]", pictures)
+        if "text" in one and found and "text" in found[-1]:
+            one = {"type": "text", "text": found.pop()["text"] + one["text"]}
+        found.append(one)
+    return found
 
 
 def sharegpt(row: Mapping[str, Any], columns: Mapping[str, str]) -> Chat:
@@ -113,8 +139,8 @@ def string(value: Any, name: str) -> str:
     return value
 
 
-def _messages(value: Any, name: str) -> list[Turn]:
-    return [_turn(turn, f"{name}[{place}]") for place, turn in enumerate(_list(value, name))]
+def _messages(value: Any, name: str, pictures: list[str] | None = None) -> list[Turn]:
+    return [_turn(turn, f"{name}[{place}]", pictures) for place, turn in enumerate(_list(value, name))]
 
 
 def _list(value: Any, name: str) -> Sequence[Any]:
@@ -129,7 +155,7 @@ def _optional_list(value: Any, name: str) -> list[Any]:
     return value or []
 
 
-def _turn(turn: Any, name: str) -> Turn:
+def _turn(turn: Any, name: str, pictures: list[str] | None) -> Turn:
     given = {key: one for key, one in turn.items() if one is not None} if isinstance(turn, dict) else {}
     if "role" not in given or not given.keys() <= TURN_KEYS:
         strange = ", ".join(sorted(map(repr, given.keys() - TURN_KEYS)))
@@ -142,23 +168,36 @@ def _turn(turn: Any, name: str) -> Turn:
             raise RowError(f"{name}.{key}: only a turn of role {of} has it")
     called = _optional_list(given.get("tool_calls"), f"{name}.tool_calls")
     calls = tuple(_call(call, f"{name}.tool_calls[{place}]") for place, call in enumerate(called))
-    content = _content(given.get("content", "" if calls else None), f"{name}.content", bool(calls))
+    content = _content(given.get("content", "" if calls else None), f"{name}.content", bool(calls), pictures)
+    if role == "assistant" and not isinstance(content, str):
+        raise RowError(f"{name}.content: a picture in an answer, and pictures are not learned")
     more = {key: string(given[key], f"{name}.{key}") for key in ("name", "tool_call_id") if key in given}
     return Turn(role, content, calls, more)
 
 
-def _content(value: Any, name: str, may_be_empty: bool) -> str:
-    """A string, or parts of text joined."""
+def _content(value: Any, name: str, may_be_empty: bool, pictures: list[str] | None) -> str | list[Part]:
+    """A string, or parts of text joined; parts where pictures are among them."""
     if isinstance(value, list):
-        value = "".join(_part(part, f"{name}[{place}]") for place, part in enumerate(value))
+        found = parts(value, name, pictures)
+        if any("text" not in part for part in found):
+            return found
+        value = "".join(part["text"] for part in found)
     return "" if may_be_empty and value == "" else string(value, name)
 
 
-def _part(part: Any, name: str) -> str:
+def _part(part: Any, name: str, pictures: list[str] | None) -> Part:
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-    if kind != "text":
+    if kind == "text":
+        return {"type": "text", "text": string(part.get("text"), f"{name}.text")}
+    if pictures is None:
         raise RowError(f"{name} is of type {kind!r}; kind sft reads parts of type 'text'")
-    return string(part.get("text"), f"{name}.text")
+    if kind not in ("image", "image_url"):
+        raise RowError(f"{name} is of type {kind!r}", f"text, or {PICTURE}")
+    source = part.get(kind)
+    pictures.append(string(source.get("url") if isinstance(source, dict) else source, f"{name}.{kind}"))
+    if len(pictures) > MOST_PICTURES:
+        raise RowError(f"more than {MOST_PICTURES} pictures in a row", "fewer")
+    return {"type": "image"}
 
 
 def _call(call: Any, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A file of a picture to grey pixels: JPEG, PNG and WebP, decoded by Pillow, which is an extra.
+"""A file of a picture to pixels, grey or RGB: JPEG, PNG and WebP, decoded by Pillow, which is an extra.
 
 Everything is refused about which somebody would have to guess: pictures of several frames, colours that need a profile
 (CMYK), more than 8 bits a channel. What is done to the others is in docs/data.md. Pillow works in integers here.
@@ -34,10 +34,11 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Size:
-    """What pictures are scaled to: sides are multiples of `cell`, and `side` at most."""
+    """What pictures are scaled to: sides are multiples of `cell`, and `side` at most; with `rgb` they keep colours."""
 
     cell: int
     side: int
+    rgb: bool = False
 
 
 def pillow(corpus: str, module: str = "PIL.Image") -> Any:
@@ -50,8 +51,11 @@ def pillow(corpus: str, module: str = "PIL.Image") -> Any:
         ) from None
 
 
-def grey(data: bytes, size: Size) -> NDArray[np.uint8]:
-    """The pixels of a picture, uint8 [H, W]: upright, over white where it is transparent, scaled. Raises RowError."""
+def pixels(data: bytes, size: Size) -> NDArray[np.uint8]:
+    """The pixels of a picture, uint8 [H, W] (grey) or [H, W, 3]: upright, over white where it is transparent, scaled.
+
+    Raises RowError.
+    """
     image = import_module("PIL.Image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", image.DecompressionBombWarning)  # sizes are compared before pixels are decoded
@@ -59,7 +63,7 @@ def grey(data: bytes, size: Size) -> NDArray[np.uint8]:
         try:
             with image.open(io.BytesIO(data), formats=FORMATS) as opened:
                 _refuse(opened)
-                return _scaled(_upright(opened), size)
+                return _scaled(_upright(opened, size.rgb), size)
         except image.UnidentifiedImageError:
             raise RowError("not a picture that can be read", ALLOWED) from None
         except image.DecompressionBombError:
@@ -81,15 +85,15 @@ def _refuse(opened: Any) -> None:
         raise RowError(f"pixels of mode {opened.mode}", f"8 bits a channel, grey or RGB ({', '.join(MODES)})")
 
 
-def _upright(opened: Any) -> Any:
-    """Grey pixels, turned as the file's EXIF orientation says; what is transparent has white behind it."""
+def _upright(opened: Any, rgb: bool) -> Any:
+    """Grey or RGB pixels, turned as the file's EXIF orientation says; what is transparent has white behind it."""
     opened.load()
     image, ops = import_module("PIL.Image"), import_module("PIL.ImageOps")
     turned = ops.exif_transpose(opened)
     if turned.mode in ("LA", "PA", "RGBA") or "transparency" in turned.info:
         over = turned.convert("RGBA")
         turned = image.alpha_composite(image.new("RGBA", over.size, WHITE), over).convert("RGB")
-    return turned.convert("L")
+    return turned.convert("RGB" if rgb else "L")
 
 
 def _scaled(upright: Any, size: Size) -> NDArray[np.uint8]:

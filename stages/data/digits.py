@@ -69,15 +69,17 @@ def paste(
 def shrink(pixels: NDArray[np.uint8], cap: int, cell: int) -> NDArray[np.uint8]:
     """Area-average a picture so that its longer side is at most `cap`; sides stay multiples of `cell`.
 
-    Integer arithmetic, rounded half up: the same bytes on every machine. Pictures within the cap come back as they are.
+    Grey [H, W] or with channels [H, W, C]. Integer arithmetic, rounded half up: the same bytes on every machine.
+    Pictures within the cap come back as they are.
     """
-    height, width = pixels.shape
+    height, width = pixels.shape[:2]
     longer = max(height, width)
     if longer <= cap:
         return pixels
     rows, columns = (max(cell, side * cap // longer // cell * cell) for side in (height, width))
-    total = _overlap(height, rows) @ pixels.astype(np.int64) @ _overlap(width, columns).T
-    area = height * width
+    bands = pixels.astype(np.int64).reshape(height, width, -1).transpose(2, 0, 1)
+    total = (_overlap(height, rows) @ bands @ _overlap(width, columns).T).transpose(1, 2, 0)
+    total, area = total.reshape(rows, columns, *pixels.shape[2:]), height * width
     return ((2 * total + area) // (2 * area)).astype(np.uint8)
 
 

@@ -21,7 +21,7 @@ HELD_OUT_PER_MILLE = 40  # documents per thousand that no training range contain
 
 @dataclass(frozen=True)
 class Picture:
-    """Grey pixels uint8 [H, W], and the digits drawn on it, left to right."""
+    """Pixels uint8, grey [H, W] or RGB [H, W, 3], and the digits drawn on it, left to right."""
 
     pixels: NDArray[np.uint8]
     digits: tuple[int, ...]

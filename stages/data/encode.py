@@ -41,6 +41,9 @@ class Encoded:
         return replace(self, tokens=self.tokens[tokens], lengths=self.lengths[kept], supervised=self.supervised[tokens])
 
 
+_NO_PICTURES = (np.zeros(0, dtype=np.uint8), np.zeros((0, 5), dtype=np.int64))
+
+
 @dataclass(frozen=True)
 class _Flat:
     """Documents one after the other: tokens [N], uint8 [N] of what may be a target, tokens of each document."""
@@ -60,13 +63,14 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None
     encoded, refused = encode_accepted(documents, tokenizer, cell)
     if refused:
         raise refused[min(refused)]
-    return encoded
+    table, pixels = _pack([(place, one) for place, document in enumerate(documents) for one in _pictures(document)])
+    return replace(encoded, pixels=pixels, pictures=table)
 
 
 def encode_accepted(
     documents: Sequence[Document], tokenizer: Tokenizer, cell: int | None
 ) -> tuple[Encoded, dict[int, TemplateError]]:
-    """`encode` of the documents that the chat template can write; and of the others, by place, why it cannot."""
+    """`encode` without pixels of the documents that the chat template can write; of the others, by place, why not."""
     chats = [number for number, document in enumerate(documents) if _by_template(document, tokenizer)]
     written, refused = _conversations(documents, chats, tokenizer, cell)
     if len(chats) == len(documents):
@@ -79,9 +83,7 @@ def encode_accepted(
         ])  # fmt: skip
         accepted = [number for number in chats if number not in refused]
         flat = _ordered(_joined([plain, written]), [*others, *accepted]) if accepted else plain
-    kept = (document for number, document in enumerate(documents) if number not in refused)
-    table, pixels = _pack([(place, picture) for place, document in enumerate(kept) for picture in _pictures(document)])
-    return Encoded(flat.tokens, flat.lengths, flat.mask, pixels, table), refused
+    return Encoded(flat.tokens, flat.lengths, flat.mask, *_NO_PICTURES), refused
 
 
 def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> Encoded:
@@ -92,7 +94,7 @@ def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> Encoded:
     lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)) + (len(begin) + len(end))
     stretches = chain.from_iterable(zip(repeat(begin), ids, repeat(end), strict=False))
     tokens = np.fromiter(chain.from_iterable(stretches), dtype=tokenizer.dtype, count=int(lengths.sum()))
-    return Encoded(tokens, lengths, _learned(lengths, len(begin)), np.zeros(0, np.uint8), np.zeros((0, 5), np.int64))
+    return Encoded(tokens, lengths, _learned(lengths, len(begin)), *_NO_PICTURES)
 
 
 def _learned(lengths: NDArray[np.int64], begins: int) -> NDArray[np.uint8]:

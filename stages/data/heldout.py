@@ -88,7 +88,7 @@ class Heldout:
         corpus = self.corpus(name)
         if corpus.pictures is None:
             return ()
-        return tuple(as_image(grey, corpus.manifest.channels) for grey in corpus.raw_pictures(document))
+        return tuple(as_image(raw, corpus.manifest.channels) for raw in corpus.raw_pictures(document))
 
     def rows(self, name: str, context: int, count: int, document_mask: bool) -> list[Sample]:
         """Up to `count` rows of at most `context` tokens.

@@ -138,5 +138,5 @@ class _PairReader:
 def capped_image(corpus: Corpus, item: int, cap: int) -> Image:
     """The picture of a pair, shrunk to the cap by area averaging in integers, then normalised."""
     manifest = corpus.manifest
-    grey = digits.shrink(corpus.raw_picture(corpus.first_picture(item)), cap, manifest.cell)
-    return as_image(grey, manifest.channels)
+    raw = digits.shrink(corpus.raw_picture(corpus.first_picture(item)), cap, manifest.cell)
+    return as_image(raw, manifest.channels)

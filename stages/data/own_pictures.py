@@ -1,6 +1,6 @@
-"""A corpus of a user's own pictures and captions, in memory that does not grow with the pixels.
+"""A corpus of a user's own pictures, with captions, texts or chats, in memory that does not grow with the pixels.
 
-The rows are read once, by one process. Grey pixels go to a file on the disk; captions, and 100 bytes a row, stay in
+The rows are read once, by one process. Pixels go to a file on the disk; tokens, and some hundred bytes a row, stay in
 memory until the order is known. The prepared form is that of the shipped corpora with pictures.
 """
 
@@ -10,16 +10,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from blake3 import blake3
+from numpy.typing import NDArray
 
 from stages.data import inputs, picture_rows, prepared, spec
+from stages.data.chat import TemplateError
 from stages.data.chats import RowError
-from stages.data.document import HELD_OUT_PER_MILLE, IMAGE, Document, Part, Picture
+from stages.data.document import HELD_OUT_PER_MILLE, IMAGE, SPECIAL, Document
 from stages.data.draws import rank
-from stages.data.encode import Encoded, encode
-from stages.data.picture_rows import PictureRow
+from stages.data.encode import Encoded, encode_accepted
+from stages.data.picture_documents import document, identity, origin, origins
+from stages.data.picture_rows import Found, PictureRow
 from stages.data.pieces import Input
 from stages.data.prepared import Inputs, Skipped
 from stages.data.progress import Progress
@@ -31,21 +34,20 @@ from stages.store import files
 from stages.store.digest import digest_bytes, measure
 from stages.store.files import Data
 
-BATCH = 256  # documents that are encoded at once
 PIXELS = "pixels"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class _Kept:
-    """A row: what its place in the order follows from, its caption, and where its pixels lie."""
+    """A row: what its place in the order follows from, its tokens, and where its pictures' pixels lie."""
 
     heldout: bool
     rank: int
-    origin: int  # of the picture alone: all captions of a picture are held out, or none
-    caption: str
-    height: int
-    width: int
+    origin: int  # of its pictures alone: all that is said of a picture is held out, or none
     offset: int
+    sides: tuple[tuple[int, int], ...]
+    tokens: NDArray[Any]
+    mask: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -55,45 +57,53 @@ class Pictures:
     rows: Sequence[_Kept]
     training: int
     pixels: Path
+    bands: int
     inputs: Inputs
 
-    def encoded(self, corpus: CorpusSpec, tokenizer: Tokenizer) -> Encoded:
-        """All documents, without their pixels. Raises UserError where the tokenizer has no token for a picture."""
-        cell = corpus.number("cell") if corpus.kind == "multimodal" else 0
-        batches = [self.rows[start : start + BATCH] for start in range(0, len(self.rows), BATCH)]
-        found = [encode([_document(row, cell) for row in batch], tokenizer, None) for batch in batches]
-        sides = np.array([(row.height, row.width) for row in self.rows], dtype=np.int64)
-        sizes = sides.prod(axis=1)
-        table = np.column_stack([np.arange(len(sides)), sides, np.cumsum(sizes) - sizes, np.full(len(sides), -1)])
+    @property
+    def masked(self) -> bool:
+        """Whether only a part of the text is learned: the answers of chats."""
+        return self.rows[0].mask is not None
+
+    def encoded(self) -> Encoded:
+        """All documents, without their pixels."""
+        table = np.array(
+            [(number, *sides, 0, -1) for number, row in enumerate(self.rows) for sides in row.sides], dtype=np.int64
+        ).reshape(-1, 5)
+        sizes = table[:, 1:3].prod(axis=1) * self.bands
+        table[:, 3] = np.cumsum(sizes) - sizes
+        masks = [row.mask for row in self.rows if row.mask is not None]
         return Encoded(
-            np.concatenate([one.tokens for one in found]), np.concatenate([one.lengths for one in found]),
-            np.concatenate([one.supervised for one in found]), np.zeros(0, dtype=np.uint8), table.astype(np.int64),
+            np.concatenate([row.tokens for row in self.rows]),
+            np.array([len(row.tokens) for row in self.rows], dtype=np.int64),
+            np.concatenate([np.zeros(0, dtype=np.uint8), *masks]), np.zeros(0, dtype=np.uint8), table,
         )  # fmt: skip
 
     def contents(self, encoded: Encoded, corpus: CorpusSpec) -> dict[str, Data]:
         """The files of the prepared corpus."""
-        return {**prepared.contents(encoded, corpus.kind), "images.bin": self._blocks()}
+        return {**prepared.contents(encoded, corpus.kind, self.masked), "images.bin": self._blocks()}
 
     def _blocks(self) -> Iterator[memoryview]:
         with self.pixels.open("rb") as file:
             for row in self.rows:
                 file.seek(row.offset)
-                yield memoryview(file.read(row.height * row.width))
-
-
-def _document(row: _Kept, cell: int) -> Document:
-    """A picture's tokens, one for each cell, and its caption; of pairs (`cell` 0) the caption alone."""
-    cells = (row.height // cell) * (row.width // cell) if cell else 0
-    return Document(row.caption, (*[Part(IMAGE, False)] * cells, Part(row.caption, True)), row.heldout)
+                for height, width in row.sides:
+                    yield memoryview(file.read(height * width * self.bands))
 
 
 @contextmanager
-def read(root: Path, corpus: CorpusSpec, out: Path) -> Iterator[Pictures]:
+def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Iterator[Pictures]:
     """Read the files of a corpus that is to be put at `out`; pixels lie beside it until then.
 
-    Raises UserError where a file is of no use or has too many bad rows, and WriteError.
+    Raises UserError where a file is of no use or has too many bad rows, or the tokenizer has no token for a picture,
+    and WriteError.
     """
     folder = out.with_name(f".{out.name}.pixels")
+    if corpus.kind == "multimodal" and tokenizer.roles.image is None:
+        raise UserError(
+            f"{spec.FOLDER / corpus.corpus}.yaml: pictures need a token {SPECIAL[IMAGE]}, and the tokenizer's spec "
+            "names none: roles.image"
+        )
     found = inputs.find(root, corpus)
     stamps = inputs.stamps(found)
     reader = picture_rows.reader(root, corpus)
@@ -101,20 +111,19 @@ def read(root: Path, corpus: CorpusSpec, out: Path) -> Iterator[Pictures]:
         with files.failing(folder):
             files.remove_tree(folder)
             files.make_dirs(folder)
-        rows, made = _rows(corpus, reader, found, folder / PIXELS)
+        rows, made = _rows(reader, found, _Rows(corpus, tokenizer, folder / PIXELS))
         inputs.refuse_changed(found, stamps)
-        ordered = sorted(_held_out(corpus, rows))
-        yield Pictures(ordered, sum(not row.heldout for row in ordered), folder / PIXELS, made)
+        ordered = sorted(_held_out(corpus, rows), key=lambda row: (row.heldout, row.rank, row.offset))
+        training = sum(not row.heldout for row in ordered)
+        yield Pictures(ordered, training, folder / PIXELS, corpus.bands, made)
     finally:
         files.remove_tree(folder)
 
 
-def _rows(
-    corpus: CorpusSpec, reader: picture_rows.Reader, found: Sequence[Input], pixels: Path
-) -> tuple[list[_Kept], Inputs]:
+def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> tuple[list[_Kept], Inputs]:
     """The rows in the order of the input, and what they were read from; their pixels go to a file."""
-    rows, size = _Rows(corpus, pixels), sum(one.size for one in found)
-    progress = Progress(corpus.corpus, size)
+    size = sum(one.size for one in found)
+    progress = Progress(rows.corpus.corpus, size)
     said, before = "", 0
     try:
         for one in found:
@@ -135,8 +144,9 @@ def _rows(
 class _Rows:
     """What is kept of the rows, and what is not; pixels go to a file. Raises BadRowError and WriteError."""
 
-    def __init__(self, corpus: CorpusSpec, pixels: Path) -> None:
-        self._corpus, self._pixels = corpus, pixels
+    def __init__(self, corpus: CorpusSpec, tokenizer: Tokenizer, pixels: Path) -> None:
+        self.corpus, self._tokenizer, self._pixels = corpus, tokenizer, pixels
+        self._cell = corpus.number("cell") if corpus.kind == "multimodal" else 0
         self.kept, self.skipped, self.dropped = list[_Kept](), list[Skipped](), 0
         self._seen, self._at = set[bytes](), 0
         with files.failing(pixels):
@@ -144,19 +154,23 @@ class _Rows:
 
     def add(self, file: str, row: PictureRow) -> None:
         """Take a row, or leave it out as far as the spec allows."""
-        if isinstance(row.found, RowError):
-            if len(self.skipped) == self._corpus.bad_rows:
-                raise BadRowError(file, row.line, row.found.why, row.found.allowed)
-            self.skipped.append(Skipped(file=file, line=row.line, why=row.found.why))
+        try:
+            if isinstance(row.found, RowError):
+                raise row.found
+            kept, known = self._kept(row.found)
+        except RowError as error:
+            if len(self.skipped) == self.corpus.bad_rows:
+                raise BadRowError(file, row.line, error.why, error.allowed) from None
+            self.skipped.append(Skipped(file=file, line=row.line, why=error.why))
             return
-        kept, identity = _kept(self._corpus.corpus, *row.found, self._at)
-        if self._corpus.duplicates == "drop":
-            if identity in self._seen:
+        if self.corpus.duplicates == "drop":
+            if known in self._seen:
                 self.dropped += 1
                 return
-            self._seen.add(identity)
+            self._seen.add(known)
         with files.failing(self._pixels):
-            self._at += self._file.write(row.found[0].pixels.tobytes())
+            for picture in row.found.pictures:
+                self._at += self._file.write(picture.tobytes())
         self.kept.append(kept)
 
     def close(self) -> None:
@@ -164,16 +178,28 @@ class _Rows:
         with files.failing(self._pixels):
             self._file.close()
 
+    def _kept(self, found: Found) -> tuple[_Kept, bytes]:
+        """A row and a hash of its identity: pixels as they are kept, and what is said, in whatever file they came."""
+        each = origins(found)
+        known = identity(found, each)
+        held = rank("held out", origin(each, known))
+        tokens, mask = self._encoded(document(found, known, self._cell))
+        made = _Kept(
+            held % 1000 < HELD_OUT_PER_MILLE, rank(self.corpus.corpus, known), held, self._at,
+            tuple((one.shape[0], one.shape[1]) for one in found.pictures), tokens, mask,
+        )  # fmt: skip
+        return made, bytes.fromhex(digest_bytes(known.encode()))[:16]
 
-def _kept(corpus: str, picture: Picture, caption: str, at: int) -> tuple[_Kept, bytes]:
-    """A row and its identity: the pixels as they are kept, and the caption, in whatever file they came."""
-    height, width = picture.pixels.shape
-    pixels = blake3(picture.pixels.tobytes()).hexdigest()
-    origin = f"{height} {width} {pixels}"
-    identity = f"{origin} {caption}"
-    held = rank("held out", origin)
-    made = _Kept(held % 1000 < HELD_OUT_PER_MILLE, rank(corpus, identity), held, caption, height, width, at)
-    return made, blake3(identity.encode()).digest(length=16)
+    def _encoded(self, made: Document) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+        """Tokens, and of a chat which of them may be learned. Raises RowError."""
+        chat = made.conversation is not None
+        if chat and not (made.parts or self._tokenizer.template is not None or self._tokenizer.files):
+            raise RowError("found tools, or a message with more than role and content", "role and content")
+        encoded, refused = encode_accepted([made], self._tokenizer, self._cell or None)
+        for error in refused.values():
+            assert isinstance(error, TemplateError)
+            raise RowError(str(error), "what the chat template can write")
+        return encoded.tokens, encoded.supervised if chat else None
 
 
 def _held_out(corpus: CorpusSpec, rows: list[_Kept]) -> list[_Kept]:
@@ -181,12 +207,12 @@ def _held_out(corpus: CorpusSpec, rows: list[_Kept]) -> list[_Kept]:
 
     Raises UserError for fewer than two different pictures.
     """
-    origins = {row.origin for row in rows}
-    if len(origins) < 2:
+    found = {row.origin for row in rows}
+    if len(found) < 2:
         raise UserError(
-            f"{', '.join(corpus.paths)}: {len(origins)} different pictures, as they are scaled; allowed: at least two, "
+            f"{', '.join(corpus.paths)}: {len(found)} different pictures, as they are scaled; allowed: at least two, "
             f"since one is held out for evaluations. See {spec.FOLDER / corpus.corpus}.yaml."
         )
     if 0 < sum(row.heldout for row in rows) < len(rows):
         return rows
-    return [replace(row, heldout=row.origin == min(origins)) for row in rows]
+    return [replace(row, heldout=row.origin == min(found)) for row in rows]

@@ -1,24 +1,42 @@
-"""Rows of a picture and its caption, from WebDataset tars and from JSONL that names files of pictures."""
+"""Rows with pictures, from WebDataset tars and from JSONL that names files of pictures.
+
+A row is a picture and its caption, texts and pictures in any order, or a chat whose messages hold pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.data import chats, decode, inputs, lines, pieces, records, webdataset
-from stages.data.chats import RowError
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.data import chats, decode, inputs, lines, picture_files, pieces, records, webdataset
+from stages.data.chats import Chat, Part, RowError
 from stages.data.decode import Size
-from stages.data.document import Picture
-from stages.data.pieces import LONGEST, Broken, Input, Piece
+from stages.data.pieces import Broken, Input, Piece
 from stages.data.spec import CorpusSpec, Extensions
 from stages.data.webdataset import Sample, shown
 from stages.errors import UserError
-from stages.spec.builders import PICTURE_EXTENSIONS
-from stages.store.contained import contained
+from stages.spec.builders import COLUMNS, PICTURE_EXTENSIONS
 
-BELOW = "a path relative to the project or the declared root, of a file below it"
+HINTS = {
+    "pictures": '{{"{image}": "pictures/1.jpg", "{text}": "..."}}',
+    "interleaved": '{{"{content}": [{{"type": "text", "text": "..."}}, {{"type": "image", "image": "FILE"}}]}}',
+    "messages": '{{"{messages}": [{{"role": "user", "content": [{{"type": "image", "image": "FILE"}}, ...]}}, ...]}}',
+}
+Open = Callable[[str], bytes]
+"""The bytes of a picture that a row names. Raises RowError."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a row holds: pictures in order, uint8 [H, W] or [H, W, 3], and a caption, parts, or a chat about them."""
+
+    pictures: tuple[NDArray[np.uint8], ...]
+    said: str | list[Part] | Chat
 
 
 class PictureRow(NamedTuple):
@@ -26,16 +44,16 @@ class PictureRow(NamedTuple):
 
     line: int
     read: int
-    found: tuple[Picture, str] | RowError
+    found: Found | RowError
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Where pictures lie that rows of JSON name, which columns and extensions count, what pictures are scaled to."""
+    """Where pictures lie that rows name, what rows look like, which extensions count, how large pictures get."""
 
     base: Path
-    image: str
-    text: str
+    shape: str
+    columns: Mapping[str, str]
     extensions: Extensions
     size: Size
 
@@ -47,21 +65,38 @@ class Reader:
             raise UserError(f"{file.name}: {error.strerror}") from None
 
     def _tar(self, file: Input) -> Iterator[PictureRow]:
-        wanted = frozenset((*self.extensions.image, self.extensions.text))
-        for number, sample in enumerate(webdataset.samples(file, wanted), start=1):
+        for number, sample in enumerate(webdataset.samples(file, self._wanted), start=1):
             try:
-                found: tuple[Picture, str] | RowError = self._of_sample(sample)
+                found: Found | RowError = self._of_sample(sample)
             except RowError as error:
                 key = shown(sample.key.removeprefix("/"))
-                found = RowError(f"member {key}: {error.why}", error.allowed or "a picture and its caption")
+                allowed = error.allowed or ("a picture and its caption" if self.shape == "pictures" else self._hint)
+                found = RowError(f"member {key}: {error.why}", allowed)
             yield PictureRow(number, sample.read, found)
 
-    def _of_sample(self, sample: Sample) -> tuple[Picture, str]:
-        image, text = _one(sample, self.extensions.image, "picture"), _one(sample, [self.extensions.text], "caption")
-        if self.extensions.text != "json":
-            return Picture(decode.grey(image, self.size), ()), _caption(text)
-        row = records.parsed(text)
-        return Picture(decode.grey(image, self.size), ()), _column(row, self.text)
+    def _wanted(self, extension: str) -> bool:
+        """Of samples with several pictures these are told by what precedes: 0001.0.jpg and 0001.1.jpg are two."""
+        if extension == self.extensions.text or extension in self.extensions.image:
+            return True
+        return self.shape != "pictures" and extension.rpartition(".")[2] in self.extensions.image
+
+    def _of_sample(self, sample: Sample) -> Found:
+        if sample.size > webdataset.MOST:
+            raise RowError(f"its members have more than {webdataset.MOST:,} bytes", "smaller ones, or fewer")
+        if self.shape == "pictures":
+            image, text = (
+                _one(sample, self.extensions.image, "picture"),
+                _one(sample, [self.extensions.text], "caption"),
+            )
+            said = _caption(text) if self.extensions.text != "json" else self._text(records.parsed(text))
+            return Found((decode.pixels(image, self.size),), said)
+        row = records.parsed(_one(sample, [self.extensions.text], "row"))
+        left = {name for name in sample.members if name != self.extensions.text}
+        found = self._of_parts(row, lambda name: picture_files.member(sample, name, left))
+        if left:
+            named = ", ".join(shown(name) for name in sorted(left)[:4])
+            raise RowError(f"pictures that the row does not name ({named})", "rows that name each of their pictures")
+        return found
 
     def _json(self, file: Input) -> Iterator[PictureRow]:
         for row in lines.json_lines(Piece(file, 0, file.size)):
@@ -69,44 +104,52 @@ class Reader:
                 if isinstance(row.raw, Broken):
                     raise RowError(row.raw.why, row.raw.allowed)
                 assert isinstance(row.raw, bytes)
-                found: tuple[Picture, str] | RowError = self._of_row(records.parsed(row.raw))
+                found: Found | RowError = self._of_row(records.parsed(row.raw))
             except RowError as error:
-                hint = f'{{"{self.image}": "pictures/1.jpg", "{self.text}": "..."}}'
-                found = RowError(error.why, error.allowed or hint)
+                found = RowError(error.why, error.allowed or self._hint)
             yield PictureRow(row.line, row.read, found)
 
-    def _of_row(self, row: dict[str, Any]) -> tuple[Picture, str]:
-        text, name = _column(row, self.text), _column(row, self.image)
+    def _of_row(self, row: dict[str, Any]) -> Found:
+        def opened(name: str) -> bytes:
+            return picture_files.read(self.base, name)
+
+        if self.shape != "pictures":
+            return self._of_parts(row, opened)
+        text, name = self._text(row), _column(row, self.columns["image"])
+        return Found((self._decoded(name, opened),), text)
+
+    def _of_parts(self, row: dict[str, Any], opened: Open) -> Found:
+        names: list[str] = []
+        needed = next(iter(COLUMNS[self.shape]))
+        _there(row, self.columns[needed])
+        chat = self.shape == "messages"
+        said = (chats.messages if chat else chats.interleaved)(row, self.columns, names)
+        return Found(tuple(self._decoded(name, opened) for name in names), said)
+
+    def _decoded(self, name: str, opened: Open) -> NDArray[np.uint8]:
         try:
-            return Picture(decode.grey(self._file(name), self.size), ()), text
+            data = picture_files.within(name)
+            return decode.pixels(opened(name) if data is None else data, self.size)
         except RowError as error:
             raise RowError(f"{shown(name)}: {error.why}", error.allowed) from None
 
-    def _file(self, name: str) -> bytes:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-            raise RowError("not below the project or the root", BELOW)
-        try:
-            real = contained(self.base / path, [self.base], "picture", "Copy the file.")
-        except UserError as error:
-            raise RowError(str(error), BELOW) from None
-        if real is None:
-            raise RowError("no such file", BELOW)
-        with real.open("rb") as file:
-            data = file.read(LONGEST + 1)
-        if len(data) > LONGEST:
-            raise RowError(f"a picture of more than {LONGEST:,} bytes", "smaller ones")
-        return data
+    def _text(self, row: dict[str, Any]) -> str:
+        return _column(row, self.columns["text"])
+
+    @property
+    def _hint(self) -> str:
+        return HINTS[self.shape].format(**self.columns)
 
 
 def reader(root: Path, corpus: CorpusSpec) -> Reader:
     """How the rows of a corpus are read. Raises UserError where the declared root is not there, or Pillow is not."""
     decode.pillow(corpus.corpus)
-    columns = corpus.columns or {}
+    shape, named = corpus.rows or "pictures", corpus.columns or {}
     return Reader(
-        inputs.base(root, corpus), columns.get("image", "image"), columns.get("text", "text"),
-        corpus.extensions or Extensions(image=list(PICTURE_EXTENSIONS), text="txt"),
-        Size(corpus.number("cell"), corpus.number("side")),
+        inputs.base(root, corpus), shape, {key: named.get(key, key) for key in COLUMNS[shape]},
+        corpus.extensions
+        or Extensions(image=list(PICTURE_EXTENSIONS), text="txt" if shape == "pictures" else "json"),
+        Size(corpus.number("cell"), corpus.number("side"), corpus.pixels == "rgb"),
     )  # fmt: skip
 
 
@@ -130,7 +173,11 @@ def _caption(data: bytes) -> str:
     return chats.string(text, "the caption")
 
 
-def _column(row: dict[str, Any], name: str) -> str:
+def _there(row: dict[str, Any], name: str) -> None:
     if name not in row:
         raise RowError(f"the key {name!r} is missing (found: {', '.join(map(repr, row))[:200] or 'none'})")
+
+
+def _column(row: dict[str, Any], name: str) -> str:
+    _there(row, name)
     return chats.string(row[name], name)

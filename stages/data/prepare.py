@@ -151,8 +151,8 @@ def _prepare_files(
 def _prepare_pictures(root: Path, corpus: CorpusSpec, words: tokenizer.Source, out: Path, accept: bool) -> DataManifest:
     """Prepare a user's own pictures, in memory that grows with their captions only."""
     opened_words = words.open()
-    with own_pictures.read(root, corpus, out) as found:
-        encoded, training = found.encoded(corpus, opened_words), found.training
+    with own_pictures.read(root, corpus, out, opened_words) as found:
+        encoded, training = found.encoded(), found.training
         size = training if corpus.unit == "items" else int(encoded.lengths[:training].sum())
         image = (corpus.number("cell"), corpus.number("patch"), corpus.number("channels"))
 
@@ -162,7 +162,8 @@ def _prepare_pictures(root: Path, corpus: CorpusSpec, words: tokenizer.Source, o
             if not accept:
                 measured.compare(corpus, built, lambda: iter((encoded.lengths[:training],)))
             manifest = _manifest(corpus.corpus, corpus.kind, built, words.digest, image, shards)
-            return manifest.model_copy(update={"inputs": found.inputs})
+            colours = {"pixels": "rgb"} if corpus.pixels == "rgb" else {}
+            return manifest.model_copy(update={"inputs": found.inputs, **colours})
 
         return write_folder(out, found.contents(encoded, corpus) | opened_words.files, make)
 

@@ -1,7 +1,8 @@
 """Prepared corpora on disk: `tokens.bin/.idx`, `mask.bin`, `images.bin/.idx`, a manifest with every digest, a seal.
 
-`mask.bin` (SFT only) holds one byte per token: 1 where the token may be a target. `images.idx` is a .npy table
-(int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the grey pixels, one byte each.
+`mask.bin` (SFT, and chats with pictures) holds one byte per token: 1 where the token may be a target. `images.idx` is
+a .npy table (int64 [pictures, 5]: document, height, width, offset, digit or -1), `images.bin` the pixels: a byte each
+where they are grey, three where they are RGB.
 A corpus that was cut with a published tokenizer keeps that too: `tokenizer.json`, and `tokenizer_use.json` with the
 chat template and the ids of the special tokens' roles. One that adopts token files has `order.bin` in place of tokens.
 Training documents come first; the held-out ones follow after `size`.
@@ -10,6 +11,7 @@ Training documents come first; the held-out ones follow after `size`.
 from __future__ import annotations
 
 import io
+import math
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -37,6 +39,7 @@ from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Problem, Shard, compare
 
+MASK = "mask.bin"
 ManifestKind = Kind | Literal["tokenizer"]
 
 
@@ -88,7 +91,8 @@ class Inputs(BaseModel):
 class DataManifest(BaseModel):
     """manifest.json of a prepared corpus: deterministic, so that the same preparation gives the same bytes.
 
-    `inputs` is of a user's own files only, `adopted` of token files that are referred to and not copied.
+    `inputs` is of a user's own files only, `adopted` of token files that are referred to and not copied. `pixels` is
+    there where pictures have colours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -105,6 +109,7 @@ class DataManifest(BaseModel):
     cell: Count  # pixels a side that make one <image> token; 0 where there are no pictures
     patch: Count  # pixels a side of the image encoder's patches; 0 where there are no pictures
     channels: Count
+    pixels: Literal["rgb"] | None = None
     shards: list[Shard]
     inputs: Inputs | None = None
     adopted: Adoption | None = None
@@ -161,14 +166,14 @@ def content_digest(size: int, shards: list[Shard]) -> str:
     return digest_bytes("".join([f"size {size}\n", *lines]).encode())
 
 
-def contents(encoded: Encoded, kind: Kind) -> dict[str, bytes]:
-    """The files of a prepared corpus, by name."""
+def contents(encoded: Encoded, kind: Kind, masked: bool = False) -> dict[str, bytes]:
+    """The files of a prepared corpus, by name; with `masked`, the mask of a kind that has none as a rule."""
     out = {
         "tokens.bin": encoded.tokens.tobytes(),
         "tokens.idx": mmidx.index_bytes(encoded.lengths, encoded.tokens.dtype),
     }
-    if kind == "sft":
-        out["mask.bin"] = encoded.supervised.tobytes()
+    if kind == "sft" or masked:
+        out[MASK] = encoded.supervised.tobytes()
     if kind in ("multimodal", "pairs"):
         table = io.BytesIO()
         np.save(table, encoded.pictures, allow_pickle=False)
@@ -234,8 +239,8 @@ class Corpus:
         kind = self.manifest.kind
         self.supervised: NDArray[np.uint8] | None = None
         self.pictures: NDArray[np.int64] | None = None
-        if kind == "sft":
-            self.supervised = np.memmap(folder / "mask.bin", dtype=np.uint8, mode="r")
+        if any(shard.file == MASK for shard in self.manifest.shards):
+            self.supervised = np.memmap(folder / MASK, dtype=np.uint8, mode="r")
         if kind in ("multimodal", "pairs"):
             self._pixels = np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
             self.pictures = np.load(folder / "images.idx", allow_pickle=False)
@@ -264,14 +269,15 @@ class Corpus:
         return int(first), int(last)
 
     def raw_pictures(self, document: int) -> list[NDArray[np.uint8]]:
-        """The pictures of a document in order: grey uint8 [H, W]."""
+        """The pictures of a document in order: uint8, grey [H, W] or RGB [H, W, 3]."""
         return [self.raw_picture(row) for row in range(*self._first_picture[document : document + 2].tolist())]
 
     def raw_picture(self, row: int) -> NDArray[np.uint8]:
-        """One row of the picture table: grey uint8 [H, W]."""
+        """One row of the picture table: uint8, grey [H, W] or RGB [H, W, 3]."""
         assert self.pictures is not None
         _, height, width, offset, _ = self.pictures[row].tolist()
-        return np.asarray(self._pixels[offset : offset + height * width]).reshape(height, width)
+        sides = (height, width) if self.manifest.pixels is None else (height, width, 3)
+        return np.asarray(self._pixels[offset : offset + math.prod(sides)]).reshape(sides)
 
     def first_picture(self, document: int) -> int:
         """The picture table's row of a document's first picture."""

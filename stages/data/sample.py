@@ -103,7 +103,10 @@ class PairRow:
     items: tuple[tuple[str, int], ...]
 
 
-def as_image(grey: NDArray[np.uint8], channels: int) -> Image:
-    """Grey bytes to normalised channels: x / 255 * 2 - 1 is mean and deviation 0.5, as MoonViT's processor has it."""
-    values = grey.astype(np.float32) / np.float32(255) * np.float32(2) - np.float32(1)
-    return Image(np.repeat(values[:, :, None], channels, axis=2))
+def as_image(raw: NDArray[np.uint8], channels: int) -> Image:
+    """Bytes, grey [H, W] or of each channel [H, W, C], to normalised channels.
+
+    x / 255 * 2 - 1 is mean and deviation 0.5, as MoonViT's processor has it.
+    """
+    values = raw.astype(np.float32) / np.float32(255) * np.float32(2) - np.float32(1)
+    return Image(np.repeat(values[:, :, None], channels, axis=2) if raw.ndim == 2 else values)

@@ -57,7 +57,9 @@ class Shown:
 def show(corpus: Corpus, tokenizer: Tokenizer, number: int) -> Shown:
     """One document of a corpus."""
     tokens, targets = _targets(corpus, number)
-    sizes = () if corpus.pictures is None else tuple(one.shape for one in corpus.raw_pictures(number))
+    sizes = (
+        () if corpus.pictures is None else tuple((one.shape[0], one.shape[1]) for one in corpus.raw_pictures(number))
+    )
     parts = tuple(stretches(tokens[:LONGEST], targets[:LONGEST], tokenizer))
     heldout = number >= corpus.training_documents
     return Shown(number, heldout, len(tokens), int(targets.sum()), sizes, parts)

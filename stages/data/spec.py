@@ -73,7 +73,7 @@ class CorpusSpec(_Model):
     `on_bad_row` says how many bad rows may be left out; the first one that may not be ends a preparation.
     `duplicates` says whether documents that say the same are kept, as they are where nothing is said.
     `tokenizer` is one of specs/tokenizers, and None for the local one.
-    `extensions` says the same of the members of a tar.
+    `extensions` says the same of the members of a tar; `pixels` whether pictures keep their colours.
     `prefix` names datasets of Megatron's, which are adopted and not copied.
     Documents that one of `without` has are left out; `decontaminate` says the same of evaluations' text.
     """
@@ -98,6 +98,7 @@ class CorpusSpec(_Model):
     extensions: Extensions | None = None
     on_bad_row: Skip | None = None
     duplicates: Literal["keep", "drop"] | None = None
+    pixels: Literal["grey", "rgb"] | None = None
     prefix: str | tuple[str, ...] | None = None
     without: list[str] | None = None
     decontaminate: Decontaminate | None = None
@@ -121,6 +122,11 @@ class CorpusSpec(_Model):
     def bad_rows(self) -> int:
         """How many rows may be bad."""
         return self.on_bad_row.skip if self.on_bad_row else 0
+
+    @property
+    def bands(self) -> int:
+        """Bytes of a pixel as it is kept."""
+        return 3 if self.pixels == "rgb" else 1
 
     @property
     def identity(self) -> str:

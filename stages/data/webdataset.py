@@ -7,7 +7,7 @@ without a word at a header that it cannot read, so what lies behind the last mem
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ HEADER = 1 << 20  # bytes of a long name or of pax attributes
 LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 END = 2 * tarfile.BLOCKSIZE  # of zeros, which end an archive
 BLOCK = 1 << 20
+MOST = 256 << 20  # bytes of the wanted members of one sample, which are in memory together
 SHOWN = 120  # characters of a name in a message
 
 
@@ -28,6 +29,7 @@ class Sample:
     key: str
     members: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
     read: int = 0  # bytes of the tar up to its end
+    size: int = 0  # bytes of the members
 
 
 class _Header(tarfile.TarInfo):
@@ -41,8 +43,8 @@ class _Header(tarfile.TarInfo):
         return found
 
 
-def samples(file: Input, wanted: frozenset[str]) -> Iterator[Sample]:
-    """Samples in the tar's order, with the members whose extension is `wanted`.
+def samples(file: Input, wanted: Callable[[str], bool]) -> Iterator[Sample]:
+    """Samples in the tar's order, with the members whose extension is `wanted`, in lower case.
 
     Raises UserError where the tar is damaged or cut off, or has a member that no file of data is: a link, a device, a
     name that leads elsewhere.
@@ -63,9 +65,10 @@ def samples(file: Input, wanted: frozenset[str]) -> Iterator[Sample]:
                         if now is not None:
                             yield now
                         now = Sample(key)
-                    if extension.lower() in wanted:
+                    if wanted(extension.lower()):
+                        now.size += member.size
                         found = now.members.setdefault(extension.lower(), [])
-                        found.append((member.name, _data(tar, member)))
+                        found.append((member.name, _data(tar, member) if now.size <= MOST else None))
                     now.read = member.offset_data + member.size
                 _refuse_rest(file, raw, tar.offset)
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stages.errors import UserError
+from stages.export import lineage
 from stages.export.names import Published
 from stages.export.result import Result
 from stages.export.tensors import TORCH, Dtype
@@ -55,10 +56,17 @@ def _processors(result: Result, published: Published, tokens: TokenizerOut) -> d
         "merge_size": projector.merge,
         "num_channels": vit.channels,
         "longest_side": vit.table * vit.patch,
+        **({"pixels": "rgb"} if _colours(result) else {}),
     }
     word = tokens.inner.id_to_token(tokens.roles.image)
     whole = {"processor_class": "KimiVLProcessor", "auto_map": code, "image_token": word}
     return {PICTURES: pictures, PROCESSOR: whole}
+
+
+def _colours(result: Result) -> bool:
+    """Whether any corpus that the model was trained on has pictures with colours."""
+    read = lineage.corpora(lineage.lineage(result))
+    return any(one.pixels == "rgb" for name, one in result.data.corpora.items() if name in read)
 
 
 def _vision_side(result: Result) -> tuple[MoonViTModel, ProjectorModel]:

@@ -15,10 +15,13 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "alpaca": ("instruction", "input", "output", "system", "history"),
     "prompt_completion": ("prompt", "completion", "tools"),
     "pictures": ("image", "text"),
+    "interleaved": ("content",),
 }
+PICTURE_ROWS = ("interleaved", "messages")  # rows of builder pictures that are more than a picture and its caption
 FILES_ONLY = {  # what may be said about a user's own files, and the builders of which it may be said
     "root": ("file", "pictures", "megatron"),
-    "rows": ("file",),
+    "rows": ("file", "pictures"),
+    "pixels": ("pictures",),
     "columns": ("file", "pictures"),
     "extensions": ("pictures",),
     "on_bad_row": ("file", "pictures"),

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from stages.errors import SpecError
 from stages.spec import units
-from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PARAMETERS, PICTURE_EXTENSIONS
+from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PARAMETERS, PICTURE_EXTENSIONS, PICTURE_ROWS
 from stages.spec.fields import (
     BadRows,
     Characters,
@@ -29,7 +29,8 @@ from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
-Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion"]  # the shapes of conversations
+Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "interleaved"]
+"""The shapes of conversations; interleaved: texts and pictures in any order."""
 
 
 def is_digest(value: object) -> bool:
@@ -123,6 +124,7 @@ class RawCorpus(Raw):
         RawSkip | None, BeforeValidator(_on_bad_row, json_schema_input_type=Literal["stop"] | RawSkip)
     ] = None  # stop
     duplicates: Literal["keep", "drop"] | None = None  # keep
+    pixels: Literal["grey", "rgb"] | None = None  # grey
     prefix: Annotated[str | tuple[str, ...] | None, BeforeValidator(prefixes)] = None
     without: NewNames | None = None
     decontaminate: RawDecontaminate | None = None
@@ -131,7 +133,7 @@ class RawCorpus(Raw):
     def shape(self) -> str:
         """What its rows look like: text, a picture with its caption, or a shape of conversations."""
         if self.builder == "pictures":
-            return "pictures"
+            return self.rows or "pictures"
         return self.rows or ("text" if self.kind == "text" else "messages")
 
 
@@ -242,11 +244,37 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         )  # fmt: skip
     if raw.builder == "pictures":
         yield from _sizes(document, raw)
+        yield from _picture_rows(document, raw)
+    elif raw.rows == "interleaved":
+        yield document.error(
+            ("rows",),
+            raw.rows,
+            "rows of conversations",
+            "Pictures are read by `builder: pictures`.",
+        )
     if raw.rows is not None and raw.kind == "text":
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
     for key in raw.columns or {}:
         if key not in COLUMNS[raw.shape]:
             yield unknown(document, ("columns", key), COLUMNS[raw.shape])
+
+
+def _picture_rows(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """Rows of builder pictures that it cannot read, and colours that a model would not see."""
+    if raw.rows is not None and (raw.rows not in PICTURE_ROWS or raw.kind != "multimodal"):
+        yield document.error(
+            ("rows",), raw.rows, f"{' or '.join(PICTURE_ROWS)}, of kind multimodal",
+            "Without `rows` a row is a picture and its caption.",
+        )  # fmt: skip
+    if raw.rows is not None and raw.extensions is not None and raw.extensions.text != "json":
+        yield document.error(
+            ("extensions", "text"), raw.extensions.text, f"json: rows of {raw.rows} are JSON", "Write `text: json`."
+        )
+    if raw.pixels == "rgb" and raw.parameters.get("channels") != 3:
+        yield document.error(
+            ("parameters", "channels"), str(raw.parameters.get("channels")), "3 with `pixels: rgb`",
+            "It is what the model's image encoder takes: correct one of the two.",
+        )  # fmt: skip
 
 
 def _sizes(document: Document, raw: RawCorpus) -> Iterator[SpecError]:

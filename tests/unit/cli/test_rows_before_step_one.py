@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from stages.commands.data import prepare
+from stages.commands.plan import print_plan
 from stages.commands.run import run_stage
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
@@ -23,6 +25,7 @@ from stages.store.layout import Layout
 from tests.unit.cli.own_chats import SCALE, accept, write
 from tests.unit.spec.small_project import edit
 
+SHIPPED = Path(__file__).parents[3]
 ROWS = 150  # of 128 tokens, from 21,500 tokens of which 8,500 are in conversations that are longer
 STEPS = -(-ROWS // 4)
 
@@ -51,6 +54,17 @@ def test_a_stage_that_would_run_out_of_rows_is_refused_before_anything_is_traine
     assert not list(attempts.folders(layout, key))
     assert not layout.stage("toy/first").exists()
     assert said in layout.log(key).read_text()
+    shutil.copytree(SHIPPED / "specs" / "hardware", root / "specs" / "hardware")
+    capsys.readouterr()
+    print_plan(("toy",), SCALE, None, False, False)
+    planned, made = capsys.readouterr().out, Corpus(layout.corpus("chats"))
+    long = np.diff(made.offsets[: made.training_documents + 1])
+    long = long[long > 128]
+    assert (
+        f"prepared: chats: {made.manifest.heldout} documents are held out, {made.training_documents} are for training\n"
+        f"prepared: chats: {len(long)} documents, {long.sum()} tokens, are longer than the context of 128 and left "
+        "out by toy/first\n"
+    ) in planned
 
 
 def test_what_is_measured_is_told_by_check_and_its_advice_is_enough(

@@ -65,7 +65,7 @@ def test_each_caption_stays_with_its_own_pixels(project: Small, kind: str) -> No
     declare(project, "a.tar", kind)
     made = prepared(project)
     corpus, tokenizer = Corpus(project.data / "mine"), Tokenizer(project.data / "tokenizer" / FILE)
-    expected = {said: decode.grey(data, Size(8, 16)) for _, data, said in found}
+    expected = {said: decode.pixels(data, Size(8, 16)) for _, data, said in found}
     for document in range(corpus.documents):
         tokens = corpus.tokens[slice(*corpus.offsets[document : document + 2].tolist())]
         said = tokenizer.decode(tokens[tokens > 7])
@@ -171,7 +171,7 @@ def test_a_link_out_of_the_root_and_a_changed_spec_are_refused(project: Small, t
         ({"parameters": {"cell": 8, "patch": 4, "channels": 1, "side": 20}}, r"side: found 20; allowed: a multiple of"),
         ({"parameters": {"cell": 8, "patch": 3, "channels": 1, "side": 16}}, r"cell: found 8; allowed: a multiple of"),
         ({"columns": {"caption": "text"}}, "caption"),
-        ({"rows": "messages"}, r"builder pictures has no rows"),
+        ({"rows": "messages"}, r"rows: found messages; allowed: interleaved or messages, of kind multimodal"),
         ({"without": ["math"]}, r"builder pictures has no without"),
         ({"extensions": {"image": []}}, "image"),
     ],
@@ -216,22 +216,22 @@ def test_without_pillow_the_extra_is_named(project: Small, monkeypatch: pytest.M
 def test_grey_pictures_that_fit_stay_as_they_are() -> None:
     for kind in ("PNG", "WEBP"):
         data = saved(grey(3), kind, **({"lossless": True} if kind == "WEBP" else {}))
-        assert np.array_equal(decode.grey(data, Size(8, 16)), np.asarray(grey(3)))
+        assert np.array_equal(decode.pixels(data, Size(8, 16)), np.asarray(grey(3)))
 
 
 def test_large_pictures_are_averaged_and_small_ones_fill_a_cell() -> None:
     blocks = np.kron(np.array([[0, 40], [80, 120]], dtype=np.uint8), np.ones((16, 16), dtype=np.uint8))
-    found = decode.grey(saved(Image.fromarray(blocks)), Size(8, 16))
+    found = decode.pixels(saved(Image.fromarray(blocks)), Size(8, 16))
     assert np.array_equal(found, np.kron(np.array([[0, 40], [80, 120]]), np.ones((8, 8))))
-    assert decode.grey(saved(grey(1, 1, 1)), Size(8, 16)).shape == (8, 8)
-    assert decode.grey(saved(grey(1, 100, 8)), Size(8, 16)).shape == (16, 8)
-    assert decode.grey(saved(grey(1, 17, 31)), Size(8, 448)).shape == (16, 24)
+    assert decode.pixels(saved(grey(1, 1, 1)), Size(8, 16)).shape == (8, 8)
+    assert decode.pixels(saved(grey(1, 100, 8)), Size(8, 16)).shape == (16, 8)
+    assert decode.pixels(saved(grey(1, 17, 31)), Size(8, 448)).shape == (16, 24)
 
 
 def test_exif_turns_a_picture_and_what_is_transparent_is_white() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    found = decode.grey(saved(grey(2, 8, 16), exif=exif), Size(8, 16))
+    found = decode.pixels(saved(grey(2, 8, 16), exif=exif), Size(8, 16))
     assert np.array_equal(found, np.rot90(np.asarray(grey(2, 8, 16)), -1))
     exif[0x010E] = "a description"
     data = saved(grey(2, 8, 16), exif=exif)
@@ -244,18 +244,18 @@ def test_exif_turns_a_picture_and_what_is_transparent_is_white() -> None:
         damaged = damaged[: start + 4 + size] + checked + damaged[start + 8 + size :]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert np.array_equal(decode.grey(damaged, Size(8, 16)), np.asarray(grey(2, 8, 16)))
+            assert np.array_equal(decode.pixels(damaged, Size(8, 16)), np.asarray(grey(2, 8, 16)))
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     palette = Image.new("P", (8, 8), 0)
     palette.putpalette([0, 0, 0, 255, 0, 0])
     for data in (saved(clear), saved(clear, "WEBP", lossless=True), saved(palette, transparency=0)):
-        assert np.all(decode.grey(data, Size(8, 16)) == 255)
-    assert np.all(decode.grey(saved(palette), Size(8, 16)) == 0)
+        assert np.all(decode.pixels(data, Size(8, 16)) == 255)
+    assert np.all(decode.pixels(saved(palette), Size(8, 16)) == 0)
 
 
 def test_colours_become_grey_by_the_weights_of_rec_601() -> None:
     for colour, level in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)):
-        assert np.all(decode.grey(saved(Image.new("RGB", (8, 8), colour)), Size(8, 16)) == level)
+        assert np.all(decode.pixels(saved(Image.new("RGB", (8, 8), colour)), Size(8, 16)) == level)
 
 
 # ---------------------------------------------------------------- training

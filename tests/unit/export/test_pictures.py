@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from stages.data.decode import Size, grey
+from stages.data.decode import Size, pixels
 from stages.data.sample import as_image
+from stages.export import config
+from stages.export.result import Result
 from stages.models.vision_packing import pack
 from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 from stages.store import stage_record
@@ -35,6 +40,15 @@ def drawn(folder: Path) -> list[Path]:
     return made
 
 
+def in_colour(folder: Path, scratch: Path) -> Path:
+    """The same export, as of a model that was trained on pictures with colours."""
+    copied = scratch / "coloured"
+    shutil.copytree(folder, copied)
+    config = copied / "preprocessor_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "pixels": "rgb"}))
+    return copied
+
+
 def read(python: Path, folder: Path, scratch: Path, pictures: list[Path]) -> dict[str, object]:
     out = scratch / "out.json"
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -46,14 +60,20 @@ def read(python: Path, folder: Path, scratch: Path, pictures: list[Path]) -> dic
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", INTERPRETERS)
-def test_pictures_are_cut_as_for_training(which: str, finished: Path, exported: Export, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("which", "rgb"), [*((which, False) for which in INTERPRETERS), (next(iter(INTERPRETERS)), True)]
+)
+def test_pictures_are_cut_as_for_training(
+    which: str, rgb: bool, finished: Path, exported: Export, tmp_path: Path
+) -> None:
     python = INTERPRETERS[which]()
     needed = "import PIL" if which.endswith("4") else "import PIL, torchvision"  # which transformers 5 asks for
     if subprocess.run([python, "-c", needed], capture_output=True, check=False).returncode:
         pytest.skip(f"{python}: {needed} fails")
     pictures = drawn(tmp_path)
-    found = read(python, exported("toy/joint"), tmp_path, pictures)
+    found = read(
+        python, in_colour(exported("toy/joint"), tmp_path) if rgb else exported("toy/joint"), tmp_path, pictures
+    )
     assert str(found["version"]).startswith(which[-1])
     assert found["said"] == []
 
@@ -61,8 +81,8 @@ def test_pictures_are_cut_as_for_training(which: str, finished: Path, exported: 
     vit, projector = stage.modules["vit"], stage.modules["projector"]
     assert isinstance(vit, MoonViTModel)
     assert isinstance(projector, ProjectorModel)
-    size = Size(vit.patch * projector.merge, vit.table * vit.patch)
-    images = [as_image(grey(path.read_bytes(), size), vit.channels).pixels for path in pictures]
+    size = Size(vit.patch * projector.merge, vit.table * vit.patch, rgb)
+    images = [as_image(pixels(path.read_bytes(), size), vit.channels).pixels for path in pictures]
     assert max(images[0].shape[:2]) == size.side, "the large one is shrunk"
     assert images[1].shape[1] > images[1].shape[0], "the other one is turned"
     patches, grids = pack(images, vit.patch)
@@ -98,3 +118,13 @@ def test_its_files_name_the_code_and_the_models_figures(exported: Export) -> Non
 
 def test_a_model_of_text_has_none(exported: Export) -> None:
     assert not (exported("plain/base") / "preprocessor_config.json").exists()
+
+
+@pytest.mark.parametrize(("corpus", "rgb"), [("photos", True), ("scans", False)])
+def test_an_export_says_whether_its_model_was_trained_on_colours(
+    corpus: str, rgb: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config.lineage, "lineage", lambda result: [])
+    monkeypatch.setattr(config.lineage, "corpora", lambda ancestors: {corpus: "a digest"})
+    declared = {"photos": SimpleNamespace(pixels="rgb"), "scans": SimpleNamespace(pixels=None)}
+    assert config._colours(cast(Result, SimpleNamespace(data=SimpleNamespace(corpora=declared)))) == rgb

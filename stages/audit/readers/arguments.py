@@ -93,7 +93,7 @@ def misspelt(arguments: list[Argument], known: frozenset[str], used: frozenset[s
     others = [one for one in arguments if one.flag not in known and re.fullmatch(r"--[A-Za-z][\w-]*", one.flag)]
     for one in others[:MAX_NEAR]:
         near = difflib.get_close_matches(one.flag, used, n=1, cutoff=0.88)
-        if near:
+        if near and one.flag.rstrip("0123456789") != near[0].rstrip("0123456789"):
             yield Slip("flag-unknown", one.where, f"{one.flag}, which no version known here has", f"{near[0]}?")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
-from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, known
+from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS, known
 from stages.audit.readers.shell import Command, Script
 from stages.audit.readers.shell_words import text
 from stages.audit.recipe import Stage, Value, counted, number, scalar
@@ -24,7 +24,7 @@ def stages(script: Script, name: str) -> list[Stage]:
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).split("=")[0] for word in words}
-        if len(given & MARKS) < 3 or (words and text(words[0]) in {"echo", "printf"}):
+        if len(given & MARKS) < 3 or not given & TRAINS or (words and text(words[0]) in {"echo", "printf"}):
             continue
         launcher, own = arguments.split(words, command.where)
         found.append(_stage(script, command, name, launcher, own))

@@ -45,6 +45,8 @@ LISTS = {"--rampup-batch-size": "ramp", "--data-path": "data", "--train-data-pat
 MARKS = frozenset({"--train-iters", "--train-samples", "--micro-batch-size", "--global-batch-size", "--num-layers",
                    "--hidden-size", "--seq-length", "--lr-decay-style", "--tensor-model-parallel-size"})  # fmt: skip
 
+TRAINS = frozenset({"--train-iters", "--train-samples", "--lr"})  # one of them: a model that only answers has none
+
 
 @lru_cache(maxsize=1)
 def known() -> frozenset[str]:

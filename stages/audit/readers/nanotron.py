@@ -51,8 +51,8 @@ def stages(tree: Tree, name: str) -> list[Stage]:
 
 
 def _schedule(found: dict[str, Value]) -> None:
-    """The decay from its first step to its last. Where no length is stated it is what is left after both other parts:
-    the warm-up is taken off even where a first step of the decay is stated."""
+    """The decay from its first step to its last. Without a length it takes the run's less the warm-up, wherever it
+    begins: with a later first step it then ends after the run (config.py, Config.__post_init__)."""
     lr, steps = found.get("lr"), found.get("steps")
     if lr is not None:
         found.setdefault("min_lr", Value(lr.value, lr.where, "min_decay_lr", default="the rate itself"))
@@ -61,7 +61,7 @@ def _schedule(found: dict[str, Value]) -> None:
     whole = _count(found, "steps")
     first = start if start is not None else warmup or 0
     if length is None and whole is not None:
-        length = whole - (warmup or 0) - (start or 0)
+        length = whole - (warmup or 0)
     stated = found.pop("decay_length", None) or found.get("decay_start") or steps
     if length is not None and stated is not None:
         found["decay_steps"] = Value(first + length, stated.where, stated.key)

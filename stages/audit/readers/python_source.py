@@ -65,13 +65,14 @@ class Source:
 
     def value(self, node: ast.expr, inside: str, key: str) -> Value:
         """What an expression is, at the line that a figure is written in; unknown with the reason."""
-        where = Where(self.file, self._written(node, inside).lineno)
+        where = Where(self.file, self.written(node, inside).lineno)
         try:
             return Value(self._read(node, inside, 0), where, key)
         except _Unknown as reason:
             return Value(None, where, key, str(reason))
 
-    def _written(self, node: ast.expr, inside: str) -> ast.expr:
+    def written(self, node: ast.expr, inside: str) -> ast.expr:
+        """The expression that a name stands for, where it is assigned once; any other expression itself."""
         if isinstance(node, ast.Name):
             return self._lookup(node.id, inside) or node
         return node

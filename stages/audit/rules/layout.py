@@ -19,7 +19,7 @@ def _fault(stage: Stage, whole: str, parts: tuple[str, ...], found: tuple[int, i
     product = " x ".join(f"{part} {stage.count(part)}" for part in parts)
     return Fault(
         stage,
-        stage.at(whole, *parts) if whole == "batch" else stage.at(*parts, whole),
+        stage.at(whole, *parts) if whole.startswith(("batch", "micro")) else stage.at(*parts, whole),
         f"{whole} {found[0]:,} over {product}",
         f"a multiple of {found[1]:,}",
         "the launch stops",
@@ -28,14 +28,22 @@ def _fault(stage: Stage, whole: str, parts: tuple[str, ...], found: tuple[int, i
 
 @rule("batch-indivisible", "I-43", "The batch is not whole micro-batches of every replica")
 def batch(pipeline: Pipeline) -> Iterator[Fault]:
-    """The global batch is a multiple of micro-batch times replicas; of the micro-batch alone, whatever the machines."""
+    """The global batch is a multiple of micro-batch times replicas; of the micro-batch alone, whatever the machines.
+
+    Sizes in tokens are whole rows in OLMo-core; torchtitan packs rows into them.
+    """
     for stage in pipeline.stages:
         if stage.framework in TRAINERS or not (stage.stated("batch") or stage.stated("batch_tokens")):
             continue
-        for parts in (("micro_batch", "replicas"), ("micro_batch",)):
-            found = _divides(stage, "batch", parts)
+        pairs: list[tuple[str, tuple[str, ...]]] = []
+        if stage.framework == "olmo-core":
+            pairs += [("micro_tokens", ("context",)), ("batch_tokens", ("context",))]
+        pairs += [("batch_tokens", ("micro_tokens",)), ("batch", ("micro_batch", "replicas"))]
+        pairs += [("batch", ("micro_batch",))]
+        for whole, parts in pairs:
+            found = _divides(stage, whole, parts)
             if found is not None:
-                yield _fault(stage, "batch", parts, found)
+                yield _fault(stage, whole, parts, found)
                 break
 
 
@@ -54,18 +62,20 @@ def model(pipeline: Pipeline) -> Iterator[Fault]:
     """Heads over tensor ranks, layers over pipeline ranks, experts over expert ranks, rows over context ranks."""
     pairs = (("heads", "tp"), ("layers", "pp"), ("experts", "ep"), ("hidden", "heads"), ("heads", "kv_heads"))
     for stage in pipeline.stages:
+        megatron = stage.framework.startswith("megatron")
         for whole, part in pairs:
-            if whole == "hidden" and stage.stated("head_dim"):
-                continue
+            if (whole == "hidden" and stage.stated("head_dim")) or (whole == "layers" and not megatron):
+                continue  # the others divide layers as they come
             found = _divides(stage, whole, (part,))
             if found is not None:
                 yield _fault(stage, whole, (part,), found)
         context, cp = stage.count("context"), stage.count("cp")
-        if context and cp and cp > 1 and context % (2 * cp):
+        halves = 2 if megatron or stage.framework == "torchtitan" else 1  # a rank has a piece of each half of the row
+        if context and cp and cp > 1 and context % (halves * cp):
             yield Fault(
                 stage,
                 stage.at("cp", "context"),
                 f"rows of {context:,} over {cp} ranks",
-                f"a multiple of {2 * cp}",
+                f"a multiple of {halves * cp}",
                 "the launch stops",
             )

@@ -79,7 +79,7 @@ def warmup_long(pipeline: Pipeline) -> Iterator[Fault]:
             stage.at("warmup_steps", "warmup_fraction", "warmup_samples"),
             f"a warm-up of {warmup:,} steps in a run that ends at step {last:,}",
             f"fewer than {last:,} steps",
-            "the rate never reaches its peak",
+            "it is cut to the whole run" if stage.framework == "torchtitan" else "the rate never reaches its peak",
             part(stage, last - first),
         )
 

@@ -10,6 +10,7 @@ from stages.audit import run
 from stages.audit.readers import olmo, python_source, torchtitan
 from stages.audit.readers.text import Unreadable
 from stages.audit.recipe import Read
+from stages.errors import UserError
 from tests.unit.audit.planted import SOUND, Defect
 from tests.unit.audit.planted_formats import DEFECTS
 from tests.unit.audit.test_planted import test_a_planted_defect_is_found_at_its_line_with_what_it_costs as found
@@ -108,6 +109,19 @@ def test_a_run_goes_on_from_its_parents_end_where_no_step_is_named() -> None:
     second = next(one for one in run.read([SOUND / "nemotron"]).edges if one.child.name == "second.yaml")
     assert (second.parent.name, second.step, second.latest) == ("first.yaml", 80_000, True)
     assert second.child.count("tokens") == 20_000 * 256 * 8192
+
+
+def test_a_launch_of_megatron_that_does_not_train_is_no_recipe(tmp_path: Path) -> None:
+    flags = "--num-layers 2 --hidden-size 8 --seq-length 16 --micro-batch-size 1 --load /m --no-load-optim"
+    (tmp_path / "answer.sh").write_text(f"torchrun run_text_generation.py {flags}\n")
+    with pytest.raises(UserError, match="No recipe"):
+        run.read([tmp_path])
+
+
+def test_a_flag_of_a_fork_that_counts_on_from_a_known_one_is_no_slip(tmp_path: Path) -> None:
+    text = (SOUND / "megatron_finetune/pretrain.sh").read_text()
+    (tmp_path / "fork.sh").write_text(text.replace("--weight-decay 0.1", "--weight-decay 0.1 --adam-beta3 0.9"))
+    assert run.findings(run.read([tmp_path])) == []
 
 
 def test_of_a_folder_that_two_runs_save_to_nobody_is_the_parent(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from olmo_core.train.train_module import TransformerTrainModuleConfig
 
 CONTEXT = 4096
 BATCH = CONTEXT * 256
+LENGTH = Duration.tokens(int(6e11))
 FIRST = -(-int(4e11) // BATCH)  # steps that the first run was meant to have
 
 
@@ -33,7 +34,7 @@ def build(opts, overrides):
             load_path="/models/small/pretrain/step192000",
             load_trainer_state=True,
             load_optim_state=True,
-            max_duration=Duration.tokens(int(6e11)),
+            max_duration=LENGTH,
         ).with_callback("checkpointer", CheckpointerCallback(save_interval=2000)),
     ).merge(overrides)
 

@@ -1,4 +1,4 @@
-"""`pytest --stages`: snapshot tests of a project's stages (docs/snapshot-testing.md).
+"""`pytest --stages`: snapshot tests of stages, and fixtures for any training loop (docs/snapshot-testing.md).
 
-`plugin` is what pytest loads in every session; it imports nothing else of this package until --stages is used.
+`plugin` is what pytest loads in every session; it imports nothing else of this package until it is used.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,6 @@ class Stages:
     """The part of the plugin that --stages switches on."""
 
     def __init__(self, config: pytest.Config) -> None:
-        if config.option.stages_seed is None:
-            drawn = random.SystemRandom().randrange(10**6)
-            config.option.stages_seed = getattr(config, "workerinput", {}).get("stages_seed", drawn)
         try:
             self.root = find_root()
         except UserError as error:
@@ -36,11 +32,6 @@ class Stages:
     def pytest_report_header(self, config: pytest.Config) -> str:
         """Where specs and goldens are, and what repeats a twin's cuts."""
         return f"stages: {self.root}, goldens in {self.goldens}, twins cut by --stages-seed {config.option.stages_seed}"
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        """Give a worker of xdist the seed that was drawn: options that nobody typed are parsed anew there."""
-        node.workerinput["stages_seed"] = node.config.option.stages_seed
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:

@@ -10,9 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stages.testing import components
 from stages.testing.golden import GoldenError
 from stages.testing.holding import Change
 
+SAMPLES = ("samples", "data")  # digests of what was read, which every environment has in common
 SAME_ORDER_STEPS, SAME_ORDER = 3, 1e-5  # the tier for environments whose bits differ: so many steps, relative
 Content = Mapping[str, Any]
 
@@ -45,13 +47,15 @@ def change(old: Content, new: Content) -> Change | None:
     earliest = [name for name, place in moved if place == begin]
     if begin is not None:
         label = before[begin].get("step", begin + 1)
-        said.append(f"first differs at step {label}: {', '.join(earliest)}")
+        said.append(f"first differs at step {label}: {earliest[0]}")
+        said += [f"  in the same step {', '.join(earliest[1:])}"] if earliest[1:] else []
         later = [f"{name} at step {before[place].get('step', place + 1)}" for name, place in moved[len(earliest) :]]
         said += [f"  then {', '.join(later)}"] if later else []
+        said += [f"  {meaning}"] if (meaning := components.meaning(earliest[0])) else []
     said += [f"at the end differ: {', '.join(ends)}"] if ends else []
     sizes = [size for name in first if (size := _size(name, before, now))]
     said += [f"  {line}" for _, line in sizes]
-    what = ", ".join(earliest or ends) or said[0]
+    what = ", ".join(earliest[:1] or ends) or said[0]
     step = "" if begin is None else str(before[begin].get("step", begin + 1))
     return Change(what, step, max(sizes)[1].partition("; ")[0] if sizes else "", "\n".join(said))
 
@@ -103,16 +107,25 @@ def near(old: Content, new: Content) -> bool:
     """Whether the first steps agree to the tier's tolerance and the same samples were read."""
     pairs = list(zip(old["steps"][:SAME_ORDER_STEPS], new["steps"][:SAME_ORDER_STEPS], strict=False))
     counted = len(old["steps"]) == len(new["steps"])
-    return counted and _end(old, "samples") == _end(new, "samples") and all(_near(one, other) for one, other in pairs)
+    same = counted and all(_end(old, name) == _end(new, name) for name in SAMPLES)
+    return same and all(_near(name, one.get(name), other.get(name)) for one, other in pairs for name in one)
 
 
-def _near(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    values = [(number(old[name]), number(new.get(name))) for name in old if number(old[name]) is not None]
-    return all(one is not None and other is not None and _close(one, other) for one, other in values)
-
-
-def _close(one: float, other: float) -> bool:
+def _near(name: str, old: Any, new: Any) -> bool:
+    """Whether numbers agree to the tier's tolerance and samples are the same; other digests cannot be near."""
+    one, other = number(old), number(new)
+    if one is None or other is None:
+        return old == new if name in SAMPLES or one is not other else True
     return math.isclose(one, other, rel_tol=SAME_ORDER, abs_tol=0.0)
+
+
+def beyond(old: Content, new: Content) -> Change | None:
+    """The difference of two runs' first steps beyond the tolerance of the tier same-order; None where there is none."""
+    rows = list(zip(old["steps"][:SAME_ORDER_STEPS], new["steps"][:SAME_ORDER_STEPS], strict=False))
+    # What is near is the same here, so that `change` names what is not.
+    near_rows = [{name: one.get(name) if _near(name, one.get(name), two.get(name)) else two.get(name)
+                  for name in dict.fromkeys([*one, *two])} for one, two in rows]  # fmt: skip
+    return change({"steps": [one for one, _ in rows]}, {"steps": near_rows})
 
 
 def same(expected: Content, found: Content, title: str) -> None:

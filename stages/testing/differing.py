@@ -53,8 +53,8 @@ def since(about: Mapping[str, Any], now: Mapping[str, Any], root: Path, specs: l
         fields = "\n".join(f"    {line.strip()}" for line in listed(specs).splitlines())
         moved = [scale for scale, key in (now.get("key") or {}).items() if (about.get("key") or {}).get(scale) != key]
         said.append(f"  specs: another key at {', '.join(moved)}" + (f"\n{fields}" if fields else ""))
-    code = (about.get("code"), about.get("revision")), (now.get("code"), now.get("revision"))
-    if code[0] != code[1]:
+    made, here = ([one.get(name) for name in ("code", "revision", "files")] for one in (about, now))
+    if made != here:
         said.append(_code(root, about, now))
     environment = changes(about.get("environment"), now.get("environment"))
     if environment:
@@ -67,7 +67,8 @@ def _code(root: Path, about: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     said = f"  code: {about.get('revision')} -> {now.get('revision')}"
     if about.get("code") != now.get("code"):
         said += f", the package's digest {about.get('code')} -> {now.get('code')}"
-    touched = _touched(root, str(about.get("revision")).removesuffix("+"))
+    files = changes(about.get("files"), now.get("files"))
+    touched = [path for path, _, _ in files] or _touched(root, str(about.get("revision")).removesuffix("+"))
     return said + "".join(f"\n    {line}" for line in touched[:MOST])
 
 

@@ -70,6 +70,12 @@ def _whole(entry: Any, computed: bool) -> bool:
     return not computed or (rows and isinstance(content.get("end", {}), dict))
 
 
+def written(path: Path) -> bool:
+    """Whether a file is one that an update wrote."""
+    with path.open("rb") as file:
+        return file.read(len(HEAD)) == HEAD.encode()
+
+
 def write(path: Path, content: Tree) -> None:
     """Write a golden, whole or not at all."""
     files.make_dirs(path.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Holder:
 
     root: Path
     update: bool
+    beside: Mapping[str, Any] = field(default_factory=dict)  # what else a golden is made from
 
     def about(self, key: Mapping[str, str] | None) -> dict[str, Any]:
         """What a golden made now is made from."""
@@ -51,7 +52,12 @@ class Holder:
 
     @cached_property
     def _here(self) -> dict[str, Any]:
-        return golden.about(self.root, None)
+        found = golden.about(self.root, None)
+        if not self.beside:
+            return found
+        # A loop that is not this project's does not follow from the package's code.
+        del found["code"]
+        return {**found, **self.beside, "environment": {**found["environment"], **self.beside["environment"]}}
 
     def hold(
         self,

@@ -1,14 +1,18 @@
-"""The entry point of pytest: options, and what is written or reported at the end of a session.
+"""The entry point of pytest: options, fixtures, and what is written or reported at the end of a session.
 
 Loaded in every session of an environment that has this package, so it imports pytest and the standard library alone.
 """
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from stages.testing.fixtures import Curve, Layout, Twin
 
 KINDS = {
     "spec": "what a stage is: every resolved field, in canonical form",
@@ -37,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register what a session with --stages has. Raises UsageError for an update that is refused."""
+    if config.option.stages_seed is None:
+        drawn = random.SystemRandom().randrange(10**6)
+        config.option.stages_seed = getattr(config, "workerinput", {}).get("stages_seed", drawn)
     config.pluginmanager.register(Ending(config), "stages-ending")
     if config.getoption("stages_update"):
         from stages.testing import updating
@@ -50,22 +57,76 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Stages(config), "stages-collecting")
 
 
+@pytest.fixture
+def curve(request: pytest.FixtureRequest, tmp_path: Path) -> Curve:
+    """Compare a training loop with its golden, step by step: `curve(train, steps=6)`."""
+    from stages.testing.fixtures import Curve
+
+    return Curve(request, tmp_path / "curve")
+
+
+@pytest.fixture
+def twin(request: pytest.FixtureRequest, tmp_path: Path) -> Twin:
+    """Compare a training loop that is stopped and resumed twice with an uninterrupted one: `twin(train, steps=6)`."""
+    from stages.testing.fixtures import Twin
+
+    return Twin(request, tmp_path / "twin")
+
+
+@pytest.fixture
+def layout(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
+    """Compare two ways of computing the same run, such as one rank and two: `layout(one, other, steps=3)`."""
+    from stages.testing.fixtures import Layout
+
+    return Layout(request, tmp_path / "layout")
+
+
 class Ending:
     """Gathers what tests say about goldens, also those on other workers of xdist, and acts on it at the end."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.said: list[tuple[str, str, Any]] = []  # (node id, what of a golden, about it)
+        self.files: dict[str, bool] = {}  # files of tests -> whether every test in it passed
+        self.deselected = False
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a worker of xdist the seed that was drawn: options that nobody typed are parsed anew there."""
+        node.workerinput["stages_seed"] = node.config.option.stages_seed
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take down whether a worker left tests out."""
+        self.deselected |= getattr(node, "workeroutput", {}).get("stages_deselected", True)
+
+    def pytest_deselected(self) -> None:
+        """Take down that tests were left out, by -k, -m, --lf or another plugin."""
+        self.deselected = True
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Find goldens of fixtures that no test used; they fail the session."""
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["stages_deselected"] = self.deselected
+        elif self.files and not (self.deselected or session.shouldstop or session.shouldfail):
+            from stages.testing import unused
+
+            self.said += unused.found(self.config, self.said, self.files)
+            failed = any(name == "stages-unused" for _, name, _ in self.said)
+            if failed and session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take down what a test left in its properties."""
+        file = report.nodeid.partition("::")[0]
+        self.files[file] = self.files.get(file, True) and report.passed
         if report.when == "call" and not report.skipped:
             said = [(name, value) for name, value in report.user_properties if name.startswith("stages-")]
             self.said += [(report.nodeid, name, value) for name, value in said]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print what was said, and write goldens where an update was asked for."""
-        if self.said:
+        if self.said or self.config.getoption("stages_update"):
             from stages.testing import updating
 
             updating.close(self.config, terminalreporter, self.said)

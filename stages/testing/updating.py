@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from stages.errors import UserError
 from stages.testing import golden
 
 COLUMNS = ("golden", "what changed", "first step", "largest change")
-Said = Iterable[tuple[str, str, Any]]
+Said = list[tuple[str, str, Any]]
 
 
 def refuse(config: pytest.Config) -> None:
-    """Goldens are written by people who give a reason. Raises UsageError without --stages, in CI, and where no person
-    can be asked.
-    """
-    if not config.getoption("stages"):
-        raise pytest.UsageError("--stages-update updates the goldens of --stages; give both.")
+    """Goldens are written by people who give a reason. Raises UsageError in CI, and where no person can be asked."""
     if os.environ.get("CI"):
         raise pytest.UsageError("--stages-update is refused where CI is set: update goldens by hand and review them.")
     if (config.getoption("stages_reason") or "").strip() or hasattr(config, "workerinput"):
@@ -36,18 +36,35 @@ def close(config: pytest.Config, reporter: pytest.TerminalReporter, said: Said) 
     if notes:
         reporter.section("goldens")
         reporter.write_line("\n".join(dict.fromkeys(notes)))
+    unused = [str(value) for _, name, value in said if name == "stages-unused"]
+    if unused:
+        reporter.section("goldens of no test")
+        reporter.write_line("\n".join(f"  {path}" for path in unused), red=True)
+        reporter.write_line("remove them, or update with a reason; the session has failed")
     found = [dict(value) for _, name, value in said if name == "stages-change"]
-    if not found or hasattr(config, "workerinput"):
+    update = config.getoption("stages_update")
+    if not update or hasattr(config, "workerinput"):
         return
-    reporter.section("goldens to be written" if config.getoption("stages_update") else "goldens")
+    if not found:
+        others = "" if config.getoption("stages") else " (of a project's stages: add --stages)"
+        reporter.section("goldens")
+        reporter.write_line(f"--stages-update: no golden has changed{others}")
+        return
+    reporter.section("goldens to be written")
     for line in table([one["row"] for one in found]):
         reporter.write_line(line)
     reason = (config.getoption("stages_reason") or "").strip() or _asked(config, lambda: input("reason: ")).strip()
     if not reason:
         reporter.write_line("no reason, so nothing was written", red=True)
         raise pytest.exit.Exception("no reason for --stages-update; nothing was written", returncode=1)
-    for one in found:
-        _write(one, reason)
+    written = 0
+    try:
+        for one in found:
+            _write(one, reason)
+            written += 1
+    except (UserError, OSError) as error:
+        reporter.write_line(f"{written} of {len(found)} goldens written, then: {error}", red=True)
+        raise pytest.exit.Exception("a golden could not be written", returncode=1) from error
     reporter.write_line(f"{len(found)} goldens written; reason: {reason}")
 
 
@@ -71,6 +88,13 @@ def table(rows: Iterable[Iterable[str]]) -> list[str]:
 
 
 def _write(change: dict[str, Any], reason: str) -> None:
+    # Another session may be writing other environments of the same golden.
+    lock = f"stages-golden-{hashlib.sha256(change['path'].encode()).hexdigest()[:16]}.lock"
+    with FileLock(Path(tempfile.gettempdir()) / lock):
+        _write_alone(change, reason)
+
+
+def _write_alone(change: dict[str, Any], reason: str) -> None:
     path, environment = Path(change["path"]), change["environment"]
     if change["golden"] is None:
         path.unlink()

@@ -1,0 +1,23 @@
+"""What it means that a component of a step is the first that differs."""
+
+from __future__ import annotations
+
+# By the beginning of the component's name.
+MEANINGS = {
+    "mode": "modules train where they did not, or the other way round, or dropout has another rate",
+    "parameters": "the step before updated them otherwise, or they were not restored",
+    "optimizer state": "it was not restored, or the step before updated it otherwise",
+    "learning rate": "the schedule is at another place, or is another",
+    "weight decay": "it was not restored or not set before the step, or its schedule is another",
+    "optimizer options": "an option of a group (betas, eps, momentum) is another",
+    "RNG": "the generator was not restored, or something else draws from it",
+    "data": "the step read other samples, or in another order: the position in the data or the sampler's seed",
+    "samples": "the step read other samples, or in another order: the position in the data or the sampler's seed",
+    "loss": "the same parameters compute another loss from the same samples: the model, or how losses are averaged",
+    "gradient": "the loss is the same, the gradient is not: backward, accumulation, unscaling or clipping",
+}
+
+
+def meaning(name: str) -> str:
+    """In words; "" for a component that only the loop knows."""
+    return next((said for begin, said in MEANINGS.items() if name.startswith(begin)), "")

@@ -1,0 +1,191 @@
+"""The fixtures `curve`, `twin` and `layout`, for tests of any training loop (docs/snapshot-testing.md).
+
+Each takes `train(until, folder, watch)`, which `stages.testing.loops` describes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from stages.errors import UserError
+from stages.store import fingerprint
+from stages.testing import curves, golden, loops, sources
+from stages.testing.golden import GoldenError
+from stages.testing.holding import Holder
+from stages.testing.loops import Train
+from stages.testing.unused import FOLDER
+from stages.testing.watch import GENERATOR
+
+PACKAGES = ("numpy", "transformers", "accelerate", "datasets", "lightning", "pytorch-lightning")
+Tier = Literal["bit-exact", "same-order"]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Within the block, a difference or a mistake fails the test in words, without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        message = str(error)
+    else:
+        return
+    raise pytest.fail.Exception(message, pytrace=False) from None
+
+
+class _Fixture:
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        self.item: pytest.Item = request.node
+        self.config = request.config
+        self._folder, self._runs = folder, 0
+
+    def fresh(self) -> Path:
+        """A folder for one run; the run makes it."""
+        self._runs += 1
+        return self._folder / f"run-{self._runs}"
+
+
+class Curve(_Fixture):
+    """A run step by step against its golden."""
+
+    def __call__(self, train: Train, steps: int, name: str = "") -> None:
+        """Train for so many steps and compare. `name` sets several curves of one test apart.
+
+        The test fails where a step differs from the golden's, where there is none, and for a loop that does not repeat
+        itself.
+        """
+        with _told():
+            self._compare(train, steps, name)
+
+    def _compare(self, train: Train, steps: int, name: str) -> None:
+        path = self._path(name)
+        if ("stages-used", str(path)) in self.item.user_properties:
+            raise GoldenError("two curves of one test need names: curve(train, steps=..., name=...).")
+        self.item.user_properties.append(("stages-used", str(path)))
+        update = bool(self.config.getoption("stages_update"))
+        if not path.exists() and not update:
+            raise GoldenError(f"{self._shown(path)}: there is no golden. Make it: {self._again}")
+        found = loops.run(train, steps, self.fresh())
+        if update:
+            loops.repeatable(train, steps, self.fresh(), found)
+        try:
+            self._hold(path, train, found)
+        except GoldenError:
+            loops.repeatable(train, steps, self.fresh(), found)
+            raise
+
+    def _hold(self, path: Path, train: Train, found: loops.Run) -> None:
+        content = found.content()
+        beside = {"files": sources.digests(self.item, train, self.config.rootpath), "environment": self._environment}
+        holder = Holder(self.config.rootpath, bool(self.config.getoption("stages_update")), beside)
+        holder.hold(
+            self.item, path, content, environment=str(self._fingerprint["id"]), compare=curves.change,
+            elsewhere=lambda others: curves.hold_same_order(others, content), again=self._node,
+        )  # fmt: skip
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, object]:
+        import torch
+
+        device: dict[str, object] = {"threads": torch.get_num_threads()}
+        if torch.cuda.is_available():
+            device["cuda"] = torch.cuda.get_device_name()
+        return fingerprint.fingerprint(device)
+
+    @property
+    def _environment(self) -> dict[str, Any]:
+        """The fingerprint's fields, and packages that may move a bit."""
+        here = {name: version for name in PACKAGES if (version := fingerprint.version(name)) != "not installed"}
+        return {**golden.environment(self._fingerprint), **here}
+
+    @property
+    def _node(self) -> str:
+        return f'"{self.item.nodeid}"' if re.search(r"[\[\s]", self.item.nodeid) else self.item.nodeid
+
+    @property
+    def _again(self) -> str:
+        return f'pytest {self._node} --stages-update --stages-reason "..."'
+
+    def _shown(self, path: Path) -> str:
+        root = self.config.rootpath
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+    def _path(self, name: str) -> Path:
+        """Where the golden is: beside the test's file, called as the test is."""
+        called = ".".join([*self.item.nodeid.split("::")[1:], *([name] if name else [])])
+        plain = re.sub(r"[^\w.-]+", "-", called)
+        if plain != called:  # two names may become one
+            plain = f"{plain}-{hashlib.sha256(called.encode()).hexdigest()[:6]}"
+        return self.item.path.parent / FOLDER / self.item.path.stem / f"{plain}.yaml"
+
+
+class Twin(_Fixture):
+    """A run that is stopped and resumed twice against an uninterrupted one. It needs no golden."""
+
+    def __call__(self, train: Train, steps: int, cuts: Sequence[int] = ()) -> None:
+        """Train for so many steps, once without a stop and once with two, and compare every step.
+
+        `cuts`: after which steps; drawn with --stages-seed if left out. The test fails where a step differs.
+        """
+        with _told():
+            self._compare(train, steps, cuts)
+
+    def _compare(self, train: Train, steps: int, cuts: Sequence[int]) -> None:
+        if steps < 3 or not set(cuts) <= set(range(1, steps)):
+            raise GoldenError(
+                f"twin(steps={steps}, cuts={tuple(cuts)}): two stops need at least 3 steps, and are after steps 1 to "
+                f"{steps - 1}."
+            )
+        seed = self.config.getoption("stages_seed")
+        cuts = sorted(cuts or random.Random(f"{seed} {self.item.nodeid}").sample(range(1, steps), 2))
+        whole = loops.run(train, steps, self.fresh())
+        said = f"stopped after steps {' and '.join(map(str, cuts))} of {steps} (--stages-seed {seed})"
+        try:
+            resumed = loops.run(train, steps, self.fresh(), cuts)
+            curves.same(
+                whole.content(), resumed.content(whole.drawn), f"{said} and resumed, it is not the uninterrupted run"
+            )
+        except GoldenError:
+            loops.repeatable(train, steps, self.fresh(), whole)
+            raise
+        self.item.user_properties.append(("stages-twin", f"{self.item.nodeid}: {said}: equal"))
+
+
+class Layout(_Fixture):
+    """Two ways of computing one run, such as one rank and two, or other micro-batches. It needs no golden."""
+
+    def __call__(self, one: Train, other: Train, steps: int, tier: Tier = "bit-exact") -> None:
+        """Train for so many steps in both ways and compare.
+
+        tier "bit-exact": every step to the last bit, except the process-wide generators. "same-order": the first three
+        steps' numbers to 1e-5 relative, on the same samples. The test fails where they differ.
+        """
+        with _told():
+            self._compare(one, other, steps, tier)
+
+    def _compare(self, one: Train, other: Train, steps: int, tier: Tier) -> None:
+        first = loops.run(one, steps, self.fresh())
+        second = loops.run(other, steps, self.fresh())
+        old, new = (run.content(without=(GENERATOR,)) for run in (first, second))
+        title = f"{_called(one)} and {_called(other)} are not the same run"
+        try:
+            if tier == "bit-exact":
+                curves.same(old, new, title)
+            elif (apart := curves.beyond(old, new)) is not None:
+                raise GoldenError(f"{title}, to {curves.SAME_ORDER:g}: {apart.text}")
+        except GoldenError:
+            loops.repeatable(one, steps, self.fresh(), first)
+            loops.repeatable(other, steps, self.fresh(), second)
+            raise
+
+
+def _called(train: Any) -> str:
+    return str(getattr(train, "__name__", train))

@@ -1,0 +1,48 @@
+"""Goldens of `curve` that no test used: their test is gone, or is called otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = "curves"  # of goldens, beside the file of a test
+Said = tuple[str, str, Any]
+
+
+def found(config: pytest.Config, said: Iterable[Said], files: Mapping[str, bool]) -> list[Said]:
+    """What is to be said of them, as `stages-unused`, or as a change where an update was asked for.
+
+    Judged are files of tests that ran as a whole and passed, and goldens of files that there are no longer.
+    """
+    used = {str(value) for _, name, value in said if name == "stages-used"}
+    left = [path for path in _goldens(config, files) if str(path) not in used]
+    if not config.getoption("stages_update"):
+        return [("", "stages-unused", str(path)) for path in left]
+    return [("", "stages-change", _removed(path)) for path in left]
+
+
+def _goldens(config: pytest.Config, files: Mapping[str, bool]) -> Iterator[Path]:
+    partly = {arg.partition("::")[0] for arg in config.args if "::" in arg}
+    whole = {config.rootpath / file for file, passed in files.items() if passed and not _named(config, file, partly)}
+    for parent in dict.fromkeys(path.parent for path in whole):
+        for folder in sorted((parent / FOLDER).glob("*/")):
+            source = parent / f"{folder.name}.py"
+            if source in whole or not source.exists():
+                # Imported here, since every session of an environment that has this package comes by.
+                from stages.testing import golden
+
+                # Other people's files may be called so too.
+                yield from (path for path in sorted(folder.glob("*.yaml")) if golden.written(path))
+
+
+def _named(config: pytest.Config, file: str, partly: Iterable[str]) -> bool:
+    """Whether only some tests of a file were asked for."""
+    return any((config.invocation_params.dir / one).resolve() == (config.rootpath / file).resolve() for one in partly)
+
+
+def _removed(path: Path) -> dict[str, Any]:
+    row = [str(path), "of no test: removed", "", ""]
+    return {"path": str(path), "environment": "", "golden": None, "about": {}, "row": row}

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema import RawTrain
 
 CLOSE = 0.82  # difflib's ratio: one letter more, less or another, in names of six letters and more
-RELEASE = "release:"  # how `init.weights` names one
 
 
 @static(
@@ -27,12 +25,10 @@ RELEASE = "release:"  # how `init.weights` names one
 )
 def releases_go_by_one_name(context: Context) -> Iterator[Finding]:
     """S-12."""
-    named = Counter(
-        release for one in (context.loaded, *context.others) for stage in one.stages.values()
-        for _, release, _ in _releases(one, stage)
-    )  # fmt: skip
+    every = (found for one in (context.loaded, *context.others) for found in one.releases.values())
+    named = Counter(release for found in every for _, release, _ in found)
     for name, _ in context.own():
-        for module, release, model in _releases(context.loaded, context.loaded.stages[name]):
+        for module, release, model in context.loaded.releases.get(name, ()):
             if release in context.loaded.raw.models:
                 continue
             others = [one for one in named if one != release and named[one] > named[release]]
@@ -44,18 +40,6 @@ def releases_go_by_one_name(context: Context) -> Iterator[Finding]:
                     "S-12", name, path, observed=f"release {release!r}", expected=f"{meant!r}, or quite another name",
                     repair=f"Did you mean {meant!r}? Else give the release a name of its own, or waive this.",
                 )  # fmt: skip
-
-
-def _releases(pipeline: LoadedPipeline, stage: LoadedStage) -> Iterator[tuple[str, str, str]]:
-    """(module, release, model) of each module that starts from a released model."""
-    raw = stage.raw
-    if isinstance(raw, RawImport):
-        module, model = next(iter(raw.modules.items()))
-        yield module, raw.release, model
-    elif isinstance(raw, RawTrain):
-        for module, how in raw.init.weights.items():
-            if str(how).startswith(RELEASE):
-                yield module, str(how).removeprefix(RELEASE), raw.modules.get(module, module)
 
 
 def _almost(one: str, other: str) -> bool:

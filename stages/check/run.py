@@ -15,7 +15,6 @@ from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
-from stages.spec.strays import strays
 
 DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
 EVERY_SCALE = "every scale"  # where a finding is of a file that no scale changes
@@ -76,7 +75,7 @@ def _nowhere(project: Project) -> Iterator[Finding]:
 
 def beside(project: Project, scale: str) -> list[Finding]:
     """What is of no pipeline: files below specs/ that no command reads, pipelines of a scale that there are not."""
-    return [_unresolved(scale, error) for error in (*strays(project.files), *project.unknown_in(scale))]
+    return [_unresolved(scale, error) for error in (*project.strays, *project.unknown_in(scale))]
 
 
 def _hardware(project: Project) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from stages.check.shapes import of_family
 from stages.spec.loader import LoadedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
-from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema import RawTrain
 
 PADDING = 1.05  # vocabularies are padded up to a round number: two that differ by less may be one
 
@@ -123,19 +123,14 @@ def vocabularies(pipeline: LoadedPipeline) -> dict[str, int]:
 
 
 def _releases(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Iterator[tuple[str, str]]:
-    imported = _imported(mine)
     for pipeline in others:
-        for release in sorted(imported & _imported(pipeline)):
+        for release in sorted(mine.imported & pipeline.imported):
             if pipeline.raw.tokenizer != mine.raw.tokenizer:
                 yield (
                     f"tokenizer {mine.raw.tokenizer!r} with release {release!r}",
                     f"{pipeline.raw.tokenizer!r}, with which {pipeline.name} imports it",
                 )
                 return
-
-
-def _imported(pipeline: LoadedPipeline) -> set[str]:
-    return {stage.raw.release for stage in pipeline.stages.values() if isinstance(stage.raw, RawImport)}
 
 
 @static(

@@ -32,7 +32,8 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
         return
     everyone = (context.loaded, *context.others)
     name, document = context.loaded.name, context.loaded.document
-    heirs = [one for one in everyone if name in lineage(one.name, everyone)]
+    extends = {one.name: one.raw.extends for one in everyone}
+    heirs = [one for one in everyone if name in lineage(one.name, extends)]
     for key, what in KEYS.items():
         named = {entry for one in heirs for stage in one.stages.values() for entry in names_of(stage, key)}
         if key == "schedules":
@@ -53,9 +54,8 @@ def _of_numbers(pipeline: LoadedPipeline, stage: LoadedStage) -> Iterator[str]:
     yield from schedules_of(pipeline, training) if training is not None else ()
 
 
-def lineage(name: str, everyone: tuple[LoadedPipeline, ...]) -> list[str]:
+def lineage(name: str, extends: Mapping[str, str | None]) -> list[str]:
     """A pipeline and what it extends, up to one that extends none."""
-    extends: Mapping[str, str | None] = {one.name: one.raw.extends for one in everyone}
     found = [name]
     while (above := extends.get(found[-1])) is not None:
         found.append(above)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stages.errors import SpecError, SpecErrors, UserError, Where
@@ -12,7 +13,7 @@ from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document
-from stages.spec.schema import STAGES, RawStage, RawTrain
+from stages.spec.schema import STAGES, RawImport, RawStage, RawTrain
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_pipeline import RawPipeline
 from stages.spec.validate import each, meant, several, validate
@@ -26,6 +27,9 @@ class LoadedStage:
     document: Document
 
 
+RELEASE = "release:"  # how `init.weights` names one
+
+
 @dataclass(frozen=True)
 class LoadedPipeline:
     """A raw pipeline, its stages by name, and where everything stands."""
@@ -34,6 +38,26 @@ class LoadedPipeline:
     raw: RawPipeline
     document: Document
     stages: dict[str, LoadedStage]
+
+    @cached_property
+    def releases(self) -> dict[str, tuple[tuple[str, str, str], ...]]:
+        """Stage -> (module, release, model) of each module that starts from a released model."""
+        return {name: found for name, stage in self.stages.items() if (found := tuple(_releases(stage.raw)))}
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """The releases that come in whole."""
+        return frozenset(stage.raw.release for stage in self.stages.values() if isinstance(stage.raw, RawImport))
+
+
+def _releases(raw: RawStage) -> Iterator[tuple[str, str, str]]:
+    if isinstance(raw, RawImport):
+        module, model = next(iter(raw.modules.items()))
+        yield module, raw.release, model
+    elif isinstance(raw, RawTrain):
+        for module, how in raw.init.weights.items():
+            if str(how).startswith(RELEASE):
+                yield module, str(how).removeprefix(RELEASE), raw.modules.get(module, module)
 
 
 def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedPipeline:

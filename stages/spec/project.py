@@ -25,6 +25,7 @@ from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
+from stages.spec.strays import strays
 from stages.spec.validate import each, meant, several
 
 
@@ -176,6 +177,11 @@ class Project:
         return self._pipelines[name]
 
     @cached_property
+    def strays(self) -> tuple[SpecError, ...]:
+        """Files below specs/ that no command reads."""
+        return tuple(strays(self.files))
+
+    @cached_property
     def loadable(self) -> tuple[LoadedPipeline, ...]:
         """All pipelines and variants whose files can be read."""
         found = []
@@ -195,6 +201,19 @@ class Project:
         except SpecError:
             return True
         return False
+
+    @cached_property
+    def _any_broken(self) -> bool:
+        return any(map(self._broken, self.files.pipelines()))
+
+    @cached_property
+    def _takers(self) -> dict[str, list[str]]:
+        """Pipeline -> those that take its entry of a scale, itself first, where they have none of their own."""
+        found: dict[str, list[str]] = {}
+        for name in self.files.pipelines():
+            for above in self._lineage(name):
+                found.setdefault(above, []).append(name)
+        return found
 
     def _readable(self, scale: str) -> bool:
         try:
@@ -243,10 +262,9 @@ class Project:
             )
         if name in loaded.wrong:
             raise loaded.wrong[name]
-        takers = [one for one in self.files.pipelines() if name in self._lineage(one)]
         shrink = raw.pipelines[name]
-        if shrink is not None and not any(map(self._broken, self.files.pipelines())):  # a broken one may have the names
-            wrong = list(unknown_names(shrink, document, name, {one: self._own(one) for one in takers}))
+        if shrink is not None and not self._any_broken:  # a broken one may have the names
+            wrong = list(unknown_names(shrink, document, name, {one: self._own(one) for one in self._takers[name]}))
             if wrong:
                 raise several(wrong)
         return Scale(shrink, document, name)

@@ -12,7 +12,7 @@ from stages.contract import numbers, rope, schedule
 from stages.guards.findings import finding, some
 from stages.guards.report import BuiltReport, Digests
 from stages.spec.language_model import LanguageModel
-from stages.spec.numbers import OF_OPTIMIZER
+from stages.spec.numbers import OF_GROUP, OF_OPTIMIZER
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Model
 
@@ -27,11 +27,11 @@ def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
         return
     expected = schedule.lr(stage.schedule, report.clock)
     for id, rates in (("I-01", report.rates), ("I-02", report.again)):
-        wrong = {group: rate for group, rate in rates.items() if rate != expected}
+        wrong = {group: rate for group, rate in rates.items() if rate != expected * _multiplier(stage, group)}
         if wrong or not rates:
             yield finding(
                 stage, id, at="schedule", observed=f"rates {some(wrong)} at clock {report.clock:,}",
-                expected=f"{expected!r} for every group of parameters, as often as it is asked",
+                expected=f"{expected!r} (times a group's `lr`) for every group of parameters, as often as it is asked",
                 repair="Take the rate from the schedule at each step; keep none from a checkpoint.",
             )  # fmt: skip
     for name, number in numbers.at(stage, stage.phases[0], report.clock).items():
@@ -40,6 +40,13 @@ def learning_rates(stage: Stage, report: BuiltReport) -> Iterator[Finding]:
                 stage, "I-01", at="optimizer", observed=f"{name} {report.numbers.get(name)} at clock {report.clock:,}",
                 expected=f"{number!r}, as its schedule says", repair="Read the schedule at the consumed tokens.",
             )  # fmt: skip
+
+
+def _multiplier(stage: Stage, rated: str) -> float:
+    """What a group of the optimizer makes of the schedule's rate: rates of "llm of embeddings" are its."""
+    named = rated.partition(OF_GROUP)[2]
+    groups = stage.optimizer.groups if stage.optimizer is not None else None
+    return next((group.lr for group in groups or () if group.name == named), 1.0)
 
 
 def frequencies(stage: Stage, report: BuiltReport) -> Iterator[Finding]:

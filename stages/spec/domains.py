@@ -62,6 +62,8 @@ WEIGHT_DECAY = Domain(NUMBER, "0.1", least="0", most="10")
 CLIP = Domain(NUMBER, "1.0", above="0", most="1e6", word="none")
 COEFFICIENT = Domain(NUMBER, "3.4445", least="-100", most="100")
 ITERATIONS = Domain(WHOLE, "5", least="1", most="20")
+LR_MULTIPLIER = Domain(RATIO, "1/4", least="1/100_000", most="100_000")
+DECAY_MULTIPLIER = Domain(NUMBER, "0", least="0", most="1_000")
 UPDATE_RMS = Domain(NUMBER, "0.2", above="0", most="10")
 
 # Models.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import NoneType
 from typing import Annotated, Any
 
@@ -20,16 +20,18 @@ from stages.spec.scheduled import Scheduled
 class Fields:
     """Marks a mapping of a raw spec: each key's value is read by that key's domain; unknown keys are refused.
 
-    `required` is whether each key has to be there.
+    `required` is whether each key has to be there, but those that may be `absent`.
     """
 
-    def __init__(self, fields: Mapping[str, Any], required: bool = False) -> None:
+    def __init__(self, fields: Mapping[str, Any], required: bool = False, absent: Collection[str] = ()) -> None:
         self.types = {name: written(one) for name, one in fields.items()}
-        self._required = required
+        self._required, self._absent = required, absent
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         fields = {
-            name: core_schema.typed_dict_field(handler.generate_schema(one), required=self._required)
+            name: core_schema.typed_dict_field(
+                handler.generate_schema(one), required=self._required and name not in self._absent
+            )
             for name, one in self.types.items()
         }
         return core_schema.typed_dict_schema(fields, extra_behavior="forbid")
@@ -40,11 +42,16 @@ class OneOf:
 
     def __init__(self, tag: str, union: Any) -> None:
         self.tag = tag
-        self.kinds = {_name(one, tag): Fields(types(one), required=True) for one in _classes(union)}
+        self.kinds = {_name(one, tag): _stated(one) for one in _classes(union)}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {name: one.__get_pydantic_core_schema__(source, handler) for name, one in self.kinds.items()}
         return core_schema.tagged_union_schema(choices, discriminator=self.tag)
+
+
+def _stated(resolved: type[Frozen]) -> Fields:
+    """All fields of a resolved class but those that came later, which may be absent."""
+    return Fields(types(resolved), required=True, absent=resolved.LATER_FIELDS)
 
 
 def some_of(tag: str, union: Any) -> Fields:
@@ -74,6 +81,10 @@ def written(annotation: Any) -> Any:
     if NoneType in arguments:  # the domain knows the word for it
         (other,) = (one for one in arguments if one is not NoneType)
         return written(other)
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
+        return Annotated[dict[str, Any], _stated(annotation)]
+    if typing.get_origin(annotation) is tuple and arguments[-1] is Ellipsis:
+        return list[written(arguments[0])]  # type: ignore[misc]
     if typing.get_origin(annotation) is tuple:
         return tuple[tuple(written(one) for one in arguments)]  # type: ignore[misc]
     return Annotated[bool, BeforeValidator(units.flag)] if annotation is bool else annotation

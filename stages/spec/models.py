@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from stages.spec.groups import groups
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
@@ -40,7 +41,7 @@ def full(pipeline: LoadedPipeline, name: str) -> Model:
 def optimizer(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str, numbers: Numbers) -> Optimizer:
     """The optimizer that a stage names, with the schedules of its numbers. Raises SpecError."""
     fields = _named(pipeline.raw.optimizers, name, "optimizer", stage, key)
-    return _OPTIMIZER.validate_python(numbers.optimizer(fields, name))
+    return _OPTIMIZER.validate_python({**numbers.optimizer(fields, name), **groups(pipeline, fields, name)})
 
 
 def _named(choice: dict[str, dict[str, Any]], name: str, what: str, stage: LoadedStage, key: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from stages.spec.validate import meant
 from stages.spec.warp import ScheduleError, Span, cut, lay
 
 # What may be scheduled, by the field's name: of an optimizer, and of a phase below a key or (without one) its own.
+OF_GROUP = " of "  # of a rate that an optimizer reports: "llm of embeddings"
 OF_OPTIMIZER = ("weight_decay", "beta1", "beta2", "momentum")
 OF_PHASE = (
     ("loops", "beta"),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from stages.spec import domains
 from stages.spec.frozen import Frozen
+from stages.spec.names import Name
 
 Shape = Literal["linear", "constant", "cosine", "1-sqrt", "inverse_sqrt", "power", "exponential"]
 
@@ -46,9 +47,36 @@ Clip = Annotated[float, domains.CLIP] | None  # a gradient norm; `none` in specs
 Coefficient = Annotated[float, domains.COEFFICIENT]
 
 
+Part = Literal["embeddings", "head", "matrices", "vectors"]
+
+
+class Group(Frozen):
+    """Parameters that are moved and decayed by multiples of the optimizer's own figures.
+
+    Embeddings are tables of tokens and positions (a tied head is one), the head is the untied LM head, vectors have one
+    dimension (norms, biases), matrices are what is left.
+    """
+
+    DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"name"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"modules"})
+    name: Name
+    of: tuple[Part, ...]
+    lr: Annotated[float, domains.LR_MULTIPLIER]
+    weight_decay: Annotated[float, domains.DECAY_MULTIPLIER]
+    modules: tuple[str, ...] | None = None  # all that are trained
+
+    def has(self, module: str, part: Part) -> bool:
+        """Whether parameters of a module belong to it."""
+        return part in self.of and (self.modules is None or module in self.modules)
+
+
+Groups = tuple[Group, ...] | None
+
+
 class AdamW(Frozen):
     """AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups"})
     kind: Literal["adamw"]
     beta1: Beta
     beta2: Beta
@@ -56,11 +84,13 @@ class AdamW(Frozen):
     weight_decay: WeightDecay
     decay: Literal["all", "matrices"]  # which parameters are decayed
     clip: Clip  # global gradient norm
+    groups: Groups = None
 
 
 class Muon(Frozen):
     """Muon as in Moonlight (arXiv 2502.16982): matrices by Newton-Schulz, the rest (and embeddings, head) by AdamW."""
 
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups"})
     kind: Literal["muon"]
     momentum: Beta
     nesterov: bool
@@ -73,6 +103,7 @@ class Muon(Frozen):
     weight_decay: WeightDecay
     decay: Literal["all", "matrices"]
     clip: Clip  # norm of the raw gradients of the AdamW group
+    groups: Groups = None
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

@@ -19,7 +19,8 @@ from stages.errors import UserError
 from stages.models import tensor_file
 from stages.models.ops import Update, global_norm, scale
 from stages.spec import resolved_training
-from stages.spec.numbers import OF_OPTIMIZER
+from stages.spec.numbers import OF_GROUP, OF_OPTIMIZER
+from stages.spec.resolved_training import Group, Part
 from stages.train.adamw import adamw_step
 from stages.train.metrics import GRADIENT
 from stages.train.muon import cost, muon_step
@@ -31,18 +32,19 @@ FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
 
 @dataclass(frozen=True)
 class Slot:
-    """One trained parameter: its name "<module>.<parameter>", and whether Muon moves it."""
+    """One trained parameter: its name "<module>.<parameter>", whether Muon moves it, and what groups know it by."""
 
     module: str
     name: str
     parameter: nn.Parameter
     muon: bool
+    part: Part = "matrices"
 
 
 def trained_slots(modules: nn.ModuleDict, trained: Sequence[str], cfg: resolved_training.Optimizer) -> list[Slot]:
     """Parameters of the trained modules, in the modules' order; those that take no gradient are left out."""
     return [
-        Slot(module, f"{module}.{name}", parameter, cfg.kind == "muon" and name in matrices)
+        Slot(module, f"{module}.{name}", parameter, cfg.kind == "muon" and name in matrices, part_of(part, name))
         for module, part in modules.items()
         if module in trained
         for matrices in [matrix_names(part)]
@@ -56,9 +58,7 @@ def matrix_names(module: nn.Module) -> set[str]:
 
     Stacked experts [E, A, B] are E matrices, a kernel [out, in, h, w] is one; position tables are embeddings.
     """
-    embeddings = {
-        f"{name}.weight".removeprefix(".") for name, part in module.named_modules() if isinstance(part, nn.Embedding)
-    }
+    embeddings = _embeddings(module)
 
     def is_matrix(name: str, parameter: nn.Parameter) -> bool:
         if name in embeddings or name == "lm_head.weight":
@@ -66,6 +66,20 @@ def matrix_names(module: nn.Module) -> set[str]:
         return parameter.ndim in (2, 4) or (parameter.ndim == 3 and ".experts." in name)
 
     return {name for name, parameter in module.named_parameters() if is_matrix(name, parameter)}
+
+
+def part_of(module: nn.Module, name: str) -> Part:
+    """What a group of the optimizer knows a parameter by."""
+    if name in _embeddings(module):
+        return "embeddings"
+    if name == "lm_head.weight":
+        return "head"
+    return "vectors" if module.get_parameter(name).ndim < 2 else "matrices"
+
+
+def _embeddings(module: nn.Module) -> set[str]:
+    named = ((name, part) for name, part in module.named_modules() if isinstance(part, nn.Embedding))
+    return {f"{name}.weight".removeprefix(".") for name, part in named}
 
 
 def decays(cfg: resolved_training.Optimizer, parameter: Tensor) -> bool:
@@ -77,6 +91,38 @@ def decays(cfg: resolved_training.Optimizer, parameter: Tensor) -> bool:
             return parameter.ndim >= 2
         case _:
             assert_never(cfg.decay)
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """Slots of one group by number, or those of none: what AdamW moves, what Muon moves, what is decayed."""
+
+    name: str
+    lr: float
+    weight_decay: float
+    adamw: list[int]
+    muon: list[int]
+    decayed: list[int]
+
+    @classmethod
+    def of(
+        cls, cfg: resolved_training.Optimizer, group: Group | None, slots: Sequence[Slot], moved: Sequence[int]
+    ) -> _Moved:
+        """The slots of `moved`, of which this rank owns something, that are in a group, or in none for None."""
+        mine = [i for i in moved if group_of(cfg, slots[i].module, slots[i].part) == group]
+        return cls(
+            "" if group is None else group.name,
+            1.0 if group is None else group.lr,
+            1.0 if group is None else group.weight_decay,
+            [i for i in mine if not slots[i].muon],
+            [i for i in mine if slots[i].muon],
+            [i for i in mine if decays(cfg, slots[i].parameter)],
+        )
+
+
+def group_of(cfg: resolved_training.Optimizer, module: str, part: Part) -> Group | None:
+    """The group that parameters of a module belong to."""
+    return next((group for group in cfg.groups or () if group.has(module, part)), None)
 
 
 class Optimizer:
@@ -95,12 +141,7 @@ class Optimizer:
             for moment in _moments(slot):
                 self._moments[f"{slot.name}.{moment}"] = torch.zeros_like(own)
         moved = [i for i, own in enumerate(self._own) if own.numel()]
-        self._muon = [i for i in moved if self.slots[i].muon]
-        self._adamw = {
-            module: [i for i in moved if self.slots[i].module == module and not self.slots[i].muon]
-            for module in self._steps
-        }
-        self._decayed = [self._own[i] for i in moved if decays(cfg, self.slots[i].parameter)]
+        self._moved = [_Moved.of(cfg, group, self.slots, moved) for group in (None, *(cfg.groups or ()))]
 
     def clip(self, gradients: Sequence[Tensor]) -> Tensor:
         """Scale gradients in place to the clip norm, if there is one; return their norm before, over all parameters.
@@ -118,7 +159,11 @@ class Optimizer:
 
     def rates(self, lr: float) -> dict[str, float]:
         """LR of each group of parameters in a step at `lr`: AdamW's by module, Muon's in one. The guards read it."""
-        return {**dict.fromkeys(self._steps, lr), **({"muon": lr} if self.cfg.kind == "muon" else {})}
+        named = [*self._steps, *(["muon"] if self.cfg.kind == "muon" else [])]
+        found = dict.fromkeys(named, lr)
+        for moved in self._moved[1:]:
+            found |= {f"{name}{OF_GROUP}{moved.name}": lr * moved.lr for name in named}
+        return found
 
     def numbers(self, clock: int | None) -> dict[str, float]:
         """Weight decay, betas and momentum in a step that ends at a clock. The guards read it."""
@@ -132,30 +177,41 @@ class Optimizer:
         `clock` is where schedules of other numbers are read; ValueError where there are some, and no clock.
         """
         rates, now = self.rates(lr), self.numbers(clock)
-        if now["weight_decay"]:
-            scale(self._decayed, 1 - lr * now["weight_decay"])
-        for module, members in self._adamw.items():
+        for module in self._steps:
             self._steps[module] += 1
+        for moved in self._moved:
+            self._move(moved, gradients, rates, now)
+        self._ranks.spread([parameter.detach() for parameter in self.parameters], self._borders)
+
+    def _move(
+        self, moved: _Moved, gradients: Sequence[Tensor], rates: Mapping[str, float], now: Mapping[str, float]
+    ) -> None:
+        """One group, or all that is in none."""
+        behind = f"{OF_GROUP}{moved.name}" if moved.name else ""
+        rate, decay = rates[next(iter(self._steps)) + behind], now["weight_decay"] * moved.weight_decay
+        if decay and moved.decayed:
+            scale([self._own[i] for i in moved.decayed], 1 - rate * decay)
+        for module in self._steps:
+            members = [i for i in moved.adamw if self.slots[i].module == module]
             adamw_step(
                 [self._own[i] for i in members],
                 [self._part(i, gradients[i]) for i in members],
                 self._state(members, FIRST),
                 self._state(members, SECOND),
-                Update(self._steps[module], rates[module], now["beta1"], now["beta2"], self.cfg.eps),
+                Update(self._steps[module], rates[module + behind], now["beta1"], now["beta2"], self.cfg.eps),
             )
         if isinstance(self.cfg, resolved_training.Muon):
             muon_step(
-                [self._own[i] for i in self._muon],
-                [gradients[i] for i in self._muon],
-                self._state(self._muon, MOMENTUM),
-                lr=rates["muon"],
+                [self._own[i] for i in moved.muon],
+                [gradients[i] for i in moved.muon],
+                self._state(moved.muon, MOMENTUM),
+                lr=rates["muon" + behind],
                 momentum=now["momentum"],
                 nesterov=self.cfg.nesterov,
                 coefficients=self.cfg.newton_schulz,
                 steps=self.cfg.newton_schulz_steps,
                 update_rms=self.cfg.update_rms,
             )
-        self._ranks.spread([parameter.detach() for parameter in self.parameters], self._borders)
 
     def state(self) -> dict[str, Tensor]:
         """What this rank has of all that is needed to go on, by name: all of it where it is alone, else its parts, laid

@@ -114,6 +114,11 @@ LEGITIMATE = _rules(
         "pipeline:*optimizers.*", (*AMOUNT, "minus lost", "other word"),
         "another optimizer, inside the domain of each figure",
     ),
+    (
+        "pipeline:*optimizers.*.groups*", ("removed", "sibling's name"),
+        "parameters that are moved as all others, or others in their place",
+    ),
+    ("stage:*z_loss", (*AMOUNT, "removed"), "a loss with another weight of log(Z)^2, or without"),
     ("pipeline:*schedules.*", (*AMOUNT, "other word", "removed"), "another curve that the stages read to its end"),
     (
         "pipeline:claims pipeline:claims.* pipeline:parameters pipeline:parameters.*", ("removed",),

@@ -10,7 +10,7 @@ from torch import nn
 from stages.errors import UserError
 from stages.models.ops import Update
 from stages.models.ops.multi_tensor import torch_adamw
-from stages.spec.resolved_training import AdamW, Muon
+from stages.spec.resolved_training import AdamW, Group, Muon
 from stages.train.adamw import foreach_adamw
 from stages.train.optimizer import Optimizer, matrix_names, trained_slots
 from tests.unit.train.tiny import ADAMW, MUON
@@ -193,3 +193,34 @@ def test_steps_are_counted_from_zero_and_by_module() -> None:
         optimizer.step(random_gradients(optimizer, seed), 0.1)
     assert [int(optimizer.state()[f"{module}.step"]) for module in ("llm", "vit")] == [3, 3]
     assert not any(tensor.requires_grad for tensor in optimizer.state().values())
+
+
+GROUPED = (
+    Group(name="tables", modules=None, of=("embeddings",), lr=1.0, weight_decay=0.0),
+    Group(name="tower", modules=("vit",), of=("matrices", "vectors"), lr=0.25, weight_decay=2.0),
+)
+
+
+@pytest.mark.parametrize("cfg", [ADAMW, MUON], ids=["adamw", "muon"])
+def test_a_group_is_moved_and_decayed_by_its_multiples_and_what_is_in_none_as_before(cfg: AdamW | Muon) -> None:
+    """As optimizers that each have these figures for all of their parameters."""
+    plain = cfg.model_copy(update={"decay": "all"})
+    made, alone = grouped(plain.model_copy(update={"groups": GROUPED})), grouped(plain)
+    tables = grouped(plain.model_copy(update={"weight_decay": 0.0}))
+    tower = grouped(plain.model_copy(update={"weight_decay": 2 * plain.weight_decay}))
+    for seed in range(3):
+        gradients = random_gradients(made, seed)
+        for one, lr in ((made, 0.1), (alone, 0.1), (tables, 0.1), (tower, 0.025)):
+            one.step([gradient.clone() for gradient in gradients], lr)
+    for number, slot in enumerate(made.slots):
+        other = tables if slot.part == "embeddings" else tower if slot.module == "vit" else alone
+        assert torch.equal(slot.parameter, other.slots[number].parameter), slot.name
+    assert {slot.part for slot in made.slots} == {"embeddings", "matrices", "vectors", "head"}
+    assert made.rates(0.1)["vit of tower"] == 0.1 * 0.25
+
+
+def grouped(cfg: AdamW | Muon) -> Optimizer:
+    torch.manual_seed(0)
+    llm = nn.ModuleDict({"table": nn.Embedding(6, 4), "layer": nn.Linear(4, 4), "lm_head": nn.Linear(4, 6, bias=False)})
+    modules = nn.ModuleDict({"llm": llm, "vit": nn.ModuleDict({"table": nn.Embedding(3, 4), "layer": nn.Linear(4, 2)})})
+    return Optimizer(cfg, trained_slots(modules, ("llm", "vit"), cfg))

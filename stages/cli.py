@@ -311,6 +311,19 @@ def table(
 
 
 @app.command()
+def sweep(
+    ref: Ref,
+    scale: Scale = "mini",
+    as_json: Json = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write a picture (PNG) of all variants.")] = None,
+) -> None:
+    """The variants of a stage in one table, and which is best. Example: `stages sweep mine/decay --out decay.png`."""
+    from stages.commands.sweep import print_sweep
+
+    print_sweep(ref, scale, as_json, out)
+
+
+@app.command()
 def history(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
     """List a stage's results that are still there, earlier ones too. Example: `stages history ouro/warmup`."""
     from stages.commands.history import print_history

@@ -13,6 +13,7 @@ from stages.check.rope import described, rotary_dim, with_positions, wrong_posit
 from stages.contract.rope import inv_freq
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
+from stages.spec.variants import RawVariant
 
 ROUNDING = 1e-9  # of two frequencies that come out of the same figures
 
@@ -121,6 +122,10 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
 
 def _alternative(context: Context, name: str, other: str) -> bool:
     """Whether two stages are arms of one comparison: of learning rates, optimizers, batches or seeds."""
+    raws = context.loaded.stages[name].raw, context.loaded.stages[other].raw
+    varied = [raw.written for raw in raws if isinstance(raw, RawVariant)]
+    if name != other and len(varied) == 2 and varied[0] == varied[1]:
+        return True
     one, two = context.pipeline.stages[name], context.pipeline.stages[other]
     if name == other or one.kind != two.kind or one.parents != two.parents or len(one.phases) != len(two.phases):
         return False

@@ -11,6 +11,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.numbers import schedules_of
 from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.variants import written_as
 
 KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds
 
@@ -70,7 +71,8 @@ def names_of(stage: LoadedStage, key: str) -> Iterator[str]:
         return
     training = _training(stage)
     if training is not None:
-        yield training.schedule if key == "schedules" else training.optimizer
+        named = training.schedule if key == "schedules" else training.optimizer
+        yield from dict.fromkeys((named, written_as(raw, named)))
 
 
 def _training(stage: LoadedStage) -> RawTrain | RawStandIn | None:

@@ -17,6 +17,7 @@ from stages.spec.schema import STAGES, RawImport, RawStage, RawTrain
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_pipeline import RawPipeline
 from stages.spec.validate import each, meant, several, validate
+from stages.spec.variants import vary
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,30 @@ def _releases(raw: RawStage) -> Iterator[tuple[str, str, str]]:
                 yield module, str(how).removeprefix(RELEASE), raw.modules.get(module, module)
 
 
-def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedPipeline:
-    """One pipeline; a variant is laid over the pipeline it extends."""
+def load_pipeline(files: Files, name: str) -> LoadedPipeline:
+    """One pipeline; a variant is laid over the pipeline it extends. Stages with `variants` are what these stand for."""
+    written = _load(files, name, ())
+    document, raw, stages = written.document, written.raw, dict[str, LoadedStage]()
+    for stage, one in written.stages.items():
+        if not isinstance(one.raw, RawTrain) or one.raw.variants is None:
+            stages[stage] = one
+            continue
+        varied = vary(one.raw, one.document, document)
+        if taken := [new for new in varied.stages if new in written.stages]:
+            found = f"{taken[0]}, and there is a stage of that name"
+            raise one.document.error(("variants", "values"), found, "names that are free", f"Rename {taken[0]}.")
+        document = varied.listing
+        raw = raw.model_copy(update={"schedules": varied.shared.schedules, "optimizers": varied.shared.optimizers})
+        stages |= {new: LoadedStage(made, its) for new, (made, its) in varied.stages.items()}
+    return LoadedPipeline(name, raw, document, _with_points(stages))
+
+
+def _load(files: Files, name: str, above: tuple[str, ...]) -> LoadedPipeline:
+    """A pipeline as it is written, laid over what it extends."""
     own = files.document(files.specs / name / "pipeline.yaml")
     check_name(own, "pipeline", name)
     extends = _extended(own, files.pipelines(), (*above, name))
-    base = load_pipeline(files, extends, (*above, name)) if extends is not None else None
+    base = _load(files, extends, (*above, name)) if extends is not None else None
     document = overlay(base.document, own) if base else own
     raw = validate(document, RawPipeline)
     if base is not None:  # a variant has its own totals and findings, and may start models from other releases
@@ -77,8 +96,7 @@ def load_pipeline(files: Files, name: str, above: tuple[str, ...] = ()) -> Loade
             raise document.error(("drop", index), repr(stage), ", ".join(raw.stages), meant(stage, raw.stages))
     names = [stage for stage in raw.stages if stage not in raw.drop]
     _strays(files, name, names)
-    stages = {stage: _stage(files, name, stage, base, document) for stage in names}
-    return LoadedPipeline(name, raw, document, _with_points(stages))
+    return LoadedPipeline(name, raw, document, {stage: _stage(files, name, stage, base, document) for stage in names})
 
 
 def _with_points(stages: Mapping[str, LoadedStage]) -> dict[str, LoadedStage]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from stages.spec import units
 from stages.spec.fields import (
@@ -24,6 +24,7 @@ from stages.spec.fields import (
     Samples,
     Seed,
     Steps,
+    Text,
     TimeLimit,
 )
 from stages.spec.names import Name
@@ -135,6 +136,16 @@ class RawStage(Raw):
     sources: list[RawSource] = Field(default_factory=list)
 
 
+Scalar = Annotated[str | bool, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+
+
+class RawVariants(Raw):
+    """One stage for each value of a field."""
+
+    field: Text
+    values: dict[Name, Scalar] = Field(min_length=2)
+
+
 class RawTrain(RawStage):
     """A stage that trains."""
 
@@ -149,6 +160,7 @@ class RawTrain(RawStage):
     tokenizer: Name | None = None  # of specs/tokenizers, from this stage on: one that extends the parent's
     rope: RawRope | None = None
     phases: list[RawPhase] = Field(min_length=1)
+    variants: RawVariants | None = None
 
 
 class RawStandIn(Raw):

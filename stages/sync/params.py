@@ -19,6 +19,7 @@ from stages.spec.project import Project
 from stages.spec.resolved_phases import packs_whole
 from stages.spec.schema import RawImport, RawStage, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
+from stages.spec.variants import RawVariant, written_as
 
 Keys = tuple[str, ...]
 Watched = dict[str, list[str] | None]  # spec file -> its keys as DVC writes them, None for the whole file
@@ -30,8 +31,7 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
     """The spec files that make a published stage what it is, each with its keys. Raises SpecError, UsageError."""
     pipeline, name = ref.split("/")
     raw_scale, loaded = project.scale(scale), project.loaded(pipeline)
-    own = loaded.stages[name].raw
-    found: Watched = {f"{pipeline}/{own.trunk if isinstance(own, RawPoint) else name}.yaml": None}
+    found: Watched = {f"{pipeline}/{_file(loaded, name)}.yaml": None}
     for above in _counted_before(loaded, name) if isinstance(loaded.stages[name].raw, RawTrain) else ():
         _add(project, found, f"{pipeline}/{above}.yaml", ("phases",))
     for keys in _named(loaded, loaded.stages[name].raw, raw_scale):
@@ -51,15 +51,22 @@ def watched(project: Project, ref: str, scale: str) -> Watched:
     return {f"specs/{file}": keys for file, keys in found.items()}
 
 
+def _file(loaded: LoadedPipeline, name: str) -> str:
+    """The stage in whose file one is written: a point's is its trunk's, a variant's that of all variants."""
+    raw = loaded.stages[name].raw
+    if isinstance(raw, RawPoint):
+        return _file(loaded, raw.trunk)
+    return raw.written if isinstance(raw, RawVariant) else name
+
+
 def _counted_before(loaded: LoadedPipeline, name: str) -> Iterator[str]:
     """The stages whose budgets a continued clock has counted: the schedule is laid along them too."""
     raw = loaded.stages[name].raw
     if isinstance(raw, (RawTrain, RawUpcycle)) and raw.init.clock == "reset":
         return
     for parent in parents(loaded.stages[name]):
-        above = loaded.stages[parent].raw
-        if isinstance(above, RawTrain):
-            yield above.trunk if isinstance(above, RawPoint) else parent
+        if isinstance(loaded.stages[parent].raw, RawTrain):
+            yield _file(loaded, parent)
         yield from _counted_before(loaded, parent)
 
 
@@ -76,7 +83,8 @@ def _named(loaded: LoadedPipeline, raw: RawStage, scale: RawScale) -> Iterator[K
         yield from (("models", model) for model in raw.modules.values())
     training = _training(raw, scale)
     if training is not None:
-        yield from (("optimizers", training.optimizer), ("schedules", training.schedule))
+        yield "optimizers", written_as(raw, training.optimizer)
+        yield "schedules", written_as(raw, training.schedule)
         yield from (("schedules", name) for name in schedules_of(loaded, training))
     if scale.has_corpora:
         yield ("tokenizer",)

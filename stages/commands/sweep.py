@@ -1,0 +1,60 @@
+"""`stages sweep P/S`: the variants of a stage in one table and one picture, and which of them is best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from stages.commands.open import known_pipeline, open_project
+from stages.errors import UsageError
+from stages.spec.project import Project
+from stages.spec.variants import RawVariant
+from stages.store.layout import Layout
+from stages.sync import graph
+from stages.sync.verdicts import judge
+
+WIDTH = 160
+
+
+def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
+    """Print the table, and write the picture where a path is given. Raises UsageError for a stage without variants."""
+    root, project = open_project(scale)
+    variants = variants_of(project, ref, scale)
+    from stages.report import metrics, sweep
+    from stages.terminal import Console
+
+    loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
+    refs = project.resolve(ref.partition("/")[0], scale).refs
+    verdicts = judge(layout, loaded.stages, loaded.keys)
+    arms = []
+    for name, raw in variants.items():
+        verdict = verdicts[refs[name]]
+        whole = verdict.done or verdict.state == "unevaluated"
+        arms.append(
+            sweep.Arm(name, raw.value, verdict.state, metrics.read(layout.stage(refs[name])) if whole else None)
+        )
+    field = next(iter(variants.values())).field
+    if as_json:
+        print(json.dumps(sweep.as_json(arms, field), indent=2, allow_nan=False))
+    else:
+        console = Console() if Console().is_terminal else Console(width=WIDTH)
+        console.print(sweep.rich_table(f"{ref} at {scale}, by {field}", arms))
+        for line in sweep.said(arms, field):
+            print(line)
+    if out is not None:
+        sweep.write(arms, f"{ref} at {scale}", field, out)
+
+
+def variants_of(project: Project, ref: str, scale: str) -> dict[str, RawVariant]:
+    """The variants that a stage's file stands for, by name. Raises UsageError where it has none."""
+    pipeline, _, name = ref.partition("/")
+    here = project.pipelines(variants=True, scale=scale)
+    known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
+    every = {stage: one.raw for stage, one in project.loaded(pipeline).stages.items()}
+    all_variants = {stage: raw for stage, raw in every.items() if isinstance(raw, RawVariant)}
+    found = {stage: raw for stage, raw in all_variants.items() if name in (raw.written, stage)}
+    if not found:
+        known = ", ".join(dict.fromkeys(f"{pipeline}/{raw.written}" for raw in all_variants.values())) or "none"
+        raise UsageError(f"{ref}: no stage with `variants`; there are: {known}.")
+    written = next(iter(found.values())).written
+    return {stage: raw for stage, raw in all_variants.items() if raw.written == written}

@@ -1,0 +1,156 @@
+"""`variants:` of a stage: one stage for each value of one field, all read from the one file.
+
+The field is one of the stage's, or one of the schedule or the optimizer that the stage names: then each variant names
+a copy of that, in which the one value is another. What is written once stays written once.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stages.errors import Where
+from stages.spec.names import ALLOWED, is_name
+from stages.spec.nodes import Document, Path, Tree
+from stages.spec.schema import RawStage, RawTrain
+from stages.spec.schema_pipeline import RawPipeline
+from stages.spec.validate import meant, validate
+
+SHARED = {"schedules": "schedule", "optimizers": "optimizer"}  # of pipeline.yaml, and how a stage names its own
+FIXED = frozenset({"stage", "kind", "variants", "sources", "waivers", "init", "modules", "train", "frozen"})
+
+
+class RawVariant(RawTrain):
+    """One of a stage's variants. No file holds one."""
+
+    written: str  # the stage whose file it is from
+    label: str
+    field: str
+    value: str
+    copied: dict[str, str]  # name of a schedule or an optimizer -> the name under which it is written
+
+
+def written_as(raw: RawStage, name: str) -> str:
+    """The entry of pipeline.yaml that a schedule or an optimizer of a stage is written as."""
+    return raw.copied.get(name, name) if isinstance(raw, RawVariant) else name
+
+
+@dataclass(frozen=True)
+class Varied:
+    """The stages that a file stands for, each with its document, and pipeline.yaml with what they name."""
+
+    stages: dict[str, tuple[RawVariant, Document]]
+    listing: Document
+    shared: RawPipeline
+
+
+def vary(stage: RawTrain, document: Document, listing: Document) -> Varied:
+    """Every variant of a stage. Raises SpecError at its `variants` for a field or a name that there is not."""
+    variants = stage.variants
+    assert variants is not None
+    found: dict[str, tuple[RawVariant, Document]] = {}
+    written = document.value["variants"]["values"]
+    for label in variants.values:
+        name, where = f"{stage.stage}_{label}", document.where(("variants", "values", label))
+        if not is_name(name):
+            raise document.error(("variants", "values", label), repr(name), ALLOWED, "Choose a shorter label.")
+        own = _without_variants(document, name)
+        head, _, rest = variants.field.partition(".")
+        copied: dict[str, str] = {}
+        if head in SHARED:
+            entry, _, inside = rest.partition(".")
+            listing, own = _copied(document, own, listing, (head, entry), label)
+            path = _path(document, listing.value[head][f"{entry}_{label}"], inside)
+            listing = _set(listing, (head, f"{entry}_{label}", *path), written[label], where)
+            copied = {f"{entry}_{label}": entry}
+        elif head in FIXED:
+            raise document.error(
+                ("variants", "field"), head, "a field that changes numbers of one stage", "Write it as its own stage."
+            )
+        else:
+            own = _set(own, _path(document, own.value, variants.field), written[label], where)
+        raw = validate(own, RawTrain)
+        found[name] = (
+            RawVariant.model_construct(
+                **dict(raw), written=stage.stage, label=label, field=variants.field, value=str(written[label]),
+                copied=copied,
+            ),
+            own,
+        )  # fmt: skip
+    return Varied(found, listing, validate(listing, RawPipeline))
+
+
+def _without_variants(document: Document, name: str) -> Document:
+    value = {key: one for key, one in document.value.items() if key != "variants"}
+    return Document({**value, "stage": name}, document.places)
+
+
+def _copied(
+    document: Document, own: Document, listing: Document, entry: tuple[str, str], label: str
+) -> tuple[Document, Document]:
+    """pipeline.yaml with a copy of a schedule or an optimizer, and the stage naming that."""
+    section, name = entry
+    named, other = own.value.get(SHARED[section]), f"{name}_{label}"
+    if name != named:
+        raise document.error(
+            ("variants", "field"), f"{section}.{name}", f"{section}.{named}, which the stage names",
+            "Vary what the stage reads.",
+        )  # fmt: skip
+    if other in listing.value[section] or not is_name(other):
+        raise document.error(
+            ("variants", "values", label), f"a name {other!r} in {section}", "a name that is free there", "Relabel it."
+        )
+    entries: Mapping[str, Tree] = listing.value[section]
+    if name not in entries:  # the stage's own mistake, which is complained about where it names it
+        return listing, own
+    value = {**listing.value, section: {**entries, other: copy.deepcopy(entries[name])}}
+    places = {(section, other, *path[2:]): where for path, where in listing.places.items() if path[:2] == entry}
+    return (
+        Document(value, {**listing.places, **places}),
+        Document({**own.value, SHARED[section]: other}, own.places),
+    )
+
+
+def _path(document: Document, tree: Tree, field: str) -> Path:
+    """The path of a field that is there; items of lists go by number or by name. Only a seed may be new."""
+    found: list[str | int] = []
+    for part in field.split("."):
+        known, step = _step(tree, part)
+        if step is None and part == "seed" and not found:
+            return ("seed",)
+        if step is None:
+            raise document.error(
+                ("variants", "field"), f"{field}, in which {part!r} is not", ", ".join(known) or "a field",
+                meant(part, known),
+            )  # fmt: skip
+        found.append(step)
+        tree = tree[step]
+    if isinstance(tree, (dict, list)):
+        raise document.error(
+            ("variants", "field"), f"{field}, which is no single value", "one value, such as schedules.main.0.to",
+            "Name what is inside of it.",
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _step(tree: Tree, part: str) -> tuple[list[str], str | int | None]:
+    """What a mapping or a list has, and which of it a word names."""
+    if isinstance(tree, dict):
+        return list(tree), part if part in tree else None
+    if not isinstance(tree, list):
+        return [], None
+    known = [str(one.get("name", i)) if isinstance(one, dict) else str(i) for i, one in enumerate(tree)]
+    if part in known:
+        return known, known.index(part)
+    return known, int(part) if part.isdigit() and int(part) < len(tree) else None
+
+
+def _set(document: Document, path: Path, value: Tree, where: Where) -> Document:
+    """The document with another value at a path, which is at the line that says it."""
+    tree = copy.deepcopy(document.value)
+    at = tree
+    for part in path[:-1]:
+        at = at[part]
+    at[path[-1]] = value
+    return Document(tree, {**document.places, path: where})

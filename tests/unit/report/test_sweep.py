@@ -1,0 +1,60 @@
+"""A sweep's table, picture and words: which is best, and what that does not say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+
+from stages.report import sweep
+from stages.report.sweep import Arm
+from tests.unit.train import tiny
+
+
+def arm(name: str, value: str, after: dict[str, float] | None) -> Arm:
+    if after is None:
+        return Arm(name, value, "missing", None)
+    metrics = pd.DataFrame({"consumed": [10, 20, 30], "loss": [3.0, 2.0, 1.0]})
+    result: Any = SimpleNamespace(after=after, metrics=metrics, stage=tiny.make("next_token"))
+    return Arm(name, value, "done", result)
+
+
+def loss(value: float) -> dict[str, float]:
+    return {"validation.loss": value}
+
+
+ARMS = [arm("s_low", "1e-5", loss(2.5)), arm("s_mid", "1e-4", loss(2.0)), arm("s_high", "1e-3", loss(2.25))]
+
+
+def test_the_best_is_named_with_the_next_and_an_end_of_the_values_is_said() -> None:
+    assert sweep.said(ARMS, "lr") == ["best: s_mid (lr: 1e-4), validation loss 2.0000; next s_high (1e-3), 2.2500"]
+    at_end = [ARMS[0], arm("s_mid", "1e-4", loss(2.6)), arm("s_high", "1e-3", loss(2.7))]
+    assert sweep.said(at_end, "lr")[1:] == ["it is at the end of the values: the best may lie beyond them"]
+    words = [arm("s_a", "cosine", loss(1.0)), arm("s_b", "linear", loss(2.0))]
+    assert len(sweep.said(words, "shape")) == 1
+
+
+def test_what_is_not_done_is_not_compared() -> None:
+    some = [*ARMS[:2], arm("s_high", "1e-3", None)]
+    assert sweep.said(some, "lr")[1] == "2 of 3 are done: the others are not compared"
+    assert sweep.said([arm("a", "1", None), arm("b", "2", None)], "lr") == [
+        "0 of 2 done; none has an evaluation to rank it by"
+    ]
+
+
+def test_without_a_validation_loss_the_most_telling_evaluation_ranks_and_higher_may_be_better() -> None:
+    arms = [arm("a", "1", {"answers.well_formed": 0.5}), arm("b", "2", {"answers.well_formed": 0.75})]
+    assert sweep.as_json(arms, "seed")["best"] == "b"
+    assert sweep.as_json(ARMS, "lr")["ranked_by"] == "validation.loss"
+
+
+def test_table_and_picture_have_every_variant(tmp_path: Path) -> None:
+    table = sweep.rich_table("t", [*ARMS, arm("s_none", "1", None)])
+    assert list(table.columns[0].cells) == ["s_low", "s_mid", "s_high", "s_none"]
+    assert [row.style for row in table.rows] == [None, "bold", None, None]
+    sweep.write(ARMS, "t", "lr", tmp_path / "one.png")
+    sweep.write([arm("a", "x", loss(1.0)), arm("b", "y", {})], "t", "word", tmp_path / "two.png")
+    assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()

@@ -17,6 +17,7 @@ from tests.unit.data import test_conversation_rows as conversations
 from tests.unit.data import test_hostile_files as lines
 from tests.unit.data import test_hostile_pictures as pictures
 from tests.unit.data import test_hostile_rows as rows
+from tests.unit.data import test_hostile_tables as tables
 from tests.unit.data import test_hostile_templates as hostile_templates
 from tests.unit.data import test_pictures_in_chats as chats
 from tests.unit.models import test_release_configs as configs
@@ -69,6 +70,8 @@ def data() -> list[Case]:
         *refused("a file", rows.FILES),
         *refused("an index of Megatron's", adopted.INDEXES),
         *refused("ids of a Megatron dataset", adopted.IDS),
+        *refused("a value of a table", tables.VALUES),
+        *refused("a column of a table", tables.COLUMNS),
         *refused("a line", lines.REFUSED),
         *refused("a conversation", conversations.BAD_ROWS),
         *refused("a conversation", rows.ROWS),

@@ -35,15 +35,16 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
     Raises UserError where one is missing, outside, twice there, not a regular file, or of no use for the corpus.
     """
     base = _base(root, corpus.corpus, corpus.root)
-    found: dict[Path, Input] = {}
+    found: dict[tuple[int, int], Input] = {}
     for name in corpus.paths:
         where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
         for path in _named(base, name, where, _kinds(corpus)):
             real = _inside(base, path, where)
             shown = path.relative_to(base).as_posix()
-            if real in found:
-                raise UserError(f"{where}: {shown} is {found[real].name}, which is read already; name each file once.")
-            found[real] = Input(shown, real, real.stat().st_size)
+            stat = real.stat()
+            if (before := found.get(number := (stat.st_dev, stat.st_ino))) is not None:  # by whatever links
+                raise UserError(f"{where}: {shown} is {before.name}, which is read already; name each file once.")
+            found[number] = Input(shown, real, stat.st_size)
     for one in found.values():
         _refuse_kind(one, corpus)
     return list(found.values())
@@ -52,18 +53,19 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
 def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     """Megatron datasets in the order that the spec states: prefix, `.bin`, `.idx`. Raises UserError as `find` does."""
     base = _base(root, corpus.corpus, corpus.root)
-    found: dict[Path, tuple[str, Input, Input]] = {}
+    found: dict[tuple[int, int], tuple[str, Input, Input]] = {}
     for name in corpus.prefixes:
         where = f"{FOLDER / corpus.corpus}.yaml: prefix: {name}"
         for path in _named(base, f"{name}.idx", where, ()):
             index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
             prefix = path.relative_to(base).with_suffix("").as_posix()
-            if data in found:
-                raise UserError(f"{where}: {prefix} is {found[data][0]}, which is read already; name each once.")
+            stat = data.stat()
+            if (number := (stat.st_dev, stat.st_ino)) in found:
+                raise UserError(f"{where}: {prefix} is {found[number][0]}, which is read already; name each once.")
             pair = ((".bin", data), (".idx", index))
             bin_, idx = (Input(f"{prefix}{kind}", one, one.stat().st_size) for kind, one in pair)
             _refuse_name(bin_)
-            found[data] = (prefix, bin_, idx)
+            found[number] = (prefix, bin_, idx)
     return list(found.values())
 
 
@@ -120,7 +122,7 @@ def _kinds(corpus: CorpusSpec) -> tuple[str, ...]:
 def _named(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
     """The files of one entry. Raises UserError where there are none."""
     if any(sign in name for sign in PATTERN):
-        found = sorted(path for path in base.glob(name) if path.is_file())
+        found = sorted(path for path in base.glob(name) if not path.is_dir())  # a link that leads nowhere is an error
         if not found:
             raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
         return found

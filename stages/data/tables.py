@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from stages.data.arrow import pyarrow
-from stages.data.pieces import Input, Piece, Row, Rows
+from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
 
 BATCH = 256  # rows that are Python objects at once
+NO_OBJECTS = (ValueError, OverflowError)  # what pyarrow raises of values that Python's types do not have
 BUFFER = 1 << 20  # bytes of a column that are read at once
 MAGIC = b"ARROW1"  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
 
@@ -22,7 +23,7 @@ def parquet(piece: Piece, columns: Sequence[str]) -> Rows:
         groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
         total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
         batches = file.iter_batches(BATCH, row_groups=groups, columns=chosen, use_threads=False) if groups else ()
-        for number, row in enumerate(_rows(batches), start=1):
+        for number, row in enumerate(_rows(piece.file, batches), start=1):
             yield Row(number, row, (piece.end - piece.start) * number // total)
 
 
@@ -43,13 +44,48 @@ def arrow(piece: Piece, columns: Sequence[str]) -> Rows:
         chosen = _columns(piece.file, reader.schema.names, columns)
         batches = (reader.get_batch(at) for at in range(reader.num_record_batches)) if is_file else reader
         slices = (batch.select(chosen).slice(at, BATCH) for batch in batches for at in range(0, len(batch), BATCH))
-        for number, row in enumerate(_rows(slices), start=1):
+        for number, row in enumerate(_rows(piece.file, slices), start=1):
             yield Row(number, row, piece.end if is_file else source.tell())
 
 
-def _rows(batches: Any) -> Iterator[dict[str, Any]]:
+def _rows(file: Input, batches: Any) -> Iterator[dict[str, Any] | Broken]:
+    """The rows of batches; one by one where some of them cannot be Python objects, or are long.
+
+    pyarrow compares neither offsets of Arrow files with their buffers nor bytes of strings with UTF-8 by itself.
+    """
+    pa = pyarrow(file.name)
     for batch in batches:
-        yield from batch.to_pylist()
+        try:
+            batch.validate(full=True)
+            short = batch.nbytes <= LONGEST
+            rows = batch.to_pylist() if short else None
+        except (pa.ArrowInvalid, *NO_OBJECTS):
+            rows = None
+        yield from rows if rows is not None else (_row(batch.slice(at, 1)) for at in range(len(batch)))
+
+
+def _row(alone: Any) -> dict[str, Any] | Broken:
+    """The one row of a batch. Raises pyarrow's errors for a damaged file."""
+    alone.validate()
+    try:
+        (row,) = alone.to_pylist()
+    except UnicodeDecodeError:
+        return Broken("not UTF-8", "text in UTF-8")
+    except NO_OBJECTS as error:
+        return Broken(f"a value that cannot be read ({error})", "text, and what JSON has")
+    if _bytes(row) > LONGEST:
+        return Broken(f"a row of more than {LONGEST:,} bytes", "shorter ones, one document each")
+    assert isinstance(row, dict)
+    return row
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of all texts in a row."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list) else 0
 
 
 @contextmanager

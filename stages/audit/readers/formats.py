@@ -6,12 +6,13 @@ another format. The first reader that gives one counts. A reader of text takes a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from stages.audit.readers import axolotl, bridge, nanotron, olmo, text, torchtitan, transformers, tree
 from stages.audit.readers.text import Source
 from stages.audit.readers.tree import Tree
-from stages.audit.recipe import Stage
+from stages.audit.recipe import Slip, Stage
 from stages.errors import UserError
 
 SCRIPTS = frozenset({".sh", ".bash", ".sbatch", ".slurm"})
@@ -40,8 +41,16 @@ def read(source: Source) -> tuple[list[Stage], list[str]]:
     content = text.text(source.path, source.name)
     if suffix in TREES:
         parsed = tree.parse(content, source.name)
-        return next((found for one in TREES[suffix] if (found := one(parsed, source.name))), []), []
+        found = next((found for one in TREES[suffix] if (found := one(parsed, source.name))), [])
+        return [replace(one, slips=(*one.slips, *_twice(parsed))) for one in found], []
     return next((found for one in TEXTS.get(suffix, ()) if (found := one(content, source.name))), []), []
+
+
+def _twice(parsed: Tree) -> Iterator[Slip]:
+    """Keys that come again with another value."""
+    for path, where in parsed.twice:
+        key = ".".join(map(str, path))
+        yield Slip("flag-twice", where, f"{key} again, with another value", "each key once; the last one counts")
 
 
 def _script(source: Source) -> tuple[list[Stage], list[str]]:

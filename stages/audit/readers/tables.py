@@ -34,11 +34,8 @@ def _value(leaf: Leaf, key: str) -> Value:
 
 
 def slips(tree: Tree, figures: Figures, also: frozenset[str] = frozenset()) -> Iterator[Slip]:
-    """Keys of figures that come twice, and keys that are nearly one of them and none that is known (`also`)."""
+    """Keys that are nearly one of a figure, and none that is known (`also`)."""
     dotted = {path for paths in figures.values() for path in paths}
-    for path, where in tree.twice:
-        if ".".join(map(str, path)) in dotted:
-            yield Slip("flag-twice", where, f"{path[-1]} for the second time", "each key once; the last one counts")
     sections: dict[Path, set[str]] = {}
     for one in dotted:
         *parts, key = one.split(".")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from importlib import resources
 
 from stages.audit.readers.tree import Path, Tree, values
-from stages.audit.recipe import Stage, Value, scalar
+from stages.audit.recipe import Slip, Stage, Value, scalar
 from stages.errors import Where
 from stages.printable import printable
 
@@ -33,6 +36,7 @@ AXOLOTL = FIGURES | {
     "cosine_min_lr_ratio": "min_lr_ratio", "context_parallel_size": "cp", "tensor_parallel_size": "tp",
     "adapter": "adapter", "auto_resume_from_checkpoints": "auto_resume",
 }  # fmt: skip
+MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
                    "num_train_epochs", "max_steps", "lr_scheduler_type"})  # fmt: skip
 STYLES = {
@@ -40,6 +44,21 @@ STYLES = {
     "inverse_sqrt": "inverse_sqrt", "cosine_with_min_lr": "cosine", "polynomial": "polynomial",
     "cosine_warmup_with_min_lr": "cosine", "warmup_stable_decay": "wsd", "one_cycle": "other", "rex": "other",
 }  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def known() -> frozenset[str]:
+    """Every field of TrainingArguments, of the version that flags/transformers.txt names."""
+    text = resources.files("stages.audit").joinpath("flags/transformers.txt").read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def misspelt(keys: Iterable[tuple[str, Where]], figures: Iterable[str]) -> Iterator[Slip]:
+    """Keys that TrainingArguments does not have, a letter from one that matters: a Trainer of one's own adds others."""
+    for key, where in keys:
+        near = difflib.get_close_matches(key, figures, n=1, cutoff=0.9) if key not in known() else []
+        if near and key not in figures:
+            yield Slip("flag-unknown", where, f"{printable(key)}, which TrainingArguments does not have", f"{near[0]}?")
 
 
 def factory(tree: Tree, name: str) -> list[Stage]:
@@ -78,7 +97,9 @@ def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str])
         elif listed := values(tree, (key,)):
             found[figure] = Value(listed, tree.places[key,], key)
     found |= _kwargs(tree)
-    return Stage(name, framework, tree.places.get((), Where(name, 1)), settled(found))
+    keys = [(str(key), tree.places[key,]) for key in tree.below(())][:MAX_KEYS]
+    slips = tuple(misspelt(keys, figures)) if framework != "axolotl" else ()
+    return Stage(name, framework, tree.places.get((), Where(name, 1)), settled(found), slips=slips)
 
 
 def _kwargs(tree: Tree) -> dict[str, Value]:

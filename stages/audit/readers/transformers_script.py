@@ -7,7 +7,7 @@ import re
 from stages.audit.readers import arguments
 from stages.audit.readers.shell import Script
 from stages.audit.readers.shell_words import text
-from stages.audit.readers.transformers import FIGURES, MARKS, settled
+from stages.audit.readers.transformers import FIGURES, MARKS, MAX_KEYS, misspelt, settled
 from stages.audit.recipe import Stage, Value, number
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
@@ -39,7 +39,13 @@ def stages(script: Script, name: str) -> list[Stage]:
                 values["data_weights"] = Value(sums, one.words[0][1], one.flag)
                 values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
         names = {f"--{key}": figure for key, figure in FIGURES.items()}
-        slips = [*arguments.twice(own, names), *arguments.unset(script), *arguments.unpassed(script, frozenset(names))]
+        keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
+        slips = [
+            *misspelt(keys, FIGURES),
+            *arguments.twice(own, names),
+            *arguments.unset(script),
+            *arguments.unpassed(script, frozenset(names)),
+        ]
         stage = Stage(name, "transformers", command.where, settled(values), slips=tuple(slips))
         found[tuple(sorted(f"{key}={one.value}" for key, one in values.items()))] = stage
     return list(found.values())

@@ -94,6 +94,7 @@ class _Reader:
     order: list[Path] = field(default_factory=list)  # paths as they were read
     merged: set[Path] = field(default_factory=set)  # by `<<`: what the mapping itself says counts, before or after
     copied: int = 0
+    forgotten: int = 0
 
     def tree(self) -> Tree:
         next(self.events)
@@ -139,13 +140,16 @@ class _Reader:
                 self.merge(path, depth)
                 continue
             here = (*path, key)
+            before = self.leaves.get(here) if here in self.places and here not in self.merged else None
+            again = here in self.places and here not in self.merged
             if here in self.places:
                 self.forget(here)
-                if here not in self.merged:
-                    self.twice.append((here, where))
                 self.merged.discard(here)
             self.places[here] = where
             self.value(next(self.events), here, depth + 1)
+            now = self.leaves.get(here)
+            if again and not (before is not None and now is not None and before.text == now.text):
+                self.twice.append((here, where))
 
     def merge(self, path: Path, depth: int) -> None:
         """`<<: *a` or `<<: [*a, *b]`: keys of other mappings, where the mapping has none of its own."""
@@ -163,7 +167,8 @@ class _Reader:
 
     def forget(self, path: Path) -> None:
         """What stood below a key that comes again: its last value counts."""
-        if len(self.twice) > MAX_TWICE:
+        self.forgotten += 1
+        if self.forgotten > MAX_TWICE:
             raise refuse(self.places[path], "the same keys again and again", "a recipe", "Write each once.")
         for table in (self.leaves, self.places):
             for one in [one for one in table if one[: len(path)] == path]:

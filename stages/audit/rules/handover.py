@@ -172,6 +172,24 @@ def contradict(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
+@rule("state-not-saved", "I-15", "The optimizer's state is inherited and was not saved")
+def not_there(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron-LM stops at the missing key; a Trainer goes on with a new optimizer, and says nothing."""
+    for edge in pipeline.edges:
+        loads = on_load(edge.child)
+        name = next((one for one in ("no_save_optim", "save_only_model") if edge.parent.on(one)), None)
+        if name is None or loads is None or not loads.optimizer:
+            continue
+        stops = edge.child.framework.startswith("megatron")
+        yield Fault(
+            edge.child,
+            edge.where,
+            f"the optimizer's state of {edge.parent.name}, which saves none ({edge.parent.at(name)})",
+            "a parent that saves it, or a load without it",
+            "the launch stops" if stops else "the moments begin anew at the parent's rate",
+        )
+
+
 @rule("model-changed", "I-06", "The model is not the parent's")
 def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
     """A figure of the architecture that a hand-over of weights keeps."""

@@ -30,6 +30,7 @@ PRETRAIN, ANNEAL = "megatron_finetune/pretrain.sh", "megatron_finetune/anneal.sh
 ONE, TWO = "megatron_override/one.sh", "megatron_override/two.sh"
 SAMPLES, LAUNCHER, COMMON = "megatron_samples/run.sh", "megatron_launcher/train.sh", "megatron_launcher/common.sh"
 JSON, FACTORY, SFT = "arguments_json/training_args.json", "factory/pretrain.yaml", "factory/sft.yaml"
+RESUMED, RESUMING = "trainer_resumed/first.json", "trainer_resumed/second.json"
 ORDER = "megatron_override/audit.yaml"
 SHELL = "trainer_shell/run.sh"
 STEP = 512 * 4096  # tokens of a step of PRETRAIN
@@ -94,6 +95,9 @@ DEFECTS = (
     Defect("flags-contradict", TWO, "--override-opt_param-scheduler",
            "--override-opt_param-scheduler --use-checkpoint-opt_param-scheduler"),
     Defect("flags-contradict", TWO, "--override-opt_param-scheduler", "--no-load-optim", certain=False),
+    Defect("state-not-saved", ONE, "--bf16", "--bf16 --no-save-optim", in_file=TWO, at="--ckpt-step"),
+    Defect("state-not-saved", RESUMED, '"save_steps": 500', '"save_steps": 500, "save_only_model": true',
+           in_file=RESUMING, at='"resume_from_checkpoint"'),
     Defect("model-changed", ANNEAL, "--num-layers 16", "--num-layers 18"),
     Defect("model-changed", ANNEAL, "--ffn-hidden-size 5632", "--ffn-hidden-size 5504"),
     Defect("rope-falls", ANNEAL, "--rotary-base 1000000", "--rotary-base 100000"),
@@ -117,6 +121,13 @@ DEFECTS = (
     # slips of the text
     Defect("flag-twice", PRETRAIN, "--weight-decay 0.1", "--weight-decay 0.1 --lr 1e-4"),
     Defect("flag-twice", SHELL, "    --bf16", "    --max_steps 100"),
+    Defect("flag-twice", JSON, '"seed": 1', '"seed": 1,\n  "learning_rate": 2e-5', at='"learning_rate": 2e-5'),
+    Defect("flag-twice", FACTORY, "bf16: true", "bf16: true\nlearning_rate: 1.0e-5", at="learning_rate: 1.0e-5"),
+    Defect("flag-unknown", JSON, '"warmup_steps": 100', '"warmup_step": 100'),
+    Defect("flag-unknown", SFT, "learning_rate: 1.0e-5", "learning_rates: 1.0e-5"),
+    Defect("flag-unknown", SHELL, "--weight_decay 0.1", "--weigth_decay 0.1"),
+    Defect("rate-ignored", RESUMING, '"learning_rate": 2e-05', '"learning_rate": 1e-05', certain=False),
+    Defect("past-the-end", RESUMING, '"max_steps": 4000', '"max_steps": 1500', certain=False),
     Defect("flag-unknown", PRETRAIN, "--lr-decay-style", "--lr-decay-stlye"),
     Defect("flag-without-value", PRETRAIN, "--weight-decay 0.1", "--weight-decay"),
     Defect("flags-not-passed", PRETRAIN, "srun torchrun", "MORE=(--adam-eps 1e-5)\nsrun torchrun", at="MORE="),

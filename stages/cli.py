@@ -53,7 +53,7 @@ def _options(
 @app.command("list")
 def list_(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
     """List pipelines and their stages. Example: `stages list ouro --scale paper`."""
-    from stages.commands.look import print_list
+    from stages.commands.listing import print_list
 
     print_list(scale, names or (), as_json)
 
@@ -76,7 +76,7 @@ def schema(
 
     Example: `stages schema --out .schemas`, which the first lines of a project's specs name.
     """
-    from stages.commands.look import print_schema
+    from stages.commands.listing import print_schema
 
     print_schema(out)
 
@@ -237,7 +237,7 @@ def tokenizer(
         bool, typer.Option("--accept", help="Print the declaration of what is in its folder, to be put in its spec.")
     ] = False,
 ) -> None:
-    """Hold a published tokenizer's files against specs/tokenizers/NAME.yaml."""
+    """Check a published tokenizer's files against specs/tokenizers/NAME.yaml."""
     from stages.commands.tokenizer import check, print_declaration
 
     (print_declaration if accept else check)(name)
@@ -251,7 +251,7 @@ def release(
         bool, typer.Option("--accept", help="Print the declaration of the folder, to be put in its spec.")
     ] = False,
 ) -> None:
-    """Hold a released model's folder against specs/releases/NAME.yaml."""
+    """Check a released model's folder against specs/releases/NAME.yaml."""
     from stages.commands.release import check, print_declaration
 
     (print_declaration if accept else check)(name, folder)

@@ -1,4 +1,4 @@
-"""What Slurm is asked and told, through its own commands. Nothing here is called where nobody runs Slurm."""
+"""Questions and requests to Slurm, through its own commands. Nothing here is called where nobody runs Slurm."""
 
 from __future__ import annotations
 

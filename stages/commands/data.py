@@ -63,7 +63,7 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     root, project = open_project(scale)
     layout = Layout(root, scale)
     if name != spec.TOKENIZER:
-        spec.load(root, name, declared=False)  # a mistake in the spec is told before anything is prepared
+        spec.load(root, name, declared=False)  # a mistake in the spec is reported before anything is prepared
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or _cpus())
     _say_left_out(name, made)

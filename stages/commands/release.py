@@ -1,4 +1,4 @@
-"""`stages release NAME FOLDER`: a released model's folder, held against specs/releases/NAME.yaml."""
+"""`stages release NAME FOLDER`: a released model's folder, checked against specs/releases/NAME.yaml."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import assert_never
 
-from stages.commands.look import budget
+from stages.commands.listing import budget
 from stages.commands.open import asked, open_project
 from stages.contract import hardware as profiles
 from stages.contract import ledger, numbers

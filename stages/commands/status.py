@@ -14,7 +14,7 @@ from stages.store import fingerprint
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.store.partials import step_of
-from stages.sync import graph, live
+from stages.sync import graph, jobs
 from stages.sync.verdicts import judge, judge_corpora
 
 ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
@@ -47,7 +47,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     judged = judge(layout, loaded.stages, loaded.keys, refs if deep else ())
     verdicts = {ref: judged[ref] for ref in refs}
     verdicts |= judge_corpora(root, layout, names, names if deep else ())
-    verdicts = verdicts if alive is None else live.add(layout, verdicts, alive)
+    verdicts = verdicts if alive is None else jobs.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]
     unreadable = {} if named else loaded.unreadable
@@ -96,9 +96,9 @@ def _asked(loaded: graph.Graph, named: Sequence[str]) -> tuple[tuple[str, ...], 
 def _jobs(root: Path) -> tuple[list[Job] | None, list[str]]:
     """The jobs that Slurm knows, if there is Slurm. Where it does not answer, a note, and what lies on disk holds."""
     try:
-        return live.jobs(root), []
+        return jobs.jobs(root), []
     except SlurmError as error:  # Slurm's commands may lie around where nobody uses them
-        used = (root / live.JOB_LOGS).exists()
+        used = (root / jobs.JOB_LOGS).exists()
         return None, [f"without the jobs that wait: {str(error).splitlines()[0]}"] if used else []
 
 

@@ -1,4 +1,4 @@
-"""`stages tokenizer NAME`: a published tokenizer's files, held against specs/tokenizers/NAME.yaml."""
+"""`stages tokenizer NAME`: a published tokenizer's files, checked against specs/tokenizers/NAME.yaml."""
 
 from __future__ import annotations
 

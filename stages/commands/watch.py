@@ -21,8 +21,7 @@ from stages.spec.resolved import Stage
 from stages.store import attempts, lease, live, partials, progress
 from stages.store.done import Verdict, is_done
 from stages.store.layout import Layout
-from stages.sync import graph
-from stages.sync import live as jobs
+from stages.sync import graph, jobs
 from stages.terminal import Console
 
 EVERY = 2.0  # seconds between two looks at the disk

@@ -206,7 +206,7 @@ def verify(folder: Path, deep: bool) -> list[Problem]:
     return found if (folder / seal.NAME).is_file() else [*seal.problems(folder), *found]
 
 
-def hold(folder: Path) -> None:
+def check(folder: Path) -> None:
     """Read a prepared folder in full; raises UserError naming each damaged file and the command that rebuilds it."""
     try:
         broken = [str(problem) for problem in verify(folder, deep=True)]

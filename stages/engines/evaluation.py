@@ -52,7 +52,7 @@ def before(
     """The model as it was received, under its parent's RoPE. Raises NonFiniteError."""
     rope = received.parent_rope(stage, inputs)
     found = evals.run(modules, stage, heldout, None if rope == stage.rope else rope, seconds=seconds)
-    results.hold_evaluations(stage, found, "before training", 0)
+    results.check_evaluations(stage, found, "before training", 0)
     return found
 
 
@@ -63,7 +63,7 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
     """
     if stage.evaluation.on is not None:
         after = evals.run(modules, stage, Heldout(inputs.data_root), phases=stage.evaluated_on)
-        results.hold_evaluations(stage, after, "as it came in", None)
+        results.check_evaluations(stage, after, "as it came in", None)
         return {"before": {}, "after": after}
     parent = manifest.payload(inputs.layout, stage.parents[0])
     phases = stage_record.read(parent).evaluated_on
@@ -73,7 +73,7 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
             for phase in phases
         )
     after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
-    results.hold_evaluations(stage, after, "as handed on", None)
+    results.check_evaluations(stage, after, "as handed on", None)
     known = parent / evaluated.RESULT
     before = json_file.read(known)["after"] if known.is_file() else {}
     return {"before": {name: one for name, one in before.items() if name != evaluated.OUTSIDE}, "after": after}
@@ -83,7 +83,7 @@ def _trained(stage: Stage, inputs: Inputs) -> Numbers:
     heldout = Heldout(inputs.data_root)
     first = before(stage, inputs, received.receive(stage, inputs, device.of(stage)), heldout)
     after = evals.run(_own(stage, inputs), stage, heldout)
-    results.hold_evaluations(stage, after, "after training", None)
+    results.check_evaluations(stage, after, "after training", None)
     return {"before": first, "after": after}
 
 

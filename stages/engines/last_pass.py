@@ -20,7 +20,7 @@ from stages.train import finite, objectives
 from stages.train.stopping import NonFiniteError
 
 
-def hold(stage: Stage, modules: nn.ModuleDict, data: Rows, steps: int) -> None:
+def check(stage: Stage, modules: nn.ModuleDict, data: Rows, steps: int) -> None:
     """Raise NonFiniteError where a weight is too large to be squared, or the loss of the last rows is not finite.
 
     `data` are the last phase's rows, of which no read is counted. Nothing is drawn and no buffer that is written

@@ -113,7 +113,7 @@ def _failed(failed: Sequence[Exit], ranks: int, title: str) -> UserError:
 
 
 def _lost(step: Ended, used: Sequence[str], ranks: int, title: str) -> UserError:
-    """Ranks that nobody told the end of: their node is gone, or Slurm did not start them."""
+    """Ranks whose end nobody reported: their node is gone, or Slurm did not start them."""
     known, each = {end.rank for end in step.exits}, ranks // len(used)
     silent = [node for i, node in enumerate(used) if not known.issuperset(range(i * each, (i + 1) * each))]
     reason = next((line for line in step.said if "error" in line), (step.said or ["srun ended without a word"])[-1])

@@ -35,9 +35,9 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
     }
     for name, folder in released.items():
         release_files.read_files(folder)
-        release_config.hold(stage, name, folder, stage.init[name].architecture)
+        release_config.check(stage, name, folder, stage.init[name].architecture)
     if released:
-        _hold_digests(stage, released, ranks)
+        _check_digests(stage, released, ranks)
     modules = build.build(stage, str(device))
     for name, init in stage.init.items():
         match init.weights:
@@ -68,7 +68,7 @@ def _merge(name: str, stage: Stage, inputs: Inputs, module: nn.Module) -> None:
     merge.merge(module, models)
 
 
-def _hold_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> None:
+def _check_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> None:
     """Each folder is read in full by the first rank of each machine, and all hear what that found: they fail together.
 
     Another machine may have other files under the same path.
@@ -78,7 +78,7 @@ def _hold_digests(stage: Stage, released: Mapping[str, Path], ranks: Ranks) -> N
         folders = {(stage.init[name].release, folder): stage.init[name] for name, folder in released.items()}
         try:
             for (_, folder), init in folders.items():  # three modules may be of one release
-                release.hold_digest(init, folder, f"{stage.pipeline}/{stage.name}")
+                release.check_digest(init, folder, f"{stage.pipeline}/{stage.name}")
         except UserError as error:
             said = str(error)
     if wrong := next(filter(None, ranks.texts(said)), ""):

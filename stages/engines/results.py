@@ -43,11 +43,11 @@ def write_model(stage: Stage, modules: nn.ModuleDict, loops: int | None, folder:
             hf.save(module, cfg, None, None, place)
 
 
-def hold_config(stage: Stage, folder: Path) -> None:
+def check_config(stage: Stage, folder: Path) -> None:
     """Read the language model's config.json back; raises GuardError unless it says what the stage says."""
     written = readback.config(stage, folder)
     if written is not None:
-        guards.hold_config(stage, written)
+        guards.check_config(stage, written)
 
 
 def write_state(
@@ -62,7 +62,7 @@ def write_state(
     checkpoint.save_counters(folder / "state" / checkpoint.COUNTERS, counters)
 
 
-def hold_weights(stage: Stage, modules: nn.ModuleDict) -> None:
+def check_weights(stage: Stage, modules: nn.ModuleDict) -> None:
     """Raise NonFiniteError unless what a stage without training hands on is finite."""
     if broken := finite.broken_tensors(modules.state_dict()):
         raise NonFiniteError(
@@ -72,7 +72,7 @@ def hold_weights(stage: Stage, modules: nn.ModuleDict) -> None:
         )
 
 
-def hold_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: int | None) -> None:
+def check_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: int | None) -> None:
     """Raise NonFiniteError unless all numbers of an evaluation are finite; `step` is the last one of a training."""
     if broken := list(finite.broken_numbers(found)):
         trained = "Its last checkpoint is kept. A rerun meets the same numbers again: lower the learning rate, or "

@@ -62,7 +62,7 @@ class Training:
         trainer.begin()
         report = trainer.built()
         if report is not None:
-            guards.hold_start(self.stage, report)
+            guards.check_start(self.stage, report)
         counters = self._train(trainer)
         shapes, state = trainer.state()
         if self.ranks.first:
@@ -75,7 +75,7 @@ class Training:
             return
         started = {name: module.weights for name, module in report.modules.items()}
         done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
-        guards.hold_end(self.stage, done)
+        guards.check_end(self.stage, done)
         self._finish(modules, counters, before)
 
     @property
@@ -88,12 +88,12 @@ class Training:
     def _finish(self, modules: nn.ModuleDict, counters: Counters, before: Mapping[str, Any]) -> None:
         last = self.stage.phases[-1]
         rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
-        last_pass.hold(self.stage, modules, rows, counters.steps)
+        last_pass.check(self.stage, modules, rows, counters.steps)
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
-        results.hold_evaluations(self.stage, after, "after training", counters.steps)
+        results.check_evaluations(self.stage, after, "after training", counters.steps)
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
-        results.hold_config(self.stage, self.attempt.result)
+        results.check_config(self.stage, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
         results.complete(

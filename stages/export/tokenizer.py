@@ -107,7 +107,7 @@ def of(result: Result) -> TokenizerOut:
             f"({data.local[:12]}), or one of specs/tokenizers. Declare it there, with `digest: {digest}`."
         )
     folder = result.layout.corpus(data_spec.TOKENIZER)
-    prepared.hold(folder)
+    prepared.check(folder)
     if (found := prepared.read_manifest(folder).digest) != digest:
         raise UserError(f"{folder}: has digest {found}, wanted {digest}. `stages data tokenizer` prepares it anew.")
     local = tokenizer.Tokenizer(folder / TOKENS)

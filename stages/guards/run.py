@@ -43,16 +43,16 @@ def names(id: str) -> list[str]:
     return [f"{guard.__module__.replace('.', '/')}.py: {guard.__name__}" for guard in HOLDING.get(id, ())]
 
 
-def hold_start(stage: Stage, report: BuiltReport) -> None:
+def check_start(stage: Stage, report: BuiltReport) -> None:
     """Raise GuardError unless what was built is what the stage says."""
     refuse(finding for guard in AT_START for finding in guard(stage, report))
 
 
-def hold_end(stage: Stage, report: EndReport) -> None:
+def check_end(stage: Stage, report: EndReport) -> None:
     """Raise GuardError unless what was done is what the stage says."""
     refuse(finding for guard in AT_END for finding in guard(stage, report))
 
 
-def hold_config(stage: Stage, report: ConfigReport) -> None:
+def check_config(stage: Stage, report: ConfigReport) -> None:
     """Raise GuardError unless a written config.json says what the stage says."""
     refuse(finding for guard in AT_EXPORT for finding in guard(stage, report))

@@ -1,4 +1,4 @@
-"""A released model comes in: its folder held against the spec, then its weights into a module."""
+"""A released model comes in: its folder checked against the spec, then its weights into a module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.spec.resolved import Init
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
 
 
-def hold_digest(init: Init, folder: Path, where: str) -> None:
+def check_digest(init: Init, folder: Path, where: str) -> None:
     """Raise UserError unless the folder is the one that specs/releases declares. Every file that counts is read."""
     if init.digest is None:
         return

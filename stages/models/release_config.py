@@ -74,7 +74,7 @@ class Wrong:
     repair: str = ""
 
 
-def hold(stage: Stage, module: str, folder: Path, architecture: str | None) -> None:
+def check(stage: Stage, module: str, folder: Path, architecture: str | None) -> None:
     """Raise UserError, a line for each field, unless config.json is of the model that a stage's module is.
 
     No tensor is read.

@@ -58,7 +58,7 @@ def translate(document: Document, model: type[BaseModel], error: ValidationError
 
 
 def more(document: Document, count: int) -> SpecError:
-    """What stands for the mistakes that are not told one by one."""
+    """What stands for the mistakes that are not listed one by one."""
     return document.error((), f"{count} more mistakes", "none", "Correct those above first.")
 
 

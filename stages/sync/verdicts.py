@@ -138,7 +138,7 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     Neither must ids of another tokenizer, which are valid and mean other words: a corpus may have been prepared before
     its tokenizer's spec was edited. Raises UserError naming each damaged file and the command that rebuilds it.
     """
-    from stages.data.prepared import hold, read_manifest
+    from stages.data.prepared import check, read_manifest
     from stages.data.spec import TOKENIZER
     from stages.data.tokenizer import USE
 
@@ -148,7 +148,7 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     local = any(not (layout.corpus(name) / USE).exists() for name in names)
     for name in sorted({*names, TOKENIZER} if local else names):
         try:
-            hold(layout.corpus(name))
+            check(layout.corpus(name))
         except UserError as error:
             damage.note(layout.corpus(name), str(error))  # so that the next `snakemake` rebuilds it
             raise

@@ -32,7 +32,7 @@ AGAIN = 30.0  # seconds until a tracker that failed is tried again
 
 @dataclass(frozen=True)
 class Sent:
-    """What a tracker has: its own id of the run, and the last step; `ended` once the result was told."""
+    """What a tracker has: its own id of the run, and the last step; `ended` once the result was sent."""
 
     id: str
     step: Annotated[int, Field(ge=0, lt=10**18)]

@@ -1,4 +1,4 @@
-"""What a tracker is told of a stage: who it is, what it was built on, its rows, and what it came to."""
+"""What a tracker gets to know of a stage: who it is, what it was built on, its rows, and what it came to."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Checks:
         rope = next(iter(self.ROPES.values()))
         theirs = self.released(rope, tmp_path / "given")
         stage = importing(self.MODEL, rope)
-        release_config.hold(stage, "llm", tmp_path / "given", self.MODEL.PUBLISHED.architecture)
+        release_config.check(stage, "llm", tmp_path / "given", self.MODEL.PUBLISHED.architecture)
         read = hf.load_config(tmp_path / "given")
         assert (read.model, read.rope, read.max_context) == (self.MODEL, rope, CONTEXT)
         module = make(self.MODEL, rope, "cpu")
@@ -175,7 +175,7 @@ class Checks:
             (folder / "config.json").write_text(json.dumps(config))
             tried += 1
             try:
-                release_config.hold(stage, "llm", folder, self.MODEL.PUBLISHED.architecture)
+                release_config.check(stage, "llm", folder, self.MODEL.PUBLISHED.architecture)
             except UserError:
                 continue
             found = fields.logits(config, weights, tokens, tmp_path / "mutant")
@@ -190,7 +190,7 @@ class Checks:
         path = tmp_path / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {refused: self.REFUSED[refused]}))
         with pytest.raises(UserError, match=refused):
-            release_config.hold(importing(self.MODEL, rope), "llm", tmp_path, None)
+            release_config.check(importing(self.MODEL, rope), "llm", tmp_path, None)
 
     def test_a_field_that_nobody_knows_is_refused(self, tmp_path: Path) -> None:
         rope = next(iter(self.ROPES.values()))
@@ -198,7 +198,7 @@ class Checks:
         path = tmp_path / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"unheard_of": 3}))
         with pytest.raises(UserError, match="unheard_of"):
-            release_config.hold(importing(self.MODEL, rope), "llm", tmp_path, None)
+            release_config.check(importing(self.MODEL, rope), "llm", tmp_path, None)
 
     @pytest.mark.usefixtures("made_up_data")
     def test_a_stage_trains_it_and_hands_it_over(self, tmp_path: Path) -> None:

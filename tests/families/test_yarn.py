@@ -146,7 +146,7 @@ def test_a_release_is_read_in_the_forms_of_transformers_4_and_5(
 ) -> None:
     one, positions = FAMILIES[family](), rope(YARNS[kind])
     released(one, positions, tmp_path, form)
-    release_config.hold(importing(one.MODEL, positions), "llm", tmp_path, None)
+    release_config.check(importing(one.MODEL, positions), "llm", tmp_path, None)
     assert hf.load_config(tmp_path).rope == positions
 
 
@@ -159,15 +159,15 @@ def test_an_olmo3_is_read_in_the_form_that_says_it_for_each_kind_of_layer(tmp_pa
         sliding = {"rope_type": "default", "rope_theta": local}
         path.write_text(json.dumps(config | {FIVE: {"full_attention": config[FIVE], "sliding_attention": sliding}}))
         if local == rope().base:
-            release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+            release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
             assert hf.load_config(tmp_path).rope == rope()
     with pytest.raises(UserError, match=r"sliding_attention.rope_theta: found 500000.0; allowed: 100.0"):
-        release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+        release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
     hf.save(make(one.MODEL, rope(), "cpu"), one.MODEL, rope(), CONTEXT, tmp_path)
     written = json.loads(path.read_text())
     assert written[FIVE]["sliding_attention"] == {"rope_type": "default", "rope_theta": 100.0}
     assert written[FIVE]["full_attention"] == written[FOUR] | {"rope_theta": 100.0}
-    release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+    release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
 
 
 @pytest.mark.parametrize("form", [FOUR, FIVE])
@@ -176,21 +176,21 @@ def test_an_olmo3_that_scales_every_layer_is_another_model(form: str, tmp_path: 
     one = FAMILIES["olmo3"]()
     released(one, rope(), tmp_path, form)
     if form == FOUR:
-        release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+        release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
         return
     with pytest.raises(UserError, match=r"rope_parameters.rope_type: found 'yarn'; allowed: scaling below 'full_atten"):
-        release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+        release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
 
 
 def test_what_a_release_leaves_out_is_what_transformers_takes(tmp_path: Path) -> None:
     one = FAMILIES["qwen3"]()
     usual = PAPER.model_copy(update={"beta_fast": 32.0, "beta_slow": 1.0, "original": 64})
     released(one, rope(usual), tmp_path, FOUR, beta_fast=..., beta_slow=None, original_max_position_embeddings=...)
-    release_config.hold(importing(one.MODEL, rope(usual)), "llm", tmp_path, None)
+    release_config.check(importing(one.MODEL, rope(usual)), "llm", tmp_path, None)
     assert hf.load_config(tmp_path).rope == rope(usual)
     other = usual.model_copy(update={"beta_fast": 31.0})
     with pytest.raises(UserError, match=r"rope_scaling.beta_fast: found 32.0; allowed: 31.0"):
-        release_config.hold(importing(one.MODEL, rope(other)), "llm", tmp_path, None)
+        release_config.check(importing(one.MODEL, rope(other)), "llm", tmp_path, None)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_release_with_another_yarn_is_refused_by_field(field: str, found: Any,
     one = FAMILIES["moonlight"]()
     released(one, rope(), tmp_path, FOUR, **{field: found})
     with pytest.raises(UserError, match=rf"config.json:\d+: rope_scaling.{field}: {message}"):
-        release_config.hold(importing(one.MODEL, rope()), "llm", tmp_path, None)
+        release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope", "proportional", "su"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tests.agreement import project as agreement
-from tests.watched import Watch
+from tests.paused import Watch
 
 PATIENCE = 600.0  # seconds for anything that is waited for; an idle machine takes a few
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.faults.held import PATIENCE, Project, until
-from tests.watched import Watch
+from tests.paused import Watch
 
 STEP = 3  # the first box is held after it, between two checkpoints
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.held import PATIENCE, Project, until
-from tests.watched import Watch
+from tests.paused import Watch
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ import pytest
 
 from stages.spec.project import Project
 from stages.sync import write
-from tests.watched import Watch
+from tests.paused import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("ouro__stable_1", "kimi_vl__joint_pretrain", "llama31_1m__sft_32k")

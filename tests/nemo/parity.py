@@ -177,7 +177,7 @@ def by_nemo(stage: Stage, inputs: Inputs) -> Course | None:
         trainer.begin()
         report = trainer.built()
         if report is not None:
-            guards.hold_start(stage, report)
+            guards.check_start(stage, report)
         trained = dict(build.build(stage, "meta").named_parameters())
         found = _course(stage, trainer, lambda _: dict(trainer._gathering().gradients(trained)))
         return found if group.first else None

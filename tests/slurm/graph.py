@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.spec.project import Project
+from tests.paused import Watch
 from tests.slurm.cluster import Cluster, environment, inside, wait_for
 from tests.slurm.four_boxes import BOXES
-from tests.watched import Watch
 
 # Soon enough for a test; a real cluster is asked less often.
 FLAGS = ("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10")

@@ -13,9 +13,9 @@ import pytest
 
 from stages.engines import interpreter
 from stages.spec.project import Project
+from tests.paused import Watch
 from tests.slurm import cluster as clusters
 from tests.slurm.test_ouro import copy
-from tests.watched import Watch
 
 SCALE, REF, BOX = "mini_nemo", "llama31_1m/cpt_256k", "cpt_256k"
 PYTHON = interpreter.CODE / interpreter.NEMO

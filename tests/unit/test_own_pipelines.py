@@ -14,7 +14,7 @@ from tests.shipped import ROOT
 
 TESTED = (
     *(f"tests/snapshot/test_{name}.py" for name in ("spec_and_plan", "engine_configs", "job_scripts")),
-    *(f"tests/unit/{name}" for name in ("check", "plan", "scaffold", "cli/test_status.py", "cli/test_look.py")),
+    *(f"tests/unit/{name}" for name in ("check", "plan", "scaffold", "cli/test_status.py", "cli/test_listing.py")),
     *("tests/property/test_keys.py", "tests/unit/diff/test_screen.py", "tests/unit/report/test_docs.py"),
     *("tests/unit/sync/test_params.py", "tests/unit/sync/test_rules_and_dvc.py", "tests/unit/test_figures.py"),
 )

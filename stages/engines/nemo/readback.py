@@ -31,7 +31,7 @@ class BuiltOtherwiseError(UserError):
     repeats = True
 
 
-def hold_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core: Any, ranks: Ranks) -> None:
+def check_fields(stage: Stage, stated: Config, chunks: Sequence[nn.Module], core: Any, ranks: Ranks) -> None:
     """Raise BuiltOtherwiseError on all ranks where an object of one of them has another value than configured."""
     own = [f"{name} is {found!r}, configured {wanted!r}" for name, found, wanted in _fields(stated, chunks, core)]
     said = sorted({one for theirs in ranks.values(own) for one in theirs})

@@ -64,7 +64,7 @@ class NemoTrainer:
 
     def built(self) -> BuiltReport | None:
         """What Megatron's objects hold, under our names, and the frequencies that they turn by."""
-        own.hold_fields(
+        own.check_fields(
             self._stage, config(self._stage, self._stage.phases[0]), self._chunks, self._moved.core, self._ranks
         )
         modules, state = self._gathered(), self.state()[1]

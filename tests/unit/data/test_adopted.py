@@ -214,13 +214,13 @@ def test_another_file_under_the_name_is_refused(root: Path) -> None:
     declare(root)
     accept(root)
     folder = root / "results/mini/data/mine"
-    prepared.hold(folder)
+    prepared.check(folder)
     raw = bytearray((root / "lake/a.bin").read_bytes())
     raw[42] ^= 1
     (root / "lake/a.bin").write_bytes(raw)
     Corpus(folder)  # sizes alone do not tell
     with pytest.raises(UserError, match=r"corpus mine cannot be used: .*lake/a\.bin: expected blake3 .*, found blake3"):
-        prepared.hold(folder)
+        prepared.check(folder)
     with pytest.raises(UserError, match=r"specs/data/mine\.yaml: digest: declared .*, built"):
         prepare.prepare(root, "mine", folder)
     write(root / "lake/a", DOCUMENTS[:-1])

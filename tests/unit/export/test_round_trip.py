@@ -64,7 +64,7 @@ def outgoing(result: Result, cfg: LanguageModel, given: Path, dtype: Dtype, made
     """Import a folder as `stages run` does, and export what came in."""
     stage = result.stage.model_copy(update={"modules": {"llm": cfg}, "rope": ROPE, "max_context": CONTEXT})
     release_files.read_files(given)
-    release_config.hold(stage, "llm", given, None)
+    release_config.check(stage, "llm", given, None)
     module = build.make(cfg, ROPE, "cpu")
     release.load(module, cfg, given)
     hf.save(module, cfg, ROPE, CONTEXT, made / "model/llm")

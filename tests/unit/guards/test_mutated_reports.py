@@ -75,9 +75,9 @@ def test_a_waived_finding_does_not_stop() -> None:
         update={"waivers": (Waiver(id="I-32", at=("phases",), found="none", reason="the variant has no gate"),)}
     )
     report = end(exits=replace(GOOD_END.exits, sums=(0.0,)))  # type: ignore[type-var]
-    run.hold_end(made, report)
+    run.check_end(made, report)
     with pytest.raises(GuardError, match="I-32 at tiny/box"):
-        run.hold_end(STAGE, report)
+        run.check_end(STAGE, report)
 
 
 def test_a_waiver_excuses_what_is_found_in_its_own_phase() -> None:
@@ -86,9 +86,9 @@ def test_a_waiver_excuses_what_is_found_in_its_own_phase() -> None:
     again = read(segments={"prose": ((1000, 1010, 2), (1010, 1800, 1))})
     places = (f"phases.{phase.name}.data.prose", "phases.another.data.prose")
     mine, another = (Waiver(id="I-18", at=(one,), found="2", reason="a small corpus, on purpose") for one in places)
-    run.hold_end(STAGE.model_copy(update={"waivers": (mine,)}), again)
+    run.check_end(STAGE.model_copy(update={"waivers": (mine,)}), again)
     with pytest.raises(GuardError, match="I-18 at tiny/box"):
-        run.hold_end(STAGE.model_copy(update={"waivers": (another,)}), again)
+        run.check_end(STAGE.model_copy(update={"waivers": (another,)}), again)
 
 
 def test_the_error_lists_every_finding_and_says_what_names_the_specs_files() -> None:

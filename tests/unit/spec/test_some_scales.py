@@ -10,7 +10,7 @@ import pytest
 
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
-from stages.commands.look import print_list
+from stages.commands.listing import print_list
 from stages.commands.plan import print_plan
 from stages.commands.run import run_stage
 from stages.commands.show import print_stages

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages.cluster import site
-from stages.commands.look import print_list, print_schema
+from stages.commands.listing import print_list, print_schema
 from stages.commands.show import print_stages
 from stages.commands.status import print_status
 from stages.spec.project import Project

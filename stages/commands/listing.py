@@ -91,7 +91,7 @@ def _fields(one: ResolvedPipeline) -> dict[str, Any]:
     return {"pipeline": one.name, "title": one.title, "extends": one.extends, "stages": stages}
 
 
-def print_schema(out: Path | None) -> None:
+def print_schema(out: Path | None = None) -> None:
     """The JSON Schemas of the spec files, of slurm/site.yaml and of tracking.yaml in one object, or a file each.
 
     Raises WriteError.

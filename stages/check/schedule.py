@@ -18,11 +18,12 @@ from stages.contract.schedule import lr
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Router, ShareRamp
-from stages.spec.resolved_training import AdamW, Group, Muon, Piece, Schedule
+from stages.spec.resolved_training import AdamW, Group, Muon, Piece, Schedule, Skip
 
 # What a schedule, an optimizer and the counting of tokens are made of: no field of these may be guessed.
 NUMERIC: tuple[type[BaseModel], ...] = (
-    Piece, Schedule, AdamW, Muon, Group, BatchStep, Phase, ShareRamp, Rope, Llama3Scaling, Yarn, Router, Loops, Coca,
+    Piece, Schedule, AdamW, Muon, Group, Skip, BatchStep, Phase, ShareRamp, Rope, Llama3Scaling, Yarn, Router, Loops,
+    Coca,
 )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def complete(
         stand_in=stand_in(stage, inputs),
         parents=dict(inputs.parents),
         points_to=points_to,
-        counters={"steps": counters.steps, "consumed": counters.consumed, "clock": counters.clock},
+        counters=_counted(counters),
         shards=manifest.shards(folder, PARTS, attempt.written),
     )
     digest = finish.finish(attempt, record)
@@ -185,6 +185,13 @@ def stand_in(stage: Stage, inputs: Inputs) -> bool:
     """Whether released weights were replaced by a fresh start anywhere in the lineage."""
     own = any(init.stand_in for init in stage.init.values())
     return own or any(record.stand_in for record in _parents(inputs))
+
+
+def _counted(counters: Counters) -> dict[str, int | float]:
+    found: dict[str, int | float] = {
+        "steps": counters.steps, "consumed": counters.consumed, "clock": counters.clock
+    }  # fmt: skip
+    return found if counters.skips is None else found | {"skipped": counters.skips.skipped}
 
 
 def inherited_counters(inputs: Inputs) -> Counters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,7 +12,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
 from stages.spec.resolved_models import Model
-from stages.spec.resolved_training import Optimizer
+from stages.spec.resolved_training import Optimizer, Skip
 from stages.spec.scales import Scale
 from stages.spec.validate import meant
 
@@ -41,7 +42,14 @@ def full(pipeline: LoadedPipeline, name: str) -> Model:
 def optimizer(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str, numbers: Numbers) -> Optimizer:
     """The optimizer that a stage names, with the schedules of its numbers. Raises SpecError."""
     fields = _named(pipeline.raw.optimizers, name, "optimizer", stage, key)
-    return _OPTIMIZER.validate_python({**numbers.optimizer(fields, name), **groups(pipeline, fields, name)})
+    return _OPTIMIZER.validate_python(
+        {**numbers.optimizer(fields, name), **groups(pipeline, fields, name), **_skip(fields)}
+    )
+
+
+def _skip(fields: Mapping[str, Any]) -> dict[str, Skip]:
+    given = fields.get("skip")
+    return {} if given is None else {"skip": Skip(**given)}
 
 
 def _named(choice: dict[str, dict[str, Any]], name: str, what: str, stage: LoadedStage, key: Path) -> dict[str, Any]:

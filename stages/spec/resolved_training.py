@@ -73,10 +73,17 @@ class Group(Frozen):
 Groups = tuple[Group, ...] | None
 
 
+class Skip(Frozen):
+    """Steps whose gradient's norm stands out move nothing (stages/contract/spikes.py)."""
+
+    window: Annotated[int, domains.WINDOW]  # steps
+    sigmas: Annotated[float, domains.SIGMAS]
+
+
 class AdamW(Frozen):
     """AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups", "skip"})
     kind: Literal["adamw"]
     beta1: Beta
     beta2: Beta
@@ -85,12 +92,13 @@ class AdamW(Frozen):
     decay: Literal["all", "matrices"]  # which parameters are decayed
     clip: Clip  # global gradient norm
     groups: Groups = None
+    skip: Skip | None = None
 
 
 class Muon(Frozen):
     """Muon as in Moonlight (arXiv 2502.16982): matrices by Newton-Schulz, the rest (and embeddings, head) by AdamW."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups", "skip"})
     kind: Literal["muon"]
     momentum: Beta
     nesterov: bool
@@ -104,6 +112,7 @@ class Muon(Frozen):
     decay: Literal["all", "matrices"]
     clip: Clip  # norm of the raw gradients of the AdamW group
     groups: Groups = None
+    skip: Skip | None = None
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

@@ -14,6 +14,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from stages.contract.spikes import Skips
 from stages.errors import UserError
 from stages.models import tensor_file
 from stages.models.tensor_file import Stored
@@ -34,6 +35,7 @@ class Counters:
     steps: int  # steps done in the stage
     consumed: int  # ledger units consumed in the stage
     clock: int  # what the schedule was last read at
+    skips: Skips | None = None  # where the optimizer skips steps
 
 
 _COUNTERS = TypeAdapter(Counters)
@@ -66,7 +68,10 @@ def save_state(path: Path, like: Mapping[str, Tensor], state: Iterable[tuple[str
 
 def save_counters(path: Path, counters: Counters) -> None:
     """Write the counters as JSON."""
-    json_file.write(path, asdict(counters))
+    fields = asdict(counters)
+    if counters.skips is None:
+        del fields["skips"]
+    json_file.write(path, fields)
 
 
 @torch.no_grad()

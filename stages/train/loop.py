@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stages.contract import ledger, numbers, schedule
+from stages.contract import ledger, numbers, schedule, spikes
 from stages.contract.ledger import Step
+from stages.contract.spikes import Skips
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.train import finite, metrics, objectives
@@ -20,6 +21,8 @@ from stages.train.progress import Note, watching
 from stages.train.ranks import ALONE, Ranks
 from stages.train.stepper import Stepper
 from stages.train.stopping import NonFiniteError, StoppedError, StopRequest
+
+SKIPPED = "skipped"  # metric column: 1 where a step moved nothing because its norm stood out
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Outcome:
     loss: float
     grad_norm: float
     extras: list[float]
+    skips: Skips | None  # what the rule of skipping goes by after it, where there is one
+    skipped: bool
 
 
 def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> Counters:
@@ -78,6 +83,7 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
                 steps=counters.steps + 1,
                 consumed=counters.consumed + step.end - step.start,
                 clock=clock,
+                skips=outcome.skips,
             )
             seconds = time.perf_counter() - began
             if run.ranks.first:
@@ -100,12 +106,13 @@ def run_phase(run: Run, phase: Phase, stepper: Stepper, counters: Counters) -> C
                 if asked:
                     run.ranks.wait()  # nobody leaves before the checkpoint is whole
                     raise StoppedError(f"{run.ref}: stopped after step {counters.steps}, {kept}.")
-    return Counters(counters.phase + 1, 0, 0, counters.steps, counters.consumed, counters.clock)
+    return replace(counters, phase=counters.phase + 1, phase_steps=0, phase_consumed=0)
 
 
 def metric_columns(stage: Stage) -> tuple[str, ...]:
     """The columns of a stage's metrics.csv, in their order: what `record` writes under all its phases."""
-    return (*metrics.COMMON, *numbers.scheduled(stage), *objectives.extras(stage))
+    rule = (SKIPPED,) if stage.optimizer is not None and stage.optimizer.skip is not None else ()
+    return (*metrics.COMMON, *rule, *numbers.scheduled(stage), *objectives.extras(stage))
 
 
 def learning_rate(stage: Stage, clock: int) -> float:
@@ -120,9 +127,21 @@ def train_step(run: Run, phase: Phase, stepper: Stepper, step: Step, counters: C
     loss, grad_norm, *extras = stepper.gradients(step)
     if not all(map(math.isfinite, (loss, grad_norm, *extras))):
         raise _non_finite(run, phase, counters, step, loss, grad_norm, dict(zip(stepper.extras, extras, strict=True)))
-    run.before_update()
-    stepper.update(lr, phase.clock_start + step.end)
-    return Outcome(loss, grad_norm, extras)
+    skips, skipped = _skipped(run.stage, counters, grad_norm)
+    if not skipped:
+        run.before_update()
+        stepper.update(lr, phase.clock_start + step.end)
+    return Outcome(loss, grad_norm, extras, skips, skipped)
+
+
+def _skipped(stage: Stage, counters: Counters, norm: float) -> tuple[Skips | None, bool]:
+    """Whether the stage's optimizer skips a step with such a norm, and what it goes by after it."""
+    rule = None if stage.optimizer is None else stage.optimizer.skip
+    if rule is None:
+        return None, False
+    known = counters.skips or Skips()
+    skipped = spikes.spike(known.norms, norm, rule)
+    return known.after(norm, skipped, rule), skipped
 
 
 def record(
@@ -149,6 +168,8 @@ def record(
         "grad_norm": outcome.grad_norm,
         "supervised": stepper.supervised(),
     }
+    if outcome.skips is not None:
+        row[SKIPPED] = int(outcome.skipped)
     row |= numbers.at(run.stage, phase, counters.clock)
     row |= dict(zip(stepper.extras, outcome.extras, strict=True))
     if sums := stepper.checksums():

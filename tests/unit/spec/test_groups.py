@@ -10,10 +10,11 @@ from stages.contract import layouts
 from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved_parallel import Parallel
-from stages.spec.resolved_training import Group
+from stages.spec.resolved_training import Group, Skip
 from tests.unit.spec.small_project import edit
 
 PIPELINE = "toy/pipeline.yaml"
+LAYOUT = Parallel(tp=1, pp=1, cp=1, ep=1, vpp=1, sequence_parallel=False, distributed_optimizer=True, recompute="none")
 TABLES = "{name: tables, of: [embeddings], lr: 1, weight_decay: 0}"
 
 
@@ -61,8 +62,17 @@ def test_a_group_that_is_none_is_refused_at_its_line(root: Path, groups: tuple[s
 
 def test_the_nemo_engine_refuses_them_by_name(root: Path) -> None:
     stage = with_groups(root, TABLES).resolve("toy", "paper").stages["first"]
-    layout = Parallel(
-        tp=1, pp=1, cp=1, ep=1, vpp=1, sequence_parallel=False, distributed_optimizer=True, recompute="none"
-    )
-    nemo = stage.model_copy(update={"execution": stage.execution.model_copy(update={"parallel": layout})})
+    nemo = stage.model_copy(update={"execution": stage.execution.model_copy(update={"parallel": LAYOUT})})
     assert [one.part for one in layouts.unsupported(nemo)] == ["groups"]
+
+
+def test_a_rule_of_skipping_is_read_is_in_the_key_and_refused_on_the_nemo_engine(root: Path) -> None:
+    before = Project.load(root).keys("mini")
+    edit(root, PIPELINE, "clip: 1.0}", "clip: 1.0, skip: {window: 128, sigmas: 6}}")
+    project = Project.load(root)
+    stage = project.resolve("toy", "paper").stages["first"]
+    assert stage.optimizer is not None
+    assert stage.optimizer.skip == Skip(window=128, sigmas=6.0)
+    assert all(before[ref] != key for ref, key in project.keys("mini").items())
+    nemo = stage.model_copy(update={"execution": stage.execution.model_copy(update={"parallel": LAYOUT})})
+    assert [one.part for one in layouts.unsupported(nemo)] == ["skip"]

@@ -1,0 +1,115 @@
+"""Steps that are skipped because their norm stands out: the rule, what they leave as it is, and stops in between."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.contract.spikes import Skips, spike
+from stages.engines import run
+from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Skip
+from stages.store import manifest
+from stages.train import loop
+from stages.train.optimizer import Optimizer
+from stages.train.replicated import Replicated
+from stages.train.stopping import StoppedError
+from tests.unit.train import tiny
+
+pytestmark = pytest.mark.usefixtures("made_up_data")
+RULE = Skip(window=4, sigmas=3.0)
+SPIKES = (5, 7)  # steps, counted from 1
+
+
+@pytest.mark.parametrize(
+    ("norms", "norm", "skipped"),
+    [
+        ((), 1e9, False),
+        ((1.0,), 1e9, False),  # half of the window, and of one norm no deviation
+        ((1.0, 2.0), 3.7, True),  # mean 1.5, deviation of a sample sqrt(0.5): 1.5 + 3 x 0.7071 = 3.6213
+        ((1.0, 2.0), 3.6, False),
+        ((1.0, 2.0), -9.0, False),
+    ],
+)
+def test_a_norm_stands_out_above_the_mean_of_those_before_it(
+    norms: tuple[float, ...], norm: float, skipped: bool
+) -> None:
+    assert spike(norms, norm, RULE) is skipped
+
+
+def test_the_window_has_the_last_norms_those_of_skipped_steps_too() -> None:
+    found = Skips()
+    for number in range(6):
+        found = found.after(float(number), number % 2 == 0, RULE)
+    assert found == Skips((2.0, 3.0, 4.0, 5.0), 3)
+
+
+def stage() -> Stage:
+    made = tiny.make("moe")
+    assert made.optimizer is not None
+    return made.model_copy(update={"optimizer": made.optimizer.model_copy(update={"skip": RULE})})
+
+
+def rows(root: Path) -> list[dict[str, str]]:
+    with (root / "results/mini/tiny/box/metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def spikes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The norms that the loop is told: 1, 1.1, 1, ... and a thousand at two steps; the updates that were made."""
+    real, moved, updates = Replicated.gradients, Optimizer.step, list[int]()
+
+    def gradients(self: Replicated, step: Any) -> list[float]:
+        loss, _, *rest = real(self, step)
+        return [loss, 1000.0 if step.index + 1 in SPIKES else 1 + step.index % 2 / 10, *rest]
+
+    def step(self: Optimizer, *args: Any) -> None:
+        updates.append(self._steps["llm"])
+        moved(self, *args)
+
+    monkeypatch.setattr(Replicated, "gradients", gradients)
+    monkeypatch.setattr(Optimizer, "step", step)
+    return updates
+
+
+def test_a_skipped_step_moves_nothing_consumes_its_tokens_and_is_counted(tmp_path: Path, spikes: list[int]) -> None:
+    run(stage(), tiny.inputs(tmp_path))
+    table = rows(tmp_path)
+    marked = [int(row["step"]) for row in table if row["skipped"] == "1"]
+    assert marked == [5], "the spike at step 7 is none beside that at step 5"
+    assert spikes == list(range(len(table) - 1)), "one update fewer, each of which counts"
+    assert int(table[-1]["tokens"]) == tiny.make("moe").phases[0].budget
+    found = manifest.read(tmp_path / "results/mini/tiny/box/manifest.json")
+    assert found.counters["skipped"] == 1
+
+
+@pytest.mark.usefixtures("spikes")
+def test_a_run_that_stops_at_every_step_skips_what_an_undisturbed_one_skips(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(stage(), tiny.inputs(tmp_path / "whole"))
+    kept = loop.record
+
+    def stop(made: loop.Run, *args: Any) -> None:
+        kept(made, *args)
+        made.stop.ask()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "record", stop)
+        for _ in range(5):
+            with pytest.raises(StoppedError):
+                run(stage(), tiny.inputs(tmp_path / "cut"))
+    run(stage(), tiny.inputs(tmp_path / "cut"))
+    found = [manifest.read(tmp_path / one / "results/mini/tiny/box/manifest.json") for one in ("whole", "cut")]
+    assert found[0].shards == found[1].shards
+    assert rows(tmp_path / "whole") == rows(tmp_path / "cut")
+
+
+def test_without_the_rule_nothing_is_written_of_it(tmp_path: Path) -> None:
+    run(tiny.make("next_token"), tiny.inputs(tmp_path))
+    assert "skipped" not in rows(tmp_path)[0]
+    assert "skips" not in (tmp_path / "results/mini/tiny/box/state/counters.json").read_text()

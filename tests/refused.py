@@ -78,6 +78,7 @@ def data() -> list[Case]:
         *refused("a conversation and a chat template", templates.BAD),
         *refused("a chat template that leaves something out", hostile_templates.LEFT_OUT),
         *refused("a chat template's marks", hostile_templates.MARKS),
+        *refused("a chat template that writes an answer twice", hostile_templates.TWICE),
         *refused("a chat template's code", hostile_templates.RAISES),
         *refused("a picture", pictures.PICTURES),
         *refused("a row of a tar", pictures.SAMPLES),

@@ -9,7 +9,7 @@ Which stretches are answers is found exactly, never by looking for words. A temp
 says it itself, one block for each answer. Of any other, the conversation is rendered up to each answer and behind it:
 what lies between the two is the answer, if both are beginnings of the whole text. Where they are not (a template that
 rewrites earlier turns), the conversation is refused: it cannot be told which tokens are the answer's. Whether what the
-messages say is in the text at all, `said` finds out.
+messages say is in the text at all, `said` finds out; that no answer is there twice, a rendering with marks for answers.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ SECONDS = 30.0  # of processor time for one rendering, which takes a thousandth
 LONGEST = 16 << 20  # characters of a rendered conversation: a tokenizer takes up to forty times that
 # What templates raise besides Jinja's own errors: by what they do with a conversation.
 REFUSALS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+FORMS = 4096  # sequences of turns that are remembered
 Message = Mapping[str, Any]
 Span = tuple[int, int]
 
@@ -94,6 +95,7 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise
         del environment.filters["random"], environment.globals["lipsum"]
         self._words, self._marked = dict(words), GENERATION.search(source) is not None
+        self._once = set[tuple[Any, ...]]()  # sequences of turns whose answers are written once each
         self._generation: Any = environment.extensions[_Generation.identifier]
         try:
             self._template = environment.from_string(source)
@@ -109,6 +111,7 @@ class ChatTemplate:
 
         Raises TemplateError where the template refuses it, or its answers cannot be told.
         """
+        self._refuse_twice(messages, tools)
         if self._marked:
             return self._by_blocks(messages, tools, turn_end)
         text = self.text(messages, tools, prompt=False)
@@ -119,6 +122,34 @@ class ChatTemplate:
                 behind = self.text(messages[: place + 1], tools, prompt=False)
                 spans.append(_between(text, before, behind, turn_end, place))
         return Rendered(text, tuple(spans))
+
+    def _refuse_twice(self, messages: Sequence[Message], tools: Sequence[Any] | None) -> None:
+        """Raise TemplateError where an answer is written twice: the model would be given what it is to learn.
+
+        It is seen with other texts in the answers' place, once for each sequence of turns.
+        """
+        form = (bool(tools), *((turn.get("role"), *turn, type(turn.get("content"))) for turn in messages))
+        if form in self._once:
+            return
+        marks = {
+            place: f"8310{place:06d}0138"
+            for place, turn in enumerate(messages)
+            if turn.get("role") == ASSISTANT and isinstance(turn.get("content"), str) and turn["content"]
+        }
+        try:
+            turns = [{**turn, "content": marks.get(place, turn.get("content"))} for place, turn in enumerate(messages)]
+            text = self.text(turns, tools, prompt=False)
+        except TemplateError:  # of the marks: what it refuses of the conversation itself is told of that
+            return
+        for place, mark in marks.items():
+            if (count := text.count(mark)) > 1:
+                raise TemplateError(
+                    f"messages[{place}]: the chat template writes this answer {count} times, so the model would be "
+                    "given what it is to learn; take the template that was published with the tokenizer, or correct it"
+                )
+        if len(self._once) == FORMS:
+            self._once.clear()
+        self._once.add(form)
 
     def _by_blocks(self, messages: Sequence[Message], tools: Sequence[Any] | None, turn_end: str | None) -> Rendered:
         blocks: list[str] = []

@@ -95,6 +95,37 @@ def test_marks_that_are_not_the_answers_are_refused(tmp_path: Path, name: str) -
         learned(opened(tmp_path, template), talk(messages))
 
 
+BLOCK = "{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}"
+TWICE = {
+    "before the conversation": (
+        "about {{ messages[1].content }}: " + CHATML, SHORT, r"messages\[1\]: .* this answer 2 times"),
+    "twice in its turn": (
+        body("{{ m.content }}{% if m.role == 'assistant' %} {{ m.content }}{% endif %}"), SHORT,
+        r"messages\[1\]: the chat template writes this answer 2 times"),
+    "in a later question": (
+        body("{% if loop.index == 3 %}you said {{ messages[1].content }}: {% endif %}{{ m.content }}"), TALK,
+        r"messages\[1\]: the chat template writes this answer 2 times"),
+    "outside of its block too": (
+        marked("{% if loop.first %}{{ messages[1].content }}{% endif %}", BLOCK), SHORT,
+        r"messages\[1\]: the chat template writes this answer 2 times"),
+    "three times in its block": (
+        marked("", BLOCK.replace("{{ m.content }}", "{{ m.content * 3 }}")), SHORT,
+        r"messages\[1\]: the chat template writes this answer 3 times"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_an_answer_that_is_written_twice_is_refused(tmp_path: Path, name: str) -> None:
+    template, messages, message = TWICE[name]
+    with pytest.raises(TemplateError, match=message):
+        learned(opened(tmp_path, template), talk(messages))
+
+
+def test_an_answer_that_a_question_repeats_is_written_once(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "Say It is 3."}, {"role": "assistant", "content": "It is 3."}]
+    assert learned(opened(tmp_path, CHATML), talk(said)) == ["It is 3.<|im_end|>"]
+
+
 def test_what_follows_the_end_of_a_turn_in_a_marked_block_is_not_learned(tmp_path: Path) -> None:
     template = marked("", "{% generation %}{{ m.content }}{{ '<|im_end|>\\n' }}{% endgeneration %}")
     assert learned(opened(tmp_path, template), talk(SHORT)) == ["It is 3.<|im_end|>"]

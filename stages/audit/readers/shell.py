@@ -8,7 +8,6 @@ both ways, and what differs is unknown afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,13 +16,14 @@ from tree_sitter import Language, Node, Parser
 
 from stages.audit.readers import shell_tests
 from stages.audit.readers import text as files
+from stages.audit.readers.shell_expand import Words, source
 from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, arithmetic, fields, lines, text
+from stages.audit.readers.shell_words import DEEPEST, Piece, Word, fields, text
 from stages.audit.readers.text import Source
 from stages.errors import Where
 from stages.printable import printable
 
-MAX_NODES = 50_000  # of all that one script leads to: loops, sourced files and what variables stand for included
+TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_expression"})
 MAX_LOOP = 256  # words that a loop is read for
 MAX_SOURCED = 8  # files that source one another
 
@@ -46,19 +46,19 @@ class Script:
     said: list[str] = field(default_factory=list)
 
 
-def read(source: Source) -> Script:
+def read(file: Source) -> Script:
     """A script, and what it sources below its root. Raises Unreadable."""
     script = Script()
-    _Reader(script, source.root, source.base).file(source.path, [])
+    _Reader(script, file.root, file.base).file(file.path, [])
     return script
 
 
-class _Reader:
+class _Reader(Words):
     def __init__(self, script: Script, root: Path, base: Path) -> None:
-        self.script, self.root, self.base, self.nodes = script, root, base, 0
-        self.variables = script.variables
+        super().__init__(script.variables)
+        self.script, self.root, self.base = script, root, base
         self.functions: dict[str, tuple[Node, str]] = {}
-        self.name, self.stack = "", [Path()]
+        self.stack = [Path()]
         self.parser = Parser(Language(tree_sitter_bash.language()))
 
     def file(self, path: Path, stack: list[Path]) -> None:
@@ -69,18 +69,9 @@ class _Reader:
         self.statements(self.parser.parse(data).root_node, 0)
         self.name, self.stack = before
 
-    def where(self, node: Node) -> Where:
-        return Where(self.name, node.start_point[0] + 1)
-
     def statements(self, node: Node, depth: int) -> None:
         for child in node.named_children:
             self.statement(child, depth + 1)
-
-    def count(self, node: Node, depth: int, more: int = 1) -> None:
-        """Raises Unreadable once a script leads to more than anybody writes."""
-        self.nodes += more
-        if depth > DEEPEST or self.nodes > MAX_NODES:
-            raise files.refuse(self.where(node), "a script too deep or long to read", "a recipe", "Flatten it.")
 
     def statement(self, node: Node, depth: int) -> None:
         self.count(node, depth)
@@ -102,6 +93,8 @@ class _Reader:
             case "ERROR":
                 self.unparsed(node)
                 self.statements(node, depth)
+            case "list" if len(node.named_children) == 2:
+                self.joined(node, depth)
             case "case_item" | "do_group" | "program" | "list" | "pipeline" | "redirected_statement" | "subshell":
                 self.statements(node, depth)
             case "compound_statement" | "variable_assignments" | "declaration_command" | "negated_command":
@@ -219,6 +212,17 @@ class _Reader:
         self.variables = outer
         outer.keep(left)
 
+    def joined(self, node: Node, depth: int) -> None:
+        """`first && second`, `first || second`: the second is read where the first is a test that decides so."""
+        first, second = node.named_children
+        every = any(one.type == "&&" for one in node.children)
+        self.statement(first, depth + 1)
+        taken = shell_tests.decide(first, self.tested) if first.type in TESTS else True if every else None
+        if taken is None:
+            self.either_way([[second], []], depth)
+        elif taken == every:
+            self.statement(second, depth + 1)
+
     def loop(self, node: Node, depth: int) -> None:
         name = node.child_by_field_name("variable")
         body = node.child_by_field_name("body")
@@ -231,90 +235,9 @@ class _Reader:
 
     def tested(self, node: Node) -> str:
         """A word of a test as text. What the environment alone could set is not set, as published; but Slurm's is."""
-        name = source(node).strip().strip('"').strip("${}")
+        word = source(node).strip().strip('"')
+        name = word.strip("${}") if word.startswith("$") else ""
         unset = not self.variables.known(name) and name not in self.variables.outside
         if unset and name.isidentifier() and not name.startswith("SLURM"):
             return ""
         return text(tuple(self.pieces(node, 0, quoted=True)))
-
-    def pieces(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
-        """What a node of a word stands for."""
-        self.count(node, depth)
-        where, content = self.where(node), source(node)
-        match node.type:
-            case "raw_string":
-                yield from lines(content[1:-1], self.name, where.line)
-            case "string":
-                yield from self.string(node, depth)
-            case "concatenation" | "command_name":
-                for child in node.named_children:
-                    yield from self.pieces(child, depth + 1, quoted)
-            case "simple_expansion" | "expansion":
-                blank, _, name = content.partition("$")  # blanks before it are the grammar's, and belong to the string
-                yield from lines(blank, self.name, where.line)
-                found = self.expansion(node, depth, quoted)
-                for piece in found if node.type == "expansion" else self.variables.pieces(name, where, quoted):
-                    self.count(node, depth, 1 + len(piece.text) // 64)
-                    yield piece
-            case "arithmetic_expansion":
-                result = arithmetic(node, self.value)
-                yield Piece(SUBSTITUTION if result is None else str(result), where)
-            case "command_substitution" | "process_substitution":
-                yield Piece(SUBSTITUTION, where)
-            case _:
-                yield Piece(content.replace("\\\n", "").replace("\\", ""), where)
-
-    def value(self, name: str) -> str | None:
-        return text(self.variables.scalars[name]) if name in self.variables.scalars else None
-
-    def string(self, node: Node, depth: int) -> Iterator[Piece]:
-        """A quoted string: its parts, and the text between them."""
-        data, at = node.text or b"", node.start_byte + 1
-        for child in node.named_children:
-            yield from lines(_between(data, node, at, child.start_byte), self.name, _line(data, node, at))
-            if child.type == "string_content":
-                yield from lines(source(child), self.name, self.where(child).line)
-            else:
-                yield from self.pieces(child, depth + 1, quoted=True)
-            at = child.end_byte
-        yield from lines(_between(data, node, at, node.end_byte - 1), self.name, _line(data, node, at))
-
-    def expansion(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
-        """`${NAME}`, `${NAME[@]}`, `${NAME:-default}`; of every other form the value is unknown."""
-        children = node.named_children
-        where = self.where(children[0] if children else node)
-        first = children[0] if children else None
-        if first is not None and first.type == "subscript" and source(first)[-3:] in {"[@]", "[*]"}:
-            name = source(first.named_children[0])
-            if not self.variables.known(name):
-                yield from self.variables.pieces(name, where, quoted)
-            for number, word in enumerate(self.variables.elements(name)):
-                yield from [Piece(" ", where, split=True)] if number else []
-                yield from (word if quoted else (Piece(one.text, one.where, True) for one in word))
-            return
-        operator = next((one.type for one in node.children if one.type in {":-", "-", ":=", "="}), None)
-        if first is None or first.type != "variable_name" or (len(children) > 1 and operator is None):
-            yield Piece("${" + content_name(node) + "}", where)
-        elif operator is not None and not self.variables.known(source(first)):
-            for child in children[1:]:
-                yield from self.pieces(child, depth + 1, quoted)
-        else:
-            yield from self.variables.pieces(source(first), where, quoted)
-
-
-def source(node: Node) -> str:
-    """The text of a node, as it stands in the file."""
-    return (node.text or b"").decode("utf-8", "replace")
-
-
-def content_name(node: Node) -> str:
-    """The text between the braces of an expansion, without braces of its own."""
-    return source(node).strip()[2:-1].replace("{", "").replace("}", "")
-
-
-def _between(data: bytes, node: Node, start: int, end: int) -> str:
-    return data[start - node.start_byte : end - node.start_byte].decode("utf-8", "replace")
-
-
-def _line(data: bytes, node: Node, at: int) -> int:
-    return node.start_point[0] + 1 + data.count(b"\n", 0, at - node.start_byte)

@@ -15,6 +15,7 @@ from tree_sitter import Node
 from stages.errors import Where
 
 HOLE = re.compile(r"\$\{[^{}]*\}|\$\(\.\.\.\)")  # what stays unknown in a word
+_ESCAPED = re.compile(r"\\([\"$`\\])")  # in double quotes
 SUBSTITUTION = "$(...)"
 DEEPEST = 60  # of nested expressions and commands: nobody writes deeper
 LARGEST = 2**80  # of arithmetic: no figure of a recipe is larger
@@ -69,10 +70,11 @@ def fields(pieces: Iterable[Piece], everywhere: bool = False) -> list[Word]:
     return words
 
 
-def lines(content: str, file: str, line: int) -> Iterator[Piece]:
-    """A text of several lines as pieces, each with its line."""
+def lines(content: str, file: str, line: int, raw: bool = False) -> Iterator[Piece]:
+    """A text of several lines as pieces, each with its line; if not `raw`, with what a backslash says there."""
     for number, part in enumerate(content.splitlines(keepends=True)):
-        yield Piece(part.replace("\\\n", " "), Where(file, line + number))
+        said = part.replace("\\\n", " ") if raw else _ESCAPED.sub(r"\1", part.replace("\\\n", ""))
+        yield Piece(said, Where(file, line + number))
 
 
 def arithmetic(node: Node, variable: Callable[[str], str | None], depth: int = 0) -> int | None:

@@ -1,0 +1,115 @@
+"""What the words of a shell script stand for: quotes, expansions of variables, arithmetic; nothing is run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tree_sitter import Node
+
+from stages.audit.readers import text as files
+from stages.audit.readers.shell_state import Variables
+from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, arithmetic, lines, text
+from stages.errors import Where
+
+MAX_NODES = 50_000  # of all that one script leads to: loops, sourced files and what variables stand for included
+
+
+class Words:
+    """Expands the nodes of words by the variables as they are at that place of the script."""
+
+    def __init__(self, variables: Variables) -> None:
+        self.variables, self.nodes, self.name = variables, 0, ""
+
+    def where(self, node: Node) -> Where:
+        """The file and line of a node."""
+        return Where(self.name, node.start_point[0] + 1)
+
+    def count(self, node: Node, depth: int, more: int = 1) -> None:
+        """Raises Unreadable once a script leads to more than anybody writes."""
+        self.nodes += more
+        if depth > DEEPEST or self.nodes > MAX_NODES:
+            raise files.refuse(self.where(node), "a script too deep or long to read", "a recipe", "Flatten it.")
+
+    def pieces(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
+        """What a node of a word stands for."""
+        self.count(node, depth)
+        where, content = self.where(node), source(node)
+        match node.type:
+            case "raw_string":
+                yield from lines(content[1:-1], self.name, where.line, raw=True)
+            case "string":
+                yield from self.string(node, depth)
+            case "concatenation" | "command_name":
+                for child in node.named_children:
+                    yield from self.pieces(child, depth + 1, quoted)
+            case "simple_expansion" | "expansion":
+                blank, _, name = content.partition("$")  # blanks before it are the grammar's, and belong to the string
+                yield from lines(blank, self.name, where.line)
+                found = self.expansion(node, depth, quoted)
+                for piece in found if node.type == "expansion" else self.variables.pieces(name, where, quoted):
+                    self.count(node, depth, 1 + len(piece.text) // 64)
+                    yield piece
+            case "arithmetic_expansion":
+                result = arithmetic(node, self.value)
+                yield Piece(SUBSTITUTION if result is None else str(result), where)
+            case "command_substitution" | "process_substitution":
+                yield Piece(SUBSTITUTION, where)
+            case _:
+                yield Piece(re.sub(r"\\(.)", r"\1", content.replace("\\\n", "")), where)
+
+    def value(self, name: str) -> str | None:
+        """A variable's text, None where the script has not set it."""
+        return text(self.variables.scalars[name]) if name in self.variables.scalars else None
+
+    def string(self, node: Node, depth: int) -> Iterator[Piece]:
+        """A quoted string: its parts, and the text between them."""
+        data, at = node.text or b"", node.start_byte + 1
+        for child in node.named_children:
+            yield from lines(_between(data, node, at, child.start_byte), self.name, _line(data, node, at))
+            if child.type == "string_content":
+                yield from lines(source(child), self.name, self.where(child).line)
+            else:
+                yield from self.pieces(child, depth + 1, quoted=True)
+            at = child.end_byte
+        yield from lines(_between(data, node, at, node.end_byte - 1), self.name, _line(data, node, at))
+
+    def expansion(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
+        """`${NAME}`, `${NAME[@]}`, `${NAME:-default}`; of every other form the value is unknown."""
+        children = node.named_children
+        where = self.where(children[0] if children else node)
+        first = children[0] if children else None
+        if first is not None and first.type == "subscript" and source(first)[-3:] in {"[@]", "[*]"}:
+            name = source(first.named_children[0])
+            if not self.variables.known(name):
+                yield from self.variables.pieces(name, where, quoted)
+            for number, word in enumerate(self.variables.elements(name)):
+                yield from [Piece(" ", where, split=True)] if number else []
+                yield from (word if quoted else (Piece(one.text, one.where, True) for one in word))
+            return
+        operator = next((one.type for one in node.children if one.type in {":-", "-", ":=", "="}), None)
+        if first is None or first.type != "variable_name" or (len(children) > 1 and operator is None):
+            yield Piece("${" + content_name(node) + "}", where)
+        elif operator is not None and not self.variables.known(source(first)):
+            for child in children[1:]:
+                yield from self.pieces(child, depth + 1, quoted)
+        else:
+            yield from self.variables.pieces(source(first), where, quoted)
+
+
+def source(node: Node) -> str:
+    """The text of a node, as it stands in the file."""
+    return (node.text or b"").decode("utf-8", "replace")
+
+
+def content_name(node: Node) -> str:
+    """The text between the braces of an expansion, without braces of its own."""
+    return source(node).strip()[2:-1].replace("{", "").replace("}", "")
+
+
+def _between(data: bytes, node: Node, start: int, end: int) -> str:
+    return data[start - node.start_byte : end - node.start_byte].decode("utf-8", "replace")
+
+
+def _line(data: bytes, node: Node, at: int) -> int:
+    return node.start_point[0] + 1 + data.count(b"\n", 0, at - node.start_byte)

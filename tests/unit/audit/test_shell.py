@@ -1,0 +1,119 @@
+"""The reader of shell scripts says the words that bash would type, and the line that each was written in."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stages.audit.readers import shell
+from stages.audit.readers.shell_words import text
+from stages.audit.readers.text import Source
+
+COMMAND = "marked"
+
+
+def words(script: str, folder: Path) -> list[list[str]]:
+    """The words of every call of the marked command, as they are read."""
+    (folder / "run.sh").write_text(script)
+    found = shell.read(Source(folder / "run.sh", folder, folder))
+    return [[text(word) for word in one.words[1:]] for one in found.commands if text(one.words[0]) == COMMAND]
+
+
+def typed(script: str, folder: Path) -> list[list[str]]:
+    """The same as bash types it, in an empty environment."""
+    head = f'{COMMAND}() {{ printf \'%s\\0\' "$#" "$@"; }}\n'
+    done = subprocess.run(
+        [shutil.which("bash") or "bash", "--norc", "-c", head + script], cwd=folder, env={}, capture_output=True,
+        timeout=20, check=True,
+    )  # fmt: skip
+    parts, found = done.stdout.decode().split("\0")[:-1], []
+    while parts:
+        count = int(parts.pop(0))
+        found.append([parts.pop(0) for _ in range(count)])
+    return found
+
+
+SCRIPTS = {
+    "quotes": """A='one two'; B="x $A y"\nmarked $A "$A" '$A' "$B" pre"$A"post""",
+    "arrays": """A=(--lr 1e-4 "two words")\nA+=(--bf16)\nmarked "${A[@]}" ${A[@]} "$A" """,
+    "text that grows": """O="--a 1"; O+=" --b 2"; O="$O --c 3"\nmarked $O "$O" """,
+    "defaults": """A=${X:-5}; B=${A:-6}; C=${Y-7}; : ${Z:=8}\nmarked $A $B $C""",
+    "arithmetic": """A=$((2 * 3 + 4)); B=$((A / 4)); C=$(( (A - 1) % 4 )); D=$((2**10))\nmarked $A $B $C $D""",
+    "a test that is true": """A=1; if [ "$A" = 1 ]; then B=x; elif [ "$A" = 2 ]; then B=y; else B=z; fi\nmarked $B""",
+    "a test that is false": """A=3\nif [[ $A -gt 4 ]]; then B=x; else B=z; fi\n[ -z "$X" ] && C=c\nmarked $B $C""",
+    "the second way": """A=2; if [ $A -eq 1 ]; then B=x; elif [ $A -eq 2 ]; then B=y; else B=z; fi\nmarked $B""",
+    "and, or, not": """A=1; B=2; if [ $A = 1 ] && ! [ $B = 3 ]; then C=x; else C=y; fi\nmarked $C""",
+    "a test before a command": """A=1; [ "$A" = 2 ] && A=9; [ "$A" = 1 ] && B=b; [ "$A" = 1 ] || B=c
+[[ $A == 2 ]] || C=d; [ "$A" = a ] && B=no; [ "$X" = debug ] && B=no
+marked $A $B $C; [ "$A" = 2 ] && marked no; [ $A = 1 ] && [ $B = b ] && marked yes""",
+    "a loop": """L=""; for x in a "b c" d; do L="$L $x"; marked $x; done\nmarked $L""",
+    "a function": """f() { G=inside; marked in $G; }\nG=outside\nf\nmarked $G""",
+    "lines that go on": """marked --a 1 \\\n  --b 2 \\\n  --c "3 \\\n4" """,
+    "a string of several lines": """A="\n  --lr 1e-4\n  --min-lr 1e-5\n"\nmarked $A""",
+    "escapes": r"""marked "a \"b\" \$c \\ d" e\ f \$g 'h\i' """,
+    "an empty word": """A=; marked "$A" $A "" end""",
+    "comments": """A=1 # not 2\nmarked $A # --b\n# marked no""",
+    "a list in a list": """A=(1 2); B=(0 "${A[@]}" 3)\nmarked "${B[@]}" """,
+    "two on a line": """A=1; marked $A; A=2 && marked $A""",
+    "exported": """export A=1 B="2 3"; declare -r C=4; local_=5\nmarked $A "$B" $C $local_""",
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_words_are_those_that_bash_types(name: str, tmp_path: Path) -> None:
+    assert words(SCRIPTS[name], tmp_path) == typed(SCRIPTS[name], tmp_path)
+
+
+def _random(draw: random.Random) -> str:
+    """A script of assignments, arrays, loops, tests and functions, over a few names and values."""
+    names, lines = ["A", "B", "C"], ["A=1", "B='x y'", "C=7", "L=(p q)"]
+
+    def value() -> str:
+        name = draw.choice(names)
+        return draw.choice([f"${name}", f'"${{{name}}}"', f'"a ${name} b"', "'$A'", "3", f"${{N:-{draw.randrange(9)}}}",
+                            "$(( C * 2 + 1 ))", f"x${{{name}}}y", '"${L[@]}"'])  # fmt: skip
+
+    for _ in range(draw.randrange(3, 9)):
+        scalar = value().replace('"${L[@]}"', "z")
+        lines.append(
+            draw.choice(
+                [
+                    f"{draw.choice(['A', 'B'])}={scalar}",
+                    f"{draw.choice(['A', 'B'])}+={scalar}",
+                    f"L+=({value()} {value()})",
+                    f"L=({value()})",
+                    f"for v in {value()} {value()}; do marked $v; done",
+                    f'if [ "$A" = "{draw.randrange(3)}" ]; then B={scalar}; else B=e; fi',
+                    f"f() {{ A={scalar}; }}; f",
+                    f'[ "$A" {draw.choice(["=", "!="])} "{draw.randrange(3)}" ] {draw.choice(["&&", "||"])} B={scalar}',
+                    f"marked {value()} {value()}",
+                ]
+            )
+        )
+    return "\n".join([*lines, 'marked $A "$B" "${L[@]}"'])
+
+
+def test_random_scripts_are_read_as_bash_runs_them(tmp_path: Path) -> None:
+    draw = random.Random(7)
+    for _ in range(120):
+        script = _random(draw)
+        assert words(script, tmp_path) == typed(script, tmp_path), script
+
+
+def test_what_the_text_does_not_decide_is_unknown_and_not_a_guess(tmp_path: Path) -> None:
+    script = (
+        'A=1\nif [ "$SLURM_JOB_ID" = 5 ]; then A=2; fi\nwhile read line; do B=$line; done < f\n'
+        "marked $A $B $(date) $HOSTNAME"
+    )
+    assert words(script, tmp_path) == [["${A}", "${B}", "$(...)", "${HOSTNAME}"]]
+
+
+def test_a_value_is_at_the_line_where_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("LR=1e-4\nARGS=(\n  --lr $LR\n  --bf16\n)\nmarked \\\n  ${ARGS[@]} \\\n  --last\n")
+    found = shell.read(Source(tmp_path / "run.sh", tmp_path, tmp_path))
+    (command,) = [one for one in found.commands if text(one.words[0]) == COMMAND]
+    assert [word[0].where.line for word in command.words] == [6, 3, 1, 4, 8]

@@ -38,8 +38,8 @@ from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.store.files import write_atomic
 from stages.store.fingerprint import fingerprint
-from stages.train import metrics, replicated
-from stages.train.checkpoint import Counters
+from stages.train import checkpoint, metrics, replicated
+from stages.train.checkpoint import Counters, Held
 from stages.train.determinism import denormals_flushed, deterministic
 from stages.train.loop import Run, metric_columns, run_phase
 from stages.train.metrics import GRADIENT, ROWS, Unwritten, Value
@@ -83,7 +83,7 @@ class Rows(Unwritten):
     def add(self, row: Mapping[str, Value]) -> None:
         """Keep a row."""
         self.rows.append({column: metrics.text(row.get(column, "")) for column in self.columns})
-        if len(self.rows) == self._last:
+        if row["step"] == self._last:
             self._stop.ask()
 
 
@@ -101,17 +101,44 @@ class Sums(Unwritten):
 Record = tuple[list[dict[str, str]], dict[int, dict[str, str]], int | None]
 
 
-def record(stage: Stage, inputs: Inputs, last: int) -> Record:
-    """Rows and checksums of the first `last` steps, as a run records them; the step at which it stopped by itself."""
+@dataclass(frozen=True)
+class Clean:
+    """A run without a fault: its rows and checksums, and where its checkpoints of every step lie."""
+
+    rows: list[dict[str, str]]
+    sums: dict[int, dict[str, str]]
+    folder: Path
+
+    def up_to(self, step: int) -> tuple[int, Path | None]:
+        """The last checkpoint after at most so many steps, and after how many; the hand-over is 0."""
+        kept = max((one for one in range(1, step + 1) if (self.folder / str(one)).is_dir()), default=0)
+        return kept, self.folder / str(kept) if kept else None
+
+
+def record(stage: Stage, inputs: Inputs, last: int, start: Path | None = None, keep: Path | None = None) -> Record:
+    """Rows and checksums up to step `last`, from a checkpoint or the hand-over, as a run records them; the step at which
+    it stopped by itself. With `keep`, every step leaves a checkpoint there.
+    """
     stop, sums = StopRequest(), Sums()
     rows = Rows(metric_columns(stage), last, stop)
     with deterministic(stage.execution), denormals_flushed():
         trainer = TorchTrainer(stage, inputs, ALONE)
         trainer.begin()
         counters = Counters(0, 0, 0, 0, 0, stage.phases[0].clock_start)
-        run = Run(stage, rows, Unwritten(), sums, stop, lambda counters, wait: None, lambda: None, trainer.broken)
+        if start is not None:
+            counters = trainer.load(start)
+
+        def save(now: Counters, wait: bool) -> None:
+            if keep is not None:
+                (keep / str(now.steps)).mkdir(parents=True, exist_ok=True)
+                weights, optimizer = trainer._modules.state_dict(), trainer._optimizer
+                held = Held(weights, optimizer.shapes(), optimizer.gather_state(), now, {})
+                checkpoint.save(keep / str(now.steps), held, keep)
+
+        often = stage.model_copy(update={"execution": stage.execution.model_copy(update={"checkpoint_every": 1})})
+        run = Run(often if keep else stage, rows, Unwritten(), sums, stop, save, lambda: None, trainer.broken)
         try:
-            for phase in stage.phases:
+            for phase in stage.phases[counters.phase :]:
                 data = PhaseData(phase, stage.seed, scope(phase), inputs.data_root)
                 counters = run_phase(run, phase, trainer.stepper(phase, data), counters)
         except StoppedError:
@@ -206,21 +233,30 @@ def _differs(step: Step, one: PhaseData, other: PhaseData) -> bool:
     return any(not (np.array_equal(a.tokens, b.tokens) and np.array_equal(a.labels, b.labels)) for a, b in rows)
 
 
-def seen(stage: Stage, inputs: Inputs, known: Recorded, kind: str, draw: random.Random, folder: Path) -> Seen:
-    """Record a run with one flip, replay it without, and say which step the replay names."""
+def seen(
+    stage: Stage, inputs: Inputs, known: Recorded, kind: str, draw: random.Random, folder: Path,
+    clean: Clean | None = None,
+) -> Seen:  # fmt: skip
+    """Record a run with one flip, replay it without, and say which step the replay names.
+
+    Both begin at the hand-over or, with a clean run, at a checkpoint of it, up to four steps before the flip.
+    """
     steps = sum(map(ledger.count, stage.phases))
-    at = draw.randrange(1, steps - AFTER)
+    at, theirs, planned = draw.randrange(1, steps - AFTER), inputs, None
     if kind == "data":
         theirs, planned = flipped_file(stage, inputs, at, draw, folder)
-        rows, sums, stopped = record(stage, theirs, min(steps, planned.step + AFTER))
-    else:
-        with planted(kind, at, draw) as said:
-            rows, sums, stopped = record(stage, inputs, at + AFTER)
-        planned = Flip(kind, at, said[0])
+        at = planned.step
+    before, start = (0, None) if clean is None else clean.up_to(at - 1 - draw.randrange(4))
+    with planted(kind, at - before, draw) as said:
+        rows, sums, stopped = record(stage, theirs, min(steps, at + AFTER), start)
+    planned = planned or Flip(kind, at, said[0])
     if stopped is not None:
         return Seen(planned, stopped, "", 0, ("not finite",), stopped=True)
+    if clean is not None:
+        rows, sums = clean.rows[:before] + rows, clean.sums | sums
     faulty = replace(known, rows=tuple(rows), result=False, sums=sums)
-    found = replaying.replay(stage, inputs, faulty, 1, len(rows))
+    with mock.patch.object(replaying.resume, "before", lambda *_: start):
+        found = replaying.replay(stage, inputs, faulty, before + 1, len(rows))
     differing = found.sums or ("",)
     columns = tuple(cell.column for cell in found.cells)
     return Seen(planned, found.step or 0, differing[0], len(differing), columns, stopped=False)
@@ -229,16 +265,28 @@ def seen(stage: Stage, inputs: Inputs, known: Recorded, kind: str, draw: random.
 def main(count: int) -> None:
     root, draw, found = Path.cwd(), random.Random(20261127), list[tuple[str, Seen]]()
     stages = {ref: opened(ref, "mini", None) for ref in REFS}
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside:
+    with (
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside,
+        tempfile.TemporaryDirectory() as kept,
+    ):
         quiet = beside.submit(undisturbed, root)
+        clean = {ref: recorded_clean(*stages[ref], Path(kept) / ref) for ref in REFS}
         for number in range(count):
             ref = REFS[number // len(KINDS) % len(REFS)]
             with tempfile.TemporaryDirectory() as folder:
-                found.append((ref, seen(*stages[ref], KINDS[number % len(KINDS)], draw, Path(folder))))
+                found.append((ref, seen(*stages[ref], KINDS[number % len(KINDS)], draw, Path(folder), clean[ref])))
             print(number + 1, ref, found[-1][1], file=sys.stderr, flush=True)
         text = "\n".join([*_head(root), *_table(found), *_quiet(quiet.result())]) + "\n"
     write_atomic(root / "results" / "records" / "replay.md", text.encode())
     print(text)
+
+
+def recorded_clean(stage: Stage, inputs: Inputs, known: Recorded, folder: Path) -> Clean:
+    """A run without a fault, with a checkpoint of every step."""
+    rows, sums, stopped = record(stage, inputs, len(known.rows), None, folder)
+    assert stopped is None
+    assert rows == [dict(row) for row in known.rows], "this machine computes other numbers than `make mini` left"
+    return Clean(rows, sums, folder)
 
 
 def undisturbed(root: Path) -> list[tuple[str, int, int, bool]]:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.commands.open import find_root, open_project
+from stages.commands.open import find_root, open_project, pick
 from stages.errors import UsageError, UserError
+from stages.store import manifest
 from stages.store.layout import Layout
+from stages.sync import graph
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
@@ -21,7 +23,8 @@ PARTS = 2  # of a result's path below results/<scale>: pipeline and stage
 
 def sign(ref: str, scale: str, key: Path) -> None:
     """Sign a finished stage. Raises UserError where it is not whole, or the key cannot be read."""
-    root, _ = open_project(scale)
+    root, project = open_project(scale)
+    ref, _ = pick(graph.readable(root, project, scale), ref)
     signer = _signer(key)
     from stages.forensics import signed
 
@@ -36,6 +39,8 @@ def verify(folder: Path, key: Path, intervals: int) -> int:
     from stages.forensics import signed
 
     place = folder.resolve()
+    if len(place.parts) <= PARTS + 1 or not ((place / manifest.NAME).is_file() or signed.envelope_of(place).is_file()):
+        raise UsageError(f"found {folder}; allowed: the directory of a finished stage, results/SCALE/PIPELINE/STAGE.")
     found = list(signed.problems(place, public))
     for problem in found:
         print(problem)
@@ -56,7 +61,8 @@ def _replayed(ref: str, scale: str, intervals: int) -> Iterator[int]:
 
     stage, inputs, known = opened(ref, scale, None)
     draw, steps = random.Random(secrets.randbits(64)), len(known.rows)
-    starts = sorted((draw.randint(1, max(1, steps - LENGTH + 1)) for _ in range(intervals)), reverse=True)
+    count = min(intervals, steps)  # more than all of them say nothing more
+    starts = sorted((draw.randint(1, max(1, steps - LENGTH + 1)) for _ in range(count)), reverse=True)
     print(f"replay of steps {', '.join(f'{one}..{min(one + LENGTH - 1, steps)}' for one in reversed(starts))}")
     covered = range(0)
     for first in starts:

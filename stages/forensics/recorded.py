@@ -10,15 +10,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from stages.errors import UserError
 from stages.printable import printable
 from stages.store import json_file, manifest, partials, run_record, seal
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError, Parent
+from stages.store.run_record import MadeBy
 
 METRICS, CHECKSUMS = "metrics.csv", "checksums.csv"
-MADE_BY = "made_by.json"
 NEEDED = ("phase", "step", "loss", "grad_norm", "supervised")
+_MAKERS, _TIER = TypeAdapter(list[MadeBy]), TypeAdapter(str)
 NUMBERS = frozenset({"tokens", "clock", "lr", "loss", "grad_norm", "supervised"})
 
 
@@ -53,11 +56,9 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
         record = manifest.read(place / manifest.NAME)
     except ManifestError:
         record = None
-    if record is not None and record.key == key and (place / METRICS).is_file():
-        environment = run_record.read(place).environment
-        makers = json_file.read(place / run_record.NAME).get("made_by") or [
-            {"code": str(environment.code), "environment": str(environment.id)}
-        ]
+    if record is not None and record.key == key:
+        run = run_record.read(place)
+        makers = run.made_by or [MadeBy(code=str(run.environment.code), environment=str(run.environment.id))]
         changed = (*manifest.compare(place, [one for one in record.shards if one.file == METRICS], deep=True),
                    *(one for one in seal.problems(place) if one.file.name in (CHECKSUMS, seal.NAME)))  # fmt: skip
         return Recorded(place, _rows(place), record.tier, _makers(makers), True, tuple(map(str, changed)))
@@ -67,12 +68,13 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
             f"{ref}: no step of it is recorded: it is not finished under its key {key[:12]}, and has no checkpoint. "
             f"`stages run {ref} --scale {layout.scale}` runs it."
         )
-    makers, tier = json_file.read(latest / MADE_BY), json_file.read(latest / "tier.json")
-    return Recorded(latest, _rows(latest), str(tier), _makers(makers), result=False)
+    makers = json_file.read_as(latest / "made_by.json", _MAKERS)
+    tier = json_file.read_as(latest / "tier.json", _TIER)
+    return Recorded(latest, _rows(latest), tier, _makers(makers), result=False)
 
 
-def _makers(listed: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple((one["code"], one["environment"]) for one in listed)
+def _makers(listed: list[MadeBy]) -> tuple[tuple[str, str], ...]:
+    return tuple((one.code, one.environment) for one in listed)
 
 
 def _rows(folder: Path) -> tuple[dict[str, str], ...]:

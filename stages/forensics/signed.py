@@ -72,7 +72,20 @@ class Statement(_Model):
     predicate: Predicate
 
 
-_STATEMENT = TypeAdapter(Statement)
+class _Signature(BaseModel):
+    keyid: str
+    sig: str
+
+
+class _Envelope(BaseModel):
+    """What of an envelope is read; others may sign too, and add fields."""
+
+    payload: str
+    payloadType: str  # noqa: N815 - the name that DSSE gives it
+    signatures: list[_Signature]
+
+
+_STATEMENT, _ENVELOPE = TypeAdapter(Statement), TypeAdapter(_Envelope)
 
 
 def envelope_of(folder: Path) -> Path:
@@ -163,7 +176,7 @@ def _read(folder: Path, key: Key) -> Statement | str:
 
     path = envelope_of(folder)
     try:
-        envelope = Envelope.from_dict(json_file.read(path))
+        envelope = Envelope.from_dict(json_file.read_as(path, _ENVELOPE).model_dump())
         envelope.verify([key], 1)
         if envelope.payload_type != PAYLOAD:
             return f"{path}: payload type {envelope.payload_type}; allowed: {PAYLOAD}"
@@ -184,7 +197,10 @@ def _read(folder: Path, key: Key) -> Statement | str:
 def _changed(folder: Path, signed: Mapping[str, str]) -> Iterator[str]:
     for file, digest in sorted(signed.items()):
         path = folder / file
-        found = digest_file(path) if path.is_file() and not path.is_symlink() else "nothing"
+        try:
+            found = digest_file(path) if path.is_file() and not path.is_symlink() else "nothing"
+        except OSError as error:
+            found = f"nothing that can be read ({error.strerror})"
         if found != digest:
             yield f"{path}: signed as blake3 {digest}, found {found}"
     for file in files.files_under(folder) if folder.is_dir() else ():

@@ -25,12 +25,20 @@ class Environment(_Part):
     code: str | None = None
 
 
+class MadeBy(_Part):
+    """Code and environment that computed some of the steps."""
+
+    code: str
+    environment: str
+
+
 class RunRecord(_Part):
     """The fields that are read again; a run writes more. Results of earlier versions lack some."""
 
     environment: Environment = Environment()
     finished: _Amount | None = None  # seconds since 1970
     peak_memory_mb: _Amount | None = None
+    made_by: list[MadeBy] | None = None
     read: list[dict[str, _Count]] | None = None  # tokens (items of pairs) of each corpus, by phase
 
 

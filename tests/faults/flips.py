@@ -116,8 +116,9 @@ class Clean:
 
 
 def record(stage: Stage, inputs: Inputs, last: int, start: Path | None = None, keep: Path | None = None) -> Record:
-    """Rows and checksums up to step `last`, from a checkpoint or the hand-over, as a run records them; the step at which
-    it stopped by itself. With `keep`, every step leaves a checkpoint there.
+    """Rows and checksums up to step `last`, from a checkpoint or the hand-over, as a run records them.
+
+    Third, the step at which it stopped by itself. With `keep`, every step leaves a checkpoint there.
     """
     stop, sums = StopRequest(), Sums()
     rows = Rows(metric_columns(stage), last, stop)
@@ -255,7 +256,7 @@ def seen(
     if clean is not None:
         rows, sums = clean.rows[:before] + rows, clean.sums | sums
     faulty = replace(known, rows=tuple(rows), result=False, sums=sums)
-    with mock.patch.object(replaying.resume, "before", lambda *_: start):
+    with mock.patch.object(replaying.resume, "before", return_value=start):
         found = replaying.replay(stage, inputs, faulty, before + 1, len(rows))
     differing = found.sums or ("",)
     columns = tuple(cell.column for cell in found.cells)

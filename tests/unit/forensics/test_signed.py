@@ -174,7 +174,8 @@ def test_an_envelope_that_is_none_is_named(chain: Path, tmp_path: Path, keys: tu
     other = {**good["signatures"][0], "keyid": "0" * 64}
     for wrong in (
         {}, [], "x", {**good, "payload": "?"}, {**good, "signatures": []}, {**good, "signatures": [other]},
-        {**good, "payloadType": "text/plain"}, {"payload": good["payload"]},
+        {**good, "payloadType": "text/plain"}, {"payload": good["payload"]}, {**good, "payload": 7},
+        {**good, "payloadType": None}, {**good, "signatures": [7]}, {**good, "signatures": {"keyid": "0", "sig": []}},
     ):  # fmt: skip
         path.write_text(json.dumps(wrong))
         assert [one for one in found(tmp_path / "copy", keys[1]) if str(path) in one], wrong
@@ -254,6 +255,23 @@ def test_random_steps_of_a_signed_result_are_computed_again(
     assert "metrics.csv: signed as blake3" in capsys.readouterr().out
 
 
+def test_what_is_no_finished_stage_is_refused(copy: Path, keys: tuple[Path, Path, Path]) -> None:
+    for name in ("first", "/toy/first", "../first", "data/chats"):
+        with pytest.raises(UsageError, match=r"no stage|no pipeline|allowed: pipeline/stage"):
+            sign_stage(name, SCALE, keys[0])
+    for folder in ("/", "/tmp", "results", "specs/toy/pipeline.yaml", "results/nothing/of/this"):
+        with pytest.raises(UsageError, match=r"allowed: the directory of a finished stage"):
+            verify(Path(folder), keys[1], 0)
+
+
+def test_more_intervals_than_steps_are_all_steps(
+    copy: Path, keys: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_stage(REF, SCALE, keys[0])
+    assert verify(copy / "results" / SCALE / REF, keys[1], 10**9) == 0
+    assert "steps 1 to" in capsys.readouterr().out
+
+
 def test_keys_that_cannot_be_read_are_refused(copy: Path, keys: tuple[Path, Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--key: .*own\.pub is not a private key in PEM"):
         sign_stage(REF, SCALE, keys[1])
@@ -273,5 +291,5 @@ def test_a_signed_run_whose_numbers_come_out_otherwise_fails_its_replay(
             assert verify(place, keys[1], 1) == 1
     said = capsys.readouterr().out
     assert "every file is as it was signed" in said
-    assert "step 3: loss" in said
+    assert "step 3: checksums that differ" in said
     assert "this machine does not compute the same twice" in said

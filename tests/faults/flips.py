@@ -1,7 +1,8 @@
 """One bit flipped in a weight, a gradient or a data file at a random step: the step that `stages replay` then names.
 
-`python -m tests.faults.flips [N]` needs the finished stages of `make mini`. It flips N bits, one in each of N runs of
-miniatures, replays each run without its flip, then every finished stage undisturbed; writes results/records/replay.md.
+`python -m tests.faults.flips [N [STEPS]]` needs the finished stages of `make mini`. It flips N bits, one in each of N runs
+of miniatures, and replays each run without its flip; then every finished stage undisturbed, or its first STEPS steps.
+Writes results/records/replay.md.
 """
 
 from __future__ import annotations
@@ -263,21 +264,21 @@ def seen(
     return Seen(planned, found.step or 0, differing[0], len(differing), columns, stopped=False)
 
 
-def main(count: int) -> None:
+def main(count: int, steps: int | None) -> None:
     root, draw, found = Path.cwd(), random.Random(20261127), list[tuple[str, Seen]]()
     stages = {ref: opened(ref, "mini", None) for ref in REFS}
     with (
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as beside,
         tempfile.TemporaryDirectory() as kept,
     ):
-        quiet = beside.submit(undisturbed, root)
+        quiet = beside.submit(undisturbed, root, steps)
         clean = {ref: recorded_clean(*stages[ref], Path(kept) / ref) for ref in REFS}
         for number in range(count):
             ref = REFS[number // len(KINDS) % len(REFS)]
             with tempfile.TemporaryDirectory() as folder:
                 found.append((ref, seen(*stages[ref], KINDS[number % len(KINDS)], draw, Path(folder), clean[ref])))
             print(number + 1, ref, found[-1][1], file=sys.stderr, flush=True)
-        text = "\n".join([*_head(root), *_table(found), *_quiet(quiet.result())]) + "\n"
+        text = "\n".join([*_head(root), *_table(found), *_quiet(quiet.result(), steps)]) + "\n"
     write_atomic(root / "results" / "records" / "replay.md", text.encode())
     print(text)
 
@@ -290,7 +291,7 @@ def recorded_clean(stage: Stage, inputs: Inputs, known: Recorded, folder: Path) 
     return Clean(rows, sums, folder)
 
 
-def undisturbed(root: Path) -> list[tuple[str, int, int, bool]]:
+def undisturbed(root: Path, most: int | None) -> list[tuple[str, int, int, bool]]:
     """Every finished miniature that trained, recorded again and replayed: (ref, steps, those with checksums, equal).
 
     The replay compares with metrics.csv and the result of `make mini`, and with the checksums of the second recording.
@@ -300,9 +301,10 @@ def undisturbed(root: Path) -> list[tuple[str, int, int, bool]]:
         for name, stage in project.resolve(pipeline, "mini").stages.items():
             if stage.phases:
                 opened_stage, inputs, known = opened(f"{pipeline}/{name}", "mini", None)
-                _, sums, _ = record(opened_stage, inputs, len(known.rows))
-                again = replaying.replay(opened_stage, inputs, replace(known, sums=sums), 1, len(known.rows))
-                found.append((f"{pipeline}/{name}", len(known.rows), again.summed, again.equal))
+                last = min(most or len(known.rows), len(known.rows))
+                _, sums, _ = record(opened_stage, inputs, last)
+                again = replaying.replay(opened_stage, inputs, replace(known, sums=sums), 1, last)
+                found.append((f"{pipeline}/{name}", last, again.summed, again.equal))
                 print(*found[-1], file=sys.stderr, flush=True)
     return found
 
@@ -338,15 +340,16 @@ def _table(found: list[tuple[str, Seen]]) -> list[str]:
     return out
 
 
-def _quiet(quiet: list[tuple[str, int, int, bool]]) -> list[str]:
+def _quiet(quiet: list[tuple[str, int, int, bool]], most: int | None) -> list[str]:
+    which = "all" if most is None else f"of each the first {most},"
     steps, summed = sum(steps for _, steps, _, _ in quiet), sum(summed for _, _, summed, _ in quiet)
     alarms = sum(not equal for *_, equal in quiet)
     return [
         "",
-        f"Undisturbed: {len(quiet)} finished stages, all {steps:,} steps, the checksums of {summed:,} of them, and the",
-        f"tensors of the results: {alarms} alarms.",
+        f"Undisturbed: {len(quiet)} finished stages, {which} {steps:,} steps, the checksums of {summed:,} of them"
+        f"{'' if most else ', and the tensors of the results'}: {alarms} alarms.",
     ]
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100, int(sys.argv[2]) if len(sys.argv) > 2 else None)

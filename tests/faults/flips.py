@@ -1,8 +1,8 @@
 """One bit flipped in a weight, a gradient or a data file at a random step: the step that `stages replay` then names.
 
-`python -m tests.faults.flips [N [STEPS]]` needs the finished stages of `make mini`. It flips N bits, one in each of N runs
-of miniatures, and replays each run without its flip; then every finished stage undisturbed, or its first STEPS steps.
-Writes results/records/replay.md.
+`python -m tests.faults.flips [N [STEPS]]` needs the finished stages of `make mini`. It flips N bits, one in each of N
+runs of miniatures, and replays each run without its flip; then every finished stage undisturbed, or its first STEPS
+steps. Writes results/records/replay.md.
 """
 
 from __future__ import annotations

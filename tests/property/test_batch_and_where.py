@@ -23,8 +23,10 @@ from stages.spec.resolved_phases import BatchStep, Phase, ShareRamp, Source
 from tests.unit.contract._make import phase as bare
 from tests.unit.contract._make import source as weighed
 from tests.unit.data.small import Small, build, coca, phase
+from tests.unit.data.test_adopted import DOCUMENTS, accept, declare, root, write
 from tests.unit.train import tiny
 
+__all__ = ["root"]  # a fixture
 KINDS = {"next_token": ("math",), "joint": ("math", "captions", "digit_qa"), "sft": ("reasoning", "math")}
 
 
@@ -157,6 +159,56 @@ def test_where_finds_every_step_of_a_batch_and_no_other(small: Small, drawn: st.
         assert [(one.step, one.row, one.start, one.end) for one in reads] == expected.get(document, [])
         assert all(1 <= one.epoch <= made.epochs for one in reads)
         assert reads or isinstance(found[0], Unread)
+
+
+@given(drawn=st.data(), seed=st.integers(0, 1000))
+def test_a_stage_of_several_phases_is_inverted_over_all_of_its_steps(
+    small: Small, drawn: st.DataObject, seed: int
+) -> None:
+    """Each phase has its own corpora, objective, packing and epochs; a document may be read by several."""
+    count = drawn.draw(st.integers(2, 3))
+    made = [opened(small, drawn.draw(phases(small)), seed, drawn).phases[0] for _ in range(count)]
+    named = [one.model_copy(update={"name": f"part{number}"}) for number, one in enumerate(made)]
+    stage = tiny.stage({"llm": tiny.LLAMA}, tuple(named), ("llm",), seed=seed)
+    number = drawn.draw(st.integers(1, sum(map(ledger.count, stage.phases))))
+    found = batch(stage, number, small.data)
+    spans = {(place, *span) for place, row in enumerate(found.rows, 1) for span in row.spans or () if span[2] < span[3]}
+    for place, corpus, document, start, end in sorted(spans)[:3]:
+        reads = [one for one in where(stage, corpus, document, small.data) if isinstance(one, Read)]
+        assert (found.phase.name, number, place, start, end) in [
+            (one.phase, one.step, one.row, one.start, one.end) for one in reads
+        ]
+        for one in reads[:20]:
+            there = batch(stage, one.step, small.data)
+            assert there.phase.name == one.phase
+            assert (corpus, document, one.start, one.end) in (there.rows[one.row - 1].spans or ())
+
+
+def test_token_files_that_are_not_copied_are_inverted_too(root: Path) -> None:
+    """The order of their documents is a hash's, not the files'."""
+    write(root / "lake/a", DOCUMENTS[:25])
+    write(root / "lake/b", DOCUMENTS[25:], "<i4")
+    declare(root, ["lake/b", "lake/a"])
+    made = accept(root)
+    data = root / "results/mini/data"
+    source = Source(corpus="mine", group="text", weight=1, start=0, end=made.size, digest=made.digest, kind="text")
+    one = phase(source, context=24, budget=24 * 20 + 7, epochs=2, batch=(BatchStep(after=0, sequences=3),))
+    stage = tiny.stage({"llm": tiny.LLAMA}, (one,), ("llm",))
+    expected: dict[int, list[tuple[int, int, int, int]]] = {}
+    for number in range(1, ledger.count(one) + 1):
+        found = batch(stage, number, data)
+        handed = PhaseData(one, stage.seed, scope(one), data).samples(
+            found.step.first_sample, found.step.sequences, found.step.tail
+        )
+        assert [row.spans for row in found.rows] == [row.spans for row in handed]
+        for place, row in enumerate(found.rows, 1):
+            for _, document, start, end in row.spans or ():
+                if start < end:
+                    expected.setdefault(document, []).append((number, place, start, end))
+    assert len(expected) > 20
+    for document in range(made.documents):
+        reads = [one for one in where(stage, "mine", document, data) if isinstance(one, Read)]
+        assert [(one.step, one.row, one.start, one.end) for one in reads] == expected.get(document, [])
 
 
 @given(context=st.integers(20, 60), budget=st.integers(1, 9000), epochs=st.integers(1, 3), seed=st.integers(0, 99))

@@ -24,28 +24,29 @@ FACTOR = 0x9E3779B97F4A7C15  # odd: 2^64 by the golden ratio (Knuth, The Art of 
 
 Words = NDArray[np.int64]
 Piece = tuple[Words, Words, int]  # words within one row, their weights, the row's factor
+Rest = tuple[NDArray[np.uint8], int]  # the last bytes, which fill no word, and the word's weight
 T = TypeVar("T", Tensor, Words)
 
 
-def pieces(part: Tensor, start: int = 0) -> list[Piece]:
+def pieces(part: Tensor, start: int = 0) -> tuple[list[Piece], Rest | None]:
     """What `dotted` takes of a part of a tensor of a CPU that begins with its element number `start`.
 
-    They are the part's own memory, so they stay valid while it does, unless that has gaps; the last bytes, where they
-    fill no word, are a copy. `start` is a multiple of 8 elements, as borders between ranks are (`train.shards`).
+    They are the part's own memory, so they say what is in it later too, unless it has gaps. `start` is a multiple of 8 elements, as borders between ranks are (`train.shards`).
     """
     part, first = part.detach(), start * part.element_size() // WORD
     octets = (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy().reshape(-1).view(np.uint8)
     if len(octets) % WORD:
         whole = len(octets) // WORD * WORD
-        rest = np.frombuffer(octets[whole:].tobytes().ljust(WORD, b"\0"), dtype=np.int64)
-        return [*_rows(octets[:whole].view(np.int64), first), *_rows(rest, first + whole // WORD)]
-    return _rows(octets.view(np.int64), first)
+        row, column = divmod(first + whole // WORD, ROW)
+        rest = octets[whole:], int(_weights()[column]) * pow(FACTOR, row, 1 << 64)
+        return _rows(octets[:whole].view(np.int64), first), rest
+    return _rows(octets.view(np.int64), first), None
 
 
-def dotted(found: Sequence[Piece]) -> int:
+def dotted(rows: Sequence[Piece], rest: Rest | None) -> int:
     """The checksum of a part from its pieces, as they are now."""
-    total = 0
-    for words, weights, factor in found:
+    total = 0 if rest is None else int.from_bytes(rest[0].tobytes(), "little") * rest[1]
+    for words, weights, factor in rows:
         total += int(words.dot(weights)) * factor
     return total % (1 << 64)
 

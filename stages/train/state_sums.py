@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.contract.ledger import Step
-from stages.train.checksum import Piece, dotted, multiplied, pieces, unsigned
+from stages.train.checksum import Piece, Rest, dotted, multiplied, pieces, unsigned
 from stages.train.metrics import GRADIENT, ROWS
 from stages.train.optimizer import Optimizer
 from stages.train.ranks import ALONE, Ranks
@@ -59,7 +59,7 @@ class StateSums:
         names = (name for name, *_ in (*before, *self._optimizer.owned(), *after))
         if self._ranks.device.type == "cpu":
             found = [*map(_pieces, before), *self._own, *map(_pieces, after)]
-            words = [dotted(one) for one in found]
+            words = [dotted(rows, rest) for rows, rest in found]
             if self._ranks.size == 1:
                 return names, words
             own = torch.from_numpy(np.array(words, dtype=np.uint64).view(np.int64))
@@ -126,7 +126,7 @@ class Digests:
         return self._found.pop(step.first_sample)
 
 
-def _pieces(part: Part) -> list[Piece]:
+def _pieces(part: Part) -> tuple[list[Piece], Rest | None]:
     return pieces(part[1], part[2])
 
 

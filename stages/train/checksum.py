@@ -31,7 +31,8 @@ T = TypeVar("T", Tensor, Words)
 def pieces(part: Tensor, start: int = 0) -> tuple[list[Piece], Rest | None]:
     """What `dotted` takes of a part of a tensor of a CPU that begins with its element number `start`.
 
-    They are the part's own memory, so they say what is in it later too, unless it has gaps. `start` is a multiple of 8 elements, as borders between ranks are (`train.shards`).
+    They are the part's own memory, so they say what is in it later too, unless it has gaps. `start` is a multiple of 8
+    elements, as borders between ranks are (`train.shards`).
     """
     part, first = part.detach(), start * part.element_size() // WORD
     octets = (part.view(torch.int16) if part.dtype == torch.bfloat16 else part).numpy().reshape(-1).view(np.uint8)

@@ -126,7 +126,9 @@ def _lines(path: Path) -> Iterator[str]:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _unreadable(path, 0, "no regular file")
             yield from file
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise _unreadable(path, 0, error.strerror or "nothing") from None
+    except UnicodeDecodeError as error:
         raise _unreadable(path, 0, str(error)) from None
 
 

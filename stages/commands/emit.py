@@ -14,6 +14,7 @@ from stages.commands.open import open_project, pick
 from stages.engines.nemo.config import config
 from stages.errors import UsageError
 from stages.spec.resolved import Stage
+from stages.store.releases import folders as release_folders
 from stages.sync import graph
 
 
@@ -28,8 +29,7 @@ def print_script(ref: str, scale: str, releases: Path | None) -> None:
     Gate(project, scale, loaded.stages).refuse(ref)
     run = [sys.executable, "-m", "stages", "run", ref, "--scale", scale]
     if releases is not None:
-        if not releases.is_dir():
-            raise UsageError(f"--releases: {releases} is not a folder; it should hold one folder per released model.")
+        release_folders(releases)
         run += ["--releases", str(releases.resolve())]
     print(script.text(stage, site.load(root), root.resolve(), run), end="")
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.commands.open import open_project, pick
-from stages.commands.run import inputs_of, refuse_damaged, releases_in
+from stages.commands.run import inputs_of, refuse_damaged
 from stages.errors import UsageError, UserError
 from stages.forensics.recorded import Recorded, recorded
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
 from stages.store.layout import Layout
+from stages.store.releases import folders as release_folders
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 from stages.train.metrics import GRADIENT, ROWS
@@ -106,7 +107,7 @@ def inputs(found: Training, releases: Path | None) -> tuple[Stage, Inputs, Recor
         for one in (parent, *manifest.pointed_to(layout, parent)):
             refuse_damaged(layout, one)
     refuse_damaged_corpora(layout, stage)
-    return stage, inputs_of(layout, stage, found.stages, keys, parents, releases_in(releases)), known
+    return stage, inputs_of(layout, stage, found.stages, keys, parents, release_folders(releases)), known
 
 
 def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator[str]:

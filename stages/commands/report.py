@@ -81,8 +81,7 @@ def _subject(
     judged = [one for one in readable(layout)[0] if f"{one.stage.pipeline}/{one.stage.name}" in stages]
     current = {one.ref for one in views if one.manifest is not None}
     return Subject(
-        name=name, title=resolved.title, citation=resolved.citation, figure=resolved.figure, extends=resolved.extends,
-        scale=layout.scale, seed=project.scale(layout.scale).seed, views=views, others=metrics, figures=figures,
+        pipeline=resolved, seed=project.scale(layout.scale).seed, views=views, others=metrics, figures=figures,
         plans=plans, priced_on=priced_on, published=published, published_scale=at,
         findings=run_pipeline(project, name, layout.scale), problems=problems,
         gates=[gate for gate in gates.judge(judged) if gate.stage in current],

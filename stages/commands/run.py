@@ -26,6 +26,7 @@ from stages.spec.resolved import Stage
 from stages.store import damage, done, equal, evaluated, files, finish, manifest, markers, outside, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
+from stages.store.releases import folders as release_folders
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 from stages.tracking import start as trackers
@@ -66,7 +67,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             _refuse_short(stage, root, layout)
             harness.refuse_unknown(root, layout, stage)
             try:
-                given = inputs_of(layout, stage, stages, keys, record, releases_in(releases))
+                given = inputs_of(layout, stage, stages, keys, record, release_folders(releases))
                 if not again:
                     refuse_to_repeat(stage, given)
                 _train(layout, stage, given)
@@ -107,7 +108,7 @@ def _evaluate_again(
             print(f"{ref}: {why}. The result is evaluated again, no training")
             record = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
             try:
-                engines.evaluate(stage, inputs_of(layout, stage, stages, keys, record, releases_in(releases)))
+                engines.evaluate(stage, inputs_of(layout, stage, stages, keys, record, release_folders(releases)))
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
 
@@ -192,20 +193,6 @@ def inputs_of(
 
 def _chained(stage: Stage, keys: Mapping[str, str]) -> tuple[str, ...]:
     return phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
-
-
-def releases_in(folder: Path | None, option: str = "--releases") -> dict[str, Path]:
-    """One folder per released model inside the folder that an option names. Raises UserError for any other."""
-    if folder is None:
-        return {}
-    if not folder.is_dir():
-        raise UserError(f"{option}: {folder} is not a folder; it should hold one folder per released model.")
-    if (folder / "config.json").is_file():
-        raise UserError(
-            f"{option}: {folder} is a model's own folder; allowed: the folder around it, which holds one folder per "
-            "released model, called as the release is."
-        )
-    return {path.name: path.resolve() for path in sorted(folder.iterdir()) if path.is_dir()}
 
 
 class _Tee:

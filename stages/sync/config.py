@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.errors import UsageError
+from stages.store.releases import folders as release_folders
 from stages.sync import graph
 
 KEYS = ("scale", "releases", "deep")
@@ -26,10 +27,7 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
     releases = config.get("releases")
     if releases is None:
         return scale, None
-    if not Path(root, str(releases)).is_dir():
-        raise UsageError(
-            f"--config releases: {releases} is not a folder; it should hold one folder per released model."
-        )
+    release_folders(Path(root, str(releases)), "--config releases")
     return scale, str(releases)
 
 

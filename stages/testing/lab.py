@@ -127,9 +127,9 @@ class Lab:
 
     @cached_property
     def _releases(self) -> dict[str, Path]:
-        from stages.commands.run import releases_in
+        from stages.store.releases import folders
 
-        return releases_in(self._config.getoption("stages_releases"), "--stages-releases")
+        return folders(self._config.getoption("stages_releases"), "--stages-releases")
 
     def _prepare(self, ref: str, stage: Stage) -> None:
         """Prepare in the project what a stage reads, unless it is there as its spec declares."""

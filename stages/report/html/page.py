@@ -23,6 +23,7 @@ from stages.report.html.svg import both
 from stages.report.html.tables import Figures
 from stages.report.html.views import View
 from stages.report.words import count
+from stages.spec.project import ResolvedPipeline
 
 LOOPS = tuple(f"loss_loop_{number}" for number in range(1, 33))
 
@@ -31,12 +32,7 @@ LOOPS = tuple(f"loss_loop_{number}" for number in range(1, 33))
 class Subject:
     """A pipeline at a scale, and all that is known of it. `published` are the totals of its full size."""
 
-    name: str
-    title: str
-    citation: str
-    figure: str
-    extends: str | None
-    scale: str
+    pipeline: ResolvedPipeline
     seed: int
     views: Sequence[View]
     others: curves.Others = field(default_factory=dict)
@@ -52,7 +48,7 @@ class Subject:
     @property
     def file(self) -> str:
         """The page's name in the folder."""
-        return f"{self.name}.html"
+        return f"{self.pipeline.name}.html"
 
     @property
     def states(self) -> dict[str, int]:

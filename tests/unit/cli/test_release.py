@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from stages.commands import release
-from stages.commands.run import _refuse_undeclared, releases_in
+from stages.commands.run import _refuse_undeclared
 from stages.errors import UserError
 from stages.models import build, hf
+from stages.store.releases import folders
 from tests.unit.train import tiny
 from tests.unit.train.test_released import INIT, ROPE, importing
 
@@ -62,8 +63,8 @@ def test_what_the_folder_decides_may_be_missing_until_it_is_accepted(
 
 def test_the_models_own_folder_is_not_the_one_around_it(folder: Path) -> None:
     with pytest.raises(UserError, match=r"given is a model's own folder; allowed: the folder around it"):
-        releases_in(folder)
-    assert releases_in(folder.parent)["given"] == folder
+        folders(folder)
+    assert folders(folder.parent)["given"] == folder
 
 
 def test_a_release_that_no_file_declares_is_named_with_what_to_write(folder: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,11 +40,17 @@ def subject(root: Path, stages: dict[str, Stage], states: dict[str, State] | Non
         view(layout, number, stage, Verdict(f"{stage.pipeline}/{name}", KEY, (states or {}).get(name, "missing"), ""))
         for number, (name, stage) in enumerate(stages.items(), 1)
     ]
-    given: dict[str, object] = {
-        "name": "ouro", "title": "Ouro", "citation": "a paper", "figure": "a figure", "extends": None, "scale": "mini",
-        "seed": 1, "views": views,
-    }  # fmt: skip
-    return Subject(**{**given, **more})  # type: ignore[arg-type]
+    said = {
+        "name": "ouro",
+        "title": "Ouro",
+        "citation": "a paper",
+        "figure": "a figure",
+        "extends": None,
+        "scale": "mini",
+    }
+    pipeline = SimpleNamespace(**said | {key: value for key, value in more.items() if key in said})
+    rest = {key: value for key, value in more.items() if key not in said}
+    return Subject(pipeline=pipeline, seed=1, views=views, **rest)  # type: ignore[arg-type]
 
 
 class Balanced(HTMLParser):

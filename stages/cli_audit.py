@@ -22,8 +22,8 @@ def audit(
 ) -> None:
     """Say what is wrong in a recipe of another trainer, by its text alone; nothing of it is run.
 
-    Example: stages audit recipes/ --markdown. Read are Megatron-LM's and the Trainer's shell scripts, TrainingArguments
-    as JSON, and LLaMA-Factory's YAML (docs/audit.md). Exit code 1 if something is found.
+    Example: stages audit recipes/ --markdown. Read are recipes of Megatron-LM and Megatron-Bridge, the Trainer,
+    LLaMA-Factory, axolotl, nanotron, OLMo-core and torchtitan (docs/audit.md). Exit code 1 if something is found.
     """
     from stages.commands.audit import audit as run_audit
 

@@ -1,4 +1,4 @@
-"""What Megatron-LM's flags mean in a recipe: flag → figure. Names of figures: docs/audit.md."""
+"""What Megatron-LM's flags mean in a recipe: flag → figure."""
 
 from __future__ import annotations
 

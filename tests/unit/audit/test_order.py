@@ -1,0 +1,89 @@
+"""The order of runs: by paths of checkpoints, by what the user says in audit.yaml, and never by a guess."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages.audit import run
+from stages.audit.order import quantity
+from stages.errors import SpecError, UserError
+from tests.unit.audit.planted import SOUND
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    """Two runs that paths do not join."""
+    folder = tmp_path / "recipes"
+    shutil.copytree(SOUND / "megatron_override", folder)
+    two = folder / "two.sh"
+    two.write_text(
+        two.read_text().replace("--load /ckpt/stable", "--load $SOMEWHERE").replace("    --ckpt-step 6000 \\\n", "")
+    )
+    (folder / "audit.yaml").unlink()
+    return folder
+
+
+def said(recipes: Path, text: str) -> list[tuple[str, str, int | None]]:
+    (recipes / "audit.yaml").write_text(text)
+    return [(one.parent.name, one.child.name, one.step) for one in run.read([recipes]).edges]
+
+
+def test_a_path_of_which_nothing_is_known_joins_nothing(recipes: Path) -> None:
+    assert run.read([recipes]).edges == ()
+
+
+def test_the_user_says_what_a_run_loads_and_at_which_step(recipes: Path) -> None:
+    assert said(recipes, "recipes:\n  two.sh: {from: one.sh, step: 6_000}\n") == [("one.sh", "two.sh", 6000)]
+    assert said(recipes, "recipes:\n  two.sh: {from: one.sh, step: 6K}\n") == [("one.sh", "two.sh", 6000)]
+
+
+def test_without_a_step_it_is_the_parents_end(recipes: Path) -> None:
+    assert said(recipes, "recipes:\n  two.sh: {from: one.sh}\n") == [("one.sh", "two.sh", 6000)]
+
+
+def test_what_the_user_says_is_checked(recipes: Path) -> None:
+    said(recipes, "recipes:\n  two.sh: {from: one.sh, step: 5_500}\n")
+    found = {one.kind: one.where for one in run.findings(run.read([recipes]))}
+    assert str(found["step-not-saved"]) == "audit.yaml:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        ("recipes:\n  one.sh: {form: two.sh}\n", "audit.yaml:2: form", "from, step, tokens, world"),
+        ("recipes:\n  one.sh:\n    step: many\n", "audit.yaml:3: step", "a whole number"),
+        ("recipes:\n  one.sh: {tokens: 1.5}\n", "audit.yaml:2: tokens", "a whole number"),
+        ("recipes:\n  one.sh: {step: -1}\n", "audit.yaml:2: step", "a whole number"),
+        ("stages: [one.sh]\n", "audit.yaml:1: stages", "recipes"),
+    ],
+)
+def test_what_it_cannot_mean_is_refused_at_its_line(recipes: Path, text: str, where: str, words: str) -> None:
+    with pytest.raises(SpecError, match=where) as error:
+        said(recipes, text)
+    assert words in str(error.value)
+
+
+def test_names_that_nothing_has_and_circles_are_refused(recipes: Path) -> None:
+    with pytest.raises(UserError, match=r"audit.yaml:2: no recipe three.sh was read; there are one.sh, two.sh"):
+        said(recipes, "recipes:\n  two.sh: {from: three.sh}\n")
+    with pytest.raises(UserError, match=r"circle: one.sh, two.sh"):
+        said(recipes, "recipes:\n  two.sh: {from: one.sh}\n  one.sh: {from: two.sh}\n")
+
+
+def test_a_claim_is_met_within_half_of_its_last_digit(recipes: Path) -> None:
+    """6,000 steps of 256 x 2,048 are 3.1457B."""
+
+    def claimed(text: str) -> bool:
+        said(recipes, f"recipes:\n  one.sh: {{tokens: {text}}}\n")
+        return "budget-claimed" not in {one.kind for one in run.findings(run.read([recipes]))}
+
+    assert all(claimed(text) for text in ("3B", "3.1B", "3.15B", "3.146B", "3_145_728_000"))
+    assert not any(claimed(text) for text in ("3.0B", "3.30B", "4B"))
+
+
+def test_quantities() -> None:
+    read = [quantity(text) for text in ("1_000", "1.5T", "2e3", "7.7 T", "x", "1.5", "1K2", "")]
+    assert read == [1000, 1_500_000_000_000, 2000, 7_700_000_000_000, None, None, None, None]

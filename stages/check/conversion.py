@@ -10,8 +10,11 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract.upcycle import block_calls
+from stages.spec.copies import is_written
+from stages.spec.points import ALL
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
+from stages.spec.schema import RawUpcycle
 
 elsewhere(
     "I-21",
@@ -36,8 +39,9 @@ elsewhere(
 @static(
     "I-23",
     title="Upcycling changes the number of layers and nothing else",
-    rule="The parent is the shallower model, the child a whole number of times as deep, and every other figure of the "
-    "architecture is the same; what the child computes differs from the parent by no more than is declared.",
+    rule="The parent is the shallower model, the child a whole number of times as deep (or as deep as the layers that "
+    "the spec writes out), and every other figure of the architecture is the same; what the child computes differs "
+    "from the parent by no more than is declared.",
     why="Arguments in the wrong order, or keys that neither side has, leave random layers in a model that trains.",
     threads=("NVIDIA/Megatron-LM#5442", "NVIDIA/Megatron-LM#3646"),
     held_by=("stages/models/upcycle.py", "tests/unit/models/test_upcycle.py"),
@@ -55,7 +59,8 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
         mine, theirs = child.model_dump(), above.model_dump()
         differ = sorted(key for key in {*mine, *theirs} - {"layers"} if mine.get(key) != theirs.get(key))
         deep, shallow = _layers(child), _layers(above)
-        if differ or shallow == 0 or deep <= shallow or deep % shallow:
+        uneven = deep % shallow != 0 and not _written(context, name, module) if shallow else True
+        if differ or deep <= shallow or uneven:
             yield context.finding(
                 "I-23", name, ("modules", module), parent=ref,
                 observed=f"{shallow} layers becoming {deep}" + (f", other {', '.join(differ)}" if differ else ""),
@@ -69,7 +74,8 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
     "I-31",
     title="Upcycling accounts for every layer and every block call",
     rule="Every layer of the child is a copy of a named layer of the parent, each parent layer is copied equally "
-    "often, and loops x layers is the same before and after (24 x 8 = 48 x 4).",
+    "often (at least once, where the spec writes the layers out), and loops x layers is the same before and after "
+    "(24 x 8 = 48 x 4).",
     why="A layer that comes from nowhere is random; other loops are another depth of computation.",
     threads=(),
     held_by=(
@@ -87,14 +93,22 @@ def upcycling_accounts_for_layers(context: Context) -> Iterator[Finding]:
         layers, above = _layers(child), _layers(parent.modules[module])
         chosen = context.pipeline.stages[name].init[module].layer_map or ()
         copies = Counter(chosen)
-        if len(chosen) != layers or set(chosen) != set(range(above)) or len(set(copies.values())) != 1:
+        unequal = len(set(copies.values())) != 1 and not _written(context, name, module)
+        if len(chosen) != layers or set(chosen) != set(range(above)) or unequal:
             yield context.finding(
                 "I-31", name, ("init", "weights"), parent=ref,
                 observed=f"a map of {len(chosen)} layers that copies {dict(sorted(copies.items()))}",
                 expected=f"{layers} layers, each of the parent's {above} copied equally often",
-                repair="Write `weights: {upcycle: concatenate}` or `interleave`.",
+                repair="Write `weights: {upcycle: concatenate}`, `interleave`, or every layer at least once.",
             )  # fmt: skip
         yield from _block_calls(context, name, ref, parent, above, layers)
+
+
+def _written(context: Context, name: str, module: str) -> bool:
+    """Whether the spec names the layers that are copied, so that it says how often each is."""
+    raw = context.loaded.stages[name].raw
+    ways = raw.init.weights if isinstance(raw, RawUpcycle) else {}
+    return is_written(ways.get(module, ways.get(ALL, "")).removeprefix("upcycle:"))
 
 
 def _block_calls(context: Context, name: str, ref: str, parent: Stage, above: int, layers: int) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import assert_never
 
+from stages.commands.grown import grown
 from stages.commands.listing import budget
 from stages.commands.open import asked, open_project
 from stages.contract import hardware as profiles
@@ -81,6 +82,7 @@ def _print(label: str, text: str) -> None:
 
 def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
     """What is handed over: weights and optimizer state by module, clock, data, rotary positions."""
+    yield from grown(stage, stages)
     if stage.merge is not None:
         yield "merge", ", ".join(f"{one.parent} {float(Fraction(*one.part)):.4g}" for one in stage.merge)
     if stage.trunk is not None:

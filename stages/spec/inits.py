@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from stages.spec import copies
 from stages.spec.graph import parent_of
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
@@ -25,12 +26,13 @@ def inits(
     above: Mapping[str, Node],
     scale: RawScale,
     releases: Mapping[str, RawReleaseFiles],
+    full: bool,
 ) -> dict[str, Init]:
-    """One Init per module; `releases` are those that the project declares. Raises SpecError."""
+    """One Init per module; `releases` are those that the project declares, `full` is full size. Raises SpecError."""
     raw = loaded.raw
     if isinstance(raw, RawImport):
         return {module: _release(raw.release, scale, releases) for module in modules}
-    return {module: _init(loaded, module, modules, above, scale, releases) for module in modules}
+    return {module: _init(loaded, module, modules, above, scale, releases, full) for module in modules}
 
 
 def _init(
@@ -40,6 +42,7 @@ def _init(
     above: Mapping[str, Node],
     scale: RawScale,
     releases: Mapping[str, RawReleaseFiles],
+    full: bool,
 ) -> Init:
     raw = loaded.raw
     if not isinstance(raw, (RawTrain, RawUpcycle)):
@@ -57,9 +60,9 @@ def _init(
         case "fresh":
             return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
         case "inherit" | "upcycle":
-            return _handed(loaded, module, modules, above, how, name)
+            return _handed(loaded, module, modules, above, how, name, full)
         case "extend":
-            return _handed(loaded, module, modules, above, "inherit", name)
+            return _handed(loaded, module, modules, above, "inherit", name, full)
         case _:
             raise loaded.document.error(
                 ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
@@ -73,6 +76,7 @@ def _handed(
     above: Mapping[str, Node],
     how: Literal["inherit", "upcycle"],
     name: str,
+    full: bool,
 ) -> Init:
     """From a parent, as it is or made deeper; `name` says how layers are copied."""
     raw = loaded.raw
@@ -95,7 +99,8 @@ def _handed(
         )
     layer_map = None
     if how == "upcycle":
-        layer_map = _layer_map(loaded, name, theirs, mine)
+        written = copies.is_written(name)
+        layer_map = _written(loaded, name, theirs, mine, full) if written else _layer_map(loaded, name, theirs, mine)
     elif name:
         _extends(loaded, module, theirs, mine)
     elif mine != theirs:
@@ -148,6 +153,23 @@ def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]
         digest=declared.digest if given and declared is not None else None,
         architecture=declared.architecture if given and declared is not None else None,
     )
+
+
+def _written(loaded: LoadedStage, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:
+    """Child layer -> parent layer, as it is written; at a scale in proportion."""
+    above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
+    path = ("init", "weights")
+    try:
+        written = copies.read(how)
+    except ValueError as error:
+        raise loaded.document.error(path, str(error), copies.ALLOWED, "Write the lower one first.") from None
+    if below <= above or (full and (max(written) >= above or len(written) != below)):
+        raise loaded.document.error(
+            path, f"{len(written)} layers, of 0 to {max(written)}, for a model of {above} becoming one of {below}",
+            f"{below} layers, of 0 to {above - 1}" if below > above else "a model that is deeper than the parent's",
+            "Correct the layers, or the model.",
+        )  # fmt: skip
+    return copies.shrunk(written, above, below)
 
 
 def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tuple[int, ...]:

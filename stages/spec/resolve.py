@@ -293,7 +293,7 @@ class Resolver:
 
     def inits(self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]) -> dict[str, Init]:
         """One per module. Raises SpecError for one that takes on other tokens than its parent's and no more."""
-        made = inits(loaded, modules, above, self.raw_scale, self.data.releases)
+        made = inits(loaded, modules, above, self.raw_scale, self.data.releases, self.scale.shrink is None)
         mine = self.tokenizer(loaded, above)
         for module, init in made.items():
             if init.extend is None or init.parent is None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from stages.spec import units
+from stages.spec import copies, units
 from stages.spec.fields import AverageDecay, MergedShare, Raw
 from stages.spec.names import ALLOWED, PATTERN, Name, is_name
 
@@ -21,7 +21,7 @@ def _weights(value: object) -> object:
             return f"release:{name}"
         if kind == "release":
             raise units.BadQuantity(units.describe(name), ALLOWED, "Choose another name.")
-        if kind == "upcycle" and name in ("concatenate", "interleave"):
+        if kind == "upcycle" and (name in ("concatenate", "interleave") or copies.is_written(str(name))):
             return f"upcycle:{name}"
         if kind == "extend" and name in ("mean", "fresh"):
             return f"extend:{name}"
@@ -29,7 +29,8 @@ def _weights(value: object) -> object:
         return value
     raise units.BadQuantity(
         units.describe(value),
-        "inherit, fresh, {release: name}, {upcycle: concatenate | interleave} or {extend: mean | fresh}",
+        "inherit, fresh, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31} or "
+        "{extend: mean | fresh}",
         "Say where the weights come from.",
     )
 
@@ -50,10 +51,13 @@ class RawRelease(Raw):
     release: Name
 
 
-class RawUpcycling(Raw):
-    """Weights of a smaller model, repeated: whole stacks in turn, or each layer."""
+_LAYERS = {"type": ["string", "integer"], "pattern": f"^({copies.RANGES})$"}
 
-    upcycle: Literal["concatenate", "interleave"]
+
+class RawUpcycling(Raw):
+    """Weights of a smaller model, repeated: whole stacks in turn, each layer, or the layers that are written."""
+
+    upcycle: Literal["concatenate", "interleave"] | Annotated[str, WithJsonSchema(_LAYERS)]
 
 
 class RawExtension(Raw):

@@ -1,0 +1,52 @@
+"""What `stages show` says of a model that grows: layers, parameters, and how many tokens it has seen before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from stages.contract.parameters import parameters
+from stages.report.words import count
+from stages.spec.resolved import Stage
+
+
+def grown(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
+    """One entry for each module whose layers are copied from a smaller model."""
+    for module, init in stage.init.items():
+        if init.layer_map is None or init.parent is None or init.parent not in stages:
+            continue
+        before, after = stages[init.parent].modules[module], stage.modules[module]
+        copies = Counter(init.layer_map)
+        often = ", ".join(f"{_times(number)}: {_ranges(copies, number)}" for number in sorted(set(copies.values())))
+        seen = _seen(stages, init.parent, module)
+        yield (
+            "grows",
+            f"{module}: {count(parameters(before).total)} -> {count(parameters(after).total)} parameters, "
+            f"{max(init.layer_map) + 1} -> {len(init.layer_map)} layers, copied {often}; "
+            f"{count(seen) if seen else 'no'} tokens seen before, by the smaller model",
+        )
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
+def _ranges(copies: Mapping[int, int], number: int) -> str:
+    """Layers that are copied so often: 0-7, 24-31."""
+    found: list[list[int]] = []
+    for layer in sorted(layer for layer, often in copies.items() if often == number):
+        if found and found[-1][-1] == layer - 1:
+            found[-1].append(layer)
+        else:
+            found.append([layer])
+    return " ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in found)
+
+
+def _seen(stages: Mapping[str, Stage], ref: str | None, module: str) -> int:
+    """Ledger units that trained a module, from a stage up along the module's own edges."""
+    total = 0
+    while ref is not None and ref in stages:
+        stage = stages[ref]
+        total += sum(phase.budget for phase in stage.phases) if module in stage.trained else 0
+        ref = stage.init[module].parent if module in stage.init else None
+    return total

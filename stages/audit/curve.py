@@ -31,7 +31,9 @@ class Curve:
     shape: str
 
     def at(self, step: int) -> float | None:
-        """The rate after `step` steps; None where the shape's values are not modelled."""
+        """The rate after `step` steps; None before the first one, and where the shape's values are not modelled."""
+        if step < 0:
+            return None
         if step >= self.end and self.shape != "constant":
             return self.floor
         if step <= self.warmup and self.warmup > 0:

@@ -17,6 +17,7 @@ from stages.printable import printable
 
 Scalar = int | float | str | bool
 Read = Scalar | tuple[Scalar, ...] | None
+LARGEST = 10**30  # of a figure: operations of the largest runs are below it, and products of figures stay finite
 LONGEST = 64  # characters of a number: no figure of a recipe is longer
 _INTEGER = re.compile(r"[+-]?\d+(?:_\d+)*")
 
@@ -67,14 +68,14 @@ class Stage:
     def count(self, name: str) -> int | None:
         """A whole number, or None: unknown, not there, or not whole."""
         value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
             return None
         return int(value) if value == int(value) else None
 
     def number(self, name: str) -> float | None:
         """A finite number, or None."""
         value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
             return None
         return float(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,15 @@ def test_a_run_goes_on_from_its_parents_end_where_no_step_is_named() -> None:
     second = next(one for one in run.read([SOUND / "nemotron"]).edges if one.child.name == "second.yaml")
     assert (second.parent.name, second.step, second.latest) == ("first.yaml", 80_000, True)
     assert second.child.count("tokens") == 20_000 * 256 * 8192
+
+
+@pytest.mark.parametrize("value", ["-1", "0", "9" * 60, ".nan", "-.inf", "1e308", "[1, 2]", "{a: 1}", "true", "~"])
+def test_a_figure_that_no_run_has_breaks_no_rule(value: str, tmp_path: Path) -> None:
+    text = (SOUND / "nanotron/stable.yaml").read_text()
+    (tmp_path / "long.yaml").write_text((SOUND / "nanotron/long.yaml").read_text())
+    for key in ("train_steps", "sequence_length", "lr_warmup_steps", "learning_rate", "dp", "lr_decay_steps"):
+        (tmp_path / "recipe.yaml").write_text(re.sub(rf"\b{key}: [^\s,]+", f"{key}: {value}", text))
+        run.findings(run.read([tmp_path]))
 
 
 def test_a_launch_of_megatron_that_does_not_train_is_no_recipe(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
         for name, init in stage.init.items()
         if init.weights == "release" and not init.stand_in
     }
+    stamps = {folder: release_files.stamps(folder) for folder in released.values()}
     for name, folder in released.items():
-        release_files.read_files(folder)
         release_config.check(stage, name, folder, stage.init[name].architecture)
     if released:
         _check_digests(stage, released, ranks)
@@ -56,6 +56,8 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
                 pass  # as built; a stand-in for a release too
             case _:
                 assert_never(init.weights)
+    for folder, before in stamps.items():
+        release_files.refuse_changed(folder, before)
     return modules
 
 

@@ -53,6 +53,25 @@ def digest(folder: Path) -> str:
     return digest_bytes("".join(lines).encode())
 
 
+Stamps = dict[Path, tuple[int, int, int, int]]
+
+
+def stamps(folder: Path) -> Stamps:
+    """What changes when one of the files that are read is written to, or another one takes its place."""
+    found = {path: path.stat() for path in read_files(folder)}
+    return {path: (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino) for path, one in found.items()}
+
+
+def refuse_changed(folder: Path, before: Stamps) -> None:
+    """Raise UserError where a file changed since `before`: its digest was compared then, and its tensors read later."""
+    now = stamps(folder)
+    if changed := sorted(path.name for path in before.keys() | now.keys() if before.get(path) != now.get(path)):
+        raise UserError(
+            f"{folder}: {', '.join(changed)} changed while it was read, so nobody knows what came in. Give the same "
+            "command again when the folder is complete."
+        )
+
+
 def _inside(folder: Path, path: Path) -> Path | None:
     """A file of the folder, or of the hub's cache around it; None where there is none."""
     home = folder.resolve()

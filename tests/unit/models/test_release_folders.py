@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from stages.errors import UserError
-from stages.models import build, hf, release_files
+from stages.models import build, hf, release, release_files
 from stages.spec.families.llama import LlamaModel
 from stages.spec.families.moonlight import MoonlightModel
-from stages.spec.resolved_models import Rope
+from stages.spec.resolved_models import Model, Rope
 from tests.unit.models.release_folders import (
     LLAMA,
     MOON,
@@ -94,6 +96,29 @@ def test_the_hubs_cache_links_to_its_own_blobs(folder: Path, tmp_path: Path) -> 
         path.rename(blobs / str(number))
         (snapshot / path.name).symlink_to(f"../../blobs/{number}")
     assert taken(snapshot, importing(digest=release_files.digest(snapshot))) is not None
+
+
+@pytest.mark.parametrize("how", ["written to", "replaced"])
+def test_a_file_that_changes_between_its_digest_and_its_tensors_is_refused(
+    folder: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other weights, put there when the digest was compared: they load without an error."""
+    stage, load = importing(digest=release_files.digest(folder)), release.load
+    path = next(folder.glob("*.safetensors"))
+    before = path.stat()
+
+    def changed(module: torch.nn.Module, model: Model, given: Path) -> None:
+        if how == "replaced":
+            shutil.copy(path, path.with_suffix(".new"))
+            path.with_suffix(".new").replace(path)
+        else:
+            tensors(lambda t: t[first(t)].mul_(2))(folder)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        load(module, model, given)
+
+    monkeypatch.setattr(release, "load", changed)
+    with pytest.raises(UserError, match=rf"given: {path.name} changed while it was read"):
+        taken(folder, stage)
 
 
 def test_another_folder_under_the_same_name_is_refused(folder: Path, tmp_path: Path) -> None:

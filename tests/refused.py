@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.data import files_of_users as formats
-from tests.unit.data import test_adopted as adopted
+from tests.unit.data import test_adopted_refused as adopted
 from tests.unit.data import test_bad_files as bad_files
 from tests.unit.data import test_chat_templates as templates
 from tests.unit.data import test_conversation_rows as conversations

@@ -1,73 +1,24 @@
-"""Megatron datasets: adopted without a copy, read in our order, and refused by their own line where they are wrong."""
+"""Megatron datasets: adopted without a copy, and read in our order."""
 
 from __future__ import annotations
 
-import json
-import os
 import struct
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import buckets, measured, megatron, mmidx, prepare, prepared, spec, tokenizer_files
+from stages.data import buckets, megatron, mmidx, prepare
 from stages.data.adopted import AdoptedTokens
-from stages.data.prepared import Corpus, DataManifest
-from stages.data.tokenizer_declared import declared
-from stages.errors import SpecError, SpecErrors, UserError
+from stages.data.prepared import Corpus
+from stages.errors import UserError
 from stages.spec.resolved_phases import Source
-from tests.unit.data import published
-from tests.unit.data.small import Small, load, phase, write_spec
+from tests.unit.data.adopted_tokens import BOS, DOCUMENTS, EOS, accept, declare, read, root, run, write
+from tests.unit.data.small import Small, load, phase
 
-BOS, EOS, IMAGE, VOCAB = 300, 301, 304, 307
-DOCUMENTS = [[BOS, *range(5 + number, 9 + 2 * number), EOS] for number in range(40)]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A project with a tokenizer of 307 ids, declared."""
-    published.write(tmp_path)
-    accepted = declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False)
-    assert accepted.open().vocab == VOCAB
-    published.write(tmp_path, digest=accepted.digest, vocab=VOCAB)
-    assert (accepted.open().roles.bos, accepted.open().roles.eos, accepted.open().roles.image) == (BOS, EOS, IMAGE)
-    return tmp_path
-
-
-def write(prefix: Path, documents: list[list[int]], dtype: str = "<u2") -> None:
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    flat = [token for document in documents for token in document]
-    lengths = np.array([len(one) for one in documents], dtype=np.int64)
-    prefix.with_name(prefix.name + ".bin").write_bytes(np.array(flat, dtype=dtype).tobytes())
-    prefix.with_name(prefix.name + ".idx").write_bytes(mmidx.index_bytes(lengths, np.dtype(dtype)))
-
-
-def declare(project: Path, prefix: object = "lake/a", **more: object) -> None:
-    content = {"corpus": "mine", "kind": "text", "unit": "tokens", "builder": "megatron", "tokenizer": "mine"}
-    write_spec(project, "mine", {**content, "prefix": prefix, **more})
-
-
-def run(root: Path) -> DataManifest:
-    return prepare.prepare(root, "mine", root / "results/mini/data/mine", accept=True)
-
-
-def accept(root: Path) -> DataManifest:
-    """Prepare, and put what came out into the spec."""
-    made = run(root)
-    path = root / "specs/data/mine.yaml"
-    path.write_text(path.read_text() + measured.declaration(made))
-    return made
-
-
-def read(root: Path) -> list[list[int]]:
-    corpus = Corpus(root / "results/mini/data/mine")
-    pairs = zip(corpus.offsets, corpus.offsets[1:], strict=False)
-    return [corpus.tokens[int(start) : int(end)].tolist() for start, end in pairs]
+__all__ = ["root"]
 
 
 def test_its_documents_are_those_of_the_file_and_no_token_is_copied(root: Path) -> None:
@@ -209,25 +160,6 @@ def test_files_below_a_declared_root_may_lie_anywhere(root: Path, tmp_path_facto
     assert prepare.is_prepared(root, "mine", root / "results/mini/data/mine", deep=True)
 
 
-def test_another_file_under_the_name_is_refused(root: Path) -> None:
-    write(root / "lake/a", DOCUMENTS)
-    declare(root)
-    accept(root)
-    folder = root / "results/mini/data/mine"
-    prepared.check(folder)
-    raw = bytearray((root / "lake/a.bin").read_bytes())
-    raw[42] ^= 1
-    (root / "lake/a.bin").write_bytes(raw)
-    Corpus(folder)  # sizes alone do not tell
-    with pytest.raises(UserError, match=r"corpus mine cannot be used: .*lake/a\.bin: expected blake3 .*, found blake3"):
-        prepared.check(folder)
-    with pytest.raises(UserError, match=r"specs/data/mine\.yaml: digest: declared .*, built"):
-        prepare.prepare(root, "mine", folder)
-    write(root / "lake/a", DOCUMENTS[:-1])
-    with pytest.raises(UserError, match=r"corpus mine is damaged: .*lake/a\.bin: expected \d+ bytes"):
-        Corpus(folder)
-
-
 def test_files_that_were_moved_are_the_same_corpus(root: Path) -> None:
     write(root / "lake/a", DOCUMENTS)
     declare(root)
@@ -235,163 +167,3 @@ def test_files_that_were_moved_are_the_same_corpus(root: Path) -> None:
     write(root / "elsewhere/b", DOCUMENTS)
     declare(root, "elsewhere/b")
     assert run(root).digest == before
-
-
-def index(documents: list[list[int]], dtype: str = "<u2") -> bytes:
-    return mmidx.index_bytes(np.array([len(one) for one in documents], dtype=np.int64), np.dtype(dtype))
-
-
-HEADER, COUNT = mmidx.HEADER.size, len(DOCUMENTS)
-LENGTHS, POINTERS, BORDERS = HEADER, HEADER + 4 * COUNT, HEADER + 12 * COUNT
-
-
-def put(at: int, kind: str, value: int) -> Callable[[bytes], bytes]:
-    data = struct.pack(kind, value)
-    return lambda raw: raw[:at] + data + raw[at + len(data) :]
-
-
-INDEXES: list[tuple[str, Callable[[bytes], bytes], str]] = [
-    ("empty", lambda raw: b"", r"a\.idx: not an indexed dataset"),
-    ("another magic", lambda raw: b"TNTIDX\x00\x00\x00" + raw[9:], r"a\.idx: not an indexed dataset"),
-    ("cut in the header", lambda raw: raw[:20], r"a\.idx: not an indexed dataset"),
-    ("a later version", put(9, "<Q", 2), r"a\.idx: version 2"),
-    ("float tokens", put(17, "<B", 6), r"a\.idx: version 1, data type 6"),
-    ("an unknown type", put(17, "<B", 200), r"data type 200"),
-    ("cut off", lambda raw: raw[:-1], r"a\.idx: \d+ bytes do not hold 40 sequences"),
-    ("bytes behind", lambda raw: raw + b"\x00" * 8, r"a\.idx: \d+ bytes do not hold 40 sequences"),
-    ("modes of a multimodal dataset", lambda raw: raw + b"\x00" * COUNT, r"a\.idx: an index with modes"),
-    ("2^63 sequences", put(18, "<Q", 1 << 63), r"bytes do not hold 9223372036854775808 sequences"),
-    ("no document indices", lambda raw: put(26, "<Q", 0)(raw)[:BORDERS], r"the borders of documents are missing"),
-    ("a negative length", put(LENGTHS + 8, "<i", -1), r"sequence 2 has -1 tokens"),
-    ("a length that is too long", put(LENGTHS, "<i", 7000), r"sequence 1 begins at byte 12, the one before it ends at"),
-    ("a pointer beyond the file", put(POINTERS + 8, "<q", 1 << 40), r"sequence 1 begins at byte 1099511627776"),
-    ("a negative pointer", put(POINTERS, "<q", -2), r"sequence 0 begins at byte -2"),
-    ("sequences that overlap", put(POINTERS + 16, "<q", 0), r"sequence 2 begins at byte 0, the one before it ends at"),
-    ("documents from the second on", put(BORDERS, "<q", 1), r"reach from sequence 1 to 40"),
-    ("documents beyond the last", put(BORDERS + 8 * COUNT, "<q", 41), r"reach from sequence 0 to 41"),
-    ("documents that go back", put(BORDERS + 16, "<q", 0), r"go back after document 1"),
-    ("a border far outside", put(BORDERS + 16, "<q", 1 << 50), r"go back after document 2"),
-    ("of another .bin", lambda _: index(DOCUMENTS[:-1]), r"a\.bin: \d+ bytes, the index asks for"),
-    ("of another type", lambda _: index(DOCUMENTS, "<i4"), r"a\.bin: \d+ bytes, the index asks for"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "says"), [one[1:] for one in INDEXES], ids=[one[0] for one in INDEXES])
-def test_a_hostile_index_is_refused_before_a_token_is_read(
-    root: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], says: str
-) -> None:
-    write(root / "lake/a", DOCUMENTS)
-    path = root / "lake/a.idx"
-    path.write_bytes(change(path.read_bytes()))
-    declare(root)
-    monkeypatch.setattr(megatron.Scan, "documents", None)
-    with pytest.raises(UserError, match=says):
-        run(root)
-    assert [one.name for one in (root / "results/mini/data").glob("*")] == []
-
-
-IDS: list[tuple[str, list[list[int]], str, str]] = [
-    ("beyond the vocabulary", [[1, 2], [3, VOCAB]], "<u2", r"a\.bin: token 1 of document 1 is 307; .* from 0 to 306"),
-    ("far beyond", [[1, 2], [1 << 30, 3]], "<i4", r"token 0 of document 1 is 1073741824"),
-    ("beyond 32 bits", [[1, 2], [3, 1 << 40]], "<i8", r"token 1 of document 1 is 1099511627776"),
-    ("negative", [[1, 2], [3, 4, -1]], "<i4", r"token 2 of document 1 is -1"),
-    ("a picture's", [[1, 2], [3, IMAGE]], "<u2", r"token 1 of document 1 is 304; the tokenizer's token of a picture"),
-    ("bos in the middle", [[BOS, 2], [BOS, 4, BOS]], "<u2", r"token 2 of document 1 is 300; the tokenizer's bos"),
-    ("one document", [[1, 2]], "<u2", r"mine\.yaml: prefix: 1 different documents"),
-    ("equal documents", [[1, 2]] * 3, "<u2", r"mine\.yaml: prefix: 1 different documents"),
-    ("no document", [], "<u2", r"mine\.yaml: prefix: 0 different documents"),
-    ("nothing but empty ones", [[], []], "<u2", r"mine\.yaml: prefix: 0 different documents"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("documents", "dtype", "says"), [one[1:] for one in IDS], ids=[one[0] for one in IDS])
-def test_tokens_that_cannot_be_the_tokenizers_are_refused(
-    root: Path, documents: list[list[int]], dtype: str, says: str
-) -> None:
-    write(root / "lake/a", documents, dtype)
-    declare(root)
-    with pytest.raises(UserError, match=says):
-        run(root)
-    assert [one.name for one in (root / "results/mini/data").glob("*")] == []
-
-
-SPECS: list[tuple[str, dict[str, Any], str]] = [
-    ("no tokenizer", {"tokenizer": None}, r"mine\.yaml:.*tokenizer: found nothing"),
-    ("no prefix", {"prefix": None}, r"mine\.yaml:.*prefix: found nothing"),
-    ("the file itself", {"prefix": "lake/a.bin"}, r"Leave out \.bin and \.idx"),
-    ("absolute", {"prefix": "/lake/a"}, r"a prefix relative to the project"),
-    ("upwards", {"prefix": "../lake/a"}, r"a prefix relative to the project"),
-    ("a folder", {"prefix": "lake/"}, r"without \.bin and \.idx"),
-    ("no name", {"prefix": []}, r"a prefix relative to the project"),
-    ("a path", {"path": "lake/a.jsonl"}, r"none; builder megatron reads no path"),
-    ("rows", {"rows": "messages"}, r"none; builder megatron has no rows"),
-    ("duplicates", {"duplicates": "drop"}, r"none; builder megatron has no duplicates"),
-    ("conversations", {"kind": "sft"}, r"kind: found 'sft'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "says"), [one[1:] for one in SPECS], ids=[one[0] for one in SPECS])
-def test_a_spec_that_says_too_little_or_too_much_is_refused(root: Path, change: dict[str, Any], says: str) -> None:
-    write(root / "lake/a", DOCUMENTS)
-    declare(root, **change)
-    path = root / "specs/data/mine.yaml"
-    content = {key: value for key, value in yaml.safe_load(path.read_text()).items() if value is not None}
-    path.write_text(yaml.safe_dump(content))
-    with pytest.raises((SpecError, SpecErrors), match=says):
-        run(root)
-
-
-def test_what_is_missing_twice_there_or_outside_is_named(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    outside = tmp_path_factory.mktemp("outside")
-    write(outside / "a", DOCUMENTS)
-    write(root / "lake/b", DOCUMENTS)
-    (root / "lake/b.bin").rename(root / "lake/c.bin")
-    (root / "lake/d.idx").symlink_to(outside / "a.idx")
-    write(root / "lake/e", DOCUMENTS)
-    (root / "lake/f.idx").write_bytes((root / "lake/e.idx").read_bytes())
-    os.mkfifo(root / "lake/f.bin")
-    for prefix, says in (
-        ("lake/none", r"prefix: lake/none: there is no such file .*none\.idx"),
-        ("lake/b", r"prefix: lake/b: there is no such file .*b\.bin"),
-        ("lake/c", r"prefix: lake/c: there is no such file .*c\.idx"),
-        ("lake/d", r"prefix: lake/d: .*a link that leads out"),
-        ("lake/f", r"prefix: lake/f: .*not a regular file"),
-        ("lake/n*", r"prefix: lake/n\*: no file below .* is called so"),
-        (["lake/e", "lake/[e]"], r"lake/e is lake/e, which is read already"),
-    ):
-        declare(root, prefix)
-        with pytest.raises(UserError, match=says):
-            run(root)
-
-
-def test_a_dataset_that_is_written_to_meanwhile_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(root / "lake/a", DOCUMENTS)
-    declare(root)
-    whole = megatron.Scan.documents
-
-    def meanwhile(scan: megatron.Scan) -> Any:
-        yield from whole(scan)
-        os.utime(root / "lake/a.bin", (1, 1))
-
-    monkeypatch.setattr(megatron.Scan, "documents", meanwhile)
-    with pytest.raises(UserError, match=r"^lake/a\.bin: changed while it was read"):
-        run(root)
-
-
-def test_a_manifest_that_points_out_of_the_project_is_not_followed(root: Path) -> None:
-    write(root / "lake/a", DOCUMENTS)
-    declare(root)
-    run(root)
-    path = root / "results/mini/data/mine/manifest.json"
-    content = json.loads(path.read_text())
-    for prefix, says in (("../../etc/a", "there is no such file|leads out"), ("/etc/a", "adopted.datasets.0.prefix")):
-        content["adopted"]["datasets"][0]["prefix"] = prefix
-        path.write_text(json.dumps(content))
-        with pytest.raises(UserError, match=says):
-            read(root)
-
-
-def test_the_local_tokenizer_is_not_trained_on_ids(root: Path) -> None:
-    declare(root)
-    with pytest.raises(UserError, match=r"mine\.yaml: has tokens and no text"):
-        prepare.documents(root, spec.load(root, "mine", declared=False))

@@ -1,0 +1,56 @@
+"""Rows to prepare in many small pieces, for the tests of streaming preparation."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from stages.data import merge, pieces, prepare, prepared, spec, stretches, user, worker
+from stages.data.encode import encode
+from stages.data.prepared import DataManifest
+from stages.data.tokenizer import FILE, Tokenizer
+from tests.unit.data.small import Small
+from tests.unit.data.test_user import declare
+
+WORDS = ["the", "sum", "of", "two", "numbers", "is", "never less", "than\n", "them\u2028", "<eos>", "\U0001f600"]
+
+
+def rows(count: int, seed: int = 1) -> list[str]:
+    """Lines of JSON of many lengths; every seventh is one of a few that come again and again."""
+    draw = random.Random(seed)
+    texts = (" ".join(draw.choices(WORDS, k=draw.randint(1, 60))) + f" {number}" for number in range(count))
+    again = (f"again {number % 3}" if number % 7 == 0 else text for number, text in enumerate(texts))
+    return [json.dumps({"text": text}) for text in again]
+
+
+def write(project: Small, lines: list[str], name: str = "rows.jsonl") -> None:
+    (project.root / name).write_text("\n".join(lines) + "\n")
+    declare(project, name)
+
+
+def run(project: Small, processes: int = 1) -> DataManifest:
+    return prepare.prepare(project.root, "mine", project.data / "mine", accept=True, processes=processes)
+
+
+def held(project: Small) -> dict[str, bytes]:
+    folder = project.data / "mine"
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".bin", ".idx")}
+
+
+def in_memory(project: Small) -> dict[str, bytes]:
+    """What sorting all documents at once gives."""
+    corpus = spec.load(project.root, "mine", declared=False)
+    made, _ = prepare.in_order("mine", user.documents(project.root, corpus))
+    return prepared.contents(encode(made, Tokenizer(project.data / "tokenizer" / FILE), None), corpus.kind)
+
+
+@pytest.fixture
+def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many pieces, runs and stretches, of a small input."""
+    monkeypatch.setattr(pieces, "PIECE", 3000)
+    monkeypatch.setattr(worker, "TOKENS", 900)
+    monkeypatch.setattr(worker, "CHARACTERS", 500)
+    monkeypatch.setattr(stretches, "STRETCH", 12000)
+    monkeypatch.setattr(merge, "FAN", 3)

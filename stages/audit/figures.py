@@ -72,7 +72,7 @@ def steps_of(stage: Stage, samples: int) -> int | None:
     sizes = (batch - start) // increment
     steps = consumed = 0
     for number in range(sizes):
-        until = min(samples, over * (number + 1) // sizes)
+        until = min(samples, -(-over * (number + 1) // sizes))
         more = max(0, -(-(until - consumed) // (start + number * increment)))
         steps, consumed = steps + more, consumed + more * (start + number * increment)
     return steps + max(0, samples - consumed) // batch

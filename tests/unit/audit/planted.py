@@ -114,6 +114,8 @@ DEFECTS = (
     Defect("positions-short", ANNEAL, "--max-position-embeddings 8192", "--max-position-embeddings 4096"),
     Defect("positions-short", LAUNCHER, "--seq-length 8192", "--seq-length 16384"),
     Defect("context-past-rope", ANNEAL, "--rotary-base 1000000", "--rotary-base 1000", also=("rope-falls",)),
+    Defect("context-past-rope", SAMPLES, "--train-samples", "--rotary-base 20 --train-samples",
+           tokens=512 * 4000 * 2048),
     Defect("precision-twice", PRETRAIN, "--bf16", "--bf16 --fp16"),
     Defect("precision-twice", JSON, '"fp16": false', '"fp16": true'),
     Defect("precision-twice", SAMPLES, "--fp16", "--bf16", certain=False),

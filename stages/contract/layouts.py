@@ -98,6 +98,8 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
         yield Misfit("yarn", f"by {stage.rope.yarn.factor:g}", "llama3 scaling, an interpolation, or neither", KEEP)
     if any(phase.z_loss is not None for phase in stage.phases):
         yield Misfit("z_loss", "of a phase", "none: this engine has no code for it", KEEP)
+    if stage.optimizer is not None and stage.optimizer.ema is not None:
+        yield Misfit("ema", "of the optimizer", "none: this engine keeps no average of the weights", KEEP)
     if stage.optimizer is not None and stage.optimizer.skip is not None:
         yield Misfit("skip", "of the optimizer", "none: this engine makes every step", KEEP)
     if stage.optimizer is not None and stage.optimizer.groups:

@@ -95,10 +95,13 @@ def trained(stage: Stage) -> list[str]:
 
 
 def moments(stage: Stage, module: str) -> int:
-    """Bytes of the optimizer's moments of a module: two numbers a parameter, one for a matrix that Muon moves."""
+    """Bytes of the optimizer's moments of a module: two numbers a parameter, one for a matrix that Muon moves; one
+    more where an average of the weights is kept.
+    """
     if stage.optimizer is None:
         return 0
-    return FP32 * (2 * parameters(stage.modules[module]).total - _matrices(stage.optimizer, stage.modules[module]))
+    each = 2 if stage.optimizer.ema is None else 3
+    return FP32 * (each * parameters(stage.modules[module]).total - _matrices(stage.optimizer, stage.modules[module]))
 
 
 def _matrices(optimizer: Optimizer, model: Model) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.contract.schedule import lr, lr_before
 from stages.spec.frozen import Frozen
-from stages.spec.numbers import OF_OPTIMIZER, of_phase
+from stages.spec.numbers import of_optimizer, of_phase
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Schedule
@@ -65,11 +65,7 @@ def readings(stage: Stage) -> list[Reading]:
     if stage.optimizer is None or not stage.phases:
         return []
     start, end = stage.phases[0].clock_start, _end(stage.phases[-1])
-    found = [
-        Reading(name, ("optimizer",), start, end, getattr(stage.optimizer, name))
-        for name in OF_OPTIMIZER
-        if hasattr(stage.optimizer, name)
-    ]
+    found = [Reading(name, ("optimizer",), start, end, number) for name, number in of_optimizer(stage.optimizer)]
     for index, phase in enumerate(stage.phases):
         found += [
             Reading(name, ("phases", index, *name.split(".")), phase.clock_start, _end(phase), number)
@@ -86,7 +82,7 @@ def scheduled(stage: Stage) -> tuple[str, ...]:
 def at(stage: Stage, phase: Phase, clock: int) -> dict[str, float]:
     """What the scheduled ones are in a step of a phase, by name."""
     names = scheduled(stage)
-    known = {**{name: getattr(stage.optimizer, name, None) for name in OF_OPTIMIZER}, **dict(of_phase(phase))}
+    known = {**dict(of_optimizer(stage.optimizer)), **dict(of_phase(phase))}
     return {name: value(number, clock) for name in names if (number := known.get(name)) is not None}
 
 

@@ -32,7 +32,7 @@ from stages.spec.resolved_models import LOOPED
 from stages.store import json_file, manifest
 from stages.train import loop
 from stages.train.checkpoint import METRICS, OPTIMIZER, Counters
-from stages.train.optimizer import STEP
+from stages.train.optimizer import AVERAGE, STEP
 
 PROBED = 64  # positions on which the exit distribution is read
 
@@ -74,19 +74,23 @@ def built(
     for key, tensor in state:  # one after the other: they need not all be whole at once
         rows = stage.init[key.partition(".")[0]].rows
         moments[key] = _digest(extend.kept({key: tensor}, rows)[key])
-        if not key.endswith(f".{STEP}") and bool(tensor.any()):
+        if not key.endswith((f".{STEP}", f".{AVERAGE}")) and bool(tensor.any()):
             moved.add(key.partition(".")[0])
     for name, module in modules.items():
         init = stage.init[name]
         rotary: Any = getattr(module, "rotary", None)
         parameters = list(module.parameters())
+        own: Digests = {key: value for key, value in moments.items() if key.startswith(f"{name}.")}
+        parents = _parent_moments(stage, name, inputs) if init.optimizer == "inherit" else None
+        if parents is not None and stage.phases:
+            own, parents = _handed(stage, name, own, parents)
         found[name] = ModuleReport(
             weights=digests(extend.kept(to_hf(module.state_dict()), init.rows)),
             parent_weights=_parent_weights(stage, name, inputs),
             frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
             factors=(1.0, 1.0) if rotary is None else _factors(module),
-            moments={key: value for key, value in moments.items() if key.startswith(f"{name}.")},
-            parent_moments=_parent_moments(stage, name, inputs) if init.optimizer == "inherit" else None,
+            moments=own,
+            parent_moments=parents,
             moments_moved=name in moved,
             takes_gradient=sum(parameter.requires_grad for parameter in parameters),
             parameters=len(parameters),
@@ -159,6 +163,20 @@ def _parent_weights(stage: Stage, name: str, inputs: Inputs) -> Digests | None:
     if init.weights not in ("inherit", "upcycle"):
         return None
     return tensors.digests(manifest.weights(received.parent_folder(init, inputs), name), init.rows)
+
+
+def _handed(stage: Stage, name: str, own: Digests, parents: Digests) -> tuple[Digests, Digests]:
+    """Without averages of weights, unless the parent has them and the stage takes them over."""
+
+    def averages(found: Digests) -> set[str]:
+        return {key for key in found if key.endswith(f".{AVERAGE}")}
+
+    wanted = stage.optimizer is not None and stage.optimizer.ema is not None and stage.init[name].extend is None
+    if wanted and averages(parents):
+        return own, parents
+    left = averages(own) | averages(parents)
+    mine, theirs = ({key: one for key, one in found.items() if key not in left} for found in (own, parents))
+    return mine, theirs
 
 
 def _parent_moments(stage: Stage, name: str, inputs: Inputs) -> Digests:

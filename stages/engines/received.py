@@ -19,7 +19,7 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import json_file, manifest, stage_record
-from stages.train.optimizer import STEP
+from stages.train.optimizer import AVERAGE, STEP
 from stages.train.ranks import ALONE, Ranks
 
 
@@ -124,6 +124,8 @@ def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
             )
         stored = Stored.of(path)
         found = {key: stored[key] for key in stored if key.startswith(f"{name}.")}
+        if stage.optimizer is not None and (stage.optimizer.ema is None or init.extend is not None):
+            found = {key: tensor for key, tensor in found.items() if not key.endswith(f".{AVERAGE}")}
         if init.extend is not None and init.rows is not None:
             found = extend.moments(found, stage.modules[name], init.rows)
         state |= found if init.layer_map is None else _upcycled_state(stage, name, init.layer_map, found)

@@ -17,7 +17,7 @@ from stages.spec.resolved_phases import Phase
 from stages.store import attempts
 from stages.train import checkpoint, finite, objectives
 from stages.train.checkpoint import Counters
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import AVERAGE, Optimizer, trained_slots
 from stages.train.ranks import Ranks
 from stages.train.replicated import Replicated
 from stages.train.state_sums import StateSums, columns
@@ -96,7 +96,8 @@ def optimizer(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, ranks: Ranks
     for name in stage.trained:
         init = stage.init[name]
         if init.optimizer == "inherit" and init.parent is not None:
-            made.load(state, name, init.parent)
+            there = any(key.startswith(f"{name}.") and key.endswith(f".{AVERAGE}") for key in state)
+            made.load(state if there else state | made.averages(), name, init.parent)
     return made
 
 

@@ -88,6 +88,7 @@ TEXTS: dict[str, str] = {
     "decay": "Which parameters are decayed: all, or matrices alone.",
     "clip": "Largest global gradient norm; `none`: gradients are not clipped.",
     "momentum": "Decay of Muon's momentum.",
+    "ema": "Decay of an average of the weights, which is kept beside the moments.",
     "optimizers.skip": "Steps whose gradient norm stands out of those before them move nothing.",
     "skip.window": "How many steps before it a step is compared with.",
     "sigmas": "How many standard deviations above their mean its norm may be.",

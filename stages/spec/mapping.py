@@ -75,7 +75,7 @@ def written(annotation: Any) -> Any:
         kind, *metadata = arguments
         return Annotated[kind, *(Written(one, kind) if isinstance(one, Domain) else one for one in metadata)]
     if Schedule in arguments:
-        (number,) = (one for one in arguments if one is not Schedule)
+        (number,) = (one for one in arguments if one not in (Schedule, NoneType))
         kind, domain = typing.get_args(number)
         return Annotated[kind, Scheduled(domain, kind)]
     if NoneType in arguments:  # the domain knows the word for it

@@ -16,7 +16,7 @@ from stages.spec.clocks import Clock, Extent, Reached, resolved_piece
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved import Stage
-from stages.spec.resolved_training import Schedule
+from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
 from stages.spec.scheduled import Named
 from stages.spec.schema import RawStandIn, RawTrain
@@ -25,7 +25,7 @@ from stages.spec.warp import ScheduleError, Span, cut, lay
 
 # What may be scheduled, by the field's name: of an optimizer, and of a phase below a key or (without one) its own.
 OF_GROUP = " of "  # of a rate that an optimizer reports: "llm of embeddings"
-OF_OPTIMIZER = ("weight_decay", "beta1", "beta2", "momentum")
+OF_OPTIMIZER = ("weight_decay", "beta1", "beta2", "momentum", "ema")
 OF_PHASE = (
     ("loops", "beta"),
     ("router", "bias_update"),
@@ -33,6 +33,14 @@ OF_PHASE = (
     ("coca", "caption_weight"),
     ("", "z_loss"),
 )
+
+
+def of_optimizer(optimizer: Optimizer | None) -> Iterator[tuple[str, float | Schedule]]:
+    """The numbers that an optimizer has, by name."""
+    for name in OF_OPTIMIZER:
+        number = getattr(optimizer, name, None)
+        if number is not None:
+            yield name, number
 
 
 def named(block: str, key: str) -> str:
@@ -58,7 +66,7 @@ def schedules_of(pipeline: LoadedPipeline, training: RawTrain | RawStandIn) -> I
 
 def last_numbers(stage: Stage) -> Iterator[tuple[str, float | Schedule]]:
     """Every such number of a resolved stage by name, as the last phase that has it holds it."""
-    found = {name: getattr(stage.optimizer, name) for name in OF_OPTIMIZER if hasattr(stage.optimizer, name)}
+    found = dict(of_optimizer(stage.optimizer))
     for phase in stage.phases:
         found |= dict(of_phase(phase))
     yield from found.items()

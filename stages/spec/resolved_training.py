@@ -73,6 +73,9 @@ class Group(Frozen):
 Groups = tuple[Group, ...] | None
 
 
+Average = Annotated[float, domains.DECAY_RATE] | Schedule | None  # decay of an average of the weights, kept beside them
+
+
 class Skip(Frozen):
     """Steps whose gradient's norm stands out move nothing (stages/contract/spikes.py)."""
 
@@ -83,7 +86,7 @@ class Skip(Frozen):
 class AdamW(Frozen):
     """AdamW with decoupled decay (Loshchilov & Hutter 2019)."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups", "skip"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups", "skip", "ema"})
     kind: Literal["adamw"]
     beta1: Beta
     beta2: Beta
@@ -93,12 +96,13 @@ class AdamW(Frozen):
     clip: Clip  # global gradient norm
     groups: Groups = None
     skip: Skip | None = None
+    ema: Average = None
 
 
 class Muon(Frozen):
     """Muon as in Moonlight (arXiv 2502.16982): matrices by Newton-Schulz, the rest (and embeddings, head) by AdamW."""
 
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups", "skip"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"groups", "skip", "ema"})
     kind: Literal["muon"]
     momentum: Beta
     nesterov: bool
@@ -113,6 +117,7 @@ class Muon(Frozen):
     clip: Clip  # norm of the raw gradients of the AdamW group
     groups: Groups = None
     skip: Skip | None = None
+    ema: Average = None
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

@@ -19,7 +19,7 @@ from stages.errors import UserError
 from stages.models import tensor_file
 from stages.models.ops import Update, global_norm, scale
 from stages.spec import resolved_training
-from stages.spec.numbers import OF_GROUP, OF_OPTIMIZER
+from stages.spec.numbers import OF_GROUP, of_optimizer
 from stages.spec.resolved_training import Group, Part
 from stages.train.adamw import adamw_step
 from stages.train.metrics import GRADIENT
@@ -28,6 +28,7 @@ from stages.train.ranks import ALONE, Ranks
 from stages.train.shards import Borders, evenly, owners, whole
 
 FIRST, SECOND, MOMENTUM, STEP = "exp_avg", "exp_avg_sq", "momentum", "step"
+AVERAGE = "ema"  # of a parameter, beside its moments
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ class Optimizer:
         self._own = [self._part(i, slot.parameter.detach()) for i, slot in enumerate(self.slots)]
         self._moments: dict[str, Tensor] = {}
         for slot, own in zip(self.slots, self._own, strict=True):
-            for moment in _moments(slot):
-                self._moments[f"{slot.name}.{moment}"] = torch.zeros_like(own)
+            for moment in self._kept(slot):
+                zero = torch.clone if moment == AVERAGE else torch.zeros_like
+                self._moments[f"{slot.name}.{moment}"] = zero(own)
         moved = [i for i, own in enumerate(self._own) if own.numel()]
         self._moved = [_Moved.of(cfg, group, self.slots, moved) for group in (None, *(cfg.groups or ()))]
 
@@ -167,8 +169,7 @@ class Optimizer:
 
     def numbers(self, clock: int | None) -> dict[str, float]:
         """Weight decay, betas and momentum in a step that ends at a clock. The guards read it."""
-        names = [name for name in OF_OPTIMIZER if hasattr(self.cfg, name)]
-        return {name: numbers.value(getattr(self.cfg, name), clock) for name in names}
+        return {name: numbers.value(number, clock) for name, number in of_optimizer(self.cfg)}
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float, clock: int | None = None) -> None:
@@ -181,6 +182,10 @@ class Optimizer:
             self._steps[module] += 1
         for moved in self._moved:
             self._move(moved, gradients, rates, now)
+        if "ema" in now:
+            mine = [i for moved in self._moved for i in (*moved.adamw, *moved.muon)]
+            if mine:
+                torch._foreach_lerp_(self._state(mine, AVERAGE), [self._own[i] for i in mine], 1 - now["ema"])
         self._ranks.spread([parameter.detach() for parameter in self.parameters], self._borders)
 
     def _move(
@@ -237,7 +242,7 @@ class Optimizer:
         moments = {
             f"{slot.name}.{moment}": torch.empty_like(slot.parameter, device="meta", requires_grad=False)
             for slot in self.slots
-            for moment in _moments(slot)
+            for moment in self._kept(slot)
         }
         return moments | {name: count.to("meta") for name, count in self._counts().items()}
 
@@ -250,7 +255,7 @@ class Optimizer:
         borders = {
             f"{slot.name}.{moment}": cut
             for slot, cut in zip(self.slots, self._borders, strict=True)
-            for moment in _moments(slot)
+            for moment in self._kept(slot)
         }
         shapes, counts = self.shapes(), self._counts()
         for name in tensor_file.order(shapes):
@@ -267,11 +272,21 @@ class Optimizer:
         fits(self.shapes(), state, module, where)
         members = [i for i, slot in enumerate(self.slots) if slot.module == module]
         for i in members:
-            for moment in _moments(self.slots[i]):
+            for moment in self._kept(self.slots[i]):
                 name = f"{self.slots[i].name}.{moment}"
                 self._moments[name].copy_(self._part(i, state[name]))
         if module in self._steps:
             self._steps[module] = int(state[f"{module}.{STEP}"])
+
+    def averages(self) -> dict[str, Tensor]:
+        """The averages of the weights as they begin, whole, by the names of the state: the weights themselves."""
+        if self.cfg.ema is None:
+            return {}
+        return {f"{slot.name}.{AVERAGE}": slot.parameter.detach().clone() for slot in self.slots}
+
+    def _kept(self, slot: Slot) -> tuple[str, ...]:
+        """Moments of a parameter, and its average."""
+        return (*_moments(slot), *((AVERAGE,) if self.cfg.ema is not None else ()))
 
     def _counts(self) -> dict[str, Tensor]:
         return {f"{module}.{STEP}": torch.tensor(step) for module, step in self._steps.items()}

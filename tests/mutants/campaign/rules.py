@@ -115,8 +115,9 @@ LEGITIMATE = _rules(
         "another optimizer, inside the domain of each figure",
     ),
     (
-        "pipeline:*optimizers.*.groups* pipeline:*optimizers.*.skip*", ("removed", "sibling's name"),
-        "parameters that are moved as all others, or others in their place; no step is skipped",
+        "pipeline:*optimizers.*.groups* pipeline:*optimizers.*.skip* pipeline:*optimizers.*.ema",
+        ("removed", "sibling's name"),
+        "parameters that are moved as all others, or others in their place; no skips, no average",
     ),
     ("stage:*z_loss", (*AMOUNT, "removed"), "a loss with another weight of log(Z)^2, or without"),
     ("pipeline:*schedules.*", (*AMOUNT, "other word", "removed"), "another curve that the stages read to its end"),

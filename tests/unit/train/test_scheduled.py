@@ -90,7 +90,7 @@ def test_a_phase_takes_the_value_at_its_tokens_and_its_bits_are_those_of_the_pla
     assert recorded == [recorded[0]] * (last + 1) + [recorded[0] / 2] * (len(recorded) - last - 1)
 
 
-@pytest.mark.parametrize("name", OF_OPTIMIZER)
+@pytest.mark.parametrize("name", ["weight_decay", "beta1", "beta2", "momentum"])
 def test_an_optimizer_takes_the_value_at_the_clock_of_the_step(name: str) -> None:
     """As one that states that value: in the steps before the change, and in those after it."""
     plain = {"weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "momentum": 0.95}[name]
@@ -163,6 +163,6 @@ def test_a_row_with_another_value_than_the_schedule_s_is_a_finding(
     def stands_still(stage: Stage, phase: Phase, clock: int) -> dict[str, float]:
         return numbers.at(stage, phase, min(clock, SWITCH))
 
-    monkeypatch.setattr(loop, "numbers", SimpleNamespace(at=stands_still))
+    monkeypatch.setattr(loop, "numbers", SimpleNamespace(at=stands_still, scheduled=numbers.scheduled))
     with pytest.raises(GuardError, match=r"I-02.*loops\.beta"):
         run(given(tiny.make("looped"), "loops.beta", 1, 0.5), tiny.inputs(tmp_path))

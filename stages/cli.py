@@ -83,7 +83,10 @@ def schema(
 
 @app.command()
 def new(name: str, base: Annotated[str, typer.Option("--from", metavar="PIPELINE")]) -> None:
-    """Start a pipeline of your own that extends another."""
+    """Start a pipeline of your own that extends another.
+
+    Example: `stages new mine --from llama31_1m`.
+    """
     from stages.commands.new import create
 
     create(name, base)
@@ -97,7 +100,10 @@ def check(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="I-04", help="One invariant; repeatable.")] = None,
     explain: Annotated[str | None, typer.Option("--explain", metavar="I-04", help="What an invariant is for.")] = None,
 ) -> None:
-    """Check specs and hand-overs, without training: totals, learning rates, contexts, data ranges, and more."""
+    """Check specs and hand-overs, without training: totals, learning rates, contexts, data ranges, and more.
+
+    Example: `stages check ouro --scale paper`.
+    """
     from stages.commands.brief import uncollected
 
     with uncollected():
@@ -120,7 +126,10 @@ def plan(
     measured: Annotated[bool, typer.Option("--measured", help="Compare predictions with finished runs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what pipelines will take: tokens, steps, rates, parameters, FLOPs, time, memory, disk."""
+    """Say what pipelines will take: tokens, steps, rates, parameters, FLOPs, time, memory, disk.
+
+    Example: `stages plan ouro --scale paper --hardware h100`.
+    """
     from stages.commands.plan import print_plan
 
     print_plan(names or (), scale, hardware, measured, as_json)
@@ -135,7 +144,10 @@ def diff(
     markdown: Annotated[bool, typer.Option("--markdown", help="For a pull-request comment.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, device-hours."""
+    """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, device-hours.
+
+    Example: `stages diff main --markdown`.
+    """
     from stages.commands.diff import print_diff
 
     print_diff(old, new, scale, hardware, markdown, as_json)
@@ -148,7 +160,10 @@ def compare(
     scale: Scale = "mini",
     as_json: Json = False,
 ) -> None:
-    """Compare two finished runs: first divergent step, largest difference, final evaluations."""
+    """Compare two finished runs: first divergent step, largest difference, final evaluations.
+
+    Example: `stages compare ouro/warmup ouro/warmup@mini_seed2`.
+    """
     from stages.commands.compare import print_compare
 
     raise typer.Exit(print_compare(first, second, scale, as_json))
@@ -161,7 +176,10 @@ def sync(
         bool, typer.Option("--check", help="Write nothing; exit 1 if something would change.")
     ] = False,
 ) -> None:
-    """Write rules/*.smk and dvc.yaml from the specs."""
+    """Write rules/*.smk and dvc.yaml from the specs.
+
+    Example: `stages sync --check`.
+    """
     from stages.commands.sync import run_sync
 
     raise typer.Exit(run_sync(scale, only_check))
@@ -177,7 +195,10 @@ def run(
         bool, typer.Option(help="Train a point again whose trunk kept no checkpoint there: `from: trunk@count`.")
     ] = False,
 ) -> None:
-    """Run one stage, whose parents must be done. This is what the rules call."""
+    """Run one stage, whose parents must be done. This is what the rules call.
+
+    Example: `stages run ouro/warmup`.
+    """
     from stages.commands.run import run_stage
 
     run_stage(ref, scale, releases, marker, train_again)
@@ -192,7 +213,10 @@ def emit(
         bool, typer.Option("--engine-config", help="Print the NeMo engine's whole configuration as YAML instead.")
     ] = False,
 ) -> None:
-    """Print a stage's batch script for Slurm, for review or for `| sbatch`."""
+    """Print a stage's batch script for Slurm, for review or for `| sbatch`.
+
+    Example: `stages emit ouro/warmup --scale paper`.
+    """
     from stages.commands.emit import print_engine_config, print_script
 
     if engine_config:
@@ -217,7 +241,10 @@ def data(
     ] = None,
     marker: Marker = None,
 ) -> None:
-    """Prepare a corpus, or the tokenizer."""
+    """Prepare a corpus, or the tokenizer.
+
+    Example: `stages data prose --show 2`.
+    """
     from stages.commands.data import prepare, print_declaration
 
     if show is not None:
@@ -237,7 +264,10 @@ def tokenizer(
         bool, typer.Option("--accept", help="Print the declaration of what is in its folder, to be put in its spec.")
     ] = False,
 ) -> None:
-    """Check a published tokenizer's files against specs/tokenizers/NAME.yaml."""
+    """Check a published tokenizer's files against specs/tokenizers/NAME.yaml.
+
+    Example: `stages tokenizer mine --accept`.
+    """
     from stages.commands.tokenizer import check, print_declaration
 
     (print_declaration if accept else check)(name)
@@ -251,7 +281,10 @@ def release(
         bool, typer.Option("--accept", help="Print the declaration of the folder, to be put in its spec.")
     ] = False,
 ) -> None:
-    """Check a released model's folder against specs/releases/NAME.yaml."""
+    """Check a released model's folder against specs/releases/NAME.yaml.
+
+    Example: `stages release llama31_8b ~/models/Llama-3.1-8B`.
+    """
     from stages.commands.release import check, print_declaration
 
     (print_declaration if accept else check)(name, folder)
@@ -265,7 +298,10 @@ def status(
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say for each stage whether it is done, unevaluated, stale or damaged (and why), missing, running or failed."""
+    """Say for each stage whether it is done, unevaluated, stale or damaged (and why), missing, running or failed.
+
+    Example: `stages status ouro --failed`.
+    """
     from stages.commands.status import print_status
 
     raise typer.Exit(print_status(scale, names or (), deep, failed, as_json))
@@ -289,7 +325,10 @@ def track(
     ] = None,
     scale: Scale = "mini",
 ) -> None:
-    """Send what the trackers of tracking.yaml lack: metrics, evaluations, lineage. Runs do so as they go."""
+    """Send what the trackers of tracking.yaml lack: metrics, evaluations, lineage. Runs do so as they go.
+
+    Example: `stages track ouro --scale small`.
+    """
     from stages.commands.track import track as send
 
     raise typer.Exit(send(names or (), scale))
@@ -339,7 +378,10 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="A new folder, or an earlier report's, which is replaced.")] = ...,  # type: ignore[assignment]
     scale: Scale = "mini",
 ) -> None:
-    """Write a folder of static pages: graph, curves, evaluations, hand-overs, budgets. `stages report --out report`."""
+    """Write a folder of static pages: graph, curves, evaluations, hand-overs, budgets.
+
+    Example: `stages report --out report`.
+    """
     from stages.commands.report import write_report
 
     write_report(names or (), scale, out)
@@ -347,7 +389,10 @@ def report(
 
 @app.command()
 def pictures(scale: Scale = "mini") -> None:
-    """Draw the plots of finished stages, and each pipeline's learning rate over all its tokens."""
+    """Draw the plots of finished stages, and each pipeline's learning rate over all its tokens.
+
+    Example: `stages pictures --scale mini`.
+    """
     from stages.commands.table import draw_pictures
 
     draw_pictures(scale)
@@ -359,7 +404,10 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove it.")] = False,
     keep: Annotated[int, typer.Option("--keep", min=0, help="Earlier results to keep for each stage.")] = 3,
 ) -> None:
-    """Remove checkpoints of finished stages and old results that lie aside; never a result in place."""
+    """Remove checkpoints of finished stages and old results that lie aside; never a result in place.
+
+    Example: `stages gc --dry-run`.
+    """
     from stages.commands.gc import collect
 
     collect(dry_run, delete, keep)
@@ -367,7 +415,10 @@ def gc(
 
 @app.command("record-dvc")
 def record_dvc() -> None:
-    """Record finished results in DVC, having checked that every stage of dvc.yaml is done."""
+    """Record finished results in DVC, having checked that every stage of dvc.yaml is done.
+
+    Example: `stages record-dvc`.
+    """
     from stages.commands.record import record
 
     record()

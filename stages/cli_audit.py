@@ -22,7 +22,7 @@ def audit(
 ) -> None:
     """Say what is wrong in a recipe of another trainer, by its text alone; nothing of it is run.
 
-    Example: stages audit recipes/ --markdown. Read are recipes of Megatron-LM and Megatron-Bridge, the Trainer,
+    Example: `stages audit recipes/ --markdown`. Read are recipes of Megatron-LM and Megatron-Bridge, the Trainer,
     LLaMA-Factory, axolotl, nanotron, OLMo-core and torchtitan (docs/audit.md). Exit code 1 if something is found.
     """
     from stages.commands.audit import audit as run_audit
@@ -39,7 +39,7 @@ def adopt(
 ) -> None:
     """Write a recipe of another trainer as specs of this project; what it does not say is marked unknown.
 
-    Example: stages adopt recipes/ --as mine. Each figure cites its file and line (docs/audit.md).
+    Example: `stages adopt recipes/ --as mine`. Each figure cites its file and line (docs/audit.md).
     """
     from stages.commands.adopt import adopt as run_adopt
 

@@ -26,7 +26,10 @@ def export(
     licence_file: Annotated[Path | None, typer.Option("--licence-file", help="Its text, copied as LICENSE.")] = None,
     scale: Scale = "mini",
 ) -> None:
-    """Write a finished stage as a folder that transformers loads: weights, tokenizer, model card."""
+    """Write a finished stage as a folder that transformers loads: weights, tokenizer, model card.
+
+    Example: `stages export llama31_1m/instruct exports/instruct --dtype fp32`.
+    """
     from stages.commands.export import export as write
 
     write(ref, folder, scale, dtype, shard_size, licence, licence_file)
@@ -47,7 +50,10 @@ def generate(
     seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn.")] = None,
     scale: Scale = "mini",
 ) -> None:
-    """Print what a finished stage writes: greedy text, or text drawn with a seed."""
+    """Print what a finished stage writes: greedy text, or text drawn with a seed.
+
+    Example: `stages generate llama31_1m/instruct --chat --prompt "What is 12 + 30?"`.
+    """
     from stages.commands.generate import generate as write
 
     write(ref, prompt, scale, chat, max_tokens, temperature, top_p, seed)
@@ -78,6 +84,8 @@ def evaluate(
     """Evaluate a finished stage: on held-out documents, or by lm-evaluation-harness on an export of it.
 
     Without --tasks and --lm-eval: what its spec asks of the harness and it does not have yet.
+
+    Example: `stages evaluate llama31_1m/base --tasks validation_loss`.
     """
     from stages.commands.evaluate import evaluate as measure
     from stages.commands.evaluate import evaluate_as_specified, evaluate_outside

@@ -11,12 +11,13 @@ from typing import Any
 from stages.models import release_files
 from stages.spec.key import stage_key
 from stages.spec.resolved import Init, Share, Stage
+from stages.spec.resolved_training import Piece, Schedule, Skip
 from tests.snapshot import mini
 from tests.unit.data.small import Small
 from tests.unit.train import tiny
 
 OBJECTIVES = (*tiny.OBJECTIVES, "moe")
-KINDS = ("two_phases", "replacing", "continued", "upcycle", "merge", "import", "keep", "export")
+KINDS = ("moving", "two_phases", "replacing", "continued", "upcycle", "merge", "import", "keep", "export")
 NAMES = (*OBJECTIVES, *KINDS)
 RELEASES, RELEASE = "releases", "released"
 SCALE = "mini"
@@ -58,6 +59,8 @@ def make(name: str, small: Small) -> Case:
     """The case of this name, reading the corpora of the small project."""
     if name in OBJECTIVES:
         return Case(mini.stage(name, small))
+    if name == "moving":
+        return Case(moving(mini.stage("next_token", small)))
     parent = mini.stage("looped" if name == "upcycle" else "next_token", small)
     if name == "replacing":
         return Case(parent, earlier=parent.model_copy(update={"seed": parent.seed + 1}))
@@ -70,6 +73,17 @@ def make(name: str, small: Small) -> Case:
         made = child(name, parent).model_copy(update={"parents": (ref(other), ref(parent)), "merge": shares})
         return Case(made, (other, parent))
     return Case(child(name, parent), (parent,))
+
+
+def moving(stage: Stage) -> Stage:
+    """The stage with a weight decay that rises, an average of its weights, and steps that are skipped."""
+    assert stage.optimizer is not None
+    end = stage.phases[0].budget
+    rises = Piece(start=0, end=end, shape="linear", first=0.0, last=0.5, p0=(0, 1), p1=(1, 1))
+    changes = {
+        "weight_decay": Schedule(name="rises", pieces=(rises,)), "ema": 0.5, "skip": Skip(window=4, sigmas=0.5)
+    }  # fmt: skip
+    return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update=changes)})
 
 
 def two_phases(stage: Stage, small: Small) -> Stage:

@@ -17,7 +17,7 @@ from tests.faults.kills import Killer
 from tests.unit.data.small import build
 
 SEED = 1
-KILLS = 2  # of each stage: 28 in all
+KILLS = 2  # of each stage: 32 in all
 IN_BACKGROUND = ("coca", "moe", "two_phases")  # again, with checkpoints that are written while training goes on
 SWEPT = "next_token"
 

@@ -109,6 +109,7 @@ record: $(READY) ## measure over three seeds and rewrite results/records and the
 	python -m tests.agreement.table
 	python -m tests.faults.flips
 	python -m tests.refused
+	python -m tests.planted.record
 
 # A machine with a GPU: any Python >= 3.11 with torch >= 2.11 for CUDA. Nothing is installed and no network is needed.
 DEVICE_PYTHON ?= python3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 # By the beginning of the component's name.
 MEANINGS = {
     "mode": "modules train where they did not, or the other way round, or dropout has another rate",
@@ -16,6 +19,17 @@ MEANINGS = {
     "loss": "the same parameters compute another loss from the same samples: the model, or how losses are averaged",
     "gradient": "the loss is the same, the gradient is not: backward, accumulation, unscaling or clipping",
 }
+
+
+def causes_first(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Names of what differs in one step, as in the step, but data before the generators where its amount differs: more
+    samples draw more numbers. With the same amount it is the generators from which other samples may follow.
+    """
+    if "data" not in names or str(old["data"]).split(" ")[0] == str(new["data"]).split(" ")[0]:
+        return names
+    place = next((number for number, name in enumerate(names) if name.startswith("RNG")), names.index("data"))
+    others = [name for name in names if name != "data"]
+    return [*others[:place], "data", *others[place:]]
 
 
 def meaning(name: str) -> str:

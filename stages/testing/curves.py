@@ -46,6 +46,7 @@ def change(old: Content, new: Content) -> Change | None:
     begin = moved[0][1] if moved else None
     earliest = [name for name, place in moved if place == begin]
     if begin is not None:
+        earliest = components.causes_first(earliest, before[begin], now[begin])
         label = before[begin].get("step", begin + 1)
         said.append(f"first differs at step {label}: {earliest[0]}")
         said += [f"  in the same step {', '.join(earliest[1:])}"] if earliest[1:] else []

@@ -64,9 +64,11 @@ def since(about: Mapping[str, Any], now: Mapping[str, Any], root: Path, specs: l
 
 
 def _code(root: Path, about: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    said = f"  code: {about.get('revision')} -> {now.get('revision')}"
+    said = "  code:"
+    if about.get("revision") != now.get("revision"):
+        said += f" {about.get('revision')} -> {now.get('revision')}"
     if about.get("code") != now.get("code"):
-        said += f", the package's digest {about.get('code')} -> {now.get('code')}"
+        said += f" the package's digest {about.get('code')} -> {now.get('code')}"
     files = changes(about.get("files"), now.get("files"))
     touched = [path for path, _, _ in files] or _touched(root, str(about.get("revision")).removesuffix("+"))
     return said + "".join(f"\n    {line}" for line in touched[:MOST])

@@ -84,12 +84,14 @@ class Curve(_Fixture):
 
     def _hold(self, path: Path, train: Train, found: loops.Run) -> None:
         content = found.content()
-        beside = {"files": sources.digests(self.item, train, self.config.rootpath), "environment": self._environment}
-        holder = Holder(self.config.rootpath, bool(self.config.getoption("stages_update")), beside)
-        holder.hold(
+        self._holder(train).hold(
             self.item, path, content, environment=str(self._fingerprint["id"]), compare=curves.change,
             elsewhere=lambda others: curves.hold_same_order(others, content), again=self._node,
         )  # fmt: skip
+
+    def _holder(self, train: Train) -> Holder:
+        beside = {"files": sources.digests(self.item, train, self.config.rootpath), "environment": self._environment}
+        return Holder(self.config.rootpath, bool(self.config.getoption("stages_update")), beside)
 
     @cached_property
     def _fingerprint(self) -> dict[str, object]:

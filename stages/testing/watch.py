@@ -152,17 +152,20 @@ def _gradient(model: nn.Module) -> tuple[float, str]:
 
 
 def _data(batch: Any) -> str:
-    """A digest of the rows that a step read, which does not depend on how micro-batches divide them."""
+    """The number of values that a step read, and a digest of its rows, which does not depend on how micro-batches
+    divide them.
+    """
     found: dict[str, list[Any]] = {}
     _leaves(batch, "", found)
-    hasher = blake3()
+    hasher, count = blake3(), 0
     for name, values in found.items():
         hasher.update(f"{name}\0".encode())
         for value in values:
             rows = list(value) if getattr(value, "ndim", 0) else [value]
+            count += int(np.prod(getattr(value, "shape", ())))
             for row in rows:
                 _feed(hasher, row, "")
-    return str(hasher.hexdigest())[:DIGITS]
+    return f"{count} {str(hasher.hexdigest())[:DIGITS]}"
 
 
 def _leaves(batch: Any, name: str, found: dict[str, list[Any]]) -> None:

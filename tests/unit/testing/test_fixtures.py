@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import page
 from tests.unit.testing.session import Session
@@ -135,3 +136,28 @@ def test_layouts_are_the_same_run_or_it_is_told_what_is_not(session: Session) ->
     (session.folder / TESTS).write_text(body.format(', tier="same-order"'))
     change(session, ".mean() / 2).backward()", ".mean()).backward()")
     assert_failed(session(), "are not the same run, to 1e-05: first differs at step 1: gradient norm")
+
+
+def test_goldens_of_other_environments_edited_ones_and_directories_that_cannot_be_written(session: Session) -> None:
+    assert session.update("-k", "curve")[0] == 0
+    path = session.folder / CURVE
+    ((_, entry),) = yaml.safe_load(path.read_text())["environments"].items()
+    step = entry["golden"]["steps"][2]
+    loss, data = float.fromhex(step["loss"]), step["data"]
+
+    def elsewhere(**changes: str) -> tuple[int, str]:
+        step.update(changes)
+        path.write_text(yaml.safe_dump({"environments": {"another": entry}}, sort_keys=False))
+        return session("-k", "curve")
+
+    code, said = elsewhere(loss=(loss * (1 + 1e-6)).hex(), gradient="0" * 12)
+    assert (code, "not seen before; its first 3 steps are within 1e-05 of another" in said) == (0, True), said
+    assert_failed(elsewhere(loss=(loss * (1 + 1e-4)).hex()), "no golden of this environment, and farther than 1e-05")
+    assert_failed(elsewhere(loss=loss.hex(), data="64 other"), "no golden of this environment", "3: data")
+    assert_failed(elsewhere(data=data, loss="abc"), "no golden of this environment")
+    path.write_text(path.read_text()[:900])
+    assert_failed(session("-k", "curve"), "restore it, or delete it and update")
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("")
+    assert_failed(session.update("-k", "curve"), "0 of 1 goldens written, then:")

@@ -57,6 +57,8 @@ def multiplied(part: Tensor, start: int = 0) -> Tensor:
 
     It has never been executed on a GPU.
     """
+    if not part.numel():
+        return torch.zeros((), dtype=torch.int64, device=part.device)
     flat = part.detach().reshape(-1).view(torch.uint8)
     flat = torch.nn.functional.pad(flat, (0, -len(flat) % WORD)) if len(flat) % WORD else flat
     words = (flat.clone() if flat.data_ptr() % WORD else flat).view(torch.int64)

@@ -315,7 +315,8 @@ def _head(root: Path) -> list[str]:
         "# Measured: what `stages replay` names",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit(root)}, {machine['cpu_model']}, {machine['cpu_level']}, torch "
-        f"{machine['torch']}. `python -m tests.faults.flips`, scale mini, steps of {', '.join(REFS)}.",
+        f"{machine['torch']}. `{' '.join(['python -m tests.faults.flips', *sys.argv[1:]])}`, scale mini, steps of "
+        f"{', '.join(REFS)}.",
         "",
         "In each run one bit is flipped: in a weight or the optimizer's state before a random step, in a gradient of",
         "it, or in a token of a data file that it learns. Any bit of any number of any tensor may be it.",
@@ -341,12 +342,13 @@ def _table(found: list[tuple[str, Seen]]) -> list[str]:
 
 
 def _quiet(quiet: list[tuple[str, int, int, bool]], most: int | None) -> list[str]:
-    which = "all" if most is None else f"of each the first {most},"
+    which = "all steps" if most is None else f"the first {most} steps"
     steps, summed = sum(steps for _, steps, _, _ in quiet), sum(summed for _, _, summed, _ in quiet)
     alarms = sum(not equal for *_, equal in quiet)
     return [
         "",
-        f"Undisturbed: {len(quiet)} finished stages, {which} {steps:,} steps, the checksums of {summed:,} of them"
+        f"Undisturbed: {len(quiet)} finished stages, {which} of each, {steps:,} in all, {summed:,} of them with "
+        f"checksums"
         f"{'' if most else ', and the tensors of the results'}: {alarms} alarms.",
     ]
 

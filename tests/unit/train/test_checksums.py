@@ -61,6 +61,7 @@ def test_parts_add_up_to_the_whole(cuts: list[int], kind: torch.dtype, seed: int
 @given(st.integers(0, 9), st.integers(0, 3 * checksum.ROW), st.integers(1, checksum.ROW))
 def test_a_gpu_s_form_has_the_same_sum(seed: int, start: int, rest: int) -> None:
     words = tensor(2 * checksum.ROW + rest, torch.int64, seed)
+    assert checksum.multiplied(words.view(torch.uint8)[3:3]) == 0  # of a rank that owns nothing of a tensor
     for one in (words, words.view(torch.uint8)[: len(words) * 8 - 3], words.view(torch.float32)[1:]):
         begin = start * 8 // one.element_size()
         assert checksum.unsigned(int(checksum.multiplied(one, begin))) == word(one, begin)
@@ -149,3 +150,17 @@ def test_no_checksums_are_taken_where_no_equal_bits_are_promised(
     run(fast, tiny.inputs(tmp_path))
     place = tiny.inputs(tmp_path).layout.stage(BOX)
     assert not (place / checkpoint.CHECKSUMS).exists()
+
+
+def test_gradients_are_summed_before_the_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a flipped bit in one of them shows in its word alone, though the clip scales them all by the norm."""
+    monkeypatch.setattr("stages.engines.training.PhaseData", tiny.Data)
+    made, first, second = tiny.make("next_token"), list[list[str]](), list[list[str]]()
+    for clip in (None, 1e-3):
+        inputs = tiny.inputs(tmp_path / str(clip))
+        run(made.model_copy(update={"optimizer": made.optimizer.model_copy(update={"clip": clip})}), inputs)
+        rows = csv.DictReader((inputs.layout.stage(BOX) / checkpoint.CHECKSUMS).read_text().splitlines())
+        for row, kept in zip(rows, (first, second), strict=False):
+            kept.append([word for name, word in row.items() if name.endswith(".gradient")])
+    assert first[0] == first[1]
+    assert second[0] != second[1]

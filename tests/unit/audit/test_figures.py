@@ -69,3 +69,26 @@ def test_the_step_is_read_of_the_name_of_a_checkpoint(path: str, step: int | Non
     text = f"python pretrain_gpt.py --num-layers 2 --hidden-size 64 --train-iters 10 --lr 1e-3 --load {path}\n"
     (tmp_path / "run.sh").write_text(text)
     assert run.read([tmp_path]).stages[0].count("load_step") == step
+
+
+@pytest.mark.parametrize(
+    ("recipe", "figures"),
+    [
+        (
+            "megatron_finetune/anneal.sh",
+            {"world": 16, "replicas": 8, "warmup_steps": 12, "decay_steps": 1200, "tokens": 1200 * 256 * 8192,
+             "finetune": True, "gated": True, "bf16": True, "head_dim": 128, "clip": 1.0},
+        ),
+        ("megatron_override/two.sh", {"load_step": 6000, "tokens": 2000 * 256 * 2048, "wsd_steps": 2000}),
+        (
+            "trainer_shell/run.sh",
+            {"warmup_steps": 500, "min_lr": 1e-6, "bf16": True, "rope_base": 8_000_000, "decay_steps": 5000},
+        ),
+        ("factory/pretrain.yaml", {"warmup_steps": 150, "min_lr": 0.0, "context": 4096, "beta2": 0.999}),
+    ],
+)  # fmt: skip
+def test_figures_follow_from_those_that_are_stated(recipe: str, figures: dict[str, Read]) -> None:
+    folder, name = recipe.split("/")
+    stages = run.read([Path(__file__).parent / "sound" / folder]).stages
+    found = next(one for one in stages if one.name == name)
+    assert {key: found.get(key) for key in figures} == pytest.approx(figures)

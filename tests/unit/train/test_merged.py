@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from stages.engines import run
+from stages.models import merge
 from stages.spec.resolved import Init, Share
 from stages.store import manifest
 from stages.store.layout import Layout
@@ -42,7 +47,15 @@ def merged(root: Path, names: dict[str, str], made_of: dict[str, tuple[int, int]
     return layout.stage("tiny/soup")
 
 
-def test_a_merge_is_the_average_and_names_change_no_bit(tmp_path: Path) -> None:
+def test_a_merge_is_the_average_and_names_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[list[Fraction]] = []
+    done = merge.merge
+
+    def watched(module: nn.Module, models: Sequence[Any]) -> None:
+        order.append([share for _, share, _ in models])
+        done(module, models)
+
+    monkeypatch.setattr(merge, "merge", watched)
     shares = {"a": (1, 4), "b": (3, 4)}
     found = load_file(merged(tmp_path / "one", {"a": "left", "b": "right"}, shares) / FILE)
     one, two = (load_file(tmp_path / f"one/results/mini/tiny/{name}" / FILE) for name in ("left", "right"))
@@ -52,4 +65,5 @@ def test_a_merge_is_the_average_and_names_change_no_bit(tmp_path: Path) -> None:
     assert any(not torch.equal(found[name], one[name]) for name in found)
     other = load_file(merged(tmp_path / "two", {"a": "right", "b": "left"}, shares) / FILE)
     assert all(torch.equal(found[name], other[name]) for name in found)
+    assert order == [[Fraction(1, 4), Fraction(3, 4)]] * 2, "by their keys: two orders may round alike, and need not"
     assert not (tmp_path / "one/results/mini/tiny/soup/state/optimizer.safetensors").exists()

@@ -14,6 +14,7 @@ from stages.spec.points import ALL
 from stages.spec.ranges import Reach
 from stages.spec.resolved import Stage
 from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
+from stages.spec.variants import written_as
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,14 @@ def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, abo
     """The clock of the one parent that reads the same schedule."""
     pieces_of(pipeline, loaded, ("schedule",), raw.schedule)
     same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
+    if not same and (written := written_as(raw, raw.schedule)) != raw.schedule:
+        raise loaded.document.error(
+            ("variants", "field"), f"a part of schedule {written!r}, on a clock that goes on",
+            "a schedule of the variants alone: what lies behind has been read",
+            "Write the part that varies as another schedule, `from: current`, with `clock: reset`.",
+        )  # fmt: skip
     if len(same) != 1:
-        names = ", ".join(sorted({str(node.clock.schedule) for node in above.values()}))
+        names = ", ".join(sorted({node.clock.schedule or "no schedule" for node in above.values()}))
         raise loaded.document.error(
             ("init", "clock"),
             f"continue, with schedule {raw.schedule!r} after {names}",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import assert_never
 
+from stages.errors import SpecError
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.points import stage_name
@@ -20,6 +21,8 @@ SAME = ("modules", "rope", "tokenizer")  # what parents of a merge have in commo
 
 def shares(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> tuple[Share, ...]:
     """How much of each parent, by "pipeline/stage". Raises SpecError where parents do not fit."""
+    if len(above) < len(raw.init.from_):
+        raise _twice(loaded)
     first, *others = above.items()
     for name, node in others:
         for field in SAME:
@@ -32,11 +35,19 @@ def shares(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> tup
     parts = _parts(loaded, raw, above)
     total = sum(parts.values())
     exact = {above[name].ref: part / total for name, part in parts.items()}
-    if len(exact) < len(parts):
-        raise loaded.document.error(
-            ("init", "from"), "the same stage under two names", "different stages", "Take one of them out."
-        )
+    if len({_kept(node) for node in above.values()}) < len(parts):
+        raise _twice(loaded)
     return tuple(Share(parent=ref, part=exact[ref].as_integer_ratio()) for ref in sorted(exact))
+
+
+def _kept(node: Node) -> str:
+    """Whose weights a parent has: of a `keep`, those of the stage that it points to."""
+    return node.stage.parents[0] if node.stage.kind == "keep" else node.ref
+
+
+def _twice(loaded: LoadedStage) -> SpecError:
+    found = "the same stage under two names"
+    return loaded.document.error(("init", "from"), found, "different stages", "Take one of them out.")
 
 
 def _parts(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> dict[str, Fraction]:

@@ -136,7 +136,14 @@ class RawStage(Raw):
     sources: list[RawSource] = Field(default_factory=list)
 
 
-Scalar = Annotated[str | bool, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+def _scalar(value: object) -> object:
+    """One value, as its text or as a truth value: the field that it is of says what it has to be."""
+    if isinstance(value, (str, bool)):
+        return value
+    raise units.BadQuantity(units.describe(value), "one value, as the field has it", "Write a number or a word.")
+
+
+Scalar = Annotated[str | bool, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
 class RawVariants(Raw):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from stages.errors import Where
 from stages.spec.names import ALLOWED, is_name
@@ -18,7 +19,23 @@ from stages.spec.schema_pipeline import RawPipeline
 from stages.spec.validate import meant, validate
 
 SHARED = {"schedules": "schedule", "optimizers": "optimizer"}  # of pipeline.yaml, and how a stage names its own
-FIXED = frozenset({"stage", "kind", "variants", "sources", "waivers", "init", "modules", "train", "frozen"})
+# What says what a stage is, and what is in no key: two variants would be one result.
+FIXED = frozenset(
+    {
+        "stage",
+        "box",
+        "kind",
+        "variants",
+        "sources",
+        "waivers",
+        "init",
+        "modules",
+        "train",
+        "frozen",
+        "evaluate",
+        "execution",
+    }
+)
 
 
 class RawVariant(RawTrain):
@@ -61,15 +78,16 @@ def vary(stage: RawTrain, document: Document, listing: Document) -> Varied:
         if head in SHARED:
             entry, _, inside = rest.partition(".")
             listing, own = _copied(document, own, listing, (head, entry), label)
-            path = _path(document, listing.value[head][f"{entry}_{label}"], inside)
+            path = _path(document, listing.value[head][f"{entry}_{label}"], inside, f"{head}.{entry}.")
             listing = _set(listing, (head, f"{entry}_{label}", *path), written[label], where)
             copied = {f"{entry}_{label}": entry}
-        elif head in FIXED:
+        elif head in FIXED or (head == "phases" and rest.partition(".")[2] == "name"):
             raise document.error(
-                ("variants", "field"), head, "a field that changes numbers of one stage", "Write it as its own stage."
-            )
+                ("variants", "field"), variants.field, "a field that changes numbers of one stage",
+                "Write it as its own stage.",
+            )  # fmt: skip
         else:
-            own = _set(own, _path(document, own.value, variants.field), written[label], where)
+            own = _set(own, _path(document, own.value, variants.field, ""), written[label], where)
         raw = validate(own, RawTrain)
         found[name] = (
             RawVariant.model_construct(
@@ -78,7 +96,25 @@ def vary(stage: RawTrain, document: Document, listing: Document) -> Varied:
             ),
             own,
         )  # fmt: skip
-    return Varied(found, listing, validate(listing, RawPipeline))
+    shared = validate(listing, RawPipeline)
+    _all_differ(found, shared, document)
+    return Varied(found, listing, shared)
+
+
+def _all_differ(found: Mapping[str, tuple[RawVariant, Document]], shared: RawPipeline, document: Document) -> None:
+    """Raise SpecError where two variants would be one stage, however the value is written."""
+    seen: list[tuple[Any, RawVariant]] = []
+    for raw, _ in found.values():
+        named = {section: getattr(raw, key) for section, key in SHARED.items()}
+        own = [getattr(shared, section).get(name) if name in raw.copied else name for section, name in named.items()]
+        its = (raw.model_dump(exclude={"stage", "label", "value", "copied", *SHARED.values()}), own)
+        same = next((other for known, other in seen if known == its), None)
+        if same is not None:
+            raise document.error(
+                ("variants", "values", raw.label), f"{raw.value}, the value of {same.stage}", "a value for each name",
+                "Take one of them out: both would be one result.",
+            )  # fmt: skip
+        seen.append((its, raw))
 
 
 def _without_variants(document: Document, name: str) -> Document:
@@ -102,8 +138,11 @@ def _copied(
             ("variants", "values", label), f"a name {other!r} in {section}", "a name that is free there", "Relabel it."
         )
     entries: Mapping[str, Tree] = listing.value[section]
-    if name not in entries:  # the stage's own mistake, which is complained about where it names it
-        return listing, own
+    if name not in entries:
+        known = list(entries)
+        raise document.error(
+            (SHARED[section],), f"the unknown {SHARED[section]} {name!r}", ", ".join(known), meant(name, known)
+        )
     value = {**listing.value, section: {**entries, other: copy.deepcopy(entries[name])}}
     places = {(section, other, *path[2:]): where for path, where in listing.places.items() if path[:2] == entry}
     return (
@@ -112,24 +151,27 @@ def _copied(
     )
 
 
-def _path(document: Document, tree: Tree, field: str) -> Path:
-    """The path of a field that is there; items of lists go by number or by name. Only a seed may be new."""
+def _path(document: Document, tree: Tree, field: str, above: str) -> Path:
+    """The path of a field that is there; items of lists go by number or by name. Only a seed may be new.
+
+    `above` is what the whole field has before, for errors.
+    """
     found: list[str | int] = []
-    for part in field.split("."):
+    if field == "seed" and not above:
+        return ("seed",)
+    for part in field.split(".") if field else ():
         known, step = _step(tree, part)
-        if step is None and part == "seed" and not found:
-            return ("seed",)
         if step is None:
             raise document.error(
-                ("variants", "field"), f"{field}, in which {part!r} is not", ", ".join(known) or "a field",
+                ("variants", "field"), f"{above}{field}, in which {part!r} is not", ", ".join(known) or "a field",
                 meant(part, known),
             )  # fmt: skip
         found.append(step)
         tree = tree[step]
     if isinstance(tree, (dict, list)):
         raise document.error(
-            ("variants", "field"), f"{field}, which is no single value", "one value, such as schedules.main.0.to",
-            "Name what is inside of it.",
+            ("variants", "field"), f"{above}{field}".removesuffix(".") + ", which is no single value",
+            "one value, such as schedules.main.0.to", "Name what is inside of it.",
         )  # fmt: skip
     return tuple(found)
 
@@ -143,7 +185,7 @@ def _step(tree: Tree, part: str) -> tuple[list[str], str | int | None]:
     known = [str(one.get("name", i)) if isinstance(one, dict) else str(i) for i, one in enumerate(tree)]
     if part in known:
         return known, known.index(part)
-    return known, int(part) if part.isdigit() and int(part) < len(tree) else None
+    return known, int(part) if part.isdecimal() and int(part) < len(tree) else None
 
 
 def _set(document: Document, path: Path, value: Tree, where: Where) -> Document:

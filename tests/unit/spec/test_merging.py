@@ -21,7 +21,10 @@ def project(root: Path, init: str) -> Project:
     figures = 'sources:\n  - {covers: ["*"], mark: chosen}\n' if "shares" in init or "decay" in init else ""
     (root / "specs/toy/soup.yaml").write_text(f"stage: soup\nbox: Soup\nkind: merge\ninit: {init}\n{figures}")
     pipeline = root / "specs" / PIPELINE
-    pipeline.write_text(pipeline.read_text().replace("[first, second, release]", "[first, second, soup, release]"))
+    pipeline.write_text(
+        pipeline.read_text().replace("[first, second, release]", "[first, second, soup, kept, release]")
+    )
+    (root / "specs/toy/kept.yaml").write_text("stage: kept\nbox: Kept\nkind: keep\ninit: {from: first}\n")
     return Project.load(root)
 
 
@@ -71,6 +74,8 @@ def test_an_average_over_a_trunk_follows_its_tokens(root: Path) -> None:
         ("{from: [first, first], weights: uniform}", "init.from.1", "first"),
         ("{from: [first, nobody], weights: uniform}", "init.from.1", "'nobody'"),
         ("{from: [first, first@2000M], weights: uniform}", "init.from", "the same stage under two names"),
+        ("{from: [first@1B, first@1000M], weights: uniform}", "init.from", "the same stage under two names"),
+        ("{from: [first, kept], weights: uniform}", "init.from", "the same stage under two names"),
         ("{from: [first, second], weights: ema, decay: 0.9}", "init.weights", "ema over toy/first, toy/second"),
         ("{from: [first, second], weights: weighted}", "init.weights", "no `shares`"),
         ("{from: [first, second], weights: uniform, decay: 0.5}", "init.decay", "`decay` with weights: uniform"),

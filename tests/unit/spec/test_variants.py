@@ -17,7 +17,7 @@ SECOND, PIPELINE = "toy/second.yaml", "toy/pipeline.yaml"
 DECAY = "  decay:\n    - {shape: linear, from: current, to: 1e-5, until: 2B}\n  other:"
 
 
-def sweep(root: Path, field: str, values: str) -> Project:
+def sweep(root: Path, field: str, values: str, schedule: str = "decay", clock: str = "reset") -> Project:
     """The small project with a sweep over `second`, which decays, in place of it and of what starts from it."""
     edit(root, PIPELINE, "  other:", DECAY)
     edit(root, PIPELINE, "[first, second, release]", "[first, second]")
@@ -26,8 +26,8 @@ def sweep(root: Path, field: str, values: str) -> Project:
     (root / "specs/toy/release.yaml").unlink()
     for name in ("pipeline", "second"):
         (root / f"specs/toy_variant/{name}.yaml").unlink()
-    edit(root, SECOND, "clock: continue", "clock: reset")
-    edit(root, SECOND, "schedule: main", f"schedule: decay\nvariants: {{field: {field}, values: {values}}}")
+    edit(root, SECOND, "clock: continue", f"clock: {clock}")
+    edit(root, SECOND, "schedule: main", f"schedule: {schedule}\nvariants: {{field: {field}, values: {values}}}")
     return Project.load(root)
 
 
@@ -88,6 +88,19 @@ def test_any_single_value_of_a_stage_can_be_varied(root: Path, field: str, value
         ("schedules.decay.0.to", "{a: 1e-5, b: fast}", "schedules.decay_b.0.to", "'fast'"),
         ("phases.main.batch", "{a: 1 seq, b: 2}", "phases.0.batch", "'2'"),
         ("seed", "{a: 1}", "variants.values", "at least 2"),
+        ("seed", "{a: 1, b: null}", "variants.values.b", "one value"),
+        ("seed.more", "{a: 1, b: 2}", "variants.field", "seed.more, in which 'seed' is not"),
+        (
+            "schedules.decay.\N{SUPERSCRIPT TWO}.to",
+            "{a: 1e-5, b: 1e-6}",
+            "variants.field",
+            "schedules.decay.\N{SUPERSCRIPT TWO}.to",
+        ),
+        ("schedules.decay", "{a: 1e-5, b: 1e-6}", "variants.field", "schedules.decay, which is no single value"),
+        ("box", "{a: one, b: two}", "variants.field", "changes numbers"),
+        ("evaluate.0", "{a: needle, b: loops}", "variants.field", "changes numbers"),
+        ("phases.main.name", "{a: one, b: two}", "variants.field", "changes numbers"),
+        ("optimizers.adamw.weight_decay", "{a: 0.1, b: 1e-1}", "variants.values.b", "the value of second_a"),
     ],
 )
 def test_each_mistake_is_at_its_line(root: Path, field: str, values: str, key: str, said: str) -> None:
@@ -97,6 +110,20 @@ def test_each_mistake_is_at_its_line(root: Path, field: str, values: str, key: s
     assert error.key == key
     assert said in f"{error.found} {error.allowed}"
     assert error.where.file == "specs/toy/second.yaml"
+
+
+def test_a_schedule_that_there_is_not_is_an_error_where_the_stage_names_it(root: Path) -> None:
+    with pytest.raises(SpecError, match="the unknown schedule 'dekay'") as wrong:
+        sweep(root, "schedules.dekay.0.to", "{a: 1e-5, b: 1e-6}", schedule="dekay").resolve("toy", "paper")
+    assert (wrong.value.key, wrong.value.where.file) == ("schedule", "specs/toy/second.yaml")
+
+
+def test_what_a_parent_has_read_of_a_schedule_is_not_varied(root: Path) -> None:
+    with pytest.raises(SpecError, match="'main', on a clock that goes on") as wrong:
+        sweep(root, "schedules.main.0.to", "{a: 1e-5, b: 1e-6}", schedule="main", clock="continue").resolve(
+            "toy", "paper"
+        )
+    assert wrong.value.key == "variants.field"
 
 
 def test_a_variant_takes_no_name_that_a_stage_has(root: Path) -> None:

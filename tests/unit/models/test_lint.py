@@ -155,6 +155,7 @@ REASONS = {
         "train/checksum _table from_numpy",
         "train/checksum _table to device",
         "train/checksum dotted int",
+        "train/checksum pieces int",
         "train/checksum pieces numpy",
         "train/state_sums StateSums._summed from_numpy",
         "train/state_sums StateSums._summed tolist",

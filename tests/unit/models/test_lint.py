@@ -18,7 +18,7 @@ import stages
 ROOT = Path(stages.__file__).parent
 # What no step runs: files and checkpoints, what is built once, what is told between steps.
 NO_STEP = (
-    "models/hf", "models/tensor_file", "models/build", "models/upcycle", "models/ops/apex_build",
+    "models/hf", "models/tensor_file", "models/build", "models/merge", "models/upcycle", "models/ops/apex_build",
     "models/ops/apex_setup", "train/checkpoint", "train/finite", "train/progress", "train/metrics", "train/stopping",
 )  # fmt: skip
 
@@ -129,6 +129,7 @@ REASONS = {
         "train/objectives/causal by_kind int",
         "train/objectives/coca Coca._prepare int",
         "train/objectives/coca Coca.part float",
+        "train/loop record int",
     ),
     "makes a tensor on the host, which goes to the device through models.transfer": (
         "models/rotary Rotary.inv_freq tensor",

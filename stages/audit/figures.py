@@ -91,10 +91,10 @@ def _tail(stage: Stage) -> Value | None:
 
 
 def _load_step(stage: Stage) -> Value | None:
-    """The step in the name of the checkpoint that is loaded."""
-    path = stage.text("load") or ""
-    match = _STEP.search(path)
-    return _made(stage, int(match[1] or match[2]) if match else None, "load")
+    """The step in the name of the checkpoint that is loaded; a Trainer's weights come from such a folder too."""
+    name = "pretrained" if stage.framework in TRAINERS and "load" not in stage.values else "load"
+    match = _STEP.search(stage.text(name) or "")
+    return _made(stage, int(match[1] or match[2]) if match else None, name)
 
 
 def _min_lr(stage: Stage) -> Value | None:

@@ -135,6 +135,12 @@ class Pipeline:
         return [edge for edge in self.edges if edge.parent.name == stage.name]
 
 
+def numbered(stages: list[Stage]) -> list[Stage]:
+    """The runs of one file, in order: several are `FILE#1`, `FILE#2`."""
+    several = len(stages) > 1
+    return [replace(one, name=f"{one.name}#{n + 1}") if several else one for n, one in enumerate(stages)]
+
+
 def number(text: str) -> int | float | None:
     """An integer or a finite number as people write them (1_000, 2e-5), None for anything else."""
     text = text.strip()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
 from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS, known
 from stages.audit.readers.shell import Command, Script
 from stages.audit.readers.shell_words import text
-from stages.audit.recipe import Stage, Value, counted, number, scalar
+from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
 
 NAMES = {**FIGURES, **SWITCHES, **LISTS}
 _LAUNCHER = {"--nnodes": "nodes", "--nproc_per_node": "devices_per_node", "--nproc-per-node": "devices_per_node",
@@ -29,8 +28,7 @@ def stages(script: Script, name: str) -> list[Stage]:
         launcher, own = arguments.split(words, command.where)
         found.append(_stage(script, command, name, launcher, own))
     unique = {tuple(sorted((key, str(value.value)) for key, value in one.values.items())): one for one in found}
-    several = len(unique) > 1
-    return [replace(one, name=f"{name}#{n + 1}") if several else one for n, one in enumerate(unique.values())]
+    return numbered(list(unique.values()))
 
 
 def _stage(script: Script, command: Command, name: str, launcher: list[Argument], own: list[Argument]) -> Stage:

@@ -8,7 +8,7 @@ from stages.audit.readers import arguments
 from stages.audit.readers.shell import Script
 from stages.audit.readers.shell_words import text
 from stages.audit.readers.transformers import FIGURES, MARKS, MAX_KEYS, misspelt, settled
-from stages.audit.recipe import Stage, Value, number
+from stages.audit.recipe import Stage, Value, number, numbered
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
 _CONFIG = {"rope_theta": "rope_base", "max_position_embeddings": "max_positions", "vocab_size": "vocab"}
@@ -48,4 +48,4 @@ def stages(script: Script, name: str) -> list[Stage]:
         ]
         stage = Stage(name, "transformers", command.where, settled(values), slips=tuple(slips))
         found[tuple(sorted(f"{key}={one.value}" for key, one in values.items()))] = stage
-    return list(found.values())
+    return numbered(list(found.values()))

@@ -87,3 +87,27 @@ def test_a_claim_is_met_within_half_of_its_last_digit(recipes: Path) -> None:
 def test_quantities() -> None:
     read = [quantity(text) for text in ("1_000", "1.5T", "2e3", "7.7 T", "x", "1.5", "1K2", "")]
     assert read == [1000, 1_500_000_000_000, 2000, 7_700_000_000_000, None, None, None, None]
+
+
+TRAINER = (
+    "python train.py --model_name_or_path {} --output_dir {} --max_steps 1000 --save_steps 250 --learning_rate {} "
+    "--per_device_train_batch_size 1\n"
+)
+
+
+def test_two_runs_of_a_trainer_in_one_script_are_two_and_joined_by_the_checkpoint(tmp_path: Path) -> None:
+    script = TRAINER.format("released", "out/one", "1e-5") + TRAINER.format("out/one/checkpoint-750", "out/two", "2e-5")
+    (tmp_path / "run.sh").write_text(script)
+    found = run.read([tmp_path])
+    assert [(one.parent.name, one.child.name, one.step) for one in found.edges] == [("run.sh#1", "run.sh#2", 750)]
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"), [(1250, "step-not-saved"), (600, "step-not-saved"), (750, "parent-not-finished")]
+)
+def test_a_trainers_weights_come_from_a_step_that_the_parent_saves(tmp_path: Path, step: int, kind: str) -> None:
+    (tmp_path / "one.sh").write_text(TRAINER.format("released", "out/one", "1e-5"))
+    (tmp_path / "two.sh").write_text(TRAINER.format(f"out/one/checkpoint-{step}", "out/two", "2e-5"))
+    assert kind in {one.kind for one in run.findings(run.read([tmp_path]))}
+    (tmp_path / "two.sh").write_text(TRAINER.format("out/one/checkpoint-1000", "out/two", "2e-5"))
+    assert run.findings(run.read([tmp_path])) == []

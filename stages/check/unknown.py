@@ -35,6 +35,9 @@ def nothing_unknown(context: Context) -> Iterator[Finding]:
 
 
 def _of(context: Context, document: Document, stage: str, below: str) -> Iterator[Finding]:
+    sources = document.value.get("sources", ())
+    if all(entry["mark"] != "unknown" for entry in sources):  # of nearly every file: no need to go over its figures
+        return
     paths = [path for path, mark in marks(document.value) if mark == "unknown" and dotted(path).startswith(below)]
     if not paths:
         return

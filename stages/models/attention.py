@@ -10,6 +10,9 @@ long at 256, and a twentieth at 4096 with documents of 60 tokens (benchmarks/att
 Determinism on a GPU, read in torch's sources: under `torch.set_deterministic_debug_mode("error")` the backward passes
 of FlashAttention (with borders too) and of memory-efficient attention take their deterministic forms
 (attention_backward.cu), and SDPA leaves out cuDNN's, which has none (sdp_utils.cpp). Under "warn" they do not.
+
+Shapes: B rows, T positions, M queries where they are fewer than the keys, N positions of all rows (n of one call),
+H query heads, G key heads, R query heads of one key head, K a key's width, E a value's.
 """
 
 from __future__ import annotations
@@ -45,93 +48,100 @@ class Sight:
         return self.window is not None and self.window < keys
 
 
-def attend_in(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, sight: Sight) -> Tensor:
+def attend_in(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | None, sight: Sight) -> Tensor:
     """`attend`, within a window and with capped scores, shapes alike.
 
     torch's kernels have no capped scores: rows are then computed with their scores whole, [B, H, T, T] in fp32. On a
     GPU in bf16 windows are FlashAttention's, elsewhere a mask for SDPA. The GPU's branch was never executed on a GPU.
     """
-    if sight.softcap is None and not sight.narrows(k.shape[1]):
-        return attend(q, k, v, how, sight.scale)
+    if sight.softcap is None and not sight.narrows(k_BTGK.shape[1]):
+        return attend(q_BTHK, k_BTGK, v_BTGE, how, sight.scale)
     if how is None:
-        return seen_rows(q, k, v, sight)
+        return seen_rows(q_BTHK, k_BTGK, v_BTGE, sight)
     has: frozenset[choice.Feature] = choice.features() if sight.softcap is None else frozenset()
-    match choice.attention(q.device.type, q.dtype, q.shape[-1], has):
+    match choice.attention(q_BTHK.device.type, q_BTHK.dtype, q_BTHK.shape[-1], has):
         case "flash_varlen":
-            flat = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
-            return spans(*flat, how.spans, sight.scale, causal=True, window=sight.window).unflatten(0, q.shape[:2])
+            flat = q_BTHK.flatten(0, 1), k_BTGK.flatten(0, 1), v_BTGE.flatten(0, 1)
+            return spans(*flat, how.spans, sight.scale, causal=True, window=sight.window).unflatten(0, q_BTHK.shape[:2])
         case "sdpa":
             if how.one_a_row:
-                return seen_rows(q, k, v, sight)
-            return _laid_out(q, k, v, how.layout, lambda a, b, c: seen_rows(a, b, c, sight))
+                return seen_rows(q_BTHK, k_BTGK, v_BTGE, sight)
+            return _laid_out(q_BTHK, k_BTGK, v_BTGE, how.layout, lambda a, b, c: seen_rows(a, b, c, sight))
 
 
-def seen_rows(q: Tensor, k: Tensor, v: Tensor, sight: Sight) -> Tensor:
+def seen_rows(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, sight: Sight) -> Tensor:
     """Attention within rows as `in_rows`, of as many queries as keys, within a window and with capped scores."""
-    length = k.shape[1]
+    length = k_BTGK.shape[1]
     if sight.softcap is not None:
-        unseen = _unseen(length, sight.window or length, torch.float32, q.device)
-        return _capped_scores(q, k, v, sight.scale, sight.softcap, unseen)
+        unseen_TT = _unseen(length, sight.window or length, torch.float32, q_BTHK.device)
+        return _capped_scores(q_BTHK, k_BTGK, v_BTGE, sight.scale, sight.softcap, unseen_TT)
     if not sight.narrows(length):
-        return in_rows(q, k, v, sight.scale)
-    unseen = _unseen(length, sight.window or length, for_products(q[:0]).dtype, q.device)  # as autocast casts queries
-    return in_rows(q, k, v, sight.scale, unseen)
+        return in_rows(q_BTHK, k_BTGK, v_BTGE, sight.scale)
+    # In the type that autocast casts the queries to.
+    unseen_TT = _unseen(length, sight.window or length, for_products(q_BTHK[:0]).dtype, q_BTHK.device)
+    return in_rows(q_BTHK, k_BTGK, v_BTGE, sight.scale, unseen_TT)
 
 
 @lru_cache(maxsize=16)  # of one forward pass: all layers share it
 def _unseen(length: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to scores [length, length]: 0 where a query sees a key, minus infinity elsewhere."""
-    places = torch.arange(length, device=device)
-    back = places[:, None] - places
-    unseen = (back < 0) | (back >= window)
-    return torch.zeros(length, length, dtype=dtype, device=device).masked_fill(unseen, -torch.inf)
+    """What is added to scores [T, T], of T = `length`: 0 where a query sees a key, minus infinity elsewhere."""
+    places_T = torch.arange(length, device=device)
+    back_TT = places_T[:, None] - places_T  # from a query back to a key: below 0, the key is a later one
+    unseen_TT = (back_TT < 0) | (back_TT >= window)
+    return torch.zeros(length, length, dtype=dtype, device=device).masked_fill(unseen_TT, -torch.inf)
 
 
-def _capped_scores(q: Tensor, k: Tensor, v: Tensor, scale: float, softcap: float, unseen: Tensor) -> Tensor:
-    """q [B, T, H, D], k and v [B, T, G, D], `unseen` fp32 [T, T] -> [B, T, H, D]; softmax in fp32."""
-    grouped = q.unflatten(2, (k.shape[2], -1))
-    scores = torch.einsum("bigrd,bjgd->bgrij", grouped, k).float() * scale
-    seen = (softcap * (scores / softcap).tanh() + unseen).softmax(-1)
-    return torch.einsum("bgrij,bjgd->bigrd", seen.to(v.dtype), v).flatten(2, 3)
+def _capped_scores(
+    q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, scale: float, softcap: float, unseen_TT: Tensor
+) -> Tensor:
+    """Attention [B, T, H, K] with capped scores, their softmax in fp32; `unseen_TT` is fp32 too."""
+    q_BTGRK = q_BTHK.unflatten(2, (k_BTGK.shape[2], -1))
+    scores_BGRTT = torch.einsum("bigrd,bjgd->bgrij", q_BTGRK, k_BTGK).float() * scale
+    seen_BGRTT = (softcap * (scores_BGRTT / softcap).tanh() + unseen_TT).softmax(-1)
+    return torch.einsum("bgrij,bjgd->bigrd", seen_BGRTT.to(v_BTGK.dtype), v_BTGK).flatten(2, 3)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, how: Documents | None, scale: float) -> Tensor:
-    """Softmax attention: q [B, T, H, D], k [B, T, G, D], v [B, T, G, E] -> [B, T, H, E]; H a multiple of G, E <= D."""
-    divided = choice.multiprocessors(q)
+def attend(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, how: Documents | None, scale: float) -> Tensor:
+    """Softmax attention [B, T, H, E]; H a multiple of G, E <= K."""
+    divided = choice.multiprocessors(q_BTHK)
     if how is None or how.one_a_row:
-        return in_calls(q, k, v, scale, divided) if divided else in_rows(q, k, v, scale)
-    match choice.attention(q.device.type, q.dtype, q.shape[-1], choice.features()):
+        return in_calls(q_BTHK, k_BTGK, v_BTGE, scale, divided) if divided else in_rows(q_BTHK, k_BTGK, v_BTGE, scale)
+    match choice.attention(q_BTHK.device.type, q_BTHK.dtype, q_BTHK.shape[-1], choice.features()):
         case "flash_varlen":
-            flat_q, flat_k, flat_v = q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1)
+            q_NHK, k_NGK, v_NGE = q_BTHK.flatten(0, 1), k_BTGK.flatten(0, 1), v_BTGE.flatten(0, 1)
             if divided:
-                packed = in_runs(flat_q, flat_k, flat_v, how, scale, divided)
+                out_NHE = in_runs(q_NHK, k_NGK, v_NGE, how, scale, divided)
             else:
-                packed = spans(flat_q, flat_k, flat_v, how.spans, scale, causal=True)
-            return packed.unflatten(0, q.shape[:2])
+                out_NHE = spans(q_NHK, k_NGK, v_NGE, how.spans, scale, causal=True)
+            return out_NHE.unflatten(0, q_BTHK.shape[:2])
         case "sdpa":
-            return _laid_out(q, k, v, how.layout, lambda a, b, c: in_rows(a, b, c, scale))
+            return _laid_out(q_BTHK, k_BTGK, v_BTGE, how.layout, lambda a, b, c: in_rows(a, b, c, scale))
 
 
-def in_calls(q: Tensor, k: Tensor, v: Tensor, scale: float, processors: int) -> Tensor:
+def in_calls(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, scale: float, processors: int) -> Tensor:
     """As `in_rows`, in the calls that suit a GPU's multiprocessors (`attention_calls`)."""
-    share = q.shape[2] // k.shape[2]
-    call = attention_calls.best(q.shape[0], q.shape[1], k.shape[2], share, processors)
+    share = q_BTHK.shape[2] // k_BTGK.shape[2]
+    call = attention_calls.best(q_BTHK.shape[0], q_BTHK.shape[1], k_BTGK.shape[2], share, processors)
     whole = []
-    for rows_q, rows_k, rows_v in zip(q.split(call.rows), k.split(call.rows), v.split(call.rows), strict=True):
+    for rows_q, rows_k, rows_v in zip(
+        q_BTHK.split(call.rows), k_BTGK.split(call.rows), v_BTGE.split(call.rows), strict=True
+    ):
         heads = (rows_q.split(call.heads * share, 2), rows_k.split(call.heads, 2), rows_v.split(call.heads, 2))
         whole.append(_joined([in_rows(a, b, c, scale) for a, b, c in zip(*heads, strict=True)], 2))
     return _joined(whole, 0)
 
 
-def in_runs(q: Tensor, k: Tensor, v: Tensor, how: Documents, scale: float, processors: int) -> Tensor:
+def in_runs(q_NHK: Tensor, k_NGK: Tensor, v_NGE: Tensor, how: Documents, scale: float, processors: int) -> Tensor:
     """As `spans`, causal, of all documents: long ones by `in_calls`, the short ones between them together."""
-    runs, made = how.runs(q.shape[1], processors), []
+    runs, made = how.runs(q_NHK.shape[1], processors), []
     lengths = [run.length for run in runs]
-    for run, a, b, c in zip(runs, q.split(lengths), k.split(lengths), v.split(lengths), strict=True):
+    for run, q_nHK, k_nGK, v_nGE in zip(
+        runs, q_NHK.split(lengths), k_NGK.split(lengths), v_NGE.split(lengths), strict=True
+    ):
         if run.alone:
-            made.append(in_calls(a[None], b[None], c[None], scale, processors)[0])
+            made.append(in_calls(q_nHK[None], k_nGK[None], v_nGE[None], scale, processors)[0])
         else:
-            made.append(spans(a, b, c, run.spans, scale, causal=True))
+            made.append(spans(q_nHK, k_nGK, v_nGE, run.spans, scale, causal=True))
     return _joined(made, 0)
 
 
@@ -140,19 +150,19 @@ def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def spans(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    q_MHK: Tensor,
+    k_NGK: Tensor,
+    v_NGE: Tensor,
     where: Spans,
     scale: float,
     causal: bool,
     queries: Spans | None = None,
     window: int | None = None,
 ) -> Tensor:
-    """Attention of q [M, H, D] to k [N, G, D], v [N, G, E] within spans of N, by FlashAttention: [M, H, E].
+    """Attention within spans of N, by FlashAttention: [M, H, E].
 
     M is N unless the queries have spans of their own; where a span then has fewer queries than keys, a causal kernel
-    takes them for the last ones. bf16, on a GPU; D a multiple of 8 up to 256. torch 2.11's kernel takes fewer heads of
+    takes them for the last ones. bf16, on a GPU; K a multiple of 8 up to 256. torch 2.11's kernel takes fewer heads of
     keys and values as they are; 2.12's wants the flag `enable_gqa` for it.
     """
     from torch.nn.attention import varlen
@@ -160,19 +170,19 @@ def spans(
     kernel = varlen.varlen_attn
     grouped = {"enable_gqa": True} if "enable_gqa" in (kernel.__kwdefaults__ or ()) else {}
     seen = (-1 if window is None else window - 1, 0) if causal else (-1, -1)  # keys before and behind a query's own
-    own, wide = queries or where, aligned(_widened(v, q.shape[-1]))
-    out = kernel(
-        aligned(q), aligned(k), wide, own.borders, where.borders, own.longest, where.longest, scale=scale,
+    own, v_NGK = queries or where, aligned(_widened(v_NGE, q_MHK.shape[-1]))
+    out_MHK = kernel(
+        aligned(q_MHK), aligned(k_NGK), v_NGK, own.borders, where.borders, own.longest, where.longest, scale=scale,
         window_size=seen, **grouped,
     )  # fmt: skip
-    return out[..., : v.shape[-1]]
+    return out_MHK[..., : v_NGE.shape[-1]]
 
 
 def _laid_out(
-    q: Tensor, k: Tensor, v: Tensor, layout: Layout, within: Callable[[Tensor, Tensor, Tensor], Tensor]
+    q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, layout: Layout, within: Callable[[Tensor, Tensor, Tensor], Tensor]
 ) -> Tensor:
-    batch, length, heads, _ = q.shape
-    laid_out = [take_rows(x.flatten(0, 1), layout.index, layout.inverse, None) for x in (q, k, v)]
+    batch, length, heads, _ = q_BTHK.shape
+    laid_out = [take_rows(x.flatten(0, 1), layout.index, layout.inverse, None) for x in (q_BTHK, k_BTGK, v_BTGE)]
     outputs, start = [], 0
     for rows, width in layout.shapes:
         batch_q, batch_k, batch_v = (x[start : start + rows * width].unflatten(0, (rows, width)) for x in laid_out)
@@ -182,9 +192,9 @@ def _laid_out(
 
 
 def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None = None) -> Tensor:
-    """Attention within rows: q [B, M, H, D], k [B, N, G, D], v [B, N, G, E] -> [B, M, H, E].
+    """Attention within rows: q [B, M, H, K], k [B, T, G, K], v [B, T, G, E] -> [B, M, H, E].
 
-    Where M < N the queries are those of the last M positions. `unseen` [N, N] is added to the scores in place of the
+    Where M < T the queries are those of the last M positions. `unseen` [T, T] is added to the scores in place of the
     causal mask, where it is given. Values narrower than keys (MLA) are widened, since fused kernels want equal widths.
     """
     width, groups = v.shape[-1], q.shape[2] // k.shape[2]
@@ -194,7 +204,7 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None
     v = _widened(v, q.shape[-1])
     if q.is_cuda:
         q, k, v = aligned(q), aligned(k), aligned(v)
-    out = F.scaled_dot_product_attention(
+    out_BHMK = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
         v.transpose(1, 2),
@@ -203,7 +213,7 @@ def in_rows(q: Tensor, k: Tensor, v: Tensor, scale: float, unseen: Tensor | None
         scale=scale,
         enable_gqa=groups > 1,
     )
-    return out.transpose(1, 2)[..., :width]
+    return out_BHMK.transpose(1, 2)[..., :width]
 
 
 def aligned(x: Tensor) -> Tensor:

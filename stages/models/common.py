@@ -64,17 +64,17 @@ class CausalLM(nn.Module):
         self.softcap, self._scale = cfg.softcap, cfg.embedding_scale
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token embeddings [B, T, H] of tokens int64 [B, T]."""
+        """Token embeddings [B, T, D] of tokens int64 [B, T]."""
         found = self.model.get_submodule("embed_tokens")(tokens)
         return found if self._scale is None else found * self._scale
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores [..., V] of hidden states [..., H]."""
+        """Scores [..., V] of hidden states [..., D]."""
         return capped(nn.functional.linear(hidden, self.head), self.softcap)
 
     @property
     def head(self) -> Tensor:
-        """The output matrix [V, H]."""
+        """The output matrix [V, D]."""
         return self.model.get_parameter("embed_tokens.weight") if self.lm_head is None else self.lm_head.weight
 
 

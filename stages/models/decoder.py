@@ -2,6 +2,8 @@
 
 Parameter names are those of transformers' class of the family, but routed experts are stacked: `mlp.experts`'s
 {gate,up,down}_proj hold all experts of a layer, [E, out, in]; `models.hf` splits them into one tensor per expert.
+
+Shapes: B rows, T positions (n of all B * T are no padding), D the model's width, E experts.
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ class DecoderLayer(nn.Module):
         for name in layer.norms:
             self.add_module(name, RMSNorm(model.hidden, model.eps, model.gain_offset))
 
-    def forward(self, x: Tensor, tables: Tables, how: Documents | None, real: Tensor | None) -> Tensor:
-        """Shape [B, T, H] -> [B, T, H]; `real` int64 [n] names the positions of B * T that are no padding."""
+    def forward(self, x_BTD: Tensor, tables: Tables, how: Documents | None, real_n: Tensor | None) -> Tensor:
+        """Shape [B, T, D] -> [B, T, D]; `real_n`, int64, names the positions of B * T that are no padding."""
         norms = self._norms
-        out = self.self_attn(self._normed(norms.before_attention, x), tables, how)
-        x = x + self._normed(norms.after_attention, out)
-        normed = self._normed(norms.before_feed_forward, x)
-        out = self.mlp(normed) if isinstance(self.mlp, SwiGLU) else self.mlp(normed, real)
-        return x + self._normed(norms.after_feed_forward, out)
+        out_BTD = self.self_attn(self._normed(norms.before_attention, x_BTD), tables, how)
+        x_BTD = x_BTD + self._normed(norms.after_attention, out_BTD)
+        normed_BTD = self._normed(norms.before_feed_forward, x_BTD)
+        out_BTD = self.mlp(normed_BTD) if isinstance(self.mlp, SwiGLU) else self.mlp(normed_BTD, real_n)
+        return x_BTD + self._normed(norms.after_feed_forward, out_BTD)
 
     def _normed(self, name: str | None, x: Tensor) -> Tensor:
         return x if name is None else self.get_submodule(name)(x)
@@ -87,19 +89,19 @@ class DecoderLM(CausalLM):
     def forward(
         self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None
     ) -> Tensor:
-        """Final normed states [B, T, H] of tokens [B, T] (or of `embeddings` [B, T, H], which replace them)."""
-        x = self.embed(tokens) if embeddings is None else embeddings
-        return self.through(x, self.tables(positions), documents)
+        """Final normed states [B, T, D] of tokens [B, T] (or of `embeddings` [B, T, D], which replace them)."""
+        x_BTD = self.embed(tokens) if embeddings is None else embeddings
+        return self.through(x_BTD, self.tables(positions), documents)
 
     def tables(self, positions: Tensor) -> Tables:
         """Rotary tables of positions int64 [B, T], for all layers."""
         local = None if self.local_rotary is None else self.local_rotary.tables(positions)
         return Tables(self.rotary.tables(positions), local, self.rotary.score_factor)
 
-    def through(self, x: Tensor, tables: Tables, documents: Documents | None) -> Tensor:
-        """Normed states [B, T, H] of the stream [B, T, H] behind all layers."""
-        real = None if documents is None else documents.tokens
-        return self.model.norm(self.model.layers.through(x, tables, documents, real))
+    def through(self, x_BTD: Tensor, tables: Tables, documents: Documents | None) -> Tensor:
+        """Normed states [B, T, D] of the stream [B, T, D] behind all layers."""
+        real_n = None if documents is None else documents.tokens
+        return self.model.norm(self.model.layers.through(x_BTD, tables, documents, real_n))
 
     def routers(self) -> list[Router | SoftmaxRouter]:
         """The routers of the layers that have experts, in order."""
@@ -136,14 +138,14 @@ class LoopedLM(DecoderLM):
     def forward(  # type: ignore[override]
         self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor | None, loops: int
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Normed states [B, T, H] after each loop, and the gate's logits [B, T] on each of them; `loops` of both."""
-        x = self.embed(tokens) if embeddings is None else embeddings
+        """Normed states [B, T, D] after each loop, and the gate's logits [B, T] on each of them; `loops` of both."""
+        x_BTD = self.embed(tokens) if embeddings is None else embeddings
         tables = self.tables(positions)
         hidden, gates = [], []
         for _ in range(loops):
-            x = self.through(x, tables, documents)
-            hidden.append(x)
-            gates.append(self.model.early_exit_gate(x).squeeze(-1))
+            x_BTD = self.through(x_BTD, tables, documents)
+            hidden.append(x_BTD)
+            gates.append(self.model.early_exit_gate(x_BTD).squeeze(-1))
         return hidden, gates
 
 

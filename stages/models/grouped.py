@@ -1,4 +1,7 @@
-"""Attention whose key and value heads are shared by groups of query heads (arXiv 2305.13245), with a family's parts."""
+"""Attention whose key and value heads are shared by groups of query heads (arXiv 2305.13245), with a family's parts.
+
+Shapes: B rows, T positions, D the model's width, H query heads, G key heads, K a head's width.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,17 @@ class GroupedQueryAttention(nn.Module):
             self.q_norm = RMSNorm(queries if whole else one.head_dim, model.eps, model.gain_offset)
             self.k_norm = RMSNorm(keys if whole else one.head_dim, model.eps, model.gain_offset)
 
-    def forward(self, x: Tensor, tables: Tables, how: Documents | None) -> Tensor:
-        """Shape [B, T, H] -> [B, T, H]."""
-        one, x = self.cfg, for_products(x)
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+    def forward(self, x_BTD: Tensor, tables: Tables, how: Documents | None) -> Tensor:
+        """Shape [B, T, D] -> [B, T, D]."""
+        one, x_BTD = self.cfg, for_products(x_BTD)
+        q, k, v = self.q_proj(x_BTD), self.k_proj(x_BTD), self.v_proj(x_BTD)
         if one.qk_norm == "whole":
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (heads.unflatten(-1, (-1, one.head_dim)) for heads in (q, k, v))
+        q_BTHK, k_BTGK, v_BTGK = (heads.unflatten(-1, (-1, one.head_dim)) for heads in (q, k, v))
         if one.qk_norm == "head":
-            q, k = self.q_norm(q), self.k_norm(k)
+            q_BTHK, k_BTGK = self.q_norm(q_BTHK), self.k_norm(k_BTGK)
         cos, sin = tables.of(one.local)
-        q, k = (rotate(heads, cos, sin, interleaved=False) for heads in (q, k))
+        q_BTHK, k_BTGK = (rotate(heads, cos, sin, interleaved=False) for heads in (q_BTHK, k_BTGK))
         if one.qk_norm is not None:  # norms are in fp32
-            q, k = for_products(q), for_products(k)
-        return self.o_proj(attend_in(q, k, v, how, self.sight).flatten(-2))
+            q_BTHK, k_BTGK = for_products(q_BTHK), for_products(k_BTGK)
+        return self.o_proj(attend_in(q_BTHK, k_BTGK, v_BTGK, how, self.sight).flatten(-2))

@@ -74,7 +74,7 @@ class Batch:
 
 
 def place_images(embeddings: Tensor, features: Tensor | None, where: Places | None) -> Tensor:
-    """Token embeddings [B, T, H] with the features [M, H] put, in order, where the image tokens are.
+    """Token embeddings [B, T, D] with the features [M, D] put, in order, where the image tokens are.
 
     Raises UserError naming both numbers when there are not exactly M such tokens.
     """
@@ -92,7 +92,7 @@ def place_images(embeddings: Tensor, features: Tensor | None, where: Places | No
 
 
 def embed(modules: nn.ModuleDict, batch: Batch) -> Tensor:
-    """Input embeddings [B, T, H]. Without images neither `vit` nor `projector` runs, and they get no gradient."""
+    """Input embeddings [B, T, D]. Without images neither `vit` nor `projector` runs, and they get no gradient."""
     embeddings = modules["llm"].embed(batch.tokens)
     if batch.pixels is None:
         return place_images(embeddings, None, batch.places)
@@ -101,5 +101,5 @@ def embed(modules: nn.ModuleDict, batch: Batch) -> Tensor:
 
 
 def forward(modules: nn.ModuleDict, batch: Batch) -> Tensor:
-    """Hidden states [B, T, H] of the language model; modules: llm, vit, projector."""
+    """Hidden states [B, T, D] of the language model; modules: llm, vit, projector."""
     return modules["llm"](batch.tokens, batch.positions, batch.documents, embed(modules, batch))

@@ -1,6 +1,9 @@
 """Multi-head latent attention (MLA, arXiv 2405.04434, section 2.1), without a query latent.
 
 Keys and values are made from one narrow latent, and positions ride on a separate rotary part whose key all heads share.
+
+Shapes: B rows, T positions, D the model's width, C the latent's, H heads; of one head, N the width of keys without
+position, R of their rotary part, K of both, E of values.
 """
 
 from __future__ import annotations
@@ -30,23 +33,28 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = nn.Linear(self.latent, one.heads * (self.nope + self.value), bias=False)
         self.o_proj = nn.Linear(one.heads * self.value, model.hidden, bias=False)
 
-    def forward(self, x: Tensor, tables: Tables, how: Documents | None) -> Tensor:
-        """Shape [B, T, H] -> [B, T, H]."""
+    def forward(self, x_BTD: Tensor, tables: Tables, how: Documents | None) -> Tensor:
+        """Shape [B, T, D] -> [B, T, D]."""
         cos, sin = tables.of(False)
-        x = for_products(x)
-        q_nope, q_rotary = self.q_proj(x).unflatten(-1, (self.heads, -1)).split([self.nope, self.rotary_dim], dim=-1)
-        latent, k_rotary = self.kv_a_proj_with_mqa(x).split([self.latent, self.rotary_dim], dim=-1)
-        k_nope, v = (
-            self.kv_b_proj(self.kv_a_layernorm(latent))
+        x_BTD = for_products(x_BTD)
+        q_nope_BTHN, q_rotary_BTHR = (
+            self.q_proj(x_BTD).unflatten(-1, (self.heads, -1)).split([self.nope, self.rotary_dim], dim=-1)
+        )
+        latent_BTC, k_rotary_BTR = self.kv_a_proj_with_mqa(x_BTD).split([self.latent, self.rotary_dim], dim=-1)
+        k_nope_BTHN, v_BTHE = (
+            self.kv_b_proj(self.kv_a_layernorm(latent_BTC))
             .unflatten(-1, (self.heads, -1))
             .split([self.nope, self.value], dim=-1)
         )
-        q_rotary = rotate(q_rotary, cos, sin, interleaved=True)
-        k_rotary = rotate(k_rotary[:, :, None], cos, sin, interleaved=True).expand(-1, -1, self.heads, -1)
-        q, k = torch.cat((q_nope, q_rotary), dim=-1), torch.cat((k_nope, k_rotary), dim=-1)
-        if (
-            wider := self.value - q.shape[-1]
-        ) > 0:  # kernels want values no wider than keys; zeros add nothing to scores
-            q, k = F.pad(q, (0, wider)), F.pad(k, (0, wider))
+        q_rotary_BTHR = rotate(q_rotary_BTHR, cos, sin, interleaved=True)
+        k_rotary_BTHR = rotate(k_rotary_BTR[:, :, None], cos, sin, interleaved=True).expand(-1, -1, self.heads, -1)
+        q_BTHK, k_BTHK = (
+            torch.cat((q_nope_BTHN, q_rotary_BTHR), dim=-1),
+            torch.cat((k_nope_BTHN, k_rotary_BTHR), dim=-1),
+        )
+        # Kernels want values no wider than keys; zeros add nothing to scores.
+        if (wider := self.value - q_BTHK.shape[-1]) > 0:
+            q_BTHK, k_BTHK = F.pad(q_BTHK, (0, wider)), F.pad(k_BTHK, (0, wider))
+        # By the width of keys before zeros were added.
         scale = (self.nope + self.rotary_dim) ** -0.5 * tables.scores
-        return self.o_proj(attend(q, k, v, how, scale).flatten(-2))
+        return self.o_proj(attend(q_BTHK, k_BTHK, v_BTHE, how, scale).flatten(-2))

@@ -14,7 +14,7 @@ from stages.spec.resolved_models import ProjectorModel
 
 
 def merge_patches(features: Tensor, grids: Sequence[Grid], merge: int) -> Tensor:
-    """Pixel shuffle: features [N, H] of packed images -> [N / merge^2, merge^2 * H], row-major in blocks.
+    """Pixel shuffle: features [N, D] of packed images -> [N / merge^2, merge^2 * D], row-major in blocks.
 
     A block's patches are concatenated row by row, as `patch_merger` of the published code does.
     Raises UserError when a grid is no multiple of `merge`.

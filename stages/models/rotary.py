@@ -1,4 +1,7 @@
-"""Rotary positions (Su et al. 2021, arXiv 2104.09864): tables in fp32 from the contract's float64 frequencies."""
+"""Rotary positions (Su et al. 2021, arXiv 2104.09864): tables in fp32 from the contract's float64 frequencies.
+
+Shapes: B rows, T positions, P rotated pairs, half of `dim`; 1 stands for the heads, which all turn alike.
+"""
 
 from __future__ import annotations
 
@@ -50,16 +53,16 @@ class Rotary:
         """Frequencies in radians per position, fp32 [dim / 2]: what an engine reads back."""
         return torch.tensor(self._frequencies, dtype=torch.float64, device="cpu").float()
 
-    def tables(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def tables(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin, fp32 [B, T, 1, dim / 2], of positions int64 [B, T], times YaRN's attention factor.
 
         Angles are products in fp32, as in transformers, so that exported weights give the same logits there.
         """
-        frequencies = self._placed.get(positions.device)
-        if frequencies is None:
-            frequencies = self._placed[positions.device] = to_device(self.inv_freq, positions.device)
-        angles = positions[..., None, None].float() * frequencies
-        cos, sin = angles.cos(), angles.sin()
+        frequencies_P = self._placed.get(positions_BT.device)
+        if frequencies_P is None:
+            frequencies_P = self._placed[positions_BT.device] = to_device(self.inv_freq, positions_BT.device)
+        angles_BT1P = positions_BT[..., None, None].float() * frequencies_P
+        cos_BT1P, sin_BT1P = angles_BT1P.cos(), angles_BT1P.sin()
         if self.attention_factor != 1.0:
-            cos, sin = cos * self.attention_factor, sin * self.attention_factor
-        return cos, sin
+            cos_BT1P, sin_BT1P = cos_BT1P * self.attention_factor, sin_BT1P * self.attention_factor
+        return cos_BT1P, sin_BT1P

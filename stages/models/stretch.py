@@ -3,6 +3,9 @@
 The queries are those of positions [first, end) of one row; the keys and values are the whole row's. Only the document
 that the stretch begins in can have keys ahead of its first query: its queries are the last ones of its keys. All other
 documents lie inside the stretch, up to its end.
+
+Shapes: M queries of the stretch, T positions of the row, N keys of the stretch's documents, H query heads, G key heads,
+K a key's width, E a value's; m of M are in the document that the stretch begins in, or behind it.
 """
 
 from __future__ import annotations
@@ -58,21 +61,21 @@ class Stretch:
         return Spans(to_device(borders.astype(np.int32), self._device), int(np.diff(borders).max()))
 
 
-def attend_stretch(q: Tensor, k: Tensor, v: Tensor, stretch: Stretch, scale: float) -> Tensor:
-    """Softmax attention of a stretch's q [N, H, D] to the row's k [T, G, D], v [T, G, E] -> [N, H, E].
+def attend_stretch(q_MHK: Tensor, k_TGK: Tensor, v_TGE: Tensor, stretch: Stretch, scale: float) -> Tensor:
+    """Softmax attention of a stretch's queries to the row's keys and values: [M, H, E].
 
     On a GPU in bf16 FlashAttention takes the borders; elsewhere torch's SDPA takes the document that the stretch begins
     in, and `attend` the others. The GPU's branch was never executed on a GPU.
     """
-    keys, values = (x[stretch.start : stretch.end] for x in (k, v))
+    k_NGK, v_NGE = (x[stretch.start : stretch.end] for x in (k_TGK, v_TGE))
     if not stretch.ahead:
-        return attend(q[None], keys[None], values[None], stretch.documents, scale)[0]
-    if choice.attention(q.device.type, q.dtype, q.shape[-1], choice.features()) == "flash_varlen":
+        return attend(q_MHK[None], k_NGK[None], v_NGE[None], stretch.documents, scale)[0]
+    if choice.attention(q_MHK.device.type, q_MHK.dtype, q_MHK.shape[-1], choice.features()) == "flash_varlen":
         queries, where = stretch.spans
-        return spans(q, keys, values, where, scale, causal=True, queries=queries)
+        return spans(q_MHK, k_NGK, v_NGE, where, scale, causal=True, queries=queries)
     own, until = stretch.opening - stretch.first, stretch.opening - stretch.start
-    opened = in_rows(q[None, :own], keys[None, :until], values[None, :until], scale)[0]
+    opened_mHE = in_rows(q_MHK[None, :own], k_NGK[None, :until], v_NGE[None, :until], scale)[0]
     if stretch.opening == stretch.end:
-        return opened
-    rest = attend(q[None, own:], keys[None, until:], values[None, until:], stretch.others, scale)[0]
-    return torch.cat([opened, rest])
+        return opened_mHE
+    rest_mHE = attend(q_MHK[None, own:], k_NGK[None, until:], v_NGE[None, until:], stretch.others, scale)[0]
+    return torch.cat([opened_mHE, rest_mHE])

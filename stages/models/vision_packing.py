@@ -126,7 +126,7 @@ def plan(grids: Sequence[Grid], packed: Tensor) -> Plan:
 
 
 def pad_by_image(rows: Tensor, grids: Sequence[Grid]) -> tuple[Tensor, Tensor | None]:
-    """Packed rows [N, H] as [images, longest, H] with zeros behind, and the mask of real patches [images, longest].
+    """Packed rows [N, D] as [images, longest, D] with zeros behind, and the mask of real patches [images, longest].
 
     The mask is None when all images have the same length, so that attention needs none.
     """

@@ -2,7 +2,7 @@
 
 The weight of every token's loss is known before the loss is (1, or Ouro's exit probabilities, which come from the
 gates), so the gradients are taken while a chunk's logits are there, as Liger Kernel does (arXiv 2410.10989, section
-3.2). What waits for the backward pass are the gradients themselves: of the states [N, H], and of the matrix [V, H] in
+3.2). What waits for the backward pass are the gradients themselves: of the states [N, D], and of the matrix [V, D] in
 fp32. Taken in the backward pass they would exist together at its end all the same, and cost a fourth product of their
 size.
 
@@ -64,7 +64,7 @@ def capped(logits: Tensor, softcap: float | None) -> Tensor:
 def token_losses(states: Tensor, matrix: Tensor, labels: Tensor, softcap: float | None = None) -> Tensor:
     """Loss of every position in nats, fp32 [N], 0 where the label is -100; without a gradient.
 
-    states [N, H], matrix [V, H], labels int64 [N]; `softcap` bounds the logits.
+    states [N, D], matrix [V, D], labels int64 [N]; `softcap` bounds the logits.
     """
     states, matrix = states.detach(), matrix.detach()
     if whole(len(states), len(matrix)):
@@ -74,7 +74,7 @@ def token_losses(states: Tensor, matrix: Tensor, labels: Tensor, softcap: float 
 
 
 def head_loss(states: Tensor, matrix: Tensor, labels: Tensor, softcap: float | None = None) -> Tensor:
-    """Sum of the positions' losses in nats, fp32; states [N, H] and matrix [V, H] are differentiated.
+    """Sum of the positions' losses in nats, fp32; states [N, D] and matrix [V, D] are differentiated.
 
     labels int64 [N], where -100 means a loss of 0; `softcap` bounds the logits.
     """
@@ -94,7 +94,7 @@ def weighted_head_loss(
 ) -> tuple[Tensor, Tensor]:
     """Sum over n of weights[n] * CE[n], and the detached losses CE [N] in nats, in fp32.
 
-    states [N, H], matrix [V, H] and weights fp32 [N], all three differentiated; labels int64 [N], where -100 means a
+    states [N, D], matrix [V, D] and weights fp32 [N], all three differentiated; labels int64 [N], where -100 means a
     loss of 0. `size` is `chunk`'s unless given; `softcap` bounds the logits. The backward pass can be taken once: it
     hands its gradients over.
     """
@@ -225,7 +225,7 @@ def _gradients(
     into: Tensor | None,
     matrix_grad: Tensor | None,
 ) -> None:
-    """Write the gradient of rows [n, H] into `into`, and add the matrix's to `matrix_grad` [V, H]; uses up softmax."""
+    """Write the gradient of rows [n, D] into `into`, and add the matrix's to `matrix_grad` [V, D]; uses up softmax."""
     total: Tensor | None = None
     for piece in pieces:
         slopes = _slopes(rows, matrix[piece], targets, scales, softmax, piece)

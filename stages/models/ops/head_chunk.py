@@ -15,10 +15,10 @@ from stages.models.ops.entries import replace_entries
 def chunk_on_gpu(
     rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, into: Tensor | None, matrix_grad: Tensor | None
 ) -> Tensor:
-    """Losses [n] in nats, fp32, of rows [n, H] against matrix [V, H]; targets int64 [n, 1], scales fp32 [n, 1].
+    """Losses [n] in nats, fp32, of rows [n, D] against matrix [V, D]; targets int64 [n, 1], scales fp32 [n, 1].
 
-    Writes the gradient of the rows, times their scales, into `into` [n, H], and adds the matrix's to `matrix_grad`
-    [V, H] in fp32, where they are wanted.
+    Writes the gradient of the rows, times their scales, into `into` [n, D], and adds the matrix's to `matrix_grad`
+    [V, D] in fp32, where they are wanted.
     """
     scores = product(rows, matrix.T).log_softmax(1)
     picked = scores.gather(1, targets)

@@ -143,7 +143,7 @@ class Causal:
         return self.regularised(states, labels, torch.ones_like(labels, dtype=torch.float32))[0]
 
     def regularised(self, states: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted loss of states [N, H] with the z-loss, if there is one, and the cross entropies [N]."""
+        """The weighted loss of states [N, D] with the z-loss, if there is one, and the cross entropies [N]."""
         z = 0.0 if self.phase.z_loss is None else numbers.value(self.phase.z_loss, self.clock)
         total, losses, squares = regularised_head_loss(
             states, self.lm.head, labels, weights, z, softcap=self.lm.softcap
@@ -175,5 +175,5 @@ def by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, i
 
 
 def supervised_only(hidden: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """States [N, H] and labels [N] of the supervised positions of hidden [B, T, H]: the head is for those only."""
+    """States [N, D] and labels [N] of the supervised positions of hidden [B, T, D]: the head is for those only."""
     return pick(hidden.flatten(0, 1), rows.supervised), pick(rows.labels.flatten(), rows.supervised)

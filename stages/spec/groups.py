@@ -20,6 +20,9 @@ def groups(pipeline: LoadedPipeline, fields: Mapping[str, Any], name: str) -> di
     """The groups of an optimizer of pipeline.yaml, under their key; nothing where it has none. Raises SpecError(s)."""
     if fields.get(KEY) is None:
         return {}
+    path = ("optimizers", name, KEY)
+    if not fields[KEY]:
+        raise pipeline.document.error(path, "an empty list", "one group at least", f"Remove `{KEY}`.")
     made = [
         Group(
             name=raw["name"],
@@ -30,15 +33,49 @@ def groups(pipeline: LoadedPipeline, fields: Mapping[str, Any], name: str) -> di
         )
         for raw in fields[KEY]
     ]
-    wrong = list(_wrong(pipeline, made, ("optimizers", name, KEY)))
+    wrong = list(_wrong(pipeline, made, path)) or list(_idle(pipeline, made, name, fields["decay"]))
     if wrong:
         raise several(wrong)
-    return {KEY: tuple(made)}
+    return {KEY: tuple(one.model_copy(update=_in_order(one)) for one in made)}
+
+
+def _in_order(group: Group) -> dict[str, Any]:
+    """Its names in an order of their own: how they are listed changes nothing, so no key either."""
+    return {"of": tuple(sorted(group.of)), "modules": None if group.modules is None else tuple(sorted(group.modules))}
+
+
+def _idle(pipeline: LoadedPipeline, made: list[Group], name: str, decay: str) -> Iterator[SpecError]:
+    """Groups that change no parameter of any stage with this optimizer."""
+    trained = dict(_trained(pipeline, name))
+    for number, group in enumerate(made):
+        path = ("optimizers", name, KEY, number)
+        models = [model for module, model in trained.items() if group.modules is None or module in group.modules]
+        if not models:
+            found = f"modules {', '.join(group.modules or ())}, which no stage trains with {name!r}"
+            yield pipeline.document.error(path, found, ", ".join(trained), "Name one of them, or remove the group.")
+        elif group.of == ("head",) and all(pipeline.raw.models.get(one, {}).get("tied") is True for one in models):
+            found = "a head, where the models' embeddings are their head (tied: true)"
+            yield pipeline.document.error(path, found, "embeddings, of which a tied head is one", "Write embeddings.")
+        elif group.of == ("vectors",) and group.lr == 1 and decay == "matrices":
+            found = "a decay of vectors, which `decay: matrices` leaves without"
+            yield pipeline.document.error(path, found, "a group that changes something", "Remove it.")
+
+
+def _trained(pipeline: LoadedPipeline, optimizer: str) -> Iterator[tuple[str, str]]:
+    """The modules that an optimizer moves, each with a model that it is."""
+    for stage in pipeline.stages.values():
+        if isinstance(stage.raw, RawTrain) and stage.raw.optimizer == optimizer:
+            yield from ((module, stage.raw.modules.get(module, "")) for module in stage.raw.train)
+        if isinstance(stage.raw, RawImport) and stage.raw.stand_in and stage.raw.stand_in.optimizer == optimizer:
+            yield from stage.raw.modules.items()
 
 
 def _wrong(pipeline: LoadedPipeline, made: list[Group], path: Path) -> Iterator[SpecError]:
     error, known = pipeline.document.error, _modules(pipeline)
     for number, group in enumerate(made):
+        for key, names in (("of", group.of), ("modules", group.modules or ())):
+            if twice := next((one for one in names if names.count(one) > 1), None):
+                yield error((*path, number, key), f"{twice!r} a second time", "each name once", "Remove one.")
         for module in group.modules or ():
             if module not in known:
                 place = (*path, number, "modules")

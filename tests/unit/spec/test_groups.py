@@ -48,6 +48,9 @@ def test_multiples_are_those_of_the_spec_at_every_scale_and_in_the_key(root: Pat
         ((TABLES.replace("weight_decay: 0", "weight_decay: 1"),), "lr 1 and weight_decay 1"),
         ((TABLES.replace("[embeddings]", "[]"),), "a group of nothing"),
         ((TABLES.replace("embeddings", "tables"),), "'tables'"),
+        ((TABLES.replace("[embeddings]", "[embeddings, embeddings]"),), "'embeddings' a second time"),
+        ((TABLES.replace("of:", "modules: [llm, llm], of:"),), "'llm' a second time"),
+        ((TABLES.replace("embeddings", "vectors"),), "a decay of vectors, which `decay: matrices` leaves without"),
         ((TABLES.replace("lr: 1, ", ""),), "nothing"),
         ((TABLES.replace("lr: 1,", "lr: 0,"),), "'0'"),
     ],
@@ -58,6 +61,25 @@ def test_a_group_that_is_none_is_refused_at_its_line(root: Path, groups: tuple[s
     assert error.value.found == found
     assert error.value.where.file == "specs/toy/pipeline.yaml"
     assert error.value.key.startswith("optimizers.adamw.groups.")
+
+
+def test_a_list_without_groups_is_none(root: Path) -> None:
+    with pytest.raises(SpecError, match="an empty list"):
+        with_groups(root).resolve("toy", "paper")
+
+
+def test_a_head_that_is_the_embeddings_is_no_group(root: Path) -> None:
+    head = TABLES.replace("embeddings", "head")
+    assert with_groups(root, head).resolve("toy", "paper").stages["first"].optimizer is not None
+    edit(root, PIPELINE, "tied: false", "tied: true")
+    with pytest.raises(SpecError, match="a head, where the models' embeddings are their head"):
+        Project.load(root).resolve("toy", "paper")
+
+
+def test_how_the_names_of_a_group_are_listed_is_in_no_key(root: Path) -> None:
+    keys = with_groups(root, TABLES.replace("[embeddings]", "[head, embeddings]")).keys("mini")
+    edit(root, PIPELINE, "[head, embeddings]", "[embeddings, head]")
+    assert Project.load(root).keys("mini") == keys
 
 
 def test_the_nemo_engine_refuses_them_by_name(root: Path) -> None:

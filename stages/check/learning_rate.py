@@ -9,6 +9,7 @@ from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.horizon import complete
+from stages.check.points import within_a_step
 from stages.check.registry import elsewhere, static
 from stages.check.schedule import end_of, pieces_of, scheduled
 from stages.contract.schedule import lr, lr_before
@@ -202,7 +203,8 @@ def _step(
     if piece is None:
         return  # a gap, which I-05 names
     after = lr_before(schedule, clock)
-    if not isclose(before, after, rel_tol=SAME_RATE):
+    near = within_a_step(context, parent, after, lambda trunk: trunk.schedule)
+    if not near and not isclose(before, after, rel_tol=SAME_RATE):
         yield context.finding(
             "I-28", name, ("schedule",), parent=parent,
             observed=f"the rate jumps from {before:g} to {after:g} at {clock:,}",

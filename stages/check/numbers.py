@@ -12,6 +12,7 @@ from math import isclose
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.points import within_a_step
 from stages.contract.numbers import Reading, readings
 from stages.contract.schedule import lr, lr_before
 from stages.errors import Where
@@ -187,8 +188,14 @@ def _step(context: Context, name: str, reading: Reading, before: Reading, parent
         return
     declared = reading.number.jumps if isinstance(reading.number, Schedule) else ()
     stated = any(clock == reading.start for clock, _ in declared)
+    stated = stated or within_a_step(context, parent, reading.first, lambda trunk: _last(trunk, reading.name))
     if not stated and not isclose(before.last, reading.first, rel_tol=SAME):
         yield _jump(context, name, reading, reading.start, before.last, reading.first, parent)
+
+
+def _last(stage: Stage, number: str) -> float | Schedule | None:
+    """A number as the last phase that has it holds it."""
+    return next((one.number for one in reversed(readings(stage)) if one.name == number), None)
 
 
 def _jump(

@@ -46,10 +46,19 @@ def peak(schedule: Schedule, start: int, end: int) -> tuple[float, int]:
 
     At `start` and after a jump it is the limit from the right. Raises ValueError outside of the schedule.
     """
+    return max(_ends(schedule, start, end), key=lambda one: (one[0], -one[1]))
+
+
+def lowest(schedule: Schedule, start: int, end: int) -> tuple[float, int]:
+    """The lowest rate over [start, end] and the first clock that has it, likewise."""
+    return min(_ends(schedule, start, end))
+
+
+def _ends(schedule: Schedule, start: int, end: int) -> list[tuple[float, int]]:
+    """The rates at both ends of what each piece has inside [start, end], with their clocks."""
     borders = [piece.start for piece in schedule.pieces if start < piece.start < end]
-    candidates = [(lr_before(schedule, clock), clock) for clock in (start, *borders)]
-    candidates += [(lr(schedule, clock), clock) for clock in (*borders, end)]
-    return max(candidates, key=lambda one: (one[0], -one[1]))
+    found = [(lr_before(schedule, clock), clock) for clock in (start, *borders)]
+    return found + [(lr(schedule, clock), clock) for clock in (*borders, end)]
 
 
 def cos_pi(p: Fraction) -> float:

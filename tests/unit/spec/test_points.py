@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from stages.check.learning_rate import rate_is_continuous
+from stages.check.run import make_context, run_pipeline
 from stages.contract import ledger, schedule
 from stages.errors import SpecError
 from stages.spec.project import Project
+from stages.spec.resolved_training import Schedule
 from tests.unit.spec.small_project import edit
 
 FIRST, SECOND, PIPELINE = "toy/first.yaml", "toy/second.yaml", "toy/pipeline.yaml"
@@ -120,3 +123,29 @@ def test_at_a_scale_a_point_lies_on_a_steps_end_as_far_in_the_schedule(root: Pat
     assert at in ends
     wanted = trunk.phases[0].budget * AT / 10**9
     assert abs(at - wanted) <= min(abs(end - wanted) for end in ends) + ends[0] / 2, "min_piece moves it by less"
+
+
+def jumps(project: Project) -> list[str]:
+    return [f"{one.id} {one.observed}" for one in run_pipeline(project, "toy", "mini") if one.id in ("I-28", "spec")]
+
+
+def test_at_a_scale_a_branch_may_begin_within_a_step_of_its_point(root: Path) -> None:
+    """The count lies between two steps of the scale: the rates there differ, and no jump is found unless it is more."""
+    project = branch(root, f"{AT + 17 * STEP}")
+    found = project.resolve("toy", "mini").stages
+    point, child = (next(one for name, one in found.items() if start in name) for start in ("first_at", "second"))
+    assert point.schedule is not None
+    assert child.schedule is not None
+    ended = schedule.lr(point.schedule, point.schedule.pieces[-1].end)
+    assert ended != schedule.lr_before(child.schedule, 0)
+    assert jumps(project) == []
+    edit(root, PIPELINE, "from: current, to: 0", "from: 3e-4, jump: lower, to: 0")
+    assert jumps(Project.load(root)) == []
+    moved = child.model_copy(update={"schedule": shifted(child.schedule, 1.5)})
+    context = make_context(project, "toy", "mini").with_stage(child.name, schedule=moved.schedule)
+    assert [one.id for one in rate_is_continuous(context)] == ["I-28"]
+
+
+def shifted(one: Schedule, factor: float) -> Schedule:
+    pieces = tuple(piece.model_copy(update={"first": piece.first * factor}) for piece in one.pieces)
+    return one.model_copy(update={"pieces": pieces})

@@ -22,6 +22,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.warp import step_end
 
+Z_LOSS = "z_loss"  # the one of these numbers that a phase may do without
 SAME = 1e-12  # relative: a value taken over from a curve's middle is rounded once
 
 
@@ -99,7 +100,7 @@ def moved(context: Context) -> Iterator[Finding]:
 def jumps(context: Context) -> Iterator[Finding]:
     """I-28: continuous inside a stage, and over every hand-over where a schedule gives a number on either side."""
     for name, stage in context.own():
-        own = readings(stage)
+        own = _with_absent(stage)
         for reading in own:
             yield from _inside(context, name, reading)
             before = [one for one in own if one.name == reading.name and one.end == reading.start]
@@ -166,9 +167,21 @@ def _handed(context: Context, stage: Stage, number: str) -> Iterator[tuple[str |
         if above is None or above[0] in seen or above[1].kind == "import":
             continue
         seen.add(above[0])
-        theirs = [one for one in readings(above[1]) if one.name == number]
+        theirs = _with_absent(above[1]) if stage.clock == "continue" else readings(above[1])
+        theirs = [one for one in theirs if one.name == number]
         if theirs:
             yield above[0], theirs[-1]
+
+
+def _with_absent(stage: Stage) -> list[Reading]:
+    """Readings, with 0 for the z-loss of phases that state none: no loss is a loss of weight 0."""
+    known = readings(stage)
+    without = [
+        Reading(Z_LOSS, ("phases", number), phase.clock_start, phase.clock_start + phase.budget, 0.0)
+        for number, phase in enumerate(stage.phases if stage.optimizer is not None else ())
+        if phase.z_loss is None
+    ]
+    return sorted([*known, *without], key=lambda one: one.start)
 
 
 def _inside(context: Context, name: str, reading: Reading) -> Iterator[Finding]:

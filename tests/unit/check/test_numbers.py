@@ -157,3 +157,23 @@ def test_a_branch_within_a_schedule_goes_on_where_the_trunk_is_there(tmp_path: P
     assert 0.1 < before < 0.2
     told = [one for one in findings(project) if one.stage == "toy/second"]
     assert [one for one in told if "weight_decay" in one.observed] == []
+
+
+def z_loss(folder: Path, first: str, second: str, *edits: tuple[str, str, str]) -> list[str]:
+    """What I-28 says where the phases of the first stage, and the one of the second, have these z-losses."""
+    small_project.write(folder)
+    edit(folder, PIPELINE, "schedules:\n", "schedules:\n  z:\n    - {shape: linear, from: 0, to: 1e-3, until: 4B}\n")
+    for file, given in (("toy/first.yaml", first), (SECOND, second)):
+        path = folder / "specs" / file
+        path.write_text(path.read_text().replace("    data: web\n", f"    data: web\n{given}"))
+    for file, old, new in edits:
+        edit(folder, file, old, new)
+    return [one.observed for one in findings(Project.load(folder)) if one.id == "I-28"]
+
+
+def test_a_z_loss_that_comes_or_goes_on_a_running_clock_is_a_jump_from_or_to_0(tmp_path: Path) -> None:
+    by_schedule, stated = "    z_loss: {schedule: z}\n", "    z_loss: 1e-4\n"
+    assert z_loss(tmp_path / "on", by_schedule, by_schedule) == []
+    assert z_loss(tmp_path / "goes", by_schedule, "") == ["z_loss jumps from 0.0005 to 0 at 2,000,000,000"]
+    assert z_loss(tmp_path / "comes", "", by_schedule) == ["z_loss jumps from 0 to 0.0005 at 2,000,000,000"]
+    assert z_loss(tmp_path / "stated", stated, "") == [], "a stage's own choice, as ever"

@@ -91,11 +91,11 @@ class Subject:
         return found
 
     def hidden(self, batch: kimi_vl.Batch) -> Tensor:
-        """Last normed states [B, T, H]; for Ouro those of the last loop."""
+        """Last normed states [B, T, D]; for Ouro those of the last loop."""
         return self.hidden_by_loop(batch)[-1]
 
     def hidden_by_loop(self, batch: kimi_vl.Batch) -> list[Tensor]:
-        """Normed states [B, T, H] after each loop; one entry for models without loops."""
+        """Normed states [B, T, D] after each loop; one entry for models without loops."""
         embeddings = kimi_vl.embed(self.modules, batch) if patch_size(self.stage) is not None else None
         inputs = (batch.tokens, batch.positions, batch.documents, embeddings)
         with precision(self.stage):

@@ -1,6 +1,8 @@
 """Kimi-VL: image features in the token stream of the language model (arXiv 2504.07491, section 2.1).
 
 An image takes as many `image_token` tokens as its merged patches; a video is its frames, one image after another.
+
+Shapes: B rows, T positions, N positions of all rows, M features of all images, D the language model's width.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ from stages.models.vision_packing import Grid
 
 @dataclass(frozen=True)
 class Places:
-    """Where the features of images go among B * T positions: one for every image token, in order."""
+    """Where the features of images go among N positions: one for every image token, in order."""
 
-    index: Tensor  # int64 [B * T]: the feature that each position takes (0 where it takes none)
+    index: Tensor  # int64 [N]: the feature that each position takes (0 where it takes none)
     inverse: Tensor  # int64 [M]: the position of each feature
-    taken: Tensor  # bool [B * T, 1]: whether the position takes one
+    taken: Tensor  # bool [N, 1]: whether the position takes one
     here: Tensor | None = None  # bool [M, 1]: False where a feature's position is another rank's; None: all are here
 
     @property
@@ -57,7 +59,7 @@ class Batch:
     tokens: Tensor  # [B, T]
     positions: Tensor  # [B, T]
     documents: Documents | None  # None: every row is one, without padding
-    pixels: Tensor | None  # [N, channels * patch^2], packed patches of all images; None: no image
+    pixels: Tensor | None  # [patches, channels * patch^2], packed patches of all images; None: no image
     grids: Sequence[Grid]  # of the images
     places: Places | None  # of the images' tokens
 
@@ -73,31 +75,31 @@ class Batch:
         )
 
 
-def place_images(embeddings: Tensor, features: Tensor | None, where: Places | None) -> Tensor:
+def place_images(embeddings_BTD: Tensor, features_MD: Tensor | None, where: Places | None) -> Tensor:
     """Token embeddings [B, T, D] with the features [M, D] put, in order, where the image tokens are.
 
     Raises UserError naming both numbers when there are not exactly M such tokens.
     """
-    found, given = 0 if where is None else where.count, 0 if features is None else len(features)
+    found, given = 0 if where is None else where.count, 0 if features_MD is None else len(features_MD)
     if found != given:
         raise UserError(
             f"the batch has {found} image tokens, but its images give {given} features. "
             "Each image needs one token for every merged block of patches."
         )
-    if where is None or features is None:
-        return embeddings
-    flat = embeddings.flatten(0, 1)
-    placed = take_rows(features.to(embeddings.dtype), where.index, where.inverse, where.here)
-    return torch.where(where.taken, placed, flat).view(embeddings.shape)
+    if where is None or features_MD is None:
+        return embeddings_BTD
+    flat_ND = embeddings_BTD.flatten(0, 1)
+    placed_ND = take_rows(features_MD.to(embeddings_BTD.dtype), where.index, where.inverse, where.here)
+    return torch.where(where.taken, placed_ND, flat_ND).view(embeddings_BTD.shape)
 
 
 def embed(modules: nn.ModuleDict, batch: Batch) -> Tensor:
     """Input embeddings [B, T, D]. Without images neither `vit` nor `projector` runs, and they get no gradient."""
-    embeddings = modules["llm"].embed(batch.tokens)
+    embeddings_BTD = modules["llm"].embed(batch.tokens)
     if batch.pixels is None:
-        return place_images(embeddings, None, batch.places)
-    features = modules["projector"](modules["vit"](batch.pixels, batch.grids), batch.grids)
-    return place_images(embeddings, features, batch.places)
+        return place_images(embeddings_BTD, None, batch.places)
+    features_MD = modules["projector"](modules["vit"](batch.pixels, batch.grids), batch.grids)
+    return place_images(embeddings_BTD, features_MD, batch.places)
 
 
 def forward(modules: nn.ModuleDict, batch: Batch) -> Tensor:

@@ -17,7 +17,7 @@ def log_exit_distribution(gates: list[Tensor]) -> Tensor:
     steps = []
     for gate in gates[:-1]:
         steps.append(stayed + F.logsigmoid(gate))
-        stayed = stayed + F.logsigmoid(-gate)
+        stayed = stayed + F.logsigmoid(-gate)  # log(1 - sigmoid(g)); that difference is 0 for a large g
     return torch.stack([*steps, stayed])
 
 

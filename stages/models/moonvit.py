@@ -1,7 +1,10 @@
 """MoonViT (Kimi-VL report, arXiv 2504.07491, section 2.1): a ViT on packed images of native resolution.
 
 Parameter names are those of MoonshotAI's published code, except that the patch embedding is a linear layer on
-flattened patches: the published Conv2d weight [hidden, C, patch, patch] reshaped to [hidden, C * patch * patch].
+flattened patches: the published Conv2d weight [hidden, channels, patch, patch] reshaped to [hidden, C].
+
+Shapes: N patches of all images, C numbers of a patch (channels * patch^2), D the tower's width, H heads, K a head's
+width, P rotated pairs of a head; I images of a group, L patches of each of them.
 """
 
 from __future__ import annotations
@@ -27,8 +30,8 @@ class _Mlp(nn.Module):
         self.fc0 = nn.Linear(hidden, ffn)
         self.fc1 = nn.Linear(ffn, hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc1(F.gelu(self.fc0(x), approximate="tanh"))
+    def forward(self, x_ND: Tensor) -> Tensor:
+        return self.fc1(F.gelu(self.fc0(x_ND), approximate="tanh"))
 
 
 class _Layer(nn.Module):
@@ -41,19 +44,19 @@ class _Layer(nn.Module):
         self.wo = nn.Linear(cfg.hidden, cfg.hidden)
         self.mlp = _Mlp(cfg.hidden, cfg.ffn)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, how: Plan) -> Tensor:
-        x = x + self._attention(self.norm0(x), cos, sin, how)
-        return x + self.mlp(self.norm1(x))
+    def forward(self, x_ND: Tensor, cos_NP: Tensor, sin_NP: Tensor, how: Plan) -> Tensor:
+        x_ND = x_ND + self._attention(self.norm0(x_ND), cos_NP, sin_NP, how)
+        return x_ND + self.mlp(self.norm1(x_ND))
 
-    def _attention(self, x: Tensor, cos: Tensor, sin: Tensor, how: Plan) -> Tensor:
-        q, k, v = self.wqkv(x).view(x.shape[0], 3, self.heads, -1).unbind(1)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if choice.attention(q.device.type, q.dtype, q.shape[-1], choice.features()) == "flash_varlen":
-            return self.wo(spans(q, k, v, how.spans, q.shape[-1] ** -0.5, causal=False).flatten(1))
+    def _attention(self, x_ND: Tensor, cos_NP: Tensor, sin_NP: Tensor, how: Plan) -> Tensor:
+        q_NHK, k_NHK, v_NHK = self.wqkv(x_ND).view(x_ND.shape[0], 3, self.heads, -1).unbind(1)
+        q_NHK, k_NHK = rotate(q_NHK, cos_NP, sin_NP), rotate(k_NHK, cos_NP, sin_NP)
+        if choice.attention(q_NHK.device.type, q_NHK.dtype, q_NHK.shape[-1], choice.features()) == "flash_varlen":
+            return self.wo(spans(q_NHK, k_NHK, v_NHK, how.spans, q_NHK.shape[-1] ** -0.5, causal=False).flatten(1))
         seen = []
         for group in how.groups:
-            batch = [group.of(part).transpose(1, 2) for part in (q, k, v)]  # each [images, heads, length, head_dim]
-            seen.append(F.scaled_dot_product_attention(*batch).transpose(1, 2).reshape(-1, x.shape[1]))
+            qkv_IHLK = [group.of(part).transpose(1, 2) for part in (q_NHK, k_NHK, v_NHK)]
+            seen.append(F.scaled_dot_product_attention(*qkv_IHLK).transpose(1, 2).reshape(-1, x_ND.shape[1]))
         return self.wo(torch.cat(seen))
 
 
@@ -63,9 +66,9 @@ class _PatchEmbed(nn.Module):
         self.proj = nn.Linear(cfg.channels * cfg.patch * cfg.patch, cfg.hidden)
         self.pos_emb = PositionTable(cfg.table, cfg.hidden)
 
-    def forward(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
+    def forward(self, pixels_NC: Tensor, grids: Sequence[Grid]) -> Tensor:
         positions = {grid: self.pos_emb(grid) for grid in dict.fromkeys(grids)}
-        return self.proj(pixels) + torch.cat([positions[grid] for grid in grids])
+        return self.proj(pixels_NC) + torch.cat([positions[grid] for grid in grids])
 
 
 class _Encoder(nn.Module):
@@ -84,15 +87,15 @@ class MoonViT(nn.Module):
         self.patch_embed = _PatchEmbed(cfg)
         self.encoder = _Encoder(cfg)
 
-    def forward(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Features [N, hidden] of packed patches pixels [N, channels * patch^2] of images with these grids (h, w).
+    def forward(self, pixels_NC: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Features [N, D] of packed patches of images with these grids (h, w).
 
         At least one image. No patch sees another image. Raises UserError when grids and patches do not add up.
         """
-        how = plan(grids, pixels)
+        how = plan(grids, pixels_NC)
         head_dim = self.cfg.hidden // self.cfg.heads
         turns = [rotation(grid, head_dim, self.cfg.rope_base) for grid in grids]
-        cos, sin = (how.sort(to_device(torch.cat(parts), pixels.device)) for parts in zip(*turns, strict=True))
-        x = how.sort(self.patch_embed(pixels, grids))
-        x = self.encoder.blocks.through(x, cos, sin, how)
-        return how.restore(self.encoder.final_layernorm(x))
+        cos_NP, sin_NP = (how.sort(to_device(torch.cat(parts), pixels_NC.device)) for parts in zip(*turns, strict=True))
+        x_ND = how.sort(self.patch_embed(pixels_NC, grids))
+        x_ND = self.encoder.blocks.through(x_ND, cos_NP, sin_NP, how)
+        return how.restore(self.encoder.final_layernorm(x_ND))

@@ -1,6 +1,9 @@
 """MoonViT's two kinds of positions: a learned table interpolated to each grid, and two-dimensional rotation.
 
 Both follow MoonshotAI's published code (modeling_kimi_vl.py; vLLM's moonvit.py is a public copy of it).
+
+Shapes: n rows and columns of the table, h rows and w columns of a grid, N patches, D the tower's width; of a head, P
+rotated pairs (half its width) and f frequencies (half of P).
 """
 
 from __future__ import annotations
@@ -27,22 +30,22 @@ def _interpolation(size: int, table: int) -> Tensor:
     return resized[0, :, :, 0].T.contiguous()
 
 
-def resized(table: Tensor, grid: Grid) -> Tensor:
-    """A table of positions [n, n, hidden] interpolated to a grid: [h, w, hidden]."""
-    rows, columns = (to_device(_interpolation(size, len(table)), table.device) for size in grid)
-    tall = torch.tensordot(rows, table, dims=1)  # [h, n, hidden]
-    return torch.matmul(columns, tall)
+def resized(table_nnD: Tensor, grid: Grid) -> Tensor:
+    """A table of positions interpolated to a grid: [h, w, D]."""
+    rows_hn, columns_wn = (to_device(_interpolation(size, len(table_nnD)), table_nnD.device) for size in grid)
+    tall_hnD = torch.tensordot(rows_hn, table_nnD, dims=1)
+    return torch.matmul(columns_wn, tall_hnD)
 
 
 class PositionTable(nn.Module):
-    """Learned positions [table, table, hidden], interpolated to any grid (public name: Learnable2DInterpPosEmb)."""
+    """Learned positions [n, n, D], interpolated to any grid (public name: Learnable2DInterpPosEmb)."""
 
     def __init__(self, table: int, hidden: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(table, table, hidden))
 
     def forward(self, grid: Grid) -> Tensor:
-        """Positions [h * w, hidden] of a grid, row-major; the table itself when the grid is table x table."""
+        """Positions [h * w, D] of a grid, row-major; the table itself when the grid is table x table."""
         table = self.weight.shape[0]
         if grid == (table, table):
             return self.weight.flatten(end_dim=1)
@@ -52,17 +55,17 @@ class PositionTable(nn.Module):
 
 @lru_cache(maxsize=1024)
 def rotation(grid: Grid, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [h * w, head_dim / 2] of a grid's 2D rotary positions (computed in fp64, kept in fp32).
+    """Cosines and sines [h * w, P] of a grid's 2D rotary positions (computed in fp64, kept in fp32).
 
     Neighbouring channels (2j, 2j+1) are a pair. Pair 2i turns by x * base^(-4i / head_dim) with the column x, pair
     2i+1 by y * base^(-4i / head_dim) with the row y: x and y interleaved, as in the published code.
     """
     h, w = grid
-    frequency = base ** (-torch.arange(0, head_dim, 4, dtype=torch.float64) / head_dim)
-    x = torch.arange(w, dtype=torch.float64)[None, :, None].expand(h, w, 1) * frequency
-    y = torch.arange(h, dtype=torch.float64)[:, None, None].expand(h, w, 1) * frequency
-    angle = torch.stack([x, y], dim=-1).reshape(h * w, head_dim // 2)
-    return angle.cos().float(), angle.sin().float()
+    frequency_f = base ** (-torch.arange(0, head_dim, 4, dtype=torch.float64) / head_dim)
+    x_hwf = torch.arange(w, dtype=torch.float64)[None, :, None].expand(h, w, 1) * frequency_f
+    y_hwf = torch.arange(h, dtype=torch.float64)[:, None, None].expand(h, w, 1) * frequency_f
+    angle_NP = torch.stack([x_hwf, y_hwf], dim=-1).reshape(h * w, head_dim // 2)
+    return angle_NP.cos().float(), angle_NP.sin().float()
 
 
 def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

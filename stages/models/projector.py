@@ -1,4 +1,7 @@
-"""Kimi-VL's projector between MoonViT and the language model (arXiv 2504.07491, section 2.1)."""
+"""Kimi-VL's projector between MoonViT and the language model (arXiv 2504.07491, section 2.1).
+
+Shapes: N patches of all images, D the vision tower's width; h, w, m: rows and columns of blocks, and the side of one.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from stages.models.vision_packing import Grid
 from stages.spec.resolved_models import ProjectorModel
 
 
-def merge_patches(features: Tensor, grids: Sequence[Grid], merge: int) -> Tensor:
-    """Pixel shuffle: features [N, D] of packed images -> [N / merge^2, merge^2 * D], row-major in blocks.
+def merge_patches(features_ND: Tensor, grids: Sequence[Grid], merge: int) -> Tensor:
+    """Pixel shuffle: features of packed images -> [N / merge^2, merge^2 * D], row-major in blocks.
 
     A block's patches are concatenated row by row, as `patch_merger` of the published code does.
     Raises UserError when a grid is no multiple of `merge`.
@@ -26,8 +29,8 @@ def merge_patches(features: Tensor, grids: Sequence[Grid], merge: int) -> Tensor
                 f"an image of {h} x {w} patches cannot be merged {merge} x {merge}: both sides must be multiples of "
                 f"{merge}. Pad or resize the image when preparing the corpus."
             )
-        blocks = features[start : start + h * w].view(h // merge, merge, w // merge, merge, -1)
-        merged.append(blocks.transpose(1, 2).reshape(h * w // merge**2, -1))
+        blocks_hmwmD = features_ND[start : start + h * w].view(h // merge, merge, w // merge, merge, -1)
+        merged.append(blocks_hmwmD.transpose(1, 2).reshape(h * w // merge**2, -1))
         start += h * w
     return torch.cat(merged)
 
@@ -43,7 +46,7 @@ class Projector(nn.Module):
         self.linear_1 = nn.Linear(merged, merged)
         self.linear_2 = nn.Linear(merged, cfg.llm_hidden)
 
-    def forward(self, features: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Features [N, vision_hidden] of packed images -> [N / merge^2, llm_hidden], one row per image token."""
-        merged = merge_patches(self.pre_norm(features), grids, self.cfg.merge)
+    def forward(self, features_ND: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Features of packed images -> [N / merge^2, llm_hidden], one row per image token."""
+        merged = merge_patches(self.pre_norm(features_ND), grids, self.cfg.merge)
         return self.linear_2(F.gelu(self.linear_1(merged)))

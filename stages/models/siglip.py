@@ -2,6 +2,9 @@
 
 Names and computation are those of transformers' SiglipTextModel, SiglipMultiheadAttentionPoolingHead and SiglipModel
 (logit_scale, logit_bias), so that released SigLIP weights load by name.
+
+Shapes: B rows, T positions, S positions of a source, C its width, D the model's width, H heads, K a head's width; I
+images of one length, L patches of each, N patches of all images.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from stages.spec.resolved_models import ContrastiveModel, TextTowerModel
 
 
 class Attention(nn.Module):
-    """Multi-head attention from queries [B, T, hidden] to a source [B, S, source_hidden], with biases."""
+    """Multi-head attention from queries [B, T, D] to a source [B, S, C], with biases."""
 
     def __init__(self, hidden: int, heads: int, source_hidden: int) -> None:
         super().__init__()
@@ -28,14 +31,14 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(source_hidden, hidden)
         self.out_proj = nn.Linear(hidden, hidden)
 
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(self, x_BTD: Tensor, source_BSC: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         """`mask` [B, 1, 1, S] is True where the source may be seen; `causal` hides later positions."""
-        q, k, v = (
+        q_BHTK, k_BHSK, v_BHSK = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.q_proj(x), self.k_proj(source), self.v_proj(source))
+            for part in (self.q_proj(x_BTD), self.k_proj(source_BSC), self.v_proj(source_BSC))
         )
-        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.out_proj(seen.transpose(1, 2).flatten(-2))
+        out_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask, is_causal=causal)
+        return self.out_proj(out_BHTK.transpose(1, 2).flatten(-2))
 
 
 class Mlp(nn.Module):
@@ -59,9 +62,9 @@ class TextEmbeddings(nn.Module):
         self.token_embedding = nn.Embedding(vocab, hidden)
         self.position_embedding = nn.Embedding(length, hidden)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T], T at most the learned length -> [B, T, hidden]."""
-        return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Tokens [B, T], T at most the learned length -> [B, T, D]."""
+        return self.token_embedding(tokens_BT) + self.position_embedding.weight[: tokens_BT.shape[1]]
 
 
 class _Layer(nn.Module):
@@ -72,10 +75,10 @@ class _Layer(nn.Module):
         self.layer_norm2 = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
         self.mlp = Mlp(cfg.hidden, cfg.ffn)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.layer_norm1(x)
-        x = x + self.self_attn(y, y)
-        return x + self.mlp(self.layer_norm2(x))
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        y_BTD = self.layer_norm1(x_BTD)
+        x_BTD = x_BTD + self.self_attn(y_BTD, y_BTD)
+        return x_BTD + self.mlp(self.layer_norm2(x_BTD))
 
 
 class _Encoder(nn.Module):
@@ -95,11 +98,11 @@ class TextTower(nn.Module):
         self.final_layer_norm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
         self.head = nn.Linear(cfg.hidden, cfg.hidden)
 
-    def forward(self, captions: Tensor) -> Tensor:
-        """Embeddings [n, hidden] (not normalised) of captions [n, T], all ever given padded to the same T."""
-        x = self.embeddings(captions)
-        x = self.encoder.layers.through(x)
-        return self.head(self.final_layer_norm(x)[:, -1])
+    def forward(self, captions_BT: Tensor) -> Tensor:
+        """Embeddings [B, D] (not normalised) of captions [B, T], all ever given padded to the same T."""
+        x_BTD = self.embeddings(captions_BT)
+        x_BTD = self.encoder.layers.through(x_BTD)
+        return self.head(self.final_layer_norm(x_BTD)[:, -1])
 
 
 class AttentionPool(nn.Module):
@@ -112,11 +115,11 @@ class AttentionPool(nn.Module):
         self.layernorm = nn.LayerNorm(cfg.hidden, eps=cfg.norm_eps)
         self.mlp = Mlp(cfg.hidden, cfg.ffn)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Patch features [images, length, hidden] -> [images, hidden]."""
-        probe = self.probe.expand(features.shape[0], -1, -1)
-        x, _ = self.attention(probe, features, features, need_weights=False)
-        return (x + self.mlp(self.layernorm(x)))[:, 0]
+    def forward(self, features_ILD: Tensor) -> Tensor:
+        """Patch features [I, L, D] -> [I, D]."""
+        probe_I1D = self.probe.expand(features_ILD.shape[0], -1, -1)
+        x_I1D, _ = self.attention(probe_I1D, features_ILD, features_ILD, need_weights=False)
+        return (x_I1D + self.mlp(self.layernorm(x_I1D)))[:, 0]
 
 
 class Contrastive(nn.Module):
@@ -132,8 +135,8 @@ class Contrastive(nn.Module):
         self.logit_scale = nn.Parameter(torch.full((1,), cfg.init_log_temperature))
         self.logit_bias = nn.Parameter(torch.full((1,), cfg.init_bias))
 
-    def forward(self, features: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Embeddings [images, hidden] (not normalised) of packed patch features [N, hidden]."""
-        how = plan(grids, features)
-        rows = how.sort(features)
-        return how.restore_images(torch.cat([self.head(group.of(rows)) for group in how.groups]))
+    def forward(self, features_ND: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Embeddings [images, D] (not normalised) of packed patch features [N, D]."""
+        how = plan(grids, features_ND)
+        rows_ND = how.sort(features_ND)
+        return how.restore_images(torch.cat([self.head(group.of(rows_ND)) for group in how.groups]))

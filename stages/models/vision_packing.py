@@ -2,6 +2,8 @@
 
 A packed row holds the patches of all images one after another, row-major within each image (NaViT, arXiv 2307.06304).
 Attention stays inside an image, so images with the same number of patches can be computed as one batch.
+
+Shapes: N patches of all images, D the width of a row, I images, L patches of the longest image.
 """
 
 from __future__ import annotations
@@ -125,14 +127,14 @@ def plan(grids: Sequence[Grid], packed: Tensor) -> Plan:
     return _plan(tuple(grids)).on(packed.device)
 
 
-def pad_by_image(rows: Tensor, grids: Sequence[Grid]) -> tuple[Tensor, Tensor | None]:
-    """Packed rows [N, D] as [images, longest, D] with zeros behind, and the mask of real patches [images, longest].
+def pad_by_image(rows_ND: Tensor, grids: Sequence[Grid]) -> tuple[Tensor, Tensor | None]:
+    """Packed rows as [I, L, D] with zeros behind, and the mask of real patches [I, L].
 
     The mask is None when all images have the same length, so that attention needs none.
     """
     lengths = [h * w for h, w in grids]
     if len(set(lengths)) == 1:
-        return rows.view(len(lengths), lengths[0], rows.shape[1]), None
-    padded = torch.nn.utils.rnn.pad_sequence(list(rows.split(lengths)), batch_first=True)
-    length = to_device(torch.tensor(lengths), rows.device)
-    return padded, torch.arange(padded.shape[1], device=rows.device) < length[:, None]
+        return rows_ND.view(len(lengths), lengths[0], rows_ND.shape[1]), None
+    padded_ILD = torch.nn.utils.rnn.pad_sequence(list(rows_ND.split(lengths)), batch_first=True)
+    length_I = to_device(torch.tensor(lengths), rows_ND.device)
+    return padded_ILD, torch.arange(padded_ILD.shape[1], device=rows_ND.device) < length_I[:, None]

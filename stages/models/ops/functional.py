@@ -1,4 +1,7 @@
-"""RMSNorm, SwiGLU's product, rotary rotation and cross entropy, each as one function."""
+"""RMSNorm, SwiGLU's product, rotary rotation and cross entropy, each as one function.
+
+Shapes: N positions, V words of the vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,7 @@ class _RMSNorm(torch.autograd.Function):
         normed, inverse, gain = ctx.saved_tensors
         outer = _wide(grads[0])
         weighted = outer * normed
+        # dx = (g w - normed * mean(g w normed)) / rms, of which `along` is the mean.
         along = (weighted @ gain).div_(gain.numel()).unsqueeze(-1)
         grad = torch.addcmul(outer * gain, normed, along, value=-1).mul_(inverse)
         return grad.to(ctx.dtypes[0]), weighted.flatten(0, -2).sum(0).to(ctx.dtypes[1]), None
@@ -61,31 +65,32 @@ def gelu_mul(gate: Tensor, up: Tensor) -> Tensor:
     return F.gelu(gate, approximate="tanh") * up
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Loss of every position in nats, fp32: logits [N, V], labels [N] int64; 0 where the label is -100."""
-    few = logits.numel() < apex_forms.MOST_LOGITS
-    if logits.is_cuda and few and (fused := apex("cross_entropy")) is not None:
-        return apex_forms.cross_entropy(fused, logits, labels)
-    return _CrossEntropy.apply(logits.float(), labels)
+def cross_entropy(logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+    """Loss [N] of every position in nats, fp32; labels are int64, and the loss is 0 where one is -100."""
+    few = logits_NV.numel() < apex_forms.MOST_LOGITS
+    if logits_NV.is_cuda and few and (fused := apex("cross_entropy")) is not None:
+        return apex_forms.cross_entropy(fused, logits_NV, labels_N)
+    return _CrossEntropy.apply(logits_NV.float(), labels_N)
 
 
 class _CrossEntropy(torch.autograd.Function):
     """torch's own keeps the log-probabilities and two gradients of their size; this keeps the logits alone."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        normaliser = logits.logsumexp(dim=-1)
-        supervised = labels != IGNORED
-        picked = logits.gather(1, labels.clamp(min=0)[:, None]).squeeze(1)
-        ctx.save_for_backward(logits, labels, normaliser, supervised)
-        return torch.where(supervised, normaliser - picked, 0.0)
+    def forward(ctx: Any, logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+        normaliser_N = logits_NV.logsumexp(dim=-1)
+        supervised_N = labels_N != IGNORED
+        picked_N = logits_NV.gather(1, labels_N.clamp(min=0)[:, None]).squeeze(1)
+        ctx.save_for_backward(logits_NV, labels_N, normaliser_N, supervised_N)
+        return torch.where(supervised_N, normaliser_N - picked_N, 0.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        logits, labels, normaliser, supervised = ctx.saved_tensors
-        scale = torch.where(supervised, grads[0], 0.0)[:, None]
-        grad = torch.sub(logits, normaliser[:, None]).exp_().mul_(scale)
-        return subtract_entries(grad, labels.clamp(min=0)[:, None], scale), None
+        logits_NV, labels_N, normaliser_N, supervised_N = ctx.saved_tensors
+        # (softmax - 1 at the label) * scale: the first term in one buffer, the second subtracted at one entry a row.
+        scale_N1 = torch.where(supervised_N, grads[0], 0.0)[:, None]
+        grad_NV = torch.sub(logits_NV, normaliser_N[:, None]).exp_().mul_(scale_N1)
+        return subtract_entries(grad_NV, labels_N.clamp(min=0)[:, None], scale_N1), None
 
 
 class _Rotate(torch.autograd.Function):

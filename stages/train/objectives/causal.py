@@ -2,6 +2,8 @@
 
 Which positions are supervised is the data's doing (labels), which modules move is the stage's (`trained`), so all
 four objectives are one computation.
+
+Shapes: B rows, T positions, N supervised positions of all rows, D the model's width.
 """
 
 from __future__ import annotations
@@ -136,20 +138,20 @@ class Causal:
     def loss(self, rows: Rows) -> Tensor:
         """Summed cross entropy (nats) of the supervised positions, with the z-loss where the phase has one."""
         batch = rows.batch
-        hidden = self.lm(batch.tokens, batch.positions, batch.documents, self.embeddings(rows))
-        states, labels = supervised_only(hidden, rows)
+        hidden_BTD = self.lm(batch.tokens, batch.positions, batch.documents, self.embeddings(rows))
+        states_ND, labels_N = supervised_only(hidden_BTD, rows)
         if self.phase.z_loss is None:
-            return head_loss(states, self.lm.head, labels, self.lm.softcap)
-        return self.regularised(states, labels, torch.ones_like(labels, dtype=torch.float32))[0]
+            return head_loss(states_ND, self.lm.head, labels_N, self.lm.softcap)
+        return self.regularised(states_ND, labels_N, torch.ones_like(labels_N, dtype=torch.float32))[0]
 
-    def regularised(self, states: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def regularised(self, states_ND: Tensor, labels_N: Tensor, weights_N: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted loss of states [N, D] with the z-loss, if there is one, and the cross entropies [N]."""
         z = 0.0 if self.phase.z_loss is None else numbers.value(self.phase.z_loss, self.clock)
-        total, losses, squares = regularised_head_loss(
-            states, self.lm.head, labels, weights, z, softcap=self.lm.softcap
+        total, losses_N, squares_N = regularised_head_loss(
+            states_ND, self.lm.head, labels_N, weights_N, z, softcap=self.lm.softcap
         )
-        self._squares = [] if self.phase.z_loss is None else [torch.dot(squares, weights.detach())]
-        return total, losses
+        self._squares = [] if self.phase.z_loss is None else [torch.dot(squares_N, weights_N.detach())]
+        return total, losses_N
 
 
 def supervised(samples: Sequence[Sample], phase: Phase, step: Step) -> int:
@@ -174,6 +176,6 @@ def by_kind(samples: Sequence[Sample], replayed: Collection[str]) -> dict[str, i
     return dict(zip(REPLAY, (everything - text, text), strict=True))
 
 
-def supervised_only(hidden: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+def supervised_only(hidden_BTD: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """States [N, D] and labels [N] of the supervised positions of hidden [B, T, D]: the head is for those only."""
-    return pick(hidden.flatten(0, 1), rows.supervised), pick(rows.labels.flatten(), rows.supervised)
+    return pick(hidden_BTD.flatten(0, 1), rows.supervised), pick(rows.labels.flatten(), rows.supervised)

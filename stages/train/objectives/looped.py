@@ -1,4 +1,7 @@
-"""Ouro's entropy-regularised expected loss (arXiv 2510.25741, section 3.3, eq. 4), weighted token by token."""
+"""Ouro's entropy-regularised expected loss (arXiv 2510.25741, section 3.3, eq. 4), weighted token by token.
+
+Shapes: L loops, N supervised positions of a micro-batch.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from stages.train.objectives.base import precision
 from stages.train.objectives.causal import Causal, supervised_only
 
 
-def exits(gates: Tensor) -> tuple[Tensor, Tensor]:
-    """p [loops, N] of leaving after each loop, and its entropy H(p) [N] in nats, from the gates' logits [loops, N].
+def exits(gates_LN: Tensor) -> tuple[Tensor, Tensor]:
+    """p [L, N] of leaving after each loop, and its entropy H(p) [N] in nats, from the gates' logits [L, N].
 
     The loss of a token is sum_t p_t L_t - beta H(p): with a uniform prior, the negative ELBO up to log(loops).
     """
-    log_p = log_exit_distribution(list(gates.unbind(0)))
-    p = log_p.exp()
-    return p, -(p * log_p).sum(0)
+    log_p_LN = log_exit_distribution(list(gates_LN.unbind(0)))
+    p_LN = log_p_LN.exp()
+    return p_LN, -(p_LN * log_p_LN).sum(0)
 
 
 def settings(phase: Phase) -> Loops:
@@ -54,10 +57,11 @@ class Looped(Causal):
             hidden, gates = self.lm(batch.tokens, batch.positions, batch.documents, None, self._loops)
             states, labels = zip(*(supervised_only(normed, rows) for normed in hidden), strict=True)
             logits = [supervised_only(gate.unsqueeze(-1), rows)[0].squeeze(-1) for gate in gates]
-            p, entropy = exits(torch.stack(logits).float())
-            expected, losses = self.regularised(torch.cat(states), torch.cat(labels), p.flatten())
+            # In fp32, whatever the gates are in: they weigh every loss.
+            p_LN, entropy_N = exits(torch.stack(logits).float())
+            expected, losses = self.regularised(torch.cat(states), torch.cat(labels), p_LN.flatten())
         with torch.no_grad():
-            loops = torch.arange(1, self._loops + 1, dtype=p.dtype, device=p.device)
-            values = [entropy.sum(), (loops[:, None] * p).sum(), *losses.view_as(p).sum(1)]
-        loss = expected - numbers.value(self._entropy, self.clock) * entropy.sum()
+            loops_L = torch.arange(1, self._loops + 1, dtype=p_LN.dtype, device=p_LN.device)
+            values = [entropy_N.sum(), (loops_L[:, None] * p_LN).sum(), *losses.view_as(p_LN).sum(1)]
+        loss = expected - numbers.value(self._entropy, self.clock) * entropy_N.sum()
         return loss / self.divisor, [*(value.detach() / self.divisor for value in values), *self.later()]

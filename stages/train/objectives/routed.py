@@ -3,6 +3,8 @@
 As Moonlight trains it (arXiv 2502.16982, appendix C, and MoonshotAI/Moonlight issue 21): the auxiliary loss belongs
 to a logical micro-batch; the biases move once a step, by the counts of the whole step, which are integers, so that
 their sum has no order.
+
+Shapes: L layers with experts, E experts.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class Routed(Causal):
     def whole_values(self) -> dict[str, Tensor]:
         """`overload`, the load of the fullest expert over the mean, averaged over layers; and what `Causal` counts."""
         self._counts = self.ranks.count(self.lm.router_counts())
-        counts = self._counts.double()
-        overload = (counts.amax(1) / counts.mean(1)).mean().float()
+        counts_LE = self._counts.double()
+        overload = (counts_LE.amax(1) / counts_LE.mean(1)).mean().float()
         return {"overload": overload, **super().whole_values()}
 
     def finish(self) -> None:

@@ -8,6 +8,8 @@ size.
 
 Products are in autocast's precision where that is on; softmax, losses and sums over chunks are in fp32. A row has one
 label, so no two writes meet, and no sum has an order that a GPU chooses.
+
+Shapes: N positions, n of a chunk, V words of the vocabulary, W of a piece, D the model's width.
 """
 
 from __future__ import annotations
@@ -127,51 +129,52 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        states: Tensor,
-        matrix: Tensor,
-        labels: Tensor,
-        weights: Tensor,
+        states_ND: Tensor,
+        matrix_VD: Tensor,
+        labels_N: Tensor,
+        weights_N: Tensor,
         size: Chunk,
         factors: torch.dtype,
         softcap: float | None,
         z: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        supervised = labels != IGNORED
-        targets = labels.clamp(min=0)[:, None]
-        scales = torch.where(supervised, weights, 0.0)[:, None]
-        losses, squares = torch.empty_like(weights), torch.zeros_like(weights)
-        state_grads = torch.empty_like(states) if ctx.needs_input_grad[0] else None
-        matrix_grad = torch.zeros_like(matrix, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        factor = matrix.to(factors)
-        pieces = [slice(first, first + size.words) for first in range(0, len(matrix), size.words)]
-        for first in range(0, len(states), size.rows):
+        supervised_N = labels_N != IGNORED
+        targets_N1 = labels_N.clamp(min=0)[:, None]
+        scales_N1 = torch.where(supervised_N, weights_N, 0.0)[:, None]
+        losses_N, squares_N = torch.empty_like(weights_N), torch.zeros_like(weights_N)
+        state_grads = torch.empty_like(states_ND) if ctx.needs_input_grad[0] else None
+        matrix_grad = torch.zeros_like(matrix_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        factor_VD = matrix_VD.to(factors)
+        pieces = [slice(first, first + size.words) for first in range(0, len(matrix_VD), size.words)]
+        for first in range(0, len(states_ND), size.rows):
             part = slice(first, first + size.rows)
-            rows = states[part].to(factors)
+            rows_nD = states_ND[part].to(factors)
             into = None if state_grads is None else state_grads[part]
-            if rows.is_cuda and len(pieces) == 1 and softcap is None and not z:
-                losses[part] = chunk_on_gpu(rows, factor, targets[part], scales[part], into, matrix_grad)
+            if rows_nD.is_cuda and len(pieces) == 1 and softcap is None and not z:
+                losses_N[part] = chunk_on_gpu(rows_nD, factor_VD, targets_N1[part], scales_N1[part], into, matrix_grad)
                 continue
-            softmax = _softmax(rows, factor, targets[part], pieces, softcap)
-            losses[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
+            softmax = _softmax(rows_nD, factor_VD, targets_N1[part], pieces, softcap)
+            losses_N[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
             if z:
-                log_z = softmax.sums.log() + softmax.top
-                squares[part] = log_z.square().squeeze(1)
-                softmax.pull = 1 + 2 * z * log_z
+                log_z_n1 = softmax.sums.log() + softmax.top
+                squares_N[part] = log_z_n1.square().squeeze(1)
+                # d(z log(Z)^2) / dlogit = 2 z log(Z) p: the penalty only scales the probabilities.
+                softmax.pull = 1 + 2 * z * log_z_n1
             if state_grads is not None or matrix_grad is not None:
-                _gradients(rows, factor, targets[part], scales[part], softmax, pieces, into, matrix_grad)
-        losses = torch.where(supervised, losses, 0.0)
-        squares = torch.where(supervised, squares, 0.0)
-        whole = losses + z * squares if z else losses
-        ctx.save_for_backward(state_grads, matrix_grad, whole)
-        ctx.mark_non_differentiable(losses, squares)
-        return torch.dot(whole, weights), losses, squares
+                _gradients(rows_nD, factor_VD, targets_N1[part], scales_N1[part], softmax, pieces, into, matrix_grad)
+        losses_N = torch.where(supervised_N, losses_N, 0.0)
+        squares_N = torch.where(supervised_N, squares_N, 0.0)
+        whole_N = losses_N + z * squares_N if z else losses_N
+        ctx.save_for_backward(state_grads, matrix_grad, whole_N)
+        ctx.mark_non_differentiable(losses_N, squares_N)
+        return torch.dot(whole_N, weights_N), losses_N, squares_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        state_grads, matrix_grad, losses = ctx.saved_tensors
+        state_grads, matrix_grad, losses_N = ctx.saved_tensors
         of_states = None if state_grads is None else state_grads.mul_(grads[0])
         of_matrix = None if matrix_grad is None else matrix_grad.mul_(grads[0])
-        return of_states, of_matrix, None, losses * grads[0] if ctx.needs_input_grad[3] else None, *[None] * 4
+        return of_states, of_matrix, None, losses_N * grads[0] if ctx.needs_input_grad[3] else None, *[None] * 4
 
 
 @dataclass
@@ -186,75 +189,79 @@ class _Softmax:
     pull: Tensor | None = None  # 1 + 2 z log(Z), by which probabilities count in the gradient; None: by 1
 
 
-def _logits(rows: Tensor, matrix: Tensor, softcap: float | None) -> Tensor:
-    """Scores [n, words] in fp32, in memory of their own."""
-    logits = (rows @ matrix.T).float()
-    return logits if softcap is None else logits.div_(softcap).tanh_().mul_(softcap)
+def _logits(rows_nD: Tensor, matrix_WD: Tensor, softcap: float | None) -> Tensor:
+    """Scores [n, W] in fp32, in memory of their own."""
+    logits_nW = (rows_nD @ matrix_WD.T).float()
+    return logits_nW if softcap is None else logits_nW.div_(softcap).tanh_().mul_(softcap)
 
 
-def _softmax(rows: Tensor, matrix: Tensor, targets: Tensor, pieces: Sequence[slice], softcap: float | None) -> _Softmax:
+def _softmax(
+    rows_nD: Tensor, matrix_VD: Tensor, targets_n1: Tensor, pieces: Sequence[slice], softcap: float | None
+) -> _Softmax:
     """One piece after another, rescaled where a higher logit is found (Milakov and Gimelshein, arXiv 1805.02867)."""
     found: _Softmax | None = None
     for piece in pieces:
-        logits = _logits(rows, matrix[piece], softcap)
-        places, inside = _within(targets, piece, logits)
-        picked = torch.where(inside, logits.gather(1, places), 0.0)
-        top = logits.amax(1, keepdim=True)
-        exponentials = logits.sub_(top).exp_()
-        sums = exponentials.sum(1, keepdim=True)
+        logits_nW = _logits(rows_nD, matrix_VD[piece], softcap)
+        places_n1, inside_n1 = _within(targets_n1, piece, logits_nW)
+        picked_n1 = torch.where(inside_n1, logits_nW.gather(1, places_n1), 0.0)
+        top_n1 = logits_nW.amax(1, keepdim=True)
+        exponentials_nW = logits_nW.sub_(top_n1).exp_()
+        sums_n1 = exponentials_nW.sum(1, keepdim=True)
         if found is None:
-            kept = exponentials if len(pieces) == 1 and softcap is None else None
-            found = _Softmax(top, sums, picked, kept, softcap)
+            kept = exponentials_nW if len(pieces) == 1 and softcap is None else None
+            found = _Softmax(top_n1, sums_n1, picked_n1, kept, softcap)
         else:
-            higher = torch.maximum(found.top, top)
-            sums = found.sums * (found.top - higher).exp() + sums * (top - higher).exp()
-            found = _Softmax(higher, sums, found.picked + picked, None, softcap)
-        del logits, exponentials  # before the next piece is made
+            higher_n1 = torch.maximum(found.top, top_n1)
+            sums_n1 = found.sums * (found.top - higher_n1).exp() + sums_n1 * (top_n1 - higher_n1).exp()
+            found = _Softmax(higher_n1, sums_n1, found.picked + picked_n1, None, softcap)
+        del logits_nW, exponentials_nW  # before the next piece is made
     if found is None:
         raise ValueError("a vocabulary without words")
     return found
 
 
 def _gradients(
-    rows: Tensor,
-    matrix: Tensor,
-    targets: Tensor,
-    scales: Tensor,
+    rows_nD: Tensor,
+    matrix_VD: Tensor,
+    targets_n1: Tensor,
+    scales_n1: Tensor,
     softmax: _Softmax,
     pieces: Sequence[slice],
     into: Tensor | None,
     matrix_grad: Tensor | None,
 ) -> None:
-    """Write the gradient of rows [n, D] into `into`, and add the matrix's to `matrix_grad` [V, D]; uses up softmax."""
-    total: Tensor | None = None
+    """Write the rows' gradient into `into` [n, D], and add the matrix's to `matrix_grad` [V, D]; uses up softmax."""
+    total_nD: Tensor | None = None
     for piece in pieces:
-        slopes = _slopes(rows, matrix[piece], targets, scales, softmax, piece)
+        slopes_nW = _slopes(rows_nD, matrix_VD[piece], targets_n1, scales_n1, softmax, piece)
         if into is not None:
-            product = slopes @ matrix[piece]
-            total = product if total is None else total.float().add_(product)
+            product_nD = slopes_nW @ matrix_VD[piece]
+            total_nD = product_nD if total_nD is None else total_nD.float().add_(product_nD)
         if matrix_grad is not None:
-            add_product(matrix_grad[piece], slopes.T, rows)
-        del slopes  # before the next piece is made
-    if into is not None and total is not None:
-        into.copy_(total)
+            add_product(matrix_grad[piece], slopes_nW.T, rows_nD)
+        del slopes_nW  # before the next piece is made
+    if into is not None and total_nD is not None:
+        into.copy_(total_nD)
 
 
-def _slopes(rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, softmax: _Softmax, piece: slice) -> Tensor:
-    """The gradient [n, words] of a piece's logits, scale x (p - 1 at the label), in the precision of products."""
-    logits, softmax.exponentials = softmax.exponentials, None
-    steepness: Tensor | None = None
-    if logits is None:
-        logits = _logits(rows, matrix, softmax.softcap)
+def _slopes(
+    rows_nD: Tensor, matrix_WD: Tensor, targets_n1: Tensor, scales_n1: Tensor, softmax: _Softmax, piece: slice
+) -> Tensor:
+    """The gradient [n, W] of a piece's logits, scale x (p - 1 at the label), in the precision of products."""
+    logits_nW, softmax.exponentials = softmax.exponentials, None
+    steepness_nW: Tensor | None = None
+    if logits_nW is None:
+        logits_nW = _logits(rows_nD, matrix_WD, softmax.softcap)
         if softmax.softcap is not None:  # d(c tanh(x / c)) / dx = 1 - tanh(x / c)^2
-            steepness = (logits / softmax.softcap).square_().neg_().add_(1)
-        logits.sub_(softmax.top).exp_()
-    logits.mul_(scales / softmax.sums if softmax.pull is None else scales * softmax.pull / softmax.sums)
-    places, inside = _within(targets, piece, logits)
-    slopes = subtract_entries(logits, places, torch.where(inside, scales, 0.0))
-    return (slopes if steepness is None else slopes.mul_(steepness)).to(rows.dtype)
+            steepness_nW = (logits_nW / softmax.softcap).square_().neg_().add_(1)
+        logits_nW.sub_(softmax.top).exp_()
+    logits_nW.mul_(scales_n1 / softmax.sums if softmax.pull is None else scales_n1 * softmax.pull / softmax.sums)
+    places_n1, inside_n1 = _within(targets_n1, piece, logits_nW)
+    slopes_nW = subtract_entries(logits_nW, places_n1, torch.where(inside_n1, scales_n1, 0.0))
+    return (slopes_nW if steepness_nW is None else slopes_nW.mul_(steepness_nW)).to(rows_nD.dtype)
 
 
-def _within(targets: Tensor, piece: slice, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _within(targets_n1: Tensor, piece: slice, logits_nW: Tensor) -> tuple[Tensor, Tensor]:
     """Where in a piece of the vocabulary each label is, and whether it is there at all (else a place is made up)."""
-    places = (targets - piece.start).clamp(0, logits.shape[1] - 1)
-    return places, places + piece.start == targets
+    places_n1 = (targets_n1 - piece.start).clamp(0, logits_nW.shape[1] - 1)
+    return places_n1, places_n1 + piece.start == targets_n1

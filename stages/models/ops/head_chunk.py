@@ -2,6 +2,8 @@
 
 Products of bf16 are added up in fp32 and left so. A token's weight scales its row of the products' other factor, which
 is narrow, in the place of its logits.
+
+Shapes: n positions of the chunk, V words of the vocabulary, D the model's width.
 """
 
 from __future__ import annotations
@@ -13,24 +15,30 @@ from stages.models.ops.entries import replace_entries
 
 
 def chunk_on_gpu(
-    rows: Tensor, matrix: Tensor, targets: Tensor, scales: Tensor, into: Tensor | None, matrix_grad: Tensor | None
+    rows_nD: Tensor,
+    matrix_VD: Tensor,
+    targets_n1: Tensor,
+    scales_n1: Tensor,
+    into_nD: Tensor | None,
+    matrix_grad_VD: Tensor | None,
 ) -> Tensor:
-    """Losses [n] in nats, fp32, of rows [n, D] against matrix [V, D]; targets int64 [n, 1], scales fp32 [n, 1].
+    """Losses [n] in nats, fp32; targets are int64, scales fp32.
 
-    Writes the gradient of the rows, times their scales, into `into` [n, D], and adds the matrix's to `matrix_grad`
-    [V, D] in fp32, where they are wanted.
+    Writes the gradient of the rows, times their scales, into `into_nD`, and adds the matrix's to `matrix_grad_VD` in
+    fp32, where they are wanted.
     """
-    scores = product(rows, matrix.T).log_softmax(1)
-    picked = scores.gather(1, targets)
-    if into is not None or matrix_grad is not None:
-        slopes = torch.exp(scores, out=torch.empty(scores.shape, dtype=rows.dtype, device=rows.device))
-        del scores
-        replace_entries(slopes, targets, picked.expm1())  # p - 1 before it is rounded: near 1, p is all that is left
-        if into is not None:
-            into.copy_((slopes @ matrix) * scales)
-        if matrix_grad is not None:
-            add_product(matrix_grad, slopes.T, (rows * scales).to(rows.dtype))
-    return -picked.squeeze(1)
+    scores_nV = product(rows_nD, matrix_VD.T).log_softmax(1)
+    picked_n1 = scores_nV.gather(1, targets_n1)
+    if into_nD is not None or matrix_grad_VD is not None:
+        slopes_nV = torch.exp(scores_nV, out=torch.empty(scores_nV.shape, dtype=rows_nD.dtype, device=rows_nD.device))
+        del scores_nV
+        # p - 1 before it is rounded: near 1, p is all that is left.
+        replace_entries(slopes_nV, targets_n1, picked_n1.expm1())
+        if into_nD is not None:
+            into_nD.copy_((slopes_nV @ matrix_VD) * scales_n1)
+        if matrix_grad_VD is not None:
+            add_product(matrix_grad_VD, slopes_nV.T, (rows_nD * scales_n1).to(rows_nD.dtype))
+    return -picked_n1.squeeze(1)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:

@@ -1,0 +1,21 @@
+"""DVC reads YAML in C, and finds the values that its slower reader in Python finds."""
+
+from pathlib import Path
+
+import pytest
+from dvc.utils.serialize import parse_yaml
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_dvc_has_the_reader_in_c() -> None:
+    assert YAML(typ="safe").Parser is not YAML(typ="safe", pure=True).Parser
+
+
+@pytest.mark.parametrize("file", ["scales/mini", "kimi_vl/pipeline", "data/tokenizer", "ouro/warmup", "hardware/h100"])
+def test_both_readers_find_the_same_values(file: str) -> None:
+    """`repr` shows types too: 0.10 of a spec is a number of the same bits, and 1Ki a text."""
+    path = ROOT / f"specs/{file}.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert repr(parse_yaml(text, path)) == repr(YAML(typ="safe", pure=True).load(text))

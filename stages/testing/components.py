@@ -32,6 +32,14 @@ def causes_first(names: list[str], old: Mapping[str, Any], new: Mapping[str, Any
     return [*others[:place], "data", *others[place:]]
 
 
-def meaning(name: str) -> str:
-    """In words; "" for a component that only the loop knows."""
-    return next((said for begin, said in MEANINGS.items() if name.startswith(begin)), "")
+def meaning(names: list[str]) -> str:
+    """Of the first of what differs in one step, in words; "" for a component that only the loop knows.
+
+    Watch sees the generators after a step has drawn from them. Where samples have different lengths, a generator that
+    was not restored changes the amount of data too, so both causes are named.
+    """
+    said = next((said for begin, said in MEANINGS.items() if names[0].startswith(begin)), "")
+    drawn = next((name for name in names if name.startswith("RNG")), "")
+    if names[0] == "data" and drawn:
+        said += f"; or samples are drawn with the {drawn}, which was not restored"
+    return said

@@ -52,7 +52,7 @@ def change(old: Content, new: Content) -> Change | None:
         said += [f"  in the same step {', '.join(earliest[1:])}"] if earliest[1:] else []
         later = [f"{name} at step {before[place].get('step', place + 1)}" for name, place in moved[len(earliest) :]]
         said += [f"  then {', '.join(later)}"] if later else []
-        said += [f"  {meaning}"] if (meaning := components.meaning(earliest[0])) else []
+        said += [f"  {meaning}"] if (meaning := components.meaning(earliest)) else []
     said += [f"at the end differ: {', '.join(ends)}"] if ends else []
     sizes = [size for name in first if (size := _size(name, before, now))]
     said += [f"  {line}" for _, line in sizes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from itertools import permutations
 from pathlib import Path
@@ -14,6 +15,7 @@ from stages.spec.resolved import Stage
 from tests.unit.spec.small_project import edit
 
 PIPELINE, SECOND = "toy/pipeline.yaml", "toy/second.yaml"
+ROOT = Path(__file__).parents[3]
 NAMES = ("first@1B", "first", "first@262_144_000")
 
 
@@ -102,3 +104,14 @@ def test_a_merge_hands_on_no_optimizer_state(root: Path) -> None:
     edit(root, SECOND, "clock: continue", "clock: reset")
     with pytest.raises(SpecError, match="inherit from soup, a merge"):
         soup(root, "{from: [first, first@1B], weights: uniform}")
+
+
+def test_models_that_are_looped_otherwise_have_no_average(tmp_path: Path) -> None:
+    """The result's config.json has one count, and which parent's it was would follow from their names."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    edit(tmp_path, "ouro/pipeline.yaml", "\nstages:", "\nstages:\n  - soup")
+    (tmp_path / "specs/ouro/soup.yaml").write_text(
+        "stage: soup\nbox: Soup\nkind: merge\ninit: {from: [stable_1, stable_2_1_4b], weights: uniform}\nsources: []\n"
+    )
+    with pytest.raises(SpecError, match="8 loops in stable_1, 4 loops in stable_2_1_4b"):
+        Project.load(tmp_path).resolve("ouro", "paper")

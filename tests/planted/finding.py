@@ -13,6 +13,10 @@ from tests.planted.defects import CUTS, PLAIN, STEPS, Defect
 from tests.planted.plain import BATCH, Plain
 
 Loop = Callable[[], Any]
+LIBRARIES = ("plain torch", "Hugging Face Trainer", "Lightning")
+FIXTURES = ("curve", "twin", "layout")
+PROPERTY = "planted"  # of a test's report: (library, defect, fixture, what the fixture said)
+SOUND = "none"  # the defect of a sound loop
 
 
 class Curve(fixtures.Curve):

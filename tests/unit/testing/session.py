@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -28,7 +29,9 @@ class Session:
         for path in self.folder.glob("*.py"):
             sys.modules.pop(path.stem, None)
         self.capture.readouterr()
+        gc.freeze()  # a session collects garbage twice, and would search all of torch each time
         code = pytest.main([*fixed, *words])
+        gc.unfreeze()
         said = self.capture.readouterr()
         return int(code), said.out + said.err
 

@@ -54,11 +54,11 @@ class Carried(TrainerCallback):
 
 class Face:
     trainer: type[Trainer] = Trainer
-    micro, accumulated, dropout = 2, 2, 0.1
+    micro, accumulated, dropout, seed = 2, 2, 0.1, 7
     drop_last = False
 
     def train(self, until: int, folder: Path, watch: Watch) -> nn.Module:
-        torch.manual_seed(7)
+        torch.manual_seed(self.seed)
         self.folder, model, self.ema = folder, WithLoss(self.dropout), WithLoss().requires_grad_(False)
         self.ema.load_state_dict(model.state_dict())
         tokens, labels = corpus(samples=SAMPLES)
@@ -73,8 +73,8 @@ class Face:
     def arguments(self) -> TrainingArguments:
         return TrainingArguments(
             self.folder, max_steps=TOTAL, per_device_train_batch_size=self.micro, learning_rate=1e-2,
-            gradient_accumulation_steps=self.accumulated, weight_decay=0.1, max_grad_norm=0.5, seed=7, use_cpu=True,
-            report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+            gradient_accumulation_steps=self.accumulated, weight_decay=0.1, max_grad_norm=0.5, seed=self.seed,
+            use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
             dataloader_pin_memory=False, dataloader_drop_last=self.drop_last,
         )  # fmt: skip
 

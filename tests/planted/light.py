@@ -82,10 +82,10 @@ class Rows(torch.utils.data.IterableDataset[Batch]):
 
 
 class Light:
-    micro, last, dropout = MICRO, PER_EPOCH, 0.1
+    micro, last, dropout, seed = MICRO, PER_EPOCH, 0.1, 7
 
     def train(self, until: int, folder: Path, watch: Watch) -> nn.Module:
-        torch.manual_seed(7)
+        torch.manual_seed(self.seed)
         self.done = self.read = self.begin = 0
         self.saved: dict[str, Any] | None = None
         module = Module(self)
@@ -112,7 +112,7 @@ class Light:
         yield from order.split(BATCH)[place : self.last]
 
     def epoch_seed(self, epoch: int) -> int:
-        return 100 + epoch
+        return 100 * self.seed + epoch
 
     def position(self, state: dict[str, Any]) -> int:
         return int(state["read"])

@@ -10,7 +10,7 @@ import typer
 from stages import cli
 
 COMMANDS = typer.main.get_command(cli.app)
-WITHOUT = {"init", "schema", "verify"}  # need no project
+WITHOUT = {"audit", "init", "schema", "verify"}  # need no project
 MORE = {"export": ["--dtype", "fp32"], "gc": ["--dry-run"]}  # what these ask for before anything else
 
 

@@ -17,6 +17,7 @@ from stages.spec.frozen import Frozen
 from stages.spec.key import identity, stage_key
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import LmEval, Share, Stage
+from stages.spec.resolved_training import Group, Skip
 from tests import shipped
 from tests.families import test_yarn
 
@@ -131,8 +132,16 @@ def with_a_merge() -> Stage:
     return stage.model_copy(update={"parents": ("tiny/a", "tiny/b"), "merge": shares})
 
 
+def with_groups() -> Stage:
+    """A stage whose optimizer has groups, a rule for steps that stand out and an average, as no shipped spec has."""
+    stage = PROJECT.resolve("llama31_1m", "mini").stages["base"]
+    heads = Group(name="tables", of=("embeddings",), lr=0.5, weight_decay=0.0, modules=("llm",))
+    more = {"groups": (heads,), "skip": Skip(window=16, sigmas=3.0), "ema": 0.99}
+    return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update=more)})
+
+
 CASES: dict[Field, tuple[Stage, tuple[Step, ...], bool]] = {}
-for _stage in (*stages(), *of_every_family(), with_yarn(), with_the_harness(), with_a_merge()):
+for _stage in (*stages(), *of_every_family(), with_yarn(), with_the_harness(), with_a_merge(), with_groups()):
     for _field, _path, _inside in walk(_stage):
         kept = CASES.get(_field)
         # A field that is null tries less than one that is not.

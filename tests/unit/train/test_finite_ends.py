@@ -71,7 +71,7 @@ def test_the_last_pass_changes_nothing_and_counts_no_read(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tiny.make(objective), tiny.inputs(tmp_path / "with"))
-    monkeypatch.setattr(training.last_pass, "hold", lambda *_: None)
+    monkeypatch.setattr(training.last_pass, "check", lambda *_: None)
     run(tiny.make(objective), tiny.inputs(tmp_path / "without"))
     one, other = (
         (tmp_path / name / "results/mini/tiny/box/manifest.json").read_bytes() for name in ("with", "without")

@@ -8,6 +8,7 @@ both ways, and what differs is unknown afterwards.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from tree_sitter import Language, Node, Parser
 
 from stages.audit.readers import shell_tests
 from stages.audit.readers import text as files
-from stages.audit.readers.shell_expand import Words, source
+from stages.audit.readers.shell_calls import Calls
+from stages.audit.readers.shell_expand import source
 from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, Piece, Word, fields, text
+from stages.audit.readers.shell_words import DEEPEST, Piece, Word, text
 from stages.audit.readers.text import Source
 from stages.errors import Where
 from stages.printable import printable
@@ -26,6 +28,9 @@ from stages.printable import printable
 TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_expression"})
 MAX_LOOP = 256  # words that a loop is read for
 MAX_SOURCED = 8  # files that source one another
+_OWN_FOLDER = re.compile(
+    r"^(\$\(\.\.\.\)|\$\{(BASH_SOURCE|0)\b[^{}]*\})/"
+)  # `$(dirname "$0")/`, `${0%/*}/` and their like
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def read(file: Source) -> Script:
     return script
 
 
-class _Reader(Words):
+class _Reader(Calls):
     def __init__(self, script: Script, root: Path, base: Path) -> None:
         super().__init__(script.variables)
         self.script, self.root, self.base = script, root, base
@@ -95,9 +100,15 @@ class _Reader(Words):
                 self.statements(node, depth)
             case "list" if len(node.named_children) == 2:
                 self.joined(node, depth)
-            case "case_item" | "do_group" | "program" | "list" | "pipeline" | "redirected_statement" | "subshell":
+            case "redirected_statement":
                 self.statements(node, depth)
-            case "compound_statement" | "variable_assignments" | "declaration_command" | "negated_command":
+                self.read_here(node, depth)
+            case "case_item" | "do_group" | "program" | "list" | "pipeline" | "subshell":
+                self.statements(node, depth)
+            case "declaration_command":
+                self.local(node)
+                self.statements(node, depth)
+            case "compound_statement" | "variable_assignments" | "negated_command":
                 self.statements(node, depth)
             case _:
                 pass
@@ -110,6 +121,9 @@ class _Reader(Words):
 
     def assign(self, node: Node, depth: int) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
+        if name is not None and name.type == "subscript":  # one element: what the array then is, nobody looks up
+            self.variables.drop(source(name.named_children[0]))
+            self.variables.outside.add(source(name.named_children[0]))
         if name is None or name.type != "variable_name":
             return
         append = any(child.type == "+=" for child in node.children)
@@ -125,16 +139,6 @@ class _Reader(Words):
     def comments(self, node: Node) -> None:
         found = [(self.where(one), source(one)) for one in node.named_children if one.type == "comment"]
         self.script.comments.extend(found)
-
-    def expanded(self, nodes: list[Node], depth: int) -> list[Word]:
-        """The words that these nodes stand for."""
-        words: list[Word] = []
-        for node in nodes:
-            if node.type in {"comment", "herestring_redirect", "file_redirect", "heredoc_redirect"}:
-                continue
-            found = fields(self.pieces(node, depth, quoted=False))
-            words += found or ([(Piece("", self.where(node)),)] if node.type in {"string", "raw_string"} else [])
-        return words
 
     def command(self, node: Node, depth: int) -> None:
         self.comments(node)
@@ -155,14 +159,18 @@ class _Reader(Words):
         elif name in self.functions and depth < DEEPEST:
             body, file = self.functions[name]
             before, self.name = self.name, file
-            self.statement(body, depth + 1)
+            with self.called(words[1:], self.where(node)):
+                self.statement(body, depth + 1)
             self.name = before
+        elif name == "shift":
+            self.shift(words[1:], self.where(node))
 
     def sourced(self, target: str, where: Where) -> None:
         """Reads a file that is sourced, if it lies beside the script and is not being read already."""
+        beside = _OWN_FOLDER.sub("", target)
         for folder in (self.stack[-1].parent, self.root):
-            path = Path(folder, target)
-            if "$" in target or not path.is_file() or path.is_symlink():
+            path = Path(folder, beside)
+            if "$" in beside or not path.is_file() or path.is_symlink():
                 continue
             inside = path.resolve().is_relative_to(self.root.resolve())
             if inside and path.resolve() not in [one.resolve() for one in self.stack] and len(self.stack) < MAX_SOURCED:

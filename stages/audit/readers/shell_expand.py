@@ -9,10 +9,11 @@ from tree_sitter import Node
 
 from stages.audit.readers import text as files
 from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, arithmetic, lines, text
+from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, arithmetic, fields, lines, text
 from stages.errors import Where
 
 MAX_NODES = 50_000  # of all that one script leads to: loops, sourced files and what variables stand for included
+_EVERY = re.compile(r"\"\$(@|\{@\}|\{\w+\[@\]\})\"")
 
 
 class Words:
@@ -31,6 +32,18 @@ class Words:
         if depth > DEEPEST or self.nodes > MAX_NODES:
             raise files.refuse(self.where(node), "a script too deep or long to read", "a recipe", "Flatten it.")
 
+    def expanded(self, nodes: list[Node], depth: int) -> list[Word]:
+        """The words that these nodes stand for."""
+        words: list[Word] = []
+        for node in nodes:
+            if node.type in {"comment", "herestring_redirect", "file_redirect", "heredoc_redirect"}:
+                continue
+            found = fields(self.pieces(node, depth, quoted=False))
+            none = _EVERY.fullmatch(source(node))  # of no elements it is no word
+            empty = node.type in {"string", "raw_string"} and not none
+            words += found or ([(Piece("", self.where(node)),)] if empty else [])
+        return words
+
     def pieces(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
         """What a node of a word stands for."""
         self.count(node, depth)
@@ -46,13 +59,17 @@ class Words:
             case "simple_expansion" | "expansion":
                 blank, _, name = content.partition("$")  # blanks before it are the grammar's, and belong to the string
                 yield from lines(blank, self.name, where.line)
-                found = self.expansion(node, depth, quoted)
-                for piece in found if node.type == "expansion" else self.variables.pieces(name, where, quoted):
+                every = name in {"@", "*"} and self.variables.known("@")
+                short = self.every("@", where, quoted) if every else self.variables.pieces(name, where, quoted)
+                for piece in self.expansion(node, depth, quoted) if node.type == "expansion" else short:
                     self.count(node, depth, 1 + len(piece.text) // 64)
                     yield piece
             case "arithmetic_expansion":
                 result = arithmetic(node, self.value)
                 yield Piece(SUBSTITUTION if result is None else str(result), where)
+            case "command_substitution" if (found := self.substituted(node, depth)) is not None:
+                for piece in found:
+                    yield Piece(piece.text, piece.where, not quoted)
             case "command_substitution" | "process_substitution":
                 yield Piece(SUBSTITUTION, where)
             case _:
@@ -79,22 +96,45 @@ class Words:
         children = node.named_children
         where = self.where(children[0] if children else node)
         first = children[0] if children else None
+        kinds = [one.type for one in node.children]
         if first is not None and first.type == "subscript" and source(first)[-3:] in {"[@]", "[*]"}:
             name = source(first.named_children[0])
-            if not self.variables.known(name):
-                yield from self.variables.pieces(name, where, quoted)
-            for number, word in enumerate(self.variables.elements(name)):
-                yield from [Piece(" ", where, split=True)] if number else []
-                yield from (word if quoted else (Piece(one.text, one.where, True) for one in word))
+            if kinds == ["${", "#", "subscript", "}"] and self.variables.known(name):
+                yield Piece(str(len(self.variables.elements(name))), where)
+            elif kinds[1] == "subscript" and kinds[2] in {"}", "+", ":+"}:
+                as_one = kinds[2] != "}" and children[1].type == "string"  # ${NAME[@]+"${NAME[@]}"}
+                yield from self.every(name, where, quoted or as_one)
+            else:  # a part of it, or each element changed
+                self.variables.elements(name)
+                yield Piece("${" + content_name(node) + "}", where)
             return
         operator = next((one.type for one in node.children if one.type in {":-", "-", ":=", "="}), None)
-        if first is None or first.type != "variable_name" or (len(children) > 1 and operator is None):
+        if (
+            kinds[1:2] == ["#"]
+            or first is None
+            or first.type != "variable_name"
+            or (len(children) > 1 and operator is None)
+        ):
             yield Piece("${" + content_name(node) + "}", where)
         elif operator is not None and not self.variables.known(source(first)):
-            for child in children[1:]:
-                yield from self.pieces(child, depth + 1, quoted)
+            word = [piece for child in children[1:] for piece in self.pieces(child, depth + 1, quoted)]
+            if operator in {":=", "="}:
+                self.variables.give(source(first), tuple(word) or (Piece("", where),), where)
+            yield from word
         else:
             yield from self.variables.pieces(source(first), where, quoted)
+
+    def every(self, name: str, where: Where, quoted: bool) -> Iterator[Piece]:
+        """`${NAME[@]}`, `$@`: every element a word of its own."""
+        if not self.variables.known(name):
+            yield from self.variables.pieces(name, where, quoted)
+        for number, word in enumerate(self.variables.elements(name)):
+            yield from [Piece(" ", where, split=True)] if number else []
+            yield from (word if quoted else (Piece(one.text, one.where, True) for one in word))
+
+    def substituted(self, node: Node, depth: int) -> Iterator[Piece] | None:
+        """What a command prints, where the text itself says it; None where it does not."""
+        return None
 
 
 def source(node: Node) -> str:

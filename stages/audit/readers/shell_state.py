@@ -77,6 +77,8 @@ class Variables:
         word = self.scalars.get(name)
         if word is None and self.arrays.get(name):
             word = self.arrays[name][0]
+        if word is None and name.isdigit() and "@" in self.arrays:
+            word = (Piece("", where),)  # a parameter that the call does not give
         if word is None:
             if name not in self.outside and name not in self.assigned:
                 self.missing.setdefault(name, where)

@@ -41,7 +41,7 @@ SCRIPTS = {
     "quotes": """A='one two'; B="x $A y"\nmarked $A "$A" '$A' "$B" pre"$A"post""",
     "arrays": """A=(--lr 1e-4 "two words")\nA+=(--bf16)\nmarked "${A[@]}" ${A[@]} "$A" """,
     "text that grows": """O="--a 1"; O+=" --b 2"; O="$O --c 3"\nmarked $O "$O" """,
-    "defaults": """A=${X:-5}; B=${A:-6}; C=${Y-7}; : ${Z:=8}\nmarked $A $B $C""",
+    "defaults": """A=${X:-5}; B=${A:-6}; C=${Y-7}; : ${Z:=8} "${W:=/a b}"\nmarked $A $B $C $Z "$W" ${Z:=9}""",
     "arithmetic": """A=$((2 * 3 + 4)); B=$((A / 4)); C=$(( (A - 1) % 4 )); D=$((2**10))\nmarked $A $B $C $D""",
     "a test that is true": """A=1; if [ "$A" = 1 ]; then B=x; elif [ "$A" = 2 ]; then B=y; else B=z; fi\nmarked $B""",
     "a test that is false": """A=3\nif [[ $A -gt 4 ]]; then B=x; else B=z; fi\n[ -z "$X" ] && C=c\nmarked $B $C""",
@@ -59,6 +59,16 @@ marked $A $B $C; [ "$A" = 2 ] && marked no; [ $A = 1 ] && [ $B = b ] && marked y
     "comments": """A=1 # not 2\nmarked $A # --b\n# marked no""",
     "a list in a list": """A=(1 2); B=(0 "${A[@]}" 3)\nmarked "${B[@]}" """,
     "two on a line": """A=1; marked $A; A=2 && marked $A""",
+    "parameters": """f() { local n="$1"; shift; marked "$n" "$@" ${2:-7} $# "$1"; }\nf a "b c" d; f x
+marked ${1:-none}""",
+    "a function in a function": """g() { marked g "$@"; }\nf() { g "$1" --own; marked f "$2"; }\nf 1 2""",
+    "local names": """A=out; L=(p q); f() { local A=in L; declare B=b; marked $A $B; }
+f; marked $A "${B:-none}" "${L[@]}" """,
+    "a here-document": """B=2; A=$(cat <<EOF\n  --a 1 $B\n  --c ${B}x\nEOF\n); marked $A "$A" """,
+    "a here-document as it stands": """B=2; A=$(cat <<'EOF'\n--a $B \\\n  --c\nEOF\n)\nmarked $A""",
+    "a here-document that is read": """B=2; read -r -d '' A <<EOF || true\n  --a 1 $B\n  --c\nEOF\nmarked $A""",
+    "how many": """L=(a b c); A=xyz; marked ${#L[@]}; f() { marked $#; }\nf "${L[@]}"; f""",
+    "an array if there is one": """L=(a "b c"); M=(); marked ${L[@]+"${L[@]}"} "${M[@]}" end""",
     "exported": """export A=1 B="2 3"; declare -r C=4; local_=5\nmarked $A "$B" $C $local_""",
 }
 
@@ -110,6 +120,20 @@ def test_what_the_text_does_not_decide_is_unknown_and_not_a_guess(tmp_path: Path
         "marked $A $B $(date) $HOSTNAME"
     )
     assert words(script, tmp_path) == [["${A}", "${B}", "$(...)", "${HOSTNAME}"]]
+
+
+@pytest.mark.parametrize("part", ["${L[@]:1}", "${L[@]/a/b}", "${#A}", "${L[1]}"])
+def test_a_part_of_an_array_is_unknown_and_not_the_whole(part: str, tmp_path: Path) -> None:
+    ((found,),) = words(f'A=abc; L=(a b); L[1]=c\nmarked "{part}"', tmp_path)
+    assert found.startswith("${")
+
+
+@pytest.mark.parametrize("folder", ['$(dirname "$0")', "${BASH_SOURCE%/*}", "${DIR}", "."])
+def test_a_file_beside_the_script_is_read_by_whatever_names_its_folder(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "common.sh").write_text("A=1\n")
+    script = f'DIR="$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)"\nsource "{folder}/common.sh"\nmarked $A'
+    assert words(script, tmp_path) == [["1"]]
+    assert words(script.replace(folder + "/", "$HOME/"), tmp_path) == [["${A}"]]  # of another folder nobody knows
 
 
 def test_a_value_is_at_the_line_where_it_was_written(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from stages.audit import curve
 from stages.audit.adopt import Page, name_of, source, unknown, whole
 from stages.audit.figures import first_step, last_step
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge, Stage
+from stages.audit.recipe import Edge, Pipeline, Stage, Value
+from stages.errors import SpecError
 
 MODEL = {"layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000}
 OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
@@ -26,22 +27,18 @@ class Parts:
     models: dict[tuple[object, ...], str] = field(default_factory=dict)
     optimizers: dict[tuple[object, ...], str] = field(default_factory=dict)
 
-    def model(self, stage: Stage, parent: str | None) -> tuple[str, list[str]]:
-        """A model's name, and its lines if it is a new one. A stage that says nothing has its parent's."""
+    def model(self, stage: Stage) -> tuple[str, list[str]]:
+        """A model's name, and its lines if it is a new one."""
         figures = tuple(stage.get(name) for name in MODEL)
-        if parent is not None and all(one is None for one in figures):
-            return parent, []
         if figures in self.models:
             return self.models[figures], []
         name = self.models[figures] = name_of("model", self.models.values(), "model")
         lines = [f"  {name}:", "    family: llama  # of dense decoders; nothing that was read names one"]
         for key, otherwise in MODEL.items():
             value = stage.count(key)
-            mark = source(stage, key)
-            if key == "kv_heads" and value is None and stage.count("heads") is not None:
-                value, mark = stage.count("heads"), source(stage, "heads")
             lines.append(f"    {key}: {whole(otherwise if value is None else value)}")
-            self.page.cover(f"models.{name}.{key}", unknown(f"{stage.name} does not say it") if value is None else mark)
+            mark = unknown(f"{stage.name} does not say it") if value is None else source(stage, key)
+            self.page.cover(f"models.{name}.{key}", mark)
         std = stage.number("init_std")
         lines += ["    norm_eps: 1e-5", f"    tied: {str(not stage.on('untied')).lower()}",
                   f"    init_std: {0.02 if std is None else std:g}"]  # fmt: skip
@@ -66,6 +63,25 @@ class Parts:
             if key == "weight_decay":
                 words.append("decay: matrices")
         return name, [f"  {name}: {{{', '.join(words)}}}"]
+
+
+def with_sizes(stage: Stage, pipeline: Pipeline) -> Stage:
+    """The first of some runs with the sizes of its model; what it does not say, those that go on from it may say.
+
+    Every hand-over keeps the weights, so all of these runs have one model. Raises SpecError where two sizes differ.
+    """
+    found: dict[str, Value] = {}
+    runs = [stage]
+    for run in runs:
+        runs += [edge.child for edge in pipeline.children(run)]
+        for name in (one for one in MODEL if run.get(one) is not None):
+            here, first = run.values[name], found.setdefault(name, run.values[name])
+            if here.value != first.value:
+                raise SpecError(here.where, here.key, f"{name} {here.value}", f"{first.value}, as {first.where} has it",
+                                "A run that goes on from another one has its model.")  # fmt: skip
+        if "heads" in found:
+            found.setdefault("kv_heads", found["heads"])
+    return replace(stage, values=stage.values | found)
 
 
 def shares_clock(edge: Edge | None) -> bool:

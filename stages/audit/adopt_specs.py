@@ -18,6 +18,7 @@ from stages.audit.adopt_parts import (
     shares_clock,
     step_tokens,
     steps,
+    with_sizes,
 )
 from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
@@ -56,9 +57,11 @@ class _Writer:
         models, optimizers, schedules = list[str](), list[str](), list[str]()
         for stage in self.pipeline.stages:
             edge = self.pipeline.parent(stage)
-            parent = None if edge is None else self.models[edge.parent.name]
-            self.models[stage.name], lines = self.parts.model(stage, parent)
-            models += lines
+            if edge is None:
+                self.models[stage.name], lines = self.parts.model(with_sizes(stage, self.pipeline))
+                models += lines
+            else:
+                self.models[stage.name] = self.models[edge.parent.name]
             optimizer, more = self.parts.optimizer(stage)
             optimizers += more
             schedules += self.schedule(stage)

@@ -81,6 +81,38 @@ def test_a_run_that_goes_on_along_its_parents_schedule_has_its_clock(project: Pa
     assert sum(piece.end - piece.start for piece in resolved.stages["two"].schedule.pieces) == 9000 * 256 * 2048
 
 
+def without(text: str, *flags: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.strip().startswith(flags))
+
+
+def test_runs_that_go_on_from_one_another_have_one_model_of_the_sizes_that_any_of_them_says(project: Path) -> None:
+    recipes = project / "recipes"
+    shutil.copytree(SOUND / "megatron_finetune", recipes)
+    before, after = recipes / "pretrain.sh", recipes / "anneal.sh"
+    after.write_text(without(after.read_text(), "--ffn-hidden-size", "--num-query-groups", "--kv-channels"))
+    before.write_text(without(before.read_text(), "--num-layers"))
+    adopt([recipes], "mine")
+    written = yaml.safe_load((project / "specs/mine/pipeline.yaml").read_text())
+    assert [(one["layers"], one["ffn"], one["kv_heads"]) for one in written["models"].values()] == [(16, 5632, 8)]
+    cited = {path: one.get("citation") for one in written["sources"] for path in one["covers"]}
+    assert cited["models.model.layers"] == "anneal.sh:5 --num-layers"
+    assert cited["models.model.ffn"] == "pretrain.sh:9 --ffn-hidden-size"
+
+
+def test_sizes_that_differ_are_refused_at_the_recipes_line(project: Path) -> None:
+    recipes = project / "recipes"
+    shutil.copytree(SOUND / "megatron_finetune", recipes)
+    anneal = recipes / "anneal.sh"
+    anneal.write_text(anneal.read_text().replace("--num-layers 16", "--num-layers 12"))
+    with pytest.raises(UserError, match=r"^anneal.sh:5: --num-layers: found layers 12; allowed: 16, as pretrain.sh:8"):
+        adopt([recipes], "mine")
+    anneal.write_text((SOUND / "megatron_finetune/anneal.sh").read_text())
+    pretrain = recipes / "pretrain.sh"  # silent, every head has keys and values of its own
+    pretrain.write_text(without(pretrain.read_text(), "--num-query-groups"))
+    with pytest.raises(UserError, match=r"^anneal.sh:10: --num-query-groups: found kv_heads 8; allowed: 16, as pretr"):
+        adopt([recipes], "mine")
+
+
 def test_a_run_that_is_restored_past_its_end_is_read_as_one_from_step_0_and_marked(project: Path) -> None:
     recipes = project / "recipes"
     shutil.copytree(SOUND / "megatron_override", recipes)

@@ -32,23 +32,11 @@ CPUINFO = Path("/proc/cpuinfo")
 # A new package counts until it is named here.
 NUMBERLESS = frozenset(
     {
-        *(
-            "check",
-            "cli.py",
-            "cli_finished.py",
-            "cli_forensics.py",
-            "cli_project.py",
-            "cli_words.py",
-            "cluster",
-            "commands",
-            "diff",
-            "evals",
-            "export",
-            "forensics",
-        ),
-        *("__main__.py", "plan", "report", "scaffold", "shipped", "sync", "testing"),
+        *("__main__.py", "audit", "check", "cluster", "commands", "diff", "evals", "export", "forensics", "plan"),
+        *("report", "scaffold", "shipped", "sync", "terminal.py", "testing", "tracking"),
     }
 )
+COMMAND_LINE = "cli"  # how the names of the files begin that are the words of `stages`: numberless too
 
 # Instruction sets by which PyTorch, oneDNN and OpenBLAS choose kernels, as /proc/cpuinfo spells them.
 # Flags that only concern security or virtualisation are left out: they differ between machines with equal bits.
@@ -110,9 +98,14 @@ def code() -> str:
     digest = blake3()
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        if name.partition("/")[0] not in NUMBERLESS:
+        if counts(name.partition("/")[0]):
             digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def counts(part: str) -> bool:
+    """Whether a package or file directly below stages/ can change a number of a training step."""
+    return part not in NUMBERLESS and not part.startswith(COMMAND_LINE)
 
 
 def drifted(folder: Path) -> bool:

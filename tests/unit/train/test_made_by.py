@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,20 @@ def test_what_cannot_change_a_step_is_not_in_the_digest_of_the_code(
     monkeypatch.undo()
     fingerprint.code.cache_clear()
     assert digests[""] == digests["report/table.py"] != digests["train/loop.py"]
+
+
+LOADED = """
+import sys
+import stages.engines.torch_engine
+print(*{name.split(".")[1] for name in sys.modules if name.startswith("stages.")})
+"""
+
+
+def test_what_no_step_loads_is_not_the_code_that_made_a_result() -> None:
+    """A package that only reads recipes or results must not make finished results look like another code's."""
+    ran = subprocess.run([sys.executable, "-c", LOADED], check=True, capture_output=True, text=True)
+    loaded = set(ran.stdout.split())
+    package = Path(fingerprint.__file__).resolve().parents[1]
+    parts = [one for one in package.iterdir() if one.suffix == ".py" or (one / "__init__.py").is_file()]
+    counted = {one.stem for one in parts if fingerprint.counts(one.name)}
+    assert counted - {"__init__"} <= loaded

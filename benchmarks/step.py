@@ -28,7 +28,8 @@ from stages.train.checkpoint import Counters
 from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table, Unwritten
 from stages.train.objectives.causal import Causal
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
+from stages.train.slots import trained_slots
 from stages.train.ranks import ALONE, Ranks
 from stages.train.replicated import Replicated
 from stages.train.stopping import StopRequest

@@ -20,7 +20,8 @@ from stages.models.build import build
 from stages.store import partials
 from stages.train import checkpoint
 from stages.train.checkpoint import Counters, Held
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
+from stages.train.slots import trained_slots
 from stages.train.snapshot import Snapshot
 
 REPEAT, TABLE = 3, b"step\n"

@@ -29,7 +29,8 @@ from stages.train.determinism import deterministic
 from stages.train.loop import Run, run_phase
 from stages.train.metrics import Table, Unwritten
 from stages.train.objectives.causal import Causal
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
+from stages.train.slots import trained_slots
 from stages.train.replicated import Replicated
 from stages.train.stopping import StopRequest
 

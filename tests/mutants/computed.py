@@ -22,8 +22,9 @@ from stages.train import checkpoint, finite, loop, replicated
 from stages.train.checkpoint import Counters
 from stages.train.loop import Run
 from stages.train.objectives.causal import Causal
-from stages.train.optimizer import STEP, Optimizer, trained_slots
+from stages.train.optimizer import STEP, Optimizer
 from stages.train.reduce import TreeSum
+from stages.train.slots import trained_slots
 from stages.train.stopping import StoppedError, StopRequest
 from tests.parity import test_hf as conversion
 from tests.unit.models import test_coca as contrast

@@ -161,6 +161,7 @@ PIECES = (
             "train/muon.py",
             "train/optimizer.py",
             "train/reduce.py",
+            "train/slots.py",
         ),
         (
             "unit/train/test_optimizer.py",

@@ -18,8 +18,9 @@ from stages.models import build
 from stages.spec.families.llama import LlamaModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from stages.train.ranks import Ranks
+from stages.train.slots import trained_slots
 from tests.unit.train import tiny
 
 CFG = LlamaModel(

@@ -29,9 +29,10 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Recompute
 from stages.train.objectives.base import cut
 from stages.train.objectives.routed import Routed
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from stages.train.ranks import Ranks
 from stages.train.replicated import gather
+from stages.train.slots import trained_slots
 from tests.nemo import made_up
 
 ROOT = Path(__file__).parents[2]

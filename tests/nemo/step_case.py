@@ -26,8 +26,9 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Loops
 from stages.train.objectives import make as objective_of
 from stages.train.objectives.base import collate, cut
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from stages.train.replicated import gather
+from stages.train.slots import trained_slots
 from tests.nemo import made_up
 from tests.unit.train import tiny
 

@@ -13,7 +13,8 @@ from stages.engines.nemo.handover import Gathering
 from stages.errors import UserError
 from stages.models import build
 from stages.spec.resolved_training import AdamW, Muon
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
+from stages.train.slots import trained_slots
 from tests.nemo import building, ranks
 from tests.nemo.building import Layout
 from tests.unit.train import tiny

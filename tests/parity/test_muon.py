@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.train.muon import as_matrices, muon_step, newton_schulz, orthogonalised
-from stages.train.optimizer import Optimizer, matrix_names, trained_slots
+from stages.train.optimizer import Optimizer
+from stages.train.slots import matrix_names, trained_slots
 from tests.unit.train.tiny import MUON as CFG
 
 

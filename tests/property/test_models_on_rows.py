@@ -15,8 +15,9 @@ from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.spec.resolved import Stage
 from stages.train import objectives
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from stages.train.replicated import gather
+from stages.train.slots import trained_slots
 from tests.unit.models.rows import documents
 from tests.unit.train import tiny
 

@@ -30,8 +30,9 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts, manifest
 from stages.train.checkpoint import Counters
-from stages.train.optimizer import Optimizer, fits, trained_slots
+from stages.train.optimizer import Optimizer, fits
 from stages.train.ranks import CPU, Ranks
+from stages.train.slots import trained_slots
 
 
 class NemoTrainer:

@@ -26,7 +26,7 @@ from stages.spec.resolved_models import ProjectorModel
 from stages.spec.resolved_parallel import computes_in_bf16, engine_of
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.warp import Laid
-from stages.train import objectives, optimizer
+from stages.train import objectives, optimizer, slots
 from tests.mutants.mutant import ROOT
 
 NEW = "unheard_of"
@@ -58,7 +58,7 @@ DISPATCHES = {
     "stages/spec/warp.py": 2,
     "stages/models/common.py": 1,
     "stages/train/objectives/__init__.py": 1,
-    "stages/train/optimizer.py": 1,
+    "stages/train/slots.py": 1,
 }
 
 
@@ -94,7 +94,7 @@ RUNS: dict[str, Callable[[Stage], object]] = {
     "what precision": lambda _: computes_in_bf16(NEW),  # type: ignore[arg-type]
     "what moments take": lambda one: memory.checkpoint(other(one, optimizer=other(one.optimizer, kind=NEW))),
     "which parameters decay": lambda one: optimizer.Optimizer(
-        other(one.optimizer, decay=NEW), [optimizer.Slot("llm", "w", nn.Parameter(nn.Linear(2, 2).weight), False)]
+        other(one.optimizer, decay=NEW), [slots.Slot("llm", "w", nn.Parameter(nn.Linear(2, 2).weight), False)]
     ),
     "what a phase minimises": lambda one: objectives.make(
         one, other(one.phases[0], objective=NEW), nn.ModuleDict(), None, None  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ from torch import nn
 from stages.engines.torch_trainer import freeze
 from stages.spec.resolved import Stage
 from stages.train import objectives
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
+from stages.train.slots import trained_slots
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")

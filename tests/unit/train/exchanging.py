@@ -13,9 +13,10 @@ from stages.models import tensor_file
 from stages.spec.resolved_training import AdamW, Muon
 from stages.train import exchange
 from stages.train.finite import broken_tensors
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from stages.train.ranks import ALONE, Ranks, joined
 from stages.train.reduce import combine
+from stages.train.slots import trained_slots
 from tests.live import Live
 from tests.unit.train.tiny import ADAMW, MUON
 

@@ -15,8 +15,9 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Skip
 from stages.store import manifest
 from stages.train import loop
-from stages.train.optimizer import Optimizer, Slot
+from stages.train.optimizer import Optimizer
 from stages.train.replicated import Replicated
+from stages.train.slots import Slot
 from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
 from tests.unit.train.test_engine import child

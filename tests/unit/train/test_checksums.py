@@ -20,8 +20,9 @@ from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.store import partials, seal
 from stages.train import checkpoint, checksum
-from stages.train.optimizer import Optimizer, trained_slots
+from stages.train.optimizer import Optimizer
 from stages.train.ranks import Ranks
+from stages.train.slots import trained_slots
 from stages.train.state_sums import StateSums, columns
 from tests.unit.train import tiny
 

@@ -20,7 +20,8 @@ from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Muon, Piece, Schedule
 from stages.store import manifest
 from stages.train import loop
-from stages.train.optimizer import Optimizer, Slot
+from stages.train.optimizer import Optimizer
+from stages.train.slots import Slot
 from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
 

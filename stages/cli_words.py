@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,3 +13,6 @@ Names = Annotated[
     list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which ones; all of them if left out.")
 ]
 Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]
+Marker = Annotated[
+    Path | None, typer.Option("--marker", help="What a rule awaits: refuse if the specs say something else by now.")
+]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import cli, cli_audit, cli_project, engines
+from stages import cli, cli_audit, cli_inputs, cli_project, cli_results, engines
 from stages.check.gate import Gate
 from stages.spec.project import Project
 from stages.store.layout import Layout
@@ -51,8 +51,8 @@ def table() -> dict[str, str]:
 
 
 def test_the_table_has_a_row_for_every_command() -> None:
-    commands = [*cli.app.registered_commands, *cli_project.app.registered_commands]
-    commands += cli_audit.app.registered_commands
+    parts = (cli, cli_inputs, cli_results, cli_project, cli_audit)
+    commands = [command for part in parts for command in part.app.registered_commands]
     names = {command.name or getattr(command.callback, "__name__", "") for command in commands}
     assert set(table()) == names
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from stages.audit import run
 from stages.audit.adopt_specs import Specs, specs
+from stages.commands import new_specs
 from stages.commands.audit import many
 from stages.commands.open import find_root
-from stages.errors import UsageError, UserError
-from stages.spec.names import ALLOWED, TAKEN, is_name
+from stages.errors import UserError
 from stages.spec.project import Project
-from stages.store.files import write_atomic
 
 MIXTURES, PUBLISHED = "data/mixtures.yaml", "data/published.yaml"
 
@@ -23,11 +23,7 @@ def adopt(paths: list[Path], name: str) -> int:
     root = find_root()
     project = Project.load(root)
     folder = root / "specs"
-    if not is_name(name) or name in TAKEN:
-        raise UsageError(f"--as: found {name!r}; allowed: {ALLOWED}, and no word that means something else here.")
-    taken = [one for one in (folder / name, folder / "scales" / f"{name}.yaml") if one.exists() or one.is_symlink()]
-    if taken:
-        raise UsageError(f"--as: {taken[0].relative_to(root)} is there already; choose another name.")
+    new_specs.check_name("--as", name, folder, (folder / "scales" / f"{name}.yaml",))
     local = {str(kind): one for one, kind in sorted(project.data.kinds.items(), reverse=True)
              if one not in project.data.published.corpora}  # fmt: skip
     if "text" not in local:
@@ -49,23 +45,13 @@ def _written(folder: Path, made: Specs) -> None:
     texts = {path: text for path, text in made.files.items() if not (folder / path).exists()}
     texts[MIXTURES] = _with(folder / MIXTURES, "mixtures", made.mixtures, made.mixture_sources)
     texts[PUBLISHED] = _with(folder / PUBLISHED, "corpora", made.corpora, [])
-    before = {path: (folder / path).read_bytes() if (folder / path).exists() else None for path in texts}
-    try:
-        for path, text in texts.items():
-            write_atomic(folder / path, text.encode())
-        project = Project.load(folder.parent)
-        for pipeline in {path.partition("/")[0] for path in texts if path.endswith("/pipeline.yaml")}:
-            project.resolve(pipeline, pipeline)
-    except BaseException:
-        for path, data in before.items():
-            if data is None:
-                (folder / path).unlink(missing_ok=True)
-            else:
-                write_atomic(folder / path, data)
-        for path in texts:
-            if path.endswith("/pipeline.yaml"):
-                shutil.rmtree(folder / path.partition("/")[0], ignore_errors=True)
-        raise
+    new_specs.write(folder, texts, partial(_load, folder.parent, texts))
+
+
+def _load(root: Path, texts: Mapping[str, str]) -> None:
+    project = Project.load(root)
+    for pipeline in {path.partition("/")[0] for path in texts if path.endswith("/pipeline.yaml")}:
+        project.resolve(pipeline, pipeline)
 
 
 def _with(path: Path, key: str, entries: list[str], sources: list[str]) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
+from pathlib import Path
 
+from stages.commands import new_specs
 from stages.commands.open import open_project
 from stages.errors import UsageError
-from stages.spec.names import ALLOWED, TAKEN, is_name
 from stages.spec.project import Project
 from stages.spec.validate import meant
-from stages.store.files import write_atomic
 
 TEXT = """\
 # yaml-language-server: $schema=../../.schemas/pipeline_variant.json
@@ -37,26 +37,19 @@ def create(name: str, base: str) -> None:
     known = project.pipelines(variants=True)
     if base not in known:
         raise UsageError(f"--from: found {base!r}; allowed: {', '.join(known)}. {meant(base, known)}")
-    folder = root / "specs" / name
-    if not is_name(name):
-        raise UsageError(f"NAME: found {name!r}; allowed: {ALLOWED}.")
-    if name in TAKEN:
-        raise UsageError(f"NAME: found {name!r}, which means something else here; choose another name.")
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"NAME: specs/{name} is there already; choose another name.")
+    new_specs.check_name("NAME", name, root / "specs")
     text = TEXT.format(name=name, base=base, schedules=_schedules(project, base))
-    try:
-        write_atomic(folder / "pipeline.yaml", text.encode())
-        made = Project.load(root)
-        for scale in sorted(made.scales_of(name), key=lambda one: one != "mini")[:1]:
-            made.resolve(name, scale)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    new_specs.write(root / "specs", {f"{name}/pipeline.yaml": text}, partial(_load, root, name))
     print(
         f"wrote specs/{name}/pipeline.yaml. It changes nothing yet; its comments say how to change a stage or a rate."
     )
     print(f"Then: stages check && stages sync && snakemake -n {name}")
+
+
+def _load(root: Path, name: str) -> None:
+    made = Project.load(root)
+    for scale in sorted(made.scales_of(name), key=lambda one: one != "mini")[:1]:
+        made.resolve(name, scale)
 
 
 def _schedules(project: Project, base: str) -> str:

@@ -128,10 +128,10 @@ class Optimizer:
         return {**self._moments, **self._counts()}
 
     def owned(self) -> Iterator[tuple[str, Tensor, int]]:
-        """Name, tensor and the number of its first element, of this rank's part of each parameter and its moments."""
+        """Name, tensor and the number of its first element, of this rank's part of each parameter and what is kept."""
         for i, slot in enumerate(self.slots):
             yield slot.name, self._own[i], self._borders[i][self._ranks.rank]
-            for moment in _moments(slot):
+            for moment in self._kept(slot):
                 name = f"{slot.name}.{moment}"
                 yield name, self._moments[name], self._borders[i][self._ranks.rank]
 

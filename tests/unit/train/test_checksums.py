@@ -20,7 +20,7 @@ from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.store import partials, seal
 from stages.train import checkpoint, checksum
-from stages.train.optimizer import Optimizer
+from stages.train.optimizer import AVERAGE, Optimizer
 from stages.train.ranks import Ranks
 from stages.train.slots import trained_slots
 from stages.train.state_sums import StateSums, columns
@@ -86,6 +86,30 @@ class Alone(Ranks):
 class NoRows:
     def samples(self, first: int, count: int, tail: int) -> list[object]:
         return []
+
+
+@pytest.mark.parametrize("objective", ["moe", "next_token"])  # under Muon and AdamW
+def test_a_flipped_bit_in_any_tensor_of_the_optimizer_shows_in_its_own_word(objective: str) -> None:
+    """Moments and the average of the weights: all of a checkpoint's optimizer state but counts of steps."""
+    stage = tiny.make(objective)
+    modules = build(stage)
+    cfg = stage.optimizer.model_copy(update={"ema": 0.5})
+    optimizer = Optimizer(cfg, trained_slots(modules, stage.trained, cfg))
+    sums = StateSums(modules, optimizer, NoRows())
+    gradients = [torch.zeros_like(parameter) for parameter in optimizer.parameters]
+
+    def words() -> dict[str, str]:
+        sums.rows.samples(0, 0, 0)
+        sums.take(Step(0, 0, 1, 0, 1, 0), gradients)
+        return sums.found()
+
+    before, state = words(), {name: one for name, one in optimizer.state().items() if one.ndim}
+    assert sum(name.endswith(f".{AVERAGE}") for name in state) == len(gradients)
+    for name, kept in state.items():
+        kept.view(-1)[-1:].view(torch.uint8)[0] ^= 1
+        after = words()
+        assert {one for one in before if before[one] != after[one]} == {name}
+        before = after
 
 
 @pytest.mark.parametrize("objective", ["moe", "align"])  # Muon's whole matrices and a router's bias; what is frozen

@@ -32,7 +32,7 @@ class Curve(fixtures.Curve):
         golden.write(self._path(""), {"environments": {str(self._fingerprint["id"]): entry}})
 
 
-def told(request: pytest.FixtureRequest, folder: Path, fixture: str, sound: Loop, tried: Loop) -> str:
+def message(request: pytest.FixtureRequest, folder: Path, fixture: str, sound: Loop, tried: Loop) -> str:
     """What the fixture says; "" where it finds nothing."""
     try:
         if fixture == "twin":

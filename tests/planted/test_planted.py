@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.page import Page
-from tests.planted import finding
+from tests.planted import finding, record
 from tests.planted.defects import DEFECTS
 from tests.unit.testing.session import Session
 
@@ -48,9 +48,19 @@ def test_a_planted_defect_is_found(library: str, place: int, request: pytest.Fix
     if broken is None:
         pytest.skip("this library has no GradScaler on a CPU")
     defect = DEFECTS[place]
-    said = finding.told(request, tmp_path, defect.fixture, sound, broken)
+    said = finding.message(request, tmp_path, defect.fixture, sound, broken)
     request.node.user_properties.append((finding.PROPERTY, (library, defect.name, defect.fixture, said)))
     assert finding.expected(defect) in f"{said}\n", said
+
+
+def test_the_record_counts_a_defect_as_found_only_at_its_step_and_component() -> None:
+    for defect in DEFECTS:
+        where = f"step {defect.step}: {defect.component}"
+        assert record.found(f"a title: first differs at {where}\n  then loss at step 9", defect) == (where, True)
+        for other in (f"step {defect.step}1: {defect.component}", f"step {defect.step}: {defect.component} of group 7"):
+            assert record.found(f"first differs at {other}", defect) == (f"**not found**, {other}", False)
+        assert record.found("the test did not run", defect) == ("**not found**, the test did not run", False)
+        assert record.found("", defect) == ("**not found**", False)
 
 
 def sound_loops() -> Iterator[Any]:
@@ -65,7 +75,7 @@ def test_a_sound_loop_gives_no_alarm(
     library: str, fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     sound, _ = finding.loops_with(0)[library]
-    said = finding.told(request, tmp_path, fixture, sound, sound)
+    said = finding.message(request, tmp_path, fixture, sound, sound)
     request.node.user_properties.append((finding.PROPERTY, (library, finding.SOUND, fixture, said)))
     assert said == ""
 

@@ -16,6 +16,7 @@ MEANINGS = {
     "RNG": "the generator was not restored, or something else draws from it",
     "data": "the step read other samples, or in another order: the position in the data or the sampler's seed",
     "samples": "the step read other samples, or in another order: the position in the data or the sampler's seed",
+    "buffers": "they were not restored, or the forward pass updated them otherwise, as running statistics of BatchNorm",
     "loss": "the same parameters compute another loss from the same samples: the model, or how losses are averaged",
     "gradient": "the loss is the same, the gradient is not: backward, accumulation, unscaling or clipping",
 }

@@ -50,13 +50,13 @@ class Watch:
         norm, gradient = _gradient(model)
         self.rows.append({
             "step": step, "mode": digest(_modes(model)), **_state(model, optimizers, more), **_options(optimizers),
-            **generators, "data": _data(batch), "loss": curves.hexed(value),
+            **generators, "data": _data(batch), **_buffers(model), "loss": curves.hexed(value),
             "gradient norm": curves.hexed(norm), "gradient": gradient,
         })  # fmt: skip
 
     def end(self) -> dict[str, str]:
         """What the last step left."""
-        return _state(*self._kept) if self._kept else {}
+        return {**_state(*self._kept), **_buffers(self._kept[0])} if self._kept else {}
 
 
 def digest(value: Any) -> str:
@@ -104,11 +104,24 @@ def _modes(model: nn.Module) -> dict[str, Any]:
 
 def _state(model: nn.Module, optimizers: Iterable[Any], more: Mapping[str, Any]) -> dict[str, str]:
     """What a step begins with, and a checkpoint has to bring back."""
-    found = {"parameters": digest(model), **{name.replace("_", " "): digest(one) for name, one in more.items()}}
+    parameters = _entries(model, buffers=False)
+    found = {"parameters": digest(parameters), **{name.replace("_", " "): digest(one) for name, one in more.items()}}
     for number, (one, group) in enumerate(_groups(optimizers)):
         states = [one.state.get(parameter, {}) for parameter in group["params"]]
         found[_of("optimizer state", number)] = digest(states)
     return found
+
+
+def _buffers(model: nn.Module) -> dict[str, str]:
+    """As the forward pass left them: running statistics follow from what the step read and drew."""
+    found = _entries(model, buffers=True)
+    return {"buffers": digest(found)} if found else {}
+
+
+def _entries(model: nn.Module, buffers: bool) -> dict[str, Any]:
+    """Of what a checkpoint has of the model, its buffers or the rest."""
+    names = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    return {name: one for name, one in model.state_dict().items() if (name in names) == buffers}
 
 
 def _options(optimizers: Iterable[Any]) -> dict[str, str]:

@@ -24,7 +24,7 @@ class Shared:
 
     def train(self, until: int, folder: Path, watch: Watch) -> None:
         torch.manual_seed(1)
-        model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), nn.Linear(16, 1))
+        model = self.model = nn.Sequential(nn.Linear(8, 16), nn.Dropout(0.5), self.norm(), nn.Linear(16, 1))
         optimizer, self.own, self.done = torch.optim.SGD(model.parameters(), lr=0.1), torch.Generator(), 0
         if (folder / "last.pt").exists():
             saved = torch.load(folder / "last.pt")
@@ -40,6 +40,9 @@ class Shared:
             optimizer.zero_grad()
         states = {"rng": torch.get_rng_state(), "own": self.own.get_state(), "model": model.state_dict()}
         torch.save({"done": until, **states}, folder / "last.pt")
+
+    def norm(self) -> nn.Module:
+        return nn.Identity()
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.done = saved["done"]
@@ -88,7 +91,24 @@ class LengthsLost(LengthsShared, SharedLost):
     pass
 
 
-def told(sound: type[Shared], broken: type[Shared], folder: Path) -> str:
+class Normed(Apart):
+    """BatchNorm's running statistics follow from the dropout masks."""
+
+    def norm(self) -> nn.Module:
+        return nn.BatchNorm1d(16)
+
+
+class NormedDropoutLost(Normed, DropoutLost):
+    pass
+
+
+class StatisticsLost(Normed):
+    def restore(self, saved: dict[str, Any]) -> None:
+        super().restore(saved)
+        self.model[2].reset_running_stats()
+
+
+def message(sound: type[Shared], broken: type[Shared], folder: Path) -> str:
     """The comparison of the resumed run with the uninterrupted one; "" where they are equal."""
     whole = loops.run(sound().train, STEPS, folder / "whole")
     resumed = loops.run(broken().train, STEPS, folder / "resumed", (CUT,))
@@ -96,9 +116,9 @@ def told(sound: type[Shared], broken: type[Shared], folder: Path) -> str:
     return found.text if found else ""
 
 
-@pytest.mark.parametrize("sound", [Shared, Apart, LengthsShared])
+@pytest.mark.parametrize("sound", [Shared, Apart, LengthsShared, Normed])
 def test_sound_loops_resume_to_the_same_run(sound: type[Shared], tmp_path: Path) -> None:
-    assert told(sound, sound, tmp_path) == ""
+    assert message(sound, sound, tmp_path) == ""
 
 
 @pytest.mark.parametrize(
@@ -106,6 +126,8 @@ def test_sound_loops_resume_to_the_same_run(sound: type[Shared], tmp_path: Path)
     [
         (Shared, SharedLost, "RNG of torch", "data"),
         (Apart, DropoutLost, "RNG of torch", None),
+        (Normed, NormedDropoutLost, "RNG of torch", "buffers"),
+        (Normed, StatisticsLost, "buffers", None),
         (Apart, SamplerLost, "data", None),
         (Shared, Fewer, "data", "RNG of torch"),
         (LengthsShared, LengthsLost, "data", "RNG of torch"),
@@ -114,7 +136,7 @@ def test_sound_loops_resume_to_the_same_run(sound: type[Shared], tmp_path: Path)
 def test_the_cause_is_named_first(
     sound: type[Shared], broken: type[Shared], first: str, beside: str | None, tmp_path: Path
 ) -> None:
-    said = told(sound, broken, tmp_path).splitlines()
+    said = message(sound, broken, tmp_path).splitlines()
     assert said[0] == f"first differs at step {CUT + 1}: {first}"
     others = said[1].removeprefix("  in the same step ").split(", ")
     assert (beside in others) if beside else not {"data", "RNG of torch"} & {*others}, said

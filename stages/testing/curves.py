@@ -114,9 +114,11 @@ def near(old: Content, new: Content) -> bool:
 
 def _near(name: str, old: Any, new: Any) -> bool:
     """Whether numbers agree to the tier's tolerance and samples are the same; other digests cannot be near."""
+    if name in SAMPLES:
+        return bool(old == new)
     one, other = number(old), number(new)
     if one is None or other is None:
-        return old == new if name in SAMPLES or one is not other else True
+        return one is other
     return math.isclose(one, other, rel_tol=SAME_ORDER, abs_tol=0.0)
 
 

@@ -20,17 +20,16 @@ from stages.errors import UserError
 from stages.store import fingerprint
 from stages.testing import curves, golden, loops, sources
 from stages.testing.golden import GoldenError
-from stages.testing.holding import Holder
+from stages.testing.holding import Holder, command, shown
 from stages.testing.loops import Train
 from stages.testing.unused import FOLDER
-from stages.testing.watch import GENERATOR
 
 PACKAGES = ("numpy", "transformers", "accelerate", "datasets", "lightning", "pytorch-lightning")
 Tier = Literal["bit-exact", "same-order"]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _in_words() -> Iterator[None]:
     """Within the block, a difference or a mistake fails the test in words, without a traceback."""
     try:
         yield
@@ -62,7 +61,7 @@ class Curve(_Fixture):
         The test fails where a step differs from the golden's, where there is none, and for a loop that does not repeat
         itself.
         """
-        with _told():
+        with _in_words():
             self._compare(train, steps, name)
 
     def _compare(self, train: Train, steps: int, name: str) -> None:
@@ -72,7 +71,9 @@ class Curve(_Fixture):
         self.item.user_properties.append(("stages-used", str(path)))
         update = bool(self.config.getoption("stages_update"))
         if not path.exists() and not update:
-            raise GoldenError(f"{self._shown(path)}: there is no golden. Make it: {self._again}")
+            raise GoldenError(
+                f"{shown(path, self.config.rootpath)}: there is no golden. Make it: {command(self._node)}"
+            )
         found = loops.run(train, steps, self.fresh())
         if update:
             loops.repeatable(train, steps, self.fresh(), found)
@@ -112,14 +113,6 @@ class Curve(_Fixture):
     def _node(self) -> str:
         return f'"{self.item.nodeid}"' if re.search(r"[\[\s]", self.item.nodeid) else self.item.nodeid
 
-    @property
-    def _again(self) -> str:
-        return f'pytest {self._node} --stages-update --stages-reason "..."'
-
-    def _shown(self, path: Path) -> str:
-        root = self.config.rootpath
-        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
     def _path(self, name: str) -> Path:
         """Where the golden is: beside the test's file, called as the test is."""
         called = ".".join([*self.item.nodeid.split("::")[1:], *([name] if name else [])])
@@ -137,7 +130,7 @@ class Twin(_Fixture):
 
         `cuts`: after which steps; drawn with --stages-seed if left out. The test fails where a step differs.
         """
-        with _told():
+        with _in_words():
             self._compare(train, steps, cuts)
 
     def _compare(self, train: Train, steps: int, cuts: Sequence[int]) -> None:
@@ -170,13 +163,13 @@ class Layout(_Fixture):
         tier "bit-exact": every step to the last bit, except the process-wide generators. "same-order": the first three
         steps' numbers to 1e-5 relative, on the same samples. The test fails where they differ.
         """
-        with _told():
+        with _in_words():
             self._compare(one, other, steps, tier)
 
     def _compare(self, one: Train, other: Train, steps: int, tier: Tier) -> None:
         first = loops.run(one, steps, self.fresh())
         second = loops.run(other, steps, self.fresh())
-        old, new = (run.content(without=(GENERATOR,)) for run in (first, second))
+        old, new = (run.content(drawn=()) for run in (first, second))
         title = f"{_called(one)} and {_called(other)} are not the same run"
         try:
             if tier == "bit-exact":

@@ -83,7 +83,7 @@ class Holder:
         if environment:
             content = content.get("environments", {})
         entry = content.get(environment) if environment else content
-        name = _shown(path, self.root)
+        name = shown(path, self.root)
         if not entry:
             self._unknown(item, path, name, found, about, environment, content, elsewhere, again)
             return
@@ -94,7 +94,7 @@ class Holder:
             _note(item, path, found, about, environment, change.row(name))
             return
         since = differing.since(entry["about"], about, self.root, specs())
-        raise GoldenError(f"{name}: {change.text}\n{since}\nIf this is meant: {_command(again)}")
+        raise GoldenError(f"{name}: {change.text}\n{since}\nIf this is meant: {command(again)}")
 
     def _unknown(
         self,
@@ -114,7 +114,7 @@ class Holder:
             said = elsewhere({one: entry["golden"] for one, entry in others.items()})
             item.user_properties.append(("stages-note", f"{name}: environment {environment} not seen before; {said}"))
         else:
-            raise GoldenError(f"{name}: there is no golden. Make it: {_command(again)}")
+            raise GoldenError(f"{name}: there is no golden. Make it: {command(again)}")
 
 
 def _note(
@@ -124,9 +124,11 @@ def _note(
     item.user_properties.append(("stages-change", change))
 
 
-def _shown(path: Path, root: Path) -> str:
+def shown(path: Path, root: Path) -> str:
+    """A path below the root from there, any other in full."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _command(again: str) -> str:
+def command(again: str) -> str:
+    """What updates a golden; `again` is what follows pytest."""
     return f'pytest {again} --stages-update --stages-reason "..."'

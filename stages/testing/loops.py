@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +31,14 @@ class Run:
     end: dict[str, str]
     drawn: frozenset[str]
 
-    def content(self, drawn: frozenset[str] | None = None, without: Sequence[str] = ()) -> dict[str, Any]:
-        """As it is compared: of the generators, those that are drawn from."""
+    def content(self, drawn: Collection[str] | None = None) -> dict[str, Any]:
+        """As it is compared: of the generators, those that are `drawn` from, by default in this run."""
         kept = self.drawn if drawn is None else drawn
-        rows = [{name: row[name] for name in row if _compared(name, kept, without)} for row in self.rows]
-        return {"steps": rows, "end": {name: one for name, one in self.end.items() if name not in without}}
-
-
-def _compared(name: str, drawn: frozenset[str], without: Sequence[str]) -> bool:
-    return (name in drawn if name.startswith(GENERATOR) else True) and not name.startswith(tuple(without) or ("\0",))
+        rows = [
+            {name: one for name, one in row.items() if name in kept or not name.startswith(GENERATOR)}
+            for row in self.rows
+        ]
+        return {"steps": rows, "end": self.end}
 
 
 def run(train: Train, steps: int, folder: Path, cuts: Sequence[int] = ()) -> Run:

@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from blake3 import blake3
+
+from stages.store.digest import digest_bytes
 
 DIGITS = 12
 OTHERS = ("site-packages", "dist-packages")
@@ -21,13 +22,13 @@ def digests(item: pytest.Item, train: Any, root: Path) -> dict[str, str]:
     waiting = [module for module in begin if isinstance(module, ModuleType)]
     found: dict[str, str] = {}
     while waiting:
-        path = Path(str(waiting[-1].__dict__.get("__file__") or ""))
         module = waiting.pop()
+        path = Path(str(vars(module).get("__file__") or ""))
         if not path.is_file() or not path.is_relative_to(root) or set(path.parts) & set(OTHERS):
             continue
         name = path.relative_to(root).as_posix()
         if name not in found:
-            found[name] = str(blake3(path.read_bytes()).hexdigest())[:DIGITS]
+            found[name] = digest_bytes(path.read_bytes())[:DIGITS]
             waiting += _reached(module)
     return dict(sorted(found.items()))
 

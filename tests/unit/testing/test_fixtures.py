@@ -38,7 +38,7 @@ def assert_failed(found: tuple[int, str], *parts: str) -> None:
     assert "INTERNALERROR" not in said
 
 
-def test_the_page_is_followed_and_a_change_of_the_loop_is_told(session: Session) -> None:
+def test_the_page_is_followed_and_a_change_of_the_loop_is_reported(session: Session) -> None:
     assert_failed(session(), f"{CURVE}: there is no golden", f"pytest {TESTS}::test_curve --stages-update")
     code, said = session.update()
     assert (code, f"{CURVE}  new" in said) == (0, True), said
@@ -120,7 +120,7 @@ def test_updates_are_refused_in_ci_and_without_a_reason(session: Session) -> Non
     assert not (session.folder / "curves").exists()
 
 
-def test_layouts_are_the_same_run_or_it_is_told_what_is_not(session: Session) -> None:
+def test_layouts_are_the_same_run_or_what_differs_is_named(session: Session) -> None:
     halves = PAGE[LOOP].split("def train")[1].replace(
         "        loss.backward()\n",
         "        for part in batch.split(4):\n"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stages.audit.recipe import Pipeline, Read, Stage
+from stages.audit.recipe import Pipeline, Stage
 from stages.printable import printable
 from stages.spec.names import LONGEST, is_name
 
@@ -96,8 +96,6 @@ def names(pipeline: Pipeline) -> dict[str, str]:
     return found
 
 
-def whole(value: Read) -> str:
-    """A number as specs write it, whole ones in groups of three."""
-    if isinstance(value, int | float) and value == int(value):
-        return f"{int(value):_}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def grouped(value: int | float) -> str:
+    """A number as specs write it: integers in groups of three."""
+    return f"{int(value):_}" if value == int(value) else f"{value:g}"

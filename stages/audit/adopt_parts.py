@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from stages.audit import curve
-from stages.audit.adopt import Page, name_of, source, unknown, whole
+from stages.audit.adopt import Page, grouped, name_of, source, unknown
 from stages.audit.figures import first_step, last_step
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge, Pipeline, Stage, Value
+from stages.audit.recipe import Edge, Pipeline, Stage, Value, is_number
 from stages.errors import SpecError
 
 MODEL = {"layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000}
 OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
-SHAPES = {"linear": "linear", "cosine": "cosine", "minus_sqrt": "1-sqrt", "1-sqrt": "1-sqrt"}
 STEPS, RATE, BATCH, CONTEXT = 1000, 1e-4, 512, 4096  # where nobody knows them
 
 
@@ -36,7 +35,7 @@ class Parts:
         lines = [f"  {name}:", "    family: llama  # of dense decoders; nothing that was read names one"]
         for key, otherwise in MODEL.items():
             value = stage.count(key)
-            lines.append(f"    {key}: {whole(otherwise if value is None else value)}")
+            lines.append(f"    {key}: {grouped(otherwise if value is None else value)}")
             mark = unknown(f"{stage.name} does not say it") if value is None else source(stage, key)
             self.page.cover(f"models.{name}.{key}", mark)
         std = stage.number("init_std")
@@ -103,7 +102,7 @@ def pieces(lineage: list[Stage], page: Page, path: str, parent_rate: float | Non
     shape, first = curve.of(stage), begin(stage)
     last = first + sum(steps(one) for one in lineage)
     if shape is None:
-        page.cover(path, unknown(f"{stage.name} does not say the whole of it"))
+        page.cover(path, unknown(f"{stage.name} does not say all of it"))
         words = _length(lineage, 0, last - first)
         return [_piece("constant", f"from: {RATE:g}", None, words, _jump(stage, RATE, parent_rate))]
     page.cover(path, source(stage, *(one for one in ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "steps")
@@ -137,7 +136,7 @@ def _kind(shape: curve.Curve, start: int, end: int) -> str | None:
         return "linear"
     if start >= shape.end or end <= shape.start or shape.shape == "constant":
         return "constant"
-    return SHAPES.get(shape.shape) if (start, end) == (shape.start, shape.end) else None
+    return "cosine" if shape.shape == "cosine" and (start, end) == (shape.start, shape.end) else None
 
 
 def _length(lineage: list[Stage], start: int, end: int) -> str:
@@ -164,21 +163,21 @@ def _jump(stage: Stage, rate: float, parent_rate: float | None) -> str:
     return f'jump: "as {stage.where.file} has it"'
 
 
-def shares(stage: Stage) -> list[Fraction] | None:
-    """The shares of a stage's data that sum to one, in millionths; None where they are not known."""
+def shares(stage: Stage) -> list[tuple[str, Fraction]] | None:
+    """A stage's data, each with its share in millionths; they sum to one. None where they are not known."""
     weights = stage.get("data_weights")
     paths = stage.get("data")
     if not isinstance(paths, tuple) or not paths:
         return None
     if not isinstance(weights, tuple) or len(weights) != len(paths):
-        return [Fraction(1)] if len(paths) == 1 else None
-    known = [Fraction(str(one)) for one in weights if isinstance(one, int | float) and not isinstance(one, bool)]
+        return [(str(paths[0]), Fraction(1))] if len(paths) == 1 else None
+    known = [Fraction(str(one)) for one in weights if is_number(one)]
     if len(known) != len(weights) or not all(one > 0 for one in known):
         return None
     total = sum(known)
     rounded = [Fraction(round(one / total * 10**6), 10**6) for one in known]
     rounded[0] += 1 - sum(rounded)
-    return rounded if all(one > 0 for one in rounded) else None
+    return list(zip(map(str, paths), rounded, strict=True)) if all(one > 0 for one in rounded) else None
 
 
 def end(stage: Stage) -> int | None:

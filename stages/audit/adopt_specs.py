@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from stages.audit.adopt import Page, entries, name_of, names, quoted, source, unknown, whole
+from stages.audit.adopt import Page, entries, grouped, name_of, names, quoted, source, unknown
 from stages.audit.adopt_parts import (
     BATCH,
     CONTEXT,
@@ -140,7 +140,7 @@ class _Writer:
         base = found.base if found is not None else stage.number("rope_base")
         if base is None:
             page.cover("rope", unknown(f"{stage.name} does not say it"))
-            return [f"rope: {{base: {whole(BASE)}, llama3: none, interpolation: 1}}"]
+            return [f"rope: {{base: {grouped(BASE)}, llama3: none, interpolation: 1}}"]
         page.cover("rope", source(stage, *(one for one in ("rope_base", "rope_interpolation", "rope_factor",
                                                            "rope_original") if one in stage.values)))  # fmt: skip
         scaled = "none"
@@ -148,7 +148,7 @@ class _Writer:
             one = found.llama3
             scaled = f"{{factor: {one.factor:g}, low: {one.low:g}, high: {one.high:g}, original: {one.original:_}}}"
         interpolation = 1 if found is None else found.interpolation
-        return [f"rope: {{base: {whole(base)}, llama3: {scaled}, interpolation: {interpolation:g}}}"]
+        return [f"rope: {{base: {grouped(base)}, llama3: {scaled}, interpolation: {interpolation:g}}}"]
 
     def phase(self, stage: Stage, page: Page) -> list[str]:
         context, batch = stage.count("context"), stage.count("batch")
@@ -167,8 +167,8 @@ class _Writer:
         mask = tuned or stage.on("document_mask")
         return [
             "  - name: main", f"    objective: {'sft' if tuned else 'next_token'}", "    unit: tokens",
-            f"    budget: {whole(tokens)}", f"    context: {whole(context or CONTEXT)}",
-            f"    batch: {whole(batch or BATCH)} seq", "    micro_batch: 1 seq", "    epochs: 1",
+            f"    budget: {grouped(tokens)}", f"    context: {grouped(context or CONTEXT)}",
+            f"    batch: {grouped(batch or BATCH)} seq", "    micro_batch: 1 seq", "    epochs: 1",
             f"    document_mask: {str(mask).lower()}", f"    packing: {'whole' if tuned else 'concatenate'}",
             f"    data: {self.data(stage, 'sft' if tuned else 'text')}",
         ]  # fmt: skip
@@ -176,18 +176,16 @@ class _Writer:
     def data(self, stage: Stage, kind: str) -> str:
         """The name of a stage's mixture, which is written with its corpora."""
         mixture = f"{self.name}_{self.names[stage.name]}"[:64]
-        paths, parts = stage.get("data"), shares(stage)
-        known = isinstance(paths, tuple) and parts is not None
-        words = [str(one) for one in paths] if isinstance(paths, tuple) and parts is not None else ["data"]
+        parts = shares(stage)
+        silent = f"{stage.name} does not say it"
         self.reads[stage.name] = set()
         self.out.mixtures += [f"  {mixture}:", "    sources:"]
-        for path, part in zip(words, parts or [Fraction(1)], strict=True):
-            corpus = self.corpus(path, kind, str(stage.at("data")) if known else f"{stage.name} does not say it")
+        for path, part in parts or [("data", Fraction(1))]:
+            corpus = self.corpus(path, kind, silent if parts is None else str(stage.at("data")))
             self.reads[stage.name].add(corpus)
             share = f"{float(part * 100):.4f}".rstrip("0").rstrip(".")
             self.out.mixtures.append(f"      - {{corpus: {corpus}, share: {share}%, group: text}}")
-        mark = source(stage, "data_weights") if known and len(words) > 1 else source(stage, "data")
-        mark = mark if known else unknown(f"{stage.name} does not say it")
+        mark = unknown(silent) if parts is None else source(stage, "data_weights" if len(parts) > 1 else "data")
         self.out.mixture_sources += entries({f"mixtures.{mixture}": mark})
         return mixture
 

@@ -10,7 +10,6 @@ from stages.audit.recipe import Stage
 from stages.contract import schedule
 from stages.spec.resolved_training import Piece, Schedule
 
-FLAT = frozenset({"constant"})
 SHAPED = frozenset({"linear", "cosine"})
 
 
@@ -19,7 +18,7 @@ class Curve:
     """Warm-up from `init` to `peak` over `warmup` steps; at the peak until `start`; at `floor` from `end` on.
 
     `shape` is that between start and end; "other" has known ends and unknown values between; "half_cosine" is the
-    second half of a cosine, so that its peak is the middle of the whole one's.
+    second half of a cosine, so that its peak is the middle of the full cosine's.
     """
 
     init: float

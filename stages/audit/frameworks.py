@@ -5,6 +5,9 @@ The sources were read in the frameworks' own code at the commits of `SOURCES`.
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import resources
+
 from stages.audit.recipe import Scalar, Stage, Value
 
 SOURCES = {
@@ -35,7 +38,14 @@ DEFAULTS: dict[str, dict[str, Scalar]] = {
     "nanotron": {"accumulation": 1, "cp": 1, "warmup_steps": 0},
     "torchtitan": {"tp": 1, "pp": 1, "cp": 1, "warmup_steps": 200, "decay": "linear", "min_lr_ratio": 0.0},
 }  # fmt: skip
-TRAINERS = frozenset({"transformers", "llama-factory", "axolotl"})
+TRAINERS = ("transformers", "llama-factory", "axolotl")
+
+
+@cache
+def settings(file: str) -> frozenset[str]:
+    """Every setting that a file below stages/audit/flags lists; its first line names the versions."""
+    text = resources.files("stages.audit").joinpath("flags", file).read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
 
 
 def with_defaults(stage: Stage) -> Stage:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.audit.frameworks import TRAINERS
 from stages.audit.recipe import Stage
 
 Scheduler = Literal["file", "asserted", "override", "checkpoint", "peak"]
@@ -61,7 +62,6 @@ def _from_checkpoint(stage: Stage) -> bool:
 
 
 _MEGATRON = ("megatron-lm", "megatron-bridge")
-_TRAINERS = ("transformers", "llama-factory", "axolotl")
 _IN_MEGATRON = "Megatron-LM d98e8a64ddf3 (2026-08) and LLM360's fork 871c086db94d (2025-12), training/checkpointing.py"
 _PARAMETERS = "the same, and core/optimizer_param_scheduler.py"
 _IN_TRAINER = "transformers 4.57, trainer.py: _load_optimizer_and_scheduler; torch's LambdaLR has the peak in its state"
@@ -78,10 +78,10 @@ ROWS = (
         Loads("--load, --override-opt_param-scheduler", True, "override", step=True, data=True), _PARAMETERS),
     Row(_MEGATRON, _load(), Loads("--load", True, "asserted", step=True, data=True), _PARAMETERS),
     Row(_MEGATRON, _pretrained, Loads("--pretrained-checkpoint", False, "file", step=False, data=False), _IN_MEGATRON),
-    Row(_TRAINERS, _load("ignore_data_skip"),
+    Row(TRAINERS, _load("ignore_data_skip"),
         Loads("resume_from_checkpoint, ignore_data_skip", True, "peak", step=True, data=False), _IN_TRAINER),
-    Row(_TRAINERS, _load(), Loads("resume_from_checkpoint", True, "peak", step=True, data=True), _IN_TRAINER),
-    Row(_TRAINERS, _pretrained, Loads("the model's path alone", False, "file", step=False, data=False), _IN_TRAINER),
+    Row(TRAINERS, _load(), Loads("resume_from_checkpoint", True, "peak", step=True, data=True), _IN_TRAINER),
+    Row(TRAINERS, _pretrained, Loads("the model's path alone", False, "file", step=False, data=False), _IN_TRAINER),
     Row(("olmo-core",), _off("load_trainer_state", "load_optim_state"),
         Loads("load_path, without both states", False, "file", step=False, data=False), _IN_OLMO),
     Row(("olmo-core",), _off("load_trainer_state"),
@@ -104,7 +104,7 @@ ROWS = (
 
 def goes_on_by_itself(stage: Stage) -> bool:
     """Whether what it loads is what it saves itself: nothing at its first launch, unless the user names a parent."""
-    load, save = ((stage.text(one) or "").rstrip("/") for one in ("load", "save"))
+    load, save = stage.folder("load"), stage.folder("save")
     return bool(save) and (load + "/").startswith(save + "/") and "from" not in stage.values
 
 

@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from stages.audit.figures import last_step, settled
 from stages.audit.loads import on_load
 from stages.audit.readers.tree import Tree
-from stages.audit.recipe import Edge, Stage, Value, number
+from stages.audit.recipe import HOLE, Edge, Stage, Value, number
 from stages.errors import SpecError, UserError, Where
+from stages.spec.units import DECIMAL
 
 FILE = "audit.yaml"
-SCALES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-_HOLE = re.compile(r"\$\{[^{}]*\}|\$\(\.\.\.\)")
 _KEYS = {"from": "from", "step": "load_step", "tokens": "claimed_tokens", "world": "world"}
 _REPAIR = "See docs/audit.md."
 
@@ -72,7 +71,7 @@ def quantity(text: str) -> int | None:
     figure = number(match[1].replace(",", "")) if match else None
     if match is None or figure is None:
         return None
-    product = figure * SCALES[match[2]]
+    product = figure * DECIMAL[match[2]]
     return round(product) if abs(product - round(product)) < 1e-6 * max(1.0, abs(product)) else None
 
 
@@ -80,7 +79,7 @@ def _half_a_digit(text: str) -> int:
     """The precision that a figure is written with: 7.7T is within 0.05T."""
     digits = re.sub(r"[^\d.]", "", text)
     places = len(digits.partition(".")[2])
-    return SCALES[text.strip()[-1:] if text.strip()[-1:] in SCALES else ""] // (2 * 10**places)
+    return DECIMAL[text.strip()[-1:] if text.strip()[-1:] in DECIMAL else ""] // (2 * 10**places)
 
 
 def completed(stages: Iterable[Stage], order: Order | None) -> list[Stage]:
@@ -119,12 +118,12 @@ def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     A path of which no part is known is none; so is a folder that two stages save to. A word alone is the name of a
     result: the last part of the folder that its maker saves to.
     """
-    path = (child.text("load" if "load" in child.values else "pretrained") or "").rstrip("/")
-    if on_load(child) is None or not _HOLE.sub("", path).strip("/. "):
+    path = child.folder("load" if "load" in child.values else "pretrained")
+    if on_load(child) is None or not HOLE.sub("", path).strip("/. "):
         return None
-    parents = [one for one in stages if one is not child and _saved(one) and _holds(_saved(one), path)]
-    longest = max((len(_saved(one)) for one in parents), default=0)
-    found = [one for one in parents if len(_saved(one)) == longest]
+    parents = [one for one in stages if one is not child and one.folder("save") and _holds(one.folder("save"), path)]
+    longest = max((len(one.folder("save")) for one in parents), default=0)
+    found = [one for one in parents if len(one.folder("save")) == longest]
     return found[0] if len(found) == 1 else None
 
 
@@ -147,10 +146,6 @@ def arrived(stages: Iterable[Stage], edges: tuple[Edge, ...]) -> tuple[list[Stag
     return list(named.values()), tuple(
         replace(edge, parent=named[edge.parent.name], child=named[edge.child.name]) for edge in found
     )
-
-
-def _saved(stage: Stage) -> str:
-    return (stage.text("save") or "").rstrip("/")
 
 
 def sorted_by(stages: Iterable[Stage], edges: Iterable[Edge]) -> tuple[Stage, ...]:

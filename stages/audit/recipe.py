@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import TypeGuard
 
 from stages.errors import Where
 from stages.printable import printable
@@ -19,6 +20,7 @@ Scalar = int | float | str | bool
 Read = Scalar | tuple[Scalar, ...] | None
 LARGEST = 10**30  # of a figure: operations of the largest runs are below it, and products of figures stay finite
 LONGEST = 64  # characters of a number: no figure of a recipe is longer
+HOLE = re.compile(r"\$\{[^{}]*\}|\$\(\.\.\.\)")  # what stays unknown in a text: `${NAME}`, the output of a command
 _INTEGER = re.compile(r"[+-]?\d+(?:_\d+)*")
 
 
@@ -68,21 +70,21 @@ class Stage:
     def count(self, name: str) -> int | None:
         """A whole number, or None: unknown, not there, or not whole."""
         value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            return None
-        return int(value) if value == int(value) else None
+        return int(value) if is_number(value) and abs(value) <= LARGEST and value == int(value) else None
 
     def number(self, name: str) -> float | None:
         """A finite number, or None."""
         value = self.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            return None
-        return float(value)
+        return float(value) if is_number(value) and abs(value) <= LARGEST else None
 
     def text(self, name: str) -> str | None:
         """A text, or None."""
         value = self.get(name)
         return value if isinstance(value, str) else None
+
+    def folder(self, name: str) -> str:
+        """A path without the slash at its end; empty where there is none."""
+        return (self.text(name) or "").rstrip("/")
 
     def on(self, name: str) -> bool:
         """Whether a switch is known to be on."""
@@ -135,10 +137,16 @@ class Pipeline:
         return [edge for edge in self.edges if edge.parent.name == stage.name]
 
 
-def numbered(stages: list[Stage]) -> list[Stage]:
-    """The runs of one file, in order: several are `FILE#1`, `FILE#2`."""
-    several = len(stages) > 1
-    return [replace(one, name=f"{one.name}#{n + 1}") if several else one for n, one in enumerate(stages)]
+def numbered(stages: Iterable[Stage]) -> list[Stage]:
+    """The runs of one file, in order, each once: several are `FILE#1`, `FILE#2`."""
+    runs = {tuple(sorted((key, str(one.value)) for key, one in stage.values.items())): stage for stage in stages}
+    several = len(runs) > 1
+    return [replace(one, name=f"{one.name}#{n + 1}") if several else one for n, one in enumerate(runs.values())]
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a figure is a number: true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def number(text: str) -> int | float | None:

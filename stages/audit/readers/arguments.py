@@ -98,7 +98,7 @@ def misspelt(arguments: list[Argument], known: frozenset[str], used: frozenset[s
 
 
 def without_value(arguments: list[Argument], figures: Mapping[str, str]) -> Iterator[Slip]:
-    """Flags of figures that no word follows, and those whose value is not a number where one is needed."""
+    """Flags of figures that no word follows."""
     for one in arguments:
         if one.flag in figures and (not one.words or not one.words[0][0]):
             yield Slip("flag-without-value", one.where, f"{one.flag} without a value", "a value after it")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from stages.audit.frameworks import settings
 from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
-from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS, known
+from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS
 from stages.audit.readers.shell import Command, Script
 from stages.audit.readers.shell_words import text
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
@@ -23,12 +24,11 @@ def stages(script: Script, name: str) -> list[Stage]:
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).split("=")[0] for word in words}
-        if len(given & MARKS) < 3 or not given & TRAINS or (words and text(words[0]) in {"echo", "printf"}):
+        if len(given & MARKS) < 3 or not given & TRAINS or text(words[0]) in {"echo", "printf"}:
             continue
         launcher, own = arguments.split(words, command.where)
         found.append(_stage(script, command, name, launcher, own))
-    unique = {tuple(sorted((key, str(value.value)) for key, value in one.values.items())): one for one in found}
-    return numbered(list(unique.values()))
+    return numbered(found)
 
 
 def _stage(script: Script, command: Command, name: str, launcher: list[Argument], own: list[Argument]) -> Stage:
@@ -41,7 +41,7 @@ def _stage(script: Script, command: Command, name: str, launcher: list[Argument]
         elif one.flag in LISTS:
             values |= _lists(one)
     values |= _machines(script, launcher)
-    slips = [*arguments.twice(own, NAMES), *arguments.misspelt(own, known(), frozenset(NAMES))]
+    slips = [*arguments.twice(own, NAMES), *arguments.misspelt(own, settings("megatron.txt"), frozenset(NAMES))]
     slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
     slips += arguments.unpassed(script, frozenset(NAMES))
     return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import resources
-
 FIGURES = {
     "--train-iters": "steps", "--train-samples": "samples", "--global-batch-size": "batch",
     "--step-batch-size-schedule": "batch_schedule", "--micro-batch-size": "micro_batch",
@@ -44,12 +41,4 @@ SWITCHES = {
 LISTS = {"--rampup-batch-size": "ramp", "--data-path": "data", "--train-data-path": "data"}
 MARKS = frozenset({"--train-iters", "--train-samples", "--micro-batch-size", "--global-batch-size", "--num-layers",
                    "--hidden-size", "--seq-length", "--lr-decay-style", "--tensor-model-parallel-size"})  # fmt: skip
-
 TRAINS = frozenset({"--train-iters", "--train-samples", "--lr"})  # one of them: a model that only answers has none
-
-
-@lru_cache(maxsize=1)
-def known() -> frozenset[str]:
-    """Every flag of Megatron-LM's training scripts, of the versions that flags/megatron.txt names."""
-    text = resources.files("stages.audit").joinpath("flags/megatron.txt").read_text(encoding="utf-8")
-    return frozenset(line for line in text.splitlines() if line.startswith("--"))

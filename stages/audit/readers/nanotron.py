@@ -6,7 +6,7 @@ The meaning of each key: huggingface/nanotron 2411b022, src/nanotron/config/conf
 
 from __future__ import annotations
 
-from stages.audit.readers.tables import picked, slips
+from stages.audit.readers.tables import count, picked, slips
 from stages.audit.readers.tree import Tree, read, values
 from stages.audit.recipe import Stage, Value
 from stages.errors import Where
@@ -57,19 +57,14 @@ def _schedule(found: dict[str, Value]) -> None:
     if lr is not None:
         found.setdefault("min_lr", Value(lr.value, lr.where, "min_decay_lr", default="the rate itself"))
         found.setdefault("decay", Value("linear", lr.where, "lr_decay_style", default="linear"))
-    warmup, start, length = (_count(found, one) for one in ("warmup_steps", "decay_start", "decay_length"))
-    whole = _count(found, "steps")
+    warmup, start, length = (count(found, one) for one in ("warmup_steps", "decay_start", "decay_length"))
+    run = count(found, "steps")
     first = start if start is not None else warmup or 0
-    if length is None and whole is not None:
-        length = whole - (warmup or 0)
+    if length is None and run is not None:
+        length = run - (warmup or 0)
     stated = found.pop("decay_length", None) or found.get("decay_start") or steps
     if length is not None and stated is not None:
         found["decay_steps"] = Value(first + length, stated.where, stated.key)
-
-
-def _count(found: dict[str, Value], name: str) -> int | None:
-    value = found[name].value if name in found else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _data(tree: Tree) -> dict[str, Value]:

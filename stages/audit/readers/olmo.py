@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from stages.audit.readers import python_source
 from stages.audit.readers.python_source import Call, Source
+from stages.audit.readers.tables import with_micro_batch
 from stages.audit.recipe import Stage, Value
 from stages.errors import Where
 
@@ -22,7 +23,7 @@ _SCHEDULES = {
 }  # fmt: skip
 # Layers, hidden, feed-forward, heads, groups of keys and values; the base of the rotary positions is 500,000 in all.
 _MODELS = {"7B": (32, 4096, 11008, 32, 32), "13B": (40, 5120, 13824, 40, 40), "32B": (64, 5120, 27648, 40, 8)}
-_ROWS = ("llama3", "zig_zag", "ulysses")  # ways to divide rows over ranks
+_ROWS = tuple(f"TransformerContextParallelConfig.{kind}" for kind in ("llama3", "zig_zag", "ulysses"))
 _SHAPE = ("layers", "hidden", "ffn", "heads", "kv_heads")
 _ATTRIBUTES = {"layers": "n_layers", "hidden": "d_model", "heads": "n_heads", "kv_heads": "n_kv_heads",
                "rope_base": "rope_theta"}  # fmt: skip
@@ -39,7 +40,7 @@ def stages(text: str, name: str) -> list[Stage]:
     found = _trainer(source, trainer) | _module(source) | _schedule(source) | _model(source)
     for call in source.named(*_LOADERS):
         _take(source, call, found, {"batch_tokens": "global_batch_size", "seed": "seed"})
-    _micro(found)
+    with_micro_batch(found)
     return [Stage(name, "olmo-core", trainer.where, found)]
 
 
@@ -110,9 +111,7 @@ def _module(source: Source) -> dict[str, Value]:
     if betas is not None and isinstance(betas.value, tuple) and len(betas.value) == 2:
         for figure, beta in zip(("beta1", "beta2"), betas.value, strict=True):
             found[figure] = Value(beta, betas.where, "betas")
-    for call in source.named(
-        *(f"TransformerContextParallelConfig.{kind}" for kind in ("llama3", "zig_zag", "ulysses"))
-    ):
+    for call in source.named(*_ROWS):
         _take(source, call, found, {"cp": "degree"})
     for call in source.named("TransformerTensorParallelConfig"):
         _take(source, call, found, {"tp": "degree"})
@@ -169,10 +168,3 @@ def _model(source: Source) -> dict[str, Value]:
         found["rope_type"] = Value("yarn", scaling.where, scaling.name)
         _take(source, scaling, found, {"rope_factor": "factor", "rope_original": "old_context_len"})
     return found
-
-
-def _micro(found: dict[str, Value]) -> None:
-    """Sequences of a micro-batch, where its tokens are whole sequences."""
-    tokens, context = (found[one].value if one in found else None for one in ("micro_tokens", "context"))
-    if isinstance(tokens, int) and isinstance(context, int) and context > 0 and tokens % context == 0:
-        found["micro_batch"] = Value(tokens // context, found["micro_tokens"].where, "rank_microbatch_size")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from stages.audit.readers.text import refuse
-from stages.audit.recipe import Read, Scalar, Value
+from stages.audit.recipe import Read, Scalar, Value, is_number
 from stages.errors import Where
 from stages.printable import printable
 
@@ -41,10 +41,9 @@ class Call:
     inside: str
     where: Where
 
-    def argument(self, *keywords: str) -> ast.expr | None:
-        """The first of these keywords that the call gives."""
-        given = {one.arg: one.value for one in self.node.keywords}
-        return next((given[key] for key in keywords if key in given), None)
+    def argument(self, keyword: str) -> ast.expr | None:
+        """What the call gives for a keyword."""
+        return {one.arg: one.value for one in self.node.keywords}.get(keyword)
 
 
 @dataclass
@@ -52,7 +51,6 @@ class Source:
     """A module: its functions, its calls, and what each name is where it is assigned once."""
 
     file: str
-    module: ast.Module
     functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     changed: dict[str, int] = field(default_factory=dict)  # attributes that are assigned to later, with their line
@@ -111,7 +109,7 @@ class Source:
 
     def _number(self, node: ast.expr, inside: str, depth: int) -> int | float:
         value = self._read(node, inside, depth + 1)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             raise _Unknown(f"no number: {printable(ast.unparse(node)[:60])}")
         return value
 
@@ -165,7 +163,7 @@ def parse(text: str, file: str) -> Source:
         raise refuse(Where(file, 1), type(error).__name__, "Python of a usual depth", "Flatten it.") from None
     if nodes > MAX_NODES:
         raise refuse(Where(file, 1), f"{nodes:,} syntax nodes", f"at most {MAX_NODES:,}", "Give the recipe alone.")
-    source = Source(file, module)
+    source = Source(file)
     _collect(source, module.body, "")
     for function in (one for one in module.body if isinstance(one, ast.FunctionDef)):
         source.functions[function.name] = function

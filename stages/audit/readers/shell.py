@@ -172,9 +172,10 @@ class _Reader(Calls):
             path = Path(folder, beside)
             if "$" in beside or not path.is_file() or path.is_symlink():
                 continue
-            inside = path.resolve().is_relative_to(self.root.resolve())
-            if inside and path.resolve() not in [one.resolve() for one in self.stack] and len(self.stack) < MAX_SOURCED:
-                self.file(self.root.resolve() / path.resolve().relative_to(self.root.resolve()), self.stack)
+            path = path.resolve()
+            inside = path.is_relative_to(self.root.resolve())
+            if inside and path not in [one.resolve() for one in self.stack] and len(self.stack) < MAX_SOURCED:
+                self.file(path, self.stack)
                 return
         self.script.said.append(f"{where}: {printable(target)} is sourced, and was not read")
 

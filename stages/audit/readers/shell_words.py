@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
+from stages.audit.recipe import HOLE
 from stages.errors import Where
 
-HOLE = re.compile(r"\$\{[^{}]*\}|\$\(\.\.\.\)")  # what stays unknown in a word
 _ESCAPED = re.compile(r"\\([\"$`\\])")  # in double quotes
 SUBSTITUTION = "$(...)"
 DEEPEST = 60  # of nested expressions and commands: nobody writes deeper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from stages.audit.readers.tree import Leaf, Path, Tree, read, values
 from stages.audit.recipe import Slip, Value
@@ -31,6 +32,19 @@ def _value(leaf: Leaf, key: str) -> Value:
     if "${" in (leaf.text or ""):
         return Value(None, leaf.where, key, f"{printable(leaf.text or '')} is filled in at the launch")
     return Value(read(leaf), leaf.where, key)
+
+
+def count(found: Mapping[str, Value], name: str) -> int | None:
+    """A whole number among figures, None for anything else."""
+    value = found[name].value if name in found else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def with_micro_batch(found: dict[str, Value]) -> None:
+    """Sequences of a micro-batch, where its tokens are whole sequences."""
+    tokens, context = count(found, "micro_tokens"), count(found, "context")
+    if tokens is not None and context is not None and context > 0 and tokens % context == 0:
+        found["micro_batch"] = replace(found["micro_tokens"], value=tokens // context)
 
 
 def slips(tree: Tree, figures: Figures, also: frozenset[str] = frozenset()) -> Iterator[Slip]:

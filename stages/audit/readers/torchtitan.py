@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from stages.audit.readers import python_source
 from stages.audit.readers.python_source import Source, assignments
-from stages.audit.readers.tables import picked, slips
+from stages.audit.readers.tables import picked, slips, with_micro_batch
 from stages.audit.readers.text import refuse
 from stages.audit.readers.tree import Leaf, Path, Tree
-from stages.audit.recipe import LONGEST, Slip, Stage, Value
+from stages.audit.recipe import LONGEST, Slip, Stage, Value, is_number
 from stages.errors import Where
 from stages.printable import printable
 
@@ -107,9 +107,7 @@ def _settled(name: str, found: dict[str, Value], where: Where, slips: tuple[Slip
         if found[figure].value == -1:
             del found[figure]
     _schedule(found)
-    tokens, context = (found[one].value if one in found else None for one in ("micro_tokens", "context"))
-    if isinstance(tokens, int) and isinstance(context, int) and context > 0 and tokens % context == 0:
-        found["micro_batch"] = replace(found["micro_tokens"], value=tokens // context)
+    with_micro_batch(found)
     return Stage(name, "torchtitan", where, found, slips=slips)
 
 
@@ -120,7 +118,7 @@ def _schedule(found: dict[str, Value]) -> None:
     shape = {"sqrt": "other"}.get(str(decay.value), str(decay.value)) if decay is not None else "linear"
     if decay is not None:
         found["decay"] = replace(decay, value=shape)
-    if share is None or isinstance(share.value, bool) or not isinstance(share.value, int | float):
+    if share is None or not is_number(share.value):
         return
     found["decay"] = Value("wsd", share.where, share.key)
     found["wsd_decay"] = Value(shape, (decay or share).where, (decay or share).key)

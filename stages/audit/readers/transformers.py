@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from importlib import resources
 
+from stages.audit.frameworks import settings
 from stages.audit.readers.tree import Path, Tree, values
 from stages.audit.recipe import Slip, Stage, Value, scalar
 from stages.errors import Where
@@ -46,17 +45,11 @@ STYLES = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def known() -> frozenset[str]:
-    """Every field of TrainingArguments, of the version that flags/transformers.txt names."""
-    text = resources.files("stages.audit").joinpath("flags/transformers.txt").read_text(encoding="utf-8")
-    return frozenset(line for line in text.splitlines() if not line.startswith("#"))
-
-
 def misspelt(keys: Iterable[tuple[str, Where]], figures: Iterable[str]) -> Iterator[Slip]:
     """Keys that TrainingArguments does not have, a letter from one that matters: a Trainer of one's own adds others."""
+    known = settings("transformers.txt")
     for key, where in keys:
-        near = difflib.get_close_matches(key, figures, n=1, cutoff=0.9) if key not in known() else []
+        near = difflib.get_close_matches(key, figures, n=1, cutoff=0.9) if key not in known else []
         if near and key not in figures:
             yield Slip("flag-unknown", where, f"{printable(key)}, which TrainingArguments does not have", f"{near[0]}?")
 

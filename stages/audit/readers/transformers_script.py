@@ -11,12 +11,13 @@ from stages.audit.readers.transformers import FIGURES, MARKS, MAX_KEYS, misspelt
 from stages.audit.recipe import Stage, Value, number, numbered
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
+_FLAGS = {f"--{key}": figure for key, figure in FIGURES.items()}
 _CONFIG = {"rope_theta": "rope_base", "max_position_embeddings": "max_positions", "vocab_size": "vocab"}
 
 
 def stages(script: Script, name: str) -> list[Stage]:
     """The runs of a Trainer that a script starts; a list of paths `folder@share` is a mixture (ProLong)."""
-    found: dict[tuple[str, ...], Stage] = {}
+    found: list[Stage] = []
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).lstrip("-").split("=")[0].replace("-", "_") for word in words if text(word)[:2] == "--"}
@@ -38,14 +39,12 @@ def stages(script: Script, name: str) -> list[Stage]:
                 sums = tuple(float(share) for _, share in shares)
                 values["data_weights"] = Value(sums, one.words[0][1], one.flag)
                 values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
-        names = {f"--{key}": figure for key, figure in FIGURES.items()}
         keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
         slips = [
             *misspelt(keys, FIGURES),
-            *arguments.twice(own, names),
+            *arguments.twice(own, _FLAGS),
             *arguments.unset(script),
-            *arguments.unpassed(script, frozenset(names)),
+            *arguments.unpassed(script, frozenset(_FLAGS)),
         ]
-        stage = Stage(name, "transformers", command.where, settled(values), slips=tuple(slips))
-        found[tuple(sorted(f"{key}={one.value}" for key, one in values.items()))] = stage
-    return numbered(list(found.values()))
+        found.append(Stage(name, "transformers", command.where, settled(values), slips=tuple(slips)))
+    return numbered(found)

@@ -58,7 +58,7 @@ class Tree:
 
 
 def read(leaf: Leaf) -> Read:
-    """A scalar's value; text that holds an interpolation such as ${now:} stays text."""
+    """A scalar's value; text that contains an interpolation such as ${now:} stays text."""
     if leaf.text is None:
         return None
     return printable(leaf.text) if leaf.quoted and len(leaf.text) > LONGEST else scalar(leaf.text)
@@ -140,8 +140,8 @@ class _Reader:
                 self.merge(path, depth)
                 continue
             here = (*path, key)
-            before = self.leaves.get(here) if here in self.places and here not in self.merged else None
             again = here in self.places and here not in self.merged
+            before = self.leaves.get(here) if again else None
             if here in self.places:
                 self.forget(here)
                 self.merged.discard(here)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.finding import Fault, rule
-from stages.audit.recipe import Pipeline, counted
+from stages.audit.recipe import Pipeline, counted, is_number
 
 CLAIM = 0.02  # a published total is rounded: what lies further from it is another total
 SUM = 0.005  # of weights of data: more is not rounding
@@ -61,7 +61,7 @@ def ramp(pipeline: Pipeline) -> Iterator[Fault]:
         found = stage.get("ramp")
         if not isinstance(found, tuple) or not stage.framework.startswith("megatron"):
             continue
-        sizes = [int(one) for one in found if isinstance(one, int | float) and not isinstance(one, bool)]
+        sizes = [int(one) for one in found if is_number(one)]
         if len(sizes) != 3 or len(found) != 3:
             yield Fault(
                 stage, stage.at("ramp"), f"{len(found)} figures", "three: start, increment, samples", "the launch stops"
@@ -87,7 +87,7 @@ def ramp(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-@rule("weights-sum", "I-30", "The weights of the data do not sum to a whole")
+@rule("weights-sum", "I-30", "The weights of the data sum to neither 1 nor 100")
 def weights(pipeline: Pipeline) -> Iterator[Fault]:
     """Frameworks divide by the sum: every share is another than the one written."""
     for stage in pipeline.stages:
@@ -95,7 +95,7 @@ def weights(pipeline: Pipeline) -> Iterator[Fault]:
             shares = value.value
             if not name.startswith("data_weights") or not isinstance(shares, tuple) or len(shares) < 2:
                 continue
-            known = [float(one) for one in shares if isinstance(one, int | float) and not isinstance(one, bool)]
+            known = [float(one) for one in shares if is_number(one)]
             total = math.fsum(known)
             whole = 100 if total > 10 else 1
             if len(known) != len(shares) or abs(total - whole) <= SUM * whole or all(one >= 1 for one in known):

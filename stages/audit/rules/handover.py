@@ -13,6 +13,7 @@ from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.schedule import part
 
 JUMP = 1.05  # of a rate: less is rounding
+_SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay")
 _RELEASED = "the checkpoint was saved anew with step 0, or as a release"
 
 
@@ -90,8 +91,7 @@ def refused(pipeline: Pipeline) -> Iterator[Fault]:
         loads = on_load(edge.child)
         if loads is None or loads.scheduler != "asserted":
             continue
-        names = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay")
-        other = [one for one in names if _differ(edge.parent, edge.child, one)]
+        other = [one for one in _SCHEDULE if _differ(edge.parent, edge.child, one)]
         if other:
             said = ", ".join(f"{one} {edge.parent.get(one)} → {edge.child.get(one)}" for one in other)
             yield Fault(
@@ -110,7 +110,7 @@ def ignored(pipeline: Pipeline) -> Iterator[Fault]:
     """The scheduler's state comes from the checkpoint: all of it in Megatron-LM, its peak where torch's LambdaLR is."""
     for edge in pipeline.edges:
         loads = on_load(edge.child)
-        names = {"checkpoint": ("lr", "min_lr", "warmup_steps", "decay_steps", "decay"), "peak": ("lr",)}
+        names = {"checkpoint": _SCHEDULE, "peak": ("lr",)}
         known = names.get("" if loads is None else loads.scheduler, ())
         other = [one for one in known if _differ(edge.parent, edge.child, one) and edge.child.stated(one)]
         if loads is not None and other:

@@ -29,7 +29,7 @@ def disabled(pipeline: Pipeline) -> Iterator[Fault]:
 @rule("parent-unmade", "I-06", "The run begins from a model that nothing here makes")
 def unmade(pipeline: Pipeline) -> Iterator[Fault]:
     """A step names its parent by the name of a result, and the other steps beside it make results of other names."""
-    saved = {(stage.text("save") or "").rstrip("/").rsplit("/", 1)[-1]: stage for stage in pipeline.stages}
+    saved = {stage.folder("save").rsplit("/", 1)[-1]: stage for stage in pipeline.stages}
     for stage in pipeline.stages:
         name = stage.text("result") or ""
         others = sorted(one for one, maker in saved.items() if one and maker is not stage)

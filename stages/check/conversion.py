@@ -59,8 +59,8 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
         mine, theirs = child.model_dump(), above.model_dump()
         differ = sorted(key for key in {*mine, *theirs} - {"layers"} if mine.get(key) != theirs.get(key))
         deep, shallow = _layers(child), _layers(above)
-        uneven = deep % shallow != 0 and not _written(context, name, module) if shallow else True
-        if differ or deep <= shallow or uneven:
+        fits = 0 < shallow < deep and (deep % shallow == 0 or _written(context, name, module))
+        if differ or not fits:
             yield context.finding(
                 "I-23", name, ("modules", module), parent=ref,
                 observed=f"{shallow} layers becoming {deep}" + (f", other {', '.join(differ)}" if differ else ""),

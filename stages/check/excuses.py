@@ -12,7 +12,7 @@ from math import isclose
 from stages.check import numbers
 from stages.check.context import Context
 from stages.check.findings import Finding
-from stages.check.learning_rate import SAME_RATE, handed_over
+from stages.check.learning_rate import handed_over
 from stages.check.rereads import rereads
 from stages.check.schedule import end_of
 from stages.contract.schedule import lr, lr_before
@@ -54,8 +54,8 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
 def _jumps(context: Context, stage: Stage, schedule: Schedule, clock: int) -> bool:
     after = lr_before(schedule, clock)
     if clock == stage.phases[0].clock_start:
-        return any(not isclose(rate, after, rel_tol=SAME_RATE) for rate, _ in handed_over(context, stage).values())
-    return not isclose(lr(schedule, clock), after, rel_tol=SAME_RATE)
+        return any(not isclose(rate, after, rel_tol=numbers.SAME) for rate, _ in handed_over(context, stage).values())
+    return not isclose(lr(schedule, clock), after, rel_tol=numbers.SAME)
 
 
 def idle_rereads(context: Context) -> Iterator[Finding]:

@@ -64,19 +64,21 @@ def unread_schedules(context: Context) -> Iterator[Finding]:
         elif name not in known or _read(known[name]) != _read(extent):
             yield context.of_pipeline(
                 "I-03", f"schedules.{extent.schedule}", observed=observed, expected=expected, repair=repair,
-                where=_place(context, extent, None), found=left,
+                where=place(context, extent.schedule, None), found=left,
             )  # fmt: skip
 
 
 def _line(context: Context, name: str, extent: Extent) -> tuple[Where, str]:
     """The likelier of two places, the last budget or a piece of the schedule, and what to do, which names the other."""
     unread = len(extent.laid) - (extent.laid[-1].end > extent.end)  # the first piece that is not read to its end
-    budget, piece = context.where(name, "phases", extent.own - 1, "budget"), _place(context, extent, unread)
+    budget, piece = context.where(name, "phases", extent.own - 1, "budget"), place(context, extent.schedule, unread)
     end = declared(extent).clock
     meant = slip(extent, context.loaded.raw.schedules[extent.schedule], end)
     if meant is not None:
         number, written = meant
-        return _place(context, extent, number), f"With `{written}` they end together; or correct a budget ({budget})."
+        return place(
+            context, extent.schedule, number
+        ), f"With `{written}` they end together; or correct a budget ({budget})."
     short = [(number, factor) for factor in FACTORS for number in short_budgets(extent, end, factor)]
     if len(short) == 1:
         number, factor = short[0]
@@ -156,7 +158,7 @@ def _after(piece: RawPiece, clock: int | None) -> int | None:
     return clock + int(piece.for_[0])
 
 
-def _place(context: Context, extent: Extent, number: int | None) -> Where:
-    """The line of a piece of the schedule, or of the schedule itself."""
-    path = ("schedules", extent.schedule) if number is None else ("schedules", extent.schedule, number)
+def place(context: Context, schedule: str, number: int | None) -> Where:
+    """The line of a piece of a schedule, or of the schedule itself."""
+    path = ("schedules", schedule) if number is None else ("schedules", schedule, number)
     return context.loaded.document.where(path)

@@ -17,9 +17,6 @@ from stages.spec import shapes
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
-# Rates are exact in the specs; a rate taken over from a cosine's middle is rounded once.
-SAME_RATE = 1e-12
-
 elsewhere(
     "I-01",
     "guard",
@@ -162,7 +159,7 @@ def rate_is_continuous(context: Context) -> Iterator[Finding]:
         handed = handed_over(context, stage)
         lineage = next((rate for rate, _ in handed.values()), None)  # that the schedule goes on from, or jumps from
         for ref, (rate, modules) in handed.items():
-            if start not in declared or lineage is None or not isclose(rate, lineage, rel_tol=SAME_RATE):
+            if start not in declared or lineage is None or not isclose(rate, lineage, rel_tol=numbers.SAME):
                 yield from _step(context, name, schedule, start, rate, ref, modules)
         for piece in pieces_of(stage)[:-1]:
             if piece.end > start and piece.end not in declared:
@@ -204,7 +201,7 @@ def _step(
         return  # a gap, which I-05 names
     after = lr_before(schedule, clock)
     near = within_a_step(context, parent, after, lambda trunk: trunk.schedule)
-    if not near and not isclose(before, after, rel_tol=SAME_RATE):
+    if not near and not isclose(before, after, rel_tol=numbers.SAME):
         yield context.finding(
             "I-28", name, ("schedule",), parent=parent,
             observed=f"the rate jumps from {before:g} to {after:g} at {clock:,}",

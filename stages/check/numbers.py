@@ -1,4 +1,4 @@
-"""Numbers beside the learning rate that a schedule gives: what I-03, I-04, I-05, I-28, I-36 and S-07 say of theirs.
+"""Numbers beside the learning rate that a schedule gives: what I-03, I-04, I-28, I-36 and S-07 say of theirs.
 
 A stated number is a choice of its stage, as it always was. It is compared with what its parent's schedule came to only
 where the clock goes on: there a constant in the place of a curve cuts the curve off.
@@ -6,24 +6,25 @@ where the clock goes on: there a constant in the place of a curve cuts the curve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import isclose
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.horizon import complete, place
 from stages.check.points import within_a_step
 from stages.contract.numbers import Reading, readings
 from stages.contract.schedule import lr, lr_before
-from stages.errors import Where
 from stages.spec import shapes
 from stages.spec.clocks import Extent
+from stages.spec.numbers import last_numbers
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.warp import step_end
 
 Z_LOSS = "z_loss"  # the one of these numbers that a phase may do without
-SAME = 1e-12  # relative: a value taken over from a curve's middle is rounded once
+SAME = 1e-12  # relative: values are exact in the specs; one taken over from a curve's middle is rounded once
 
 
 def curves(context: Context) -> Iterator[tuple[str, Stage, Reading, Schedule]]:
@@ -32,22 +33,6 @@ def curves(context: Context) -> Iterator[tuple[str, Stage, Reading, Schedule]]:
         for reading in readings(stage):
             if isinstance(reading.number, Schedule):
                 yield name, stage, reading, reading.number
-
-
-def uncovered(context: Context) -> Iterator[Finding]:
-    """I-05: pieces cover the clock without gap or overlap."""
-    for name, _, reading, schedule in curves(context):
-        at = 0
-        for number, piece in enumerate(schedule.pieces):
-            if piece.start != at or piece.end <= piece.start:
-                yield context.finding(
-                    "I-05", name, reading.key,
-                    observed=f"piece {number} of {schedule.name!r} covers ({piece.start:,}, {piece.end:,}]",
-                    expected=f"a piece that begins at {at:,}, where the one before ends",
-                    repair="State every stretch of the clock once.", at=(reading.name,),
-                )  # fmt: skip
-                break
-            at = piece.end
 
 
 def unread(context: Context) -> Iterator[Finding]:
@@ -65,7 +50,7 @@ def unread(context: Context) -> Iterator[Finding]:
     }
     for name in context.pipeline.own:
         for (number, given_by), extent in context.pipeline.numbers.get(name, {}).items():
-            if (name, (number, given_by)) in goes_on or _complete(extent):
+            if (name, (number, given_by)) in goes_on or complete(extent):
                 continue
             last, unit = extent.laid[-1], extent.spans[-1].phase.unit
             yield context.finding(
@@ -73,7 +58,7 @@ def unread(context: Context) -> Iterator[Finding]:
                 observed=f"{number} ends at {extent.end:,} {unit} of schedule {given_by!r}, at "
                 f"{float(last.rate(extent.end)):g}",
                 expected=f"its end, {len(extent.left)} pieces and {max(0, last.end - extent.end):,} {unit} further",
-                repair=f"Correct the pieces ({_line(context, given_by, len(extent.laid) - 1)}) or the budgets so that "
+                repair=f"Correct the pieces ({place(context, given_by, len(extent.laid) - 1)}) or the budgets so that "
                 "they end together.",
                 at=(number,), found=f"{given_by} left at {extent.end}",
             )  # fmt: skip
@@ -103,19 +88,18 @@ def jumps(context: Context) -> Iterator[Finding]:
         own = _with_absent(stage)
         for reading in own:
             yield from _inside(context, name, reading)
-            before = [one for one in own if one.name == reading.name and one.end == reading.start]
-            if before:
-                yield from _step(context, name, reading, before[-1], None)
-            elif reading.start == stage.phases[0].clock_start:
-                for ref, one in _handed(context, stage, reading.name):
-                    if stage.clock == "continue" or isinstance(reading.number, Schedule):
-                        yield from _step(context, name, reading, one, ref)
+            first = reading.start == stage.phases[0].clock_start
+            over = first and (stage.clock == "continue" or isinstance(reading.number, Schedule))
+            for ref, before in _before(context, stage, own, reading):
+                if ref is None or over:
+                    yield from _step(context, name, reading, before, ref)
 
 
-def without_a_step(extent: Extent, number: int) -> bool:
-    """Whether all of a piece lies between the ends of two steps, at full size."""
+def step_beyond(extent: Extent, number: int) -> int | None:
+    """The end of the step, at full size, that a piece both begins and ends in; None where a step ends in the piece."""
     piece = extent.laid[number]
-    return piece.end < min(step_end(extent.spans, piece.start, 1)[0], extent.end)
+    end, _ = step_end(extent.spans, piece.start, 1)
+    return end if piece.end < min(end, extent.end) else None
 
 
 def inert(context: Context) -> Iterator[Finding]:
@@ -124,7 +108,7 @@ def inert(context: Context) -> Iterator[Finding]:
         for (number, schedule), extent in context.pipeline.numbers.get(name, {}).items():
             for index, piece in enumerate(extent.laid):
                 flat = piece.shape != "constant" and piece.first == piece.last
-                if piece.start < extent.start or not (flat or without_a_step(extent, index)):
+                if piece.start < extent.start or not (flat or step_beyond(extent, index)):
                     continue
                 what = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
                 yield Finding(
@@ -132,7 +116,7 @@ def inert(context: Context) -> Iterator[Finding]:
                     f"{what}, of {number}" + ("" if flat else ", in which no step ends"),
                     "pieces that change the number, with at least one step in each",
                     "Correct `to` or the length; a length in optimizer steps is written `for: 2000 steps`.",
-                    _line(context, schedule, index), at=(f"schedule.{schedule}.{index}",), found=what,
+                    place(context, schedule, index), at=(f"schedule.{schedule}.{index}",), found=what,
                 )  # fmt: skip
 
 
@@ -144,7 +128,8 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
                 continue
             after = lr_before(schedule, clock)
             inside = clock > reading.start
-            before = [lr(schedule, clock)] if inside else [one.last for _, one in _before(context, stage, reading)]
+            above = [] if inside else _before(context, stage, readings(stage), reading)
+            before = [lr(schedule, clock)] if inside else [one.last for _, one in above]
             if before and all(isclose(one, after, rel_tol=SAME) for one in before):
                 yield context.finding(
                     "S-07", name, reading.key, observed=f"`jump: {reason}` where {reading.name} goes on",
@@ -153,12 +138,15 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _before(context: Context, stage: Stage, reading: Reading) -> list[tuple[str | None, Reading]]:
-    own = [one for one in readings(stage) if one.name == reading.name and one.end == reading.start]
-    return [(None, own[-1])] if own else [*_handed(context, stage, reading.name)]
+def _before(
+    context: Context, stage: Stage, own: Sequence[Reading], reading: Reading
+) -> list[tuple[str | None, Reading]]:
+    """What a number is read from before `reading`: in the stage itself (None), else in its parents, by their refs."""
+    inside = [one for one in own if one.name == reading.name and one.end == reading.start]
+    return [(None, inside[-1])] if inside else [*_handed(context, stage, reading.name)]
 
 
-def _handed(context: Context, stage: Stage, number: str) -> Iterator[tuple[str | None, Reading]]:
+def _handed(context: Context, stage: Stage, number: str) -> Iterator[tuple[str, Reading]]:
     """What trained parents of inherited modules end with: (ref, its last reading of the number)."""
     seen: set[str] = set()
     for module in stage.trained:
@@ -201,14 +189,11 @@ def _step(context: Context, name: str, reading: Reading, before: Reading, parent
         return
     declared = reading.number.jumps if isinstance(reading.number, Schedule) else ()
     stated = any(clock == reading.start for clock, _ in declared)
-    stated = stated or within_a_step(context, parent, reading.first, lambda trunk: _last(trunk, reading.name))
+    stated = stated or within_a_step(
+        context, parent, reading.first, lambda trunk: dict(last_numbers(trunk)).get(reading.name)
+    )
     if not stated and not isclose(before.last, reading.first, rel_tol=SAME):
         yield _jump(context, name, reading, reading.start, before.last, reading.first, parent)
-
-
-def _last(stage: Stage, number: str) -> float | Schedule | None:
-    """A number as the last phase that has it holds it."""
-    return next((one.number for one in reversed(readings(stage)) if one.name == number), None)
 
 
 def _jump(
@@ -221,12 +206,3 @@ def _jump(
         repair="Write `from: current` on the schedule's first piece, or `jump: <reason>` on the one that jumps.",
         at=(reading.name,), found=(Fraction(before), Fraction(after)),
     )  # fmt: skip
-
-
-def _complete(extent: Extent) -> bool:
-    last = extent.laid[-1]
-    return not extent.left and (last.shape == "constant" or last.end == extent.end)
-
-
-def _line(context: Context, schedule: str, number: int) -> Where:
-    return context.loaded.document.where(("schedules", schedule, number))

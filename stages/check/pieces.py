@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from stages.check import facts, numbers
+from stages.check import facts, horizon, numbers
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
@@ -14,7 +14,6 @@ from stages.errors import Where
 from stages.spec import shapes
 from stages.spec.clocks import Extent
 from stages.spec.schema_phases import CountedPhase
-from stages.spec.warp import step_end
 
 # An update of AdamW, and of Muon at AdamW's size, moves a weight by about the learning rate. Weights are of the order
 # of 0.02: at a rate above HIGHEST one step replaces them, below LOWEST single precision rounds the update away.
@@ -45,7 +44,7 @@ def every_piece_does_something(context: Context) -> Iterator[Finding]:
             if extent is None or extent.laid[number].start < extent.start:
                 continue
             for where, fact, observed, expected, repair in _faults(context, extent, number):
-                line = where or context.loaded.document.where(("schedules", extent.schedule, number))
+                line = where or horizon.place(context, extent.schedule, number)
                 if where is None or where not in lines:  # a scale's factor is at fault once, not once a piece
                     yield Finding(
                         "I-36", pipeline.scale, pipeline.refs[name], None, observed, expected, repair, line,
@@ -74,8 +73,8 @@ def _counted_elsewhere(context: Context, extent: Extent) -> bool:
 def _without_a_step(extent: Extent, number: int) -> Iterator[Fault]:
     """A piece that the lineage passes over between the ends of two steps, at full size."""
     piece, unit = extent.laid[number], extent.spans[-1].phase.unit
-    end, _ = step_end(extent.spans, piece.start, 1)
-    if piece.end < min(end, extent.end):
+    end = numbers.step_beyond(extent, number)
+    if end is not None:
         yield (
             None,
             Fraction(end - piece.start, piece.end - piece.start),

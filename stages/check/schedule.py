@@ -15,6 +15,7 @@ from stages.check.horizon import unread_schedules
 from stages.check.registry import static
 from stages.contract import ledger
 from stages.contract.schedule import lr
+from stages.spec.nodes import Path
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.resolved_phases import BatchStep, Coca, Loops, Phase, Router, ShareRamp
@@ -124,19 +125,27 @@ def every_piece_is_stated(context: Context) -> Iterator[Finding]:
             "I-05", context.pipeline.own[0], (),
             observed=f"a default for {field}", expected="fields without defaults", repair="Make the field required.",
         )  # fmt: skip
-    yield from numbers.uncovered(context)
+    for name, _, reading, schedule in numbers.curves(context):
+        yield from _uncovered(context, name, reading.key, schedule, (reading.name,))
     for name, _, schedule in scheduled(context):
-        at = 0
-        for number, piece in enumerate(schedule.pieces):
-            if piece.start != at or piece.end <= piece.start:
-                yield context.finding(
-                    "I-05", name, ("schedule",),
-                    observed=f"piece {number} of {schedule.name!r} covers ({piece.start:,}, {piece.end:,}]",
-                    expected=f"a piece that begins at {at:,}, where the one before ends",
-                    repair="State every stretch of the clock once.",
-                )  # fmt: skip
-                break
-            at = piece.end
+        yield from _uncovered(context, name, ("schedule",), schedule)
+
+
+def _uncovered(
+    context: Context, name: str, key: Path, schedule: Schedule, at: tuple[str, ...] = ()
+) -> Iterator[Finding]:
+    """The first piece that does not begin where the one before ends."""
+    clock = 0
+    for number, piece in enumerate(schedule.pieces):
+        if piece.start != clock or piece.end <= piece.start:
+            yield context.finding(
+                "I-05", name, key,
+                observed=f"piece {number} of {schedule.name!r} covers ({piece.start:,}, {piece.end:,}]",
+                expected=f"a piece that begins at {clock:,}, where the one before ends",
+                repair="State every stretch of the clock once.", at=at,
+            )  # fmt: skip
+            return
+        clock = piece.end
 
 
 def defaulted(classes: Sequence[type[BaseModel]]) -> list[str]:

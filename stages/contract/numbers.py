@@ -25,8 +25,10 @@ def value(number: float | Schedule, clock: int | None) -> float:
 
 def extremes(number: float | Schedule) -> tuple[float, float]:
     """The lowest and the highest value: pieces are monotonic."""
-    ends = [end for piece in number.pieces for end in (piece.first, piece.last)] if isinstance(number, Schedule) else []
-    return (min(ends), max(ends)) if isinstance(number, Schedule) else (number, number)
+    if not isinstance(number, Schedule):
+        return number, number
+    ends = [end for piece in number.pieces for end in (piece.first, piece.last)]
+    return min(ends), max(ends)
 
 
 def timeless(value: Any) -> Any:
@@ -81,19 +83,20 @@ def scheduled(stage: Stage) -> tuple[str, ...]:
 
 def at(stage: Stage, phase: Phase, clock: int) -> dict[str, float]:
     """What the scheduled ones are in a step of a phase, by name."""
-    names = scheduled(stage)
-    known = {**dict(of_optimizer(stage.optimizer)), **dict(of_phase(phase))}
-    return {name: value(number, clock) for name in names if (number := known.get(name)) is not None}
+    return {name: value(number, clock) for name, number in _of(stage, phase)}
 
 
 def over(stage: Stage, phase: Phase) -> Iterator[tuple[str, float, float]]:
     """Name, value where the phase begins (the limit from the right) and where it ends, of the scheduled ones."""
-    for name in scheduled(stage):
-        of_optimizer = getattr(stage.optimizer, name, None)
-        number = of_optimizer if of_optimizer is not None else dict(of_phase(phase)).get(name)
-        if number is not None:
-            one = Reading(name, (), phase.clock_start, _end(phase), number)
-            yield name, one.first, one.last
+    for name, number in _of(stage, phase):
+        one = Reading(name, (), phase.clock_start, _end(phase), number)
+        yield name, one.first, one.last
+
+
+def _of(stage: Stage, phase: Phase) -> Iterator[tuple[str, float | Schedule]]:
+    """The scheduled ones as a phase has them."""
+    known = {**dict(of_optimizer(stage.optimizer)), **dict(of_phase(phase))}
+    yield from ((name, known[name]) for name in scheduled(stage) if name in known)
 
 
 def edge(parent: Stage, child: Stage) -> dict[str, tuple[float, float]]:

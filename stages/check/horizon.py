@@ -101,7 +101,7 @@ def _words(context: Context, name: str, extent: Extent) -> tuple[str, str]:
     unit = extent.spans[-1].phase.unit
     observed = (
         f"{_lineage(context, name)} ends at {extent.end:,} {unit} of schedule {extent.schedule!r}, "
-        f"at a learning rate of {float(last.rate(extent.end)):g}"
+        f"at a learning rate of {float(extent.value):g}"
     )
     if last.end > extent.end and last.shape != "constant":
         observed += f", inside {shapes.named(last.shape)} that ends at {last.end:,}"

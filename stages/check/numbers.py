@@ -56,7 +56,7 @@ def unread(context: Context) -> Iterator[Finding]:
             yield context.finding(
                 "I-03", name, ("schedule",),
                 observed=f"{number} ends at {extent.end:,} {unit} of schedule {given_by!r}, at "
-                f"{float(last.rate(extent.end)):g}",
+                f"{float(extent.value):g}",
                 expected=f"its end, {len(extent.left)} pieces and {max(0, last.end - extent.end):,} {unit} further",
                 repair=f"Correct the pieces ({place(context, given_by, len(extent.laid) - 1)}) or the budgets so that "
                 "they end together.",

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from stages.errors import SpecError
 from stages.spec.loader import LoadedPipeline, LoadedStage
-from stages.spec.nodes import Path
+from stages.spec.nodes import Document, Path
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
@@ -80,6 +80,11 @@ class Extent:
         """The clock at which the stage ends."""
         return self.spans[-1].paper[1]
 
+    @property
+    def value(self) -> Fraction:
+        """What the schedule has come to there, as it is written."""
+        return self.laid[-1].rate(self.end)
+
 
 def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Span, ...]:
     """The spans of a lineage with a stage's phases added."""
@@ -92,11 +97,11 @@ def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Sp
     return tuple(spans)
 
 
-def pieces_of(pipeline: LoadedPipeline, stage: LoadedStage, key: Path, name: str) -> list[RawPiece]:
-    """The pieces of a schedule that a stage names at `key`. Raises SpecError if there is none of that name."""
+def pieces_of(pipeline: LoadedPipeline, document: Document, key: Path, name: str) -> list[RawPiece]:
+    """The pieces of a schedule that a file names at `key`. Raises SpecError if there is none of that name."""
     names = list(pipeline.raw.schedules)
     if name not in names:
-        raise stage.document.error(key, f"the unknown schedule {name!r}", ", ".join(names), meant(name, names))
+        raise document.error(key, f"the unknown schedule {name!r}", ", ".join(names), meant(name, names))
     return pipeline.raw.schedules[name]
 
 
@@ -115,20 +120,34 @@ def schedule(
     `key` is where the stage names it; `spans` are those of the clock `before` and the stage's own; `rate` is what the
     first piece has to be continuous with.
     """
-    pieces = pieces_of(pipeline, stage, key, name)
+    own = len(spans) - len(before.spans)
+    pieces = pieces_of(pipeline, stage.document, key, name)
     try:
         laid = lay(pieces, spans, rate)
-        cuts = cut(laid, spans, scale)
+        resolved = along(name, laid, spans, scale, scale.rate)
     except ScheduleError as error:
-        own = len(spans) - len(before.spans)
         raise _located(pipeline, stage, key, name, error, (*key[:-1], "phases", own - 1, "budget")) from None
-    end = spans[-1].paper[1]
-    last = next(piece for piece in laid if piece.start < end <= piece.end)
+    extent = Extent(name, before.reader, tuple(laid), tuple(pieces[len(laid) :]), spans, own)
+    return resolved, Clock(name, spans, extent.value, rate, stage.raw.stage), extent
+
+
+def along(
+    name: str, laid: Sequence[Laid], spans: Sequence[Span], scale: Scale, value: Callable[[Fraction], float]
+) -> Schedule:
+    """Laid pieces at the scale, `value` of what they come to. Raises ScheduleError."""
+    cuts = cut(laid, spans, scale)
     jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)
-    resolved = Schedule(name=name, pieces=tuple(resolved_piece(one, scale.rate) for one in cuts), jumps=jumps)
-    left = tuple(pieces[len(laid) :])
-    extent = Extent(name, before.reader, tuple(laid), left, spans, len(spans) - len(before.spans))
-    return resolved, Clock(name, spans, last.rate(end), rate, stage.raw.stage), extent
+    return Schedule(name=name, pieces=tuple(resolved_piece(one, value) for one in cuts), jumps=jumps)
+
+
+def at_fault(
+    pipeline: LoadedPipeline, stage: LoadedStage, document: Document, key: Path, name: str, error: ScheduleError
+) -> tuple[Document, Path, str]:
+    """The piece of the schedule that is at fault, or where it is named (`key` of `document`); and what is found."""
+    found = f"{error.found}, as {stage.raw.stage} reads it" if error.of_reader else error.found
+    if error.piece is not None:
+        return pipeline.document, ("schedules", name, error.piece), found
+    return document, key, found
 
 
 def _located(
@@ -139,10 +158,7 @@ def _located(
     Where a reading takes both from what it extends, and has a `budget` of its own, that one is at fault: the schedule
     fits what it was written for.
     """
-    found = f"{error.found}, as {stage.raw.stage} reads it" if error.of_reader else error.found
-    document, path = stage.document, key
-    if error.piece is not None:
-        document, path = pipeline.document, ("schedules", name, error.piece)
+    document, path, found = at_fault(pipeline, stage, stage.document, key, name, error)
     own = f"specs/{pipeline.name}/"
     if not document.where(path).file.startswith(own) and stage.document.where(budget).file.startswith(own):
         there = document.where(path)

@@ -11,7 +11,7 @@ from stages.spec.clocks import ZERO, Clock, Extent, Reached, pieces_of
 from stages.spec.graph import parent_of
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.points import ALL
-from stages.spec.ranges import Reach
+from stages.spec.ranges import Reach, farthest
 from stages.spec.resolved import Stage
 from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
 from stages.spec.variants import written_as
@@ -53,7 +53,7 @@ def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[s
 
 def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, above: Mapping[str, Node]) -> Clock:
     """The clock of the one parent that reads the same schedule."""
-    pieces_of(pipeline, loaded, ("schedule",), raw.schedule)
+    pieces_of(pipeline, loaded.document, ("schedule",), raw.schedule)
     same = [node.clock for node in above.values() if node.clock.schedule == raw.schedule]
     if not same and (written := written_as(raw, raw.schedule)) != raw.schedule:
         raise loaded.document.error(
@@ -119,11 +119,7 @@ def reach_before(loaded: LoadedStage, above: Mapping[str, Node]) -> Reach:
         case "restart":
             return {}
         case "continue":
-            reach: dict[str, int] = {}
-            for node in above.values():
-                for corpus, end in node.reach.items():
-                    reach[corpus] = max(reach.get(corpus, 0), end)
-            return reach
+            return farthest(*(node.reach for node in above.values()))
         case _:
             assert_never(rule)
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from stages.errors import SpecError
-from stages.spec.clocks import Clock, Extent, Reached, resolved_piece
+from stages.spec.clocks import Clock, Extent, Reached, along, at_fault, pieces_of
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved import Stage
@@ -20,8 +19,7 @@ from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
 from stages.spec.scheduled import Named
 from stages.spec.schema import RawStandIn, RawTrain
-from stages.spec.validate import meant
-from stages.spec.warp import ScheduleError, Span, cut, lay
+from stages.spec.warp import ScheduleError, Span, lay
 
 # What may be scheduled, by the field's name: of an optimizer, and of a phase below a key or (without one) its own.
 OF_GROUP = " of "  # of a rate that an optimizer reports: "llm of embeddings"
@@ -107,29 +105,22 @@ class Numbers:
             return float(written)
         rate = self._met(name, written.schedule)
         spans = self.spans[: len(self.before.spans) + phases]
-        known = self.pipeline.raw.schedules
-        if written.schedule not in known:
-            found, repair = f"the unknown schedule {written.schedule!r}", meant(written.schedule, known)
-            raise document.error(key, found, ", ".join(known), repair)
-        pieces = known[written.schedule]
+        pieces = pieces_of(self.pipeline, document, key, written.schedule)
         try:
             laid = lay(pieces, spans, rate, name)
-            cuts = cut(laid, spans, self.scale)
+            resolved = along(written.schedule, laid, spans, self.scale, float)
         except ScheduleError as error:
-            raise self._located(error, written.schedule, document, key) from None
+            there, path, found = at_fault(self.pipeline, self.stage, document, key, written.schedule, error)
+            raise there.error(path, found, error.allowed, error.repair) from None
         for index, piece in enumerate(laid):
             if wrong := next((one for one in (piece.first, piece.last) if not written.domain.contains(one)), None):
                 path, repair = ("schedules", written.schedule, index), f"Correct the piece: {name} reads it."
                 raise self.pipeline.document.error(path, f"{float(wrong):g}", written.domain.allowed, repair)
-        end = spans[-1].paper[1]
-        last = next(piece for piece in laid if piece.start < end <= piece.end)
-        self.reached[name] = Reached(last.rate(end), written.schedule, rate)
         after = self.before.reader if self._goes_on(name, written.schedule) else None
-        left = tuple(pieces[len(laid) :])
-        self.extents[name, written.schedule] = Extent(written.schedule, after, tuple(laid), left, spans, phases)
-        jumps = tuple((one.start, one.piece.jump) for one in cuts if one.piece.jump is not None and one.begins)
-        made = tuple(resolved_piece(one, float) for one in cuts)
-        return Schedule(name=written.schedule, pieces=made, jumps=jumps)
+        extent = Extent(written.schedule, after, tuple(laid), tuple(pieces[len(laid) :]), spans, phases)
+        self.extents[name, written.schedule] = extent
+        self.reached[name] = Reached(extent.value, written.schedule, rate)
+        return resolved
 
     def _goes_on(self, name: str, schedule: str) -> bool:
         """Whether the parent whose clock goes on has read the same schedule for the same number."""
@@ -140,9 +131,3 @@ class Numbers:
         if self.before.spans:  # the first piece lies behind
             return self.met[name].entered if self._goes_on(name, schedule) else None
         return self.met[name].value if name in self.met else None
-
-    def _located(self, error: ScheduleError, schedule: str, document: Document, key: Path) -> SpecError:
-        found = f"{error.found}, as {self.stage.raw.stage} reads it" if error.of_reader else error.found
-        if error.piece is not None:
-            document, key = self.pipeline.document, ("schedules", schedule, error.piece)
-        return document.error(key, found, error.allowed, error.repair)

@@ -13,6 +13,7 @@ from stages.spec.hand_over import Node, reach_before
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.numbers import last_numbers
 from stages.spec.points import RawPoint, borders
+from stages.spec.ranges import farthest
 from stages.spec.resolved import Evaluation, Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Piece, Schedule
@@ -44,11 +45,8 @@ def point_node(
     spans = list(extent.spans[: len(extent.spans) - extent.own + own])
     start, clock = extent.start + raw.at, stage.phases[-1].clock_start + stage.phases[-1].budget
     spans[-1] = Span(raw.phases[-1], (spans[-1].paper[0], start), (spans[-1].here[0], clock))
-    reach = dict(reach_before(loaded, above))
-    for source in (source for phase in stage.phases for source in phase.sources):
-        reach[source.corpus] = max(reach.get(source.corpus, 0), source.end)
-    for node in above.values():
-        reach |= {corpus: max(reach.get(corpus, 0), end) for corpus, end in node.reach.items()}
+    read = ({source.corpus: source.end} for phase in stage.phases for source in phase.sources)
+    reach = farthest(reach_before(loaded, above), *read, *(node.reach for node in above.values()))
     contexts = [phase.context for phase in stage.phases]
     known = [node.stage.max_context for node in above.values() if node.stage.rope == stage.rope]
     stage = stage.model_copy(
@@ -66,10 +64,9 @@ def point_node(
     )
     laid = [piece for piece in extent.laid if piece.start < start]
     left = tuple(pipeline.raw.schedules[extent.schedule][len(laid) :])
-    rate = next(piece for piece in laid if piece.end >= start).rate(start)
-    numbers = dict(_reached(trunk, stage, start))
-    counted = Clock(trunk.clock.schedule, tuple(spans), rate, trunk.clock.entered, raw.stage, numbers)
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
+    numbers = dict(_reached(trunk, stage, start))
+    counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
     return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown)
 
 

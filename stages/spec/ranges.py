@@ -16,6 +16,15 @@ Reach = Mapping[str, int]  # corpus -> end of what has been read along a lineage
 MOST_EPOCHS = 1 << 12  # that are advised
 
 
+def farthest(*reaches: Reach) -> Reach:
+    """How far any of several lineages has read each corpus."""
+    found: dict[str, int] = {}
+    for reach in reaches:
+        for corpus, end in reach.items():
+            found[corpus] = max(found.get(corpus, 0), end)
+    return found
+
+
 class RangeError(ValueError):
     """A corpus that is exhausted, or that counts in another unit than the phase reads."""
 

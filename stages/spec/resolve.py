@@ -30,7 +30,7 @@ from stages.spec.objectives import Placed, unfit
 from stages.spec.phases import PhaseMaker
 from stages.spec.point_node import point_node
 from stages.spec.points import RawPoint
-from stages.spec.ranges import Reach
+from stages.spec.ranges import Reach, farthest
 from stages.spec.resolved import Evaluation, Init, LmEval, Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model, Rope
 from stages.spec.resolved_parallel import Engine, EngineClass
@@ -71,10 +71,7 @@ class Resolver:
         reach = reach_before(loaded, above)
         training, clock, after = self.training(loaded, above, modules, before, reach)
         rope = self.rope(loaded, modules, above)
-        everyone: dict[str, int] = dict(after)
-        for node in above.values():
-            for corpus, end in node.reach.items():
-                everyone[corpus] = max(everyone.get(corpus, 0), end)
+        everyone = farthest(after, *(node.reach for node in above.values()))
         raw = loaded.raw
         longest = self.longest(loaded, training, rope, above)
         trained = self.trained(loaded, modules, training)

@@ -182,10 +182,10 @@ class Optimizer:
             self._steps[module] = int(state[f"{module}.{STEP}"])
 
     def averages(self) -> dict[str, Tensor]:
-        """The averages of the weights as they begin, whole, by the names of the state: the weights themselves."""
+        """The averages of the weights as they begin, whole, by the names of the state: the live weights themselves."""
         if self.cfg.ema is None:
             return {}
-        return {f"{slot.name}.{AVERAGE}": slot.parameter.detach().clone() for slot in self.slots}
+        return {f"{slot.name}.{AVERAGE}": slot.parameter.detach() for slot in self.slots}
 
     def _kept(self, slot: Slot) -> tuple[str, ...]:
         """Moments of a parameter, and its average."""

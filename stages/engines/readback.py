@@ -167,16 +167,10 @@ def _parent_weights(stage: Stage, name: str, inputs: Inputs) -> Digests | None:
 
 def _handed(stage: Stage, name: str, own: Digests, parents: Digests) -> tuple[Digests, Digests]:
     """Without averages of weights, unless the parent has them and the stage takes them over."""
-
-    def averages(found: Digests) -> set[str]:
-        return {key for key in found if key.endswith(f".{AVERAGE}")}
-
-    wanted = stage.optimizer is not None and stage.optimizer.ema is not None and stage.init[name].extend is None
-    if wanted and averages(parents):
+    kept = received.without_averages(parents)
+    if received.takes_averages(stage, stage.init[name]) and len(kept) < len(parents):
         return own, parents
-    left = averages(own) | averages(parents)
-    mine, theirs = ({key: one for key, one in found.items() if key not in left} for found in (own, parents))
-    return mine, theirs
+    return received.without_averages(own), kept
 
 
 def _parent_moments(stage: Stage, name: str, inputs: Inputs) -> Digests:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from stages.spec.resolved_models import LANGUAGE_MODELS, Rope
 from stages.store import json_file, manifest, stage_record
 from stages.train.optimizer import AVERAGE, STEP
 from stages.train.ranks import ALONE, Ranks
+
+T = TypeVar("T")
 
 
 def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = ALONE) -> nn.ModuleDict:
@@ -124,12 +126,22 @@ def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
             )
         stored = Stored.of(path)
         found = {key: stored[key] for key in stored if key.startswith(f"{name}.")}
-        if stage.optimizer is not None and (stage.optimizer.ema is None or init.extend is not None):
-            found = {key: tensor for key, tensor in found.items() if not key.endswith(f".{AVERAGE}")}
+        if not takes_averages(stage, init):
+            found = without_averages(found)
         if init.extend is not None and init.rows is not None:
             found = extend.moments(found, stage.modules[name], init.rows)
         state |= found if init.layer_map is None else _upcycled_state(stage, name, init.layer_map, found)
     return state
+
+
+def takes_averages(stage: Stage, init: Init) -> bool:
+    """Whether averages of weights come in with a module's optimizer state, where the parent has them."""
+    return stage.optimizer is None or (stage.optimizer.ema is not None and init.extend is None)
+
+
+def without_averages(state: Mapping[str, T]) -> dict[str, T]:
+    """What belongs to the names of an optimizer's state that are none of averages."""
+    return {key: one for key, one in state.items() if not key.endswith(f".{AVERAGE}")}
 
 
 def _upcycled_state(

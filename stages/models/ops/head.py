@@ -154,9 +154,9 @@ class _HeadLoss(torch.autograd.Function):
                 losses_N[part] = chunk_on_gpu(rows_nD, factor_VD, targets_N1[part], scales_N1[part], into, matrix_grad)
                 continue
             softmax = _softmax(rows_nD, factor_VD, targets_N1[part], pieces, softcap)
-            losses_N[part] = (softmax.sums.log() + softmax.top - softmax.picked).squeeze(1)
+            log_z_n1 = softmax.sums.log() + softmax.top
+            losses_N[part] = (log_z_n1 - softmax.picked).squeeze(1)
             if z:
-                log_z_n1 = softmax.sums.log() + softmax.top
                 squares_N[part] = log_z_n1.square().squeeze(1)
                 # d(z log(Z)^2) / dlogit = 2 z log(Z) p: the penalty only scales the probabilities.
                 softmax.pull = 1 + 2 * z * log_z_n1

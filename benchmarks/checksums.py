@@ -5,7 +5,6 @@ Miniatures on their corpora (as `make mini` prepares them), and a model of 124M 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,11 @@ from unittest import mock
 import torch
 from torch import nn
 
-from benchmarks.step import SEQUENCES, stage
+from benchmarks.step import SEQUENCES, made_up, stage
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
 from stages.data.sample import Sample
+from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -70,8 +70,7 @@ class Last(Unwritten):
 def share(made: Stage, modules: nn.ModuleDict, rows: Any, steps: int) -> str:
     """What `steps` steps of the stage's first phase take with checksums, and the checksums of it."""
     assert made.optimizer is not None
-    for name, module in modules.items():
-        module.requires_grad_(name in made.trained)
+    freeze(made, modules)
     optimizer = Optimizer(made.optimizer, trained_slots(modules, made.trained, made.optimizer))
     sums, watch, digest, stop = StateSums(modules, optimizer, rows), Watch(), Watch(), StopRequest()
     loader = rows.pairs if made.phases[0].objective == "coca" else rows.samples
@@ -107,14 +106,7 @@ class Made:
         self.vocab, self.context = vocab, context
 
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
-        import numpy as np
-
-        found = []
-        for number in range(first, first + count):
-            tokens = (np.arange(self.context + 1, dtype=np.int64) * (number + 3)) % self.vocab
-            positions, segments = np.arange(self.context, dtype=np.int64), np.zeros(self.context, dtype=np.int32)
-            found.append(Sample(tokens[:-1], tokens[1:], segments, positions, (), ()))
-        return found
+        return made_up(first, count, self.vocab, self.context)
 
 
 def large() -> tuple[Stage, Made]:
@@ -148,4 +140,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

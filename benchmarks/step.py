@@ -103,13 +103,18 @@ class _Whole(nn.Module):
         return self.model.logits(self.model(tokens, positions, None, None))
 
 
-def _samples(first: int, count: int, _tail: int) -> list[Sample]:
+def made_up(first: int, count: int, vocab: int, context: int) -> list[Sample]:
+    """Rows without a corpus, of any tokens."""
     found = []
     for number in range(first, first + count):
-        tokens = (np.arange(CONTEXT + 1, dtype=np.int64) * (number + 3)) % VOCAB
-        positions, segments = np.arange(CONTEXT, dtype=np.int64), np.zeros(CONTEXT, dtype=np.int32)
+        tokens = (np.arange(context + 1, dtype=np.int64) * (number + 3)) % vocab
+        positions, segments = np.arange(context, dtype=np.int64), np.zeros(context, dtype=np.int32)
         found.append(Sample(tokens[:-1], tokens[1:], segments, positions, (), ()))
     return found
+
+
+def _samples(first: int, count: int, _tail: int) -> list[Sample]:
+    return made_up(first, count, VOCAB, CONTEXT)
 
 
 def _no_checkpoint(_counters: Counters, _wait: bool) -> Path:

@@ -67,6 +67,16 @@ def copy(pattern: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path / "project"
 
 
+def change(path: Path, step: int, column: str, cell: Callable[[str], str]) -> None:
+    """Write another cell into the table of a finished run."""
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    rows[step - 1][column] = cell(rows[step - 1][column])
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
 def test_an_undisturbed_run_is_equal_to_its_last_bit_and_nothing_is_written(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,12 +138,7 @@ def test_what_differs_first_says_where_to_look(
     copy: Path, capsys: pytest.CaptureFixture[str], column: str, said: str
 ) -> None:
     path = copy / "results" / SCALE / REF / "metrics.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines()))
-    rows[4][column] = "9" + rows[4][column]
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    change(path, 5, column, lambda cell: "9" + cell)
     assert print_replay(REF, "4..", SCALE, None, as_json=False) == 1
     out = capsys.readouterr().out
     assert f"step 5: {column}: recorded 9" in out
@@ -154,12 +159,7 @@ def test_the_first_checksum_that_differs_says_where_to_look(
     copy: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
 ) -> None:
     path = copy / "results" / SCALE / REF / "checksums.csv"
-    rows = list(csv.DictReader(path.read_text().splitlines()))
-    rows[4][name] = f"{int(rows[4][name], 16) ^ 1:016x}"
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    change(path, 5, name, lambda cell: f"{int(cell, 16) ^ 1:016x}")
     assert print_replay(REF, "4..", SCALE, None, as_json=False) == 1
     out = capsys.readouterr().out
     assert f"step 5: checksums that differ, of {name}\n" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from stages.engines import run
+from stages.engines import Inputs, run
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Skip
 from stages.store import manifest
-from stages.train import loop
 from stages.train.optimizer import Optimizer
 from stages.train.replicated import Replicated
 from stages.train.slots import Slot
-from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
 from tests.unit.train.test_engine import child
 from tests.unit.train.test_scheduled import given, steps
@@ -52,27 +51,18 @@ def test_it_is_the_mean_of_the_weights_after_every_step() -> None:
 
 
 def test_with_a_skipped_step_and_a_scheduled_decay_stops_change_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_with_stops: Callable[[Stage, Inputs, int], None]
 ) -> None:
     stage = averaged(given(tiny.make("moe"), "weight_decay", 1, 0.5), skip=Skip(window=4, sigmas=3.0))
-    real, kept = Replicated.gradients, loop.record
+    real = Replicated.gradients
 
     def gradients(self: Replicated, step: Any) -> list[float]:
         loss, _, *rest = real(self, step)
         return [loss, 1000.0 if step.index == 4 else 1 + step.index % 2 / 10, *rest]
 
-    def stop(made: loop.Run, *args: Any) -> None:
-        kept(made, *args)
-        made.stop.ask()
-
     monkeypatch.setattr(Replicated, "gradients", gradients)
     run(stage, tiny.inputs(tmp_path / "whole"))
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "record", stop)
-        for _ in range(5):
-            with pytest.raises(StoppedError):
-                run(stage, tiny.inputs(tmp_path / "cut"))
-    run(stage, tiny.inputs(tmp_path / "cut"))
+    run_with_stops(stage, tiny.inputs(tmp_path / "cut"), 5)
     whole, cut = (manifest.read(tmp_path / one / "results/mini/tiny/box/manifest.json") for one in ("whole", "cut"))
     assert whole.shards == cut.shards
     assert whole.counters == cut.counters

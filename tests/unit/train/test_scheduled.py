@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.contract import numbers
-from stages.engines import run
+from stages.engines import Inputs, run
 from stages.guards.findings import GuardError
 from stages.spec.numbers import OF_OPTIMIZER
 from stages.spec.resolved import Stage
@@ -22,7 +23,6 @@ from stages.store import manifest
 from stages.train import loop
 from stages.train.optimizer import Optimizer
 from stages.train.slots import Slot
-from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
@@ -132,20 +132,12 @@ def everything() -> Stage:
     return stage
 
 
-def test_a_stop_between_two_values_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage, kept = everything(), loop.record
+def test_a_stop_between_two_values_changes_no_bit(
+    tmp_path: Path, run_with_stops: Callable[[Stage, Inputs, int], None]
+) -> None:
+    stage = everything()
     run(stage, tiny.inputs(tmp_path / "whole"))
-
-    def stop(made: loop.Run, *args: Any) -> None:
-        kept(made, *args)
-        made.stop.ask()
-
-    for _ in range(4):
-        monkeypatch.setattr(loop, "record", stop)
-        with pytest.raises(StoppedError):
-            run(stage, tiny.inputs(tmp_path / "cut"))
-    monkeypatch.setattr(loop, "record", kept)
-    run(stage, tiny.inputs(tmp_path / "cut"))
+    run_with_stops(stage, tiny.inputs(tmp_path / "cut"), 4)
     assert digests(tmp_path / "cut") == digests(tmp_path / "whole")
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
     assert set(numbers.scheduled(stage)) <= rows(tmp_path / "cut")[0].keys()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stages.contract.spikes import Skips, spike
-from stages.engines import run
+from stages.engines import Inputs, run
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Skip
 from stages.store import manifest
-from stages.train import loop
 from stages.train.optimizer import Optimizer
 from stages.train.replicated import Replicated
-from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
+from tests.unit.train.test_scheduled import rows
 
 pytestmark = pytest.mark.usefixtures("made_up_data")
 RULE = Skip(window=4, sigmas=3.0)
@@ -53,11 +52,6 @@ def stage() -> Stage:
     return made.model_copy(update={"optimizer": made.optimizer.model_copy(update={"skip": RULE})})
 
 
-def rows(root: Path) -> list[dict[str, str]]:
-    with (root / "results/mini/tiny/box/metrics.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.fixture
 def spikes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The norms that the loop is told: 1, 1.1, 1, ... and a thousand at two steps; the updates that were made."""
@@ -89,21 +83,10 @@ def test_a_skipped_step_moves_nothing_consumes_its_tokens_and_is_counted(tmp_pat
 
 @pytest.mark.usefixtures("spikes")
 def test_a_run_that_stops_at_every_step_skips_what_an_undisturbed_one_skips(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run_with_stops: Callable[[Stage, Inputs, int], None]
 ) -> None:
     run(stage(), tiny.inputs(tmp_path / "whole"))
-    kept = loop.record
-
-    def stop(made: loop.Run, *args: Any) -> None:
-        kept(made, *args)
-        made.stop.ask()
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "record", stop)
-        for _ in range(5):
-            with pytest.raises(StoppedError):
-                run(stage(), tiny.inputs(tmp_path / "cut"))
-    run(stage(), tiny.inputs(tmp_path / "cut"))
+    run_with_stops(stage(), tiny.inputs(tmp_path / "cut"), 5)
     found = [manifest.read(tmp_path / one / "results/mini/tiny/box/manifest.json") for one in ("whole", "cut")]
     assert found[0].shards == found[1].shards
     assert rows(tmp_path / "whole") == rows(tmp_path / "cut")

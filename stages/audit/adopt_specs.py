@@ -50,7 +50,9 @@ class _Writer:
         self.parts = Parts(self.page)
         self.models: dict[str, str] = {}
         self.schedules: dict[str, str] = {}
+        self.mixtures: list[str] = []
         self.corpora: dict[str, str] = {}
+        self.releases: dict[str, str] = {}
         self.reads: dict[str, set[str]] = {}  # corpora by stage
 
     def all(self) -> Specs:
@@ -127,13 +129,19 @@ class _Writer:
         path = stage.text("pretrained") or (stage.text("load") if on_load(stage) is not None else None)
         weights = "fresh"
         if path:
-            release = name_of(path.rstrip("/").rsplit("/", 1)[-1], (), f"{self.name}_start")
-            weights = f"{{release: {release}}}"
-            self.out.files[f"releases/{release}.yaml"] = (
-                f"release: {release}\nsource: {quoted(path)}  # {stage.at('pretrained', 'load')}\n"
+            weights = f"{{release: {self.release(path, stage)}}}"
+        return [f"  weights: {weights}", "  optimizer: reset", "  clock: reset", "  data: restart"]
+
+    def release(self, path: str, stage: Stage) -> str:
+        """The name of a model that stages begin from; models of one name in several folders are several."""
+        if path not in self.releases:
+            word = path.rstrip("/").rsplit("/", 1)[-1]
+            found = self.releases[path] = name_of(word, self.releases.values(), f"{self.name}_start")
+            self.out.files[f"releases/{found}.yaml"] = (
+                f"release: {found}\nsource: {quoted(path)}  # {stage.at('pretrained', 'load')}\n"
                 "revision: none\nlicence: unknown\narchitecture: LlamaForCausalLM\ndigest: none\n"
             )
-        return [f"  weights: {weights}", "  optimizer: reset", "  clock: reset", "  data: restart"]
+        return self.releases[path]
 
     def rope(self, stage: Stage, page: Page) -> list[str]:
         found = rope(stage)
@@ -175,7 +183,8 @@ class _Writer:
 
     def data(self, stage: Stage, kind: str) -> str:
         """The name of a stage's mixture, which is written with its corpora."""
-        mixture = f"{self.name}_{self.names[stage.name]}"[:64]
+        mixture = name_of(f"{self.name}_{self.names[stage.name]}", self.mixtures, "data")
+        self.mixtures.append(mixture)
         parts = shares(stage)
         silent = f"{stage.name} does not say it"
         self.reads[stage.name] = set()

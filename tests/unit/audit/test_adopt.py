@@ -14,6 +14,7 @@ from stages.check.findings import unwaived
 from stages.commands.adopt import adopt
 from stages.errors import UsageError, UserError
 from stages.scaffold import init
+from stages.spec.names import LONGEST
 from stages.spec.project import Project
 from tests.unit.audit.planted import SOUND
 
@@ -123,6 +124,21 @@ def test_a_run_that_is_restored_past_its_end_is_read_as_one_from_step_0_and_mark
     assert made["phases"][0]["budget"] == 2000 * 256 * 2048
     marks = {path: one["mark"] for one in made["sources"] for path in one["covers"]}
     assert marks["phases.main.budget"] == "unknown"
+
+
+def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -> None:
+    recipes = project / "recipes"
+    recipes.mkdir()
+    text = (SOUND / "arguments_json/training_args.json").read_text()
+    for name in ("first", "second"):
+        written = text.replace("{", f'{{\n  "model_name_or_path": "/models/{name}/final",', 1)
+        (recipes / f"{name}.json").write_text(written.replace('"output_dir": "', f'"output_dir": "/out/{name}'))
+    name = "a" * LONGEST
+    adopt([recipes], name)
+    mixtures = yaml.safe_load((project / "specs/data/mixtures.yaml").read_text())["mixtures"]
+    assert len([one for one in mixtures if one.startswith("aaa")]) == 2
+    sources = [yaml.safe_load(path.read_text())["source"] for path in sorted((project / "specs/releases").iterdir())]
+    assert sources == ["/models/first/final", "/models/second/final"]
 
 
 def test_what_a_stranger_wrote_is_only_text(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shapes of schedules that need roots, powers or exponentials, to 30 digits: unlike libm's, the same on every machine.
+"""Shapes of schedules that need more than fractions, to 30 digits: unlike libm's, the same on every machine.
 
 Each leads from `first` to `last` over `progress` 0..1, has exactly these values at its ends, and scales with them, so
 that a scale's factor moves the whole curve.
@@ -6,9 +6,10 @@ that a scale's factor moves the whole curve.
 
 from __future__ import annotations
 
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from fractions import Fraction
 
+PI = Decimal("3.14159265358979323846264338327950288419716939937510")
 DIGITS = 40
 _CONTEXT = Context(prec=DIGITS, Emax=MAX_EMAX, Emin=MIN_EMIN)  # an exponent of 0.1 raises a ratio to its tenth power
 
@@ -20,6 +21,13 @@ POSITIVE = FALLING | {"exponential"}
 def named(shape: str) -> str:
     """A piece in words: "a linear piece"."""
     return f"{'an' if shape[0] in 'aeio' else 'a'} {shape} piece"
+
+
+def cosine(first: Fraction, last: Fraction, progress: Fraction) -> Fraction:
+    """last + (first - last) (1 + cos(pi progress)) / 2: Loshchilov & Hutter 2016 (arXiv 1608.03983, eq. 5)."""
+    if progress in (0, 1):
+        return last if progress else first
+    return last + (first - last) * (1 + _cosine_of_pi(progress)) / 2
 
 
 def one_minus_sqrt(first: Fraction, last: Fraction, progress: Fraction) -> Fraction:
@@ -46,6 +54,19 @@ def exponential(first: Fraction, last: Fraction, progress: Fraction) -> Fraction
     if progress in (0, 1):
         return last if progress else first
     return first * _power(last / first, progress)
+
+
+def _cosine_of_pi(progress: Fraction) -> Fraction:
+    """cos(pi * progress) by its Taylor series."""
+    with localcontext(_CONTEXT):
+        x = PI * progress.numerator / progress.denominator
+        term = total = Decimal(1)
+        k = 0
+        while abs(term) > Decimal(10) ** -(DIGITS - 5):
+            k += 2
+            term = -term * x * x / (k * (k - 1))
+            total += term
+        return Fraction(total)
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:

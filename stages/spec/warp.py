@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import assert_never
 
@@ -19,8 +18,6 @@ from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
 from stages.spec.units import Epochs
 
-PI = Decimal("3.14159265358979323846264338327950288419716939937510")
-DIGITS = 40
 LR = "the learning rate"
 
 
@@ -66,7 +63,7 @@ class Laid:
             case "linear":
                 return self.first + (self.last - self.first) * progress
             case "cosine":
-                return self.last + (self.first - self.last) * (1 + _cosine_of_pi(progress)) / 2
+                return shapes.cosine(self.first, self.last, progress)
             case "1-sqrt":
                 return shapes.one_minus_sqrt(self.first, self.last, progress)
             case "inverse_sqrt":
@@ -305,17 +302,3 @@ def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:
         result.append(done * rest // whole - given)
         given += result[-1]
     return result
-
-
-def _cosine_of_pi(progress: Fraction) -> Fraction:
-    """cos(pi * progress) to 30 digits by its Taylor series: unlike libm's, the same on every machine."""
-    with localcontext() as context:
-        context.prec = DIGITS
-        x = PI * progress.numerator / progress.denominator
-        term = total = Decimal(1)
-        k = 0
-        while abs(term) > Decimal(10) ** -(DIGITS - 5):
-            k += 2
-            term = -term * x * x / (k * (k - 1))
-            total += term
-        return Fraction(total)

@@ -10,7 +10,7 @@ from stages.spec import models
 from stages.spec.graph import parents
 from stages.spec.loader import LoadedPipeline
 from stages.spec.resolved_models import Model
-from stages.spec.validate import meant
+from stages.spec.validate import unknown_name
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,7 @@ def sizes(loaded: LoadedPipeline) -> tuple[Size, ...]:
     found = []
     for name, (count, rounding) in loaded.raw.parameters.items():
         if name not in loaded.raw.models:
-            known = loaded.raw.models
-            raise loaded.document.error(
-                ("parameters", name), f"the unknown model {name!r}", ", ".join(known), meant(name, known)
-            )
+            raise unknown_name(loaded.document, ("parameters", name), "model", name, loaded.raw.models)
         where = loaded.document.where(("models", name))
         found.append(Size(name, models.full(loaded, name), count, rounding, where))
     return tuple(found)
@@ -82,9 +79,7 @@ def _counted(loaded: LoadedPipeline, nodes: Collection[str], index: int) -> tupl
         )
     for stage in named:
         if stage not in nodes:
-            raise loaded.document.error(
-                here, f"the unknown stage {stage!r}", ", ".join(nodes), meant(str(stage), nodes)
-            )
+            raise unknown_name(loaded.document, here, "stage", stage, nodes)
     if claim.lineage is None:
         return tuple(claim.stages or ())
     wanted, seen = [claim.lineage], []

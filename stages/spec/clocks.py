@@ -13,7 +13,7 @@ from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
-from stages.spec.validate import meant
+from stages.spec.validate import unknown_name
 from stages.spec.warp import Cut, Laid, ScheduleError, Span, cut, lay
 
 
@@ -99,9 +99,8 @@ def advance(before: Clock, phases: Sequence[RawPhase], scale: Scale) -> tuple[Sp
 
 def pieces_of(pipeline: LoadedPipeline, document: Document, key: Path, name: str) -> list[RawPiece]:
     """The pieces of a schedule that a file names at `key`. Raises SpecError if there is none of that name."""
-    names = list(pipeline.raw.schedules)
-    if name not in names:
-        raise document.error(key, f"the unknown schedule {name!r}", ", ".join(names), meant(name, names))
+    if name not in pipeline.raw.schedules:
+        raise unknown_name(document, key, "schedule", name, pipeline.raw.schedules)
     return pipeline.raw.schedules[name]
 
 

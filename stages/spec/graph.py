@@ -9,7 +9,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.points import ALL, RawPoint, stage_name
 from stages.spec.schema import RawExport, RawKeep, RawMerge, RawTrain, RawUpcycle
-from stages.spec.validate import meant
+from stages.spec.validate import unknown_name
 
 
 def parent_of(stage: LoadedStage, module: str) -> str | None:
@@ -66,7 +66,7 @@ def _missing(stage: LoadedStage, parent: str, names: Mapping[str, object]) -> Sp
         path = path if module == ALL else (*path, module)
     if isinstance(stage.raw, RawMerge):
         path = (*path, next(number for number, text in enumerate(stage.raw.init.from_) if stage_name(text) == parent))
-    return stage.document.error(path, f"the unknown stage {parent!r}", ", ".join(names), meant(parent, names))
+    return unknown_name(stage.document, path, "stage", parent, names)
 
 
 def _cycle(pipeline: LoadedPipeline, rest: Mapping[str, tuple[str, ...]]) -> SpecError:

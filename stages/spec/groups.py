@@ -11,7 +11,7 @@ from stages.spec.loader import LoadedPipeline
 from stages.spec.nodes import Path
 from stages.spec.resolved_training import Group
 from stages.spec.schema import RawImport, RawTrain
-from stages.spec.validate import meant, several
+from stages.spec.validate import several, unknown_name
 
 KEY = "groups"
 
@@ -78,8 +78,7 @@ def _wrong(pipeline: LoadedPipeline, made: list[Group], path: Path) -> Iterator[
                 yield error((*path, number, key), f"{twice!r} a second time", "each name once", "Remove one.")
         for module in group.modules or ():
             if module not in known:
-                place = (*path, number, "modules")
-                yield error(place, f"the unknown module {module!r}", ", ".join(known), meant(module, known))
+                yield unknown_name(pipeline.document, (*path, number, "modules"), "module", module, known)
         if (group.lr, group.weight_decay) == (1, 1):
             yield error((*path, number), "lr 1 and weight_decay 1", "a group that changes something", "Remove it.")
         if not group.of or (group.modules is not None and not group.modules):

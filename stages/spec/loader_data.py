@@ -15,7 +15,7 @@ from stages.spec.schema_data import RawBindings, RawMixtures, RawMixtureSource, 
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
-from stages.spec.validate import meant, several, validate
+from stages.spec.validate import meant, several, unknown_name, validate
 
 NOT_CORPORA = frozenset({"mixtures", "published", "tokenizer", "roots", "bind"})
 
@@ -127,7 +127,7 @@ def load_data(files: Files) -> LoadedData:
                 "Rename your corpus.",
             )
         if entry.stand_in not in corpora:
-            raise _unknown_corpus(published, (*path, "stand_in"), entry.stand_in, corpora)
+            raise unknown_name(published, (*path, "stand_in"), "corpus", entry.stand_in, corpora)
     _check_mixtures(mixtures, raw, known, corpora)
     tokenizer = _local_tokenizer(files, corpora)
     tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
@@ -175,7 +175,7 @@ def _local_tokenizer(files: Files, corpora: Collection[str]) -> RawTokenizer | N
     found = tokenizer(document)
     for index, name in enumerate(found.corpora):
         if name not in corpora:
-            raise _unknown_corpus(document, ("corpora", index), name, corpora)
+            raise unknown_name(document, ("corpora", index), "corpus", name, corpora)
     return found
 
 
@@ -223,10 +223,6 @@ def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[Spec
                 ("digest",), f"the digest of {', '.join(same)} too", "a digest of its own",
                 f"`stages data {name} --accept` prints it; a corpus that is another's copy has no file of its own.",
             )  # fmt: skip
-
-
-def _unknown_corpus(document: Document, path: Path, found: str, known: Collection[str]) -> SpecError:
-    return document.error(path, f"the unknown corpus {found!r}", ", ".join(known), meant(found, known))
 
 
 def _kinds(published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, Kind]:

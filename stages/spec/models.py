@@ -14,7 +14,7 @@ from stages.spec.numbers import Numbers
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_training import Optimizer, Skip
 from stages.spec.scales import Scale
-from stages.spec.validate import meant
+from stages.spec.validate import unknown_name
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 _OPTIMIZER: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
@@ -29,7 +29,7 @@ def model(
     for key in small:
         if key not in fields:
             path = ("pipelines", scale.pipeline, "models", name, key)
-            raise scale.document.error(path, f"the unknown key {key!r}", ", ".join(fields), meant(key, fields))
+            raise unknown_name(scale.document, path, "key", key, fields)
     vocab = {"vocab": vocabulary} if vocabulary is not None and "vocab" in fields else {}
     return _MODEL.validate_python(fields | vocab | small)
 
@@ -54,5 +54,5 @@ def _skip(fields: Mapping[str, Any]) -> dict[str, Skip]:
 
 def _named(choice: dict[str, dict[str, Any]], name: str, what: str, stage: LoadedStage, key: Path) -> dict[str, Any]:
     if name not in choice:
-        raise stage.document.error(key, f"the unknown {what} {name!r}", ", ".join(choice), meant(name, choice))
+        raise unknown_name(stage.document, key, what, name, choice)
     return choice[name]

@@ -21,7 +21,7 @@ from stages.spec.schema_corpora import Kind
 from stages.spec.schema_data import RawMixtureSource, RawScale
 from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareRamp
 from stages.spec.units import Epochs
-from stages.spec.validate import meant
+from stages.spec.validate import unknown_name
 from stages.spec.warp import Span
 from stages.spec.weights import Weights
 
@@ -189,7 +189,5 @@ class PhaseMaker:
         """The raw sources of the phase's mixture."""
         mixtures = self.data.mixtures.mixtures
         if phase.data not in mixtures:
-            raise self.stage.document.error(
-                (*path, "data"), f"the unknown mixture {phase.data!r}", ", ".join(mixtures), meant(phase.data, mixtures)
-            )
+            raise unknown_name(self.stage.document, (*path, "data"), "mixture", phase.data, mixtures)
         return mixtures[phase.data].sources

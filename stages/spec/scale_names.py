@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from stages.errors import SpecError
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_data import RawScale, RawShrink
-from stages.spec.validate import meant
+from stages.spec.validate import unknown_name
 
 EVERY_STAGE = "*"
 
@@ -23,7 +23,7 @@ def unknown_pipelines(
     choice, missing = list(known), list(absent)
     for name in raw.pipelines or ():
         if name not in choice and difflib.get_close_matches(name, missing, n=1):
-            yield _unknown(document, ("pipelines", name), "pipeline", name, missing)
+            yield unknown_name(document, ("pipelines", name), "pipeline", name, missing)
 
 
 def unknown_names(
@@ -44,12 +44,8 @@ def unknown_names(
         for name in named:
             if name not in known and not (key == "epochs" and name == EVERY_STAGE):
                 path: Path = ("pipelines", pipeline, key, kept[name] if key == "torch" else name)
-                yield _unknown(document, path, within.removesuffix("s"), name, known)
+                yield unknown_name(document, path, within.removesuffix("s"), name, known)
 
 
 def _names(entries: object) -> list[str]:
     return [str(one) for one in entries] if isinstance(entries, (list, dict)) else []
-
-
-def _unknown(document: Document, path: Path, what: str, name: str, known: list[str]) -> SpecError:
-    return document.error(path, f"the unknown {what} {name!r}", ", ".join(known), meant(name, known))

@@ -106,6 +106,12 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     return document.error(path, f"the unknown key {key!r}", ", ".join(choice), repair)
 
 
+def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:
+    """A name of something that there is not (`what`, in words), with those that there are."""
+    choice = list(known)
+    return document.error(path, f"the unknown {what} {name!r}", ", ".join(choice), meant(name, choice))
+
+
 def meant(found: str, names: Iterable[str]) -> str:
     """The repair for an unknown name."""
     near = difflib.get_close_matches(found, list(names), n=1)

@@ -16,7 +16,7 @@ from stages.spec.names import ALLOWED, is_name
 from stages.spec.nodes import Document, Path, Tree
 from stages.spec.schema import RawStage, RawTrain
 from stages.spec.schema_pipeline import RawPipeline
-from stages.spec.validate import meant, validate
+from stages.spec.validate import meant, unknown_name, validate
 
 SHARED = {"schedules": "schedule", "optimizers": "optimizer"}  # of pipeline.yaml, and how a stage names its own
 # What says what a stage is, and what is in no key: two variants would be one result.
@@ -139,10 +139,7 @@ def _copied(
         )
     entries: Mapping[str, Tree] = listing.value[section]
     if name not in entries:
-        known = list(entries)
-        raise document.error(
-            (SHARED[section],), f"the unknown {SHARED[section]} {name!r}", ", ".join(known), meant(name, known)
-        )
+        raise unknown_name(document, (SHARED[section],), SHARED[section], name, entries)
     value = {**listing.value, section: {**entries, other: copy.deepcopy(entries[name])}}
     places = {(section, other, *path[2:]): where for path, where in listing.places.items() if path[:2] == entry}
     return (

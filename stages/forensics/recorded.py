@@ -38,7 +38,6 @@ class Recorded:
     makers: tuple[tuple[str, str], ...]
     result: bool
     changed: tuple[str, ...] = ()  # of these files, what is not as the run left it
-    sums: Mapping[int, Mapping[str, str]] | None = None  # those of checksums.csv by step; None: as the folder has them
 
     def row(self, step: int) -> dict[str, str]:
         """The row of a step, counted from 1."""
@@ -46,7 +45,7 @@ class Recorded:
 
     def checksums(self, first: int, last: int) -> Mapping[int, Mapping[str, str]]:
         """Of the steps [first, last] that have any, by name. Raises UserError where the file cannot be read."""
-        return _checksums(self.folder / CHECKSUMS, first, last) if self.sums is None else self.sums
+        return _checksums(self.folder / CHECKSUMS, first, last)
 
 
 def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) -> Recorded:

@@ -20,6 +20,8 @@ from stages.forensics import replay as replaying
 from stages.store import files, partials
 from stages.store.digest import digest_file
 from tests.faults import flips
+from tests.faults.flipped_bits import KINDS, planted
+from tests.faults.recording import record, with_sums
 from tests.unit.cli.own_chats import SCALE, write
 from tests.unit.spec.small_project import edit
 
@@ -101,9 +103,7 @@ def test_it_begins_at_the_checkpoint_before_the_first_step(
     assert found["start"].endswith(f"partial-{start:09d}") or (start, found["start"]) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("kind", "seed"), [*((kind, seed) for kind in flips.KINDS for seed in (0, 1)), ("gradient", 2)]
-)
+@pytest.mark.parametrize(("kind", "seed"), [*((kind, seed) for kind in KINDS for seed in (0, 1)), ("gradient", 2)])
 def test_one_flipped_bit_is_named_by_its_step_and_its_tensor(here: Path, tmp_path: Path, kind: str, seed: int) -> None:
     stage, inputs, known = opened(REF, SCALE, None)
     found = flips.seen(stage, inputs, known, kind, random.Random(seed), tmp_path)
@@ -115,11 +115,11 @@ def test_one_flipped_bit_is_named_by_its_step_and_its_tensor(here: Path, tmp_pat
 def test_without_checksums_a_flip_that_a_step_rounds_away_is_shown_by_a_later_one(here: Path, tmp_path: Path) -> None:
     """AdamW's first update does not depend on a gradient's size, so a doubled one is hardly felt."""
     stage, inputs, known = opened(REF, SCALE, None)
-    with flips.planted("gradient", 1, random.Random(2)):
-        rows, sums, _ = flips.record(stage, inputs, STEPS)
+    with planted("gradient", 1, random.Random(2)):
+        rows, sums, _ = record(stage, inputs, STEPS)
     faulty = replace(known, rows=tuple(rows), result=False)
-    assert (replaying.replay(stage, inputs, replace(faulty, sums={}), 1, STEPS).step or 0) != 1
-    assert replaying.replay(stage, inputs, replace(faulty, sums=sums), 1, STEPS).step == 1
+    assert (replaying.replay(stage, inputs, with_sums(faulty, {}), 1, STEPS).step or 0) != 1
+    assert replaying.replay(stage, inputs, with_sums(faulty, sums), 1, STEPS).step == 1
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_machine_that_does_not_compute_the_same_twice_is_named(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw = random.Random(1)
-    with flips.planted("weight", 5, draw):  # in the first of the two replays only
+    with planted("weight", 5, draw):  # in the first of the two replays only
         assert print_replay(REF, f"1..{STEPS}", SCALE, None, as_json=False) == 1
     out = capsys.readouterr().out
     assert "step 5: checksums that differ, of llm." in out

@@ -26,7 +26,7 @@ from stages.forensics import signed
 from stages.store import attempts, files, finish, json_file, manifest, stage_record
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, Parent
-from tests.faults import flips
+from tests.faults.flipped_bits import planted
 from tests.unit.forensics.test_replay import REF, SCALE, copy, pattern
 from tests.unit.train import tiny
 
@@ -287,7 +287,7 @@ def test_a_signed_run_whose_numbers_come_out_otherwise_fails_its_replay(
     place = copy / "results" / SCALE / REF
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(random.Random, "randint", lambda self, low, high: low)  # steps 1 to 5
-        with flips.planted("weight", 3, random.Random(5)):
+        with planted("weight", 3, random.Random(5)):
             assert verify(place, keys[1], 1) == 1
     said = capsys.readouterr().out
     assert "every file is as it was signed" in said

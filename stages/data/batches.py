@@ -11,6 +11,7 @@ from itertools import compress
 
 from stages.data import records
 from stages.data.chat import TemplateError
+from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.encode import Encoded, encode_accepted, encode_texts
 from stages.data.tokenizer import Tokenizer
@@ -36,6 +37,14 @@ class Batch:
     def only(self, kept: Sequence[bool]) -> Batch:
         """The rows that are kept."""
         return Batch(list(compress(self.lines, kept)), list(compress(self.said, kept)))
+
+
+def refuse_unwritten(document: Document, tokenizer: Tokenizer) -> None:
+    """Raise RowError for a conversation that ChatML has no words for, where the tokenizer is the local one."""
+    if document.conversation is None or document.parts or tokenizer.template is not None or tokenizer.files:
+        return
+    allowed = "role and content, as the local tokenizer writes; a tokenizer of specs/tokenizers writes what it can"
+    raise RowError("found tools, or a message with more than role and content", allowed)
 
 
 def encode_batch(batch: Batch, tokenizer: Tokenizer) -> tuple[Encoded, dict[int, TemplateError]]:

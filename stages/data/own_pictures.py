@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data import inputs, picture_rows, prepared, spec
+from stages.data.batches import refuse_unwritten
 from stages.data.chat import TemplateError
 from stages.data.chats import RowError
 from stages.data.document import HELD_OUT_PER_MILLE, IMAGE, SPECIAL, Document
@@ -39,7 +40,7 @@ PIXELS = "pixels"
 
 @dataclass(frozen=True)
 class _Kept:
-    """A row: what its place in the order follows from, its tokens, and where its pictures' pixels lie."""
+    """A row: what its place in the order follows from, its tokens, and where its pictures' pixels are in the file."""
 
     heldout: bool
     rank: int
@@ -93,7 +94,7 @@ class Pictures:
 
 @contextmanager
 def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Iterator[Pictures]:
-    """Read the files of a corpus that is to be put at `out`; pixels lie beside it until then.
+    """Read the files of a corpus that is to be put at `out`; pixels are beside it until then.
 
     Raises UserError where a file is of no use or has too many bad rows, or the tokenizer has no token for a picture,
     and WriteError.
@@ -192,14 +193,12 @@ class _Rows:
 
     def _encoded(self, made: Document) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         """Tokens, and of a chat which of them may be learned. Raises RowError."""
-        chat = made.conversation is not None
-        if chat and not (made.parts or self._tokenizer.template is not None or self._tokenizer.files):
-            raise RowError("found tools, or a message with more than role and content", "role and content")
+        refuse_unwritten(made, self._tokenizer)
         encoded, refused = encode_accepted([made], self._tokenizer, self._cell or None)
         for error in refused.values():
             assert isinstance(error, TemplateError)
             raise RowError(str(error), "what the chat template can write")
-        return encoded.tokens, encoded.supervised if chat else None
+        return encoded.tokens, None if made.conversation is None else encoded.supervised
 
 
 def _held_out(corpus: CorpusSpec, rows: list[_Kept]) -> list[_Kept]:

@@ -8,7 +8,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from stages.data import records, runs, user
-from stages.data.batches import Batch, Said, encode_batch
+from stages.data.batches import Batch, Said, encode_batch, refuse_unwritten
 from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import ranks
@@ -120,10 +120,8 @@ class _PieceEncoder:
 
     def _document(self, raw: Raw) -> tuple[Document, int]:
         made = records.document(raw, self.job.shape)
-        if made.parts or self.tokenizer.template is not None or self.tokenizer.files:
-            return made, len(made.identity)
-        allowed = "role and content, as the local tokenizer writes; a tokenizer of specs/tokenizers writes what it can"
-        raise RowError("found tools, or a message with more than role and content", allowed)
+        refuse_unwritten(made, self.tokenizer)
+        return made, len(made.identity)
 
     def _add(self, made: Encoding, batch: Batch, bad: list[Bad]) -> None:
         """Encode rows; those that the tokenizer's chat template cannot write are bad."""

@@ -139,7 +139,9 @@ class ChatTemplate:
         try:
             turns = [{**turn, "content": marks.get(place, turn.get("content"))} for place, turn in enumerate(messages)]
             text = self.text(turns, tools, prompt=False)
-        except TemplateError:  # of the marks: what it refuses of the conversation itself is told of that
+        except (
+            TemplateError
+        ):  # the marks may be why: what it refuses of the conversation is reported when that is rendered
             return
         for place, mark in marks.items():
             if (count := text.count(mark)) > 1:

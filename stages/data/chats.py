@@ -4,8 +4,7 @@ Each shape comes to the same turns, so the same conversation is the same documen
 
 - messages: a list of {"role": ..., "content": ...}. Content is a string or a list of parts
   {"type": "text", "text": ...}, and of pictures where a corpus has any (`parts`); an assistant's turn may have
-  `tool_calls`, and then no content; one of a tool may have
-  `name` and `tool_call_id`.
+  `tool_calls`, and then no content; one of a tool may have `name` and `tool_call_id`.
 - sharegpt: a list of {"from": "human" | "gpt" | ..., "value": ...}, as ShareGPT exports have it.
 - alpaca: instruction, input (may be empty) and output, and `system` and `history` where there are any.
 - prompt_completion: two strings, which get no turns: the completion follows the prompt and alone is learned. Or two
@@ -70,7 +69,7 @@ class Chat:
 
 
 def messages(row: Mapping[str, Any], columns: Mapping[str, str], pictures: list[str] | None = None) -> Chat:
-    """OpenAI's messages; `pictures` takes where those lie that they hold, in order, or is None where none may be."""
+    """OpenAI's messages; the names of their pictures are added to `pictures`, which is None where none is allowed."""
     turns = _messages(row[columns["messages"]], columns["messages"], pictures)
     return Chat(_answered(turns), _tools(row, columns))
 

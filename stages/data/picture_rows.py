@@ -49,7 +49,7 @@ class PictureRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader:
-    """Where pictures lie that rows name, what rows look like, which extensions count, how large pictures get."""
+    """Where pictures are that rows name, what rows look like, which extensions count, how large pictures get."""
 
     base: Path
     shape: str
@@ -75,7 +75,7 @@ class Reader:
             yield PictureRow(number, sample.read, found)
 
     def _wanted(self, extension: str) -> bool:
-        """Of samples with several pictures these are told by what precedes: 0001.0.jpg and 0001.1.jpg are two."""
+        """A row may have several pictures, which differ in what precedes the extension: 0001.0.jpg and 0001.1.jpg."""
         if extension == self.extensions.text or extension in self.extensions.image:
             return True
         return self.shape != "pictures" and extension.rpartition(".")[2] in self.extensions.image

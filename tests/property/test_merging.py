@@ -56,8 +56,8 @@ def test_a_merge_is_the_exact_average_rounded(data, given):
     for place in range(4):
         column = [one[place] for one in stored]
         exact = sum((value * part for value, part in zip(column, given, strict=True)), Fraction(0)) / sum(given)
-        room = 2 ** (-24) * abs(exact) + 2 ** (-48) * max(map(abs, column)) + Fraction(1, 2**149)
-        assert abs(Fraction(float(found[place])) - exact) <= room
+        error = 2 ** (-24) * abs(exact) + 2 ** (-48) * max(map(abs, column)) + Fraction(1, 2**149)
+        assert abs(Fraction(float(found[place])) - exact) <= error
 
 
 def test_whole_numbers_that_differ_are_refused():

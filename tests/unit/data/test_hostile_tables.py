@@ -116,7 +116,7 @@ def test_a_bad_row_of_a_table_may_be_left_out(project: Small) -> None:
 
 @pytest.mark.parametrize("offsets", [(0, 2, 1 << 30, 5), (0, 2, 4, 1 << 30), (0, 2, -9, 5)])
 def test_an_arrow_file_that_points_out_of_its_buffers_is_damaged(project: Small, offsets: tuple[int, ...]) -> None:
-    """Read without a look at its offsets, it would be other memory of the process, or its end."""
+    """If its offsets were not checked, other memory of the process would be read, or the process would be killed."""
     arrow(project.root / "a.arrow", pa.array(["ab", "cd", "e"]))
     data = (project.root / "a.arrow").read_bytes()
     true, false = (np.array(some, dtype="<i4").tobytes() for some in ((0, 2, 4, 5), offsets))

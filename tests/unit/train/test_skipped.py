@@ -54,7 +54,7 @@ def stage() -> Stage:
 
 @pytest.fixture
 def spikes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The norms that the loop is told: 1, 1.1, 1, ... and a thousand at two steps; the updates that were made."""
+    """The norms that the loop gets: 1, 1.1, 1, ... and a thousand at two steps; the updates that were made."""
     real, moved, updates = Replicated.gradients, Optimizer.step, list[int]()
 
     def gradients(self: Replicated, step: Any) -> list[float]:

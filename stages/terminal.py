@@ -19,3 +19,9 @@ class Console(console.Console):
         """The pieces of a renderable, with their styles."""
         for one in super().render(renderable, options):
             yield one if one.control else Segment(printable(one.text), one.style)
+
+
+def unfolded(width: int) -> Console:
+    """The terminal's console; elsewhere, where there is no width to fit into, one so wide that no column is folded."""
+    found = Console()
+    return found if found.is_terminal else Console(width=width)

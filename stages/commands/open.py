@@ -107,9 +107,14 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
 
 def stages_at(project: Project, pipeline: str, scale: str) -> dict[str, Stage]:
     """The stages of a pipeline by name, parents first, of which alone the specs are read. Raises as `stage_of`."""
+    refuse_unknown(project, pipeline, scale)
+    return project.resolve(pipeline, scale).stages
+
+
+def refuse_unknown(project: Project, pipeline: str, scale: str) -> None:
+    """Raise UsageError for a pipeline that is not at a scale, with those that are."""
     here = project.pipelines(variants=True, scale=scale)
     known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
-    return project.resolve(pipeline, scale).stages
 
 
 def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:

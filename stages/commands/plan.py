@@ -15,6 +15,7 @@ from stages.contract.hardware import Hardware
 from stages.errors import UsageError
 from stages.plan.pipeline import PipelinePlan, as_json, plan_pipeline
 from stages.spec.project import Project
+from stages.store.layout import Layout
 from stages.sync import graph
 
 
@@ -46,12 +47,14 @@ def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, me
 
 def _left_out(root: Path, project: Project, scale: str, plans: list[PipelinePlan]) -> Iterator[str]:
     """Lines about what corpora that are there leave out."""
+    data = Layout(root, scale).data
+    if not data.is_dir():
+        return iter(())
     from stages.commands.left_out import of_planned  # loads numpy
-    from stages.store.layout import Layout
 
     stages = {plan.name: project.resolve(plan.name, scale).stages for plan in plans}
     planned = (stages[plan.name].get(one.ref.rpartition("/")[2]) for plan in plans for one in plan.stages)
-    return of_planned((stage for stage in planned if stage is not None), Layout(root, scale).data)
+    return of_planned((stage for stage in planned if stage is not None), data)
 
 
 def _names(project: Project, named: Sequence[str], scale: str) -> list[str]:

@@ -7,6 +7,7 @@ import csv
 from stages.contract import ledger
 from stages.engines import Inputs
 from stages.errors import UserError
+from stages.report.columns import budget
 from stages.spec.resolved import Stage
 from stages.store import attempts, partials
 from stages.store.layout import Layout
@@ -24,7 +25,7 @@ def refuse_to_repeat(stage: Stage, inputs: Inputs) -> None:
     if any(partials.listed(attempt) for attempt in attempts.folders(inputs.layout, inputs.key)):
         return
     ref, trunk = f"{stage.pipeline}/{stage.name}", stage.trunk
-    steps, units = sum(map(ledger.count, stage.phases)), sum(phase.budget for phase in stage.phases)
+    steps, units = sum(map(ledger.count, stage.phases)), budget(stage)
     seconds = _measured(inputs.layout, trunk, steps)
     took = "" if seconds is None else f", which took {trunk} {seconds:,.0f} s"
     if not inputs.layout.manifest(trunk).is_file():

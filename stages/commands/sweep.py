@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.commands.open import known_pipeline, open_project
+from stages.commands.open import open_project, refuse_unknown
 from stages.errors import UsageError
 from stages.spec.project import Project
 from stages.spec.variants import RawVariant
@@ -21,7 +21,7 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
     root, project = open_project(scale)
     variants = variants_of(project, ref, scale)
     from stages.report import metrics, sweep
-    from stages.terminal import Console
+    from stages.terminal import unfolded
 
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     refs = project.resolve(ref.partition("/")[0], scale).refs
@@ -37,8 +37,7 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
     if as_json:
         print(json.dumps(sweep.as_json(arms, field), indent=2, allow_nan=False))
     else:
-        console = Console() if Console().is_terminal else Console(width=WIDTH)
-        console.print(sweep.rich_table(f"{ref} at {scale}, by {field}", arms))
+        unfolded(WIDTH).print(sweep.rich_table(f"{ref} at {scale}, by {field}", arms))
         for line in sweep.said(arms, field):
             print(line)
     if out is not None:
@@ -48,10 +47,9 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
 def variants_of(project: Project, ref: str, scale: str) -> dict[str, RawVariant]:
     """The variants that a stage's file stands for, by name. Raises UsageError where it has none."""
     pipeline, _, name = ref.partition("/")
-    here = project.pipelines(variants=True, scale=scale)
-    known_pipeline(pipeline, sorted(here), {one: project.scales_of(one) for one in project.absent(scale)})
-    every = {stage: one.raw for stage, one in project.loaded(pipeline).stages.items()}
-    all_variants = {stage: raw for stage, raw in every.items() if isinstance(raw, RawVariant)}
+    refuse_unknown(project, pipeline, scale)
+    stages = project.loaded(pipeline).stages.items()
+    all_variants = {stage: one.raw for stage, one in stages if isinstance(one.raw, RawVariant)}
     found = {stage: raw for stage, raw in all_variants.items() if name in (raw.written, stage)}
     if not found:
         known = ", ".join(dict.fromkeys(f"{pipeline}/{raw.written}" for raw in all_variants.values())) or "none"

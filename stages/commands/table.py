@@ -25,7 +25,7 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
     """
     root, project = open_project(scale)
     from stages.report import collect, table
-    from stages.terminal import Console
+    from stages.terminal import unfolded
 
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     wanted = set(asked(loaded, names)) if names else set()
@@ -37,8 +37,7 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
     if as_json:
         print(json.dumps([table.as_json(one, marks) for one in shown], indent=2, allow_nan=False))
     else:
-        # Into a file or a log there is no width to fit into; folded columns would be unreadable there.
-        console = Console() if Console().is_terminal else Console(width=WIDTH)
+        console = unfolded(WIDTH)
         for one in table.rich_tables(scale, table.by_pipeline(shown, marks)):
             console.print(one)
     left_out = [why for ref, why in unreadable.items() if not names or ref in wanted]

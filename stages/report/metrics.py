@@ -52,6 +52,11 @@ class StageResult:
     after: Mapping[str, float]
 
 
+def running_mean(values: pd.Series, window: int) -> pd.Series:
+    """The mean of the `window` values around each; at both ends of those that there are, at least half as many."""
+    return values.rolling(window, center=True, min_periods=max(1, window // 2)).mean()
+
+
 def read(folder: Path) -> StageResult:
     """Read a finished stage; raises ManifestError or ResultError, with the file and what to do, where it cannot."""
     record = manifest.read(folder / "manifest.json")

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stages.report.metrics import running_mean
 from stages.report.pipeline_plot import UNITS
 from stages.report.style import BLUE, GREY, INK, VERMILLION, save, styled
 from stages.report.words import count, length, rate
@@ -37,8 +38,7 @@ def draw_loss(stage: Stage, metrics: pd.DataFrame) -> Figure:
         several = len(raw) > 1
         axes.plot(metrics["consumed"], raw, color=BLUE, alpha=0.35, linewidth=0.9, marker="" if several else "o")
         if window > 1:
-            smooth = raw.rolling(window, center=True, min_periods=max(1, window // 2)).mean()
-            axes.plot(metrics["consumed"], smooth, color=BLUE, linewidth=2.2)
+            axes.plot(metrics["consumed"], running_mean(raw, window), color=BLUE, linewidth=2.2)
             note = f"light: every step; strong: mean over {window} steps"
         else:
             note = "every step"

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from rich.table import Table
 
 from stages.report.headlines import MEASURES, VALIDATION, Measure, headline
-from stages.report.metrics import StageResult
+from stages.report.metrics import StageResult, running_mean
 from stages.report.pipeline_plot import UNITS
 from stages.report.style import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, save, styled
 from stages.report.table import ends
@@ -135,7 +135,7 @@ def write(arms: Sequence[Arm], title: str, field: str, path: Path) -> None:
             metrics = result.metrics
             assert metrics is not None
             window = max(1, len(metrics) // 20)
-            smooth = metrics["loss"].rolling(window, center=True, min_periods=max(1, window // 2)).mean()
+            smooth = running_mean(metrics["loss"], window)
             colour, line = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
             left.plot(metrics["consumed"], smooth, color=colour, linestyle=line, label=arm.value)
         left.set_ylabel("training loss, mean over a twentieth")

@@ -17,6 +17,7 @@ from stages.report.columns import Column, budget, columns, ref
 from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
+from stages.report.metrics import running_mean
 from stages.report.words import count, length
 
 Mean = Sequence[Point]
@@ -55,8 +56,7 @@ def curve(metrics: pd.DataFrame, name: str, points: int) -> Curve | None:
 def smoothed(values: Sequence[float], part: int = 12) -> list[float]:
     """The running mean over a twelfth of the values: what a curve does without what single steps do."""
     window = max(1, len(values) // part)
-    series = pd.Series(values).rolling(window, center=True, min_periods=max(1, window // 2))
-    return [float(value) for value in series.mean()]
+    return [float(value) for value in running_mean(pd.Series(values), window)]
 
 
 def rows(views: Sequence[View]) -> dict[str, list[Column]]:

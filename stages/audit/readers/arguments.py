@@ -41,7 +41,8 @@ def split(words: list[Word], where: Where) -> tuple[list[Argument], list[Argumen
     module = next((n + 1 for n, word in enumerate(words[:-1]) if text(word) == "-m"), None)
     start = cut if cut is not None else module
     if start is None:
-        return list(_arguments(words, where)), list(_arguments(words, where))
+        every = list(_arguments(words, where))
+        return every, every
     return list(_arguments(words[:start], where)), list(_arguments(words[start + 1 :], where))
 
 

@@ -122,8 +122,7 @@ class _Reader(Calls):
     def assign(self, node: Node, depth: int) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         if name is not None and name.type == "subscript":  # one element: what the array then is, nobody looks up
-            self.variables.drop(source(name.named_children[0]))
-            self.variables.outside.add(source(name.named_children[0]))
+            self.variables.lose(source(name.named_children[0]))
         if name is None or name.type != "variable_name":
             return
         append = any(child.type == "+=" for child in node.children)
@@ -154,8 +153,7 @@ class _Reader(Calls):
             self.sourced(text(words[1]), self.where(node))
         elif name in {"read", "mapfile", "readarray"}:
             for word in words[1:]:
-                self.variables.drop(text(word))
-                self.variables.outside.add(text(word))
+                self.variables.lose(text(word))
         elif name in self.functions and depth < DEEPEST:
             body, file = self.functions[name]
             before, self.name = self.name, file

@@ -94,8 +94,8 @@ class Words:
     def expansion(self, node: Node, depth: int, quoted: bool) -> Iterator[Piece]:
         """`${NAME}`, `${NAME[@]}`, `${NAME:-default}`; of every other form the value is unknown."""
         children = node.named_children
-        where = self.where(children[0] if children else node)
         first = children[0] if children else None
+        where = self.where(node if first is None else first)
         kinds = [one.type for one in node.children]
         if first is not None and first.type == "subscript" and source(first)[-3:] in {"[@]", "[*]"}:
             name = source(first.named_children[0])
@@ -108,7 +108,7 @@ class Words:
                 self.variables.elements(name)
                 yield Piece("${" + content_name(node) + "}", where)
             return
-        operator = next((one.type for one in node.children if one.type in {":-", "-", ":=", "="}), None)
+        operator = next((one for one in kinds if one in {":-", "-", ":=", "="}), None)
         if (
             kinds[1:2] == ["#"]
             or first is None

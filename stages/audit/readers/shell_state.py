@@ -11,7 +11,7 @@ from stages.errors import Where
 
 @dataclass
 class Variables:
-    """Scalars and arrays by name. `read` and `missing` are for the whole script: what was used, what nothing set."""
+    """Scalars and arrays by name. `used` and `missing` are for the whole script: what was used, what nothing set."""
 
     scalars: dict[str, Word] = field(default_factory=dict)
     arrays: dict[str, list[Word]] = field(default_factory=dict)
@@ -45,6 +45,11 @@ class Variables:
         """Forget a variable."""
         self.scalars.pop(name, None)
         self.arrays.pop(name, None)
+
+    def lose(self, name: str) -> None:
+        """Forget a variable that something sets which is not read here."""
+        self.drop(name)
+        self.outside.add(name)
 
     def give(self, name: str, word: Word, where: Where, append: bool = False) -> None:
         """NAME=word, or NAME+=word."""

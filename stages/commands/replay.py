@@ -115,7 +115,7 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
     start = "what its parents handed over" if found.start is None else str(found.start)
     steps = f"steps {found.first:,} to {found.last:,}"
     yield f"{ref}: {steps} of {len(known.rows):,}, computed again from {start}, compared with {known.folder}"
-    if {code for code, _ in known.makers} != {fingerprint.code()}:
+    if {maker.code for maker in known.makers} != {fingerprint.code()}:
         yield "  note: they were computed by other code, of which equal bits are not promised"
     for changed in known.changed:
         yield f"  note: changed since the run wrote it: {changed}"

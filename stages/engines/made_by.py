@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from stages.engines import place
 from stages.engines.results import Tier
 from stages.spec.resolved_parallel import Engine
 from stages.store import fingerprint, json_file
+from stages.store.run_record import MadeBy
 from stages.train.ranks import Ranks
 
 FILE = "made_by.json"
 
 
-class Maker(BaseModel):
-    """Digests of the code and of the environment that computed steps; "unknown" where a checkpoint does not say."""
+class Maker(MadeBy):
+    """The same in a checkpoint, which says nothing else of it; "unknown" where it does not say."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    code: str
-    environment: str
+    model_config = ConfigDict(extra="forbid")
 
 
 UNKNOWN = Maker(code="unknown", environment="unknown")

@@ -29,13 +29,13 @@ NUMBERS = frozenset({"tokens", "clock", "lr", "loss", "grad_norm", "supervised"}
 class Recorded:
     """Rows of metrics.csv as text: two numbers are equal exactly when their shortest texts are.
 
-    `makers` are the (code, environment) digests that computed them. `result` is whether the stage is finished.
+    `makers` are what computed them. `result` is whether the stage is finished.
     """
 
     folder: Path
     rows: tuple[dict[str, str], ...]
     tier: str
-    makers: tuple[tuple[str, str], ...]
+    makers: tuple[MadeBy, ...]
     result: bool
     changed: tuple[str, ...] = ()  # of these files, what is not as the run left it
 
@@ -60,7 +60,7 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
         makers = run.made_by or [MadeBy(code=str(run.environment.code), environment=str(run.environment.id))]
         changed = (*manifest.compare(place, [one for one in record.shards if one.file == METRICS], deep=True),
                    *(one for one in seal.problems(place) if one.file.name in (CHECKSUMS, seal.NAME)))  # fmt: skip
-        return Recorded(place, _rows(place), record.tier, _makers(makers), True, tuple(map(str, changed)))
+        return Recorded(place, _rows(place), record.tier, tuple(makers), True, tuple(map(str, changed)))
     latest = partials.latest(layout, key, parents)
     if latest is None:
         raise UserError(
@@ -69,11 +69,7 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
         )
     makers = json_file.read_as(latest / "made_by.json", _MAKERS)
     tier = json_file.read_as(latest / "tier.json", _TIER)
-    return Recorded(latest, _rows(latest), tier, _makers(makers), result=False)
-
-
-def _makers(listed: list[MadeBy]) -> tuple[tuple[str, str], ...]:
-    return tuple((one.code, one.environment) for one in listed)
+    return Recorded(latest, _rows(latest), tier, tuple(makers), result=False)
 
 
 def _rows(folder: Path) -> tuple[dict[str, str], ...]:

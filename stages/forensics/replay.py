@@ -213,7 +213,7 @@ def _refuse(stage: Stage, recorded: Recorded) -> None:
 
 def _refuse_elsewhere(stage: Stage, recorded: Recorded, ranks: Ranks) -> None:
     here = str(fingerprint.fingerprint(place.fields(ranks.device, stage.execution.engine))["id"])
-    others = sorted({environment for _, environment in recorded.makers} - {here})
+    others = sorted({maker.environment for maker in recorded.makers} - {here})
     if others:
         raise UserError(
             f"{stage.pipeline}/{stage.name}: its steps were computed in the environment {', '.join(others)}, this is "

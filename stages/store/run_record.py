@@ -26,7 +26,7 @@ class Environment(_Part):
 
 
 class MadeBy(_Part):
-    """Code and environment that computed some of the steps."""
+    """Digests of the code and of the environment that computed some of the steps."""
 
     code: str
     environment: str

@@ -135,8 +135,8 @@ class _Writer:
     def release(self, path: str, stage: Stage) -> str:
         """The name of a model that stages begin from; models of one name in several folders are several."""
         if path not in self.releases:
-            word = path.rstrip("/").rsplit("/", 1)[-1]
-            found = self.releases[path] = name_of(word, self.releases.values(), f"{self.name}_start")
+            words = f"{self.name}_{path.rstrip('/').rsplit('/', 1)[-1]}"
+            found = self.releases[path] = name_of(words, self.releases.values(), f"{self.name}_start")
             self.out.files[f"releases/{found}.yaml"] = (
                 f"release: {found}\nsource: {quoted(path)}  # {stage.at('pretrained', 'load')}\n"
                 "revision: none\nlicence: unknown\narchitecture: LlamaForCausalLM\ndigest: none\n"

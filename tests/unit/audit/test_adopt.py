@@ -139,6 +139,12 @@ def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -
     assert len([one for one in mixtures if one.startswith("aaa")]) == 2
     sources = [yaml.safe_load(path.read_text())["source"] for path in sorted((project / "specs/releases").iterdir())]
     assert sources == ["/models/first/final", "/models/second/final"]
+    first = recipes / "first.json"
+    first.write_text(first.read_text().replace("/models/first", "/models/third"))
+    adopt([first], "other")
+    weights = yaml.safe_load((project / "specs/other/first.yaml").read_text())["init"]["weights"]
+    release = yaml.safe_load((project / f"specs/releases/{weights['release']}.yaml").read_text())
+    assert release["source"] == "/models/third/final"
 
 
 def test_what_a_stranger_wrote_is_only_text(project: Path) -> None:

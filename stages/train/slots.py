@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -25,11 +25,12 @@ class Slot:
 
 def trained_slots(modules: nn.ModuleDict, trained: Sequence[str], cfg: resolved_training.Optimizer) -> list[Slot]:
     """Parameters of the trained modules, in the modules' order; those that take no gradient are left out."""
+    muon = cfg.kind == "muon"
     return [
-        Slot(module, f"{module}.{name}", parameter, cfg.kind == "muon" and name in matrices, part_of(part, name))
+        Slot(module, f"{module}.{name}", parameter, muon and name in matrices, _part_of(name, parameter, tables))
         for module, part in modules.items()
         if module in trained
-        for matrices in [matrix_names(part)]
+        for matrices, tables in [(matrix_names(part), _embeddings(part))]
         for name, parameter in part.named_parameters()
         if parameter.requires_grad
     ]
@@ -50,13 +51,13 @@ def matrix_names(module: nn.Module) -> set[str]:
     return {name for name, parameter in module.named_parameters() if is_matrix(name, parameter)}
 
 
-def part_of(module: nn.Module, name: str) -> Part:
+def _part_of(name: str, parameter: Tensor, embeddings: Collection[str]) -> Part:
     """What a group of the optimizer knows a parameter by."""
-    if name in _embeddings(module):
+    if name in embeddings:
         return "embeddings"
     if name == "lm_head.weight":
         return "head"
-    return "vectors" if module.get_parameter(name).ndim < 2 else "matrices"
+    return "vectors" if parameter.ndim < 2 else "matrices"
 
 
 def _embeddings(module: nn.Module) -> set[str]:

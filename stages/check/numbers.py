@@ -165,7 +165,7 @@ def _with_absent(stage: Stage) -> list[Reading]:
     """Readings, with 0 for the z-loss of phases that state none: no loss is a loss of weight 0."""
     known = readings(stage)
     without = [
-        Reading(Z_LOSS, ("phases", number), phase.clock_start, phase.clock_start + phase.budget, 0.0)
+        Reading(Z_LOSS, ("phases", number), phase.clock_start, phase.clock_end, 0.0)
         for number, phase in enumerate(stage.phases if stage.optimizer is not None else ())
         if phase.z_loss is None
     ]

@@ -211,7 +211,7 @@ def _short_pieces(here: Stage) -> Iterator[Difference]:
     """A piece in which no step ends has no effect on training."""
     for phase in here.phases:
         for piece in pieces_of(here):
-            inside = max(piece.start, phase.clock_start), min(piece.end, phase.clock_start + phase.budget)
+            inside = max(piece.start, phase.clock_start), min(piece.end, phase.clock_end)
             if inside[0] < inside[1] and not _a_step_ends(phase, inside[0], inside[1]):
                 yield ("schedule",), f"a {piece.shape} piece in which no step of {phase.name} ends", "at least one step"
 

@@ -25,10 +25,8 @@ def within_a_step(
     schedule, phase = curve(trunk), trunk.phases[len(point.phases) - 1]
     if not isinstance(schedule, Schedule):
         return False
-    end, size = (
-        point.phases[-1].clock_start + point.phases[-1].budget,
-        point.phases[-1].batch[-1].sequences * phase.context,
-    )
+    last = point.phases[-1]
+    end, size = last.clock_end, last.batch[-1].sequences * phase.context
     start = max(schedule.pieces[0].start, end - size)
     stop = min(schedule.pieces[-1].end, end + size)
     return lowest(schedule, start, stop)[0] <= value <= peak(schedule, start, stop)[0]

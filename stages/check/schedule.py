@@ -30,7 +30,7 @@ NUMERIC: tuple[type[BaseModel], ...] = (
 
 def end_of(stage: Stage) -> int:
     """The clock at which a stage with phases ends."""
-    return stage.phases[-1].clock_start + stage.phases[-1].budget
+    return stage.phases[-1].clock_end
 
 
 def pieces_of(stage: Stage) -> tuple[Piece, ...]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from stages.contract.parameters import parameters
-from stages.report.columns import budget
 from stages.report.words import count
 from stages.spec.resolved import Stage
 
@@ -48,6 +47,6 @@ def _seen(stages: Mapping[str, Stage], ref: str | None, module: str) -> int:
     total = 0
     while ref is not None and ref in stages:
         stage = stages[ref]
-        total += budget(stage) if module in stage.trained else 0
+        total += stage.budget if module in stage.trained else 0
         ref = stage.init[module].parent if module in stage.init else None
     return total

@@ -62,8 +62,7 @@ def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipelin
 
 def budget(stage: Stage) -> str:
     """Ledger units over all phases: "1.4T tokens"; nothing for a stage that does not train."""
-    total = sum(phase.budget for phase in stage.phases)
-    return f"{count(total)} {stage.phases[0].unit}" if stage.phases else "-"
+    return f"{count(stage.budget)} {stage.phases[0].unit}" if stage.phases else "-"
 
 
 def contexts(stage: Stage) -> str:

@@ -7,7 +7,6 @@ import csv
 from stages.contract import ledger
 from stages.engines import Inputs
 from stages.errors import UserError
-from stages.report.columns import budget
 from stages.spec.resolved import Stage
 from stages.store import attempts, partials
 from stages.store.layout import Layout
@@ -25,7 +24,7 @@ def refuse_to_repeat(stage: Stage, inputs: Inputs) -> None:
     if any(partials.listed(attempt) for attempt in attempts.folders(inputs.layout, inputs.key)):
         return
     ref, trunk = f"{stage.pipeline}/{stage.name}", stage.trunk
-    steps, units = sum(map(ledger.count, stage.phases)), budget(stage)
+    steps, units = sum(map(ledger.count, stage.phases)), stage.budget
     seconds = _measured(inputs.layout, trunk, steps)
     took = "" if seconds is None else f", which took {trunk} {seconds:,.0f} s"
     if not inputs.layout.manifest(trunk).is_file():

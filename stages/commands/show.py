@@ -196,7 +196,7 @@ def _padding(stage: Stage, phase: Phase, data: LoadedData) -> str:
 def _rates(stage: Stage, schedule: Schedule) -> str:
     """Where the rate begins and ends, the peak where it lies in between, and the first step's."""
     first, start = stage.phases[0], stage.phases[0].clock_start
-    end = stage.phases[-1].clock_start + stage.phases[-1].budget
+    end = stage.phases[-1].clock_end
     begin, last = lr_before(schedule, start), lr(schedule, end)
     highest, at = peak(schedule, start, end)
     between = "" if highest in (begin, last) else f"{rate(highest)} (the peak, at clock {count(at)}) -> "

@@ -66,11 +66,11 @@ def readings(stage: Stage) -> list[Reading]:
     """Every such number of a stage, in the order of the clock; what phases share is read over all of them."""
     if stage.optimizer is None or not stage.phases:
         return []
-    start, end = stage.phases[0].clock_start, _end(stage.phases[-1])
+    start, end = stage.phases[0].clock_start, stage.phases[-1].clock_end
     found = [Reading(name, ("optimizer",), start, end, number) for name, number in of_optimizer(stage.optimizer)]
     for index, phase in enumerate(stage.phases):
         found += [
-            Reading(name, ("phases", index, *name.split(".")), phase.clock_start, _end(phase), number)
+            Reading(name, ("phases", index, *name.split(".")), phase.clock_start, phase.clock_end, number)
             for name, number in of_phase(phase)
         ]
     return found
@@ -89,7 +89,7 @@ def at(stage: Stage, phase: Phase, clock: int) -> dict[str, float]:
 def over(stage: Stage, phase: Phase) -> Iterator[tuple[str, float, float]]:
     """Name, value where the phase begins (the limit from the right) and where it ends, of the scheduled ones."""
     for name, number in _of(stage, phase):
-        one = Reading(name, (), phase.clock_start, _end(phase), number)
+        one = Reading(name, (), phase.clock_start, phase.clock_end, number)
         yield name, one.first, one.last
 
 
@@ -108,7 +108,3 @@ def edge(parent: Stage, child: Stage) -> dict[str, tuple[float, float]]:
         for name, one in sorted(begun.items())
         if name in ended and any(isinstance(side.number, Schedule) for side in (ended[name], one))
     }
-
-
-def _end(phase: Phase) -> int:
-    return phase.clock_start + phase.budget

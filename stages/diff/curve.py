@@ -57,7 +57,7 @@ def compare(old: Stage, new: Stage) -> CurveChange | None:
 
 
 def _span(stage: Stage, curve: Schedule) -> tuple[Schedule, int, int]:
-    return curve, stage.phases[0].clock_start, sum(phase.budget for phase in stage.phases)
+    return curve, stage.phases[0].clock_start, stage.budget
 
 
 def _first(differ: Callable[[int], bool], equal: int, unequal: int) -> int:

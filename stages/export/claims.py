@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from stages.export.lineage import Ancestor
 from stages.export.result import Result
 from stages.report import gates
-from stages.report.columns import budget
 from stages.report.words import count
 from stages.spec.claims import Claim
 
@@ -58,6 +57,6 @@ def _total(claim: Claim, ancestors: Sequence[Ancestor]) -> Said | None:
     by_name = {one.result.stage.name: one.result.stage for one in ancestors if one.result is not None}
     if not set(claim.stages) <= by_name.keys():
         return None
-    read = sum(budget(by_name[name]) for name in claim.stages)
+    read = sum(by_name[name].budget for name in claim.stages)
     holds = abs(read - claim.tokens) <= claim.rounding
     return Said(f"Published: {claim.what}", holds, f"{count(read)} here")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from stages.errors import UserError
 from stages.export.result import Result
 from stages.report import metrics
-from stages.report.columns import budget
 from stages.report.metrics import StageResult
 from stages.report.words import count, rate
 from stages.spec.schema_releases import RawReleaseFiles
@@ -29,7 +28,7 @@ class Ancestor:
     def budget(self) -> str:
         """What it trained on, in words."""
         stage = self.result.stage if self.result else None
-        return "" if stage is None or not stage.phases else f"{count(budget(stage))} {stage.phases[0].unit}"
+        return "" if stage is None or not stage.phases else f"{count(stage.budget)} {stage.phases[0].unit}"
 
     @property
     def learning_rate(self) -> str:

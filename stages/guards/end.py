@@ -25,8 +25,8 @@ def budgets(stage: Stage, report: EndReport) -> Iterator[Finding]:
     """I-08, I-09: steps, units and clock are those of the ledger, to the last unit."""
     if not stage.phases:
         return
-    last, steps = stage.phases[-1], sum(ledger.count(phase) for phase in stage.phases)
-    expected = (steps, sum(phase.budget for phase in stage.phases), last.clock_start + last.budget, steps)
+    steps = sum(map(ledger.count, stage.phases))
+    expected = (steps, stage.budget, stage.phases[-1].clock_end, steps)
     found = (report.steps, report.consumed, report.clock, len(report.rows))
     if found != expected:
         id = "I-09" if found[0] == steps else "I-08"
@@ -50,7 +50,7 @@ def rates(stage: Stage, report: EndReport) -> Iterator[Finding]:
             expected=repr(schedule.lr(stage.schedule, bad[0].clock)), repair="Read the rate at the consumed tokens.",
         )  # fmt: skip
     for row in report.rows:
-        phase = next((one for one in stage.phases if row.clock <= one.clock_start + one.budget), stage.phases[-1])
+        phase = next((one for one in stage.phases if row.clock <= one.clock_end), stage.phases[-1])
         expected = numbers.at(stage, phase, row.clock)
         wrong = [name for name, value in expected.items() if row.numbers.get(name) != value]
         if wrong:

@@ -72,7 +72,7 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
 
 def claims(resolved: ResolvedPipeline) -> tuple[ClaimPlan, ...]:
     """The published totals beside what the stages sum to: of use at full size only."""
-    budgets = {name: sum(phase.budget for phase in stage.phases) for name, stage in resolved.stages.items()}
+    budgets = {name: stage.budget for name, stage in resolved.stages.items()}
     return tuple(
         ClaimPlan(claim.what, claim.tokens, sum(budgets[name] for name in claim.stages), claim.rounding)
         for claim in resolved.claims

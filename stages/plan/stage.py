@@ -134,7 +134,7 @@ def _rates(stage: Stage, phase: Phase) -> tuple[float, float, float]:
     """LR of the first step, of the last, and the highest: pieces are monotonous, so it is at an end of one."""
     if stage.schedule is None:
         raise ValueError(f"{stage.pipeline}/{stage.name} has phases but no schedule")
-    start, end = phase.clock_start, phase.clock_start + phase.budget
+    start, end = phase.clock_start, phase.clock_end
     first = schedule.lr(stage.schedule, start + ledger.step_at(phase, 0).end)
     last = schedule.lr(stage.schedule, end)
     inside = [piece.end for piece in stage.schedule.pieces if start < piece.end < end]

@@ -42,11 +42,6 @@ def ref(stage: Stage) -> str:
     return f"{stage.pipeline}/{stage.name}"
 
 
-def budget(stage: Stage) -> int:
-    """Ledger units over all phases of a stage."""
-    return sum(phase.budget for phase in stage.phases)
-
-
 def row(stage: Stage) -> str:
     """The row a trained stage is drawn in: "language" if it moves a language model, else "vision"."""
     moved = (stage.modules[module].family for module in stage.trained)
@@ -117,15 +112,15 @@ def _place(
     branch = _branches(names, parents)
     cuts: dict[str, list[tuple[str, int]]] = {}
     for point, stage in inside.items():
-        cuts.setdefault(str(stage.trunk), []).append((point, budget(stage)))
+        cuts.setdefault(str(stage.trunk), []).append((point, stage.budget))
     start: dict[str, tuple[float, int]] = {}
     found: dict[str, tuple[float, float, int, int]] = {}
     for name in names:
         left, before = max((start[parent] for parent in parents[name] if parent in start), default=(0.0, 0))
-        start[name] = (left + widths[name], before + budget(drawn[name]))
+        start[name] = (left + widths[name], before + drawn[name].budget)
         found[name] = (left, *start[name][:1], before, start[name][1])
         for point, consumed in cuts.get(name, ()):
-            start[point] = (left + widths[name] * consumed / budget(drawn[name]), before + consumed)
+            start[point] = (left + widths[name] * consumed / drawn[name].budget, before + consumed)
     span = max((right for _, right, _, _ in found.values()), default=1.0)
     return {
         name: Column(drawn[name], row(drawn[name]), branch[name], left / span, right / span, before, after)
@@ -135,7 +130,7 @@ def _place(
 
 def _widths(names: list[str], drawn: Mapping[str, Stage], parents: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
     """Cube roots of the budgets, each at least NARROWEST of the longest lineage."""
-    roots = {name: budget(drawn[name]) ** (1 / 3) for name in names}
+    roots = {name: drawn[name].budget ** (1 / 3) for name in names}
     total: dict[str, float] = {}
     for name in names:
         total[name] = roots[name] + max((total.get(parent, 0.0) for parent in parents[name]), default=0.0)

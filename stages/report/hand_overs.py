@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, budget, lineage_parents, points, ref
+from stages.report.columns import Column, lineage_parents, points, ref
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 
@@ -37,7 +37,7 @@ def hand_overs(laid: Sequence[Column], stages: Mapping[str, Stage]) -> list[Hand
         for old in (handing[parent] for parent in parents if name in by_name and parent in handing):
             new = by_name[name]
             assert old.schedule is not None
-            left = lr(old.schedule, old.phases[0].clock_start + budget(old))
+            left = lr(old.schedule, old.phases[-1].clock_end)
             found.append(HandOver(new.left, left, lr_before(schedule_of(new), clock_start(new))))
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from stages.report.columns import budget
 from stages.report.metrics import read_stage
 from stages.report.words import count
 from stages.spec.resolved import Stage
@@ -56,7 +55,7 @@ def facts(stage: Stage, record: manifest.Manifest) -> list[str]:
         origin = init.parent or init.release or ", ".join(stage.parents) or "nothing"
         lines.append(f"{module}: weights {init.weights} from {origin}, optimizer {init.optimizer}")
     if stage.phases:
-        lines.append(f"consumed {count(budget(stage))} {stage.phases[0].unit}, clock {stage.clock}, data {stage.data}")
+        lines.append(f"consumed {count(stage.budget)} {stage.phases[0].unit}, clock {stage.clock}, data {stage.data}")
     digests = {source.corpus: source.digest for phase in stage.phases for source in phase.sources}
     lines += [f"read {corpus}, digest {digest[:SHOWN]}" for corpus, digest in sorted(digests.items())]
     size = sum(shard.size for shard in record.shards)

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from stages.contract.curve import lr_curve
 from stages.contract.schedule import lr, lr_before
-from stages.report.columns import Column, budget, columns, ref, trained
+from stages.report.columns import Column, columns, ref, trained
 from stages.report.hand_overs import clock_start, hand_overs, schedule_of
 from stages.report.style import BAND, BLUE, GREEN, GREY, INK, VERMILLION, styled
 from stages.report.words import count, length, rate
@@ -70,7 +70,7 @@ def _draw_row(
 
 def _curve(axes: Axes, column: Column, bottom: float) -> None:
     """Draw one stage's curve; a rate of zero lies below a logarithmic axis, so the line leaves through its bottom."""
-    begin, total = clock_start(column), budget(column.stage)
+    begin, total = clock_start(column), column.stage.budget
     schedule = schedule_of(column)
     # Evenly over the stage, and again over each piece: warm-ups are short, and bent on a logarithmic axis.
     spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
@@ -117,7 +117,7 @@ def _bands(axes: Axes, laid: Sequence[Column]) -> None:
             ha="center", va="bottom", fontsize=8.5, color=INK, weight="bold", linespacing=1.05,
         )  # fmt: skip
         axes.annotate(
-            f"{count(budget(column.stage))}\n{' → '.join(contexts)}", (middle, 1), (0, 5), "axes fraction",
+            f"{count(column.stage.budget)}\n{' → '.join(contexts)}", (middle, 1), (0, 5), "axes fraction",
             textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=GREY, linespacing=1.1,
         )  # fmt: skip
 
@@ -170,7 +170,7 @@ def _joins(axes: Axes, laid: Sequence[Column], stages: Mapping[str, Stage]) -> N
         axes.spines["bottom"].set_bounds(0, last.right)
         schedule = heirs[0].schedule
         goes_on = "" if schedule is None else f" at {rate(lr_before(schedule, heirs[0].phases[0].clock_start))}"
-        rate_there = lr(schedule_of(last), clock_start(last) + budget(last.stage))
+        rate_there = lr(schedule_of(last), clock_start(last) + last.stage.budget)
         axes.annotate(
             f"→ {heirs[0].box}{goes_on}", (last.right, rate_there), (8, -3), textcoords="offset points",
             fontsize=8.5, color=GREEN, weight="bold",

@@ -17,7 +17,7 @@ from typing import Any
 from stages.errors import UsageError, UserError
 from stages.report import picture, pipeline_plot, record_text
 from stages.report.collect import finished
-from stages.report.columns import budget, ref
+from stages.report.columns import ref
 from stages.report.commit import commit
 from stages.report.gates import judge
 from stages.report.metrics import StageResult
@@ -133,7 +133,7 @@ def _stage(results: Sequence[StageResult]) -> dict[str, Any]:
         "kind": stage.kind,
         "stand_in": manifest.stand_in,
         "tier": manifest.tier,
-        "budget": budget(stage),
+        "budget": stage.budget,
         "contexts": list(dict.fromkeys(phase.context for phase in stage.phases)),
         "unit": stage.phases[0].unit if stage.phases else None,
         "before": _sides([result.before for result in results]),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from stages.report.columns import budget, ref
+from stages.report.columns import ref
 from stages.report.headlines import VALIDATION, arrow, headline, loops
 from stages.report.metrics import StageResult
 from stages.report.words import count, length, seconds
@@ -55,19 +55,19 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
     first, last = ends(result)
     cells = (
         _name(stage, mark),
-        f"{count(budget(stage))}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
+        f"{count(stage.budget)}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
         f"{len(result.metrics):,}",
         " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)),
         f"{first:.3f} → {last:.3f}",
         validation(result),
         evaluation(result),
         seconds(spent),
-        count(budget(stage) / spent) if spent else "-",
+        count(stage.budget / spent) if spent else "-",
         result.manifest.key[:KEY_SHOWN],
     )
     if stage.trunk is not None:  # its steps are the trunk's, and counted there
         return Row(stage.pipeline, cells, 0, 0, 0.0, result.manifest.tier)
-    return Row(stage.pipeline, cells, budget(stage), len(result.metrics), spent, result.manifest.tier)
+    return Row(stage.pipeline, cells, stage.budget, len(result.metrics), spent, result.manifest.tier)
 
 
 def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def as_json(result: StageResult, marks: Mapping[str, Mark]) -> dict[str, Any]:
         "key": result.manifest.key,
         "tier": result.manifest.tier,
         "stand_in": any(init.stand_in for init in result.stage.init.values()),
-        "budget": budget(result.stage) if trains else 0,
+        "budget": result.stage.budget if trains else 0,
         "unit": result.stage.phases[0].unit if trains else None,
         "steps": 0 if result.metrics is None else len(result.metrics),
         "train_loss": list(ends(result)) if trains else None,
@@ -94,7 +94,7 @@ def padding(result: StageResult) -> float | None:
     read, phases = result.run.read, result.stage.phases
     if read is None or len(read) != len(phases) or any(phase.unit != "tokens" for phase in phases):
         return None
-    return 1 - sum(count for phase in read for count in phase.values()) / budget(result.stage)
+    return 1 - sum(count for phase in read for count in phase.values()) / result.stage.budget
 
 
 def _padded(result: StageResult) -> str:

@@ -43,9 +43,8 @@ def _chain(stage: Stage, parent_keys: Mapping[str, str]) -> list[str]:
         fields["merge"] = sorted([parent_keys[one["parent"]], one["part"]] for one in fields["merge"])
     links = [_digest(["begin", VERSION, fields])]
     for phase, canonical in zip(stage.phases, phases, strict=True):
-        end = phase.clock_start + phase.budget
-        pieces = _up_to(schedule, end) if schedule else None
-        curves = [[name, _up_to(one, end)] for name, one in numbers.items()]
+        pieces = _up_to(schedule, phase.clock_end) if schedule else None
+        curves = [[name, _up_to(one, phase.clock_end)] for name, one in numbers.items()]
         links.append(_digest(["phase", links[-1], canonical, pieces, *([curves] if curves else [])]))
     return links
 

@@ -96,13 +96,8 @@ def _average(loaded: LoadedStage, decay: Fraction, above: Mapping[str, Node]) ->
             ("init", "weights"), f"ema over {', '.join(sorted(trunks))}",
             "checkpoints of one stage that trains: `from: [a@1B, a@2B, a]`", "Write uniform or weighted.",
         )  # fmt: skip
-    first, *later = sorted(above, key=lambda name: consumed(above[name].stage))
+    first, *later = sorted(above, key=lambda name: above[name].stage.budget)
     parts = {first: Fraction(1)}
     for name in later:
         parts = {one: decay * part for one, part in parts.items()} | {name: 1 - decay}
     return parts
-
-
-def consumed(stage: Stage) -> int:
-    """Ledger units of a stage."""
-    return sum(phase.budget for phase in stage.phases)

@@ -43,7 +43,7 @@ def point_node(
     stage = cut(trunk.stage, at)
     own = extent.own - len(trunk.stage.phases) + len(stage.phases)
     spans = list(extent.spans[: len(extent.spans) - extent.own + own])
-    start, clock = extent.start + raw.at, stage.phases[-1].clock_start + stage.phases[-1].budget
+    start, clock = extent.start + raw.at, stage.phases[-1].clock_end
     spans[-1] = Span(raw.phases[-1], (spans[-1].paper[0], start), (spans[-1].here[0], clock))
     read = ({source.corpus: source.end} for phase in stage.phases for source in phase.sources)
     reach = farthest(reach_before(loaded, above), *read, *(node.reach for node in above.values()))
@@ -84,9 +84,8 @@ def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reach
 
 def cut_at(loaded: LoadedStage, raw: RawPoint, trunk: Stage, extent: Extent, scale: Scale) -> int:
     """Where the point lies at the scale: units of the trunk consumed."""
-    total = sum(phase.budget for phase in trunk.phases)
     if raw.at == extent.end - extent.start:
-        return total
+        return trunk.budget
     spans = extent.spans[-extent.own :]
     paper = extent.start + raw.at
     number = next(number for number, span in enumerate(spans) if paper <= span.paper[1])
@@ -95,7 +94,7 @@ def cut_at(loaded: LoadedStage, raw: RawPoint, trunk: Stage, extent: Extent, sca
     if paper == spans[number].paper[1]:
         return before + phase.budget
     found = borders([(step.after, step.sequences * phase.context) for step in phase.batch], phase.budget, inside)
-    there = [before + one for one in found if 0 < before + one < total]
+    there = [before + one for one in found if 0 < before + one < trunk.budget]
     if not there:
         raise loaded.document.error(
             ("phases", number, "budget"), f"a phase of one step at scale, of which {raw.stage} is a part",
@@ -113,7 +112,7 @@ def cut(stage: Stage, at: int) -> Stage:
         if left:
             phases.append(_cut_phase(phase, min(left, phase.budget)))
             left -= phases[-1].budget
-    end = phases[-1].clock_start + phases[-1].budget
+    end = phases[-1].clock_end
     schedule = stage.schedule and cut_schedule(stage.schedule, end)
     optimizer = stage.optimizer and cut_numbers(stage.optimizer, end)
     return stage.model_copy(update={"phases": tuple(phases), "schedule": schedule, "optimizer": optimizer})

@@ -184,6 +184,11 @@ class Stage(Frozen):
         return self.parents if self.trunk is None else (*self.parents, self.trunk)
 
     @property
+    def budget(self) -> int:
+        """Ledger units over all phases."""
+        return sum(phase.budget for phase in self.phases)
+
+    @property
     def evaluated_on(self) -> tuple[Phase, ...]:
         """The phases whose corpora it is evaluated on; none: it is evaluated on its parent's."""
         return self.phases or (() if self.evaluation.on is None else (self.evaluation.on,))

@@ -121,6 +121,11 @@ class Phase(Frozen):
     coca: Coca | None
     z_loss: float | Schedule | None = None  # weight of log(Z)^2 of every supervised position
 
+    @property
+    def clock_end(self) -> int:
+        """The schedule's clock when the phase ends."""
+        return self.clock_start + self.budget
+
     def whole(self, kind: str) -> bool:
         """Whether a corpus of this kind is packed in whole documents."""
         return packs_whole(self.packing, self.objective, kind)

@@ -68,8 +68,7 @@ def last_rate(resolved: ResolvedPipeline, ref: str) -> float | None:
     stage = trained(resolved, ref)
     if stage is None or stage.schedule is None:
         return None
-    last = stage.phases[-1]
-    return schedule.lr(stage.schedule, last.clock_start + last.budget)
+    return schedule.lr(stage.schedule, stage.phases[-1].clock_end)
 
 
 def trained(resolved: ResolvedPipeline, ref: str) -> Stage | None:

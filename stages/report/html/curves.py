@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from stages.contract.curve import lr_curve
-from stages.report.columns import Column, budget, ref
+from stages.report.columns import Column, ref
 from stages.report.hand_overs import clock_start, hand_overs, schedule_of
 from stages.report.headlines import VALIDATION
 from stages.report.html.lineage import Frame, colour, curve, smoothed, spread
@@ -122,7 +122,7 @@ def learning_rate(laid: Sequence[Column], views: Mapping[str, View]) -> Markup:
 
 def _planned(column: Column) -> list[Point]:
     """The schedule's own curve: evenly over the stage, and again over each piece, since warm-ups are short."""
-    begin, total, schedule = clock_start(column), budget(column.stage), schedule_of(column)
+    begin, total, schedule = clock_start(column), column.stage.budget, schedule_of(column)
     spans = [(begin + 1, begin + total), *((piece.start + 1, piece.end) for piece in schedule.pieces)]
     clocks = np.unique(np.concatenate([np.linspace(*span, 60).astype(np.int64) for span in spans]))
     clocks = clocks[(clocks > begin) & (clocks <= begin + total)]

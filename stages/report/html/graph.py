@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from stages.report.columns import budget
 from stages.report.html.svg import drawing, element
 from stages.report.html.views import View
 from stages.report.words import count, length
@@ -119,7 +118,7 @@ def _node(view: View, at: tuple[float, float], node: tuple[float, float], linked
     (x, y), (width, height) = at, node
     state, stage = view.verdict.state, view.stage
     contexts = list(dict.fromkeys(length(phase.context) for phase in stage.phases))
-    made = f"{count(budget(stage))} · {contexts[-1]}" if contexts else stage.kind
+    made = f"{count(stage.budget)} · {contexts[-1]}" if contexts else stage.kind
     lines = wrapped(f"{view.number} {stage.name}", max(6, int((width - 13) / LETTER)))[:3]
     words = [element("text", line, x=x + 9, y=y + 15 + 13 * row, cls="node") for row, line in enumerate(lines)]
     small = (state, made) if len(lines) < 3 else (state,)

@@ -13,7 +13,7 @@ from itertools import takewhile
 import numpy as np
 import pandas as pd
 
-from stages.report.columns import Column, budget, columns, ref
+from stages.report.columns import Column, columns, ref
 from stages.report.html.graph import wrapped
 from stages.report.html.svg import Axis, Plot, Point, Size
 from stages.report.html.views import View
@@ -128,7 +128,7 @@ def _names(laid: Sequence[Column], numbers: Mapping[str, int], wide: bool) -> It
         stage = here[0].stage
         contexts = "→".join(dict.fromkeys(length(phase.context) for phase in stage.phases))
         name = wrapped(_common([column.stage.name for column in here]), max(7, int((right - left) * 1058 / 6.6)))
-        yield here[0], [number, *name, f"{count(budget(stage))} · {contexts}"]
+        yield here[0], [number, *name, f"{count(stage.budget)} · {contexts}"]
 
 
 def _common(names: Sequence[str]) -> str:
@@ -139,7 +139,7 @@ def _common(names: Sequence[str]) -> str:
 
 def spread(column: Column, at: Sequence[float], values: Sequence[float]) -> list[Point]:
     """Points of a stage's own units in its column; those beyond its budget are left out."""
-    total = budget(column.stage)
+    total = column.stage.budget
     return [(column.at(x), y) for x, y in zip(at, values, strict=True) if 0 <= x <= total]
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from stages.contract import ledger
 from stages.contract.schedule import lr, lr_before
 from stages.plan.stage import StagePlan
-from stages.report.columns import budget
 from stages.report.headlines import MEASURES, VALIDATION, Measure
 from stages.report.html.views import View
 from stages.report.words import count, length, rate, seconds
@@ -45,7 +44,7 @@ def stages(views: Sequence[View]) -> Table:
                 f"{len(metrics):,}", f"{first:.3f} → {last:.3f}", seconds(spent) if spent else DASH,
                 count(consumed / spent) if spent else DASH,
             ]  # fmt: skip
-        unit = f"{count(budget(stage))} {stage.phases[0].unit}" if stage.phases else stage.kind
+        unit = f"{count(stage.budget)} {stage.phases[0].unit}" if stage.phases else stage.kind
         row = [stage.name, view.verdict.state, unit, trained[0], contexts or DASH, *trained[1:], view.verdict.key[:8]]
         table.rows.append((view, row))
     return table
@@ -125,7 +124,7 @@ def _last_rates(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[str]:
     """The rates that the nearest trained stages above end with, of those that hand their optimizer's schedule on."""
     for parent in (stages[name] for name in stage.parents if name in stages):
         if parent.schedule is not None and parent.phases:
-            yield rate(lr(parent.schedule, parent.phases[0].clock_start + budget(parent)))
+            yield rate(lr(parent.schedule, parent.phases[-1].clock_end))
         else:
             yield from _last_rates(parent, stages)
 
@@ -145,7 +144,7 @@ def budgets(views: Sequence[View]) -> Table:
             last = number + 1 == len(view.stage.phases)
             table.rows.append((view, [
                 view.stage.name, phase.name, phase.objective, f"{phase.clock_start:,}",
-                f"{phase.clock_start + phase.budget:,}", f"{phase.budget:,}", f"{ledger.count(phase):,}",
+                f"{phase.clock_end:,}", f"{phase.budget:,}", f"{ledger.count(phase):,}",
                 f"{consumed:,}" if consumed is not None and last else DASH, padding, corpora,
             ]))  # fmt: skip
     return table

@@ -126,7 +126,7 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove it.")] = False,
     keep: Annotated[int, typer.Option("--keep", min=0, help="Earlier results to keep for each stage.")] = 3,
 ) -> None:
-    """Remove checkpoints of finished stages and old results that lie aside; never a result in place.
+    """Remove checkpoints of finished stages and old results that newer ones replaced; never a result in place.
 
     Example: `stages gc --dry-run`.
     """

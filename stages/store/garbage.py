@@ -34,7 +34,8 @@ class Wanted:
 
 def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbage]:
     """What may go: links, checkpoints and phase ends of stages that are in place, what runs left under abandoned keys,
-    and all but the latest `keep` results that lie aside, for each stage. Without `wanted`, no key counts as abandoned.
+    and for each stage all but the latest `keep` results that newer ones replaced. Without `wanted`, no key counts as
+    abandoned.
     """
     links, runs = [], []
     for run in sorted((layout.results / ".runs").glob("*")):
@@ -103,7 +104,7 @@ def _phase_ends(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterato
 
 
 def _abandoned(runs: list[Path], wanted: Wanted, finished: set[str]) -> Iterator[Garbage]:
-    """What is left under keys that nothing asks for any more; results that lie aside are another matter."""
+    """What is left under keys that nothing asks for any more; results that newer ones replaced are another matter."""
     for run in runs:
         if run.name in finished or run.name in wanted.stages or run.name in wanted.phases:
             continue

@@ -157,7 +157,7 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
     "model's layers over pipeline ranks nor Muon's state over replicas, and trains no family that it has "
     "no code for, nor a routed model without shared experts or without a routed layer; it has no z-loss and "
     "no groups of an optimizer, skips no step, keeps "
-    "no average of weights, and reads no schedule but the learning rate's.",
+    "no average of weights and starts from none, and reads no schedule but the learning rate's.",
     why="A plan may divide more than the engine does; the job fails after the queue.",
     threads=(),
     held_by=("stages/contract/engines.py", "stages/check/gate.py"),

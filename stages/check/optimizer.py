@@ -65,6 +65,8 @@ def _incomplete(init: Init) -> str | None:
         return f"weights: {init.weights} with release {init.release}"
     if (init.weights == "upcycle") != (init.layer_map is not None):
         return f"weights: {init.weights} with layer map {init.layer_map}"
+    if init.average and (init.weights, init.optimizer) != ("inherit", "reset"):
+        return f"weights: average with optimizer: {init.optimizer}"
     if init.optimizer == "inherit" and not handed:
         return f"optimizer: inherit with weights: {init.weights}"
     return None

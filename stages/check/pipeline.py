@@ -129,7 +129,7 @@ def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str,
 def _same_edge(here: Init, full: Init) -> bool:
     released = full.weights == "release" and here.stand_in and here.release == full.release
     parents = [init.parent and init.parent.rpartition("/")[2] for init in (here, full)]
-    same = (here.weights, parents[0], here.optimizer) == (full.weights, parents[1], full.optimizer)
+    same = (here.taken, parents[0], here.optimizer) == (full.taken, parents[1], full.optimizer)
     return released or same
 
 

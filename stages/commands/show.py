@@ -125,7 +125,8 @@ def _weights(init: Init) -> str:
     state = "optimizer state too" if init.optimizer == "inherit" else "optimizer state starts anew"
     match init.weights:
         case "inherit":
-            return f"weights from {init.parent}, {state}"
+            what = "the average of the weights, kept by `ema`," if init.average else "weights"
+            return f"{what} from {init.parent}, {state}"
         case "upcycle":
             return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
         case "merge":

@@ -100,6 +100,9 @@ def unsupported(stage: Stage) -> Iterator[Misfit]:
         yield Misfit("z_loss", "of a phase", "none: this engine has no code for it", KEEP)
     if stage.optimizer is not None and stage.optimizer.ema is not None:
         yield Misfit("ema", "of the optimizer", "none: this engine keeps no average of the weights", KEEP)
+    for name, init in stage.init.items():
+        if init.average:
+            yield Misfit("average", f"for {name}", "the parent's last weights: this engine reads no average", KEEP)
     if stage.optimizer is not None and stage.optimizer.skip is not None:
         yield Misfit("skip", "of the optimizer", "none: this engine makes every step", KEEP)
     if stage.optimizer is not None and stage.optimizer.groups:

@@ -22,6 +22,10 @@ def model_card(stage: Stage, stand_in: bool, parents: Mapping[str, Parent]) -> s
     lines += ["## Made from", ""]
     lines += [f"- {ref}, key `{parent.key}`, manifest `{parent.manifest}`" for ref, parent in sorted(parents.items())]
     lines += ["", "## Modules", ""]
-    lines += [f"- `model/{name}`: {cfg.family}" for name, cfg in stage.modules.items()]
+    lines += [f"- `model/{name}`: {cfg.family}{_average(stage, name)}" for name, cfg in stage.modules.items()]
     lines += ["", f"Longest context trained under the current RoPE: {stage.max_context} tokens.", ""]
     return "\n".join(lines)
+
+
+def _average(stage: Stage, name: str) -> str:
+    return ", the average of its weights over the parent's training" if stage.init[name].average else ""

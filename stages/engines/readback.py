@@ -86,7 +86,7 @@ def built(
             own, parents = _handed(stage, name, own, parents)
         found[name] = ModuleReport(
             weights=digests(extend.kept(to_hf(module.state_dict()), init.rows)),
-            parent_weights=_parent_weights(stage, name, inputs),
+            parent_weights=_parent_weights(stage, name, inputs, module),
             frequencies=None if rotary is None else tuple(rotary.inv_freq.tolist()),
             factors=(1.0, 1.0) if rotary is None else _factors(module),
             moments=own,
@@ -158,11 +158,18 @@ def _first_clock(stage: Stage) -> int:
     return stage.phases[0].clock_start + ledger.step_at(stage.phases[0], 0).end
 
 
-def _parent_weights(stage: Stage, name: str, inputs: Inputs) -> Digests | None:
+def _parent_weights(stage: Stage, name: str, inputs: Inputs, module: nn.Module) -> Digests | None:
     init = stage.init[name]
     if init.weights not in ("inherit", "upcycle"):
         return None
-    return tensors.digests(manifest.weights(received.parent_folder(init, inputs), name), init.rows)
+    folder = received.parent_folder(init, inputs)
+    found = tensors.digests(manifest.weights(folder, name), init.rows)
+    if not init.average:
+        return found
+    others = dict(module.named_buffers())  # what has no average
+    return {key: one for key, one in found.items() if key in others} | tensors.averages(
+        folder / "state" / OPTIMIZER, name
+    )
 
 
 def _handed(stage: Stage, name: str, own: Digests, parents: Digests) -> tuple[Digests, Digests]:

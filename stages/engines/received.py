@@ -48,6 +48,8 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
                     release.load(modules[name], stage.modules[name], released[name])
             case "inherit" if init.extend is not None:
                 _extend(name, init, inputs, modules[name])
+            case "inherit" if init.average:
+                _average(name, init, inputs, modules[name])
             case "inherit":
                 load(modules[name], parent_folder(init, inputs), name)
             case "upcycle":
@@ -201,6 +203,26 @@ def _released_loops(folder: Path) -> int:
 def load(module: nn.Module, folder: Path, name: str) -> None:
     """Fill a module from a parent's result, from the files that its manifest lists."""
     hf.load(module, folder / "model" / name, manifest.weights(folder, name))
+
+
+@torch.no_grad()
+def _average(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
+    """The average of every parameter, from the parent's optimizer state; what is no parameter (a router's bias, which
+    no gradient moves) as the parent left it. Raises UserError where an average is missing or has another shape.
+    """
+    folder = parent_folder(init, inputs)
+    load(module, folder, name)
+    path = folder / "state" / "optimizer.safetensors"
+    stored = Stored.of(path) if path.is_file() else {}
+    for key, parameter in module.named_parameters():
+        found = stored.get(f"{name}.{key}.{AVERAGE}")
+        if found is None or found.shape != parameter.shape:
+            there = "none" if found is None else f"one of shape {list(found.shape)}"
+            raise UserError(
+                f"{path}: average of {name}.{key}: found {there}; allowed: one of shape {list(parameter.shape)}. "
+                f"Run {init.parent} again with `ema`, or write `weights: inherit`."
+            )
+        parameter.copy_(found)
 
 
 def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:

@@ -53,7 +53,7 @@ def facts(stage: Stage, record: manifest.Manifest) -> list[str]:
         lines.append(f"points to {record.points_to}")
     for module, init in stage.init.items():
         origin = init.parent or init.release or ", ".join(stage.parents) or "nothing"
-        lines.append(f"{module}: weights {init.weights} from {origin}, optimizer {init.optimizer}")
+        lines.append(f"{module}: weights {init.taken} from {origin}, optimizer {init.optimizer}")
     if stage.phases:
         lines.append(f"consumed {count(stage.budget)} {stage.phases[0].unit}, clock {stage.clock}, data {stage.data}")
     digests = {source.corpus: source.digest for phase in stage.phases for source in phase.sources}

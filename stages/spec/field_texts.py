@@ -197,7 +197,7 @@ TEXTS: dict[str, str] = {
     "cap": "Pixels of a picture's longer side, at most.",
     # edges
     "RawInit.from": "The parent, for all modules or one by one; `stage@tokens` is a stage part of the way.",
-    "weights": "fresh, inherit, a release, an upcycling or an extension, for all modules or one by one.",
+    "weights": "fresh, inherit, average, a release, an upcycling or an extension, for all modules or one by one.",
     "RawInit.optimizer": "Whether moments are inherited or begin anew, for all modules or one by one.",
     "clock": "Whether the count of consumed units goes on, and with it schedules, or begins anew.",
     "RawInit.data": "Whether corpora are read on from where the parent stopped, or from their begin.",
@@ -209,6 +209,8 @@ TEXTS: dict[str, str] = {
     "field": "What differs: of the stage, or of the schedule or the optimizer that it names.",
     "values": "Its values, by the words that are added to the stage's name.",
     "RawPointer.from": "The parent, everything of which is handed on.",
+    "RawExported.from": "The parent, whose weights are exported.",
+    "RawExported.weights": "inherit: its last weights, as where nothing is said; average: what `ema` kept of them.",
     "RawMergeInit.from": "Two stages or more, points too; their order says nothing.",
     "RawMergeInit.weights": "uniform, weighted by `shares`, or ema: over checkpoints of one stage.",
     "shares": "weighted: how much of each parent, in proportion.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, assert_never
 
+from stages.spec.averages import AVERAGE
 from stages.spec.clocks import ZERO, Clock, Extent, Reached, pieces_of
 from stages.spec.graph import parent_of
 from stages.spec.loader import LoadedPipeline, LoadedStage
@@ -26,6 +27,7 @@ class Node:
     clock: Clock
     reach: Reach
     extent: Extent | None
+    averages: frozenset[str]  # modules of whose weights its result has an average
     numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)  # by number and the schedule that gives it
 
 
@@ -107,7 +109,7 @@ def _ended(loaded: LoadedStage, above: Mapping[str, Node]) -> Clock | None:
         return None
     for module in raw.train:
         parent = parent_of(loaded, module)
-        if raw.init.weights.get(module, raw.init.weights.get(ALL)) == "inherit" and parent is not None:
+        if raw.init.weights.get(module, raw.init.weights.get(ALL)) in ("inherit", AVERAGE) and parent is not None:
             return above[parent].clock
     return None
 

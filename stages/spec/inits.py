@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from stages.spec import copies
+from stages.spec import averages, copies
+from stages.spec.averages import AVERAGE
 from stages.spec.graph import parent_of
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
@@ -13,7 +14,7 @@ from stages.spec.nodes import Path
 from stages.spec.points import ALL
 from stages.spec.resolved import Init
 from stages.spec.resolved_models import LANGUAGE_MODELS, Model
-from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
+from stages.spec.schema import RawExport, RawImport, RawMerge, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_releases import RawReleaseFiles
 
@@ -49,9 +50,11 @@ def _init(
         if isinstance(raw, RawMerge):
             return Init(weights="merge", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
         (parent,) = above.values()
+        average = _exported(loaded, raw, module, parent) if isinstance(raw, RawExport) else None
         return Init(
-            weights="inherit", parent=parent.ref, release=None, optimizer="inherit", layer_map=None, stand_in=False
-        )
+            weights="inherit", parent=parent.ref, release=None, optimizer="reset" if average else "inherit",
+            layer_map=None, stand_in=False, average=average,
+        )  # fmt: skip
     _known(loaded, modules)
     how, _, name = str(raw.init.weights.get(module, raw.init.weights.get(ALL, "nothing"))).partition(":")
     match how:
@@ -59,7 +62,7 @@ def _init(
             return _release(name, scale, releases)
         case "fresh":
             return Init(weights="fresh", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
-        case "inherit" | "upcycle":
+        case "inherit" | "upcycle" | "average":
             return _handed(loaded, module, modules, above, how, name, full)
         case "extend":
             return _handed(loaded, module, modules, above, "inherit", name, full)
@@ -74,7 +77,7 @@ def _handed(
     module: str,
     modules: Mapping[str, Model],
     above: Mapping[str, Node],
-    how: Literal["inherit", "upcycle"],
+    how: Literal["inherit", "upcycle", "average"],
     name: str,
     full: bool,
 ) -> Init:
@@ -110,6 +113,8 @@ def _handed(
             "the parent's model for what inherits",
             "Name the same model, extend the vocabulary, or upcycle.",
         )
+    if how == AVERAGE:
+        averages.check(loaded, module, parent)
     restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL))
     if isinstance(raw, RawTrain) and module not in raw.train:
         restored = "reset"  # what is frozen has no optimizer state
@@ -118,15 +123,37 @@ def _handed(
             ("init", "optimizer"), f"nothing for {module}", "inherit or reset for every trained module that inherits",
             f"Add `{module}: ...`.",
         )  # fmt: skip
+    if restored == "inherit" and how == AVERAGE:
+        raise averages.moments(loaded, module, raw.init.optimizer)
     if restored == "inherit" and parent.stage.kind == "merge":
         raise loaded.document.error(
             ("init", "optimizer"), f"inherit from {parent_name}, a merge", "reset: a merge has no optimizer state",
             "Write `optimizer: reset`, with a schedule that warms up.",
         )  # fmt: skip
     return Init(
-        weights=how, parent=parent.ref, release=None, optimizer=restored,
+        weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None, optimizer=restored,
         layer_map=layer_map, stand_in=False, extend=_RULES.get(name) if how == "inherit" else None,
+        average=True if how == AVERAGE else None,
     )  # fmt: skip
+
+
+def _exported(loaded: LoadedStage, raw: RawExport, module: str, parent: Node) -> Literal[True] | None:
+    """True where an export takes the average of a module. Raises SpecError where the parent has none."""
+    written = raw.init.weights
+    if unknown := next((one for one in written if one != ALL and one not in parent.stage.modules), None):
+        raise loaded.document.error(
+            ("init", "weights", unknown), f"the unknown module {unknown!r}", ", ".join(parent.stage.modules),
+            "Correct the name.",
+        )  # fmt: skip
+    how = written.get(module, written.get(ALL, "nothing" if written else "inherit"))
+    if how == "nothing":
+        raise loaded.document.error(
+            ("init", "weights"), f"nothing for {module}", "weights for every module", f"Add `{module}: ...`."
+        )
+    if how == AVERAGE:
+        averages.check(loaded, module, parent)
+        return True
+    return None
 
 
 def _extends(loaded: LoadedStage, module: str, parent: Model, child: Model) -> None:
@@ -205,7 +232,7 @@ def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:
         for module, parent in raw.init.from_.items():
             takers = modules if module == ALL else (module,)
             ways = {str(raw.init.weights.get(one, raw.init.weights.get(ALL, "nothing"))) for one in takers}
-            if not any(way.startswith(("inherit", "upcycle", "extend", "nothing")) for way in ways):
+            if not any(way.startswith(("inherit", AVERAGE, "upcycle", "extend", "nothing")) for way in ways):
                 at: Path = ("init", "from") if module == ALL else ("init", "from", module)
                 found, allowed = f"{parent!r}, of which nothing is taken", "parents whose weights a module inherits"
                 raise loaded.document.error(at, found, allowed, "Inherit the weights, or leave the parent out.")

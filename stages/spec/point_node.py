@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TypeVar
 
+from stages.spec import averages
 from stages.spec.clocks import Clock, Extent, Reached
 from stages.spec.frozen import Frozen
 from stages.spec.hand_over import Node, reach_before
@@ -67,7 +68,8 @@ def point_node(
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
     numbers = dict(_reached(trunk, stage, start))
     counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
-    return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown)
+    kept = averages.kept(stage, above.values())
+    return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown, kept)
 
 
 def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reached]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from stages.spec import engines, models
+from stages.spec import averages, engines, models
 from stages.spec.clocks import Clock, Extent, advance, schedule
 from stages.spec.evaluated_on import KEY, evaluated_on
 from stages.spec.evaluations import unable
@@ -101,7 +101,8 @@ class Resolver:
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
             merge=shares(loaded, raw, above) if isinstance(raw, RawMerge) else None,
         )
-        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent, training.numbers)
+        kept = averages.kept(stage, above.values())
+        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent, kept, training.numbers)
 
     # ------------------------------------------------------------ modules
 

@@ -29,7 +29,7 @@ class Init(Frozen):
     """Where one module's weights come from, and what becomes of its optimizer state."""
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"stand_in", "architecture"})
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest", "extend", "rows"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest", "extend", "rows", "average"})
     weights: Literal["fresh", "inherit", "upcycle", "release", "merge"]
     parent: str | None  # "pipeline/stage", for inherit and upcycle
     release: str | None  # name of a released model that the user supplies as a folder
@@ -39,7 +39,13 @@ class Init(Frozen):
     digest: str | None = None  # of the release's folder, as specs/releases declares it
     extend: Literal["mean", "fresh"] | None = None  # inherit, and how rows of new tokens begin
     rows: int | None = None  # extend: tokens of the parent; rows from there on are new, the parent's padding included
+    average: Literal[True] | None = None  # inherit: the average that the parent's optimizer kept, not its last weights
     architecture: str | None = None  # of the release, as its config.json has to say
+
+    @property
+    def taken(self) -> str:
+        """What is taken of whom, as specs call it: the average apart from the last weights."""
+        return "average" if self.average else self.weights
 
 
 class Share(Frozen):

@@ -30,7 +30,7 @@ from stages.spec.fields import (
 from stages.spec.names import Name
 from stages.spec.resolved import Activations, Determinism
 from stages.spec.resolved_parallel import Recompute
-from stages.spec.schema_edges import RawInit, RawMergeInit, RawPointer
+from stages.spec.schema_edges import RawExported, RawInit, RawMergeInit, RawPointer
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_tasks import TaskFolder, Tasks
 from stages.spec.schema_waivers import RawWaiver
@@ -226,7 +226,7 @@ class RawExport(RawStage):
     """A release of the parent in Hugging Face's format."""
 
     kind: Literal["export"]
-    init: RawPointer
+    init: RawExported
 
 
 STAGES: dict[str, type[RawStage]] = {

@@ -14,7 +14,7 @@ AT = "@"  # in `from`: between a stage and how many of its tokens are consumed
 
 
 def _weights(value: object) -> object:
-    """One module's weights as text: fresh, inherit, release:<name>, upcycle:<how>, extend:<rule>."""
+    """One module's weights as text: fresh, inherit, average, release:<name>, upcycle:<how>, extend:<rule>."""
     if isinstance(value, dict) and len(value) == 1:
         ((kind, name),) = value.items()
         if kind == "release" and is_name(name):
@@ -25,11 +25,11 @@ def _weights(value: object) -> object:
             return f"upcycle:{name}"
         if kind == "extend" and name in ("mean", "fresh"):
             return f"extend:{name}"
-    if value in ("fresh", "inherit"):
+    if value in ("fresh", "inherit", "average"):
         return value
     raise units.BadQuantity(
         units.describe(value),
-        "inherit, fresh, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31} or "
+        "inherit, fresh, average, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31} or "
         "{extend: mean | fresh}",
         "Say where the weights come from.",
     )
@@ -72,13 +72,21 @@ Origin = Annotated[
     str, WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}({AT}[0-9].*)?$", "description": _WHERE})
 ]
 Parents = Annotated[dict[str, str], BeforeValidator(_per_module, json_schema_input_type=Origin | dict[Name, Origin])]
-WrittenWeights = Literal["inherit", "fresh"] | RawRelease | RawUpcycling | RawExtension
+WrittenWeights = Literal["inherit", "average", "fresh"] | RawRelease | RawUpcycling | RawExtension
 Weights = Annotated[
     dict[str, str],
     BeforeValidator(_all_weights, json_schema_input_type=WrittenWeights | dict[Name, WrittenWeights]),
 ]
 Restores = Annotated[
     dict[str, Restored], BeforeValidator(_per_module, json_schema_input_type=Restored | dict[Name, Restored])
+]
+
+Handed = Annotated[
+    dict[str, Literal["inherit", "average"]],
+    BeforeValidator(
+        _per_module,
+        json_schema_input_type=Literal["inherit", "average"] | dict[Name, Literal["inherit", "average"]],
+    ),
 ]
 
 
@@ -94,9 +102,15 @@ class RawInit(Raw):
 
 
 class RawPointer(Raw):
-    """The edge of a keep or export stage: everything is the parent's."""
+    """The edge of a keep stage: everything is the parent's."""
 
     from_: Origin = Field(alias="from")
+
+
+class RawExported(RawPointer):
+    """The edge of an export stage: the parent's last weights, or their average."""
+
+    weights: Handed = Field(default_factory=dict)
 
 
 class RawMergeInit(Raw):

@@ -39,7 +39,7 @@ def _module(stage: Stage, name: str) -> dict[str, Any]:
     count = parameters(model)
     state = "trained" if name in stage.trained else "frozen" if stage.phases else "as received"
     found: dict[str, Any] = {"total": count.total, "active": count.active, "state": state}
-    found |= {"weights": init.weights, "optimizer": init.optimizer}
+    found |= {"weights": init.taken, "optimizer": init.optimizer}
     if isinstance(model, LanguageModel) and stage.rope is not None:
         found["inv_freq"] = _frequencies(stage, model.parts.layers[0].attention.rotated)
     return found

@@ -99,6 +99,8 @@ def hand_overs(views: Sequence[View]) -> Table:
             weights = init.parent or init.release or ", ".join(stage.parents) or "fresh"
             if init.stand_in:
                 weights = f"{weights}, a stand-in"
+            if init.average:
+                weights = f"{weights}, its average"
             if init.weights in ("upcycle", "merge"):
                 weights = f"{weights}, {init.weights}d"
             groups.setdefault((weights.removeprefix(f"{stage.pipeline}/"), init.optimizer), []).append(module)

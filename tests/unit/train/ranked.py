@@ -19,10 +19,14 @@ from stages.spec.resolved import Stage
 from stages.train.stopping import StoppedError
 from tests.unit.train import tiny
 
+EMA = "+ema"  # behind an objective: with an average of the weights
+
 
 def make(objective: str, ranks: int) -> Stage:
     """The tiny stage with one sequence a micro-batch: four or eight leaves a step, two in the last."""
-    stage = tiny.make(objective)
+    stage = tiny.make(objective.removesuffix(EMA))
+    if objective.endswith(EMA) and stage.optimizer is not None:
+        stage = stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"ema": 0.75})})
     phases = tuple(phase.model_copy(update={"micro_batch": 1}) for phase in stage.phases)
     device = os.environ.get("STAGES_TEST_DEVICE", "cpu")
     execution = stage.execution.model_copy(update={"ranks": ranks, "device": device})

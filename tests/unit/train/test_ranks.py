@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 
 from stages.engines import run, training
 from stages.engines.launch import HELD, launch, read_job, write_job
@@ -28,6 +29,7 @@ from stages.train.stopping import ASKING, LostRankError, StoppedError
 from tests.unit.train import ranked, tiny
 
 BOX = "results/mini/tiny/box"
+TRAINED = (*tiny.OBJECTIVES, f"moe{ranked.EMA}")  # averages beside the moments of both halves of Muon
 SAMPLE = 8  # the third of eight steps begins with it
 
 
@@ -46,19 +48,21 @@ def rows(root: Path) -> list[dict[str, str]]:
 def test_one_two_and_four_ranks_agree_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of each stage with four ranks, stopped by SIGTERM on the last of them; the rest with two."""
     monkeypatch.setattr(training, "PhaseData", tiny.Data)
-    for objective in tiny.OBJECTIVES:
+    for objective in TRAINED:
         run(ranked.make(objective, 1), tiny.inputs(tmp_path / "one" / objective))
-    in_ranks(tmp_path / "many", tiny.OBJECTIVES, 4, 3, SAMPLE)
-    for objective in tiny.OBJECTIVES:
+    in_ranks(tmp_path / "many", TRAINED, 4, 3, SAMPLE)
+    for objective in TRAINED:
         assert not (tmp_path / "many" / objective / BOX).exists()
         assert list((tmp_path / "many" / objective).glob("results/.runs/*/attempt-0001/partial-*/counters.json"))
-    in_ranks(tmp_path / "many", tiny.OBJECTIVES, 2)
-    for objective in tiny.OBJECTIVES:
+    in_ranks(tmp_path / "many", TRAINED, 2)
+    for objective in TRAINED:
         one, many = (tmp_path / name / objective / BOX for name in ("one", "many"))
         assert not manifest.verify(many, deep=True)
         assert (many / manifest.NAME).read_bytes() == (one / manifest.NAME).read_bytes(), objective
         assert (many / checkpoint.CHECKSUMS).read_bytes() == (one / checkpoint.CHECKSUMS).read_bytes(), objective
         assert manifest.read(many / manifest.NAME).tier == "bit-exact"
+        kept = [name for name in load_file(many / "state/optimizer.safetensors") if name.endswith(".ema")]
+        assert bool(kept) == objective.endswith(ranked.EMA)
         told = json.loads((many / "run.json").read_bytes())
         assert (told["ranks"], told["nodes"], len(told["peak_memory_mb_by_rank"])) == (2, 1, 2)
         assert told["peak_memory_mb"] == max(told["peak_memory_mb_by_rank"]) > min(told["peak_memory_mb_by_rank"]) > 50

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from stages.audit.figures import last_step, settled
-from stages.audit.loads import on_load
+from stages.audit.loads import goes_on_by_itself, on_load
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import HOLE, Edge, Stage, Value, number
 from stages.errors import SpecError, UserError, Where
@@ -118,7 +118,7 @@ def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     A path of which no part is known is none; so is a folder that two stages save to. A word alone is the name of a
     result: the last part of the folder that its maker saves to.
     """
-    path = child.folder("load" if "load" in child.values else "pretrained")
+    path = child.folder("load" if "load" in child.values and not goes_on_by_itself(child) else "pretrained")
     if on_load(child) is None or not HOLE.sub("", path).strip("/. "):
         return None
     parents = [one for one in stages if one is not child and one.folder("save") and _holds(one.folder("save"), path)]

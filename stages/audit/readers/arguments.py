@@ -79,11 +79,16 @@ def value(argument: Argument, figure: str) -> Value:
 
 
 def twice(arguments: list[Argument], figures: Mapping[str, str]) -> Iterator[Slip]:
-    """Flags that are given again with another value: the last one counts, and the first is dead text."""
+    """Flags that are given again with another value: the last one counts, and the first is dead text.
+
+    What a file that is sourced says, the script may say anew: that is what shared files are for.
+    """
     seen: dict[str, Argument] = {}
     for one in arguments:
         first = seen.setdefault(figures.get(one.flag, one.flag), one)
         if first is one or [word for word, _ in first.words] == [word for word, _ in one.words]:
+            continue
+        if first.where.file != one.where.file:
             continue
         said = f"{one.flag} {_said(one)}, after {first.flag} {_said(first)} in line {first.where.line}"
         yield Slip("flag-twice", _place(one), printable(said), "each flag once; the last one counts")
@@ -116,12 +121,17 @@ def weights(argument: Argument) -> tuple[tuple[float, ...], tuple[str, ...]] | N
 
 
 def unset(script: Script) -> Iterator[Slip]:
-    """Variables that nothing sets and that one letter divides from one that is set; others are the environment's."""
+    """Variables that nothing sets, and that a letter divides from one that is set, or two from one that nothing uses.
+
+    Others are the environment's.
+    """
     assigned = list(script.variables.assigned)[:MAX_NEAR]
+    idle = [one for one in assigned if one not in script.variables.used]
     for name, where in list(script.variables.missing.items())[:MAX_NEAR]:
         if name in script.variables.assigned or not re.fullmatch(r"[A-Za-z_]\w*", name):
             continue
         near = difflib.get_close_matches(name, assigned, n=1, cutoff=0.9)
+        near = near or difflib.get_close_matches(name, idle, n=1, cutoff=0.75)
         if near:
             found = f"${name}, which nothing in the script sets"
             yield Slip("variable-unset", where, found, f"${near[0]}, which is set?", certain=False)

@@ -15,17 +15,15 @@ from pathlib import Path
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
-from stages.audit.readers import shell_tests
 from stages.audit.readers import text as files
-from stages.audit.readers.shell_calls import Calls
+from stages.audit.readers.shell_branches import Branches
 from stages.audit.readers.shell_expand import source
 from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, Piece, Word, text
+from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, text
 from stages.audit.readers.text import Source
 from stages.errors import Where
 from stages.printable import printable
 
-TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_expression"})
 MAX_LOOP = 256  # words that a loop is read for
 MAX_SOURCED = 8  # files that source one another
 _OWN_FOLDER = re.compile(
@@ -58,11 +56,10 @@ def read(file: Source) -> Script:
     return script
 
 
-class _Reader(Calls):
+class _Reader(Branches):
     def __init__(self, script: Script, root: Path, base: Path) -> None:
         super().__init__(script.variables)
         self.script, self.root, self.base = script, root, base
-        self.functions: dict[str, tuple[Node, str]] = {}
         self.stack = [Path()]
         self.parser = Parser(Language(tree_sitter_bash.language()))
 
@@ -101,12 +98,16 @@ class _Reader(Calls):
             case "list" if len(node.named_children) == 2:
                 self.joined(node, depth)
             case "redirected_statement":
+                self.redirected(node, depth)
+            case "pipeline":
+                before = None if self.printed is None else list(self.printed)
                 self.statements(node, depth)
-                self.read_here(node, depth)
-            case "case_item" | "do_group" | "program" | "list" | "pipeline" | "subshell":
+                self.printed = None if before is None else [*before, Piece(SUBSTITUTION, self.where(node))]
+            case "case_item" | "do_group" | "program" | "list" | "subshell":
                 self.statements(node, depth)
             case "declaration_command":
                 self.local(node)
+                self.declared(node)
                 self.statements(node, depth)
             case "compound_statement" | "variable_assignments" | "negated_command":
                 self.statements(node, depth)
@@ -121,11 +122,15 @@ class _Reader(Calls):
 
     def assign(self, node: Node, depth: int) -> None:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
-        if name is not None and name.type == "subscript":  # one element: what the array then is, nobody looks up
-            self.variables.lose(source(name.named_children[0]))
-        if name is None or name.type != "variable_name":
+        element = self.element(name, depth) if name is not None and name.type == "subscript" else None
+        if name is not None and name.type == "subscript" and element is None:
+            self.variables.lose(source(name.named_children[0]))  # what the array then is, nobody looks up
+        if name is None or (name.type != "variable_name" and element is None):
             return
         append = any(child.type == "+=" for child in node.children)
+        if value is not None and value.type == "array" and source(name) in self.variables.maps:
+            self.entries(source(name), value.named_children, self.where(node), depth)
+            return
         if value is not None and value.type == "array":
             self.comments(value)
             self.variables.give_array(
@@ -133,7 +138,7 @@ class _Reader(Calls):
             )
             return
         word = tuple(self.pieces(value, depth, quoted=True)) if value is not None else ()
-        self.variables.give(source(name), word or (Piece("", self.where(node)),), self.where(node), append)
+        self.variables.give(element or source(name), word or (Piece("", self.where(node)),), self.where(node), append)
 
     def comments(self, node: Node) -> None:
         found = [(self.where(one), source(one)) for one in node.named_children if one.type == "comment"]
@@ -149,6 +154,7 @@ class _Reader(Calls):
             return
         self.script.commands.append(Command(tuple(words), self.where(node)))
         name = text(words[0])
+        self.prints(words, self.where(node))
         if name in {"source", "."} and len(words) > 1:
             self.sourced(text(words[1]), self.where(node))
         elif name in {"read", "mapfile", "readarray"}:
@@ -176,59 +182,6 @@ class _Reader(Calls):
                 self.file(path, self.stack)
                 return
         self.script.said.append(f"{where}: {printable(target)} is sourced, and was not read")
-
-    def branch(self, node: Node, depth: int) -> None:
-        condition = node.child_by_field_name("condition")
-        taken = None if condition is None else shell_tests.decide(condition, self.tested)
-        body = [
-            one for one in node.named_children if one != condition and one.type not in {"elif_clause", "else_clause"}
-        ]
-        others = [one for one in node.named_children if one.type in {"elif_clause", "else_clause"}]
-        if taken is None:
-            return self.either_way([body, others], depth)
-        for one in body if taken else others[:1]:
-            if one.type == "elif_clause":
-                return self.elif_clause(one, others[1:], depth)
-            self.statements(one, depth) if one.type == "else_clause" else self.statement(one, depth + 1)
-        return None
-
-    def elif_clause(self, node: Node, others: list[Node], depth: int) -> None:
-        taken = shell_tests.decide(node.named_children[0], self.tested)
-        if taken is None:
-            return self.either_way([node, others], depth)
-        if taken:
-            return self.statements(node, depth)
-        for one in others[:1]:
-            self.elif_clause(one, others[1:], depth) if one.type == "elif_clause" else self.statements(one, depth)
-        return None
-
-    def either_way(self, ways: list[Node | list[Node] | None], depth: int) -> None:
-        left: list[Variables] = []
-        outer = self.variables
-        first = next(
-            (one for way in ways for one in (way if isinstance(way, list) else [way]) if one is not None), None
-        )
-        if first is not None:
-            self.count(first, depth, len(outer.scalars) + len(outer.arrays))  # of each way a copy is made
-        for way in ways:
-            self.variables = outer.fork()
-            for one in way if isinstance(way, list) else [way] if way is not None else []:
-                nested = one.type in {"elif_clause", "else_clause", "case_statement", "while_statement"}
-                self.statements(one, depth) if nested else self.statement(one, depth + 1)
-            left.append(self.variables)
-        self.variables = outer
-        outer.keep(left)
-
-    def joined(self, node: Node, depth: int) -> None:
-        """`first && second`, `first || second`: the second is read where the first is a test that decides so."""
-        first, second = node.named_children
-        every = any(one.type == "&&" for one in node.children)
-        self.statement(first, depth + 1)
-        taken = shell_tests.decide(first, self.tested) if first.type in TESTS else True if every else None
-        if taken is None:
-            self.either_way([[second], []], depth)
-        elif taken == every:
-            self.statement(second, depth + 1)
 
     def loop(self, node: Node, depth: int) -> None:
         name = node.child_by_field_name("variable")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from tree_sitter import Node
 
-from stages.audit.readers.shell_expand import Words, source
+from stages.audit.readers.shell_expand import source
+from stages.audit.readers.shell_maps import Maps
 from stages.audit.readers.shell_state import Variables
 from stages.audit.readers.shell_words import Piece, Word, text
 from stages.errors import Where
@@ -30,7 +31,7 @@ class Frame:
         self.outside.setdefault(name, (variables.scalars.get(name), None if array is None else list(array)))
 
 
-class Calls(Words):
+class Calls(Maps):
     """Words with parameters: `$1`, `"$@"`, `$#`."""
 
     def __init__(self, variables: Variables) -> None:

@@ -109,20 +109,20 @@ class Words:
                 yield Piece("${" + content_name(node) + "}", where)
             return
         operator = next((one for one in kinds if one in {":-", "-", ":=", "="}), None)
-        if (
-            kinds[1:2] == ["#"]
-            or first is None
-            or first.type != "variable_name"
-            or (len(children) > 1 and operator is None)
-        ):
+        one = None if first is None or first.type != "subscript" else self.numbered(first, depth)
+        named = None if first is None else self.element(first, depth) if first.type == "subscript" else source(first)
+        whole = first is not None and (len(children) == 1 or operator is not None) and kinds[1:2] != ["#"]
+        if whole and one is not None:
+            yield from (Piece(piece.text, piece.where, not quoted) for piece in one)
+        elif not whole or named is None or (first is not None and first.type not in {"variable_name", "subscript"}):
             yield Piece("${" + content_name(node) + "}", where)
-        elif operator is not None and not self.variables.known(source(first)):
+        elif operator is not None and not self.variables.known(named):
             word = [piece for child in children[1:] for piece in self.pieces(child, depth + 1, quoted)]
             if operator in {":=", "="}:
-                self.variables.give(source(first), tuple(word) or (Piece("", where),), where)
+                self.variables.give(named, tuple(word) or (Piece("", where),), where)
             yield from word
         else:
-            yield from self.variables.pieces(source(first), where, quoted)
+            yield from self.variables.pieces(named, where, quoted)
 
     def every(self, name: str, where: Where, quoted: bool) -> Iterator[Piece]:
         """`${NAME[@]}`, `$@`: every element a word of its own."""
@@ -134,6 +134,14 @@ class Words:
 
     def substituted(self, node: Node, depth: int) -> Iterator[Piece] | None:
         """What a command prints, where the text itself says it; None where it does not."""
+        return None
+
+    def element(self, node: Node, depth: int) -> str | None:
+        """The name of an element of an associative array, None where nobody knows it."""
+        return None
+
+    def numbered(self, node: Node, depth: int) -> Word | None:
+        """An element of an array by its number, None where either is unknown."""
         return None
 
 

@@ -85,7 +85,7 @@ def arithmetic(node: Node, variable: Callable[[str], str | None], depth: int = 0
     match node.type:
         case "number" | "word":
             return int(content) if content.isascii() and content.isdigit() and len(content) < 30 else None
-        case "variable_name" | "simple_expansion" | "expansion":
+        case "variable_name" | "simple_expansion" | "expansion" | "subscript":
             found = variable(content.strip("${}"))
             return int(found) if found is not None and re.fullmatch(r"-?\d{1,30}", found.strip()) else None
         case "parenthesized_expression" | "arithmetic_expansion" | "unary_expression" if len(node.named_children) == 1:

@@ -31,6 +31,7 @@ ONE, TWO = "megatron_override/one.sh", "megatron_override/two.sh"
 SAMPLES, LAUNCHER, COMMON = "megatron_samples/run.sh", "megatron_launcher/train.sh", "megatron_launcher/common.sh"
 JSON, FACTORY, SFT = "arguments_json/training_args.json", "factory/pretrain.yaml", "factory/sft.yaml"
 RESUMED, RESUMING = "trainer_resumed/first.json", "trainer_resumed/second.json"
+DECAY, LONG = "megatron_three/02_decay.sbatch", "megatron_three/03_long.sbatch"
 ORDER = "megatron_override/audit.yaml"
 SHELL = "trainer_shell/run.sh"
 STEP = 512 * 4096  # tokens of a step of PRETRAIN
@@ -133,6 +134,15 @@ DEFECTS = (
     Defect("flag-unknown", PRETRAIN, "--lr-decay-style", "--lr-decay-stlye"),
     Defect("flag-without-value", PRETRAIN, "--weight-decay 0.1", "--weight-decay"),
     Defect("flags-not-passed", PRETRAIN, "srun torchrun", "MORE=(--adam-eps 1e-5)\nsrun torchrun", at="MORE="),
+    # figures that functions print, and that elements of arrays are
+    Defect("past-the-end", LONG, " --finetune \\\n", " \\\n", at="    printf", tokens=2500 * 128 * 32768, certain=False,
+           also=("scheduler-refused",)),
+    Defect("decay-early", DECAY, "--train-iters 250000", "--train-iters 300000", at="$(curve",
+           tokens=50_000 * 2048 * 4096, certain=False),
+    Defect("scheduler-refused", DECAY, "$(curve 250000)", "$(curve 240000)",
+           certain=False, also=("decay-early",)),
+    Defect("positions-short", LONG, "--max-position-embeddings $1", "--max-position-embeddings 4096"),
+    Defect("variable-unset", DECAY, "--load $FROM", "--load $FORM", certain=False, also=("decay-unfinished",)),
     Defect("variable-unset", SAMPLES, "--max-position-embeddings $SEQ_LENGTH", "--max-position-embeddings $SEQ_LENGHT",
            certain=False),
 )  # fmt: skip

@@ -111,3 +111,9 @@ def test_a_trainers_weights_come_from_a_step_that_the_parent_saves(tmp_path: Pat
     assert kind in {one.kind for one in run.findings(run.read([tmp_path]))}
     (tmp_path / "two.sh").write_text(TRAINER.format("out/one/checkpoint-1000", "out/two", "2e-5"))
     assert run.findings(run.read([tmp_path])) == []
+
+
+@pytest.mark.parametrize(("folder", "edges"), [("megatron_three", 2), ("bridge", 1), ("nemotron", 3), ("olmo", 2)])
+def test_runs_of_a_folder_are_joined_by_the_paths_of_checkpoints(folder: str, edges: int) -> None:
+    pipeline = run.read([SOUND / folder])
+    assert (len(pipeline.edges), pipeline.said) == (edges, ())

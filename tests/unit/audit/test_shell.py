@@ -69,6 +69,14 @@ f; marked $A "${B:-none}" "${L[@]}" """,
     "a here-document that is read": """B=2; read -r -d '' A <<EOF || true\n  --a 1 $B\n  --c\nEOF\nmarked $A""",
     "how many": """L=(a b c); A=xyz; marked ${#L[@]}; f() { marked $#; }\nf "${L[@]}"; f""",
     "an array if there is one": """L=(a "b c"); M=(); marked ${L[@]+"${L[@]}"} "${M[@]}" end""",
+    "an associative array": """declare -A M=( [tp]=2 ["a b"]="c d" [$X]=9 ); K=tp; M[pp]=4; M[tp]+=5
+marked ${M[tp]} "${M[$K]}" ${M["a b"]} "${M["a b"]}" ${M[pp]} ${M[no]:-7} $((M[pp] * 2)); L=(p "q r"); I=1
+marked ${L[1]} "${L[$I]}" "${L[0]}" ${L[$((I - 1))]}""",
+    "what a function prints": """args() { local n=$1; echo "--a $n" --b; printf '%s\\n' --c "d e"; cat <<EOF
+--f $n
+EOF
+if [ "$n" = 1 ]; then echo --one; else echo --other; fi; echo to nobody >&2; echo gone > /dev/null; G=in; }
+G=out; A=$(args 2); L=($(args 1)); marked $(args 1) "$(args 2)" $A "${L[@]}" $G $(echo -n x y) $(printf '%s,' 1 2)""",
     "exported": """export A=1 B="2 3"; declare -r C=4; local_=5\nmarked $A "$B" $C $local_""",
 }
 
@@ -112,6 +120,12 @@ def test_random_scripts_are_read_as_bash_runs_them(tmp_path: Path) -> None:
     for _ in range(120):
         script = _random(draw)
         assert words(script, tmp_path) == typed(script, tmp_path), script
+
+
+@pytest.mark.parametrize("body", ["echo --a; date", "date | cat", "python make.py", "printf '%5.2f' 1"])
+def test_what_a_function_prints_is_unknown_where_another_command_prints_a_part_of_it(body: str, tmp_path: Path) -> None:
+    ((found,),) = words(f'f() {{ {body}; }}\nmarked "$(f)"', tmp_path)
+    assert "$(...)" in found
 
 
 def test_what_the_text_does_not_decide_is_unknown_and_not_a_guess(tmp_path: Path) -> None:

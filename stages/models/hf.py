@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stages.models import hf_files, hf_values, tensor_file
+from stages.models import hf_files, hf_spare, hf_values, tensor_file
 from stages.models.common import RMSNorm
 from stages.models.hf_config import ModelConfig, read, render
 from stages.models.hf_names import to_hf
@@ -47,11 +47,15 @@ def load(module: nn.Module, folder: Path, paths: Sequence[Path] | None = None) -
 
     `paths` are the files to read, where a manifest lists them; without, the folder is somebody's release, and is read
     as its own index says. Every tensor of the module must be there, with its shape and the declared type, finite, and
-    no other: UserError names what is missing, unexpected, misshapen or unreadable, and leaves the module as it was.
+    no other, but for what a release says twice (`hf_spare`): UserError names what is missing, unexpected, misshapen or
+    unreadable, and leaves the module as it was.
     """
     places = to_hf(module.state_dict())  # views of the module's own tensors, where they are stacked
     wanted = {name: tensor.shape for name, tensor in places.items()}
     where = hf_files.tensors(hf_files.listed(folder) if paths is None else paths)
+    if paths is None:
+        spare = hf_spare.left_out(folder, where, set(wanted), getattr(module, "rotary", None))
+        where = {name: path for name, path in where.items() if name not in spare}
     hf_values.refuse_names(folder, "missing", sorted(set(wanted) - set(where)), OTHER)
     hf_values.refuse_names(folder, "unexpected", sorted(set(where) - set(wanted)), OTHER)
     found = Stored(where)

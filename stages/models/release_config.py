@@ -26,6 +26,7 @@ from stages.spec.resolved_models import Rope
 from stages.store import json_file
 
 TOGETHER = "and none below the other: versions of transformers that write one for all layers scale all of them"
+OLD_BASE = "since transformers 4 reads no `rope_theta` in `rope_scaling`. State it beside, or take the file anew"
 NOTHING: Any = object()  # a field that is not there
 CONFIG = "config.json"
 # Of no effect on what is trained here: how weights began, ids of the tokenizer, how transformers runs, generation.
@@ -41,7 +42,8 @@ FREE = frozenset({
     "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
     "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id",
     "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
-    "cross_attention_hidden_size", "tie_encoder_decoder",
+    "cross_attention_hidden_size", "tie_encoder_decoder", "is_llama_config", "transformers.js_config",
+    "unsloth_fixed", "unsloth_version",
 })  # fmt: skip
 # What transformers notes about a folder, of no effect on the model.
 ABOUT = frozenset({
@@ -53,7 +55,7 @@ FIXED: Mapping[str, Any] = {
     "quantization_config": None, "compression_config": None, "auto_map": None, "sliding_window": None,
     "use_sliding_window": False, "is_encoder_decoder": False, "add_cross_attention": False, "pruned_heads": {},
     "attention_dropout": 0.0, "attention_bias": False, "partial_rotary_factor": 1.0, "num_nextn_predict_layers": 0,
-    "ep_size": 1, "use_qk_norm": False, "tie_word_embeddings": False,
+    "ep_size": 1, "use_qk_norm": False, "tie_word_embeddings": False, "use_mrope": False, "rope_interleaved": False,
 }  # fmt: skip
 WHY = {
     "auto_map": "code of a release is never run; where its weights are those of transformers' own class, remove it",
@@ -134,12 +136,20 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
     if config.get("model_type") != kind:
         yield Wrong("model_type", config.get("model_type", NOTHING), repr(kind))
         return
+    yield from _said_twice(config, model)
     yield from _local(config, model)
     config = in_usual_form(config, model.PUBLISHED)
     yield from _fields(config, wanted, model)
     yield from _layer_types(config, model)
     usual = model.absent(config).get("rope_theta", 10_000.0)
     yield from _rope(config, stage.rope, model.parts.rotated, stage.max_context, usual)
+
+
+def _said_twice(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
+    """Two names of one field with two values: which one counts depends on the version of transformers."""
+    for alias, usual in model.PUBLISHED.aliases.items():
+        if alias in config and usual in config and not equal(config[alias], config[usual]):
+            yield Wrong(alias, config[alias], repr(config[usual]), f"as `{usual}` beside it. Take the file anew")
 
 
 def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
@@ -162,7 +172,8 @@ def _fields(config: dict[str, Any], rendered: dict[str, Any], model: LanguageMod
         found = config.get(key, NOTHING)
         if found is None and key in ("head_dim", "num_key_value_heads", "use_bidirectional_attention"):
             found = NOTHING  # transformers takes null for "not given" there
-        if not equal(absent.get(key, NOTHING) if found is NOTHING else found, value):
+        whole = not (isinstance(value, int) and isinstance(found, float))  # transformers refuses 2.0 layers
+        if not (whole and equal(absent.get(key, NOTHING) if found is NOTHING else found, value)):
             yield Wrong(key, found, repr(value), WHY.get(key, ""))
     yield from _strange(config, set(wanted) | published.free | {"layer_types"})
 
@@ -197,6 +208,9 @@ def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
         return
     if model.parts.local_base == "unscaled" and form.get("rope_type", "default") != "default":
         yield Wrong("rope_parameters.rope_type", form["rope_type"], f"scaling below {ALL_KEYS!r}", TOGETHER)
+    if isinstance(form.get(ALL_KEYS), dict):
+        for key in sorted(key for key in set(form) - {ALL_KEYS, LOCAL_KEYS} if form[key] is not None):
+            yield Wrong(f"rope_parameters.{key}", form[key], f"nothing beside {ALL_KEYS!r} and {LOCAL_KEYS!r}")
     if not isinstance(local, dict):
         return
     at = f"rope_parameters.{LOCAL_KEYS}"
@@ -216,14 +230,20 @@ def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
 def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int, usual: float) -> Iterator[Wrong]:
     """Rotary positions as a whole: base, kind and every factor; a field that is not known there is refused."""
     wanted: dict[str, Any] = {"rope_type": "default", **(rope_scaling(rope, head_dim, max_context) or {})}
-    forms = {name: config[name] for name in ("rope_parameters", "rope_scaling") if config.get(name)}
+    forms = {name: config[name] for name in ("rope_parameters", "rope_scaling") if config.get(name) not in (None, {})}
     for name, form in forms.items():
         if not isinstance(form, dict):
             yield Wrong(name, form, "an object", "as transformers writes it. Take the file anew")
             return
-    bases = {f"{name}.rope_theta": form["rope_theta"] for name, form in forms.items() if "rope_theta" in form}
-    bases |= {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
-    for field, found in (bases or {"rope_theta": NOTHING}).items():
+    beside = {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
+    inside = {  # transformers takes its own base for a form without one, whatever another form says
+        f"{name}.rope_theta": form.get("rope_theta", NOTHING)
+        for name, form in forms.items()
+        if "rope_theta" in form or not beside
+    }
+    if inside.keys() == {"rope_scaling.rope_theta"} and not beside and not equal(usual, rope.base):
+        yield Wrong("rope_theta", NOTHING, repr(rope.base), OLD_BASE)
+    for field, found in ({**beside, **inside} or {"rope_theta": NOTHING}).items():
         if not equal(usual if found is NOTHING else found, rope.base):
             yield Wrong(field, found, repr(rope.base))
     if not forms and wanted != {"rope_type": "default"}:

@@ -16,6 +16,7 @@ from stages.store.contained import contained
 from stages.store.digest import digest_bytes, measure
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+GGUF, ADAPTER = ".gguf", "adapter_config.json"
 SNAPSHOTS, BLOBS = "snapshots", "blobs"
 
 
@@ -23,14 +24,23 @@ def read_files(folder: Path) -> list[Path]:
     """The files that are read, config.json first. Raises UserError for one that is missing, no file, or a link out."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no folder; it should hold a released model in Hugging Face layout.")
+    if (folder / ADAPTER).is_symlink() or (folder / ADAPTER).exists():
+        raise UserError(
+            f"{folder / ADAPTER}: an adapter (LoRA), which transformers adds to the weights where peft is installed; "
+            "allowed: a model's own weights. Merge the two (peft's merge_and_unload) and give the folder that came of "
+            "it, or move the adapter's files away."
+        )
     if _inside(folder, folder / CONFIG) is None:
-        raise UserError(f"{folder / CONFIG}: not there, so this is not a Hugging Face model folder.")
+        like = sorted(path.name for path in folder.iterdir() if path.name.lower() == CONFIG or path.suffix == GGUF)
+        found = f" (found {', '.join(like)})" if like else ""
+        raise UserError(f"{folder / CONFIG}: not there{found}, so this is not a Hugging Face model folder.")
     index = [] if _inside(folder, folder / hf_files.INDEX) is None else [folder / hf_files.INDEX]
     for path in sorted(folder.glob("*.safetensors")):
         _inside(folder, path)
     if not any(folder.glob("*.safetensors")):
-        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-        found = f"found {', '.join(pickles)}, which would have to be unpickled" if pickles else "found none"
+        others = sorted(path.name for path in folder.iterdir() if path.suffix in (*PICKLES, GGUF))
+        why = "of llama.cpp" if all(name.endswith(GGUF) for name in others) else "which would have to be unpickled"
+        found = f"found {', '.join(others)}, {why}" if others else "found none"
         raise UserError(
             f"{folder}: {found}; allowed: weights in *.safetensors. Take the release's safetensors files, or "
             "convert the weights with transformers (save_pretrained writes them)."

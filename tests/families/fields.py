@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from stages.models.release_config import FREE
 
 Config = dict[str, Any]
+ALIASES = {"num_experts": 8, "num_local_experts": 8, "n_routed_experts": 8}
 DROPPED: Any = object()
 ROPE = ("rope_parameters", "rope_scaling", "rope_theta")
 # Free fields about which transformers itself complains, or that change what it returns and not what it computes.
@@ -45,6 +46,16 @@ def mutants(folder: Path) -> Iterator[tuple[str, Config]]:
             made = _changed(written, key.split("."), value)
             if made != written:
                 yield f"{key}: {'dropped' if value is DROPPED else repr(value)}", made
+    other_names = {key: value for key, value in ALIASES.items() if key not in written}
+    yield from ((f"{key}: {value}, first", {key: value} | written) for key, value in other_names.items())
+    plain = {key: value for key, value in written.items() if key not in ROPE}
+    yield "a base in rope_scaling alone, where transformers 4 reads none", {**plain, "rope_scaling": _based(whole)}
+
+
+def _based(whole: Config) -> Config:
+    """Rotary positions with their base in one, as transformers 5 writes them."""
+    form = next((whole[name] for name in ROPE[:2] if isinstance(whole.get(name), dict)), {"rope_type": "default"})
+    return {"rope_theta": whole.get("rope_theta", 77.0), **form}
 
 
 def logits(config: Config, weights: dict[str, Tensor], tokens: Tensor, folder: Path) -> Tensor | None:

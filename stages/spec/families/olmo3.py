@@ -46,7 +46,7 @@ class Olmo3Model(LanguageModel):
         free=frozenset({"pad_token_id"}),
         absent={
             "hidden_act": "silu", "rms_norm_eps": 1e-5, "sliding_window": 4096, "max_position_embeddings": 2048,
-            "initializer_range": 0.02,
+            "initializer_range": 0.02, "rope_theta": None,  # 10,000 in 4.57, 500,000 from 5.13 on
         },
         layer_types=True,
         scaled="transformers 5.0 to 5.12 scale those of every layer, as no OLMo 3 was trained; 4.57 and 5.13 do not",

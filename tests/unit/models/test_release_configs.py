@@ -38,6 +38,15 @@ CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "rope of a part": ({"partial_rotary_factor": 0.5}, r"partial_rotary_factor: found 0.5; allowed: 1.0"),
     "rope by kind of layer": (
         {"rope_parameters": {"full_attention": SCALING}}, r"rope_parameters.full_attention: found"),
+    "rope as a list": ({"rope_scaling": []}, r"rope_scaling: found \[\]; allowed: an object"),
+    "a base that transformers 4 does not read": (
+        {"rope_scaling": {**SCALING, "rope_theta": 5e5}, "rope_theta": ...},
+        r"rope_theta: found nothing; allowed: 500000.0, since transformers 4 reads no"),
+    "a form without a base beside one that has it": (
+        {"rope_scaling": SCALING, "rope_parameters": {**SCALING, "rope_theta": 5e5}, "rope_theta": ...},
+        r"rope_scaling.rope_theta: found nothing; allowed: 500000.0"),
+    "a pair of interleaved halves": ({"rope_interleaved": True}, r"rope_interleaved: found True; allowed: False"),
+    "half a layer": ({"num_hidden_layers": 2.0}, r"num_hidden_layers: found 2.0; allowed: 2"),
     "rope as a text": ({"rope_scaling": "llama3"}, r"rope_scaling: found 'llama3'; allowed: an object"),
     "norm eps": ({"rms_norm_eps": 1e-6}, r"rms_norm_eps: found 1e-06; allowed: 1e-05"),
     "no norm eps": ({"rms_norm_eps": ...}, r"rms_norm_eps: found nothing; allowed: 1e-05"),

@@ -69,6 +69,21 @@ def another_shape(found: dict[str, torch.Tensor]) -> None:
     found[first(found)] = found[first(found)][:, :-1].contiguous()
 
 
+def adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+def only_gguf(folder: Path) -> None:
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    (folder / "model-q4.gguf").write_bytes(b"GGUF")
+
+
+def gguf_alone(folder: Path) -> None:
+    only_gguf(folder)
+    (folder / "config.json").unlink()
+
+
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "no folder": (nowhere, r"given: no folder"),
     "no config": (lambda f: (f / "config.json").unlink(), r"config.json: not there, so this is not"),
@@ -82,6 +97,11 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda f: (f / "model-x.safetensors").symlink_to(f / "nothing"), r"x.safetensors: a link that leads nowhere"),
     "a pipe for weights": (pipe("model-*"), r"safetensors: not a regular file"),
     "pickles alone": (only_pickles, r"found pytorch_model.bin, which would have to be unpickled; allowed"),
+    "an adapter beside the weights": (adapter, r"adapter_config.json: an adapter \(LoRA\), which transformers adds"),
+    "weights of llama.cpp": (only_gguf, r"found model-q4.gguf, of llama.cpp; allowed: weights in \*.safetensors"),
+    "one file of llama.cpp": (gguf_alone, r"config.json: not there \(found model-q4.gguf\), so this is not"),
+    "a config by another name": (
+        lambda f: (f / "config.json").rename(f / "Config.json"), r"config.json: not there \(found Config.json\)"),
     "a shard less": (lambda f: sorted(f.glob("model-*"))[1].unlink(), r"index.json names model-.*, not there"),
     "a shard cut short": (
         lambda f: [p.write_bytes(p.read_bytes()[:40]) for p in f.glob("model-*-of-*")], r"damaged or not a safe"),

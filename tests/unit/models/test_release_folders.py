@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,37 @@ GOOD: dict[str, tuple[dict[str, Any], Callable[[Path], None], LlamaModel | Moonl
         LLAMA, SCALED),
     "DeepSeek-V3": ({"model": "deepseek_v3"}, lambda folder: None, MOON, PLAIN),
 }  # fmt: skip
+
+
+FREQUENCIES = {
+    f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.tensor([1.0, 5e5**-0.5]) for layer in (0, 1)
+}
+HEAD, WORDS = "lm_head.weight", "model.embed_tokens.weight"
+# Tensors that transformers does not read, as old versions and other tools write them: what is added, what is refused.
+SPARE: dict[str, tuple[LlamaModel, Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], str]] = {
+    "frequencies of each layer": (LLAMA, lambda t: {k: one.bfloat16().float() for k, one in FREQUENCIES.items()}, ""),
+    "frequencies of another base": (
+        LLAMA, lambda t: {k: one**2 for k, one in FREQUENCIES.items()}, r"with other rotary frequencies than the "),
+    "the head of a tied model": (TIED, lambda t: {HEAD: t[WORDS].clone()}, ""),
+    "another head of a tied model": (
+        TIED, lambda t: {HEAD: 2 * t[WORDS]}, r"lm_head.weight: found other numbers than in model.embed_tokens.weight"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPARE)
+def test_tensors_that_nothing_reads_are_compared_and_left_out(tmp_path: Path, name: str) -> None:
+    model, added, message = SPARE[name]
+    folder = written(tmp_path / "given", config={"tie_word_embeddings": model.tied})
+    found = load_file(folder / "model.safetensors")
+    save_file(found | added(found), folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=message) if message else nullcontext():
+        taken(folder, importing(model))
+
+
+def test_fields_that_published_folders_have_are_of_no_effect(folder: Path) -> None:
+    """Of Qwen2.5 and SmolLM2."""
+    edit(folder, use_mrope=False, rope_interleaved=False, is_llama_config=True, **{"transformers.js_config": {"a": 1}})
+    assert taken(folder, importing()) is not None
 
 
 @pytest.mark.parametrize("name", GOOD)

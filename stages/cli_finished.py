@@ -17,7 +17,7 @@ def export(
     ref: Ref,
     folder: Annotated[Path, typer.Argument(help="A new folder, outside results/.")],
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="Type of the weights: fp32 or bf16. Has to be said.")
+        str | None, typer.Option("--dtype", help="Type of the weights: fp32 or bf16. It has no default.")
     ] = None,
     shard_size: Annotated[str, typer.Option("--shard-size", help="Most bytes of weights in one file.")] = "5GB",
     licence: Annotated[

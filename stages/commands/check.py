@@ -15,8 +15,8 @@ from stages.check.findings import Finding, unwaived
 from stages.check.notices import notices, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
-from stages.commands.open import find_root, known_pipeline, open_project
-from stages.errors import SpecError, SpecErrors, UsageError
+from stages.commands.open import find_root, known_pipeline, open_project, unknown
+from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from stages.terminal import Console
 
@@ -71,7 +71,7 @@ def _places(project: Project, named: Sequence[str]) -> frozenset[str]:
         with suppress(SpecError, SpecErrors):  # one that cannot be read is a finding of its own
             stages = list(project.loaded(pipeline).stages)
             if slash and stage not in stages:
-                raise UsageError(f"no stage {name!r}; there are: {', '.join(f'{pipeline}/{one}' for one in stages)}.")
+                raise unknown("stage", name, [f"{pipeline}/{one}" for one in stages])
     return frozenset(named)
 
 

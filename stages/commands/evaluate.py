@@ -11,10 +11,11 @@ from stages.commands import outside as measured
 from stages.commands.finished import finished
 from stages.commands.open import open_project, pick
 from stages.errors import UsageError, UserError
-from stages.export import evaluation, harness
+from stages.export import harness
 from stages.export.harness import Asked
 from stages.report.metrics import flatten
 from stages.spec.evaluations import EVALUATIONS
+from stages.spec.validate import meant
 from stages.store import evaluated, json_file, lease, outside
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
@@ -23,7 +24,10 @@ from stages.sync.verdicts import refuse_damaged_corpora
 def evaluate(ref: str, scale: str, tasks: Sequence[str], as_json: bool) -> None:
     """Print what was found. `tasks` are names, or several with commas between them."""
     named = split(tasks)
+    refuse_unknown(named)
     result, _ = finished(ref, scale)
+    from stages.export import evaluation  # loads torch: what is mistyped was answered by now
+
     read = evaluation.phases(result)
     evaluation.refuse(result, named, read)
     refuse_damaged_corpora(result.layout, result.stage.model_copy(update={"phases": read}))
@@ -75,6 +79,13 @@ def split(tasks: Sequence[str]) -> list[str]:
     if not named or not all(named):
         raise UsageError(f"--tasks, --lm-eval: found no name; allowed: {', '.join(EVALUATIONS)}, or a task of lm-eval.")
     return list(dict.fromkeys(named))
+
+
+def refuse_unknown(named: Sequence[str]) -> None:
+    """Raise UsageError for a name of no evaluation."""
+    for name in named:
+        if name not in EVALUATIONS:
+            raise UsageError(f"--tasks: found {name!r}; allowed: {', '.join(EVALUATIONS)}. {meant(name, EVALUATIONS)}")
 
 
 def show(found: dict[str, Any], as_json: bool) -> None:

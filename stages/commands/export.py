@@ -9,7 +9,6 @@ from typing import cast, get_args
 from stages.commands.finished import finished
 from stages.errors import UsageError, UserError
 from stages.export import card, lineage, names, tokenizer
-from stages.export import folder as writer
 from stages.export.tensors import TORCH, Dtype
 from stages.printable import printable
 
@@ -26,6 +25,8 @@ def export(
         raise UsageError(f"--licence: found {licence!r}; allowed: a licence's name on one line, such as apache-2.0.")
     text = None if terms is None else _terms(terms)
     result, claims = finished(ref, scale)
+    from stages.export import folder as writer  # loads torch: what is mistyped was answered by now
+
     published, tokens = names.published(result), tokenizer.of(result)
     released = lineage.releases(result, lineage.lineage(result))
     if released and licence is not None:

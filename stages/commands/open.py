@@ -9,6 +9,7 @@ from stages.errors import UsageError, UserError
 from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.validate import near
 from stages.sync.graph import Graph
 
 DEFAULT_SCALE = "mini"
@@ -40,7 +41,7 @@ def open_project(scale: str) -> tuple[Path, Project]:
     project = loaded_with_scales(root)
     known = project.scales()
     if scale not in known:
-        raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}.")
+        raise UsageError(f"--scale: found {scale!r}; allowed: {', '.join(known)}. {near(scale, known)}".rstrip())
     return root, project
 
 
@@ -61,8 +62,14 @@ def known_pipeline(name: str, pipelines: Iterable[str], absent: Mapping[str, Seq
     if absent is not None and name in absent:
         raise not_here(name, absent[name])
     if name not in known:
-        raise UsageError(f"no pipeline {name!r}; there are: {', '.join(known)}.")
+        raise unknown("pipeline", name, known)
     return name
+
+
+def unknown(what: str, name: str, known: Sequence[str], meant: Iterable[str] = ()) -> UsageError:
+    """The error about a name that there is not, with those that there are and the likeliest of them, or of `meant`."""
+    listed = f"no {what} {name!r}; there are: {', '.join(known)}."
+    return UsageError(f"{listed} {near(name, meant or known)}".rstrip())
 
 
 def not_here(name: str, scales: Sequence[str]) -> UsageError:
@@ -101,7 +108,7 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
     name = stage_name(written)
     stages = stages_at(project, pipeline, scale)
     if name not in stages:
-        raise UsageError(f"no stage {ref!r}; there are: {', '.join(f'{pipeline}/{one}' for one in stages)}.")
+        raise unknown("stage", ref, [f"{pipeline}/{one}" for one in stages])
     return stages[name]
 
 
@@ -137,4 +144,4 @@ def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
         raise not_here(pipeline, loaded.absent[pipeline])
     beside = [f"{pipeline}/{member.partition('/')[2]}" for member in loaded.members.get(pipeline, ())]
     allowed = beside or sorted({name.partition("/")[0] + "/..." for name in stages})
-    raise UsageError(f"no stage {ref!r}; there are: {', '.join(allowed)}.")
+    raise unknown("stage", ref, allowed, beside or stages)

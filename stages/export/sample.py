@@ -8,26 +8,17 @@ export.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stages.data.chat import ChatTemplate
 from stages.errors import UserError
+from stages.export.drawn import Drawn
 from stages.export.model import Logits
 from stages.export.tokenizer import TokenizerOut
 
 HALF = "\ufffd"  # what bytes that are no whole character decode to
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Scores are divided by the temperature; a token is one of the likeliest that come to `top_p` together."""
-
-    temperature: float
-    top_p: float
-    seed: int
 
 
 def prompt_ids(tokens: TokenizerOut, text: str, chat: bool) -> list[int]:

@@ -114,8 +114,13 @@ def unknown_name(document: Document, path: Path, what: str, name: str, known: It
 
 def meant(found: str, names: Iterable[str]) -> str:
     """The repair for an unknown name."""
-    near = difflib.get_close_matches(found, list(names), n=1)
-    return _did_you_mean(near[0]) if near else "Use one of these, or remove it."
+    return near(found, names) or "Use one of these, or remove it."
+
+
+def near(found: str, names: Iterable[str]) -> str:
+    """A question after the likeliest meant name; "" where none is near."""
+    close = difflib.get_close_matches(found, list(names), n=1)
+    return _did_you_mean(close[0]) if close else ""
 
 
 def _did_you_mean(key: str) -> str:

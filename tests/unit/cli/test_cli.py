@@ -44,7 +44,8 @@ def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
 def test_reading_words_never_import_torch() -> None:
     code = (
         "import sys; import stages.cli, stages.commands.listing, stages.commands.status, stages.commands.sync, "
-        "stages.commands.check, stages.commands.run, stages.sync.workflow; sys.exit('torch' in sys.modules)"
+        "stages.commands.check, stages.commands.run, stages.sync.workflow, stages.commands.export, "
+        "stages.commands.generate, stages.commands.evaluate; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

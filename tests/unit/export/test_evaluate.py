@@ -53,7 +53,7 @@ def test_as_a_table(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("ref", "task", "message"),
     [
-        ("plain/base", "loop", r"--tasks: found 'loop'; allowed: validation_loss, .*loops"),
+        ("plain/later", "loop", r"--tasks: found 'loop'; allowed: validation_loss, .* Did you mean 'loops'"),
         ("plain/base", "loops", r"--tasks: loops needs a module of family ouro, which plain/base does not have"),
         ("plain/base", "answers", r"--tasks: answers needs a corpus of kind sft, which plain/base does not have"),
         ("plain/later", "validation_loss", r"plain/later is missing"),

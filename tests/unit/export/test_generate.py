@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
 from contextlib import chdir
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from stages.commands.generate import generate
 from stages.errors import UsageError, UserError
 from stages.export import sample, tokenizer
-from stages.export.sample import Drawn
+from stages.export.drawn import Drawn
 from stages.models import hf
 from tests.unit.export import ours
 from tests.unit.export.conftest import Export
@@ -107,7 +109,7 @@ def test_characters_come_whole(finished: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"temperature": 1.0}, r"--seed: found nothing; .*It has to be said"),
+        ({"temperature": 1.0}, r"--seed: found nothing; .*It has no default"),
         ({"temperature": 1.0, "seed": -1}, r"--seed: found -1"),
         ({"temperature": 0.0, "seed": 1}, r"--temperature: found 0.0; allowed: more than 0"),
         ({"temperature": math.nan, "seed": 1}, r"--temperature: found nan"),
@@ -122,6 +124,22 @@ def test_a_way_of_drawing_is_stated_in_full(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         said(finished, "plain/base", capsys, **how)
+
+
+def test_a_mistyped_stage_is_answered_before_torch_is_loaded(finished: Path) -> None:
+    code = (
+        "import sys; from stages.cli import app; from stages.errors import UserError\n"
+        "try: app(sys.argv[1:], standalone_mode=False)\n"
+        "except UserError as error: print(error)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    for words in (["generate", "plain/bsae", "--prompt", "x"], ["evaluate", "plain/bsae", "--tasks", "answers"],
+                  ["export", "plain/bsae", "out", "--dtype", "fp32"]):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=finished, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Did you mean 'plain/base'?" in done.stdout
 
 
 def test_a_prompt_beyond_the_context(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ MEANINGS = {
     "mode": "modules train where they did not, or the other way round, or dropout has another rate",
     "parameters": "the step before updated them otherwise, or they were not restored",
     "optimizer state": "it was not restored, or the step before updated it otherwise",
+    "lr": "the schedule is at another place, or is another",
     "learning rate": "the schedule is at another place, or is another",
     "weight decay": "it was not restored or not set before the step, or its schedule is another",
     "optimizer options": "an option of a group (betas, eps, momentum) is another",

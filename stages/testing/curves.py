@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stages.testing import components
+from stages.testing import components, inside
 from stages.testing.golden import GoldenError
 from stages.testing.holding import Change
+from stages.testing.inside import Inside
 
 SAMPLES = ("samples", "data")  # digests of what was read, which every environment has in common
 SAME_ORDER_STEPS, SAME_ORDER = 3, 1e-5  # the tier for environments whose bits differ: so many steps, relative
@@ -38,9 +39,12 @@ def change(old: Content, new: Content) -> Change | None:
     """The difference of two runs; None where there is none."""
     before, now = old["steps"], new["steps"]
     said = [] if len(before) == len(now) else [f"{len(before)} steps became {len(now)}"]
-    first = first_steps(before, now)
+    absent = _absent(before, now)
+    first = {name: place for name, place in first_steps(before, now).items() if name not in absent}
     moved = sorted(first.items(), key=lambda one: one[1])
     ends = [name for name in {**old.get("end", {}), **new.get("end", {})} if _end(old, name) != _end(new, name)]
+    if absent:
+        said.append(f"steps have now, and had not before: {', '.join(absent)}")
     if not (said or moved or ends):
         return None
     begin = moved[0][1] if moved else None
@@ -56,9 +60,15 @@ def change(old: Content, new: Content) -> Change | None:
     said += [f"at the end differ: {', '.join(ends)}"] if ends else []
     sizes = [size for name in first if (size := _size(name, before, now))]
     said += [f"  {line}" for _, line in sizes]
-    what = ", ".join(earliest[:1] or ends) or said[0]
+    what = ", ".join(earliest[:1] or ends) or ("new components" if absent else said[0])
     step = "" if begin is None else str(before[begin].get("step", begin + 1))
     return Change(what, step, max(sizes)[1].partition("; ")[0] if sizes else "", "\n".join(said))
+
+
+def _absent(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Components that steps have now and no step had before: they are named once, and are no first step."""
+    known = {name for row in before for name in row}
+    return list(dict.fromkeys(name for row in now for name in row if name not in known)) if known else []
 
 
 def _end(content: Content, name: str) -> Any:
@@ -66,10 +76,10 @@ def _end(content: Content, name: str) -> Any:
 
 
 def first_steps(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The place of the first step at which each component differs, in the order in which a step names them."""
+    """The place of the first step at which each component differs, in the order in which a step names them now."""
     found: dict[str, int] = {}
     for place, (old, new) in enumerate(zip(before, now, strict=False)):
-        for name in dict.fromkeys([*old, *new]):
+        for name in dict.fromkeys([*new, *old]):
             if name not in found and old.get(name) != new.get(name):
                 found[name] = place
     return found
@@ -131,8 +141,14 @@ def beyond(old: Content, new: Content) -> Change | None:
     return change({"steps": [one for one, _ in rows]}, {"steps": near_rows})
 
 
-def same(expected: Content, found: Content, title: str) -> None:
-    """Raise GoldenError where two runs that have to be equal are not."""
+def same(expected: Content, found: Content, title: str, tensors: tuple[Inside, Inside] = ({}, {})) -> None:
+    """Raise GoldenError where two runs that have to be equal are not. `tensors`: of both, by step and component."""
     difference = change(expected, found)
     if difference is not None:
-        raise GoldenError(f"{title}: {difference.text}")
+        raise GoldenError(f"{title}: {difference.text}{named(difference, *tensors)}")
+
+
+def named(difference: Change, expected: Inside, found: Inside) -> str:
+    """A line that names the tensors which differ first; "" where they are not known."""
+    said = inside.differing(expected, found, difference.first, difference.what)
+    return f"\n  {said}" if said else ""

@@ -19,16 +19,18 @@ from filelock import FileLock
 from stages.spec.resolved import Stage
 from stages.store import json_file
 from stages.store.layout import Layout
-from stages.testing import curves, shortened
+from stages.testing import curves, inside, shortened
 from stages.testing.book import Book
+from stages.testing.inside import Inside
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a short run came to, and the id of the environment that computed it."""
+    """What a short run came to, the id of the environment that computed it, and the tensors of its steps."""
 
     environment: str
     content: dict[str, Any]
+    tensors: Inside
 
 
 class Lab:
@@ -63,8 +65,10 @@ class Lab:
         if not kept.exists():
             self._prepare(ref, stages[ref])
             found = self._run(self.folder / "whole", ref, stages, keys)
-            json_file.write(kept, [found.environment, found.content])
-        return Found(*json_file.read(kept))
+            json_file.write(kept, [found.environment, found.content, found.tensors])
+        environment, content, tensors = json_file.read(kept)
+        steps = [inside.ordered(row) for row in content["steps"]]  # JSON is written in the order of names
+        return Found(environment, {**content, "steps": steps}, tensors)
 
     def twin(self, ref: str) -> str:
         """Run a stage with two stops at random steps; says where. Raises GoldenError where its end is another."""
@@ -77,7 +81,7 @@ class Lab:
         folder = self._beside("twin", ref, scale, stages)
         found = self._run(folder, ref, stages, keys, cuts)
         title = f"{ref}: stopped after step {' and '.join(map(str, cuts))} of {count} (--stages-seed {seed})"
-        curves.same(whole.content, found.content, f"{title} and resumed, it is not the uninterrupted run")
+        _same(whole, found, f"{title} and resumed, it is not the uninterrupted run")
         shutil.rmtree(folder)
         return f"{title}: equal"
 
@@ -90,9 +94,9 @@ class Lab:
         for ranks in (1, shortened.RANKS):
             laid = {**stages, ref: shortened.shared(stages[ref], ranks)}
             folder = self._beside(f"ranks-{ranks}", ref, scale, stages)
-            results.append(self._run(folder, ref, laid, shortened.keys(laid), samples=False).content)
+            results.append(self._run(folder, ref, laid, shortened.keys(laid), samples=False))
             shutil.rmtree(folder)
-        curves.same(results[0], results[1], f"{ref}: two ranks do not compute what one does")
+        _same(results[0], results[1], f"{ref}: two ranks do not compute what one does")
 
     def _scale(self, ref: str) -> str:
         return self.book.small(ref.partition("/")[0])
@@ -140,3 +144,7 @@ class Lab:
             if (name, stage.scale) not in self._prepared:
                 prepare(name, stage.scale)
                 self._prepared.add((name, stage.scale))
+
+
+def _same(expected: Found, found: Found, title: str) -> None:
+    curves.same(expected.content, found.content, title, (expected.tensors, found.tensors))

@@ -19,7 +19,7 @@ from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
 from stages.store import json_file, manifest
 from stages.store.layout import Layout
-from stages.testing import curves
+from stages.testing import curves, inside
 from stages.testing.lab import Found
 from stages.train import loop
 from stages.train.stopping import StoppedError
@@ -54,7 +54,7 @@ def run(
 
 
 def found(folder: Path, read: list[Any] | None) -> Found:
-    """What a result holds: its steps, and digests of weights, optimizer and samples."""
+    """What a result has: its steps, and digests of final weights, of final optimizer state and of all samples."""
     rows: list[dict[str, str]] = []
     if (folder / "metrics.csv").is_file():
         with (folder / "metrics.csv").open() as file:
@@ -64,13 +64,17 @@ def found(folder: Path, read: list[Any] | None) -> Found:
     if read:
         end["samples"] = str(blake3(json.dumps(read, allow_nan=False).encode()).hexdigest())[:DIGEST]
     environment = json_file.read(folder / "run.json")["environment"]["id"]
-    return Found(str(environment), {"steps": [step(row) for row in rows], "end": end})
+    tensors = inside.of_result(folder)
+    return Found(
+        str(environment), {"steps": [step(row, tensors.get(row["step"], {})) for row in rows], "end": end}, tensors
+    )
 
 
-def step(row: Mapping[str, str]) -> dict[str, Any]:
-    """A row of metrics.csv; numbers that are no counts to their last bit."""
-    kept: dict[str, Any] = {"step": int(row["step"]), "phase": row["phase"], "lr": curves.hexed(float(row["lr"]))}
-    return kept | {name: curves.hexed(float(row[name])) for name in ("loss", "grad_norm")}
+def step(row: Mapping[str, str], tensors: Mapping[str, inside.Tensors]) -> dict[str, Any]:
+    """A row of metrics.csv, numbers to their last bit, with a digest of each component."""
+    digests = {name: inside.digest(one) for name, one in tensors.items()}
+    numbers = {name: curves.hexed(float(row[name])) for name in ("lr", "loss", "grad_norm")}
+    return inside.ordered({"step": int(row["step"]), "phase": row["phase"], **digests, **numbers})
 
 
 def stopping(after: int) -> Any:

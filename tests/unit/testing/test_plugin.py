@@ -18,6 +18,28 @@ ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = "stages.testing.plugin"
 UPDATE = ("--stages-update", "--stages-reason", "as it should be")
 SPECS = ("--stages", "-m", "spec")
+PLANTED = """import dataclasses
+
+from stages.data.loader import PhaseData
+from stages.train.optimizer import Optimizer
+
+load, samples = Optimizer.load, PhaseData.samples
+
+
+def lost(self, state, module, where):
+    kept = {name: one * 0 if name == "llm.model.norm.weight.exp_avg" else one for name, one in state.items()}
+    load(self, kept, module, where)
+
+
+def another(self, first, count, tail):
+    rows = samples(self, first, count, tail)
+    if self.phase.name == "main" and first == 2 * count:
+        rows[0].positions[5:] += 1
+    return rows
+
+
+Optimizer.load, PhaseData.samples = lost, another
+"""
 LIGHT = """import sys
 
 
@@ -199,3 +221,8 @@ def test_short_runs_are_compared_and_cut_runs_and_two_ranks_are_equal(project: P
     done = run(project, "-p", "xdist", "-n", "2", *kinds)
     assert_message(done, "sft.steps.yaml", "first differs at step 2: loss", "1 failed, 8 passed")
     assert len(set(re.findall(r"--stages-seed \d+", done.stdout))) == 1, done.stdout
+    (project / "planted.py").write_text(PLANTED)
+    done = run(project, "-p", "planted", "--stages", "--stages-select", "tiny/pretrain", "-m", "steps or twin",
+               PYTHONPATH=f"{project}:{ROOT}")  # fmt: skip
+    assert_message(done, "first differs at step 3: samples", "in the same step loss, gradient, grad_norm", "2 failed")
+    assert_message(done, "optimizer state: 1 of 40 differ, llm.model.norm.weight.exp_avg")

@@ -49,7 +49,12 @@ def settings(file: str) -> frozenset[str]:
 
 
 def with_defaults(stage: Stage) -> Stage:
-    """The stage with its framework's values where the file is silent, each marked as such."""
+    """The stage with its framework's values where the file is silent, each marked as such.
+
+    Where a part of the command is not followed, what it leaves out is unknown.
+    """
+    if stage.on("partial"):
+        return stage
     table, source = DEFAULTS.get(stage.framework, {}), SOURCES.get(stage.framework, "")
     added = {name: Value(value, stage.where, name, default=source) for name, value in table.items()}
     if "warmup_fraction" in stage.values or "warmup_samples" in stage.values:

@@ -12,12 +12,38 @@ from stages.audit.finding import KINDS, RULES, Fault, Finding
 from stages.audit.readers import formats, text, tree
 from stages.audit.readers.text import Source
 from stages.audit.recipe import Pipeline, Stage
-from stages.audit.rules import budget, handover, layout, loading, model, schedule, texts
+from stages.audit.rules import (
+    budget,
+    checkpoints,
+    evaluation,
+    going_on,
+    handover,
+    jumps,
+    layout,
+    loading,
+    model,
+    schedule,
+    stated_twice,
+    texts,
+)
 from stages.errors import UserError
 from stages.printable import printable
 
 LONGEST = 300
-FAMILIES = (budget, handover, layout, loading, model, schedule, texts)
+FAMILIES = (
+    budget,
+    checkpoints,
+    evaluation,
+    going_on,
+    handover,
+    jumps,
+    layout,
+    loading,
+    model,
+    schedule,
+    stated_twice,
+    texts,
+)
 
 
 def read(paths: list[Path]) -> Pipeline:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stages.audit.readers.shell import Command, Script
-from stages.audit.readers.shell_words import Word, fields, place, text, unknown
+from stages.audit.readers.shell_words import SUBSTITUTION, Word, fields, place, text, unknown
 from stages.audit.recipe import Slip, Value, number, scalar
 from stages.errors import Where
 from stages.printable import printable
@@ -120,6 +120,22 @@ def weights(argument: Argument) -> tuple[tuple[float, ...], tuple[str, ...]] | N
     return tuple(known), tuple(words[1::2])
 
 
+def unfollowed(words: list[Word], script: Script, figures: frozenset[str]) -> Where | None:
+    """Where arguments stand that something makes which is not followed: then what the command leaves out is unknown.
+
+    A variable that nothing in the script sets is empty, as published.
+    """
+    before = ""
+    for word in words:
+        content = text(word)
+        name = content[2:-1] if content.startswith("${") and content.endswith("}") else ""
+        made = content == SUBSTITUTION or "[" in name or name in script.variables.outside
+        if made and before not in figures:
+            return place(word, Where("", 1))
+        before = content if content.startswith("--") else ""
+    return None
+
+
 def unset(script: Script) -> Iterator[Slip]:
     """Variables that nothing sets, and that a letter divides from one that is set, or two from one that nothing uses.
 
@@ -137,12 +153,14 @@ def unset(script: Script) -> Iterator[Slip]:
             yield Slip("variable-unset", where, found, f"${near[0]}, which is set?", certain=False)
 
 
-def unpassed(script: Script, flags: frozenset[str]) -> Iterator[Slip]:
-    """Arrays of flags that no command is given: what they say does not take effect."""
+def unpassed(script: Script, file: str, flags: frozenset[str]) -> Iterator[Slip]:
+    """Arrays of flags of the script itself that no command is given: what they say does not take effect."""
     for name, words in script.variables.arrays.items():
         if name in script.variables.used or not any(text(word) in flags for word in words):
             continue
         first = script.variables.assigned.get(name, Where("", 1))
+        if first.file != file:
+            continue  # of a shared file one script uses this, and another one that
         yield Slip("flags-not-passed", first, f"the array {name}, which no command is given", f"${{{name}[@]}} in it")
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from stages.audit.readers import transformers
 from stages.audit.readers.tables import picked, slips
 from stages.audit.readers.tree import Tree
-from stages.audit.recipe import Stage
+from stages.audit.recipe import Stage, Value
 
 FIGURES = {figure: (key,) for key, figure in transformers.AXOLOTL.items()}
 _MODEL = {
@@ -21,11 +21,24 @@ _MARKS = frozenset({"micro_batch_size", "num_epochs", "max_steps", "learning_rat
 _OTHERS = frozenset({"eval_steps", "save_steps", "eval_batch_size", "optim_args", "adam_epsilon2", "warmup_steps"})
 
 
+def _sets(tree: Tree) -> dict[str, Value]:
+    """The data sets, each with what divides it from others of its path."""
+    found: dict[str, Value] = {}
+    for figure, key in (("data", "datasets"), ("eval_data", "test_datasets")):
+        sets: list[str] = []
+        while (key, len(sets)) in tree.places:
+            parts = [tree.value((key, len(sets), one)) for one in ("path", "name", "data_files", "split")]
+            sets.append(" ".join(str(one.value) for one in parts if one is not None))
+        if sets:
+            found[figure] = Value(tuple(sets), tree.places[key,], key)
+    return found
+
+
 def stages(tree: Tree, name: str) -> list[Stage]:
     """The run of a file of axolotl."""
     keys = {str(path[0]) for path in tree.places if path}
     if "base_model" not in keys or len(keys & _MARKS) < 2:
         return []
     read = transformers.from_tree(tree, name, "axolotl", transformers.AXOLOTL)
-    values = {**read.values, **picked(tree, _MODEL)}
+    values = {**read.values, **picked(tree, _MODEL), **_sets(tree)}
     return [replace(read, values=values, slips=tuple(slips(tree, FIGURES, _OTHERS)))]

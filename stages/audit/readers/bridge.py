@@ -35,7 +35,12 @@ FIGURES = {
     "layers": ("model.num_layers",), "hidden": ("model.hidden_size",), "ffn": ("model.ffn_hidden_size",),
     "heads": ("model.num_attention_heads",), "kv_heads": ("model.num_query_groups",),
     "head_dim": ("model.kv_channels",), "vocab": ("model.vocab_size",), "rope_base": ("model.rotary_base",),
-    "experts": ("model.num_moe_experts",), "gated": ("model.gated_linear_unit",),
+    "experts": ("model.num_moe_experts",), "experts_per_token": ("model.moe_router_topk",),
+    "expert_ffn": ("model.moe_ffn_hidden_size",), "norm_eps": ("model.layernorm_epsilon",),
+    "data_context": ("dataset.sequence_length", "dataset.seq_length"), "model_context": ("model.seq_length",),
+    "weight_decay_style": ("scheduler.weight_decay_incr_style",),
+    "tied": ("model.share_embeddings_and_output_weights",),
+    "mixed": ("mixed_precision",), "gated": ("model.gated_linear_unit",),
     "attention_dropout": ("model.attention_dropout",), "hidden_dropout": ("model.hidden_dropout",),
     "tp": ("recipe.tensor_model_parallel_size", "model.tensor_model_parallel_size"),
     "pp": ("recipe.pipeline_model_parallel_size", "model.pipeline_model_parallel_size"),
@@ -81,6 +86,9 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     optim = found.pop("load_optim", None)
     if optim is not None and optim.value is False:
         found["no_load_optim"] = Value(True, optim.where, optim.key)
+    mixed = found.pop("mixed", None)
+    if mixed is not None and str(mixed.value).startswith(("bf16", "fp16")):
+        found.setdefault(str(mixed.value)[:4], Value(True, mixed.where, mixed.key))
     _result(tree, found)
     for figure in _LAYOUT if recipe is not None else ():
         said = f"set by {printable(str(recipe.value))}, which is not in this file" if recipe is not None else ""

@@ -9,7 +9,7 @@ from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
 from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS
 from stages.audit.readers.shell import Command, Script
-from stages.audit.readers.shell_words import text
+from stages.audit.readers.shell_words import Word, text
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
 
 NAMES = {**FIGURES, **SWITCHES, **LISTS}
@@ -27,11 +27,13 @@ def stages(script: Script, name: str) -> list[Stage]:
         if len(given & MARKS) < 3 or not given & TRAINS or text(words[0]) in {"echo", "printf"}:
             continue
         launcher, own = arguments.split(words, command.where)
-        found.append(_stage(script, command, name, launcher, own))
+        found.append(_stage(script, command, name, words, launcher, own))
     return numbered(found)
 
 
-def _stage(script: Script, command: Command, name: str, launcher: list[Argument], own: list[Argument]) -> Stage:
+def _stage(
+    script: Script, command: Command, name: str, words: list[Word], launcher: list[Argument], own: list[Argument]
+) -> Stage:
     values: dict[str, Value] = {}
     for one in own:
         if one.flag in FIGURES:
@@ -41,9 +43,11 @@ def _stage(script: Script, command: Command, name: str, launcher: list[Argument]
         elif one.flag in LISTS:
             values |= _lists(one)
     values |= _machines(script, launcher)
+    if (made := arguments.unfollowed(words, script, frozenset({*FIGURES, *LISTS}))) is not None:
+        values["partial"] = Value(True, made, "arguments that are made by what is not followed")
     slips = [*arguments.twice(own, NAMES), *arguments.misspelt(own, settings("megatron.txt"), frozenset(NAMES))]
     slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
-    slips += arguments.unpassed(script, frozenset(NAMES))
+    slips += arguments.unpassed(script, command.where.file, frozenset(NAMES))
     return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))
 
 
@@ -52,12 +56,13 @@ def _lists(one: Argument) -> dict[str, Value]:
     where = one.words[0][1] if one.words else one.where
     if LISTS[one.flag] == "ramp":
         return {"ramp": Value(words, where, one.flag)}
-    blend = arguments.weights(one)
+    blend, figure = arguments.weights(one), LISTS[one.flag]
     if blend is None:
         paths = tuple(word for word, _ in one.words)
         whole = all("$(" not in path for path in paths)
-        return {"data": Value(paths if whole else None, where, one.flag, None if whole else "made by a command")}
-    return {"data_weights": Value(blend[0], where, one.flag), "data": Value(blend[1], where, one.flag)}
+        return {figure: Value(paths if whole else None, where, one.flag, None if whole else "made by a command")}
+    shares = {} if figure == "eval_data" else {"data_weights": Value(blend[0], where, one.flag)}
+    return shares | {figure: Value(blend[1], where, one.flag)}
 
 
 def _machines(script: Script, launcher: list[Argument]) -> dict[str, Value]:

@@ -16,11 +16,12 @@ FIGURES = {
     "--lr-wsd-decay-iters": "wsd_steps", "--lr-wsd-decay-samples": "wsd_samples", "--lr-wsd-decay-style": "wsd_decay",
     "--weight-decay": "weight_decay", "--clip-grad": "clip", "--adam-beta1": "beta1", "--adam-beta2": "beta2",
     "--adam-eps": "eps", "--optimizer": "optimizer", "--start-weight-decay": "weight_decay_start",
-    "--end-weight-decay": "weight_decay_end",
+    "--end-weight-decay": "weight_decay_end", "--weight-decay-incr-style": "weight_decay_style",
     "--attention-dropout": "attention_dropout", "--hidden-dropout": "hidden_dropout", "--seed": "seed",
     "--init-method-std": "init_std",
     "--tensor-model-parallel-size": "tp", "--pipeline-model-parallel-size": "pp", "--context-parallel-size": "cp",
-    "--expert-model-parallel-size": "ep", "--num-experts": "experts",
+    "--expert-model-parallel-size": "ep", "--num-experts": "experts", "--moe-router-topk": "experts_per_token",
+    "--moe-ffn-hidden-size": "expert_ffn", "--norm-epsilon": "norm_eps",
     "--save": "save", "--load": "load", "--pretrained-checkpoint": "pretrained", "--ckpt-step": "load_step",
     "--save-interval": "save_every", "--eval-interval": "eval_every", "--eval-iters": "eval_steps",
     "--tokenizer-model": "tokenizer", "--tokenizer-type": "tokenizer_type", "--vocab-size": "tokenizer_vocab",
@@ -38,7 +39,12 @@ SWITCHES = {
     "--use-distributed-optimizer": "distributed_optimizer", "--no-save-optim": "no_save_optim",
     "--reset-attention-mask": "document_mask",
 }  # fmt: skip
-LISTS = {"--rampup-batch-size": "ramp", "--data-path": "data", "--train-data-path": "data"}
+LISTS = {
+    "--rampup-batch-size": "ramp",
+    "--data-path": "data",
+    "--train-data-path": "data",
+    "--valid-data-path": "eval_data",
+}
 MARKS = frozenset({"--train-iters", "--train-samples", "--micro-batch-size", "--global-batch-size", "--num-layers",
                    "--hidden-size", "--seq-length", "--lr-decay-style", "--tensor-model-parallel-size"})  # fmt: skip
 TRAINS = frozenset({"--train-iters", "--train-samples", "--lr"})  # one of them: a model that only answers has none

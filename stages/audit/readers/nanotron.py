@@ -31,6 +31,8 @@ FIGURES = {
     "ffn": (f"{_MODEL}.intermediate_size",), "heads": (f"{_MODEL}.num_attention_heads",),
     "kv_heads": (f"{_MODEL}.num_key_value_heads",), "vocab": (f"{_MODEL}.vocab_size",),
     "max_positions": (f"{_MODEL}.max_position_embeddings",), "rope_base": (f"{_MODEL}.rope_theta",),
+    "norm_eps": (f"{_MODEL}.rms_norm_eps",), "tied": (f"{_MODEL}.tie_word_embeddings",),
+    "init_std": ("model.init_method.std",),
     "tokenizer": ("tokenizer.tokenizer_name_or_path",), "seed": ("general.seed",),
 }  # fmt: skip
 _OTHERS = frozenset({"lr_warmup_style", "use_cache", "head_dim"})
@@ -81,4 +83,9 @@ def _data(tree: Tree) -> dict[str, Value]:
         if (leaf := tree.leaves.get(start)) is not None:
             found["data_from" + suffix] = Value(read(leaf), leaf.where, "start_training_step")
         number += 1
+    base = ("data_stages", 0, "data", "dataset")
+    for figure, key in (("data_vocab", "vocab_size"), ("token_bytes", "token_size_in_bytes")):
+        value = tree.value((*base, key), key)
+        if value is not None:
+            found[figure] = value
     return found

@@ -13,6 +13,8 @@ from stages.errors import Where
 
 MARKS = ("TrainerConfig(", "TransformerTrainModuleConfig(")  # both in the text of every script that trains
 _LOADERS = ("NumpyDataLoaderConfig", "ComposableDataLoaderConfig")
+_SETS = tuple(f"{kind}.{how}" for kind in ("NumpyFSLDatasetConfig", "NumpyPackedFSLDatasetConfig")
+              for how in ("glob", "from_data_mix"))  # fmt: skip
 _MODULES = ("TransformerTrainModuleConfig", "TransformerPipelineTrainModuleConfig")
 _OPTIMIZERS = ("AdamWConfig", "SkipStepAdamWConfig", "AdamConfig", "LionConfig", "SkipStepLionConfig", "MuonConfig")
 _SCHEDULES = {
@@ -40,8 +42,25 @@ def stages(text: str, name: str) -> list[Stage]:
     found = _trainer(source, trainer) | _module(source) | _schedule(source) | _model(source)
     for call in source.named(*_LOADERS):
         _take(source, call, found, {"batch_tokens": "global_batch_size", "seed": "seed"})
+    found |= _data(source)
     with_micro_batch(found)
     return [Stage(name, "olmo-core", trainer.where, found)]
+
+
+def _data(source: Source) -> dict[str, Value]:
+    """The tokenizer, and the files or the mix that the one data set of a script is made of."""
+    found: dict[str, Value] = {}
+    named = {one.name: one for one in source.calls if one.name.startswith("TokenizerConfig.")}
+    if len(named) == 1:
+        name, call = next(iter(named.items()))
+        found["tokenizer"] = Value(name.partition(".")[2], call.where, name)
+    sets = [one for one in source.calls if one.name in _SETS]
+    if len(sets) == 1 and sets[0].node.args:
+        values = [source.value(one, sets[0].inside, "data") for one in sets[0].node.args]
+        names = tuple(str(one.value) for one in values if isinstance(one.value, str))
+        if len(names) == len(values):
+            found["data"] = Value(names, values[0].where, sets[0].name)
+    return found
 
 
 def _one(source: Source, *names: str) -> Call | None:

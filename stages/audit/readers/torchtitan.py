@@ -33,6 +33,9 @@ FIGURES = {
     "min_lr_ratio": ("lr_scheduler.lr_min", "lr_scheduler.min_lr_factor"),
     "tp": ("parallelism.tensor_parallel_degree",), "pp": ("parallelism.pipeline_parallel_degree",),
     "cp": ("parallelism.context_parallel_degree",), "ep": ("parallelism.expert_parallel_degree",),
+    "flavor": ("model.flavor",), "keep": ("checkpoint.keep_latest_k",), "tokenizer": ("model.tokenizer_path",),
+    "train_set": ("training.dataset",), "eval_set": ("validation.dataset",), "seed": ("training.seed", "debug.seed"),
+    "last_model_only": ("checkpoint.last_save_model_only",),
     "folder": ("checkpoint.folder",), "save_every": ("checkpoint.interval",),
     "load": ("checkpoint.initial_load_path",), "load_model_only": ("checkpoint.initial_load_model_only",),
     "checkpoints": ("checkpoint.enable_checkpoint", "checkpoint.enable"), "dump": ("job.dump_folder", "dump_folder"),
@@ -103,6 +106,10 @@ def _settled(name: str, found: dict[str, Value], where: Where, slips: tuple[Slip
     evaluates = found.pop("evaluates", None)
     if evaluates is not None and evaluates.value is False:
         found.pop("eval_every", None)
+        found.pop("eval_set", None)
+    for figure, key in (("data", "train_set"), ("eval_data", "eval_set")):
+        if (named := found.pop(key, None)) is not None and isinstance(named.value, str):
+            found[figure] = replace(named, value=(named.value,))
     for figure in _MISSING & set(found):
         if found[figure].value == -1:
             del found[figure]

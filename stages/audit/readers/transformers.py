@@ -21,19 +21,21 @@ FIGURES = {
     "output_dir": "save", "resume_from_checkpoint": "resume", "model_name_or_path": "pretrained",
     "model_name": "pretrained", "tokenizer_name": "tokenizer", "seed": "seed", "bf16": "bf16", "fp16": "fp16",
     "ignore_data_skip": "ignore_data_skip", "seq_parallel_size": "cp", "per_device_max_tokens": "device_tokens",
-    "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model",
+    "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model", "save_total_limit": "keep",
+    "load_best_model_at_end": "best",
 }  # fmt: skip
 FACTORY = FIGURES | {
     "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",
     "packing": "packing", "rope_scaling": "rope_scaling", "template": "template", "flash_attn": "attention",
-    "val_size": "held_out", "interleave_probs": "shares", "max_samples": "max_samples",
+    "val_size": "held_out", "adapter_name_or_path": "adapter_path",
+    "interleave_probs": "shares", "max_samples": "max_samples",
 }  # fmt: skip
 AXOLOTL = FIGURES | {
     "base_model": "pretrained", "num_epochs": "epochs", "micro_batch_size": "micro_batch", "optimizer": "optimizer",
     "sequence_len": "context", "lr_scheduler": "decay", "evals_per_epoch": "evals_per_epoch",
     "saves_per_epoch": "saves_per_epoch", "sample_packing": "packing", "rope_theta": "rope_base",
     "cosine_min_lr_ratio": "min_lr_ratio", "context_parallel_size": "cp", "tensor_parallel_size": "tp",
-    "adapter": "adapter", "auto_resume_from_checkpoints": "auto_resume",
+    "adapter": "adapter", "chat_template": "template", "auto_resume_from_checkpoints": "auto_resume",
 }  # fmt: skip
 MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
@@ -60,8 +62,8 @@ def factory(tree: Tree, name: str) -> list[Stage]:
     if not {"finetuning_type", "cutoff_len", "template"} & keys or not keys & MARKS:
         return []
     stage = from_tree(tree, name, "llama-factory", FACTORY)
-    sets, shares = (listed(tree, key) for key in ("dataset", "interleave_probs"))
-    added = {key: value for key, value in (("data", sets), ("data_weights", shares)) if value is not None}
+    lists = {"data": "dataset", "data_weights": "interleave_probs", "eval_data": "eval_dataset"}
+    added = {figure: value for figure, key in lists.items() if (value := listed(tree, key)) is not None}
     return [stage.having(added)]
 
 
@@ -91,8 +93,19 @@ def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str])
             found[figure] = Value(listed, tree.places[key,], key)
     found |= _kwargs(tree)
     keys = [(str(key), tree.places[key,]) for key in tree.below(())][:MAX_KEYS]
-    slips = tuple(misspelt(keys, figures)) if framework != "axolotl" else ()
-    return Stage(name, framework, tree.places.get((), Where(name, 1)), settled(found), slips=slips)
+    slips = (*misspelt(keys, figures), *_not_taken(tree, found)) if framework != "axolotl" else ()
+    return Stage(name, framework, tree.places.get((), Where(name, 1)), settled(found), slips=tuple(slips))
+
+
+def _not_taken(tree: Tree, found: Mapping[str, Value]) -> Iterator[Slip]:
+    """Arguments of the scheduler that the one that is named does not take; of others nothing is said here."""
+    plain = {"linear", "cosine", "constant", "constant_with_warmup"}
+    name = found["decay"].value if "decay" in found else "linear"
+    for key in map(str, tree.below(("lr_scheduler_kwargs",))):
+        if name in plain and key in {"min_lr", "min_lr_rate", "min_lr_ratio", "num_decay_steps", "num_stable_steps"}:
+            said = f"lr_scheduler_kwargs.{key}, which the scheduler {name} does not take"
+            other = "warmup_stable_decay" if key.startswith("num_") else "cosine_with_min_lr"
+            yield Slip("flag-unknown", tree.places["lr_scheduler_kwargs", key], said, f"{other}?")
 
 
 def _kwargs(tree: Tree) -> dict[str, Value]:
@@ -118,6 +131,10 @@ def settled(found: dict[str, Value]) -> dict[str, Value]:
     steps = found.get("steps")
     if steps is not None and isinstance(steps.value, int) and steps.value <= 0:
         del found["steps"]
+    parts = [found[one] for one in ("warmup_steps", "stable_steps", "wsd_steps") if one in found]
+    sizes = [one.value for one in parts if isinstance(one.value, int)]
+    if "stable_steps" in found and len(sizes) == 3:
+        found["decay_steps"] = Value(sum(sizes), parts[1].where, parts[1].key)
     resume = found.pop("resume", None)
     if resume is not None and isinstance(resume.value, str) and scalar(resume.value) not in {"last", "latest"}:
         found["load"] = resume

@@ -12,6 +12,7 @@ from stages.audit.recipe import Stage, Value, number, numbered
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
 _FLAGS = {f"--{key}": figure for key, figure in FIGURES.items()}
+_DATA = {"train_file": "data", "dataset_name": "data", "validation_file": "eval_data"}
 _CONFIG = {"rope_theta": "rope_base", "max_position_embeddings": "max_positions", "vocab_size": "vocab"}
 
 
@@ -34,6 +35,8 @@ def stages(script: Script, name: str) -> list[Stage]:
             for word, where in one.words if key == "config_overrides" else ():
                 for part, figure in _OVERRIDE.findall(word):
                     values[_CONFIG[part]] = Value(number(figure), where, part)
+            if key in _DATA and one.words:
+                values[_DATA[key]] = Value(tuple(word for word, _ in one.words), one.words[0][1], one.flag)
             shares = [word.rsplit("@", 1) for word, _ in one.words if re.search(r"@[\d.]+$", word)]
             if len(shares) > 1:
                 sums = tuple(float(share) for _, share in shares)
@@ -44,7 +47,7 @@ def stages(script: Script, name: str) -> list[Stage]:
             *misspelt(keys, FIGURES),
             *arguments.twice(own, _FLAGS),
             *arguments.unset(script),
-            *arguments.unpassed(script, frozenset(_FLAGS)),
+            *arguments.unpassed(script, command.where.file, frozenset(_FLAGS)),
         ]
         found.append(Stage(name, "transformers", command.where, settled(values), slips=tuple(slips)))
     return numbered(found)

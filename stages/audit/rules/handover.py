@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit import curve
 from stages.audit.figures import first_step, last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import Pipeline, Stage
+from stages.audit.recipe import Edge, Pipeline, Stage
 from stages.audit.rules.schedule import part
 
-JUMP = 1.05  # of a rate: less is rounding
-_SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay")
+_SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "weight_decay")
+_SWITCHES = {"untied": "--untie-embeddings-and-output-weights", "gated": "--swiglu"}
 _RELEASED = "the checkpoint was saved anew with step 0, or as a release"
 
 
@@ -125,29 +124,6 @@ def ignored(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-@rule("rate-jumps", "I-28", "The learning rate jumps at the hand-over")
-def jumps(pipeline: Pipeline) -> Iterator[Fault]:
-    """Where the optimizer's state is inherited and the file's schedule is read at the restored step."""
-    for edge in pipeline.edges:
-        loads, before, after = on_load(edge.child), curve.of(edge.parent), curve.of(edge.child)
-        last = edge.step if edge.step is not None else last_step(edge.parent)
-        if loads is None or not loads.optimizer or loads.scheduler != "override" or before is None or after is None:
-            continue
-        first = first_step(edge.child)
-        old, new = (None if last is None else before.at(last)), (None if first is None else after.at(first))
-        if old is None or new is None or old == new or (min(old, new) > 0 and max(old, new) / min(old, new) <= JUMP):
-            continue
-        yield Fault(
-            edge.child,
-            edge.child.at("lr"),
-            f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}",
-            "the same rate, or a warm-up from it",
-            "the moments of the old rate meet the new one",
-            None,
-            "the jump is meant",
-        )
-
-
 @rule("flags-contradict", "I-06", "Flags of loading that contradict one another")
 def contradict(pipeline: Pipeline) -> Iterator[Fault]:
     """Both sources of the scheduler; or a running step with fresh moments."""
@@ -178,9 +154,11 @@ def not_there(pipeline: Pipeline) -> Iterator[Fault]:
     for edge in pipeline.edges:
         loads = on_load(edge.child)
         name = next((one for one in ("no_save_optim", "save_only_model") if edge.parent.on(one)), None)
+        if edge.parent.on("last_model_only") and edge.step is not None and edge.step == last_step(edge.parent):
+            name = "last_model_only"
         if name is None or loads is None or not loads.optimizer:
             continue
-        stops = edge.child.framework.startswith("megatron")
+        stops = edge.child.framework not in TRAINERS
         yield Fault(
             edge.child,
             edge.where,
@@ -194,7 +172,7 @@ def not_there(pipeline: Pipeline) -> Iterator[Fault]:
 def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
     """A figure of the architecture that a hand-over of weights keeps."""
     for edge in pipeline.edges:
-        for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "experts", "vocab"):
+        for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "experts", "vocab", "flavor", "tied"):
             both = edge.parent.stated(name) and edge.child.stated(name)
             if both and edge.parent.get(name) != edge.child.get(name):
                 yield Fault(
@@ -203,7 +181,26 @@ def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{name} {edge.child.get(name)}",
                     f"{edge.parent.get(name)}, as {edge.parent.name}",
                     "the weights do not fit",
+                    None,
+                    "both have the same sizes" if name == "flavor" else None,
                 )
+        for name in _SWITCHES if _whole(edge) else ():
+            if edge.parent.on(name) != edge.child.on(name):
+                yield Fault(
+                    edge.child,
+                    edge.child.at(name),
+                    f"{_SWITCHES[name]} is {'on' if edge.child.on(name) else 'off'}",
+                    f"{'on' if edge.parent.on(name) else 'off'}, as in {edge.parent.name}",
+                    "the weights do not fit",
+                )
+
+
+def _whole(edge: Edge) -> bool:
+    """Whether both commands state their model, so that a switch which is not there is off."""
+    both = (edge.parent, edge.child)
+    return not edge.child.on("args_from_checkpoint") and all(
+        one.framework == "megatron-lm" and one.stated("layers") and not one.on("partial") for one in both
+    )
 
 
 @rule("rope-falls", "I-37", "The rotary base falls")

@@ -9,6 +9,8 @@ from stages.audit.recipe import Pipeline, Stage
 from stages.contract.rope import longest_wavelength
 from stages.spec.resolved_models import Llama3Scaling, Rope
 
+ROOM = 16  # rows in the slowest wavelength: bases that were raised for a context have ten to a hundred of it
+
 
 def rope(stage: Stage) -> Rope | None:
     """The rotary positions of a stage, None where they are not stated or scaled in a way that is not modelled."""
@@ -66,6 +68,34 @@ def wavelength(pipeline: Pipeline) -> Iterator[Fault]:
                 f"at least {context:,}",
                 "positions repeat within a row",
                 stage.count("tokens"),
+            )
+
+
+@rule("rope-stays", "I-29", "Rows grow, and the rotary base does not")
+def stays(pipeline: Pipeline) -> Iterator[Fault]:
+    """Four times the rows or more at the base of the shorter ones, unless that was chosen for far longer ones."""
+    for edge in pipeline.edges:
+        parent, child = edge.parent, edge.child
+        old, new = parent.count("context"), child.count("context")
+        scaled = [one for one in ("rope_type", "rope_factor", "rope_interpolation", "rope_llama3", "rope_scaling")
+                  if one in child.values]  # fmt: skip
+        stated = child.stated("rope_base") and parent.stated("rope_base") and not scaled
+        positions, dim = rope(child), child.count("head_dim")
+        if not (old and new and stated and new >= 4 * old and parent.get("rope_base") == child.get("rope_base")):
+            continue
+        if positions is None or not dim or dim < 0 or dim % 2:
+            continue
+        longest = longest_wavelength(positions, dim)
+        if new <= longest < ROOM * new:
+            yield Fault(
+                child,
+                child.at("rope_base"),
+                f"a base of {child.get('rope_base')} in rows of {new:,}, as in rows of {old:,}; its slowest wavelength"
+                f" is {longest:,.0f}",
+                "a larger base, or scaled positions",
+                "distances that were never learned are most of those in a row",
+                child.count("tokens"),
+                "positions are scaled by what the file does not say",
             )
 
 

@@ -89,6 +89,17 @@ def warmup_past_decay(pipeline: Pipeline) -> Iterator[Fault]:
     """Megatron's scheduler asserts the opposite; elsewhere the rate falls from its peak at once."""
     for stage in pipeline.stages:
         warmup, end = stage.count("warmup_steps"), stage.count("decay_steps")
+        first = _decay_from(stage, end)
+        if warmup and first is not None and end is not None and first < warmup - SHARE * warmup and warmup < end:
+            yield Fault(
+                stage,
+                stage.at("decay_start", "wsd_steps", "warmup_steps"),
+                f"a warm-up of {warmup:,} steps, a decay from step {max(0, first):,} on",
+                "a warm-up before the decay",
+                "the decay is cut to what the warm-up leaves of it"
+                if stage.framework == "torchtitan"
+                else "the rate falls at once where the warm-up ends",
+            )
         if (
             not warmup
             or end is None
@@ -105,6 +116,14 @@ def warmup_past_decay(pipeline: Pipeline) -> Iterator[Fault]:
             "a warm-up before the decay",
             "the launch stops at an assertion" if megatron else "the rate jumps after it",
         )
+
+
+def _decay_from(stage: Stage, end: int | None) -> int | None:
+    """The step that a decay is stated to begin at, before what is cut of it; below 0 where it is longer than all."""
+    if stage.stated("decay_start"):
+        return stage.count("decay_start")
+    tail = stage.count("wsd_steps") if str(stage.text("decay")).lower() == "wsd" and stage.stated("wsd_steps") else None
+    return None if tail is None or end is None else end - tail
 
 
 @rule("floor-above-peak", "I-36", "The smallest rate is above the peak")
@@ -144,7 +163,7 @@ def warmup_twice(pipeline: Pipeline) -> Iterator[Fault]:
 def impossible(pipeline: Pipeline) -> Iterator[Fault]:
     """A digit too many or two figures exchanged; the bounds are those of I-48."""
     bounds = {"lr": (0.0, 0.1), "clip": (0.0, 20.0), "weight_decay": (0.0, 1.0), "beta1": (0.0, 0.9999),
-              "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3)}  # fmt: skip
+              "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3), "warmup_fraction": (0.0, 1.0)}  # fmt: skip
     for stage in pipeline.stages:
         for name, (low, high) in bounds.items():
             value = stage.number(name)
@@ -154,7 +173,7 @@ def impossible(pipeline: Pipeline) -> Iterator[Fault]:
                     stage.at(name),
                     f"{name} {value:g}",
                     f"{low:g} to {high:g}",
-                    "the run diverges or stands still",
+                    "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
                 )
         beta1, beta2 = stage.number("beta1"), stage.number("beta2")
         if beta1 is not None and beta2 is not None and beta1 > beta2:

@@ -1,0 +1,137 @@
+"""Checkpoints that are gone, written over, not whole models, or passed over by the run that should go on from them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+
+from stages.audit.figures import last_step
+from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import TRAINERS
+from stages.audit.loads import goes_on_by_itself
+from stages.audit.recipe import HOLE, Edge, Pipeline, Stage
+
+_NEAR = 0.85  # of difflib's ratio between two paths
+_NUMBER = re.compile(r"\d+")
+
+
+@rule("checkpoint-deleted", "I-26", "The step that is loaded was deleted by the parent")
+def deleted(pipeline: Pipeline) -> Iterator[Fault]:
+    """A limit of checkpoints keeps the newest ones."""
+    for edge in pipeline.edges:
+        most, every, last = edge.parent.count("keep"), edge.parent.count("save_every"), last_step(edge.parent)
+        if edge.step is None or not most or most < 1 or not every or last is None or not edge.step <= last:
+            continue
+        newer = last // every - edge.step // every + bool(last % every)
+        if newer >= most and edge.parent.on("best") is False:
+            yield Fault(
+                edge.child,
+                edge.where,
+                f"step {edge.step:,} of {edge.parent.name}, which keeps {most} of its checkpoints"
+                f" ({edge.parent.at('keep')})",
+                f"one of the last {most} up to step {last:,}",
+                "there is no such checkpoint once the parent has ended",
+                None,
+                "it was copied before",
+            )
+
+
+@rule("saves-over-parent", "I-26", "The run writes over the model that it begins from")
+def over_parent(pipeline: Pipeline) -> Iterator[Fault]:
+    """The same folder for the model that is read and the one that is written."""
+    for stage in pipeline.stages:
+        source, target = stage.folder("pretrained"), stage.folder("save")
+        if stage.framework in TRAINERS and source and source == target and not HOLE.fullmatch(source):
+            yield Fault(
+                stage,
+                stage.at("save"),
+                f"{target} for both",
+                "a folder of its own",
+                "the parent is gone when the run ends, and a restart begins from what is half trained",
+                None,
+                "the parent is kept elsewhere",
+            )
+
+
+@rule("adapter-as-model", "I-06", "The parent saves an adapter, which is loaded as a model")
+def adapter(pipeline: Pipeline) -> Iterator[Fault]:
+    """LoRA's folder has no weights of the base."""
+    for edge in pipeline.edges:
+        child = edge.child
+        tuned = edge.parent.text("tuning") == "lora" or edge.parent.text("adapter") in {"lora", "qlora"}
+        if tuned and child.framework in TRAINERS and "load" not in child.values and "adapter_path" not in child.values:
+            yield Fault(
+                child,
+                child.at("pretrained"),
+                f"{child.folder('pretrained')}, an adapter of {edge.parent.name}",
+                "the merged model, or the base with the adapter beside it",
+                "the launch stops, or goes on from the base alone",
+                None,
+                "it was merged into this folder",
+            )
+
+
+@rule("parent-passed-over", "I-38", "Nothing goes on from the run before")
+def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
+    """Files that are numbered, of which one goes on from the last but one and nothing from the last."""
+    named = {_number(stage): stage for stage in pipeline.stages if _number(stage) is not None}
+    for edge in pipeline.edges:
+        mine, parent = _number(edge.child), _number(edge.parent)
+        before = named.get(mine - 1) if mine is not None else None
+        if before is None or parent is None or mine is None or parent != mine - 2 or pipeline.children(before):
+            continue
+        above = pipeline.parent(before)
+        if above is not None and above.parent.name == edge.parent.name and _alike(before, edge):
+            yield Fault(
+                edge.child,
+                edge.where,
+                f"a checkpoint of {edge.parent.name}",
+                f"one of {before.name}, which goes on from it",
+                f"nothing that {before.name} trains is used",
+                before.count("tokens"),
+                f"{before.name} is a branch of its own",
+            )
+
+
+def _alike(before: Stage, edge: Edge) -> bool:
+    return before.framework == edge.child.framework and before.folder("save") != edge.child.folder("save")
+
+
+def _number(stage: Stage) -> int | None:
+    """The one number in a file's name; of several, the first."""
+    found = _NUMBER.search(stage.name.rsplit("/", 1)[-1].partition("#")[0])
+    return int(found[0]) if found and len(found[0]) <= 2 else None
+
+
+@rule("parent-misspelt", "I-06", "The run begins from a folder that is nearly one that is made here")
+def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
+    """A path that differs by letters from the folder that another run saves to; numbers name other runs."""
+    for stage in pipeline.stages:
+        path = stage.folder("load") if "load" in stage.values and not goes_on_by_itself(stage) else ""
+        path = path or stage.folder("pretrained")
+        if not path or HOLE.search(path) or pipeline.parent(stage) is not None or "result" in stage.values:
+            continue
+        made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
+        for near in difflib.get_close_matches(path, made, n=1, cutoff=_NEAR):
+            if _NUMBER.sub("", near) != _NUMBER.sub("", path) and _close(near, path):
+                yield Fault(
+                    stage,
+                    stage.at("load", "pretrained"),
+                    path,
+                    f"{near}, which {made[near].name} saves to?",
+                    "the launch stops, or another model is loaded",
+                    None,
+                    "it was made elsewhere",
+                )
+
+
+def _close(near: str, path: str) -> bool:
+    """Whether each part of a path is nearly that of the other one: a letter or two, as in a slip of the hand."""
+    parts = near.split("/"), path.split("/")
+    if len(parts[0]) != len(parts[1]):
+        return False
+    other = [(one, two) for one, two in zip(*parts, strict=True) if one != two]
+    return (len(other) == 1 and sorted(other[0][0]) == sorted(other[0][1])) or all(
+        difflib.SequenceMatcher(None, one, two).ratio() >= _NEAR for one, two in other
+    )  # fmt: skip

@@ -1,0 +1,88 @@
+"""What a run is evaluated on, and whether it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.audit.finding import Fault, rule
+from stages.audit.recipe import Pipeline, Read, Stage
+
+
+@rule("eval-in-training", "I-18", "It is evaluated on what it is trained on")
+def in_training(pipeline: Pipeline) -> Iterator[Fault]:
+    """A set that stands in both lists."""
+    for stage in pipeline.stages:
+        trained, tested = set(_sets(stage.get("data"))), _sets(stage.get("eval_data"))
+        both = [one for one in tested if one in trained]
+        if both:
+            yield Fault(
+                stage,
+                stage.at("eval_data"),
+                f"{', '.join(both[:3])} for training and evaluation",
+                "a set that is not trained on",
+                "the loss that is reported is that of what was learned by heart",
+                None,
+                "the framework takes another part of the set",
+            )
+
+
+def _sets(value: Read) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, tuple) else () if value is None else (str(value),)
+
+
+@rule("eval-without-data", "I-21", "An evaluation without anything to evaluate on")
+def without_data(pipeline: Pipeline) -> Iterator[Fault]:
+    """LLaMA-Factory evaluates on eval_dataset or on a part of the training data (val_size)."""
+    for stage in pipeline.stages:
+        wanted = stage.get("eval_strategy") in {"steps", "epoch"}
+        given = "eval_data" in stage.values or (stage.number("held_out") or 0) > 0
+        if stage.framework == "llama-factory" and wanted and not given:
+            yield Fault(
+                stage,
+                stage.at("eval_strategy"),
+                f"eval_strategy {stage.get('eval_strategy')}",
+                "val_size, or eval_dataset",
+                "the launch stops",
+            )
+
+
+@rule("best-never", "I-21", "The best checkpoint is asked for, and cannot be known")
+def best(pipeline: Pipeline) -> Iterator[Fault]:
+    """TrainingArguments asserts that checkpoints are evaluated: the same strategy, and a multiple of its steps."""
+    for stage in pipeline.stages:
+        if stage.framework not in {"transformers", "llama-factory"} or not stage.on("best"):
+            continue
+        saved, tested = _strategy(stage, "save_strategy", "steps"), _strategy(stage, "eval_strategy", "no")
+        every, each = stage.count("save_every"), stage.count("eval_every") or 500
+        if saved == "best" or (saved == tested and saved != "steps"):
+            continue
+        if saved != tested or (every is not None and every % each):
+            yield Fault(
+                stage,
+                stage.at("eval_strategy") if saved != tested and stage.stated("eval_strategy") else
+                stage.at("best") if saved != tested else stage.at("save_every", "best"),
+                f"checkpoints by {saved}, evaluations by {tested}" if saved != tested
+                else f"checkpoints every {every:,} steps, evaluations every {each:,}",
+                "evaluations of every checkpoint",
+                "the launch stops",
+            )  # fmt: skip
+
+
+def _strategy(stage: Stage, name: str, otherwise: str) -> str:
+    return stage.text(name) or otherwise
+
+
+@rule("interval-twice", "I-05", "An interval is stated twice")
+def interval(pipeline: Pipeline) -> Iterator[Fault]:
+    """axolotl has steps or a number for each epoch, and refuses both."""
+    for stage in pipeline.stages:
+        for steps, share in (("save_every", "saves_per_epoch"), ("eval_every", "evals_per_epoch")):
+            both = stage.framework == "axolotl" and stage.stated(steps) and stage.stated(share)
+            if both and stage.get(steps) and stage.get(share):
+                yield Fault(
+                    stage,
+                    stage.at(share),
+                    f"{share} {stage.get(share)}, and every {stage.get(steps)} steps",
+                    "one of the two",
+                    "the launch stops",
+                )

@@ -9,8 +9,10 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
+from stages.contract.parameters import parameters
 from stages.contract.upcycle import block_calls
 from stages.spec.copies import is_written
+from stages.spec.language_model import LanguageModel
 from stages.spec.points import ALL
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
@@ -38,13 +40,20 @@ elsewhere(
 
 @static(
     "I-23",
-    title="Upcycling changes the number of layers and nothing else",
+    title="Upcycling changes the number of layers, or makes experts of feed-forward parts, and nothing else",
     rule="The parent is the shallower model, the child a whole number of times as deep (or as deep as the layers that "
     "the spec writes out), and every other figure of the architecture is the same; what the child computes differs "
-    "from the parent by no more than is declared.",
+    "from the parent by no more than is declared. With experts, layers are as many as before, and the child has the "
+    "parent's parameters, one feed-forward part more for each further expert of a layer, and the routers' rows.",
     why="Arguments in the wrong order, or keys that neither side has, leave random layers in a model that trains.",
     threads=("NVIDIA/Megatron-LM#5442", "NVIDIA/Megatron-LM#3646"),
-    held_by=("stages/models/upcycle.py", "tests/unit/models/test_upcycle.py"),
+    held_by=(
+        "stages/models/upcycle.py",
+        "stages/models/upcycle_experts.py",
+        "stages/spec/routed.py",
+        "tests/property/test_upcycled_experts.py",
+        "tests/unit/models/test_upcycle.py",
+    ),
 )
 def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
     """I-23, as far as specs go."""
@@ -55,6 +64,9 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
                 "I-23", name, ("modules", module), parent=ref, observed=f"{ref} has no module {module}",
                 expected=f"one of {list(parent.modules)}", repair="Upcycle a module that the parent has.",
             )  # fmt: skip
+            continue
+        if context.pipeline.stages[name].init[module].experts is not None:
+            yield from _experts(context, name, ref, module, above, child)
             continue
         mine, theirs = child.model_dump(), above.model_dump()
         differ = sorted(key for key in {*mine, *theirs} - {"layers"} if mine.get(key) != theirs.get(key))
@@ -68,6 +80,26 @@ def upcycling_deepens_only(context: Context) -> Iterator[Finding]:
                 repair="Correct the child's model in pipeline.yaml, or under the scale's `models`.",
                 at=(module,), found=", ".join([f"{Fraction(deep, max(shallow, 1))} times as deep", *differ]),
             )  # fmt: skip
+
+
+def _experts(context: Context, name: str, ref: str, module: str, above: Model, child: Model) -> Iterator[Finding]:
+    """Counted apart from what resolves and builds the child: (E - 1) parts of 3 D F and E rows of D more a layer."""
+    mixture = child.parts.mixture if isinstance(child, LanguageModel) else None
+    if mixture is not None and isinstance(above, LanguageModel):
+        width = above.hidden
+        more = (mixture.experts - 1) * 3 * width * above.ffn + mixture.experts * width
+        expected = parameters(above).total + above.layers * more
+        idle = above.layers * (mixture.experts - mixture.active) * 3 * width * above.ffn
+        if (expected, idle) == (parameters(child).total, parameters(child).idle):
+            return
+        found = f"{parameters(child).total:,} parameters, {parameters(child).idle:,} in experts that a token leaves out"
+        wanted = f"{expected:,} and {idle:,}: the parent's feed-forward parts as experts, and their routers"
+    else:
+        found, wanted = f"a {child.family} from a {above.family}", "a model with routed experts from a dense one"
+    yield context.finding(
+        "I-23", name, ("modules", module), parent=ref, observed=found, expected=wanted, at=(module,), found=found,
+        repair="Correct the child's model in pipeline.yaml, or under the scale's `models`.",
+    )  # fmt: skip
 
 
 @static(

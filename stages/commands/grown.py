@@ -1,4 +1,4 @@
-"""What `stages show` says of a model that grows: layers, parameters, and how many tokens it has seen before."""
+"""What `stages show` says of a model that grows: layers, experts, parameters, and how many tokens it has seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from stages.contract.parameters import parameters
 from stages.report.words import count
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
+from stages.spec.resolved_models import Model
 
 
 def grown(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
@@ -16,15 +18,32 @@ def grown(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]
         if init.layer_map is None or init.parent is None or init.parent not in stages:
             continue
         before, after = stages[init.parent].modules[module], stage.modules[module]
+        seen = _seen(stages, init.parent, module)
+        seen_before = f"{count(seen) if seen else 'no'} tokens seen before, by the smaller model"
+        if init.experts is not None:
+            yield "grows", f"{_routed(module, before, after, stage.seed)}; {seen_before}"
+            continue
         copies = Counter(init.layer_map)
         often = ", ".join(f"{_times(number)}: {_ranges(copies, number)}" for number in sorted(set(copies.values())))
-        seen = _seen(stages, init.parent, module)
         yield (
             "grows",
             f"{module}: {count(parameters(before).total)} -> {count(parameters(after).total)} parameters, "
             f"{max(init.layer_map) + 1} -> {len(init.layer_map)} layers, copied {often}; "
-            f"{count(seen) if seen else 'no'} tokens seen before, by the smaller model",
+            f"{seen_before}",
         )
+
+
+def _routed(module: str, before: Model, after: Model, seed: int) -> str:
+    """Parameters in all, and those that a token passes through, of both models."""
+    assert isinstance(after, LanguageModel), "a model with experts"
+    mixture, was, is_now = after.parts.mixture, parameters(before), parameters(after)
+    assert mixture is not None, "a model with experts"
+    return (
+        f"{module}: {count(was.total)} -> {count(is_now.total)} parameters, {count(was.active)} -> "
+        f"{count(is_now.active)} of them active; in each of {after.layers} layers {mixture.experts} copies of the "
+        f"feed-forward part, of which a token takes {mixture.active}; routers are drawn anew, with deviation "
+        f"{after.init_std:g} and seed {seed}"
+    )
 
 
 def _times(number: int) -> str:

@@ -127,6 +127,9 @@ def _weights(init: Init) -> str:
         case "inherit":
             what = "the average of the weights, kept by `ema`," if init.average else "weights"
             return f"{what} from {init.parent}, {state}"
+        case "upcycle" if init.experts is not None:
+            how = "each expert a copy of its layer's feed-forward part, routers drawn anew"
+            return f"weights from {init.parent}, {how}, {state}"
         case "upcycle":
             return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
         case "merge":

@@ -23,7 +23,7 @@ from stages.guards.report import (
     StepRow,
 )  # fmt: skip
 from stages.guards.start import rotary_dim
-from stages.models import extend, tensor_file
+from stages.models import extend, tensor_file, upcycle_experts
 from stages.models.documents import Documents
 from stages.models.hf_names import to_hf
 from stages.models.looped import exit_distribution
@@ -72,8 +72,9 @@ def built(
     """What stands before step 1; `state` is the optimizer's, or what a stage without training hands on."""
     found, moments, moved = {}, dict[str, str](), set[str]()
     for key, tensor in state:  # one after the other: they need not all be whole at once
-        rows = stage.init[key.partition(".")[0]].rows
-        moments[key] = _digest(extend.kept({key: tensor}, rows)[key])
+        init = stage.init[key.partition(".")[0]]
+        parts = upcycle_experts.apart(key, tensor) if init.experts else extend.kept({key: tensor}, init.rows).items()
+        moments |= {name: _digest(part) for name, part in parts}
         if not key.endswith((f".{STEP}", f".{AVERAGE}")) and bool(tensor.any()):
             moved.add(key.partition(".")[0])
     for name, module in modules.items():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stages.engines import Inputs, place
 from stages.errors import UserError
-from stages.models import build, extend, hf, merge, release, release_config, release_files, upcycle
+from stages.models import build, extend, hf, merge, release, release_config, release_files, upcycle, upcycle_experts
 from stages.models.tensor_file import Stored
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
@@ -132,13 +132,15 @@ def inherited_state(stage: Stage, inputs: Inputs) -> dict[str, Tensor]:
             found = without_averages(found)
         if init.extend is not None and init.rows is not None:
             found = extend.moments(found, stage.modules[name], init.rows)
-        state |= found if init.layer_map is None else _upcycled_state(stage, name, init.layer_map, found)
+        state |= found if init.layer_map is None else _upcycled_state(stage, name, init, init.layer_map, found)
     return state
 
 
 def takes_averages(stage: Stage, init: Init) -> bool:
     """Whether averages of weights come in with a module's optimizer state, where the parent has them."""
-    return stage.optimizer is None or (stage.optimizer.ema is not None and init.extend is None)
+    if init.extend is not None or init.experts is not None:
+        return False
+    return stage.optimizer is None or stage.optimizer.ema is not None
 
 
 def without_averages(state: Mapping[str, T]) -> dict[str, T]:
@@ -147,10 +149,12 @@ def without_averages(state: Mapping[str, T]) -> dict[str, T]:
 
 
 def _upcycled_state(
-    stage: Stage, name: str, layer_map: tuple[int, ...], found: Mapping[str, Tensor]
+    stage: Stage, name: str, init: Init, layer_map: tuple[int, ...], found: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Moments go where their parameters go: "<module>.<parameter>.<moment>" is a name inside or outside the layers."""
-    parameters = [key for key, _ in build.make(stage.modules[name], stage.rope, "meta").named_parameters()]
+    parameters = dict(build.make(stage.modules[name], stage.rope, "meta").named_parameters())
+    if init.experts is not None:
+        return upcycle_experts.moments(found, name, {key: one.shape for key, one in parameters.items()}, STEP)
     moments = {key.rpartition(".")[2] for key in found}
     children = [f"{name}.{parameter}.{moment}" for parameter in parameters for moment in sorted(moments)]
     sources = upcycle.source_names([*children, f"{name}.{STEP}"], layer_map)
@@ -231,7 +235,11 @@ def _upcycle(name: str, init: Init, inputs: Inputs, module: nn.Module) -> None:
     parent = parent_stage(init, inputs)
     source = build.make(parent.modules[name], parent.rope, "cpu")
     load(source, parent_folder(init, inputs), name)
-    shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
+    drawn = module.state_dict()
+    if init.experts is not None:
+        module.load_state_dict(upcycle_experts.upcycle(source.state_dict(), drawn))
+        return
+    shapes = {key: tensor.shape for key, tensor in drawn.items()}
     module.load_state_dict(upcycle.upcycle(source.state_dict(), shapes, init.layer_map).state)
 
 

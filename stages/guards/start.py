@@ -18,6 +18,8 @@ from stages.spec.resolved_models import Model
 
 FACTOR = 1e-6  # relative, by which a factor that is read from a table in fp32 may differ
 ULP = 2  # fp32 units in the last place by which a frequency may differ: two roundings
+_EXPERT = re.compile(r"(?P<head>.*\.mlp)\.experts\.\d+\.(?P<tail>\w+_proj\.weight.*)")
+_ROUTER = re.compile(r".*\.mlp\.gate\.(weight|e_score_correction_bias)")
 _LAYER = re.compile(r"(?P<head>(?:.*\.)?layers)\.(?P<layer>\d+)\.(?P<tail>.*)")
 
 
@@ -113,13 +115,19 @@ def rotary_dim(cfg: Model) -> int | None:
     return cfg.parts.rotated if isinstance(cfg, LanguageModel) else None
 
 
-def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None) -> dict[str, str]:
+def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None, experts: bool = False) -> dict[str, str]:
     """The parent's digests under the names of the child: layer i is the parent's layer_map[i], the rest keeps its name.
 
+    With `experts`, each expert is the parent's feed-forward part, and routers are left out: they are drawn anew.
     Written apart from the code that upcycles: it must not repeat that code's mistakes.
     """
     if layer_map is None:
         return dict(parent)
+    if experts:
+        return {
+            name: parent.get(f"{one['head']}.{one['tail']}" if (one := _EXPERT.fullmatch(name)) else name, "nothing")
+            for name in child
+        }
     expected = {}
     for name in child:
         match = _LAYER.fullmatch(name)
@@ -133,7 +141,9 @@ def mapped(parent: Digests, child: Digests, layer_map: tuple[int, ...] | None) -
 def _differing(
     stage: Stage, id: str, what: str, module: str, found: Digests, parent: Digests | None, init: Init
 ) -> Iterator[Finding]:
-    expected: Mapping[str, str] = mapped(parent or {}, found, init.layer_map)
+    if init.experts is not None:
+        found = {name: one for name, one in found.items() if not _ROUTER.fullmatch(name)}
+    expected: Mapping[str, str] = mapped(parent or {}, found, init.layer_map, init.experts is not None)
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong or not expected:
         yield finding(

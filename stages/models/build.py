@@ -6,6 +6,7 @@ renaming one parameter leaves all others as they were, and the order of construc
 
 from __future__ import annotations
 
+import warnings
 from typing import assert_never
 
 import torch
@@ -36,8 +37,10 @@ def build(stage: Stage, device: str = "cpu") -> nn.ModuleDict:
 
 def make(cfg: Model, rope: Rope | None, device: str) -> nn.Module:
     """One module with undefined weights. Language models need a rope; ValueError without one."""
-    # Layers of torch draw their own first weights; this keeps the caller's random state out of it.
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    # Layers of torch draw their own first weights; this keeps the caller's random state out of it. They warn of shared
+    # experts of no width, which have nothing to draw.
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.device(device):
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")
         return _construct(cfg, rope)
 
 

@@ -23,7 +23,8 @@ def kept(stage: Stage, above: Iterable[Node]) -> frozenset[str]:
     if stage.kind == "export":
         return frozenset()  # no optimizer state, so no average
     by_ref = {node.ref: node.averages for node in above}
-    handed = ((name, init.parent) for name, init in stage.init.items() if init.optimizer == "inherit")
+    inherits = (pair for pair in stage.init.items() if pair[1].optimizer == "inherit" and pair[1].experts is None)
+    handed = ((name, init.parent) for name, init in inherits)
     return frozenset(name for name, parent in handed if parent is not None and name in by_ref[parent])
 
 
@@ -38,7 +39,7 @@ def check(loaded: LoadedStage, module: str, parent: Node) -> None:
         f"average for {module}, of which {parent_of(loaded, module)} has none",
         f"average where the parent's result has one; it has one of: {there}",
         "Write `weights: inherit`, or train the parent with an optimizer that has `ema`. A merge and an export hand on "
-        "no average; keep and upcycle hand on their parent's.",
+        "no average; keep and upcycle hand on their parent's, but not `{upcycle: experts}`.",
     )
 
 

@@ -203,7 +203,7 @@ TEXTS: dict[str, str] = {
     "RawInit.data": "Whether corpora are read on from where the parent stopped, or from their begin.",
     "reread": "Why the lineage may read again, after a restart, what it has read.",
     "RawRelease.release": "A released model, of specs/releases.",
-    "upcycle": "concatenate: the stack of layers twice; interleave: each layer twice.",
+    "upcycle": "concatenate: the stack of layers twice; interleave: each layer twice; experts: of feed-forward parts.",
     "extend": "Rows of new tokens: the mean of the others, or fresh.",
     "RawTrain.variants": "One stage for each value of one field, all from this file (docs/branches.md).",
     "field": "What differs: of the stage, or of the schedule or the optimizer that it names.",

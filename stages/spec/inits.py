@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from stages.spec import averages, copies
+from stages.spec import averages, copies, routed
 from stages.spec.averages import AVERAGE
 from stages.spec.graph import parent_of
 from stages.spec.hand_over import Node
@@ -81,7 +81,7 @@ def _handed(
     name: str,
     full: bool,
 ) -> Init:
-    """From a parent, as it is or made deeper; `name` says how layers are copied."""
+    """From a parent, as it is or made larger; `name` says how layers are copied."""
     raw = loaded.raw
     assert isinstance(raw, (RawTrain, RawUpcycle))
     parent_name = parent_of(loaded, module)
@@ -102,8 +102,7 @@ def _handed(
         )
     layer_map = None
     if how == "upcycle":
-        written = copies.is_written(name)
-        layer_map = _written(loaded, name, theirs, mine, full) if written else _layer_map(loaded, name, theirs, mine)
+        layer_map = _copied(loaded, module, name, theirs, mine, full)
     elif name:
         _extends(loaded, module, theirs, mine)
     elif mine != theirs:
@@ -134,6 +133,7 @@ def _handed(
         weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None, optimizer=restored,
         layer_map=layer_map, stand_in=False, extend=_RULES.get(name) if how == "inherit" else None,
         average=True if how == AVERAGE else None,
+        experts="copies" if how == "upcycle" and name == copies.EXPERTS else None,
     )  # fmt: skip
 
 
@@ -180,6 +180,19 @@ def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]
         digest=declared.digest if given and declared is not None else None,
         architecture=declared.architecture if given and declared is not None else None,
     )
+
+
+def _copied(loaded: LoadedStage, module: str, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:
+    """Child layer -> parent layer. Raises SpecError where the child is not made of copies of the parent."""
+    if how == copies.EXPERTS:
+        if wrong := "; ".join(routed.misfits(parent, child)):
+            raise loaded.document.error(
+                ("modules", module), wrong, routed.ALLOWED, "Correct the model, also under the scale's `models`."
+            )
+        return tuple(range(getattr(child, "layers", 0)))
+    if copies.is_written(how):
+        return _written(loaded, how, parent, child, full)
+    return _layer_map(loaded, how, parent, child)
 
 
 def _written(loaded: LoadedStage, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ class Init(Frozen):
     """Where one module's weights come from, and what becomes of its optimizer state."""
 
     DESCRIPTIVE_FIELDS: ClassVar[frozenset[str]] = frozenset({"stand_in", "architecture"})
-    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest", "extend", "rows", "average"})
+    LATER_FIELDS: ClassVar[frozenset[str]] = frozenset({"digest", "extend", "rows", "average", "experts"})
     weights: Literal["fresh", "inherit", "upcycle", "release", "merge"]
     parent: str | None  # "pipeline/stage", for inherit and upcycle
     release: str | None  # name of a released model that the user supplies as a folder
@@ -40,6 +40,7 @@ class Init(Frozen):
     extend: Literal["mean", "fresh"] | None = None  # inherit, and how rows of new tokens begin
     rows: int | None = None  # extend: tokens of the parent; rows from there on are new, the parent's padding included
     average: Literal[True] | None = None  # inherit: the average that the parent's optimizer kept, not its last weights
+    experts: Literal["copies"] | None = None  # upcycle: each is the feed-forward part of its layer; routers are fresh
     architecture: str | None = None  # of the release, as its config.json has to say
 
     @property

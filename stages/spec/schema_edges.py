@@ -10,6 +10,7 @@ from stages.spec import copies, units
 from stages.spec.fields import AverageDecay, MergedShare, Raw
 from stages.spec.names import ALLOWED, PATTERN, Name, is_name
 
+UPCYCLED = ("concatenate", "interleave", copies.EXPERTS)
 AT = "@"  # in `from`: between a stage and how many of its tokens are consumed
 
 
@@ -21,7 +22,7 @@ def _weights(value: object) -> object:
             return f"release:{name}"
         if kind == "release":
             raise units.BadQuantity(units.describe(name), ALLOWED, "Choose another name.")
-        if kind == "upcycle" and (name in ("concatenate", "interleave") or copies.is_written(str(name))):
+        if kind == "upcycle" and (name in UPCYCLED or copies.is_written(str(name))):
             return f"upcycle:{name}"
         if kind == "extend" and name in ("mean", "fresh"):
             return f"extend:{name}"
@@ -29,8 +30,8 @@ def _weights(value: object) -> object:
         return value
     raise units.BadQuantity(
         units.describe(value),
-        "inherit, fresh, average, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31} or "
-        "{extend: mean | fresh}",
+        "inherit, fresh, average, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31 | "
+        "experts} or {extend: mean | fresh}",
         "Say where the weights come from.",
     )
 
@@ -55,9 +56,9 @@ _LAYERS = {"type": ["string", "integer"], "pattern": f"^({copies.RANGES})$"}
 
 
 class RawUpcycling(Raw):
-    """Weights of a smaller model, repeated: whole stacks in turn, each layer, or the layers that are written."""
+    """Weights of a smaller model, repeated: whole stacks, each layer, the layers that are written, or as experts."""
 
-    upcycle: Literal["concatenate", "interleave"] | Annotated[str, WithJsonSchema(_LAYERS)]
+    upcycle: Literal["concatenate", "interleave", "experts"] | Annotated[str, WithJsonSchema(_LAYERS)]
 
 
 class RawExtension(Raw):

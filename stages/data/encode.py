@@ -88,12 +88,12 @@ def encode_accepted(
 
 def encode_texts(texts: Sequence[str], tokenizer: Tokenizer) -> Encoded:
     """`encode` of documents that are one text each, all of which may be learned."""
-    ids = tokenizer.encode_batch(texts)
+    ids, size = tokenizer.encode_stored(texts), tokenizer.dtype.itemsize
     roles = tokenizer.roles
-    begin, end = ([] if token is None else [token] for token in (roles.bos, roles.eos))
-    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)) + (len(begin) + len(end))
-    stretches = chain.from_iterable(zip(repeat(begin), ids, repeat(end), strict=False))
-    tokens = np.fromiter(chain.from_iterable(stretches), dtype=tokenizer.dtype, count=int(lengths.sum()))
+    begin, end = (np.array([] if token is None else [token], tokenizer.dtype) for token in (roles.bos, roles.eos))
+    lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids)) // size + (len(begin) + len(end))
+    stretches = chain.from_iterable(zip(repeat(begin.tobytes()), ids, repeat(end.tobytes()), strict=False))
+    tokens = np.frombuffer(b"".join(stretches), dtype=tokenizer.dtype)
     return Encoded(tokens, lengths, _learned(lengths, len(begin)), *_NO_PICTURES)
 
 

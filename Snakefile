@@ -8,18 +8,22 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
-from stages.sync import chatter, pages
-from stages.sync import workflow as flows
-from stages.sync.rules import names
+from stages.commands.brief import keep, uncollected
 
-ROOT = Path(workflow.basedir)
-# A job on a cluster has no setting of its own: None.
-QUIET = Quietness.ALL in (workflow.output_settings.quiet or ())
-if Quietness.PROGRESS in (workflow.output_settings.quiet or ()):
-    chatter.leave_out(logger)
-FLOW = flows.or_exit(
-    lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
-)
+with uncollected():
+    from stages.sync import chatter, pages
+    from stages.sync import workflow as flows
+    from stages.sync.rules import names
+
+    ROOT = Path(workflow.basedir)
+    # A job on a cluster has no setting of its own: None.
+    QUIET = Quietness.ALL in (workflow.output_settings.quiet or ())
+    if Quietness.PROGRESS in (workflow.output_settings.quiet or ()):
+        chatter.leave_out(logger)
+    FLOW = flows.or_exit(
+        lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
+    )
+keep()
 
 
 def stages(*words, **settings):

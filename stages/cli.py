@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,8 @@ def main() -> None:
     except UserError as error:
         print(f"stages: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    finally:
+        gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
 
 
 def _say_version(wanted: bool) -> None:

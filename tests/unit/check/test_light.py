@@ -25,3 +25,19 @@ def test_garbage_is_collected_again_afterwards():
     with uncollected():
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+KEPT = """
+import gc
+from stages.commands.brief import keep
+loop = []
+loop.append(loop)
+keep()
+there = gc.get_freeze_count()
+del loop
+assert gc.collect() == 0 and gc.get_freeze_count() == there > 0, "a search went through what is kept"
+"""
+
+
+def test_what_is_kept_until_the_end_is_searched_no_more():
+    subprocess.run([sys.executable, "-c", KEPT], cwd=ROOT, check=True)

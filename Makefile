@@ -84,15 +84,11 @@ nightly: $(READY) ## the long and exhaustive tests, and the properties with many
 	pytest -n 2 -m nightly tests/slurm # by themselves: Slurm is timed; they rewrite results/records/cluster.md
 	pytest -n 2 --hypothesis-profile=nightly -m "not nightly" tests/property tests/unit/spec
 
-# The code that `make mutants` and `make record` compare with: the last commit before slips were counted.
-BEFORE ?= 25135fd
-
 mutants: $(READY) ## every figure and reference of the specs changed as authors slip; rewrites results/records/mutants.md
-	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; mkdir "$$folder/before"; \
-	git archive $(BEFORE) stages specs | tar -x -C "$$folder/before"; \
-	python -m tests.mutants.campaign --code "$$folder/before" --out "$$folder/before.jsonl"; \
-	python -m tests.mutants.campaign --out "$$folder/now.jsonl"; \
-	python -m tests.mutants.record "$$folder/before.jsonl" "$$folder/now.jsonl" $(BEFORE)
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	python -m tests.mutants.campaign --out "$$folder/shipped.jsonl"; \
+	python -m tests.mutants.campaign --fields --out "$$folder/fields.jsonl"; \
+	python -m tests.mutants.record "$$folder/shipped.jsonl" "$$folder/fields.jsonl"
 
 mutation: $(READY) ## operators, numbers, words of the code changed one by one; goes on where it was broken off; mutation.md
 	pip install --quiet -c constraints.txt -e '.[mutation]'

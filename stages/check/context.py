@@ -179,9 +179,11 @@ class Context:
         return document.where(path)
 
     def model_name(self, name: str, module: str) -> str:
-        """The model of pipeline.yaml that a stage's module has."""
+        """The model of pipeline.yaml that a stage's module has; a stage that names none has its parents'."""
         raw = self.loaded.stages[name].raw
-        return raw.modules[module] if isinstance(raw, (RawTrain, RawImport, RawUpcycle)) else module
+        if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
+            return raw.modules[module]
+        return self.model_name(self.pipeline.stages[name].parents[0].rpartition("/")[2], module)
 
     def full_model(self, name: str, module: str) -> Model:
         """A module's model as pipeline.yaml has it, for a stage that names its modules."""

@@ -14,6 +14,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.horizon import complete, place
 from stages.check.points import within_a_step
+from stages.check.unused import names_of
 from stages.contract.numbers import Reading, readings
 from stages.contract.schedule import lr, lr_before
 from stages.spec import shapes
@@ -118,6 +119,19 @@ def inert(context: Context) -> Iterator[Finding]:
                     "Correct `to` or the length; a length in optimizer steps is written `for: 2000 steps`.",
                     place(context, schedule, index), at=(f"schedule.{schedule}.{index}",), found=what,
                 )  # fmt: skip
+
+
+def borrowed(context: Context) -> Iterator[Finding]:
+    """I-36: a schedule that gives a learning rate gives no other number."""
+    rates = {entry for stage in context.loaded.stages.values() for entry in names_of(stage, "schedules")}
+    for name, _, reading, schedule in curves(context):
+        if schedule.name in rates:
+            yield context.finding(
+                "I-36", name, reading.key,
+                observed=f"{reading.name} by schedule {schedule.name!r}, which gives a learning rate",
+                expected="a schedule of its own", at=(reading.name,), found=schedule.name,
+                repair="Name the schedule that is meant, or write one: a scale's factor is for learning rates alone.",
+            )  # fmt: skip
 
 
 def idle_jumps(context: Context) -> Iterator[Finding]:

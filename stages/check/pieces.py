@@ -28,7 +28,8 @@ Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the pi
     title="Every piece of a schedule does something",
     rule="At least one optimizer step ends in every piece. A piece that is not constant changes the rate (a warm-up "
     "from the current rate may find it reached already), and a cosine or 1-sqrt that ends its "
-    "schedule lowers it. No rate is above 0.1, and no piece lies below 1e-9.",
+    "schedule lowers it. No rate is above 0.1, and no piece lies below 1e-9. A schedule that gives a learning rate "
+    "gives no other number.",
     why="A warm-up of 2,000 tokens where 2,000 steps were meant, a rate without the minus of its exponent, a decay "
     "from a rate to itself: the run starts, and nothing says what it has lost.",
     threads=("kakaobrain/rq-vae-transformer#18",),
@@ -36,6 +37,7 @@ Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the pi
 def every_piece_does_something(context: Context) -> Iterator[Finding]:
     """I-36. A finding is about the stage in which the piece begins: it stops that one and what comes after it."""
     yield from numbers.inert(context)
+    yield from numbers.borrowed(context)
     pipeline = context.pipeline
     for name, _ in context.own():
         extent = pipeline.extents.get(name)

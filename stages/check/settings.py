@@ -10,7 +10,8 @@ from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.unused import names_of
 from stages.contract.numbers import extremes
-from stages.spec.resolved_training import Muon, Optimizer
+from stages.contract.schedule import lr, lr_before
+from stages.spec.resolved_training import Muon, Optimizer, Schedule
 
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
 # below 2 once a language model trains, as the loss is a mean over tokens.
@@ -20,6 +21,11 @@ LOWEST_MOMENTUM = 0.5
 # arXiv 2502.16982, section 2.2: updates of AdamW have a root mean square of 0.2 to 0.4, and Muon's are made as large.
 # One of 1 is that of signs alone.
 LOWEST_RMS, HIGHEST_RMS = 0.05, 1.0
+# An average of weights has half of its weight on the last 0.7 / (1 - ema) steps: at 0.5, on the last two. Recipes have
+# 0.99 and more; one that is warmed up may begin below (torch-ema: (1 + t) / (10 + t)).
+LOWEST_AVERAGE = 0.5
+# Of norms that are spread normally, one in 44 lies more than 2 standard deviations above the mean. OLMo-core has 6.
+LOWEST_SIGMAS = 2.0
 
 OPTIMIZERS = "optimizers"
 
@@ -29,10 +35,11 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
 @static(
     "I-48",
     title="An optimizer is one that some recipe has",
-    rule="beta1 is at most beta2; gradients are clipped at a norm of at most 20, or `clip: none` says that they are "
-    "not; Muon's momentum is at least 0.5 and its update_rms between 0.05 and 1.",
-    why="Two betas exchanged, a momentum of 0 or a limit that no gradient meets train, and the loss curve looks like "
-    "a worse choice of the learning rate.",
+    rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
+    "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5 and its update_rms between 0.05 and "
+    "1; an average of weights ends at 0.5 or more, and no step is skipped within 2 standard deviations.",
+    why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
+    "every fourth step train, and the loss curve looks like a worse choice of the learning rate.",
     threads=(),
 )
 def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
@@ -49,12 +56,12 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
         for key, fact, observed, expected, repair in _faults(optimizer):
             yield context.of_pipeline(
                 "I-48", f"{OPTIMIZERS}.{name}.{key}", observed=observed, expected=expected, repair=repair,
-                where=mine.document.where((OPTIMIZERS, name, key)), found=fact,
+                where=mine.document.where((OPTIMIZERS, name, *key.split("."))), found=fact,
             )  # fmt: skip
 
 
 def _faults(cfg: Optimizer) -> Iterator[Fault]:
-    (low, _), (_, high) = extremes(cfg.beta1), extremes(cfg.beta2)
+    low, high = next(((one, two) for one, two in _beside(cfg.beta1, cfg.beta2) if one > two), (0.0, 0.0))
     if low > high:
         found = f"beta1 {low:g} above beta2 {high:g}"
         # Adam is known to converge for beta1 < sqrt(beta2) (arXiv 2208.09632); equal betas train well (2505.21829).
@@ -63,8 +70,36 @@ def _faults(cfg: Optimizer) -> Iterator[Fault]:
     if cfg.clip is not None and cfg.clip > HIGHEST_CLIP:
         expected = f"a norm of at most {HIGHEST_CLIP:g}, which a gradient may meet; recipes have 0.1 to 10"
         yield "clip", f"{cfg.clip:g}", f"clip: {cfg.clip:g}", expected, "Correct it, or write `clip: none`."
+    yield from _of_averages_and_skips(cfg)
     if isinstance(cfg, Muon):
         yield from _of_muon(cfg)
+
+
+def _beside(one: float | Schedule, two: float | Schedule) -> Iterator[tuple[float, float]]:
+    """Two numbers at every count where a piece of either begins or ends: pieces are monotonic in between."""
+    schedules = [number for number in (one, two) if isinstance(number, Schedule)]
+    end = min((number.pieces[-1].end for number in schedules), default=0)
+    pieces = [piece for number in schedules for piece in number.pieces if piece.end <= end]
+    if not isinstance(one, Schedule) and not isinstance(two, Schedule):
+        yield one, two
+    for read, clocks in (
+        (lr_before, {piece.start for piece in pieces}),
+        (lr, {piece.end for piece in pieces}),
+    ):
+        for clock in sorted(clocks):
+            first, second = (read(number, clock) if isinstance(number, Schedule) else number for number in (one, two))
+            yield first, second
+
+
+def _of_averages_and_skips(cfg: Optimizer) -> Iterator[Fault]:
+    if cfg.ema is not None:
+        last = cfg.ema.pieces[-1].last if isinstance(cfg.ema, Schedule) else cfg.ema
+        if last < LOWEST_AVERAGE:
+            found, expected = f"ema {last:g}", f"at least {LOWEST_AVERAGE:g} where it ends; recipes have 0.99 and more"
+            yield "ema", found, found, expected, "Correct it: it is the share that the average keeps at every step."
+    if cfg.skip is not None and cfg.skip.sigmas < LOWEST_SIGMAS:
+        found, expected = f"sigmas {cfg.skip.sigmas:g}", f"at least {LOWEST_SIGMAS:g}: a spike is skipped, and no other"
+        yield "skip.sigmas", found, found, expected, "Correct it; OLMo-core has 6."
 
 
 def _of_muon(cfg: Muon) -> Iterator[Fault]:

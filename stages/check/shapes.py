@@ -111,7 +111,7 @@ def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
         local = stage.tokenizer == context.data.local
         for module, model in stage.modules.items():
             vocab = getattr(model, "vocab", None)
-            if vocab is None or (declared is None and stage.kind in ("keep", "export")):
+            if vocab is None or (declared is None and stage.kind in ("keep", "export", "merge")):
                 continue  # these have their parent's model
             least = declared
             if least is None:

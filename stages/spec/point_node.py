@@ -79,7 +79,8 @@ def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reach
             yield name, Reached(Fraction(str(number)), None, None)
             continue
         laid = trunk.numbers[name, number.name].laid
-        value = next(piece for piece in laid if piece.end >= clock).rate(clock)
+        read = min(clock, laid[-1].end)  # a z-loss is read in the phases that have one alone
+        value = next(piece for piece in laid if piece.end >= read).rate(read)
         known = trunk.clock.numbers.get(name)
         yield name, Reached(value, number.name, known.entered if known and known.schedule == number.name else None)
 

@@ -109,7 +109,7 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:
     """A name of something that there is not (`what`, in words), with those that there are."""
     choice = list(known)
-    return document.error(path, f"the unknown {what} {name!r}", ", ".join(choice), meant(name, choice))
+    return document.error(path, f"the unknown {what} {name!r}", ", ".join(choice) or "none", meant(name, choice))
 
 
 def meant(found: str, names: Iterable[str]) -> str:

@@ -127,17 +127,17 @@ def _copied(
 ) -> tuple[Document, Document]:
     """pipeline.yaml with a copy of a schedule or an optimizer, and the stage naming that."""
     section, name = entry
+    entries: Mapping[str, Tree] = listing.value.get(section, {})
     named, other = own.value.get(SHARED[section]), f"{name}_{label}"
     if name != named:
         raise document.error(
             ("variants", "field"), f"{section}.{name}", f"{section}.{named}, which the stage names",
             "Vary what the stage reads.",
         )  # fmt: skip
-    if other in listing.value[section] or not is_name(other):
+    if other in entries or not is_name(other):
         raise document.error(
             ("variants", "values", label), f"a name {other!r} in {section}", "a name that is free there", "Relabel it."
         )
-    entries: Mapping[str, Tree] = listing.value[section]
     if name not in entries:
         raise unknown_name(document, (SHARED[section],), SHARED[section], name, entries)
     value = {**listing.value, section: {**entries, other: copy.deepcopy(entries[name])}}

@@ -160,7 +160,7 @@ def killed(*tool: str, everything: bool = False) -> Happening:
         for process in [*([tree] if everything else []), *tree.children(recursive=True)]:
             if everything or process.cmdline()[1:5] == ["-m", "stages", "run", "toy/joint"]:
                 process.send_signal(signal.SIGKILL)
-        said, _ = driver.communicate()
+        said = driver.communicate()
         assert driver.returncode != 0, said
 
     return happen

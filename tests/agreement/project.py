@@ -22,10 +22,16 @@ COPIED = ("Snakefile", "rules/common.smk", "profiles/default", "slurm", ".dvcign
 
 
 class Called(NamedTuple):
-    """A command's exit code and what it said on both streams."""
+    """A command's exit code, what it said on stdout, and what on stderr."""
 
     code: int
-    said: str
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """Both, one after the other: what a program that it started says lies in no line of its own."""
+        return self.out + self.err
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,14 @@ class Project:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin a command."""
         command = list(words) if words[0] == "git" else [sys.executable, "-m", *words]
-        out, err = subprocess.PIPE, subprocess.STDOUT
-        return subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=out, stderr=err, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.root, env=self.environment, stdout=pipe, stderr=pipe, text=True)
 
     def call(self, *words: str) -> Called:
         """Type a command, whatever it ends with."""
         process = self.start(*words)
-        said, _ = process.communicate()
-        return Called(process.returncode, said)
+        out, err = process.communicate()
+        return Called(process.returncode, out, err)
 
     def type(self, *words: str, fails: bool = False) -> str:
         """Type a command and return what it says; it must succeed, or fail where that is expected."""

@@ -43,7 +43,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Projec
 
 @pytest.mark.parametrize(("event", "healer"), CASES)
 def test_three_verdicts_are_one_and_either_tool_heals(event: Event, healer: str, finished: Project) -> None:
-    assert attempt(event, healer, finished) == expected(event, healer)
+    outcome = attempt(event, healer, finished)
+    assert outcome == expected(event, healer), outcome.said
 
 
 def test_the_page_holds_these_events_and_what_is_held_of_them() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.agreement import verdicts
@@ -17,7 +17,10 @@ NOTHING: Names = frozenset()
 
 @dataclass(frozen=True)
 class Outcome:
-    """`idle`: what DVC called although nothing was to be done there. `clean`: all three have nothing to do any more."""
+    """`idle`: what DVC called although nothing was to be done there. `clean`: all three have nothing to do any more.
+
+    `said` is what the tool that heals said, for whoever reads of another outcome.
+    """
 
     status: Names
     listed: Names
@@ -26,6 +29,7 @@ class Outcome:
     put_back: Names
     idle: Names
     clean: bool
+    said: str = field(default="", compare=False, repr=False)
 
     @property
     def one(self) -> bool:
@@ -55,7 +59,7 @@ def attempt(event: Event, healer: str, finished: Project) -> Outcome:
         if healer == "snakemake":
             project.type("stages", "record-dvc")
         idle = verdicts.calls(said) - did.all
-        return Outcome(status, listed, did.trained, did.prepared, did.put_back, idle, _clean(project))
+        return Outcome(status, listed, did.trained, did.prepared, did.put_back, idle, _clean(project), said)
 
 
 def _clean(project: Project) -> bool:

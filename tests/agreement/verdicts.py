@@ -13,8 +13,9 @@ Names = frozenset[str]  # boxes and corpora as rules are called: toy__joint, dat
 
 def status(project: Project, deep: bool = False) -> Names:
     """What `stages status` calls stale, missing or failed."""
-    said = project.call("stages", "status", "--json", *(["--deep"] if deep else [])).said
-    return frozenset(one["stage"].replace("/", "__") for one in json.loads(said) if one["state"] != "done")
+    said = project.call("stages", "status", "--json", *(["--deep"] if deep else []))
+    assert said.out, said.err
+    return frozenset(one["stage"].replace("/", "__") for one in json.loads(said.out) if one["state"] != "done")
 
 
 def listed(project: Project) -> Names:

@@ -43,7 +43,7 @@ class Project:
         return (self.root / "said").read_text()
 
     def states(self) -> dict[str, str]:
-        said = json.loads(self.inner.call("stages", "status", "toy", "--json").said)
+        said = json.loads(self.inner.call("stages", "status", "toy", "--json").out)
         return {one["stage"].partition("/")[2]: one["state"] for one in said}
 
     def runs(self, box: str) -> list[psutil.Process]:

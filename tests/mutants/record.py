@@ -1,26 +1,46 @@
-"""Writes results/records/mutants.md: `python -m tests.mutants.record BEFORE NOW COMMIT` (called by `make mutants`).
+"""Writes results/records/mutants.md: `python -m tests.mutants.record SHIPPED FIELDS` (called by `make mutants`).
 
-BEFORE and NOW are the files of outcomes that `tests.mutants.campaign` wrote for the code of COMMIT and for this one.
+SHIPPED and FIELDS are the files of outcomes that `tests.mutants.campaign` wrote, of the shipped specs and, with
+`--fields`, of those of tests/mutants/fields.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from stages.report.commit import commit
 from stages.store.files import write_atomic
-from tests.mutants import matrix
+from tests import shipped
+from tests.mutants import matrix, unshipped
 from tests.mutants.campaign import edits, report
+
+SHIPPED = """\
+## Slips
+
+Figures and references of the shipped specs changed as authors slip, one at a time, and `stages check` run on each
+(tests/mutants/campaign). The share caught is that of slips that are wrong: those with a finding, against those and the
+missed, the later and the crashed.
+"""
+FIELDS = """\
+## Slips in what no shipped pipeline has
+
+The same of the specs in tests/mutants/fields: schedules of every number that may have one, groups, skipped steps and
+averages of an optimizer, points, merges, a sweep, grown layers, budgets in epochs, YaRN, imports with every figure.
+"""
 
 
 def main() -> None:
-    earlier, latest, named = sys.argv[1:]
     root = Path.cwd()
-    now = report.read(Path(latest))
-    before = report.as_of_now(report.read(Path(earlier)), now)
     text = matrix.markdown([*matrix.rows(), *matrix.guarded(), *matrix.of_code()])
-    text += "\n" + report.markdown(now, before, (named, commit(root)), len(edits.every(root / "specs")))
+    with tempfile.TemporaryDirectory() as folder:
+        every = (
+            edits.every(shipped.copy(Path(folder) / "shipped") / "specs"),
+            unshipped.slips(unshipped.write(Path(folder) / "fields") / "specs"),
+        )
+    for head, file, slips in zip((SHIPPED, FIELDS), sys.argv[1:], every, strict=True):
+        text += f"\n{head}\n{report.markdown(report.read(Path(file)), commit(root), len(slips))}"
     write_atomic(root / "results" / "records" / "mutants.md", text.encode())
 
 

@@ -74,6 +74,17 @@ MUTANTS = (
         "I-28",
         "a loss weight by the learning rate's schedule",
         Edited("ouro/stable_1.yaml", r"beta: 0\.1", "beta: {schedule: stable}"),
+        also=frozenset({"I-36"}),
+    ),
+    Mutant(
+        "I-36",
+        "a balance of experts by the learning rate's schedule",
+        Edited(
+            "kimi_vl/text_pretrain.yaml",
+            r"(router: .*aux_loss: )1e-4(\}\n(?:.*\n)*)  - \{covers: \[phases.main.router.aux_loss.*\n",
+            r"\1{schedule: text}\2",
+        ),
+        also=frozenset({"I-28", "I-03"}),
     ),
     Mutant(
         "I-04",
@@ -299,6 +310,16 @@ MUTANTS = (
         "I-48",
         "the two betas exchanged",
         Edited("llama31_1m/pipeline.yaml", r"beta1: 0\.9\n    beta2: 0\.95", "beta1: 0.95\n    beta2: 0.9"),
+    ),
+    Mutant(
+        "I-48",
+        "an average of the weights that is one step long",
+        Edited("llama31_1m/pipeline.yaml", r"clip: 1\.0", "clip: 1.0\n    ema: 0.0999"),
+    ),
+    Mutant(
+        "I-48",
+        "every fourth step skipped",
+        Edited("kimi_vl/pipeline.yaml", r"clip: 1\.0", "clip: 1.0\n    skip: {window: 128, sigmas: 0.6}"),
     ),
     Mutant("I-48", "a limit that no gradient meets", Edited("llama31_1m/pipeline.yaml", r"clip: 1\.0", "clip: 100")),
     Mutant("I-48", "Muon without momentum", Edited("kimi_vl/pipeline.yaml", r"momentum: 0\.95", "momentum: 0")),

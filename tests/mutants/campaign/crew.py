@@ -1,4 +1,4 @@
-"""The campaign on several processes: each has its own copy of the specs; outcomes are written in the order of slips."""
+"""The campaign on several processes: each has a project of its own; outcomes are written in the order of slips."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import multiprocessing
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.campaign import edits
 from tests.mutants.campaign.edits import Edit
 from tests.mutants.campaign.trial import Bench
 
@@ -20,12 +19,16 @@ SEED = 10
 _bench: Bench
 
 
-def run(specs: Path, out: Path, processes: int, each: int | None) -> None:
-    """Try every slip, or `each` of each class, and write the outcomes."""
-    tried = sample(edits.every(specs), each) if each is not None else edits.every(specs)
+Write = Callable[[Path], Path]  # a project into a folder, which it returns
+
+
+def run(write: Write, slips: Callable[[Path], list[Edit]], out: Path, processes: int, each: int | None) -> None:
+    """Try every one of a project's `slips` (given its specs/), or `each` of each class, and write the outcomes."""
     with tempfile.TemporaryDirectory() as folder, out.open("w") as file:
+        every = slips(write(Path(folder) / "read") / "specs")
+        tried = sample(every, each) if each is not None else every
         context = multiprocessing.get_context("fork")
-        with context.Pool(processes, _prepare, (specs, folder)) as pool:
+        with context.Pool(processes, _prepare, (write, folder)) as pool:
             for row in pool.imap(_try, tried, chunksize=20):
                 file.write(json.dumps(row) + "\n")
 
@@ -43,9 +46,9 @@ def _drawn(shuffled: Sequence[Edit], each: int) -> Iterator[Edit]:
             yield edit
 
 
-def _prepare(specs: Path, folder: str) -> None:
+def _prepare(write: Write, folder: str) -> None:
     global _bench
-    _bench = Bench(specs, Path(folder) / multiprocessing.current_process().name)
+    _bench = Bench(write(Path(folder) / multiprocessing.current_process().name))
 
 
 def _try(edit: Edit) -> dict[str, Any]:

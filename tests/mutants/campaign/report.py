@@ -21,12 +21,6 @@ MEANINGS = {
     "legitimate": "no finding, and none is due: another run, right in itself",
     "same": "nothing that is read has changed",
 }
-INTRODUCTION = """\
-Figures and references of the shipped specs changed as authors slip, one at a time, and `stages check` run on each
-(tests/mutants/campaign). What the earlier commit was silent about and is a finding now counts as
-missed there. The share caught is that of slips that are wrong: those with a finding, against those and the missed, the
-later and the crashed.
-"""
 
 
 def read(path: Path) -> list[Row]:
@@ -39,45 +33,31 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def as_of_now(before: Sequence[Row], now: Sequence[Row]) -> list[Row]:
-    """Outcomes of earlier code: what has a finding now was no legitimate edit then."""
-    found = {_edit(row) for row in now if row["verdict"] in ("caught", "elsewhere")}
-    silent = ("later", "legitimate", "same")
-    return [{**row, "verdict": "missed"} if row["verdict"] in silent and _edit(row) in found else row for row in before]
-
-
-def _edit(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return row["file"], row["place"], row["slip"], row["new"]
-
-
 def share(counts: Mapping[str, int]) -> float:
     """Of the slips that are wrong, how many have a finding."""
     seen = counts["caught"] + counts["elsewhere"]
     return seen / max(1, seen + counts["crash"] + counts["missed"] + counts["later"])
 
 
-def markdown(now: Sequence[Row], before: Sequence[Row], commits: tuple[str, str], all_slips: int) -> str:
-    """The chapter of results/records/mutants.md about the campaign; `all_slips` is how many there are to be tried."""
-    return "\n".join([*_summary(now, before, commits, all_slips), *_by_slip(now), *_reasons(now), *_missed(now), ""])
+def markdown(now: Sequence[Row], commit: str, all_slips: int) -> str:
+    """A chapter of results/records/mutants.md without its title; `all_slips` is how many there are to be tried."""
+    return "\n".join([*_summary(now, commit, all_slips), *_by_slip(now), *_reasons(now), *_missed(now), ""])
 
 
-def _summary(now: Sequence[Row], before: Sequence[Row], commits: tuple[str, str], all_slips: int) -> Iterator[str]:
-    counts = [Counter(row["verdict"] for row in rows) for rows in (before, now)]
-    yield "## Slips"
-    yield ""
-    yield INTRODUCTION
+def _summary(now: Sequence[Row], commit: str, all_slips: int) -> Iterator[str]:
+    counts = Counter(row["verdict"] for row in now)
     if len(now) < all_slips:
         yield f"A sample, drawn with a fixed seed: {len(now):,} of {all_slips:,} slips, so many of each kind of key and"
-        yield "slip. `make mutants` tries them all."
+        yield f"slip. `make mutants` tries them all. Commit {commit}."
     else:
-        yield "All slips were tried (`make mutants`)."
+        yield f"All slips were tried (`make mutants`), commit {commit}."
     yield ""
-    yield f"| verdict | what it means | before ({commits[0]}) | now ({commits[1]}) |"
-    yield "|---|---|---|---|"
+    yield "| verdict | what it means | slips |"
+    yield "|---|---|---|"
     for verdict in VERDICTS:
-        yield f"| {verdict} | {MEANINGS[verdict]} | {counts[0][verdict]:,} | {counts[1][verdict]:,} |"
-    yield f"| all | | {len(before):,} | {len(now):,} |"
-    yield f"| share caught | | {share(counts[0]):.1%} | {share(counts[1]):.1%} |"
+        yield f"| {verdict} | {MEANINGS[verdict]} | {counts[verdict]:,} |"
+    yield f"| all | | {len(now):,} |"
+    yield f"| share caught | | {share(counts):.1%} |"
     yield ""
 
 

@@ -53,7 +53,7 @@ LATER = _rules(
         "the folder of a release is looked for before anything starts, and its tensors are compared",
     ),
     (
-        "llama31_1m/base.yaml:rope.* llama31_1m/base.yaml:max_context", ALL,
+        "llama31_1m/base.yaml:rope.* llama31_1m/base.yaml:max_context looped/base.yaml:max_context", ALL,
         "the release's config.json says another value: refused before a weight is read",
     ),
     (
@@ -78,17 +78,21 @@ LEGITIMATE = _rules(
         "how long a turn is and what a kill may cost: no result depends on it",
     ),
     (
-        "*execution.memory *execution.ranks *execution.nodes *execution.parallel.* scale:*threads", AMOUNT,
+        "*execution.memory *execution.ranks *execution.nodes *execution.parallel.* scale:*threads "
+        "scale:*executions.*.memory scale:*executions.*.ranks", AMOUNT,
         "another layout: no result depends on it",
     ),
     ("*execution.activations", ("other word",), "memory against operations: no result depends on it"),
     ("*execution.determinism", ("other word",), "exact sums against faster ones: the tier of the result says which"),
     ("scale:*device scale:*engine_class", ("other word",), "another device or precision, which this scale can run on"),
     ("scale:*evaluation.samples", AMOUNT, "a larger or smaller sample of evaluations"),
-    ("*seed", AMOUNT, "any seed is as good"),
+    ("*seed", (*AMOUNT, "removed"), "any seed is as good, the scale's too"),
     ("stage:evaluate stage:evaluate.*", ("removed",), "a stage may be evaluated by less"),
     ("stage:evaluate.*", ("sibling's name",), "another evaluation that this stage allows"),
     ("stage:evaluate_on.data*", ("sibling's name",), "another corpus that an import may be evaluated on"),
+    ("stage:evaluate_on.loops", AMOUNT, "evaluations after more loops or fewer than in training"),
+    ("looped/base.yaml:evaluate_on", ("removed",), "a stand-in is evaluated on what it is trained on"),
+    ("stage:evaluate.limit", AMOUNT, "a larger or smaller sample of evaluations"),
     ("stage:evaluate_on.document_mask", ("other word",), "documents may see those before them, or not"),
     ("scale:*releases", ("other word",), "the user gives the released model instead of a stand-in"),
     (
@@ -101,7 +105,7 @@ LEGITIMATE = _rules(
         "declared repetitions; too few for the corpus are a finding",
     ),
     (
-        "scale:*models.*", (*AMOUNT, "removed"),
+        "scale:*models.*", (*AMOUNT, "minus lost", "removed"),
         "a miniature's size is chosen; what a scale leaves out stays as published; mechanisms are compared (I-35)",
     ),
     ("published:*stand_in", ("sibling's name",), "another local corpus of the same kind"),
@@ -149,6 +153,12 @@ LEGITIMATE = _rules(
     ),
     ("stage:*context stage:max_context", EXACT, "another length that the rotary positions cover"),
     ("stage:rope.*", EXACT, "other rotary positions, from which nothing goes back"),
+    ("stage:rope.yarn*", ("removed", "other word"), "other rotary positions, from which nothing goes back"),
+    ("pictures/towers.yaml:max_context", AMOUNT, "of towers, whose rows are as long as their phases say"),
+    ("stage:phases.*.name", ("other word",), "what a phase is called: nothing else names it"),
+    ("dense/*.yaml:init.from.*", ("removed",), "an average of fewer models"),
+    ("stage:init.shares.* stage:init.decay", AMOUNT, "other shares of the models that are averaged"),
+    ("stage:variants.values.*", AMOUNT, "a sweep over other values"),
     ("stage:*packing", ("other word",), "whole documents in a row: nothing is cut"),
 )  # fmt: skip
 

@@ -19,7 +19,6 @@ from stages.check.findings import Finding, unwaived
 from stages.errors import SpecError, SpecErrors, UserError, Where
 from stages.spec.project import Project
 from tests.mutants.campaign.edits import Edit
-from tests.shipped import copy_specs
 
 READ_OTHERS = ("I-41", "S-11", "S-12")  # the invariants that look into pipelines beside their own
 
@@ -40,15 +39,14 @@ class Outcome:
 
 
 class Bench:
-    """A copy of a project's specs in which one file at a time is edited, and the shipped specs resolved."""
+    """A project in which one file of specs/ at a time is edited, and its specs as they are, resolved."""
 
-    def __init__(self, specs: Path, folder: Path) -> None:
-        self.root = folder
-        copy_specs(specs, folder)
-        self.shipped = Project.load(folder)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.shipped = Project.load(root)
         self.contexts = {
             (name, scale): checks.make_context(self.shipped, name, scale)
-            for scale in self.shipped.scales() for name in self.shipped.pipelines(variants=True)
+            for scale in self.shipped.scales() for name in self.shipped.pipelines(variants=True, scale=scale)
         }  # fmt: skip
         self._check = checks.check
         self._known = {id(one.pipeline): (one, list(self._check(one))) for one in self.contexts.values()}

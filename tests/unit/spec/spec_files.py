@@ -69,14 +69,19 @@ def unshipped() -> Iterator[SpecFile]:
     yield SpecFile("mine/soup.yaml", "stage_merge", {"stage": "soup", "box": "x", "kind": "merge", "init": init})
 
 
-def shipped(root: FilePath = ROOT) -> Iterator[SpecFile]:
+def shipped() -> Iterator[SpecFile]:
     """Every file below specs/, and slurm/site.yaml."""
+    yield from project_files(ROOT)
+    yield SpecFile("../slurm/site.yaml", "site", nodes.parse((ROOT / "slurm/site.yaml").read_bytes(), "site").value)
+
+
+def project_files(root: FilePath) -> Iterator[SpecFile]:
+    """Every file below specs/ of a project."""
     project = Project.load(root)
     for path in sorted((root / "specs").rglob("*.yaml")):
         name = path.relative_to(root / "specs").as_posix()
         value = nodes.parse(path.read_bytes(), name).value
         yield SpecFile(name, _schema(project, name, value), value)
-    yield SpecFile("../slurm/site.yaml", "site", nodes.parse((root / "slurm/site.yaml").read_bytes(), "site").value)
 
 
 def _schema(project: Project, name: str, value: Tree) -> str:

@@ -135,7 +135,8 @@ def _summary(found: Sequence[Finding], pipelines: int, scales: int, wanted: set[
     bad = len(unwaived(found))
     text = f"{len(numbered)} invariants, {checked} checked"
     text += f" and {shapes} shapes" if shapes else ""
-    text += f" on {pipelines} pipelines at {scales} scale{'s' * (scales != 1)}: {bad} finding{'s' * (bad != 1)}"
+    text += f" on {pipelines} pipeline{'s' * (pipelines != 1)} at {scales} scale{'s' * (scales != 1)}"
+    text += f": {bad} finding{'s' * (bad != 1)}"
     text += f" about {', '.join(named)}" if named else ""
     return Text(f"{text} ({len(found) - bad} waived)", style="bold red" if bad else "bold green")
 

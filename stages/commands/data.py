@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from stages.commands.open import DEFAULT_SCALE, open_project
 from stages.commands.waiting import waited
 from stages.data import spec
 from stages.data.prepared import DataManifest
+from stages.data.spec import CorpusSpec, Packed, TokenizerSpec
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline
 from stages.spec.project import Project
 from stages.spec.schema import RawImport, RawTrain
+from stages.spec.schema_corpora import UNDECLARED
 from stages.spec.schema_phases import RawPhase
 from stages.store import lease, markers
 from stages.store.layout import Layout
@@ -55,7 +57,10 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
 
 
 def print_declaration(name: str, processes: int | None = None, scale: str = DEFAULT_SCALE) -> None:
-    """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else."""
+    """Prepare a corpus whatever its spec declares, and print the lines that would declare it, and nothing else.
+
+    Where the spec has them already nothing is printed, so that `>>` to the spec may be typed twice.
+    """
     from stages.data.measured import declaration, packed_rows
     from stages.data.prepare import prepare as prepare_corpus
     from stages.data.prepared import Corpus
@@ -67,9 +72,29 @@ def print_declaration(name: str, processes: int | None = None, scale: str = DEFA
     _tokenizer_first(root, layout, name)
     made = prepare_corpus(root, name, layout.corpus(name), accept=True, processes=processes or _cpus())
     _say_left_out(name, made)
-    print(f"# for specs/data/{name}.yaml, once you have looked at what changed:")
     packed = {} if name == spec.TOKENIZER else packed_rows(Corpus(layout.corpus(name)), contexts(project))
+    known, path = _declares(root, name, made, packed), f"{spec.FOLDER}/{name}.yaml"
+    if known:
+        print(f"{name}: {path} declares this already", file=sys.stderr)
+        return
+    if known is False:
+        print(f"{name}: {path} declares something else; put these lines in place of those there", file=sys.stderr)
+    print(f"# for {path}, once you have looked at what changed:")
     print(declaration(made, packed), end="")
+
+
+def _declares(root: Path, name: str, made: DataManifest, packed: Mapping[int, Packed]) -> bool | None:
+    """Whether the spec declares what came out; None where it declares nothing yet."""
+    if name == spec.TOKENIZER:
+        there: CorpusSpec | TokenizerSpec = spec.load_tokenizer(root, declared=False)
+    else:
+        there = spec.load(root, name, declared=False)
+    if there.digest == UNDECLARED:
+        return None
+    if not isinstance(there, CorpusSpec):
+        return there.digest == made.digest
+    fields = ("digest", "size", "documents", "longest", "heldout")
+    return there.packed == packed and all(getattr(there, one) == getattr(made, one) for one in fields)
 
 
 def contexts(project: Project) -> set[int]:

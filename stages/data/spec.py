@@ -16,7 +16,7 @@ from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import MEASURED, Kind, Rows, tokenizer
-from stages.spec.validate import validate
+from stages.spec.validate import near, validate
 
 FOLDER = Path("specs") / "data"
 TOKENIZER = "tokenizer"
@@ -178,9 +178,8 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
     Raises UserError naming the file, the line, the key, what was found and what is allowed.
     """
     if name in NOT_CORPORA or not (root / FOLDER / f"{name}.yaml").is_file():
-        raise UserError(
-            f"no corpus {name!r}; there are: {', '.join(one for one in names(root) if one != TOKENIZER) or 'none'}"
-        )
+        known = sorted(names(root), key=lambda one: one == TOKENIZER)  # which the command takes too, last
+        raise UserError(f"no corpus {name!r}; there are: {', '.join(known) or 'none'}. {near(name, known)}".rstrip())
     raw = load_corpus(Files(root), name, declared)
     return CorpusSpec.model_validate(raw.model_dump())
 

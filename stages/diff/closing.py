@@ -19,7 +19,7 @@ def lines(found: Difference) -> list[str]:
         f"RoPE: {f'changed in {len(rope)}' if rope else 'unchanged'}",
         f"{found.hours} of all pipelines on {found.hardware}: "
         f"{_both(found.published.device_hours, found.variants.device_hours, figures.short)}",
-        f"to be run again: {found.rerun} stages, {figures.short(cost)} {found.hours}{share}; "
+        f"to be run again: {found.rerun} stage{'s' * (found.rerun != 1)}, {figures.short(cost)} {found.hours}{share}; "
         f"{found.unchanged + len(found.shared)} stay as they are",
     ]
 

@@ -29,6 +29,7 @@ from stages.spec.validate import meant, several, unknown, validate
 
 Kind = Literal["text", "sft", "multimodal", "pairs"]
 MEASURED = ("digest", "size", "documents", "longest", "heldout")  # what a preparation comes out with
+UNDECLARED = "0" * 64  # the digest of what was not measured yet
 Rows = Literal["messages", "sharegpt", "alpaca", "prompt_completion", "interleaved"]
 """The shapes of conversations; interleaved: texts and pictures in any order."""
 
@@ -162,7 +163,7 @@ def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
             document.where(()), "digest", "nothing", "what the tokenizer came out with (digest)",
             "Run `stages data tokenizer --accept` and put the line that it prints into this file.",
         )  # fmt: skip
-    return validate(Document({**document.value, "digest": "0" * 64}, document.places), RawTokenizer)
+    return validate(Document({**document.value, "digest": UNDECLARED}, document.places), RawTokenizer)
 
 
 def corpus(document: Document, declared: bool = True) -> RawCorpus:
@@ -180,7 +181,7 @@ def corpus(document: Document, declared: bool = True) -> RawCorpus:
     strange = list(_strange_parameters(document))
     if strange:
         raise several(strange)
-    blank: dict[str, Any] = {key: "0" * 64 if key == "digest" else "0" for key in missing}
+    blank: dict[str, Any] = {key: UNDECLARED if key == "digest" else "0" for key in missing}
     raw = validate(Document({**document.value, **blank}, document.places), RawCorpus)
     wrong = list(_against_builder(document, raw))
     if wrong:

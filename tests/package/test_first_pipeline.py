@@ -64,7 +64,7 @@ def test_the_model_learned_the_persons_own_text(followed: Followed) -> None:
 
 def test_the_changed_rate_trained_one_stage_again_and_no_other(followed: Followed) -> None:
     (said,) = [text for text in followed.said if "  earlier  " in text]
-    assert "to be run again: 1 stages," in said
+    assert "to be run again: 1 stage," in said
     assert "tiny/sft main 48/48" in said
     assert "tiny/pretrain main" not in said
     assert "tiny/long main" not in said

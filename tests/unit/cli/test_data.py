@@ -45,6 +45,9 @@ def test_what_accept_prints_makes_the_spec_whole(project: Path, capsys: pytest.C
     with (project / "specs/data/mine.yaml").open("a") as file:  # as `>> specs/data/mine.yaml` does
         file.write(said.out)
     assert said.err.startswith("tokenizer: ")
+    print_declaration("mine")  # typed again by mistake
+    said = capsys.readouterr()
+    assert (said.out, "specs/data/mine.yaml declares this already" in said.err) == ("", True)
     prepare("mine", "mini")
     assert "mine: 2" in capsys.readouterr().err
     assert len(list((project / "results/.markers/mini/data").glob("mine.*"))) == 1
@@ -95,6 +98,12 @@ def test_a_file_is_read_again_whenever_it_is_asked_for(project: Path, capsys: py
     (project / "data" / "mine.txt").write_text("another\n\nfile")
     with pytest.raises(UserError, match="run `stages data mine --accept`"):
         prepare("mine", "mini")
+    print_declaration("mine")
+    said = capsys.readouterr()
+    assert "digest: " in said.out
+    assert "specs/data/mine.yaml declares something else; put these lines in place of those there" in said.err
+    with pytest.raises(UserError, match=r"no corpus 'mien'; .* Did you mean 'mine'\?"):
+        print_declaration("mien")
 
 
 def test_a_changed_bit_is_mended_when_asked(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

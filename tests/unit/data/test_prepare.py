@@ -157,7 +157,7 @@ def test_a_wrong_data_spec_is_refused(project: Small, changes: dict[str, object]
 
 
 def test_an_unknown_corpus_lists_the_known_ones(project: Small) -> None:
-    with pytest.raises(UserError, match="no corpus 'poems'; there are: captions, clips"):
+    with pytest.raises(UserError, match=r"no corpus 'poems'; there are: captions, clips.*, tokenizer\."):
         prepare.prepare(project.root, "poems", project.data / "poems")
 
 

@@ -19,6 +19,7 @@ from tests.unit.data import test_hostile_pictures as pictures
 from tests.unit.data import test_hostile_rows as rows
 from tests.unit.data import test_hostile_tables as tables
 from tests.unit.data import test_hostile_templates as hostile_templates
+from tests.unit.data import test_listed as listed
 from tests.unit.data import test_pictures_in_chats as chats
 from tests.unit.models import test_release_configs as configs
 from tests.unit.models import test_release_files as release_files
@@ -67,6 +68,7 @@ def data() -> list[Case]:
     """Files, rows and conversations."""
     return [
         *refused("a file", bad_files.BAD_FILES),
+        *refused("a pattern or a folder", listed.REFUSED),
         *refused("a file", rows.FILES),
         *refused("an index of Megatron's", adopted.INDEXES),
         *refused("ids of a Megatron dataset", adopted.IDS),
@@ -88,6 +90,7 @@ def data() -> list[Case]:
         *taken("a format", formats.FORMATS),
         *taken("a shape of conversations", formats.SHAPES),
         *taken("a line", lines.TAKEN),
+        *taken("a folder", listed.TAKEN),
     ]
 
 

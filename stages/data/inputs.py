@@ -6,17 +6,16 @@ Nothing outside is read: links are followed first, and what they lead to has to 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
+from stages.data import listed
 from stages.data.pieces import Input, suffix
 from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
-from stages.spec.schema_paths import PATTERN, PICTURE_SUFFIXES, SUFFIXES
-from stages.store import json_file
+from stages.spec.schema_paths import PICTURE_SUFFIXES, SUFFIXES
 from stages.store.contained import contained
 
 MARKED = (
@@ -26,7 +25,6 @@ MARKED = (
     ".arrow",
     ".tar",
 )  # kinds of files that begin with something in any case
-SAVED, SPLITS = "state.json", "dataset_dict.json"  # what datasets' save_to_disk writes beside its Arrow files
 
 
 def find(root: Path, corpus: CorpusSpec) -> list[Input]:
@@ -38,7 +36,7 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
     found: dict[tuple[int, int], Input] = {}
     for name in corpus.paths:
         where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
-        for path in _named(base, name, where, _kinds(corpus)):
+        for path in listed.files(base, name, where, _kinds(corpus)):
             real = _inside(base, path, where)
             shown = path.relative_to(base).as_posix()
             stat = real.stat()
@@ -56,7 +54,7 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     found: dict[tuple[int, int], tuple[str, Input, Input]] = {}
     for name in corpus.prefixes:
         where = f"{FOLDER / corpus.corpus}.yaml: prefix: {name}"
-        for path in _named(base, f"{name}.idx", where, ()):
+        for path in listed.files(base, f"{name}.idx", where, (".idx",)):
             index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
             prefix = path.relative_to(base).with_suffix("").as_posix()
             stat = data.stat()
@@ -117,52 +115,6 @@ def _base(root: Path, corpus: str, name: str | None) -> Path:
 def _kinds(corpus: CorpusSpec) -> tuple[str, ...]:
     """The suffixes of the files that its builder reads."""
     return PICTURE_SUFFIXES if corpus.builder == "pictures" else SUFFIXES
-
-
-def _named(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
-    """The files of one entry. Raises UserError where there are none."""
-    if any(sign in name for sign in PATTERN):
-        found = sorted(path for path in base.glob(name) if not path.is_dir())  # a link that leads nowhere is an error
-        if not found:
-            raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
-        return found
-    path = base / name
-    if not path.is_dir():
-        return [path]
-    return _saved(path, where) if (path / SAVED).is_file() else _folder(path, where, kinds)
-
-
-def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
-    """All files of a folder, which have to be of one kind: nobody can tell what a README beside them is for."""
-    if (folder / SPLITS).is_file():
-        splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-        raise UserError(f"{where}: a datasets folder of several splits; name the folder of one: {splits}.")
-    found = sorted(path for path in _visible(folder) if suffix(path.name, known))
-    kinds = Counter(suffix(path.name, known) for path in found)
-    if not found:
-        raise UserError(f"{where}: no file in it ends in {', '.join(known)}.")
-    if len(kinds) > 1:
-        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
-        raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as **/*.jsonl.")
-    return found
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):  # links to folders are not followed
-        folders[:] = sorted(one for one in folders if not one.startswith((".", "_")))
-        yield from (Path(parent, name) for name in names if not name.startswith((".", "_")))
-
-
-def _saved(folder: Path, where: str) -> list[Path]:
-    """A folder as datasets' save_to_disk writes it: the files that it lists, and not what was cached beside them."""
-    try:
-        listed = json_file.read(folder / SAVED)["_data_files"]
-        names = [one["filename"] for one in listed]
-    except (json_file.JsonFileError, KeyError, TypeError):
-        raise UserError(f"{where}: {SAVED} in it does not list the data files, as datasets writes it.") from None
-    if not names or any(not isinstance(name, str) or len(PurePosixPath(name).parts) != 1 for name in names):
-        raise UserError(f"{where}: {SAVED} in it names no file of the folder ({str(names)[:200]}).")
-    return [folder / name for name in names]
 
 
 def _inside(base: Path, path: Path, where: str) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from stages.data import chats, json_text
+from stages.data import chats, filled, json_text
 from stages.data.chats import Chat, RowError
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import Broken, Raw
@@ -59,7 +59,10 @@ def document(raw: Raw, shape: Shape) -> Document:
     if shape.name == TEXT:
         return document_of_text(text(raw, shape))
     try:
-        return _of_row(_row(raw, shape), shape.columns, shape.name)
+        row = _row(raw, shape)
+        if isinstance(raw, dict):  # of a table
+            filled.refuse(row, shape.columns)
+        return _of_row(row, shape.columns, shape.name)
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None
 

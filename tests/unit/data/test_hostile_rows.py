@@ -66,6 +66,30 @@ def test_a_table_may_not_put_a_date_into_a_call(project: Small) -> None:
         read(project)
 
 
+@pytest.mark.parametrize("what", ["tools", "a call"])
+def test_a_key_that_another_row_of_a_table_has_is_not_made_a_null(project: Small, what: str) -> None:
+    """JSON has each row's own keys; nested columns of a table have those of all rows."""
+    rows = [_with(what, {"city": "x"}), _with(what, {"day": 3})]
+    (project.root / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    declare(project, "a.jsonl", "sft")
+    assert len(read(project)) == 2
+    pq.write_table(pa.Table.from_pylist(rows), project.root / "a.parquet")
+    declare(project, "a.parquet", "sft")
+    named = "tools" if what == "tools" else r"messages\[1\]\.tool_calls\[0\]\.arguments"
+    with pytest.raises(
+        UserError, match=rf"^a\.parquet:1: {named} has a null, .* allowed: calls' arguments, and tools, as"
+    ):
+        read(project)
+
+
+def _with(what: str, of: dict[str, object]) -> dict[str, object]:
+    """A conversation with a tool, or a call, that has these."""
+    call = {"type": "function", "function": {"name": "f", "arguments": of}}
+    answer = {"role": "assistant", "content": "!"} | ({"tool_calls": [call]} if what == "a call" else {})
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": of}}}
+    return {"messages": [{"role": "user", "content": "?"}, answer]} | ({"tools": [tool]} if what == "tools" else {})
+
+
 def test_a_special_token_may_not_be_the_key_of_an_argument(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": {"</s>": 1}}}
     messages: list[dict[str, Any]] = [TALK[0], {"role": "assistant", "content": "", "tool_calls": [call]}]

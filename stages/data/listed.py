@@ -1,0 +1,174 @@
+"""The files that one entry of a data spec names: a file, a pattern, a folder, a folder of datasets' `save_to_disk`.
+
+What would be read beside what is meant, or left out without a word, is an error: several splits, what datasets cached
+beside a data set, parts that are missing, files that are not complete.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from stages.data.pieces import suffix
+from stages.errors import UserError
+from stages.spec.schema_paths import PATTERN
+from stages.store import json_file
+
+# What datasets writes beside its Arrow files: save_to_disk the first and the last, which is of several splits.
+SAVED, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
+# What comes behind the suffix of a file that is compressed in a way that is not read, or that is still being written.
+UNREAD = (
+    *(".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".br", ".snappy", ".7z"),
+    *(".part", ".partial", ".incomplete", ".crdownload", ".download", ".aria2", ".tmp"),
+)
+NUMBERED = re.compile(r"(.*?)[-_.](\d{3,6})-of-(\d{3,6})\b(.*)")  # train-00000-of-00008.parquet
+SPLIT = re.compile(r"(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE)
+
+
+def files(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
+    """The files of the entry `name` below `base`, of one of `kinds`; hidden ones of patterns and folders are left out.
+
+    `where` begins messages. Raises UserError where there are none, or others than those that are meant.
+    """
+    path = base / name
+    if any(sign in name for sign in PATTERN):
+        return _pattern(base, name, where, kinds)
+    if not path.is_dir():
+        return [path]
+    return _saved(path, where) if (path / SAVED).is_file() else _folder(path, where, kinds)
+
+
+def _pattern(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
+    hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)  # and meant
+    every = sorted(path for path in base.glob(name) if hidden or not _hidden(path.relative_to(base)))
+    found = [path for path in every if not path.is_dir()]  # a link that leads nowhere is an error
+    if (base / name).is_file() and base / name not in found:
+        raise UserError(
+            f"{where}: a pattern, which does not find the file of that very name. Rename the file, without any of "
+            f"{' '.join(PATTERN)}."
+        )
+    if folders := [path for path in every if path.is_dir() and suffix(path.name, kinds)]:
+        shown = folders[0].relative_to(base).as_posix()
+        raise UserError(
+            f"{where}: {shown} is a folder, as Spark writes them; a pattern finds files. Name the folder, or the files "
+            f"in it: {shown}/*{suffix(shown, kinds)}."
+        )
+    if not found:
+        raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
+    """All files of a folder, which have to be of one kind: nobody can tell what a README beside them is for."""
+    if (folder / SPLITS).is_file():
+        splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+        raise UserError(f"{where}: a datasets folder of several splits; name the folder of one: {splits}.")
+    every = sorted(_visible(folder))
+    found = [path for path in every if suffix(path.name, known)]
+    kinds = Counter(suffix(path.name, known) for path in found)
+    _refuse_unread(folder, [path for path in every if path not in set(found)], where, known)
+    if not found:
+        raise UserError(f"{where}: no file in it ends in {', '.join(known)}.")
+    if len(kinds) > 1:
+        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+        raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as **/*.jsonl.")
+    if ".arrow" in kinds:
+        _refuse_datasets(folder, every, where)
+    if not kinds.keys() & {".txt", ".md"}:  # whose names may be anything
+        _refuse_splits(folder, found, where)
+    _refuse_gaps(folder, found, where)
+    return found
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):  # links to folders are not followed
+        folders[:] = sorted(one for one in folders if not one.startswith((".", "_")))
+        yield from (Path(parent, name) for name in names if not name.startswith((".", "_")))
+
+
+def _refuse_unread(folder: Path, others: Sequence[Path], where: str, known: tuple[str, ...]) -> None:
+    """Raise UserError for data that would be left out: compressed otherwise, not complete, or with a suffix in
+    capitals.
+    """
+    for path in others:
+        name = path.name.lower()
+        plain = next((name.removesuffix(one) for one in UNREAD if name.endswith(one)), name)
+        if suffix(plain, known):
+            raise UserError(
+                f"{where}: {path.relative_to(folder).as_posix()} is not read, since its name ends otherwise than in "
+                f"{', '.join(known)}. Convert, complete or rename it; or name the others by a pattern."
+            )
+
+
+def _refuse_datasets(folder: Path, every: Sequence[Path], where: str) -> None:
+    """Raise UserError for a folder in which datasets keeps more than the rows that are meant."""
+    for path in every:
+        inside = path.relative_to(folder).as_posix()
+        if path.name in (SAVED, SPLITS):
+            raise UserError(
+                f"{where}: {inside} in it is of a folder that datasets saved. Name that folder, or a list of them."
+            )
+        if path.name == INFO:
+            raise UserError(
+                f"{where}: {inside} in it is of datasets' cache, or of a saved folder without its {SAVED}: it may hold "
+                "several splits, and what was made of the data. Name the files by a pattern, or save the split with "
+                "`save_to_disk` and name that folder."
+            )
+
+
+def _refuse_splits(folder: Path, found: Sequence[Path], where: str) -> None:
+    """Raise UserError for files of several splits, by their names: what is held out by its maker is not trained on."""
+    named = {one.lower(): path for path in found if (one := _split(path.relative_to(folder)))}
+    if len(named) > 1:
+        said = ", ".join(sorted(named))
+        first = min(named.values()).relative_to(folder)
+        raise UserError(
+            f"{where}: files of several splits ({said}), such as {first.as_posix()}; name those of one by a pattern. "
+            "All of them: list one pattern for each."
+        )
+
+
+def _split(path: Path) -> str | None:
+    found = (SPLIT.match(part) for part in reversed(path.parts))
+    return next((one.group(1) for one in found if one is not None), None)
+
+
+def _refuse_gaps(folder: Path, found: Sequence[Path], where: str) -> None:
+    """Raise UserError where files say how many they are, and some are missing."""
+    parts: dict[tuple[str, ...], set[int]] = {}
+    for path in found:
+        if (one := NUMBERED.fullmatch(path.relative_to(folder).as_posix())) is not None:
+            parts.setdefault((one[1], one[3], one[4]), set()).add(int(one[2]))
+    for (stem, of, end), numbers in sorted(parts.items()):
+        first = 1 if int(of) in numbers else 0
+        if missing := sorted(set(range(first, int(of) + first)) - numbers):
+            name = f"{stem}-{missing[0]:0{len(of)}d}-of-{of}{end}"
+            raise UserError(
+                f"{where}: {len(numbers)} of {int(of)} files are there; {name} is missing. Complete the folder, or "
+                "name those that are there by a pattern."
+            )
+
+
+def _saved(folder: Path, where: str) -> list[Path]:
+    """A folder as datasets' save_to_disk writes it: the files that it lists, and not what was cached beside them."""
+    try:
+        said = json_file.read(folder / SAVED)
+        names = [one["filename"] for one in said["_data_files"]]
+        indices = said.get("_indices_data_files")
+    except (json_file.JsonFileError, AttributeError, KeyError, TypeError):
+        raise UserError(f"{where}: {SAVED} in it does not list the data files, as datasets writes it.") from None
+    if not names or any(not isinstance(name, str) or len(PurePosixPath(name).parts) != 1 for name in names):
+        raise UserError(f"{where}: {SAVED} in it names no file of the folder ({str(names)[:200]}).")
+    if indices:
+        raise UserError(
+            f"{where}: {SAVED} in it chooses rows by their numbers (_indices_data_files), which are not read. Load it "
+            "with datasets, and save it again after `flatten_indices()`."
+        )
+    return [folder / name for name in names]

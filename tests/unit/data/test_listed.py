@@ -1,0 +1,89 @@
+"""What a pattern and a folder name: the files that are meant, none beside them, and none left out without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.data import listed
+from stages.errors import UserError
+from stages.spec.schema_paths import SUFFIXES
+
+
+def made(base: Path, *names: str) -> None:
+    for name in names:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_text("{}")
+
+
+def names(base: Path, name: str) -> list[str]:
+    return [path.relative_to(base).as_posix() for path in listed.files(base, name, f"path: {name}", SUFFIXES)]
+
+
+def test_what_is_hidden_is_left_out_of_patterns_as_of_folders(tmp_path: Path) -> None:
+    made(tmp_path, "m/b.jsonl", "m/a.jsonl", "m/._a.jsonl", "m/.ipynb_checkpoints/a.jsonl", ".kept/c.jsonl")
+    assert names(tmp_path, "m") == names(tmp_path, "m/*.jsonl") == ["m/a.jsonl", "m/b.jsonl"]
+    assert names(tmp_path, "**/*.jsonl") == ["m/a.jsonl", "m/b.jsonl"]
+    assert names(tmp_path, ".kept/*.jsonl") == [".kept/c.jsonl"], "named as such"
+
+
+def test_a_folder_that_spark_wrote_is_its_files(tmp_path: Path) -> None:
+    made(tmp_path, "m.parquet/part-0.parquet", "m.parquet/_SUCCESS", "m.parquet/.part-0.parquet.crc")
+    assert names(tmp_path, "m.parquet") == names(tmp_path, "m.parquet/*.parquet") == ["m.parquet/part-0.parquet"]
+
+
+TAKEN: dict[str, tuple[str, ...]] = {
+    "all parts": ("train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"),
+    "parts from one on": ("a-001-of-002.jsonl", "a-002-of-002.jsonl"),
+    "two sets of parts": ("a/x-000-of-001.jsonl", "b/x-000-of-002.jsonl", "b/x-001-of-002.jsonl"),
+    "one split": ("train/a.jsonl", "train/b.jsonl"),
+    "names that only begin like splits": ("testimony.jsonl", "trainers.jsonl", "values.jsonl"),
+    "pages called test and train": ("test.md", "train.md"),
+    "files of other programs": ("a.jsonl", "dataset_info.json", "a.jsonl.sha256", "LICENSE", "state.json5"),
+    "a saved folder": ("state.json", "data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow"),
+}
+
+
+@pytest.mark.parametrize("case", TAKEN)
+def test_a_folder_of_one_kind_is_read(tmp_path: Path, case: str) -> None:
+    made(tmp_path, *(f"m/{name}" for name in TAKEN[case]))
+    (tmp_path / "m/state.json").write_text('{"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}')
+    if case != "a saved folder":
+        (tmp_path / "m/state.json").unlink()
+    wanted = [name for name in TAKEN[case] if name.endswith(SUFFIXES) and not name.startswith("cache-")]
+    assert names(tmp_path, "m") == sorted(f"m/{name}" for name in wanted)
+
+
+REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "a folder that a pattern finds": (
+        "m/*.parquet", ("m/1.parquet/part-0.parquet", "m/2.parquet"), r"m/1\.parquet is a folder, .* m/1\.parquet/\*"),
+    "a file whose name is a pattern": ("a[1].jsonl", ("a[1].jsonl", "a1.jsonl"), "does not find the file of that very"),
+    "only hidden files": ("*.jsonl", (".a.jsonl",), "no file below .* is called so"),
+    "splits by files": ("m", ("m/train-0.jsonl", "m/test-0.jsonl"), r"several splits \(test, train\), such as test-0"),
+    "splits by folders": ("m", ("m/data/train/a.jsonl", "m/data/validation/a.jsonl"), r"\(train, validation\)"),
+    "a part that is missing": (
+        "m", ("m/x-00000-of-00003.jsonl", "m/x-00002-of-00003.jsonl"), "2 of 3 files are there; x-00001-of-00003"),
+    "the last part": ("m", ("m/x_0-of-2.jsonl", "m/x-000-of-002.jsonl"), "x-001-of-002.jsonl is missing"),
+    "a download that is not complete": ("m", ("m/a.jsonl", "m/b.jsonl.part"), r"b\.jsonl\.part is not read"),
+    "another compression": ("m", ("m/a.jsonl", "m/c/b.jsonl.bz2"), r"c/b\.jsonl\.bz2 is not read"),
+    "a suffix in capitals": ("m", ("m/A.JSONL",), r"A\.JSONL is not read, since .* Convert, complete or rename it"),
+    "what datasets cached": ("m", ("m/x-train.arrow", "m/cache-0.arrow", "m/dataset_info.json"), "datasets. cache"),
+    "saved folders below": ("m", ("m/a/data-0.arrow", "m/a/state.json"), r"a/state\.json in it is of a folder that"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_would_be_read_beside_or_left_out_is_named(tmp_path: Path, case: str) -> None:
+    name, there, why = REFUSED[case]
+    made(tmp_path, *there)
+    with pytest.raises(UserError, match=why):
+        names(tmp_path, name)
+
+
+def test_a_saved_folder_that_chooses_rows_is_refused(tmp_path: Path) -> None:
+    made(tmp_path, "m/data-0.arrow")
+    rows = '{"_data_files": [{"filename": "data-0.arrow"}], "_indices_data_files": [{"filename": "indices.arrow"}]}'
+    (tmp_path / "m/state.json").write_text(rows)
+    with pytest.raises(UserError, match=r"chooses rows by their numbers .* `flatten_indices\(\)`"):
+        names(tmp_path, "m")

@@ -59,7 +59,7 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
     """Check and hash the datasets of a corpus; `folder`, which is made anew, takes the order. Raises UserError."""
     found = inputs.datasets(root, corpus)
     given = [one for _, *pair in found for one in pair]
-    stamps = inputs.stamps(given)
+    stamps = inputs.stamp(given)
     opened = [megatron.opened(*one) for one in found]
     progress = Progress(corpus.corpus, sum(one.size for one in given))
     sorter = _Sorter(folder)

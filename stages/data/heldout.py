@@ -61,6 +61,11 @@ class Heldout:
             self._corpora[name] = Corpus(self._root / name)
         return self._corpora[name]
 
+    def refuse_changed(self) -> None:
+        """Raise UserError where a file of a corpus has been written to since it was opened."""
+        for corpus in self._corpora.values():
+            corpus.refuse_changed()
+
     def kind(self, name: str) -> ManifestKind:
         """What a corpus holds."""
         return self.corpus(name).manifest.kind

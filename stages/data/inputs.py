@@ -5,13 +5,13 @@ Nothing outside is read: links are followed first, and what they lead to has to 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.data import listed
+from stages.data import listed, stamps
 from stages.data.pieces import Input, suffix
 from stages.data.spec import FOLDER, CorpusSpec
+from stages.data.stamps import Stamp
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
@@ -78,24 +78,19 @@ def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
     return _inside(where, where / name, f"{FOLDER / corpus}.yaml: prefix")
 
 
-Stamp = tuple[int, int, int]
-
-
-def stamps(found: Sequence[Input]) -> list[Stamp]:
-    """What changes when a file is written to: size, time, number."""
-    return [_stamp(one) for one in found]
+def stamp(found: Sequence[Input]) -> list[Stamp]:
+    """The stamps of files."""
+    return [stamps.of(one.path) for one in found]
 
 
 def refuse_changed(found: Sequence[Input], before: Sequence[Stamp]) -> None:
-    """Files that were written to while they were read would be recorded under a digest that they never had."""
-    for one, stamp in zip(found, before, strict=True):
-        if not one.path.is_file() or _stamp(one) != stamp:
+    """Files that were written to while they were read would be recorded under a digest that they never had.
+
+    Also those that grew before their stamps were taken: finding many files takes a while.
+    """
+    for one, then in zip(found, before, strict=True):
+        if not one.path.is_file() or stamps.of(one.path) != then or then.size != one.size:
             raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
-
-
-def _stamp(one: Input) -> Stamp:
-    found = os.stat(one.path)
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _base(root: Path, corpus: str, name: str | None) -> Path:

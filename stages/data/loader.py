@@ -91,6 +91,12 @@ class PhaseData:
             for one, needed in zip((reader.windows for reader in self._readers), counts, strict=True)
         )
 
+    def refuse_changed(self) -> None:
+        """Raise UserError where a file of a corpus has been written to since it was opened: `Corpus.refuse_changed`."""
+        corpora = [self._pairs.corpus] if self.phase.objective == "coca" else [one.corpus for one in self._readers]
+        for corpus in corpora:
+            corpus.refuse_changed()
+
     @property
     def left_out(self) -> dict[str, int]:
         """By corpus, how many documents of its stretch are longer than the context and therefore not read."""
@@ -113,18 +119,18 @@ class _PairReader:
         if len(phase.sources) != 1 or phase.coca is None:
             raise UserError(f"phase {phase.name}: the coca objective reads exactly one corpus of pairs")
         (self._source,) = phase.sources
-        self._phase, self._corpus = phase, open_source(self._source, data_root)
-        self.pairs = Pairs(phase, self._source, seed, scope, self._corpus.manifest)
+        self._phase, self.corpus = phase, open_source(self._source, data_root)
+        self.pairs = Pairs(phase, self._source, seed, scope, self.corpus.manifest)
 
     def row(self, number: int, room: int) -> PairRow:
         """Row `number`, cut to `room` patches (at least one image)."""
         items, cap = self.pairs.items(number, room), self.pairs.cap(number)
-        captions = [self._corpus.tokens[slice(*self._corpus.offsets[item : item + 2].tolist())] for item in items]
-        table = np.full((len(items), self._corpus.manifest.longest), self._corpus.roles.fill, dtype=np.int64)
+        captions = [self.corpus.tokens[slice(*self.corpus.offsets[item : item + 2].tolist())] for item in items]
+        table = np.full((len(items), self.corpus.manifest.longest), self.corpus.roles.fill, dtype=np.int64)
         for place, caption in enumerate(captions):
             table[place, : len(caption)] = caption
         lengths = np.array([len(caption) for caption in captions], dtype=np.int64)
-        images = tuple(capped_image(self._corpus, item, cap) for item in items)
+        images = tuple(capped_image(self.corpus, item, cap) for item in items)
         return PairRow(images, table, lengths, tuple((self._source.corpus, item) for item in items))
 
     def supply(self) -> Supply:

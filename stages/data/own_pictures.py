@@ -106,7 +106,7 @@ def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Ite
             "names none: roles.image"
         )
     found = inputs.find(root, corpus)
-    stamps = inputs.stamps(found)
+    stamps = inputs.stamp(found)
     reader = picture_rows.reader(root, corpus)
     try:
         with files.failing(folder):

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from stages.data import adopted, mmidx
+from stages.data import adopted, mmidx, stamps
 from stages.data.adopted import AdoptedTokens, Adoption
 from stages.data.encode import Encoded
 from stages.data.folders import preparing
@@ -219,6 +219,14 @@ def check(folder: Path) -> None:
         raise UserError(f"corpus {folder.name} cannot be used: {found}. `{preparing(folder)}` rebuilds it.")
 
 
+def _paths(folder: Path, manifest: DataManifest) -> list[Path]:
+    """The files that reading a corpus opens, those that are adopted too."""
+    own = [folder / shard.file for shard in manifest.shards]
+    if manifest.adopted is None:
+        return own
+    return [*own, *(path for path, _ in adopted.located(folder, manifest.adopted))]
+
+
 class Corpus:
     """A prepared corpus, memory-mapped. Token arrays are views of the map; documents are numbered in file order."""
 
@@ -226,6 +234,7 @@ class Corpus:
         """Open a prepared folder. Raises UserError if it is missing or a file has another size than declared."""
         self.folder, self.name = folder, folder.name
         self.manifest = read_manifest(folder)
+        self._files = stamps.Opened(_paths(folder, self.manifest))
         problems = verify(folder, deep=False)
         if problems:
             listed = "; ".join(map(str, problems))
@@ -245,6 +254,19 @@ class Corpus:
             self._pixels = np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
             self.pictures = np.load(folder / "images.idx", allow_pickle=False)
             self._first_picture = np.searchsorted(self.pictures[:, 0], np.arange(len(self.offsets)))
+
+    def refuse_changed(self) -> None:
+        """Raise UserError where a file has been written to since the corpus was opened, by size and time.
+
+        What was read since then may be of either content. Files that another one took the place of are read as they
+        were.
+        """
+        if changed := self._files.written_to():
+            raise UserError(
+                f"corpus {self.name}: {', '.join(map(str, changed))}: written to while it was read, so nobody knows "
+                "what came in since the last checkpoint. Put back what the corpus was prepared from, or prepare it "
+                f"again: `{preparing(self.folder)}`. The next run compares digests and goes on from that checkpoint."
+            )
 
     @cached_property
     def roles(self) -> Roles:

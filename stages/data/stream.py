@@ -60,7 +60,7 @@ def merged(
     found = inputs.find(root, corpus)
     compared = others.find(root, corpus)
     every = [*found, *(one for other in compared.values() for one in other.files)]
-    stamps = inputs.stamps(every)
+    stamps = inputs.stamp(every)
     measured = _measured(corpus.corpus, found)
     specs = "".join(f"\n{name} {other.corpus.identity}" for name, other in compared.items())
     how = f"{VERSION} {pieces.PIECE} {TOKENS}{specs}"

@@ -51,6 +51,7 @@ class Training:
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}, "checkpoints": {}}
+        self._data: PhaseData | None = None  # of the phase that is trained
         self.peaks: list[float] = []  # MB of each rank's memory while it trained
 
     def run(self) -> None:
@@ -91,6 +92,7 @@ class Training:
         last_pass.check(self.stage, modules, rows, counters.steps)
         after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         results.check_evaluations(self.stage, after, "after training", counters.steps)
+        self._refuse_changed_data()
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.check_config(self.stage, self.attempt.result)
@@ -147,6 +149,7 @@ class Training:
         stage = self.stage
 
         def save(counters: Counters, wait: bool) -> Path | None:
+            self._refuse_changed_data()
             if written is None:
                 trainer.join_checkpoint()
                 return None
@@ -180,7 +183,7 @@ class Training:
         stage = self.stage
         for number in range(counters.phase, len(stage.phases)):
             phase = stage.phases[number]
-            data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
+            self._data = data = PhaseData(phase, stage.seed, scope(phase), self.inputs.data_root)
             for corpus, documents in data.left_out.items() if self.ranks.first else ():
                 print(f"{phase.name}: {documents} documents of {corpus} are longer than {phase.context}, left out")
             watched = self.reads.watch(phase, data, self.inputs.data_root) if self.ranks.first else data
@@ -191,8 +194,15 @@ class Training:
 
     def _checkpoint_for(self, key: str, trainer: Trainer, counters: Counters, written: Checkpoints | None) -> None:
         """The end of the phase of that key, for all that begin as this stage does, in place when this returns."""
+        self._refuse_changed_data()
         end = self.inputs.layout.phase_end(key)
         trainer.join_checkpoint() if written is None else written.save(end, counters, wait=True)
+
+    def _refuse_changed_data(self) -> None:
+        """Nothing is kept of steps whose data has been written to: raises UserError, before a checkpoint or result."""
+        self.heldout.refuse_changed()
+        if self._data is not None:
+            self._data.refuse_changed()
 
     def _beside(self) -> Callable[[Path], None]:
         """Take down what a checkpoint says beside the state; returns what writes it into the checkpoint's folder."""

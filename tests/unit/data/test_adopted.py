@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -33,6 +34,35 @@ def test_its_documents_are_those_of_the_file_and_no_token_is_copied(root: Path) 
     assert made.size == sum(map(len, read(root)[: made.documents]))
     assert (made.documents + made.heldout, made.longest) == (40, max(map(len, DOCUMENTS)))
     assert not list(folder.parent.glob(".mine*"))
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_named_and_one_that_was_replaced_is_read_as_it_was(
+    root: Path,
+) -> None:
+    """By size and time, so that it costs nothing; a run compares digests before it begins."""
+    write(root / "lake/a", DOCUMENTS)
+    declare(root)
+    accept(root)
+    small = Small(root, root / "results/mini/data")
+    source = small.source("mine")
+    data, folder = load(small, phase(source, context=16)), small.data / "mine"
+    data.refuse_changed()
+    before = [one.tokens.tolist() for one in data.samples(0, 3, 0)]
+    for path in (root / "lake/a.bin", root / "lake/a.idx", folder / "order.bin"):
+        raw, stat = path.read_bytes(), path.stat()
+        path.write_bytes(raw)
+        os.utime(path, ns=(0, stat.st_mtime_ns + 1))
+        with pytest.raises(
+            UserError, match=rf"corpus mine: .*{path.name}: written to while it was read.*stages data mi"
+        ):
+            data.refuse_changed()
+        os.utime(path, ns=(0, stat.st_mtime_ns))
+        data.refuse_changed()
+        other = path.with_name("other")
+        other.write_bytes(raw[::-1])
+        other.rename(path)
+        data.refuse_changed()
+        assert [one.tokens.tolist() for one in data.samples(0, 3, 0)] == before
 
 
 def test_the_order_is_that_of_a_hash_and_not_of_the_file(root: Path) -> None:

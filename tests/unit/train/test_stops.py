@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from stages.engines import run, training
+from stages.errors import UserError
 from stages.store import attempts, manifest
 from stages.train.stopping import ASKING, NonFiniteError, StoppedError, stop_when_asked
 from tests.unit.train import tiny
@@ -49,6 +50,32 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
     finding = json.loads((tmp_path / "results/.runs" / ("a" * 32) / "attempt-0001/finding.json").read_text())
     assert finding["step"] == 5
     assert not (tmp_path / "results/mini/tiny/box").exists()
+
+
+def test_nothing_is_kept_of_steps_whose_data_has_been_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at before each checkpoint and before the result."""
+
+    class Written(tiny.Data):
+        def refuse_changed(self) -> None:
+            looks.append(self)
+            if len(looks) == at:
+                raise UserError("corpus made_up: tokens.bin: written to")
+
+    monkeypatch.setattr(training, "PhaseData", Written)
+    stage, looks, at = tiny.make("next_token"), list[object](), 0
+    run(stage, tiny.inputs(tmp_path / "whole"))
+    last = len(looks)
+    for at in (2, last):
+        looks, root = [], tmp_path / str(at)
+        with pytest.raises(UserError, match="written to"):
+            run(stage, tiny.inputs(root))
+        attempt = root / "results/.runs" / ("a" * 32) / "attempt-0001"
+        assert len(list(attempt.glob("partial-*"))) == min(at - 1, stage.execution.keep_partials)
+        at = 0
+        run(stage, tiny.inputs(root))
+        assert digests(root) == digests(tmp_path / "whole")
 
 
 @pytest.mark.usefixtures("ctrl_c", "signals")

@@ -218,6 +218,9 @@ class Data:
         self.phase = phase
         self.left_out: dict[str, int] = {}
 
+    def refuse_changed(self) -> None:
+        """Nothing of it is on a disk."""
+
     def samples(self, first: int, count: int, tail: int) -> list[Sample]:
         """Rows of two documents; images in front where the objective has them; half unsupervised for sft."""
         rows = [self._sample(first + i, self.phase.context) for i in range(count)]

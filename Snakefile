@@ -9,7 +9,9 @@ from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
 from stages.commands.brief import keep, uncollected
+from stages.commands.interrupted import in_words
 
+in_words()
 with uncollected():
     from stages.sync import chatter, pages
     from stages.sync import workflow as flows

@@ -50,6 +50,17 @@ def test_reading_words_never_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_an_interrupt_that_nothing_handles_is_one_line() -> None:
+    code = "from stages.commands.interrupted import in_words; in_words(); raise {}"
+    for error, said in (("KeyboardInterrupt", "stopped by Ctrl-C"), ("ValueError(3)", "Traceback")):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(error)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode != 0
+        assert done.stderr.strip().startswith(said)
+        assert ("Traceback" in done.stderr) == (said == "Traceback")
+
+
 def test_a_stage_edited_since_snakemake_was_started_is_not_run() -> None:
     done = stages("run", "ouro/warmup", "--marker", f"results/.markers/mini/ouro/warmup.{'a' * 32}")
     assert done.returncode == 1

@@ -100,6 +100,13 @@ def _masked(document: Document, tokenizer: Tokenizer, rendered: Rendered, ids: l
                 f"{rendered.text[max(0, at - 10) : at]!r} {rendered.text[at : at + 10]!r}: what the model is prompted "
                 "with would be other tokens than it learned from; separate the two in the template",
             )
+        if tokenizer.drops_end(rendered.text[:at]):  # then those tokens are no longer than what stands before it
+            raise _bad(
+                document,
+                f"the tokenizer's normalizer leaves out what stands before the edge of an answer, at "
+                f"{rendered.text[max(0, at - 10) : at]!r}, where a text ends there: it cannot be told which tokens are "
+                "the answer's; let the template end there with something that is kept",
+            )
         edges.append(len(part))
     mask = np.zeros(len(whole), dtype=np.uint8)
     for start, end in list(pairwise(edges))[::2]:

@@ -20,7 +20,7 @@ def refuse_left_out(messages: Sequence[Message], tools: Sequence[Any] | None, re
     """Raise TemplateError where a text, a call or a tool of the conversation is not in what was rendered.
 
     `rendered` has one span for each answer: what an answer says has to lie in its own. A tool's result may be written
-    as JSON; of calls and tools, the names are looked for.
+    as JSON; of calls, the names, and names and texts of their arguments are looked for, of tools the names.
     """
     whole, spans = _Text(rendered.text), iter(rendered.answers)
     for place, message in enumerate(messages):
@@ -37,6 +37,11 @@ def refuse_left_out(messages: Sequence[Message], tools: Sequence[Any] | None, re
         for name in _names(message.get("tool_calls")):
             if not where.has(name):
                 raise TemplateError(f"messages[{place}]: the chat template does not write the tool call {name!r}")
+        for text in _arguments(message.get("tool_calls")):
+            if not any(where.has(form) for form in (text, *_as_json(text), repr(text)[1:-1])):
+                raise TemplateError(
+                    f"messages[{place}]: the chat template does not write {text!r} of a tool call's arguments"
+                )
     for name in _names(tools):
         if not whole.has(name):
             raise TemplateError(f"the chat template does not write the tool {name!r}; take one that knows tools")
@@ -73,6 +78,19 @@ def _texts(content: Any) -> Iterator[str]:
 
 def _as_json(text: str) -> tuple[str, ...]:
     return tuple(json.dumps(text, ensure_ascii=plain, allow_nan=False)[1:-1] for plain in (False, True))
+
+
+def _arguments(called: Any) -> Iterator[str]:
+    """Names and texts of the arguments of calls; numbers and flags are written in too many ways."""
+    left = [one.get("function", one).get("arguments") for one in called or () if isinstance(one, Mapping)]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, str) and value:
+            yield value
 
 
 def _names(called: Any) -> Iterator[str]:

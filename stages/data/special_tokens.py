@@ -43,6 +43,15 @@ def refuse_other_ids(tokenizer: Tokenizer, text: str, at: Path) -> None:
             )
 
 
+def refuse_drawn(tokenizer: Tokenizer, at: Path) -> None:
+    """Raise UserError for a BPE with dropout (arXiv 1910.13267): each cut of a text draws other tokens."""
+    dropout = getattr(tokenizer.model, "dropout", None)
+    if dropout:
+        raise UserError(
+            f"{at}: model.dropout: found {dropout:g}; allowed: null, since each cut of a text would draw other tokens."
+        )
+
+
 def keep_apart(tokenizer: Tokenizer, roles: Roles) -> None:
     """Have the tokens of roles be special where the file does not mark them so: a text may not turn into them."""
     added = tokenizer.get_added_tokens_decoder()

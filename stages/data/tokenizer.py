@@ -35,6 +35,7 @@ FILE, USE = (
 )  # in a corpus of a published tokenizer: its tokens; how they are used
 SHORT = np.dtype("<u2")  # Megatron-Core's code 8: vocabularies up to 65,536
 SLICE = 1 << 14  # characters for one thread at once: what the library makes of more does not stay in the CPU's cache
+ENDING = 32  # characters at the end of a text
 LONG = np.dtype("<i4")  # its code 4: larger ones; it has no unsigned type of 32 bits, and ids stay below 2^31
 
 
@@ -125,6 +126,11 @@ class Tokenizer:
             return True
         normalizer = self._normalizer
         return normalizer is not None and normalizer.normalize_str(word) in normalizer.normalize_str(text)
+
+    def drops_end(self, text: str) -> bool:
+        """Whether the normalizer leaves something out at the end of a text that it keeps where the text goes on."""
+        normalizer, end = self.inner.normalizer, text[-ENDING:]
+        return normalizer is not None and normalizer.normalize_str(f"{end}x") != f"{normalizer.normalize_str(end)}x"
 
     @cached_property
     def _normalizer(self) -> Any:

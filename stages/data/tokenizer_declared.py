@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.data import special_tokens, tokenizer_files
+from stages.data import special_tokens, tokenizer_beside, tokenizer_files
 from stages.data.roles import NAMES, Roles
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.tokenizer_files import FOLDER, TokenizerFiles
@@ -22,6 +22,9 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     at = FOLDER / f"{spec.tokenizer}.yaml"
     files = tokenizer_files.read(root, spec)
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
+    tokenizer_beside.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
+    special_tokens.refuse_drawn(made.inner, root / spec.path / tokenizer_files.TOKENS)
+    _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
     made = made.using(files, roles)
     _refuse_out_of_text(made, roles, at)
@@ -65,20 +68,28 @@ def _refuse_out_of_text(made: Tokenizer, roles: Roles, at: Path) -> None:
             )
 
 
+def _refuse_not_added(made: Tokenizer, files: TokenizerFiles, words: Mapping[str, str | None], at: Path) -> None:
+    """Raise UserError for a role's token that is in the vocabulary alone: transformers would not find it in a text."""
+    added = {token.content for token in made.inner.get_added_tokens_decoder().values()} | set(files.words.values())
+    for name, word in words.items():
+        number = None if word is None or word in added else made.inner.token_to_id(word)
+        if word is None or number is None or name in special_tokens.OF_TEXT or number in made.encode(word):
+            continue  # found, not there at all, or an ordinary word: said elsewhere
+        raise UserError(
+            f"{at}: roles.{name}: {word!r}, which is in the vocabulary and no added token, so transformers would cut a "
+            "template's as text; allowed: one of `added_tokens` of tokenizer.json, or none."
+        )
+
+
 def _refuse_words(made: Tokenizer, files: TokenizerFiles, roles: Roles, at: Path) -> None:
-    """Raise UserError where the template would write text for a special token, or another bos than the spec names."""
-    for key, word in files.words.items():
-        number = made.inner.token_to_id(word)
-        if number is None and files.template is not None and key in files.template:
-            raise UserError(
-                f"{at}: {key}: {word!r}, which the chat template writes, and which is no token of the tokenizer; take "
-                "the files that were published together."
-            )
-        if key == "bos_token" and roles.bos not in (None, number):
-            raise UserError(
-                f"{at}: {key}: {word!r}, where the tokenizer's spec names {made.word(roles.bos)!r}; correct one of the "
-                "two."
-            )
+    """Raise UserError where the template would write another bos than the spec names."""
+    word = files.words.get("bos_token")
+    if word is not None and roles.bos not in (None, made.inner.token_to_id(word)):
+        assert roles.bos is not None
+        raise UserError(
+            f"{at}: bos_token: {word!r}, where the tokenizer's spec names {made.word(roles.bos)!r}; correct one of "
+            "the two."
+        )
 
 
 def _refuse_moved(larger: Tokenizer, base: Tokenizer, spec: RawTokenizerFiles, at: Path) -> None:

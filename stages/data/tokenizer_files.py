@@ -2,7 +2,8 @@
 
 Of the folder, tokenizer.json is read, and the chat template with the special tokens that it may name:
 chat_template.jinja, or `chat_template` in tokenizer_config.json. SentencePiece models come in through the
-tokenizer.json that transformers writes of them. Nothing else of the folder is opened, and no code of it is run.
+tokenizer.json that transformers writes of them. Other files that transformers reads are compared with tokenizer.json
+(`tokenizer_beside`). Nothing else of the folder is opened, and no code of it is run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from stages.store.digest import digest_bytes
 
 FOLDER = Path("specs") / "tokenizers"
 TOKENS, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"  # read to be compared with tokenizer.json
 WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _CONFIG = TypeAdapter(dict[str, Any])
 DEFAULT = "default"  # of several templates, the one that transformers takes where nobody names another
@@ -67,6 +69,12 @@ def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
         template = _of_config(config.get("chat_template"), folder / CONFIG)
     words = {key: word for key in WORDS if (word := _word(config.get(key))) is not None}
     return TokenizerFiles(tokens, template, words)
+
+
+def beside(root: Path, spec: RawTokenizerFiles) -> dict[str, dict[str, Any]]:
+    """What the files beside tokenizer.json say, by name; one that is not there says nothing. Raises as `read`."""
+    folder = root / spec.path
+    return {name: _config(_text(root, folder / name, spec), folder / name) for name in (CONFIG, NAMED, ADDED)}
 
 
 def _text(root: Path, path: Path, spec: RawTokenizerFiles) -> str | None:

@@ -8,6 +8,7 @@ is that special token.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,10 +67,18 @@ class TokenizerOut:
                 "input_ids",
                 "attention_mask",
             ],  # transformers 4 adds token_type_ids, and refuses them
+            **self._prefix,
             **self.words,
         }
         made = {TOKENS: self.tokens.encode(), CONFIG: json_file.encode(config)}
         return made if self.template is None else made | {TEMPLATE: self.template.encode()}
+
+    @property
+    def _prefix(self) -> dict[str, bool]:
+        """Whether a blank is put in front of a text: transformers 4 goes by this, whatever tokenizer.json says."""
+        pieces = self.inner.pre_tokenizer
+        state = {} if pieces is None else json.loads(pieces.__getstate__())
+        return {"add_prefix_space": True} if state.get("add_prefix_space") else {}
 
     @cached_property
     def inner(self) -> HfTokenizer:

@@ -45,6 +45,11 @@ LEFT_OUT = {
         r"messages\[0\]: what the system says is not in the text"),
     "upper and lower case": (body("{{ m.content | upper }}"), SHORT, None, r"messages\[0\]: what the user says"),
     "a tool call": (CHATML, CALLED, None, r"messages\[1\]: the chat template does not write the tool call 'add'"),
+    "what a tool is called with": (
+        body("{{ m.tool_calls[0].function.name if m.tool_calls else m.content }}"),
+        [TALK[0], {"role": "assistant", "content": "", "tool_calls": [
+            {"type": "function", "function": {"name": "add", "arguments": {"of": ["one", {"and": "two"}]}}}]}],
+        None, r"messages\[1\]: the chat template does not write '(of|one|and|two)' of a tool call's arguments"),
     "tools": (CHATML, SHORT, [CALL], r"the chat template does not write the tool 'add'"),
     "the result of a tool": (
         body("{{ m.content if m.role != 'tool' else '' }}").replace("<|im_end|>", "add<|im_end|>"),

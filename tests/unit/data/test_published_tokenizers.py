@@ -113,7 +113,7 @@ def test_a_wrong_declaration_is_refused(tmp_path: Path, name: str) -> None:
     ("words", "message"),
     [
         ({"bos_token": "</s>"}, r"tokenizer_config.json: bos_token: '</s>', where the tokenizer's spec names '<s>'"),
-        ({"bos_token": "<nothing>"}, r"bos_token: '<nothing>', which the chat template writes, and which is no token"),
+        ({"bos_token": "<nothing>"}, r"bos_token: '<nothing>' is no token of tokenizer.json, and would be given a new"),
     ],
 )
 def test_the_words_of_the_template_are_the_roles_tokens(tmp_path: Path, words: dict[str, str], message: str) -> None:

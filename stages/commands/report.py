@@ -21,11 +21,13 @@ from stages.report.collect import readable
 from stages.report.commit import commit
 from stages.report.html import folder as folders
 from stages.report.html.page import Subject
+from stages.report.html.sweeps import Swept
 from stages.report.html.tables import Figures
 from stages.report.html.views import view
 from stages.report.picture import upstream
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.resolved import Stage
+from stages.spec.variants import sweeps
 from stages.store.done import Verdict
 from stages.store.layout import Layout
 from stages.sync import graph
@@ -84,8 +86,20 @@ def _subject(
         pipeline=resolved, seed=project.scale(layout.scale).seed, views=views, others=metrics, figures=figures,
         plans=plans, priced_on=priced_on, published=published, published_scale=at,
         findings=run_pipeline(project, name, layout.scale), problems=problems,
-        gates=[gate for gate in gates.judge(judged) if gate.stage in current],
+        swept=_swept(project, resolved), gates=[gate for gate in gates.judge(judged) if gate.stage in current],
     )  # fmt: skip
+
+
+def _swept(project: Project, resolved: ResolvedPipeline) -> list[Swept]:
+    """The pipeline's stages with variants."""
+    found = sweeps(one.raw for one in project.loaded(resolved.name).stages.values())
+    return [
+        Swept(
+            written, next(iter(variants.values())).field,
+            {resolved.refs[name]: raw.value for name, raw in variants.items()},
+        )
+        for written, variants in found.items()
+    ]  # fmt: skip
 
 
 def _plans(project: Project, resolved: ResolvedPipeline, problems: list[str]) -> tuple[dict[str, StagePlan], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.commands.open import open_project, refuse_unknown
 from stages.errors import UsageError
 from stages.spec.project import Project
-from stages.spec.variants import RawVariant
+from stages.spec.variants import RawVariant, sweeps
 from stages.store.layout import Layout
 from stages.sync import graph
 from stages.sync.verdicts import judge
@@ -29,10 +29,11 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
     arms = []
     for name, raw in variants.items():
         verdict = verdicts[refs[name]]
-        whole = verdict.done or verdict.state == "unevaluated"
-        arms.append(
-            sweep.Arm(name, raw.value, verdict.state, metrics.read(layout.stage(refs[name])) if whole else None)
-        )
+        done = verdict.done or verdict.state == "unevaluated"
+        result = metrics.read(layout.stage(refs[name])) if done else None
+        after, steps = ({}, None) if result is None else (result.after, result.metrics)
+        unit = loaded.stages[refs[name]].phases[0].unit
+        arms.append(sweep.Arm(name, raw.value, verdict.state, done, after, steps, unit))
     field = next(iter(variants.values())).field
     if as_json:
         print(json.dumps(sweep.as_json(arms, field), indent=2, allow_nan=False))
@@ -41,18 +42,18 @@ def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:
         for line in sweep.said(arms, field):
             print(line)
     if out is not None:
-        sweep.write(arms, f"{ref} at {scale}", field, out)
+        from stages.report import sweep_plot
+
+        sweep_plot.write(arms, f"{ref} at {scale}", field, out)
 
 
 def variants_of(project: Project, ref: str, scale: str) -> dict[str, RawVariant]:
     """The variants that a stage's file stands for, by name. Raises UsageError where it has none."""
     pipeline, _, name = ref.partition("/")
     refuse_unknown(project, pipeline, scale)
-    stages = project.loaded(pipeline).stages.items()
-    all_variants = {stage: one.raw for stage, one in stages if isinstance(one.raw, RawVariant)}
-    found = {stage: raw for stage, raw in all_variants.items() if name in (raw.written, stage)}
-    if not found:
-        known = ", ".join(dict.fromkeys(f"{pipeline}/{raw.written}" for raw in all_variants.values())) or "none"
-        raise UsageError(f"{ref}: no stage with `variants`; there are: {known}.")
-    written = next(iter(found.values())).written
-    return {stage: raw for stage, raw in all_variants.items() if raw.written == written}
+    known = sweeps(one.raw for one in project.loaded(pipeline).stages.values())
+    for written, variants in known.items():
+        if name == written or name in variants:
+            return variants
+    there = ", ".join(f"{pipeline}/{written}" for written in known) or "none"
+    raise UsageError(f"{ref}: no stage with `variants`; there are: {there}.")

@@ -7,7 +7,7 @@ a copy of that, in which the one value is another. What is written once stays wr
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,15 @@ class RawVariant(RawTrain):
 def written_as(raw: RawStage, name: str) -> str:
     """The entry of pipeline.yaml that a schedule or an optimizer of a stage is written as."""
     return raw.copied.get(name, name) if isinstance(raw, RawVariant) else name
+
+
+def sweeps(stages: Iterable[RawStage]) -> dict[str, dict[str, RawVariant]]:
+    """The variants among stages, by the stage whose file they are from and by their own names."""
+    found: dict[str, dict[str, RawVariant]] = {}
+    for raw in stages:
+        if isinstance(raw, RawVariant):
+            found.setdefault(raw.written, {})[raw.stage] = raw
+    return found
 
 
 @dataclass(frozen=True)

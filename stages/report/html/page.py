@@ -20,6 +20,7 @@ from stages.report.gates import Gate
 from stages.report.html import curves, evaluations, graph, tables
 from stages.report.html.lineage import UNITS, rows
 from stages.report.html.svg import both
+from stages.report.html.sweeps import Swept, sweeps
 from stages.report.html.tables import Figures
 from stages.report.html.views import View
 from stages.report.words import count
@@ -44,6 +45,7 @@ class Subject:
     findings: Sequence[Finding] = ()
     gates: Sequence[Gate] = ()
     problems: Sequence[str] = ()
+    swept: Sequence[Swept] = ()
 
     @property
     def file(self) -> str:
@@ -85,6 +87,7 @@ def render(subject: Subject, head: Mapping[str, Any]) -> str:
         losses=_losses(subject, laid, by_ref),
         rates=[Picture(_row(name, laid), curves.learning_rate(here, by_ref), Markup()) for name, here in laid.items()],
         stages=tables.stages(subject.views),
+        sweeps=sweeps(subject.swept, by_ref),
         evaluations=tables.evaluations(subject.views, subject.figures),
         positions=evaluations.by_position(subject.views),
         needles=evaluations.needles(subject.views),

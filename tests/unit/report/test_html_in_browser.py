@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.report.html import folder
+from stages.report.html.sweeps import Swept
 from stages.spec.resolved import Stage
 from stages.store.layout import Layout
 from tests.unit.report.browser import CHROMIUM, DRIVER, Browser, browser
@@ -46,10 +47,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vision: dict[str, Stage] = {
         name: stage.model_copy(update={"scale": "mini", "box": LONG}) for name, stage in kimi_like().items()
     }
+    swept = Swept("two", f"schedules.{LONG}", {"ouro/warmup": "1e-4", "ouro/stable1": LONG, "ouro/long_a": "3e-4"})
     out = root / "report"
     folder.write(
         out,
-        [subject(root, stages, dict.fromkeys(finished, "done")),  # type: ignore[arg-type]
+        [subject(root, stages, dict.fromkeys(finished, "done"), swept=(swept,)),  # type: ignore[arg-type]
          subject(root, vision, name="kimi", title=LONG, citation=LONG, problems=[LONG])],
         HEAD,
     )  # fmt: skip

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 
-from stages.report import sweep
+from stages.report import sweep, sweep_plot
 from stages.report.sweep import Arm
-from tests.unit.train import tiny
 
 
 def arm(name: str, value: str, after: dict[str, float] | None) -> Arm:
     if after is None:
-        return Arm(name, value, "missing", None)
+        return Arm(name, value, "missing", False, {}, None, "tokens")
     metrics = pd.DataFrame({"consumed": [10, 20, 30], "loss": [3.0, 2.0, 1.0]})
-    result: Any = SimpleNamespace(after=after, metrics=metrics, stage=tiny.make("next_token"))
-    return Arm(name, value, "done", result)
+    return Arm(name, value, "done", True, after, metrics, "tokens")
 
 
 def loss(value: float) -> dict[str, float]:
@@ -54,7 +50,7 @@ def test_table_and_picture_have_every_variant(tmp_path: Path) -> None:
     table = sweep.rich_table("t", [*ARMS, arm("s_none", "1", None)])
     assert list(table.columns[0].cells) == ["s_low", "s_mid", "s_high", "s_none"]
     assert [row.style for row in table.rows] == [None, "bold", None, None]
-    sweep.write(ARMS, "t", "lr", tmp_path / "one.png")
-    sweep.write([arm("a", "x", loss(1.0)), arm("b", "y", {})], "t", "word", tmp_path / "two.png")
+    sweep_plot.write(ARMS, "t", "lr", tmp_path / "one.png")
+    sweep_plot.write([arm("a", "x", loss(1.0)), arm("b", "y", {})], "t", "word", tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()

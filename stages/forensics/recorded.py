@@ -110,7 +110,8 @@ def _checksums(path: Path, first: int, last: int) -> dict[int, dict[str, str]]:
             cells = line.rstrip("\n").split(",")
             if len(cells) != len(names):
                 raise _unreadable(path, number, f"{len(cells)} cells")
-            found[int(step)] = dict(zip(names[1:], cells[1:], strict=True))
+            # Empty where the step was made by code that took no such checksum.
+            found[int(step)] = {name: cell for name, cell in zip(names[1:], cells[1:], strict=True) if cell}
     return found
 
 

@@ -191,8 +191,12 @@ class Optimizer:
         """Moments of a parameter, and its average."""
         return (*_moments(slot), *((AVERAGE,) if self.cfg.ema is not None else ()))
 
+    def counts(self) -> dict[str, int]:
+        """Steps that were made, by name: those by which moments are corrected. The same on every rank."""
+        return {f"{module}.{STEP}": step for module, step in self._steps.items()}
+
     def _counts(self) -> dict[str, Tensor]:
-        return {f"{module}.{STEP}": torch.tensor(step) for module, step in self._steps.items()}
+        return {name: torch.tensor(step) for name, step in self.counts().items()}
 
     def _part(self, i: int, tensor: Tensor) -> Tensor:
         """What this rank owns of a tensor shaped as parameter i: all of it as it is, or a range of it, laid flat."""

@@ -1,7 +1,8 @@
 """Checksums of what a step computes with: its rows, the state before its update, and its gradients before the clip.
 
 Taken after the backward passes. Every rank sums what it owns, so any number of ranks comes to the same words, and no
-byte is read twice. `stages replay` compares them: the first that differs, in the order of a step, is where a fault was.
+byte is read twice. The optimizer's counts of steps stand as they are. `stages replay` compares all: the first that
+differs, in the order of a step, is where a fault was.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class StateSums:
         if step.index % EVERY[self._ranks.device.type]:
             return
         names, words = self._summed([*self._others.parts()], [*self._optimizer.owned_gradients(gradients)])
-        self._found = {ROWS: rows or "", **{name: f"{word:016x}" for name, word in zip(names, words, strict=True)}}
+        counts = {name: f"{count:016x}" for name, count in self._optimizer.counts().items()}
+        summed = {name: f"{word:016x}" for name, word in zip(names, words, strict=True)}
+        self._found = {ROWS: rows or "", **counts, **summed}
 
     def _summed(self, before: Sequence[Part], after: Sequence[Part]) -> tuple[Iterator[str], list[int]]:
         """Names and checksums of what is not the optimizer's, of what is, and of gradients, over all ranks."""
@@ -76,7 +79,7 @@ class StateSums:
 def columns(modules: nn.ModuleDict, optimizer: Optimizer, ranks: Ranks = ALONE) -> tuple[str, ...]:
     """The columns of checksums.csv: the step, and all names that `StateSums.found` has."""
     state = (name for name, _, _ in (*Others(modules, optimizer, ranks).parts(), *optimizer.owned()))
-    return ("step", ROWS, *state, *(f"{slot.name}{GRADIENT}" for slot in optimizer.slots))
+    return ("step", ROWS, *optimizer.counts(), *state, *(f"{slot.name}{GRADIENT}" for slot in optimizer.slots))
 
 
 class Others:

@@ -151,6 +151,7 @@ def test_what_differs_first_says_where_to_look(
     ("name", "said"),
     [
         ("rows", "the rows that the step read, before anything is computed from them"),
+        ("llm.step", "llm.step, before the update of step 5"),
         ("llm.model.norm.weight.exp_avg", "llm.model.norm.weight.exp_avg, before the update of step 5"),
         ("llm.model.norm.weight.gradient", "in the backward pass of that step, at or after llm.model.norm.weight"),
     ],
@@ -165,6 +166,15 @@ def test_the_first_checksum_that_differs_says_where_to_look(
     assert f"step 5: checksums that differ, of {name}\n" in out
     assert f"the first that differs: {said}" in out
     assert f"note: changed since the run wrote it: {path}" in out
+
+
+def test_a_checksum_that_the_code_of_then_did_not_take_is_passed_over(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was stopped and went on under newer code: the cells of its first steps are empty."""
+    change(copy / "results" / SCALE / REF / "checksums.csv", 5, "llm.step", lambda cell: "")
+    assert print_replay(REF, "4..", SCALE, None, as_json=False) == 0
+    assert "equal, every bit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

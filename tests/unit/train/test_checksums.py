@@ -20,7 +20,7 @@ from stages.engines.torch_trainer import freeze
 from stages.models.build import build
 from stages.store import partials, seal
 from stages.train import checkpoint, checksum
-from stages.train.optimizer import AVERAGE, Optimizer
+from stages.train.optimizer import AVERAGE, STEP, Optimizer
 from stages.train.ranks import Ranks
 from stages.train.slots import trained_slots
 from stages.train.state_sums import StateSums, columns
@@ -90,7 +90,7 @@ class NoRows:
 
 @pytest.mark.parametrize("objective", ["moe", "next_token"])  # under Muon and AdamW
 def test_a_flipped_bit_in_any_tensor_of_the_optimizer_shows_in_its_own_word(objective: str) -> None:
-    """Moments and the average of the weights: all of a checkpoint's optimizer state but counts of steps."""
+    """Moments, the average of the weights and counts of steps: all of a checkpoint's optimizer state."""
     stage = tiny.make(objective)
     modules = build(stage)
     cfg = stage.optimizer.model_copy(update={"ema": 0.5})
@@ -110,6 +110,11 @@ def test_a_flipped_bit_in_any_tensor_of_the_optimizer_shows_in_its_own_word(obje
         after = words()
         assert {one for one in before if before[one] != after[one]} == {name}
         before = after
+    for module in optimizer._steps:
+        optimizer._steps[module] ^= 1 << 20
+        after = words()
+        assert {one for one in before if before[one] != after[one]} == {f"{module}.{STEP}"}
+        before = after
 
 
 @pytest.mark.parametrize("objective", ["moe", "align"])  # Muon's whole matrices and a router's bias; what is frozen
@@ -127,7 +132,7 @@ def test_ranks_own_parts_of_every_tensor_that_a_step_computes_with(objective: st
         sums.rows.samples(0, 0, 0)
         sums.take(Step(0, 0, 1, 0, 1, 0), gradients)
         assert tuple(sums.found()) == columns(modules, optimizer, here)[1:]
-        return {name: int(word, 16) for name, word in sums.found().items() if name != "rows"}
+        return {name: int(word, 16) for name, word in sums.found().items() if name not in ("rows", *optimizer.counts())}
 
     whole, parts = words(0, 1), [words(rank, ranks) for rank in range(ranks)]
     assert {name: sum(part[name] for part in parts) % 2**64 for name in whole} == whole
@@ -145,6 +150,7 @@ def test_a_run_writes_them_and_a_resumed_one_goes_on(tmp_path: Path, monkeypatch
     rows = list(csv.DictReader(whole.decode().splitlines()))
     assert [row["step"] for row in rows] == [row["step"] for row in csv.DictReader(metrics.decode().splitlines())]
     assert all(len(word) == 16 for row in rows for name, word in row.items() if name != "step")
+    assert [int(row["llm.step"], 16) for row in rows] == [int(row["step"]) - 1 for row in rows]
     changing = {name for name in rows[0] if len({row[name] for row in rows}) == len(rows)}
     assert set(rows[0]) - changing <= {name for name in rows[0] if "e_score" in name or ".experts." in name}
     assert checkpoint.CHECKSUMS in seal.read(place).files  # so a signature covers them, and no key or manifest does

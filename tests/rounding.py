@@ -29,8 +29,19 @@ def assert_sums_close(found: Tensor, exact: Tensor, magnitude: Tensor, terms: in
     """
     assert exact.dtype == torch.float64
     allowed = (LAMBDA * math.sqrt(terms) * UNIT + stored * STORED[found.dtype]) * magnitude.double()
-    used = ((found.double() - exact).abs() / allowed.clamp(min=torch.finfo(torch.float64).tiny)).max().item()
-    assert used <= 1, f"an element is {used:.3g} times as far from the exact sum as {terms} roundings explain"
+    used = ((found.double() - exact).abs() / allowed.clamp(min=torch.finfo(torch.float64).tiny)).flatten()
+    assert bool((used <= 1).all()), (
+        f"an element is {used.max():.3g} times as far from the exact sum as {terms} roundings explain: "
+        f"{_at(int(used.argmax()), found, exact, magnitude)}; {int((used > 1).sum())} of {used.numel()} are too far, "
+        f"the middle one uses {used.median():.2g} of what is allowed"
+    )
+
+
+def _at(worst: int, *tensors: Tensor) -> str:
+    found, exact, magnitude = (float(tensor.expand_as(tensors[0]).flatten()[worst]) for tensor in tensors)
+    return (
+        f"number {worst} of {list(tensors[0].shape)} is {found:.9g}, exactly {exact:.9g}, of magnitude {magnitude:.4g}"
+    )
 
 
 @torch.no_grad()

@@ -7,22 +7,24 @@ same on a CPU.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.device import needs
+from benchmarks.device.process import STOP, Process
+from benchmarks.device.sections import SECTIONS, Section, groups
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "results" / "records" / "gpu.md"
 LIMIT = 470  # seconds for all sections together: machines with a GPU are lent by the minute
 PATIENCE = 10  # times that for a rehearsal, beside other work on a CPU
+OFTEN = 5.0  # seconds between two versions of the record
+RUNNING = "still running when this was written"
 
 
 def main(words: list[str]) -> int:
@@ -36,6 +38,11 @@ def main(words: list[str]) -> int:
     if asked.dry and path.resolve() == RECORD:
         print(f"device: --dry does not write {RECORD}: a rehearsal is no record", file=sys.stderr)
         return 2
+    if asked.only and asked.out is None:
+        print(f"device: --only needs --out: {RECORD} is of all sections", file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT):  # end the sections, keep what they measured
+        signal.signal(number, lambda *_: STOP.set())
     failed = measure(path, asked)
     print(f"device: {'some rows failed' if failed else 'all rows measured'}: {path}")
     return int(failed)
@@ -45,7 +52,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.device", description=__doc__)
     parser.add_argument("--dry", action="store_true", help="rehearse on a CPU with tiny sizes; never writes the record")
     parser.add_argument("--out", type=Path, help="write here instead of results/records/gpu.md")
-    parser.add_argument("--only", nargs="+", metavar="SECTION", help="these sections alone, by module; needs --out")
+    modules = [section.module for section in SECTIONS]
+    parser.add_argument("--only", nargs="+", choices=modules, help="these sections alone; needs --out")
     parser.add_argument("--commit", default="", help="the commit that is measured, where git cannot say")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for all sections together")
     return parser
@@ -69,11 +77,10 @@ def unfit(dry: bool) -> str:
 
 
 def measure(path: Path, asked: argparse.Namespace) -> bool:
-    """Run the sections (timed ones one by one), writing the record after each; whether a row failed."""
+    """Run the sections (timed ones one by one), writing the record all the while; whether a row failed."""
     from benchmarks.device import record
     from benchmarks.device.machine import lines
-    from benchmarks.device.rows import Row
-    from benchmarks.device.sections import SECTIONS, Section, groups
+    from benchmarks.device.rows import Row, read
     from stages.report.commit import commit
     from stages.store.files import write_atomic
 
@@ -84,57 +91,35 @@ def measure(path: Path, asked: argparse.Namespace) -> bool:
     patience = PATIENCE if asked.dry else 1
     ends = time.monotonic() + asked.limit * patience
     path.parent.mkdir(parents=True, exist_ok=True)
-    for sections in groups(chosen):
-        limits = [max(0.0, min(one.seconds * patience, ends - time.monotonic())) for one in sections]
-        for one, limit in zip(sections, limits, strict=True):
-            print(f"== {one.title} (at most {limit:.0f} s)", flush=True)
-        with ThreadPoolExecutor(len(sections)) as pool:
-            found = pool.map(lambda one, limit: run(one.module, device, limit), sections, limits)
-            done |= dict(zip(sections, found, strict=True))
-        date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        left = [section for section in chosen if section not in done]
-        write_atomic(path, record.page(date, machine, done, left, asked.dry).encode())
-    return any(row.failed for rows in done.values() for row in rows)
+    log = path.with_suffix(".log")
+    log.write_bytes(b"")
 
+    def write(meanwhile: dict[Section, list[Row]]) -> None:
+        date, known = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", done | meanwhile
+        found = {section: known[section] for section in chosen if section in known}
+        left = [section for section in chosen if section not in known]
+        write_atomic(path, record.page(date, machine, found, left, asked.dry).encode())
 
-def run(module: str, device: str, limit: float) -> list:
-    """The rows of one section. One that fails, or is over its limit, leaves those it had and a failed one."""
-    from benchmarks.device.rows import Row, read
-
-    if limit <= 0:
-        return [Row(module, "", "failed: not begun, the time of the whole run was up", failed=True)]
-    with tempfile.TemporaryDirectory() as folder:
-        rows, log = Path(folder) / "rows.jsonl", Path(folder) / "log"
-        began = time.monotonic()
-        code = process([sys.executable, "-m", "benchmarks.device.one", module, device, str(rows)], log, limit)
-        found = read(rows)
-        print(log.read_text(encoding="utf-8", errors="replace"), end="", flush=True)
-        if code is None:
-            found.append(Row(module, "", f"failed: over its limit of {limit:.0f} s", failed=True))
-        elif code:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().replace("|", "/")
-            last = said.rpartition("\n")[2][:200]
-            found.append(Row(module, "", f"failed: exit code {code}: {last}", failed=True))
-        found.append(Row(f"{module}: the whole section", "", f"{time.monotonic() - began:.0f} s"))
-        return found
-
-
-def process(command: list[str], log: Path, limit: float) -> int | None:
-    """Run a command in a process group of its own; its exit code, or None where the limit ended it."""
-    # cuBLAS reads it when CUDA starts; without a fixed workspace its results may differ between runs.
-    environ = os.environ | {"PYTHONUNBUFFERED": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            return child.wait(limit)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+    with tempfile.TemporaryDirectory() as name:
+        for sections in groups(chosen):
+            limits = {one: max(0.0, min(one.seconds * patience, ends - time.monotonic())) for one in sections}
+            begun = {one: Process(one.module, device, limits[one], Path(name)) for one in sections}
+            for one in sections:
+                print(f"== {one.title} (at most {limits[one]:.0f} s)", flush=True)
+            with ThreadPoolExecutor(len(sections)) as pool:
+                waiting = {pool.submit(process.run): one for one, process in begun.items()}
+                while waiting:
+                    for future in wait(waiting, OFTEN, FIRST_COMPLETED).done:
+                        one = waiting.pop(future)
+                        done[one] = future.result()
+                        with log.open("ab") as file:
+                            file.write(f"== {one.title}\n".encode() + begun[one].printed())
+                    running = {one: [*read(begun[one].rows), Row(one.module, "", RUNNING)] for one in waiting.values()}
+                    write(running)
+            if STOP.is_set():
+                break
+    print(f"device: what every section printed: {log}")
+    return STOP.is_set() or any(row.failed for rows in done.values() for row in rows)
 
 
 if __name__ == "__main__":

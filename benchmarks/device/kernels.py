@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.device.rows import Row, Rows, against, seconds
 from benchmarks.device.sections import Size
 from stages.models.ops import Update, apex_forms, backend, functional, multi_tensor
+from stages.train import checksum
 from stages.train.adamw import foreach_adamw
 
 Call = Callable[[], object]
@@ -34,6 +35,7 @@ def run(size: Size, rows: Rows) -> None:
     device = torch.device(size.device)
     for operation, make in (
         ("rms_norm", rms_norm), ("cross_entropy", cross_entropy), ("adamw", adamw), ("global_norm", many),
+        ("checksums", checksums),
     ):  # fmt: skip
 
         def measured(operation: str = operation, make: Callable[..., list[Forms]] = make) -> list[Row]:
@@ -125,3 +127,14 @@ def many(size: Size, device: torch.device, apex: object) -> list[Forms]:
         norms = {"apex": lambda: apex_forms.global_norm(apex, gradients), **norms}
         scalings = {"apex": lambda: apex_forms.scale(apex, gradients, 1.0), **scalings}
     return [Forms("norm of many tensors", setting, norms), Forms("scaling of many tensors", setting, scalings)]
+
+
+def checksums(size: Size, device: torch.device, apex: object) -> list[Forms]:
+    """Of a state: every tenth step of a stage on a GPU has those of its weights, moments and gradients."""
+    state = [tensor for part in tensors(size, device) for tensor in part]
+    held = sum(tensor.nbytes for tensor in state)
+    forms: dict[str, Call] = {
+        "ours": lambda: torch.stack([checksum.multiplied(tensor) for tensor in state]),
+        "a sum of each": lambda: torch.stack([tensor.sum() for tensor in state]),
+    }
+    return [Forms("checksums of weights, moments, gradients", f"{held / 1e9:,.2f} GB", forms)]

@@ -25,8 +25,8 @@ class Section:
 
 
 SECTIONS = (
-    Section("cuda_tests", "Tests of tests/cuda", 110, timed=False),
-    Section("pipelines", "Whole pipelines, a few steps of every stage", 110, timed=False),
+    Section("cuda_tests", "Tests of tests/cuda", 200, timed=False),
+    Section("pipelines", "Whole pipelines, a few steps of every stage", 130, timed=False),
     Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 130),
     Section("loss", "The loss of a long row over a large vocabulary", 40),
     Section("kernels", "Operations: Apex, torch, plain", 40),

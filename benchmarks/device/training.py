@@ -5,6 +5,8 @@ Ours with deterministic kernels (`determinism: exact`) and with any (`fast`); Hu
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -48,27 +50,42 @@ def run(size: Size, rows: Rows) -> None:
 
 
 def one(work: Work, device: torch.device) -> list[Row]:
-    """Each way in turn; an alternative that fails is said, and ours stands alone."""
-    exact, fast = harness.train(work, device), harness.train(work, device, exact=False)
-    free()
-    cost = ("fast: any kernels", fast.seconds)
-    found = [
-        against("its step, exact", "the same", exact.seconds, cost, "s", ("<=", COST)),
-        *predicted(work, exact, device),
-    ]
-    try:
-        theirs = hf.train(work, device)
-    except (RuntimeError, ImportError, torch.OutOfMemoryError) as error:  # too large for it, or not installed
-        said = f"none: Hugging Face's Trainer: {first_line(error)}"
-        return [Row(work.name, work.setting, figure(work.tokens / exact.seconds, "tokens/s"), said), *found]
+    """Each way in turn. One that fails is a row that says so; the Trainer may be absent."""
+    exact, fast = (attempt(lambda exact=exact: harness.train(work, device, exact)) for exact in (True, False))  # type: ignore[misc]
+    theirs = attempt(lambda: hf.train(work, device))
     name = f"Hugging Face's Trainer, {hf.attention(device)}"
-    rate = (name, work.tokens / theirs.seconds)
-    return [
-        against(f"{work.name}, exact", work.setting, work.tokens / exact.seconds, rate, "tokens/s", (">=", GOAL)),
-        against(f"{work.name}, fast", work.setting, work.tokens / fast.seconds, rate, "tokens/s", (">=", GOAL)),
-        against("its peak memory", "allocated", exact.allocated / 1e9, (name, theirs.allocated / 1e9), "GB"),
-        *found,
-    ]
+    found = []
+    for how, ours in (("exact", exact), ("fast", fast)):
+        what = f"{work.name}, {how}"
+        if isinstance(ours, str):
+            found.append(Row(what, work.setting, f"failed: {ours}", failed=True))
+        elif isinstance(theirs, str):
+            rate = figure(work.tokens / ours.seconds, "tokens/s")
+            found.append(Row(what, work.setting, rate, f"none: Hugging Face's Trainer: {theirs}"))
+        else:
+            rates = work.tokens / ours.seconds, (name, work.tokens / theirs.seconds)
+            found.append(against(what, work.setting, *rates, "tokens/s", (">=", GOAL)))
+    if isinstance(exact, str):
+        return found
+    if not isinstance(theirs, str):
+        found.append(
+            against("its peak memory", "allocated", exact.allocated / 1e9, (name, theirs.allocated / 1e9), "GB")
+        )
+    if not isinstance(fast, str):
+        cost = ("fast: any kernels", fast.seconds)
+        found.append(against("its step, exact", "the same", exact.seconds, cost, "s", ("<=", COST)))
+    return [*found, *predicted(work, exact, device)]
+
+
+def attempt(measured: Callable[[], Ran]) -> Ran | str:
+    """What was measured, or why not: too large for this GPU, not installed, or broken, which the log shows."""
+    try:
+        return measured()
+    except Exception as error:
+        traceback.print_exc()
+        return first_line(error)
+    finally:
+        free()
 
 
 def predicted(work: Work, ran: Ran, device: torch.device) -> list[Row]:

@@ -3,7 +3,7 @@
 A rank finds its GPU by LOCAL_RANK, which this engine's launcher and torchrun both set. Gradients and parameters then
 travel by NCCL, everything else over the host by gloo. STAGES_SHARE_GPUS=1 lets the ranks of a machine take turns on
 fewer GPUs than ranks, which NCCL refuses: all of their traffic then goes over the host. That is slow, and there to try
-out on one GPU what several compute. What concerns GPUs has never been executed on one.
+out on one GPU what several compute. Executed on one GPU (docs/on-gpus.md), never on several.
 """
 
 from __future__ import annotations

@@ -62,23 +62,21 @@ def multiplied(part: Tensor, start: int = 0) -> Tensor:
     flat = part.detach().reshape(-1).view(torch.uint8)
     flat = torch.nn.functional.pad(flat, (0, -len(flat) % WORD)) if len(flat) % WORD else flat
     words = (flat.clone() if flat.data_ptr() % WORD else flat).view(torch.int64)
+    first = start * part.element_size() // WORD
     total, table = words.new_zeros(()), _table(part.device)
-    for row, column, some in _stretches(words, start * part.element_size() // WORD, ROWS):
+    factors = _factors(part.device, ((first + len(words) - 1) // ROW).bit_length())
+    for row, column, some in _stretches(words, first, ROWS):
         if len(some) < ROW:
-            total += (some * table[column : column + len(some)]).sum() * _signed(pow(FACTOR, row, 1 << 64))
+            total += (some * table[column : column + len(some)]).sum() * factors[row]
         else:
-            for number, one in enumerate((some.view(-1, ROW) * table).sum(1)):
-                total += one * _signed(pow(FACTOR, row + number, 1 << 64))
+            rows = some.view(-1, ROW)
+            total += ((rows * table).sum(1) * factors[row : row + len(rows)]).sum()
     return total
 
 
 def unsigned(value: int) -> int:
     """The 64 bits of a signed integer, as a number from 0."""
     return value % (1 << 64)
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
 
 
 def _rows(words: Words, first: int) -> list[Piece]:
@@ -114,3 +112,11 @@ def _weights() -> Words:
 @cache
 def _table(device: torch.device) -> Tensor:
     return torch.from_numpy(_weights()).to(device)
+
+
+@cache
+def _factors(device: torch.device, bits: int) -> Tensor:
+    """[2^bits]: every row's factor. Few of them: a tensor of 2^33 bytes has 2^14 rows."""
+    powers = np.full(1 << bits, FACTOR, dtype=np.uint64)
+    powers[0] = 1
+    return torch.from_numpy(np.multiply.accumulate(powers).view(np.int64)).to(device)

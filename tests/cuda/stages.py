@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from stages.engines import run
 from stages.spec.resolved import Stage
@@ -46,3 +49,32 @@ def losses(result: Path) -> list[tuple[float, float]]:
 def digests(result: Path) -> dict[str, str]:
     """Of every file that the manifest covers: weights, optimizer state, metrics."""
     return {shard.file: shard.blake3 for shard in manifest.read(result / "manifest.json").shards}
+
+
+def differences(result: Path, other: Path) -> list[str]:
+    """What is not the same bits in two results: files, in tables the first row, in files of tensors how far off."""
+    ours, theirs = digests(result), digests(other)
+    names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+    return [f"{name}: {'; '.join(_inside(result / name, other / name))}" for name in names]
+
+
+def _inside(one: Path, other: Path) -> Iterator[str]:
+    if not (one.is_file() and other.is_file()):
+        yield "only in one"
+    elif one.suffix == ".csv":
+        rows = zip(one.read_text().splitlines(), other.read_text().splitlines(), strict=False)
+        yield from [f"{mine} | {theirs}" for mine, theirs in rows if mine != theirs][:1] or ["of another length"]
+    elif one.suffix == ".safetensors":
+        yield unequal(load_file(one), load_file(other))
+
+
+def unequal(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
+    """Tensors without the same bits: how many, and of the first three how many elements, and the largest distance."""
+    found = [name for name in ours if name not in theirs or not torch.equal(ours[name], theirs[name])]
+    shown = [
+        f"{name}: {int((ours[name] != theirs[name]).sum())} of {ours[name].numel()}, by at most "
+        f"{(ours[name].double() - theirs[name].double()).abs().max().item():.3g}"
+        for name in found[:3]
+        if name in theirs and ours[name].shape == theirs[name].shape
+    ]
+    return f"{len(found)} of {len(ours)} tensors ({', '.join(shown)})" if found else ""

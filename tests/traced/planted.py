@@ -20,7 +20,7 @@ from tests.traced import steps
 
 @dataclass(frozen=True)
 class Defect:
-    """What takes the place of a name of a module, in a stage of this kind, and what has to be said of it."""
+    """What takes the place of a name of a module, in a stage of this kind; an expression for what is then found."""
 
     where: Any
     name: str
@@ -71,9 +71,7 @@ DEFECTS = {
     "a mask by values": Defect(causal, "supervised_only", _mask, "index by a mask", "sft"),
     "a mask on the host": Defect(causal, "supervised_only", _mask_on_the_host, "a copy to the host", "sft"),
     "a norm that is read": Defect(optimizer.Optimizer, "clip", _read_back, "_local_scalar_dense"),
-    "a tensor without a device": Defect(
-        common, "for_products", _without_a_device, "found at least two devices, cuda:0 and cpu"
-    ),
+    "a tensor without a device": Defect(common, "for_products", _without_a_device, r"two (different )?devices"),
     "a sum without an order": Defect(common, "for_products", _summed_up, "cumsum has no deterministic form"),
     "a scatter that waits": Defect(
         head, "subtract_entries", _scattered, "scatter_add_ of 2 dimensions", "z-loss and average", 3

@@ -56,8 +56,8 @@ class Watch(TorchDispatchMode):
         if namespace == "prim":  # of a tensor's device, every time that one is asked for it
             return func(*args, **kwargs)
         tensors = [x for x in _flat((args, kwargs)) if isinstance(x, Tensor)]
-        if name in (VARIABLE, FIXED):
-            _read_by_flash(name, *args[:3])
+        if name.startswith((VARIABLE, FIXED)):
+            _read_by_flash(name, *args[: 4 if name.endswith("_backward") else 3])
         if any(where(x) == "cuda" for x in tensors):
             self.counts[name] += 1
             _waits(short, args)
@@ -66,6 +66,8 @@ class Watch(TorchDispatchMode):
                 _unordered(short, args)
         if short in ("_to_copy", "copy_"):
             _copied(short, args, kwargs)
+        if func is torch.ops.aten.addmm.dtype_out:  # torch 2.11's fake one takes the type for a factor
+            return kwargs["out"]
         return func(*args, **kwargs)
 
 
@@ -124,7 +126,7 @@ def _read_by_flash(name: str, *heads: Tensor) -> None:
                 f"{name}: FlashAttention reads {READ} bytes of bf16 at once: {x.dtype}, {list(x.shape)}, strides "
                 f"{list(x.stride())}, offset {x.storage_offset()}"
             )
-        if x.shape[-1] > WIDEST or (name == VARIABLE and x.shape[-1] % 8):
+        if x.shape[-1] > WIDEST or (name.startswith(VARIABLE) and x.shape[-1] % 8):
             raise FoundError(f"{name}: heads of {x.shape[-1]}: at most {WIDEST}, and multiples of 8")
 
 

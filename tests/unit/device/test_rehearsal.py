@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import torch
 
 from benchmarks.device import __main__ as device
-from benchmarks.device import pipelines, record
+from benchmarks.device import cuda_tests, pipelines, process, record
+from benchmarks.device.process import Process
 from benchmarks.device.rows import NEAR, Goal, Row, Rows, against, met, read
 from benchmarks.device.sections import SECTIONS, Section
 from stages.contract import ledger
@@ -46,6 +49,14 @@ def test_a_rehearsal_does_not_write_the_record(capsys: pytest.CaptureFixture[str
     assert "a rehearsal is no record" in capsys.readouterr().err
 
 
+def test_some_sections_do_not_write_the_record_of_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "unfit", lambda dry: "")
+    assert device.main(["--only", "loss"]) == 2
+    assert "--only needs --out" in capsys.readouterr().err
+
+
 def test_a_measurement_that_fails_is_a_row_and_the_next_is_made(tmp_path: Path) -> None:
     rows = Rows(tmp_path / "rows")
     rows.measure("first", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
@@ -55,30 +66,69 @@ def test_a_measurement_that_fails_is_a_row_and_the_next_is_made(tmp_path: Path) 
     assert "ZeroDivisionError: division by zero" in found[0].ours
 
 
+def section(program: str, limit: float, folder: Path) -> Process:
+    """A section of which this is the program, after a first row."""
+    made = Process("any", "cpu", limit, folder)
+    text = f"from benchmarks.device.rows import *; rows = Rows(Path({str(made.rows)!r})); rows.add(Row('a', '', '1 s'))"
+    made.command = [sys.executable, "-c", f"{text}; print('said', flush=True); {program}"]
+    return made
+
+
 @pytest.mark.parametrize(
     ("program", "limit", "said"),
     [
-        ("rows.add(Row('a', '', '1 s')); import time; time.sleep(60)", 20, "over its limit of 20 s"),
-        ("rows.add(Row('a', '', '1 s')); raise SystemExit('broken')", 60, "exit code 1: broken"),
+        ("import time; time.sleep(60)", 20, "over its limit of 20 s"),
+        ("raise SystemExit('broken')", 60, "exit code 1: broken"),
     ],
 )
-def test_what_a_section_measured_stays_when_it_fails(
-    program: str, limit: float, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def process(command: list[str], log: Path, limit: float) -> int | None:
-        text = f"from benchmarks.device.rows import *; rows = Rows(Path({command[-1]!r})); {program}"
-        return original([sys.executable, "-c", text], log, limit)
-
-    original = device.process
-    monkeypatch.setattr(device, "process", process)
-    found = device.run("any", "cpu", limit)
+def test_what_a_section_measured_stays_when_it_fails(program: str, limit: float, said: str, tmp_path: Path) -> None:
+    made = section(program, limit, tmp_path)
+    found = made.run()
     assert [row.failed for row in found] == [False, True, False]
     assert said in found[1].ours
+    assert made.printed().startswith(b"a | 1 s\nsaid")
 
 
-def test_a_section_without_time_is_a_failed_row() -> None:
-    (row,) = device.run("any", "cpu", 0)
+def test_a_section_without_time_is_a_failed_row(tmp_path: Path) -> None:
+    (row,) = section("", 0, tmp_path).run()
     assert row.failed
+
+
+SLOW = Section("slow", "A slow one", 300, timed=False)
+BROKEN = Section("broken", "A broken one", 300, timed=False)
+NEVER = Section("never", "One that is not come to", 300)
+PROGRAMS = {"slow": "import time; time.sleep(300)", "broken": "raise SystemExit('broken')", "never": ""}
+
+
+def test_the_record_is_whole_all_the_while_and_after_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A section hangs, another breaks, and a signal ends all: what they measured is there, before the signal too."""
+    path = tmp_path / "page.md"
+    monkeypatch.setattr(device, "SECTIONS", (SLOW, BROKEN, NEVER))
+    monkeypatch.setattr(device, "OFTEN", 0.2)
+    monkeypatch.setattr(device, "Process", lambda module, _, limit, folder: section(PROGRAMS[module], limit, folder))
+    monkeypatch.setattr(process, "STOP", stop := Event())
+    monkeypatch.setattr(device, "STOP", stop)
+    seen = []
+
+    def watch() -> None:
+        while not path.exists() or "exit code 1: broken" not in path.read_text():
+            time.sleep(0.1)
+        seen.append(path.read_text())
+        stop.set()
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    assert device.measure(path, device.arguments().parse_args(["--dry"]))
+    watcher.join()
+    assert device.RUNNING in seen[0]
+    assert "## Not run\n\n- One that is not come to" in seen[0]
+    text = path.read_text()
+    assert "failed: the run was stopped" in text
+    assert "failed: exit code 1: broken" in text
+    assert text.index("A slow one") < text.index("A broken one")
+    assert (tmp_path / "page.log").read_text().count("said") == 2
 
 
 def test_a_page_says_what_failed_missed_and_was_not_run() -> None:
@@ -90,6 +140,43 @@ def test_a_page_says_what_failed_missed_and_was_not_run() -> None:
     assert "## Not run\n\n- Another\n" in text
     assert "**failed: x**" in text
     assert record.REHEARSED not in text
+
+
+POISONED = """
+import pytest, torch
+from tests.cuda.conftest import memory_given_back
+
+@pytest.mark.parametrize("number", range(4))
+def test_one(number):
+    if number == 1:
+        def fails(): raise RuntimeError("CUDA error: misaligned address")
+        torch.cuda.is_available, torch.cuda.synchronize = lambda: True, fails
+        fails()
+"""
+
+
+@pytest.mark.slow
+def test_an_error_after_which_cuda_answers_nothing_is_one_tests_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends, another takes the other tests."""
+    (tmp_path / "test_poisoned.py").write_text(POISONED)
+    program = (
+        "from pathlib import Path; from benchmarks.device import cuda_tests as c;"
+        "from benchmarks.device.rows import Rows;"
+        f"c.files = lambda: ['--rootdir={tmp_path}', '{tmp_path}']; c.WORKERS = {{'cpu': 1}};"
+        f"c.run(c.Size('cpu'), Rows(Path('{tmp_path}/rows')))"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+    failed, summary = read(tmp_path / "rows")
+    assert "RuntimeError: CUDA error: misaligned address" in failed.ours
+    assert summary.ours == "failed: 3 passed, 1 failed"
+
+
+def test_tests_never_seen_to_pass_come_first() -> None:
+    names = [Path(path).stem for path in cuda_tests.files()]
+    assert names[: len(cuda_tests.FIRST)] == list(cuda_tests.FIRST)
+    assert sorted(names) == sorted(path.stem for path in cuda_tests.TESTS.glob("test_*.py"))
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,9 @@ REASONS = {
     "the one wait of a step: its loss and norm, which decide whether the optimizer may move": (
         "train/replicated Replicated.gradients tolist",
     ),
-    "checksums: on a CPU, or where the step has waited for its loss anyway; the table of weights is made once": (
+    "checksums: on a CPU, or where the step has waited for its loss anyway; the tables are made once": (
+        "train/checksum _factors from_numpy",
+        "train/checksum _factors to device",
         "train/checksum _table from_numpy",
         "train/checksum _table to device",
         "train/checksum dotted int",

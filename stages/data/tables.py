@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from stages.data.arrow import pyarrow
+from stages.data.pages import Page, pages
 from stages.data.pieces import LONGEST, Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
 
+STRINGS, OFFSETS = ("string", "large_string"), 64  # types that have a value's bytes, and bytes beside these
 BATCH = 256  # rows that are Python objects at once
+MEMORY = 64 << 20  # bytes of a batch of Parquet
+PAGE = 256 << 20  # bytes of a page of Parquet when it is decompressed; most writers aim at one MiB
 NO_OBJECTS = (ValueError, OverflowError)  # what pyarrow raises of values that Python's types do not have
 BUFFER = 1 << 20  # bytes of a column that are read at once
 MAGIC = b"ARROW1"  # begins Arrow's file format; its stream format, which datasets writes, begins otherwise
@@ -22,9 +26,40 @@ def parquet(piece: Piece, columns: Sequence[str]) -> Rows:
         chosen = _columns(piece.file, file.schema_arrow.names, columns)
         groups = [number for number, start in enumerate(_starts(file)) if piece.start <= start < piece.end]
         total = max(1, sum(file.metadata.row_group(number).num_rows for number in groups))
-        batches = file.iter_batches(BATCH, row_groups=groups, columns=chosen, use_threads=False) if groups else ()
+        count = _rows_at_once(piece.file, file.metadata, groups, chosen)
+        batches = file.iter_batches(count, row_groups=groups, columns=chosen, use_threads=False) if groups else ()
         for number, row in enumerate(_rows(piece.file, batches), start=1):
             yield Row(number, row, (piece.end - piece.start) * number // total)
+
+
+def _rows_at_once(file: Input, metadata: Any, groups: Sequence[int], chosen: Sequence[str]) -> int:
+    """How many rows are read at once: no more than take about `MEMORY`, by the pages that have the largest values.
+
+    Raises UserError for a page that is too large, since pages are in memory as a whole.
+    """
+    widest = 0.0  # bytes of a row
+    with file.path.open("rb") as raw:
+        for group in map(metadata.row_group, groups):
+            row = 0.0
+            for column in map(group.column, range(group.num_columns)):
+                if any(
+                    column.path_in_schema == name or column.path_in_schema.startswith(f"{name}.") for name in chosen
+                ):
+                    values = column.num_values / max(1, group.num_rows)  # of a row: of lists, several
+                    row += values * max((_of_a_value(file, page) for page in pages(raw, column)), default=0.0)
+            widest = max(widest, row)
+    return max(1, min(BATCH, int(MEMORY // max(1.0, widest))))
+
+
+def _of_a_value(file: Input, page: Page) -> float:
+    """Bytes of a value of a page, on average. Raises UserError for a page that is too large."""
+    if page.size > PAGE:
+        raise UserError(
+            f"{file.name}: a page of {page.size:,} bytes; allowed: {PAGE:,}, since a page is in memory as a whole. "
+            "Leave out values that are so long, or write the file again with fewer values in a page (pyarrow: "
+            "`write_batch_size`)."
+        )
+    return page.size / page.values if page.values else 0.0
 
 
 def rows_before(piece: Piece) -> int:
@@ -67,6 +102,9 @@ def _rows(file: Input, batches: Any) -> Iterator[dict[str, Any] | Broken]:
 def _row(alone: Any) -> dict[str, Any] | Broken:
     """The one row of a batch. Raises pyarrow's errors for a damaged file."""
     alone.validate()
+    too_long = Broken(f"a row of more than {LONGEST:,} bytes", "shorter ones, one document each")
+    if any(str(one.type) in STRINGS and one.nbytes > LONGEST + OFFSETS for one in alone.columns):
+        return too_long  # before it is a Python object too
     try:
         (row,) = alone.to_pylist()
     except UnicodeDecodeError:
@@ -74,7 +112,7 @@ def _row(alone: Any) -> dict[str, Any] | Broken:
     except NO_OBJECTS as error:
         return Broken(f"a value that cannot be read ({error})", "text, and what JSON has")
     if _bytes(row) > LONGEST:
-        return Broken(f"a row of more than {LONGEST:,} bytes", "shorter ones, one document each")
+        return too_long
     assert isinstance(row, dict)
     return row
 

@@ -18,6 +18,17 @@ Mark = tuple[str, str, str]  # mark, the key that it needs, and its text
 
 
 @dataclass
+class Specs:
+    """Everything that is written: files below specs/, and what goes into the two files of data that all share."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what the user has to settle that no figure says
+    mixtures: list[str] = field(default_factory=list)
+    mixture_sources: list[str] = field(default_factory=list)
+    corpora: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Page:
     """A spec file: its lines, and the source of every figure in them."""
 

@@ -8,13 +8,24 @@ from fractions import Fraction
 
 from stages.audit import curve
 from stages.audit.adopt import Page, grouped, name_of, source, unknown
+from stages.audit.family import Family, family
 from stages.audit.figures import first_step, last_step
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge, Pipeline, Stage, Value, is_number
+from stages.audit.recipe import Edge, Pipeline, Scalar, Stage, Value, is_number
 from stages.errors import SpecError
+from stages.printable import printable
+from stages.spec.families import FAMILIES
 
-MODEL = {"layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000}
+MODEL: dict[str, int | float] = {  # a figure of some family, and what stands where nobody knows it
+    "layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000,
+    "experts": 64, "active_experts": 8, "expert_ffn": 1024, "shared_experts": 1, "dense_layers": 1, "routed_scale": 1.0,
+    "kv_lora_rank": 512, "qk_nope_dim": 128, "qk_rope_dim": 64, "v_head_dim": 128, "window": 4096, "full_every": 4,
+    "query_scalar": 256, "score_softcap": 50.0, "logit_softcap": 30.0, "local_rope_base": 10_000.0, "norm_eps": 1e-5,
+}  # fmt: skip
+READ = {"active_experts": "experts_per_token"}  # what readers call a figure, where it is another word
+_SIZES = tuple(READ.get(one, one) for one in MODEL if one not in {"norm_eps", "window", "routed_scale"})
 OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
+NOT_SAID = "  # nothing that was read says it"
 STEPS, RATE, BATCH, CONTEXT = 1000, 1e-4, 512, 4096  # where nobody knows them
 
 
@@ -25,23 +36,27 @@ class Parts:
     page: Page
     models: dict[tuple[object, ...], str] = field(default_factory=dict)
     optimizers: dict[tuple[object, ...], str] = field(default_factory=dict)
+    families: dict[str, Family] = field(default_factory=dict)  # by model
 
     def model(self, stage: Stage) -> tuple[str, list[str]]:
         """A model's name, and its lines if it is a new one."""
-        figures = tuple(stage.get(name) for name in MODEL)
+        kind = family(stage)
+        fields = [one for one in FAMILIES[kind.name].model_fields if one in MODEL]
+        figures = (kind.name, tied(stage), *(stage.get(READ.get(one, one)) for one in (*fields, "init_std")))
         if figures in self.models:
             return self.models[figures], []
         name = self.models[figures] = name_of("model", self.models.values(), "model")
-        lines = [f"  {name}:", "    family: llama  # of dense decoders; nothing that was read names one"]
-        for key, otherwise in MODEL.items():
-            value = stage.count(key)
-            lines.append(f"    {key}: {grouped(otherwise if value is None else value)}")
-            mark = unknown(f"{stage.name} does not say it") if value is None else source(stage, key)
+        self.families[name] = kind
+        lines = [f"  {name}:", f"    family: {kind.name}  # {' '.join(printable(kind.because).split())}"]
+        for key in fields:
+            read = READ.get(key, key)
+            value = stage.count(read) if isinstance(MODEL[key], int) else stage.number(read)
+            lines.append(f"    {key}: {grouped(MODEL[key] if value is None else value)}")
+            mark = unknown(f"{stage.name} does not say it") if value is None else source(stage, read)
             self.page.cover(f"models.{name}.{key}", mark)
         std = stage.number("init_std")
-        lines += ["    norm_eps: 1e-5", f"    tied: {str(not stage.on('untied')).lower()}",
-                  f"    init_std: {0.02 if std is None else std:g}"]  # fmt: skip
-        self.page.cover(f"models.{name}.norm_eps", unknown(f"{stage.name} does not say it"))
+        silent = "" if {"tied", "untied"} & set(stage.values) or stage.framework == "megatron-lm" else NOT_SAID
+        lines += [f"    tied: {str(tied(stage)).lower()}{silent}", f"    init_std: {0.02 if std is None else std:g}"]
         self.page.cover(f"models.{name}.init_std", source(stage, "init_std"))
         return name, lines
 
@@ -73,7 +88,7 @@ def with_sizes(stage: Stage, pipeline: Pipeline) -> Stage:
     runs = [stage]
     for run in runs:
         runs += [edge.child for edge in pipeline.children(run)]
-        for name in (one for one in MODEL if run.get(one) is not None):
+        for name in (one for one in _SIZES if run.get(one) is not None):
             here, first = run.values[name], found.setdefault(name, run.values[name])
             if here.value != first.value:
                 raise SpecError(here.where, here.key, f"{name} {here.value}", f"{first.value}, as {first.where} has it",
@@ -81,6 +96,11 @@ def with_sizes(stage: Stage, pipeline: Pipeline) -> Stage:
         if "heads" in found:
             found.setdefault("kv_heads", found["heads"])
     return replace(stage, values=stage.values | found)
+
+
+def tied(stage: Stage) -> bool:
+    """Whether embedding and head are one: they are in Megatron unless a switch says that they are not."""
+    return stage.on("tied") if "tied" in stage.values else stage.framework == "megatron-lm" and not stage.on("untied")
 
 
 def shares_clock(edge: Edge | None) -> bool:
@@ -104,7 +124,8 @@ def pieces(lineage: list[Stage], page: Page, path: str, parent_rate: float | Non
     if shape is None:
         page.cover(path, unknown(f"{stage.name} does not say all of it"))
         words = _length(lineage, 0, last - first)
-        return [_piece("constant", f"from: {RATE:g}", None, words, _jump(stage, RATE, parent_rate))]
+        rate = final_rate(stage)
+        return [_piece("constant", f"from: {rate:g}", None, words, _jump(stage, rate, parent_rate))]
     page.cover(path, source(stage, *(one for one in ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "steps")
                                      if one in stage.values)))  # fmt: skip
     borders = sorted({first, last, *(one for one in (shape.warmup, shape.start, shape.end) if first < one < last)})
@@ -124,10 +145,10 @@ def pieces(lineage: list[Stage], page: Page, path: str, parent_rate: float | Non
 
 
 def final_rate(stage: Stage) -> float:
-    """The rate at which a stage ends, or the placeholder that its schedule has."""
+    """The rate at which a stage ends; where its curve is not known, the peak, or what stands for it."""
     shape = curve.of(stage)
     rate = None if shape is None else shape.at(begin(stage) + steps(stage))
-    return RATE if shape is None else rate or 0.0
+    return (stage.number("lr") or RATE) if shape is None else rate or 0.0
 
 
 def _kind(shape: curve.Curve, start: int, end: int) -> str | None:
@@ -163,10 +184,9 @@ def _jump(stage: Stage, rate: float, parent_rate: float | None) -> str:
     return f'jump: "as {stage.where.file} has it"'
 
 
-def shares(stage: Stage) -> list[tuple[str, Fraction]] | None:
-    """A stage's data, each with its share in millionths; they sum to one. None where they are not known."""
-    weights = stage.get("data_weights")
-    paths = stage.get("data")
+def shares(stage: Stage, data: str, data_weights: str) -> list[tuple[str, Fraction]] | None:
+    """The sets of a figure, each with its share in millionths; they sum to one. None where they are not known."""
+    paths, weights = stage.get(data), stage.get(data_weights)
     if not isinstance(paths, tuple) or not paths:
         return None
     if not isinstance(weights, tuple) or len(weights) != len(paths):
@@ -178,6 +198,13 @@ def shares(stage: Stage) -> list[tuple[str, Fraction]] | None:
     rounded = [Fraction(round(one / total * 10**6), 10**6) for one in known]
     rounded[0] += 1 - sum(rounded)
     return list(zip(map(str, paths), rounded, strict=True)) if all(one > 0 for one in rounded) else None
+
+
+def equal(paths: tuple[Scalar, ...]) -> list[tuple[str, Fraction]]:
+    """Every set with as much as the others, in millionths; they sum to one."""
+    parts = [Fraction(10**6 // len(paths), 10**6)] * len(paths)
+    parts[0] += 1 - sum(parts)
+    return list(zip(map(str, paths), parts, strict=True))
 
 
 def end(stage: Stage) -> int | None:

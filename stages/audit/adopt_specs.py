@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
 
-from stages.audit.adopt import Page, entries, grouped, name_of, names, quoted, source, unknown
-from stages.audit.adopt_parts import (
-    BATCH,
-    CONTEXT,
-    Parts,
-    end,
-    final_rate,
-    pieces,
-    shares,
-    shares_clock,
-    step_tokens,
-    steps,
-    with_sizes,
-)
+from stages.audit.adopt import Page, Specs, grouped, name_of, names, quoted, source, unknown
+from stages.audit.adopt_parts import Parts, final_rate, pieces, shares_clock, with_sizes
+from stages.audit.adopt_phases import Phases
+from stages.audit.family import Family
 from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.model import rope
+from stages.printable import printable
+from stages.spec.families import FAMILIES
 
-FINE_TUNING = frozenset({"sft", "dpo", "kto", "rm", "ppo"})
 BASE = 500_000  # of rotary positions, where nobody knows it
-
-
-@dataclass
-class Specs:
-    """Everything that is written: files below specs/, and what goes into the two files of data that all share."""
-
-    files: dict[str, str] = field(default_factory=dict)
-    mixtures: list[str] = field(default_factory=list)
-    mixture_sources: list[str] = field(default_factory=list)
-    corpora: list[str] = field(default_factory=list)
 
 
 def specs(pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str]) -> Specs:
@@ -45,15 +24,13 @@ def specs(pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str
 
 class _Writer:
     def __init__(self, pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str]) -> None:
-        self.pipeline, self.name, self.place, self.stand_ins = pipeline, name, place, stand_ins
+        self.pipeline, self.name, self.place = pipeline, name, place
         self.page, self.out, self.names = Page(), Specs(), names(pipeline)
         self.parts = Parts(self.page)
+        self.phases = Phases(name, self.names, stand_ins, self.out)
         self.models: dict[str, str] = {}
         self.schedules: dict[str, str] = {}
-        self.mixtures: list[str] = []
-        self.corpora: dict[str, str] = {}
         self.releases: dict[str, str] = {}
-        self.reads: dict[str, set[str]] = {}  # corpora by stage
 
     def all(self) -> Specs:
         models, optimizers, schedules = list[str](), list[str](), list[str]()
@@ -78,6 +55,8 @@ class _Writer:
         ]  # fmt: skip
         self.out.files[f"{self.name}/pipeline.yaml"] = self.page.text()
         self.out.files[f"scales/{self.name}.yaml"] = self.scale()
+        self.out.notes = [f"{name} is written as family {one.name}: {printable(one.because)}"
+                          for name, one in self.parts.families.items() if one.open]  # fmt: skip
         return self.out
 
     def schedule(self, stage: Stage) -> list[str]:
@@ -96,7 +75,7 @@ class _Writer:
     def stage(self, stage: Stage, optimizer: str) -> str:
         page = Page()
         edge, loads = self.pipeline.parent(stage), on_load(stage)
-        phase = self.phase(stage, page)
+        phases, waivers = self.phases.lines(stage, page, self.family(stage))
         page.add(f"stage: {self.names[stage.name]}", f"box: {quoted(stage.name)}", "kind: train",
                  f"modules: {{llm: {self.models[stage.name]}}}", "train: [llm]", "frozen: []", "init:")  # fmt: skip
         if edge is None:
@@ -107,20 +86,19 @@ class _Writer:
                      "continue" if loads is not None and loads.data else "restart"]  # fmt: skip
             page.add(f"  from: {self.names[edge.parent.name]}  # {edge.where}", "  weights: inherit",
                      f"  optimizer: {words[0]}", f"  clock: {words[1]}", f"  data: {words[2]}")  # fmt: skip
-            if (loads is None or not loads.data) and self.reads[stage.name] & self.above(stage):
+            if (loads is None or not loads.data) and self.phases.reads[stage.name] & self.above(stage):
                 page.add(f"  reread: {quoted(f'as {stage.where} has it: its launch begins the data anew')}")
         page.add(f"schedule: {self.schedules[stage.name]}", f"optimizer: {optimizer}", *self.rope(stage, page))
-        page.add("phases:", *phase, "evaluate: [validation_loss]", *self.execution(stage, page))
-        if "    document_mask: false" in phase:
-            reason = quoted(f"as {stage.name} has it: nothing in it asks for a mask")
-            page.add("waivers:", f"  - {{id: I-19, at: phases.main.document_mask, found: false, reason: {reason}}}")
+        page.add("phases:", *phases, "evaluate: [validation_loss]", *self.execution(stage, page))
+        if waivers:
+            page.add("waivers:", *waivers)
         return page.text()
 
     def above(self, stage: Stage) -> set[str]:
         """What the ancestors of a stage read."""
         found, edge = set[str](), self.pipeline.parent(stage)
         while edge is not None:
-            found |= self.reads[edge.parent.name]
+            found |= self.phases.reads[edge.parent.name]
             edge = self.pipeline.parent(edge.parent)
         return found
 
@@ -132,14 +110,19 @@ class _Writer:
             weights = f"{{release: {self.release(path, stage)}}}"
         return [f"  weights: {weights}", "  optimizer: reset", "  clock: reset", "  data: restart"]
 
+    def family(self, stage: Stage) -> Family:
+        """The family of a stage's model."""
+        return self.parts.families[self.models[stage.name]]
+
     def release(self, path: str, stage: Stage) -> str:
         """The name of a model that stages begin from; models of one name in several folders are several."""
         if path not in self.releases:
+            architecture = FAMILIES[self.family(stage).name].PUBLISHED.architecture
             words = f"{self.name}_{path.rstrip('/').rsplit('/', 1)[-1]}"
             found = self.releases[path] = name_of(words, self.releases.values(), f"{self.name}_start")
             self.out.files[f"releases/{found}.yaml"] = (
                 f"release: {found}\nsource: {quoted(path)}  # {stage.at('pretrained', 'load')}\n"
-                "revision: none\nlicence: unknown\narchitecture: LlamaForCausalLM\ndigest: none\n"
+                f"revision: none\nlicence: unknown\narchitecture: {architecture}\ndigest: none\n"
             )
         return self.releases[path]
 
@@ -157,54 +140,6 @@ class _Writer:
             scaled = f"{{factor: {one.factor:g}, low: {one.low:g}, high: {one.high:g}, original: {one.original:_}}}"
         interpolation = 1 if found is None else found.interpolation
         return [f"rope: {{base: {grouped(base)}, llama3: {scaled}, interpolation: {interpolation:g}}}"]
-
-    def phase(self, stage: Stage, page: Page) -> list[str]:
-        context, batch = stage.count("context"), stage.count("batch")
-        page.cover("phases.main.context", source(stage, "context"))
-        page.cover("phases.main.batch", source(stage, "batch"))
-        tokens = steps(stage) * step_tokens(stage)
-        if end(stage) is None or context is None or batch is None or "ramp" in stage.values:
-            page.cover(
-                "phases.main.budget", unknown(f"{stage.name} does not say how long, from where, or in what batches")
-            )
-        else:
-            page.cover("phases.main.budget", source(stage, "steps", "batch", "context"))
-        page.cover("phases.main.micro_batch", ("assumed", "reason", "one sequence fits every device"))
-        page.cover("phases.main.epochs", ("assumed", "reason", "nothing that was read says that data is repeated"))
-        tuned = stage.get("objective") in FINE_TUNING
-        mask = tuned or stage.on("document_mask")
-        return [
-            "  - name: main", f"    objective: {'sft' if tuned else 'next_token'}", "    unit: tokens",
-            f"    budget: {grouped(tokens)}", f"    context: {grouped(context or CONTEXT)}",
-            f"    batch: {grouped(batch or BATCH)} seq", "    micro_batch: 1 seq", "    epochs: 1",
-            f"    document_mask: {str(mask).lower()}", f"    packing: {'whole' if tuned else 'concatenate'}",
-            f"    data: {self.data(stage, 'sft' if tuned else 'text')}",
-        ]  # fmt: skip
-
-    def data(self, stage: Stage, kind: str) -> str:
-        """The name of a stage's mixture, which is written with its corpora."""
-        mixture = name_of(f"{self.name}_{self.names[stage.name]}", self.mixtures, "data")
-        self.mixtures.append(mixture)
-        parts = shares(stage)
-        silent = f"{stage.name} does not say it"
-        self.reads[stage.name] = set()
-        self.out.mixtures += [f"  {mixture}:", "    sources:"]
-        for path, part in parts or [("data", Fraction(1))]:
-            corpus = self.corpus(path, kind, silent if parts is None else str(stage.at("data")))
-            self.reads[stage.name].add(corpus)
-            share = f"{float(part * 100):.4f}".rstrip("0").rstrip(".")
-            self.out.mixtures.append(f"      - {{corpus: {corpus}, share: {share}%, group: text}}")
-        mark = unknown(silent) if parts is None else source(stage, "data_weights" if len(parts) > 1 else "data")
-        self.out.mixture_sources += entries({f"mixtures.{mixture}": mark})
-        return mixture
-
-    def corpus(self, path: str, kind: str, place: str) -> str:
-        if path not in self.corpora:
-            words = f"{self.name}_{path.rstrip('/').rsplit('/', 1)[-1]}"
-            found = self.corpora[path] = name_of(words, self.corpora.values(), f"{self.name}_corpus")
-            cited = quoted(f"{path}, {place}")
-            self.out.corpora.append(f"  {found}: {{kind: {kind}, citation: {cited}, stand_in: {self.stand_ins[kind]}}}")
-        return self.corpora[path]
 
     def execution(self, stage: Stage, page: Page) -> list[str]:
         world, nodes = stage.count("world"), stage.count("nodes")

@@ -21,6 +21,7 @@ def settled(stage: Stage) -> Stage:
         ("replicas", _replicas), ("batch", _batch), ("steps", _steps), ("stop_step", _stop), ("wsd_steps", _tail),
         ("load_step", _load_step), ("min_lr", _min_lr), ("decay_steps", _decay_steps), ("warmup_steps", _warmup),
         ("tokens", _tokens), ("head_dim", _head_dim),
+        ("expert_ffn", _expert_ffn),
     ):  # fmt: skip
         found = derive(stage)
         if found is not None and stage.get(name) is None and (name not in stage.values or name == "min_lr"):
@@ -135,6 +136,12 @@ def _tokens(stage: Stage) -> Value | None:
 def _head_dim(stage: Stage) -> Value | None:
     hidden, heads = stage.count("hidden"), stage.count("heads")
     return _made(stage, hidden // heads if hidden and heads and hidden % heads == 0 else None, "hidden", "heads")
+
+
+def _expert_ffn(stage: Stage) -> Value | None:
+    """Megatron's experts are as wide as its dense layers, unless they are stated."""
+    routed = stage.framework.startswith("megatron") and "experts" in stage.values
+    return _made(stage, stage.count("ffn") if routed else None, "ffn")
 
 
 def batches_differ(stage: Stage) -> bool:

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from stages.audit import run
-from stages.audit.adopt_specs import Specs, specs
+from stages.audit.adopt import Specs
+from stages.audit.adopt_specs import specs
 from stages.commands import new_specs
 from stages.commands.audit import many
 from stages.commands.open import find_root
-from stages.errors import UserError
+from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project
 
 MIXTURES, PUBLISHED = "data/mixtures.yaml", "data/published.yaml"
@@ -30,10 +31,13 @@ def adopt(paths: list[Path], name: str) -> int:
         raise UserError("adopted corpora need a local one of text to stand in for them: see docs/data.md.")
     pipeline = run.read(paths)
     place = " ".join(one.name or str(one) for one in paths)
-    _written(folder, specs(pipeline, name, place, {"sft": local["text"], **local}))
+    made = specs(pipeline, name, place, {"sft": local["text"], **local})
+    _written(folder, made)
     found = run.findings(pipeline)
     counts = f"{many(len(pipeline.stages), 'stage')}, {many(len(pipeline.edges), 'hand-over')}"
     print(f"wrote specs/{name}: {counts}, and a scale of this name.")
+    for note in made.notes:
+        print(f"{note}.")
     if found:
         print(f"The recipe has {many(len(found), 'finding')}, which come with it: `stages audit` names them.")
     print(f"Then: stages check {name} --scale {name}, which lists what the recipe does not say (S-13).")
@@ -45,7 +49,22 @@ def _written(folder: Path, made: Specs) -> None:
     texts = {path: text for path, text in made.files.items() if not (folder / path).exists()}
     texts[MIXTURES] = _with(folder / MIXTURES, "mixtures", made.mixtures, made.mixture_sources)
     texts[PUBLISHED] = _with(folder / PUBLISHED, "corpora", made.corpora, [])
-    new_specs.write(folder, texts, partial(_load, folder.parent, texts))
+    try:
+        new_specs.write(folder, texts, partial(_load, folder.parent, texts))
+    except SpecError as error:
+        raise UserError(_taken_back(error, texts)) from None
+    except SpecErrors as errors:
+        raise UserError("\n".join(_taken_back(one, texts) for one in errors.errors)) from None
+
+
+def _taken_back(error: SpecError, texts: Mapping[str, str]) -> str:
+    """Why specs do not load that are not there any more: what they would have said at the place."""
+    lines = texts.get(error.where.file.removeprefix("specs/"), "").splitlines()
+    line = f", `{lines[error.where.line - 1].strip()}`" if 0 < error.where.line <= len(lines) else ""
+    return (
+        f"nothing was written: {error.where.file} would not load at line {error.where.line}{line}: found {error.found};"
+        f" allowed: {error.allowed}. State it in the recipe, or write this pipeline by hand (docs/specs.md)."
+    )
 
 
 def _load(root: Path, texts: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from stages.audit.recipe import Stage, Value
 
 FIGURES = {figure: (key,) for key, figure in transformers.AXOLOTL.items()}
 _MODEL = {
+    "architecture": ("model_type",),
     "rope_base": ("overrides_of_model_config.rope_theta", "model_config.rope_theta"),
     "max_positions": ("overrides_of_model_config.max_position_embeddings", "model_config.max_position_embeddings"),
 }

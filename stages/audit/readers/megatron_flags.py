@@ -21,7 +21,11 @@ FIGURES = {
     "--init-method-std": "init_std",
     "--tensor-model-parallel-size": "tp", "--pipeline-model-parallel-size": "pp", "--context-parallel-size": "cp",
     "--expert-model-parallel-size": "ep", "--num-experts": "experts", "--moe-router-topk": "experts_per_token",
-    "--moe-ffn-hidden-size": "expert_ffn", "--norm-epsilon": "norm_eps",
+    "--moe-ffn-hidden-size": "expert_ffn",
+    "--moe-aux-loss-coeff": "aux_loss", "--moe-router-bias-update-rate": "router_bias", "--window-size": "window",
+    "--kv-lora-rank": "kv_lora_rank", "--qk-head-dim": "qk_nope_dim", "--qk-pos-emb-head-dim": "qk_rope_dim",
+    "--v-head-dim": "v_head_dim", "--moe-router-topk-scaling-factor": "routed_scale",
+    "--moe-shared-expert-intermediate-size": "shared_ffn", "--norm-epsilon": "norm_eps",
     "--save": "save", "--load": "load", "--pretrained-checkpoint": "pretrained", "--ckpt-step": "load_step",
     "--save-interval": "save_every", "--eval-interval": "eval_every", "--eval-iters": "eval_steps",
     "--tokenizer-model": "tokenizer", "--tokenizer-type": "tokenizer_type", "--vocab-size": "tokenizer_vocab",
@@ -37,7 +41,8 @@ SWITCHES = {
     "--untie-embeddings-and-output-weights": "untied", "--swiglu": "gated", "--sequence-parallel": "sequence_parallel",
     "--group-query-attention": "grouped_queries", "--mock-data": "mock_data",
     "--use-distributed-optimizer": "distributed_optimizer", "--no-save-optim": "no_save_optim",
-    "--reset-attention-mask": "document_mask",
+    "--reset-attention-mask": "document_mask", "--qk-layernorm": "qk_norm", "--add-qkv-bias": "qkv_bias",
+    "--multi-latent-attention": "latent",
 }  # fmt: skip
 LISTS = {
     "--rampup-batch-size": "ramp",

@@ -183,6 +183,7 @@ def _model(source: Source) -> dict[str, Value]:
             elif given is not None:
                 found[figure] = source.value(given, call.inside, attribute)
         found["gated"] = Value(True, call.where, call.name)
+        found["architecture"] = Value(call.name.partition(".")[2].partition("_")[0], call.where, call.name)
     for scaling in source.named("YaRNRoPEScalingConfig"):
         found["rope_type"] = Value("yarn", scaling.where, scaling.name)
         _take(source, scaling, found, {"rope_factor": "factor", "rope_original": "old_context_len"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 from pathlib import Path
@@ -9,13 +10,21 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages.audit import adopt_parts, curve, run
+from stages.audit.adopt import names as adopt_names
+from stages.audit.adopt_parts import OPTIMIZER, READ
+from stages.audit.family import family as family_of
+from stages.audit.figures import batches_differ, first_step, last_step
+from stages.audit.recipe import Pipeline, Scalar, Stage, Value
 from stages.check import run as check
 from stages.check.findings import unwaived
 from stages.commands.adopt import adopt
-from stages.errors import UsageError, UserError
+from stages.contract import schedule
+from stages.errors import UsageError, UserError, Where
 from stages.scaffold import init
+from stages.spec import resolved as specs
 from stages.spec.names import LONGEST
-from stages.spec.project import Project
+from stages.spec.project import Project, ResolvedPipeline
 from tests.unit.audit.planted import SOUND
 
 
@@ -47,6 +56,93 @@ def test_every_sound_recipe_is_adopted_and_only_what_it_does_not_say_is_a_findin
         found = [one for one in unwaived(check.run(loaded, name, ())) if one.stage.partition("/")[0] == name]
         assert found, "no recipe says everything"
         assert {one.id for one in found} == {"S-13"}
+        assert the_same_numbers(run.read([SOUND / name]), loaded.resolve(name, name)), name
+
+
+def the_same_numbers(recipe: Pipeline, resolved: ResolvedPipeline) -> int:
+    """Compares every figure that a recipe says with what its specs resolve to; how many were compared."""
+    named, compared = adopt_names(recipe), 0
+    for stage in recipe.stages:
+        made, (model,) = resolved.stages[named[stage.name]], resolved.stages[named[stage.name]].modules.values()
+        fields = {READ.get(one, one): getattr(model, one) for one in type(model).model_fields}
+        fields |= {one: getattr(made.optimizer, one) for one in OPTIMIZER} | {"rope_base": made.rope and made.rope.base}
+        fields |= {"context": made.phases[0].context, "batch": made.phases[0].batch[0].sequences}
+        for figure, value in fields.items():
+            said = stage.number(figure)
+            if said is not None and not (figure == "clip" and said == 0):
+                assert said == value, (stage.name, figure)
+                compared += 1
+        first, last, tokens = first_step(stage), last_step(stage), stage.count("tokens")
+        if tokens and first is not None and last is not None and first < last and not batches_differ(stage):
+            assert made.budget == tokens, stage.name
+            compared += the_same_rates(stage, made, first, last)
+        edge = recipe.parent(stage)
+        assert made.parents == (() if edge is None else (f"{made.pipeline}/{named[edge.parent.name]}",))
+    return compared
+
+
+def the_same_rates(stage: Stage, made: specs.Stage, first: int, last: int) -> int:
+    """Compares the rate at the ends of a run and at borders of its schedule, and between them."""
+    shape, size = curve.of(stage), made.budget // (last - first)
+    if shape is None or made.schedule is None:
+        return 0
+    borders = {first + 1, last, *(one for one in (shape.warmup, shape.start, shape.end) if first < one <= last)}
+    for step in sorted({*borders, *((one + two) // 2 for one, two in itertools.pairwise(sorted(borders)))}):
+        rate = shape.at(step)
+        whole = shape.shape != "half_cosine" and first <= shape.start and shape.end <= last
+        if rate is None or (shape.shape.endswith("cosine") and not whole and shape.start < step < shape.end):
+            continue  # a part of a curve that has no name here is marked
+        clock = made.phases[0].clock_start + (step - first) * size
+        assert schedule.lr(made.schedule, clock) == pytest.approx(rate, rel=1e-5, abs=1e-12), (stage.name, step)
+    return len(borders)
+
+
+@pytest.mark.parametrize(
+    ("framework", "figures", "family", "open_"),
+    [
+        ("megatron-lm", {"layers": 2, "gated": True}, "llama", False),
+        ("megatron-lm", {"layers": 2}, "llama", True),  # feed-forward parts without a gate
+        ("megatron-lm", {"layers": 2, "gated": True, "qk_norm": True}, "qwen3", False),
+        ("megatron-lm", {"layers": 2, "gated": True, "qkv_bias": True}, "qwen2", False),
+        ("megatron-lm", {"layers": 2, "gated": True, "qkv_bias": True, "hidden": 8, "heads": 2, "head_dim": 8}, "llama",
+         True),
+        ("megatron-lm", {"layers": 2, "experts": 8, "qk_norm": True}, "qwen3_moe", False),
+        ("megatron-lm", {"layers": 2, "experts": 8}, "qwen3_moe", True),
+        ("megatron-lm", {"layers": 2, "experts": 8, "latent": True}, "moonlight", False),
+        ("llama-factory", {"pretrained": "Qwen/Qwen2.5-7B"}, "qwen2", False),
+        ("transformers", {"pretrained": "Qwen/Qwen3-30B-A3B"}, "qwen3_moe", False),
+        ("axolotl", {"architecture": "MistralForCausalLM"}, "mistral", False),
+        ("axolotl", {"pretrained": "mistralai/Mixtral-8x7B"}, "llama", True),
+        ("megatron-bridge", {"recipe": "megatron.bridge.recipes.deepseek.deepseek_v3_config"}, "moonlight", False),
+        ("torchtitan", {}, "llama", True),
+    ],
+)  # fmt: skip
+def test_the_family_is_what_switches_build_or_what_a_name_says(
+    framework: str, figures: dict[str, Scalar], family: str, open_: bool
+) -> None:
+    here = Where("a", 1)
+    stage = Stage("a", framework, here, {key: Value(one, here, key) for key, one in figures.items()})
+    found = family_of(stage)
+    assert (found.name, found.open) == (family, open_)
+
+
+def test_a_mixture_that_changes_at_a_step_is_a_phase_of_its_own(project: Path) -> None:
+    adopt([SOUND / "nanotron"], "mine")
+    phases = Project.load(project).resolve("mine", "mine").stages["stable"].phases
+    assert [(one.name, one.budget) for one in phases] == [
+        ("main", 40_000 * 256 * 2048), ("part_2", 20_000 * 256 * 2048),
+    ]  # fmt: skip
+    assert [len(one.sources) for one in phases] == [2, 3]
+
+
+def test_what_does_not_load_is_said_with_the_line_that_is_not_there_any_more(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = written(project)
+    monkeypatch.setitem(adopt_parts.MODEL, "vocab", 0)
+    with pytest.raises(UserError, match=r"nothing was written: .*pipeline.yaml would not load at line .* `vocab: 0`"):
+        adopt([SOUND / "factory"], "mine")
+    assert written(project) == before
 
 
 def test_steps_rates_and_hand_overs_are_the_recipes_with_their_lines(project: Path) -> None:

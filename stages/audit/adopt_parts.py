@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from stages.audit import curve
 from stages.audit.adopt import Page, grouped, name_of, source, unknown
-from stages.audit.family import Family, family
+from stages.audit.family import MODEL, READ, Family, family
 from stages.audit.figures import first_step, last_step
 from stages.audit.loads import on_load
 from stages.audit.recipe import Edge, Pipeline, Scalar, Stage, Value, is_number
@@ -16,13 +16,6 @@ from stages.errors import SpecError
 from stages.printable import printable
 from stages.spec.families import FAMILIES
 
-MODEL: dict[str, int | float] = {  # a figure of some family, and what stands where nobody knows it
-    "layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000,
-    "experts": 64, "active_experts": 8, "expert_ffn": 1024, "shared_experts": 1, "dense_layers": 1, "routed_scale": 1.0,
-    "kv_lora_rank": 512, "qk_nope_dim": 128, "qk_rope_dim": 64, "v_head_dim": 128, "window": 4096, "full_every": 4,
-    "query_scalar": 256, "score_softcap": 50.0, "logit_softcap": 30.0, "local_rope_base": 10_000.0, "norm_eps": 1e-5,
-}  # fmt: skip
-READ = {"active_experts": "experts_per_token"}  # what readers call a figure, where it is another word
 _SIZES = tuple(READ.get(one, one) for one in MODEL if one not in {"norm_eps", "window", "routed_scale"})
 OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
 NOT_SAID = "  # nothing that was read says it"

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from stages.audit.adopt import Page, Specs, entries, grouped, name_of, quoted, source, unknown
 from stages.audit.adopt_parts import BATCH, CONTEXT, begin, end, equal, shares, step_tokens, steps
-from stages.audit.family import Family
+from stages.audit.family import Family, has_router_bias
 from stages.audit.recipe import Stage
 from stages.spec.families import FAMILIES
 
@@ -132,7 +132,7 @@ def router(stage: Stage, page: Page, here: str, model: Family) -> list[str]:
     if not FAMILIES[model.name].ROUTED:
         return []
     loss, bias = stage.number("aux_loss"), stage.number("router_bias")
-    scored = model.name == "moonlight"  # by a sigmoid: a softmax has no bias
+    scored = has_router_bias(model.name)
     page.cover(f"{here}.router.aux_loss", source(stage, "aux_loss"))
     stated = bias is not None and scored
     silent = ("assumed", "reason", "nothing that was read says that a bias balances the experts")

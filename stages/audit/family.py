@@ -1,32 +1,74 @@
-"""Which family of this project a recipe's model is: by what its switches build, else by the name that it goes by."""
+"""Which family of this project a recipe's model is: by what its switches build, else by the name that it goes by.
+
+Families are known by what they are made of (stages/spec/decoder.py) and by the names that they are published under.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from stages.audit.recipe import Stage, Value
+from stages.spec.decoder import PRE_NORMS, Grouped, Latent, QKNorm
 from stages.spec.families import FAMILIES
 
-# In the order in which they are asked: a name of several says the first. None: a name of a model that no family is.
-_NAMES: tuple[tuple[str, str | None], ...] = (
-    (r"mixtral|llama-?4|nemotron-?h|nemotronh|nemotron3|gpt-?oss|mamba|phi|falcon|glm|gpt2|gpt-neox|pythia", None),
-    (r"qwen-?3(\.\d)?[^/]*(moe|a\d+b)", "qwen3_moe"), (r"qwen-?3", "qwen3"), (r"qwen-?2[^/]*(moe|a\d+b)", None),
-    (r"qwen-?2", "qwen2"), (r"moonlight|deepseek[-_]?v3|kimi", "moonlight"), (r"olmoe", "olmoe"),
-    (r"olmo-?3", "olmo3"), (r"olmo-?2", "olmo2"), (r"gemma-?3", "gemma3"), (r"gemma-?2", "gemma2"),
-    (r"mistral", "mistral"), (r"llama|smollm", "llama"),
-)  # fmt: skip
+MODEL: dict[str, int | float] = {  # a figure of some family, and what stands where nobody knows it
+    "layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000,
+    "experts": 64, "active_experts": 8, "expert_ffn": 1024, "shared_experts": 1, "dense_layers": 1, "routed_scale": 1.0,
+    "kv_lora_rank": 512, "qk_nope_dim": 128, "qk_rope_dim": 64, "v_head_dim": 128, "window": 4096, "full_every": 4,
+    "query_scalar": 256, "score_softcap": 50.0, "logit_softcap": 30.0, "local_rope_base": 10_000.0, "norm_eps": 1e-5,
+}  # fmt: skip
+READ = {"active_experts": "experts_per_token"}  # what readers call a figure, where it is another word
 _SAID = ("architecture", "flavor", "recipe", "pretrained", "load", "tokenizer")
-USUAL = "llama"
+_ROUTED = re.compile(r"moe|a\d+b|\dx\d+b|\d+e(?![a-z0-9])|experts")  # in the name of a model with routed experts
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family and why; `open`: what of the recipe it is not, or that nothing names one, for the user to settle."""
+    """A family and why; `open`: the recipe's model is none of this project's, or nothing that was read names one."""
 
     name: str
     because: str
     open: bool = False
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What tells families apart, in the order of what weighs most."""
+
+    latent: bool = False
+    routed: bool = False
+    before: bool = True  # norms before each sub-layer, and nothing else about it is unusual
+    qk_norm: QKNorm | None = None
+    qkv_bias: bool = False
+    window: bool = False
+
+    def distance(self, other: Traits) -> int:
+        """How far another model is from this one."""
+        weights = {"latent": 8, "routed": 8, "before": 4, "qk_norm": 1, "qkv_bias": 1, "window": 1}
+        return sum(weight for name, weight in weights.items() if getattr(self, name) != getattr(other, name))
+
+
+@cache
+def traits() -> dict[str, Traits]:
+    """What each family is made of; looped ones are no other trainer's."""
+    found = {}
+    for name, cls in FAMILIES.items():
+        if cls.LOOPED:
+            continue
+        figures = {key: value for key, value in MODEL.items() if key in cls.model_fields}
+        model = cls.model_validate({"family": name, "tied": False, "init_std": 0.02, **figures})
+        parts, layer = model.parts, model.parts.layers[0]
+        attention = layer.attention
+        grouped = attention if isinstance(attention, Grouped) else None
+        usual = layer.norms == PRE_NORMS and not parts.gain_offset
+        found[name] = Traits(
+            isinstance(attention, Latent), parts.mixture is not None, usual,
+            None if grouped is None else grouped.qk_norm, grouped is not None and grouped.qkv_bias,
+            grouped is not None and grouped.window is not None,
+        )  # fmt: skip
+    return found
 
 
 def family(stage: Stage) -> Family:
@@ -34,18 +76,32 @@ def family(stage: Stage) -> Family:
     built = _built(stage)
     if built is not None:
         return built
+    wanted = Traits(routed="experts" in stage.values or "experts_per_token" in stage.values)
     for value in _named(stage):
-        text = str(value.value)
-        for pattern, name in _NAMES:
-            if re.search(pattern, text.lower()) is None:
-                continue
-            if name is None:
-                nearest = _nearest(stage)
-                return Family(nearest, f"the nearest to {value.where} {text}, which has no family here", open=True)
-            return _fitting(stage, name, f"{value.where} {value.key}")
-    if "experts" in stage.values or "experts_per_token" in stage.values:
-        return Family(_nearest(stage), "the nearest: nothing that was read names one", open=True)
-    return Family(USUAL, "of dense decoders; nothing that was read names one", open=True)
+        text = str(value.value).lower()
+        name = _called(text)
+        if name is None:
+            continue
+        if _ROUTED.search(text) and not traits()[name].routed:
+            nearest = _nearest(stage, Traits(routed=True))
+            return Family(nearest, f"the nearest to {value.where} {text}, which has no family here", open=True)
+        return _fitting(stage, name, f"{value.where} {value.key}")
+    return Family(_nearest(stage, wanted), "the usual one; nothing that was read names one", open=True)
+
+
+def _called(text: str) -> str | None:
+    """The family of a model's name, by the longest name that is in it; of a routed one, that of its routed kin."""
+    said = re.sub(r"[^a-z0-9]", "", text)
+    names: dict[str, str] = {}
+    for name in traits():
+        published = FAMILIES[name].PUBLISHED
+        for one in (name, published.model_type, published.architecture.removesuffix("ForCausalLM")):
+            names.setdefault(re.sub(r"[^a-z0-9]", "", one.lower()), name)
+    found = max((one for one in names if one in said), key=len, default=None)
+    if found is None:
+        return None
+    kin = [name for one, name in names.items() if one.startswith(found) and traits()[name].routed]
+    return kin[0] if kin and _ROUTED.search(text) else names[found]
 
 
 def _named(stage: Stage) -> list[Value]:
@@ -59,36 +115,42 @@ def _built(stage: Stage) -> Family | None:
     """What switches of Megatron build, where the command is whole: no switch is off by default."""
     if stage.framework != "megatron-lm" or stage.on("partial") or not stage.stated("layers"):
         return None
-    where = stage.at("layers")
-    if stage.on("latent"):
-        return Family(
-            "moonlight", f"{stage.at('latent')} latent attention and routed experts", "experts" not in stage.values
-        )
-    if "experts" in stage.values:
-        named = "qwen3_moe"
-        said = f"{stage.at('experts')} routed experts"
-        return Family(named, said if stage.on("qk_norm") else f"{said}; but no norm of queries and keys",
-                      open=not stage.on("qk_norm"))  # fmt: skip
-    if not stage.on("gated"):
-        return Family(
-            USUAL, f"{where} without --swiglu: no family here has feed-forward parts without a gate", open=True
-        )
-    if stage.on("qk_norm"):
-        return Family("qwen3", f"{stage.at('qk_norm')} norms of queries and keys")
-    if stage.on("qkv_bias"):
-        return _fitting(stage, "qwen2", f"{stage.at('qkv_bias')} biases of queries, keys and values")
-    if stage.count("window"):
-        return Family("mistral", f"{stage.at('window')} a window")
-    return Family(USUAL, f"{where} gated, without norms of queries and keys, biases and windows")
+    wanted = Traits(stage.on("latent"), "experts" in stage.values, qk_norm="head" if stage.on("qk_norm") else None,
+                    qkv_bias=stage.on("qkv_bias"), window=bool(stage.count("window")))  # fmt: skip
+    name = _nearest(stage, wanted)
+    asked = [one for one in ("latent", "routed", "qk_norm", "qkv_bias", "window") if getattr(wanted, one)]
+    where = stage.at(*("experts" if one == "routed" else one for one in asked), "layers")
+    other = [one for one in vars(wanted) if getattr(wanted, one) != getattr(traits()[name], one)]
+    if not stage.on("gated") and not wanted.routed:
+        other.append("feed-forward parts without a gate")
+    said = f"{where} {', '.join(asked) or 'a gated decoder'}"
+    if other:
+        return Family(name, f"the nearest to {said}: no family here agrees in {', '.join(other)}", open=True)
+    return _fitting(stage, name, said)
 
 
-def _nearest(stage: Stage) -> str:
-    return "qwen3_moe" if "experts" in stage.values or "experts_per_token" in stage.values else USUAL
+def _nearest(stage: Stage, wanted: Traits) -> str:
+    """The family that differs least; of equal ones, that which has most of the figures that the recipe states."""
+    stated = [one for one in MODEL if stage.get(READ.get(one, one)) is not None]
+
+    def far(name: str) -> tuple[int, int]:
+        return wanted.distance(traits()[name]), sum(one not in FAMILIES[name].model_fields for one in stated)
+
+    return min(traits(), key=far)
 
 
 def _fitting(stage: Stage, name: str, because: str) -> Family:
     """The family, unless its heads divide the hidden size and the recipe's do not."""
     hidden, heads, dim = stage.count("hidden"), stage.count("heads"), stage.count("head_dim")
     if "head_dim" not in FAMILIES[name].model_fields and hidden and heads and dim and heads * dim != hidden:
-        return Family(USUAL, f"{because} says {name}, but its heads do not make up the hidden size", open=True)
+        said = f"{because} says {name}, but its heads do not make up the hidden size"
+        return Family(_nearest(stage, Traits(routed=traits()[name].routed)), said, open=True)
     return Family(name, because)
+
+
+def has_router_bias(name: str) -> bool:
+    """Whether a bias that a rule moves balances the experts: where scores are sigmoids (arXiv 2412.19437)."""
+    cls = FAMILIES[name]
+    figures = {key: value for key, value in MODEL.items() if key in cls.model_fields}
+    mixture = cls.model_validate({"family": name, "tied": False, "init_std": 0.02, **figures}).parts.mixture
+    return mixture is not None and mixture.scoring == "sigmoid"

@@ -63,7 +63,7 @@ def _taken_back(error: SpecError, texts: Mapping[str, str]) -> str:
     line = f", `{lines[error.where.line - 1].strip()}`" if 0 < error.where.line <= len(lines) else ""
     return (
         f"nothing was written: {error.where.file} would not load at line {error.where.line}{line}: found {error.found};"
-        f" allowed: {error.allowed}. State it in the recipe, or write this pipeline by hand (docs/specs.md)."
+        f" allowed: {error.allowed}. State it in the recipe, or write this pipeline by hand (docs/spec-format.md)."
     )
 
 

@@ -45,7 +45,7 @@ def stages(tree: Tree, name: str) -> list[Stage]:
     found = picked(tree, FIGURES)
     _schedule(found)
     if (biased := tree.value(("model", "model_config", "is_qwen2_config"))) is not None and biased.value is True:
-        found["architecture"] = Value("qwen2", biased.where, biased.key)
+        found["architecture"] = Value("is_qwen2_config", biased.where, biased.key)
     gated = tree.value(("model", "model_config", "hidden_act"))
     if gated is not None and gated.value == "silu":
         found["gated"] = Value(True, gated.where, gated.key)

@@ -12,7 +12,8 @@ import yaml
 
 from stages.audit import adopt_parts, curve, run
 from stages.audit.adopt import names as adopt_names
-from stages.audit.adopt_parts import OPTIMIZER, READ
+from stages.audit.adopt_parts import OPTIMIZER
+from stages.audit.family import READ
 from stages.audit.family import family as family_of
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.recipe import Pipeline, Scalar, Stage, Value
@@ -107,12 +108,15 @@ def the_same_rates(stage: Stage, made: specs.Stage, first: int, last: int) -> in
         ("megatron-lm", {"layers": 2, "gated": True, "qkv_bias": True, "hidden": 8, "heads": 2, "head_dim": 8}, "llama",
          True),
         ("megatron-lm", {"layers": 2, "experts": 8, "qk_norm": True}, "qwen3_moe", False),
-        ("megatron-lm", {"layers": 2, "experts": 8}, "qwen3_moe", True),
+        ("megatron-lm", {"layers": 2, "experts": 8, "expert_ffn": 4}, "qwen3_moe", True),
         ("megatron-lm", {"layers": 2, "experts": 8, "latent": True}, "moonlight", False),
         ("llama-factory", {"pretrained": "Qwen/Qwen2.5-7B"}, "qwen2", False),
         ("transformers", {"pretrained": "Qwen/Qwen3-30B-A3B"}, "qwen3_moe", False),
         ("axolotl", {"architecture": "MistralForCausalLM"}, "mistral", False),
-        ("axolotl", {"pretrained": "mistralai/Mixtral-8x7B"}, "llama", True),
+        ("axolotl", {"pretrained": "mistralai/Mixtral-8x7B"}, "olmoe", True),
+        ("axolotl", {"pretrained": "Qwen/Qwen2-57B-A14B"}, "olmoe", True),
+        ("olmo-core", {"architecture": "olmo3"}, "olmo3", False),
+        ("transformers", {"pretrained": "google/gemma-2-9b"}, "gemma2", False),
         ("megatron-bridge", {"recipe": "megatron.bridge.recipes.deepseek.deepseek_v3_config"}, "moonlight", False),
         ("torchtitan", {}, "llama", True),
     ],

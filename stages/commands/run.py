@@ -15,6 +15,7 @@ from stages import engines
 from stages.check.gate import Gate
 from stages.cluster import site, slurm
 from stages.commands import outside as harness
+from stages.commands import released_tokenizer
 from stages.commands.in_job import looked_after
 from stages.commands.open import open_project, pick
 from stages.commands.point import refuse_to_repeat
@@ -63,6 +64,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             if waited(ref, layout.run(keys[ref])):
                 continue
             _refuse_undeclared(stage)
+            released_tokenizer.refuse_other(root, layout, project.data, stage, release_folders(releases))
             refuse_damaged_corpora(layout, stage)
             _refuse_short(stage, root, layout)
             harness.refuse_unknown(root, layout, stage)

@@ -58,6 +58,16 @@ def train(texts: Iterable[str], vocab: int) -> HfTokenizer:
     return tokenizer
 
 
+def read_tokens(text: str, at: Path) -> HfTokenizer:
+    """A tokenizer.json of this text; `at` is what the message calls it. Raises UserError for what is none."""
+    try:
+        return HfTokenizer.from_str(text)
+    except BaseException as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
+        if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        raise UserError(f"{at}: not a tokenizer.json that `tokenizers` can read ({error})") from None
+
+
 class Tokenizer:
     """A tokenizer as read from its files. `vocab` is one more than its largest id; `special` has the ids' roles."""
 
@@ -92,14 +102,7 @@ class Tokenizer:
         return self
 
     def _open(self, text: str, at: Path) -> None:
-        try:
-            self.inner = HfTokenizer.from_str(text)
-        except (
-            BaseException
-        ) as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
-            if not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
-                raise
-            raise UserError(f"{at}: not a tokenizer.json that `tokenizers` can read ({error})") from None
+        self.inner = read_tokens(text, at)
         self.inner.no_truncation()  # some are published with a length at which texts are cut
         self.inner.no_padding()
         self.inner.encode_special_tokens = True  # "<eos>" written in a document is text like any other

@@ -82,6 +82,11 @@ def refuse_changed(folder: Path, before: Stamps) -> None:
         )
 
 
+def beside(folder: Path, name: str) -> Path | None:
+    """A file of the folder that is no weights, where there is one. Raises UserError for a link out, and for no file."""
+    return _inside(folder, folder / name)
+
+
 def _inside(folder: Path, path: Path) -> Path | None:
     """A file of the folder, or of the hub's cache around it; None where there is none."""
     home = folder.resolve()

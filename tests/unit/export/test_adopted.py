@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from stages.commands.export import export
 from stages.commands.generate import generate
 from stages.commands.run import run_stage
-from stages.data import tokenizer_declared
+from stages.data import tokenizer_declared, tokenizer_of_release
 from stages.data.heldout import Heldout
 from stages.data.tokenizer_files import load
 from stages.engines import received
+from stages.errors import UserError
 from stages.models import build
 from stages.spec.project import Project
 from stages.store import stage_record
@@ -137,3 +138,27 @@ def test_the_card_names_the_release_and_its_licence(project: Path, tmp_path: Pat
     head = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
     assert (head["license"], head["base_model"]) == ("apache-2.0", ["somebody/qwen"])
     assert head["datasets"] == ["chats", "notes"]
+
+
+OTHER_TOKENS = {
+    "another id": (lambda found: found["model"]["vocab"].update({"!": 1, '"': 0}), r"token '!' has id 1, not 0; all"),
+    "another token": (lambda found: found["added_tokens"][0].update(content="<b>"), r"token '<b>' has id \d+, not n"),
+    "another cut": (lambda found: found.update(normalizer={"type": "NFC"}), r"tokenizer.json: another normaliz"),
+}  # fmt: skip
+
+
+def test_a_release_with_another_tokenizer_is_refused(project: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "project", ignore=shutil.ignore_patterns("results")))
+    ours, theirs = root / "tokenizers/mine/tokenizer.json", root / "releases/qwen/tokenizer.json"
+    for change, message in OTHER_TOKENS.values():
+        found = json.loads(ours.read_text())
+        change(found)
+        theirs.write_text(json.dumps(found))
+        with pytest.raises(UserError, match=message):
+            tokenizer_of_release.refuse_other(theirs, ours)
+    shutil.copytree(project / "results/mini/data", root / "results/mini/data")
+    with chdir(root), pytest.raises(UserError, match=r"tokenizer.json: another normalizer"):
+        run_stage("mine/base", "mini", root / "releases")
+    theirs.write_text(json.dumps(json.loads(ours.read_text()), indent=1))  # the same in other words
+    with chdir(root):
+        run_stage("mine/base", "mini", root / "releases")

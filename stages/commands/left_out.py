@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
-
+from stages.data import offsets
 from stages.data.prepared import Corpus, DataManifest, read_manifest
 from stages.errors import UserError
 from stages.spec.resolved import Stage
@@ -65,11 +64,12 @@ def _untrained(made: DataManifest, folder: Path, contexts: dict[int, list[str]])
         yield f"left out {len(made.inputs.skipped)} rows that could not be used"
     for context, refs in sorted(contexts.items()):
         if made.longest > context:
-            lengths = np.diff(Corpus(folder).offsets[: made.documents + 1])
-            long = lengths[lengths > context]
-            if len(long):
+            blocks = offsets.length_blocks(Corpus(folder).offsets, made.documents)
+            long = [one[one > context] for one in blocks]
+            documents, tokens = sum(map(len, long)), sum(int(one.sum()) for one in long)
+            if documents:
                 yield (
-                    f"{len(long)} documents, {long.sum()} tokens, are longer than the context of {context} and left "
+                    f"{documents} documents, {tokens} tokens, are longer than the context of {context} and left "
                     f"out by {', '.join(dict.fromkeys(refs))}"
                 )
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from stages.data import inputs, mmidx
+from stages.data import inputs, mmidx, offsets
+from stages.data.offsets import Places
 from stages.errors import UserError
 from stages.store.manifest import Hex64, Problem, Shard, problem
 
@@ -76,7 +77,7 @@ class AdoptedTokens:
     files: Sequence[NDArray[np.integer]]
     begins: NDArray[np.int64]
     starts: NDArray[np.int64]
-    offsets: NDArray[np.int64]
+    offsets: Places
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -84,7 +85,7 @@ class AdoptedTokens:
     def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[np.integer]:
         """Tokens int64 [n] at `places`; a slice has no step."""
         wanted = np.arange(*places.indices(len(self))) if isinstance(places, slice) else np.asarray(places)
-        documents = np.searchsorted(self.offsets, wanted, side="right") - 1
+        documents = self.offsets.searchsorted(wanted, side="right") - 1
         stream = self.starts[documents] + wanted - self.offsets[documents]
         files = np.searchsorted(self.begins, stream, side="right") - 1
         found = np.empty(wanted.shape, dtype=np.int64)
@@ -111,11 +112,10 @@ def problems(folder: Path, adoption: Adoption, deep: bool) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
-def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, NDArray[np.int64]]:
+def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, Places]:
     """The tokens of a prepared corpus, mapped, and its offsets. Raises UserError as `located` does."""
     order = np.memmap(folder / ORDER, dtype="<i8", mode="r").reshape(-1, 2)
-    offsets = np.zeros(len(order) + 1, dtype=np.int64)
-    np.cumsum(order[:, 1], out=offsets[1:])
+    begins = offsets.of(len(order), lambda first, last: np.asarray(order[first:last, 1]))
     paths = [path for path, _ in located(folder, adoption)][::2]
     types = [mmidx.DTYPES[one.dtype] for one in adoption.datasets]
     files = [
@@ -123,7 +123,7 @@ def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, NDArray[np.
         for path, kind in zip(paths, types, strict=True)
     ]
     sizes = np.array([len(file) for file in files], dtype=np.int64)
-    return AdoptedTokens(files, np.cumsum(sizes) - sizes, np.asarray(order[:, 0]), offsets), offsets
+    return AdoptedTokens(files, np.cumsum(sizes) - sizes, np.asarray(order[:, 0]), begins), begins
 
 
 def _project(folder: Path) -> Path:

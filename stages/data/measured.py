@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import packing, spec
+from stages.data import offsets, packing, spec
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.spec import Built, CorpusSpec, Packed
 from stages.errors import UserError
@@ -34,10 +34,9 @@ def packed_rows(corpus: Corpus, contexts: Collection[int] = ()) -> dict[int, Pac
     """
     if corpus.manifest.kind == "pairs":
         return {}
-    lengths = np.diff(corpus.offsets[: corpus.training_documents + 1])
 
     def blocks() -> Iterator[NDArray[np.int64]]:
-        yield lengths
+        return offsets.length_blocks(corpus.offsets, corpus.training_documents)
 
     powers = {1 << power for power in range(SHORTEST, corpus.manifest.size.bit_length() + 1)}
     wanted = powers | {context for context in contexts if context < max(powers, default=0)}

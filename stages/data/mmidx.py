@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stages.data.offsets import Places, of
 from stages.errors import UserError
 
 MAGIC = b"MMIDIDX\x00\x00"
@@ -47,7 +48,7 @@ class Indexed:
     """A memory-mapped token file. `offsets` has one entry more than there are documents; unit: tokens."""
 
     tokens: npt.NDArray[np.integer]
-    offsets: npt.NDArray[np.int64]
+    offsets: Places
 
     @property
     def documents(self) -> int:
@@ -89,19 +90,27 @@ def read(prefix: Path) -> Indexed:
     """Open `<prefix>.bin` and `<prefix>.idx`. Raises UserError when they are missing, foreign or cut short."""
     index_path, data_path = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
     try:
-        raw, size = index_path.read_bytes(), data_path.stat().st_size
+        with index_path.open("rb") as file:
+            raw, length = file.read(HEADER.size), index_path.stat().st_size
+        size = data_path.stat().st_size
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}; `stages data NAME` prepares a corpus again") from None
-    found = header(raw, len(raw), str(index_path))
-    dtype, sequences, documents = found.dtype, found.sequences, found.indices
-    lengths = np.frombuffer(raw, dtype="<i4", count=sequences, offset=HEADER.size)
-    offsets = np.zeros(sequences + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    starts = np.frombuffer(raw, dtype="<i8", count=documents, offset=HEADER.size + sequences * 12)
-    if size != int(offsets[-1]) * dtype.itemsize:
-        raise UserError(f"{data_path}: {size} bytes, the index asks for {int(offsets[-1]) * dtype.itemsize}")
-    tokens = np.memmap(data_path, dtype=dtype, mode="r") if size else np.zeros(0, dtype=dtype)
-    return Indexed(tokens, offsets[starts])
+    found = header(raw, length, str(index_path))
+    column = np.memmap(index_path, dtype=np.uint8, mode="r")[HEADER.size :]
+    lengths, firsts = column[: 4 * found.sequences].view("<i4"), column[12 * found.sequences :].view("<i8")
+    offsets = of(found.sequences, lambda first, last: np.asarray(lengths[first:last], dtype=np.int64))
+    if size != int(offsets[-1]) * found.dtype.itemsize:
+        raise UserError(f"{data_path}: {size} bytes, the index asks for {int(offsets[-1]) * found.dtype.itemsize}")
+    tokens = np.memmap(data_path, dtype=found.dtype, mode="r") if size else np.zeros(0, dtype=found.dtype)
+    return Indexed(tokens, offsets if _one_each(firsts, found) else offsets[np.asarray(firsts)])
+
+
+def _one_each(firsts: npt.NDArray[np.int64], found: Header) -> bool:
+    """Whether every document is one sequence, as in what is written here."""
+    if found.indices != found.sequences + 1:
+        return False
+    blocks = ((at, firsts[at : at + BLOCK]) for at in range(0, found.indices, BLOCK))
+    return all(np.array_equal(block, np.arange(at, at + len(block))) for at, block in blocks)
 
 
 def header(raw: bytes, size: int, name: str) -> Header:

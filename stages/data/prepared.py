@@ -287,7 +287,7 @@ class Corpus:
         """The documents that begin in [start, end); offsets in the corpus's unit (tokens, or items for pairs)."""
         if self.manifest.kind == "pairs":
             return start, end
-        first, last = np.searchsorted(self.offsets[:-1], [start, end])
+        first, last = self.offsets.searchsorted([start, end])
         return int(first), int(last)
 
     def raw_pictures(self, document: int) -> list[NDArray[np.uint8]]:

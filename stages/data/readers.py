@@ -63,7 +63,7 @@ class SourceReader:
         start = self.windows.start(window)
         stretch = slice(start, start + context + 1)
         tokens = np.asarray(self.corpus.tokens[stretch], dtype=np.int64)
-        document = np.searchsorted(offsets, np.arange(start, start + context + 1), side="right") - 1
+        document = offsets.searchsorted(np.arange(start, start + context + 1), side="right") - 1
         labels = np.where(
             self._targets(stretch, tokens)[1:] & (document[1:] == document[:-1]), tokens[1:], UNSUPERVISED
         )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import inputs, pieces, records, user
+from stages.data import inputs, offsets, pieces, records, user
 from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import rank
@@ -123,11 +123,16 @@ def _documents(piece: Piece, wanted: records.Shape) -> Iterator[tuple[int, Docum
             continue
 
 
+def _lengths(corpus: Corpus) -> NDArray[np.int32]:
+    blocks = offsets.length_blocks(corpus.offsets, corpus.documents)
+    return np.concatenate([np.zeros(0, dtype=np.int32), *(block.astype(np.int32) for block in blocks)])
+
+
 class _Search:
     """Documents of a corpus by their tokens. Equal ones are found one after the other."""
 
     def __init__(self, corpus: Corpus) -> None:
-        self._corpus, self._lengths, self._taken = corpus, np.diff(corpus.offsets), set[int]()
+        self._corpus, self._lengths, self._taken = corpus, _lengths(corpus), set[int]()
 
     def find(self, document: Document, tokens: NDArray[Any], mask: NDArray[np.uint8]) -> int | None:
         """Its number. Documents lie in the order of a hash, so it is looked for first where its hash says."""

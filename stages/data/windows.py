@@ -86,7 +86,7 @@ class Windows:
     def spans_from(self, start: int) -> tuple[Span, ...]:
         """Spans of the concatenated documents' tokens [start, start + context)."""
         end = start + self.phase.context
-        first, last = (np.searchsorted(self.offsets, [start, end - 1], side="right") - 1).tolist()
+        first, last = (self.offsets.searchsorted([start, end - 1], side="right") - 1).tolist()
         borders = self.offsets[first : last + 2].tolist()
         return tuple(
             (self.source.corpus, number, max(begin, start) - begin, min(after, end) - begin)

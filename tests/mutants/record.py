@@ -27,7 +27,8 @@ FIELDS = """\
 ## Slips in what no shipped pipeline has
 
 The same of the specs in tests/mutants/fields: schedules of every number that may have one, groups, skipped steps and
-averages of an optimizer, points, merges, a sweep, grown layers, budgets in epochs, YaRN, imports with every figure.
+averages of an optimizer, points, merges, a sweep, grown layers, experts of a dense model, budgets in epochs, YaRN,
+imports with every figure.
 """
 
 

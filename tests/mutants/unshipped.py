@@ -1,7 +1,8 @@
 """A project in which every part of a spec stands that no shipped pipeline has: tests/mutants/fields, with its corpora.
 
 Its pipelines have schedules of every number that may have one, groups, skipped steps and averages of an optimizer,
-points, merges, a sweep, grown layers, budgets in epochs, imports with every figure. `stages check` has no finding.
+points, merges, a sweep, grown layers, experts of a dense model, stages that begin with an average, budgets in epochs,
+imports with every figure. `stages check` has no finding.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from stages.errors import UserError
 from stages.printable import printable
 
 LONGEST = 300
+SHOWN = 12  # files without a recipe that are named
 FAMILIES = (
     budget,
     checkpoints,
@@ -48,23 +49,35 @@ FAMILIES = (
 
 def read(paths: list[Path]) -> Pipeline:
     """The recipes at these paths, as one pipeline. Raises UserError where nothing there can be read as one."""
-    found: list[Stage] = []
+    sources = _sources(paths)
+    files = [one.name for one in sources]
+    found: dict[str, formats.Found] = {}
     said: list[str] = []
     chosen: order.Order | None = None
-    for source in _sources(paths):
+    for source in sorted(sources, key=lambda one: not formats.is_script(one)):
         try:
             if source.path.name == order.FILE and source.path.parent == source.root:
                 chosen = order.read(tree.parse(text.text(source.path, source.name), source.name))
-                continue
-            stages, notes = formats.read(source)
+            elif formats.is_script(source):
+                found[source.name] = formats.script(source, files)
+            else:
+                launches = [launch for one in found.values() for launch in one.launches]
+                found[source.name] = formats.read(source, launches)
         except text.Unreadable as error:
             said.append(str(error))
-            continue
-        found += stages
-        said += notes
-    if not found:
-        raise UserError("\n".join([*said, "No recipe was found: see docs/audit.md for the formats that are read."]))
-    return pipeline(found, chosen, said)
+    said += [line for one in found.values() for line in one.said]
+    stages = [stage for name in files if name in found for stage in found[name].stages]
+    if not stages:
+        looked = [f"{name}: {one.idle}" for name, one in found.items()]
+        more = [f"and {len(looked) - SHOWN} more files"] if len(looked) > SHOWN else []
+        raise UserError("\n".join([*said, f"No recipe was found in {_many(len(files))}.", *looked[:SHOWN], *more,
+                                   "See docs/audit.md for the formats that are read."]))  # fmt: skip
+    return pipeline(stages, chosen, said)
+
+
+def _many(files: int) -> str:
+    """A count of files in words."""
+    return f"{files:,} file" + ("" if files == 1 else "s")
 
 
 def pipeline(found: list[Stage], chosen: order.Order | None, said: list[str]) -> Pipeline:

@@ -1,18 +1,20 @@
 """Which reader reads a file: by its suffix, and for YAML and JSON by the keys in it.
 
 A reader of trees takes a parsed file and its name, and gives the runs that it describes: none where the file is of
-another format. The first reader that gives one counts. A reader of text takes a file's text in the same way.
+another format. The first reader that gives one counts. A reader of text takes a file's text in the same way. Scripts
+are read first: a launch line in one of them changes the file that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from stages.audit.readers import axolotl, bridge, nanotron, olmo, text, torchtitan, transformers, tree
+from stages.audit.readers.changes import Change, Launch, changed
 from stages.audit.readers.text import Source
 from stages.audit.readers.tree import Tree
-from stages.audit.recipe import Slip, Stage
+from stages.audit.recipe import Slip, Stage, numbered
 from stages.errors import UserError
 
 SCRIPTS = frozenset({".sh", ".bash", ".sbatch", ".slurm"})
@@ -22,28 +24,66 @@ TREES: dict[str, tuple[Callable[[Tree, str], list[Stage]], ...]] = {
     ".yml": _YAML,
     ".json": (transformers.factory, transformers.arguments_file),
 }
-TEXTS: dict[str, tuple[Callable[[str, str], list[Stage]], ...]] = {
-    ".py": (olmo.stages, torchtitan.python_stages),
-    ".toml": (torchtitan.toml_stages,),
+MOST = 8  # launches of one file: each is read
+_KEYS = {  # what a file of a suffix has where it is a recipe, in words
+    ".py": "no TrainerConfig of OLMo-core, and no Trainer.Config of torchtitan",
+    ".toml": "no [training] beside [optimizer], [model] or [job]",
+    **dict.fromkeys((".yaml", ".yml", ".json"), "keys of none of the formats"),
 }
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file gives: runs, lines about what could not be read, what it launches; `idle`: why it has no run."""
+
+    stages: list[Stage]
+    said: list[str] = field(default_factory=list)
+    launches: list[Launch] = field(default_factory=list)
+    idle: str = ""
 
 
 def suffixes() -> frozenset[str]:
     """The suffixes of files that some reader reads."""
-    return SCRIPTS | frozenset(TREES) | frozenset(TEXTS)
+    return SCRIPTS | frozenset(TREES) | {".py", ".toml"}
 
 
-def read(source: Source) -> tuple[list[Stage], list[str]]:
-    """The runs that a file describes, and one line for each thing in it that could not be read. Raises Unreadable."""
-    suffix = source.path.suffix.lower()
-    if suffix in SCRIPTS:
-        return _script(source)
-    content = text.text(source.path, source.name)
-    if suffix in TREES:
-        parsed = tree.parse(content, source.name)
-        found = next((found for one in TREES[suffix] if (found := one(parsed, source.name))), [])
-        return [replace(one, slips=(*one.slips, *_twice(parsed))) for one in found], []
-    return next((found for one in TEXTS.get(suffix, ()) if (found := one(content, source.name))), []), []
+def is_script(source: Source) -> bool:
+    """Whether a file is a shell script, by its suffix."""
+    return source.path.suffix.lower() in SCRIPTS
+
+
+def read(source: Source, launches: Sequence[Launch]) -> Found:
+    """The runs that a file describes, each as one of `launches` has it, or as it stands. Raises Unreadable."""
+    suffix, content = source.path.suffix.lower(), text.text(source.path, source.name)
+    mine = list(dict.fromkeys(one.changes for one in launches if one.config == source.name))[:MOST] or [()]
+    parsed = tree.parse(content, source.name) if suffix in TREES else None
+    functions = {one.function: one.changes for one in launches if one.function}
+    found = [
+        stage
+        for changes in mine
+        for stage in (
+            _text(suffix, content, source.name, changes, functions)
+            if parsed is None
+            else _tree(suffix, parsed, source.name, changes)
+        )
+    ]
+    return Found(numbered(found) if len(mine) > 1 else found, idle="" if found else _KEYS.get(suffix, "no recipe"))
+
+
+def _tree(suffix: str, parsed: Tree, name: str, changes: tuple[Change, ...]) -> list[Stage]:
+    made = changed(parsed, changes)
+    found = next((found for one in TREES[suffix] if (found := one(made, name))), [])
+    return [replace(one, slips=(*one.slips, *_twice(parsed))) for one in found]
+
+
+def _text(
+    suffix: str, content: str, name: str, changes: tuple[Change, ...], functions: dict[str, tuple[Change, ...]]
+) -> list[Stage]:
+    if suffix == ".toml":
+        return torchtitan.toml_stages(content, name, changes)
+    if suffix == ".py":
+        return olmo.stages(content, name, changes) or torchtitan.python_stages(content, name, functions)
+    return []
 
 
 def _twice(parsed: Tree) -> Iterator[Slip]:
@@ -53,10 +93,16 @@ def _twice(parsed: Tree) -> Iterator[Slip]:
         yield Slip("flag-twice", where, f"{key} again, with another value", "each key once; the last one counts")
 
 
-def _script(source: Source) -> tuple[list[Stage], list[str]]:
+def script(source: Source, files: Sequence[str]) -> Found:
+    """The runs of a script, and its launches of these files. Raises Unreadable."""
     try:
-        from stages.audit.readers import megatron, shell, transformers_script
+        from stages.audit.readers import launches, megatron, shell, transformers_script
     except ImportError:
         raise UserError("shell scripts are read with the extra `audit`: pip install 'stages[audit]'.") from None
-    script = shell.read(source)
-    return megatron.stages(script, source.name) or transformers_script.stages(script, source.name), script.said
+    read = shell.read(source)
+    stages = megatron.stages(read, source.name) or transformers_script.stages(read, source.name)
+    named = launches.launches(read, source.name, files)
+    starts = [f"{where} starts {what}" for where, what in launches.started(read)]
+    idle = "" if stages or named else "; ".join(starts[:2]) or "starts no program that is known here"
+    said = [] if stages or named else launches.unread(read)
+    return Found(stages, [*read.said, *said], named, idle and idle + ", with no three settings of a format")

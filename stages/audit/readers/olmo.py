@@ -5,9 +5,13 @@ Names and defaults: allenai/OLMo-core fa6c5014c9f6, optim/scheduler.py, train/tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stages.audit.readers import python_source
+from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.python_source import Call, Source
-from stages.audit.readers.tables import with_micro_batch
+from stages.audit.readers.tables import picked, with_micro_batch
+from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value
 from stages.errors import Where
 
@@ -25,14 +29,29 @@ _SCHEDULES = {
 }  # fmt: skip
 # Layers, hidden, feed-forward, heads, groups of keys and values; the base of the rotary positions is 500,000 in all.
 _MODELS = {"7B": (32, 4096, 11008, 32, 32), "13B": (40, 5120, 13824, 40, 40), "32B": (64, 5120, 27648, 40, 8)}
+_MODULE, _TRAINER = "train_module", "trainer"
+_LAUNCHED = {
+    "lr": (f"{_MODULE}.optim.lr",), "weight_decay": (f"{_MODULE}.optim.weight_decay",),
+    "eps": (f"{_MODULE}.optim.eps",),
+    "clip": (f"{_MODULE}.max_grad_norm",), "micro_tokens": (f"{_MODULE}.rank_microbatch_size",),
+    "context": ("sequence_length", f"{_MODULE}.max_sequence_length"),
+    "warmup_steps": (f"{_MODULE}.scheduler.warmup", f"{_MODULE}.scheduler.warmup_steps"),
+    "warmup_fraction": (f"{_MODULE}.scheduler.warmup_fraction",), "min_lr_ratio": (f"{_MODULE}.scheduler.alpha_f",),
+    "decay_steps": (f"{_MODULE}.scheduler.t_max",), "batch_tokens": ("data_loader.global_batch_size",),
+    "seed": ("data_loader.seed",), "save": ("save_folder", f"{_TRAINER}.save_folder"),
+    "load": ("load_path", f"{_TRAINER}.load_path"), "load_trainer_state": (f"{_TRAINER}.load_trainer_state",),
+    "load_optim_state": (f"{_TRAINER}.load_optim_state",),
+    "save_every": (f"{_TRAINER}.callbacks.checkpointer.save_interval",), "layers": ("model.n_layers",),
+    "hidden": ("model.d_model",), "heads": ("model.n_heads",), "kv_heads": ("model.n_kv_heads",),
+}  # fmt: skip
 _ROWS = tuple(f"TransformerContextParallelConfig.{kind}" for kind in ("llama3", "zig_zag", "ulysses"))
 _SHAPE = ("layers", "hidden", "ffn", "heads", "kv_heads")
 _ATTRIBUTES = {"layers": "n_layers", "hidden": "d_model", "heads": "n_heads", "kv_heads": "n_kv_heads",
                "rope_base": "rope_theta"}  # fmt: skip
 
 
-def stages(text: str, name: str) -> list[Stage]:
-    """The run that a script builds. Text without the names of a trainer is not parsed. Raises Unreadable."""
+def stages(text: str, name: str, changes: Sequence[Change] = ()) -> list[Stage]:
+    """The run that a script builds, as it is launched. Text without a trainer is not parsed. Raises Unreadable."""
     if not all(mark in text for mark in MARKS):
         return []
     source = python_source.parse(text, name)
@@ -43,8 +62,25 @@ def stages(text: str, name: str) -> list[Stage]:
     for call in source.named(*_LOADERS):
         _take(source, call, found, {"batch_tokens": "global_batch_size", "seed": "seed"})
     found |= _data(source)
+    _launched(found, changes)
     with_micro_batch(found)
     return [Stage(name, "olmo-core", trainer.where, found)]
+
+
+def _launched(found: dict[str, Value], changes: Sequence[Change]) -> None:
+    """What the launch line says: overrides of the configuration, and options of the script."""
+    tree = changed(Tree({}, {}), changes)
+    found |= picked(tree, _LAUNCHED)
+    if "sequence_length" in {one.path[0] for one in changes}:
+        found.pop("micro_tokens", None)  # mostly a multiple of it
+    lengths = (("max_duration", "steps", "budget_tokens"), ("hard_stop", "stop_step", "stop_tokens"))
+    for key, steps, tokens in lengths:
+        value, unit = (tree.value(("trainer", key, one)) for one in ("value", "unit"))
+        if value is not None:
+            counts = (unit is not None and unit.value == "steps") or (unit is None and steps in found)
+            figure, other = (steps, tokens) if counts else (tokens, steps)
+            found.pop(other, None)
+            found[figure] = value
 
 
 def _data(source: Source) -> dict[str, Value]:

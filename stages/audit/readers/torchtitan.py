@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from stages.audit.readers import python_source
+from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.python_source import Source, assignments
 from stages.audit.readers.tables import picked, slips, with_micro_batch
 from stages.audit.readers.text import refuse
@@ -83,11 +86,11 @@ def _lines(text: str) -> dict[Path, int]:
     return found
 
 
-def toml_stages(text: str, name: str) -> list[Stage]:
-    """The run of a TOML file. Text without the section [training] is not parsed. Raises Unreadable."""
+def toml_stages(text: str, name: str, changes: Sequence[Change] = ()) -> list[Stage]:
+    """The run of a TOML file, as it is launched. Text without [training] is not parsed. Raises Unreadable."""
     if "[training]" not in text:
         return []
-    tree = toml(text, name)
+    tree = changed(toml(text, name), changes)
     if len({("optimizer",), ("model",), ("job",)} & set(tree.places)) < 2:
         return []
     found = picked(tree, FIGURES)
@@ -134,8 +137,8 @@ def _schedule(found: dict[str, Value]) -> None:
         found["wsd_steps"] = Value(round(steps.value * share.value), share.where, share.key)
 
 
-def python_stages(text: str, name: str) -> list[Stage]:
-    """One run for each function that returns a Trainer.Config, or changes what another one returns.
+def python_stages(text: str, name: str, launched: Mapping[str, Sequence[Change]] = MappingProxyType({})) -> list[Stage]:
+    """One run for each function that returns a Trainer.Config, or changes what another one returns; as it is launched.
 
     Text without such a configuration is not parsed. Raises Unreadable.
     """
@@ -149,6 +152,7 @@ def python_stages(text: str, name: str) -> list[Stage]:
         if values is None:
             continue
         known[function.name] = values
+        values = values | picked(changed(Tree({}, {}), launched.get(function.name, ())), FIGURES)
         found.append(_settled(f"{name}:{function.name}", dict(values), Where(source.file, function.lineno)))
     return found
 

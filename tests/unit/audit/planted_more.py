@@ -34,6 +34,10 @@ DEFECTS = (
     Defect("model-changed", ANNEAL, "    --swiglu\n", "    --swiglu\n    --untie-embeddings-and-output-weights\n",
            at="--untie"),
     Defect("model-changed", LONGER, 'flavor = "small"', 'flavor = "large"', certain=False),
+    # what a launch line changes
+    Defect("warmup-long", "launched/first.sh", "STEPS:-20000", "STEPS:-900", in_file="launched/small.toml",
+           at="warmup_steps", tokens=900 * 128 * 4096),
+    Defect("rate-impossible", "launched/tune.sh", "learning_rate=2e-5", "learning_rate=2e5"),
     # checkpoints
     Defect("checkpoint-deleted", RESUMED, '"max_steps": 2000', '"max_steps": 8000, "save_total_limit": 3',
            in_file=RESUMING, at='"resume_from_checkpoint"', certain=False, also=("parent-not-finished",)),

@@ -1,0 +1,101 @@
+"""What a launch line changes of a configuration counts, at its place in the script; what is not followed is said."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from stages.audit import run
+from stages.audit.readers import formats
+from stages.audit.recipe import Read
+from stages.errors import UserError
+from tests.unit.audit.planted import SOUND
+
+
+def launched(tmp_path: Path, folder: str, line: str) -> dict[str, tuple[Read, str]]:
+    """The figures of the first run of a sound recipe that a script launches, each with its file."""
+    shutil.copytree(SOUND / folder, tmp_path / "recipes")
+    for script in (tmp_path / "recipes").glob("*.sh"):
+        script.unlink()
+    (tmp_path / "recipes/go.sh").write_text(f"#!/bin/bash\n{line}\n")
+    stage = run.read([tmp_path / "recipes"]).stages[0]
+    return {name: (one.value, str(one.where)) for name, one in stage.values.items()}
+
+
+@pytest.mark.parametrize(
+    ("folder", "line", "figure", "value"),
+    [
+        ("titan_toml", "torchrun -m torchtitan.train --job.config_file ./train.toml --optimizer.lr=2e-4", "lr", 2e-4),
+        ("titan_toml", "torchrun train.py --job.config-file=train.toml --training.seq-len 8192", "context", 8192),
+        ("titan_python", "torchrun -m torchtitan.train --module small --config small --training.steps 7", "steps", 7),
+        ("olmo", "torchrun pretrain.py run1 --train_module.optim.lr=6e-4", "lr", 6e-4),
+        ("olmo", "torchrun pretrain.py run1 --trainer.max_duration='{value: 9000, unit: steps}'", "steps", 9000),
+        ("olmo", "python pretrain.py run1 --sequence-length=8192", "context", 8192),
+        ("bridge", "torchrun train.py --config-file pretrain.yaml train.train_iters=30000", "steps", 30_000),
+        ("bridge", "torchrun train.py --config-file pretrain.yaml ++optimizer.lr=1e-4", "lr", 1e-4),
+        ("factory", "llamafactory-cli train pretrain.yaml learning_rate=3e-5", "lr", 3e-5),
+        ("axolotl", "axolotl train sft.yml --learning-rate 1e-4", "lr", 1e-4),
+        ("axolotl", "accelerate launch -m axolotl.cli.train sft.yml --learning_rate=1e-4", "lr", 1e-4),
+        ("nanotron", "torchrun run_train.py --config-file stable.yaml --tokens.train_steps $UNKNOWN", "steps", None),
+    ],
+)
+def test_what_a_launch_line_sets_counts_at_its_line(
+    folder: str, line: str, figure: str, value: Read, tmp_path: Path
+) -> None:
+    assert launched(tmp_path, folder, line)[figure] == (value, "go.sh:2")
+
+
+@pytest.mark.parametrize(
+    "line", ["echo torchrun train.py train.toml --optimizer.lr 1", "cp train.toml --optimizer.lr 1"]
+)
+def test_a_line_that_launches_nothing_changes_nothing(line: str, tmp_path: Path) -> None:
+    assert launched(tmp_path, "titan_toml", line)["lr"] == (6e-4, "train.toml:12")
+
+
+def test_a_file_that_is_launched_twice_is_two_runs(tmp_path: Path) -> None:
+    shutil.copy(SOUND / "titan_toml/train.toml", tmp_path / "train.toml")
+    start = "torchrun -m torchtitan.train --job.config_file train.toml"
+    (tmp_path / "go.sh").write_text(
+        f"{start} --optimizer.lr 1e-4\n{start} --optimizer.lr 2e-4\n{start} --optimizer.lr 1e-4"
+    )
+    assert [(one.name, one.get("lr")) for one in run.read([tmp_path]).stages] == [
+        ("train.toml#1", 1e-4), ("train.toml#2", 2e-4),
+    ]  # fmt: skip
+
+
+def test_where_no_recipe_is_found_it_is_said_what_was_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "go.sh").write_text("#!/bin/bash\ntorchrun train.py --lr 1\n")
+    (tmp_path / "values.yaml").write_text("shopping: [milk]\n")
+    (tmp_path / "model.py").write_text("x = 1\n")
+    with pytest.raises(UserError) as error:
+        run.read([tmp_path])
+    assert str(error.value).splitlines() == [
+        "No recipe was found in 3 files.",
+        "go.sh: go.sh:2 starts train.py, with no three settings of a format",
+        "model.py: no TrainerConfig of OLMo-core, and no Trainer.Config of torchtitan",
+        "values.yaml: keys of none of the formats",
+        "See docs/audit.md for the formats that are read.",
+    ]
+
+
+def test_arguments_that_are_not_followed_are_a_notice(tmp_path: Path) -> None:
+    shutil.copy(SOUND / "titan_toml/train.toml", tmp_path / "train.toml")
+    (tmp_path / "go.sh").write_text("torchrun pretrain_gpt.py --bf16 $(python make_flags.py)\n")
+    (said,) = run.read([tmp_path]).said
+    assert said == "go.sh:1: starts pretrain_gpt.py with arguments that are not followed (go.sh:1)"
+
+
+def test_launch_lines_without_end_take_no_time(tmp_path: Path) -> None:
+    shutil.copy(SOUND / "titan_toml/train.toml", tmp_path / "train.toml")
+    deep = "--" + ".".join("a" * 20_000)
+    many = " ".join(f"--optimizer.k{n} {n}" for n in range(9000))
+    line = f"torchrun train.py train.toml {deep}=1 {many}\n"
+    (tmp_path / "go.sh").write_text(
+        line + "".join(f"torchrun t.py train.toml --optimizer.lr {n}\n" for n in range(900))
+    )
+    before = time.monotonic()
+    assert len(run.read([tmp_path]).stages) <= formats.MOST
+    assert time.monotonic() - before < 20

@@ -16,7 +16,7 @@ import torch
 
 from stages.engines import training
 from stages.store import fingerprint
-from tests.unit.data.small import Small, build
+from tests.unit.evals.conftest import build
 from tests.unit.train import tiny
 
 # cuBLAS looks once, at its first product, and the first test may not be one that asks for determinism.
@@ -62,6 +62,6 @@ def made_up_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """Small real corpora and a tokenizer."""
-    return build(tmp_path_factory.mktemp("project"))
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small prepared corpora of every kind, and their tokenizer."""
+    return build(tmp_path_factory.mktemp("data"))

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.attention import attend
+from stages.models.attention import Sight, attend, attend_in
 from stages.models.documents import Documents
 from stages.models.experts import Experts
 from stages.models.ops import choice
+from stages.models.stretch import Stretch, attend_stretch
 from tests.cuda import stages
 from tests.rounding import BF16, noise
 from tests.unit.models.test_experts import CFG
@@ -25,7 +26,8 @@ PARTS = ("output", "queries' gradient", "keys' gradient", "values' gradient")
 
 def off_by(one: Tensor, other: Tensor) -> float:
     """The distance, relative to the other's length."""
-    return float((one.float() - other.float()).norm() / other.float().norm())
+    one, other = one.detach().float(), other.detach().float()
+    return float((one - other).norm() / other.norm())
 
 
 def qkv(width: int, value: int, groups: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
@@ -56,6 +58,49 @@ def test_documents_attend_as_on_a_cpu(
     allowed = 4 * BF16 if dtype == torch.bfloat16 else 991**0.5 * 2.0**-24 * 4
     off = {name: off_by(mine, other) for name, mine, other in zip(PARTS, found, exact, strict=True)}
     assert max(off.values()) <= allowed, f"{off} relative, allowed {allowed:.3g}"
+
+
+SIGHTS = {"window": Sight(0.125, window=100), "window, capped": Sight(0.125, window=100, softcap=2.0)}
+
+
+def seen(sight: Sight, rows: bool, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """Output and gradients of attention within documents, or within whole rows, fp32 on the CPU."""
+    q, k, v = qkv(64, 64, 2, dtype, device)
+    outer = torch.randn(*SEGMENTS.shape, 8, 64, generator=torch.Generator().manual_seed(1)).to(device)
+    out = attend_in(q, k, v, None if rows else Documents(SEGMENTS.numpy(), device), sight)
+    grads = torch.autograd.grad((out.float() * outer).sum(), (q, k, v))
+    return [part.detach().float().cpu() for part in (out, *grads)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("rows", [False, True], ids=["documents", "rows"])
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_windows_and_capped_scores_are_as_on_a_cpu_and_the_same_bits_twice(
+    sight: str, rows: bool, dtype: torch.dtype, device: torch.device
+) -> None:
+    exact = seen(SIGHTS[sight], rows, torch.float32, torch.device("cpu"))
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        found, again = (seen(SIGHTS[sight], rows, dtype, device) for _ in range(2))
+    finally:
+        torch.set_deterministic_debug_mode(before)
+    assert not stages.unequal(dict(zip(PARTS, found, strict=True)), dict(zip(PARTS, again, strict=True)))
+    off = {name: off_by(mine, other) for name, mine, other in zip(PARTS, found, exact, strict=True)}
+    allowed = 4 * BF16 if dtype == torch.bfloat16 else 991**0.5 * 2.0**-24 * 4  # as above
+    assert max(off.values()) <= allowed, f"{off} relative, allowed {allowed:.3g}"
+
+
+def test_a_stretch_of_a_row_attends_as_within_the_whole(device: torch.device) -> None:
+    """It begins and ends inside documents; FlashAttention takes fewer queries than keys for the last ones."""
+    first, end, row = 300, 950, SEGMENTS[:1].numpy()
+    q, k, v = qkv(64, 64, 2, torch.bfloat16, device)
+    outer = torch.randn(end - first, 8, 64, device=device)
+    whole = attend(q[:1], k[:1], v[:1], Documents(row, device), 0.125)[0, first:end]
+    part = attend_stretch(q[0, first:end], k[0], v[0], Stretch(row[0], first, end, device), 0.125)
+    found, wanted = ([out, *torch.autograd.grad((out.float() * outer).sum(), (q, k, v))] for out in (part, whole))
+    off = {name: off_by(mine, other) for name, mine, other in zip(PARTS, found, wanted, strict=True)}
+    assert max(off.values()) <= 4 * BF16, f"{off} relative, allowed {4 * BF16:.3g}"
 
 
 @pytest.mark.parametrize("width", [64, 192])

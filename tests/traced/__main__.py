@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,14 +22,19 @@ def main(library: str, which: str = "") -> None:
     warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # it is 0, so it is aligned
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from tests.traced import planted, steps
+    from tests.traced import evaluations, planted, steps
+    from tests.unit.evals.conftest import build
 
-    mode = FakeTensorMode()  # one, since tables that are made once are of the mode that made them
+    # One, since tables that are made once are of the mode that made them.
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
     found = {
         f"{kind}: {way.name}": outcome(lambda kind=kind, way=way: steps.trace(kind, way, mode))
         for way in steps.WAYS
         for kind in (steps.KINDS if which == "all" else way.kinds)
     }
+    corpora = build(Path(tempfile.mkdtemp(prefix="traced-", dir=Path(library).parent)))
+    for case in evaluations.TRACED if which == "all" else evaluations.QUICK:
+        found[f"evaluations: {case}"] = outcome(lambda case=case: evaluations.trace(case, corpora, mode))
     defects = {
         name: {"wanted": defect.said, **outcome(lambda name=name: planted.trace(name, mode))}
         for name, defect in planted.DEFECTS.items()

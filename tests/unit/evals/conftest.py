@@ -50,7 +50,11 @@ def _pairs() -> list[Document]:
 
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
+    return build(tmp_path_factory.mktemp("data"))
+
+
+def build(root: Path) -> Path:
+    """The corpora and their tokenizer, under `root`."""
     (root / "tokenizer").mkdir()
     trained = tokenizer.train(["the cat sat on zero one two three a small assistant", "user What is Which digit"], 290)
     (root / "tokenizer" / tokenizer.FILE).write_text(trained.to_str())

@@ -52,11 +52,14 @@ class Context:
         """Stages by "pipeline/stage"; a variant's parents may live in the pipeline that it extends."""
         return {self.pipeline.refs[name]: stage for name, stage in self.pipeline.stages.items()}
 
-    def own(self) -> Iterator[tuple[str, Stage]]:
+    def own(self) -> tuple[tuple[str, Stage], ...]:
         """Stages that have their rule in this pipeline: others are checked where they live, points as their trunk."""
-        for name in self.pipeline.own:
-            if self.pipeline.stages[name].trunk is None:
-                yield name, self.pipeline.stages[name]
+        return self._own
+
+    @cached_property
+    def _own(self) -> tuple[tuple[str, Stage], ...]:
+        named = ((name, self.pipeline.stages[name]) for name in self.pipeline.own)
+        return tuple((name, stage) for name, stage in named if stage.trunk is None)
 
     def phases(self) -> Iterator[tuple[str, Stage, int, Phase]]:
         """Every phase of the own stages: (stage's name, stage, number, phase)."""

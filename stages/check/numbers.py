@@ -6,7 +6,7 @@ where the clock goes on: there a constant in the place of a curve cuts the curve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from math import isclose
 
@@ -86,12 +86,12 @@ def moved(context: Context) -> Iterator[Finding]:
 def jumps(context: Context) -> Iterator[Finding]:
     """I-28: continuous inside a stage, and over every hand-over where a schedule gives a number on either side."""
     for name, stage in context.own():
-        own = _with_absent(stage)
+        own, handed = _with_absent(stage), _handed(context, stage)
         for reading in own:
             yield from _inside(context, name, reading)
             first = reading.start == stage.phases[0].clock_start
             over = first and (stage.clock == "continue" or isinstance(reading.number, Schedule))
-            for ref, before in _before(context, stage, own, reading):
+            for ref, before in _before(own, handed, reading):
                 if ref is None or over:
                     yield from _step(context, name, reading, before, ref)
 
@@ -142,7 +142,7 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
                 continue
             after = lr_before(schedule, clock)
             inside = clock > reading.start
-            above = [] if inside else _before(context, stage, readings(stage), reading)
+            above = [] if inside else _before(readings(stage), _handed(context, stage), reading)
             before = [lr(schedule, clock)] if inside else [one.last for _, one in above]
             if before and all(isclose(one, after, rel_tol=SAME) for one in before):
                 yield context.finding(
@@ -153,26 +153,25 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
 
 
 def _before(
-    context: Context, stage: Stage, own: Sequence[Reading], reading: Reading
+    own: Sequence[Reading], handed: Mapping[str, Mapping[str, Reading]], reading: Reading
 ) -> list[tuple[str | None, Reading]]:
     """What a number is read from before `reading`: in the stage itself (None), else in its parents, by their refs."""
     inside = [one for one in own if one.name == reading.name and one.end == reading.start]
-    return [(None, inside[-1])] if inside else [*_handed(context, stage, reading.name)]
+    above = ((ref, theirs[reading.name]) for ref, theirs in handed.items() if reading.name in theirs)
+    return [(None, inside[-1])] if inside else [*above]
 
 
-def _handed(context: Context, stage: Stage, number: str) -> Iterator[tuple[str, Reading]]:
-    """What trained parents of inherited modules end with: (ref, its last reading of the number)."""
-    seen: set[str] = set()
+def _handed(context: Context, stage: Stage) -> dict[str, dict[str, Reading]]:
+    """What trained parents of inherited modules end with: by their refs, the last reading of each number."""
+    found: dict[str, dict[str, Reading]] = {}
     for module in stage.trained:
         init = stage.init.get(module)
         above = context.taught_by(stage, module) if init is not None and init.weights == "inherit" else None
-        if above is None or above[0] in seen or above[1].kind == "import":
+        if above is None or above[0] in found or above[1].kind == "import":
             continue
-        seen.add(above[0])
         theirs = _with_absent(above[1]) if stage.clock == "continue" else readings(above[1])
-        theirs = [one for one in theirs if one.name == number]
-        if theirs:
-            yield above[0], theirs[-1]
+        found[above[0]] = {one.name: one for one in theirs}
+    return found
 
 
 def _with_absent(stage: Stage) -> list[Reading]:

@@ -121,8 +121,8 @@ def _of_decoder(model: Decoder) -> Iterator[str]:
 
 def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str, ...]) -> Iterator[Difference]:
     for name in names:
-        mine, theirs = timeless(getattr(here, name)), timeless(getattr(full, name))
-        if mine != theirs:
+        mine, theirs = getattr(here, name), getattr(full, name)
+        if mine != theirs and (mine := timeless(mine)) != (theirs := timeless(theirs)):
             yield (*path, name), f"{name}: {mine}", f"{theirs}"
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from stages.check import catalogue
 from stages.check.context import Context
 from stages.check.findings import SPEC, Finding
-from stages.check.waivers import holders, idle, waive
+from stages.check.waivers import idle, waive
 from stages.contract import hardware
 from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
@@ -95,14 +95,15 @@ def _hardware(project: Project) -> Iterator[Finding]:
 
 
 def run_pipeline(project: Project, pipeline: str, scale: str) -> list[Finding]:
-    """Findings of one pipeline at a scale; those of its waivers too, for which every scale is looked at (S-07).
+    """Findings of one pipeline at a scale; those of its waivers too (S-07).
 
+    For a waiver that this scale does not need, every other scale is looked at: one finding there is enough.
     What is wrong at another scale is no finding of this one; a waiver may then be for that one, and nothing is said of
     it. Raises SpecError(s) where specs cannot be resolved.
     """
     context = make_context(project, pipeline, scale)
     found = list(dict.fromkeys(check(context)))
-    if next(holders(context.pipeline), None) is not None:
+    if next(idle(context.pipeline, scale, found), None) is not None:
         others = [other for other in project.scales() if other != scale]
         with suppress(SpecError, SpecErrors):
             there = [make_context(project, pipeline, other) for other in others if project.has(pipeline, other)]

@@ -12,7 +12,6 @@ from stages.check.shapes import of_family
 from stages.spec.loader import LoadedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import LANGUAGE_MODELS
-from stages.spec.schema import RawTrain
 
 PADDING = 1.05  # vocabularies are padded up to a round number: two that differ by less may be one
 
@@ -98,9 +97,9 @@ def _named_elsewhere(context: Context) -> Iterator[Finding]:
 
 def _vocabularies(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Iterator[tuple[str, str]]:
     """The first other vocabulary under the same tokenizer, in this pipeline or another."""
-    own = list(vocabularies(mine).items())
+    own = list(mine.vocabularies.items())
     for pipeline in (mine, *others):
-        for model, vocab in vocabularies(pipeline).items() if pipeline.raw.tokenizer == mine.raw.tokenizer else ():
+        for model, vocab in pipeline.vocabularies.items() if pipeline.raw.tokenizer == mine.raw.tokenizer else ():
             for my_model, my_vocab in own:
                 if max(vocab, my_vocab) > PADDING * min(vocab, my_vocab):
                     yield (
@@ -108,18 +107,6 @@ def _vocabularies(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> I
                         f"the {vocab:,} words of {pipeline.name}'s {model}, which has the same tokenizer",
                     )
                     return
-
-
-def vocabularies(pipeline: LoadedPipeline) -> dict[str, int]:
-    """The vocabulary of each language model of a pipeline, but for those of stages with a tokenizer of their own."""
-    raws = [stage.raw for stage in pipeline.stages.values()]
-    extended = {name for raw in raws if isinstance(raw, RawTrain) and raw.tokenizer for name in raw.modules.values()}
-    models = {
-        name: fields
-        for name, fields in pipeline.raw.models.items()
-        if fields.get("family") in LANGUAGE_MODELS and name not in extended
-    }
-    return {name: fields["vocab"] for name, fields in models.items() if "vocab" in fields}
 
 
 def _releases(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Iterator[tuple[str, str]]:

@@ -82,6 +82,10 @@ def _piece_at(schedule: Schedule, clock: int) -> Piece:
 def _value(piece: Piece, clock: int) -> float:
     if piece.shape == "constant":
         return piece.first
+    if clock == piece.start and piece.p0 == (0, 1):
+        return piece.first
+    if clock == piece.end and piece.p1 == (1, 1):
+        return piece.last
     p0, p1 = Fraction(*piece.p0), Fraction(*piece.p1)
     progress = p0 + (p1 - p0) * Fraction(clock - piece.start, piece.end - piece.start)
     first, last = Fraction(piece.first), Fraction(piece.last)

@@ -20,6 +20,7 @@ from stages.spec.resolved import Stage
 
 VERSION = 1  # of this scheme; changing it changes every key
 HEX_DIGITS = 32
+AS_IT_IS = frozenset({str, int, bool, type(None)})  # in canonical JSON; most values are of these
 
 
 def stage_key(stage: Stage, parent_keys: Mapping[str, str]) -> str:
@@ -63,27 +64,31 @@ def _up_to(schedule: Mapping[str, Any], end: int) -> list[Any]:
 
 def identity(value: Frozen) -> dict[str, Any]:
     """The identity fields of a resolved value, ready for canonical JSON (mappings as lists of pairs, in order)."""
-    kind = type(value)
-    fields = {name: _plain(getattr(value, name)) for name in _covered(kind)}
-    return {name: one for name, one in fields.items() if one is not None or name not in kind.LATER_FIELDS}
+    always, later = _covered(type(value))
+    fields = {name: one if type(one := getattr(value, name)) in AS_IT_IS else _plain(one) for name in always}
+    return fields | {name: _plain(one) for name in later if (one := getattr(value, name)) is not None}
 
 
 @cache
-def _covered(kind: type[Frozen]) -> tuple[str, ...]:
-    """The fields of a class that keys cover, those that they leave out while they are None among them."""
+def _covered(kind: type[Frozen]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields of a class that keys cover, and those that they leave out while they are None."""
     left_out = kind.EXECUTION_FIELDS | kind.DESCRIPTIVE_FIELDS
-    return tuple(name for name in kind.model_fields if name not in left_out)
+    covered = [name for name in kind.model_fields if name not in left_out]
+    return (
+        tuple(name for name in covered if name not in kind.LATER_FIELDS),
+        tuple(name for name in covered if name in kind.LATER_FIELDS),
+    )
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int)):  # most are; asking whether one is a model takes longer
+    if type(value) in AS_IT_IS:
         return value
     if isinstance(value, float):
         return value.hex()
     if isinstance(value, dict):
         return [[key, _plain(one)] for key, one in value.items()]
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [one if type(one) in AS_IT_IS else _plain(one) for one in value]
     return identity(value) if isinstance(value, Frozen) else value
 
 

@@ -13,6 +13,7 @@ from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document
+from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import STAGES, RawImport, RawStage, RawTrain
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_pipeline import RawPipeline
@@ -49,6 +50,18 @@ class LoadedPipeline:
     def imported(self) -> frozenset[str]:
         """The releases that come in whole."""
         return frozenset(stage.raw.release for stage in self.stages.values() if isinstance(stage.raw, RawImport))
+
+    @cached_property
+    def vocabularies(self) -> dict[str, int]:
+        """The vocabulary of each language model, but for those of stages with a tokenizer of their own."""
+        raws = [stage.raw for stage in self.stages.values() if isinstance(stage.raw, RawTrain)]
+        extended = {name for raw in raws if raw.tokenizer for name in raw.modules.values()}
+        models = {
+            name: fields
+            for name, fields in self.raw.models.items()
+            if fields.get("family") in LANGUAGE_MODELS and name not in extended
+        }
+        return {name: fields["vocab"] for name, fields in models.items() if "vocab" in fields}
 
 
 def _releases(raw: RawStage) -> Iterator[tuple[str, str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from stages.spec.clocks import Clock, Extent, Reached, along, at_fault, pieces_of
@@ -101,7 +102,7 @@ class Numbers:
     ) -> float | Schedule:
         """A number over the first `phases` of the stage's phases. Raises SpecError."""
         if not isinstance(written, Named):
-            self.reached[name] = Reached(Fraction(str(written)) if isinstance(written, float) else written, None, None)
+            self.reached[name] = Reached(_exact(written) if isinstance(written, float) else written, None, None)
             return float(written)
         rate = self._met(name, written.schedule)
         spans = self.spans[: len(self.before.spans) + phases]
@@ -131,3 +132,9 @@ class Numbers:
         if self.before.spans:  # the first piece lies behind
             return self.met[name].entered if self._goes_on(name, schedule) else None
         return self.met[name].value if name in self.met else None
+
+
+@cache
+def _exact(number: float) -> Fraction:
+    """A number as it is written."""
+    return Fraction(str(number))

@@ -164,8 +164,8 @@ class PhaseMaker:
         published, bound = self.raw_scale.has_corpora, set(self.data.bind.values())
         shares: dict[tuple[str, str], Fraction] = {}
         for source in self.mixture(phase, path):
-            name = self.data.read_as(source.corpus, published)
-            shares[name, source.group] = shares.get((name, source.group), Fraction(0)) + source.share
+            at = self.data.read_as(source.corpus, published), source.group
+            shares[at] = shares[at] + source.share if at in shares else source.share
         parts = []
         for (name, group), share in shares.items():
             local, side = self.data.corpora.get(name), "multimodal" if group == "multimodal" else "text"

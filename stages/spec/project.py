@@ -91,7 +91,7 @@ class Project:
         """Names of the published pipelines, and of the variants after them if wanted; of a scale only those at it."""
         names = [name for name in self.files.pipelines() if scale is None or self.has(name, scale)]
         own = [name for name in names if self._extends(name) is None]
-        return own + [name for name in names if name not in own] if variants else own
+        return own + [name for name in names if self._extends(name) is not None] if variants else own
 
     def has(self, pipeline: str, scale: str) -> bool:
         """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks.
@@ -232,7 +232,7 @@ class Project:
     def _lineage(self, name: str) -> list[str]:
         """A pipeline and what it extends, up to one that extends none; a loop ends where it closes."""
         found, known = [name], self.files.pipelines()
-        while (above := self._extends(found[-1])) in known and above not in found:
+        while (above := self._extends(found[-1])) is not None and above in known and above not in found:
             found.append(above)
         return found
 

@@ -59,6 +59,7 @@ class Resolver:
 
     def __init__(self, pipeline: LoadedPipeline, data: LoadedData, raw_scale: RawScale, scale: Scale) -> None:
         self.pipeline, self.data, self.raw_scale, self.scale = pipeline, data, raw_scale, scale
+        self._models: dict[tuple[str, int | None], Model] = {}  # by name and vocabulary: stages share them
 
     def stage(self, name: str, done: Mapping[str, Node]) -> Node:
         """Resolves a stage whose parents are in `done` (by their names in this pipeline). Raises SpecError."""
@@ -66,10 +67,11 @@ class Resolver:
         above = {parent: done[parent] for parent in parents(loaded)}
         if isinstance(loaded.raw, RawPoint):
             return point_node(self.pipeline, loaded, loaded.raw, done[loaded.raw.trunk], above, self.scale)
-        modules = self.modules(loaded, above)
+        tokenizer = self.tokenizer(loaded, above)
+        modules = self.modules(loaded, above, self.vocabulary(tokenizer))
         before = clock_before(self.pipeline, loaded, above)
         reach = reach_before(loaded, above)
-        training, clock, after = self.training(loaded, above, modules, before, reach)
+        training, clock, after = self.training(loaded, above, modules, before, reach, tokenizer)
         rope = self.rope(loaded, modules, above)
         everyone = farthest(after, *(node.reach for node in above.values()))
         raw = loaded.raw
@@ -86,16 +88,16 @@ class Resolver:
             seed=self.seed(loaded),
             parents=tuple(sorted(node.ref for node in above.values())),
             modules=modules,
-            init=self.inits(loaded, modules, above),
+            init=self.inits(loaded, modules, above, tokenizer),
             trained=trained,
             clock=clock_rule(loaded),
             data=data_rule(loaded),
-            tokenizer=self.tokenizer(loaded, above),
+            tokenizer=tokenizer,
             rope=rope,
             optimizer=training.optimizer,
             schedule=training.schedule,
             phases=training.phases,
-            evaluation=self.evaluation(loaded, modules, training, done, longest),
+            evaluation=self.evaluation(loaded, modules, training, done, longest, tokenizer),
             execution=execution(loaded, engine, self.raw_scale, self.scale),
             max_context=longest,
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
@@ -106,15 +108,19 @@ class Resolver:
 
     # ------------------------------------------------------------ modules
 
-    def modules(self, loaded: LoadedStage, above: Mapping[str, Node]) -> dict[str, Model]:
+    def modules(self, loaded: LoadedStage, above: Mapping[str, Node], vocabulary: int | None) -> dict[str, Model]:
         """Models by module; keep and export have their parent's."""
         raw = loaded.raw
         if isinstance(raw, (RawTrain, RawImport, RawUpcycle)):
-            return {
-                module: models.model(self.pipeline, loaded, module, name, self.vocabulary(loaded, above), self.scale)
-                for module, name in raw.modules.items()
-            }
+            return {module: self.model(loaded, module, name, vocabulary) for module, name in raw.modules.items()}
         return next(iter(above.values())).stage.modules
+
+    def model(self, loaded: LoadedStage, module: str, name: str, vocabulary: int | None) -> Model:
+        """The model of that name, made once. Raises SpecError."""
+        if (name, vocabulary) not in self._models:
+            made = models.model(self.pipeline, loaded, module, name, vocabulary, self.scale)
+            self._models[name, vocabulary] = made
+        return self._models[name, vocabulary]
 
     def trained(self, loaded: LoadedStage, modules: Mapping[str, Model], training: Training) -> tuple[str, ...]:
         """Modules that move, in order; every module of a train stage is in exactly one of train and frozen."""
@@ -141,7 +147,13 @@ class Resolver:
     # ------------------------------------------------------------ training
 
     def training(
-        self, loaded: LoadedStage, above: Mapping[str, Node], modules: Mapping[str, Model], before: Clock, reach: Reach
+        self,
+        loaded: LoadedStage,
+        above: Mapping[str, Node],
+        modules: Mapping[str, Model],
+        before: Clock,
+        reach: Reach,
+        tokenizer: str,
     ) -> tuple[Training, Clock, Reach]:
         """Phases, schedule and optimizer, and the clock and the reach after them."""
         raw = loaded.raw
@@ -158,7 +170,6 @@ class Resolver:
             return Training(), before, reach
         at, schedule_name, optimizer_name, phases = plan
         self.phases_apart(loaded, at, phases)
-        tokenizer = self.tokenizer(loaded, above)
         maker = PhaseMaker(loaded, (*at, "phases"), self.data, self.raw_scale, self.scale, modules, tokenizer)
         trained = [name for name in modules if not isinstance(raw, RawTrain) or name in raw.train]
         wrong = list(unfit(Placed(loaded.document, maker.path, modules, trained), phases, maker.kinds(phases)))
@@ -225,10 +236,10 @@ class Resolver:
         training: Training,
         done: Mapping[str, Node],
         longest: int,
+        tokenizer: str,
     ) -> Evaluation:
         """What is evaluated, on windows of which length. Raises SpecError(s) for what the stage cannot evaluate."""
         above = {parent: done[parent] for parent in parents(loaded)}
-        tokenizer = self.tokenizer(loaded, above)
         maker = PhaseMaker(loaded, (KEY,), self.data, self.raw_scale, self.scale, modules, tokenizer)
         named = evaluated_on(loaded, modules, maker, self.scale)  # at every scale: a mistake is one everywhere
         on = None if training.phases else named
@@ -284,23 +295,24 @@ class Resolver:
             return declared.digest
         return self.data.local if not self.raw_scale.has_corpora else self.pipeline.raw.tokenizer
 
-    def vocabulary(self, loaded: LoadedStage, above: Mapping[str, Node]) -> int | None:
+    def vocabulary(self, tokenizer: str) -> int | None:
         """The scale's vocabulary, which is for the local tokenizer; None: models have their own."""
         declared = {one.digest for one in self.data.tokenizers.values()}
-        return None if self.tokenizer(loaded, above) in declared else self.raw_scale.vocab
+        return None if tokenizer in declared else self.raw_scale.vocab
 
-    def inits(self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node]) -> dict[str, Init]:
+    def inits(
+        self, loaded: LoadedStage, modules: Mapping[str, Model], above: Mapping[str, Node], tokenizer: str
+    ) -> dict[str, Init]:
         """One per module. Raises SpecError for one that takes on other tokens than its parent's and no more."""
         made = inits(loaded, modules, above, self.raw_scale, self.data.releases, self.scale.shrink is None)
-        mine = self.tokenizer(loaded, above)
         for module, init in made.items():
             if init.extend is None or init.parent is None:
                 continue
             parent = next(node.stage for node in above.values() if node.ref == init.parent)
             rows = self.data.tokens(parent.tokenizer)
-            if self.data.extended(mine) != parent.tokenizer or rows is None:
+            if self.data.extended(tokenizer) != parent.tokenizer or rows is None:
                 raise loaded.document.error(
-                    ("init", "weights"), f"{module} extended for tokenizer {mine!r}",
+                    ("init", "weights"), f"{module} extended for tokenizer {tokenizer!r}",
                     f"`tokenizer:` of this stage, one that extends {parent.name}'s {parent.tokenizer!r}",
                     "Say in specs/tokenizers which tokenizer it `extends`.",
                 )  # fmt: skip

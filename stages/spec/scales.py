@@ -41,8 +41,7 @@ class Scale:
         if self.shrink is None:
             return count
         factor = self.shrink.batch
-        units = Fraction(count * context * factor.numerator, factor.denominator * self.context(context))
-        return max(1, _nearest(units))
+        return max(1, _nearest(count * context * factor.numerator, factor.denominator * self.context(context)))
 
     def micro_batch(self, count: int, context: int) -> int:
         """Sequences per logical micro-batch."""
@@ -60,8 +59,7 @@ class Scale:
             return phase.here
         rule = self.shrink.tokens
         p, q = rule.exponent.numerator, rule.exponent.denominator
-        power = Fraction(phase.size, rule.anchor.paper) ** p * rule.anchor.here**q
-        doubled = _root(int(power * 2**q), q)
+        doubled = _root(phase.size**p * (2 * rule.anchor.here) ** q // rule.anchor.paper**p, q)
         return max((doubled + 1) // 2, rule.floor * self.largest_step(phase))
 
     def batch(self, phase: RawPhase, step: RawBatchStep) -> tuple[int, int]:
@@ -86,7 +84,8 @@ class Scale:
             return pixels
         if self.shrink.resolution is None:
             raise self.fail("resolution", "nothing", "resolution is required here", "Add `resolution: ...`.")
-        return max(1, _nearest(pixels * self.shrink.resolution))
+        factor = self.shrink.resolution
+        return max(1, _nearest(pixels * factor.numerator, factor.denominator))
 
     def rope(self, raw: RawRope) -> Rope:
         """Base and original length shrink with the context, so wavelengths keep their ratio to it."""
@@ -124,9 +123,9 @@ def _float(value: Fraction | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _nearest(value: Fraction) -> int:
-    """Rounds half up."""
-    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+def _nearest(numerator: int, denominator: int) -> int:
+    """Their quotient, rounded half up."""
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def _root(value: int, degree: int) -> int:

@@ -53,14 +53,16 @@ class Need:
                     mean = 1 - multimodal
                 case _:
                     assert_never(self.group)
-        return min(Fraction(samples), samples * mean * self.share + SLACK)
+        most = samples * mean * self.share + SLACK
+        return most if most < samples else Fraction(samples)
 
     @cached_property
     def units(self) -> int:
         """Units of the corpus in one epoch, were every sample full: tokens, or items for phases in patches."""
-        phase = self.phase
-        per_sample = Fraction(phase.context) if phase.coca is None or self.patch is None else self._items
-        return ceil(self.drawn * per_sample / phase.epochs) + 1
+        phase, drawn = self.phase, self.drawn
+        if phase.coca is not None and self.patch is not None:
+            return ceil(drawn * self._items / phase.epochs) + 1
+        return -(-drawn.numerator * phase.context // (drawn.denominator * phase.epochs)) + 1
 
     @property
     def rows(self) -> int:

@@ -102,7 +102,7 @@ def mechanisms(model: Model) -> set[str]:
 
 def _of_decoder(model: Decoder) -> Iterator[str]:
     mixture = model.mixture
-    if any(isinstance(one.attention, Grouped) and one.attention.kv_heads < one.attention.heads for one in model.layers):
+    if any(isinstance(one, Grouped) and one.kv_heads < one.heads for one in model.attentions):
         yield "grouped-query attention"
     if mixture is not None:
         yield "layers with experts"
@@ -110,7 +110,7 @@ def _of_decoder(model: Decoder) -> Iterator[str]:
             yield "routed experts"
         if mixture.shared:
             yield "shared experts"
-        if any(isinstance(one.feed_forward, Dense) for one in model.layers):
+        if any(isinstance(one, Dense) for one in model.feed_forwards):
             yield "dense layers"
     windows = set(model.windows)
     if windows != {None}:

@@ -13,11 +13,9 @@ A mixture of experts counts the experts that a token takes.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
-from stages.spec.decoder import Attention, Decoder, Dense, FeedForward, Latent
+from stages.spec.decoder import Attention, Dense, FeedForward, Latent
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved_models import MoonViTModel, ProjectorModel
 
@@ -49,16 +47,11 @@ class Work:
 def language_model(model: LanguageModel, context: float, loops: int = 1) -> Work:
     """One position of a row of `context` positions; `loops` is a looped model's number of loops, 1 for others."""
     parts = model.parts
-    attention = [_of_attention(one, count, parts.hidden, context) for one, count in _alike(parts, "attention")]
-    others = [Work(_of_feed_forward(one, parts.hidden)) * count for one, count in _alike(parts, "feed_forward")]
+    attention = [_of_attention(one, count, parts.hidden, context) for one, count in parts.attentions.items()]
+    others = [Work(_of_feed_forward(one, parts.hidden)) * count for one, count in parts.feed_forwards.items()]
     gate = Work(parts.hidden if parts.looped else 0)
     ends = Work(parts.hidden * parts.vocab)
     return sum([*others, gate, ends], sum(attention, Work(0))) * loops
-
-
-def _alike(parts: Decoder, what: str) -> list[tuple[Any, int]]:
-    """The different ones of all layers' parts of a kind, and in how many layers each is."""
-    return list(Counter(getattr(one, what) for one in parts.layers).items())
 
 
 def _of_attention(one: Attention, count: int, hidden: int, context: float) -> Work:

@@ -5,8 +5,10 @@ A family (stages/spec/families) says it once, as plain values; nothing here impo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 QKNorm = Literal["head", "whole"]  # over each head's dimensions (Qwen3), or over all heads together (OLMo-2)
@@ -119,7 +121,9 @@ class Norms:
 
     def __iter__(self) -> Iterator[str]:
         """Those that there are, in the order of the stream."""
-        return (name for name in (getattr(self, one.name) for one in fields(self)) if name is not None)
+        of_attention = self.before_attention, self.after_attention
+        names = (*of_attention, self.before_feed_forward, self.after_feed_forward)
+        return (name for name in names if name is not None)
 
     @property
     def before(self) -> int:
@@ -129,7 +133,7 @@ class Norms:
     @property
     def behind(self) -> int:
         """How many stand behind a sub-layer."""
-        return len(list(self)) - self.before
+        return (self.after_attention is not None) + (self.after_feed_forward is not None)
 
 
 PRE_NORMS = Norms("input_layernorm", None, "post_attention_layernorm", None)  # Llama's
@@ -171,12 +175,22 @@ class Decoder:
         """Dimensions of a head that are rotated, the same in every layer."""
         return self.layers[0].attention.rotated
 
+    @cached_property
+    def attentions(self) -> Mapping[Attention, int]:
+        """The different ones, and in how many layers each is."""
+        return Counter(one.attention for one in self.layers)
+
+    @cached_property
+    def feed_forwards(self) -> Mapping[FeedForward, int]:
+        """The different ones, and in how many layers each is."""
+        return Counter(one.feed_forward for one in self.layers)
+
     @property
     def mixture(self) -> Mixture | None:
         """The routed experts, the same in every layer that has some; None without."""
-        return next((one.feed_forward for one in self.layers if isinstance(one.feed_forward, Mixture)), None)
+        return next((one for one in self.feed_forwards if isinstance(one, Mixture)), None)
 
-    @property
+    @cached_property
     def windows(self) -> tuple[int | None, ...]:
         """Keys that a query sees in each layer; None: all before it."""
         return tuple(one.attention.window for one in self.layers)

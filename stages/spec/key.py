@@ -20,6 +20,7 @@ from stages.spec.resolved import Stage
 
 VERSION = 1  # of this scheme; changing it changes every key
 HEX_DIGITS = 32
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 AS_IT_IS = frozenset({str, int, bool, type(None)})  # in canonical JSON; most values are of these
 
 
@@ -66,7 +67,10 @@ def identity(value: Frozen) -> dict[str, Any]:
     """The identity fields of a resolved value, ready for canonical JSON (mappings as lists of pairs, in order)."""
     always, later = _covered(type(value))
     fields = {name: one if type(one := getattr(value, name)) in AS_IT_IS else _plain(one) for name in always}
-    return fields | {name: _plain(one) for name in later if (one := getattr(value, name)) is not None}
+    for name in later:
+        if (one := getattr(value, name)) is not None:
+            fields[name] = _plain(one)
+    return fields
 
 
 @cache
@@ -85,13 +89,12 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return value.hex()
-    if isinstance(value, dict):
-        return [[key, _plain(one)] for key, one in value.items()]
     if isinstance(value, (tuple, list)):
         return [one if type(one) in AS_IT_IS else _plain(one) for one in value]
+    if isinstance(value, dict):
+        return [[key, _plain(one)] for key, one in value.items()]
     return identity(value) if isinstance(value, Frozen) else value
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return blake3(text.encode()).hexdigest()[:HEX_DIGITS]
+    return blake3(_CANONICAL.encode(value).encode()).hexdigest()[:HEX_DIGITS]

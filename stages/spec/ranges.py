@@ -75,7 +75,7 @@ def allot(
             whole = phase.packing == "fixed" and phase.whole(part.kind)
             end = _all(part.figures, start) if whole else start + _length(need, part.figures, start)
         after[part.corpus] = end
-        weight = int(part.share * units[part.group])
+        weight = part.share.numerator * (units[part.group] // part.share.denominator)
         source = Source(
             corpus=part.corpus, group=part.group, weight=weight, start=start, end=end, digest=part.digest,
             kind=part.kind,

@@ -41,20 +41,20 @@ class Need:
         """Samples of the whole phase that come from the corpus, at most."""
         phase = self.phase
         samples = -(-phase.budget // phase.context)
-        mean: Fraction | int = 1
+        share = self.share
         if phase.share is not None and self.groups > 1:
             first, last = Fraction(*phase.share.first), Fraction(*phase.share.last)
             ramp = Fraction(min(phase.share.over, samples), samples)
             multimodal = last - (last - first) / 2 * ramp
             match self.group:
                 case "multimodal":
-                    mean = multimodal
+                    share *= multimodal
                 case "text":
-                    mean = 1 - multimodal
+                    share *= 1 - multimodal
                 case _:
                     assert_never(self.group)
-        most = samples * mean * self.share + SLACK
-        return most if most < samples else Fraction(samples)
+        parts = share.denominator  # of a sample
+        return Fraction(min(samples * share.numerator + SLACK * parts, samples * parts), parts)
 
     @cached_property
     def units(self) -> int:

@@ -8,7 +8,7 @@ from stages.spec.resolved import Activations, Execution
 from stages.spec.resolved_parallel import Engine, Parallel
 from stages.spec.scales import Scale
 from stages.spec.schema import RawExecution, RawParallel
-from stages.spec.schema_data import RawScale, RawShrink
+from stages.spec.schema_data import RawScale
 
 LEAST_MB_OF_A_GPU = 2000  # host memory of one process: the libraries of a GPU alone take as much
 
@@ -59,13 +59,11 @@ def _over(loaded: LoadedStage, scale: Scale) -> RawExecution:
     """What overrides the scale's defaults for a stage."""
     if scale.shrink is None:
         return loaded.raw.execution
-    own, below = _of_stage(loaded, scale.shrink), scale.shrink.execution
+    own, below = scale.shrink.executions.get(loaded.raw.stage), scale.shrink.execution
+    if own is None:
+        return below
     divided = below.parallel.model_copy(update=_said(own.parallel))
     return below.model_copy(update={**_said(own), "parallel": divided})
-
-
-def _of_stage(loaded: LoadedStage, shrink: RawShrink) -> RawExecution:
-    return shrink.executions.get(loaded.raw.stage, RawExecution())
 
 
 def _said(raw: RawExecution | RawParallel) -> dict[str, object]:

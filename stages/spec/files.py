@@ -48,7 +48,6 @@ class Files:
             raise UserError(f"{self.specs}: there is no folder specs/ here. Run the command in the project's root.")
         self._documents: dict[FilePath, Document | SpecError] = {}
         self._pipelines: list[str] | None = None
-        self._names: dict[str, list[str]] = {}
 
     def relative(self, path: FilePath) -> str:
         """The path as messages show it."""
@@ -68,10 +67,8 @@ class Files:
         return found
 
     def names(self, folder: str) -> list[str]:
-        """The stems of the YAML files in a folder of specs/, as they were at the first call."""
-        if folder not in self._names:
-            self._names[folder] = sorted(path.stem for path in (self.specs / folder).glob("*.yaml"))
-        return list(self._names[folder])
+        """The stems of the YAML files in a folder of specs/."""
+        return sorted(path.stem for path in (self.specs / folder).glob("*.yaml"))
 
     def pipelines(self) -> list[str]:
         """Folders of specs/ that hold a pipeline.yaml, as they were at the first call."""

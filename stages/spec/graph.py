@@ -51,11 +51,13 @@ def topological(pipeline: LoadedPipeline) -> list[str]:
             if parent not in wanted:
                 raise _missing(stage, parent, wanted)
     order: list[str] = []
-    while len(order) < len(wanted):
-        ready = next((name for name in wanted if name not in order and set(wanted[name]) <= set(order)), None)
+    left = dict(wanted)
+    while left:
+        ready = next((name for name, above in left.items() if not any(one in left for one in above)), None)
         if ready is None:
-            raise _cycle(pipeline, {name: above for name, above in wanted.items() if name not in order})
+            raise _cycle(pipeline, left)
         order.append(ready)
+        del left[ready]
     return order
 
 

@@ -19,6 +19,7 @@ from stages.spec.loader import LoadedPipeline, LoadedScale, load_pipeline, load_
 from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.nodes import Document
+from stages.spec.points import RawPoint
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage, Waiver
 from stages.spec.scale_names import unknown_names, unknown_pipelines
@@ -50,7 +51,6 @@ class ResolvedPipeline:
     stages: dict[str, Stage]
     own: tuple[str, ...]  # stages that have rules here
     refs: dict[str, str]  # stage -> "pipeline/stage" that has its rule
-    keys: dict[str, str]  # stage -> key
     edges: tuple[Edge, ...]
     claims: tuple[Claim, ...]
     sizes: tuple[Size, ...]
@@ -59,6 +59,15 @@ class ResolvedPipeline:
     numbers: dict[str, Mapping[tuple[str, str], Extent]]  # the same of numbers that have one, by number and schedule
     listing: Document  # pipeline.yaml
     waivers: tuple[Waiver, ...]  # of findings about the whole pipeline
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """Stage -> key, worked out at the first need."""
+        found: dict[str, str] = {}
+        by_ref: dict[str, str] = {}
+        for name, stage in self.stages.items():
+            found[name] = by_ref[self.refs[name]] = stage_key(stage, by_ref)
+        return found
 
     def where(self, stage: str, *path: str | int) -> Where:
         """Where a stage's spec, or a key of it, stands."""
@@ -84,8 +93,8 @@ class Project:
         return cls(root)
 
     def scales(self) -> list[str]:
-        """Names of the scales."""
-        return self.files.names("scales")
+        """Names of the scales, as they were at the first call."""
+        return list(self._scale_names)
 
     def pipelines(self, variants: bool, scale: str | None = None) -> list[str]:
         """Names of the published pipelines, and of the variants after them if wanted; of a scale only those at it."""
@@ -161,6 +170,10 @@ class Project:
         if (pipeline, scale) not in self._maps:
             self._maps[pipeline, scale] = self._map(self.loaded(pipeline), self._scale(scale))
         return self._maps[pipeline, scale]
+
+    @cached_property
+    def _scale_names(self) -> list[str]:
+        return self.files.names("scales")
 
     @cached_property
     def data(self) -> LoadedData:
@@ -276,17 +289,10 @@ class Project:
         base = self.resolve(loaded.raw.extends, scale) if loaded.raw.extends else None
         nodes: dict[str, Node] = {}
         keys: dict[str, str] = {}
+        compared = base is not None or any(isinstance(one.raw, RawPoint) for one in loaded.stages.values())
         for stage in topological(loaded):
             node = resolver.stage(stage, nodes)
-            by_ref = {other.ref: keys[known] for known, other in nodes.items()}
-            keys[stage] = stage_key(node.stage, by_ref)
-            trunk = nodes.get(node.stage.trunk.partition("/")[2]) if node.stage.trunk is not None else None
-            if trunk is not None and keys[trunk.stage.name] == keys[stage]:
-                node = trunk  # a point at the trunk's end is the trunk
-            elif base is not None and base.keys.get(stage) == keys[stage]:
-                # The same work under the same name: the extended pipeline's rule does it.
-                node = replace(node, ref=base.refs[stage], stage=base.stages[stage])
-            nodes[stage] = node
+            nodes[stage] = _whose(stage, node, nodes, keys, base) if compared else node
         refs = {stage: node.ref for stage, node in nodes.items()}
         return ResolvedPipeline(
             name=name,
@@ -298,7 +304,6 @@ class Project:
             stages={stage: node.stage for stage, node in nodes.items()},
             own=tuple(stage for stage, ref in refs.items() if ref == f"{name}/{stage}"),
             refs=refs,
-            keys=keys,
             edges=tuple(
                 dict.fromkeys(
                     Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents
@@ -312,3 +317,17 @@ class Project:
             listing=loaded.document,
             waivers=tuple(waiver.resolved() for waiver in loaded.raw.waivers),
         )
+
+
+def _whose(
+    name: str, node: Node, done: Mapping[str, Node], keys: dict[str, str], base: ResolvedPipeline | None
+) -> Node:
+    """The stage itself, or the one that does the same work under the same key, which is put into `keys`."""
+    keys[name] = stage_key(node.stage, {other.ref: keys[known] for known, other in done.items()})
+    trunk = done.get(node.stage.trunk.partition("/")[2]) if node.stage.trunk is not None else None
+    if trunk is not None and keys[trunk.stage.name] == keys[name]:
+        return trunk  # a point at the trunk's end is the trunk
+    if base is not None and base.keys.get(name) == keys[name]:
+        # The same work under the same name: the extended pipeline's rule does it.
+        return replace(node, ref=base.refs[name], stage=base.stages[name])
+    return node

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stages.check.context import Context
-from stages.spec.project import ResolvedPipeline
 from tests.mutants import changes
 from tests.mutants.models import MINI
 from tests.mutants.mutant import Bent, Edited, Mutant
@@ -12,8 +13,7 @@ from tests.mutants.training import LLAMA, OURO
 
 def _without_an_edge(context: Context) -> Context:
     old = context.pipeline
-    shorter = ResolvedPipeline(**{**vars(old), "edges": old.edges[:-1]})
-    return Context(**{**vars(context), "pipeline": shorter})
+    return replace(context, pipeline=replace(old, edges=old.edges[:-1]))
 
 
 MUTANTS = (

@@ -70,7 +70,7 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
     if (folder / SPLITS).is_file():
         splits = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
         raise UserError(f"{where}: a datasets folder of several splits; name the folder of one: {splits}.")
-    every = sorted(_visible(folder))
+    every = sorted(_visible(folder, where))
     found = [path for path in every if suffix(path.name, known)]
     kinds = Counter(suffix(path.name, known) for path in found)
     _refuse_unread(folder, [path for path in every if path not in set(found)], where, known)
@@ -87,9 +87,20 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):  # links to folders are not followed
+def _visible(folder: Path, where: str) -> Iterator[Path]:
+    """The files of a folder. Raises UserError for a folder in it that cannot be read, or is a link."""
+
+    def failed(error: OSError) -> None:
+        raise UserError(f"{where}: {error.filename}: {error.strerror}. Nothing of a folder is left out without a word.")
+
+    for parent, folders, names in os.walk(folder, onerror=failed):
         folders[:] = sorted(one for one in folders if not one.startswith((".", "_")))
+        if links := [one for one in folders if Path(parent, one).is_symlink()]:
+            shown = Path(parent, links[0]).relative_to(folder).as_posix()
+            raise UserError(
+                f"{where}: {shown} in it is a link to a folder, and such links are not followed. Name what it leads to "
+                "in the list of paths, or remove it."
+            )
         yield from (Path(parent, name) for name in names if not name.startswith((".", "_")))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,26 @@ def test_what_would_be_read_beside_or_left_out_is_named(tmp_path: Path, case: st
     made(tmp_path, *there)
     with pytest.raises(UserError, match=why):
         names(tmp_path, name)
+
+
+def test_a_folder_below_that_is_a_link_or_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, "m/a.jsonl", "n/b.jsonl", "k/c/d.jsonl", "k/e.jsonl")
+    (tmp_path / "m/l").symlink_to("../n")
+    with pytest.raises(UserError, match=r"path: m: l in it is a link to a folder, .* Name what it leads to"):
+        names(tmp_path, "m")
+    scan = os.scandir
+
+    def denied(path: str) -> object:
+        if Path(path).name == "c":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    assert names(tmp_path, "k") == ["k/c/d.jsonl", "k/e.jsonl"]
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(UserError, match=r"path: k: .*/k/c: Permission denied"):
+        names(tmp_path, "k")
 
 
 def test_a_saved_folder_that_chooses_rows_is_refused(tmp_path: Path) -> None:

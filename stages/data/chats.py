@@ -28,6 +28,7 @@ SHAREGPT = {
 }  # fmt: skip
 Part = dict[str, str]
 """Of a content with pictures, as chat templates take it: {"type": "text", "text": ...} or {"type": "image"}."""
+LONGEST_WHY = 500  # characters: manifests list up to 10,000 of them, and rows have keys of any length
 MOST_PICTURES = 256  # of one row, each of which is decoded
 PICTURE = '{"type": "image", "image": "FILE"} or {"type": "image_url", "image_url": {"url": "FILE"}}'
 HALF = re.compile("[\ud800-\udfff]")
@@ -39,23 +40,37 @@ class RowError(Exception):
     """What is wrong with a row, without its place, and what is allowed."""
 
     def __init__(self, why: str, allowed: str = "") -> None:
+        why = why if len(why) <= LONGEST_WHY else f"{why[:LONGEST_WHY]}..."
         super().__init__(why)
         self.why, self.allowed = why, allowed
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Who said what. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each."""
+    """Who said what. `calls` are the tool calls of an assistant: {"name": ..., "arguments": {...}} each.
+
+    `ids` are those of the calls, None where a call has none: drawn by whoever answered, and no part of what is said.
+    """
 
     role: str
     content: str | list[Part]
     calls: tuple[dict[str, Any], ...] = ()
     more: Mapping[str, str] = field(default_factory=dict)  # name, tool_call_id
+    ids: tuple[str | None, ...] = ()
 
     @property
     def message(self) -> dict[str, Any]:
         """The turn as a chat template is given it, whatever shape it had."""
-        calls = [{"type": "function", "function": call} for call in self.calls]
+        ids = self.ids or (None,) * len(self.calls)
+        return self._with([{} if one is None else {"id": one} for one in ids])
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What the identity of a conversation follows from."""
+        return self._with([{}] * len(self.calls))
+
+    def _with(self, beside: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        calls = [{"type": "function", **more, "function": call} for more, call in zip(beside, self.calls, strict=True)]
         return {"role": self.role, "content": self.content, **({"tool_calls": calls} if calls else {}), **self.more}
 
 
@@ -139,7 +154,18 @@ def string(value: Any, name: str) -> str:
 
 
 def _messages(value: Any, name: str, pictures: list[str] | None = None) -> list[Turn]:
-    return [_turn(turn, f"{name}[{place}]", pictures) for place, turn in enumerate(_list(value, name))]
+    turns = [_turn(turn, f"{name}[{place}]", pictures) for place, turn in enumerate(_list(value, name))]
+    _refuse_unasked(turns, name)
+    return turns
+
+
+def _refuse_unasked(turns: Sequence[Turn], name: str) -> None:
+    """Raise RowError for a tool's result whose id none of the calls before it has, where these have ids."""
+    known: list[str] = []
+    for place, turn in enumerate(turns):
+        known += (one for one in turn.ids if one is not None)
+        if known and (found := turn.more.get("tool_call_id", known[0])) not in known:
+            raise RowError(f"{name}[{place}].tool_call_id: found {found!r}, the calls before it are {', '.join(known)}")
 
 
 def _list(value: Any, name: str) -> Sequence[Any]:
@@ -171,7 +197,11 @@ def _turn(turn: Any, name: str, pictures: list[str] | None) -> Turn:
     if role == "assistant" and not isinstance(content, str):
         raise RowError(f"{name}.content: a picture in an answer, and pictures are not learned")
     more = {key: string(given[key], f"{name}.{key}") for key in ("name", "tool_call_id") if key in given}
-    return Turn(role, content, calls, more)
+    return Turn(role, content, calls, more, tuple(_id(call, f"{name}.tool_calls") for call in called))
+
+
+def _id(call: dict[str, Any], name: str) -> str | None:
+    return None if (found := call.get("id")) is None else string(found, f"{name}.id")
 
 
 def _content(value: Any, name: str, may_be_empty: bool, pictures: list[str] | None) -> str | list[Part]:

@@ -127,10 +127,11 @@ def _continued(prompt: str, completion: str) -> Document:
 
 def _chat(made: Chat) -> Document:
     tools = {"tools": made.tools} if made.tools else {}
-    said = [turn.message for turn in made.turns]
+    said = [turn.said for turn in made.turns]
     first = {"first": made.first} if made.first else {}
     identity = json.dumps({"messages": said, **tools, **first} if tools or first else said, sort_keys=True)
-    return conversation(identity, said, held_out(identity), made.tools, first=made.first)
+    messages = [turn.message for turn in made.turns]
+    return conversation(identity, messages, held_out(identity), made.tools, first=made.first)
 
 
 def parsed(line: bytes) -> dict[str, Any]:

@@ -255,9 +255,14 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         )
     if raw.rows is not None and raw.kind == "text":
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
-    for key in raw.columns or {}:
-        if key not in COLUMNS[raw.shape]:
+    names = {key: (raw.columns or {}).get(key, key) for key in COLUMNS[raw.shape]}
+    for key, name in (raw.columns or {}).items():
+        if key not in names:
             yield unknown(document, ("columns", key), COLUMNS[raw.shape])
+        elif (other := next((one for one in names if names[one] == name and one != key), None)) is not None:
+            yield document.error(
+                ("columns", key), name, f"a column of its own: {other} is read from this one", "Name another column."
+            )
 
 
 def _picture_rows(document: Document, raw: RawCorpus) -> Iterator[SpecError]:

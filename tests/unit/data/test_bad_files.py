@@ -138,6 +138,11 @@ def test_a_pattern_that_fits_nothing_is_refused(project: Small) -> None:
         ({"on_bad_row": {"skip": 100_000}}, "on_bad_row.skip"),
         ({"rows": "alpaca"}, "rows: found alpaca; allowed: none for kind text"),
         ({"columns": {"messages": "x"}}, r"columns\.messages"),
+        (
+            {"kind": "sft", "rows": "alpaca", "columns": {"instruction": "output"}},
+            r"columns\.instruction: found output; allowed: a column of its own: output is read from this one",
+        ),
+        ({"kind": "sft", "columns": {"messages": "tools"}}, r"columns\.messages: .* tools is read from this one"),
         ({"root": "../up"}, "root"),
         ({"path": "a.csv"}, r"path: found 'a\.csv'; allowed: a file that ends in \.jsonl, .*, a folder or a pattern"),
         ({"path": []}, "path: found"),

@@ -49,7 +49,8 @@ def test_parts_of_text_are_joined_and_calls_are_for_a_chat_template(project: Sma
     assert found.conversation is not None
     asked, called, answered, told = found.conversation.messages
     assert asked["content"] == "what is 1 + 1?"
-    assert called["tool_calls"] == [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]
+    assert called["tool_calls"] == [{"type": "function", "id": "1", "function": {"name": "add", "arguments": {"a": 1}}}]
+    assert '"id"' not in found.identity, "drawn, and no part of what is said"
     assert (called["content"], answered["tool_call_id"], told["content"]) == ("", "1", "It is 2.")
     with pytest.raises(UserError, match=r"^a\.jsonl:1: found tools, .*allowed: role and content"):
         prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
@@ -84,6 +85,28 @@ BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "a call of nothing": ("messages", call(arguments="{}"), r"tool_calls\[0\] does not name a function"),
     "arguments of text": ("messages", call(name="f", arguments="{"), r"arguments is not JSON"),
     "arguments of a list": ("messages", call(name="f", arguments=[1]), "arguments is a list instead of an object"),
+    "a call's id of a number": (
+        "messages",
+        turn(role="assistant", tool_calls=[{"id": 3, "function": {"name": "f", "arguments": {}}}]),
+        r"tool_calls\.id is a int instead of a string",
+    ),
+    "a result of no call": (
+        "messages",
+        {
+            "messages": [
+                {"role": "user", "content": "?"},
+                {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {}}}]},
+                {"role": "tool", "content": "2", "tool_call_id": "b"},
+                {"role": "assistant", "content": "!"},
+            ]
+        },
+        r"messages\[2\]\.tool_call_id: found 'b', the calls before it are a",
+    ),
+    "a key of any length": (
+        "sharegpt",
+        said(**{"from": "x" * 9999, "value": "!"}),
+        r"from: found 'x{400,490}\.\.\.",
+    ),
     "a number as role": ("messages", turn(role=1, content="x"), r"role: found 1"),
     "a new role": ("messages", turn(role="developer", content="x"), "role: found 'developer'"),
     "no value": ("sharegpt", said(**{"from": "human"}), "does not have the keys 'from' and 'value'"),

@@ -22,6 +22,17 @@ _MARKS = frozenset({"micro_batch_size", "num_epochs", "max_steps", "learning_rat
 _OTHERS = frozenset({"eval_steps", "save_steps", "eval_batch_size", "optim_args", "adam_epsilon2", "warmup_steps"})
 
 
+def _objective(tree: Tree, read: Stage) -> Value:
+    """What is learned: preferences or rewards (`rl`), text as it is, else answers."""
+    if (learned := tree.value(("rl",))) is not None:
+        return learned
+    plain = [tree.value((*path, "type")) for path in (("datasets", 0), ("pretraining_dataset", 0))]
+    text = "pretraining_dataset" in tree.below(()) or any(
+        one is not None and one.value == "completion" for one in plain
+    )
+    return Value("pt" if text else "sft", read.where, "datasets", derived=True)
+
+
 def _sets(tree: Tree) -> dict[str, Value]:
     """The data sets, each with what divides it from others of its path."""
     found: dict[str, Value] = {}
@@ -42,4 +53,5 @@ def stages(tree: Tree, name: str) -> list[Stage]:
         return []
     read = transformers.from_tree(tree, name, "axolotl", transformers.AXOLOTL)
     values = {**read.values, **picked(tree, _MODEL), **_sets(tree)}
+    values["objective"] = _objective(tree, read)
     return [replace(read, values=values, slips=tuple(slips(tree, FIGURES, _OTHERS)))]

@@ -22,7 +22,7 @@ FIGURES = {
     "model_name": "pretrained", "tokenizer_name": "tokenizer", "seed": "seed", "bf16": "bf16", "fp16": "fp16",
     "ignore_data_skip": "ignore_data_skip", "seq_parallel_size": "cp", "per_device_max_tokens": "device_tokens",
     "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model", "save_total_limit": "keep",
-    "load_best_model_at_end": "best",
+    "load_best_model_at_end": "best", "hub_model_id": "hub",
 }  # fmt: skip
 FACTORY = FIGURES | {
     "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",

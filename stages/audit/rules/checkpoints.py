@@ -60,7 +60,9 @@ def adapter(pipeline: Pipeline) -> Iterator[Fault]:
     for edge in pipeline.edges:
         child = edge.child
         tuned = edge.parent.text("tuning") == "lora" or edge.parent.text("adapter") in {"lora", "qlora"}
-        if tuned and child.framework in TRAINERS and "load" not in child.values and "adapter_path" not in child.values:
+        made = edge.parent.folder("save")
+        itself = re.fullmatch(re.escape(made) + r"(/checkpoint-\d+)?", child.folder("pretrained")) is not None
+        if tuned and itself and "load" not in child.values and "adapter_path" not in child.values:
             yield Fault(
                 child,
                 child.at("pretrained"),
@@ -74,7 +76,10 @@ def adapter(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("parent-passed-over", "I-38", "Nothing goes on from the run before")
 def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
-    """Files that are numbered, of which one goes on from the last but one and nothing from the last."""
+    """Files that are numbered, of which one goes on from the last but one and nothing from the last.
+
+    Two runs of one kind from one parent are branches, as of an ablation: rows of one length, one objective.
+    """
     named = {_number(stage): stage for stage in pipeline.stages if _number(stage) is not None}
     for edge in pipeline.edges:
         mine, parent = _number(edge.child), _number(edge.parent)
@@ -82,7 +87,7 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
         if before is None or parent is None or mine is None or parent != mine - 2 or pipeline.children(before):
             continue
         above = pipeline.parent(before)
-        if above is not None and above.parent.name == edge.parent.name and _alike(before, edge):
+        if above is not None and above.parent.name == edge.parent.name and _of_another_kind(before, edge):
             yield Fault(
                 edge.child,
                 edge.where,
@@ -94,8 +99,10 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
-def _alike(before: Stage, edge: Edge) -> bool:
-    return before.framework == edge.child.framework and before.folder("save") != edge.child.folder("save")
+def _of_another_kind(before: Stage, edge: Edge) -> bool:
+    child = edge.child
+    kinds = [(one.get("objective"), one.get("context"), one.framework) for one in (before, child)]
+    return kinds[0] != kinds[1] and before.folder("save") != child.folder("save")
 
 
 def _number(stage: Stage) -> int | None:

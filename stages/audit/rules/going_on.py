@@ -28,6 +28,9 @@ def step_size(pipeline: Pipeline) -> Iterator[Fault]:
         last = last_step(child)
         if last is not None and last <= (first_step(child) or 0):
             continue  # past-the-end
+        counted_by_itself = child.stated("samples") or child.stated("budget_tokens")  # whatever a step is
+        if counted_by_itself and parent.count("context") == child.count("context"):
+            continue
         old, new = _size(parent), _size(child)
         if old is None or new is None or old[0] == new[0] or old[1] != new[1]:
             continue
@@ -78,8 +81,8 @@ def tokenizer(pipeline: Pipeline) -> Iterator[Fault]:
     """The rows of the embedding belong to other words. Equal names in other folders are one tokenizer."""
     for edge in pipeline.edges:
         old, new = (one.folder("tokenizer") for one in (edge.parent, edge.child))
-        known = old and new and not HOLE.search(old + new)
-        if not known or old.rsplit("/", 1)[-1].lower() == new.rsplit("/", 1)[-1].lower():
+        names = sorted((one.rsplit("/", 1)[-1].lower() for one in (old, new)), key=len)
+        if not old or not new or HOLE.search(old + new) or names[1].startswith(names[0]):  # `8B` and `8B-Instruct`
             continue
         if any(new.startswith(one) for one in (edge.parent.folder("save"), edge.child.folder("load")) if one):
             continue  # that of the checkpoint

@@ -46,11 +46,14 @@ class Edited:
         """A project in `folder` whose specs have the edit."""
         shipped.copy(folder)
         path = folder / "specs" / self.file
-        text = path.read_text()
-        edited, times = re.subn(self.old, self.new, text, flags=re.MULTILINE)
-        assert times == 1, f"{self.file} holds {self.old!r} {times} times"
-        path.write_text(edited)
+        path.write_text(self.edited(path.read_text()))
         return Project.load(folder)
+
+    def edited(self, text: str) -> str:
+        """The file's text with the edit."""
+        found, times = re.subn(self.old, self.new, text, flags=re.MULTILINE)
+        assert times == 1, f"{self.file} holds {self.old!r} {times} times"
+        return found
 
     def findings(self, scale: str, pipeline: str, folder: Path) -> list[Finding]:
         """Of the pipeline whose file is edited; of `pipeline` where the file is shared."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -52,13 +53,21 @@ class Bench:
         self._known = {id(one.pipeline): (one, list(self._check(one))) for one in self.contexts.values()}
         self.machines = self._machines(self.shipped)
 
-    def try_out(self, edit: Edit) -> Outcome:
-        """The verdict on one edit; the file is as before afterwards."""
-        path = self.root / "specs" / edit.file
-        before, began = path.read_bytes(), time.perf_counter()
-        path.write_text(edit.text)
+    @contextmanager
+    def edited(self, file: str, text: str) -> Iterator[Project]:
+        """The project with another text in a file; the file is as before afterwards."""
+        path = self.root / "specs" / file
+        before = path.read_bytes()
+        path.write_text(text)
         try:
-            project = self.project(edit.file)
+            yield self.project(file)
+        finally:
+            path.write_bytes(before)
+
+    def try_out(self, edit: Edit) -> Outcome:
+        """The verdict on one edit."""
+        began = time.perf_counter()
+        with self.edited(edit.file, edit.text) as project:
             try:
                 found = self.findings(project)
             except Exception as error:  # whatever a slip brings up is counted
@@ -72,8 +81,6 @@ class Bench:
             ids = tuple(dict.fromkeys(here or [one for one, _ in found]))
             places = ", ".join(dict.fromkeys(str(where) for _, where in found[:3]))
             return Outcome("caught" if here else "elsewhere", ids, places, seconds)
-        finally:
-            path.write_bytes(before)
 
     def findings(self, project: Project) -> list[tuple[str, Where | None]]:
         """(invariant, place) of everything that makes `stages check` exit with other than 0."""

@@ -10,6 +10,8 @@ import pytest
 from stages.check.context import Context
 from stages.check.run import make_context
 from stages.spec.project import Project
+from tests.mutants.campaign.trial import Bench
+from tests.shipped import copy
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,3 +36,9 @@ def shipped(project: Project) -> Shipped:
         return known[pipeline, scale]
 
     return context
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The shipped specs resolved, to be asked about one edit after the other."""
+    return Bench(copy(tmp_path_factory.mktemp("shipped") / "project"))

@@ -16,7 +16,6 @@ import yaml
 
 from stages.check import catalogue
 from stages.spec.loader import LoadedPipeline
-from tests import shipped
 from tests.mutants.campaign import crew, edits, report
 from tests.mutants.campaign.bookkeeping import tidied
 from tests.mutants.campaign.edits import Edit
@@ -40,11 +39,6 @@ last: [p, q]
 @pytest.fixture(scope="module")
 def every() -> list[Edit]:
     return edits.every(ROOT / "specs")
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(shipped.copy(tmp_path_factory.mktemp("slips") / "project"))
 
 
 def sample(every: list[Edit], count: int) -> list[Edit]:

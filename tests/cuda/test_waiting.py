@@ -15,14 +15,16 @@ from torch import Tensor
 
 from stages.contract import ledger
 from stages.models.build import build
+from stages.models.layers import recompute
 from stages.models.ops import choice
 from stages.train.determinism import deterministic
 from stages.train.replicated import gather
 from tests.cuda import stages
-from tests.unit.train import tiny
+from tests.traced.steps import make
 from tests.unit.train.beginning import begin
 
-ROUTED = ("align", "joint", "moe")
+ROUTED = ("align", "joint", "moe", "probabilities")
+KINDS = (*stages.KINDS, "windows", "capped scores", "probabilities", "z-loss and average")
 
 
 @contextmanager
@@ -40,11 +42,14 @@ def waiting_raises(device: torch.device) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def step(kind: str, precision: stages.Precision, device: torch.device, watched: bool) -> dict[str, Tensor]:
+def step(
+    kind: str, precision: stages.Precision, device: torch.device, watched: bool, **execution: str
+) -> dict[str, Tensor]:
     """Two steps of a stage, the second without waiting; then its gradients and trained weights, by name."""
-    stage = stages.on(tiny.make(kind), device, precision)
+    stage = stages.on(make(kind), device, precision, **execution)
     phase = stage.phases[0]
     modules = build(stage, str(device))
+    recompute(modules, stage.execution.recomputes)
     optimizer, made = begin(stage, modules, device)
 
     def one(consumed: int) -> tuple[list[Tensor], Tensor]:
@@ -67,7 +72,7 @@ def step(kind: str, precision: stages.Precision, device: torch.device, watched: 
     return weights | dict(zip((f"{name}.gradient" for name in names), gradients, strict=True))
 
 
-@pytest.mark.parametrize("kind", stages.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_in_bf16_a_step_waits_for_its_loss_alone(kind: str, device: torch.device) -> None:
     if device.type == "cuda" and kind in ROUTED and "grouped_mm" not in choice.features():
         pytest.skip("this GPU has no grouped product that does not wait: an H100 has")
@@ -77,6 +82,14 @@ def test_in_bf16_a_step_waits_for_its_loss_alone(kind: str, device: torch.device
 @pytest.mark.parametrize("kind", [kind for kind in stages.KINDS if kind not in ROUTED])
 def test_in_fp32_too_but_for_routed_experts(kind: str, device: torch.device) -> None:
     step(kind, "torch-fp32", device, watched=True)
+
+
+@pytest.mark.parametrize("kind", ["next_token", "looped", "moe", "windows"])
+def test_recomputed_layers_have_the_same_bits_and_do_not_wait(kind: str, device: torch.device) -> None:
+    if device.type == "cuda" and kind in ROUTED and "grouped_mm" not in choice.features():
+        pytest.skip("this GPU has no grouped product that does not wait: an H100 has")
+    kept, again = (step(kind, "torch-bf16", device, True, activations=how) for how in ("kept", "recomputed"))
+    assert not stages.unequal(kept, again)
 
 
 @pytest.mark.parametrize("precision", ["torch-fp32", "torch-bf16"])

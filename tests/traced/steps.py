@@ -82,7 +82,7 @@ WAYS = (
 
 
 def make(kind: str) -> Stage:
-    """The tiny stage of a kind, one step of two micro-batches long."""
+    """The tiny stage of a kind."""
     if kind in FAMILIES:
         router = Router(bias_update=0.0, aux_loss=1e-4) if kind == "probabilities" else None
         made = tiny.stage({"llm": FAMILIES[kind]}, (tiny.phase("next_token", router=router),), ("llm",))
@@ -93,17 +93,22 @@ def make(kind: str) -> Stage:
         made = made.model_copy(update={"optimizer": optimizer, "phases": phases})
     else:
         made = tiny.make(kind)
-    if kind == "looped":  # two loops have all that three have
-        phases = tuple(phase.model_copy(update={"loops": Loops(count=2, beta=0.1)}) for phase in made.phases)
-        made = made.model_copy(update={"phases": phases})
-    if isinstance(made.optimizer, Muon):  # each of its iterations has the operations of the others
+    return made
+
+
+def shorter(made: Stage) -> Stage:
+    """One step of it, without what only repeats: a third loop, Newton-Schulz iterations after the first."""
+    (phase,) = made.phases
+    if phase.loops is not None:
+        made = made.model_copy(update={"phases": (phase.model_copy(update={"loops": Loops(count=2, beta=0.1)}),)})
+    if isinstance(made.optimizer, Muon):
         made = made.model_copy(update={"optimizer": made.optimizer.model_copy(update={"newton_schulz_steps": 1})})
     return stages.cut(made, 1)
 
 
 def trace(kind: str, way: Way, mode: FakeTensorMode) -> Counter[str]:
     """A step of a stage; operations on the GPU by name. Raises what torch or `Watch` find wrong with one of them."""
-    stage = stages.on(make(kind), GPU, way.precision, determinism=way.determinism, activations=way.activations)
+    stage = stages.on(shorter(make(kind)), GPU, way.precision, determinism=way.determinism, activations=way.activations)
     with as_on_a_gpu(way), mode:
         modules = build(stage, "cuda")
         recompute(modules, stage.execution.recomputes)

@@ -114,13 +114,15 @@ class ChatTemplate:
         self._refuse_twice(messages, tools)
         if self._marked:
             return self._by_blocks(messages, tools, turn_end)
-        text = self.text(messages, tools, prompt=False)
+        text, eos = self.text(messages, tools, prompt=False), self._words.get("eos_token", "")
         spans = []
         for place, message in enumerate(messages):
             if message.get("role") == ASSISTANT:
                 before = self.text(messages[:place], tools, prompt=True)
                 behind = self.text(messages[: place + 1], tools, prompt=False)
-                spans.append(_between(text, before, behind, turn_end, place))
+                if not text.startswith(behind):  # some write eos where nothing follows and nothing is asked for
+                    behind = behind.removesuffix(eos)
+                spans.append(_between(text, before, behind, (turn_end, eos), place))
         return Rendered(text, tuple(spans))
 
     def _refuse_twice(self, messages: Sequence[Message], tools: Sequence[Any] | None) -> None:
@@ -171,7 +173,7 @@ class ChatTemplate:
                     f"messages[{place}]: what the chat template has in {{% generation %}} does not stand in its text "
                     "as it was marked; take the block out of macros, filters and {% set %}"
                 )
-            spans.append((start, _closed(text, start, start + len(said), turn_end, place)))
+            spans.append((start, _closed(text, start, start + len(said), (turn_end, ""), place)))
         return Rendered(text, tuple(spans))
 
     def _pieces(self, messages: Sequence[Message], tools: Sequence[Any] | None, prompt: bool) -> Iterator[str]:
@@ -219,24 +221,25 @@ def _too_long(*_: object) -> NoReturn:
     )
 
 
-def _between(text: str, before: str, behind: str, turn_end: str | None, place: int) -> Span:
+def _between(text: str, before: str, behind: str, ends: tuple[str | None, str], place: int) -> Span:
     if not (text.startswith(before) and text.startswith(behind) and len(before) < len(behind)):
         raise TemplateError(
             f"messages[{place}]: the chat template writes this answer in another way where the conversation goes on, "
             "so it cannot be told which tokens are its; leave the row out, split it so that it ends with this answer, "
             "or mark answers in the template with {% generation %}"
         )
-    return len(before), _closed(text, len(before), len(behind), turn_end, place)
+    return len(before), _closed(text, len(before), len(behind), ends, place)
 
 
-def _closed(text: str, start: int, end: int, turn_end: str | None, place: int) -> int:
+def _closed(text: str, start: int, end: int, ends: tuple[str | None, str], place: int) -> int:
     """Where an answer ends that lies in [start, end): behind the token that closes it. A model that never learns that
-    token never stops.
+    token never stops. Of `ends`, the first is that token, the second what may follow it.
     """
+    turn_end, eos = ends
     if turn_end is None:
         return end
     closing = text.rfind(turn_end, start, end)
-    if closing < 0 or text[closing + len(turn_end) : end].strip():
+    if closing < 0 or text[closing + len(turn_end) : end].strip() not in ("", eos):
         raise TemplateError(
             f"messages[{place}]: the answer does not end with {turn_end!r}, which the tokenizer's spec names as "
             "turn_end; correct the role, or the template"

@@ -44,7 +44,8 @@ def _of_config(config: Mapping[str, Any], made: Tokenizer) -> Iterator[str]:
     state = {} if pieces is None else json.loads(pieces.__getstate__())
     given = config.get(PREFIX, False)
     if isinstance(given, bool) and state.get(PREFIX, given) != given:
-        yield f"{PREFIX}: found {config.get(PREFIX, 'nothing')!r}; allowed: {state[PREFIX]!r}"
+        found = config.get(PREFIX, "nothing")
+        yield f"{PREFIX}: found {found!r}; allowed: {state[PREFIX]!r} (transformers 4 goes by this file)"
     entries = config.get(DECODER)
     for number, entry in entries.items() if isinstance(entries, dict) else ():
         word = _word(entry)

@@ -38,6 +38,9 @@ GENERATION = (
     "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ message['content'] + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
 )
+CLOSED = published.CHATML.removesuffix("{% endif %}") + (
+    "{% else %}{{ eos_token }}{% endif %}"  # as Phi 3's: eos where nothing follows
+)
 TOOLS = (
     "{% if tools %}{{ '<|im_start|>system\\n' + (tools | tojson) + '<|im_end|>\\n' }}{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + (m['content'] or '') }}"
@@ -78,6 +81,7 @@ CASES = {
     "chatml": (published.CHATML, {}, [f"{answer}<|im_end|>" for answer in ANSWERS]),
     "headers": (HEADERS, {}, [f"{answer}<|im_end|>" for answer in ANSWERS]),
     "instruct": (INSTRUCT, {"turn_begin": "none", "turn_end": "</s>"}, [f" {answer}</s>" for answer in ANSWERS]),
+    "closed": (CLOSED, {}, [f"{answer}<|im_end|>" for answer in ANSWERS]),
     "generation": (GENERATION, {}, [f"{answer}<|im_end|>" for answer in ANSWERS]),
 }
 

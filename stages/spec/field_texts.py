@@ -370,7 +370,7 @@ TEXTS: dict[str, str] = {
     "project": "The project there.",
     "mode": "online, or offline: files that `wandb sync` sends later.",
     "entity": "The team or user; left out, the login's.",
-    "uri": "A server's address, or sqlite:///file.",
+    "uri": "A server's address, or file:///folder; sqlite:///file needs the package mlflow, not mlflow-skinny.",
     "experiment": "The experiment's name.",
 }
 

@@ -22,18 +22,21 @@ class Backend(Protocol):
     def flush(self) -> None:
         """Have what was logged be seen."""
 
-    def finish(self, values: Mapping[str, float], state: str) -> None:
-        """Evaluations, lineage of the result in place, and that the run has ended: FINISHED, KILLED or FAILED."""
+    def finish(self, step: int, values: Mapping[str, float], state: str) -> None:
+        """Evaluations at the last step, lineage of the result in place, and the end: FINISHED, KILLED or FAILED."""
 
     @property
     def id(self) -> str:
         """By which a later process goes on with the same run."""
 
 
-def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | None) -> Backend:
-    """The tracker `name`, at the run that it has for this stage and key, or a new one; `known` is its earlier id."""
+def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | None, sent: int) -> Backend:
+    """The tracker `name`, at the run that it has for this stage and key, or a new one.
+
+    `known` is its earlier id, and `sent` the last step that is known to be there.
+    """
     if name == "tensorboard" and settings.tensorboard is not None:
-        return TensorBoard(settings.tensorboard, root, run)
+        return TensorBoard(settings.tensorboard, root, run, sent)
     if name == "wandb" and settings.wandb is not None:
         return Wandb(settings.wandb, root, run)
     if name == "mlflow" and settings.mlflow is not None:
@@ -44,16 +47,17 @@ def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | No
 class TensorBoard:
     """Event files; those of a later process lie beside the earlier ones, and TensorBoard reads them as one run."""
 
-    def __init__(self, settings: RawTensorBoard, root: Path, run: Run) -> None:
+    def __init__(self, settings: RawTensorBoard, root: Path, run: Run, sent: int) -> None:
+        """`sent`: the last step that is known to be there; what an earlier process wrote behind it comes again."""
         from tensorboard.summary import Writer
 
         self.id = str(root / settings.folder / run.layout.scale / run.ref / run.key[:SHOWN])
+        if any(Path(self.id).glob("events.*")):
+            _begins_again(self.id, sent + 1)
         self._writer = Writer(self.id)
-        self._last = 0
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One scalar each."""
-        self._last = step
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
@@ -61,10 +65,23 @@ class TensorBoard:
         """To the files."""
         self._writer.flush()
 
-    def finish(self, values: Mapping[str, float], state: str) -> None:
-        """Evaluations stand at the last step, which is what they were made after."""
-        self.log(self._last, values)
+    def finish(self, step: int, values: Mapping[str, float], state: str) -> None:
+        """Evaluations are at the last step, which is what they were made after."""
+        self.log(step, values)
         self._writer.close()
+
+
+def _begins_again(folder: str, step: int) -> None:
+    """Have TensorBoard leave out what earlier files have from this step on: it shows a step that comes twice twice.
+
+    Its own mark of a restarted job (tensorboard/backend/event_processing/event_accumulator.py, `purge_orphaned_data`).
+    """
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(folder)
+    writer.add_event(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
+    writer.close()
 
 
 class Wandb:
@@ -100,7 +117,7 @@ class Wandb:
     def flush(self) -> None:
         """W&B's own process sends what it has."""
 
-    def finish(self, values: Mapping[str, float], state: str) -> None:
+    def finish(self, step: int, values: Mapping[str, float], state: str) -> None:
         """Evaluations as the summary; of the result its manifest, which names every file by its digest."""
         self._run.summary.update(dict(values))
         found = self._stage.result()
@@ -134,17 +151,36 @@ class Mlflow:
         self._metric: Any = Metric
         self._run, self._client = run, MlflowClient(tracking_uri=settings.uri)
         self._kept: list[Any] = []
-        self._last = 0
+        self._there: dict[str, int] = {}
         experiment = self._client.get_experiment_by_name(settings.experiment)
         place = experiment.experiment_id if experiment else self._client.create_experiment(settings.experiment)
         tags = {f"stages.{name}": value for name, value in run.tags.items()}
         tags |= {f"stages.parent.{_tag(ref)}": parent.key for ref, parent in run.parents().items()}
-        self.id = known or str(self._client.create_run(place, tags=tags, run_name=run.name).info.run_id)
+        self._known = known or self._earlier(place)
+        self.id = self._known or str(self._client.create_run(place, tags=tags, run_name=run.name).info.run_id)
+
+    def _earlier(self, experiment: str) -> str | None:
+        """The run that a process which was killed before it could note the id made for this stage and key."""
+        wanted = " and ".join(f"tags.`stages.{name}` = '{value}'" for name, value in self._run.tags.items())
+        found = self._client.search_runs([experiment], filter_string=wanted, max_results=1)
+        return str(found[0].info.run_id) if found else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Kept until `flush`, which sends many at once."""
-        self._last, now = step, int(time.time() * 1000)
-        self._kept += [self._metric(name.replace("/", "."), value, now, step) for name, value in values.items()]
+        """Kept until `flush`, which sends many at once; what an earlier process sent is left out: MLflow keeps both."""
+        now = int(time.time() * 1000)
+        named = {name.replace("/", "."): value for name, value in values.items()}
+        self._kept += [
+            self._metric(name, value, now, step) for name, value in named.items() if step > self._last_of(name)
+        ]
+
+    def _last_of(self, name: str) -> int:
+        """The last step of a metric that MLflow has from an earlier process, -1 without one."""
+        if self._known is None:
+            return -1
+        if name not in self._there:
+            history = self._client.get_metric_history(self._known, name)
+            self._there[name] = max((one.step for one in history), default=-1)
+        return self._there[name]
 
     def flush(self) -> None:
         """At most a thousand in one request (a server takes no more)."""
@@ -152,9 +188,9 @@ class Mlflow:
             self._client.log_batch(self.id, metrics=self._kept[:1000])
             del self._kept[:1000]
 
-    def finish(self, values: Mapping[str, float], state: str) -> None:
+    def finish(self, step: int, values: Mapping[str, float], state: str) -> None:
         """Evaluations at the last step; as a tag the manifest's digest, by which children know this result."""
-        self.log(self._last, values)
+        self.log(step, values)
         self.flush()
         found = self._run.result()
         if found is not None:

@@ -59,8 +59,8 @@ class Sender:
     def __init__(self, root: Path, run: Run, name: str) -> None:
         self.run, self.name = run, name
         known = sent(run, name)
-        self._backend = backends.make(settings.load(root), name, root, run, known.id if known else None)
         self._step = known.step if known else 0
+        self._backend = backends.make(settings.load(root), name, root, run, known.id if known else None, self._step)
         self._rows = live.Reader(run.layout, run.key)
         self._last: Mapping[str, str] | None = None
 
@@ -88,7 +88,7 @@ class Sender:
                 self._backend.log(self._step, measured(row, None))
         stopped = any((why := attempts.finding(one)) and why.stopped for one in self._attempts())
         state = "FINISHED" if found else "KILLED" if stopped else "FAILED"
-        self._backend.finish(self.run.evaluations(), state)
+        self._backend.finish(self._step, self.run.evaluations(), state)
         self._note(ended=found is not None)
         return count
 
@@ -96,7 +96,7 @@ class Sender:
         return attempts.folders(self.run.layout, self.run.key)[:1]
 
     def _note(self, ended: bool) -> None:
-        with suppress(files.WriteError):  # then some rows are sent twice, which a tracker takes as one
+        with suppress(files.WriteError):  # then some rows are sent again, which the backends see to
             json_file.write(_state(self.run, self.name), asdict(Sent(self._backend.id, self._step, ended)))
 
 

@@ -30,7 +30,7 @@ class RawWandb(Raw):
 
 
 class RawMlflow(Raw):
-    """MLflow: a run for each stage and key, in one experiment. `uri` is a server's address or `sqlite:///file`."""
+    """MLflow: a run for each stage and key, in one experiment. `uri` is a server's address or `file:///folder`."""
 
     uri: Text
     experiment: Text

@@ -210,6 +210,50 @@ def test_a_tracker_that_hangs_is_gone_some_time_after_the_run(tmp_path: Path) ->
     assert time.monotonic() - began < 60
 
 
+SEND = """
+import os, sys
+from pathlib import Path
+from stages.store.layout import Layout
+from stages.tracking import follow
+from stages.tracking.run import Run
+root, name, end = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+if end == "killed":
+    follow.Sender._note = lambda self, ended: os._exit(9)
+follow.Sender(root, Run(Layout(root, "mini"), "tiny/box", "a" * 32), name).finish()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_no_step_is_there_twice_where_a_process_is_killed_before_it_notes_what_it_sent(
+    tmp_path: Path, name: str
+) -> None:
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed (pip install 'stages[{name}]')")
+    (tmp_path / "tracking.yaml").write_text(
+        "tensorboard: {folder: tb}\n" if name == "tensorboard"
+        else f"mlflow: {{uri: 'file://{tmp_path}/m', experiment: e}}\n"
+    )  # fmt: skip
+    rows = Layout(tmp_path, "mini").run(KEY) / "attempt-0001" / "live.csv"
+    rows.parent.mkdir(parents=True)
+    text = "phase,step,loss,seconds\n"
+    for last, end in ((2, "killed"), (4, "noted"), (6, "killed"), (6, "noted")):
+        text += "".join(f"main,{step},{5 - step / 8},0.5\n" for step in range(text.count("\n"), last + 1))
+        rows.write_text(text)
+        words = [sys.executable, "-c", SEND, str(tmp_path), name, end]
+        done = subprocess.run(words, cwd=ROOT, timeout=100, check=False, capture_output=True, text=True)
+        assert done.returncode == (9 if end == "killed" else 0), done.stderr
+    if name == "mlflow":
+        (kept,) = (tmp_path / "m").rglob("metrics/loss")  # of one run
+        assert [line.split()[2] for line in kept.read_text().splitlines()] == ["1", "2", "3", "4", "5", "6"]
+    else:
+        from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+
+        shown = EventAccumulator(str(tmp_path / "tb/mini/tiny/box" / KEY[:8]))
+        shown.Reload()
+        assert [one.step for one in shown.Tensors("loss")] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_the_real_trackers_take_a_finished_run(

@@ -27,6 +27,7 @@ class Tracker:
     id = "mine"
     steps: list[tuple[int, dict[str, float]]]
     ended: list[tuple[dict[str, float], str]]
+    end: int
     known: list[str | None]
     broken = False
 
@@ -38,8 +39,9 @@ class Tracker:
     def flush(self) -> None:
         pass
 
-    def finish(self, values: Mapping[str, float], state: str) -> None:
+    def finish(self, step: int, values: Mapping[str, float], state: str) -> None:
         self.ended.append((dict(values), state))
+        self.end = step
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
     made = Tracker()
     made.steps, made.ended, made.known = [], [], []
 
-    def make(settings: object, name: str, root: Path, run: Run, known: str | None) -> Tracker:
+    def make(settings: object, name: str, root: Path, run: Run, known: str | None, sent: int) -> Tracker:
         made.known.append(known)
         return made
 
@@ -102,6 +104,15 @@ def test_a_later_process_goes_on_with_the_same_run(run: Run, tracker: Tracker) -
     follow.Sender(run.layout.root, run, "tensorboard").send()
     assert sent(tracker) == [1, 2, 3, 4, 5]
     assert tracker.known == [None, "mine"]
+
+
+def test_evaluations_are_at_the_last_step_also_where_a_later_process_sends_nothing_else(
+    run: Run, tracker: Tracker
+) -> None:
+    rows(run, 1, range(1, 4))
+    follow.Sender(run.layout.root, run, "tensorboard").send()
+    follow.Sender(run.layout.root, run, "tensorboard").finish()
+    assert (sent(tracker), tracker.end) == ([1, 2, 3], 3)
 
 
 def test_what_could_not_be_sent_is_sent_by_the_next_process(run: Run, tracker: Tracker) -> None:

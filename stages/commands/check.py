@@ -23,7 +23,7 @@ from stages.terminal import Console
 KINDS = {
     "static": "decided from specs",
     "guard": "by the code that builds and runs a stage, and by tests of it",
-    "test": "a property of the code, held by tests",
+    "test": "a property of the code, by tests",
 }
 
 
@@ -92,7 +92,7 @@ def _absent(project: Project, scales: Sequence[str]) -> Iterator[str]:
 
 
 def print_explanation(id: str) -> int:
-    """Print what an invariant says, why it matters, who met it and what holds it. Raises UsageError for unknown ids."""
+    """Print what an invariant says, why it matters, who met it, what ensures it. Raises UsageError for unknown ids."""
     Console(highlight=False).print(_explained(catalogue.find(id)))
     return 0
 
@@ -149,7 +149,7 @@ def _explained(one: Invariant) -> Text:
     text.append(f"\nRule. {one.rule}\n\nWhy. {one.why}\n")
     if one.threads:
         text.append(f"\nReported in {', '.join(one.threads)}.\n")
-    text.append(f"\nHeld: {KINDS[one.kind]}")
+    text.append(f"\nEnsured: {KINDS[one.kind]}")
     text.append(f" ({', '.join(one.held_by)}).\n" if one.held_by else ".\n")
     holding = guards.names(one.id)
     if holding:

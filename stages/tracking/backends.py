@@ -74,13 +74,15 @@ class TensorBoard:
 def _begins_again(folder: str, step: int) -> None:
     """Have TensorBoard leave out what earlier files have from this step on: it shows a step that comes twice twice.
 
-    Its own mark of a restarted job (tensorboard/backend/event_processing/event_accumulator.py, `purge_orphaned_data`).
+    Its own mark of a restarted job, twice, because the first in a folder is read as that of a job that begins
+    (tensorboard/backend/event_processing/plugin_event_accumulator.py, `_CheckForRestartAndMaybePurge`).
     """
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     writer = EventFileWriter(folder)
-    writer.add_event(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
+    for _ in range(2):
+        writer.add_event(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
     writer.close()
 
 

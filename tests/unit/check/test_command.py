@@ -85,14 +85,14 @@ def test_unknown_words_are_usage_errors(folder: Path) -> None:
         print_explanation("X")
 
 
-def test_an_explanation_has_rule_reason_threads_and_what_holds_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_explanation_has_rule_reason_threads_and_what_ensures_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_explanation("I-10") == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "I-10 Gradient accumulation is exact" in out
     assert "Reported in huggingface/trl#2175" in out
-    assert "held by tests (stages/train/reduce.py, tests/property/test_accumulation.py)." in out
+    assert "by tests (stages/train/reduce.py, tests/property/test_accumulation.py)." in out
 
 
 def test_an_invariant_of_specs_alone_names_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_explanation("I-27") == 0
-    assert capsys.readouterr().out.endswith("Held: decided from specs.\n\n")
+    assert capsys.readouterr().out.endswith("Ensured: decided from specs.\n\n")

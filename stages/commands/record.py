@@ -35,3 +35,4 @@ def record() -> None:
     done = subprocess.run([sys.executable, "-m", "dvc", "commit", "--quiet", "--force"], cwd=root, check=False)
     if done.returncode:
         raise UserError(f"dvc commit failed with exit code {done.returncode}; see its message above.")
+    print(f"recorded in dvc.lock: {len(verdicts) - len(names)} stages and {len(names)} corpora at scale {scale}")

@@ -24,7 +24,10 @@ def track(names: Sequence[str], scale: str) -> int:
     root, project = open_project(scale)
     wanted = settings.load(root).named()
     if not wanted:
-        raise UserError(f"{settings.FILE} names no tracker; allowed: tensorboard, wandb, mlflow (docs/tracking.md).")
+        raise UserError(
+            f"{settings.FILE} is not there, or names no tracker; allowed: tensorboard, wandb and mlflow, such as the "
+            "line `tensorboard: {folder: tracking/tensorboard}` (docs/tracking.md)."
+        )
     missing = [why for name in wanted if (why := settings.absent(name))]
     if missing:
         raise UserError("\n".join(missing))

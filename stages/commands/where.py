@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from stages.commands.open import open_project, stages_at
+from stages.commands.open import open_project, stages_at, unknown
 from stages.data.prepared import Corpus
 from stages.errors import UsageError
 from stages.forensics.where import Read, Unread, where
@@ -20,7 +20,7 @@ def print_where(name: str, number: int, pipeline: str | None, scale: str, as_jso
     root, project = open_project(scale)
     stages, folder = _stages(project, pipeline, scale), Layout(root, scale).corpus(name)
     if name not in project.data.corpora:
-        raise UsageError(f"no corpus {name!r}; there are: {', '.join(sorted(project.data.corpora))}.")
+        raise unknown("corpus", name, sorted(project.data.corpora))
     corpus = Corpus(folder)
     if not 1 <= number <= corpus.documents:
         raise UsageError(f"{name}: found document {number:,}; allowed: 1 to {corpus.documents:,}.")

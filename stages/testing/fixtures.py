@@ -145,12 +145,15 @@ class Twin(_Fixture):
         said = f"stopped after steps {' and '.join(map(str, cuts))} of {steps} (--stages-seed {seed})"
         try:
             resumed = loops.run(train, steps, self.fresh(), cuts)
-            curves.same(
-                whole.content(), resumed.content(whole.drawn), f"{said} and resumed, it is not the uninterrupted run"
-            )
         except GoldenError:
             loops.repeatable(train, steps, self.fresh(), whole)
             raise
+        difference = curves.change(whole.content(), resumed.content(whole.drawn))
+        if difference is not None:
+            again = loops.repeatable(train, steps, self.fresh(), whole)
+            tensors = loops.run(train, steps, self.fresh(), cuts, named=True).tensors
+            name = curves.named(difference, again.tensors, tensors)
+            raise GoldenError(f"{said} and resumed, it is not the uninterrupted run: {difference.text}{name}")
         self.item.user_properties.append(("stages-twin", f"{self.item.nodeid}: {said}: equal"))
 
 
@@ -171,15 +174,15 @@ class Layout(_Fixture):
         second = loops.run(other, steps, self.fresh())
         old, new = (run.content(drawn=()) for run in (first, second))
         title = f"{_called(one)} and {_called(other)} are not the same run"
-        try:
-            if tier == "bit-exact":
-                curves.same(old, new, title)
-            elif (apart := curves.beyond(old, new)) is not None:
-                raise GoldenError(f"{title}, to {curves.SAME_ORDER:g}: {apart.text}")
-        except GoldenError:
-            loops.repeatable(one, steps, self.fresh(), first)
-            loops.repeatable(other, steps, self.fresh(), second)
-            raise
+        exact = tier == "bit-exact"
+        difference = curves.change(old, new) if exact else curves.beyond(old, new)
+        if difference is not None:
+            tensors = [
+                loops.repeatable(train, steps, self.fresh(), run).tensors
+                for train, run in ((one, first), (other, second))
+            ]
+            within = "" if exact else f", to {curves.SAME_ORDER:g}"
+            raise GoldenError(f"{title}{within}: {difference.text}{curves.named(difference, *tensors)}")
 
 
 def _called(train: Any) -> str:

@@ -18,6 +18,7 @@ import torch
 
 from stages.testing import curves
 from stages.testing.golden import GoldenError
+from stages.testing.inside import Inside
 from stages.testing.watch import GENERATOR, Watch
 
 Train = Callable[[int, Path, Watch], None]
@@ -25,11 +26,12 @@ Train = Callable[[int, Path, Watch], None]
 
 @dataclass(frozen=True)
 class Run:
-    """What a loop showed, and the process-wide generators that it drew from."""
+    """What a loop showed, the process-wide generators that it drew from, and the tensors of its steps if asked for."""
 
     rows: list[dict[str, Any]]
     end: dict[str, str]
     drawn: frozenset[str]
+    tensors: Inside
 
     def content(self, drawn: Collection[str] | None = None) -> dict[str, Any]:
         """As it is compared: of the generators, those that are `drawn` from, by default in this run."""
@@ -41,24 +43,26 @@ class Run:
         return {"steps": rows, "end": self.end}
 
 
-def run(train: Train, steps: int, folder: Path, cuts: Sequence[int] = ()) -> Run:
-    """Train for so many steps, stopped after each step of `cuts` and called again.
+def run(train: Train, steps: int, folder: Path, cuts: Sequence[int] = (), named: bool = False) -> Run:
+    """Train for so many steps, stopped after each step of `cuts` and called again. `named`: digest each tensor too.
 
     The process-wide generators are seeded before every call, differently where a run goes on: what a checkpoint does
     not bring back is lost, as in a new process. They are afterwards what they were.
     """
     rows: list[dict[str, Any]] = []
     drawn, end, start = set[str](), dict[str, str](), 0
+    tensors: dict[str, dict[str, dict[str, str]]] = {}
     folder.mkdir(parents=True)
     for until in (*cuts, steps):
-        watch = Watch(start)
+        watch = Watch(start, named)
         with _seeded(start):
             train(until, folder, watch)
         _counted(watch, start, until)
         rows += watch.rows
         drawn |= watch.drawn
+        tensors |= watch.tensors
         end, start = watch.end(), until
-    return Run(rows, end, frozenset(drawn))
+    return Run(rows, end, frozenset(drawn), tensors)
 
 
 def _counted(watch: Watch, start: int, until: int) -> None:
@@ -95,9 +99,10 @@ def _seeded(seed: int) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-def repeatable(train: Train, steps: int, folder: Path, first: Run) -> None:
-    """Raise GoldenError where a second uninterrupted run is not the first."""
-    second = run(train, steps, folder)
+def repeatable(train: Train, steps: int, folder: Path, first: Run) -> Run:
+    """A second uninterrupted run, with its tensors. Raises GoldenError where it is not the first."""
+    second = run(train, steps, folder, named=True)
     difference = curves.change(first.content(), second.content(first.drawn))
     if difference is not None:
         raise GoldenError(f"the loop is not deterministic: run twice without a stop, {difference.text}")
+    return second

@@ -25,8 +25,10 @@ GENERATOR = "RNG of "
 class Watch:
     """Called once per optimizer step, when the gradient is as the optimizer will use it and nothing is updated yet."""
 
-    def __init__(self, start: int = 0) -> None:
-        self.start = start
+    def __init__(self, start: int = 0, named: bool = False) -> None:
+        """`start`: steps that were done before. `named`: digest each tensor too, to name those that differ."""
+        self.start, self._named = start, named
+        self.tensors: dict[str, dict[str, dict[str, str]]] = {}
         self.rows: list[dict[str, Any]] = []
         self.drawn: set[str] = set()  # generators that were drawn from between two steps
         self._generators: dict[str, str] = {}
@@ -53,6 +55,8 @@ class Watch:
             **generators, "data": _data(batch), **_buffers(model), "loss": curves.hexed(value),
             "gradient norm": curves.hexed(norm), "gradient": gradient,
         })  # fmt: skip
+        if self._named:
+            self.tensors[str(step)] = _named(model, optimizers)
 
     def end(self) -> dict[str, str]:
         """What the last step left."""
@@ -110,6 +114,23 @@ def _state(model: nn.Module, optimizers: Iterable[Any], more: Mapping[str, Any])
         states = [one.state.get(parameter, {}) for parameter in group["params"]]
         found[_of("optimizer state", number)] = digest(states)
     return found
+
+
+def _named(model: nn.Module, optimizers: Iterable[Any]) -> dict[str, dict[str, str]]:
+    """A digest of each tensor of the components that have several, by its name in the model."""
+    names = {one: name for name, one in model.named_parameters()}
+    found = {
+        "parameters": _entries(model, buffers=False),
+        "buffers": _entries(model, buffers=True),
+        "gradient": {name: one.grad for name, one in model.named_parameters() if one.grad is not None},
+    }
+    for number, (one, group) in enumerate(_groups(optimizers)):
+        found[_of("optimizer state", number)] = {
+            f"{names.get(parameter, place)}.{moment}": value
+            for place, parameter in enumerate(group["params"])
+            for moment, value in one.state.get(parameter, {}).items()
+        }
+    return {part: {name: digest(one) for name, one in tensors.items()} for part, tensors in found.items()}
 
 
 def _buffers(model: nn.Module) -> dict[str, str]:

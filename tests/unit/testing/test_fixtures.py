@@ -63,6 +63,18 @@ def test_a_loop_that_does_not_bring_back_the_generator(session: Session) -> None
     )  # fmt: skip
 
 
+def test_a_twin_names_the_tensors_that_were_lost(session: Session) -> None:
+    change(session, "nn.Dropout(0.1)", "nn.BatchNorm1d(16)")
+    assert session("-k", "twin")[0] == 0
+    load = "            part.load_state_dict(saved[name])\n"
+    change(session, load, f"{load}        model[1].running_var.fill_(1)\n")
+    assert_failed(
+        session("-k", "twin"), "first differs at step", ": buffers", "buffers: 1 of 3 differ, 1.running_var",
+    )  # fmt: skip
+    change(session, "model[1].running_var.fill_(1)", "optimizer.state[model[0].bias]['exp_avg'].zero_()")
+    assert_failed(session("-k", "twin"), ": optimizer state", "optimizer state: 1 of 18 differ, 0.bias.exp_avg")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from stages.audit.recipe import Pipeline, Stage
 from stages.printable import printable
 from stages.spec.names import LONGEST, is_name
+from stages.spec.sources import PROSE
 
 Mark = tuple[str, str, str]  # mark, the key that it needs, and its text
 
@@ -88,7 +89,8 @@ def unknown(reason: str) -> Mark:
 def name_of(text: str, taken: Iterable[str], otherwise: str) -> str:
     """A name of this project made of a stranger's, that nothing in `taken` has."""
     words = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-    words = re.sub(r"^[^a-z]+", "", words) or otherwise
+    words = re.sub(r"^[^a-z]+", "", words) or f"{otherwise}_{words}".strip("_")
+    words = f"{words}_{otherwise}" if words in PROSE else words  # below a key of that name no figure has a source
     words = words[: LONGEST - 6].strip("_")
     words = words if is_name(words) else otherwise
     used, number, found = set(taken), 2, words
@@ -103,7 +105,7 @@ def names(pipeline: Pipeline) -> dict[str, str]:
     for stage in pipeline.stages:
         file, _, number = stage.name.rpartition("/")[2].partition("#")
         stem = file.rsplit(".", 1)[0] + (f"_{number}" if number else "")
-        found[stage.name] = name_of(stem, found.values(), "stage")
+        found[stage.name] = name_of(stem, found.values(), "run")
     return found
 
 

@@ -54,6 +54,25 @@ def length_twice(pipeline: Pipeline) -> Iterator[Fault]:
             )
 
 
+@rule("units-mixed", "I-08", "Lengths in steps beside lengths in samples")
+def units(pipeline: Pipeline) -> Iterator[Fault]:
+    """Megatron asserts that warm-up and decay are counted as the run is."""
+    others = {"samples": ("warmup_steps", "decay_steps"), "steps": ("warmup_samples", "decay_samples")}
+    for stage in pipeline.stages:
+        for unit, names in others.items():
+            other = [one for one in names if stage.stated(one) and stage.count(one)]
+            twice = stage.stated("samples") and stage.stated("steps")  # length-twice
+            if not other or not stage.stated(unit) or twice or not stage.framework.startswith("megatron"):
+                continue
+            yield Fault(
+                stage,
+                stage.at(*other),
+                f"{', '.join(other)} in a run whose length is in {unit}",
+                f"lengths in {unit}",
+                "the launch stops at an assertion",
+            )
+
+
 @rule("ramp-with-steps", "I-07", "A batch ramp that the run cannot have")
 def ramp(pipeline: Pipeline) -> Iterator[Fault]:
     """Megatron ramps batches over samples alone, in equal increments from the first size to the last."""

@@ -122,13 +122,16 @@ def repeated(pipeline: Pipeline) -> Iterator[Fault]:
             continue
         skipped = child.on("ignore_data_skip")
         same = _mixture(parent) == _mixture(child) and parent.get("seed") == child.get("seed")
-        if not same or (_mixture(child) is None and not skipped) or child.get("seed") is None:
+        shuffled = child.framework != "torchtitan"  # which reads its sets as they come
+        unknown = (_mixture(child) is None and not skipped) or (child.get("seed") is None and shuffled)
+        if not same or unknown:
             continue
+        seed = f" with its seed {child.get('seed')}" if shuffled else ""
         sizes = [one for one in (parent.count("tokens"), child.count("tokens")) if one is not None]
         yield Fault(
             child,
             child.at("ignore_data_skip", "data", "seed") if skipped else child.at("data", "seed"),
-            f"the data of {parent.name} with its seed {child.get('seed')} ({loads.when})",
+            f"the data of {parent.name}{seed} ({loads.when})",
             "other data, another seed, or the place at which the parent stopped",
             "what the parent read first is read a second time, in its order where rows are as long",
             min(sizes) if len(sizes) == 2 else None,

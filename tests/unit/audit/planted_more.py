@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.audit.planted import ANNEAL, DECAY, JSON, LAUNCHER, LONG, RESUMED, RESUMING, SFT, Defect
+from tests.unit.audit.planted import ANNEAL, DECAY, JSON, LAUNCHER, LONG, RESUMED, RESUMING, SAMPLES, SFT, Defect
 from tests.unit.audit.planted_formats import BRIDGE, LONGER, PREFERENCE, ROWS, STABLE, TRAIN
 from tests.unit.audit.planted_formats import LONG as ZERO
 from tests.unit.audit.planted_formats import SFT as DIALOGUES
@@ -28,6 +28,8 @@ DEFECTS = (
     Defect("data-repeated", RESUMING, '"bf16": true', '"ignore_data_skip": true, "bf16": true', certain=False),
     Defect("rate-jumps", ZERO, "LinearWithWarmup(warmup=100,", "LinearWithWarmup(warmup=0,", at="lr=5e-5",
            certain=False),
+    Defect("data-repeated", LONGER, "steps = 1500\n", 'steps = 1500\ndataset = "web"\n', at="dataset",
+           tokens=1500 * 2**20, certain=False),
     Defect("rate-jumps", ZERO, "lr=5e-5", "lr=5e-3", certain=False),
     Defect("rope-stays", LONG, "--rotary-base 1000000", "--rotary-base 10000", tokens=ROW, certain=False),
     Defect("model-changed", ANNEAL, "    --swiglu\n", "", at="torchrun"),
@@ -67,6 +69,8 @@ DEFECTS = (
     Defect("weight-decay-twice", BRIDGE, "lr_warmup_iters: 500",
            "lr_warmup_iters: 500\n  start_weight_decay: 0.1\n  end_weight_decay: 0.01", at="  end_weight_decay"),
     Defect("experts-few", ROUTED, "--expert-model", "--moe-router-topk 65 --expert-model"),
+    Defect("units-mixed", SAMPLES, "--lr-decay-samples ${SAMPLES}", "--lr-decay-iters 4000", also=("decay-early",)),
+    Defect("units-mixed", DECAY, "--save /runs/decay", "--lr-warmup-samples 100 --save /runs/decay"),
     Defect("decay-length-missing", LAUNCHER, "--lr-decay-style cosine", "--lr-decay-style WSD"),
     Defect("data-first", ROWS, "start_training_step: 1\n", "start_training_step: 5\n"),
     Defect("data-first", ROWS, "better\n  start_training_step: 2001", "better\n  start_training_step: 1 # again",

@@ -226,6 +226,16 @@ def test_a_run_that_is_restored_past_its_end_is_read_as_one_from_step_0_and_mark
     assert marks["phases.main.budget"] == "unknown"
 
 
+def test_a_file_whose_name_is_a_key_or_a_number_is_a_stage_all_the_same(project: Path) -> None:
+    recipes = project / "recipes"
+    recipes.mkdir()
+    text = (SOUND / "arguments_json/training_args.json").read_text()
+    for name in ("01", "02", "data", "stage"):
+        (recipes / f"{name}.json").write_text(text.replace('"output_dir": "', f'"output_dir": "/out/{name}'))
+    adopt([recipes], "mine")
+    assert sorted(Project.load(project).resolve("mine", "mine").stages) == ["data_run", "run_01", "run_02", "stage_run"]
+
+
 def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -> None:
     recipes = project / "recipes"
     recipes.mkdir()

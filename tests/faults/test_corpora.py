@@ -153,7 +153,8 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
     before = blake3(path.read_bytes()).hexdigest()
     damage(path)  # type: ignore[operator]
     loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={}, unreadable={})
-    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
+    project = SimpleNamespace(data=SimpleNamespace(local="none", tokenizers={}))
+    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, project))
     monkeypatch.setattr(run.graph, "readable", lambda *_: loaded)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     monkeypatch.setattr(engines, "run", lambda *_: pytest.fail("trained on it"))

@@ -68,6 +68,12 @@ def read_tokens(text: str, at: Path) -> HfTokenizer:
         raise UserError(f"{at}: not a tokenizer.json that `tokenizers` can read ({error})") from None
 
 
+def prefixed(tokens: HfTokenizer) -> bool | None:
+    """`add_prefix_space` of a pre-tokenizer that has it."""
+    found = getattr(tokens.pre_tokenizer, "add_prefix_space", None)
+    return None if found is None else bool(found)
+
+
 class Tokenizer:
     """A tokenizer as read from its files. `vocab` is one more than its largest id; `special` has the ids' roles."""
 

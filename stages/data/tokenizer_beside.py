@@ -8,12 +8,11 @@ refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer import Tokenizer, prefixed
 from stages.data.tokenizer_files import ADDED, CONFIG, NAMED
 from stages.errors import UserError
 
@@ -40,12 +39,10 @@ def refuse_other_ids(made: Tokenizer, files: Mapping[str, dict[str, Any]], folde
 def _of_config(config: Mapping[str, Any], made: Tokenizer) -> Iterator[str]:
     if config.get(SPLIT):
         yield f"{SPLIT}: found {config[SPLIT]!r}; allowed: false"
-    pieces = made.inner.pre_tokenizer
-    state = {} if pieces is None else json.loads(pieces.__getstate__())
-    given = config.get(PREFIX, False)
-    if isinstance(given, bool) and state.get(PREFIX, given) != given:
+    wanted, given = prefixed(made.inner), config.get(PREFIX, False)
+    if isinstance(given, bool) and wanted is not None and wanted != given:
         found = config.get(PREFIX, "nothing")
-        yield f"{PREFIX}: found {found!r}; allowed: {state[PREFIX]!r} (transformers 4 goes by this file)"
+        yield f"{PREFIX}: found {found!r}; allowed: {wanted!r} (transformers 4 goes by this file)"
     entries = config.get(DECODER)
     for number, entry in entries.items() if isinstance(entries, dict) else ():
         word = _word(entry)

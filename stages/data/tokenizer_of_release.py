@@ -6,12 +6,12 @@ learned is lost (I-41). One that has further tokens behind is allowed: they are 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from stages.data.tokenizer import read_tokens
 from stages.errors import UserError
+from stages.store import json_file
 
 CUT = ("normalizer", "pre_tokenizer", "model")
 
@@ -33,7 +33,7 @@ def _read(data: bytes, path: Path) -> dict[str, Any]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as UTF-8 ({error})") from None
-    found: dict[str, Any] = json.loads(read_tokens(text, path).to_str())
+    found: dict[str, Any] = json_file.parse(read_tokens(text, path).to_str().encode(), path)
     return found
 
 

@@ -8,7 +8,6 @@ is that special token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,9 +75,7 @@ class TokenizerOut:
     @property
     def _prefix(self) -> dict[str, bool]:
         """Whether a blank is put in front of a text: transformers 4 goes by this, whatever tokenizer.json says."""
-        pieces = self.inner.pre_tokenizer
-        state = {} if pieces is None else json.loads(pieces.__getstate__())
-        return {"add_prefix_space": True} if state.get("add_prefix_space") else {}
+        return {"add_prefix_space": True} if tokenizer.prefixed(self.inner) else {}
 
     @cached_property
     def inner(self) -> HfTokenizer:

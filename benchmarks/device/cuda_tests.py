@@ -58,11 +58,13 @@ class Outcomes:
         if report.failed:
             self.rows.add(Row(report.nodeid, "not collected", f"failed: {said(report)}", failed=True))
 
-    def summary(self) -> str:
-        """Passed, failed, and what was not come to."""
+    def row(self, good: bool) -> Row:
+        """How many passed, failed, were skipped and why, and were not come to."""
         left = self.expected - sum(self.counts.values())
         found = f"{self.counts['passed']} passed, {self.counts['failed']} failed"
-        return f"{found}, {left} not come to" if left > 0 else found
+        found += f", {left} not come to" if left > 0 else ""
+        skipped = "; ".join(f"{count} skipped: {why}" for why, count in sorted(self.skips.items()))
+        return Row("tests/cuda", skipped, found if good else f"failed: {found}", failed=not good)
 
 
 def said(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -82,15 +84,17 @@ def files() -> list[str]:
 
 def run(size: Size, rows: Rows) -> None:
     os.environ |= {"STAGES_TEST_DEVICE": size.device, "OMP_NUM_THREADS": "1"}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # at the limit pytest ends, and the summary is written
     outcomes = Outcomes(rows)
+
+    def ended(*_: object) -> None:
+        """At the limit: what is known goes into the record, and pytest is not waited for."""
+        rows.add(outcomes.row(good=False))
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, ended)
     # pytest-benchmark warns of several processes, and warnings are errors here.
     asked = ["-v", "-p", "no:cacheprovider", "-p", "no:benchmark", "--durations=10", "--tb=short"]
     asked += [f"--timeout={PATIENCE[size.device]}"] if find_spec("pytest_timeout") else []
     asked += ["-n", str(WORKERS[size.device]), *files()]
     code = pytest.main(asked, plugins=[outcomes])
-    skipped = "; ".join(f"{count} skipped: {why}" for why, count in sorted(outcomes.skips.items()))
-    good = outcomes.counts["passed"] > 0 and code == pytest.ExitCode.OK
-    rows.add(
-        Row("tests/cuda", skipped, outcomes.summary() if good else f"failed: {outcomes.summary()}", failed=not good)
-    )
+    rows.add(outcomes.row(good=outcomes.counts["passed"] > 0 and code == pytest.ExitCode.OK))

@@ -1,4 +1,4 @@
-"""Evaluations traced on fake CUDA tensors: devices and types alone, since they may wait for what they read back."""
+"""Evaluations traced on fake CUDA tensors: all but waits, since they read back what they find."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from stages import evals
 from stages.data.heldout import Heldout
 from stages.models.build import build
+from stages.train.determinism import deterministic
 from tests.cuda import stages
 from tests.cuda.test_evaluations import CASES
 from tests.traced.steps import GPU, WAYS, as_on_a_gpu
-from tests.traced.watch import where
+from tests.traced.watch import unordered, where
 
 TRACED = [name for name in CASES if name != "pictures"]  # which reads its own rows back
 QUICK = [name for name in TRACED if name != "conversations"]  # whose replies go on and on
@@ -25,7 +26,7 @@ QUICK = [name for name in TRACED if name != "conversations"]  # whose replies go
 def trace(case: str, corpora: Path, mode: FakeTensorMode) -> dict[str, int]:
     """All evaluations of a stage; raises what torch finds wrong with an operation."""
     of = stages.on(CASES[case], GPU, "torch-bf16")
-    with as_on_a_gpu(WAYS[0]), mode, MadeUp():
+    with as_on_a_gpu(WAYS[0]), mode, deterministic(of.execution), MadeUp():
         evals.run(build(of, "cuda"), of, Heldout(corpora))
     return {}
 
@@ -36,6 +37,8 @@ class MadeUp(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         aten = torch.ops.aten
+        if any(isinstance(x, Tensor) and where(x) == "cuda" for x in args):
+            unordered(func.name().partition(".")[0].rpartition("::")[2], args)
         if func is aten._local_scalar_dense.default:
             return 0.5 if args[0].is_floating_point() else 1
         if func is aten._to_copy.default and where(args[0]) == "cuda" and _named(kwargs) == "cpu":

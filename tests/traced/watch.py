@@ -63,7 +63,8 @@ class Watch(TorchDispatchMode):
             _waits(short, args)
             _multiplied(short, args)
             if torch.are_deterministic_algorithms_enabled():
-                _unordered(short, args)
+                unordered(short, args)
+                _scattered(short, args)
         if short in ("_to_copy", "copy_"):
             _copied(short, args, kwargs)
         if func is torch.ops.aten.addmm.dtype_out:  # torch 2.11's fake one takes the type for a factor
@@ -89,13 +90,16 @@ def _waits(short: str, args: Any) -> None:
         raise FoundError(f"{short} by a mask on the GPU: the host waits to know how many places it has")
 
 
-def _unordered(short: str, args: Any) -> None:
+def unordered(short: str, args: Any) -> None:
+    """Raise for an operation that deterministic algorithms refuse on a GPU."""
     if short in UNORDERED or (short in SUMS and args[0].is_floating_point()):
         raise FoundError(f"{short} has no deterministic form on a GPU")
+
+
+def _scattered(short: str, args: Any) -> None:
     if short in SCATTERED and args[0].dim() > 1:
-        raise FoundError(
-            f"{short} of {args[0].dim()} dimensions, by deterministic algorithms: the host waits for the GPU"
-        )
+        dimensions = args[0].dim()
+        raise FoundError(f"{short} of {dimensions} dimensions, by deterministic algorithms: the host waits for the GPU")
 
 
 def _multiplied(short: str, args: Any) -> None:

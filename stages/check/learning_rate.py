@@ -180,10 +180,19 @@ def handed_over(context: Context, stage: Stage) -> dict[str, tuple[float, list[s
         while not parent.phases and len(parent.parents) == 1 and parent.parents[0] in context.by_ref:
             ref = parent.parents[0]
             parent = context.by_ref[ref]
-        if parent.kind != "import" and parent.schedule is not None and parent.schedule.pieces:
-            last = lr(parent.schedule, parent.schedule.pieces[-1].end)
+        if (last := _ended(context, parent)) is not None:
             rates.setdefault(ref, (last, []))[1].append(module)
     return rates
+
+
+def _ended(context: Context, stage: Stage) -> float | None:
+    """The rate at which a stage ended, or all that are merged in it; None where there is none, or not one alone."""
+    if stage.merge is not None:
+        rates = {_ended(context, parent) for _, parent in context.trained_parents(stage)}
+        return rates.pop() if len(rates) == 1 else None
+    if stage.kind == "import" or stage.schedule is None or not stage.schedule.pieces:
+        return None
+    return lr(stage.schedule, stage.schedule.pieces[-1].end)
 
 
 def _step(

@@ -142,7 +142,7 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
                 continue
             after = lr_before(schedule, clock)
             inside = clock > reading.start
-            above = [] if inside else _before(readings(stage), _handed(context, stage), reading)
+            above = [] if inside else _before(_with_absent(stage), _handed(context, stage), reading)
             before = [lr(schedule, clock)] if inside else [one.last for _, one in above]
             if before and all(isclose(one, after, rel_tol=SAME) for one in before):
                 yield context.finding(
@@ -155,10 +155,16 @@ def idle_jumps(context: Context) -> Iterator[Finding]:
 def _before(
     own: Sequence[Reading], handed: Mapping[str, Mapping[str, Reading]], reading: Reading
 ) -> list[tuple[str | None, Reading]]:
-    """What a number is read from before `reading`: in the stage itself (None), else in its parents, by their refs."""
+    """What a number is read from before `reading`: in the stage itself (None), else in its parents, by their refs.
+
+    Nothing where it comes in with a later phase: what the parents had is not what the phase before it had.
+    """
     inside = [one for one in own if one.name == reading.name and one.end == reading.start]
-    above = ((ref, theirs[reading.name]) for ref, theirs in handed.items() if reading.name in theirs)
-    return [(None, inside[-1])] if inside else [*above]
+    if inside:
+        return [(None, inside[-1])]
+    if reading.start > min(one.start for one in own):
+        return []
+    return [(ref, theirs[reading.name]) for ref, theirs in handed.items() if reading.name in theirs]
 
 
 def _handed(context: Context, stage: Stage) -> dict[str, dict[str, Reading]]:

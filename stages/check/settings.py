@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.check.unused import names_of
+from stages.contract import ledger
 from stages.contract.numbers import extremes
 from stages.contract.schedule import lr, lr_before
+from stages.contract.spikes import half
 from stages.spec.resolved_training import Muon, Optimizer, Schedule
 
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
@@ -37,9 +40,11 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
     title="An optimizer is one that some recipe has",
     rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
     "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5 and its update_rms between 0.05 and "
-    "1; an average of weights ends at 0.5 or more, and no step is skipped within 2 standard deviations.",
+    "1; an average of weights ends at 0.5 or more, no step is skipped within 2 standard deviations, and a stage "
+    "that skips has more steps than half of the window.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
-    "every fourth step train, and the loss curve looks like a worse choice of the learning rate.",
+    "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
+    "window nothing is skipped, whatever the rule says.",
     threads=(),
 )
 def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
@@ -57,6 +62,21 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
             yield context.of_pipeline(
                 "I-48", f"{OPTIMIZERS}.{name}.{key}", observed=observed, expected=expected, repair=repair,
                 where=mine.document.where((OPTIMIZERS, name, *key.split("."))), found=fact,
+            )  # fmt: skip
+    if context.shrink.shrink is None:  # a scale has fewer steps, and the same rule
+        yield from _never_skip(context)
+
+
+def _never_skip(context: Context) -> Iterator[Finding]:
+    for name, stage in context.own():
+        rule = stage.optimizer.skip if stage.optimizer is not None else None
+        steps = sum(ledger.count(phase) for phase in stage.phases)
+        if rule is not None and stage.phases and steps <= (least := half(rule)):
+            yield context.finding(
+                "I-48", name, ("optimizer",),
+                observed=f"a window of {rule.window:,} steps in a stage of {steps:,}, of which none is ever skipped",
+                expected=f"more than {least:,} steps, or a shorter window", repair="Correct `skip: {window: ...}`.",
+                at=("skip.window",), found=Fraction(rule.window),
             )  # fmt: skip
 
 

@@ -52,13 +52,23 @@ def excuses(waiver: Waiver, finding: Finding) -> bool:
 def idle(pipeline: ResolvedPipeline, scale: str, found: Collection[Finding]) -> Iterator[Finding]:
     """S-07: waivers that excuse none of the findings at all scales, or far more than any of them.
 
-    A finding says what is found instead; `scale` is the one that it is said to be of.
+    A finding says what is found instead; `scale` is the one that it is said to be of. What is written once for several
+    stages, the variants of a sweep, is asked once, and excuses something where one of them needs it. What a pipeline
+    takes from the one that it extends is asked there.
     """
+    written: dict[Where, list[Holder]] = {}
     for holder in holders(pipeline):
-        mine = [one for one in found if _of(holder, one)]
+        for where in holder.lines:
+            written.setdefault(where, []).append(holder)
+    asked: set[Where] = set()
+    for holder in holders(pipeline):
         for number, (waiver, where) in enumerate(zip(holder.waivers, holder.lines, strict=True)):
             if waiver.id not in REGISTRY:
                 continue  # which is a finding already
+            if where in asked or not where.file.startswith(f"specs/{pipeline.name}/"):
+                continue
+            asked.add(where)
+            mine = [one for one in found if any(_of(sharing, one) for sharing in written[where])]
             if any(_again(waiver, other) for other in holder.waivers[:number]):
                 what = f"a waiver of {waiver.id} that excuses {waiver.found} a second time"
                 yield Finding(

@@ -62,10 +62,18 @@ def _ranges(copies: Mapping[int, int], number: int) -> str:
 
 
 def _seen(stages: Mapping[str, Stage], ref: str | None, module: str) -> int:
-    """Ledger units that trained a module, from a stage up along the module's own edges."""
-    total = 0
-    while ref is not None and ref in stages:
-        stage = stages[ref]
-        total += stage.budget if module in stage.trained else 0
-        ref = stage.init[module].parent if module in stage.init else None
-    return total
+    """Ledger units that trained a module, from a stage up along the module's own edges: what several stages of a merge
+    have in common is counted once, and a point with its trunk.
+    """
+    waiting, trained = [ref], dict[str, int]()
+    for one in waiting:
+        stage = stages.get(one or "")
+        if stage is None or one is None:
+            continue
+        if module in stage.trained:
+            trunk = stage.trunk or one
+            trained[trunk] = max(trained.get(trunk, 0), stage.budget)
+        init = stage.init.get(module)
+        above = stage.parents if stage.merge is not None else () if init is None else (init.parent,)
+        waiting += [parent for parent in above if parent not in waiting]
+    return sum(trained.values())

@@ -25,13 +25,18 @@ class Skips:
         return Skips((*self.norms, norm)[-rule.window :], self.skipped + skipped)
 
 
+def half(rule: Skip) -> int:
+    """How many norms there have to be before a step is skipped."""
+    return max(2, rule.window // 2)
+
+
 def spike(norms: Sequence[float], norm: float, rule: Skip) -> bool:
     """Whether `norm` is more than `sigmas` standard deviations (of a sample) above the mean of the norms before it.
 
     Never before half of the window is there, nor of fewer than two. As OLMo-core's SkipStepOptimizer
     (allenai/OLMo-core, src/olmo_core/optim/skip_step_optimizer.py), of the norm alone.
     """
-    if len(norms) < max(2, rule.window // 2):
+    if len(norms) < half(rule):
         return False
     mean = math.fsum(norms) / len(norms)
     deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in norms) / (len(norms) - 1))

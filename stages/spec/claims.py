@@ -9,6 +9,7 @@ from stages.errors import Where
 from stages.spec import models
 from stages.spec.graph import parents
 from stages.spec.loader import LoadedPipeline
+from stages.spec.points import RawPoint
 from stages.spec.resolved_models import Model
 from stages.spec.validate import unknown_name
 
@@ -88,4 +89,14 @@ def _counted(loaded: LoadedPipeline, nodes: Collection[str], index: int) -> tupl
         if stage not in seen:
             seen.append(stage)
             wanted.extend(parents(loaded.stages[stage]))
-    return tuple(stage for stage in nodes if stage in seen)
+    return tuple(stage for stage in nodes if stage in seen and not _counted_already(loaded, stage, seen))
+
+
+def _counted_already(loaded: LoadedPipeline, stage: str, others: Collection[str]) -> bool:
+    """Whether a stage is the beginning of another one: of its trunk, or of that one up to a later point."""
+    raw = loaded.stages[stage].raw
+    if not isinstance(raw, RawPoint):
+        return False
+    known = (loaded.stages[other].raw for other in others)
+    later = any(isinstance(one, RawPoint) and one.trunk == raw.trunk and one.at > raw.at for one in known)
+    return later or raw.trunk in others

@@ -28,6 +28,7 @@ class Node:
     reach: Reach
     extent: Extent | None
     averages: frozenset[str]  # modules of whose weights its result has an average
+    loops: int | None  # of a looped model, as it was last trained
     numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)  # by number and the schedule that gives it
 
 
@@ -40,8 +41,7 @@ def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[s
     if not isinstance(raw, RawTrain):
         node = next(iter(above.values()))
         if isinstance(raw, RawMerge):
-            rates = {one.clock.rate for one in above.values()}
-            return Clock(None, (), node.clock.rate if len(rates) == 1 else None)
+            return _of_all(above)
         reset = isinstance(raw, RawUpcycle) and raw.init.clock == "reset"
         return Clock(None, (), node.clock.rate, numbers=node.clock.numbers) if reset else node.clock
     match raw.init.clock:
@@ -51,6 +51,18 @@ def clock_before(pipeline: LoadedPipeline, loaded: LoadedStage, above: Mapping[s
             return _continued(pipeline, loaded, raw, above)
         case _:
             assert_never(raw.init.clock)
+
+
+def _of_all(above: Mapping[str, Node]) -> Clock:
+    """A new clock, with the rate and the numbers that all stages of a merge have come to, where they are the same."""
+    clocks = [node.clock for node in above.values()]
+    rates = {one.rate for one in clocks}
+    numbers = {
+        name: Reached(reached.value, None, None)
+        for name, reached in clocks[0].numbers.items()
+        if all(name in one.numbers and one.numbers[name].value == reached.value for one in clocks)
+    }
+    return Clock(None, (), rates.pop() if len(rates) == 1 else None, numbers=numbers)
 
 
 def _continued(pipeline: LoadedPipeline, loaded: LoadedStage, raw: RawTrain, above: Mapping[str, Node]) -> Clock:

@@ -13,8 +13,7 @@ from stages.errors import SpecError
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.points import stage_name
-from stages.spec.resolved import Share, Stage
-from stages.spec.resolved_phases import Loops
+from stages.spec.resolved import Share
 from stages.spec.schema import RawMerge
 
 SAME = ("modules", "rope", "tokenizer")  # what parents of a merge have in common
@@ -33,7 +32,7 @@ def shares(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> tup
                     "parents with the same modules, rotary positions and tokenizer",
                     "Merge stages of one model: only their weights may differ.",
                 )  # fmt: skip
-    looped = {one.count: name for name, node in above.items() if (one := _loops(node.stage)) is not None}
+    looped = {node.loops: name for name, node in above.items() if node.loops is not None}
     if len(looped) > 1:
         raise loaded.document.error(
             ("init", "from"), ", ".join(f"{count} loops in {name}" for count, name in looped.items()),
@@ -45,11 +44,6 @@ def shares(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> tup
     if len({_kept(node) for node in above.values()}) < len(parts):
         raise _twice(loaded)
     return tuple(Share(parent=ref, part=exact[ref].as_integer_ratio()) for ref in sorted(exact))
-
-
-def _loops(stage: Stage) -> Loops | None:
-    """How often a looped model was last run over its layers; None where it was not, or where no phase says it."""
-    return stage.phases[-1].loops if stage.phases else None
 
 
 def _kept(node: Node) -> str:

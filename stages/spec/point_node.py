@@ -12,6 +12,7 @@ from stages.spec.clocks import Clock, Extent, Reached
 from stages.spec.frozen import Frozen
 from stages.spec.hand_over import Node, reach_before
 from stages.spec.loader import LoadedPipeline, LoadedStage
+from stages.spec.looped import loops
 from stages.spec.numbers import last_numbers
 from stages.spec.points import RawPoint, borders
 from stages.spec.ranges import farthest
@@ -69,7 +70,7 @@ def point_node(
     numbers = dict(_reached(trunk, stage, start))
     counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
     kept = averages.kept(stage, above.values())
-    return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown, kept)
+    return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown, kept, loops(stage, ()))
 
 
 def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reached]]:

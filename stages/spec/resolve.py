@@ -23,6 +23,7 @@ from stages.spec.hand_over import (
 from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
+from stages.spec.looped import loops
 from stages.spec.merging import shares
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
@@ -103,8 +104,16 @@ class Resolver:
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
             merge=shares(loaded, raw, above) if isinstance(raw, RawMerge) else None,
         )
-        kept = averages.kept(stage, above.values())
-        return Node(f"{self.pipeline.name}/{name}", stage, clock, everyone, training.extent, kept, training.numbers)
+        return Node(
+            ref=f"{self.pipeline.name}/{name}",
+            stage=stage,
+            clock=clock,
+            reach=everyone,
+            extent=training.extent,
+            averages=averages.kept(stage, above.values()),
+            loops=loops(stage, above.values()),
+            numbers=training.numbers,
+        )
 
     # ------------------------------------------------------------ modules
 

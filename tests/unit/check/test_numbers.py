@@ -177,3 +177,31 @@ def test_a_z_loss_that_comes_or_goes_on_a_running_clock_is_a_jump_from_or_to_0(t
     assert z_loss(tmp_path / "goes", by_schedule, "") == ["z_loss jumps from 0.0005 to 0 at 2,000,000,000"]
     assert z_loss(tmp_path / "comes", "", by_schedule) == ["z_loss jumps from 0 to 0.0005 at 2,000,000,000"]
     assert z_loss(tmp_path / "stated", stated, "") == [], "a stage's own choice, as ever"
+
+
+def test_a_number_that_comes_in_with_a_later_phase_is_not_compared_with_the_parent(tmp_path: Path) -> None:
+    """The phase before it has none: 0 to 1e-4 is a jump, and declared, whatever the parent ended with."""
+    for jump, said in ((", jump: it comes in", []), ("", ["z_loss jumps from 0 to 0.0001 at 3,000,000,000"])):
+        told = findings(z_loss_of_second_phase(tmp_path / f"case{len(jump)}", jump))
+        goes = [one.observed for one in told if "z_loss" in one.observed or one.id == "S-07"]
+        assert goes == ["z_loss jumps from 0.0001 to 0 at 2,000,000,000", *said]
+
+
+def z_loss_of_second_phase(folder: Path, jump: str) -> Project:
+    """The first stage ends with a z-loss of 1e-4; the second has none in its first phase, and a schedule's after it."""
+    small_project.write(folder)
+    pieces = (
+        "    - {shape: constant, from: 1e-4, until: 3B}\n    - {shape: linear, from: 1e-4, to: 2e-4, until: 4B%s}\n"
+    )
+    edit(folder, PIPELINE, "schedules:\n", "schedules:\n  z:\n" + pieces % jump)
+    for file in ("toy/first.yaml", SECOND):
+        path = folder / "specs" / file
+        path.write_text(path.read_text().replace("    data: web\n", "    data: web\n    z_loss: {schedule: z}\n"))
+    second = (folder / "specs" / SECOND).read_text()
+    head, phase = second.split("  - name: main\n")
+    one, sources = phase.split("sources:")
+    half = one.replace("budget: 2B", "budget: 1B")
+    early = half.replace("    z_loss: {schedule: z}\n", "")
+    text = f"{head}  - name: early\n{early}  - name: late\n{half}sources:{sources}"
+    (folder / "specs" / SECOND).write_text(text)
+    return Project.load(folder)

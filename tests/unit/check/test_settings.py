@@ -90,3 +90,13 @@ def test_a_reading_does_not_repeat_what_it_extends(tmp_path: Path) -> None:
     (tmp_path / "specs/again/pipeline.yaml").write_text(VARIANT + "stages: []\n")
     found = run(Project.load(tmp_path), "paper", {"I-48"})
     assert [one.stage for one in found if one.id == "I-48"] == ["toy"]
+
+
+@pytest.mark.parametrize(("window", "found"), [(9_400, []), (9_600, ["9.6K"])])
+def test_a_window_that_a_stage_never_fills_by_half_skips_nothing(tmp_path: Path, window: int, found: list[str]) -> None:
+    """first has 4,770 steps; a smaller scale has fewer, and the same rule."""
+    skip = f"clip: 1.0, skip: {{window: {window}, sigmas: 6}}}}"
+    told = toy(tmp_path, "clip: 1.0}", skip)
+    assert [one.found for one in told if one.stage == "toy/first"] == found
+    assert all(one.at == ("skip.window",) for one in told)
+    assert run(Project.load(tmp_path), "mini", {"I-48"}) == []

@@ -9,11 +9,12 @@ import pytest
 
 from stages.check import facts
 from stages.check.findings import Finding, unwaived
-from stages.check.run import run, run_all
+from stages.check.run import run, run_all, run_pipeline
 from stages.check.waivers import excuses
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
 from tests.mutants.mutant import ROOT
+from tests.unit.spec import small_project
 from tests.unit.spec.small_project import edit
 
 JOINT = "kimi_vl/joint_pretrain.yaml"
@@ -237,3 +238,48 @@ def test_what_several_scales_found_is_named_by_the_largest() -> None:
 
 def test_results_made_before_waivers_named_a_value_can_still_be_read() -> None:
     assert Waiver.model_validate_json('["I-28", "two parents merge"]').reason == "two parents merge"
+
+
+SWEEP = """\
+variants: {field: schedules.other.1.to, values: {low: 5e-4, high: 0.2, top: 0.15}}
+waivers:
+  - {id: I-36, at: [schedule.1], found: FOUND, reason: a test}
+"""
+
+
+@pytest.mark.parametrize(
+    ("found_there", "left"),
+    [("0.2", []), ("0.15", [("I-36", "toy/second_high")]), ("0.9", [("S-07", "toy/second_low")])],
+)
+def test_a_waiver_of_a_sweep_is_needed_by_one_variant(tmp_path: Path, found_there: str, left: list[object]) -> None:
+    """It is written once for all of them: those that do not need it say nothing, and what none needs is said once."""
+    root = small_project.write(tmp_path)
+    second = (root / "specs/toy/second.yaml").read_text() + SWEEP.replace("FOUND", found_there)
+    for old, new in (
+        ("schedule: main", "schedule: other"), ("clock: continue", "clock: reset"),
+        ("optimizer: inherit", "optimizer: reset"),
+    ):  # fmt: skip
+        second = second.replace(old, new)
+    (root / "specs/toy/second.yaml").write_text(second)
+    for name in ("toy/release", "toy_variant/pipeline", "toy_variant/second"):
+        (root / f"specs/{name}.yaml").unlink()
+    pieces = "    - {shape: constant, from: current, until: 1B}\n    - {shape: linear, to: 5e-4, until: 2B}"
+    edit(root, "toy/pipeline.yaml", "    - {shape: constant, from: current, until: 4B}", pieces)
+    edit(root, "toy/pipeline.yaml", "{shape: cosine, to: 1e-4, until: 4B}", "{shape: constant, until: 2B}")
+    edit(root, "toy/pipeline.yaml", "second, release]", "second]")
+    edit(root, "toy/pipeline.yaml", "lineage: second}", "lineage: second_low}")
+    assert [(one.id, one.stage) for one in unwaived(run_pipeline(Project.load(root), "toy", "paper"))] == left
+
+
+def test_a_waiver_of_what_a_pipeline_extends_is_asked_there(tmp_path: Path) -> None:
+    """The reading corrects what its stage's waiver excuses: the waiver is not its own."""
+    root = small_project.write(tmp_path)
+    edit(root, "toy/second.yaml", "document_mask: true", "document_mask: false")
+    mask = unwaived(run(Project.load(root), "paper"))
+    (one,) = [finding for finding in mask if finding.stage == "toy/second"]
+    waiver = f"waivers:\n  - {{id: {one.id}, at: [{one.at[0]}], found: {one.found}, reason: a test}}\n"
+    with (root / "specs/toy/second.yaml").open("a") as file:
+        file.write(waiver)
+    for pipeline in ("toy", "toy_variant"):
+        told = unwaived(run_pipeline(Project.load(root), pipeline, "paper"))
+        assert [finding for finding in told if finding.id in (one.id, "S-07")] == []

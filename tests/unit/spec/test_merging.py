@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from stages.check.findings import unwaived
+from stages.check.run import run_pipeline
+from stages.contract import numbers
 from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -115,3 +118,63 @@ def test_models_that_are_looped_otherwise_have_no_average(tmp_path: Path) -> Non
     )
     with pytest.raises(SpecError, match="8 loops in stable_1, 4 loops in stable_2_1_4b"):
         Project.load(tmp_path).resolve("ouro", "paper")
+
+
+@pytest.mark.parametrize("through", ["kind: keep", "kind: upcycle"])
+def test_loops_are_those_of_the_last_training_above(tmp_path: Path, through: str) -> None:
+    """A parent that only hands on says nothing of loops itself: 24 layers x 8 loops go on as 48 x 4, or as 24 x 8."""
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    edit(tmp_path, "ouro/pipeline.yaml", "\nstages:", "\nstages:\n  - soup")
+    parents = {"kind: keep": "keep_1_4b, stable_2_1_4b", "kind: upcycle": "upcycle_2_6b, stable_2_2_6b"}[through]
+    (tmp_path / "specs/ouro/soup.yaml").write_text(
+        f"stage: soup\nbox: Soup\nkind: merge\ninit: {{from: [{parents}], weights: uniform}}\nsources: []\n"
+    )
+    load = Project.load(tmp_path)
+    if through == "kind: upcycle":
+        assert load.resolve("ouro", "paper").stages["soup"].merge is not None
+        return
+    with pytest.raises(SpecError, match="8 loops in keep_1_4b, 4 loops in stable_2_1_4b"):
+        load.resolve("ouro", "paper")
+
+
+def below(root: Path, pieces: str, parents: str = "first, first@1B") -> Project:
+    """The small project whose second stage starts from a merge, under a schedule of these pieces."""
+    for name in ("pipeline", "second"):
+        (root / f"specs/toy_variant/{name}.yaml").unlink()
+    for old, new in (
+        ("from: first\n", "from: soup\n"), ("optimizer: inherit", "optimizer: reset"),
+        ("clock: continue", "clock: reset"), ("schedule: main", "schedule: other"),
+    ):  # fmt: skip
+        edit(root, SECOND, old, new)
+    edit(root, PIPELINE, "    - {shape: cosine, to: 1e-4, until: 4B}", "    - {shape: constant, until: 2B}")
+    edit(root, PIPELINE, "    - {shape: constant, from: current, until: 4B}", f"    - {pieces}")
+    made = project(root, f"{{from: [{parents}], weights: uniform}}")
+    (root / "specs/toy/kept.yaml").unlink()
+    edit(root, PIPELINE, "second, soup, kept,", "soup, second,")
+    return made
+
+
+@pytest.mark.parametrize("scale", ["paper", "mini"])
+@pytest.mark.parametrize("pieces", ["from: current", "from: 1e-3", "from: 2e-3, jump: a test"])
+def test_a_schedule_goes_on_from_the_rate_that_all_parents_ended_at(root: Path, pieces: str, scale: str) -> None:
+    """Also with a jump, which is one; and the point's tokens are the trunk's, so that 4B are 2B and 2B."""
+    below(root, f"{{shape: constant, {pieces}, until: 2B}}")
+    assert unwaived(run_pipeline(Project.load(root), "toy", scale)) == []
+
+
+def test_a_rate_that_parents_do_not_share_is_not_current(root: Path) -> None:
+    below(root, "{shape: constant, from: current, until: 2B}")
+    edit(root, PIPELINE, "{shape: constant, until: 2B}", "{shape: cosine, to: 1e-4, until: 2B}")
+    with pytest.raises(SpecError, match="is a merge of stages that ended apart"):
+        Project.load(root).resolve("toy", "paper")
+
+
+def test_other_numbers_go_on_from_a_merge_too(root: Path) -> None:
+    below(root, "{shape: constant, from: current, until: 2B}")
+    mine = "  mine: {kind: adamw, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: {schedule: later}, "
+    later = "  later:\n    - {shape: linear, from: current, to: 0.3, until: 2B}\n"
+    edit(root, PIPELINE, "schedules:\n", f"{mine}decay: matrices, clip: 1}}\nschedules:\n{later}")
+    edit(root, SECOND, "optimizer: adamw", "optimizer: mine")
+    second = Project.load(root).resolve("toy", "paper").stages["second"]
+    (number,) = [one for one in numbers.readings(second) if one.name == "weight_decay"]
+    assert (number.first, number.last) == (0.1, 0.3)

@@ -29,6 +29,7 @@ class Node:
     extent: Extent | None
     averages: frozenset[str]  # modules of whose weights its result has an average
     loops: int | None  # of a looped model, as it was last trained
+    weights_of: str  # the stage whose weights it has: of a keep or an export that of its parent, else itself
     numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)  # by number and the schedule that gives it
 
 

@@ -5,7 +5,7 @@ Shares are exact and sum to 1, and parents are in the order of their names: how 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import assert_never
 
@@ -13,7 +13,7 @@ from stages.errors import SpecError
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.points import stage_name
-from stages.spec.resolved import Share
+from stages.spec.resolved import Share, Stage
 from stages.spec.schema import RawMerge
 
 SAME = ("modules", "rope", "tokenizer")  # what parents of a merge have in common
@@ -41,14 +41,15 @@ def shares(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> tup
     parts = _parts(loaded, raw, above)
     total = sum(parts.values())
     exact = {above[name].ref: part / total for name, part in parts.items()}
-    if len({_kept(node) for node in above.values()}) < len(parts):
+    if len({node.weights_of for node in above.values()}) < len(parts):
         raise _twice(loaded)
     return tuple(Share(parent=ref, part=exact[ref].as_integer_ratio()) for ref in sorted(exact))
 
 
-def _kept(node: Node) -> str:
-    """Whose weights a parent has: of a `keep`, those of the stage that it points to."""
-    return node.stage.parents[0] if node.stage.kind == "keep" else node.ref
+def weights_of(stage: Stage, above: Iterable[Node]) -> str | None:
+    """Whose last weights a stage hands on as they are: a `keep`, and an export that takes no average; else None."""
+    as_they_are = stage.kind in ("keep", "export") and not any(init.average for init in stage.init.values())
+    return next(iter(above)).weights_of if as_they_are else None
 
 
 def _twice(loaded: LoadedStage) -> SpecError:

@@ -70,7 +70,8 @@ def point_node(
     numbers = dict(_reached(trunk, stage, start))
     counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
     kept = averages.kept(stage, above.values())
-    return Node(f"{pipeline.name}/{raw.stage}", stage, counted, reach, shown, kept, loops(stage, ()))
+    ref = f"{pipeline.name}/{raw.stage}"
+    return Node(ref, stage, counted, reach, shown, kept, loops(stage, ()), weights_of=ref)
 
 
 def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reached]]:

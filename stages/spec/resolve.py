@@ -24,7 +24,7 @@ from stages.spec.inits import inits
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.looped import loops
-from stages.spec.merging import shares
+from stages.spec.merging import shares, weights_of
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
 from stages.spec.objectives import Placed, unfit
@@ -104,14 +104,16 @@ class Resolver:
             waivers=tuple(waiver.resolved() for waiver in raw.waivers),
             merge=shares(loaded, raw, above) if isinstance(raw, RawMerge) else None,
         )
+        ref = f"{self.pipeline.name}/{name}"
         return Node(
-            ref=f"{self.pipeline.name}/{name}",
+            ref=ref,
             stage=stage,
             clock=clock,
             reach=everyone,
             extent=training.extent,
             averages=averages.kept(stage, above.values()),
             loops=loops(stage, above.values()),
+            weights_of=weights_of(stage, above.values()) or ref,
             numbers=training.numbers,
         )
 

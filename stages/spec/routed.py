@@ -15,8 +15,8 @@ from stages.spec.language_model import LanguageModel
 from stages.spec.resolved_models import Model
 
 ALLOWED = (
-    "a language model that is its dense parent but for the feed-forward part of every layer: experts of the parent's "
-    "`ffn`, whose weights are divided by their sum, times 1, beside no shared ones"
+    "a language model that is its dense parent but for the feed-forward part of every layer: two experts or more of "
+    "the parent's `ffn`, whose weights are divided by their sum, times 1, beside no shared ones"
 )
 
 
@@ -61,6 +61,8 @@ def _feed_forward(dense: Layer, routed: Layer) -> Iterator[str]:
     if not isinstance(after, Mixture):
         yield "no routed experts"
         return
+    if after.experts == 1:
+        yield "one expert alone"
     if after.ffn != before.ffn:
         yield f"experts of width {after.ffn:,} from a feed-forward part of {before.ffn:,}"
     if before.activation != "silu":

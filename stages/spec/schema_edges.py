@@ -29,11 +29,19 @@ def _weights(value: object) -> object:
     if value in ("fresh", "inherit", "average"):
         return value
     raise units.BadQuantity(
-        units.describe(value),
+        _one_choice(value) or units.describe(value),
         "inherit, fresh, average, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31 | "
         "experts} or {extend: mean | fresh}",
         "Say where the weights come from.",
     )
+
+
+def _one_choice(value: object) -> str:
+    """{upcycle: twice} as it is written; empty for what is no such mapping."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return ""
+    ((kind, name),) = value.items()
+    return f"{{{kind}: {name}}}" if isinstance(name, (str, int)) else ""
 
 
 def _all_weights(value: object) -> object:

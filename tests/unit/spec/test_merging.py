@@ -178,3 +178,16 @@ def test_other_numbers_go_on_from_a_merge_too(root: Path) -> None:
     second = Project.load(root).resolve("toy", "paper").stages["second"]
     (number,) = [one for one in numbers.readings(second) if one.name == "weight_decay"]
     assert (number.first, number.last) == (0.1, 0.3)
+
+
+@pytest.mark.parametrize("other", ["kept", "again", "out"])
+def test_what_hands_on_weights_as_they_are_is_no_second_parent(root: Path, other: str) -> None:
+    """A keep, a keep of a keep, an export: a merge with what they have from would be that stage, under another key."""
+    for name, kind, above in (("again", "keep", "kept"), ("out", "export", "again")):
+        text = f"stage: {name}\nbox: B\nkind: {kind}\ninit: {{from: {above}}}\n"
+        (root / f"specs/toy/{name}.yaml").write_text(text)
+    project(root, f"{{from: [first, {other}], weights: uniform}}")
+    edit(root, PIPELINE, "soup, kept,", "kept, again, out, soup,")
+    made = Project.load(root)
+    with pytest.raises(SpecError, match="the same stage under two names"):
+        made.resolve("toy", "paper")

@@ -78,6 +78,7 @@ def test_the_routers_seed_and_the_experts_are_in_the_key(routed: Path) -> None:
     [
         ("expert_ffn: 128", "expert_ffn: 64", "in layer 0 experts of width 64 from a feed-forward part of 128"),
         ("qwen3_moe, layers: 2", "qwen3_moe, layers: 4", "4 layers from 2"),
+        ("experts: 8, active_experts: 2", "experts: 1, active_experts: 1", "one expert alone"),
         ("small: {family: qwen3,", "small: {family: llama,", "attention of another qk_norm"),
         ("{family: qwen3, layers: 2, hidden: 64", "{family: qwen3, layers: 2, hidden: 8", "another hidden"),
         ("tied: false, init_std: 0.02}\n  routed", "tied: true, init_std: 0.02}\n  routed", "another tied"),

@@ -94,7 +94,7 @@ class Phases:
             found = equal(paths)  # by the sizes of the sets, mostly, which nobody says
         silent = f"{stage.name} does not say it"
         self.out.mixtures += [f"  {mixture}:", "    sources:"]
-        for path, share in found or [("data", Fraction(1))]:
+        for path, share in _once(found or [("data", Fraction(1))]):
             corpus = self.corpus(path, kind, silent if found is None else str(stage.at(figure)))
             self.reads[stage.name].add(corpus)
             percent = f"{float(share * 100):.4f}".rstrip("0").rstrip(".")
@@ -110,6 +110,14 @@ class Phases:
             cited = quoted(f"{path}, {place}")
             self.out.corpora.append(f"  {found}: {{kind: {kind}, citation: {cited}, stand_in: {self.stand_ins[kind]}}}")
         return self.corpora[path, kind]
+
+
+def _once(shares: list[tuple[str, Fraction]]) -> list[tuple[str, Fraction]]:
+    """Every set once: one that a recipe lists again has the sum of its shares."""
+    found: dict[str, Fraction] = {}
+    for path, share in shares:
+        found[path] = found.get(path, Fraction(0)) + share
+    return list(found.items())
 
 
 def parts(stage: Stage) -> list[Part]:

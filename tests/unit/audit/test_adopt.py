@@ -236,6 +236,16 @@ def test_a_file_whose_name_is_a_key_or_a_number_is_a_stage_all_the_same(project:
     assert sorted(Project.load(project).resolve("mine", "mine").stages) == ["data_run", "run_01", "run_02", "stage_run"]
 
 
+def test_a_set_that_is_listed_twice_is_one_corpus_with_both_shares(project: Path) -> None:
+    recipes = project / "recipes"
+    recipes.mkdir()
+    text = (SOUND / "factory/pretrain.yaml").read_text()
+    (recipes / "pretrain.yaml").write_text(text.replace("dataset: web", "dataset: web,code,web"))
+    adopt([recipes], "mine")
+    made = yaml.safe_load((project / "specs/data/mixtures.yaml").read_text())["mixtures"]["mine_pretrain"]
+    assert {one["corpus"]: one["share"] for one in made["sources"]} == {"mine_web": "66.6667%", "mine_code": "33.3333%"}
+
+
 def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -> None:
     recipes = project / "recipes"
     recipes.mkdir()

@@ -9,9 +9,9 @@ from typing import Any
 
 from blake3 import blake3
 
-from stages.train.checkpoint import CHECKSUMS
 from stages.train.metrics import GRADIENT, ROWS
 
+CHECKSUMS = "checksums.csv"  # train.checkpoint.CHECKSUMS, which needs torch
 DIGEST = 16
 # Of a step, as one thing follows from another: where several differ, the first is what the others may follow from.
 ORDER = ("step", "phase", "parameters", "optimizer state", "lr", "samples", "loss", "gradient", "grad_norm")
@@ -45,7 +45,9 @@ def _component(name: str, row: Mapping[str, str]) -> str:
         return "samples"
     if name.endswith(GRADIENT):
         return "gradient"
-    return "optimizer state" if name.rpartition(".")[0] in row else "parameters"
+    module, _, last = name.rpartition(".")
+    counted = last == "step" and "." not in module  # updates that a module has had (train.optimizer.STEP)
+    return "optimizer state" if counted or module in row else "parameters"
 
 
 def ordered(row: Mapping[str, Any]) -> dict[str, Any]:

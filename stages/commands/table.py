@@ -30,8 +30,8 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     wanted = set(asked(loaded, names)) if names else set()
     results, unreadable = collect.readable(layout)
-    if not unreadable:
-        results = collect.finished(layout)
+    if not results and not unreadable:
+        raise collect.nothing(layout)
     shown = [one for one in results if not names or collect.name(one) in wanted]
     marks = _marks(layout, loaded) if shown else {}
     if as_json:

@@ -20,9 +20,14 @@ def finished(layout: Layout) -> list[StageResult]:
     if unreadable:
         raise UserError("\n".join(unreadable.values()))
     if not results:
-        folder = layout.results / layout.scale
-        raise UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
+        raise nothing(layout)
     return results
+
+
+def nothing(layout: Layout) -> UserError:
+    """What is said where no stage of a scale has finished."""
+    folder = layout.results / layout.scale
+    return UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
 
 
 def name(result: StageResult) -> str:

@@ -1,4 +1,4 @@
-"""`stages check` on everything against an earlier commit: `python -m benchmarks.check [COMMIT]`, part of `make record`.
+"""`stages check` on everything against an earlier commit: `python -m benchmarks.check [COMMIT]`.
 
 Each way is the command in a process of its own, on the specs of its own commit, both in turn. What is compared is the
 processor time that a process used, so that whatever else runs on the machine matters little. Both find their bytecode

@@ -24,6 +24,7 @@ from stages.report.html.page import Subject
 from stages.report.html.sweeps import Swept
 from stages.report.html.tables import Figures
 from stages.report.html.views import view
+from stages.report.metrics import StageResult
 from stages.report.picture import upstream
 from stages.spec.project import Project, ResolvedPipeline
 from stages.spec.resolved import Stage
@@ -45,7 +46,8 @@ def write_report(names: Sequence[str], scale: str, out: Path) -> None:
     folders.refuse(out)
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
     verdicts = judge(layout, loaded.stages, loaded.keys)
-    subjects = [_subject(project, layout, name, loaded, verdicts) for name in _asked(names, loaded, layout)]
+    results, _ = readable(layout)
+    subjects = [_subject(project, layout, name, results, verdicts) for name in _asked(names, loaded, layout)]
     head = {
         "scale": scale,
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -71,7 +73,7 @@ def _asked(names: Sequence[str], loaded: graph.Graph, layout: Layout) -> list[st
 
 
 def _subject(
-    project: Project, layout: Layout, name: str, loaded: graph.Graph, verdicts: Mapping[str, Verdict]
+    project: Project, layout: Layout, name: str, results: Sequence[StageResult], verdicts: Mapping[str, Verdict]
 ) -> Subject:
     resolved = project.resolve(name, layout.scale)
     stages, _ = lineage(project, name, layout.scale)
@@ -80,7 +82,7 @@ def _subject(
     problems = [f"{one.ref}: {problem}" for one in views for problem in one.problems]
     plans, priced_on = _plans(project, resolved, problems)
     published, at = _published(project, name)
-    judged = [one for one in readable(layout)[0] if f"{one.stage.pipeline}/{one.stage.name}" in stages]
+    judged = [one for one in results if f"{one.stage.pipeline}/{one.stage.name}" in stages]
     current = {one.ref for one in views if one.manifest is not None}
     return Subject(
         pipeline=resolved, seed=project.scale(layout.scale).seed, views=views, others=metrics, figures=figures,

@@ -58,7 +58,7 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     else:
         note += [f"{name}: its specs cannot be read: {error}" for name, error in unreadable.items()]
         if drift:
-            note.append(f"{len(drift)} made by other code than stages/ holds now, which is no reason to run them again")
+            note.append(f"{len(drift)} made by other code than stages/ has now, which is no reason to run them again")
         note += [*_strangers(shown, root), *_left_out(shown, layout)]
         _print(scale, shown, root, failed)
         running = sum(one.state == "running" for one in verdicts.values())

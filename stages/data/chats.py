@@ -149,7 +149,7 @@ def string(value: Any, name: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise RowError(f"{name} holds half of a surrogate pair, which is no character") from None
+        raise RowError(f"{name} has half of a surrogate pair, which is no character") from None
     return value
 
 
@@ -256,11 +256,11 @@ def _refuse_no_json(value: Any, name: str) -> None:
         elif isinstance(one, list):
             left += one
         elif isinstance(one, str) and HALF.search(one):
-            raise RowError(f"{name} holds half of a surrogate pair, which is no character")
+            raise RowError(f"{name} has half of a surrogate pair, which is no character")
         elif isinstance(one, float) and not math.isfinite(one):
-            raise RowError(f"{name} holds {one}, which JSON does not have")
+            raise RowError(f"{name} has {one}, which JSON does not have")
         elif not isinstance(one, str | float | int | None):
-            raise RowError(f"{name} holds a {type(one).__name__}, which JSON does not have")
+            raise RowError(f"{name} has a {type(one).__name__}, which JSON does not have")
 
 
 def _sharegpt_turn(turn: Any, name: str) -> Turn:

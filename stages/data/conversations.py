@@ -136,7 +136,7 @@ def _refuse_special(document: Document, said: Conversation, tokenizer: Tokenizer
     for text in _texts([said.messages, said.tools]):
         found = next((word for word in words if tokenizer.reads(word, text)), None)
         if found is not None:
-            raise _bad(document, f"a message holds {found!r}, which is a special token of the tokenizer; take it out")
+            raise _bad(document, f"a message has {found!r}, which is a special token of the tokenizer; take it out")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -125,7 +125,7 @@ def open_source(source: Source, data_root: Path) -> Corpus:
     corpus = Corpus(data_root / source.corpus)
     if corpus.manifest.digest != source.digest:
         raise UserError(
-            f"{corpus.folder}: holds digest {corpus.manifest.digest}, the stage wants {source.digest}; "
+            f"{corpus.folder}: has digest {corpus.manifest.digest}, the stage wants {source.digest}; "
             f"run `{preparing(corpus.folder)}`"
         )
     if not 0 <= source.start < source.end <= corpus.manifest.size:

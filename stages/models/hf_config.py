@@ -59,7 +59,7 @@ def read(folder: Path) -> ModelConfig:
     try:
         found = json_file.read(path)
     except json_file.MissingFileError as error:
-        raise UserError(f"{path}: not found. A model folder holds config.json and model.safetensors.") from error
+        raise UserError(f"{path}: not found. A model folder has config.json and model.safetensors.") from error
     except json_file.JsonFileError as error:
         raise UserError(f"{error}. Take the folder's config.json anew.") from error
     try:

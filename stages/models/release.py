@@ -21,7 +21,7 @@ def check_digest(init: Init, folder: Path, where: str) -> None:
     found = release_files.digest(folder)
     if found != init.digest:
         raise UserError(
-            f"{where}: {folder} holds {found}; allowed: {init.digest}, as specs/releases/{init.release}.yaml declares. "
+            f"{where}: {folder} has {found}; allowed: {init.digest}, as specs/releases/{init.release}.yaml declares. "
             f"It is another folder, or was changed. Give the one that was accepted, or run `stages release "
             f"{init.release} {folder} --accept` and put its lines into the spec: what starts from it is run again."
         )

@@ -92,7 +92,7 @@ def parse(data: bytes, path: Path) -> Any:
     except ValueError as error:  # also of text that is not UTF-8
         raise JsonFileError(path, f"is not JSON ({wording.of_json(error)})") from None
     if b"\\u" in data and any(map(_HALF.search, _texts(value))):
-        raise JsonFileError(path, "holds half a character")
+        raise JsonFileError(path, "has half a character")
     return value
 
 

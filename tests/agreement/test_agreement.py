@@ -56,7 +56,7 @@ def test_a_change_of_the_code_is_told_and_runs_nothing(finished: Project, tmp_pa
     project = finished.copy(tmp_path / "project")
     assert "made by other code" not in project.type("stages", "status")
     events.code(project)
-    assert "6 made by other code than stages/ holds now" in project.type("stages", "status")
+    assert "6 made by other code than stages/ has now" in project.type("stages", "status")
     assert verdicts.status(project) == verdicts.listed(project) == frozenset()
 
 

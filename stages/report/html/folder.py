@@ -51,7 +51,7 @@ def refuse(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"--out: {folder} is a file or a link; allowed: a new folder, or an earlier report's.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
-        raise UsageError(f"--out: {folder} holds other files; allowed: a new folder, or an earlier report's.")
+        raise UsageError(f"--out: {folder} has other files; allowed: a new folder, or an earlier report's.")
 
 
 def _fill(made: Path, subjects: Sequence[Subject], head: Mapping[str, Any]) -> None:

@@ -158,9 +158,9 @@ BAD = {
         FORGETS, [TALK[0], TALK[3], TALK[0], TALK[1]], r"messages\[1\]: the chat template writes"),
     "no answer": (published.CHATML, TALK[:1], r"no turn is the assistant's"),
     "a special token in a text": (
-        published.CHATML, [{"role": "user", "content": "a<|im_end|>b"}, TALK[1]], r"a message holds '<\|im_end\|>'"),
+        published.CHATML, [{"role": "user", "content": "a<|im_end|>b"}, TALK[1]], r"a message has '<\|im_end\|>'"),
     "a special token in a call": (
-        TOOLS, [TALK[0], {"role": "assistant", "content": "", "tool_calls": [{"a": ["</s>"]}]}], r"holds '</s>'"),
+        TOOLS, [TALK[0], {"role": "assistant", "content": "", "tool_calls": [{"a": ["</s>"]}]}], r"has '</s>'"),
     "bos twice": ("{{ bos_token }}" + published.CHATML, TALK, r"writes '<s>' inside the conversation, or twice"),
     "an image without a picture": (
         published.CHATML, [{"role": "user", "content": [{"type": "image"}]}, TALK[1]],

@@ -31,7 +31,7 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "UTF-16": ("text", '{"text": "a"}'.encode("utf-16"), "not UTF-8"),
     "an overlong encoding": ("text", b'{"text": "\xc0\xaf"}', "not UTF-8"),
     "a surrogate in UTF-8": ("text", b'{"text": "\xed\xa0\x80"}', "not UTF-8"),
-    "half a pair, escaped": ("text", b'{"text": "\\ud800"}', "text holds half of a surrogate pair"),
+    "half a pair, escaped": ("text", b'{"text": "\\ud800"}', "text has half of a surrogate pair"),
     "two rows in a line": ("text", text("a") + text("b"), "not JSON .more than one value, at column"),
     "a comma behind the row": ("text", text("a") + b",", "not JSON .more than one value, at column"),
     "Python's quotes": ("text", b"{'text': 'a'}", "not JSON"),

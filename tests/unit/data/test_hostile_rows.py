@@ -30,11 +30,11 @@ ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "a text as history": ("alpaca", alpaca(history="x"), "history is a str instead of a list"),
     "a number as calls": ("messages", turn(role="assistant", tool_calls=5), r"messages\[2\].tool_calls is a int inst"),
     "a flag as calls": ("messages", turn(role="assistant", tool_calls=True), r"tool_calls is a bool instead of a list"),
-    "no number in a call": ("messages", call(name="f", arguments={"x": float("nan")}), "arguments holds nan, which"),
-    "too large in a call": ("messages", call(name="f", arguments='{"x": [1e400]}'), "arguments holds inf, which JSON"),
+    "no number in a call": ("messages", call(name="f", arguments={"x": float("nan")}), "arguments has nan, which"),
+    "too large in a call": ("messages", call(name="f", arguments='{"x": [1e400]}'), "arguments has inf, which JSON"),
     "half a character in a call": ("messages", call(name="f", arguments='{"x": "\\ud800"}'), "half of a surrogate"),
     "half a character as a key": ("messages", call(name="f", arguments='{"\\ud800": 1}'), "half of a surrogate pair"),
-    "no number in a tool": ("messages", {**turn(role="user", content="x"), "tools": '[{"x": NaN}]'}, "tools holds nan"),
+    "no number in a tool": ("messages", {**turn(role="user", content="x"), "tools": '[{"x": NaN}]'}, "tools has nan"),
     "a turn that is not to be learned": ("sharegpt", said(**{"from": "gpt", "value": "x", "weight": 0}), "t: found 0"),
     "a turn left out of the loss": ("sharegpt", said(**{"from": "gpt", "value": "x", "train": False}), "n: found Fal"),
 }  # fmt: skip
@@ -62,7 +62,7 @@ def test_a_table_may_not_put_a_date_into_a_call(project: Small) -> None:
                 {"role": "assistant", "content": "!", "tool_calls": [call]}]  # fmt: skip
     pq.write_table(pa.table({"messages": [messages]}), project.root / "a.parquet")
     declare(project, "a.parquet", "sft")
-    with pytest.raises(UserError, match=r"^a\.parquet:1: messages\[1\].* holds a datetime, which JSON does not have"):
+    with pytest.raises(UserError, match=r"^a\.parquet:1: messages\[1\].* has a datetime, which JSON does not have"):
         read(project)
 
 
@@ -93,7 +93,7 @@ def _with(what: str, of: dict[str, object]) -> dict[str, object]:
 def test_a_special_token_may_not_be_the_key_of_an_argument(tmp_path: Path) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": {"</s>": 1}}}
     messages: list[dict[str, Any]] = [TALK[0], {"role": "assistant", "content": "", "tool_calls": [call]}]
-    with pytest.raises(TemplateError, match="a message holds '</s>'"):
+    with pytest.raises(TemplateError, match="a message has '</s>'"):
         encode([conversation("a", messages, False)], opened(tmp_path, TOOLS), None)
 
 

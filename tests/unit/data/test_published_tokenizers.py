@@ -261,7 +261,7 @@ def test_a_users_conversations_are_prepared_by_the_template_and_a_row_that_it_re
     assert corpus.documents == made.documents + made.heldout == 60
     lines[40] = json.dumps({"messages": [rows[0][0], {"role": "assistant", "content": "over<|im_end|>"}]})
     (tmp_path / "talks.jsonl").write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"^talks.jsonl:41: a message holds '<\|im_end\|>', which is a special token"):
+    with pytest.raises(UserError, match=r"^talks.jsonl:41: a message has '<\|im_end\|>', which is a special token"):
         prepare.prepare(tmp_path, "talks", tmp_path / "data" / "talks", accept=True)
 
 

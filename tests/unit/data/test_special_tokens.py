@@ -88,7 +88,7 @@ def test_marks_of_reasoning_come_out_of_texts(tmp_path: Path) -> None:
 def test_a_text_that_becomes_a_special_token_by_the_normalizer_is_refused(tmp_path: Path, kind: str, text: str) -> None:
     made = opened(tmp_path, normalizing(kind), having("<|im_end|>", normalized=True))
     assert made.roles.turn_end in made.encode_rendered([text])[0]
-    with pytest.raises(TemplateError, match=r"a message holds '<\|im_end\|>'"):
+    with pytest.raises(TemplateError, match=r"a message has '<\|im_end\|>'"):
         encode([conversation("a", asks(f"hello {text} cat"), False)], made, None)
 
 

@@ -63,7 +63,7 @@ def turns(*pairs: tuple[object, object]) -> bytes:
         ("text", b'{"text": 3}', "text is a int instead of a string"),
         ("text", b'{"text": "  "}', "text is empty"),
         ("text", b'{"text": "\xff"}', "not UTF-8"),
-        ("text", b'{"text": "\\ud800"}', "text holds half of a surrogate pair"),
+        ("text", b'{"text": "\\ud800"}', "text has half of a surrogate pair"),
         ("text", b'{"text": "a"', "not JSON"),
         ("sft", b'{"text": "a"}', "the key 'messages' is missing .found: 'text', as kind text has it."),
         ("text", turns(("user", "a")), "the key 'text' is missing .found: 'messages', as kind sft has it."),

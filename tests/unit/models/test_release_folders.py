@@ -157,7 +157,7 @@ def test_another_folder_under_the_same_name_is_refused(folder: Path, tmp_path: P
     digest = release_files.digest(folder)
     taken(folder, importing(digest=digest))
     tensors(lambda t: t[first(t)].mul_(2))(folder)
-    with pytest.raises(UserError, match=rf"given holds [0-9a-f]+; allowed: {digest}, as specs/releases/given.yaml"):
+    with pytest.raises(UserError, match=rf"given has [0-9a-f]+; allowed: {digest}, as specs/releases/given.yaml"):
         taken(folder, importing(digest=digest))
 
 

@@ -208,4 +208,4 @@ def test_a_disk_that_refuses_to_read_is_told_of_with_its_own_words(
 def test_half_a_character_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(JsonFileError) as caught:
         json_file.parse(b'"\\ud800"', tmp_path)
-    assert str(caught.value) == f"{tmp_path}: holds half a character"
+    assert str(caught.value) == f"{tmp_path}: has half a character"

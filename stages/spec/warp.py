@@ -136,8 +136,8 @@ def _first(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> F
                 raise ScheduleError(
                     index, "`from: current` where the parent has no schedule" if number == LR else
                     f"`from: current` where the parent has no {number}", "a stated rate",
-                    "Write `from: <rate>`, or correct the stage's `init`: what its first trained module inherits. A merge "
-                    "has what all its parents ended at, and nothing where they ended apart.",
+                    "Write `from: <rate>`, or correct the stage's `init`: what its first trained module inherits. A "
+                    "merge has what all its parents ended at, and nothing where they ended apart.",
                     of_reader=True,
                 )  # fmt: skip
             return rate

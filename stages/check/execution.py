@@ -63,7 +63,9 @@ def stage_fits(context: Context) -> Iterator[Finding]:
 
 def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
     """What all stages of the pipeline leave, on the file system of results/."""
-    need = memory.disk_of_all((memory.checkpoint(stage), memory.disk(stage)) for _, stage in context.own())
+    states = context.pipeline.states
+    sizes = ((memory.checkpoint(one, states[name]), memory.disk(one, states[name])) for name, one in context.own())
+    need = memory.disk_of_all(sizes)
     if need > hardware.disk:
         yield context.of_pipeline(
             "I-42", "stages", observed=f"{_gb(need)} of results and checkpoints",

@@ -213,7 +213,8 @@ def _price(project: Project, stage: Stage) -> Iterator[tuple[str, str]]:
     device = profiles.usual(stage.execution.device)
     if stage.phases and device in project.files.names("hardware"):
         hardware = profiles.load(project.files, device)
-        hours = plan_stage(stage.name, stage, hardware, document_lengths(project.data)).device_hours
+        lengths = document_lengths(project.data)
+        hours = plan_stage(stage.name, stage, {}, hardware, lengths).device_hours  # state is of disk alone
         yield "takes", f"about {short(hours)} {hardware.hours} on {hardware.name}; see stages plan {stage.pipeline}"
 
 

@@ -18,7 +18,7 @@ a step has fewer sequences than the stage has ranks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -32,6 +32,7 @@ from stages.spec.resolved import Stage
 from stages.spec.resolved_models import CaptionDecoderModel, ContrastiveModel, MoonViTModel, TextTowerModel
 from stages.spec.resolved_parallel import Parallel, computes_in_bf16
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Optimizer
 
 LAYER_BYTES = 34  # bytes of activations a position and hidden channel, 16 bits each
 FP32 = 4
@@ -88,25 +89,34 @@ def _of_nemo(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -
     return Memory(layout.words, states, activations, hardware.runtime + process, gradients, loss, spare)
 
 
-def checkpoint(stage: Stage) -> int:
-    """Bytes of a stage's result or partial checkpoint: fp32 weights of all modules, moments of the trained ones."""
+def checkpoint(stage: Stage, state: Mapping[str, Optimizer]) -> int:
+    """Bytes of a stage's result or partial checkpoint: fp32 weights of all modules, and the optimizer's state.
+
+    `state` says of which modules that is there, and what made it: an upcycle has the moments that it takes over
+    (ResolvedPipeline.states). A module that the stage does not have is not counted: I-23 finds it.
+    """
     weights = sum(parameters(model).total for model in stage.modules.values())
-    return FP32 * weights + sum(memory_engine.moments(stage, name) for name in memory_engine.trained(stage))
+    known = {name: optimizer for name, optimizer in state.items() if name in stage.modules}
+    return FP32 * weights + sum(memory_engine.state(stage.modules[name], one) for name, one in known.items())
 
 
 def copied(stage: Stage) -> int:
     """Bytes of the host's memory in which the first rank copies the state: on GPUs, checkpoints are written from it
     while training goes on.
     """
-    return checkpoint(stage) if stage.phases and stage.execution.device == "cuda" else 0
+    if not stage.phases or stage.optimizer is None or stage.execution.device != "cuda":
+        return 0
+    return checkpoint(stage, dict.fromkeys(stage.trained, stage.optimizer))
 
 
-def disk(stage: Stage) -> int:
-    """Bytes that the stage needs at most: partial checkpoints kept, ends of phases, and the result."""
+def disk(stage: Stage, state: Mapping[str, Optimizer]) -> int:
+    """Bytes that the stage needs at most: partial checkpoints kept, ends of phases, and the result; `state` as for
+    `checkpoint`.
+    """
     if stage.kind in ("keep", "export"):
         return 0  # a pointer, and a release of weights that are there already
     partials = stage.execution.keep_partials + len(stage.phases) - 1 if stage.phases else 0
-    return checkpoint(stage) * (partials + 1)
+    return checkpoint(stage, state) * (partials + 1)
 
 
 def disk_of_all(stages: Iterable[tuple[int, int]]) -> int:

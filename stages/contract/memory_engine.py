@@ -95,13 +95,16 @@ def trained(stage: Stage) -> list[str]:
 
 
 def moments(stage: Stage, module: str) -> int:
-    """Bytes of the optimizer's moments of a module: two numbers a parameter, one for a matrix that Muon moves; one
-    more where an average of the weights is kept.
+    """Bytes of the optimizer's state for a module that the stage trains."""
+    return 0 if stage.optimizer is None else state(stage.modules[module], stage.optimizer)
+
+
+def state(model: Model, optimizer: Optimizer) -> int:
+    """Bytes of an optimizer's state for a model: two numbers a parameter, one for a matrix that Muon moves; one more
+    where an average of the weights is kept.
     """
-    if stage.optimizer is None:
-        return 0
-    each = 2 if stage.optimizer.ema is None else 3
-    return FP32 * (each * parameters(stage.modules[module]).total - _matrices(stage.optimizer, stage.modules[module]))
+    each = 2 if optimizer.ema is None else 3
+    return FP32 * (each * parameters(model).total - _matrices(optimizer, model))
 
 
 def _matrices(optimizer: Optimizer, model: Model) -> int:

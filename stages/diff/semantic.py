@@ -18,6 +18,7 @@ from stages.spec.key import stage_key
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
+from stages.spec.resolved_training import Optimizer
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,22 @@ class Side:
     project: Project
     hardware: Hardware
     stages: Mapping[str, Stage]
+    states: Mapping[str, Mapping[str, Optimizer]]  # of each stage, as ResolvedPipeline has it
     keys: Mapping[str, str]
     published: frozenset[str]  # stages of pipelines that are no variants
 
 
 def side(name: str, project: Project, scale: str, hardware: Hardware) -> Side:
     """All stages that have a rule at the scale. Raises SpecError(s) where the specs are wrong."""
-    stages, published = {}, project.pipelines(variants=False, scale=scale)
+    stages: dict[str, Stage] = {}
+    states: dict[str, Mapping[str, Optimizer]] = {}
+    published = project.pipelines(variants=False, scale=scale)
     for pipeline in project.pipelines(variants=True, scale=scale):
         resolved = project.resolve(pipeline, scale)
         stages.update({resolved.refs[stage]: resolved.stages[stage] for stage in resolved.own})
+        states.update({resolved.refs[stage]: resolved.states[stage] for stage in resolved.own})
     counted = frozenset(ref for ref in stages if ref.partition("/")[0] in published)
-    return Side(name, project, hardware, stages, project.keys(scale), counted)
+    return Side(name, project, hardware, stages, states, project.keys(scale), counted)
 
 
 def compare(old: Side, new: Side, scale: str) -> Difference:
@@ -153,7 +158,7 @@ def _elsewhere(project: Project, edits: Iterable[Edit], scale: str) -> Iterator[
 
 def _plans(one: Side) -> dict[str, StagePlan]:
     lengths = document_lengths(one.project.data)
-    return {ref: plan_stage(ref, stage, one.hardware, lengths) for ref, stage in one.stages.items()}
+    return {ref: plan_stage(ref, stage, one.states[ref], one.hardware, lengths) for ref, stage in one.stages.items()}
 
 
 def _own(stage: Stage) -> str:

@@ -63,7 +63,8 @@ def plan_pipeline(project: Project, name: str, scale: str, hardware: Hardware) -
     resolved, lengths = project.resolve(name, scale), document_lengths(project.data)
     full_size = project.shrink(name, scale).shrink is None
     stages = tuple(
-        plan_stage(resolved.refs[one], resolved.stages[one], hardware, lengths, project.data) for one in resolved.own
+        plan_stage(resolved.refs[one], resolved.stages[one], resolved.states[one], hardware, lengths, project.data)
+        for one in resolved.own
     )
     return PipelinePlan(
         resolved.name, resolved.title, resolved.scale, hardware, stages, claims(resolved) if full_size else ()

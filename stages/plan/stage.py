@@ -16,6 +16,7 @@ from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Rope
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Optimizer
 
 POINT = "point"  # of a trunk, whose cost it is
 
@@ -79,9 +80,15 @@ class StagePlan:
 
 
 def plan_stage(
-    ref: str, stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData | None = None
+    ref: str,
+    stage: Stage,
+    state: Mapping[str, Optimizer],
+    hardware: Hardware,
+    lengths: Mapping[str, float],
+    data: LoadedData | None = None,
 ) -> StagePlan:
-    """Plan a stage on a device; `lengths` are mean tokens of a document, by corpus, where known.
+    """Plan a stage on a device; `state` says of which modules its result has optimizer state, and what made it, and
+    `lengths` are mean tokens of a document, by corpus, where known.
 
     Without `data`, nothing is said of padding.
     """
@@ -94,9 +101,9 @@ def plan_stage(
         active=sum(count.active for count in counts),
         sparse=any(count.idle for count in counts),
         rope=stage.rope,
-        checkpoint=memory.checkpoint(stage),
+        checkpoint=memory.checkpoint(stage, state),
         copied=memory.copied(stage),
-        disk=memory.disk(stage),
+        disk=memory.disk(stage, state),
         phases=tuple(_plan_phase(stage, phase, hardware, lengths, data) for phase in stage.phases),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stages.errors import SpecError
@@ -11,29 +11,17 @@ from stages.spec.loader import LoadedStage
 
 if TYPE_CHECKING:
     from stages.spec.hand_over import Node
-    from stages.spec.resolved import Stage
 
 AVERAGE = "average"  # how `init.weights` names it
 
 
-def kept(stage: Stage, above: Iterable[Node]) -> frozenset[str]:
-    """Modules of whose weights a stage's result has an average: of those it trained, or handed on with their state."""
-    if stage.phases:
-        return frozenset(stage.trained if stage.optimizer is not None and stage.optimizer.ema is not None else ())
-    if stage.kind == "export":
-        return frozenset()  # no optimizer state, so no average
-    by_ref = {node.ref: node.averages for node in above}
-    inherits = (pair for pair in stage.init.items() if pair[1].optimizer == "inherit" and pair[1].experts is None)
-    handed = ((name, init.parent) for name, init in inherits)
-    return frozenset(name for name, parent in handed if parent is not None and name in by_ref[parent])
-
-
 def check(loaded: LoadedStage, module: str, parent: Node) -> None:
     """Raise SpecError unless the parent's result has an average of the module."""
-    if module in parent.averages:
+    averaged = [name for name, optimizer in parent.state.items() if optimizer.ema is not None]
+    if module in averaged:
         return
     written = loaded.raw.init.weights  # type: ignore[attr-defined]
-    there = ", ".join(one for one in parent.stage.modules if one in parent.averages) or "none of its modules"
+    there = ", ".join(one for one in parent.stage.modules if one in averaged) or "none of its modules"
     raise loaded.document.error(
         ("init", "weights", module) if module in written else ("init", "weights"),
         f"average for {module}, of which {parent_of(loaded, module)} has none",

@@ -14,6 +14,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.points import ALL
 from stages.spec.ranges import Reach, farthest
 from stages.spec.resolved import Stage
+from stages.spec.resolved_training import Optimizer
 from stages.spec.schema import RawImport, RawMerge, RawTrain, RawUpcycle
 from stages.spec.variants import written_as
 
@@ -27,7 +28,7 @@ class Node:
     clock: Clock
     reach: Reach
     extent: Extent | None
-    averages: frozenset[str]  # modules of whose weights its result has an average
+    state: Mapping[str, Optimizer]  # modules whose optimizer state its result has, and what made it
     loops: int | None  # of a looped model, as it was last trained
     weights_of: str  # the stage whose weights it has: of a keep or an export that of its parent, else itself
     numbers: Mapping[tuple[str, str], Extent] = field(default_factory=dict)  # by number and the schedule that gives it

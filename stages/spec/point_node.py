@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TypeVar
 
-from stages.spec import averages
+from stages.spec import optimizer_state
 from stages.spec.clocks import Clock, Extent, Reached
 from stages.spec.frozen import Frozen
 from stages.spec.hand_over import Node, reach_before
@@ -69,7 +69,7 @@ def point_node(
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
     numbers = dict(_reached(trunk, stage, start))
     counted = Clock(trunk.clock.schedule, shown.spans, shown.value, trunk.clock.entered, raw.stage, numbers)
-    kept = averages.kept(stage, above.values())
+    kept = optimizer_state.kept(stage, above.values())
     ref = f"{pipeline.name}/{raw.stage}"
     return Node(ref, stage, counted, reach, shown, kept, loops(stage, ()), weights_of=ref)
 

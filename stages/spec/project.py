@@ -22,6 +22,7 @@ from stages.spec.nodes import Document
 from stages.spec.points import RawPoint
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage, Waiver
+from stages.spec.resolved_training import Optimizer
 from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
@@ -55,6 +56,7 @@ class ResolvedPipeline:
     claims: tuple[Claim, ...]
     sizes: tuple[Size, ...]
     documents: dict[str, Document]
+    states: dict[str, Mapping[str, Optimizer]]  # modules whose optimizer state a stage's result has, and what made it
     extents: dict[str, Extent]  # stage that trains -> how far it reads its schedule
     numbers: dict[str, Mapping[tuple[str, str], Extent]]  # the same of numbers that have one, by number and schedule
     listing: Document  # pipeline.yaml
@@ -312,6 +314,7 @@ class Project:
             claims=claims(loaded, nodes),
             sizes=sizes(loaded),
             documents={stage: one.document for stage, one in loaded.stages.items()},
+            states={stage: node.state for stage, node in nodes.items()},
             extents={stage: node.extent for stage, node in nodes.items() if node.extent is not None},
             numbers={stage: node.numbers for stage, node in nodes.items()},
             listing=loaded.document,

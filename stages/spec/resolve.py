@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from stages.spec import averages, engines, models
+from stages.spec import engines, models, optimizer_state
 from stages.spec.clocks import Clock, Extent, advance, schedule
 from stages.spec.evaluated_on import KEY, evaluated_on
 from stages.spec.evaluations import unable
@@ -111,7 +111,7 @@ class Resolver:
             clock=clock,
             reach=everyone,
             extent=training.extent,
-            averages=averages.kept(stage, above.values()),
+            state=optimizer_state.kept(stage, above.values()),
             loops=loops(stage, above.values()),
             weights_of=weights_of(stage, above.values()) or ref,
             numbers=training.numbers,

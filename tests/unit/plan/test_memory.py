@@ -55,25 +55,35 @@ def test_recomputation_keeps_one_layer_and_inputs(stage, h100):
 
 
 def test_checkpoints(project):
-    stages = project.resolve("kimi_vl", "paper").stages
-    text, align = stages["text_pretrain"], stages["vit_align"]
+    resolved = project.resolve("kimi_vl", "paper")
+    text, align = resolved.stages["text_pretrain"], resolved.stages["vit_align"]
     llm = parameters(text.modules["llm"])
-    ends = llm.embedding + llm.head
-    assert memory.checkpoint(text) == 4 * llm.total + 4 * (llm.total - ends) + 8 * ends  # Muon: one moment of matrices
-    assert memory.disk(text) == memory.checkpoint(text) * 3  # two partial ones and the result
+    ends, state = llm.embedding + llm.head, resolved.states["text_pretrain"]
+    whole = memory.checkpoint(text, state)
+    assert whole == 4 * llm.total + 4 * (llm.total - ends) + 8 * ends  # Muon: one moment of matrices
+    assert memory.disk(text, state) == whole * 3  # two partial ones and the result
     weights = sum(parameters(model).total for model in align.modules.values())
-    assert memory.checkpoint(align) < 4 * weights + 9 * (weights - llm.total)  # frozen: weights only
+    frozen = memory.checkpoint(align, resolved.states["vit_align"])
+    assert frozen < 4 * weights + 9 * (weights - llm.total)  # frozen: weights only
 
 
 def test_the_host_has_a_copy_of_a_checkpoint_beside_gpus_where_something_is_trained(project):
     for scale, factor in (("paper", 1), ("mini", 0)):  # GPUs, and a CPU, on which a run waits
-        text = project.resolve("kimi_vl", scale).stages["text_pretrain"]
-        assert memory.copied(text) == factor * memory.checkpoint(text)
+        resolved = project.resolve("kimi_vl", scale)
+        text = resolved.stages["text_pretrain"]
+        assert memory.copied(text) == factor * memory.checkpoint(text, resolved.states["text_pretrain"])
     assert memory.copied(project.resolve("ouro", "paper").stages["upcycle_2_6b"]) == 0
 
 
 def test_pointers_and_releases_take_no_disk(project):
-    stages = project.resolve("ouro", "paper").stages
-    assert {memory.disk(stages[name]) for name in ("keep_1_4b", "ouro_1_4b", "thinking_2_6b")} == {0}
-    upcycled = parameters(stages["upcycle_2_6b"].modules["llm"]).total
-    assert memory.disk(stages["upcycle_2_6b"]) == 4 * upcycled
+    resolved = project.resolve("ouro", "paper")
+    for name in ("keep_1_4b", "ouro_1_4b", "thinking_2_6b"):
+        assert memory.disk(resolved.stages[name], resolved.states[name]) == 0
+
+
+def test_a_stage_without_phases_has_the_moments_that_it_takes_over(project):
+    resolved = project.resolve("ouro", "paper")
+    upcycle, release = resolved.stages["upcycle_2_6b"], resolved.stages["ouro_2_6b"]
+    count = parameters(upcycle.modules["llm"]).total
+    assert memory.checkpoint(upcycle, resolved.states["upcycle_2_6b"]) == 12 * count  # AdamW: two moments
+    assert memory.checkpoint(release, resolved.states["ouro_2_6b"]) == 4 * count  # an export has weights alone

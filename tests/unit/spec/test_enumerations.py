@@ -92,7 +92,7 @@ RUNS: dict[str, Callable[[Stage], object]] = {
     "how a family is initialised": lambda _: build.initialise(nn.Linear(2, 2), "llm", unknown(), 1),
     "which engine": lambda _: engine_of(NEW),  # type: ignore[arg-type]
     "what precision": lambda _: computes_in_bf16(NEW),  # type: ignore[arg-type]
-    "what moments take": lambda one: memory.checkpoint(other(one, optimizer=other(one.optimizer, kind=NEW))),
+    "what moments take": lambda one: memory.checkpoint(one, {"llm": other(one.optimizer, kind=NEW)}),
     "which parameters decay": lambda one: optimizer.Optimizer(
         other(one.optimizer, decay=NEW), [slots.Slot("llm", "w", nn.Parameter(nn.Linear(2, 2).weight), False)]
     ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 STOP = Event()  # set by a signal: all sections end
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL: the tests' section then says how many had passed
-OFTEN = 0.5  # seconds between two looks at whether it has to end
+OFTEN = 0.5  # seconds between two checks of whether it has to end
 
 
 class Process:
@@ -72,6 +72,7 @@ class Process:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to its process group, and SIGKILL where it is still there after `GRACE`."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, number)

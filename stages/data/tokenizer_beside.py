@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.data.tokenizer import Tokenizer, prefixed
-from stages.data.tokenizer_files import ADDED, CONFIG, NAMED
+from stages.data.tokenizer_files import ADDED, CONFIG, NAMED, word_of
 from stages.errors import UserError
 
 DECODER, PREFIX, SPLIT = "added_tokens_decoder", "add_prefix_space", "split_special_tokens"
@@ -45,7 +45,7 @@ def _of_config(config: Mapping[str, Any], made: Tokenizer) -> Iterator[str]:
         yield f"{PREFIX}: found {found!r}; allowed: {wanted!r} (transformers 4 goes by this file)"
     entries = config.get(DECODER)
     for number, entry in entries.items() if isinstance(entries, dict) else ():
-        word = _word(entry)
+        word = word_of(entry)
         if word is None or str(made.inner.token_to_id(word)) != number:
             yield f"{DECODER}.{number}: found {word!r}, whose id is {made.inner.token_to_id(word or '')}"
         else:
@@ -74,7 +74,7 @@ def _of_ids(ids: Mapping[str, Any], made: Tokenizer) -> Iterator[str]:
 
 def _of_word(key: str, entry: Any, made: Tokenizer) -> Iterator[str]:
     """One special token, a text or an object with flags: an added token, or one that no text turns into."""
-    word = _word(entry)
+    word = word_of(entry)
     if word is None:
         return
     number = made.inner.token_to_id(word)
@@ -88,8 +88,3 @@ def _of_word(key: str, entry: Any, made: Tokenizer) -> Iterator[str]:
         wrong = [flag for flag in flags if flag in entry and entry[flag] != getattr(added, flag)]
         if wrong:
             yield f"{key}: {word!r} has {wrong[0]} {entry[wrong[0]]!r}, in tokenizer.json {getattr(added, wrong[0])!r}"
-
-
-def _word(entry: Any) -> str | None:
-    content = entry.get("content") if isinstance(entry, dict) else entry
-    return content if isinstance(content, str) else None

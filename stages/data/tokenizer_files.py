@@ -67,7 +67,7 @@ def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
     template = _text(root, folder / TEMPLATE, spec)
     if template is None:
         template = _of_config(config.get("chat_template"), folder / CONFIG)
-    words = {key: word for key in WORDS if (word := _word(config.get(key))) is not None}
+    words = {key: word for key in WORDS if (word := word_of(config.get(key))) is not None}
     return TokenizerFiles(tokens, template, words)
 
 
@@ -107,7 +107,8 @@ def _of_config(found: Any, path: Path) -> str | None:
     raise UserError(f"{path}: chat_template: found a {type(found).__name__} instead of a text")
 
 
-def _word(found: Any) -> str | None:
+def word_of(found: Any) -> str | None:
+    """The text of a special token, which these files have as a string or as an object; None for anything else."""
     content = found.get("content") if isinstance(found, dict) else found
     return content if isinstance(content, str) else None
 

@@ -19,7 +19,7 @@ from stages.store import fingerprint
 from tests.unit.evals.conftest import build
 from tests.unit.train import tiny
 
-# cuBLAS looks once, at its first product, and the first test may not be one that asks for determinism.
+# cuBLAS reads it once, at its first product, and the first test may not be one that asks for determinism.
 os.environ.setdefault(*fingerprint.CUBLAS)
 WORKER = "PYTEST_XDIST_WORKER"  # environment variable: pytest-xdist starts another process for one that ends
 DEVICE = os.environ.get("STAGES_TEST_DEVICE", "cuda")

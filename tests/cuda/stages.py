@@ -69,12 +69,21 @@ def _inside(one: Path, other: Path) -> Iterator[str]:
 
 
 def unequal(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str:
-    """Tensors without the same bits: how many, and of the first three how many elements, and the largest distance."""
-    found = [name for name in ours if name not in theirs or not torch.equal(ours[name], theirs[name])]
+    """How many tensors differ in a bit, or are in one of the two only; of the first three, by how much. "" for none."""
+    names = {**ours, **theirs}
+    found = [name for name in names if not (name in ours and name in theirs and same_bits(ours[name], theirs[name]))]
     shown = [
         f"{name}: {int((ours[name] != theirs[name]).sum())} of {ours[name].numel()}, by at most "
         f"{(ours[name].double() - theirs[name].double()).abs().max().item():.3g}"
         for name in found[:3]
-        if name in theirs and ours[name].shape == theirs[name].shape
+        if name in ours and name in theirs and ours[name].shape == theirs[name].shape
     ]
-    return f"{len(found)} of {len(ours)} tensors ({', '.join(shown)})" if found else ""
+    return f"{len(found)} of {len(names)} tensors ({', '.join(shown or found[:3])})" if found else ""
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether shapes, types and all bytes are the same: 0.0 and -0.0 are not, a NaN and the same NaN are."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    ours, theirs = (x.detach().contiguous().reshape(-1).view(torch.uint8) for x in (one, other))
+    return torch.equal(ours, theirs)

@@ -14,13 +14,14 @@ import pytest
 
 from tests.traced import device
 
-# Forward.
+# Forward passes of attention.
 ATTENTION = ("torch_attn::_varlen_attn", "aten::_scaled_dot_product_flash_attention")
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(device.compiler() is None, reason="needs a C++ compiler")
 
 
 def traced(folder: Path, *words: str) -> dict[str, dict[str, Any]]:
+    """What `python -m tests.traced` prints, by name."""
     command = [sys.executable, "-m", "tests.traced", str(device.compiled(folder)), *words]
     environ = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
@@ -34,6 +35,7 @@ def wrong(found: dict[str, Any]) -> dict[str, str]:
 
 
 def used(found: dict[str, Any], name: str) -> set[str]:
+    """The traced steps that have an operation of this name."""
     return {case for case, one in found.items() if any(name in operation for operation in one["operations"])}
 
 

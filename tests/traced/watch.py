@@ -1,4 +1,4 @@
-"""What every operation of a traced step is held against: waits, kernels without an order, what attention can read."""
+"""Checks of every operation of a traced step: waits, kernels without a fixed order, what FlashAttention can read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FoundError(AssertionError):
 
 
 class Watch(TorchDispatchMode):
-    """Looks at every operation of what runs in it, and counts them by name."""
+    """Checks every operation that runs in it, and counts them by name. Raises FoundError."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pages of Parquet: their sizes are told before they are read, since each is in memory as a whole."""
+"""Pages of Parquet: their sizes are known before they are read, since each is in memory as a whole."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 TEXTS = [f"word {number} " * (number % 40) + "é" for number in range(3000)]
 TURNS = [[{"role": "user", "content": "x" * number}] * (number % 4) for number in range(300)] * 10
+HUGE = b"\xfe" + b"\xff" * 8 + b"\x7f"  # as a varint, 2^70 - 2: a positive number
 WRITERS: dict[str, dict[str, Any]] = {
     "as pyarrow does": {},
     "no dictionary": {"use_dictionary": False},
@@ -61,6 +62,10 @@ def test_bytes_that_are_no_header_end_the_pages(tmp_path: Path) -> None:
         os.urandom(5000),
         b"\x1c" * 5000,
         b"\x15\x01\x15\x01\x15\x01\0",
+        b"\x18" + HUGE,  # a text of 2^70 bytes
+        b"\x15\x00\x15\x02\x15" + HUGE + b"\0",  # pages of as many
+        b"\x15\x00\x15" + HUGE + b"\x15\x02\0",
+        b"\x15\x00\x15\x02\x15\x02\x2c\x15" + HUGE + b"\0\0",  # values
     ):
         raw = bytearray(file.path.read_bytes())
         raw[column.data_page_offset :] = bad

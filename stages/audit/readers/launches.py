@@ -74,7 +74,10 @@ def _changes(words: list[Word], where: Where) -> Iterator[Change]:
         elif match := _FLAG.fullmatch(content):
             follows = bool(rest) and not _FLAG.fullmatch(text(rest[0])) and not _SET.fullmatch(text(rest[0]))
             value = rest.pop(0) if follows else None
-            yield Change(_path(match[1]), "true" if value is None else _bare(text(value)), place(value or word, where))
+            path, said = _path(match[1]), "true"
+            if value is None and path[-1].startswith("no_"):  # `--checkpoint.no-enable`: how tyro turns a switch off
+                path, said = (*path[:-1], path[-1].removeprefix("no_")), "false"
+            yield Change(path, said if value is None else _bare(text(value)), place(value or word, where))
 
 
 def _path(key: str) -> tuple[str, ...]:

@@ -68,12 +68,9 @@ class _Reader(Branches):
         data = files.text(path, name).encode()
         before = self.name, self.stack
         self.name, self.stack = name, [*stack, path]
-        self.statements(self.parser.parse(data).root_node, 0)
+        with self.returning():
+            self.statements(self.parser.parse(data).root_node, 0)
         self.name, self.stack = before
-
-    def statements(self, node: Node, depth: int) -> None:
-        for child in node.named_children:
-            self.statement(child, depth + 1)
 
     def statement(self, node: Node, depth: int) -> None:
         self.count(node, depth)
@@ -88,8 +85,10 @@ class _Reader(Branches):
                 self.branch(node, depth)
             case "for_statement":
                 self.loop(node, depth)
-            case "case_statement" | "while_statement" | "c_style_for_statement":
-                self.either_way([node, None], depth)
+            case "case_statement":
+                self.case(node, depth)
+            case "while_statement" | "c_style_for_statement":
+                self.either_way([node.named_children, []], depth)
             case "function_definition" if (name := node.child_by_field_name("name")) is not None:
                 self.functions[source(name)] = (node.named_children[-1], self.name)
             case "ERROR":
@@ -103,7 +102,7 @@ class _Reader(Branches):
                 before = None if self.printed is None else list(self.printed)
                 self.statements(node, depth)
                 self.printed = None if before is None else [*before, Piece(SUBSTITUTION, self.where(node))]
-            case "case_item" | "do_group" | "program" | "list" | "subshell":
+            case "elif_clause" | "else_clause" | "do_group" | "program" | "list" | "subshell":
                 self.statements(node, depth)
             case "declaration_command":
                 self.local(node)
@@ -160,10 +159,13 @@ class _Reader(Branches):
         elif name in {"read", "mapfile", "readarray"}:
             for word in words[1:]:
                 self.variables.lose(text(word))
+            self.filled(node, self.fed(node, depth))
+        elif name == "return" and "".join(map(text, words[1:])) in {"", "0"}:
+            self.returned = True
         elif name in self.functions and depth < DEEPEST:
             body, file = self.functions[name]
             before, self.name = self.name, file
-            with self.called(words[1:], self.where(node)):
+            with self.called(words[1:], self.where(node)), self.returning():
                 self.statement(body, depth + 1)
             self.name = before
         elif name == "shift":
@@ -192,6 +194,8 @@ class _Reader(Branches):
         for word in self.expanded(nodes, depth)[:MAX_LOOP]:
             self.variables.give(source(name), word, self.where(node))
             self.statements(body, depth)
+            if self.returned:
+                return
 
     def tested(self, node: Node) -> str:
         """A word of a test as text. What the environment alone could set is not set, as published; but Slurm's is."""

@@ -1,11 +1,19 @@
 """Branches of a shell script: the way that its tests decide; where they do not, all ways are read, and what differs
-between them is unknown afterwards."""
+between them is unknown afterwards.
+
+A function ends where it returns 0. A return of another status is left out, as `exit` is: it ends a launch that did not
+get what it needs, such as a variable of the environment.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tree_sitter import Node
 
 from stages.audit.readers import shell_tests
+from stages.audit.readers.shell_expand import source
 from stages.audit.readers.shell_printed import Printed
 from stages.audit.readers.shell_state import Variables
 from stages.audit.readers.shell_words import Piece
@@ -16,9 +24,31 @@ TESTS = frozenset({"test_command", "negated_command", "list", "parenthesized_exp
 class Branches(Printed):
     """Statements of which a test says whether they are read."""
 
+    def __init__(self, variables: Variables) -> None:
+        super().__init__(variables)
+        self.returned: bool | None = False  # from the function or file that is read; None: on some ways
+
+    @contextmanager
+    def returning(self) -> Iterator[None]:
+        """The body of a function or file: a return in it ends no more than this."""
+        before, self.returned = self.returned, False
+        yield
+        self.returned = before
+
     def statements(self, node: Node, depth: int) -> None:
-        """Reads every statement below a node."""
-        raise NotImplementedError
+        """Reads the statements below a node, in order."""
+        self.sequence(node.named_children, depth + 1)
+
+    def sequence(self, nodes: list[Node], depth: int) -> None:
+        """Reads statements up to a return; what follows one that is on some ways alone is such a way itself."""
+        for number, node in enumerate(nodes):
+            self.statement(node, depth)
+            if self.returned is None and nodes[number + 1 :]:
+                self.returned = False
+                self.either_way([nodes[number + 1 :], []], depth)
+                self.returned = None
+            if self.returned is not False:
+                return
 
     def tested(self, node: Node) -> str:
         """A word of a test as text."""
@@ -34,41 +64,54 @@ class Branches(Printed):
         others = [one for one in node.named_children if one.type in {"elif_clause", "else_clause"}]
         if taken is None:
             return self.either_way([body, others], depth)
-        for one in body if taken else others[:1]:
-            if one.type == "elif_clause":
-                return self.elif_clause(one, others[1:], depth)
-            self.statements(one, depth) if one.type == "else_clause" else self.statement(one, depth + 1)
-        return None
+        if not taken and others and others[0].type == "elif_clause":
+            return self.elif_clause(others[0], others[1:], depth)
+        return self.sequence(body if taken else others[:1], depth + 1)
 
     def elif_clause(self, node: Node, others: list[Node], depth: int) -> None:
         """`elif`: its body, or the rest of the branch."""
         taken = shell_tests.decide(node.named_children[0], self.tested)
         if taken is None:
-            return self.either_way([node, others], depth)
-        if taken:
-            return self.statements(node, depth)
-        for one in others[:1]:
-            self.elif_clause(one, others[1:], depth) if one.type == "elif_clause" else self.statements(one, depth)
+            return self.either_way([[node], others], depth)
+        if not taken and others and others[0].type == "elif_clause":
+            return self.elif_clause(others[0], others[1:], depth)
+        return self.statements(node, depth) if taken else self.sequence(others[:1], depth + 1)
+
+    def case(self, node: Node, depth: int) -> None:
+        """`case WORD in`: the first item of which a pattern is the word; where one is not known, any of them."""
+        value, items = (
+            node.child_by_field_name("value"),
+            [one for one in node.named_children if one.type == "case_item"],
+        )
+        bodies = [[one for one in item.named_children if one not in item.children_by_field_name("value")]
+                  for item in items]  # fmt: skip
+        word = "" if value is None else self.tested(value)
+        for item, body in zip(items, bodies, strict=True):
+            patterns = [source(one).strip("\"'") for one in item.children_by_field_name("value")]
+            taken = shell_tests.matches(word, patterns)
+            if taken is None:
+                return self.either_way([*bodies, []], depth)
+            if taken:
+                return self.sequence(body, depth + 1)
         return None
 
-    def either_way(self, ways: list[Node | list[Node] | None], depth: int) -> None:
-        """Reads every way from the same variables; None is a way on which nothing is done."""
+    def either_way(self, ways: list[list[Node]], depth: int) -> None:
+        """Reads every way from the same variables; an empty one does nothing."""
         left: list[Variables] = []
-        outer, before = self.variables, self.printed
+        outer, before, returned = self.variables, self.printed, set[bool | None]()
         printed: list[list[Piece]] = []
-        first = next(
-            (one for way in ways for one in (way if isinstance(way, list) else [way]) if one is not None), None
-        )
-        if first is not None:
-            self.count(first, depth, len(outer.scalars) + len(outer.arrays))  # of each way a copy is made
+        first = next((one for way in ways for one in way), None)
+        if first is not None:  # of each way a copy is made
+            self.count(first, depth, (len(ways) - 1) * (len(outer.scalars) + len(outer.arrays)))
         for way in ways:
             self.variables, self.printed = outer.fork(), None if before is None else list(before)
-            for one in way if isinstance(way, list) else [way] if way is not None else []:
-                nested = one.type in {"elif_clause", "else_clause", "case_statement", "while_statement"}
-                self.statements(one, depth) if nested else self.statement(one, depth + 1)
+            self.returned = False
+            self.sequence(way, depth + 1)
+            returned.add(self.returned)
             left.append(self.variables)
             printed += [] if self.printed is None else [self.printed]
         self.variables, self.printed = outer, before
+        self.returned = returned.pop() if len(returned) == 1 else None
         outer.keep(left)
         if printed and first is not None:
             self.printed = self.common(printed, self.where(first))

@@ -1,4 +1,4 @@
-"""Calls of a script's functions: their parameters and local names; texts that `cat` and `read` take from the script."""
+"""Calls of a script's functions: their parameters and local names; texts that commands take from the script."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tree_sitter import Node
 from stages.audit.readers.shell_expand import source
 from stages.audit.readers.shell_maps import Maps
 from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import Piece, Word, text
+from stages.audit.readers.shell_words import Piece, Word, fields, rows, text
 from stages.errors import Where
 
+_FILLS = re.compile(r"(?:(?:mapfile|readarray)\s+-t|((?:IFS=(?:' '|\" \")\s+)?read\s+(?:-r\s+)?-r?a))\s+([A-Za-z_]\w*)")
 _EXPANDED = frozenset({"simple_expansion", "expansion", "command_substitution", "arithmetic_expansion"})
 
 
@@ -120,6 +121,25 @@ class Calls(Maps):
         yield from found
         if last is not None:
             yield Piece(last.text.rstrip("\n"), last.where)
+
+    def fed(self, node: Node, depth: int) -> list[Piece] | None:
+        """What stands behind `< <(f)` or `<<<`, where the text itself says it."""
+        for one in node.named_children:
+            target = one.named_children[-1] if one.named_children else None
+            if one.type == "herestring_redirect" and target is not None:
+                return list(self.pieces(target, depth + 1, quoted=True))
+            if one.type == "file_redirect" and target is not None and target.type == "process_substitution":
+                found = self.substituted(target, depth)
+                return None if found is None else list(found)
+        return None
+
+    def filled(self, command: Node, pieces: list[Piece] | None) -> None:
+        """`mapfile -t NAME`: a line an element; `read -ra NAME`: a word of the first line an element."""
+        match = _FILLS.fullmatch(source(command).partition("<")[0].strip())
+        if match is None or pieces is None:
+            return
+        words = rows(pieces) if match[1] is None else fields((rows(pieces) or [()])[0], everywhere=True)
+        self.variables.give_array(match[2], words, self.where(command))
 
     def read_here(self, node: Node, depth: int) -> None:
         """`read -r -d '' NAME <<EOF`: the whole text, without blanks around it."""

@@ -69,9 +69,11 @@ class Printed(Calls):
         for child in node.named_children:
             self.statement(child, depth + 1)
         self.read_here(node, depth)
+        body = node.child_by_field_name("body")
+        if body is not None and body.type == "command":
+            self.filled(body, self.fed(node, depth))
         if before is None:
             return
-        body = node.child_by_field_name("body")
         here = [one for one in node.named_children if one.type == "heredoc_redirect"]
         if any(one.type == "file_redirect" and ">" in source(one)[:3] for one in node.named_children):
             self.printed = before

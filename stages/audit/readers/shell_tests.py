@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 from tree_sitter import Node
 
 from stages.audit.readers.shell_words import DEEPEST, unknown
 
 _FILES = frozenset({"-d", "-e", "-f", "-s", "-r", "-w", "-x", "-L", "-h"})
+_PATTERN = re.compile(r"[\w.*?+/:-]+")  # of `case`, as people write them
 Text = Callable[[Node], str]
 
 
 def decide(node: Node, text: Text, depth: int = 0) -> bool | None:
-    """Whether a condition holds; None where the text does not say."""
+    """Whether a condition is true; None where the text does not say."""
     if depth > DEEPEST:
         return None
     children = node.named_children
@@ -36,6 +39,15 @@ def decide(node: Node, text: Text, depth: int = 0) -> bool | None:
             return _binary(text(node.children[0]), operator, text(node.children[2]))
         case _:
             return None
+
+
+def matches(word: str, patterns: list[str]) -> bool | None:
+    """Whether one of the patterns of a `case` item is a word; None where the text does not say."""
+    if "*" in patterns:
+        return True
+    if not word or unknown(word) or not all(_PATTERN.fullmatch(one) for one in patterns):
+        return None
+    return any(fnmatchcase(word, one) for one in patterns)
 
 
 def _joined(both: tuple[bool | None, bool | None], every: bool) -> bool | None:

@@ -70,6 +70,19 @@ def fields(pieces: Iterable[Piece], everywhere: bool = False) -> list[Word]:
     return words
 
 
+def rows(pieces: Iterable[Piece]) -> list[Word]:
+    """Pieces cut at the ends of lines, which are left out."""
+    found: list[list[Piece]] = [[]]
+    for piece in pieces:
+        for number, part in enumerate(piece.text.split("\n")):
+            if number:
+                found.append([])
+            found[-1].append(Piece(part, piece.where))
+    if not text(tuple(found[-1])):
+        found.pop()
+    return [tuple(word) for word in found]
+
+
 def lines(content: str, file: str, line: int, raw: bool = False) -> Iterator[Piece]:
     """A text of several lines as pieces, each with its line; if not `raw`, with what a backslash says there."""
     for number, part in enumerate(content.splitlines(keepends=True)):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import HOLE, Edge, Pipeline, Stage, counted
 
@@ -73,6 +74,24 @@ def optimizer(pipeline: Pipeline) -> Iterator[Fault]:
                 "the checkpoint's figures count, and the file's are dead text",
                 None,
                 "the framework sets them anew after the load",
+            )
+
+
+@rule("clip-dropped", "I-48", "Gradients are no longer clipped")
+def clip_dropped(pipeline: Pipeline) -> Iterator[Fault]:
+    """In Megatron and in the Trainer a limit of 0 turns clipping off."""
+    for edge in pipeline.edges:
+        old, new = edge.parent.number("clip"), edge.child.number("clip")
+        off = edge.child.framework in {"megatron-lm", "megatron-bridge", *TRAINERS}
+        if off and old and new == 0 and edge.child.stated("clip"):
+            yield Fault(
+                edge.child,
+                edge.child.at("clip"),
+                "a limit of 0, which is none",
+                f"{old:g}, as {edge.parent.name}",
+                "a single batch can move the weights without limit",
+                None,
+                "no clipping is meant",
             )
 
 

@@ -12,7 +12,13 @@ from stages.audit.recipe import Edge, Pipeline, Stage
 from stages.audit.rules.schedule import part
 
 _SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "weight_decay")
-_SWITCHES = {"untied": "--untie-embeddings-and-output-weights", "gated": "--swiglu"}
+_SIZES = ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "experts", "expert_ffn", "vocab", "flavor",
+          "tied", "kv_lora_rank", "qk_nope_dim", "qk_rope_dim", "v_head_dim")  # fmt: skip
+_OUTPUTS = ("norm_eps", "experts_per_token", "routed_scale")  # no tensor has another shape by these
+_SWITCHES = {
+    "untied": "--untie-embeddings-and-output-weights", "gated": "--swiglu", "qk_norm": "--qk-layernorm",
+    "qkv_bias": "--add-qkv-bias", "latent": "--multi-latent-attention",
+}  # fmt: skip
 _RELEASED = "the checkpoint was saved anew with step 0, or as a release"
 
 
@@ -172,7 +178,7 @@ def not_there(pipeline: Pipeline) -> Iterator[Fault]:
 def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
     """A figure of the architecture that a hand-over of weights keeps."""
     for edge in pipeline.edges:
-        for name in ("layers", "hidden", "ffn", "heads", "kv_heads", "experts", "vocab", "flavor", "tied"):
+        for name in (*_SIZES, *_OUTPUTS):
             both = edge.parent.stated(name) and edge.child.stated(name)
             if both and edge.parent.get(name) != edge.child.get(name):
                 yield Fault(
@@ -180,9 +186,9 @@ def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
                     edge.child.at(name),
                     f"{name} {edge.child.get(name)}",
                     f"{edge.parent.get(name)}, as {edge.parent.name}",
-                    "the weights do not fit",
+                    "the same weights compute something else" if name in _OUTPUTS else "the weights do not fit",
                     None,
-                    "both have the same sizes" if name == "flavor" else None,
+                    "both have the same sizes" if name == "flavor" else "it is meant" if name in _OUTPUTS else None,
                 )
         for name in _SWITCHES if _whole(edge) else ():
             if edge.parent.on(name) != edge.child.on(name):

@@ -9,7 +9,8 @@ from stages.audit.recipe import Pipeline, Stage
 from stages.contract.rope import longest_wavelength
 from stages.spec.resolved_models import Llama3Scaling, Rope
 
-ROOM = 16  # rows in the slowest wavelength: bases that were raised for a context have ten to a hundred of it
+MARGIN = 16  # rows in the slowest wavelength: bases that were raised for a context have ten to a hundred of it
+LARGEST_HEAD = 4096  # no model has one of this size; the slowest wavelength grows with it towards 2 pi times the base
 
 
 def rope(stage: Stage) -> Rope | None:
@@ -30,6 +31,17 @@ def rope(stage: Stage) -> Rope | None:
     if stage.text("rope_type") == "linear":
         interpolation = stage.number("rope_factor") or interpolation
     return Rope(base=base, llama3=llama3, yarn=None, interpolation=interpolation)
+
+
+def slowest(stage: Stage) -> float | None:
+    """The slowest rotary wavelength in tokens; None where the base is not stated, or scaled in a way not modelled.
+
+    Where the size of a head is not known, that of the largest: the real one is shorter.
+    """
+    positions, dim = rope(stage), stage.count("head_dim")
+    if positions is None or (dim is not None and (dim <= 0 or dim % 2)):
+        return None
+    return longest_wavelength(positions, LARGEST_HEAD if dim is None else dim)
 
 
 @rule("positions-short", "I-29", "Rows are longer than the positions that the model has")
@@ -56,11 +68,8 @@ def positions(pipeline: Pipeline) -> Iterator[Fault]:
 def wavelength(pipeline: Pipeline) -> Iterator[Fault]:
     """Positions repeat within a row: two places of the text cannot be told apart."""
     for stage in pipeline.stages:
-        positions, dim, context = rope(stage), stage.count("head_dim"), stage.count("context")
-        if positions is None or dim is None or dim <= 0 or dim % 2 or context is None:
-            continue
-        longest = longest_wavelength(positions, dim)
-        if longest < context:
+        longest, context = slowest(stage), stage.count("context")
+        if longest is not None and context is not None and longest < context:
             yield Fault(
                 stage,
                 stage.at("rope_base", "context"),
@@ -80,13 +89,10 @@ def stays(pipeline: Pipeline) -> Iterator[Fault]:
         scaled = [one for one in ("rope_type", "rope_factor", "rope_interpolation", "rope_llama3", "rope_scaling")
                   if one in child.values]  # fmt: skip
         stated = child.stated("rope_base") and parent.stated("rope_base") and not scaled
-        positions, dim = rope(child), child.count("head_dim")
         if not (old and new and stated and new >= 4 * old and parent.get("rope_base") == child.get("rope_base")):
             continue
-        if positions is None or not dim or dim < 0 or dim % 2:
-            continue
-        longest = longest_wavelength(positions, dim)
-        if new <= longest < ROOM * new:
+        longest = slowest(child)
+        if longest is not None and new <= longest < MARGIN * new:
             yield Fault(
                 child,
                 child.at("rope_base"),

@@ -36,6 +36,9 @@ DEFECTS = (
     Defect("model-changed", ANNEAL, "    --swiglu\n", "    --swiglu\n    --untie-embeddings-and-output-weights\n",
            at="--untie"),
     Defect("model-changed", LONGER, 'flavor = "small"', 'flavor = "large"', certain=False),
+    Defect("model-changed", ROWS, "rms_norm_eps: 1.0e-06", "rms_norm_eps: 1.0e-05", certain=False),
+    Defect("model-changed", LONG, "${TOKENIZER[@]} $(rows", "${TOKENIZER[@]} --qk-layernorm $(rows"),
+    Defect("clip-dropped", DECAY, "--save /runs/decay", "--clip-grad 0.0 --save /runs/decay", certain=False),
     # what a launch line changes
     Defect("warmup-long", "launched/first.sh", "STEPS:-20000", "STEPS:-900", in_file="launched/small.toml",
            at="warmup_steps", tokens=900 * 128 * 4096),

@@ -48,6 +48,12 @@ def test_what_a_launch_line_sets_counts_at_its_line(
     assert launched(tmp_path, folder, line)[figure] == (value, "go.sh:2")
 
 
+def test_a_switch_that_a_launch_line_turns_off_is_off(tmp_path: Path) -> None:
+    found = launched(tmp_path, "titan_toml", "torchrun train.py longer.toml --checkpoint.no-enable")
+    assert "load" not in found
+    assert found["load_off"][0] == "/runs/small/checkpoint/step-20000"
+
+
 @pytest.mark.parametrize(
     "line", ["echo torchrun train.py train.toml --optimizer.lr 1", "cp train.toml --optimizer.lr 1"]
 )

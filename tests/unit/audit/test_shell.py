@@ -86,6 +86,42 @@ def test_words_are_those_that_bash_types(name: str, tmp_path: Path) -> None:
     assert words(SCRIPTS[name], tmp_path) == typed(SCRIPTS[name], tmp_path)
 
 
+_RETURNS = """
+flags() { [ "$1" = none ] && return; echo --a; if [ "$1" = short ]; then echo --b; return 0; fi; echo --c; }
+marked $(flags none) end
+marked $(flags short) end
+marked $(flags) end
+set_size() { case "$1" in 7b|7B) L=32; return;; 1?b) L=40; M=2;; "70b") L=80;; *) L=1; esac; M=1; }
+for size in 7b 13b 70b 3b; do M=0; set_size $size; marked $L $M; done
+rows() { for one in 1 2 3; do echo "--r $one"; [ $one = 2 ] && return; done; echo --no; }
+mapfile -t ROWS < <(rows)
+marked "${ROWS[@]}"
+LINE="--x 1 --y 2"
+read -r -a WORDS <<< "$LINE"
+marked "${WORDS[@]}"
+IFS=' ' read -ra WORDS <<< "--z 3"
+marked "${WORDS[@]}"
+readarray -t BOTH <<< "a b
+c"
+marked "${BOTH[@]}"
+"""
+
+
+def test_returns_cases_and_arrays_that_are_filled_are_read_as_bash_runs_them(tmp_path: Path) -> None:
+    assert words(_RETURNS, tmp_path) == typed(_RETURNS, tmp_path)
+
+
+def test_what_follows_a_return_that_nobody_can_decide_is_unknown(tmp_path: Path) -> None:
+    script = 'f() { A=1; if [ "$SLURM_JOB_ID" = 5 ]; then return; fi; A=2; B=3; }\nf\nmarked $A $B'
+    assert words(script, tmp_path) == [["${A}", "${B}"]]
+    script = 'case "$SIZE" in 7b) A=1; B=2;; 13b) A=2;; esac\nmarked $A $B'
+    assert words(script, tmp_path) == [["${A}", "${B}"]]
+    script = 'IFS=, read -ra A <<< "1,2"\nmarked "${A[@]}"'
+    assert words(script, tmp_path) == [["${A}"]]
+    script = 'f() { if [ -z "$DATA" ]; then echo no data; return 1; fi; marked on; }\nf'
+    assert words(script, tmp_path) == [["on"]]  # what a launch without the environment would stop at
+
+
 def _random(draw: random.Random) -> str:
     """A script of assignments, arrays, loops, tests and functions, over a few names and values."""
     names, lines = ["A", "B", "C"], ["A=1", "B='x y'", "C=7", "L=(p q)"]

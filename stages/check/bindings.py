@@ -23,6 +23,8 @@ class Unbound:
 
 def unbound(project: Project, scale: str, pipelines: Collection[str] | None = None) -> list[Unbound]:
     """What has to be bound before pipelines (None: all) can be run at a scale; nothing of those that cannot be read."""
+    if not project.scale(scale).has_corpora:
+        return []
     found: dict[str, Unbound] = {}
     kinds = project.data.kinds
     for name, pipeline in project.resolve_all(scale)[0].items():

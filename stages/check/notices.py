@@ -21,6 +21,9 @@ def notices(project: Project, scale: str) -> list[str]:
     Where a stage reads local corpora, what the engine does not do is a finding (I-45).
     """
     refused: list[Stage] = []
+    with suppress(SpecError, SpecErrors):
+        if not project.scale(scale).has_corpora:
+            return []
     for name in project.pipelines(variants=True):
         with suppress(SpecError, SpecErrors):  # which are findings
             resolved = project.resolve(name, scale)

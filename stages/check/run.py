@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from stages.check import catalogue
 from stages.check.context import Context
@@ -17,38 +18,57 @@ from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
 
 DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
+Known: TypeAlias = dict[tuple[str, str], list[Finding]]  # findings by pipeline and scale
 EVERY_SCALE = "every scale"  # where a finding is of a file that no scale changes
 
 
-def run(project: Project, scale: str, only: Collection[str] = ()) -> list[Finding]:
+def run(project: Project, scale: str, only: Collection[str] = (), known: Known | None = None) -> list[Finding]:
     """Findings of every pipeline and variant at a scale, those with a waiver marked as such.
 
-    `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". Raises
-    UsageError for an unknown scale.
+    `only` names invariants; empty means all. Specs that cannot be resolved are findings of id "spec". `known` are
+    those of scales before. Raises UsageError for an unknown scale.
     """
-    found = beside(project, scale)
+    found, known = beside(project, scale), {} if known is None else known
     for name in project.pipelines(variants=True):
-        try:
-            if not project.has(name, scale):
-                continue
-            context = make_context(project, name, scale)
-        except SpecErrors as errors:
-            found.extend(_unresolved(scale, error) for error in errors.errors)
-        except SpecError as error:
-            found.append(_unresolved(scale, error))
-        else:
-            found.extend(check(context, only))
+        found.extend(_findings(project, name, scale, only, known))
     return list(dict.fromkeys(found))
 
 
 def run_all(project: Project, only: Collection[str] = ()) -> list[Finding]:
     """Findings at every scale, and of specs/hardware; a waiver that waives nothing at any scale is one too (S-07)."""
-    found = [finding for scale in project.scales() for finding in run(project, scale, only)]
+    known: Known = {}
+    found = [finding for scale in project.scales() for finding in run(project, scale, only, known)]
     found += [*_hardware(project), *_nowhere(project)]
     broken = any(finding.id == SPEC for finding in found)
     if only or broken:
         return found
     return [*found, *(one for name in project.pipelines(variants=True) for one in _idle(project, name, found))]
+
+
+def _findings(project: Project, name: str, scale: str, only: Collection[str], known: Known) -> list[Finding]:
+    """Those of one pipeline at a scale, which are put into `known`.
+
+    No check reads a seed: where a scale has other seeds than another and nothing else of its own, both have the same
+    findings. What is wrong with specs is named by that scale's own file.
+    """
+    if (name, scale) not in known:
+        base = project.reseeds(name, scale)
+        there = None if base is None else _findings(project, name, base, only, known)
+        if there is None or any(one.id == SPEC for one in there):
+            known[name, scale] = _checked(project, name, scale, only)
+        else:
+            known[name, scale] = [replace(one, scale=scale) for one in there]
+    return known[name, scale]
+
+
+def _checked(project: Project, name: str, scale: str, only: Collection[str]) -> list[Finding]:
+    try:
+        context = make_context(project, name, scale) if project.has(name, scale) else None
+    except SpecErrors as errors:
+        return [_unresolved(scale, error) for error in errors.errors]
+    except SpecError as error:
+        return [_unresolved(scale, error)]
+    return [] if context is None else list(check(context, only))
 
 
 def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[Finding]:

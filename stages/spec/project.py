@@ -30,6 +30,8 @@ from stages.spec.schema_hardware import RawHardware
 from stages.spec.strays import strays
 from stages.spec.validate import each, meant, several
 
+RESEEDED = frozenset({"scale", "extends", "seed", "sources"})  # keys of a scale that changes seeds alone
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -115,6 +117,16 @@ class Project:
     def scales_of(self, pipeline: str) -> list[str]:
         """The scales that a pipeline is at, of those that can be read."""
         return [scale for scale in self.scales() if self._readable(scale) and self.has(pipeline, scale)]
+
+    def reseeds(self, pipeline: str, scale: str) -> str | None:
+        """The scale that `scale` extends, where the pipeline has other seeds there and is the same otherwise.
+
+        None for a variant: which stages it has in common with what it extends follows from the seeds too.
+        """
+        if self._extends(pipeline) is not None or not self._readable(scale):
+            return None
+        own = self.files.document(self.files.specs / "scales" / f"{scale}.yaml").value
+        return str(own["extends"]) if "extends" in own and own.keys() <= RESEEDED else None
 
     def absent(self, scale: str) -> list[str]:
         """Pipelines and variants that are not at a scale."""

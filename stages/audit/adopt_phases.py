@@ -16,7 +16,6 @@ from stages.audit.family import Family, has_router_bias
 from stages.audit.recipe import Stage
 from stages.spec.families import FAMILIES
 
-FINE_TUNING = frozenset({"sft", "dpo", "kto", "rm", "ppo"})
 MOST_SETS = 100  # in a mixture: of more, one stands for all
 
 
@@ -47,7 +46,7 @@ class Phases:
         phases, waivers = list[str](), list[str]()
         for part in parts(stage):
             phases += self.phase(stage, part, page, model)
-            if stage.get("objective") not in FINE_TUNING and not stage.on("document_mask"):
+            if stage.get("objective") != "sft" and not stage.on("document_mask"):
                 reason = quoted(f"as {stage.name} has it: nothing in it asks for a mask")
                 at = f"phases.{part.name}.document_mask"
                 waivers.append(f"  - {{id: I-19, at: {at}, found: false, reason: {reason}}}")
@@ -67,13 +66,9 @@ class Phases:
         page.cover(f"{here}.budget", said)
         page.cover(f"{here}.micro_batch", ("assumed", "reason", "one sequence fits every device"))
         page.cover(f"{here}.epochs", ("assumed", "reason", "nothing that was read says that data is repeated"))
-        objective = stage.get("objective")
-        tuned = objective in FINE_TUNING
-        said_of = (
-            f"  # {objective} in {stage.name}, which has no objective here" if tuned and objective != "sft" else ""
-        )
+        tuned = stage.get("objective") == "sft"
         return [
-            f"  - name: {part.name}", f"    objective: {'sft' if tuned else 'next_token'}{said_of}",
+            f"  - name: {part.name}", f"    objective: {'sft' if tuned else 'next_token'}",
             "    unit: tokens", f"    budget: {grouped(part.steps * step_tokens(stage))}",
             f"    context: {grouped(context or CONTEXT)}", f"    batch: {grouped(batch or BATCH)} seq",
             "    micro_batch: 1 seq", "    epochs: 1",

@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.audit import run
 from stages.audit.adopt import Specs
 from stages.audit.adopt_specs import specs
+from stages.audit.tuning import adoptable
 from stages.commands import new_specs
 from stages.commands.audit import many
 from stages.commands.open import find_root
@@ -20,7 +21,10 @@ MIXTURES, PUBLISHED = "data/mixtures.yaml", "data/published.yaml"
 
 
 def adopt(paths: list[Path], name: str) -> int:
-    """Write the specs; nothing stays behind when what was written does not load."""
+    """Write the specs; nothing stays behind when what was written does not load.
+
+    Raises UserError where no run can be a stage, or the specs would not load.
+    """
     root = find_root()
     project = Project.load(root)
     folder = root / "specs"
@@ -29,14 +33,15 @@ def adopt(paths: list[Path], name: str) -> int:
              if one not in project.data.published.corpora}  # fmt: skip
     if "text" not in local:
         raise UserError("adopted corpora need a local one of text to stand in for them: see docs/data.md.")
-    pipeline = run.read(paths)
+    everything = run.read(paths)
+    pipeline, left_out = adoptable(everything)
     place = " ".join(one.name or str(one) for one in paths)
     made = specs(pipeline, name, place, {"sft": local["text"], **local})
     _written(folder, made)
-    found = run.findings(pipeline)
+    found = run.findings(everything)
     counts = f"{many(len(pipeline.stages), 'stage')}, {many(len(pipeline.edges), 'hand-over')}"
     print(f"wrote specs/{name}: {counts}, and a scale of this name.")
-    for note in made.notes:
+    for note in [*left_out, *made.notes]:
         print(f"{note}.")
     if found:
         print(f"The recipe has {many(len(found), 'finding')}, which come with it: `stages audit` names them.")

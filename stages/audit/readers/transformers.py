@@ -22,7 +22,7 @@ FIGURES = {
     "model_name": "pretrained", "tokenizer_name": "tokenizer", "seed": "seed", "bf16": "bf16", "fp16": "fp16",
     "ignore_data_skip": "ignore_data_skip", "seq_parallel_size": "cp", "per_device_max_tokens": "device_tokens",
     "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model", "save_total_limit": "keep",
-    "load_best_model_at_end": "best", "hub_model_id": "hub",
+    "load_best_model_at_end": "best", "hub_model_id": "hub", "use_peft": "peft",
 }  # fmt: skip
 FACTORY = FIGURES | {
     "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",
@@ -37,6 +37,18 @@ AXOLOTL = FIGURES | {
     "cosine_min_lr_ratio": "min_lr_ratio", "context_parallel_size": "cp", "tensor_parallel_size": "tp",
     "adapter": "adapter", "chat_template": "template", "auto_resume_from_checkpoints": "auto_resume",
 }  # fmt: skip
+LENGTHS = {"max_seq_length": "context", "max_length": "context"}  # TRL's SFTConfig and DPOConfig
+PREFERENCES = frozenset(
+    {
+        "beta",
+        "max_prompt_length",
+        "max_completion_length",
+        "num_generations",
+        "desirable_weight",
+        "precompute_ref_log_probs",
+        "center_rewards_coefficient",
+    }
+)  # of TRL 0.24: none is SFTConfig's
 MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
                    "num_train_epochs", "max_steps", "lr_scheduler_type"})  # fmt: skip
@@ -79,7 +91,16 @@ def listed(tree: Tree, key: str) -> Value | None:
 def arguments_file(tree: Tree, name: str) -> list[Stage]:
     """TrainingArguments as JSON (its `to_json_string`), or under YAML."""
     own = len(MARKS & set(map(str, tree.below(())))) >= 3
-    return [from_tree(tree, name, "transformers", FIGURES)] if own else []
+    if not own:
+        return []
+    learned = next((key for key in map(str, tree.below(())) if key in PREFERENCES), None)
+    added = {} if learned is None else {"objective": preferences(tree.places[learned,], learned)}
+    return [from_tree(tree, name, "transformers", FIGURES | LENGTHS).having(added)]
+
+
+def preferences(where: Where, key: str) -> Value:
+    """What a Trainer learns that has a setting of TRL's preferences or rewards."""
+    return Value("preferences", where, key, derived=True)
 
 
 def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str]) -> Stage:

@@ -7,7 +7,16 @@ import re
 from stages.audit.readers import arguments
 from stages.audit.readers.shell import Script
 from stages.audit.readers.shell_words import text
-from stages.audit.readers.transformers import FIGURES, MARKS, MAX_KEYS, misspelt, settled
+from stages.audit.readers.transformers import (
+    FIGURES,
+    LENGTHS,
+    MARKS,
+    MAX_KEYS,
+    PREFERENCES,
+    misspelt,
+    preferences,
+    settled,
+)
 from stages.audit.recipe import Stage, Value, number, numbered
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
@@ -28,6 +37,10 @@ def stages(script: Script, name: str) -> list[Stage]:
         values: dict[str, Value] = {}
         for one in own:
             key = one.flag.lstrip("-").replace("-", "_")
+            if key in PREFERENCES:
+                values["objective"] = preferences(one.where, one.flag)
+            if key in LENGTHS and one.words:
+                values[LENGTHS[key]] = arguments.value(one, LENGTHS[key])
             if key in FIGURES and one.words:
                 values[FIGURES[key]] = arguments.value(one, FIGURES[key])
             elif key in FIGURES:

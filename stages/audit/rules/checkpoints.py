@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator
 
+from stages.audit import tuning
 from stages.audit.figures import last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
@@ -56,13 +57,15 @@ def over_parent(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("adapter-as-model", "I-06", "The parent saves an adapter, which is loaded as a model")
 def adapter(pipeline: Pipeline) -> Iterator[Fault]:
-    """LoRA's folder has no weights of the base."""
+    """LoRA's folder has no weights of the base; transformers itself finds the base by the adapter's configuration."""
     for edge in pipeline.edges:
         child = edge.child
-        tuned = edge.parent.text("tuning") == "lora" or edge.parent.text("adapter") in {"lora", "qlora"}
+        tuned = tuning.adapter(edge.parent)
         made = edge.parent.folder("save")
         itself = re.fullmatch(re.escape(made) + r"(/checkpoint-\d+)?", child.folder("pretrained")) is not None
-        if tuned and itself and "load" not in child.values and "adapter_path" not in child.values:
+        if tuned is None or tuned.value == "freeze" or child.framework == "transformers":
+            continue
+        if itself and not {"load", "adapter_path"} & set(child.values):
             yield Fault(
                 child,
                 child.at("pretrained"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -11,7 +11,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.numbers import schedules_of
 from stages.spec.schema import RawImport, RawStandIn, RawTrain, RawUpcycle
-from stages.spec.variants import written_as
+from stages.spec.variants import sweeps, written_as
 
 KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  # of pipeline.yaml, and what each holds
 
@@ -19,7 +19,8 @@ KEYS = {"schedules": "schedule", "optimizers": "optimizer", "models": "model"}  
 @static(
     "S-11",
     title="What is declared is read",
-    rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it.",
+    rule="A schedule, an optimizer or a model is named by a stage of its pipeline or of one that extends it; the value "
+    "in whose place a sweep puts others is one of them, or another stage reads it.",
     why="An entry that nothing names is a name misspelt where it is used, or one that an edit left behind: whoever "
     "changes it next changes nothing.",
     threads=(),
@@ -48,6 +49,38 @@ def declared_is_read(context: Context) -> Iterator[Finding]:
                     repair="Name it where it is meant, or remove it.", where=where,
                     at=(f"{key}.{entry}",), found="unread",
                 )  # fmt: skip
+    yield from _replaced(context, heirs)
+
+
+def _replaced(context: Context, heirs: Sequence[LoadedPipeline]) -> Iterator[Finding]:
+    """What is written in the place of a sweep's field, where no variant has it and no other stage reads it."""
+    read = {
+        (key, entry) for one in heirs for stage in one.stages.values() for key in ("schedules", "optimizers")
+        for entry in _read_as_written(one, stage, key)
+    }  # fmt: skip
+    sweeps_here = sweeps(stage.raw for stage in context.loaded.stages.values())
+    for written, variants in sweeps_here.items():
+        first = next(iter(variants.values()))
+        key, _, entry = first.field.partition(".")
+        if first.replaced is None or (key, entry.partition(".")[0]) in read:
+            continue
+        value, where = first.replaced
+        if where.file.startswith(f"specs/{context.loaded.name}/"):
+            yield Finding(
+                "S-11", context.pipeline.scale, f"{context.loaded.name}/pipeline", None,
+                observed=f"{first.field}: {value}, which every variant of {written!r} replaces",
+                expected=f"one of {', '.join(one.value for one in variants.values())}",
+                repair="Write one of the values there (a seed may be left out), or make it one of the values.",
+                where=where, at=(first.field,), found=value,
+            )  # fmt: skip
+
+
+def _read_as_written(pipeline: LoadedPipeline, stage: LoadedStage, key: str) -> Iterator[str]:
+    """The schedules or optimizers that a stage reads as pipeline.yaml has them, which a variant's copy is not."""
+    training = _training(stage)
+    if training is not None:
+        yield training.schedule if key == "schedules" else training.optimizer
+        yield from schedules_of(pipeline, training) if key == "schedules" else ()
 
 
 def _of_numbers(pipeline: LoadedPipeline, stage: LoadedStage) -> Iterator[str]:

@@ -46,6 +46,7 @@ class RawVariant(RawTrain):
     field: str
     value: str
     copied: dict[str, str]  # name of a schedule or an optimizer -> the name under which it is written
+    replaced: tuple[str, Where] | None  # the value in the field's own place and its line, where it is no variant's
 
 
 def written_as(raw: RawStage, name: str) -> str:
@@ -76,6 +77,7 @@ def vary(stage: RawTrain, document: Document, listing: Document) -> Varied:
     variants = stage.variants
     assert variants is not None
     found: dict[str, tuple[RawVariant, Document]] = {}
+    replaced: tuple[str, Where] | None = None
     written = document.value["variants"]["values"]
     for label in variants.values:
         name, where = f"{stage.stage}_{label}", document.where(("variants", "values", label))
@@ -88,6 +90,7 @@ def vary(stage: RawTrain, document: Document, listing: Document) -> Varied:
             entry, _, inside = rest.partition(".")
             listing, own = _copied(document, own, listing, (head, entry), label)
             path = _path(document, listing.value[head][f"{entry}_{label}"], inside, f"{head}.{entry}.")
+            replaced = _value(listing, (head, entry, *path))
             listing = _set(listing, (head, f"{entry}_{label}", *path), written[label], where)
             copied = {f"{entry}_{label}": entry}
         elif head in FIXED or (head == "phases" and rest.partition(".")[2] == "name"):
@@ -96,27 +99,29 @@ def vary(stage: RawTrain, document: Document, listing: Document) -> Varied:
                 "Write it as its own stage.",
             )  # fmt: skip
         else:
-            own = _set(own, _path(document, own.value, variants.field, ""), written[label], where)
+            path = _path(document, own.value, variants.field, "")
+            replaced = _value(document, path)
+            own = _set(own, path, written[label], where)
         raw = validate(own, RawTrain)
         found[name] = (
             RawVariant.model_construct(
                 **dict(raw), written=stage.stage, label=label, field=variants.field, value=str(written[label]),
-                copied=copied,
+                copied=copied, replaced=replaced,
             ),
             own,
         )  # fmt: skip
     shared = validate(listing, RawPipeline)
-    _all_differ(found, shared, document)
+    contents = _all_differ(found, shared, document)
+    if _content(stage, shared) in contents:  # which one of the variants reads
+        found = {name: (raw.model_copy(update={"replaced": None}), own) for name, (raw, own) in found.items()}
     return Varied(found, listing, shared)
 
 
-def _all_differ(found: Mapping[str, tuple[RawVariant, Document]], shared: RawPipeline, document: Document) -> None:
-    """Raise SpecError where two variants would be one stage, however the value is written."""
+def _all_differ(found: Mapping[str, tuple[RawVariant, Document]], shared: RawPipeline, document: Document) -> list[Any]:
+    """What each variant is; raises SpecError where two would be one stage, however the value is written."""
     seen: list[tuple[Any, RawVariant]] = []
     for raw, _ in found.values():
-        named = {section: getattr(raw, key) for section, key in SHARED.items()}
-        own = [getattr(shared, section).get(name) if name in raw.copied else name for section, name in named.items()]
-        its = (raw.model_dump(exclude={"stage", "label", "value", "copied", *SHARED.values()}), own)
+        its = _content(raw, shared)
         same = next((other for known, other in seen if known == its), None)
         if same is not None:
             raise document.error(
@@ -124,6 +129,15 @@ def _all_differ(found: Mapping[str, tuple[RawVariant, Document]], shared: RawPip
                 "Take one of them out: both would be one result.",
             )  # fmt: skip
         seen.append((its, raw))
+    return [known for known, _ in seen]
+
+
+def _content(raw: RawTrain, shared: RawPipeline) -> Any:
+    """What a stage is, whatever it and the copies that it names are called."""
+    named = [(written_as(raw, getattr(raw, key)), section, getattr(raw, key)) for section, key in SHARED.items()]
+    entries = [(written, getattr(shared, section).get(name)) for written, section, name in named]
+    fields = set(RawTrain.model_fields) - {"stage", "variants", *SHARED.values()}
+    return raw.model_dump(include=fields), entries
 
 
 def _without_variants(document: Document, name: str) -> Document:
@@ -192,6 +206,16 @@ def _step(tree: Tree, part: str) -> tuple[list[str], str | int | None]:
     if part in known:
         return known, known.index(part)
     return known, int(part) if part.isdecimal() and int(part) < len(tree) else None
+
+
+def _value(document: Document, path: Path) -> tuple[str, Where] | None:
+    """What stands at a path, and its line; None for a seed that is not written."""
+    at = document.value
+    for part in path[:-1]:
+        at = at[part]
+    if isinstance(at, dict) and path[-1] not in at:
+        return None
+    return str(at[path[-1]]), document.where(path)
 
 
 def _set(document: Document, path: Path, value: Tree, where: Where) -> Document:

@@ -14,6 +14,7 @@ from stages.sync import params
 from tests.unit.spec.small_project import edit
 
 SECOND, PIPELINE = "toy/second.yaml", "toy/pipeline.yaml"
+OTHER = ("schedules.other",)  # which nothing names in the small project
 DECAY = "  decay:\n    - {shape: linear, from: current, to: 1e-5, until: 2B}\n  other:"
 
 
@@ -133,3 +134,21 @@ def test_a_variant_takes_no_name_that_a_stage_has(root: Path) -> None:
     edit(root, PIPELINE, "[first, second]", "[first, second, second_a]")
     with pytest.raises(SpecError, match="second_a, and there is a stage of that name"):
         Project.load(root).resolve("toy", "paper")
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "found"),
+    [
+        ("schedules.decay.0.to", "{low: 1e-6, high: 1e-4}", ("schedules.decay.0.to", "1e-5", "pipeline.yaml")),
+        ("schedules.decay.0.to", "{low: 1e-6, same: 0.00001}", None),
+        ("optimizers.adamw.weight_decay", "{low: 0.01, high: 0.2}", None),  # toy/first reads it as it is written
+        ("phases.main.micro_batch", "{low: 2 seq, high: 4 seq}", ("phases.main.micro_batch", "1 seq", "second.yaml")),
+        ("seed", "{one: 1, two: 2}", None),
+    ],
+)
+def test_the_value_that_a_sweep_replaces_is_one_of_its_own(
+    root: Path, field: str, values: str, found: tuple[str, str, str] | None
+) -> None:
+    wrong = run_pipeline(sweep(root, field, values), "toy", "paper")
+    there = [(one.at[0], one.found, Path(one.where.file).name) for one in wrong if one.id == "S-11" and one.at != OTHER]
+    assert there == ([found] if found else [])

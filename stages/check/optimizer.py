@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
+from stages.contract.numbers import extremes
 from stages.contract.schedule import lr_before
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 
 
@@ -167,7 +170,8 @@ elsewhere(
     "I-34",
     title="Frozen means frozen, trained means trained",
     rule="Every module of a training stage is trained or frozen; what is trained has an optimizer and a schedule; what "
-    "is frozen comes with weights. Frozen parameters keep their digest, trained ones change.",
+    "is frozen comes with weights; routers that give a token one expert, of "
+    "weight 1, have an `aux_loss`, which alone moves them. Frozen parameters keep their digest, trained ones change.",
     why="A module that nobody named is left out of the optimizer, or moves although the recipe froze it.",
     threads=(),
     held_by=("tests/unit/train/test_engine.py", "stages/guards/start.py", "stages/guards/end.py"),
@@ -192,6 +196,7 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                 "I-34", name, ("optimizer",), observed="training without an optimizer or a schedule",
                 expected="both", repair="Name an optimizer and a schedule of pipeline.yaml.",
             )  # fmt: skip
+        yield from _idle_routers(context, name, stage)
         for module in stage.modules:
             init = stage.init.get(module)
             if module not in stage.trained and init is not None and init.weights == "fresh":
@@ -200,4 +205,25 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                     expected="frozen modules that inherit or come from a release",
                     repair=f"Train {module}, or say where its weights come from.",
                     at=(f"frozen.{module}",), found="fresh",
+                )  # fmt: skip
+
+
+def _idle_routers(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    """Routers that no gradient reaches: the weight of a token's one expert, divided by itself, is 1 whatever they say.
+
+    Switch (arXiv 2101.03961, section 2.1) leaves that weight as it is, so that the router learns from the loss.
+    """
+    for module in stage.trained:
+        model = stage.modules.get(module)
+        mixture = model.parts.mixture if isinstance(model, LanguageModel) else None
+        if mixture is None or mixture.active != 1 or not mixture.normalised:
+            continue
+        for number, phase in enumerate(stage.phases):
+            if phase.router is not None and extremes(phase.router.aux_loss)[1] == 0:
+                yield context.finding(
+                    "I-34", name, ("phases", number, "router", "aux_loss"),
+                    observed=f"{module}: one expert a token, of weight 1, and aux_loss: 0: no gradient for the routers",
+                    expected="an aux_loss above 0, or two active experts or more",
+                    repair="Correct `aux_loss`, or `active_experts` of the model in pipeline.yaml.",
+                    found=Fraction(0),
                 )  # fmt: skip

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import assert_never
 
 from stages.errors import SpecError
+from stages.spec.graph import parents
 from stages.spec.hand_over import Node
 from stages.spec.loader import LoadedStage
 from stages.spec.points import stage_name
@@ -50,6 +51,17 @@ def weights_of(stage: Stage, above: Iterable[Node]) -> str | None:
     """Whose last weights a stage hands on as they are: a `keep`, and an export that takes no average; else None."""
     as_they_are = stage.kind in ("keep", "export") and not any(init.average for init in stage.init.values())
     return next(iter(above)).weights_of if as_they_are else None
+
+
+def all_differ(loaded: LoadedStage, done: Mapping[str, Node], keys: Mapping[str, str]) -> None:
+    """Raise SpecError for a merge of two stages that have one key: one result, with the shares of both.
+
+    `keys` are those of the stages in `done`, by their names in the pipeline.
+    """
+    above = parents(loaded) if isinstance(loaded.raw, RawMerge) else ()
+    results = [keys[done[name].weights_of.rpartition("/")[2]] for name in above]
+    if len(set(results)) < len(results):
+        raise _twice(loaded)
 
 
 def _twice(loaded: LoadedStage) -> SpecError:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stages.errors import SpecError, SpecErrors, UsageError, UserError, Where
+from stages.spec import merging
 from stages.spec.claims import Claim, Size, claims, sizes
 from stages.spec.clocks import Extent
 from stages.spec.files import Files
@@ -25,6 +26,7 @@ from stages.spec.resolved import Stage, Waiver
 from stages.spec.resolved_training import Optimizer
 from stages.spec.scale_names import unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
+from stages.spec.schema import RawMerge
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
 from stages.spec.strays import strays
@@ -303,9 +305,13 @@ class Project:
         base = self.resolve(loaded.raw.extends, scale) if loaded.raw.extends else None
         nodes: dict[str, Node] = {}
         keys: dict[str, str] = {}
-        compared = base is not None or any(isinstance(one.raw, RawPoint) for one in loaded.stages.values())
+        full, raws = self.shrink(name, scale).shrink is None, [one.raw for one in loaded.stages.values()]
+        merges = full and any(isinstance(one, RawMerge) for one in raws)  # at a scale, two recipes may come out as one
+        compared = base is not None or merges or any(isinstance(one, RawPoint) for one in raws)
         for stage in topological(loaded):
             node = resolver.stage(stage, nodes)
+            if merges:
+                merging.all_differ(loaded.stages[stage], nodes, keys)
             nodes[stage] = _whose(stage, node, nodes, keys, base) if compared else node
         refs = {stage: node.ref for stage, node in nodes.items()}
         return ResolvedPipeline(

@@ -1,4 +1,4 @@
-"""Settings of optimizers that no recipe has (I-48)."""
+"""Settings that no recipe has: of optimizers (I-48), and of routers that nothing moves (I-34)."""
 
 from __future__ import annotations
 
@@ -100,3 +100,19 @@ def test_a_window_that_a_stage_never_fills_by_half_skips_nothing(tmp_path: Path,
     assert [one.found for one in told if one.stage == "toy/first"] == found
     assert all(one.at == ("skip.window",) for one in told)
     assert run(Project.load(tmp_path), "mini", {"I-48"}) == []
+
+
+@pytest.mark.parametrize(("active", "aux_loss", "phases"), [(1, "0", 3), (1, "1e-3", 0), (2, "0", 0)])
+def test_a_router_whose_one_expert_has_weight_1_has_a_loss_of_its_own(
+    tmp_path: Path, active: int, aux_loss: str, phases: int
+) -> None:
+    """qwen3_moe divides the weights of the chosen experts by their sum; OLMoE's do not, and one may be chosen."""
+    small_project.write(tmp_path)
+    routed = f"qwen3_moe, experts: 8, active_experts: {active}, expert_ffn: 128"
+    small_project.edit(tmp_path, FILE, "family: llama", f"family: {routed}")
+    for path in (tmp_path / "specs").glob("toy*/*.yaml"):
+        router = f"    router: {{bias_update: 0, aux_loss: {aux_loss}}}\n    micro_batch:"
+        path.write_text(path.read_text().replace("    micro_batch:", router))
+    found = [one for one in run(Project.load(tmp_path), "paper", {"I-34"}) if one.stage.startswith("toy/")]
+    assert len(found) == phases
+    assert {one.at for one in found} <= {(f"phases.{name}.router.aux_loss",) for name in ("short", "long", "main")}

@@ -180,6 +180,20 @@ def test_other_numbers_go_on_from_a_merge_too(root: Path) -> None:
     assert (number.first, number.last) == (0.1, 0.3)
 
 
+@pytest.mark.parametrize(("seed", "refused"), [("", True), ("seed: 5\n", False)])
+def test_a_copy_of_a_stage_under_another_name_is_no_second_parent(root: Path, seed: str, refused: bool) -> None:
+    """Both are one result; at a scale, where recipes that differ may come out as one, nothing is said."""
+    text = (root / "specs/toy/first.yaml").read_text().replace("stage: first", "stage: copied")
+    (root / "specs/toy/copied.yaml").write_text(text + seed)
+    made = project(root, "{from: [first, copied], weights: uniform}")
+    edit(root, PIPELINE, "[first,", "[first, copied,")
+    if refused:
+        with pytest.raises(SpecError, match="the same stage under two names") as wrong:
+            made.resolve("toy", "paper")
+        assert wrong.value.key == "init.from"
+    assert len(made.resolve("toy", "mini" if refused else "paper").stages["soup"].merge or ()) == 2
+
+
 @pytest.mark.parametrize("other", ["kept", "again", "out"])
 def test_what_hands_on_weights_as_they_are_is_no_second_parent(root: Path, other: str) -> None:
     """A keep, a keep of a keep, an export: a merge with what they have from would be that stage, under another key."""

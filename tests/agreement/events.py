@@ -138,7 +138,7 @@ def another_corpus(project: Project) -> None:
 
 
 def longer(project: Project) -> None:
-    """A middle box of 156 steps, to have the time to kill it."""
+    """A middle stage of 156 steps, to have the time to kill it."""
     project.edit(JOINT, "budget: 2K", "budget: 40K")
     project.edit(JOINT, "epochs: 1\n", "epochs: 40\n")
     project.edit(JOINT, "checkpoint_every: 2 steps", "checkpoint_every: 20 steps")
@@ -195,13 +195,13 @@ EVENTS = (
     Event("a comment in a spec", edit(JOINT, "stage: joint\n", "stage: joint  # the middle one\n")),
     Event("a value is written otherwise (2K, 2000 tokens)", edit(JOINT, "budget: 2K", "budget: 2000 tokens"),
           idle=boxes("joint"), daily="dvc repro"),
-    Event("another value in a middle box", another_value, BELOW_JOINT, daily="dvc repro"),
-    Event("another value in the second phase of the first box", edit(TEXT, "budget: 1K", "budget: 900 tokens"),
+    Event("another value in a middle stage", another_value, BELOW_JOINT, daily="dvc repro"),
+    Event("another value in the second phase of the first stage", edit(TEXT, "budget: 1K", "budget: 900 tokens"),
           BELOW_TEXT),
     Event("execution only: checkpoint_every, ranks", edit(JOINT, "checkpoint_every: 2 steps",
           "checkpoint_every: 3 steps, ranks: 2"), idle=boxes("joint")),
     Event("the code: a comment in stages/", code),
-    Event("an evaluation is added to a box", edit("specs/toy/chat.yaml", "evaluate: [validation_loss]",
+    Event("an evaluation is added to a stage", edit("specs/toy/chat.yaml", "evaluate: [validation_loss]",
           "evaluate: [validation_loss, position_loss]"), boxes("chat"), put_back=boxes("chat"), daily="dvc repro"),
     Event("the code of evaluations: a comment", edit(EVALUATIONS, "from __future__", "# changed\nfrom __future__"),
           idle=boxes("chat")),
@@ -210,9 +210,9 @@ EVENTS = (
     Event("an older commit is checked out, the newer one was not run", older_commit),
     Event("an older commit is checked out, the newer one was run", older_commit_of_a_run, BELOW_JOINT,
           put_back=BELOW_JOINT),
-    Event("edited, run as far as the middle box, edited back", half_run_and_edited_back, boxes("joint"),
+    Event("edited, run as far as the middle stage, edited back", half_run_and_edited_back, boxes("joint"),
           put_back=boxes("joint")),
-    Event("a box is renamed, with its references", renamed, boxes("words"), put_back=boxes("words"),
+    Event("a stage is renamed, with its references", renamed, boxes("words"), put_back=boxes("words"),
           idle=boxes("chat", "kept"), daily="snakemake"),
     Event("a fresh clone, and dvc pull", clone_and_pull),
     Event("results and DVC's cache are lost, and dvc pull", lose_all_and_pull, daily="snakemake"),

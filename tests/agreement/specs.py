@@ -1,4 +1,4 @@
-"""The specs of a small pipeline: six boxes with a fork and a merge, each of which trains in well under a second.
+"""The specs of a small pipeline: six stages with a fork and a merge, each of which trains in well under a second.
 
     text ─┬─ kept ─┐
           │        ├─ joint ─ release

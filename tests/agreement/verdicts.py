@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.agreement.project import Project
 
-Names = frozenset[str]  # boxes and corpora as rules are called: toy__joint, data__math
+Names = frozenset[str]  # stages and corpora as rules are called: toy__joint, data__math
 
 
 def status(project: Project, deep: bool = False) -> Names:
@@ -44,7 +44,7 @@ def look(project: Project) -> State:
 
 @dataclass(frozen=True)
 class Did:
-    """What lies between two looks: boxes trained, corpora prepared, results put back without training."""
+    """What lies between two looks: stages trained, corpora prepared, results put back without training."""
 
     trained: Names
     prepared: Names

@@ -151,12 +151,12 @@ EVENTS = {
     event.inflict.__name__: event
     for event in (
         Event("a job of higher priority takes the nodes", preemption, lost=0),
-        Event("a box needs longer than a job may run", time_limit, lost=0, base_seconds=50.0),
-        Event("power cut of a one-node box's node", power_cut_of_the_first_node, lost=20),
-        Event("power cut of a two-node box's second node", power_cut_of_the_second_node, lost=20),
+        Event("a stage needs longer than a job may run", time_limit, lost=0, base_seconds=50.0),
+        Event("power cut of a one-node stage's node", power_cut_of_the_first_node, lost=20),
+        Event("power cut of a two-node stage's second node", power_cut_of_the_second_node, lost=20),
         Event("a node freezes, is given up, and comes back", frozen_node, lost=20),
         Event("the driver is killed, and started again", killed_driver, lost=0),
-        Event("`scancel` of a box's job", cancelled_job, lost=0),
-        Event("a box fails for good", failure_for_good, lost=0, all_done=False),
+        Event("`scancel` of a stage's job", cancelled_job, lost=0),
+        Event("a stage fails for good", failure_for_good, lost=0, all_done=False),
     )
 }

@@ -1,4 +1,4 @@
-"""results/records/cluster.md: what became of the four boxes at each event, as the nightly tests saw it."""
+"""results/records/cluster.md: what became of the four stages at each event, as the nightly tests saw it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ COLUMNS = ("event", "what Slurm did", "outcome", "steps done twice", "live write
 HEAD = """\
 # Events on a cluster
 
-Written by `make nightly` (tests/slurm/test_events.py): each event once, on four boxes (one of them on two nodes; a
+Written by `make nightly` (tests/slurm/test_events.py): each event once, on four stages (one of them on two nodes; a
 checkpoint every 10 steps), on a real Slurm of two nodes on one machine. The outcome is compared with the manifests of
-an undisturbed local run. No event used a retry. Live writers: the most runs of one box alive and writing at once.
+an undisturbed local run. No event used a retry. Live writers: the most runs of one stage alive and writing at once.
 """
 
 

@@ -131,7 +131,7 @@ def test_event(name: str, calm: Calm, tmp_path: Path) -> None:
         graph = Graph(cluster, fresh(reference, tmp_path / "project"))
         did = event.inflict(graph)
         hold(graph, reference, event.lost)
-        write_row(event, graph, did, "all four boxes bit for bit", began)
+        write_row(event, graph, did, "all four stages bit for bit", began)
 
 
 @pytest.mark.nightly
@@ -158,7 +158,7 @@ def test_a_failure_for_good_stops_what_needs_it_and_nothing_else(calm: Calm, tmp
         assert (project / base["partial"]).is_dir()
         assert (project / base["log"]).is_file()
         assert (base["command"], base["repeats"]) == ("stages show four/base --scale mini", True)
-        write_row(event, graph, did, "the box without it bit for bit; status says step, reason, log, command", began)
+        write_row(event, graph, did, "the stage without it bit for bit; status says step, reason, log, command", began)
 
 
 def write_row(event: Event, graph: Graph, did: str, outcome: str, began: float) -> None:

@@ -23,7 +23,7 @@ from stages.spec.units import DECIMAL
 
 FILE = "audit.yaml"
 _KEYS = {"from": "from", "step": "load_step", "tokens": "claimed_tokens", "world": "world"}
-_REPAIR = "See docs/audit.md."
+_REPAIR = "An entry below `recipes:` is `anneal.sh: {from: pretrain.sh, step: 250_000, tokens: 50B, world: 64}`."
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ from stages.printable import printable
 
 LONGEST = 300
 SHOWN = 12  # files without a recipe that are named
+READ = (
+    "Read are commands with at least three settings of Megatron-LM or of Hugging Face's Trainer in .sh, .bash, .sbatch",
+    "and .slurm; TrainingArguments, LLaMA-Factory, axolotl, nanotron and Megatron-Bridge in .yaml, .yml and .json;",
+    "OLMo-core in .py; torchtitan in .toml and .py. The format is found by its settings, not by the file's name.",
+)
 FAMILIES = (
     budget,
     checkpoints,
@@ -71,7 +76,7 @@ def read(paths: list[Path]) -> Pipeline:
         looked = [f"{name}: {one.idle}" for name, one in found.items()]
         more = [f"and {len(looked) - SHOWN} more files"] if len(looked) > SHOWN else []
         raise UserError("\n".join([*said, f"No recipe was found in {_many(len(files))}.", *looked[:SHOWN], *more,
-                                   "See docs/audit.md for the formats that are read."]))  # fmt: skip
+                                   *READ]))  # fmt: skip
     return pipeline(stages, chosen, said)
 
 

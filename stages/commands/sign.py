@@ -81,9 +81,10 @@ def _signer(path: Path) -> Signer:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner
 
+    content = _content(path)
     try:
-        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
-    except (OSError, ValueError, TypeError) as error:
+        return CryptoSigner(load_pem_private_key(content, None))
+    except (ValueError, TypeError) as error:
         raise UsageError(f"--key: {path} is not a private key in PEM without a password: {error}.") from None
 
 
@@ -92,10 +93,18 @@ def _public(path: Path) -> Key:
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
     from securesystemslib.signer import SSlibKey
 
+    content = _content(path)
     try:
-        return SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        return SSlibKey.from_crypto(load_pem_public_key(content))
+    except (ValueError, TypeError) as error:
         raise UsageError(f"--key: {path} is not a public key in PEM: {error}.") from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"--key: {path} cannot be read: {error.strerror}.") from None
 
 
 def _refuse_without_library() -> None:

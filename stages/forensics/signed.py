@@ -184,7 +184,8 @@ def _read(folder: Path, key: Key) -> Statement | str:
         if found.subject[0].digest != {"blake3": root(found.predicate.files)}:
             return f"{path}: its subject is not the root of the files that it lists"
     except MissingFileError:
-        return f"{path}: is not there; whoever has the private key writes it with `stages sign`"
+        typed = f"stages sign {folder.parent.name}/{folder.name} --scale {folder.parents[1].name} --key FILE"
+        return f"{path}: is not there; whoever has the private key writes it: `{typed}`"
     except JsonFileError as error:
         return str(error)
     except VerificationError:

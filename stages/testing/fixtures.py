@@ -71,9 +71,9 @@ class Curve(_Fixture):
         self.item.user_properties.append(("stages-used", str(path)))
         update = bool(self.config.getoption("stages_update"))
         if not path.exists() and not update:
-            raise GoldenError(
-                f"{shown(path, self.config.rootpath)}: there is no golden. Make it: {command(self._node)}"
-            )
+            name = shown(path, self.config.rootpath)
+            self.item.user_properties.append(("stages-missing", name))
+            raise GoldenError(f"{name}: there is no golden. Make it: {command(self._node)}")
         found = loops.run(train, steps, self.fresh())
         if update:
             loops.repeatable(train, steps, self.fresh(), found)

@@ -114,6 +114,7 @@ class Holder:
             said = elsewhere({one: entry["golden"] for one, entry in others.items()})
             item.user_properties.append(("stages-note", f"{name}: environment {environment} not seen before; {said}"))
         else:
+            item.user_properties.append(("stages-missing", name))
             raise GoldenError(f"{name}: there is no golden. Make it: {command(again)}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from filelock import FileLock
 
 from stages.errors import UserError
 from stages.testing import golden
+from stages.testing.holding import command
 
 COLUMNS = ("golden", "what changed", "first step", "largest change")
 Said = list[tuple[str, str, Any]]
@@ -41,6 +43,7 @@ def close(config: pytest.Config, reporter: pytest.TerminalReporter, said: Said) 
         reporter.section("goldens of no test")
         reporter.write_line("\n".join(f"  {path}" for path in unused), red=True)
         reporter.write_line("remove them, or update with a reason; the session has failed")
+    _missing(config, reporter, [node for node, name, _ in said if name == "stages-missing"])
     found = [dict(value) for _, name, value in said if name == "stages-change"]
     update = config.getoption("stages_update")
     if not update or hasattr(config, "workerinput"):
@@ -66,6 +69,19 @@ def close(config: pytest.Config, reporter: pytest.TerminalReporter, said: Said) 
         reporter.write_line(f"{written} of {len(found)} goldens written, then: {error}", red=True)
         raise pytest.exit.Exception("a golden could not be written", returncode=1) from error
     reporter.write_line(f"{len(found)} goldens written; reason: {reason}")
+
+
+def _missing(config: pytest.Config, reporter: pytest.TerminalReporter, nodes: list[str]) -> None:
+    """The one command that makes all goldens that are missing; none where it would also change others."""
+    failed = {report.nodeid for kind in ("failed", "error") for report in reporter.stats.get(kind, [])}
+    if len(nodes) > 1 and failed == set(nodes):
+        reporter.section("goldens that are missing")
+        reporter.write_line(f"{len(nodes)} goldens. Make all of them: {command(shlex.join(_typed(config)))}")
+
+
+def _typed(config: pytest.Config) -> list[str]:
+    """What was typed after pytest."""
+    return [str(word) for word in config.invocation_params.args]
 
 
 def _asked(config: pytest.Config, ask: Any) -> Any:

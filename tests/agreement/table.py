@@ -21,8 +21,8 @@ PATH = Path(__file__).resolve().parents[2] / "docs/agreement.md"
 TEXT = """\
 # Snakemake, DVC and stages status say the same
 
-Every event below happened to a copy of one small finished project: six stages with a fork and a merge, five corpora, all
-really trained, under git and DVC with a folder as its remote.
+Every event below happened to a copy of one small finished project: six stages with a fork and a merge, five corpora,
+all really trained, under git and DVC with a folder as its remote.
 
 ```
 text ─┬─ kept ─┐

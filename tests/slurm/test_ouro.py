@@ -53,4 +53,6 @@ def test_ouro_over_two_nodes_ends_with_the_bits_of_a_local_run(tmp_path: Path) -
     nodes = {node for _, node in jobs}
     boxes = len(list((spread / "results/mini/ouro").glob("*/manifest.json")))
     did = f"ran {len(jobs)} jobs on {' and '.join(sorted(nodes))}"
-    record.write_row(record.OURO, (did, f"all {boxes} stages and their corpora bit for bit", "0", "1", f"{seconds:.0f}"))
+    record.write_row(
+        record.OURO, (did, f"all {boxes} stages and their corpora bit for bit", "0", "1", f"{seconds:.0f}")
+    )

@@ -83,7 +83,7 @@ def test_where_no_recipe_is_found_it_is_said_what_was_looked_at(tmp_path: Path) 
         "go.sh: go.sh:2 starts train.py, with no three settings of a format",
         "model.py: no TrainerConfig of OLMo-core, and no Trainer.Config of torchtitan",
         "values.yaml: keys of none of the formats",
-        "See docs/audit.md for the formats that are read.",
+        *run.READ,
     ]
 
 

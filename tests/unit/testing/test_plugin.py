@@ -126,9 +126,20 @@ def test_a_missing_golden_fails_with_the_command_that_makes_it(project: Path) ->
         done,
         "tests/stages/tiny/sft.spec.yaml: there is no golden",
         "pytest --stages --stages-select tiny/sft -m spec --stages-update --stages-reason",
+        "3 goldens. Make all of them: pytest -p stages.testing.plugin",
+        "--stages -m spec --stages-update --stages-reason",
         "3 failed, 1 passed",
     )
     assert goldens(project) == {}
+
+
+def test_no_command_for_all_is_given_where_it_would_change_other_goldens(kept: Path) -> None:
+    (kept / "tests/stages/tiny/long.spec.yaml").unlink()
+    (kept / "tests/stages/tiny/pretrain.spec.yaml").unlink()
+    change(kept / "specs/tiny/pipeline.yaml", "to: 1e-3, for: 2_048", "to: 1.5e-3, for: 2_048")
+    done = run(kept, *SPECS)
+    assert_message(done, "tests/stages/tiny/long.spec.yaml: there is no golden", "3 failed, 1 passed")
+    assert "Make all of them" not in done.stdout
 
 
 def test_an_update_writes_the_reason_and_the_key_and_what_is_unchanged_passes(kept: Path) -> None:

@@ -30,7 +30,6 @@ from stages.data.prepared import (
     content_digest,
     contents,
     read_manifest,
-    verify,
     write_folder,
 )
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec
@@ -38,8 +37,6 @@ from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.store import files
-from stages.store.digest import digest_bytes
-from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Shard
 
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
@@ -194,39 +191,6 @@ def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], 
     """
     made = sorted(documents, key=lambda document: (document.heldout, rank(name, document.identity)))
     return made, sum(not document.heldout for document in made)
-
-
-def is_prepared(root: Path, name: str, out: Path, deep: bool = False) -> bool:
-    """Whether `out` holds what the spec declares now: same digest, cut with the tokenizer that is declared now, every
-    file there with its size, or its digest.
-
-    Raises UserError when the manifest is there and cannot be read.
-    """
-    if not (out / MANIFEST).is_file():
-        return False
-    found = read_manifest(out)
-    if name == spec.TOKENIZER:
-        same = found.digest == spec.load_tokenizer(root).digest
-    else:
-        declared = spec.load(root, name)
-        same = (found.digest, found.tokenizer) == (declared.digest, _declared_tokenizer(root, declared))
-    return same and not verify(out, deep)
-
-
-def _declared_tokenizer(root: Path, corpus: CorpusSpec) -> str:
-    """The digest of the tokenizer that a corpus is to be cut with, as its spec declares it."""
-    if corpus.tokenizer is None:
-        return spec.load_tokenizer(root).digest
-    return tokenizer_files.load(root, corpus.tokenizer).digest
-
-
-def data_key(root: Path, name: str) -> str:
-    """32 hex digits that name a preparation: what the spec declares, how it is built, and the tokenizer's digest."""
-    if name == spec.TOKENIZER:
-        return digest_bytes(f"\n{spec.load_tokenizer(root).model_dump_json()}".encode())[:32]
-    corpus = spec.load(root, name)
-    identity = corpus.model_dump_json(exclude_none=True, exclude={"packed"})
-    return digest_bytes(f"{identity}\n{_declared_tokenizer(root, corpus)}".encode())[:32]
 
 
 def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:

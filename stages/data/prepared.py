@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from stages.data import adopted, mmidx, stamps
 from stages.data.adopted import AdoptedTokens, Adoption
-from stages.data.encode import Encoded
 from stages.data.folders import preparing
 from stages.data.roles import Roles
 from stages.data.spec import Count, Digest
-from stages.data.tokenizer import roles_of_corpus
 from stages.errors import UserError
 from stages.spec.schema_corpora import Kind
 from stages.store import files, json_file, leftovers, seal
@@ -38,6 +36,9 @@ from stages.store.digest import digest_bytes
 from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
 from stages.store.manifest import Problem, Shard, compare
+
+if TYPE_CHECKING:
+    from stages.data.encode import Encoded
 
 MASK = "mask.bin"
 ManifestKind = Kind | Literal["tokenizer"]
@@ -271,6 +272,8 @@ class Corpus:
     @cached_property
     def roles(self) -> Roles:
         """What the special tokens of the corpus are for."""
+        from stages.data.tokenizer import roles_of_corpus  # slow to load, and most who read a manifest ask for no roles
+
         return roles_of_corpus(self.folder)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -31,17 +32,17 @@ class Graph:
     absent: Mapping[str, tuple[str, ...]]  # pipelines that are not at this scale, and the scales that they are at
     unreadable: Mapping[str, UserError] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def stages(self) -> dict[str, Stage]:
         """Every stage, by ref."""
         return {ref: stage for group in self.pipelines.values() for ref, stage in group.items()}
 
-    @property
+    @cached_property
     def published(self) -> dict[str, Stage]:
         """The stages of what is not a variant: what plain `snakemake` runs and dvc.yaml describes."""
         return {ref: stage for ref, stage in self.stages.items() if ref.partition("/")[0] not in self.variants}
 
-    @property
+    @cached_property
     def published_corpora(self) -> tuple[str, ...]:
         """The local corpora that published stages read, and the tokenizer."""
         named = {name for stage in self.published.values() for name in corpora(stage, self)}

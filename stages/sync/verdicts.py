@@ -96,7 +96,7 @@ def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:
 
 def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[State, str]:
     """The state of a corpus that is there, and why it is not done."""
-    from stages.data.prepare import is_prepared
+    from stages.data.as_declared import is_prepared
     from stages.data.prepared import verify
 
     try:
@@ -127,7 +127,7 @@ def corpora_done(root: Path, layout: Layout, names: tuple[str, ...], deep: bool 
 
 def corpus_key(root: Path, name: str) -> str:
     """The key of a corpus: what its spec and the tokenizer's declare."""
-    from stages.data.prepare import data_key
+    from stages.data.as_declared import data_key
 
     return data_key(root, name)
 

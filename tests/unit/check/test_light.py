@@ -21,6 +21,14 @@ def test_nothing_heavy_is_loaded():
     assert done.returncode == 0, done.stderr
 
 
+JUDGED = "import sys; from stages.data import as_declared; from stages.sync import workflow; "
+
+
+def test_what_every_snakemake_asks_about_corpora_loads_no_tokenizers():
+    code = JUDGED + "sys.exit(bool({'tokenizers', 'jinja2', 'stages.data.encode'} & {*sys.modules}))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_garbage_is_collected_again_afterwards():
     with uncollected():
         assert not gc.isenabled()

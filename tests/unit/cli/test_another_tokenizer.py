@@ -9,8 +9,8 @@ import yaml
 
 from stages.commands.data import prepare
 from stages.commands.run import run_stage
+from stages.data.as_declared import is_prepared
 from stages.data.measured import declaration
-from stages.data.prepare import is_prepared
 from stages.data.prepare import prepare as prepare_corpus
 from stages.errors import UserError
 from stages.store.layout import Layout

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.data import buckets, megatron, mmidx, prepare
+from stages.data import as_declared, buckets, megatron, mmidx
 from stages.data.adopted import AdoptedTokens
 from stages.data.prepared import Corpus
 from stages.errors import UserError
@@ -187,7 +187,7 @@ def test_files_below_a_declared_root_may_lie_anywhere(root: Path, tmp_path_facto
         read(root)
     (root / "specs/data/roots.yaml").write_text(f"roots: {{lake: {moved}}}\n")
     assert sorted(read(root)) == sorted(DOCUMENTS)
-    assert prepare.is_prepared(root, "mine", root / "results/mini/data/mine", deep=True)
+    assert as_declared.is_prepared(root, "mine", root / "results/mini/data/mine", deep=True)
 
 
 def test_files_that_were_moved_are_the_same_corpus(root: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from stages.contract import ledger
-from stages.data import decode, prepare
+from stages.data import as_declared, decode, prepare
 from stages.data.decode import Size
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus, read_manifest
@@ -85,7 +85,7 @@ def test_what_is_declared_is_compared_when_it_is_prepared_again(project: Small) 
     measured = {key: getattr(made, key) for key in ("digest", "size", "documents", "longest", "heldout")}
     declare(project, "a.tar", **measured)
     assert prepare.prepare(project.root, "mine", project.data / "mine") == made
-    assert prepare.is_prepared(project.root, "mine", project.data / "mine", deep=True)
+    assert as_declared.is_prepared(project.root, "mine", project.data / "mine", deep=True)
     tar(project.root / "a.tar", members(rows(10)))
     with pytest.raises(UserError, match="digest"):
         prepare.prepare(project.root, "mine", project.data / "mine")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.data import measured, prepare, prepared, spec
+from stages.data import as_declared, measured, prepare, prepared, spec
 from stages.data.document import BOS, EOS
 from stages.errors import UserError
 from tests.unit.data.small import CORPORA, Small, write_spec
@@ -47,11 +47,11 @@ def test_an_undeclared_result_is_refused_and_leaves_nothing(project: Small) -> N
 
 def test_accepting_prints_what_makes_the_next_preparation_pass(project: Small) -> None:
     first = prepare.prepare(project.root, "math", project.data / "math", accept=True)
-    assert not prepare.is_prepared(project.root, "math", project.data / "math")
+    assert not as_declared.is_prepared(project.root, "math", project.data / "math")
     accept(project, "math", first)
     again = prepare.prepare(project.root, "math", project.data / "math")
     assert again == first
-    assert prepare.is_prepared(project.root, "math", project.data / "math")
+    assert as_declared.is_prepared(project.root, "math", project.data / "math")
 
 
 @pytest.mark.parametrize("name", ["tokenizer", *CORPORA])
@@ -127,12 +127,12 @@ def test_a_cut_file_is_noticed_and_a_changed_byte_when_asked(project: Small) -> 
 
 
 def test_the_key_follows_the_builder_and_the_tokenizer(project: Small) -> None:
-    key = prepare.data_key(project.root, "math")
+    key = as_declared.data_key(project.root, "math")
     write_spec(project.root, "math", small_spec("math", parameters={"count": 121}))
-    changed = prepare.data_key(project.root, "math")
+    changed = as_declared.data_key(project.root, "math")
     write_spec(project.root, "math", small_spec("math"))
     assert len(key) == 32
-    assert prepare.data_key(project.root, "math") == key != changed
+    assert as_declared.data_key(project.root, "math") == key != changed
 
 
 @pytest.mark.parametrize(

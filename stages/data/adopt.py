@@ -59,7 +59,7 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
     """Check and hash the datasets of a corpus; `folder`, which is made anew, takes the order. Raises UserError."""
     found = inputs.datasets(root, corpus)
     given = [one for _, *pair in found for one in pair]
-    stamps = inputs.stamp(given)
+    before = inputs.states(given)
     opened = [megatron.opened(*one) for one in found]
     progress = Progress(corpus.corpus, sum(one.size for one in given))
     sorter = _Sorter(folder)
@@ -68,7 +68,7 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
     finally:
         progress.close()
     sorter.buckets.flush()
-    inputs.refuse_changed(given, stamps)
+    inputs.refuse_changed(given, before)
     if sorter.low >= sorter.high:
         raise UserError(
             f"{FOLDER / corpus.corpus}.yaml: prefix: {min(1, sorter.documents)} different documents; allowed: at least "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from stages.data import inputs, mmidx, offsets
-from stages.data.offsets import Places
+from stages.data.offsets import DocumentOffsets
 from stages.errors import UserError
 from stages.store.manifest import Hex64, Problem, Shard, problem
 
@@ -68,7 +68,7 @@ class Adoption(_Model):
 
 @dataclass(frozen=True)
 class AdoptedTokens:
-    """Tokens of a corpus in its own order, read from files in another one. Places are those of the corpus.
+    """Tokens of a corpus in its own order, read from files in another one. DocumentOffsets are those of the corpus.
 
     `begins` int64 [files]: where each file begins in the stream of all; `starts` and `offsets` int64 per document: its
     place in the stream and in the corpus.
@@ -77,7 +77,7 @@ class AdoptedTokens:
     files: Sequence[NDArray[np.integer]]
     begins: NDArray[np.int64]
     starts: NDArray[np.int64]
-    offsets: Places
+    offsets: DocumentOffsets
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -112,7 +112,7 @@ def problems(folder: Path, adoption: Adoption, deep: bool) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
-def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, Places]:
+def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, DocumentOffsets]:
     """The tokens of a prepared corpus, mapped, and its offsets. Raises UserError as `located` does."""
     order = np.memmap(folder / ORDER, dtype="<i8", mode="r").reshape(-1, 2)
     begins = offsets.of(len(order), lambda first, last: np.asarray(order[first:last, 1]))

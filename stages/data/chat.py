@@ -9,7 +9,7 @@ Which stretches are answers is found exactly, never by looking for words. A temp
 says it itself, one block for each answer. Of any other, the conversation is rendered up to each answer and behind it:
 what lies between the two is the answer, if both are beginnings of the whole text. Where they are not (a template that
 rewrites earlier turns), the conversation is refused: it cannot be told which tokens are the answer's. Whether what the
-messages say is in the text at all, `said` finds out; that no answer is there twice, a rendering with marks for answers.
+messages say is in the text, `said` checks; that no answer is there twice, a rendering with marks for answers.
 """
 
 from __future__ import annotations

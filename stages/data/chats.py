@@ -65,8 +65,8 @@ class Turn:
         return self._with([{} if one is None else {"id": one} for one in ids])
 
     @property
-    def said(self) -> dict[str, Any]:
-        """What the identity of a conversation follows from."""
+    def without_ids(self) -> dict[str, Any]:
+        """The turn without ids of calls: what the identity of a conversation follows from."""
         return self._with([{}] * len(self.calls))
 
     def _with(self, beside: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.data import listed, stamps
 from stages.data.pieces import Input, suffix
 from stages.data.spec import FOLDER, CorpusSpec
-from stages.data.stamps import Stamp
+from stages.data.stamps import FileState
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
@@ -78,15 +78,15 @@ def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
     return _inside(where, where / name, f"{FOLDER / corpus}.yaml: prefix")
 
 
-def stamp(found: Sequence[Input]) -> list[Stamp]:
-    """The stamps of files."""
+def states(found: Sequence[Input]) -> list[FileState]:
+    """The state of each file, in order. Raises OSError."""
     return [stamps.of(one.path) for one in found]
 
 
-def refuse_changed(found: Sequence[Input], before: Sequence[Stamp]) -> None:
-    """Files that were written to while they were read would be recorded under a digest that they never had.
+def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
+    """Raise UserError for a file that was written to while it was read: its digest would be one that it never had.
 
-    Also those that grew before their stamps were taken: finding many files takes a while.
+    Also for one that grew before `states` saw it: finding many files takes a while.
     """
     for one, then in zip(found, before, strict=True):
         if not one.path.is_file() or stamps.of(one.path) != then or then.size != one.size:

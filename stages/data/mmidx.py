@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stages.data.offsets import Places, of
+from stages.data.offsets import DocumentOffsets, of
 from stages.errors import UserError
 
 MAGIC = b"MMIDIDX\x00\x00"
@@ -48,7 +48,7 @@ class Indexed:
     """A memory-mapped token file. `offsets` has one entry more than there are documents; unit: tokens."""
 
     tokens: npt.NDArray[np.integer]
-    offsets: Places
+    offsets: DocumentOffsets
 
     @property
     def documents(self) -> int:

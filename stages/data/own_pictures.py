@@ -106,14 +106,14 @@ def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Ite
             "names none: roles.image"
         )
     found = inputs.find(root, corpus)
-    stamps = inputs.stamp(found)
+    before = inputs.states(found)
     reader = picture_rows.reader(root, corpus)
     try:
         with files.failing(folder):
             files.remove_tree(folder)
             files.make_dirs(folder)
         rows, made = _rows(reader, found, _Rows(corpus, tokenizer, folder / PIXELS))
-        inputs.refuse_changed(found, stamps)
+        inputs.refuse_changed(found, before)
         ordered = sorted(_held_out(corpus, rows), key=lambda row: (row.heldout, row.rank, row.offset))
         training = sum(not row.heldout for row in ordered)
         yield Pictures(ordered, training, folder / PIXELS, corpus.bands, made)

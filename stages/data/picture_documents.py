@@ -29,7 +29,7 @@ def identity(found: Found, pictures: Sequence[str]) -> str:
     left = iter(pictures)
     if not isinstance(found.said, Chat):
         return json.dumps(_placed(found.said, left), sort_keys=True)
-    said = [{**turn.said, "content": _placed(turn.content, left)} for turn in found.said.turns]
+    said = [{**turn.without_ids, "content": _placed(turn.content, left)} for turn in found.said.turns]
     tools = {"tools": found.said.tools} if found.said.tools else {}
     return json.dumps({"messages": said, **tools}, sort_keys=True)
 

@@ -235,7 +235,7 @@ class Corpus:
         """Open a prepared folder. Raises UserError if it is missing or a file has another size than declared."""
         self.folder, self.name = folder, folder.name
         self.manifest = read_manifest(folder)
-        self._files = stamps.Opened(_paths(folder, self.manifest))
+        self._files = stamps.OpenFiles(_paths(folder, self.manifest))
         problems = verify(folder, deep=False)
         if problems:
             listed = "; ".join(map(str, problems))
@@ -262,7 +262,7 @@ class Corpus:
         What was read since then may be of either content. Files that another one took the place of are read as they
         were.
         """
-        if changed := self._files.written_to():
+        if changed := self._files.modified():
             raise UserError(
                 f"corpus {self.name}: {', '.join(map(str, changed))}: written to while it was read, so nobody knows "
                 "what came in since the last checkpoint. Put back what the corpus was prepared from, or prepare it "

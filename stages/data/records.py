@@ -127,7 +127,7 @@ def _continued(prompt: str, completion: str) -> Document:
 
 def _chat(made: Chat) -> Document:
     tools = {"tools": made.tools} if made.tools else {}
-    said = [turn.said for turn in made.turns]
+    said = [turn.without_ids for turn in made.turns]
     first = {"first": made.first} if made.first else {}
     identity = json.dumps({"messages": said, **tools, **first} if tools or first else said, sort_keys=True)
     messages = [turn.message for turn in made.turns]

@@ -43,7 +43,7 @@ def refuse_other_ids(tokenizer: Tokenizer, text: str, at: Path) -> None:
             )
 
 
-def refuse_drawn(tokenizer: Tokenizer, at: Path) -> None:
+def refuse_dropout(tokenizer: Tokenizer, at: Path) -> None:
     """Raise UserError for a BPE with dropout (arXiv 1910.13267): each cut of a text draws other tokens."""
     dropout = getattr(tokenizer.model, "dropout", None)
     if dropout:

@@ -1,4 +1,4 @@
-"""Whether a file has been written to since it was opened, without reading it: its size, time of change and number."""
+"""Whether a file was changed since it was opened, without reading it: its size, time of modification and inode."""
 
 from __future__ import annotations
 
@@ -7,34 +7,36 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Stamp(NamedTuple):
-    """What changes when a file is written to, or another one takes its place. `changed` is in nanoseconds."""
+class FileState(NamedTuple):
+    """What changes when a file is written to, or another one takes its place: size in bytes, modification time in
+    nanoseconds, inode number. The time of a change of the inode is left out: a hard link or a chmod changes it too.
+    """
 
     size: int
-    changed: int
-    number: int
+    modified: int
+    inode: int
 
 
-def of(path: Path) -> Stamp:
-    """The stamp of a file. Raises OSError."""
+def of(path: Path) -> FileState:
+    """The state of a file. Raises OSError."""
     found = path.stat()
-    return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
+    return FileState(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
-class Opened:
-    """Files that are mapped. One that another took the place of stays as it was for those who mapped it."""
+class OpenFiles:
+    """Files that are mapped into memory. A replaced one keeps its content for whoever has it mapped."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._before = {path: of(path) for path in paths if path.is_file()}
 
-    def written_to(self) -> list[Path]:
+    def modified(self) -> list[Path]:
         """Those that have been written to since."""
-        return [path for path, before in self._before.items() if _written_to(path, before)]
+        return [path for path, before in self._before.items() if _modified(path, before)]
 
 
-def _written_to(path: Path, before: Stamp) -> bool:
+def _modified(path: Path, before: FileState) -> bool:
     try:
         now = of(path)
     except OSError:  # removed, and still mapped
         return False
-    return now.number == before.number and now != before
+    return now.inode == before.inode and now != before

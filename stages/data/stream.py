@@ -60,7 +60,7 @@ def merged(
     found = inputs.find(root, corpus)
     compared = others.find(root, corpus)
     every = [*found, *(one for other in compared.values() for one in other.files)]
-    stamps = inputs.stamp(every)
+    before = inputs.states(every)
     measured = _measured(corpus.corpus, found)
     specs = "".join(f"\n{name} {other.corpus.identity}" for name, other in compared.items())
     how = f"{VERSION} {pieces.PIECE} {TOKENS}{specs}"
@@ -76,7 +76,7 @@ def merged(
         job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows, sets)
         cut = pieces.cut(found)
         runs = pool.encode_all(job, cut, processes, progress)
-        inputs.refuse_changed(every, stamps)
+        inputs.refuse_changed(every, before)
         skipped = _skipped(runs, cut, corpus.bad_rows)
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         digest = digest_bytes("".join(f"{name} {said}\n" for name, said in measured.items()).encode())

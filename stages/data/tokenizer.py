@@ -25,7 +25,7 @@ from stages.data.document import SPECIAL
 from stages.data.folders import preparing
 from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
-from stages.data.words import Words
+from stages.data.words import WordCache
 from stages.errors import UserError
 from stages.store import json_file
 
@@ -158,14 +158,14 @@ class Tokenizer:
         return [encoding.ids for some in _slices(texts) for encoding in self._fast(some)]
 
     def encode_stored(self, texts: Sequence[str]) -> list[bytes]:
-        """`encode_batch`, as `dtype`; words that come again take less time where the tokenizer is of such a kind."""
-        if self._words is None:
-            return words.stored(self.encode_batch(texts), self.dtype)
-        return self._words.encode(texts)
+        """`encode_batch`, each text's ids as bytes of `dtype`; `words` keeps words of a tokenizer it supports."""
+        if self._cache is None:
+            return words.to_bytes(self.encode_batch(texts), self.dtype)
+        return self._cache.encode(texts)
 
     @cached_property
-    def _words(self) -> Words | None:
-        return Words(self.encode_batch, self.dtype) if words.can(self.inner) else None
+    def _cache(self) -> WordCache | None:
+        return WordCache(self.encode_batch, self.dtype) if words.supports(self.inner) else None
 
     def encode_rendered(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts that a chat template wrote, in which the special tokens' texts are the special tokens."""

@@ -23,7 +23,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     files = tokenizer_files.read(root, spec)
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
     tokenizer_beside.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
-    special_tokens.refuse_drawn(made.inner, root / spec.path / tokenizer_files.TOKENS)
+    special_tokens.refuse_dropout(made.inner, root / spec.path / tokenizer_files.TOKENS)
     _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
     made = made.using(files, roles)

@@ -2,7 +2,7 @@ r"""Ids of texts, word by word: most words of a text have come before, and their
 
 Byte-level tokenizers cut a text before a space that follows a letter, a digit or a punctuation mark, and each piece
 becomes ids by itself. So a text may be cut there first, and the ids of its parts put together are the text's. That is
-certain only where all of this is so, and no other tokenizer is taken (`can`):
+certain only where all of this is so, and no other tokenizer is taken (`supports`):
 
 - The model is BPE without dropout, which sees one piece at a time.
 - Pieces are cut by one of `PATTERNS`, as published tokenizers have them. No alternative of these has a space behind
@@ -43,41 +43,42 @@ PATTERNS = (
     _O200K % ("", "", r"\p{N}"),  # Mistral's Tekken
 )
 CUTTERS = (r"\p{N}", r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+")
-MARKS = frozenset(map(chr, range(0x21, 0x7F)))  # what ASCII prints but the space
-FIRST, LAST = "\ud800", "\ud801"  # before the name of a part that begins, or ends, a text; no text has them
-KEPT = 1 << 17  # parts whose ids are kept
-SHORT = 32  # characters of such a part
-LONG = 1 << 20  # characters of a text that is not cut: it would be many strings at once
+PRINTABLE = frozenset(map(chr, range(0x21, 0x7F)))  # of ASCII, without the space
+FIRST, LAST = "\ud800", "\ud801"  # before the key of a part that begins, or ends, a text; no text has them
+MAX_ENTRIES = 1 << 17  # parts whose ids are kept
+MAX_KEY = 32  # characters of such a part
+MAX_TEXT = 1 << 20  # characters of a text that is cut: more would be many strings at once
 
 
-class Words:
-    """The ids of parts that have come before. `ids` gives those of texts by the library, `dtype` is what is stored."""
+class WordCache:
+    """The ids of parts that have come before."""
 
     def __init__(self, ids: Callable[[Sequence[str]], Iterable[list[int]]], dtype: np.dtype[Any]) -> None:
+        """`ids` gives the library's ids of texts, one list a text; `dtype` is the type that they are stored in."""
         self._ids, self._dtype = ids, dtype
-        self._known: dict[str, bytes] = {}
+        self._entries: dict[str, bytes] = {}
 
     def encode(self, texts: Sequence[str]) -> list[bytes]:
-        """The ids of each text, as they are stored. What came before changes how long it takes, and nothing else."""
-        if max(map(len, texts), default=0) > LONG:
-            return self._stored(texts)
+        """The ids of each text, as `dtype`. What came before changes how long it takes, and nothing else."""
+        if max(map(len, texts), default=0) > MAX_TEXT:
+            return self._encode(texts)
         rows = self._rows(texts)
-        fresh = set(chain.from_iterable(rows)).difference(self._known)
+        fresh = set(chain.from_iterable(rows)).difference(self._entries)
         if 2 * len(fresh) > sum(map(len, rows)):
-            return self._stored(texts)
-        if len(self._known) + len(fresh) > KEPT:
-            self._known.clear()
+            return self._encode(texts)
+        if len(self._entries) + len(fresh) > MAX_ENTRIES:
+            self._entries.clear()
             fresh = set(chain.from_iterable(rows))
-        named = list(fresh)
-        self._known |= zip(named, self._stored(list(map(_text, named))), strict=True)
-        found = [b"".join(map(self._known.__getitem__, row)) for row in rows]
-        for name in named:
-            if len(name) > SHORT:
-                del self._known[name]
+        keys = list(fresh)
+        self._entries |= zip(keys, self._encode(list(map(_text, keys))), strict=True)
+        found = [b"".join(map(self._entries.__getitem__, row)) for row in rows]
+        for key in keys:
+            if len(key) > MAX_KEY:
+                del self._entries[key]
         return found
 
     def _rows(self, texts: Sequence[str]) -> list[list[str]]:
-        """The names of each text's parts: what stands behind the space at which a part begins.
+        """The keys of each text's parts: what stands behind the space at which a part begins.
 
         The first one is marked, since it has no such space, and so is one that ends in white space, which the end of
         the text decides about.
@@ -85,27 +86,27 @@ class Words:
         rows = [text.split(" ") for text in texts]
         for row in rows:
             row[0] = FIRST + row[0]
-        fresh = set(chain.from_iterable(rows)).difference(self._known)  # what is kept can be cut behind
+        fresh = set(chain.from_iterable(rows)).difference(self._entries)  # what is kept can be cut behind
         whole = {word for word in fresh if not _closed(word)}
         return [row if whole.isdisjoint(row) else _joined(row, whole) for row in rows] if whole else rows
 
-    def _stored(self, texts: Sequence[str]) -> list[bytes]:
-        return stored(self._ids(texts), self._dtype)
+    def _encode(self, texts: Sequence[str]) -> list[bytes]:
+        return to_bytes(self._ids(texts), self._dtype)
 
 
-def stored(ids: Iterable[list[int]], dtype: np.dtype[Any]) -> list[bytes]:
-    """Lists of ids as they are stored."""
+def to_bytes(ids: Iterable[list[int]], dtype: np.dtype[Any]) -> list[bytes]:
+    """Each list of ids as the bytes of an array of `dtype`. Raises OverflowError for an id that it does not have."""
     return [array(dtype.char, one).tobytes() for one in ids]
 
 
-def can(tokenizer: Tokenizer) -> bool:
+def supports(tokenizer: Tokenizer) -> bool:
     """Whether the ids of a text's parts are the ids of the text."""
     return (
         isinstance(tokenizer.model, models.BPE)
         and tokenizer.model.dropout is None
-        and _plain_normalizer(_said(tokenizer.normalizer))
-        and _cuts_before_spaces(_said(tokenizer.pre_tokenizer))
-        and _text_once(_said(tokenizer.post_processor))
+        and _plain_normalizer(_serialized(tokenizer.normalizer))
+        and _cuts_before_spaces(_serialized(tokenizer.pre_tokenizer))
+        and _text_once(_serialized(tokenizer.post_processor))
         and all(map(_apart, tokenizer.get_added_tokens_decoder().values()))
     )
 
@@ -129,26 +130,28 @@ def _stretches(places: list[int]) -> Iterator[tuple[int, int]]:
 
 def _closed(word: str) -> bool:
     """Whether a tokenizer cuts between a word and a space behind it."""
-    return (end := word[-1:]) in MARKS or end.isalnum()
+    return (end := word[-1:]) in PRINTABLE or end.isalnum()
 
 
-def _text(name: str) -> str:
-    """A part, by its name."""
-    name = name.removeprefix(LAST)
-    return name[1:] if name.startswith(FIRST) else f" {name}"
+def _text(key: str) -> str:
+    """A part, by its key."""
+    key = key.removeprefix(LAST)
+    return key[1:] if key.startswith(FIRST) else f" {key}"
 
 
-def _said(part: Any) -> dict[str, Any]:
+def _serialized(part: Any) -> dict[str, Any]:
     """A part of a tokenizer as tokenizer.json has it; empty where there is none."""
     return {} if part is None else json.loads(part.__getstate__())
 
 
-def _plain_normalizer(said: dict[str, Any]) -> bool:
-    return not said or said["type"] in ("NFC", "NFD")
+def _plain_normalizer(part: dict[str, Any]) -> bool:
+    """Whether a normalizer changes nothing over the border before a space."""
+    return not part or part["type"] in ("NFC", "NFD")
 
 
-def _cuts_before_spaces(said: dict[str, Any]) -> bool:
-    parts = said["pretokenizers"] if said.get("type") == "Sequence" else [said]
+def _cuts_before_spaces(part: dict[str, Any]) -> bool:
+    """Whether a pre-tokenizer cuts by one of `PATTERNS`, and otherwise only more."""
+    parts = part["pretokenizers"] if part.get("type") == "Sequence" else [part]
     *before, last = parts or [{}]
     if last.get("type") != "ByteLevel" or last["add_prefix_space"]:
         return False
@@ -162,18 +165,20 @@ def _isolates(split: dict[str, Any]) -> bool:
     return split["behavior"] == "Isolated" and not split["invert"]
 
 
-def _text_once(said: dict[str, Any]) -> bool:
-    match said.get("type", "ByteLevel"):
-        case "ByteLevel":  # changes offsets alone
+def _text_once(part: dict[str, Any]) -> bool:
+    """Whether a post-processor leaves the ids of a text as they are, once."""
+    match part.get("type", "ByteLevel"):
+        case "ByteLevel":  # changes only where tokens lie in the text
             return True
         case "TemplateProcessing":
-            return sum("Sequence" in one for one in said["single"]) == 1
+            return sum("Sequence" in one for one in part["single"]) == 1
         case "Sequence":
-            return all(map(_text_once, said["processors"]))
+            return all(map(_text_once, part["processors"]))
         case _:
             return False
 
 
 def _apart(token: Any) -> bool:
+    """Whether an added token (AddedToken) neither has white space nor takes any from beside it."""
     stands_alone = token.special or not (token.lstrip or token.rstrip or token.single_word)
     return stands_alone and not any(map(str.isspace, token.content))

@@ -136,7 +136,7 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
     if config.get("model_type") != kind:
         yield Wrong("model_type", config.get("model_type", NOTHING), repr(kind))
         return
-    yield from _said_twice(config, model)
+    yield from _contradicting_aliases(config, model)
     yield from _local(config, model)
     config = in_usual_form(config, model.PUBLISHED)
     yield from _fields(config, wanted, model)
@@ -145,7 +145,7 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
     yield from _rope(config, stage.rope, model.parts.rotated, stage.max_context, usual)
 
 
-def _said_twice(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
+def _contradicting_aliases(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
     """Two names of one field with two values: which one counts depends on the version of transformers."""
     for alias, usual in model.PUBLISHED.aliases.items():
         if alias in config and usual in config and not equal(config[alias], config[usual]):

@@ -24,7 +24,7 @@ def test_they_are_those_of_an_array_however_few_are_kept(lengths: list[int], blo
     wanted = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(given_)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(offsets, "BLOCK", block)
-        patch.setattr(offsets, "AT_ONCE", block * at_once)
+        patch.setattr(offsets, "CHUNK", block * at_once)
         found = Offsets(len(lengths), lambda first, last: given_[first:last])
         assert len(found) == len(wanted)
         assert found[:].tolist() == wanted.tolist()
@@ -51,14 +51,14 @@ def rows(small: Small, name: str, packing: str) -> list[list[int]]:
     data = load(
         small, phase(source, context=64, packing=packing, objective="sft" if packing == "whole" else "next_token")
     )
-    assert isinstance(data._readers[0].corpus.offsets, Offsets if offsets.IN_MEMORY == 1 else np.ndarray)
+    assert isinstance(data._readers[0].corpus.offsets, Offsets if offsets.MAX_ARRAY == 1 else np.ndarray)
     return [one.tokens.tolist() for one in data.samples(0, 5, 40)]
 
 
 @pytest.mark.parametrize(("name", "packing"), [("math", "concatenate"), ("reasoning", "whole")])
 def test_a_corpus_is_read_the_same(small: Small, monkeypatch: pytest.MonkeyPatch, name: str, packing: str) -> None:
     before = rows(small, name, packing)
-    monkeypatch.setattr(offsets, "IN_MEMORY", 1)
+    monkeypatch.setattr(offsets, "MAX_ARRAY", 1)
     monkeypatch.setattr(offsets, "BLOCK", 8)
     assert rows(small, name, packing) == before
 
@@ -69,7 +69,7 @@ def test_so_is_one_that_is_adopted(root: Path, monkeypatch: pytest.MonkeyPatch) 
     made = accept(root)
     small = Small(root, root / "results/mini/data")
     before = rows(small, "mine", "concatenate")
-    monkeypatch.setattr(offsets, "IN_MEMORY", 1)
+    monkeypatch.setattr(offsets, "MAX_ARRAY", 1)
     monkeypatch.setattr(offsets, "BLOCK", 8)
     assert rows(small, "mine", "concatenate") == before
     assert int(made.size) == int(small.corpus("mine").offsets[made.documents])

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from stages.data import words
-from stages.data.words import Words
+from stages.data.words import WordCache
 
 BITS = (
     *("a", " the", "It's", "'s", "'LL", "_", "-", ".", "!", "/", "1", "12", "<tool>", "\x00", "-_"),
@@ -67,32 +67,32 @@ def library(made: Tokenizer) -> Callable[[Sequence[str]], list[list[int]]]:
 def test_the_ids_of_the_words_are_those_of_the_text(name: str) -> None:
     for normalizer in (None, normalizers.NFC()):
         made, draw = trained(TAKEN[name](), normalizer), random.Random(1)
-        assert words.can(made)
-        found = Words(library(made), np.dtype("<u2"))
+        assert words.supports(made)
+        found = WordCache(library(made), np.dtype("<u2"))
         for _ in range(12):
             some = texts(draw, 15) * 3
             wanted = [np.array(ids, dtype="<u2").tobytes() for ids in library(made)(some)]
             assert found.encode(some) == wanted
-        assert found._known, "words were looked up"
+        assert found._entries, "words were looked up"
 
 
 def test_words_are_kept_up_to_a_number_and_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "KEPT", 8)
+    monkeypatch.setattr(words, "MAX_ENTRIES", 8)
     made = trained(TAKEN["GPT-2"]())
-    found = Words(library(made), np.dtype("<i4"))
+    found = WordCache(library(made), np.dtype("<i4"))
     for number in range(20):
         some = [f"one two {number} " + "x" * 40] * 3
         assert found.encode(some) == [np.array(ids, "<i4").tobytes() for ids in library(made)(some)]
-        assert len(found._known) <= 8
-        assert max(map(len, found._known)) <= words.SHORT
+        assert len(found._entries) <= 8
+        assert max(map(len, found._entries)) <= words.MAX_KEY
 
 
 def test_texts_of_new_words_alone_and_very_long_ones_go_to_the_library_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(words, "LONG", 50)
+    monkeypatch.setattr(words, "MAX_TEXT", 50)
     made, given = trained(TAKEN["GPT-2"]()), list[str]()
-    found = Words(lambda some: given.extend(some) or library(made)(some), np.dtype("<u2"))
+    found = WordCache(lambda some: given.extend(some) or library(made)(some), np.dtype("<u2"))
     for some in (["all of it new"], ["to be or not to be " * 3], []):
         given.clear()
         found.encode(some)
@@ -137,4 +137,4 @@ NOT_TAKEN: dict[str, Callable[[], Tokenizer]] = {
 
 @pytest.mark.parametrize("name", NOT_TAKEN)
 def test_a_tokenizer_that_may_go_over_a_cut_is_not_taken(name: str) -> None:
-    assert not words.can(NOT_TAKEN[name]())
+    assert not words.supports(NOT_TAKEN[name]())

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from stages.models import release_files
@@ -21,6 +22,7 @@ KINDS = ("moving", "two_phases", "replacing", "continued", "upcycle", "merge", "
 NAMES = (*OBJECTIVES, *KINDS)
 RELEASES, RELEASE = "releases", "released"
 SCALE = "mini"
+PROJECT = SimpleNamespace(data=SimpleNamespace(local="none", tokenizers={}))  # of no specs: it declares no tokenizer
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from stages.data import prepared
 from stages.errors import UserError
 from stages.store import attempts, damage, files, seal
 from stages.store.layout import Layout
+from tests.faults.cases import PROJECT
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.faults.recorder import Recorder, build
 from tests.faults.test_damage import DAMAGE, flip
@@ -153,8 +154,7 @@ def test_damage_is_named_and_nothing_is_trained_on_it(
     before = blake3(path.read_bytes()).hexdigest()
     damage(path)  # type: ignore[operator]
     loaded = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": KEY}, absent={}, unreadable={})
-    project = SimpleNamespace(data=SimpleNamespace(local="none", tokenizers={}))
-    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, project))
+    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, PROJECT))
     monkeypatch.setattr(run.graph, "readable", lambda *_: loaded)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     monkeypatch.setattr(engines, "run", lambda *_: pytest.fail("trained on it"))

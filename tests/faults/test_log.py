@@ -14,6 +14,7 @@ import pytest
 from stages.commands import run
 from stages.errors import UserError
 from stages.store import files, markers
+from tests.faults.cases import PROJECT
 from tests.faults.disks import Failing, using
 from tests.unit.train import tiny
 
@@ -21,7 +22,7 @@ from tests.unit.train import tiny
 def test_a_read_only_results_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = tiny.make("next_token").model_copy(update={"phases": ()})
     project = SimpleNamespace(stages={"tiny/box": stage}, keys={"tiny/box": "a" * 32}, absent={})
-    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, None))
+    monkeypatch.setattr(run, "open_project", lambda scale: (tmp_path, PROJECT))
     monkeypatch.setattr(run.graph, "readable", lambda *_: project)
     monkeypatch.setattr(run.Gate, "refuse", lambda *_: None)  # no specs are behind this stage
     disk = Failing(1, errno.EROFS, lasting=True)

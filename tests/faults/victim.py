@@ -24,7 +24,7 @@ from stages.errors import UserError
 from stages.store import files, partials
 from stages.train import loop
 from tests.faults import defects
-from tests.faults.cases import RELEASES, SCALE, Case
+from tests.faults.cases import PROJECT, RELEASES, SCALE, Case
 from tests.faults.disks import Failing
 
 PLACES = ("start", "step", "checkpoint", "result", "commit")
@@ -109,7 +109,7 @@ def stages_run(case: Case, root: Path) -> None:
     project = SimpleNamespace(stages=case.stages, keys=case.keys, absent={}, unreadable={})
     with (
         mock.patch.object(command.Gate, "refuse"),  # no specs are behind these stages
-        mock.patch.object(command, "open_project", return_value=(root, None)),
+        mock.patch.object(command, "open_project", return_value=(root, PROJECT)),
         mock.patch.object(command.graph, "readable", return_value=project),
     ):
         command.run_stage(case.ref, SCALE, releases if releases.exists() else None)

@@ -37,21 +37,42 @@ def adopt(paths: list[Path], name: str) -> int:
     pipeline, left_out = adoptable(everything)
     place = " ".join(one.name or str(one) for one in paths)
     made = specs(pipeline, name, place, {"sft": local["text"], **local})
-    _written(folder, made)
+    narrowed = _narrowed(project, folder)
+    _written(folder, made, narrowed)
     found = run.findings(everything)
     counts = f"{many(len(pipeline.stages), 'stage')}, {many(len(pipeline.edges), 'hand-over')}"
     print(f"wrote specs/{name}: {counts}, and a scale of this name.")
     for note in [*left_out, *made.notes]:
         print(f"{note}.")
+    for path in narrowed:
+        print(
+            f"specs/{path}: its `pipelines` names those that were at this scale, since {name} has a scale of its own."
+        )
     if found:
         print(f"The recipe has {many(len(found), 'finding')}, which come with it: `stages audit` names them.")
     print(f"Then: stages check {name} --scale {name}, which lists what the recipe does not say (S-13).")
     return 0
 
 
-def _written(folder: Path, made: Specs) -> None:
+def _narrowed(project: Project, folder: Path) -> dict[str, str]:
+    """Scales at which every pipeline is at its own size: their files, with the pipelines that are there named.
+
+    A recipe's own size would be run there too, on another machine and with stand-ins that are too small for it.
+    """
+    found = {}
+    for scale in project.scales():
+        path = f"scales/{scale}.yaml"
+        text = (folder / path).read_text(encoding="utf-8")
+        here = ", ".join(f"{one}: identity" for one in project.pipelines(variants=False, scale=scale))
+        changed = re.sub(r"^pipelines:[ ]*identity\b", f"pipelines: {{{here}}}", text, count=1, flags=re.MULTILINE)
+        if here and changed != text:
+            found[path] = changed
+    return found
+
+
+def _written(folder: Path, made: Specs, others: Mapping[str, str]) -> None:
     """All files or none: what was there is put back where the project would not load."""
-    texts = {path: text for path, text in made.files.items() if not (folder / path).exists()}
+    texts = {path: text for path, text in made.files.items() if not (folder / path).exists()} | dict(others)
     texts[MIXTURES] = _with(folder / MIXTURES, "mixtures", made.mixtures, made.mixture_sources)
     texts[PUBLISHED] = _with(folder / PUBLISHED, "corpora", made.corpora, [])
     try:

@@ -150,6 +150,18 @@ def test_what_does_not_load_is_said_with_the_line_that_is_not_there_any_more(
     assert written(project) == before
 
 
+def test_other_scales_are_as_they_were(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys, scale = Project.load(project).keys("mini"), project / "specs/scales/mini.yaml"
+    before = scale.read_text()
+    adopt([SOUND / "megatron_finetune"], "mine")
+    assert "specs/scales/mini.yaml: its `pipelines` names those that were at this scale" in capsys.readouterr().out
+    assert scale.read_text() == before.replace("pipelines: identity", "pipelines: {tiny: identity}")
+    loaded = Project.load(project)
+    assert (loaded.pipelines(variants=True, scale="mini"), loaded.keys("mini")) == (["tiny"], keys)
+    adopt([SOUND / "nanotron"], "other")
+    assert "mini.yaml" not in capsys.readouterr().out
+
+
 def test_steps_rates_and_hand_overs_are_the_recipes_with_their_lines(project: Path) -> None:
     adopt([SOUND / "megatron_finetune"], "mine")
     resolved = Project.load(project).resolve("mine", "mine")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.errors import UsageError, UserError
+from stages.spec import points, units
 from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -108,7 +109,7 @@ def stage_of(project: Project, ref: str, scale: str) -> Stage:
     name = stage_name(written)
     stages = stages_at(project, pipeline, scale)
     if name not in stages:
-        raise unknown("stage", ref, [f"{pipeline}/{one}" for one in stages])
+        raise _no_stage(pipeline, written, list(stages))
     return stages[name]
 
 
@@ -142,6 +143,22 @@ def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
         raise loaded.unreadable[pipeline]
     if pipeline in loaded.absent:
         raise not_here(pipeline, loaded.absent[pipeline])
-    beside = [f"{pipeline}/{member.partition('/')[2]}" for member in loaded.members.get(pipeline, ())]
-    allowed = beside or sorted({name.partition("/")[0] + "/..." for name in stages})
-    raise unknown("stage", ref, allowed, beside or stages)
+    if beside := [member.partition("/")[2] for member in loaded.members.get(pipeline, ())]:
+        raise _no_stage(pipeline, written, beside)
+    raise unknown("stage", ref, sorted({name.partition("/")[0] + "/..." for name in stages}), stages)
+
+
+def _no_stage(pipeline: str, written: str, names: Sequence[str]) -> UsageError:
+    """The error about a stage that a pipeline does not have, or a point that none of its stages starts from."""
+    try:
+        point = points.read(written)
+    except units.BadQuantity as error:
+        return UsageError(
+            f"{pipeline}/{written}: found {error.found}; allowed: {error.allowed}. {error.repair}".rstrip()
+        )
+    if point is None or point.trunk not in names:
+        return unknown("stage", f"{pipeline}/{stage_name(written)}", [f"{pipeline}/{one}" for one in names])
+    return UsageError(
+        f"{pipeline}/{written}: no stage starts there, so it is no point of {point.trunk} yet. Write `from: {written}` "
+        "in the stage that does; `stages check` says whether a step ends there."
+    )

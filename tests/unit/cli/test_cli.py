@@ -21,6 +21,7 @@ def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["frobnicate"], "No such command"),
         (["list", "--scale", "tiny"], "found 'tiny'; allowed:"),
         (["show", "ouro/nope"], "no stage 'ouro/nope'; there are: ouro/"),
+        (["show", "ouro/stable_1@2T"], "no stage starts there, so it is no point of stable_1 yet"),
         (["new", "Bad-Name", "--from", "ouro"], "small letters"),
         (["new", "mine", "--from", "nothing"], "found 'nothing'; allowed:"),
     ],

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
+from stages.check.pieces import HIGHEST, LOWEST
 from stages.check.registry import static
 from stages.check.unused import names_of
 from stages.contract import ledger
 from stages.contract.numbers import extremes
-from stages.contract.schedule import lr, lr_before
+from stages.contract.schedule import lr, lr_before, peak
 from stages.contract.spikes import half
-from stages.spec.resolved_training import Muon, Optimizer, Schedule
+from stages.spec.groups import KEY
+from stages.spec.resolved_training import Group, Muon, Optimizer, Schedule
 
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
 # below 2 once a language model trains, as the loss is a mean over tokens.
@@ -30,6 +33,8 @@ LOWEST_AVERAGE = 0.5
 # Of norms that are spread normally, one in 44 lies more than 2 standard deviations above the mean. OLMo-core has 6.
 LOWEST_SIGMAS = 2.0
 
+MOST_DECAY = Fraction(10)  # as `weight_decay` itself may be (stages/spec/domains.py); recipes have 0.1, some 1
+
 OPTIMIZERS = "optimizers"
 
 Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
@@ -40,8 +45,9 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
     title="An optimizer is one that some recipe has",
     rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
     "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5 and its update_rms between 0.05 and "
-    "1; an average of weights ends at 0.5 or more, no step is skipped within 2 standard deviations, and a stage "
-    "that skips has more steps than half of the window.",
+    "1; an average of weights ends at 0.5 or more, no step is skipped within 2 standard deviations, a stage "
+    "that skips has more steps than half of the window, and a group's multiples leave the highest rate at 1e-9 to 0.1 "
+    "and the decay at 10 or less, or as much more as they lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",
@@ -63,8 +69,48 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
                 "I-48", f"{OPTIMIZERS}.{name}.{key}", observed=observed, expected=expected, repair=repair,
                 where=mine.document.where((OPTIMIZERS, name, *key.split("."))), found=fact,
             )  # fmt: skip
+    yield from _of_groups(context)
     if context.shrink.shrink is None:  # a scale has fewer steps, and the same rule
         yield from _never_skip(context)
+
+
+def _of_groups(context: Context) -> Iterator[Finding]:
+    """What the multiples of groups come to beside the stage's own rate and decay, in full-size figures."""
+    for name, stage in context.own():
+        if stage.optimizer is None or stage.schedule is None or not stage.phases:
+            continue
+        rate = context.full_rate(peak(stage.schedule, stage.phases[0].clock_start, stage.phases[-1].clock_end)[0])
+        decay = Fraction(extremes(stage.optimizer.weight_decay)[1])
+        written = next(names_of(context.loaded.stages[name], OPTIMIZERS))
+        for number, group in enumerate(stage.optimizer.groups or ()):
+            if group.modules is not None and not set(group.modules) & set(stage.trained):
+                continue
+            for key, found, observed, expected in _multiplied(group, rate, decay):
+                finding = context.finding(
+                    "I-48", name, ("optimizer",), observed=observed, expected=expected,
+                    repair=f"Correct the group's `{key}`: it is a multiple.",
+                    at=(f"groups.{group.name}.{key}",), found=found,
+                )  # fmt: skip
+                yield replace(finding, where=context.loaded.document.where((OPTIMIZERS, written, KEY, number, key)))
+
+
+def _multiplied(group: Group, rate: Fraction, decay: Fraction) -> Iterator[tuple[str, Fraction, str, str]]:
+    """Key, fact, found and expected for a group whose highest rate or decay no optimizer would have.
+
+    A decay may be as much larger as the group's rate is lower: a step takes their product from a weight, and some
+    keep that product where they lower a rate.
+    """
+    lr, weight_decay = Fraction(group.lr), Fraction(group.weight_decay)
+    highest, strength = rate * lr, decay * weight_decay * min(lr, Fraction(1))
+    if highest > HIGHEST or 0 < highest < LOWEST:
+        observed = f"a highest rate of {float(highest):g} for group {group.name!r}"
+        yield "lr", highest, observed, f"{float(LOWEST):g} to {float(HIGHEST):g}, as of every rate"
+    if strength > MOST_DECAY:
+        observed = f"a decay of {float(decay * weight_decay):g} for group {group.name!r}"
+        expected = (
+            f"at most {float(MOST_DECAY):g}, as of every decay, or as much more as the rate's multiple is below 1"
+        )
+        yield "weight_decay", strength, observed, expected
 
 
 def _never_skip(context: Context) -> Iterator[Finding]:

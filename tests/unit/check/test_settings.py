@@ -116,3 +116,24 @@ def test_a_router_whose_one_expert_has_weight_1_has_a_loss_of_its_own(
     found = [one for one in run(Project.load(tmp_path), "paper", {"I-34"}) if one.stage.startswith("toy/")]
     assert len(found) == phases
     assert {one.at for one in found} <= {(f"phases.{name}.router.aux_loss",) for name in ("short", "long", "main")}
+
+
+@pytest.mark.parametrize(
+    ("lr", "decay", "key"),
+    [
+        ("200", "1", "lr"),
+        ("1/100_000", "1", None),
+        ("1", "200", "weight_decay"),
+        ("1/64", "640", None),
+        ("10", "0", None),
+    ],
+)
+def test_the_multiples_of_a_group_are_plausible_beside_the_rate(
+    tmp_path: Path, lr: str, decay: str, key: str | None
+) -> None:
+    """Of a peak of 1e-3 and a decay of 0.1; a decay may be multiplied by what the rate is divided by."""
+    group = f"{{name: inner, of: [matrices], lr: {lr}, weight_decay: {decay}}}"
+    for scale in ("paper", "mini"):
+        found = toy(tmp_path / scale, "clip: 1.0}", f"clip: 1.0, groups: [{group}]}}", scale)
+        assert {one.at for one in found} == ({(f"groups.inner.{key}",)} if key else set())
+        assert all(one.where is not None and one.where.file == f"specs/{FILE}" for one in found)

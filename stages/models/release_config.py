@@ -9,25 +9,22 @@ transformers gives it. Forms of transformers 4 and 5 are understood.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from stages.errors import UserError
-from stages.models.hf_config import ModelConfig, in_usual_form, layer_types, render, rope_scaling, usual_yarn
+from stages.models import release_rope
+from stages.models.hf_config import ModelConfig, in_usual_form, layer_types, render
 from stages.models.hf_values import FLOATS
 from stages.models.json_lines import lines
 from stages.models.release_siglip import known, wanted_siglip
+from stages.models.release_values import NOTHING, Wrong, equal
 from stages.printable import printable
-from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
+from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
-from stages.spec.resolved_models import Rope
 from stages.store import json_file
 
-TOGETHER = "and none below the other: versions of transformers that write one for all layers scale all of them"
-OLD_BASE = "since transformers 4 reads no `rope_theta` in `rope_scaling`. State it beside, or take the file anew"
-NOTHING: Any = object()  # a field that is not there
 CONFIG = "config.json"
 # Of no effect on what is trained here: how weights began, ids of the tokenizer, how transformers runs, generation.
 FREE = frozenset({
@@ -64,16 +61,6 @@ WHY = {
 }
 BEGAN = ("stages", "architectures", "initializer_range", "bos_token_id", "eos_token_id", "dtype", "rope_theta",
          "rope_scaling", "rope_parameters", "layer_types")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A field that is not as wanted: its path, what was found, what is allowed, and what to do."""
-
-    field: str
-    found: Any
-    allowed: str
-    repair: str = ""
 
 
 def check(stage: Stage, module: str, folder: Path, architecture: str | None) -> None:
@@ -127,8 +114,9 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
             inner = config.get(part) if part else config
             if isinstance(inner, dict):
                 unset = {key for key, value in inner.items() if key in FIXED and not value}  # as transformers 4 wrote
-                told = {"auto_map", "quantization_config"} if not part else set()
-                yield from _strange(inner, fields | unset | told | {"tie_word_embeddings"}, f"{part}." if part else "")
+                reported = {"auto_map", "quantization_config"} if not part else set()
+                free = fields | unset | reported | {"tie_word_embeddings"}
+                yield from _strange(inner, free, f"{part}." if part else "")
         return
     assert stage.rope is not None
     wanted = render(ModelConfig(model, stage.rope, stage.max_context, None))
@@ -137,12 +125,12 @@ def _wrong(stage: Stage, module: str, config: dict[str, Any], architecture: str 
         yield Wrong("model_type", config.get("model_type", NOTHING), repr(kind))
         return
     yield from _contradicting_aliases(config, model)
-    yield from _local(config, model)
+    yield from release_rope.local_layers(config, model)
     config = in_usual_form(config, model.PUBLISHED)
     yield from _fields(config, wanted, model)
     yield from _layer_types(config, model)
     usual = model.absent(config).get("rope_theta", 10_000.0)
-    yield from _rope(config, stage.rope, model.parts.rotated, stage.max_context, usual)
+    yield from release_rope.positions(config, stage.rope, model.parts.rotated, stage.max_context, usual)
 
 
 def _contradicting_aliases(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
@@ -153,6 +141,7 @@ def _contradicting_aliases(config: dict[str, Any], model: LanguageModel) -> Iter
 
 
 def _dtypes(config: dict[str, Any]) -> Iterator[Wrong]:
+    """Types of weights: floating, and under both names that versions of transformers use the same."""
     found = {key: config[key] for key in ("dtype", "torch_dtype") if config.get(key) is not None}
     for key, value in found.items():
         if value != "auto" and not (isinstance(value, str) and value in FLOATS):
@@ -187,6 +176,7 @@ def _strange(config: dict[str, Any], fields: Set[str], at: str = "") -> Iterator
 
 
 def _layer_types(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
+    """The kind of attention of every layer."""
     found, wanted = config.get("layer_types"), layer_types(model)
     if found is None and model.PUBLISHED.layer_types:  # what transformers takes then
         usual = model.model_copy(update=model.pattern(config))
@@ -198,84 +188,3 @@ def _layer_types(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong
 def words(types: list[str]) -> str:
     """The kinds of layers, equal neighbours counted: 5 times 'sliding_attention', 1 times 'full_attention'."""
     return ", ".join(f"{len(list(group))} times {kind!r}" for kind, group in groupby(types))
-
-
-def _local(config: dict[str, Any], model: LanguageModel) -> Iterator[Wrong]:
-    """Positions of local layers are never scaled; of "unscaled" ones the base is the stage's, which _rope compares."""
-    form = config.get("rope_parameters")
-    local = form.get(LOCAL_KEYS) if isinstance(form, dict) else None
-    if not isinstance(form, dict):
-        return
-    if model.parts.local_base == "unscaled" and form.get("rope_type", "default") != "default":
-        yield Wrong("rope_parameters.rope_type", form["rope_type"], f"scaling below {ALL_KEYS!r}", TOGETHER)
-    if isinstance(form.get(ALL_KEYS), dict):
-        for key in sorted(key for key in set(form) - {ALL_KEYS, LOCAL_KEYS} if form[key] is not None):
-            yield Wrong(f"rope_parameters.{key}", form[key], f"nothing beside {ALL_KEYS!r} and {LOCAL_KEYS!r}")
-    if not isinstance(local, dict):
-        return
-    at = f"rope_parameters.{LOCAL_KEYS}"
-    if model.parts.local_base is None:
-        yield Wrong(at, local, "nothing: all layers have the same positions")
-        return
-    for key in sorted(set(local) - {"rope_theta"}):
-        if key != "rope_type" or local[key] != "default":
-            yield Wrong(f"{at}.{key}", local[key], "'default', and no scaling")
-    if model.parts.local_base == "unscaled":
-        main, own = form.get(ALL_KEYS), local.get("rope_theta", NOTHING)
-        base = main.get("rope_theta") if isinstance(main, dict) else config.get("rope_theta")
-        if own != base:
-            yield Wrong(f"{at}.rope_theta", own, repr(base))
-
-
-def _rope(config: dict[str, Any], rope: Rope, head_dim: int, max_context: int, usual: float) -> Iterator[Wrong]:
-    """Rotary positions as a whole: base, kind and every factor; a field that is not known there is refused."""
-    wanted: dict[str, Any] = {"rope_type": "default", **(rope_scaling(rope, head_dim, max_context) or {})}
-    forms = {name: config[name] for name in ("rope_parameters", "rope_scaling") if config.get(name) not in (None, {})}
-    for name, form in forms.items():
-        if not isinstance(form, dict):
-            yield Wrong(name, form, "an object", "as transformers writes it. Take the file anew")
-            return
-    beside = {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
-    inside = {  # transformers takes its own base for a form without one, whatever another form says
-        f"{name}.rope_theta": form.get("rope_theta", NOTHING)
-        for name, form in forms.items()
-        if "rope_theta" in form or not beside
-    }
-    if inside.keys() == {"rope_scaling.rope_theta"} and not beside and not equal(usual, rope.base):
-        yield Wrong("rope_theta", NOTHING, repr(rope.base), OLD_BASE)
-    for field, found in ({**beside, **inside} or {"rope_theta": NOTHING}).items():
-        if not equal(usual if found is NOTHING else found, rope.base):
-            yield Wrong(field, found, repr(rope.base))
-    if not forms and wanted != {"rope_type": "default"}:
-        yield Wrong("rope_scaling", config.get("rope_scaling", NOTHING), repr(wanted))
-    for name, form in forms.items():
-        yield from _scaling(name, form, wanted, max_context)
-
-
-def _scaling(name: str, form: dict[str, Any], wanted: dict[str, Any], max_context: int) -> Iterator[Wrong]:
-    kind_field = "rope_type" if "rope_type" in form else "type"
-    here = {key: value for key, value in form.items() if key not in ("type", "rope_theta") and value is not None}
-    here["rope_type"] = form.get(kind_field, "default")
-    if "type" in form and form["type"] != here["rope_type"]:
-        yield Wrong(
-            f"{name}.type", form["type"], repr(here["rope_type"]), "as `rope_type` beside it. Take the file anew"
-        )
-    if here["rope_type"] == wanted["rope_type"] == "yarn":
-        here, wanted = usual_yarn(here, max_context), usual_yarn(wanted, max_context)
-    if here.get("partial_rotary_factor") == 1.0:
-        del here["partial_rotary_factor"]
-    for key in sorted(here.keys() | wanted.keys()):
-        found, want = here.get(key, NOTHING), wanted.get(key, NOTHING)
-        if not equal(found, want):
-            field = f"{name}.{kind_field if key == 'rope_type' else key}"
-            yield Wrong(field, found, "nothing" if want is NOTHING else repr(want))
-
-
-def equal(found: Any, wanted: Any) -> bool:
-    """Whether two values of JSON are the same: numbers by value, and true is no 1."""
-    numbers = (int, float)
-    if isinstance(found, numbers) and isinstance(wanted, numbers) and not isinstance(found, bool | type(None)):
-        return not isinstance(wanted, bool) and found == wanted
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(equal, found, wanted))
-    return type(found) is type(wanted) and bool(found == wanted)

@@ -11,6 +11,7 @@ from stages.check import facts
 from stages.check.facts import Fact
 from stages.check.findings import Finding
 from stages.contract.hardware import Hardware
+from stages.contract.numbers import Reading, readings
 from stages.errors import Where
 from stages.spec import models
 from stages.spec.execution import entries
@@ -21,6 +22,7 @@ from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_training import Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawMixtureSource
@@ -60,6 +62,16 @@ class Context:
     def _own(self) -> tuple[tuple[str, Stage], ...]:
         named = ((name, self.pipeline.stages[name]) for name in self.pipeline.own)
         return tuple((name, stage) for name, stage in named if stage.trunk is None)
+
+    @cached_property
+    def curves(self) -> tuple[tuple[str, Stage, Reading, Schedule], ...]:
+        """Every number of the own stages that a schedule gives, once for each phase that reads it."""
+        return tuple(
+            (name, stage, reading, reading.number)
+            for name, stage in self.own()
+            for reading in readings(stage)
+            if isinstance(reading.number, Schedule)
+        )
 
     def phases(self) -> Iterator[tuple[str, Stage, int, Phase]]:
         """Every phase of the own stages: (stage's name, stage, number, phase)."""

@@ -28,17 +28,9 @@ Z_LOSS = "z_loss"  # the one of these numbers that a phase may do without
 SAME = 1e-12  # relative: values are exact in the specs; one taken over from a curve's middle is rounded once
 
 
-def curves(context: Context) -> Iterator[tuple[str, Stage, Reading, Schedule]]:
-    """Every number of the own stages that a schedule gives, once for each phase that reads it."""
-    for name, stage in context.own():
-        for reading in readings(stage):
-            if isinstance(reading.number, Schedule):
-                yield name, stage, reading, reading.number
-
-
 def unread(context: Context) -> Iterator[Finding]:
     """I-03: a lineage ends where the schedule of each of its numbers ends; a last constant piece may be cut."""
-    for name, _, reading, schedule in curves(context):
+    for name, _, reading, schedule in context.curves:
         if schedule.pieces[-1].end != reading.end:
             yield context.finding(
                 "I-03", name, reading.key,
@@ -67,7 +59,7 @@ def unread(context: Context) -> Iterator[Finding]:
 
 def moved(context: Context) -> Iterator[Finding]:
     """I-04: on a clock that goes on, what lies behind is what the parent read."""
-    for name, stage, reading, schedule in curves(context):
+    for name, stage, reading, schedule in context.curves:
         if stage.clock != "continue" or reading.start != stage.phases[0].clock_start:
             continue
         for ref, parent in context.trained_parents(stage):
@@ -124,7 +116,7 @@ def inert(context: Context) -> Iterator[Finding]:
 def borrowed(context: Context) -> Iterator[Finding]:
     """I-36: a schedule that gives a learning rate gives no other number."""
     rates = {entry for stage in context.loaded.stages.values() for entry in names_of(stage, "schedules")}
-    for name, _, reading, schedule in curves(context):
+    for name, _, reading, schedule in context.curves:
         if schedule.name in rates:
             yield context.finding(
                 "I-36", name, reading.key,
@@ -136,7 +128,7 @@ def borrowed(context: Context) -> Iterator[Finding]:
 
 def idle_jumps(context: Context) -> Iterator[Finding]:
     """S-07: a declared jump of a number is one."""
-    for name, stage, reading, schedule in curves(context):
+    for name, stage, reading, schedule in context.curves:
         for clock, reason in schedule.jumps:
             if not reading.start <= clock < reading.end:
                 continue

@@ -125,7 +125,7 @@ def every_piece_is_stated(context: Context) -> Iterator[Finding]:
             "I-05", context.pipeline.own[0], (),
             observed=f"a default for {field}", expected="fields without defaults", repair="Make the field required.",
         )  # fmt: skip
-    for name, _, reading, schedule in numbers.curves(context):
+    for name, _, reading, schedule in context.curves:
         yield from _uncovered(context, name, reading.key, schedule, (reading.name,))
     for name, _, schedule in scheduled(context):
         yield from _uncovered(context, name, ("schedule",), schedule)

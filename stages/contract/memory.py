@@ -67,16 +67,16 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> Memory:
     """
     if stage.execution.parallel is not None:
         return _of_nemo(stage, phase, stage.execution.parallel, hardware)
-    several, activations = stage.execution.ranks > 1, _activations(stage, phase)
-    whole = "zero1" if several else "one"
-    found = [Memory(whole, _states(stage, whole), activations, hardware.runtime)]
+    several, whole = stage.execution.ranks > 1, "zero1" if stage.execution.ranks > 1 else "one"
     if prepared(stage):
         parts = memory_engine.of(stage, phase, hardware)
         found = [
             Memory(whole, parts.states, parts.activations, hardware.runtime, parts.gradients, parts.loss, parts.spare)
         ]
+    else:
+        found = [Memory(whole, _states(stage, whole), _activations(stage, phase), hardware.runtime)]
     if several and not (prepared(stage) and stage.execution.device == "cpu"):
-        found.append(Memory(DIVIDED, _states(stage, DIVIDED), activations, hardware.runtime))
+        found.append(Memory(DIVIDED, _states(stage, DIVIDED), _activations(stage, phase), hardware.runtime))
     return next((memory for memory in found if memory.total <= hardware.memory), found[-1])
 
 

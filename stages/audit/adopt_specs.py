@@ -96,11 +96,7 @@ class _Writer:
 
     def above(self, stage: Stage) -> set[str]:
         """What the ancestors of a stage read."""
-        found, edge = set[str](), self.pipeline.parent(stage)
-        while edge is not None:
-            found |= self.phases.reads[edge.parent.name]
-            edge = self.pipeline.parent(edge.parent)
-        return found
+        return set[str]().union(*(self.phases.reads[one.name] for one in self.pipeline.ancestors(stage)))
 
     def start(self, stage: Stage) -> list[str]:
         """New weights, or those of somebody's model, which is then a release of this project."""

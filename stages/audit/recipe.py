@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
@@ -131,6 +131,13 @@ class Pipeline:
     def parent(self, stage: Stage) -> Edge | None:
         """The hand-over into a stage, if it is known."""
         return next((edge for edge in self.edges if edge.child.name == stage.name), None)
+
+    def ancestors(self, stage: Stage) -> Iterator[Stage]:
+        """The stages that a stage goes on from, the nearest first."""
+        edge = self.parent(stage)
+        while edge is not None:
+            yield edge.parent
+            edge = self.parent(edge.parent)
 
     def children(self, stage: Stage) -> list[Edge]:
         """The hand-overs out of a stage."""

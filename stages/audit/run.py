@@ -107,10 +107,11 @@ def _sources(paths: list[Path]) -> list[Source]:
 
 
 def findings(pipeline: Pipeline) -> list[Finding]:
-    """Every finding, in the order of files and lines."""
+    """Every finding, in the order of files and lines; what several runs share is said once, of the first."""
     assert FAMILIES  # importing them registers their rules
     found = [_priced(kind.id, fault) for kind, rule in RULES for fault in rule(pipeline)]
-    return sorted(set(found), key=lambda one: (one.where, one.kind, one.found))
+    once = {(one.kind, one.where, one.found, one.expected, one.tokens): one for one in reversed(found)}
+    return sorted(once.values(), key=lambda one: (one.where, one.kind, one.found))
 
 
 def _priced(kind: str, fault: Fault) -> Finding:

@@ -70,6 +70,8 @@ def _shown(one: Finding) -> Text:
     text.append(
         f"{one.invariant} {KINDS[one.kind].title} [{one.kind}]\n", style="bold red" if one.certain else "yellow"
     )
+    if one.stage.partition("#")[0].partition(":")[0] != one.where.file:
+        text.append(f"  run          {one.stage}\n")
     text.append(f"  found        {one.found}\n  expected     {one.expected}\n  consequence  {_cost(one)}\n")
     text.append(f"  sure         {_sure(one)}\n")
     return text

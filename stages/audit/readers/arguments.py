@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stages.audit.readers.shell import Command, Script
-from stages.audit.readers.shell_words import SUBSTITUTION, Word, fields, place, text, unknown
+from stages.audit.readers.shell_words import ADDED, SUBSTITUTION, Word, fields, place, text, unknown
 from stages.audit.recipe import Slip, Value, number, scalar
 from stages.errors import Where
 from stages.printable import printable
@@ -120,16 +120,20 @@ def weights(argument: Argument) -> tuple[tuple[float, ...], tuple[str, ...]] | N
     return tuple(known), tuple(words[1::2])
 
 
-def unfollowed(words: list[Word], script: Script, figures: frozenset[str]) -> Where | None:
+def unfollowed(words: list[Word], script: Script, figures: frozenset[str], switches: frozenset[str]) -> Where | None:
     """Where arguments stand that something makes which is not followed: then what the command leaves out is unknown.
 
-    A variable that nothing in the script sets is empty, as published.
+    A variable that nothing in the script sets is empty, as published; flags that a branch may add count where they say
+    something of the recipe.
     """
     before = ""
     for word in words:
         content = text(word)
         name = content[2:-1] if content.startswith("${") and content.endswith("}") else ""
         made = content == SUBSTITUTION or "[" in name or name in script.variables.outside
+        if content.startswith(ADDED):
+            flags = frozenset(re.findall(r"--[\w-]+", content))
+            made = not flags or bool(flags & (figures | switches))
         if made and before not in figures:
             return place(word, Where("", 1))
         before = content if content.startswith("--") else ""

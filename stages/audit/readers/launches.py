@@ -104,7 +104,7 @@ def unread(script: Script) -> list[str]:
     found = []
     for command in script.commands[:MOST]:
         words = flat(command)
-        made = unfollowed(words, script, frozenset()) if command.where in programs else None
+        made = unfollowed(words, script, frozenset(), frozenset()) if command.where in programs else None
         if made is not None and any(text(word).startswith("--") for word in words):
             found.append(
                 f"{command.where}: starts {programs[command.where]} with arguments that are not followed ({made})"

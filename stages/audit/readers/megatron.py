@@ -9,7 +9,7 @@ from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
 from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS
 from stages.audit.readers.shell import Command, Script
-from stages.audit.readers.shell_words import Word, text
+from stages.audit.readers.shell_words import ADDED, Word, text
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
 
 NAMES = {**FIGURES, **SWITCHES, **LISTS}
@@ -43,7 +43,8 @@ def _stage(
         elif one.flag in LISTS:
             values |= _lists(one)
     values |= _machines(script, launcher)
-    if (made := arguments.unfollowed(words, script, frozenset({*FIGURES, *LISTS}))) is not None:
+    made = arguments.unfollowed(words, script, frozenset({*FIGURES, *LISTS}), frozenset(SWITCHES))
+    if made is not None:
         values["partial"] = Value(True, made, "arguments that are made by what is not followed")
     slips = [*arguments.twice(own, NAMES), *arguments.misspelt(own, settings("megatron.txt"), frozenset(NAMES))]
     slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
@@ -57,9 +58,9 @@ def _lists(one: Argument) -> dict[str, Value]:
     if LISTS[one.flag] == "ramp":
         return {"ramp": Value(words, where, one.flag)}
     blend, figure = arguments.weights(one), LISTS[one.flag]
-    if blend is None:
-        paths = tuple(word for word, _ in one.words)
-        whole = all("$(" not in path for path in paths)
+    paths = tuple(word for word, _ in one.words)
+    whole = not any("$(" in path or ADDED in path for path in paths)
+    if blend is None or not whole:
         return {figure: Value(paths if whole else None, where, one.flag, None if whole else "made by a command")}
     shares = {} if figure == "eval_data" else {"data_weights": Value(blend[0], where, one.flag)}
     return shares | {figure: Value(blend[1], where, one.flag)}

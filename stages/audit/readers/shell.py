@@ -151,8 +151,9 @@ class _Reader(Branches):
                 self.assign(child, depth)
         if not words:
             return
-        self.script.commands.append(Command(tuple(words), self.where(node)))
         name = text(words[0])
+        if name not in self.functions:  # of a function, the commands in its body are what is started
+            self.script.commands.append(Command(tuple(words), self.where(node)))
         self.prints(words, self.where(node))
         if name in {"source", "."} and len(words) > 1:
             self.sourced(text(words[1]), self.where(node))

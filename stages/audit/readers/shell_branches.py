@@ -114,7 +114,7 @@ class Branches(Printed):
         self.returned = returned.pop() if len(returned) == 1 else None
         outer.keep(left)
         if printed and first is not None:
-            self.printed = self.common(printed, self.where(first))
+            self.printed = self.shared(printed, self.where(first))
 
     def joined(self, node: Node, depth: int) -> None:
         """`first && second`, `first || second`: the second is read where the first is a test that decides so."""

@@ -108,7 +108,7 @@ class Words:
                 self.variables.elements(name)
                 yield Piece("${" + content_name(node) + "}", where)
             return
-        operator = next((one for one in kinds if one in {":-", "-", ":=", "="}), None)
+        operator = next((one for one in kinds if one in {":-", "-", ":=", "=", ":?", "?"}), None)
         one = None if first is None or first.type != "subscript" else self.numbered(first, depth)
         named = None if first is None else self.element(first, depth) if first.type == "subscript" else source(first)
         whole = first is not None and (len(children) == 1 or operator is not None) and kinds[1:2] != ["#"]
@@ -117,6 +117,9 @@ class Words:
         elif not whole or named is None or (first is not None and first.type not in {"variable_name", "subscript"}):
             yield Piece("${" + content_name(node) + "}", where)
         elif operator is not None and not self.variables.known(named):
+            if operator in {":?", "?"}:  # the launch stops unless the environment sets it
+                yield Piece("${" + named + "}", where)
+                return
             word = [piece for child in children[1:] for piece in self.pieces(child, depth + 1, quoted)]
             if operator in {":=", "="}:
                 self.variables.give(named, tuple(word) or (Piece("", where),), where)

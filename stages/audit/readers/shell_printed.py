@@ -13,7 +13,7 @@ from tree_sitter import Node
 
 from stages.audit.readers.shell_calls import Calls
 from stages.audit.readers.shell_expand import source
-from stages.audit.readers.shell_state import Variables
+from stages.audit.readers.shell_state import Variables, common
 from stages.audit.readers.shell_words import SUBSTITUTION, Piece, Word, text
 from stages.errors import Where
 
@@ -80,12 +80,11 @@ class Printed(Calls):
         elif here and body is not None and source(body) == "cat":
             self.printed = [*before, *self.here(here[0], depth)]
 
-    def common(self, ways: list[list[Piece]], where: Where) -> list[Piece]:
-        """What all ways of a branch print; where one only adds to another, the shorter one, as of variables."""
-        shortest = min(ways, key=lambda way: len(text(tuple(way))))
-        if all(text(tuple(way)).startswith(text(tuple(shortest))) for way in ways):
-            return shortest
-        return [Piece(SUBSTITUTION, where)]
+    def shared(self, ways: list[list[Piece]], where: Where) -> list[Piece]:
+        """What all ways of a branch print; where some add words, an unknown one behind the others, as of variables."""
+        if not any(ways):
+            return []
+        return list(common([tuple(way) for way in ways]) or (Piece(SUBSTITUTION, where),))
 
 
 def _joined(words: list[Word], where: Where) -> Iterator[Piece]:

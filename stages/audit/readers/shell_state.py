@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stages.audit.readers.shell_words import Piece, Word, text
+from stages.audit.readers.shell_words import Piece, Word, added, text
 from stages.errors import Where
 
 
@@ -30,16 +30,18 @@ class Variables:
     def keep(self, ways: list[Variables]) -> None:
         """After a branch that cannot be decided: what every way has in common stays, the rest is unknown.
 
-        A text or list that one way only adds to is in common: a command with more words on it is still the command.
+        Of a text or list that some ways only add words to, the common ones stay, and one that is unknown behind them: a
+        command with more words on it is still the command.
         """
         for name in {name for way in ways for name in (*way.scalars, *way.arrays)}:
             self.drop(name)
-            scalars = sorted((way.scalars.get(name, ()) for way in ways), key=lambda word: len(text(word)))
-            arrays = sorted((way.arrays.get(name, []) for way in ways), key=len)
-            if scalars[0] and all(text(word).startswith(text(scalars[0])) for word in scalars):
-                self.scalars[name] = scalars[0]
-            elif arrays[0] and all(_texts(words)[: len(arrays[0])] == _texts(arrays[0]) for words in arrays):
-                self.arrays[name] = arrays[0]
+            scalars, arrays = [way.scalars.get(name, ()) for way in ways], [way.arrays.get(name, []) for way in ways]
+            words, listed = common(scalars), min(arrays, key=len)
+            if words:
+                self.scalars[name] = words
+            elif listed and all(_texts(one)[: len(listed)] == _texts(listed) for one in arrays):
+                more = [" ".join(_texts(one[len(listed) :])) for one in arrays]
+                self.arrays[name] = [*listed, *([(added(more, listed[-1][0].where),)] if any(more) else [])]
             else:
                 self.outside.add(name)
 
@@ -92,6 +94,21 @@ class Variables:
             word = (Piece(f"${{{name}}}", where),)
         for piece in word:
             yield Piece(piece.text, piece.where, not quoted)
+
+
+def common(ways: list[Word]) -> Word | None:
+    """What all ways make of a text: itself, or the words that it begins with and an unknown one; None for others."""
+    shortest = min(ways, key=lambda way: len(text(way)))
+    start = text(shortest)
+    rest = [text(way)[len(start) :] for way in ways]
+    if not shortest or not all(text(way).startswith(start) for way in ways):
+        return None
+    if not any(rest):
+        return shortest
+    if not all(not start.strip() or start[-1:].isspace() or one[:1].isspace() for one in rest if one):
+        return None  # another word, as 1000 and 10000
+    where = shortest[-1].where
+    return (*shortest, *([Piece(" ", where, True)] if start.strip() else []), added(rest, where))
 
 
 def _texts(words: list[Word]) -> list[str]:

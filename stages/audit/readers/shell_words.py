@@ -17,6 +17,7 @@ from stages.errors import Where
 
 _ESCAPED = re.compile(r"\\([\"$`\\])")  # in double quotes
 SUBSTITUTION = "$(...)"
+ADDED = "${?"  # begins what some ways of a branch add, and others do not: `${?--log-interval,1}`
 DEEPEST = 60  # of nested expressions and commands: nobody writes deeper
 LARGEST = 2**80  # of arithmetic: no figure of a recipe is larger
 
@@ -43,7 +44,15 @@ def unknown(content: str) -> str | None:
     found = HOLE.search(content)
     if found is None:
         return None
+    if found[0].startswith(ADDED):
+        return "some ways of a branch say more"
     return "the output of a command" if found[0] == SUBSTITUTION else f"{found[0]} is not set in what was published"
+
+
+def added(texts: Iterable[str], where: Where) -> Piece:
+    """What some ways of a branch add to a text, as one unknown word that shows it."""
+    shown = (re.sub(r"[\s{}$]+", ",", one.strip()) for one in texts)
+    return Piece(ADDED + ",".join(one for one in shown if one) + "}", where, True)
 
 
 def place(word: Word, otherwise: Where) -> Where:

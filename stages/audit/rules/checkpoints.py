@@ -79,15 +79,17 @@ def adapter(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("parent-passed-over", "I-38", "Nothing goes on from the run before")
 def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
-    """Files that are numbered, of which one goes on from the last but one and nothing from the last.
+    """Numbered files, or runs of one script, of which one goes on from the last but one, and nothing from the last.
 
-    Two runs of one kind from one parent are branches, as of an ablation: rows of one length, one objective.
+    Two runs of one kind from one parent are branches, as of an ablation: one objective, of files one length of rows.
     """
-    named = {_number(stage): stage for stage in pipeline.stages if _number(stage) is not None}
+    named = {place: stage for stage in pipeline.stages if (place := _place(stage)) is not None}
     for edge in pipeline.edges:
-        mine, parent = _number(edge.child), _number(edge.parent)
-        before = named.get(mine - 1) if mine is not None else None
-        if before is None or parent is None or mine is None or parent != mine - 2 or pipeline.children(before):
+        mine, parent = _place(edge.child), _place(edge.parent)
+        if mine is None or parent != (mine[0], mine[1] - 2):
+            continue
+        before = named.get((mine[0], mine[1] - 1))
+        if before is None or pipeline.children(before):
             continue
         above = pipeline.parent(before)
         if above is not None and above.parent.name == edge.parent.name and _of_another_kind(before, edge):
@@ -104,14 +106,18 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
 
 def _of_another_kind(before: Stage, edge: Edge) -> bool:
     child = edge.child
-    kinds = [(one.get("objective"), one.get("context"), one.framework) for one in (before, child)]
+    rows = "#" not in child.name  # a script may start one run for each of several lengths
+    kinds = [(one.get("objective"), one.get("context") if rows else None, one.framework) for one in (before, child)]
     return kinds[0] != kinds[1] and before.folder("save") != child.folder("save")
 
 
-def _number(stage: Stage) -> int | None:
-    """The one number in a file's name; of several, the first."""
-    found = _NUMBER.search(stage.name.rsplit("/", 1)[-1].partition("#")[0])
-    return int(found[0]) if found and len(found[0]) <= 2 else None
+def _place(stage: Stage) -> tuple[str, int] | None:
+    """A script and the number of its run, or the first number in a file's name; None where there is none."""
+    script, _, run = stage.name.partition("#")
+    if run:
+        return script, int(run)
+    found = _NUMBER.search(script.rsplit("/", 1)[-1])
+    return ("", int(found[0])) if found and len(found[0]) <= 2 else None
 
 
 @rule("parent-misspelt", "I-06", "The run begins from a folder that is nearly one that is made here")

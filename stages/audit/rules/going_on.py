@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.finding import Fault, rule
-from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import HOLE, Edge, Pipeline, Stage, counted
 
+_UNCLIPPED = frozenset({"megatron-lm", "megatron-bridge", "transformers", "llama-factory"})  # by a limit of 0
 _MOMENTS = ("beta1", "beta2", "eps", "weight_decay")
 
 
@@ -79,10 +79,10 @@ def optimizer(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("clip-dropped", "I-48", "Gradients are no longer clipped")
 def clip_dropped(pipeline: Pipeline) -> Iterator[Fault]:
-    """In Megatron and in the Trainer a limit of 0 turns clipping off."""
+    """In Megatron and in transformers' Trainer a limit of 0 turns clipping off."""
     for edge in pipeline.edges:
         old, new = edge.parent.number("clip"), edge.child.number("clip")
-        off = edge.child.framework in {"megatron-lm", "megatron-bridge", *TRAINERS}
+        off = edge.child.framework in _UNCLIPPED
         if off and old and new == 0 and edge.child.stated("clip"):
             yield Fault(
                 edge.child,

@@ -176,16 +176,16 @@ def not_there(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("model-changed", "I-06", "The model is not the parent's")
 def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
-    """A figure of the architecture that a hand-over of weights keeps."""
+    """A figure of the architecture that a hand-over of weights keeps, of the nearest ancestor that states it."""
     for edge in pipeline.edges:
         for name in (*_SIZES, *_OUTPUTS):
-            both = edge.parent.stated(name) and edge.child.stated(name)
-            if both and edge.parent.get(name) != edge.child.get(name):
+            before = next((one for one in pipeline.ancestors(edge.child) if one.stated(name)), None)
+            if before is not None and edge.child.stated(name) and before.get(name) != edge.child.get(name):
                 yield Fault(
                     edge.child,
                     edge.child.at(name),
                     f"{name} {edge.child.get(name)}",
-                    f"{edge.parent.get(name)}, as {edge.parent.name}",
+                    f"{before.get(name)}, as {before.name}",
                     "the same weights compute something else" if name in _OUTPUTS else "the weights do not fit",
                     None,
                     "both have the same sizes" if name == "flavor" else "it is meant" if name in _OUTPUTS else None,

@@ -175,6 +175,15 @@ def impossible(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{low:g} to {high:g}",
                     "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
                 )
+        if stage.number("clip") == 0 and stage.framework in {"torchtitan", "olmo-core"}:  # by torch's clip_grad_norm_
+            yield Fault(
+                stage,
+                stage.at("clip"),
+                "a limit of 0 for the norm of gradients",
+                "a limit above 0",
+                "every gradient is multiplied by 0",
+                stage.count("tokens"),
+            )
         beta1, beta2 = stage.number("beta1"), stage.number("beta2")
         if beta1 is not None and beta2 is not None and beta1 > beta2:
             yield Fault(

@@ -7,6 +7,7 @@ from tests.unit.audit.planted_formats import BRIDGE, LONGER, PREFERENCE, ROWS, S
 from tests.unit.audit.planted_formats import LONG as ZERO
 from tests.unit.audit.planted_formats import SFT as DIALOGUES
 
+STARTED = "trainer_functions/train.sh"
 ROUTED = "megatron_experts/run.sbatch"
 ROW = 2500 * 128 * 32768  # tokens of LONG
 
@@ -39,6 +40,11 @@ DEFECTS = (
     Defect("model-changed", ROWS, "rms_norm_eps: 1.0e-06", "rms_norm_eps: 1.0e-05", certain=False),
     Defect("model-changed", LONG, "${TOKENIZER[@]} $(rows", "${TOKENIZER[@]} --qk-layernorm $(rows"),
     Defect("clip-dropped", DECAY, "--save /runs/decay", "--clip-grad 0.0 --save /runs/decay", certain=False),
+    Defect("rate-impossible", TRAIN, "max_norm = 1.0", "max_norm = 0.0", tokens=20_000 * 256 * 4096),
+    # several runs of one script
+    Defect("length-twice", STARTED, "--num_train_epochs 3", "--num_train_epochs 3 --max_steps 100"),
+    Defect("parent-passed-over", STARTED, 'run best "$OUT/chat"', 'run best "$OUT/more"', at="OUT=", certain=False),
+    Defect("save-never", STARTED, "--save_steps 1000", "--save_steps 10000", certain=False),
     # what a launch line changes
     Defect("warmup-long", "launched/first.sh", "STEPS:-20000", "STEPS:-900", in_file="launched/small.toml",
            at="warmup_steps", tokens=900 * 128 * 4096),

@@ -93,6 +93,8 @@ marked $(flags short) end
 marked $(flags) end
 set_size() { case "$1" in 7b|7B) L=32; return;; 1?b) L=40; M=2;; "70b") L=80;; *) L=1; esac; M=1; }
 for size in 7b 13b 70b 3b; do M=0; set_size $size; marked $L $M; done
+need() { local what=${1:?what}; marked $what "${2?}"; }
+need a b
 rows() { for one in 1 2 3; do echo "--r $one"; [ $one = 2 ] && return; done; echo --no; }
 mapfile -t ROWS < <(rows)
 marked "${ROWS[@]}"
@@ -109,6 +111,27 @@ marked "${BOTH[@]}"
 
 def test_returns_cases_and_arrays_that_are_filled_are_read_as_bash_runs_them(tmp_path: Path) -> None:
     assert words(_RETURNS, tmp_path) == typed(_RETURNS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "read"),
+    [
+        ("A=1000", "A=10000", ["${A}"]),  # another figure, not the same with more behind it
+        ('A="--x 1"', 'A+=" --y 2"', ["--x", "1", "${?--y,2}"]),
+        ("A=(--x 1)", "A+=(--y 2)", ["--x", "1", "${?--y,2}"]),
+        ('A=""', 'A="--y 2"', ["${?--y,2}"]),
+        ("A=x", "A=x", ["x"]),
+    ],
+)
+def test_of_what_a_branch_may_add_to_the_common_words_stay(
+    before: str, after: str, read: list[str], tmp_path: Path
+) -> None:
+    script = f'{before}\nif [ "$SLURM_JOB_ID" = 5 ]; then {after}; fi\nmarked ${{A[@]}}'
+    assert words(script, tmp_path) == [read]
+    printed = f'f() {{ {before}; if [ "$SLURM_JOB_ID" = 5 ]; then {after}; fi; echo ${{A[@]}}; }}\nmarked $(f)'
+    assert words(printed, tmp_path) == [read]
+    one = 'f() { echo --x 1; if [ "$SLURM_JOB_ID" = 5 ]; then echo --y 2; fi; }\nmarked $(f)'
+    assert words(one, tmp_path) == [["--x", "1", "${?--y,2}"]]
 
 
 def test_what_follows_a_return_that_nobody_can_decide_is_unknown(tmp_path: Path) -> None:

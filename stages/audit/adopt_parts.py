@@ -9,7 +9,7 @@ from fractions import Fraction
 from stages.audit import curve
 from stages.audit.adopt import Page, grouped, name_of, source, unknown
 from stages.audit.family import MODEL, READ, Family, family
-from stages.audit.figures import first_step, last_step
+from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.loads import on_load
 from stages.audit.recipe import Edge, Pipeline, Scalar, Stage, Value, is_number
 from stages.errors import SpecError
@@ -119,8 +119,10 @@ def pieces(lineage: list[Stage], page: Page, path: str, parent_rate: float | Non
         words = _length(lineage, 0, last - first)
         rate = final_rate(stage)
         return [_piece("constant", f"from: {rate:g}", None, words, _jump(stage, rate, parent_rate))]
-    page.cover(path, source(stage, *(one for one in ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "steps")
-                                     if one in stage.values)))  # fmt: skip
+    stated = source(stage, *(one for one in ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "steps")
+                             if one in stage.values))  # fmt: skip
+    grows = next((one.name for one in lineage if batches_differ(one)), None)
+    page.cover(path, stated if grows is None else unknown(f"{grows} counts it in samples, and its batch grows"))
     borders = sorted({first, last, *(one for one in (shape.warmup, shape.start, shape.end) if first < one < last)})
     lines: list[str] = []
     for start, end in itertools.pairwise(borders):

@@ -13,6 +13,7 @@ from fractions import Fraction
 from stages.audit.adopt import Page, Specs, entries, grouped, name_of, quoted, source, unknown
 from stages.audit.adopt_parts import BATCH, CONTEXT, begin, end, equal, shares, step_tokens, steps
 from stages.audit.family import Family, has_router_bias
+from stages.audit.figures import batches_differ
 from stages.audit.recipe import Stage
 from stages.spec.families import FAMILIES
 
@@ -57,8 +58,9 @@ class Phases:
         context, batch = stage.count("context"), stage.count("batch")
         here = f"phases.{part.name}"
         page.cover(f"{here}.context", source(stage, "context"))
-        page.cover(f"{here}.batch", source(stage, "batch"))
-        if end(stage) is None or context is None or batch is None or "ramp" in stage.values:
+        grows = batches_differ(stage)
+        page.cover(f"{here}.batch", unknown(f"{stage.name} grows its batch") if grows else source(stage, "batch"))
+        if end(stage) is None or context is None or batch is None or grows:
             said = unknown(f"{stage.name} does not say how long, from where, or in what batches")
         else:
             said = source(stage, *(one for one in ("steps", "batch", "context", f"data_from{part.suffix}")

@@ -14,6 +14,7 @@ from stages.audit.loads import goes_on_by_itself
 from stages.audit.recipe import HOLE, Edge, Pipeline, Stage
 
 _NEAR = 0.85  # of difflib's ratio between two paths
+_STEP = re.compile(r"/(?:step|iter|checkpoint|global_step)?[-_]?\d+$")  # of a checkpoint in a run's folder
 _NUMBER = re.compile(r"\d+")
 
 
@@ -129,6 +130,7 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
         if not path or HOLE.search(path) or pipeline.parent(stage) is not None or "result" in stage.values:
             continue
         made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
+        path = _STEP.sub("", path)
         for near in difflib.get_close_matches(path, made, n=1, cutoff=_NEAR):
             if _NUMBER.sub("", near) != _NUMBER.sub("", path) and _close(near, path):
                 yield Fault(

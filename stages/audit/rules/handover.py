@@ -10,6 +10,7 @@ from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import Edge, Pipeline, Stage
 from stages.audit.rules.schedule import part
+from stages.errors import Where
 
 _SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "weight_decay")
 _SIZES = ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "experts", "expert_ffn", "vocab", "flavor",
@@ -178,18 +179,7 @@ def not_there(pipeline: Pipeline) -> Iterator[Fault]:
 def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
     """A figure of the architecture that a hand-over of weights keeps, of the nearest ancestor that states it."""
     for edge in pipeline.edges:
-        for name in (*_SIZES, *_OUTPUTS):
-            before = next((one for one in pipeline.ancestors(edge.child) if one.stated(name)), None)
-            if before is not None and edge.child.stated(name) and before.get(name) != edge.child.get(name):
-                yield Fault(
-                    edge.child,
-                    edge.child.at(name),
-                    f"{name} {edge.child.get(name)}",
-                    f"{before.get(name)}, as {before.name}",
-                    "the same weights compute something else" if name in _OUTPUTS else "the weights do not fit",
-                    None,
-                    "both have the same sizes" if name == "flavor" else "it is meant" if name in _OUTPUTS else None,
-                )
+        yield from _other_sizes(edge.child, list(pipeline.ancestors(edge.child)))
         for name in _SWITCHES if _whole(edge) else ():
             if edge.parent.on(name) != edge.child.on(name):
                 yield Fault(
@@ -199,6 +189,28 @@ def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{'on' if edge.parent.on(name) else 'off'}, as in {edge.parent.name}",
                     "the weights do not fit",
                 )
+
+
+def _other_sizes(stage: Stage, ancestors: list[Stage]) -> Iterator[Fault]:
+    """One fault for each place: a model's name stands for several sizes."""
+    names = (*_SIZES, *_OUTPUTS, *(["architecture"] if stage.framework == "olmo-core" else []))
+    places: dict[tuple[Where, str | None], list[tuple[str, Stage]]] = {}
+    for name in names:
+        before = next((one for one in ancestors if one.stated(name)), None)
+        if before is not None and stage.stated(name) and before.get(name) != stage.get(name):
+            meant = "both have the same sizes" if name == "flavor" else "it is meant" if name in _OUTPUTS else None
+            places.setdefault((stage.at(name), meant), []).append((name, before))
+    for (where, meant), found in places.items():
+        outputs = all(name in _OUTPUTS for name, _ in found)
+        yield Fault(
+            stage,
+            where,
+            ", ".join(f"{name} {stage.get(name)}" for name, _ in found),
+            ", ".join(f"{before.get(name)}" for name, before in found) + f", as {found[0][1].name}",
+            "the same weights compute something else" if outputs else "the weights do not fit",
+            None,
+            meant,
+        )
 
 
 def _whole(edge: Edge) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.audit.planted import ANNEAL, DECAY, JSON, LAUNCHER, LONG, RESUMED, RESUMING, SAMPLES, SFT, Defect
-from tests.unit.audit.planted_formats import BRIDGE, LONGER, PREFERENCE, ROWS, STABLE, TRAIN
+from tests.unit.audit.planted_formats import BRIDGE, EXTEND, LONGER, PREFERENCE, ROWS, STABLE, TRAIN
 from tests.unit.audit.planted_formats import LONG as ZERO
 from tests.unit.audit.planted_formats import SFT as DIALOGUES
 
@@ -58,6 +58,9 @@ DEFECTS = (
     Defect("parent-passed-over", LONG, "--load /runs/decay", "--load /runs/stable", tokens=50_000 * 2048 * 4096,
            certain=False),
     Defect("parent-misspelt", LONG, "--load /runs/decay", "--load /runs/deacy", certain=False),
+    Defect("parent-misspelt", EXTEND, "pretrain/step192000", "pertrain/step192000", certain=False,
+           also=("decay-unfinished",)),
+    Defect("model-changed", ZERO, "TransformerConfig.olmo2_7B(", "TransformerConfig.olmo3_7B("),
     # evaluation
     Defect("eval-in-training", SFT, "dataset: chats", "dataset: chats,more\neval_dataset: more", at="eval_dataset",
            certain=False),

@@ -259,6 +259,16 @@ def test_a_set_that_is_listed_twice_is_one_corpus_with_both_shares(project: Path
     assert {one["corpus"]: one["share"] for one in made["sources"]} == {"mine_web": "66.6667%", "mine_code": "33.3333%"}
 
 
+def test_what_a_growing_batch_makes_of_length_and_schedule_is_marked(project: Path) -> None:
+    adopt([SOUND / "megatron_samples"], "mine")
+    marks = {}
+    for file in ("run", "pipeline"):
+        made = yaml.safe_load((project / f"specs/mine/{file}.yaml").read_text())
+        marks |= {path: one["mark"] for one in made["sources"] for path in one["covers"]}
+    grown = ("phases.main.batch", "phases.main.budget", "schedules.run")
+    assert [marks[one] for one in (*grown, "phases.main.context")] == ["unknown"] * 3 + ["published"]
+
+
 def test_runs_that_learn_preferences_or_train_adapters_are_left_out_and_named(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

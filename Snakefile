@@ -8,10 +8,10 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
-from stages.commands.brief import keep, uncollected
-from stages.commands.interrupted import in_words
+from stages.commands.collection import collect_seldom, uncollected
+from stages.commands.interrupted import say_interrupts
 
-in_words()
+say_interrupts()
 with uncollected():
     from stages.sync import chatter, pages
     from stages.sync import workflow as flows
@@ -25,7 +25,7 @@ with uncollected():
     FLOW = flows.or_exit(
         lambda: flows.open_main(ROOT, config, QUIET) if workflow.is_main_process else flows.open_job(ROOT, config)
     )
-keep()
+collect_seldom()
 
 
 def stages(*words, **settings):

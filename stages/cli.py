@@ -106,7 +106,7 @@ def check(
 
     Example: `stages check ouro --scale paper`.
     """
-    from stages.commands.brief import uncollected
+    from stages.commands.collection import uncollected
 
     with uncollected():
         from stages.commands.check import print_explanation, run_checks

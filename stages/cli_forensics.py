@@ -21,7 +21,7 @@ def batch(
     scale: Scale = "mini",
 ) -> None:
     """Say what a step reads, run or not: rows, documents, spans. Example: stages batch ouro/warmup --step 12"""
-    from stages.commands.brief import uncollected
+    from stages.commands.collection import uncollected
 
     with uncollected():
         from stages.commands.batch import print_batch
@@ -38,7 +38,7 @@ def where(
     scale: Scale = "mini",
 ) -> None:
     """Say which steps of which stages read a document. Example: stages where prose 12 --pipeline ouro"""
-    from stages.commands.brief import uncollected
+    from stages.commands.collection import uncollected
 
     with uncollected():
         from stages.commands.where import print_where

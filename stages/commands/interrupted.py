@@ -8,7 +8,7 @@ from types import TracebackType
 SAID = "stopped by Ctrl-C; stages that are done stay done, and `snakemake` runs the others"
 
 
-def in_words() -> None:
+def say_interrupts() -> None:
     """From here on, say an interrupt that nothing handles in one line; the exit code stays that of SIGINT."""
     before = sys.excepthook
 

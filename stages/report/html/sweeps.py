@@ -42,7 +42,7 @@ class Sweep:
 
 
 def sweeps(swept: Sequence[Swept], views: Mapping[str, View]) -> list[Sweep]:
-    """Every sweep of a page; `views` are its stages by ref. Steps made so far are drawn, and ranked by nobody."""
+    """Every sweep of a page; `views` are its stages by ref. What is not done is drawn, and not ranked."""
     found = []
     for one in swept:
         here = [(views[ref], value) for ref, value in one.values.items() if ref in views]

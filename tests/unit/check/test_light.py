@@ -4,7 +4,7 @@ import gc
 import subprocess
 import sys
 
-from stages.commands.brief import uncollected
+from stages.commands.collection import uncollected
 from tests.unit.plan.conftest import ROOT
 
 HEAVY = ("torch", "numpy", "pandas", "transformers")
@@ -37,10 +37,10 @@ def test_garbage_is_collected_again_afterwards():
 
 KEPT = """
 import gc
-from stages.commands.brief import keep
+from stages.commands.collection import collect_seldom
 loop = []
 loop.append(loop)
-keep()
+collect_seldom()
 there = gc.get_freeze_count()
 del loop
 assert gc.collect() == 0 and gc.get_freeze_count() == there > 0, "a search went through what is kept"

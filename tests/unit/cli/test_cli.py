@@ -52,7 +52,7 @@ def test_reading_words_never_import_torch() -> None:
 
 
 def test_an_interrupt_that_nothing_handles_is_one_line() -> None:
-    code = "from stages.commands.interrupted import in_words; in_words(); raise {}"
+    code = "from stages.commands.interrupted import say_interrupts; say_interrupts(); raise {}"
     for error, said in (("KeyboardInterrupt", "stopped by Ctrl-C"), ("ValueError(3)", "Traceback")):
         done = subprocess.run(
             [sys.executable, "-c", code.format(error)], cwd=ROOT, capture_output=True, text=True, check=False

@@ -201,6 +201,7 @@ def _turn(turn: Any, name: str, pictures: list[str] | None) -> Turn:
 
 
 def _id(call: dict[str, Any], name: str) -> str | None:
+    """The id of a tool call, None where it has none. Raises RowError for one that is no string."""
     return None if (found := call.get("id")) is None else string(found, f"{name}.id")
 
 

@@ -46,13 +46,13 @@ def _rows_at_once(file: Input, metadata: Any, groups: Sequence[int], chosen: Seq
                     column.path_in_schema == name or column.path_in_schema.startswith(f"{name}.") for name in chosen
                 ):
                     values = column.num_values / max(1, group.num_rows)  # of a row: of lists, several
-                    row += values * max((_of_a_value(file, page) for page in pages(raw, column)), default=0.0)
+                    row += values * max((_bytes_per_value(file, page) for page in pages(raw, column)), default=0.0)
             widest = max(widest, row)
     return max(1, min(BATCH, int(MEMORY // max(1.0, widest))))
 
 
-def _of_a_value(file: Input, page: Page) -> float:
-    """Bytes of a value of a page, on average. Raises UserError for a page that is too large."""
+def _bytes_per_value(file: Input, page: Page) -> float:
+    """Bytes of a value of a page on average, 0 for a dictionary. Raises UserError for a page that is too large."""
     if page.size > PAGE:
         raise UserError(
             f"{file.name}: a page of {page.size:,} bytes; allowed: {PAGE:,}, since a page is in memory as a whole. "

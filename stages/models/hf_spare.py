@@ -1,4 +1,4 @@
-"""Tensors that a release has and its model does not need: said a second time, or computed anyway.
+"""Tensors that a release has and its model does not need: stored twice, or computed from the configuration.
 
 Old versions of transformers wrote the rotary frequencies of every layer, and some tools write the head of a tied model
 beside its embeddings. transformers reads neither. Here they are compared with what the model has instead, and left out.

@@ -61,7 +61,7 @@ def entries(sources: Mapping[str, Mark]) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A text as YAML reads it back, in one line, whatever a stranger put into it."""
+    """A text as YAML reads it back, in one line, whatever characters it has."""
     plain = " ".join(printable(text).split())[:300]
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -87,7 +87,7 @@ def unknown(reason: str) -> Mark:
 
 
 def name_of(text: str, taken: Iterable[str], otherwise: str) -> str:
-    """A name of this project made of a stranger's, that nothing in `taken` has."""
+    """A name of this project made of a recipe's, that nothing in `taken` has."""
     words = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
     words = re.sub(r"^[^a-z]+", "", words) or f"{otherwise}_{words}".strip("_")
     words = f"{words}_{otherwise}" if words in PROSE else words  # below a key of that name no figure has a source

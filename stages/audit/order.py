@@ -122,7 +122,7 @@ def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     path = child.folder("adapter_path") or path  # an adapter that is tuned further lies in its parent's folder
     if on_load(child) is None or not HOLE.sub("", path).strip("/. "):
         return None
-    parents = [one for one in stages if one is not child and one.folder("save") and _holds(one.folder("save"), path)]
+    parents = [one for one in stages if one is not child and one.folder("save") and _contains(one.folder("save"), path)]
     longest = max((len(one.folder("save")) for one in parents), default=0)
     found = [one for one in parents if len(one.folder("save")) == longest]
     if not parents and "/" in path:  # `somebody/name`: pushed under that name by the run that made it
@@ -131,7 +131,7 @@ def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:
     return found[0] if len(found) == 1 else None
 
 
-def _holds(folder: str, path: str) -> bool:
+def _contains(folder: str, path: str) -> bool:
     return (path + "/").startswith(folder + "/") or path == folder.rsplit("/", 1)[-1]
 
 

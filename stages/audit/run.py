@@ -122,6 +122,6 @@ def _priced(kind: str, fault: Fault) -> Finding:
 
 
 def _line(text: str) -> str:
-    """What a stranger wrote, in one line of at most LONGEST characters in which nothing acts."""
+    """Text of a recipe, in one line of at most LONGEST characters without control characters."""
     shown = printable(text).replace("\n", " ")
     return shown if len(shown) <= LONGEST else shown[:LONGEST] + " ..."

@@ -1,4 +1,4 @@
-"""Files of a stranger: regular, bounded, UTF-8, inside the folder that is audited; nothing else is opened."""
+"""Files of unknown origin: regular, bounded, UTF-8, inside the folder that is audited; nothing else is opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML and JSON of a stranger as leaves with lines. Aliases are allowed and bounded, tags are not followed."""
+"""YAML and JSON of unknown origin as leaves with lines. Aliases are allowed and bounded, tags are not followed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def in_training(pipeline: Pipeline) -> Iterator[Fault]:
                 stage.at("eval_data"),
                 f"{', '.join(both[:3])} for training and evaluation",
                 "a set that is not trained on",
-                "the loss that is reported is that of what was learned by heart",
+                "the loss that is reported is a training loss",
                 None,
                 "the framework takes another part of the set",
             )

@@ -13,7 +13,7 @@ import yaml
 from stages.audit import adopt_parts, curve, run
 from stages.audit.adopt import names as adopt_names
 from stages.audit.adopt_parts import OPTIMIZER
-from stages.audit.family import READ
+from stages.audit.family import READ, traits
 from stages.audit.family import family as family_of
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.recipe import Pipeline, Scalar, Stage, Value
@@ -144,6 +144,7 @@ def test_what_does_not_load_is_said_with_the_line_that_is_not_there_any_more(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = written(project)
+    traits()  # is cached, and reads the same table
     monkeypatch.setitem(adopt_parts.MODEL, "vocab", 0)
     with pytest.raises(UserError, match=r"nothing was written: .*pipeline.yaml would not load at line .* `vocab: 0`"):
         adopt([SOUND / "factory"], "mine")

@@ -14,12 +14,12 @@ from tests.unit.data import test_adopted_refused as adopted
 from tests.unit.data import test_bad_files as bad_files
 from tests.unit.data import test_chat_templates as templates
 from tests.unit.data import test_conversation_rows as conversations
+from tests.unit.data import test_entry_files as listed
 from tests.unit.data import test_hostile_files as lines
 from tests.unit.data import test_hostile_pictures as pictures
 from tests.unit.data import test_hostile_rows as rows
 from tests.unit.data import test_hostile_tables as tables
 from tests.unit.data import test_hostile_templates as hostile_templates
-from tests.unit.data import test_listed as listed
 from tests.unit.data import test_pictures_in_chats as chats
 from tests.unit.models import test_release_configs as configs
 from tests.unit.models import test_release_files as release_files

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages.data.chat import ASSISTANT, Rendered, Span, TemplateError
 from stages.data.document import Conversation, Document
-from stages.data.said import refuse_left_out
+from stages.data.omissions import refuse_left_out
 from stages.data.tokenizer import Tokenizer
 
 T = TypeVar("T")

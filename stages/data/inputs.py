@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.data import listed, stamps
+from stages.data import entry_files, file_state
+from stages.data.file_state import FileState
 from stages.data.pieces import Input, suffix
 from stages.data.spec import FOLDER, CorpusSpec
-from stages.data.stamps import FileState
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
@@ -36,7 +36,7 @@ def find(root: Path, corpus: CorpusSpec) -> list[Input]:
     found: dict[tuple[int, int], Input] = {}
     for name in corpus.paths:
         where = f"{FOLDER / corpus.corpus}.yaml: path: {name}"
-        for path in listed.files(base, name, where, _kinds(corpus)):
+        for path in entry_files.files(base, name, where, _kinds(corpus)):
             real = _inside(base, path, where)
             shown = path.relative_to(base).as_posix()
             stat = real.stat()
@@ -54,7 +54,7 @@ def datasets(root: Path, corpus: CorpusSpec) -> list[tuple[str, Input, Input]]:
     found: dict[tuple[int, int], tuple[str, Input, Input]] = {}
     for name in corpus.prefixes:
         where = f"{FOLDER / corpus.corpus}.yaml: prefix: {name}"
-        for path in listed.files(base, f"{name}.idx", where, (".idx",)):
+        for path in entry_files.files(base, f"{name}.idx", where, (".idx",)):
             index, data = (_inside(base, path.with_suffix(kind), where) for kind in (".idx", ".bin"))
             prefix = path.relative_to(base).with_suffix("").as_posix()
             stat = data.stat()
@@ -80,7 +80,7 @@ def below(root: Path, corpus: str, base: str | None, name: str) -> Path:
 
 def states(found: Sequence[Input]) -> list[FileState]:
     """The state of each file, in order. Raises OSError."""
-    return [stamps.of(one.path) for one in found]
+    return [file_state.of(one.path) for one in found]
 
 
 def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
@@ -89,7 +89,7 @@ def refuse_changed(found: Sequence[Input], before: Sequence[FileState]) -> None:
     Also for one that grew before `states` saw it: finding many files takes a while.
     """
     for one, then in zip(found, before, strict=True):
-        if not one.path.is_file() or stamps.of(one.path) != then or then.size != one.size:
+        if not one.path.is_file() or file_state.of(one.path) != then or then.size != one.size:
             raise UserError(f"{one.name}: changed while it was read. Give the same command when it is complete.")
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from stages.data import adopted, mmidx, stamps
+from stages.data import adopted, file_state, mmidx
 from stages.data.adopted import AdoptedTokens, Adoption
 from stages.data.folders import preparing
 from stages.data.roles import Roles
@@ -235,7 +235,7 @@ class Corpus:
         """Open a prepared folder. Raises UserError if it is missing or a file has another size than declared."""
         self.folder, self.name = folder, folder.name
         self.manifest = read_manifest(folder)
-        self._files = stamps.OpenFiles(_paths(folder, self.manifest))
+        self._files = file_state.OpenFiles(_paths(folder, self.manifest))
         problems = verify(folder, deep=False)
         if problems:
             listed = "; ".join(map(str, problems))

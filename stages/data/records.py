@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from stages.data import chats, filled, json_text
+from stages.data import chats, json_text, table_nulls
 from stages.data.chats import Chat, RowError
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import Broken, Raw
@@ -61,7 +61,7 @@ def document(raw: Raw, shape: Shape) -> Document:
     try:
         row = _row(raw, shape)
         if isinstance(raw, dict):  # of a table
-            filled.refuse(row, shape.columns)
+            table_nulls.refuse(row, shape.columns)
         return _of_row(row, shape.columns, shape.name)
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None

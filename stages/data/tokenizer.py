@@ -19,13 +19,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import special_tokens, words
+from stages.data import special_tokens, word_cache
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
 from stages.data.folders import preparing
 from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
-from stages.data.words import WordCache
+from stages.data.word_cache import WordCache
 from stages.errors import UserError
 from stages.store import json_file
 
@@ -160,12 +160,12 @@ class Tokenizer:
     def encode_stored(self, texts: Sequence[str]) -> list[bytes]:
         """`encode_batch`, each text's ids as bytes of `dtype`; `words` keeps words of a tokenizer it supports."""
         if self._cache is None:
-            return words.to_bytes(self.encode_batch(texts), self.dtype)
+            return word_cache.to_bytes(self.encode_batch(texts), self.dtype)
         return self._cache.encode(texts)
 
     @cached_property
     def _cache(self) -> WordCache | None:
-        return WordCache(self.encode_batch, self.dtype) if words.supports(self.inner) else None
+        return WordCache(self.encode_batch, self.dtype) if word_cache.supports(self.inner) else None
 
     def encode_rendered(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of texts that a chat template wrote, in which the special tokens' texts are the special tokens."""

@@ -21,7 +21,7 @@ PACKAGE = Path(json_file.__file__).resolve().parents[1]
 ELSEWHERE = {"engines/nodes.py", "engines/launch.py", "models/hf_config.py", "store/json_file.py"}
 ELSEWHERE |= {"train/ranks.py"}  # what ranks send each other
 ELSEWHERE |= {"models/json_lines.py"}  # keys of a text that was read before
-ELSEWHERE |= {"data/words.py"}  # what `tokenizers` says of its own parts
+ELSEWHERE |= {"data/word_cache.py"}  # what `tokenizers` says of its own parts
 ROWS = {"data/chats.py", "data/picture_documents.py", "data/records.py", "data/readers.py", "data/json_text.py"}
 
 REFUSED = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.data import listed
+from stages.data import entry_files
 from stages.errors import UserError
 from stages.spec.schema_paths import SUFFIXES
 
@@ -19,7 +19,7 @@ def made(base: Path, *names: str) -> None:
 
 
 def names(base: Path, name: str) -> list[str]:
-    return [path.relative_to(base).as_posix() for path in listed.files(base, name, f"path: {name}", SUFFIXES)]
+    return [path.relative_to(base).as_posix() for path in entry_files.files(base, name, f"path: {name}", SUFFIXES)]
 
 
 def test_what_is_hidden_is_left_out_of_patterns_as_of_folders(tmp_path: Path) -> None:

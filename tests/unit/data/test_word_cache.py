@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from stages.data import words
-from stages.data.words import WordCache
+from stages.data import word_cache
+from stages.data.word_cache import WordCache
 
 BITS = (
     *("a", " the", "It's", "'s", "'LL", "_", "-", ".", "!", "/", "1", "12", "<tool>", "\x00", "-_"),
@@ -33,8 +33,8 @@ TAKEN: dict[str, Callable[[], Cut]] = {
     "GPT-2": lambda: pre_tokenizers.ByteLevel(add_prefix_space=False),
     "digits alone": lambda: gpt2(pre_tokenizers.Digits(individual_digits=True)),
     "runs of digits": lambda: gpt2(pre_tokenizers.Digits(individual_digits=False)),
-    **{f"pattern {number}": lambda one=one: split(one) for number, one in enumerate(words.PATTERNS)},
-    "cut before": lambda: split(*words.CUTTERS, words.PATTERNS[1]),
+    **{f"pattern {number}": lambda one=one: split(one) for number, one in enumerate(word_cache.PATTERNS)},
+    "cut before": lambda: split(*word_cache.CUTTERS, word_cache.PATTERNS[1]),
 }
 
 
@@ -67,7 +67,7 @@ def library(made: Tokenizer) -> Callable[[Sequence[str]], list[list[int]]]:
 def test_the_ids_of_the_words_are_those_of_the_text(name: str) -> None:
     for normalizer in (None, normalizers.NFC()):
         made, draw = trained(TAKEN[name](), normalizer), random.Random(1)
-        assert words.supports(made)
+        assert word_cache.supports(made)
         found = WordCache(library(made), np.dtype("<u2"))
         for _ in range(12):
             some = texts(draw, 15) * 3
@@ -77,20 +77,20 @@ def test_the_ids_of_the_words_are_those_of_the_text(name: str) -> None:
 
 
 def test_words_are_kept_up_to_a_number_and_a_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "MAX_ENTRIES", 8)
+    monkeypatch.setattr(word_cache, "MAX_ENTRIES", 8)
     made = trained(TAKEN["GPT-2"]())
     found = WordCache(library(made), np.dtype("<i4"))
     for number in range(20):
         some = [f"one two {number} " + "x" * 40] * 3
         assert found.encode(some) == [np.array(ids, "<i4").tobytes() for ids in library(made)(some)]
         assert len(found._entries) <= 8
-        assert max(map(len, found._entries)) <= words.MAX_KEY
+        assert max(map(len, found._entries)) <= word_cache.MAX_KEY
 
 
 def test_texts_of_new_words_alone_and_very_long_ones_go_to_the_library_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(words, "MAX_TEXT", 50)
+    monkeypatch.setattr(word_cache, "MAX_TEXT", 50)
     made, given = trained(TAKEN["GPT-2"]()), list[str]()
     found = WordCache(lambda some: given.extend(some) or library(made)(some), np.dtype("<u2"))
     for some in (["all of it new"], ["to be or not to be " * 3], []):
@@ -120,11 +120,11 @@ NOT_TAKEN: dict[str, Callable[[], Tokenizer]] = {
     "Metaspace": lambda: changed(pre_tokenizer=pre_tokenizers.Metaspace()),
     "a space put before": lambda: changed(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True)),
     "no cut at all": lambda: changed(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)),
-    "digits alone, and no cut": lambda: changed(pre_tokenizer=split(words.CUTTERS[0])),
-    "another pattern": lambda: changed(pre_tokenizer=split(words.PATTERNS[0], r"\w+ \w+")),
+    "digits alone, and no cut": lambda: changed(pre_tokenizer=split(word_cache.CUTTERS[0])),
+    "another pattern": lambda: changed(pre_tokenizer=split(word_cache.PATTERNS[0], r"\w+ \w+")),
     "a pattern inverted": lambda: changed(
         pre_tokenizer=pre_tokenizers.Sequence([
-            pre_tokenizers.Split(Regex(words.PATTERNS[1]), "removed", invert=True),
+            pre_tokenizers.Split(Regex(word_cache.PATTERNS[1]), "removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ])
     ),
@@ -137,4 +137,4 @@ NOT_TAKEN: dict[str, Callable[[], Tokenizer]] = {
 
 @pytest.mark.parametrize("name", NOT_TAKEN)
 def test_a_tokenizer_that_may_go_over_a_cut_is_not_taken(name: str) -> None:
-    assert not words.supports(NOT_TAKEN[name]())
+    assert not word_cache.supports(NOT_TAKEN[name]())

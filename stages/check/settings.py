@@ -14,7 +14,7 @@ from stages.check.registry import static
 from stages.check.unused import names_of
 from stages.contract import ledger
 from stages.contract.numbers import extremes
-from stages.contract.schedule import lr, lr_before, peak
+from stages.contract.schedule import covers, lr, lr_before, peak
 from stages.contract.spikes import half
 from stages.spec.groups import KEY
 from stages.spec.resolved_training import Group, Muon, Optimizer, Schedule
@@ -79,7 +79,10 @@ def _of_groups(context: Context) -> Iterator[Finding]:
     for name, stage in context.own():
         if stage.optimizer is None or stage.schedule is None or not stage.phases:
             continue
-        rate = context.full_rate(peak(stage.schedule, stage.phases[0].clock_start, stage.phases[-1].clock_end)[0])
+        start, end = stage.phases[0].clock_start, stage.phases[-1].clock_end
+        if not covers(stage.schedule, start, end):
+            continue  # I-03 to I-05 find it
+        rate = context.full_rate(peak(stage.schedule, start, end)[0])
         decay = Fraction(extremes(stage.optimizer.weight_decay)[1])
         written = next(names_of(context.loaded.stages[name], OPTIMIZERS))
         for number, group in enumerate(stage.optimizer.groups or ()):

@@ -10,6 +10,7 @@ import bisect
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import assert_never
 
 from stages.spec import shapes
@@ -39,6 +40,13 @@ def lr_before(schedule: Schedule, clock: int) -> float:
         if piece.start <= clock < piece.end:
             return _value(piece, clock)
     raise ValueError(f"no piece of schedule {schedule.name!r} begins or continues at clock {clock}")
+
+
+def covers(schedule: Schedule, start: int, end: int) -> bool:
+    """Whether every clock from `start` to `end` lies in a piece."""
+    pieces = schedule.pieces
+    joined = bool(pieces) and all(one.end == after.start for one, after in pairwise(pieces))
+    return joined and pieces[0].start <= start and end <= pieces[-1].end
 
 
 def peak(schedule: Schedule, start: int, end: int) -> tuple[float, int]:

@@ -123,7 +123,7 @@ REASONS = {
         "models/vision_packing _plan cumsum",
         "models/ops/multi_tensor torch_adamw float",
         "train/objectives/base collate bool",
-        "models/release_config equal bool",
+        "models/release_values equal bool",
         "train/objectives/causal supervised int",
         "train/objectives/causal Causal.whole_values float",
         "train/objectives/causal by_kind int",

@@ -75,14 +75,14 @@ def read(paths: list[Path]) -> Pipeline:
     if not stages:
         looked = [f"{name}: {one.idle}" for name, one in found.items()]
         more = [f"and {len(looked) - SHOWN} more files"] if len(looked) > SHOWN else []
-        raise UserError("\n".join([*said, f"No recipe was found in {_many(len(files))}.", *looked[:SHOWN], *more,
+        raise UserError("\n".join([*said, f"No recipe was found in {many(len(files), 'file')}.", *looked[:SHOWN], *more,
                                    *READ]))  # fmt: skip
     return pipeline(stages, chosen, said)
 
 
-def _many(files: int) -> str:
-    """A count of files in words."""
-    return f"{files:,} file" + ("" if files == 1 else "s")
+def many(number: int, word: str) -> str:
+    """A count with its word."""
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
 def pipeline(found: list[Stage], chosen: order.Order | None, said: list[str]) -> Pipeline:

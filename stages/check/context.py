@@ -54,12 +54,9 @@ class Context:
         """Stages by "pipeline/stage"; a variant's parents may live in the pipeline that it extends."""
         return {self.pipeline.refs[name]: stage for name, stage in self.pipeline.stages.items()}
 
+    @cached_property
     def own(self) -> tuple[tuple[str, Stage], ...]:
         """Stages that have their rule in this pipeline: others are checked where they live, points as their trunk."""
-        return self._own
-
-    @cached_property
-    def _own(self) -> tuple[tuple[str, Stage], ...]:
         named = ((name, self.pipeline.stages[name]) for name in self.pipeline.own)
         return tuple((name, stage) for name, stage in named if stage.trunk is None)
 
@@ -68,14 +65,14 @@ class Context:
         """Every number of the own stages that a schedule gives, once for each phase that reads it."""
         return tuple(
             (name, stage, reading, reading.number)
-            for name, stage in self.own()
+            for name, stage in self.own
             for reading in readings(stage)
             if isinstance(reading.number, Schedule)
         )
 
     def phases(self) -> Iterator[tuple[str, Stage, int, Phase]]:
         """Every phase of the own stages: (stage's name, stage, number, phase)."""
-        for name, stage in self.own():
+        for name, stage in self.own:
             for number, phase in enumerate(stage.phases):
                 yield name, stage, number, phase
 

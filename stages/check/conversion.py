@@ -162,7 +162,7 @@ def _block_calls(context: Context, name: str, ref: str, parent: Stage, above: in
 
 def _upcycled(context: Context) -> Iterator[tuple[str, str, Stage, str, Model]]:
     """(stage, the nearest ancestor that trained, that ancestor, module, the child's model) of every upcycled module."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         for module, init in stage.init.items():
             if init.weights != "upcycle" or init.parent not in context.by_ref or module not in stage.modules:
                 continue

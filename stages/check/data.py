@@ -51,7 +51,7 @@ elsewhere(
 def nothing_is_read_twice(context: Context) -> Iterator[Finding]:
     """I-18."""
     yield from undeclared_rereads(context)
-    for name, stage in context.own():
+    for name, stage in context.own:
         before = _read_above(context, stage)
         for number, phase in enumerate(stage.phases):
             for source in phase.sources:

@@ -60,7 +60,7 @@ def _jumps(context: Context, stage: Stage, schedule: Schedule, clock: int) -> bo
 
 def idle_rereads(context: Context) -> Iterator[Finding]:
     """`reread:` of a stage that reads nothing again, at full size. What a released model has read is not known."""
-    for name, stage in context.own() if context.shrink.shrink is None else ():
+    for name, stage in context.own if context.shrink.shrink is None else ():
         raw = context.loaded.stages[name].raw
         if not isinstance(raw, RawTrain) or raw.init.reread is None:
             continue

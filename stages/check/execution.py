@@ -36,7 +36,7 @@ def stage_fits(context: Context) -> Iterator[Finding]:
     if hardware is None:
         return
     yield from _disk(context, hardware)
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.kind == "keep":
             continue
         worst = max((memory.of(stage, phase, hardware).total for phase in stage.phases), default=0)
@@ -64,7 +64,7 @@ def stage_fits(context: Context) -> Iterator[Finding]:
 def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:
     """What all stages of the pipeline leave, on the file system of results/."""
     states = context.pipeline.states
-    sizes = ((memory.checkpoint(one, states[name]), memory.disk(one, states[name])) for name, one in context.own())
+    sizes = ((memory.checkpoint(one, states[name]), memory.disk(one, states[name])) for name, one in context.own)
     need = memory.disk_of_all(sizes)
     if need > hardware.disk:
         yield context.of_pipeline(
@@ -132,7 +132,7 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
     if context.hardware is None:
         return
     lengths = document_lengths(context.data)
-    for name, stage in context.own():
+    for name, stage in context.own:
         steps = [ledger.count(phase) for phase in stage.phases]
         paces = [step_seconds(stage, phase, context.hardware, lengths) for phase in stage.phases]
         every, limit = stage.execution.checkpoint_every, stage.execution.time_limit_min
@@ -167,7 +167,7 @@ def checkpoints_come_in_time(context: Context) -> Iterator[Finding]:
 def engine_runs_it(context: Context) -> Iterator[Finding]:
     """I-45. What reads published corpora is not run here anyway: `stages check` says so in a notice."""
     hardware = context.hardware
-    for name, stage in context.own():
+    for name, stage in context.own:
         for misfit in layouts.unsupported(stage):
             part = [misfit.part] if misfit.part in Parallel.model_fields else []
             yield context.of_execution(

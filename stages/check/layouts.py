@@ -26,7 +26,7 @@ from stages.contract.layouts import Misfit
 )
 def layout_divides(context: Context) -> Iterator[Finding]:
     """I-46."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         for misfit in (*layouts.undivided(stage), *layouts.filled_up(stage)):
             yield _finding(context, "I-46", name, misfit)
 
@@ -43,7 +43,7 @@ def layout_divides(context: Context) -> Iterator[Finding]:
 )
 def layout_goes_together(context: Context) -> Iterator[Finding]:
     """I-47."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         for misfit in layouts.contradictions(stage):
             yield _finding(context, "I-47", name, misfit)
 

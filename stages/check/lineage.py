@@ -104,7 +104,7 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
     stages = context.pipeline.stages
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
     read = {needed for stage in stages.values() for needed in stage.needed}
-    for name, stage in context.own():
+    for name, stage in context.own:
         dead = exports and stage.kind == "train" and context.pipeline.refs[name] not in read
         if dead and not any(_alternative(context, name, other) for other in stages):
             beside = _beside(context, stage)
@@ -164,7 +164,7 @@ def _instead(context: Context, names: list[str]) -> str:
 )
 def modules_are_of_one_time(context: Context) -> Iterator[Finding]:
     """I-40."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         parents = {init.parent for init in stage.init.values() if init.parent in context.by_ref}
         for module, init in stage.init.items():
             if init.weights != "inherit" or init.parent is None:

@@ -77,7 +77,7 @@ def moved(context: Context) -> Iterator[Finding]:
 
 def jumps(context: Context) -> Iterator[Finding]:
     """I-28: continuous inside a stage, and over every hand-over where a schedule gives a number on either side."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         own, handed = _with_absent(stage), _handed(context, stage)
         for reading in own:
             yield from _inside(context, name, reading)

@@ -26,7 +26,7 @@ from stages.spec.resolved import Init, Stage
 )
 def edges_are_explicit(context: Context) -> Iterator[Finding]:
     """I-06."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         silent = [module for module in stage.modules if module not in stage.init]
         strange = [module for module in stage.init if module not in stage.modules]
         if silent or strange:
@@ -89,7 +89,7 @@ def _incomplete(init: Init) -> str | None:
 )  # fmt: skip
 def inherited_state_exists(context: Context) -> Iterator[Finding]:
     """I-15, as far as specs go."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         for module, init in stage.init.items():
             if stage.optimizer is None or init.optimizer != "inherit" or init.parent not in context.by_ref:
                 continue
@@ -125,7 +125,7 @@ def _trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:
 )
 def running_clock_keeps_moments(context: Context) -> Iterator[Finding]:
     """I-39."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.clock != "continue" or not stage.phases or stage.schedule is None:
             continue
         start = stage.phases[0].clock_start
@@ -178,7 +178,7 @@ elsewhere(
 )
 def trained_or_frozen(context: Context) -> Iterator[Finding]:
     """I-34, as far as specs go."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         if not stage.phases:
             if stage.trained or stage.optimizer is not None or stage.schedule is not None:
                 yield context.finding(

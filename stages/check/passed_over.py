@@ -14,7 +14,7 @@ def passed_over(context: Context) -> Iterator[Finding]:
 
     Fine-tuning of an early checkpoint beside that of the last one is a comparison, and none.
     """
-    for name, stage in context.own():
+    for name, stage in context.own:
         if not _fine_tunes(stage):
             continue
         for ref, parent in context.trained_parents(stage):

@@ -39,7 +39,7 @@ def every_piece_does_something(context: Context) -> Iterator[Finding]:
     yield from numbers.inert(context)
     yield from numbers.borrowed(context)
     pipeline = context.pipeline
-    for name, _ in context.own():
+    for name, _ in context.own:
         extent = pipeline.extents.get(name)
         lines: set[Where] = set()
         for number in range(len(extent.laid)) if extent is not None else ():

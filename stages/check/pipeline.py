@@ -55,7 +55,7 @@ def same_pipeline_at_every_scale(context: Context) -> Iterator[Finding]:
             expected=f"the {len(full.edges)} edges of scale {full.scale}", repair="A scale changes sizes, not edges.",
         )  # fmt: skip
         return
-    for name, stage in context.own():
+    for name, stage in context.own:
         for path, observed, expected in _differences(context, stage, full.stages[name]):
             yield context.finding(
                 "I-35", name, path, observed=observed, expected=f"{expected}, as at scale {full.scale}",

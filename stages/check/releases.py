@@ -27,7 +27,7 @@ def releases_go_by_one_name(context: Context) -> Iterator[Finding]:
     """S-12."""
     every = (found for one in (context.loaded, *context.others) for found in one.releases.values())
     named = Counter(release for found in every for _, release, _ in found)
-    for name, _ in context.own():
+    for name, _ in context.own:
         for module, release, model in context.loaded.releases.get(name, ()):
             if release in context.loaded.raw.models:
                 continue

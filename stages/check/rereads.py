@@ -30,7 +30,7 @@ def undeclared_rereads(context: Context) -> Iterator[Finding]:
     A stage that continues begins after everything that its ancestors have read, before a restart too (spec/ranges.py).
     Corpora are compared by the names in the mixtures: at small scales one local corpus takes the place of many.
     """
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.data != "restart" or _declared(context, name):
             continue
         again = rereads(context, name, stage)

@@ -28,7 +28,7 @@ def rotary_dim(stage: Stage) -> int | None:
 
 def with_positions(context: Context) -> Iterator[tuple[str, Stage, Rope, int]]:
     """Own stages with a language model that has rotary positions it can use."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         dim = rotary_dim(stage)
         if dim is not None and stage.rope is not None and _usable(stage.rope, dim):
             yield name, stage, stage.rope, dim
@@ -54,7 +54,7 @@ def _usable(rope: Rope, dim: int) -> bool:
 )
 def positions_are_stated(context: Context) -> Iterator[Finding]:
     """I-11, as far as specs go."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         dim = rotary_dim(stage)
         if (dim is None) != (stage.rope is None):
             yield context.finding(
@@ -142,7 +142,7 @@ def described(rope: Rope) -> str:
 )  # fmt: skip
 def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
     """I-13, as far as specs go."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.kind not in ("keep", "export", "upcycle", "merge"):
             continue
         for ref, parent in context.parents(stage):
@@ -166,7 +166,7 @@ def positions_survive_hand_over(context: Context) -> Iterator[Finding]:
 )
 def longest_context_is_declared(context: Context) -> Iterator[Finding]:
     """I-14."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         wanted = _longest(context, stage)
         if stage.max_context != wanted:
             yield context.finding(

@@ -42,7 +42,7 @@ def pieces_of(stage: Stage) -> tuple[Piece, ...]:
 
 def scheduled(context: Context) -> Iterator[tuple[str, Stage, Schedule]]:
     """Own stages that train, with their schedules."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.phases and stage.schedule is not None and stage.schedule.pieces:
             yield name, stage, stage.schedule
 

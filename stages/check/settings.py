@@ -58,7 +58,7 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
     mine, extended = context.loaded, context.extended.stages if context.extended is not None else {}
     above = [one.optimizer for one in extended.values()]
     used = {
-        name: one.optimizer for stage, one in context.own() if one.optimizer is not None
+        name: one.optimizer for stage, one in context.own if one.optimizer is not None
         for name in names_of(mine.stages[stage], OPTIMIZERS)
     }  # fmt: skip
     for name, optimizer in used.items():
@@ -76,7 +76,7 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
 
 def _of_groups(context: Context) -> Iterator[Finding]:
     """What the multiples of groups come to beside the stage's own rate and decay, in full-size figures."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.optimizer is None or stage.schedule is None or not stage.phases:
             continue
         start, end = stage.phases[0].clock_start, stage.phases[-1].clock_end
@@ -117,7 +117,7 @@ def _multiplied(group: Group, rate: Fraction, decay: Fraction) -> Iterator[tuple
 
 
 def _never_skip(context: Context) -> Iterator[Finding]:
-    for name, stage in context.own():
+    for name, stage in context.own:
         rule = stage.optimizer.skip if stage.optimizer is not None else None
         steps = sum(ledger.count(phase) for phase in stage.phases)
         if rule is not None and stage.phases and steps <= (least := half(rule)):

@@ -46,7 +46,7 @@ def _equal(context: Context, id: str, name: str, wanted: int, module: str, key: 
 )
 def contrastive_space(context: Context) -> Iterator[Finding]:
     """S-01."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         vit, head = of_family(stage, "moonvit"), of_family(stage, "contrastive")
         if vit is None or head is None:
             continue
@@ -64,7 +64,7 @@ def contrastive_space(context: Context) -> Iterator[Finding]:
 )
 def decoder_input(context: Context) -> Iterator[Finding]:
     """S-02."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         vit, decoder = of_family(stage, "moonvit"), of_family(stage, "caption_decoder")
         if vit is not None and decoder is not None:
             module, model = decoder
@@ -81,7 +81,7 @@ def decoder_input(context: Context) -> Iterator[Finding]:
 )
 def projector_sides(context: Context) -> Iterator[Finding]:
     """S-03."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         projector = of_family(stage, "projector")
         if projector is None:
             continue
@@ -106,7 +106,7 @@ def projector_sides(context: Context) -> Iterator[Finding]:
 )
 def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
     """S-04."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         declared = context.data.tokens(stage.tokenizer)
         local = stage.tokenizer == context.data.local
         for module, model in stage.modules.items():
@@ -134,7 +134,7 @@ def vocabulary_is_covered(context: Context) -> Iterator[Finding]:
 )
 def captions_fit(context: Context) -> Iterator[Finding]:
     """S-05; the lengths of published corpora are not known."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         read = {source.corpus for phase in stage.phases if phase.coca for source in phase.sources}
         longest = max((context.data.corpora[one].longest for one in read if one in context.data.corpora), default=0)
         for module, model in stage.modules.items():
@@ -157,7 +157,7 @@ def captions_fit(context: Context) -> Iterator[Finding]:
 )
 def heads_divide(context: Context) -> Iterator[Finding]:
     """S-06."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         for module, model in stage.modules.items():
             if wrong := _indivisible(model):
                 yield context.finding(

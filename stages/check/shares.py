@@ -16,7 +16,7 @@ def falling_shares(context: Context) -> Iterator[Finding]:
 
     Fine-tuning on text after joint training is another objective, and may have no images.
     """
-    for name, stage in context.own():
+    for name, stage in context.own:
         before = _above(context, stage)
         for number, phase in enumerate(stage.phases):
             begins = _share(phase, 0)

@@ -21,7 +21,7 @@ def stand_ins_are_of_their_kind(context: Context) -> Iterator[Finding]:
     """S-09, about the first stage of each lineage that reads the corpus, at every scale."""
     published, local = context.data.published.corpora, context.data.corpora
     wrong = {name for name, entry in published.items() if entry.kind != local[entry.stand_in].kind}
-    for name, _ in context.own() if wrong else ():
+    for name, _ in context.own if wrong else ():
         for corpus in sorted((wrong & _read(context, name)) - _read_above(context, name)):
             kind, stand_in = published[corpus].kind, published[corpus].stand_in
             yield Finding(

@@ -30,7 +30,7 @@ PADDING = 1.05  # vocabularies are padded up to a round number: two that differ 
 )
 def one_tokenizer(context: Context) -> Iterator[Finding]:
     """I-41."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         wanted = _wanted(context, name, stage)
         if wanted is not None:
             found = context.finding(
@@ -129,7 +129,7 @@ def _releases(mine: LoadedPipeline, others: tuple[LoadedPipeline, ...]) -> Itera
 )
 def one_vocabulary_of_captions(context: Context) -> Iterator[Finding]:
     """S-10."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         tower, decoder = of_family(stage, "text_tower"), of_family(stage, "caption_decoder")
         if tower is not None and decoder is not None and tower[1].vocab != decoder[1].vocab:
             yield context.finding(

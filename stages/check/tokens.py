@@ -27,7 +27,7 @@ from stages.spec.resolved_phases import Phase
 )
 def ledger_meets_the_budget(context: Context) -> Iterator[Finding]:
     """I-07."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         if stage.phases:
             yield from _clocks(context, name, stage)
     for name, _, number, phase in context.phases():
@@ -179,7 +179,7 @@ def claims_add_up(context: Context) -> Iterator[Finding]:
 
 def _other_than_released(context: Context) -> Iterator[Finding]:
     """A finding for each size that a scale changes of a model into which released weights are loaded."""
-    for name, stage in context.own():
+    for name, stage in context.own:
         for module, init in stage.init.items():
             if init.weights != "release":
                 continue

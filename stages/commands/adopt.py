@@ -10,9 +10,9 @@ from pathlib import Path
 from stages.audit import run
 from stages.audit.adopt import Specs
 from stages.audit.adopt_specs import specs
+from stages.audit.run import many
 from stages.audit.tuning import adoptable
 from stages.commands import new_specs
-from stages.commands.audit import many
 from stages.commands.open import find_root
 from stages.errors import SpecError, SpecErrors, UserError
 from stages.spec.project import Project

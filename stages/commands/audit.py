@@ -10,6 +10,7 @@ from rich.text import Text
 from stages.audit import run
 from stages.audit.finding import KINDS, Finding
 from stages.audit.recipe import Pipeline
+from stages.audit.run import many
 from stages.printable import printable
 from stages.terminal import Console
 
@@ -82,8 +83,3 @@ def _summary(pipeline: Pipeline, found: list[Finding]) -> Text:
     counts = [many(len(pipeline.stages), "run"), many(len(pipeline.edges), "hand-over"), many(len(found), "finding")]
     text = f"{counts[0]}, {counts[1]} between them: {counts[2]} ({sure} certain from the text)"
     return Text(text, style="bold red" if found else "bold green")
-
-
-def many(number: int, word: str) -> str:
-    """A count with its word."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
+from stages.spec.resolved_phases import Phase
 
 
 @static(
@@ -39,8 +40,8 @@ def documents_are_masked(context: Context) -> Iterator[Finding]:
     "I-20",
     title="Exactly the answers are supervised",
     rule="Fine-tuning packs whole documents under a document mask, so that no answer is cut from its question, and a "
-    "phase that reads conversations alone supervises their answers alone; an independent count of supervised tokens "
-    "agrees, each reply begins once and its end is supervised.",
+    "phase that reads conversations alone, or as a document for each answer, supervises their answers alone; an "
+    "independent count of supervised tokens agrees, each reply begins once and its end is supervised.",
     why="Masks that are off by one drop an answer's first token, padding that equals the end token hides it, and a "
     "template adds a second beginning.",
     threads=(
@@ -60,6 +61,7 @@ def replies_are_whole(context: Context) -> Iterator[Finding]:
                 repair="Windows of concatenated documents begin in the middle of answers: pack whole documents.",
                 found=f"{phase.packing}, {'masked' if phase.document_mask else 'not masked'}",
             )  # fmt: skip
+        yield from _repeated(context, name, number, phase)
         kinds = {context.data.kinds[source.corpus] for source in context.mixture(name, number)}
         if kinds == {"sft"} and phase.objective != "sft":
             yield context.finding(
@@ -68,4 +70,19 @@ def replies_are_whole(context: Context) -> Iterator[Finding]:
                 expected="objective: sft where all that is read are conversations",
                 repair="Write `objective: sft`, or waive this with the reason for learning the questions too.",
                 found=phase.objective,
+            )  # fmt: skip
+
+
+def _repeated(context: Context, name: str, number: int, phase: Phase) -> Iterator[Finding]:
+    """Conversations of which each answer is a document, read as text: what stands before answers is learned again."""
+    for source in phase.sources:
+        figures = context.data.corpora.get(source.corpus)
+        if figures is not None and figures.answers == "separate" and phase.objective != "sft":
+            yield context.finding(
+                "I-20", name, ("phases", number, "objective"),
+                observed=f"objective: {phase.objective}, on {source.corpus}, of which each answer is a document: turns "
+                "are learned once for every answer that comes after them",
+                expected="objective: sft where a corpus has `answers: separate`",
+                repair=f"Write `objective: sft`, or leave `answers` out of specs/data/{source.corpus}.yaml.",
+                found=f"{phase.objective}, separate",
             )  # fmt: skip

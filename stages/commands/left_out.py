@@ -78,6 +78,11 @@ def _documents(made: DataManifest) -> Iterator[str]:
     inputs = made.inputs
     if inputs is None:
         return
+    if (separate := inputs.separate) is not None:
+        yield (
+            f"each answer of {separate.conversations} conversations is a document, and learned once; "
+            f"{separate.repeated} tokens are in documents that a longer one of the same conversation repeats"
+        )
     if inputs.duplicates:
         yield f"left out {inputs.duplicates} documents that say what another one does"
     for other, left in (inputs.without or {}).items():

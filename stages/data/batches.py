@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stages.data import records
-from stages.data.chat import TemplateError
 from stages.data.chats import RowError
 from stages.data.document import Document
+from stages.data.draws import ranks
 from stages.data.encode import Encoded, encode_accepted, encode_texts
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 
 Said = str | Document
@@ -29,6 +33,14 @@ class Batch:
     def identities(self) -> list[str]:
         """What each row is known by."""
         return [records.identity_of_text(one) if isinstance(one, str) else one.identity for one in self.said]
+
+    def hashes(self, corpus: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """The rank of each row in a corpus, and the hash by which it is held out."""
+        names = self.identities()
+        if all(isinstance(one, str) or one.part_of is None for one in self.said):
+            order, heldout = ranks((corpus, "held out"), names)
+            return order, heldout
+        return ranks((corpus,), names)[0], ranks(("held out",), [one.origin for one in self.documents()])[0]
 
     def documents(self) -> list[Document]:
         """The rows as documents."""
@@ -47,9 +59,18 @@ def refuse_unwritten(document: Document, tokenizer: Tokenizer) -> None:
     raise RowError("found tools, or a message with more than role and content", allowed)
 
 
-def encode_batch(batch: Batch, tokenizer: Tokenizer) -> tuple[Encoded, dict[int, TemplateError]]:
-    """The tokens of a batch; and of the rows that the chat template cannot write, by place, why it cannot."""
+def encode_batch(batch: Batch, tokenizer: Tokenizer) -> tuple[Batch, Encoded, dict[int, TemplateError]]:
+    """A batch with its tokens, without the rows that the chat template cannot write; of these, by line, why it cannot.
+
+    A row of several documents that cannot be written in full is left out as a whole.
+    """
     texts = [one for one in batch.said if isinstance(one, str)]
     if len(texts) == len(batch.said):
-        return encode_texts(texts, tokenizer), {}
-    return encode_accepted(batch.documents(), tokenizer, None)
+        return batch, encode_texts(texts, tokenizer), {}
+    encoded, refused = encode_accepted(batch.documents(), tokenizer, None)
+    if not refused:
+        return batch, encoded, {}
+    bad = {batch.lines[number]: refused[number] for number in sorted(refused, reverse=True)}  # the first of each row
+    written = batch.only([number not in refused for number in range(len(batch.said))])
+    kept = [line not in bad for line in written.lines]
+    return written.only(kept), encoded.only(np.array(kept, dtype=np.bool_)), bad

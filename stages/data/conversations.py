@@ -8,16 +8,16 @@ tokens, and the tokens before it are those that the model is prompted with later
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.chat import ASSISTANT, Rendered, Span, TemplateError
+from stages.data.chat import Rendered
 from stages.data.document import Conversation, Document
 from stages.data.omissions import refuse_left_out
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -69,19 +69,20 @@ def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
     _refuse_special(document, said, tokenizer)
     end = tokenizer.roles.turn_end
     try:
-        rendered = tokenizer.template.render(said.messages, said.tools, None if end is None else tokenizer.word(end))
-        refuse_left_out(said.messages, said.tools, rendered)
+        rendered = tokenizer.template.render(
+            said.messages, said.tools, None if end is None else tokenizer.word(end), said.first
+        )
+        refuse_left_out(said.messages, said.tools, rendered, said.first, _end_of_reasoning(tokenizer))
     except TemplateError as error:
         raise _bad(document, str(error)) from None
     if not rendered.answers:
         raise _bad(document, "no turn is the assistant's, so there is nothing to learn")
-    return replace(rendered, answers=_after(said, rendered.answers)) if said.first else rendered
+    return rendered
 
 
-def _after(said: Conversation, answers: tuple[Span, ...]) -> tuple[Span, ...]:
-    """The answers that are not the prompt's."""
-    whose = [place for place, message in enumerate(said.messages) if message.get("role") == ASSISTANT]
-    return tuple(span for place, span in zip(whose, answers, strict=True) if place >= said.first)
+def _end_of_reasoning(tokenizer: Tokenizer) -> str:
+    end = tokenizer.roles.end_think
+    return "</think>" if end is None else tokenizer.word(end)
 
 
 def _beginnings(rendered: Rendered) -> list[str]:
@@ -121,7 +122,9 @@ def _check_special(document: Document, ids: list[int], tokenizer: Tokenizer) -> 
     assert said is not None
     if roles.bos is not None and roles.bos in ids[1:]:
         raise _bad(
-            document, f"the chat template writes {tokenizer.word(roles.bos)!r} inside the conversation, or twice"
+            document,
+            f"the chat template writes {tokenizer.word(roles.bos)!r} inside the conversation, or twice; a document has "
+            "one, at its beginning: correct the template",
         )
     images = 0 if roles.image is None else ids.count(roles.image)
     if images != len(said.pictures):

@@ -55,13 +55,20 @@ class Document:
 
     Parts leave out BOS and EOS: every document gets exactly one of each, as far as the tokenizer has them. A
     `conversation` is rendered by the chat template of a published tokenizer; for the local one its parts count, which
-    are empty where ChatML has no words for it.
+    are empty where ChatML has no words for it. One answer of a conversation that is a document of its own is `part_of`
+    that: the conversation's identity.
     """
 
     identity: str
     parts: tuple[Part, ...]
     heldout: bool
     conversation: Conversation | None = None
+    part_of: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """What decides whether it is held out: all answers of a conversation are, or none."""
+        return self.identity if self.part_of is None else self.part_of
 
 
 def plain(identity: str, text: str, heldout: bool) -> Document:

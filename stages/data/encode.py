@@ -9,11 +9,11 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.chat import TemplateError
 from stages.data.conversations import Piece, encode_conversations, spread
 from stages.data.document import IMAGE, SPECIAL, Document, Picture
 from stages.data.gather import gather
 from stages.data.roles import NAMES
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
 

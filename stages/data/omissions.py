@@ -11,28 +11,38 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from stages.data.chat import ASSISTANT, Rendered, TemplateError
+from stages.data.chat import ASSISTANT, Rendered
+from stages.data.template import TemplateError
 
 Message = Mapping[str, Any]
+SEPARATE = ". Where only earlier answers lose their reasoning, write `answers: separate` into the corpus's spec"
 
 
-def refuse_left_out(messages: Sequence[Message], tools: Sequence[Any] | None, rendered: Rendered) -> None:
+def refuse_left_out(
+    messages: Sequence[Message], tools: Sequence[Any] | None, rendered: Rendered, first: int, end_of_reasoning: str
+) -> None:
     """Raise TemplateError where a text, a call or a tool of the conversation is not in what was rendered.
 
-    `rendered` has one span for each answer: what an answer says has to lie in its own. A tool's result may be written
-    as JSON; of calls, the names, and names and texts of their arguments are looked for, of tools the names.
+    `rendered` has one span for each answer from message `first` on: what such an answer says has to lie in its own. Of
+    answers before it, which are a prompt's, the template may leave out the reasoning: what ends with
+    `end_of_reasoning`. A tool's result may be written as JSON; of calls, the names, and names and texts of their
+    arguments are looked for, of tools the names.
     """
     whole, spans = _Text(rendered.text), iter(rendered.answers)
     for place, message in enumerate(messages):
         answer = message.get("role") == ASSISTANT
-        where = _Text(rendered.text[slice(*next(spans))]) if answer else whole
+        learned = answer and place >= first
+        where = _Text(rendered.text[slice(*next(spans))]) if learned else whole
         for text in _texts(message.get("content")):
+            if answer and not learned:
+                text = text.rpartition(end_of_reasoning)[2]
             forms = (text, *_as_json(text)) if message.get("role") == "tool" else (text,)
             if not any(where.has(form) for form in forms):
-                role, there = message.get("role"), "the answer" if answer else "the text"
+                role, there = message.get("role"), "the answer" if learned else "the text"
+                more = SEPARATE if learned and place + 1 < len(messages) else ""
                 raise TemplateError(
                     f"messages[{place}]: what the {role} says is not in {there} that the chat template writes; leave "
-                    "it out of the row if it is not to be learned, or take a template that writes it"
+                    f"it out of the row if it is not to be learned, or take a template that writes it{more}"
                 )
         for name in _names(message.get("tool_calls")):
             if not where.has(name):

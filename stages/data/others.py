@@ -189,7 +189,7 @@ class Comparison:
 
         Held-out documents are not searched for evaluations' text: nothing is trained on them.
         """
-        pairs = hashes.of(document.identity for document in batch)
+        pairs = hashes.of(document.origin for document in batch)
         kept = np.ones(len(batch), dtype=np.bool_)
         for name, known in self._exact.items():
             has = known.have(pairs) & kept

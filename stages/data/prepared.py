@@ -70,6 +70,18 @@ class Matched(Left):
     short: Count
 
 
+class Separate(BaseModel):
+    """Conversations of which each answer is a document, and the tokens of all documents but each one's last.
+
+    Of what was read; duplicates that were left out count too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    conversations: Count
+    repeated: Count
+
+
 class Inputs(BaseModel):
     """What a user's corpus was made of: how many files and bytes, and a digest over their names, sizes and digests.
 
@@ -87,6 +99,7 @@ class Inputs(BaseModel):
     duplicates: Count = 0
     without: dict[str, Left] | None = None
     decontaminated: dict[str, Matched] | None = None
+    separate: Separate | None = None
 
 
 class DataManifest(BaseModel):

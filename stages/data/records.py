@@ -1,5 +1,7 @@
 """One row of a user's file to one document.
 
+Or to several, where each answer of a conversation is one (`Shape.separate`).
+
 Other keys of a row than those that its shape needs are ignored. A document's identity is what it says: the same text,
 and the same conversation, has the same one in every format, so it is held out everywhere.
 """
@@ -8,14 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 from stages.data import chats, json_text, table_nulls
+from stages.data.chat import ASSISTANT
 from stages.data.chats import Chat, RowError
 from stages.data.document import Document, Part, conversation, held_out, plain
-from stages.data.pieces import Broken, Raw
+from stages.data.pieces import LONGEST, Broken, Raw
 from stages.spec import wording
 from stages.spec.builders import COLUMNS
 
@@ -32,10 +36,14 @@ _ENCODER = json.JSONEncoder()  # as json.dumps has it
 
 @dataclass(frozen=True)
 class Shape:
-    """What the rows of a corpus look like: text or one of `chats`, and which columns have what it needs."""
+    """What the rows of a corpus look like: text or one of `chats`, and which columns have what it needs.
+
+    With `separate`, each answer of a conversation is a document, with what stands before it.
+    """
 
     name: str
     columns: Mapping[str, str]
+    separate: bool = False
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
@@ -49,22 +57,25 @@ class Shape:
         return f"{{{', '.join(shown)}}}"
 
 
-def shape(name: str, columns: Mapping[str, str]) -> Shape:
+def shape(name: str, columns: Mapping[str, str], separate: bool = False) -> Shape:
     """A shape with the columns that a spec names, and the usual names for the others."""
-    return Shape(name, {key: columns.get(key, key) for key in COLUMNS[name]})
+    return Shape(name, {key: columns.get(key, key) for key in COLUMNS[name]}, separate)
 
 
 def document(raw: Raw, shape: Shape) -> Document:
-    """The document of a row. Raises RowError."""
+    """The document of a row, a conversation as a whole. Raises RowError."""
     if shape.name == TEXT:
         return document_of_text(text(raw, shape))
-    try:
-        row = _row(raw, shape)
-        if isinstance(raw, dict):  # of a table
-            table_nulls.refuse(row, shape.columns)
-        return _of_row(row, shape.columns, shape.name)
-    except RowError as error:
-        raise RowError(error.why, error.allowed or shape.hint) from None
+    said = _said(raw, shape)
+    return _chat(said) if isinstance(said, Chat) else _continued(*said)
+
+
+def documents(raw: Raw, shape: Shape) -> list[Document]:
+    """All documents of a row, in order. Raises RowError."""
+    if not shape.separate:
+        return [document(raw, shape)]
+    said = _said(raw, shape)
+    return _separate(said) if isinstance(said, Chat) else [_continued(*said)]
 
 
 def text(raw: Raw, shape: Shape) -> str:
@@ -101,17 +112,27 @@ def _row(raw: Raw, shape: Shape) -> dict[str, Any]:
     return row
 
 
-def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Document:
+def _said(raw: Raw, shape: Shape) -> Chat | tuple[str, str]:
+    """The conversation of a row, or a prompt and what follows it. Raises RowError."""
+    try:
+        row = _row(raw, shape)
+        if isinstance(raw, dict):  # of a table
+            table_nulls.refuse(row, shape.columns)
+        return _of_row(row, shape.columns, shape.name)
+    except RowError as error:
+        raise RowError(error.why, error.allowed or shape.hint) from None
+
+
+def _of_row(row: dict[str, Any], columns: Mapping[str, str], shape: str) -> Chat | tuple[str, str]:
     match shape:
         case "messages":
-            return _chat(chats.messages(row, columns))
+            return chats.messages(row, columns)
         case "sharegpt":
-            return _chat(chats.sharegpt(row, columns))
+            return chats.sharegpt(row, columns)
         case "alpaca":
-            return _chat(chats.alpaca(row, columns))
+            return chats.alpaca(row, columns)
         case _:
-            made = chats.prompt_completion(row, columns)
-            return _chat(made) if isinstance(made, Chat) else _continued(*made)
+            return chats.prompt_completion(row, columns)
 
 
 def _missing(row: Mapping[str, Any], name: str) -> str:
@@ -125,13 +146,29 @@ def _continued(prompt: str, completion: str) -> Document:
     return Document(identity, (Part(prompt, False), Part(completion, True)), held_out(identity))
 
 
-def _chat(made: Chat) -> Document:
+def _chat(made: Chat, part_of: str | None = None) -> Document:
     tools = {"tools": made.tools} if made.tools else {}
     said = [turn.without_ids for turn in made.turns]
     first = {"first": made.first} if made.first else {}
     identity = json.dumps({"messages": said, **tools, **first} if tools or first else said, sort_keys=True)
     messages = [turn.message for turn in made.turns]
-    return conversation(identity, messages, held_out(identity), made.tools, first=made.first)
+    heldout = held_out(identity if part_of is None else part_of)
+    return replace(conversation(identity, messages, heldout, made.tools, first=made.first), part_of=part_of)
+
+
+def _separate(made: Chat) -> list[Document]:
+    """Each learned answer with what stands before it, as the model is asked for it. Raises RowError for too much text:
+    what stands before is there once more for each answer.
+    """
+    ends = [place + 1 for place, turn in enumerate(made.turns) if turn.role == ASSISTANT and place >= made.first]
+    sizes = list(accumulate(len(str(turn.without_ids)) for turn in made.turns))
+    if (size := sum(sizes[end - 1] for end in ends)) > LONGEST:
+        raise RowError(
+            f"{len(ends)} answers, each with what stands before it, have {size:,} characters together",
+            f"{LONGEST:,}: divide the conversation into shorter ones",
+        )
+    whole = _chat(made).identity
+    return [_chat(Chat(made.turns[:end], made.tools, end - 1), whole) for end in ends]
 
 
 def parsed(line: bytes) -> dict[str, Any]:

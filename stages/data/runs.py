@@ -8,7 +8,7 @@ when its digests say so; for that reason nothing of it is flushed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,6 +41,8 @@ class RunMeta(BaseModel):
 
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
     `left` are the documents that others have, as `others.Left`; none of them is in the run unless it is only reported.
+    `separate` are the conversations whose answers are documents of their own, and the tokens of all documents but the
+    last of each conversation.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -56,6 +58,7 @@ class RunMeta(BaseModel):
     dtype: str
     bad: list[Bad]
     left: dict[str, list[Count]] = Field(default_factory=dict)
+    separate: tuple[Count, Count] = (0, 0)
     shards: list[manifest.Shard]
 
 
@@ -84,6 +87,13 @@ class Encoding:
     tokens: list[NDArray[Any]] = field(default_factory=list)
     masks: list[NDArray[np.uint8]] = field(default_factory=list)
     size: int = 0
+    separate: tuple[int, int] = (0, 0)
+
+    def count_separate(self, lines: Sequence[int], lengths: NDArray[np.int64]) -> None:
+        """Count conversations, each of which is the documents of one of the `lines`, and their tokens."""
+        last = np.diff(np.array(lines, dtype=np.int64), append=-1) != 0
+        conversations, repeated = self.separate
+        self.separate = (conversations + int(last.sum()), repeated + int(lengths[~last].sum()))
 
     def documents(self, supervised: bool, dtype: str) -> Documents:
         """All of them, some held out by the hash of their content."""
@@ -117,7 +127,13 @@ class Run:
 
 
 def write(
-    folder: Path, made: Documents, rows: int, last: bool, bad: list[Bad], left: dict[str, list[int]] | None = None
+    folder: Path,
+    made: Documents,
+    rows: int,
+    last: bool,
+    bad: list[Bad],
+    left: dict[str, list[int]] | None = None,
+    separate: tuple[int, int] = (0, 0),
 ) -> Run:
     """Sort documents and write them. Raises WriteError."""
     order = np.lexsort((made.ranks, made.heldout))  # stable
@@ -135,6 +151,7 @@ def write(
             schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
             tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
             highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad, left=left or {},
+            separate=separate,
             shards=shards,
         )  # fmt: skip
 

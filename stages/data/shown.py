@@ -104,21 +104,26 @@ def rows(
     search, given = _Search(corpus), 0
     for place, piece in enumerate(chosen):
         quota = (count - given) // (len(chosen) - place)
-        for line, document in _documents(piece, wanted):
-            if not quota:
-                break
-            encoded, refused = encode_accepted([document], tokenizer, corpus.manifest.cell or None)
+        for line, made in _documents(piece, wanted):
+            encoded, refused = encode_accepted(made, tokenizer, corpus.manifest.cell or None)
             if refused:
                 continue
-            found = search.find(document, encoded.tokens, encoded.supervised)
-            yield f"{piece.file.name}:{user.line_in_file(piece, line)}", found
-            quota, given = quota - 1, given + 1
+            starts = np.cumsum(encoded.lengths) - encoded.lengths
+            for document, start, length in zip(made, starts.tolist(), encoded.lengths.tolist(), strict=True):
+                if not quota:
+                    break
+                where = slice(start, start + length)
+                found = search.find(document, encoded.tokens[where], encoded.supervised[where])
+                yield f"{piece.file.name}:{user.line_in_file(piece, line)}", found
+                quota, given = quota - 1, given + 1
+            if not quota:
+                break
 
 
-def _documents(piece: Piece, wanted: records.Shape) -> Iterator[tuple[int, Document]]:
+def _documents(piece: Piece, wanted: records.Shape) -> Iterator[tuple[int, list[Document]]]:
     for row in user.rows(piece, wanted):
         try:
-            yield row.line, records.document(row.raw, wanted)
+            yield row.line, records.documents(row.raw, wanted)
         except RowError:
             continue
 

@@ -19,7 +19,7 @@ from stages.data import inputs, others, pieces, pool, user
 from stages.data.merge import Merge, held_out_alone, merge
 from stages.data.others import Other, Others
 from stages.data.pieces import Input, Piece
-from stages.data.prepared import Inputs, Left, Matched, Skipped
+from stages.data.prepared import Inputs, Left, Matched, Separate, Skipped
 from stages.data.progress import Progress
 from stages.data.runs import Run
 from stages.data.spec import CorpusSpec
@@ -81,7 +81,8 @@ def merged(
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         digest = digest_bytes("".join(f"{name} {said}\n" for name, said in measured.items()).encode())
         made = Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
-        yield merging, made.model_copy(update=_left(runs, sets))
+        separate = _separate(runs) if corpus.answers == "separate" else None
+        yield merging, made.model_copy(update={**_left(runs, sets), "separate": separate})
     except files.WriteError:
         raise
     except UserError:
@@ -165,6 +166,11 @@ def _left(runs: Sequence[Run], sets: Others | None) -> dict[str, dict[str, Left 
             of = known[name]
             against[other] = Matched(of=of.documents, short=of.short, documents=documents, tokens=tokens)
     return {"without": without or None, "decontaminated": against or None}
+
+
+def _separate(runs: Sequence[Run]) -> Separate:
+    conversations, repeated = (sum(column) for column in zip(*(run.meta.separate for run in runs), strict=True))
+    return Separate(conversations=conversations, repeated=repeated)
 
 
 def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:

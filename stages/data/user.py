@@ -24,7 +24,8 @@ class BadRowError(UserError):
 
 def shape(corpus: CorpusSpec) -> Shape:
     """What the rows of a corpus look like."""
-    return records.shape(corpus.rows or ("text" if corpus.kind == "text" else "messages"), corpus.columns or {})
+    name = corpus.rows or ("text" if corpus.kind == "text" else "messages")
+    return records.shape(name, corpus.columns or {}, corpus.answers == "separate")
 
 
 def documents(root: Path, corpus: CorpusSpec) -> Iterator[Document]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, repeat
 from pathlib import Path
 
 from stages.data import records, runs, user
 from stages.data.batches import Batch, Said, encode_batch, refuse_unwritten
 from stages.data.chats import RowError
-from stages.data.document import Document
-from stages.data.draws import ranks
 from stages.data.others import Left, Others
 from stages.data.pieces import Piece, Raw
 from stages.data.records import Shape
@@ -56,7 +54,7 @@ class _PieceEncoder:
         self.read = self.runs[-1].meta.rows if self.runs else 0
         self.bad = sum(len(run.meta.bad) for run in self.runs)
         self._rows = islice(user.rows(piece, job.shape), self.read, None)
-        self._read = self._text if job.shape.name == records.TEXT else self._document
+        self._read = self._text if job.shape.name == records.TEXT else self._documents
         self._bytes = 0
         self._skipping = self.read > 0
         self._comparison = None if job.others is None else job.others.open()
@@ -87,7 +85,8 @@ class _PieceEncoder:
             self._add(made, batch, bad)
         bad.sort(key=lambda one: one.line)
         documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
-        return runs.write(self._folder(len(self.runs)), documents, self.read, last, bad, self._left)
+        folder = self._folder(len(self.runs))
+        return runs.write(folder, documents, self.read, last, bad, self._left, made.separate)
 
     def _batch(self, bad: list[Bad]) -> tuple[Batch, bool]:
         """Rows for one call of the tokenizer, and whether the piece ends with them."""
@@ -104,8 +103,8 @@ class _PieceEncoder:
                 bad.append(Bad(line=line, why=error.why, allowed=error.allowed))
                 self.bad += 1
             else:
-                lines.append(line)
-                said.append(found)
+                lines.extend(repeat(line, len(found)))
+                said.extend(found)
                 characters += size
             if characters >= CHARACTERS or len(said) == ROWS or self.bad > self.job.allowed:
                 self.report(at - self._bytes, 0)
@@ -114,28 +113,30 @@ class _PieceEncoder:
         self.report(self.piece.end - self.piece.start - self._bytes, 0)
         return Batch(lines, said), True
 
-    def _text(self, raw: Raw) -> tuple[str, int]:
+    def _text(self, raw: Raw) -> tuple[Sequence[Said], int]:
         text = records.text(raw, self.job.shape)
-        return text, len(text)
+        return (text,), len(text)
 
-    def _document(self, raw: Raw) -> tuple[Document, int]:
-        made = records.document(raw, self.job.shape)
-        refuse_unwritten(made, self.tokenizer)
-        return made, len(made.identity)
+    def _documents(self, raw: Raw) -> tuple[Sequence[Said], int]:
+        made = records.documents(raw, self.job.shape)
+        for one in made:
+            refuse_unwritten(one, self.tokenizer)
+        return made, sum(len(one.identity) for one in made)
 
     def _add(self, made: Encoding, batch: Batch, bad: list[Bad]) -> None:
         """Encode rows; those that the tokenizer's chat template cannot write are bad."""
-        encoded, refused = encode_batch(batch, self.tokenizer)
-        for number, error in refused.items():
-            bad.append(Bad(line=batch.lines[number], why=str(error), allowed="what the chat template can write"))
+        batch, encoded, refused = encode_batch(batch, self.tokenizer)
+        for line, error in refused.items():
+            bad.append(Bad(line=line, why=str(error), allowed="what the chat template can write"))
         self.bad += len(refused)
-        batch = batch.only([number not in refused for number in range(len(batch.said))]) if refused else batch
         if self._comparison is not None:
             kept = self._comparison.kept(batch.documents(), encoded.lengths, self._left)
             batch, encoded = batch.only(kept.tolist()), encoded.only(kept)
-        hashed = ranks((self.job.corpus, "held out"), batch.identities())
-        made.ranks.append(hashed[0])
-        made.origins.append(hashed[1])
+        if self.job.shape.separate:
+            made.count_separate(batch.lines, encoded.lengths)
+        order, heldout = batch.hashes(self.job.corpus)
+        made.ranks.append(order)
+        made.origins.append(heldout)
         made.lengths.append(encoded.lengths)
         made.tokens.append(encoded.tokens)
         made.masks.append(encoded.supervised)

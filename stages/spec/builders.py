@@ -26,6 +26,7 @@ FILES_ONLY = {  # what may be said about a user's own files, and the builders of
     "extensions": ("pictures",),
     "on_bad_row": ("file", "pictures"),
     "duplicates": ("file", "pictures"),
+    "answers": ("file",),
     "without": ("file",),
     "decontaminate": ("file",),
 }

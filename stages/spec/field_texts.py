@@ -248,6 +248,7 @@ TEXTS: dict[str, str] = {
     "pixels": "What is kept of pictures: grey, or rgb with its three channels.",
     "on_bad_row": "stop, or how many rows may be left out.",
     "duplicates": "keep, or drop: documents that are there already.",
+    "answers": "together, or separate: each answer is a document, with what stands before it.",
     "prefix": "Megatron datasets that are read where they are: what precedes .bin and .idx, or a pattern.",
     "without": "Corpora whose documents are left out of this one.",
     "decontaminate": "Evaluation sets whose n-grams are looked for.",

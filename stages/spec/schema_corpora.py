@@ -125,6 +125,7 @@ class RawCorpus(Raw):
         RawSkip | None, BeforeValidator(_on_bad_row, json_schema_input_type=Literal["stop"] | RawSkip)
     ] = None  # stop
     duplicates: Literal["keep", "drop"] | None = None  # keep
+    answers: Literal["together", "separate"] | None = None  # together
     pixels: Literal["grey", "rgb"] | None = None  # grey
     prefix: Annotated[str | tuple[str, ...] | None, BeforeValidator(prefixes)] = None
     without: NewNames | None = None
@@ -255,6 +256,8 @@ def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
         )
     if raw.rows is not None and raw.kind == "text":
         yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
+    if raw.answers is not None and raw.kind == "text":
+        yield document.error(("answers",), raw.answers, "none for kind text", "Remove `answers`, or correct `kind`.")
     names = {key: (raw.columns or {}).get(key, key) for key in COLUMNS[raw.shape]}
     for key, name in (raw.columns or {}).items():
         if key not in names:

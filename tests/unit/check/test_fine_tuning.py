@@ -11,6 +11,7 @@ from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.run import run
 from stages.spec.project import Project
 from tests.mutants.mutant import ROOT
+from tests.unit.data.small import write_spec
 
 SFT = "ouro/reasoning_sft_1_4b.yaml"
 PAIR = ("ouro/pipeline.yaml", "  - thinking_1_4b\n", "  - thinking_1_4b\n  - early_sft\n")
@@ -67,6 +68,20 @@ def test_conversations_alone_are_read_for_their_answers(root: Path, objective: s
     edit(root, SFT, "objective: sft", f"objective: {objective}")
     lines = [line(one, root) for one in found(root, "I-20") if one.stage.startswith("ouro/")]
     assert lines == ([] if objective == "sft" else ["objective: looped"])
+
+
+def test_conversations_whose_answers_are_documents_each_are_not_read_as_text(root: Path) -> None:
+    own = {
+        "corpus": "talk", "kind": "sft", "unit": "tokens", "builder": "file", "path": "talk.jsonl",
+        "digest": "ab" * 32, "size": "6T", "documents": 5_000_000, "longest": 100_000, "heldout": 200_000,
+    }  # fmt: skip
+    write_spec(root, "bind", {"bind": {"midtrain_sft_mix": "talk", "reasoning_chat": "talk"}})
+    for answers, wanted in ((None, []), ("together", []), ("separate", ["midtrain_1_4b", "midtrain_2_6b"])):
+        write_spec(root, "talk", {**own, **({"answers": answers} if answers else {})})
+        findings = [one for one in found(root, "I-20") if "talk, of which each answer is a document" in one.observed]
+        findings = [one for one in findings if one.stage.startswith("ouro/")]
+        assert [one.stage.removeprefix("ouro/") for one in findings] == wanted
+        assert {line(one, root) for one in findings} <= {"objective: looped"}
 
 
 def test_released_weights_are_loaded_into_the_model_that_was_released(root: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from stages.data import tokenizer_files
-from stages.data.chat import TemplateError
 from stages.data.document import Document, Picture, conversation
 from stages.data.encode import encode
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError

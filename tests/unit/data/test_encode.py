@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from stages.data import conversations, tokenizer, tokenizer_files
-from stages.data.chat import TemplateError
 from stages.data.document import Document, Part, conversation, plain
 from stages.data.encode import encode, encode_accepted, encode_texts
 from stages.data.records import document_of_text
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from tests.unit.data import published

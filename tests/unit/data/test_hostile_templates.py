@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stages.data import chat
-from stages.data.chat import ChatTemplate, TemplateError
+from stages.data import template
+from stages.data.chat import ChatTemplate
+from stages.data.template import TemplateError
 from stages.errors import UserError
 from tests.unit.data import published
 from tests.unit.data.test_chat_templates import TALK, TOOLS, learned, opened, talk
@@ -155,7 +156,7 @@ def test_whatever_a_template_raises_is_an_error_of_the_template(name: str) -> No
 
 
 def test_a_template_without_an_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "SECONDS", 0.2)
+    monkeypatch.setattr(template, "SECONDS", 0.2)
     endless = "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}"
     with pytest.raises(UserError, match=r"no end after 0.2 s") as error:
         ChatTemplate(endless, {}).text(TALK, None, prompt=False)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stages.data import tokenizer_files
-from stages.data.chat import TemplateError
 from stages.data.document import conversation
 from stages.data.encode import encode
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError

@@ -12,9 +12,9 @@ from tokenizers import normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
 from stages.data import tokenizer_files
-from stages.data.chat import TemplateError
 from stages.data.document import conversation
 from stages.data.encode import encode
+from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import UserError

@@ -13,7 +13,7 @@ from stages.commands.interrupted import say_interrupts
 
 say_interrupts()
 with uncollected():
-    from stages.sync import chatter, pages
+    from stages.sync import chatter, pages, targets
     from stages.sync import workflow as flows
     from stages.sync.rules import names
 
@@ -74,6 +74,11 @@ for absent in FLOW.absent:
                 rule_name
             input:
                 FLOW.elsewhere(absent),
+
+
+if workflow.is_main_process:
+    for line in targets.mistaken(sys.argv[1:], [one.name for one in workflow.rules], FLOW.keys):
+        print(f"stages: {line}", file=sys.stderr)
 
 
 def rules_asked_for():

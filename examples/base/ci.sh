@@ -11,8 +11,8 @@ snakemake
 left=$(snakemake -n 2>&1)
 grep -q "Nothing to be done" <<< "$left" || { echo "$left" >&2; exit 1; }
 stages status
-if [[ -d tests/stages ]]; then
-    pytest --stages
-else
-    echo 'no snapshots yet; make and commit them: pytest --stages --stages-update --stages-reason "the first ones"' >&2
+if [[ ! -d tests/stages ]]; then
+    echo 'no snapshots here; make and commit them: pytest --stages --stages-update --stages-reason "the first ones"' >&2
+    exit 1
 fi
+pytest --stages

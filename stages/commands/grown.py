@@ -24,11 +24,11 @@ def grown(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]
             yield "grows", f"{_routed(module, before, after, stage.seed)}; {seen_before}"
             continue
         copies = Counter(init.layer_map)
-        often = ", ".join(f"{_times(number)}: {_ranges(copies, number)}" for number in sorted(set(copies.values())))
+        often = ", ".join(f"{_ranges(copies, number)} {_times(number)}" for number in sorted(set(copies.values())))
         yield (
             "grows",
             f"{module}: {count(parameters(before).total)} -> {count(parameters(after).total)} parameters, "
-            f"{max(init.layer_map) + 1} -> {len(init.layer_map)} layers, copied {often}; "
+            f"{max(init.layer_map) + 1} -> {len(init.layer_map)} layers: copied {often}; "
             f"{seen_before}",
         )
 
@@ -51,14 +51,15 @@ def _times(number: int) -> str:
 
 
 def _ranges(copies: Mapping[int, int], number: int) -> str:
-    """Layers that are copied so often: 0-7, 24-31."""
+    """Layers that are copied so often: layers 0-7 24-31."""
     found: list[list[int]] = []
     for layer in sorted(layer for layer, often in copies.items() if often == number):
         if found and found[-1][-1] == layer - 1:
             found[-1].append(layer)
         else:
             found.append([layer])
-    return " ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in found)
+    which = " ".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in found)
+    return f"layer{'s' * (which not in map(str, copies))} {which}"
 
 
 def _seen(stages: Mapping[str, Stage], ref: str | None, module: str) -> int:

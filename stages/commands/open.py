@@ -30,10 +30,11 @@ def find_root() -> Path:
 
 
 def published_scale(project: Project, pipeline: str | None = None) -> str:
-    """The scale that plan and diff take where none is named: paper, else the first that the pipeline is at."""
+    """The scale that plan and diff take where none is named: paper, else mini, else the first of the pipeline."""
     scales = project.scales()
     known = project.scales_of(pipeline) if pipeline in project.files.pipelines() else scales
-    return PUBLISHED if PUBLISHED in known else next(iter(known or scales), PUBLISHED)
+    usual = [scale for scale in (PUBLISHED, DEFAULT_SCALE) if scale in known]
+    return next(iter([*usual, *known, *scales]), PUBLISHED)
 
 
 def open_project(scale: str) -> tuple[Path, Project]:

@@ -22,7 +22,7 @@ from stages.sync import graph
 def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, measured: bool, as_json_: bool) -> None:
     """Print the plan of what is named, pipelines or stages, or of all published pipelines.
 
-    Without a scale it is the published one, or the first that the pipeline is at. Raises SpecError(s), after the
+    Without a scale it is `published_scale`. Raises SpecError(s), after the
     others, for those that cannot be read.
     """
     scale = scale or published_scale(Project.load(find_root()), named[0].partition("/")[0] if named else None)
@@ -39,10 +39,20 @@ def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, me
     else:
         absent = [] if named else project.absent(scale)
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
-        _print_tables(plans, profile, [*notices(project, scale), *elsewhere])
+        _print_tables(plans, profile, [*notices(project, scale), *elsewhere, *_shared(project, names, scale)])
         print("".join(f"{line}\n" for line in bindings.table(project, scale, names)), end="")
         print("".join(f"prepared: {line}\n" for line in _left_out(root, project, scale, plans)), end="")
     graph.refuse(unreadable)
+
+
+def _shared(project: Project, names: Sequence[str], scale: str) -> Iterator[str]:
+    """A line for each variant about the stages that are not its own, and so not in its table."""
+    for name in names:
+        found = project.resolve(name, scale)
+        others = len(found.stages) - len(found.own)
+        if others and found.extends:
+            rest = f"{others} stages are" if others > 1 else "1 stage is"
+            yield f"{name}: {rest} as in {found.extends}, run once and planned there: stages plan {found.extends}"
 
 
 def _left_out(root: Path, project: Project, scale: str, plans: list[PipelinePlan]) -> Iterator[str]:

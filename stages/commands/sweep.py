@@ -13,7 +13,7 @@ from stages.store.layout import Layout
 from stages.sync import graph
 from stages.sync.verdicts import judge
 
-WIDTH = 160
+WIDTH = 200
 
 
 def print_sweep(ref: str, scale: str, as_json: bool, out: Path | None) -> None:

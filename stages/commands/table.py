@@ -13,7 +13,7 @@ from stages.store.layout import Layout
 from stages.sync import graph
 from stages.sync.verdicts import judge
 
-WIDTH = 160
+WIDTH = 200
 
 
 def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) -> int:
@@ -38,7 +38,7 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
         print(json.dumps([table.as_json(one, marks) for one in shown], indent=2, allow_nan=False))
     else:
         console = unfolded(WIDTH)
-        for one in table.rich_tables(scale, table.by_pipeline(shown, marks)):
+        for one in table.rich_tables(scale, table.by_pipeline(shown, marks), console.width):
             console.print(one)
     left_out = [why for ref, why in unreadable.items() if not names or ref in wanted]
     for why in left_out:

@@ -134,11 +134,16 @@ def _cells(layout: Layout, verdict: Verdict) -> dict[str, Text | str]:
     style = "yellow" if silent > max(QUIET, 5 * far.seconds_per_step) and not ended else ""
     cells |= {
         "step": f"{far.step:,}/{far.steps:,}",
-        "left": "finishing" if ended else seconds(max(0.0, far.seconds_left - silent)),
+        "left": "finishing" if ended else _left(far.seconds_left - silent),
         "silent": Text(seconds(silent), style),
         "checkpoint": _checkpoint(layout, verdict.key),
     }
     return cells | _measured(tried[0])
+
+
+def _left(foreseen: float) -> str:
+    """Nothing where the steps take longer than the first ones did."""
+    return seconds(foreseen) if foreseen > 0 else ""
 
 
 def _checkpoint(layout: Layout, key: str) -> str:

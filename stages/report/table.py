@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from stages.report.columns import ref
 from stages.report.headlines import VALIDATION, arrow, headline, loops
@@ -15,6 +17,9 @@ from stages.report.words import count, length, seconds
 from stages.spec.resolved import Stage
 
 COLUMNS = ("stage", "tokens", "steps", "context", "train loss", "validation loss", "evaluation", "time", "per s", "key")
+RIGHT = (1, 2, 7, 8)
+BY_WEIGHT = (5, 6, 1, 7, 2, 4, 9, 3, 8)  # which columns a narrow terminal shows beside the first, as far as they fit
+GAP = 2  # blanks between columns
 Mark = Literal[
     "current", "to be evaluated", "stale", "damaged", "not in the specs"
 ]  # of a result in place, compared with what the specs say now
@@ -151,20 +156,31 @@ def totals(rows: Sequence[Row]) -> str:
     )
 
 
-def rich_tables(scale: str, grouped: Mapping[str, Sequence[Row]]) -> list[Table]:
-    """One table per pipeline for the terminal, the totals below it."""
-    tables = []
-    for pipeline, rows in grouped.items():
-        table = Table(
-            title=f"{pipeline} at {scale}", caption=totals(rows), title_justify="left", caption_justify="left"
-        )
-        for number, name in enumerate(COLUMNS):
-            right = number in (1, 2, 7, 8)
-            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=number in (0, 9))
-        for line in rows:
-            table.add_row(*line.cells)
-        tables.append(table)
-    return tables
+def rich_tables(scale: str, grouped: Mapping[str, Sequence[Row]], width: int) -> list[Group]:
+    """One table per pipeline for a terminal of so many columns, the totals below it.
+
+    Where the width is not enough, whole columns are left out and named, and no cell is folded.
+    """
+    return [_fitting(f"{pipeline} at {scale}", rows, width) for pipeline, rows in grouped.items()]
+
+
+def _fitting(title: str, rows: Sequence[Row], width: int) -> Group:
+    shown = [0]
+    for number in BY_WEIGHT:
+        if _needed(rows, [*shown, number]) <= width:
+            shown.append(number)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, GAP, 0, 0))
+    for number in sorted(shown):
+        table.add_column(COLUMNS[number], justify="right" if number in RIGHT else "left", overflow="fold")
+    for line in rows:
+        table.add_row(*(line.cells[number] for number in sorted(shown)))
+    left_out = ", ".join(name for number, name in enumerate(COLUMNS) if number not in shown)
+    return Group(table, Text(totals(rows)), *([Text(f"no room for: {left_out}", "dim")] if left_out else []))
+
+
+def _needed(rows: Sequence[Row], shown: Sequence[int]) -> int:
+    """The width of a table of these columns in which nothing is folded."""
+    return sum(GAP + max(len(COLUMNS[one]), *(len(row.cells[one]) for row in rows)) for one in shown)
 
 
 def markdown(grouped: Mapping[str, Sequence[Row]]) -> str:

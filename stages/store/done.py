@@ -29,7 +29,7 @@ class Verdict:
     log: Path | None = None
     command: str | None = None  # what to type next
     steps: int | None = None  # of a running stage, over all its phases
-    seconds_left: float | None = None  # until its last step
+    seconds_left: float | None = None  # until its last step; None where nobody knows, or it takes longer than foreseen
     job: str | None = None  # the Slurm job that waits or runs
     repeats: bool = False  # a rerun of the same spec ends as the last run did
     damaged_checkpoints: bool = False  # a deep look found some, of a run that did not finish
@@ -64,9 +64,10 @@ def _running(layout: Layout, ref: str, key: str, held: Holder) -> Verdict:
     far, log = progress.latest(layout, key), layout.log(key)
     if far is None:
         return Verdict(ref, key, "running", where, log=log, job=held.job)
-    left = max(0.0, far.seconds_left - (time.time() - far.time))
+    left = far.seconds_left - (time.time() - far.time)
     return Verdict(
-        ref, key, "running", where, far.step, log=log, steps=far.steps, seconds_left=left, job=held.job
+        ref, key, "running", where, far.step, log=log, steps=far.steps,
+        seconds_left=left if left > 0 else None, job=held.job,
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The closing table, the gates and the lineage of results."""
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,33 @@ def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
     assert "| keep | - | - | - | - | 4.000 → 3.000 | keep |" in text
     assert "8 stages, 24 steps" in text
     assert table.totals(grouped["ouro"][:1]).startswith("1 stage, ")
-    console = Console(width=200, record=True, file=io.StringIO())
-    for made in table.rich_tables("mini", grouped):
+    assert "ouro at mini" in printed(grouped, 200)
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (140, ""),
+        (100, "context, train loss, per s"),
+        (80, "steps, context, train loss, time, per s, key"),
+    ],
+)
+def test_a_narrow_terminal_does_without_columns_and_says_which(tmp_path: Path, width: int, left_out: str) -> None:
+    before, after = {"positions": {"beyond": 4.5}}, {"validation": {"loss": 3.0}, "positions": {"beyond": 3.5}}
+    write_result(tmp_path, STAGES["warmup"], before=before, after=after)
+    text = printed(table.by_pipeline(finished(Layout(tmp_path, "mini"))), width)
+    assert "loss beyond the old context 4.500 → 3.500" in text, "no cell is folded"
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert [line.strip() for line in text.splitlines() if "no room" in line] == [
+        f"no room for: {left_out}" for _ in range(bool(left_out))
+    ]
+
+
+def printed(grouped: Mapping[str, Sequence[table.Row]], width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for made in table.rich_tables("mini", grouped, width):
         console.print(made)
-    assert "ouro at mini" in console.export_text()
+    return console.export_text()
 
 
 def test_a_result_that_the_specs_do_not_want_is_marked(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_depth_that_is_no_multiple_is_made_of_the_layers_that_are_written(root
     assert found.resolve("toy", "mini").stages["second"].init["llm"].layer_map == (0, 1, 1)
     assert not [one for one in run_pipeline(found, "toy", "paper") if one.id in ("I-23", "I-31")]
     ((_, said),) = grown(stages["second"], {f"toy/{name}": stage for name, stage in stages.items()})
-    assert "4 -> 6 layers, copied once: 0 3, twice: 1-2; 2B tokens seen before" in said
+    assert "4 -> 6 layers: copied layers 0 3 once, layers 1-2 twice; 2B tokens seen before" in said
 
 
 def test_a_layer_that_nobody_copies_is_a_finding(root: Path) -> None:

@@ -10,6 +10,7 @@ from stages.audit.recipe import Stage
 from stages.contract import schedule
 from stages.spec.resolved_training import Piece, Schedule
 
+JUMP = 1.05  # of a rate: less is rounding
 SHAPED = frozenset({"linear", "cosine"})
 
 
@@ -52,6 +53,11 @@ class Curve:
     def _piece(first: float, last: float, start: int, end: int, step: int, shape: Literal["linear", "cosine"]) -> float:
         piece = Piece(start=0, end=end - start, shape=shape, first=first, last=last, p0=(0, 1), p1=(1, 1))
         return schedule.lr(Schedule(name="recipe", pieces=(piece,)), step - start)
+
+
+def apart(old: float, new: float) -> bool:
+    """Whether two rates differ by more than rounding."""
+    return old != new and (min(old, new) == 0 or max(old, new) / min(old, new) > JUMP)
 
 
 def of(stage: Stage) -> Curve | None:

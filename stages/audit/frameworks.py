@@ -33,10 +33,12 @@ DEFAULTS: dict[str, dict[str, Scalar]] = {
     "megatron-bridge": {"warmup_init": 0.0, "tp": 1, "pp": 1, "cp": 1, "seed": 1234},
     "transformers": _TRAINER | {"epochs": 3, "seed": 42},
     "llama-factory": _TRAINER | {"epochs": 3, "seed": 42, "context": 2048, "tuning": "lora"},
-    "axolotl": {"accumulation": 1, "weight_decay": 0.0, "warmup_steps": 0, "decay": "cosine", "min_lr_ratio": 0.0},
+    "axolotl": {"accumulation": 1, "weight_decay": 0.0, "warmup_steps": 0, "decay": "cosine", "min_lr_ratio": 0.0,
+                "keep": 4},
     "olmo-core": {"weight_decay": 0.01, "tp": 1, "pp": 1, "cp": 1},
     "nanotron": {"accumulation": 1, "cp": 1, "warmup_steps": 0},
-    "torchtitan": {"tp": 1, "pp": 1, "cp": 1, "warmup_steps": 200, "decay": "linear", "min_lr_ratio": 0.0},
+    "torchtitan": {"tp": 1, "pp": 1, "cp": 1, "warmup_steps": 200, "decay": "linear", "min_lr_ratio": 0.0,
+                   "keep": 10},
 }  # fmt: skip
 TRAINERS = ("transformers", "llama-factory", "axolotl")
 

@@ -108,8 +108,34 @@ def edges(stages: Iterable[Stage], order: Order | None) -> tuple[Edge, ...]:
             where = next((one.where for one in own if one.value is not None), said[1])
             found.append(Edge(named[said[0]], child, where, child.count("load_step")))
         elif (parent := _by_path(child, stages)) is not None:
-            found.append(Edge(parent, child, child.at("load_step", "load", "pretrained"), child.count("load_step")))
+            found.append(Edge(parent, child, _loaded_at(child), child.count("load_step")))
     return tuple(found)
+
+
+def _loaded_at(child: Stage) -> Where:
+    """Where a run names what it begins from; what it would load of its own is not it."""
+    itself = goes_on_by_itself(child) and "pretrained" in child.values
+    return child.at("adapter_path", "pretrained") if itself else child.at("load_step", "load", "pretrained")
+
+
+def without_circles(edges: tuple[Edge, ...], order: Order | None) -> tuple[tuple[Edge, ...], list[str]]:
+    """The hand-overs without those by paths that lead back to where they began, and a line for each circle.
+
+    What the user says stays: a circle of it is an error (sorted_by).
+    """
+    left, said = list(edges), list[str]()
+    for edge in edges:
+        lineage = [edge.child.name]
+        while (above := next((one for one in left if one.child.name == lineage[-1]), None)) is not None:
+            lineage.append(above.parent.name)
+            if lineage[-1] in lineage[:-1]:
+                break
+        by_path = [one for one in left if one.child.name in lineage and not (order and one.child.name in order.parents)]
+        if lineage[-1] == edge.child.name and len(lineage) > 1 and by_path:
+            left = [one for one in left if one not in by_path]
+            names = ", ".join(sorted(set(lineage)))
+            said.append(f"{by_path[0].where}: by their paths, {names} go on from one another; say in {FILE} which do")
+    return tuple(left), said
 
 
 def _by_path(child: Stage, stages: list[Stage]) -> Stage | None:

@@ -21,6 +21,7 @@ Read = Scalar | tuple[Scalar, ...] | None
 LARGEST = 10**30  # of a figure: operations of the largest runs are below it, and products of figures stay finite
 LONGEST = 64  # characters of a number: no figure of a recipe is longer
 HOLE = re.compile(r"\$\{[^{}]*\}|\$\(\.\.\.\)")  # what stays unknown in a text: `${NAME}`, the output of a command
+PATHS = frozenset({"save", "load", "pretrained", "tokenizer"})  # figures whose unknown parts stay in the text
 _INTEGER = re.compile(r"[+-]?\d+(?:_\d+)*")
 
 

@@ -88,8 +88,9 @@ def many(number: int, word: str) -> str:
 def pipeline(found: list[Stage], chosen: order.Order | None, said: list[str]) -> Pipeline:
     """Runs with what follows from their figures, and their hand-overs. Raises UserError for a wrong order."""
     done = [settled(stage) for stage in order.completed(found, chosen)]
-    done, edges = order.arrived(done, order.edges(done, chosen))
-    return Pipeline(order.sorted_by(done, edges), edges, tuple(said))
+    joined, circles = order.without_circles(order.edges(done, chosen), chosen)
+    done, edges = order.arrived(done, joined)
+    return Pipeline(order.sorted_by(done, edges), edges, (*said, *circles))
 
 
 def _sources(paths: list[Path]) -> list[Source]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stages.audit.readers.shell import Command, Script
 from stages.audit.readers.shell_words import ADDED, SUBSTITUTION, Word, fields, place, text, unknown
-from stages.audit.recipe import Slip, Value, number, scalar
+from stages.audit.recipe import PATHS, Slip, Value, number, scalar
 from stages.errors import Where
 from stages.printable import printable
 
@@ -61,9 +61,6 @@ def _arguments(words: list[Word], where: Where) -> Iterator[Argument]:
         yield Argument(flag, at, tuple(values))
 
 
-PATHS = frozenset({"save", "load", "pretrained", "tokenizer"})  # figures whose unknown parts stay in the text
-
-
 def value(argument: Argument, figure: str) -> Value:
     """The first word of a flag as a figure, at the line that it was written in; unknown without one.
 
@@ -78,13 +75,14 @@ def value(argument: Argument, figure: str) -> Value:
     return Value(scalar(content) if reason is None else None, where, argument.flag, reason)
 
 
-def twice(arguments: list[Argument], figures: Mapping[str, str]) -> Iterator[Slip]:
+def twice(arguments: list[Argument], figures: Mapping[str, str], known: frozenset[str]) -> Iterator[Slip]:
     """Flags that are given again with another value: the last one counts, and the first is dead text.
 
-    What a file that is sourced says, the script may say anew: that is what shared files are for.
+    What a file that is sourced says, the script may say anew: that is what shared files are for. A flag that the
+    framework does not have may be one of which every value counts.
     """
     seen: dict[str, Argument] = {}
-    for one in arguments:
+    for one in (one for one in arguments if one.flag in known or one.flag in figures):
         first = seen.setdefault(figures.get(one.flag, one.flag), one)
         if first is one or [word for word, _ in first.words] == [word for word, _ in one.words]:
             continue

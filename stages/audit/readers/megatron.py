@@ -46,7 +46,8 @@ def _stage(
     made = arguments.unfollowed(words, script, frozenset({*FIGURES, *LISTS}), frozenset(SWITCHES))
     if made is not None:
         values["partial"] = Value(True, made, "arguments that are made by what is not followed")
-    slips = [*arguments.twice(own, NAMES), *arguments.misspelt(own, settings("megatron.txt"), frozenset(NAMES))]
+    known = settings("megatron.txt")
+    slips = [*arguments.twice(own, NAMES, known), *arguments.misspelt(own, known, frozenset(NAMES))]
     slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
     slips += arguments.unpassed(script, command.where.file, frozenset(NAMES))
     return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))

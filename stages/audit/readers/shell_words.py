@@ -56,8 +56,8 @@ def added(texts: Iterable[str], where: Where) -> Piece:
 
 
 def place(word: Word, otherwise: Where) -> Where:
-    """Where a word was written: the place of its first part that is not blank."""
-    return next((piece.where for piece in word if piece.text.strip()), otherwise)
+    """Where a word was written: the place of its last part that is not blank, `stable` of `$ROOT/stable`."""
+    return next((piece.where for piece in reversed(word) if piece.text.strip()), otherwise)
 
 
 def fields(pieces: Iterable[Piece], everywhere: bool = False) -> list[Word]:

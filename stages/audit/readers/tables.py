@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from stages.audit.readers.tree import Leaf, Path, Tree, read, values
+from stages.audit.readers.tree import Path, Tree, values
 from stages.audit.recipe import Slip, Value
 from stages.printable import printable
 
@@ -20,18 +20,12 @@ def picked(tree: Tree, figures: Figures) -> dict[str, Value]:
     for figure, paths in figures.items():
         for dotted in paths:
             path: Path = tuple(dotted.split("."))
-            leaf = tree.leaves.get(path)
-            if leaf is not None and leaf.text is not None:
-                found[figure] = _value(leaf, dotted)
+            value = tree.value(path)
+            if value is not None:
+                found[figure] = value
             elif listed := values(tree, path):
                 found[figure] = Value(listed, tree.places[path], dotted)
     return found
-
-
-def _value(leaf: Leaf, key: str) -> Value:
-    if "${" in (leaf.text or ""):
-        return Value(None, leaf.where, key, f"{printable(leaf.text or '')} is filled in at the launch")
-    return Value(read(leaf), leaf.where, key)
 
 
 def count(found: Mapping[str, Value], name: str) -> int | None:

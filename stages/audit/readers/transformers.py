@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from stages.audit.frameworks import settings
 from stages.audit.readers.tree import Path, Tree, values
-from stages.audit.recipe import Slip, Stage, Value, scalar
+from stages.audit.recipe import PATHS, Slip, Stage, Value, scalar
 from stages.errors import Where
 from stages.printable import printable
 
@@ -109,7 +109,8 @@ def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str])
     for key, figure in figures.items():
         value = tree.value((key,))
         if value is not None:
-            found[figure] = value
+            path = figure in PATHS and value.unknown is not None
+            found[figure] = Value(printable(tree.leaves[key,].text or ""), value.where, key) if path else value
         elif listed := values(tree, (key,)):
             found[figure] = Value(listed, tree.places[key,], key)
     found |= _kwargs(tree)

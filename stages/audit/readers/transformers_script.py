@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from stages.audit.frameworks import settings
 from stages.audit.readers import arguments
 from stages.audit.readers.shell import Script
 from stages.audit.readers.shell_words import text
@@ -58,7 +59,7 @@ def stages(script: Script, name: str) -> list[Stage]:
         keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
         slips = [
             *misspelt(keys, FIGURES),
-            *arguments.twice(own, _FLAGS),
+            *arguments.twice(own, _FLAGS, frozenset(f"--{key}" for key in settings("transformers.txt"))),
             *arguments.unset(script),
             *arguments.unpassed(script, command.where.file, frozenset(_FLAGS)),
         ]

@@ -43,7 +43,10 @@ class Tree:
         leaf = self.leaves.get(path)
         if leaf is None or leaf.text is None:
             return None
-        return Value(read(leaf), leaf.where, key or ".".join(map(str, path)))
+        key = key or ".".join(map(str, path))
+        if "${" in leaf.text or "{{" in leaf.text:
+            return Value(None, leaf.where, key, f"{printable(leaf.text)} is filled in at the launch")
+        return Value(read(leaf), leaf.where, key)
 
     def items(self, path: Path) -> list[Leaf]:
         """The scalars of a list."""

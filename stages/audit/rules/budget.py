@@ -42,8 +42,8 @@ def length_twice(pipeline: Pipeline) -> Iterator[Fault]:
     for stage in pipeline.stages:
         pairs = (("steps", "samples"), ("steps", "epochs"))
         for one, other in pairs:
-            if not (stage.stated(one) and stage.stated(other)):
-                continue
+            if not (stage.stated(one) and stage.stated(other)) or (other == "epochs" and stage.number(other) == 1):
+                continue  # at most one pass over the data
             stops = other == "samples"
             yield Fault(
                 stage,

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.finding import Fault, rule
+from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import HOLE, Edge, Pipeline, Stage, counted
 
-_UNCLIPPED = frozenset({"megatron-lm", "megatron-bridge", "transformers", "llama-factory"})  # by a limit of 0
+_UNCLIPPED = frozenset({"megatron-lm", "megatron-bridge", *TRAINERS})  # by a limit of 0
 _MOMENTS = ("beta1", "beta2", "eps", "weight_decay")
 
 

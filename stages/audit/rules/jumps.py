@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit import curve
-from stages.audit.curve import Curve
+from stages.audit.curve import JUMP, Curve, apart
 from stages.audit.figures import first_step, last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline
-
-JUMP = 1.05  # of a rate: less is rounding
 
 
 @rule("rate-jumps", "I-28", "The learning rate jumps at the hand-over")
@@ -27,7 +25,7 @@ def jumps(pipeline: Pipeline) -> Iterator[Fault]:
         old, new = before.at(last), after.at(first)
         if old is None or new is None:
             continue
-        if loads.scheduler == "override" and loads.optimizer and _apart(old, new):
+        if loads.scheduler == "override" and loads.optimizer and apart(old, new):
             said, expected = (
                 f"{old:.3g} at the end of {edge.parent.name}, then {new:.3g}",
                 "the same rate, or a warm-up",
@@ -41,10 +39,6 @@ def jumps(pipeline: Pipeline) -> Iterator[Fault]:
             continue
         what = "the moments of the old rate meet the new one" if loads.optimizer else "what was learned is overwritten"
         yield Fault(edge.child, edge.child.at("lr"), said, expected, what, None, "the jump is meant")
-
-
-def _apart(old: float, new: float) -> bool:
-    return old != new and (min(old, new) == 0 or max(old, new) / min(old, new) > JUMP)
 
 
 def _rise(before: Curve, after: Curve, old: float) -> str | None:

@@ -55,6 +55,8 @@ def decay_unfinished(pipeline: Pipeline) -> Iterator[Fault]:
         if shape.end - last <= SHARE * shape.end or any(one is not None and one.step for one in children):
             continue
         rate = shape.at(last)
+        if rate is not None and any(_begins_at(edge.child, rate) for edge in pipeline.children(stage)):
+            continue
         left = "" if rate is None else f" at {rate:.3g}"
         yield Fault(
             stage,
@@ -65,6 +67,12 @@ def decay_unfinished(pipeline: Pipeline) -> Iterator[Fault]:
             None,
             "another run goes on from this one with the same schedule",
         )
+
+
+def _begins_at(child: Stage, rate: float) -> bool:
+    """Whether a run with a schedule of its own goes on from its parent's last rate, as an annealing does."""
+    shape = curve.of(child)
+    return shape is not None and not shape.warmup and not curve.apart(shape.peak, rate)
 
 
 @rule("warmup-long", "I-36", "The warm-up is longer than the run")
@@ -144,16 +152,16 @@ def floor_above_peak(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("warmup-twice", "I-05", "The warm-up is stated twice")
 def warmup_twice(pipeline: Pipeline) -> Iterator[Fault]:
-    """As steps and as a share: one of them is ignored, or the launch stops."""
+    """As steps or samples and as a share: one of them is ignored, or the launch stops."""
     for stage in pipeline.stages:
-        both = stage.stated("warmup_fraction") and stage.stated("warmup_steps")
-        if not both or not stage.count("warmup_steps") or not stage.number("warmup_fraction"):
+        lengths = [one for one in ("warmup_steps", "warmup_samples") if stage.stated(one) and stage.count(one)]
+        if not lengths or not stage.stated("warmup_fraction") or not stage.number("warmup_fraction"):
             continue
         counts = "the steps count and the share is dead text" if stage.framework in TRAINERS else "the launch stops"
         yield Fault(
             stage,
             stage.at("warmup_fraction"),
-            f"a share {stage.get('warmup_fraction')}, and {stage.get('warmup_steps')} steps",
+            f"a share {stage.get('warmup_fraction')}, and {stage.get(lengths[0])} {lengths[0].rpartition('_')[2]}",
             "one of the two",
             counts,
         )
@@ -175,7 +183,11 @@ def impossible(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{low:g} to {high:g}",
                     "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
                 )
-        if stage.number("clip") == 0 and stage.framework in {"torchtitan", "olmo-core"}:  # by torch's clip_grad_norm_
+        if stage.number("clip") == 0 and stage.framework in {
+            "torchtitan",
+            "olmo-core",
+            "nanotron",
+        }:  # as torch's clip_grad_norm_
             yield Fault(
                 stage,
                 stage.at("clip"),

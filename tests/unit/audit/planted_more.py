@@ -40,10 +40,13 @@ DEFECTS = (
     Defect("model-changed", ROWS, "rms_norm_eps: 1.0e-06", "rms_norm_eps: 1.0e-05", certain=False),
     Defect("model-changed", LONG, "${TOKENIZER[@]} $(rows", "${TOKENIZER[@]} --qk-layernorm $(rows"),
     Defect("clip-dropped", DECAY, "--save /runs/decay", "--clip-grad 0.0 --save /runs/decay", certain=False),
+    Defect("clip-dropped", PREFERENCE, "bf16: true", "bf16: true\nmax_grad_norm: 0.0", at="max_grad_norm", certain=False),
+    Defect("rate-impossible", STABLE, "clip_grad: 1.0", "clip_grad: 0.0", tokens=60_000 * 256 * 2048),
+    Defect("warmup-twice", SAMPLES, "--lr-warmup-samples 20000", "--lr-warmup-samples 20000 --lr-warmup-fraction 0.1"),
     Defect("rate-impossible", TRAIN, "max_norm = 1.0", "max_norm = 0.0", tokens=20_000 * 256 * 4096),
     # several runs of one script
     Defect("length-twice", STARTED, "--num_train_epochs 3", "--num_train_epochs 3 --max_steps 100"),
-    Defect("parent-passed-over", STARTED, 'run best "$OUT/chat"', 'run best "$OUT/more"', at="OUT=", certain=False),
+    Defect("parent-passed-over", STARTED, 'run best "$OUT/chat"', 'run best "$OUT/more"', certain=False),
     Defect("save-never", STARTED, "--save_steps 1000", "--save_steps 10000", certain=False),
     # what a launch line changes
     Defect("warmup-long", "launched/first.sh", "STEPS:-20000", "STEPS:-900", in_file="launched/small.toml",
@@ -52,6 +55,7 @@ DEFECTS = (
     # checkpoints
     Defect("checkpoint-deleted", RESUMED, '"max_steps": 2000', '"max_steps": 8000, "save_total_limit": 3',
            in_file=RESUMING, at='"resume_from_checkpoint"', certain=False, also=("parent-not-finished",)),
+    Defect("checkpoint-deleted", LONGER, "step-20000", "step-9000", certain=False, also=("parent-not-finished",)),
     Defect("saves-over-parent", SFT, "output_dir: saves/sft", "output_dir: saves/pt", certain=False),
     Defect("adapter-as-model", DIALOGUES, "sample_packing: true", "sample_packing: true\nadapter: lora",
            in_file=PREFERENCE, at="base_model", certain=False),

@@ -105,3 +105,19 @@ def test_launch_lines_without_end_take_no_time(tmp_path: Path) -> None:
     before = time.monotonic()
     assert len(run.read([tmp_path]).stages) <= formats.MOST
     assert time.monotonic() - before < 20
+
+
+def test_what_a_template_fills_in_is_unknown(tmp_path: Path) -> None:
+    text = (SOUND / "axolotl/sft.yml").read_text()
+    text = text.replace("num_epochs: 2", "num_epochs: ${EPOCHS}\nmax_steps: '{{ steps }}'")
+    (tmp_path / "sft.yml").write_text(text.replace("output_dir: /models/tuned", "output_dir: ${ROOT}/tuned"))
+    pipeline = run.read([tmp_path])
+    (stage,) = pipeline.stages
+    assert [stage.get(name) for name in ("epochs", "steps", "save")] == [None, None, "${ROOT}/tuned"]
+    assert run.findings(pipeline) == []
+
+
+def test_a_flag_of_a_fork_may_be_given_again_and_again(tmp_path: Path) -> None:
+    text = (SOUND / "megatron_finetune/pretrain.sh").read_text()
+    (tmp_path / "run.sh").write_text(text.replace("--bf16", "--component images=tp=1 --component text=tp=2 --bf16"))
+    assert run.findings(run.read([tmp_path])) == []

@@ -117,3 +117,36 @@ def test_a_trainers_weights_come_from_a_step_that_the_parent_saves(tmp_path: Pat
 def test_runs_of_a_folder_are_joined_by_the_paths_of_checkpoints(folder: str, edges: int) -> None:
     pipeline = run.read([SOUND / folder])
     assert (len(pipeline.edges), pipeline.said) == (edges, ())
+
+
+def test_paths_that_lead_in_a_circle_join_nothing_and_are_said(tmp_path: Path) -> None:
+    """Each script begins from the folder that the other one saves to, since a variable of both is not set."""
+    for name, other in (("one", "two"), ("two", "one")):
+        text = TRAINER.format(f"$ROOT/{other}", f"$ROOT/{name}", "1e-5")
+        (tmp_path / f"{name}.sh").write_text(text)
+    found = run.read([tmp_path])
+    assert (len(found.stages), found.edges) == (2, ())
+    assert found.said == (
+        "one.sh:1: by their paths, one.sh, two.sh go on from one another; say in audit.yaml which do",
+    )
+
+
+def test_the_place_of_a_path_is_where_its_last_part_was_written(tmp_path: Path) -> None:
+    lines = ["ROOT=/runs", "PARENT=$ROOT/one", TRAINER.format("$PARENT", "$ROOT/two", "1e-5")]
+    (tmp_path / "two.sh").write_text("\n".join(lines))
+    (stage,) = run.read([tmp_path]).stages
+    assert [str(stage.at(name)) for name in ("pretrained", "save")] == ["two.sh:2", "two.sh:3"]
+
+
+@pytest.mark.parametrize(("rate", "kinds"), [("1.5e-4", set()), ("3e-5", {"decay-unfinished"})])
+def test_an_annealing_that_begins_at_the_parents_last_rate_goes_on_from_its_cut_decay(
+    rate: str, kinds: set[str], tmp_path: Path
+) -> None:
+    flags = "--num-layers 4 --hidden-size 64 --micro-batch-size 1 --attention-dropout 0 --hidden-dropout 0"
+    (tmp_path / "one.sh").write_text(
+        f"python pretrain_gpt.py {flags} --lr 3e-4 --lr-decay-iters 2000 --train-iters 1000 --save /a\n"
+    )
+    (tmp_path / "two.sh").write_text(
+        f"python pretrain_gpt.py {flags} --lr {rate} --train-iters 100 --load /a --finetune --save /b\n"
+    )
+    assert {one.kind for one in run.findings(run.read([tmp_path]))} == kinds

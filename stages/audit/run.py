@@ -9,23 +9,10 @@ from stages.audit import order
 from stages.audit.cost import gpu_hours
 from stages.audit.figures import settled
 from stages.audit.finding import KINDS, RULES, Fault, Finding
-from stages.audit.readers import formats, text, tree
+from stages.audit.readers import conversions, formats, text, tree
 from stages.audit.readers.text import Source
 from stages.audit.recipe import Pipeline, Stage
-from stages.audit.rules import (
-    budget,
-    checkpoints,
-    evaluation,
-    going_on,
-    handover,
-    jumps,
-    layout,
-    loading,
-    model,
-    schedule,
-    stated_twice,
-    texts,
-)
+from stages.audit.rules import MODULES
 from stages.errors import UserError
 from stages.printable import printable
 
@@ -35,20 +22,6 @@ READ = (
     "Read are commands with at least three settings of Megatron-LM or of Hugging Face's Trainer in .sh, .bash, .sbatch",
     "and .slurm; TrainingArguments, LLaMA-Factory, axolotl, nanotron and Megatron-Bridge in .yaml, .yml and .json;",
     "OLMo-core in .py; torchtitan in .toml and .py. The format is found by its settings, not by the file's name.",
-)
-FAMILIES = (
-    budget,
-    checkpoints,
-    evaluation,
-    going_on,
-    handover,
-    jumps,
-    layout,
-    loading,
-    model,
-    schedule,
-    stated_twice,
-    texts,
 )
 
 
@@ -72,6 +45,7 @@ def read(paths: list[Path]) -> Pipeline:
             said.append(str(error))
     said += [line for one in found.values() for line in one.said]
     stages = [stage for name in files if name in found for stage in found[name].stages]
+    stages = conversions.loaded(stages, [made for one in found.values() for made in one.conversions])
     if not stages:
         looked = [f"{name}: {one.idle}" for name, one in found.items()]
         more = [f"and {len(looked) - SHOWN} more files"] if len(looked) > SHOWN else []
@@ -109,7 +83,7 @@ def _sources(paths: list[Path]) -> list[Source]:
 
 def findings(pipeline: Pipeline) -> list[Finding]:
     """Every finding, in the order of files and lines; what several runs share is said once, of the first."""
-    assert FAMILIES  # importing them registers their rules
+    assert MODULES  # importing them registers their rules
     found = [_priced(kind.id, fault) for kind, rule in RULES for fault in rule(pipeline)]
     once = {(one.kind, one.where, one.found, one.expected, one.tokens): one for one in reversed(found)}
     return sorted(once.values(), key=lambda one: (one.where, one.kind, one.found))

@@ -36,7 +36,9 @@ def _objective(tree: Tree, read: Stage) -> Value:
 def _sets(tree: Tree) -> dict[str, Value]:
     """The data sets, each with what divides it from others of its path."""
     found: dict[str, Value] = {}
-    for figure, key in (("data", "datasets"), ("eval_data", "test_datasets")):
+    if "pretraining_dataset" in tree.below(()):
+        found["streaming"] = Value(True, tree.places["pretraining_dataset",], "pretraining_dataset")
+    for figure, key in (("data", "datasets"), ("data", "pretraining_dataset"), ("eval_data", "test_datasets")):
         sets: list[str] = []
         while (key, len(sets)) in tree.places:
             parts = [tree.value((key, len(sets), one)) for one in ("path", "name", "data_files", "split")]

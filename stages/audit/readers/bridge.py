@@ -61,9 +61,12 @@ _LAYOUT = ("tp", "pp", "cp", "ep", "decay", "min_lr", "lr", "warmup_steps", "ste
 _OTHERS = frozenset({"eval_iters", "save_rng", "load_rng", "lr_decay_style"})
 
 
+RECIPES = "megatron.bridge."  # begins the name of a recipe in Python
+
+
 def _recipe(tree: Tree) -> Value | None:
     named = tree.value(("recipe", "_target_"))
-    return named if named is not None and str(named.value).startswith("megatron.bridge.") else None
+    return named if named is not None and str(named.value).startswith(RECIPES) else None
 
 
 def _result(tree: Tree, found: dict[str, Value]) -> None:

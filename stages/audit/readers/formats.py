@@ -10,8 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from stages.audit.readers import axolotl, bridge, nanotron, olmo, text, torchtitan, transformers, tree
+from stages.audit.readers import (
+    axolotl,
+    bridge,
+    nanotron,
+    olmo,
+    text,
+    torchtitan,
+    transformers,
+    transformers_python,
+    tree,
+)
 from stages.audit.readers.changes import Change, Launch, changed
+from stages.audit.readers.conversions import Conversion
 from stages.audit.readers.text import Source
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Slip, Stage, numbered
@@ -26,7 +37,7 @@ TREES: dict[str, tuple[Callable[[Tree, str], list[Stage]], ...]] = {
 }
 MOST = 8  # launches of one file: each is read
 _KEYS = {  # what a file of a suffix has where it is a recipe, in words
-    ".py": "no TrainerConfig of OLMo-core, and no Trainer.Config of torchtitan",
+    ".py": "no TrainerConfig of OLMo-core, no Trainer.Config of torchtitan, no TrainingArguments written out",
     ".toml": "no [training] beside [optimizer], [model] or [job]",
     **dict.fromkeys((".yaml", ".yml", ".json"), "keys of none of the formats"),
 }
@@ -34,12 +45,13 @@ _KEYS = {  # what a file of a suffix has where it is a recipe, in words
 
 @dataclass(frozen=True)
 class Found:
-    """What a file gives: runs, lines about what could not be read, what it launches; `idle`: why it has no run."""
+    """What a file gives: runs, lines about what could not be read, launches, conversions; `idle`: why it has no run."""
 
     stages: list[Stage]
     said: list[str] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
     idle: str = ""
+    conversions: list[Conversion] = field(default_factory=list)
 
 
 def suffixes() -> frozenset[str]:
@@ -82,7 +94,8 @@ def _text(
     if suffix == ".toml":
         return torchtitan.toml_stages(content, name, changes)
     if suffix == ".py":
-        return olmo.stages(content, name, changes) or torchtitan.python_stages(content, name, functions)
+        found = olmo.stages(content, name, changes) or torchtitan.python_stages(content, name, functions)
+        return found or transformers_python.stages(content, name)
     return []
 
 
@@ -96,13 +109,15 @@ def _twice(parsed: Tree) -> Iterator[Slip]:
 def script(source: Source, files: Sequence[str]) -> Found:
     """The runs of a script, and its launches of these files. Raises Unreadable."""
     try:
-        from stages.audit.readers import launches, megatron, shell, transformers_script
+        from stages.audit.readers import bridge_script, launches, megatron, megatron_convert, shell, transformers_script
     except ImportError:
         raise UserError("shell scripts are read with the extra `audit`: pip install 'stages[audit]'.") from None
     read = shell.read(source)
-    stages = megatron.stages(read, source.name) or transformers_script.stages(read, source.name)
+    readers = (megatron.stages, transformers_script.stages, bridge_script.stages)
+    stages = next((found for one in readers if (found := one(read, source.name))), [])
     named = launches.launches(read, source.name, files)
     starts = [f"{where} starts {what}" for where, what in launches.started(read)]
     idle = "" if stages or named else "; ".join(starts[:2]) or "starts no program that is known here"
     said = [] if stages or named else launches.unread(read)
-    return Found(stages, [*read.said, *said], named, idle and idle + ", with no three settings of a format")
+    idle = idle and idle + ", with no three settings of a format"
+    return Found(stages, [*read.said, *said], named, idle, list(megatron_convert.conversions(read)))

@@ -37,8 +37,8 @@ def launches(script: Script, name: str, files: Sequence[str]) -> list[Launch]:
             config = _file(text(word).partition("=")[2] or text(word), name, files)
             function = _function(words, number)
             if config is not None or function:
-                changes = tuple(_changes(words[number + 1 :], command.where))[:MOST]
-                found.append(Launch(config or "", changes, command.where, function))
+                said = tuple(changes(words[number + 1 :], command.where))[:MOST]
+                found.append(Launch(config or "", said, command.where, function))
                 break
     return found
 
@@ -64,7 +64,8 @@ def _function(words: list[Word], number: int) -> str:
     return given if given.isidentifier() else ""
 
 
-def _changes(words: list[Word], where: Where) -> Iterator[Change]:
+def changes(words: list[Word], where: Where) -> Iterator[Change]:
+    """What words of a launch line set: `key=value`, `--key value`, `--no-key`."""
     rest = list(words)
     while rest:
         word = rest.pop(0)

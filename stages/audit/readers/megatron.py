@@ -42,6 +42,8 @@ def _stage(
             values[SWITCHES[one.flag]] = Value(True, one.where, one.flag)
         elif one.flag in LISTS:
             values |= _lists(one)
+    if (tuned := values.pop("sft", None)) is not None:
+        values["objective"] = Value("sft", tuned.where, tuned.key)
     values |= _machines(script, launcher)
     made = arguments.unfollowed(words, script, frozenset({*FIGURES, *LISTS}), frozenset(SWITCHES))
     if made is not None:

@@ -86,7 +86,8 @@ def _data(tree: Tree) -> dict[str, Value]:
             found["data_from" + suffix] = Value(read(leaf), leaf.where, "start_training_step")
         number += 1
     base = ("data_stages", 0, "data", "dataset")
-    for figure, key in (("data_vocab", "vocab_size"), ("token_bytes", "token_size_in_bytes")):
+    for figure, key in (("data_vocab", "vocab_size"), ("token_bytes", "token_size_in_bytes"),
+                        ("data_tokenizer", "tokenizer_name")):  # fmt: skip
         value = tree.value((*base, key), key)
         if value is not None:
             found[figure] = value

@@ -178,6 +178,9 @@ def _collect(source: Source, body: list[ast.stmt], inside: str) -> None:
     for statement in body:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
+            _collect(source, statement.body, inside)
+            continue
         for node in ast.walk(statement):
             match node:
                 case (

@@ -23,12 +23,17 @@ FIGURES = {
     "ignore_data_skip": "ignore_data_skip", "seq_parallel_size": "cp", "per_device_max_tokens": "device_tokens",
     "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model", "save_total_limit": "keep",
     "load_best_model_at_end": "best", "hub_model_id": "hub", "use_peft": "peft",
+    "packing": "packing", "packing_strategy": "packing_strategy", "attn_implementation": "attention",
+    "dataset_streaming": "streaming",
 }  # fmt: skip
 FACTORY = FIGURES | {
     "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",
-    "packing": "packing", "rope_scaling": "rope_scaling", "template": "template", "flash_attn": "attention",
+    "rope_scaling": "rope_scaling", "template": "template", "flash_attn": "attention",
     "val_size": "held_out", "adapter_name_or_path": "adapter_path",
     "interleave_probs": "shares", "max_samples": "max_samples",
+    "streaming": "streaming", "mix_strategy": "mix_strategy", "neat_packing": "neat_packing",
+    "train_on_prompt": "train_on_prompt", "mask_history": "mask_history", "quantization_bit": "quantized",
+    "predict_with_generate": "predict_with_generate",
 }  # fmt: skip
 AXOLOTL = FIGURES | {
     "base_model": "pretrained", "num_epochs": "epochs", "micro_batch_size": "micro_batch", "optimizer": "optimizer",
@@ -36,6 +41,7 @@ AXOLOTL = FIGURES | {
     "saves_per_epoch": "saves_per_epoch", "sample_packing": "packing", "rope_theta": "rope_base",
     "cosine_min_lr_ratio": "min_lr_ratio", "context_parallel_size": "cp", "tensor_parallel_size": "tp",
     "adapter": "adapter", "chat_template": "template", "auto_resume_from_checkpoints": "auto_resume",
+    "streaming": "streaming", "val_set_size": "held_out",
 }  # fmt: skip
 LENGTHS = {"max_seq_length": "context", "max_length": "context"}  # TRL's SFTConfig and DPOConfig
 PREFERENCES = frozenset(
@@ -113,13 +119,13 @@ def from_tree(tree: Tree, name: str, framework: str, figures: Mapping[str, str])
             found[figure] = Value(printable(tree.leaves[key,].text or ""), value.where, key) if path else value
         elif listed := values(tree, (key,)):
             found[figure] = Value(listed, tree.places[key,], key)
-    found |= _kwargs(tree)
+    found |= kwargs(tree)
     keys = [(str(key), tree.places[key,]) for key in tree.below(())][:MAX_KEYS]
-    slips = (*misspelt(keys, figures), *_not_taken(tree, found)) if framework != "axolotl" else ()
+    slips = (*misspelt(keys, figures), *not_taken(tree, found)) if framework != "axolotl" else ()
     return Stage(name, framework, tree.places.get((), Where(name, 1)), settled(found), slips=tuple(slips))
 
 
-def _not_taken(tree: Tree, found: Mapping[str, Value]) -> Iterator[Slip]:
+def not_taken(tree: Tree, found: Mapping[str, Value]) -> Iterator[Slip]:
     """Arguments of the scheduler that the one that is named does not take; of others nothing is said here."""
     plain = {"linear", "cosine", "constant", "constant_with_warmup"}
     name = found["decay"].value if "decay" in found else "linear"
@@ -130,7 +136,7 @@ def _not_taken(tree: Tree, found: Mapping[str, Value]) -> Iterator[Slip]:
             yield Slip("flag-unknown", tree.places["lr_scheduler_kwargs", key], said, f"{other}?")
 
 
-def _kwargs(tree: Tree) -> dict[str, Value]:
+def kwargs(tree: Tree) -> dict[str, Value]:
     """What lr_scheduler_kwargs says of the smallest rate and of a warm-up, stable, decay schedule."""
     found: dict[str, Value] = {}
     names = {"min_lr": "min_lr", "min_lr_rate": "min_lr_ratio", "min_lr_ratio": "min_lr_ratio",
@@ -147,6 +153,7 @@ def settled(found: dict[str, Value]) -> dict[str, Value]:
     """The scheduler under the names that all frameworks share; -1 steps are none; a resume is a path or a switch."""
     decay = found.get("decay")
     if decay is not None and isinstance(decay.value, str):
+        found["scheduler"] = decay
         style = STYLES.get(decay.value)
         reason = None if style else f"the scheduler {printable(decay.value)} is not modelled here"
         found["decay"] = Value(style, decay.where, decay.key, reason)

@@ -6,6 +6,7 @@ import re
 
 from stages.audit.frameworks import settings
 from stages.audit.readers import arguments
+from stages.audit.readers.changes import Change, changed
 from stages.audit.readers.shell import Script
 from stages.audit.readers.shell_words import text
 from stages.audit.readers.transformers import (
@@ -14,10 +15,13 @@ from stages.audit.readers.transformers import (
     MARKS,
     MAX_KEYS,
     PREFERENCES,
+    kwargs,
     misspelt,
+    not_taken,
     preferences,
     settled,
 )
+from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value, number, numbered
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
@@ -35,7 +39,7 @@ def stages(script: Script, name: str) -> list[Stage]:
         if len(given & MARKS) < 3 or text(words[0]) in {"echo", "printf"}:
             continue
         own = arguments.split(words, command.where)[1]
-        values: dict[str, Value] = {}
+        values, kwarguments = dict[str, Value](), Tree({}, {})
         for one in own:
             key = one.flag.lstrip("-").replace("-", "_")
             if key in PREFERENCES:
@@ -46,6 +50,8 @@ def stages(script: Script, name: str) -> list[Stage]:
                 values[FIGURES[key]] = arguments.value(one, FIGURES[key])
             elif key in FIGURES:
                 values[FIGURES[key]] = Value(True, one.where, one.flag)
+            if key == "lr_scheduler_kwargs" and one.words:
+                kwarguments = changed(Tree({}, {}), [Change((key,), *one.words[0])])
             for word, where in one.words if key == "config_overrides" else ():
                 for part, figure in _OVERRIDE.findall(word):
                     values[_CONFIG[part]] = Value(number(figure), where, part)
@@ -56,9 +62,11 @@ def stages(script: Script, name: str) -> list[Stage]:
                 sums = tuple(float(share) for _, share in shares)
                 values["data_weights"] = Value(sums, one.words[0][1], one.flag)
                 values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
+        values |= kwargs(kwarguments)
         keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
         slips = [
             *misspelt(keys, FIGURES),
+            *not_taken(kwarguments, values),
             *arguments.twice(own, _FLAGS, frozenset(f"--{key}" for key in settings("transformers.txt"))),
             *arguments.unset(script),
             *arguments.unpassed(script, command.where.file, frozenset(_FLAGS)),

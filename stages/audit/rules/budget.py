@@ -172,6 +172,18 @@ def eval_never(pipeline: Pipeline) -> Iterator[Fault]:
     for stage in pipeline.stages:
         every, last, first = stage.count("eval_every"), last_step(stage), first_step(stage)
         off = stage.get("eval_strategy") in {"no", "epoch"} or stage.count("eval_steps") == 0
+        if stage.framework in {"transformers", "llama-factory"} and "eval_strategy" not in stage.values:
+            off = True
+            if stage.stated("eval_every"):
+                yield Fault(
+                    stage,
+                    stage.at("eval_every"),
+                    f"an evaluation every {stage.get('eval_every')} steps, and no eval_strategy",
+                    "eval_strategy: steps",
+                    "nothing is ever evaluated",
+                    None,
+                    "no evaluation is wanted",
+                )
         if every is None or last is None or first is None or not stage.stated("eval_every") or off:
             continue
         if every > last - first > 0:

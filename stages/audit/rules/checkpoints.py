@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from stages.audit import tuning
 from stages.audit.figures import last_step
@@ -82,14 +82,12 @@ def adapter(pipeline: Pipeline) -> Iterator[Fault]:
 def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
     """Numbered files, or runs of one script, of which one goes on from the last but one, and nothing from the last.
 
-    Two runs of one kind from one parent are branches, as of an ablation: one objective, of files one length of rows.
+    Or preferences that are learned beside a run that is tuned on answers, instead of from it. Two runs of one kind from
+    one parent are branches, as of an ablation: one objective, of files one length of rows.
     """
     named = {place: stage for stage in pipeline.stages if (place := _place(stage)) is not None}
     for edge in pipeline.edges:
-        mine, parent = _place(edge.child), _place(edge.parent)
-        if mine is None or parent != (mine[0], mine[1] - 2):
-            continue
-        before = named.get((mine[0], mine[1] - 1))
+        before = _numbered_before(edge, named) or _tuned_before(edge, pipeline)
         if before is None or pipeline.children(before):
             continue
         above = pipeline.parent(before)
@@ -103,6 +101,19 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
                 before.count("tokens"),
                 f"{before.name} is a branch of its own",
             )
+
+
+def _numbered_before(edge: Edge, named: Mapping[tuple[str, int], Stage]) -> Stage | None:
+    mine, parent = _place(edge.child), _place(edge.parent)
+    return None if mine is None or parent != (mine[0], mine[1] - 2) else named.get((mine[0], mine[1] - 1))
+
+
+def _tuned_before(edge: Edge, pipeline: Pipeline) -> Stage | None:
+    """The one run on answers that goes on from text, beside a run of preferences that does so too."""
+    if edge.parent.get("objective") != "pt" or edge.child.get("objective") in {"pt", "sft", None}:
+        return None
+    tuned = [one.child for one in pipeline.children(edge.parent) if one.child.get("objective") == "sft"]
+    return tuned[0] if len(tuned) == 1 else None
 
 
 def _of_another_kind(before: Stage, edge: Edge) -> bool:

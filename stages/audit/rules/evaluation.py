@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stages.audit.finding import Fault, rule
-from stages.audit.recipe import Pipeline, Read, Stage
+from stages.audit.recipe import Pipeline, Read, Stage, number
 
 
 @rule("eval-in-training", "I-18", "It is evaluated on what it is trained on")
 def in_training(pipeline: Pipeline) -> Iterator[Fault]:
-    """A set that stands in both lists."""
+    """A set that stands in both lists, of the run itself or of one that it goes on from."""
     for stage in pipeline.stages:
-        trained, tested = set(_sets(stage.get("data"))), _sets(stage.get("eval_data"))
-        both = [one for one in tested if one in trained]
-        if both:
-            yield Fault(
-                stage,
-                stage.at("eval_data"),
-                f"{', '.join(both[:3])} for training and evaluation",
-                "a set that is not trained on",
-                "the loss that is reported is a training loss",
-                None,
-                "the framework takes another part of the set",
-            )
+        tested = _sets(stage.get("eval_data"))
+        for run in (stage, *pipeline.ancestors(stage)):
+            both = [one for one in tested if one in _sets(run.get("data"))]
+            if both:
+                by = "training" if run is stage else f"training {run.name}"
+                yield Fault(
+                    stage,
+                    stage.at("eval_data"),
+                    f"{', '.join(both[:3])} for {by} and evaluation",
+                    "a set that is not trained on",
+                    "the loss that is reported is a training loss",
+                    None,
+                    "the framework takes another part of the set",
+                )
+                break
 
 
 def _sets(value: Read) -> tuple[str, ...]:
@@ -32,8 +35,18 @@ def _sets(value: Read) -> tuple[str, ...]:
 
 @rule("eval-without-data", "I-21", "An evaluation without anything to evaluate on")
 def without_data(pipeline: Pipeline) -> Iterator[Fault]:
-    """LLaMA-Factory evaluates on eval_dataset or on a part of the training data (val_size)."""
+    """LLaMA-Factory evaluates on eval_dataset or on a part of the training data (val_size), Megatron-LM on a part."""
     for stage in pipeline.stages:
+        if stage.framework == "megatron-lm" and _no_part(stage):
+            yield Fault(
+                stage,
+                stage.at("split"),
+                f"--split {stage.get('split')}, and {stage.get('eval_steps')} steps of evaluation",
+                "a part of the data for it",
+                "nothing is ever evaluated",
+                None,
+                "no evaluation is wanted",
+            )
         wanted = stage.get("eval_strategy") in {"steps", "epoch"}
         given = "eval_data" in stage.values or (stage.number("held_out") or 0) > 0
         if stage.framework == "llama-factory" and wanted and not given:
@@ -44,6 +57,15 @@ def without_data(pipeline: Pipeline) -> Iterator[Fault]:
                 "val_size, or eval_dataset",
                 "the launch stops",
             )
+
+
+def _no_part(stage: Stage) -> bool:
+    """Whether a command asks for evaluation on a part of --data-path that is none, by Megatron's own loader."""
+    parts = (stage.text("split") or "").split(",")
+    none = len(parts) > 1 and number(parts[1]) == 0
+    asked = stage.stated("eval_every") and (stage.count("eval_steps") or 0) > 1
+    own = stage.stated("data") and "eval_data" not in stage.values and stage.get("objective") != "sft"
+    return none and asked and own and stage.text("loader") != "external"
 
 
 @rule("best-never", "I-21", "The best checkpoint is asked for, and cannot be known")

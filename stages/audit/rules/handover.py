@@ -1,4 +1,4 @@
-"""From one run to the next: the checkpoint, the step, the rate, the model."""
+"""From one run to the next: the checkpoint, the step, the scheduler, the optimizer's state."""
 
 from __future__ import annotations
 
@@ -8,18 +8,10 @@ from stages.audit.figures import first_step, last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
-from stages.audit.recipe import Edge, Pipeline, Stage
+from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.schedule import part
-from stages.errors import Where
 
 _SCHEDULE = ("lr", "min_lr", "warmup_steps", "decay_steps", "decay", "weight_decay")
-_SIZES = ("layers", "hidden", "ffn", "heads", "kv_heads", "head_dim", "experts", "expert_ffn", "vocab", "flavor",
-          "tied", "kv_lora_rank", "qk_nope_dim", "qk_rope_dim", "v_head_dim")  # fmt: skip
-_OUTPUTS = ("norm_eps", "experts_per_token", "routed_scale")  # no tensor has another shape by these
-_SWITCHES = {
-    "untied": "--untie-embeddings-and-output-weights", "gated": "--swiglu", "qk_norm": "--qk-layernorm",
-    "qkv_bias": "--add-qkv-bias", "latent": "--multi-latent-attention",
-}  # fmt: skip
 _RELEASED = "the checkpoint was saved anew with step 0, or as a release"
 
 
@@ -47,6 +39,15 @@ def not_saved(pipeline: Pipeline) -> Iterator[Fault]:
     """Not a multiple of the parent's interval, and not its end; or past its end."""
     for edge in pipeline.edges:
         every, last = edge.parent.count("save_every"), last_step(edge.parent)
+        if edge.step is not None and edge.parent.get("save_strategy") == "no":
+            yield Fault(
+                edge.child,
+                edge.where,
+                f"step {edge.step:,} of {edge.parent.name}, which saves none ({edge.parent.at('save_strategy')})",
+                "the model at its end, or a parent that saves checkpoints",
+                "there is no such checkpoint",
+            )
+            continue
         if edge.step is None or last is None:
             continue
         if edge.step > last:
@@ -97,7 +98,7 @@ def refused(pipeline: Pipeline) -> Iterator[Fault]:
         loads = on_load(edge.child)
         if loads is None or loads.scheduler != "asserted":
             continue
-        other = [one for one in _SCHEDULE if _differ(edge.parent, edge.child, one)]
+        other = [one for one in _SCHEDULE if differ(edge.parent, edge.child, one)]
         if other:
             said = ", ".join(f"{one} {edge.parent.get(one)} → {edge.child.get(one)}" for one in other)
             yield Fault(
@@ -118,7 +119,7 @@ def ignored(pipeline: Pipeline) -> Iterator[Fault]:
         loads = on_load(edge.child)
         names = {"checkpoint": _SCHEDULE, "peak": ("lr",)}
         known = names.get("" if loads is None else loads.scheduler, ())
-        other = [one for one in known if _differ(edge.parent, edge.child, one) and edge.child.stated(one)]
+        other = [one for one in known if differ(edge.parent, edge.child, one) and edge.child.stated(one)]
         if loads is not None and other:
             yield Fault(
                 edge.child,
@@ -143,7 +144,8 @@ def contradict(pipeline: Pipeline) -> Iterator[Fault]:
                 "one of the two",
                 "the launch stops at an assertion",
             )
-        if stage.on("no_load_optim") and not stage.on("finetune") and "load" in stage.values:
+        whole = "recipe" not in stage.values  # of which nobody knows whether it turns finetune on
+        if stage.on("no_load_optim") and not stage.on("finetune") and "load" in stage.values and whole:
             yield Fault(
                 stage,
                 stage.at("no_load_optim"),
@@ -175,85 +177,7 @@ def not_there(pipeline: Pipeline) -> Iterator[Fault]:
         )
 
 
-@rule("model-changed", "I-06", "The model is not the parent's")
-def model_changed(pipeline: Pipeline) -> Iterator[Fault]:
-    """A figure of the architecture that a hand-over of weights keeps, of the nearest ancestor that states it."""
-    for edge in pipeline.edges:
-        yield from _other_sizes(edge.child, list(pipeline.ancestors(edge.child)))
-        for name in _SWITCHES if _whole(edge) else ():
-            if edge.parent.on(name) != edge.child.on(name):
-                yield Fault(
-                    edge.child,
-                    edge.child.at(name),
-                    f"{_SWITCHES[name]} is {'on' if edge.child.on(name) else 'off'}",
-                    f"{'on' if edge.parent.on(name) else 'off'}, as in {edge.parent.name}",
-                    "the weights do not fit",
-                )
-
-
-def _other_sizes(stage: Stage, ancestors: list[Stage]) -> Iterator[Fault]:
-    """One fault for each place: a model's name stands for several sizes."""
-    names = (*_SIZES, *_OUTPUTS, *(["architecture"] if stage.framework == "olmo-core" else []))
-    places: dict[tuple[Where, str | None], list[tuple[str, Stage]]] = {}
-    for name in names:
-        before = next((one for one in ancestors if one.stated(name)), None)
-        if before is not None and stage.stated(name) and before.get(name) != stage.get(name):
-            meant = "both have the same sizes" if name == "flavor" else "it is meant" if name in _OUTPUTS else None
-            places.setdefault((stage.at(name), meant), []).append((name, before))
-    for (where, meant), found in places.items():
-        outputs = all(name in _OUTPUTS for name, _ in found)
-        yield Fault(
-            stage,
-            where,
-            ", ".join(f"{name} {stage.get(name)}" for name, _ in found),
-            ", ".join(f"{before.get(name)}" for name, before in found) + f", as {found[0][1].name}",
-            "the same weights compute something else" if outputs else "the weights do not fit",
-            None,
-            meant,
-        )
-
-
-def _whole(edge: Edge) -> bool:
-    """Whether both commands state their model, so that a switch which is not there is off."""
-    both = (edge.parent, edge.child)
-    return not edge.child.on("args_from_checkpoint") and all(
-        one.framework == "megatron-lm" and one.stated("layers") and not one.on("partial") for one in both
-    )
-
-
-@rule("rope-falls", "I-37", "The rotary base falls")
-def rope_falls(pipeline: Pipeline) -> Iterator[Fault]:
-    """What was learned at longer wavelengths is read at shorter ones."""
-    for edge in pipeline.edges:
-        old, new = edge.parent.number("rope_base"), edge.child.number("rope_base")
-        if old is not None and new is not None and edge.parent.stated("rope_base") and new < old:
-            said = "the default" if not edge.child.stated("rope_base") else "stated"
-            yield Fault(
-                edge.child,
-                edge.child.at("rope_base"),
-                f"a base of {new:g} ({said})",
-                f"at least {old:g}",
-                "positions are other than those learned",
-                edge.child.count("tokens"),
-                None if edge.child.stated("rope_base") else "the checkpoint's arguments are used",
-            )
-
-
-@rule("rope-from-checkpoint", "I-12", "The file's rotary base is overwritten by the checkpoint's")
-def rope_kept(pipeline: Pipeline) -> Iterator[Fault]:
-    """Megatron's --use-checkpoint-args sets rotary_base from the checkpoint, whatever the file says."""
-    for edge in pipeline.edges:
-        if edge.child.on("args_from_checkpoint") and _differ(edge.parent, edge.child, "rope_base"):
-            yield Fault(
-                edge.child,
-                edge.child.at("rope_base"),
-                f"a base of {edge.child.get('rope_base')}",
-                f"{edge.parent.get('rope_base')}, the checkpoint's, which counts",
-                "the longer context is trained with the old positions",
-                edge.child.count("tokens"),
-            )
-
-
-def _differ(parent: Stage, child: Stage, name: str) -> bool:
+def differ(parent: Stage, child: Stage, name: str) -> bool:
+    """Whether a figure is known of both, another one, and stated by one of them."""
     old, new = parent.get(name), child.get(name)
     return old is not None and new is not None and old != new and (parent.stated(name) or child.stated(name))

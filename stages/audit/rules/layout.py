@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
-from stages.audit.recipe import Pipeline, Stage, counted
+from stages.audit.recipe import Pipeline, Read, Stage, counted
+
+_RANKS = ("tp", "pp", "ep")
 
 
 def _divides(stage: Stage, whole: str, parts: tuple[str, ...]) -> tuple[int, int] | None:
@@ -79,3 +81,31 @@ def model(pipeline: Pipeline) -> Iterator[Fault]:
                 f"a multiple of {halves * cp}",
                 "the launch stops",
             )
+
+
+@rule("layout-changed", "I-46", "The checkpoint is divided for other ranks")
+def layout_changed(pipeline: Pipeline) -> Iterator[Fault]:
+    """Each file of the format `torch` is that of one rank: Megatron-LM's converter writes them, and --ckpt-format."""
+    for stage in pipeline.stages:
+        made = {one: stage.values[f"converted_{one}"] for one in _RANKS if f"converted_{one}" in stage.values}
+        other = [one for one, value in made.items() if (stage.count(one) or 1) != value.value]
+        if stage.framework == "megatron-lm" and other:
+            yield _divided(stage, other, [made[one].value for one in other], str(made[other[0]].where))
+    for edge in pipeline.edges:
+        both = (edge.parent, edge.child)
+        legacy = edge.parent.text("ckpt_format") == "torch" and all(one.framework == "megatron-lm" for one in both)
+        other = [one for one in _RANKS if (edge.parent.count(one) or 1) != (edge.child.count(one) or 1)]
+        if legacy and other and not any(one.on("partial") for one in both):
+            yield _divided(edge.child, other, [edge.parent.count(one) for one in other], edge.parent.name)
+
+
+def _divided(stage: Stage, other: list[str], before: list[Read], made: str) -> Fault:
+    return Fault(
+        stage,
+        stage.at(*other),
+        ", ".join(f"{one} {stage.count(one) or 1}" for one in other),
+        ", ".join(f"{value or 1}" for value in before) + f", as {made} has it",
+        "the launch stops: each rank reads a file of its own",
+        None,
+        "the checkpoint was divided anew in between",
+    )

@@ -69,8 +69,10 @@ DEFECTS = (
     Defect("weights-sum", PRETRAIN, "0.3 /data/code", "0.4 /data/code", certain=False),
     Defect("weights-sum", SHELL, "data/code@0.2", "data/code@0.25", at="data/web@", certain=False),
     Defect("data-counts", PRETRAIN, "0.7 /data/web 0.3 /data/code", "0.7 /data/web 0.3"),
-    Defect("data-counts", FACTORY, "dataset: web", "dataset: web,code\ninterleave_probs: 0.6,0.3,0.1", at="interleave"),
-    Defect("weights-sum", FACTORY, "dataset: web", "dataset: web,code\ninterleave_probs: [0.6, 0.3]", at="interleave",
+    Defect("data-counts", FACTORY, "dataset: web", "dataset: web,code\nmix_strategy: interleave_under\n"
+           "interleave_probs: 0.6,0.3,0.1", at="interleave_p"),
+    Defect("weights-sum", FACTORY, "dataset: web", "dataset: web,code\nmix_strategy: interleave_under\n"
+           "interleave_probs: [0.6, 0.3]", at="interleave_p",
            certain=False),
     Defect("budget-claimed", ORDER, "one.sh: {tokens: 3.15B}", "one.sh: {tokens: 6.3B}", in_file=ONE,
            at="--train-iters",

@@ -12,16 +12,9 @@ from stages.audit.readers import olmo, python_source, torchtitan
 from stages.audit.readers.text import Unreadable
 from stages.audit.recipe import Read
 from stages.errors import UserError
-from tests.unit.audit.planted import SOUND, Defect
-from tests.unit.audit.planted_formats import DEFECTS
-from tests.unit.audit.test_planted import test_a_planted_defect_is_found_at_its_line_with_what_it_costs as found
+from tests.unit.audit.planted import SOUND
 
 OLMO = (SOUND / "olmo/long.py").read_text()
-
-
-@pytest.mark.parametrize("defect", DEFECTS, ids=str)
-def test_a_planted_defect_is_found(defect: Defect, tmp_path: Path) -> None:
-    found(defect, tmp_path)
 
 
 def read(expression: str) -> tuple[Read, str | None]:

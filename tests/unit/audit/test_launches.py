@@ -81,7 +81,7 @@ def test_where_no_recipe_is_found_it_is_said_what_was_looked_at(tmp_path: Path) 
     assert str(error.value).splitlines() == [
         "No recipe was found in 3 files.",
         "go.sh: go.sh:2 starts train.py, with no three settings of a format",
-        "model.py: no TrainerConfig of OLMo-core, and no Trainer.Config of torchtitan",
+        "model.py: no TrainerConfig of OLMo-core, no Trainer.Config of torchtitan, no TrainingArguments written out",
         "values.yaml: keys of none of the formats",
         *run.READ,
     ]

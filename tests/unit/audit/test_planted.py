@@ -9,8 +9,10 @@ import pytest
 
 from stages.audit import run
 from stages.audit.finding import KINDS, Finding
-from tests.unit.audit import planted_formats, planted_more
+from tests.unit.audit import planted_formats, planted_more, planted_settings
 from tests.unit.audit.planted import DEFECTS, SOUND, Defect
+
+EVERY = (*DEFECTS, *planted_formats.DEFECTS, *planted_more.DEFECTS, *planted_settings.DEFECTS)
 
 
 def audited(folder: Path) -> list[Finding]:
@@ -33,7 +35,7 @@ def test_a_sound_recipe_has_no_finding(folder: Path) -> None:
     assert audited(folder) == []
 
 
-@pytest.mark.parametrize("defect", [*DEFECTS, *planted_more.DEFECTS], ids=str)
+@pytest.mark.parametrize("defect", EVERY, ids=str)
 def test_a_planted_defect_is_found_at_its_line_with_what_it_costs(defect: Defect, tmp_path: Path) -> None:
     found = audited(planted(defect, tmp_path))
     assert sorted({one.kind for one in found}) == sorted({defect.kind, *defect.also})
@@ -66,4 +68,4 @@ def test_a_slip_that_several_runs_share_is_said_once(tmp_path: Path) -> None:
 
 
 def test_every_kind_has_a_planted_defect() -> None:
-    assert {one.kind for one in (*DEFECTS, *planted_formats.DEFECTS, *planted_more.DEFECTS)} == set(KINDS)
+    assert {one.kind for one in EVERY} == set(KINDS)

@@ -1,0 +1,96 @@
+"""Trainers that a script of Python sets up: TrainingArguments and TRL's configurations with arguments written out.
+
+The script is read as a syntax tree (python_source.py). The model is what the Trainer is given, by name or by
+from_pretrained; arguments that a parser of the command line makes are in no such call, and are no run here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from stages.audit.readers import python_source
+from stages.audit.readers.python_source import Call, Source
+from stages.audit.readers.transformers import FIGURES, LENGTHS, MARKS, MAX_KEYS, misspelt, preferences, settled
+from stages.audit.recipe import Stage, Value, numbered
+
+CONFIGURATION = re.compile(
+    r"\b(\w*TrainingArguments|(?:SFT|DPO|KTO|ORPO|CPO|GRPO|RLOO|PPO|Reward|PRM|BCO|GKD)Config)\("
+)
+_ANSWERS = re.compile(r"TrainingArguments$|^SFTConfig$")  # of the others, preferences or rewards are learned
+_MODELS = re.compile(r"(Model\w*|Auto\w*LM|\w+For\w+)\.from_pretrained$")
+
+
+def stages(text: str, name: str) -> list[Stage]:
+    """A run for each configuration with three settings of a Trainer. Other text is not parsed. Raises Unreadable."""
+    if not CONFIGURATION.search(text) or "import" not in text:
+        return []
+    source = python_source.parse(text, name)
+    found: list[Stage] = []
+    for call in source.calls:
+        keys = {one.arg for one in call.node.keywords if one.arg}
+        if not CONFIGURATION.fullmatch(_last(call.name) + "(") or len(keys & MARKS) < 3:
+            continue
+        values = _arguments(source, call) | _trainer(source, call)
+        written = [(one.arg, call.where) for one in call.node.keywords if one.arg][:MAX_KEYS]
+        found.append(Stage(name, "transformers", call.where, settled(values), slips=tuple(misspelt(written, FIGURES))))
+    return numbered(found)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _arguments(source: Source, call: Call) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for keyword in call.node.keywords:
+        figure = (FIGURES | LENGTHS).get(keyword.arg or "")
+        if figure is not None and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None):
+            values[figure] = source.value(keyword.value, call.inside, keyword.arg or "")
+    if not _ANSWERS.search(_last(call.name)):
+        values["objective"] = preferences(call.where, call.name)
+    return values
+
+
+def _trainer(source: Source, call: Call) -> dict[str, Value]:
+    """What the one Trainer beside a configuration is given: the model, the data, an adapter; what it resumes."""
+    here = [one for one in source.calls if one.inside == call.inside]
+    trainers = [one for one in here if _last(one.name).endswith("Trainer") and _takes(source, one, call)]
+    if len(trainers) != 1:
+        return {}
+    trainer, found = trainers[0], dict[str, Value]()
+    model = trainer.argument("model") or next(iter(trainer.node.args), None)
+    if model is not None and (named := _pretrained(source, model, trainer.inside)) is not None:
+        found["pretrained"] = named
+    data = trainer.argument("train_dataset")
+    loaded = None if data is None else source.written(data, trainer.inside)
+    if isinstance(loaded, ast.Call) and ast.unparse(loaded.func) == "load_dataset" and loaded.args:
+        named = source.value(loaded.args[0], trainer.inside, "load_dataset")
+        if isinstance(named.value, str):
+            found["data"] = Value((named.value,), named.where, named.key)
+    adapter = trainer.argument("peft_config")
+    if adapter is not None and not (isinstance(adapter, ast.Constant) and adapter.value is None):
+        found["peft"] = Value(True, trainer.where, "peft_config")
+    for one in here:
+        resumed = one.argument("resume_from_checkpoint") if _last(one.name) == "train" else None
+        if resumed is not None:
+            found["resume"] = source.value(resumed, one.inside, "resume_from_checkpoint")
+    return found
+
+
+def _takes(source: Source, trainer: Call, call: Call) -> bool:
+    """Whether a Trainer is given this configuration, in place or by a name."""
+    given = trainer.argument("args") or next((one for one in trainer.node.args if isinstance(one, ast.Call)), None)
+    return given is not None and source.written(given, trainer.inside) is call.node
+
+
+def _pretrained(source: Source, model: ast.expr, inside: str) -> Value | None:
+    """A model's name: written, or that of the from_pretrained that makes it."""
+    written = source.written(model, inside)
+    if isinstance(written, ast.Call):
+        made = next((one for one in source.calls if one.node is written), None)
+        if made is None or not _MODELS.search(made.name) or not written.args:
+            return None
+        model = written.args[0]
+    value = source.value(model, inside, "model")
+    return value if isinstance(value.value, str) else None

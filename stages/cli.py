@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results
-from stages.cli_words import Json, Marker, Names, Ref, Scale
+from stages.cli_words import RESULTS, RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
 from stages.errors import UserError
 
 app = typer.Typer(
@@ -52,25 +52,31 @@ def _options(
     """What may be said before any command."""
 
 
-@app.command("list")
+@app.command("list", rich_help_panel=SPECS)
 def list_(names: Names = None, scale: Scale = "mini", as_json: Json = False) -> None:
-    """List pipelines and their stages. Example: `stages list ouro --scale paper`."""
+    """List pipelines and their stages.
+
+    Example: `stages list ouro --scale paper`.
+    """
     from stages.commands.listing import print_list
 
     print_list(scale, names or (), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=SPECS)
 def show(
     name: Annotated[str, typer.Argument(metavar="PIPELINE[/STAGE]")], scale: Scale = "mini", as_json: Json = False
 ) -> None:
-    """Show a stage, or each stage of a pipeline, as it will be run. Example: `stages show ouro/warmup`."""
+    """Show a stage, or each stage of a pipeline, as it will be run.
+
+    Example: `stages show ouro/warmup`.
+    """
     from stages.commands.show import print_stages
 
     print_stages(name, scale, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=SPECS)
 def schema(
     out: Annotated[Path | None, typer.Option("--out", help="A folder for one file each, such as .schemas.")] = None,
 ) -> None:
@@ -83,8 +89,8 @@ def schema(
     print_schema(out)
 
 
-@app.command()
-def new(name: str, base: Annotated[str, typer.Option("--from", metavar="PIPELINE")]) -> None:
+@app.command(rich_help_panel=SPECS)
+def new(name: Name, base: Annotated[str, typer.Option("--from", metavar="PIPELINE", help="What it extends.")]) -> None:
     """Start a pipeline of your own that extends another.
 
     Example: `stages new mine --from llama31_1m`.
@@ -94,7 +100,7 @@ def new(name: str, base: Annotated[str, typer.Option("--from", metavar="PIPELINE
     create(name, base)
 
 
-@app.command()
+@app.command(rich_help_panel=SPECS)
 def check(
     names: Names = None,
     scale: Annotated[str | None, typer.Option("--scale", help="One scale; all of them if left out.")] = None,
@@ -115,13 +121,13 @@ def check(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(rich_help_panel=SPECS)
 def plan(
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="PIPELINE[/STAGE]", help="Which ones; all published pipelines if left out."),
     ] = None,
-    scale: Annotated[str | None, typer.Option("--scale", help="A scale; paper, if there is one, if left out.")] = None,
+    scale: Annotated[str | None, typer.Option("--scale", help="A scale; if left out, paper, else mini.")] = None,
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="A profile of specs/hardware; by default one that fits the scale.")
     ] = None,
@@ -137,13 +143,15 @@ def plan(
     print_plan(names or (), scale, hardware, measured, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=SPECS)
 def diff(
     old: Annotated[str, typer.Argument(metavar="REV", help="A git revision.")] = "HEAD",
     new: Annotated[str | None, typer.Argument(metavar="REV", help="Another; the work tree if left out.")] = None,
-    scale: Annotated[str | None, typer.Option("--scale", help="A scale; paper, if there is one, if left out.")] = None,
-    hardware: Annotated[str | None, typer.Option("--hardware", help="What device-hours are counted on.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="For a pull-request comment.")] = False,
+    scale: Annotated[str | None, typer.Option("--scale", help="A scale; if left out, paper, else mini.")] = None,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="A profile of specs/hardware that device-hours are counted on.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull-request comment.")] = False,
     as_json: Json = False,
 ) -> None:
     """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, device-hours.
@@ -155,23 +163,7 @@ def diff(
     print_diff(old, new, scale, hardware, markdown, as_json)
 
 
-@app.command()
-def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A result folder, or PIPELINE/STAGE[@SCALE|@KEY|@REV].")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    scale: Scale = "mini",
-    as_json: Json = False,
-) -> None:
-    """Compare two finished runs: first divergent step, largest difference, final evaluations.
-
-    Example: `stages compare ouro/warmup ouro/warmup@mini_seed2`.
-    """
-    from stages.commands.compare import print_compare
-
-    raise typer.Exit(print_compare(first, second, scale, as_json))
-
-
-@app.command()
+@app.command(rich_help_panel=SPECS)
 def sync(
     scale: Scale = "mini",
     only_check: Annotated[
@@ -187,14 +179,17 @@ def sync(
     raise typer.Exit(run_sync(scale, only_check))
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def run(
     ref: Ref,
     scale: Scale = "mini",
-    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    releases: Releases = None,
     marker: Marker = None,
     train_again: Annotated[
-        bool, typer.Option(help="Train a point again whose trunk kept no checkpoint there: `from: trunk@count`.")
+        bool,
+        typer.Option(
+            "--train-again", help="Train a point again whose trunk kept no checkpoint there: `from: trunk@count`."
+        ),
     ] = False,
 ) -> None:
     """Run one stage, whose parents must be done. This is what the rules call.
@@ -206,11 +201,11 @@ def run(
     run_stage(ref, scale, releases, marker, train_again)
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def emit(
     ref: Ref,
     scale: Scale = "mini",
-    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    releases: Releases = None,
     engine_config: Annotated[
         bool, typer.Option("--engine-config", help="Print the NeMo engine's whole configuration as YAML instead.")
     ] = False,
@@ -225,3 +220,19 @@ def emit(
         print_engine_config(ref, scale)
     else:
         print_script(ref, scale, releases)
+
+
+@app.command(rich_help_panel=RESULTS)
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A result folder, or PIPELINE/STAGE[@SCALE|@KEY|@REV].")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    scale: Scale = "mini",
+    as_json: Json = False,
+) -> None:
+    """Compare two finished runs: first divergent step, largest difference, final evaluations.
+
+    Example: `stages compare ouro/warmup ouro/warmup@mini_seed2`.
+    """
+    from stages.commands.compare import print_compare
+
+    raise typer.Exit(print_compare(first, second, scale, as_json))

@@ -7,22 +7,24 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import Json
+from stages.cli_words import RECIPES, Json
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=RECIPES)
 def audit(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Recipes of other trainers, or folders of them.")
     ],
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="A table, for an issue or a pull request.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for an issue or a pull request.")
+    ] = False,
 ) -> None:
     """Say what is wrong in a recipe of another trainer, by its text alone; nothing of it is run.
 
-    Example: `stages audit recipes/ --markdown`. Read are recipes of Megatron-LM and Megatron-Bridge, the Trainer,
+    Example: `stages audit recipes/ --markdown`. It reads recipes of Megatron-LM and Megatron-Bridge, the Trainer,
     LLaMA-Factory, axolotl, nanotron, OLMo-core and torchtitan (docs/audit.md). Exit code 1 if something is found.
     """
     from stages.commands.audit import audit as run_audit
@@ -30,7 +32,7 @@ def audit(
     raise typer.Exit(run_audit(paths, as_json, markdown))
 
 
-@app.command()
+@app.command(rich_help_panel=RECIPES)
 def adopt(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH...", help="Recipes of other trainers, or folders of them.")

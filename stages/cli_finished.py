@@ -7,23 +7,25 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import Json, Ref, Scale
+from stages.cli_words import RESULTS, Json, Ref, Scale
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def export(
     ref: Ref,
-    folder: Annotated[Path, typer.Argument(help="A new folder, outside results/.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder, outside results/.")],
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Type of the weights: fp32 or bf16. It has no default.")
     ] = None,
-    shard_size: Annotated[str, typer.Option("--shard-size", help="Most bytes of weights in one file.")] = "5GB",
+    shard_size: Annotated[str, typer.Option("--shard-size", help="Largest file of weights.")] = "5GB",
     licence: Annotated[
         str | None, typer.Option("--licence", help="Licence of a model that descends from no release.")
     ] = None,
-    licence_file: Annotated[Path | None, typer.Option("--licence-file", help="Its text, copied as LICENSE.")] = None,
+    licence_file: Annotated[
+        Path | None, typer.Option("--licence-file", help="The text of --licence, copied as LICENSE.")
+    ] = None,
     scale: Scale = "mini",
 ) -> None:
     """Write a finished stage as a folder that transformers loads: weights, tokenizer, model card.
@@ -35,22 +37,25 @@ def export(
     write(ref, folder, scale, dtype, shard_size, licence, licence_file)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def generate(
     ref: Ref,
     prompt: Annotated[str, typer.Option("--prompt", help="What the text begins with.")],
     chat: Annotated[
         bool, typer.Option("--chat", help="The prompt is a user's turn, by the tokenizer's chat template.")
     ] = False,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Most tokens to write.")] = 128,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Largest number of tokens to write.")] = 128,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="Draw tokens; the likeliest each, if left out.")
+        float | None, typer.Option("--temperature", help="Sampling temperature; greedy if left out.")
     ] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Draw from the likeliest that come to this.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of what is drawn.")] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option("--top-p", help="Sample from the most likely tokens that add up to this probability."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Random seed of the sampling.")] = None,
     scale: Scale = "mini",
 ) -> None:
-    """Print what a finished stage writes: greedy text, or text drawn with a seed.
+    """Print what a finished stage writes: greedy text, or text sampled with a seed.
 
     Example: `stages generate llama31_1m/instruct --chat --prompt "What is 12 + 30?"`.
     """
@@ -59,7 +64,7 @@ def generate(
     write(ref, prompt, scale, chat, max_tokens, temperature, top_p, seed)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def evaluate(
     ref: Ref,
     tasks: Annotated[

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import Json, Ref, Scale
+from stages.cli_words import FORENSICS, Json, Ref, Releases, Scale
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=FORENSICS)
 def batch(
     ref: Ref,
     step: Annotated[int, typer.Option("--step", help="A step of the stage, from 1, as metrics.csv counts them.")],
@@ -20,7 +20,10 @@ def batch(
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Say what a step reads, run or not: rows, documents, spans. Example: stages batch ouro/warmup --step 12"""
+    """Say what a step reads, run or not: rows, documents, spans.
+
+    Example: `stages batch ouro/warmup --step 12`.
+    """
     from stages.commands.collection import uncollected
 
     with uncollected():
@@ -29,7 +32,7 @@ def batch(
         print_batch(ref, step, scale, text, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=FORENSICS)
 def where(
     corpus: Annotated[str, typer.Argument(metavar="CORPUS")],
     document: Annotated[int, typer.Argument(metavar="DOC", help="Its number, from 1, as `batch` prints it.")],
@@ -37,7 +40,10 @@ def where(
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Say which steps of which stages read a document. Example: stages where prose 12 --pipeline ouro"""
+    """Say which steps of which stages read a document.
+
+    Example: `stages where prose 12 --pipeline ouro`.
+    """
     from stages.commands.collection import uncollected
 
     with uncollected():
@@ -46,59 +52,65 @@ def where(
         print_where(corpus, document, pipeline, scale, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=FORENSICS)
 def replay(
     ref: Ref,
     steps: Annotated[str, typer.Option("--steps", metavar="A..B", help="Recorded steps, from 1; also A.. or A.")],
-    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    releases: Releases = None,
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
     """Compute recorded steps again and compare every bit; nothing is written. Exit code 1 where something differs.
 
     Equal: what is odd about the steps is in data or recipe. Different: in the machine.
-    Example: stages replay llama31_1m/sft_32k --steps 10..20
+    Example: `stages replay llama31_1m/sft_32k --steps 10..20`.
     """
     from stages.commands.replay import print_replay
 
     raise typer.Exit(print_replay(ref, steps, scale, releases, as_json))
 
 
-@app.command()
+@app.command(rich_help_panel=FORENSICS)
 def spike(
     ref: Ref,
     again: Annotated[bool, typer.Option("--replay", help="Compute these steps again, and compare every bit.")] = False,
-    releases: Annotated[Path | None, typer.Option(help="Folder with one folder per released model.")] = None,
+    releases: Releases = None,
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Name steps whose loss or gradient norm stands out, and what they read. Example: stages spike llama31_1m/sft_1m"""
+    """Name steps whose loss or gradient norm stands out, and what they read.
+
+    Example: `stages spike llama31_1m/sft_1m`.
+    """
     from stages.commands.spike import print_spikes
 
     raise typer.Exit(print_spikes(ref, scale, again, releases, as_json))
 
 
-@app.command()
+@app.command(rich_help_panel=FORENSICS)
 def sign(
     ref: Ref,
     key: Annotated[Path, typer.Option("--key", help="A private key (Ed25519) in PEM, without a password.")],
     scale: Scale = "mini",
 ) -> None:
-    """Sign what a finished stage is and was made from. Example: stages sign llama31_1m/base --key key.pem"""
+    """Sign what a finished stage is and was made from.
+
+    Example: `stages sign llama31_1m/base --key key.pem`.
+    """
     from stages.commands.sign import sign as write
 
     write(ref, scale, key)
 
 
-@app.command()
+@app.command(rich_help_panel=FORENSICS)
 def verify(
-    folder: Annotated[Path, typer.Argument(help="The result of a stage, its envelope beside it.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The result of a stage, its envelope beside it.")],
     key: Annotated[Path, typer.Option("--key", help="The public key in PEM.")],
     intervals: Annotated[int, typer.Option("--replay", metavar="K", min=0, help="Replay K random intervals.")] = 0,
 ) -> None:
     """Check a result and all it descends from against what was signed; exit code 1 where something was changed.
 
-    Example: stages verify results/mini/llama31_1m/base --key public.pem --replay 3
+    Example: `stages verify results/mini/llama31_1m/base --key public.pem --replay 3`.
     """
     from stages.commands.sign import verify as check
 

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import Marker, Scale
+from stages.cli_words import RUNS, Marker, Name, Scale
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def data(
-    name: str,
+    name: Name,
     scale: Scale = "mini",
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what was built, to be put in its spec.")
@@ -44,9 +44,9 @@ def data(
         prepare(name, scale, marker, processes)
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def tokenizer(
-    name: str,
+    name: Name,
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of what is in its folder, to be put in its spec.")
     ] = False,
@@ -60,10 +60,12 @@ def tokenizer(
     (print_declaration if accept else check)(name)
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def release(
-    name: str,
-    folder: Annotated[Path, typer.Argument(help="The released model's folder, in Hugging Face layout.")],
+    name: Name,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The released model's folder, in Hugging Face layout.")
+    ],
     accept: Annotated[
         bool, typer.Option("--accept", help="Print the declaration of the folder, to be put in its spec.")
     ] = False,

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from stages.cli_words import Json, Names, Ref, Scale
+from stages.cli_words import RESULTS, RUNS, Json, Names, Ref, Scale
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def status(
     names: Names = None,
     scale: Scale = "mini",
@@ -20,7 +20,7 @@ def status(
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say for each stage whether it is done, unevaluated, stale or damaged (and why), missing, running or failed.
+    """Say of each stage: done, unevaluated, stale or damaged (and why), missing, running, stopped, or failed.
 
     Example: `stages status ouro --failed`.
     """
@@ -29,7 +29,7 @@ def status(
     raise typer.Exit(print_status(scale, names or (), deep, failed, as_json))
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def watch(names: Names = None, scale: Scale = "mini") -> None:
     """Show running stages until Ctrl-C, which ends nothing else: step, loss, speed, time left, last checkpoint.
 
@@ -40,7 +40,7 @@ def watch(names: Names = None, scale: Scale = "mini") -> None:
     show_running(scale, names or ())
 
 
-@app.command()
+@app.command(rich_help_panel=RUNS)
 def track(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="PIPELINE[/STAGE]", help="Which results; all of them if left out.")
@@ -56,7 +56,7 @@ def track(
     raise typer.Exit(send(names or (), scale))
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def table(
     names: Names = None,
     scale: Scale = "mini",
@@ -71,28 +71,34 @@ def table(
     raise typer.Exit(print_table(scale, names or (), as_json))
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def sweep(
     ref: Ref,
     scale: Scale = "mini",
     as_json: Json = False,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write a picture (PNG) of all variants.")] = None,
 ) -> None:
-    """The variants of a stage in one table, and which is best. Example: `stages sweep mine/decay --out decay.png`."""
+    """Print the variants of a stage in one table, and which is best.
+
+    Example: `stages sweep mine/decay --out decay.png`.
+    """
     from stages.commands.sweep import print_sweep
 
     print_sweep(ref, scale, as_json, out)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def history(ref: Ref, scale: Scale = "mini", as_json: Json = False) -> None:
-    """List a stage's results that are still there, earlier ones too. Example: `stages history ouro/warmup`."""
+    """List a stage's results that are still there, earlier ones too.
+
+    Example: `stages history ouro/warmup`.
+    """
     from stages.commands.history import print_history
 
     print_history(ref, scale, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def report(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="PIPELINE", help="Which pipelines; all published ones if left out.")
@@ -109,7 +115,7 @@ def report(
     write_report(names or (), scale, out)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def pictures(scale: Scale = "mini") -> None:
     """Draw the plots of finished stages, and each pipeline's learning rate over all its tokens.
 
@@ -120,7 +126,7 @@ def pictures(scale: Scale = "mini") -> None:
     draw_pictures(scale)
 
 
-@app.command()
+@app.command(rich_help_panel=RESULTS)
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would go, and its bytes.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Remove it.")] = False,
@@ -135,7 +141,7 @@ def gc(
     collect(dry_run, delete, keep)
 
 
-@app.command("record-dvc")
+@app.command("record-dvc", rich_help_panel=RESULTS)
 def record_dvc() -> None:
     """Record finished results in DVC, having checked that every stage of dvc.yaml is done.
 

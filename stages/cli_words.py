@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+# Headings of `stages --help`.
+SPECS = "Specs, before anything is run"
+RUNS = "Running"
+RESULTS = "Results"
+FORENSICS = "What a run read, and whether it computed right"
+PROJECT = "A project of your own"
+RECIPES = "Recipes of other trainers"
+
+Name = Annotated[str, typer.Argument(metavar="NAME")]
 Scale = Annotated[str, typer.Option("--scale", help="mini, small, paper, or another of specs/scales.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Names = Annotated[
@@ -14,5 +23,7 @@ Names = Annotated[
 ]
 Ref = Annotated[str, typer.Argument(metavar="PIPELINE/STAGE")]
 Marker = Annotated[
-    Path | None, typer.Option("--marker", help="What a rule awaits: refuse if the specs say something else by now.")
+    Path | None,
+    typer.Option("--marker", help="For rules: what is awaited; refuse if the specs say something else by now."),
 ]
+Releases = Annotated[Path | None, typer.Option("--releases", help="Folder with one folder per released model.")]

@@ -177,7 +177,7 @@ def test_what_is_whole_is_trained_on(small: Small, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["export", "upcycle"])
-def test_what_a_box_without_training_is_evaluated_on_is_read_in_full_too(
+def test_what_a_stage_without_training_is_evaluated_on_is_read_in_full_too(
     kind: str, small: Small, layout: Layout, run: Run
 ) -> None:
     parent = mini.stage("align", small)

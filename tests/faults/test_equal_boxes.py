@@ -12,7 +12,7 @@ from tests.paused import Watch
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_boxes_of_equal_work_share_one_run(tmp_path: Path) -> None:
+def test_two_stages_of_equal_work_share_one_run(tmp_path: Path) -> None:
     project = Project(tmp_path, Watch(tmp_path / "watched"))
     specs = project.root / "specs/toy"
     # Two of a kind are arms of a comparison, so the waiver of a box that nothing is built on has nothing to excuse.

@@ -157,7 +157,7 @@ def test_the_finished_project_is_what_its_name_says(project: Path, capsys: pytes
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_one_file_costs_a_line_for_its_box_and_leaves_the_others_readable(
+def test_one_file_costs_a_line_for_its_stage_and_leaves_the_others_readable(
     mutation: str, pristine: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = states(capsys, deep=True)

@@ -12,7 +12,7 @@ from tests.slurm.cluster import Cluster
 
 
 @pytest.mark.nightly
-def test_an_edit_runs_the_stale_boxes_as_jobs_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
+def test_an_edit_runs_the_stale_stages_as_jobs_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
     project = projects.finish(projects.write(tmp_path / "project"))
     before = rules(cluster)
     project.edit("specs/toy/joint.yaml", "from: 50%, to: 50%", "from: 25%, to: 25%")

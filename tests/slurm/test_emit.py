@@ -14,7 +14,7 @@ from tests.slurm.cluster import PATIENCE, Cluster, wait_for
 
 
 @pytest.mark.slow
-def test_a_box_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_stage_that_is_handed_to_sbatch_waits_runs_and_is_done(cluster: Cluster, tmp_path: Path) -> None:
     project = projects.write(tmp_path / "project")
     emit = f"{sys.executable} -m stages emit toy/text | sbatch --parsable --hold"
     job = cluster.run(["bash", "-c", emit], project.root, project.environment).strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from markupsafe import Markup
@@ -14,6 +15,8 @@ from stages.report.words import count, length
 
 Place = tuple[int, float]  # how far from the beginning, and which lane of those beside it
 LETTER = 6.4  # pixels of a letter of a stage's name
+LINE = 13.0  # pixels from one line of a stage to the next
+LINES = 3  # of a name at most
 
 
 @dataclass(frozen=True)
@@ -24,26 +27,41 @@ class Paper:
     width: float
     deep: int
     across: float
+    names: Sequence[str]
 
     @property
     def node(self) -> tuple[float, float]:
-        """Width and height of a stage."""
-        if self.wide:
-            return min(self.width / self.deep - 16, 170.0), 74.0
-        return min(self.width / self.across - 8, 200.0), 62.0
+        """Width and height of a stage: there is room below the longest name for its state and its budget."""
+        more = LINE * max(0, max(map(len, self.lines.values()), default=0) - 2)
+        return self._node_width, (74.0 if self.wide else 62.0) + more
+
+    @property
+    def _node_width(self) -> float:
+        return min(self.width / self.deep - 16, 170.0) if self.wide else min(self.width / self.across - 8, 200.0)
+
+    @property
+    def pitch(self) -> float:
+        """From the upper edge of a stage to that of the next one below it."""
+        return self.node[1] + (14.0 if self.wide else 18.0)
+
+    @cached_property
+    def lines(self) -> dict[str, list[str]]:
+        """Each name in lines that fit into a stage."""
+        most = max(6, int((self._node_width - 13) / LETTER))
+        return {name: wrapped(name, most)[:LINES] for name in self.names}
 
     @property
     def height(self) -> float:
         """Of the whole graph."""
-        return self.across * 88.0 if self.wide else self.deep * 80.0
+        return (self.across if self.wide else self.deep) * self.pitch
 
     def corner(self, place: Place) -> tuple[float, float]:
         """The upper left corner of a place."""
         depth, lane = place
         if self.wide:
-            return depth * (self.width - self.node[0]) / max(self.deep - 1, 1), lane * 88 + 6
+            return depth * (self.width - self.node[0]) / max(self.deep - 1, 1), lane * self.pitch + 6
         room = self.width / self.across
-        return lane * room + (room - self.node[0]) / 2, depth * 80.0 + 2
+        return lane * room + (room - self.node[0]) / 2, depth * self.pitch + 2
 
     def way(self, places: Sequence[Place]) -> Markup:
         """An edge from the end of the first place to the begin of the last, straight through those between."""
@@ -69,9 +87,10 @@ def draw(views: Sequence[View], wide: bool, linked: str = "") -> Markup:
     ]
     lanes = _lanes(known, depth, ways)
     across = max(lanes.values(), default=0.0) + 1
-    paper = Paper(wide, 1120 if wide else 360, max(depth.values(), default=0) + 1, across)
+    names = [_numbered(view) for view in views]
+    paper = Paper(wide, 1120 if wide else 360, max(depth.values(), default=0) + 1, across, names)
     parts = [paper.way([(level, lanes[name, level]) for name, level in way]) for way in ways]
-    parts += [_node(view, paper.corner((depth[name], lanes[name, depth[name]])), paper.node, linked)
+    parts += [_node(view, paper, paper.corner((depth[name], lanes[name, depth[name]])), linked)
               for name, view in known.items()]  # fmt: skip
     states = ", ".join(f"{view.stage.name} {view.verdict.state}" for view in views)
     return drawing(paper.width, paper.height, f"The stages and what they are built on: {states}", parts)
@@ -114,17 +133,20 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _node(view: View, at: tuple[float, float], node: tuple[float, float], linked: str) -> Markup:
-    (x, y), (width, height) = at, node
+def _numbered(view: View) -> str:
+    return f"{view.number} {view.stage.name}"
+
+
+def _node(view: View, paper: Paper, at: tuple[float, float], linked: str) -> Markup:
+    (x, y), (width, height) = at, paper.node
     state, stage = view.verdict.state, view.stage
     contexts = list(dict.fromkeys(length(phase.context) for phase in stage.phases))
     made = f"{count(stage.budget)} · {contexts[-1]}" if contexts else stage.kind
-    lines = wrapped(f"{view.number} {stage.name}", max(6, int((width - 13) / LETTER)))[:3]
-    words = [element("text", line, x=x + 9, y=y + 15 + 13 * row, cls="node") for row, line in enumerate(lines)]
-    small = (state, made) if len(lines) < 3 else (state,)
+    lines = paper.lines[_numbered(view)]
+    words = [element("text", line, x=x + 9, y=y + 15 + LINE * row, cls="node") for row, line in enumerate(lines)]
     words += [
-        element("text", line, x=x + 9, y=y + height - 7 - 13 * row, cls="small")
-        for row, line in enumerate(reversed(small))
+        element("text", line, x=x + 9, y=y + height - 7 - LINE * row, cls="small")
+        for row, line in enumerate((made, state))
     ]
     why = f": {view.verdict.why}" if view.verdict.why else ""
     return element(

@@ -38,7 +38,7 @@ def test_its_stage_whose_rate_diverges_is_started(agreement: project.Project, tm
     assert findings(copy.root) == []
 
 
-def test_the_four_boxes_of_the_cluster(tmp_path: Path) -> None:
+def test_the_four_stages_of_the_cluster(tmp_path: Path) -> None:
     root = four_boxes.make(tmp_path / "project", 400, 400)
     loaded = Project.load(root)
     gate = Gate(loaded, "mini", graph.load(root, loaded, "mini").stages)

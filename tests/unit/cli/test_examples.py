@@ -1,4 +1,4 @@
-"""The help of every command has an example, and the command takes it."""
+"""The help of every command has an example that the command takes, a heading, and names in capitals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import pytest
 from typer.main import get_command
 
+from stages import cli_words
 from stages.cli import app
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
@@ -15,8 +16,22 @@ COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_help_has_an_example_that_the_command_takes(name: str) -> None:
-    found = re.search(r"Example: `?(stages [^`\n]*[^`\n.])", COMMANDS[name].callback.__doc__)
-    assert found, f"{name}: write `Example: ...` into its docstring"
+    found = re.search(r"^ +Example: `(stages [^`\n]+)`", COMMANDS[name].callback.__doc__, flags=re.MULTILINE)
+    assert found, f"{name}: write a line that begins with Example: and the command in backticks into its docstring"
     words = shlex.split(found[1])
     assert words[:2] == ["stages", name]
     COMMANDS[name].make_context(name, words[2:])  # parses, and raises for what it does not take
+
+
+def test_every_command_is_below_a_heading_in_the_order_of_work() -> None:
+    headings = list(dict.fromkeys(one.rich_help_panel for one in COMMANDS.values()))
+    assert headings == [cli_words.SPECS, cli_words.RUNS, cli_words.RESULTS, cli_words.PROJECT, cli_words.FORENSICS,
+                        cli_words.RECIPES]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_what_is_to_be_given_is_in_capitals(name: str) -> None:
+    for one in COMMANDS[name].params:
+        if one.param_type_name == "argument":
+            assert one.metavar, f"{name}: give `{one.name}` a metavar"
+            assert one.metavar == one.metavar.upper()

@@ -84,7 +84,7 @@ def test_pipelines_of_which_nothing_was_run_take_a_line_each(toy: Path, capsys: 
     assert row(text, "data") == "data missing all 3: not prepared yet"
 
 
-def test_of_one_pipeline_its_boxes_and_the_corpora_that_they_read_are_told(
+def test_of_one_pipeline_its_stages_and_the_corpora_that_they_read_are_told(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(toy / "specs")
@@ -99,7 +99,7 @@ def test_of_one_pipeline_its_boxes_and_the_corpora_that_they_read_are_told(
         print_status("mini", ("toys",), deep=False, failed=False, as_json=False)
 
 
-def test_a_running_box_says_its_step_and_when_it_ends(
+def test_a_running_stage_says_its_step_and_when_it_ends(
     toy: Path, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs("toy/first", 100)
@@ -142,7 +142,7 @@ def test_a_job_that_was_put_back_into_the_queue_waits_though_its_lease_still_cou
     assert "pending job 12 waits in the queue; goes on from step 100" in row(said(capsys), "toy/first")
 
 
-def test_a_failed_box_says_why_where_it_goes_on_where_its_log_is_and_what_to_type(
+def test_a_failed_stage_says_why_where_it_goes_on_where_its_log_is_and_what_to_type(
     toy: Path, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]
@@ -170,7 +170,7 @@ def test_what_a_rerun_would_meet_again_asks_for_another_spec(
     assert "next: change the spec, since a rerun ends the same way; it is named by: stages show toy/first" in text
 
 
-def test_a_stopped_box_says_from_which_step_it_goes_on_and_each_path_once(
+def test_a_stopped_stage_says_from_which_step_it_goes_on_and_each_path_once(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     layout, key = Layout(toy, "mini"), Project.load(toy).keys("mini")["toy/first"]

@@ -44,7 +44,7 @@ def test_ranks_on_one_cpu_node_share_it() -> None:
     assert (request.nodes, request.cpus, request.gpus) == (1, 4, 0)
 
 
-def test_a_box_without_phases_takes_one_device_of_one_node() -> None:
+def test_a_stage_without_phases_takes_one_device_of_one_node() -> None:
     request = resources.of_stage(stage("ouro/thinking_1_4b", "paper", nodes=4, ranks=32), Site())
     assert (request.nodes, request.cpus, request.gpus) == (1, 8, 1)
 

@@ -36,7 +36,7 @@ def test_a_loss_is_read_to_its_last_bit(tmp_path: Path) -> None:
     assert metrics["loss"].iloc[0] == loss
 
 
-def test_a_box_that_does_not_train_has_no_metrics(tmp_path: Path) -> None:
+def test_a_stage_that_does_not_train_has_no_metrics(tmp_path: Path) -> None:
     made = ouro_like("mini")["keep"].model_copy(update={"parents": ()})
     result = read(write_result(tmp_path, made))
     assert result.metrics is None

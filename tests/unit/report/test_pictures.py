@@ -15,7 +15,7 @@ def texts(figure: Figure) -> str:
     return "\n".join(item.get_text() for item in figure.findobj(Text))
 
 
-def test_every_box_its_budget_and_its_contexts_are_written_over_its_column() -> None:
+def test_every_stage_its_budget_and_its_contexts_are_written_over_its_column() -> None:
     drawn = texts(pipeline_plot.draw("Ouro", "paper", ouro_like(), {}))
     for text in ("Warmup", "Stable Training", "CT Annealing", "LongCT", "3T\n4K", "20B\n64K → 128K", "Upcycle 2.6B"):
         assert text in drawn

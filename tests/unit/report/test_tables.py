@@ -64,7 +64,7 @@ def test_a_row_tells_how_much_of_its_tokens_was_padding(
     assert table.row(read(write_result(tmp_path, STAGES["warmup"], read=units))).cells[1] == cell
 
 
-def test_the_table_shows_boxes_that_do_not_train(tmp_path: Path) -> None:
+def test_the_table_shows_stages_that_do_not_train(tmp_path: Path) -> None:
     grouped = table.by_pipeline(finished(run_all(tmp_path)))
     text = table.markdown(grouped)
     assert "| keep | - | - | - | - | 4.000 → 3.000 | keep |" in text

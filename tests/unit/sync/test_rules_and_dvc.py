@@ -26,7 +26,7 @@ def test_what_is_committed_is_what_the_specs_say(loaded: graph.Graph) -> None:
     assert write.unsynced(ROOT, write.wanted(Project.load(ROOT), loaded)) == []
 
 
-def test_there_is_one_rule_per_box_and_per_corpus(loaded: graph.Graph) -> None:
+def test_there_is_one_rule_per_stage_and_per_corpus(loaded: graph.Graph) -> None:
     text = "".join(rules.files(loaded).values())
     for ref in loaded.stages:
         assert text.count(f"use rule stage as {graph.rule_name(ref)} with:") == 1

@@ -66,7 +66,7 @@ def test_more_ranks_than_gpus_are_refused_unless_they_are_to_take_turns(
         place.of(on_gpu(1))
 
 
-def test_a_box_that_points_to_its_parent_needs_no_gpu() -> None:
+def test_a_stage_that_points_to_its_parent_needs_no_gpu() -> None:
     """Its job asks for none."""
     keep = on_gpu(1).model_copy(update={"kind": "keep"})
     assert place.of(keep) == Place(CPU, GLOO)

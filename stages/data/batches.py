@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data import records
-from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import ranks
 from stages.data.encode import Encoded, encode_accepted, encode_texts
 from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
+from stages.data.turns import RowError
 
 Said = str | Document
 

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data.chats import RowError
+from stages.data.turns import RowError
 from stages.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr")
 MOST_PIXELS = 1 << 26  # of one picture as it is in its file; below Pillow's own limit, above which it warns
 ALLOWED = "a JPEG, PNG or WebP picture"
+EIGHT_BITS = f"8 bits a channel, grey or RGB ({', '.join(MODES)})"
 WHITE = (255, 255, 255, 255)
 # What Pillow raises about bytes that are not what they should be: each of its readers has errors of its own.
 DAMAGE = (
@@ -82,7 +83,9 @@ def _refuse(opened: Any) -> None:
     if (frames := getattr(opened, "n_frames", 1)) != 1:
         raise RowError(f"a picture of {frames} frames", "one frame")
     if opened.mode not in MODES:
-        raise RowError(f"pixels of mode {opened.mode}", f"8 bits a channel, grey or RGB ({', '.join(MODES)})")
+        raise RowError(f"pixels of mode {opened.mode}", EIGHT_BITS)
+    if any(";16" in str(tile[3]) for tile in opened.tile):  # colours of a PNG, of which Pillow drops the lower bytes
+        raise RowError(f"pixels of mode {opened.mode}, of 16 bits a channel", EIGHT_BITS)
 
 
 def _upright(opened: Any, rgb: bool) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from stages.data.pieces import suffix
 from stages.errors import UserError
-from stages.spec.schema_paths import PATTERN
+from stages.spec.schema_paths import PATTERN, conversion
 from stages.store import json_file
 
 # What datasets writes beside its Arrow files: save_to_disk the first and the last, which is of several splits.
@@ -25,7 +25,9 @@ UNREAD = (
     *(".part", ".partial", ".incomplete", ".crdownload", ".download", ".aria2", ".tmp"),
 )
 NUMBERED = re.compile(r"(.*?)[-_.](\d{3,6})-of-(\d{3,6})\b(.*)")  # train-00000-of-00008.parquet
-SPLIT = re.compile(r"(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE)
+SPLIT = re.compile(
+    r"(?:^|[-_.])(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE
+)  # c4-train.0
 
 
 def files(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[Path]:
@@ -75,10 +77,12 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
     kinds = Counter(suffix(path.name, known) for path in found)
     _refuse_unread(folder, [path for path in every if path not in set(found)], where, known)
     if not found:
-        raise UserError(f"{where}: no file in it ends in {', '.join(known)}.")
+        there = f" There is {every[0].relative_to(folder).as_posix()}. {conversion(every[0].name)}" if every else ""
+        raise UserError(f"{where}: no file in it ends in {', '.join(known)}.{there}")
     if len(kinds) > 1:
         said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
-        raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as **/*.jsonl.")
+        most = f"{folder.name}/**/*{kinds.most_common(1)[0][0]}"
+        raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as {most}.")
     if ".arrow" in kinds:
         _refuse_datasets(folder, every, where)
     if not kinds.keys() & {".txt", ".md"}:  # whose names may be anything
@@ -147,7 +151,7 @@ def _refuse_splits(folder: Path, found: Sequence[Path], where: str) -> None:
 
 
 def _split(path: Path) -> str | None:
-    found = (SPLIT.match(part) for part in reversed(path.parts))
+    found = (SPLIT.search(part) for part in reversed(path.parts))
     return next((one.group(1) for one in found if one is not None), None)
 
 

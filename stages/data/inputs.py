@@ -15,16 +15,10 @@ from stages.data.spec import FOLDER, CorpusSpec
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.spec.loader_data import load_roots
-from stages.spec.schema_paths import PICTURE_SUFFIXES, SUFFIXES
+from stages.spec.schema_paths import GZIPPED, PICTURE_SUFFIXES, SUFFIXES, ZSTANDARD, conversion
 from stages.store.contained import contained
 
-MARKED = (
-    ".jsonl.gz",
-    ".jsonl.zst",
-    ".parquet",
-    ".arrow",
-    ".tar",
-)  # kinds of files that begin with something in any case
+MARKED = (*GZIPPED, *ZSTANDARD, ".parquet", ".arrow", ".tar")  # kinds that begin with something in any case
 
 
 def find(root: Path, corpus: CorpusSpec) -> list[Input]:
@@ -129,9 +123,9 @@ def _refuse_name(one: Input) -> None:
 
 def _refuse_kind(one: Input, corpus: CorpusSpec) -> None:
     _refuse_name(one)
-    if not suffix(one.path.name, _kinds(corpus)):
-        raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(_kinds(corpus))}")
-    if not one.size and one.path.name.endswith(MARKED):
+    if not suffix(one.name, _kinds(corpus)):
+        raise UserError(f"{one.name}: of no known kind; allowed: {', '.join(_kinds(corpus))}. {conversion(one.name)}")
+    if not one.size and one.name.endswith(MARKED):
         raise UserError(f"{one.name}: empty, and no file of its kind is. Copy it again.")
     if one.suffix in (".txt", ".md") and corpus.kind == "sft":
         raise UserError(f"{one.name}: plain text has no answers to supervise; allowed for sft: rows, as in .jsonl")

@@ -14,6 +14,7 @@ from stages.data import pieces
 from stages.data.arrow import pyarrow
 from stages.data.pieces import Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
+from stages.spec.schema_paths import GZIPPED
 
 LINE_END = re.compile(rb"\r\n|\n|\r")
 BLOCK = 1 << 20
@@ -97,7 +98,7 @@ def _opened(file: Input) -> Iterator[tuple[BinaryIO, BinaryIO]]:
             yield raw, raw
             return
         try:
-            if file.suffix == ".jsonl.gz":
+            if file.suffix in GZIPPED:
                 yield io.BufferedReader(gzip.GzipFile(fileobj=raw)), raw
             else:
                 yield io.BufferedReader(pyarrow(file.name).CompressedInputStream(raw, "zstd")), raw

@@ -13,6 +13,7 @@ from typing import Any
 
 from stages.data.chat import ASSISTANT, Rendered
 from stages.data.template import TemplateError
+from stages.data.turns import REASONING
 
 Message = Mapping[str, Any]
 SEPARATE = ". Where only earlier answers lose their reasoning, write `answers: separate` into the corpus's spec"
@@ -33,7 +34,8 @@ def refuse_left_out(
         answer = message.get("role") == ASSISTANT
         learned = answer and place >= first
         where = _Text(rendered.text[slice(*next(spans))]) if learned else whole
-        for text in _texts(message.get("content")):
+        reasoning = [message[key] for key in REASONING if key in message] if learned else []
+        for text in (*_texts(message.get("content")), *reasoning):
             if answer and not learned:
                 text = text.rpartition(end_of_reasoning)[2]
             forms = (text, *_as_json(text)) if message.get("role") == "tool" else (text,)

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from stages.data import hashes, inputs, pieces, records, spec, user
-from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.hashes import Hashes, Pairs
 from stages.data.ngrams import NGrams
 from stages.data.pieces import Input
 from stages.data.spec import CorpusSpec
+from stages.data.turns import RowError
 from stages.errors import UserError
 from stages.spec import other_corpora
 from stages.spec.files import Files

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from stages.data import inputs, picture_rows, prepared, spec
 from stages.data.batches import refuse_unwritten
-from stages.data.chats import RowError
 from stages.data.document import HELD_OUT_PER_MILLE, IMAGE, SPECIAL, Document
 from stages.data.draws import rank
 from stages.data.encode import Encoded, encode_accepted
@@ -29,6 +28,7 @@ from stages.data.progress import Progress
 from stages.data.spec import CorpusSpec
 from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
+from stages.data.turns import RowError
 from stages.data.user import BadRowError
 from stages.errors import UserError
 from stages.store import files

@@ -7,8 +7,8 @@ import binascii
 import re
 from pathlib import Path, PurePosixPath
 
-from stages.data.chats import RowError
 from stages.data.pieces import LONGEST
+from stages.data.turns import RowError
 from stages.data.webdataset import Sample
 from stages.errors import UserError
 from stages.store.contained import contained

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import chats, decode, inputs, lines, picture_files, pieces, records, webdataset
-from stages.data.chats import Chat, Part, RowError
+from stages.data import chats, decode, inputs, lines, picture_files, pieces, records, turns, webdataset
+from stages.data.chats import Chat
 from stages.data.decode import Size
 from stages.data.pieces import Broken, Input, Piece
 from stages.data.spec import CorpusSpec, Extensions
+from stages.data.turns import Part, RowError
 from stages.data.webdataset import Sample, shown
 from stages.errors import UserError
 from stages.spec.builders import COLUMNS, PICTURE_EXTENSIONS
@@ -60,7 +61,7 @@ class Reader:
     def rows(self, file: Input) -> Iterator[PictureRow]:
         """The rows of a file in its order. Raises UserError where the file is of no use."""
         try:
-            yield from self._tar(file) if file.path.name.endswith(".tar") else self._json(file)
+            yield from self._tar(file) if file.name.endswith(".tar") else self._json(file)
         except OSError as error:
             raise UserError(f"{file.name}: {error.strerror}") from None
 
@@ -170,7 +171,7 @@ def _caption(data: bytes) -> str:
         text = data.decode().removeprefix("\ufeff").rstrip("\r\n")
     except UnicodeDecodeError:
         raise RowError("the caption is not UTF-8", "text in UTF-8") from None
-    return chats.string(text, "the caption")
+    return turns.string(text, "the caption")
 
 
 def _there(row: dict[str, Any], name: str) -> None:
@@ -180,4 +181,4 @@ def _there(row: dict[str, Any], name: str) -> None:
 
 def _column(row: dict[str, Any], name: str) -> str:
     _there(row, name)
-    return chats.string(row[name], name)
+    return turns.string(row[name], name)

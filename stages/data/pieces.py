@@ -28,8 +28,8 @@ class Input:
 
     @property
     def suffix(self) -> str:
-        """What it is, by its name; empty for a file of no known kind."""
-        return suffix(self.path.name)
+        """What it is, by its name, whatever a link of that name leads to; empty for a file of no known kind."""
+        return suffix(self.name)
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from stages.data import chats, json_text, table_nulls
+from stages.data import chats, json_text, table_nulls, turns
 from stages.data.chat import ASSISTANT
-from stages.data.chats import Chat, RowError
+from stages.data.chats import Chat
 from stages.data.document import Document, Part, conversation, held_out, plain
 from stages.data.pieces import LONGEST, Broken, Raw
+from stages.data.turns import RowError
 from stages.spec import wording
 from stages.spec.builders import COLUMNS
 
@@ -27,6 +28,8 @@ TEXT = "text"  # the shape whose rows are one text, and its column
 OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a row of the other kind has
 OPTIONAL = ("system", "history", "input", "tools")
 DOTS = '"..."'
+ARRAY = "; of a JSON array, write each element on a line of its own: `jq -c '.[]' IN > OUT.jsonl`"
+SEVERAL_LINES = "; an object has one line: `jq -c .` writes objects so, `jq -c '.[]'` the elements of an array"
 EXAMPLES = {
     "messages": '[{"role": "user", "content": "..."}, ...]',
     "conversations": '[{"from": "human", "value": "..."}, ...]',
@@ -84,7 +87,7 @@ def text(raw: Raw, shape: Shape) -> str:
         return raw
     name = shape.columns[TEXT]
     try:
-        return chats.string(_row(raw, shape)[name], name)
+        return turns.string(_row(raw, shape)[name], name)
     except RowError as error:
         raise RowError(error.why, error.allowed or shape.hint) from None
 
@@ -180,9 +183,10 @@ def parsed(line: bytes) -> dict[str, Any]:
     except json_text.RepeatedKeyError as error:
         raise RowError(str(error)) from None
     except ValueError as error:
-        raise RowError(f"not JSON ({wording.of_json(error)})") from None
+        lines = SEVERAL_LINES if line.strip() in (b"[", b"{") else ""
+        raise RowError(f"not JSON ({wording.of_json(error)}){lines}") from None
     except RecursionError:
         raise RowError("not JSON (nested too deep)") from None
     if not isinstance(row, dict):
-        raise RowError(f"found a {type(row).__name__} instead of an object")
+        raise RowError(f"found a {type(row).__name__} instead of an object{ARRAY if isinstance(row, list) else ''}")
     return row

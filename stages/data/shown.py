@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data import inputs, offsets, pieces, records, user
-from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode_accepted
@@ -24,6 +23,7 @@ from stages.data.pieces import Piece
 from stages.data.prepared import Corpus
 from stages.data.spec import CorpusSpec
 from stages.data.tokenizer import Tokenizer
+from stages.data.turns import RowError
 
 LONGEST = 2000  # tokens of a document that are shown
 RANKS = 1 << 64

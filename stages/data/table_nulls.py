@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stages.data.chats import RowError
+from stages.data.turns import RowError
 
 ALLOWED = "calls' arguments, and tools, as their JSON in strings"
 

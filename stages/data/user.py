@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.data import inputs, lines, pieces, records, tables
-from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.pieces import Piece, Rows
 from stages.data.records import Shape
 from stages.data.spec import CorpusSpec
+from stages.data.turns import RowError
 from stages.errors import UserError, Where
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from stages.data import records, runs, user
 from stages.data.batches import Batch, Said, encode_batch, refuse_unwritten
-from stages.data.chats import RowError
 from stages.data.others import Left, Others
 from stages.data.pieces import Piece, Raw
 from stages.data.records import Shape
 from stages.data.runs import Bad, Encoding, Run
 from stages.data.tokenizer import Source, Tokenizer
+from stages.data.turns import RowError
 
 CHARACTERS = 1 << 19  # given to the tokenizer at once, which bounds the memory that its answers take
 ROWS = 2048

@@ -6,8 +6,19 @@ from pathlib import PurePosixPath
 
 from stages.spec import units
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".arrow", ".txt", ".md")
+GZIPPED = (".jsonl.gz", ".json.gz")  # lines of JSON, as all of .jsonl
+ZSTANDARD = (".jsonl.zst", ".jsonl.zstd", ".json.zst", ".json.zstd")
+SUFFIXES = (".jsonl", *GZIPPED, *ZSTANDARD, ".parquet", ".arrow", ".txt", ".md")
 PICTURE_SUFFIXES = (".tar", ".jsonl")  # of builder pictures
+CONVERSIONS = {  # what is often given instead, and how it becomes what is read
+    ".json": "Of a JSON array, `jq -c '.[]' IN > OUT.jsonl` makes lines; rename what has an object in each line.",
+    ".ndjson": "Rename it to .jsonl.",
+    ".csv": "`pyarrow.parquet.write_table(pyarrow.csv.read_csv(IN), OUT)` makes Parquet of it.",
+    ".tsv": "Read it by pyarrow.csv with `ParseOptions(delimiter='\\t')`, and write it as Parquet.",
+    ".gz": "Unpack it, or read lines of JSON as .jsonl.gz.",
+    ".tgz": "Unpack it.",
+    ".zip": "Unpack it.",
+}
 PATTERN = "*?["  # what makes a name a pattern
 LONGEST = 255  # bytes of a name on Linux's file systems
 
@@ -26,9 +37,14 @@ def _one_path(value: object) -> object:
         raise units.BadQuantity(found, "** between slashes, for folders at any depth", "Write **/*.jsonl.")
     if path.suffix and not value.endswith((*SUFFIXES, *PICTURE_SUFFIXES, "/")) and not set(value) & set(PATTERN):
         allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
-        repair = "Convert it; write a slash behind the name of a folder that has a dot in it."
+        repair = f"{conversion(value)} Write a slash behind the name of a folder that has a dot in it."
         raise units.BadQuantity(found, allowed, repair)
     return value
+
+
+def conversion(name: str) -> str:
+    """What to do with a file that cannot be read, by its name."""
+    return CONVERSIONS.get(PurePosixPath(name).suffix, "Convert it.")
 
 
 def _below(path: PurePosixPath, found: str, plain: str) -> PurePosixPath:

@@ -82,7 +82,8 @@ def saved(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 FORMATS: dict[str, Write] = {
-    "a.jsonl": jsonl, "a.jsonl.gz": gz, "a.jsonl.zst": zst, "a.parquet": parquet, "a.arrow": arrow_stream,
+    "a.jsonl": jsonl, "a.jsonl.gz": gz, "a.jsonl.zst": zst, "a.json.gz": gz, "a.jsonl.zstd": zst,
+    "a.parquet": parquet, "a.arrow": arrow_stream,
     "b.arrow": arrow_file, "saved": saved,
 }  # fmt: skip
 SHAPES: dict[str, list[dict[str, Any]]] = {

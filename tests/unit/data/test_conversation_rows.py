@@ -75,7 +75,28 @@ def test_an_alpaca_input_stands_below_its_instruction_and_history_before(project
 
 
 BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
-    "an unknown key": ("messages", turn(role="user", content="x", weight=0), r"messages\[2\] has the unknown key 'w"),
+    "an unknown key": ("messages", turn(role="user", content="x", wait=0), r"messages\[2\] has the unknown key 'wait'"),
+    "an answer that is not learned": (
+        "messages",
+        turn(role="assistant", content="x", weight=0),
+        r"messages\[2\]\.weight: found 0, and every answer is learned; .*_completion",
+    ),
+    "an answer with a mask": ("messages", turn(role="assistant", content="x", mask=1), r"\.mask: found 1, and every"),
+    "reasoning of a question": (
+        "messages",
+        turn(role="user", content="x", reasoning_content="y"),
+        r"messages\[2\]\.reasoning_content: only a turn of role assistant has it",
+    ),
+    "ShareGPT's keys": (
+        "messages",
+        {"messages": [{"from": "human", "value": "x"}]},
+        r"(?=.*allowed: `rows: sharegpt` with `columns: \{conversations: messages\}`)",
+    ),
+    "OpenAI's keys": (
+        "sharegpt",
+        {"conversations": [{"role": "user", "content": "x"}]},
+        r"(?=.*allowed: `rows: messages` with `columns: \{messages: conversations\}`)",
+    ),
     "a picture": ("messages", turn(role="user", content=[{"type": "image_url"}]), "is of type 'image_url'"),
     "a part without text": ("messages", turn(role="user", content=[{"type": "text"}]), r"content\[0\]\.text is a None"),
     "a bare part": ("messages", turn(role="user", content=["x"]), r"content\[0\] is of type 'str'"),

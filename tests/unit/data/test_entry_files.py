@@ -63,6 +63,11 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "only hidden files": ("*.jsonl", (".a.jsonl",), "no file below .* is called so"),
     "splits by files": ("m", ("m/train-0.jsonl", "m/test-0.jsonl"), r"several splits \(test, train\), such as test-0"),
     "splits by folders": ("m", ("m/data/train/a.jsonl", "m/data/validation/a.jsonl"), r"\(train, validation\)"),
+    "splits inside of names": (
+        "m", ("m/c4-train.0-of-1.json.gz", "m/c4-validation.0-of-1.json.gz"), r"several splits \(train, validation\)"),
+    "data of another kind alone": ("m", ("m/a.csv",), r"There is a\.csv\. `pyarrow\.parquet\.write_table"),
+    "an array of JSON": ("m", ("m/a.json",), r"There is a\.json\. Of a JSON array, `jq -c '\.\[\]' IN"),
+    "two kinds": ("m", ("m/README.md", "m/d/1.parquet", "m/d/2.parquet"), r"such as m/\*\*/\*\.parquet"),
     "a part that is missing": (
         "m", ("m/x-00000-of-00003.jsonl", "m/x-00002-of-00003.jsonl"), "2 of 3 files are there; x-00001-of-00003"),
     "the last part": ("m", ("m/x_0-of-2.jsonl", "m/x-000-of-002.jsonl"), "x-001-of-002.jsonl is missing"),

@@ -41,6 +41,22 @@ def test_a_conversation_is_the_same_in_every_format_and_shape(project: Small, na
     assert identities(project) == [json.dumps(chat, sort_keys=True) for chat in CHATS]
 
 
+def test_a_file_of_the_hubs_cache_is_read_by_the_name_of_its_link(project: Small) -> None:
+    cache = project.root / "cache"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots/1a2b/data").mkdir(parents=True)
+    parquet(cache / "blobs/0123abcd", [{"text": text} for text in TEXTS])
+    (cache / "snapshots/1a2b/data/train-00000-of-00001.parquet").symlink_to("../../../blobs/0123abcd")
+    declare(project, "cache/snapshots/1a2b/data")
+    assert [document.parts[0].content for document in read(project)] == TEXTS
+
+
+def test_a_column_of_strings_may_hold_the_json_of_conversations(project: Small) -> None:
+    parquet(project.root / "a.parquet", [{"messages": json.dumps(chat)} for chat in CHATS])
+    declare(project, "a.parquet", "sft")
+    assert identities(project) == [json.dumps(chat, sort_keys=True) for chat in CHATS]
+
+
 @pytest.mark.parametrize("name", ["a.txt", "folder"])
 def test_text_without_rows_is_the_same_too(project: Small, name: str) -> None:
     if name == "a.txt":

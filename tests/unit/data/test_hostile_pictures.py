@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 
 from stages.data import decode, webdataset
-from stages.data.chats import RowError
 from stages.data.decode import Size
 from stages.data.pieces import Input
+from stages.data.turns import RowError
 from stages.errors import UserError
 from tests.unit.data.pictures_of_users import (
     declare,
@@ -42,9 +42,9 @@ __all__ = ["project"]
 PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
 
 
-def header(width: int, height: int) -> bytes:
+def header(width: int, height: int, bits: int = 8, colours: int = 0) -> bytes:
     """A PNG that says it is so large, and has a few bytes of pixels."""
-    sizes = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    sizes = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
     parts = [(b"IHDR", sizes), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
     chunks = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
@@ -73,6 +73,8 @@ PICTURES: dict[str, tuple[bytes, str]] = {
     "a webp that moves": (frames("WEBP"), "a picture of 3 frames"),
     "CMYK": (saved(PHOTO.convert("CMYK"), "JPEG"), "pixels of mode CMYK"),
     "16 bits a pixel": (saved(Image.fromarray(np.full((8, 8), 40000, dtype=np.uint16))), "pixels of mode I;16"),
+    "16 bits a colour, which Pillow would halve": (header(8, 8, 16, 2), "pixels of mode RGB, of 16 bits a channel"),
+    "16 bits of grey and of transparency": (header(8, 8, 16, 4), "of 16 bits a channel"),
 }
 
 

@@ -14,12 +14,12 @@ from transformers import PreTrainedTokenizerFast
 
 from stages.commands.left_out import lines as left_out
 from stages.data import prepare, records, spec, tokenizer_declared, tokenizer_files
-from stages.data.chats import RowError
 from stages.data.document import Document
 from stages.data.encode import encode
 from stages.data.prepared import Corpus, DataManifest
 from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
+from stages.data.turns import RowError
 from stages.errors import SpecError, SpecErrors
 from tests.unit.data import published
 from tests.unit.data.files_of_users import declare, jsonl
@@ -127,6 +127,20 @@ def test_an_answer_that_is_asked_for_otherwise_than_it_is_written_is_refused(tmp
     made = opened(tmp_path, PROMPTED)
     with pytest.raises(TemplateError, match=r"messages\[2\]: .*ends with '.*assistant\\n<think>\\n', and with the ans"):
         encode(documents(TALK)[:1], made, None)
+
+
+def test_reasoning_in_a_key_of_its_own_is_learned_and_has_to_be_written(tmp_path: Path) -> None:
+    template = REASONS.replace(
+        "{%- else %}{{- m.content }}",
+        "{%- else %}{{- '<think>' + m.reasoning_content + '</think>' if m.reasoning_content else '' }}{{- m.content }}",
+    )
+    talk = [TALK[1], {"role": "assistant", "reasoning_content": "hello, 3", "content": "It is 3."}, *TALK[3:5]]
+    made = opened(tmp_path, template)
+    assert [learned(made, one) for one in documents(talk)] == [
+        ["<think>hello, 3</think>It is 3.<|im_end|>"], [TALK[4]["content"] + "<|im_end|>"],
+    ]  # fmt: skip
+    with pytest.raises(TemplateError, match=r"messages\[1\]: what the assistant says is not in the answer"):
+        encode(documents(talk)[:1], opened(tmp_path, REASONS), None)
 
 
 def test_what_earlier_answers_say_after_their_reasoning_has_to_be_there(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def turns(*pairs: tuple[object, object]) -> bytes:
         ("text", b'{"text": "a"', "not JSON"),
         ("sft", b'{"text": "a"}', "the key 'messages' is missing .found: 'text', as kind text has it."),
         ("text", turns(("user", "a")), "the key 'text' is missing .found: 'messages', as kind sft has it."),
-        ("sft", b'{"messages": "a"}', "messages is not a list"),
+        ("sft", b'{"messages": "a"}', "messages is a str instead of a list of turns"),
         ("sft", b'{"messages": []}', "messages is empty"),
         ("sft", b'{"messages": ["a"]}', r"messages\[0\] does not have the key 'role'"),
         ("sft", turns(("robot", "a")), r"messages\[0\].role: found 'robot'"),

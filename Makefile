@@ -18,7 +18,7 @@ export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: mini pythons lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-data apex
+.PHONY: mini pythons lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-attention device-data apex
 
 # nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
 ENGINE ?= torch
@@ -133,6 +133,16 @@ device-packages: ## fetch what a machine with torch lacks to run `make device` i
 		--implementation cp --python-version $(DEVICE_VERSION) $(addprefix --platform ,$(DEVICE_PLATFORM)) \
 		-c constraints.txt $$packages
 	du -sh .device/site-$(DEVICE_VERSION)
+
+# 0.3 GB, and packed in two parts: more than one call may carry to a machine (docs/on-gpus.md).
+device-attention: ## fetch the candidates for exact attention into .device/attention-VERSION, and pack them
+	rm -rf .device/attention-$(DEVICE_VERSION) .device/attention.[12]
+	packages=$$($(DEVICE_PYTHON) -m benchmarks.device.needs attention); \
+	$(DEVICE_PYTHON) -m pip install --quiet --no-deps --no-compile --only-binary=:all: \
+		--target .device/attention-$(DEVICE_VERSION) --implementation cp --python-version $(DEVICE_VERSION) \
+		$(addprefix --platform ,$(DEVICE_PLATFORM) manylinux_2_24_x86_64) $$packages
+	tar c -C .device attention-$(DEVICE_VERSION) | xz -9 | split -b 48M -a 1 --numeric-suffixes=1 - .device/attention.
+	ls -l .device/attention.[12]
 
 device-data: $(READY) ## prepare the corpora of the pipeline that `make device` runs, into .device/data
 	python -m benchmarks.device.corpora

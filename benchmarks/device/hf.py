@@ -47,8 +47,8 @@ def train(work: Work, device: torch.device) -> Ran:
 
 
 def attention(device: torch.device) -> str:
-    """Flash attention's own package where it is there, torch's choice of kernels otherwise."""
-    return "flash_attention_2" if device.type == "cuda" and find_spec("flash_attn") is not None else "sdpa"
+    """FlashAttention 2's package where it is there (version 4's has the same name), else torch's choice of kernels."""
+    return "flash_attention_2" if device.type == "cuda" and find_spec("flash_attn_2_cuda") is not None else "sdpa"
 
 
 def configuration(work: Work) -> Any:

@@ -6,6 +6,7 @@ imported here: this is what says that the rest is missing.
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 
 # Importable names that a Python installation made for PyTorch work has.
@@ -15,7 +16,7 @@ USUAL = (
 )  # fmt: skip
 
 # What alternatives are made of: where one is absent, its rows say so.
-ALTERNATIVES = ("transformers", "accelerate", "torchtitan", "apex", "flash_attn")
+ALTERNATIVES = ("transformers", "accelerate", "torchtitan", "apex", "flash_attn", "cudnn")
 
 # Importable name -> package. `make device-packages` fetches these at the versions of constraints.txt.
 CARRIED = {
@@ -26,6 +27,14 @@ CARRIED = {
     "blake3": "blake3",
 }
 
+# Package -> version: what the candidates of `attentions` are made of, which `make device-attention` fetches.
+ATTENTION = {
+    "flash-attn-4": "4.0.0b36", "nvidia-cutlass-dsl": "4.8.1", "nvidia-cutlass-dsl-libs-base": "4.8.1",
+    "nvidia-cutlass-dsl-libs-core": "4.8.1", "nvidia-cutlass-dsl-libs-cu13": "4.8.1", "quack-kernels": "0.6.5",
+    "apache-tvm-ffi": "0.1.15.post2", "torch-c-dlpack-ext": "0.1.5", "einops": "0.8.2",
+    "nvidia-cudnn-frontend": "1.23.0",
+}  # fmt: skip
+
 
 def missing() -> list[str]:
     """Importable names that are not here."""
@@ -33,4 +42,4 @@ def missing() -> list[str]:
 
 
 if __name__ == "__main__":
-    print(*CARRIED.values())
+    print(*(CARRIED.values() if sys.argv[1:] != ["attention"] else map("==".join, ATTENTION.items())))

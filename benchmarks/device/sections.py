@@ -25,12 +25,13 @@ class Section:
 
 
 SECTIONS = (
-    Section("cuda_tests", "Tests of tests/cuda", 200, timed=False),
+    Section("cuda_tests", "Tests of tests/cuda", 160, timed=False),
     Section("pipelines", "Whole pipelines, a few steps of every stage", 130, timed=False),
-    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 130),
-    Section("loss", "The loss of a long row over a large vocabulary", 40),
-    Section("kernels", "Operations: Apex, torch, plain", 40),
-    Section("checkpoints", "Checkpoints", 40),
+    Section("exact_attention", "Attention with the same bits in every run: as it is, and candidates", 120),
+    Section("checkpoints", "Checkpoints", 25),
+    Section("kernels", "Operations: Apex, torch, plain", 20),
+    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 110),
+    Section("loss", "The loss of a long row over a large vocabulary", 25),
 )
 
 

@@ -73,6 +73,11 @@ class Documents:
         return len(self._first) == len(self._segments)
 
     @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """Positions of each document, in their order."""
+        return tuple(map(int, self._lengths))
+
+    @cached_property
     def spans(self) -> Spans:
         """The documents' borders, on the device."""
         borders = np.append(self._first, self._segments.size).astype(np.int32)
@@ -85,10 +90,10 @@ class Documents:
         return self._runs[heads, processors]
 
     def _divided(self, heads: int, processors: int) -> Iterator[Run]:
-        lengths = list(map(int, self._lengths))
-        for first, last in attention_calls.runs(lengths, heads, processors):
-            borders = [0, *accumulate(lengths[first:last])]
-            where = Spans(to_device(np.array(borders, dtype=np.int32), self._device), max(lengths[first:last]))
+        for first, last in attention_calls.runs(self.lengths, heads, processors):
+            lengths = self.lengths[first:last]
+            borders = [0, *accumulate(lengths)]
+            where = Spans(to_device(np.array(borders, dtype=np.int32), self._device), max(lengths))
             yield Run(borders[-1], last - first == 1, where)
 
     @cached_property

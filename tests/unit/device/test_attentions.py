@@ -1,0 +1,153 @@
+"""Candidates for exact attention on a GPU, as far as a CPU can say: masks, divisions, what they are compared with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention import flex_attention as flexible
+
+from benchmarks.device import attentions, exact_attention
+from benchmarks.device.attentions import EXACT, FAST, Attend, Candidate
+from benchmarks.device.exact_attention import Found, Shape
+from benchmarks.device.rows import Row
+from stages.models import attention
+from stages.models.documents import Documents
+
+CPU = torch.device("cpu")
+SHAPES = (
+    Shape(2, (200,), 4, 2, 16), Shape(1, (150, 30, 30, 30), 2, 2, 16), Shape(1, (1, 127, 128, 129, 300), 2, 1, 8),
+)  # fmt: skip
+UNIT = 2.0**-24
+
+
+def attended(attend: Attend, shape: Shape, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    *inputs, outer = (x.to(dtype) for x in shape.drawn(CPU, torch.float32))
+    candidate = Candidate("any", attend)
+    return exact_attention.once(candidate, shape, inputs, outer, Documents(shape.segments, CPU))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_what_candidates_are_compared_with_is_attention(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In parts of a few queries, which do not fall on the documents' borders; every formula in fp64."""
+    monkeypatch.setattr(exact_attention, "CHUNK", 64)
+    found = attended(attention.attend, shape, torch.float64)
+    assert exact_attention.apart(found, exact_attention.reference(shape, CPU)) < 1e-12
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_a_part_that_is_off_is_seen(part: int) -> None:
+    exactly = exact_attention.reference(SHAPES[0], CPU)
+    found = attended(attention.attend, SHAPES[0])
+    found[part][1, 7, 0, 3] += 0.5
+    assert exact_attention.apart(found, exactly) > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its compiler
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_flexible_attention_is_ours_with_its_gradients(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not compiled, and without the check that refuses gradients on a CPU: the mask is what is tested."""
+    monkeypatch.setattr(flexible, "_validate_device", lambda *_: None)
+    found, wanted = attended(attentions.flex, shape), attended(attention.attend, shape)
+    for one, other in zip(found, wanted, strict=True):
+        assert float((one - other).norm()) <= 4 * 300**0.5 * UNIT * float(other.norm())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_the_blocks_are_those_that_torch_finds_by_looking_at_every_pair(shape: Shape) -> None:
+    lengths = shape.lengths * shape.rows
+    number = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
+
+    def seen(_row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (number[query] == number[key])
+
+    wanted = flexible.create_block_mask(seen, None, None, len(number), len(number), "cpu", attentions.BLOCK)
+    found = attentions.blocks(lengths, CPU)
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        assert getattr(found, name).tolist() == getattr(wanted, name).tolist(), name
+    assert torch.equal(found.to_dense(), wanted.to_dense())
+
+
+def test_cudnn_takes_as_many_heads_as_its_workspace_allows() -> None:
+    assert attentions.heads_at_once(4, 8192, 12, 1) == 12  # 6 GiB
+    assert attentions.heads_at_once(1, 32_768, 12, 1) == 8  # 2 GiB a head
+    assert attentions.heads_at_once(1, 65_536, 8, 4) == 1  # 32 GiB a key head: no less is possible
+    assert attentions.heads_at_once(1, 8193, 500, 1) == (16 << 30) // (2 * 8256**2)
+
+
+def stand_in(calls: list[dict[str, Any]]) -> Any:
+    """flash-attn-4's functions, computed by SDPA."""
+
+    def rows(q: Tensor, k: Tensor, v: Tensor, *, softmax_scale: float, **asked: Any) -> Tensor:
+        calls.append(asked)
+        return attention.in_rows(q, k, v, softmax_scale)
+
+    def packed(q: Tensor, k: Tensor, v: Tensor, *, cu_seqlens_q: Tensor, softmax_scale: float, **asked: Any) -> Any:
+        calls.append(asked)
+        sizes = cu_seqlens_q.diff().tolist()
+        assert asked["max_seqlen_q"] == asked["max_seqlen_k"] == max(sizes)
+        assert torch.equal(asked["cu_seqlens_k"], cu_seqlens_q)
+        parts = zip(*(x.split(sizes) for x in (q, k, v)), strict=True)
+        out = [attention.in_rows(a[None], b[None], c[None], softmax_scale)[0] for a, b, c in parts]
+        return torch.cat(out), None  # some versions give the normalisers too
+
+    return SimpleNamespace(flash_attn_func=rows, flash_attn_varlen_func=packed)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_flash_attention_4_is_asked_for_causal_attention_in_a_fixed_order(
+    shape: Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
+    monkeypatch.setitem(sys.modules, "flash_attn.cute", stand_in(calls))
+    wanted = attended(attention.attend, shape)
+    found = attended(attentions.flash4, shape)
+    torch.use_deterministic_algorithms(True)
+    try:
+        attended(attentions.flash4, shape)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))
+    assert [(call["causal"], call["deterministic"]) for call in calls] == [(True, False), (True, True)]
+
+
+def drifting() -> Attend:
+    """Attention whose sums come out otherwise in every run."""
+    turns = iter(range(100))
+    return lambda q, k, v, how, scale: attention.attend(q * (1 + next(turns) * 2.0**-20), k, v, how, scale)
+
+
+def compared(candidate: Candidate, shape: Shape) -> tuple[Found, Row]:
+    found = exact_attention.measured(candidate, shape, CPU)
+    return found, exact_attention.row(candidate, shape, found, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("attend", "exact", "failed", "said"),
+    [
+        (lambda: attention.attend, True, False, "the same bits in 5 runs"),
+        (drifting, True, True, "other bits in the output, the queries' gradient"),
+        (drifting, False, False, "other bits in the output"),
+    ],
+    ids=["exact", "not exact, but should be", "need not be"],
+)
+def test_a_candidate_that_is_not_exact_but_should_be_has_failed(
+    attend: Callable[[], Attend], exact: bool, failed: bool, said: str
+) -> None:
+    _, row = compared(Candidate("one", attend(), exact=exact), SHAPES[0])
+    assert row.failed == failed
+    assert said in row.setting
+
+
+def test_what_stages_take_now_comes_first_and_once_in_each_way() -> None:
+    assert (FAST.exact, EXACT.exact) == (False, True)
+    assert FAST.attend is EXACT.attend is attentions.in_use
+    assert not any(candidate.lacks(torch.device("cuda")) for candidate in (FAST, EXACT))
+    assert "needs a GPU" in Candidate("flex", attentions.flex).lacks(CPU)

@@ -8,6 +8,7 @@ attempt-0001/attempt.json   what it was built on (a resume must be built on the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ class _Record(BaseModel):
 
 RECORD, FINDING = "attempt.json", "finding.json"
 LONGEST = 10_000  # characters of a message
+_NAME = re.compile(r"attempt-(\d{4}|[1-9]\d{4,8})")
 _RECORD, _FINDING = TypeAdapter(_Record), TypeAdapter(Finding)
 
 
@@ -68,7 +70,11 @@ class Attempt:
         return self.folder / "result"
 
     def fail(self, error: Exception) -> None:
-        """Record why this attempt ended, for `stages status`."""
+        """Record why this attempt ended, for `stages status`; nothing where its folder was moved away or removed: what
+        would be made anew there is in the way of whoever puts the folder back.
+        """
+        if not self.folder.is_dir():
+            return
         told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
         fields = {
             "message": str(told),
@@ -116,8 +122,8 @@ def start(
 
 def folders(layout: Layout, key: str) -> list[Path]:
     """Attempts under `key`, newest first: folders, and no links."""
-    found = layout.run(key).glob("attempt-[0-9][0-9][0-9][0-9]")
-    return sorted((path for path in found if path.is_dir() and not path.is_symlink()), reverse=True)
+    found = _numbered(layout.run(key))
+    return [found[number] for number in sorted(found, reverse=True) if _is_folder(found[number])]
 
 
 def built_on(folder: Path) -> dict[str, Parent] | None:
@@ -138,9 +144,19 @@ def finding(folder: Path) -> Finding | None:
         return Finding(f"ended, and why cannot be read: {error}", None, stopped=False, repeats=False)
 
 
+def _numbered(run: Path) -> dict[int, Path]:
+    """What has the name of an attempt, by its number."""
+    names = ((path, _NAME.fullmatch(path.name)) for path in run.glob("attempt-*"))
+    return {int(name[1]): path for path, name in names if name}
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def _new_folder(run: Path) -> Path:
     """mkdir is atomic: of two processes only one gets a number."""
-    number = max((int(path.name[-4:]) for path in run.glob("attempt-[0-9][0-9][0-9][0-9]")), default=0) + 1
+    number = max(_numbered(run), default=0) + 1
     while True:
         folder = run / f"attempt-{number:04d}"
         with files.failing(folder):

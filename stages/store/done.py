@@ -149,8 +149,9 @@ def changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, s
 
     A parent that is not there, or is there under another key, contradicts nothing: it is to be rebuilt or put back.
     """
-    if sorted(parent.key for parent in record.parents.values()) != sorted(parent_keys.values()):
-        return f"its parents were {sorted(record.parents)}, wanted {sorted(parent_keys)}"
+    keys = {ref: parent.key for ref, parent in record.parents.items()}
+    if sorted(keys.values()) != sorted(parent_keys.values()):
+        return f"its parents were {_listed(keys)}, wanted {_listed(parent_keys)}"
     for ref, key in parent_keys.items():
         try:
             now = manifest.parents(layout, {ref: key})[ref]
@@ -160,3 +161,7 @@ def changed_parent(layout: Layout, record: Manifest, parent_keys: Mapping[str, s
         if not then & built_on.digests(layout, ref, now):
             return f"parent {ref} was run again with another result"
     return None
+
+
+def _listed(keys: Mapping[str, str]) -> str:
+    return ", ".join(f"{ref} (key {key[:12]})" for ref, key in sorted(keys.items())) or "none"

@@ -23,8 +23,13 @@ AGAIN = (
 )
 _MAY = "Make its directory writable, or give another place."
 _IS = "Its directory is not there, or is a file: mend that, or give another place."
+_TAKEN = "Something else is in its place: move that away, or give another place."
+_NAMED = "Its path leads nowhere, or is too long: mend that, or give another place."
 # What is wrong with a place, of which no waiting is a cure -> what to do.
-PLACES = {errno.EACCES: _MAY, errno.EPERM: _MAY, errno.EROFS: _MAY, errno.ENOENT: _IS, errno.ENOTDIR: _IS}
+PLACES = {
+    errno.EACCES: _MAY, errno.EPERM: _MAY, errno.EROFS: _MAY, errno.ENOENT: _IS, errno.ENOTDIR: _IS,
+    errno.EISDIR: _TAKEN, errno.ENXIO: _TAKEN, errno.ENODEV: _TAKEN, errno.ELOOP: _NAMED, errno.ENAMETOOLONG: _NAMED,
+}  # fmt: skip
 SMALL = 64 << 10  # bytes that are hashed sooner than another thread has begun to
 Data = bytes | Iterable[memoryview]
 """What a file is to hold: its bytes, or blocks of them, each of which is used before the next one is asked for."""

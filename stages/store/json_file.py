@@ -70,12 +70,13 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
         raise MissingFileError(path, "is not there") from None
     except OSError as error:
         raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    there = os.fstat(handle)
+    if not stat.S_ISREG(there.st_mode):
         os.close(handle)
         raise JsonFileError(path, "is not a regular file")
     with open(handle, "rb") as file:
         try:
-            data = file.read(limit + 1)
+            data = file.read(min(there.st_size, limit) + 1)  # `read` takes memory for all that it is asked for
         except OSError as error:
             raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
     if len(data) > limit:

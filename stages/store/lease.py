@@ -36,6 +36,7 @@ from stages.store.holder import Holder
 BEAT = 10.0  # seconds between heartbeats
 LOG = "leases.jsonl"
 TOKEN = re.compile(r"token-(\d{6,18})")
+LAST = 10**18 - 2  # tokens that a run may take; the next one is the right to finish
 
 
 class _Event(BaseModel):
@@ -86,6 +87,10 @@ def check(folder: Path, mine: Holder) -> None:
     """Raise LeaseError unless the lease on `folder` is still `mine`: to be asked before anything is put in place."""
     with files.failing(folder / holders.NAME):
         now = holders.read(folder)
+    if now is None and not folder.is_dir():
+        raise LeaseError(
+            f"{folder}: was moved or removed while this run wrote there; it puts nothing in place any more."
+        )
     if now != mine:
         who = str(now) if now else "nobody"
         raise LeaseError(f"{folder}: this run lost its lease (held now by {who}); it puts nothing in place any more.")
@@ -125,7 +130,12 @@ def _take_over(folder: Path, what: str, now: float) -> Holder:
         before = holders.read(folder)
         if before is not None and before.host != socket.gethostname() and holders.alive(before, folder, now):
             raise _held(what, before)
-        mine = holders.this_process(_last_token(folder) + 1)
+        last = _last_token(folder)
+        if last >= LAST:
+            raise LeaseError(
+                f"{folder}/token-{last:06d}: no run has taken so many leases. Move it away, and try again."
+            )
+        mine = holders.this_process(last + 1)
         if not _take(folder, mine.token):  # another host was faster
             raise _held(what, holders.read(folder))
         files.write_atomic(folder / holders.NAME, holders.encode(mine))

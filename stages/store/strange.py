@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from stages.store import damage, seal
@@ -17,10 +16,15 @@ DRAWN = "plots"  # pictures are drawn, and drawn again, after a result is in pla
 
 
 def files(folder: Path, record: seal.Listing) -> tuple[Path, ...]:
-    """What lies in a folder beside what its manifest and its seal list, sorted; a folder of strangers is named once."""
-    listed = {shard.file for shard in record.shards} | {seal.NAME, damage.NAME}
-    with suppress(JsonFileError):  # a seal that cannot be read is damage, and named as such
-        listed |= set(seal.read(folder).files)
+    """What lies in a folder beside what its manifest and its seal list, sorted; a folder of strangers is named once.
+
+    None where the seal cannot be read, which is damage and named as such: nobody knows what it listed.
+    """
+    try:
+        sealed = seal.read(folder).files
+    except JsonFileError:
+        return ()
+    listed = {*(shard.file for shard in record.shards), *sealed, seal.NAME, damage.NAME}
     above = {parent.as_posix() for file in listed for parent in Path(file).parents} | {DRAWN}
     return tuple(sorted(folder / name for name in _strangers(folder, "", listed, above)))
 

@@ -45,6 +45,17 @@ def test_a_deep_look_names_what_nothing_lists_and_calls_the_stage_done(layout: L
     assert done.is_done(layout, "toy/one", A, {}).strangers == ()
 
 
+def test_without_its_seal_a_folder_has_no_strangers_since_nobody_knows_what_it_listed(layout: Layout, run: Run) -> None:
+    """`Move them away` would be said of the manifest and of run.json."""
+    run("toy/one", A)
+    seal = layout.stage("toy/one") / "seal.json"
+    for text in ("{", None):
+        seal.write_text(text) if text else seal.unlink()
+        found = done.is_done(layout, "toy/one", A, {}, deep=True)
+        assert found.state == "damaged"
+        assert found.strangers == ()
+
+
 def test_what_somebody_puts_into_the_folder_of_a_run_is_not_sealed_with_its_result(layout: Layout) -> None:
     """A synchronisation does not wait until a result is in place."""
     with attempts.start(layout, "toy/one", A, {}) as attempt:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, files
+from stages.store import attempts, files, lease
 from stages.store.attempts import LONGEST, Finding
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
@@ -95,6 +95,23 @@ def test_the_newest_attempt_is_the_first_and_links_files_and_other_names_are_non
     assert [folder.name for folder in attempts.folders(layout, A)] == ["attempt-0002", "attempt-0001"]
     with attempts.start(layout, "toy/one", A, {}) as attempt:
         assert attempt.folder.name == "attempt-0010", "a number is used once, whatever has it"
+
+
+def test_the_ten_thousandth_attempt_is_newer_than_those_before_it(layout: Layout) -> None:
+    (layout.run(A) / "attempt-9999").mkdir(parents=True)
+    for _ in range(2):
+        with attempts.start(layout, "toy/one", A, {}):
+            pass
+    assert [folder.name for folder in attempts.folders(layout, A)] == ["attempt-10001", "attempt-10000", "attempt-9999"]
+
+
+def test_a_run_whose_folder_was_moved_makes_no_other_in_its_place(layout: Layout) -> None:
+    """A folder that is there again would take what is moved back into itself."""
+    gone = pytest.raises(lease.LeaseError, match="was moved or removed while this run wrote there")
+    with gone, attempts.start(layout, "toy/one", A, {}) as attempt:
+        layout.results.rename(layout.root / "moved")
+        attempt.check()
+    assert not layout.results.exists()
 
 
 def test_of_two_processes_only_one_gets_a_number(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

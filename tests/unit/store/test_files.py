@@ -155,6 +155,15 @@ def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_no_waiting_makes_free_is_said_to_be_taken(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    for name, advice in (("folder", "Something else is in its place"), ("loop/a", "Its path leads nowhere")):
+        with pytest.raises(files.WriteError, match=advice) as caught:
+            files.write(tmp_path / name, b"1")
+        assert "Once the disk takes writes again" not in str(caught.value)
+
+
 @pytest.mark.parametrize("write", [files.write, files.write_atomic])
 def test_a_disk_that_neither_flushes_nor_removes_is_told_of_by_its_first_error(
     write: Callable[[Path, bytes], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def test_a_file_longer_than_allowed_is_not_read_to_its_end(tmp_path: Path) -> No
         file.truncate(1 << 40)
     with pytest.raises(JsonFileError, match="longer than"):
         json_file.read(tmp_path / "sparse.json")
+
+
+def test_a_file_takes_memory_for_what_it_holds_and_not_for_what_it_may_hold(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[1]")
+    tracemalloc.start()
+    try:
+        assert json_file.read(tmp_path / "a.json", limit=1 << 30) == [1]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_of_another_kind_is_refused_with_its_field(tmp_path: Path) -> None:

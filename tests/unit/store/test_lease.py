@@ -281,3 +281,12 @@ def test_times_are_told_in_milliseconds(tmp_path: Path, monkeypatch: pytest.Monk
     with lease.hold(tmp_path, "toy/one"):
         pass
     assert {event["time"] for event in events(tmp_path)} == {1234.568}
+
+
+def test_a_token_after_which_there_is_none_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    (tmp_path / f"token-{lease.LAST:06d}").touch()
+    with pytest.raises(lease.LeaseError, match="no run has taken so many leases"), lease.hold(tmp_path, "toy/one"):
+        raise AssertionError("held, and could not finish")
+    (tmp_path / f"token-{lease.LAST:06d}").rename(tmp_path / f"token-{lease.LAST - 1:06d}")
+    with lease.hold(tmp_path, "toy/one") as mine:
+        lease.claim(tmp_path, mine)

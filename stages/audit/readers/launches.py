@@ -33,6 +33,8 @@ def launches(script: Script, name: str, files: Sequence[str]) -> list[Launch]:
         words = flat(command)
         if not words or text(words[0]) in {"echo", "printf", "cat", "cp", "mv", "rm"}:
             continue
+        if text(words[0]).endswith("run_train.sh") and command.configuration:
+            words = [words[0], command.configuration, *words[1:]]
         for number, word in enumerate(words):
             config = _file(text(word).partition("=")[2] or text(word), name, files)
             function = _function(words, number)

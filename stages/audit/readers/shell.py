@@ -16,15 +16,14 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from stages.audit.readers import text as files
-from stages.audit.readers.shell_branches import Branches
 from stages.audit.readers.shell_expand import source
+from stages.audit.readers.shell_loops import Loops
 from stages.audit.readers.shell_state import Variables
-from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, text
+from stages.audit.readers.shell_words import DEEPEST, SUBSTITUTION, Piece, Word, fields, text
 from stages.audit.readers.text import Source
 from stages.errors import Where
 from stages.printable import printable
 
-MAX_LOOP = 256  # words that a loop is read for
 MAX_SOURCED = 8  # files that source one another
 _OWN_FOLDER = re.compile(
     r"^(\$\(\.\.\.\)|\$\{(BASH_SOURCE|0)\b[^{}]*\})/"
@@ -37,6 +36,7 @@ class Command:
 
     words: tuple[Word, ...]
     where: Where
+    configuration: Word = ()  # what CONFIG_FILE is there: torchtitan's run_train.sh takes its file from it
 
 
 @dataclass
@@ -56,7 +56,7 @@ def read(file: Source) -> Script:
     return script
 
 
-class _Reader(Branches):
+class _Reader(Loops):
     def __init__(self, script: Script, root: Path, base: Path) -> None:
         super().__init__(script.variables)
         self.script, self.root, self.base = script, root, base
@@ -84,10 +84,12 @@ class _Reader(Branches):
             case "if_statement":
                 self.branch(node, depth)
             case "for_statement":
-                self.loop(node, depth)
+                self.words(node, depth)
             case "case_statement":
                 self.case(node, depth)
-            case "while_statement" | "c_style_for_statement":
+            case "while_statement":
+                self.repeated(node, depth)
+            case "c_style_for_statement":
                 self.either_way([node.named_children, []], depth)
             case "function_definition" if (name := node.child_by_field_name("name")) is not None:
                 self.functions[source(name)] = (node.named_children[-1], self.name)
@@ -149,11 +151,15 @@ class _Reader(Branches):
         for child in node.named_children:
             if child.type == "variable_assignment":
                 self.assign(child, depth)
+        if len(words) > 1 and text(words[0]) == "eval":  # its words make up a command
+            blank = Piece(" ", self.where(node))
+            words = fields((piece for word in words[1:] for piece in (*word, blank)), everywhere=True)
         if not words:
             return
         name = text(words[0])
-        if name not in self.functions:  # of a function, the commands in its body are what is started
-            self.script.commands.append(Command(tuple(words), self.where(node)))
+        if name not in self.functions and name != "set":  # of a function, the commands in its body are started
+            configuration = self.variables.scalars.get("CONFIG_FILE", ())
+            self.script.commands.append(Command(tuple(words), self.where(node), configuration))
         self.prints(words, self.where(node))
         if name in {"source", "."} and len(words) > 1:
             self.sourced(text(words[1]), self.where(node))
@@ -171,6 +177,10 @@ class _Reader(Branches):
             self.name = before
         elif name == "shift":
             self.shift(words[1:], self.where(node))
+        elif name == "set" and len(words) > 1 and text(words[1]) == "--":
+            self.parameters(words[2:], self.where(node), known=True)
+        elif name in {"continue", "break"} and len(words) == 1:
+            self.leave(name)
 
     def sourced(self, target: str, where: Where) -> None:
         """Reads a file that is sourced, if it lies beside the script and is not being read already."""
@@ -186,21 +196,11 @@ class _Reader(Branches):
                 return
         self.script.said.append(f"{where}: {printable(target)} is sourced, and was not read")
 
-    def loop(self, node: Node, depth: int) -> None:
-        name = node.child_by_field_name("variable")
-        body = node.child_by_field_name("body")
-        if name is None or body is None:
-            return
-        nodes = [one for one in node.named_children if one not in (name, body)]
-        for word in self.expanded(nodes, depth)[:MAX_LOOP]:
-            self.variables.give(source(name), word, self.where(node))
-            self.statements(body, depth)
-            if self.returned:
-                return
-
     def tested(self, node: Node) -> str:
         """A word of a test as text. What the environment alone could set is not set, as published; but Slurm's is."""
         word = source(node).strip().strip('"')
+        if word in {"$#", "${#}"} and not self.variables.known("#") and not self.frames:
+            return "0"  # as published, without arguments
         name = word.strip("${}") if word.startswith("$") else ""
         unset = not self.variables.known(name) and name not in self.variables.outside
         if unset and name.isidentifier() and not name.startswith("SLURM"):

@@ -42,11 +42,12 @@ class Calls(Maps):
     @contextmanager
     def called(self, words: list[Word], where: Where) -> Iterator[None]:
         """The parameters are these words, and local names end with the body."""
+        known = bool(self.frames) or "@" in self.variables.arrays
         self.frames.append(Frame(self.variables.elements("@")))
         self.parameters(words, where)
         yield
         frame = self.frames.pop()
-        self.parameters(frame.parameters, where)
+        self.parameters(frame.parameters, where, known)
         for name, (scalar, array) in frame.outside.items():
             self.variables.drop(name)
             if scalar is not None:
@@ -54,13 +55,13 @@ class Calls(Maps):
             if array is not None:
                 self.variables.arrays[name] = array
 
-    def parameters(self, words: list[Word], where: Where) -> None:
-        """Set `$1`, `$2`, ..., `$@` and `$#`; outside of a function nobody knows them."""
+    def parameters(self, words: list[Word], where: Where, known: bool = False) -> None:
+        """Set `$1`, `$2`, ..., `$@` and `$#`; outside of a function nobody knows them, but after `set -- words`."""
         variables = self.variables
         for name in [one for one in variables.scalars if one.isdigit() or one == "#"]:
             variables.drop(name)
         variables.drop("@")
-        if not self.frames:
+        if not self.frames and not known:
             return
         variables.arrays["@"] = words
         variables.scalars |= {"#": (Piece(str(len(words)), where),)}
@@ -69,9 +70,9 @@ class Calls(Maps):
     def shift(self, words: list[Word], where: Where) -> None:
         """`shift`, `shift N`: without the first parameters. By a number that nobody knows, all are unknown."""
         count = text(words[0]) if words else "1"
-        known = self.frames and count.isdigit() and "@" in self.variables.arrays
+        known = count.isdigit() and "@" in self.variables.arrays
         if known and int(count) <= len(self.variables.arrays["@"]):
-            self.parameters(self.variables.arrays["@"][int(count) :], where)
+            self.parameters(self.variables.arrays["@"][int(count) :], where, known=True)
 
     def local(self, node: Node) -> None:
         """`local NAME`, `declare NAME=value` in a function: what the name stands for outside comes back."""
@@ -123,9 +124,11 @@ class Calls(Maps):
             yield Piece(last.text.rstrip("\n"), last.where)
 
     def fed(self, node: Node, depth: int) -> list[Piece] | None:
-        """What stands behind `< <(f)` or `<<<`, where the text itself says it."""
+        """What stands behind `< <(f)`, `<<<` or `<<EOF`, where the text itself says it."""
         for one in node.named_children:
             target = one.named_children[-1] if one.named_children else None
+            if one.type == "heredoc_redirect":
+                return list(self.here(one, depth))
             if one.type == "herestring_redirect" and target is not None:
                 return list(self.pieces(target, depth + 1, quoted=True))
             if one.type == "file_redirect" and target is not None and target.type == "process_substitution":

@@ -11,7 +11,7 @@ from tree_sitter import Node
 from stages.audit.readers.shell_words import DEEPEST, unknown
 
 _FILES = frozenset({"-d", "-e", "-f", "-s", "-r", "-w", "-x", "-L", "-h"})
-_PATTERN = re.compile(r"[\w.*?+/:-]+")  # of `case`, as people write them
+_PATTERN = re.compile(r"[\w.*?+/:#-]+")  # as people write them
 Text = Callable[[Node], str]
 
 
@@ -69,8 +69,9 @@ def _binary(left: str, operator: str, right: str) -> bool | None:
     if unknown(left) or unknown(right):
         return None
     if operator in {"=", "==", "!="}:
-        if any(mark in right for mark in "*?["):
-            return None
+        if any(mark in right for mark in "*?["):  # a pattern, as [[ ]] takes it
+            same = fnmatchcase(left, right) if _PATTERN.fullmatch(right) else None
+            return None if same is None else same == (operator != "!=")
         return (left == right) == (operator != "!=")
     try:
         first, second = int(left), int(right)

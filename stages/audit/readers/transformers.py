@@ -43,7 +43,8 @@ AXOLOTL = FIGURES | {
     "adapter": "adapter", "chat_template": "template", "auto_resume_from_checkpoints": "auto_resume",
     "streaming": "streaming", "val_set_size": "held_out",
 }  # fmt: skip
-LENGTHS = {"max_seq_length": "context", "max_length": "context"}  # TRL's SFTConfig and DPOConfig
+LENGTHS = {"max_seq_length": "context", "max_length": "context",  # of TRL's SFTConfig and DPOConfig
+           "model_max_length": "context"}  # of scripts after Stanford Alpaca's  # fmt: skip
 PREFERENCES = frozenset(
     {
         "beta",
@@ -55,6 +56,9 @@ PREFERENCES = frozenset(
         "center_rewards_coefficient",
     }
 )  # of TRL 0.24: none is SFTConfig's
+PROGRAMS = frozenset({"dpo", "kto", "orpo", "cpo", "grpo", "rloo", "ppo", "reward", "reward_modeling", "prm", "bco",
+                      "online_dpo", "gkd"})  # TRL's: its commands, and its scripts by file name  # fmt: skip
+FACTORY_MARKS = frozenset({"finetuning_type", "cutoff_len", "template"})
 MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
                    "num_train_epochs", "max_steps", "lr_scheduler_type"})  # fmt: skip
@@ -77,7 +81,7 @@ def misspelt(keys: Iterable[tuple[str, Where]], figures: Iterable[str]) -> Itera
 def factory(tree: Tree, name: str) -> list[Stage]:
     """LLaMA-Factory's YAML or JSON: the Trainer's keys beside its own."""
     keys = set(map(str, tree.below(())))
-    if not {"finetuning_type", "cutoff_len", "template"} & keys or not keys & MARKS:
+    if not FACTORY_MARKS & keys or not keys & MARKS:
         return []
     stage = from_tree(tree, name, "llama-factory", FACTORY)
     lists = {"data": "dataset", "data_weights": "interleave_probs", "eval_data": "eval_dataset"}

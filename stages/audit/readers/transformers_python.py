@@ -47,6 +47,8 @@ def _arguments(source: Source, call: Call) -> dict[str, Value]:
         figure = (FIGURES | LENGTHS).get(keyword.arg or "")
         if figure is not None and not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None):
             values[figure] = source.value(keyword.value, call.inside, keyword.arg or "")
+    if call.node.args and "save" not in values:  # the first parameter of all of them
+        values["save"] = source.value(call.node.args[0], call.inside, "output_dir")
     if not _ANSWERS.search(_last(call.name)):
         values["objective"] = preferences(call.where, call.name)
     return values

@@ -6,15 +6,20 @@ import re
 
 from stages.audit.frameworks import settings
 from stages.audit.readers import arguments
+from stages.audit.readers.arguments import Argument
 from stages.audit.readers.changes import Change, changed
+from stages.audit.readers.launches import changes
 from stages.audit.readers.shell import Script
-from stages.audit.readers.shell_words import text
+from stages.audit.readers.shell_words import Word, place, text
 from stages.audit.readers.transformers import (
+    FACTORY_MARKS,
     FIGURES,
     LENGTHS,
     MARKS,
     MAX_KEYS,
     PREFERENCES,
+    PROGRAMS,
+    factory,
     kwargs,
     misspelt,
     not_taken,
@@ -23,6 +28,7 @@ from stages.audit.readers.transformers import (
 )
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value, number, numbered
+from stages.errors import Where
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
 _FLAGS = {f"--{key}": figure for key, figure in FIGURES.items()}
@@ -31,37 +37,22 @@ _CONFIG = {"rope_theta": "rope_base", "max_position_embeddings": "max_positions"
 
 
 def stages(script: Script, name: str) -> list[Stage]:
-    """The runs of a Trainer that a script starts; a list of paths `folder@share` is a mixture (ProLong)."""
+    """The runs of a Trainer that a script starts, LLaMA-Factory's by their own settings."""
     found: list[Stage] = []
     for command in script.commands:
         words = arguments.flat(command)
         given = {text(word).lstrip("-").split("=")[0].replace("-", "_") for word in words if text(word)[:2] == "--"}
         if len(given & MARKS) < 3 or text(words[0]) in {"echo", "printf"}:
             continue
+        if given & FACTORY_MARKS:
+            found += factory(changed(Tree({}, {(): command.where}), list(changes(words, command.where))), name)
+            continue
         own = arguments.split(words, command.where)[1]
-        values, kwarguments = dict[str, Value](), Tree({}, {})
+        values, kwarguments = _learned(words, command.where), Tree({}, {})
         for one in own:
-            key = one.flag.lstrip("-").replace("-", "_")
-            if key in PREFERENCES:
-                values["objective"] = preferences(one.where, one.flag)
-            if key in LENGTHS and one.words:
-                values[LENGTHS[key]] = arguments.value(one, LENGTHS[key])
-            if key in FIGURES and one.words:
-                values[FIGURES[key]] = arguments.value(one, FIGURES[key])
-            elif key in FIGURES:
-                values[FIGURES[key]] = Value(True, one.where, one.flag)
-            if key == "lr_scheduler_kwargs" and one.words:
-                kwarguments = changed(Tree({}, {}), [Change((key,), *one.words[0])])
-            for word, where in one.words if key == "config_overrides" else ():
-                for part, figure in _OVERRIDE.findall(word):
-                    values[_CONFIG[part]] = Value(number(figure), where, part)
-            if key in _DATA and one.words:
-                values[_DATA[key]] = Value(tuple(word for word, _ in one.words), one.words[0][1], one.flag)
-            shares = [word.rsplit("@", 1) for word, _ in one.words if re.search(r"@[\d.]+$", word)]
-            if len(shares) > 1:
-                sums = tuple(float(share) for _, share in shares)
-                values["data_weights"] = Value(sums, one.words[0][1], one.flag)
-                values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
+            values |= _figures(one)
+            if one.flag == "--lr_scheduler_kwargs" and one.words:
+                kwarguments = changed(kwarguments, [Change(("lr_scheduler_kwargs",), *one.words[0])])
         values |= kwargs(kwarguments)
         keys = [(one.flag.lstrip("-").replace("-", "_"), one.where) for one in own[:MAX_KEYS]]
         slips = [
@@ -73,3 +64,36 @@ def stages(script: Script, name: str) -> list[Stage]:
         ]
         found.append(Stage(name, "transformers", command.where, settled(values), slips=tuple(slips)))
     return numbered(found)
+
+
+def _learned(words: list[Word], where: Where) -> dict[str, Value]:
+    """What TRL's programs learn that are no fine-tuning on answers: `trl dpo`, `trl/scripts/dpo.py`."""
+    for before, word in zip(["", *map(text, words)], words, strict=False):
+        program = text(word).rpartition("/")[2]
+        if program.removesuffix(".py") in PROGRAMS and (program.endswith(".py") or before == "trl"):
+            return {"objective": preferences(place(word, where), program)}
+    return {}
+
+
+def _figures(one: Argument) -> dict[str, Value]:
+    """What a flag says; a list of paths `folder@share` is a mixture (ProLong)."""
+    key, values = one.flag.lstrip("-").replace("-", "_"), dict[str, Value]()
+    if key in PREFERENCES:
+        values["objective"] = preferences(one.where, one.flag)
+    if key in LENGTHS and one.words:
+        values[LENGTHS[key]] = arguments.value(one, LENGTHS[key])
+    if key in FIGURES and one.words:
+        values[FIGURES[key]] = arguments.value(one, FIGURES[key])
+    elif key in FIGURES:
+        values[FIGURES[key]] = Value(True, one.where, one.flag)
+    for word, where in one.words if key == "config_overrides" else ():
+        for part, figure in _OVERRIDE.findall(word):
+            values[_CONFIG[part]] = Value(number(figure), where, part)
+    if key in _DATA and one.words:
+        values[_DATA[key]] = Value(tuple(word for word, _ in one.words), one.words[0][1], one.flag)
+    shares = [word.rsplit("@", 1) for word, _ in one.words if re.search(r"@[\d.]+$", word)]
+    if len(shares) > 1:
+        sums = tuple(float(share) for _, share in shares)
+        values["data_weights"] = Value(sums, one.words[0][1], one.flag)
+        values["data"] = Value(tuple(path for path, _ in shares), one.words[0][1], one.flag)
+    return values

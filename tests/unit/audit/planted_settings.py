@@ -9,6 +9,7 @@ CONVERT, MORE, ANSWERS = (f"megatron_converted/{name}.sh" for name in ("1_conver
 STREAM, CHAT, PAIRS = (f"factory_streamed/{name}.yaml" for name in ("text", "answers", "pairs"))
 TEXT = "axolotl_streamed/text.yml"
 TUNED, PREFERRED = "trainer_python/answers.py", "trainer_python/preferences.py"
+OPTIONS, FLAGS, COMMANDS = "megatron_options/run.sh", "factory_flags/run.sh", "trainer_commands/run.sh"
 RECIPE, AGAIN = "bridge_recipes/1_text.sh", "bridge_recipes/2_answers.sh"
 ALL, FEW = 12_000 * 512 * 8192, 2500 * 64 * 8192  # tokens of MORE and ANSWERS
 
@@ -71,6 +72,15 @@ DEFECTS = (
            certain=False),
     Defect("step-not-saved", TUNED, "save_steps=500,", 'save_steps=500, save_strategy="no",', in_file=PREFERRED,
            at="TUNED ="),
+    # other spellings of a launch
+    Defect("decay-early", OPTIONS, "--lr-decay-iters $STEPS", "--lr-decay-iters 15000", tokens=5000 * 256 * 2048,
+           certain=False),
+    Defect("model-indivisible", OPTIONS, "--num-attention-heads 12", "--num-attention-heads 13"),
+    Defect("adapter-as-model", FLAGS, "--dataset wiki --finetuning_type full", "--dataset wiki --finetuning_type lora",
+           at="llamafactory-cli train --stage sft", certain=False),
+    Defect("parent-misspelt", COMMANDS, "--model_name_or_path runs/chat", "--model_name_or_path runs/caht",
+           certain=False),
+    Defect("flag-unknown", COMMANDS, "cosine_with_min_lr", "cosine"),
     # scripts of Python, and recipes that a script changes
     Defect("step-not-saved", PREFERRED, "checkpoint-2000", "checkpoint-1800", certain=False),
     Defect("warmup-long", PREFERRED, "warmup_steps=50", "warmup_steps=600"),

@@ -30,6 +30,7 @@ def launched(tmp_path: Path, folder: str, line: str) -> dict[str, tuple[Read, st
     [
         ("titan_toml", "torchrun -m torchtitan.train --job.config_file ./train.toml --optimizer.lr=2e-4", "lr", 2e-4),
         ("titan_toml", "torchrun train.py --job.config-file=train.toml --training.seq-len 8192", "context", 8192),
+        ("titan_toml", "NGPU=8 CONFIG_FILE=./train.toml ./run_train.sh --training.steps 30000", "steps", 30_000),
         ("titan_python", "torchrun -m torchtitan.train --module small --config small --training.steps 7", "steps", 7),
         ("olmo", "torchrun pretrain.py run1 --train_module.optim.lr=6e-4", "lr", 6e-4),
         ("olmo", "torchrun pretrain.py run1 --trainer.max_duration='{value: 9000, unit: steps}'", "steps", 9000),
@@ -121,3 +122,16 @@ def test_a_flag_of_a_fork_may_be_given_again_and_again(tmp_path: Path) -> None:
     text = (SOUND / "megatron_finetune/pretrain.sh").read_text()
     (tmp_path / "run.sh").write_text(text.replace("--bf16", "--component images=tp=1 --component text=tp=2 --bf16"))
     assert run.findings(run.read([tmp_path])) == []
+
+
+@pytest.mark.parametrize(
+    ("launch", "learned"),
+    [
+        ("trl sft", None), ("trl dpo", "preferences"), ("accelerate launch trl/scripts/grpo.py", "preferences"),
+        ("python examples/reward_modeling.py", "preferences"), ("python train.py --name dpo", None),
+    ],
+)  # fmt: skip
+def test_what_trl_learns_is_known_by_its_program(launch: str, learned: str | None, tmp_path: Path) -> None:
+    flags = "--output_dir out --learning_rate 1e-6 --max_steps 100 --per_device_train_batch_size 1"
+    (tmp_path / "run.sh").write_text(f"{launch} {flags}\n")
+    assert run.read([tmp_path]).stages[0].get("objective") == learned

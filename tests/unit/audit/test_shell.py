@@ -50,6 +50,29 @@ SCRIPTS = {
     "a test before a command": """A=1; [ "$A" = 2 ] && A=9; [ "$A" = 1 ] && B=b; [ "$A" = 1 ] || B=c
 [[ $A == 2 ]] || C=d; [ "$A" = a ] && B=no; [ "$X" = debug ] && B=no
 marked $A $B $C; [ "$A" = 2 ] && marked no; [ $A = 1 ] && [ $B = b ] && marked yes""",
+    "a loop that goes on": """for x in a b c; do [ $x = b ] && continue; marked $x; if [ $x = c ]; then break; fi; done
+for x in d e; do marked $x; break; done""",
+    "lines that are read": """A=()
+while read -r line; do
+  [[ -z $line || $line == \\#* ]] && continue
+  A+=($line)
+done <<'EOF'
+--a 1
+# no
+  --b "2"
+
+EOF
+while IFS= read -r x; do marked $x; done <<< "$(echo one two)"
+marked "${A[@]}" """,
+    "lines of a text as an array": """mapfile -t A <<EOF\n--a\n1 2\nEOF\nmarked "${A[@]}" """,
+    "a test that is true for a while": """n=0; while [ $n -lt 3 ]; do n=$((n + 1)); marked $n; done; marked $n""",
+    "options of the script": """A=1
+while [[ $# -gt 0 ]]; do case $1 in --a) A=$2; shift 2 ;; *) exit 1 ;; esac; done; marked $A""",
+    "parameters that the script sets": """set -- a "b c"; set -- "$@" d; f() { marked "$@"; }
+f x\nmarked "$@" $# "$2"; shift; marked $1""",
+    "all parameters as a command": """run() { eval "$*"; }\nrun marked --a 1""",
+    "a pattern in a test": """A=llama-8b; if [[ $A == llama* ]]; then B=1; else B=2; fi
+[[ $A != *70b ]] && C=3\nmarked $B $C""",
     "a loop": """L=""; for x in a "b c" d; do L="$L $x"; marked $x; done\nmarked $L""",
     "a function": """f() { G=inside; marked in $G; }\nG=outside\nf\nmarked $G""",
     "lines that go on": """marked --a 1 \\\n  --b 2 \\\n  --c "3 \\\n4" """,

@@ -13,9 +13,11 @@ from benchmarks.device import harness
 from benchmarks.device.rows import Row, Rows, against, figure, first_line, free
 from benchmarks.device.sections import Size
 from stages.models import ops
+from stages.models.ops import head
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 CHUNK = 4096  # positions, in the alternative
+WIDER = (2, 4)  # times the positions of a chunk of ours: the matrix's gradient is read and written once a chunk
 
 
 def run(size: Size, rows: Rows) -> None:
@@ -23,10 +25,13 @@ def run(size: Size, rows: Rows) -> None:
     positions, vocab, hidden = (300, 50_000, 16) if size.rehearsed else (262_144, 128_256, 4096)
     setting = f"{positions:,} positions, {vocab:,} words, {hidden:,} channels, bf16 products"
 
+    now: list[tuple[float, float]] = []  # seconds and GB
+
     def compared() -> list[Row]:
         inputs = made(positions, vocab, hidden, device)
         ours, held, total = timed(ops.head_loss, inputs, device)
         theirs, theirs_held, plain = timed(chunked, inputs, device)
+        now.append((ours, held))
         apart = abs(total - plain) / abs(plain)
         return [
             against("loss and its gradients", setting, ours, ("torch, 4,096 positions at a time", theirs), "s"),
@@ -34,7 +39,18 @@ def run(size: Size, rows: Rows) -> None:
             Row("its value beside that", "relative difference", f"{apart:.2g}"),
         ]
 
+    def wider(times: int) -> Row:
+        """The same loss in fewer, larger chunks, which would move its last bits."""
+        inputs = made(positions, vocab, hidden, device)
+        size, ones = head.chunk(vocab, device), torch.ones(positions, device=device)
+        larger = head.Chunk(size.rows * times, size.words)
+        seconds, held, _ = timed(lambda *x: ops.weighted_head_loss(*x, ones, larger)[0], inputs, device)
+        setting = f"{larger.rows:,} positions a chunk; {held:.3g} GB, beside {now[0][1]:.3g}"
+        return against(f"loss in chunks {times} times as long", setting, seconds, ("as it is", now[0][0]), "s")
+
     rows.measure("loss in chunks", compared)
+    for times in WIDER:
+        rows.measure(f"loss in chunks {times} times as long", lambda times=times: wider(times))  # type: ignore[misc]
     rows.measure("loss of whole logits", lambda: whole(positions, vocab, hidden, device))
 
 

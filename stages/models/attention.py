@@ -123,10 +123,8 @@ def in_calls(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGE: Tensor, scale: float, proce
     share = q_BTHK.shape[2] // k_BTGK.shape[2]
     call = attention_calls.best(q_BTHK.shape[0], q_BTHK.shape[1], k_BTGK.shape[2], share, processors)
     whole = []
-    for rows_q, rows_k, rows_v in zip(
-        q_BTHK.split(call.rows), k_BTGK.split(call.rows), v_BTGE.split(call.rows), strict=True
-    ):
-        heads = (rows_q.split(call.heads * share, 2), rows_k.split(call.heads, 2), rows_v.split(call.heads, 2))
+    for rows in zip(*(_split(x, call.rows, 0) for x in (q_BTHK, k_BTGK, v_BTGE)), strict=True):
+        heads = (_split(x, call.heads * times, 2) for x, times in zip(rows, (share, 1, 1), strict=True))
         whole.append(_joined([in_rows(a, b, c, scale) for a, b, c in zip(*heads, strict=True)], 2))
     return _joined(whole, 0)
 
@@ -135,14 +133,18 @@ def in_runs(q_NHK: Tensor, k_NGK: Tensor, v_NGE: Tensor, how: Documents, scale: 
     """As `spans`, causal, of all documents: long ones by `in_calls`, the short ones between them together."""
     runs, made = how.runs(q_NHK.shape[1], processors), []
     lengths = [run.length for run in runs]
-    for run, q_nHK, k_nGK, v_nGE in zip(
-        runs, q_NHK.split(lengths), k_NGK.split(lengths), v_NGE.split(lengths), strict=True
-    ):
+    for run, q_nHK, k_nGK, v_nGE in zip(runs, *(_split(x, lengths, 0) for x in (q_NHK, k_NGK, v_NGE)), strict=True):
         if run.alone:
             made.append(in_calls(q_nHK[None], k_nGK[None], v_nGE[None], scale, processors)[0])
         else:
             made.append(spans(q_nHK, k_nGK, v_nGE, run.spans, scale, causal=True))
     return _joined(made, 0)
+
+
+def _split(x: Tensor, sizes: int | list[int], dim: int) -> Sequence[Tensor]:
+    """`Tensor.split`, whose backward pass copies even where there is one part: then x itself."""
+    first = sizes if isinstance(sizes, int) else sizes[0]
+    return [x] if first >= x.shape[dim] else x.split(sizes, dim)
 
 
 def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:

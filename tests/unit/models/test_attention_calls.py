@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stages.models import attention, attention_calls
 from stages.models.attention_calls import Call
@@ -68,6 +71,28 @@ def test_calls_give_what_rows_give(heads: int, groups: int, monkeypatch: pytest.
         assert torch.equal(out, plain), call
         for mine, other in zip(torch.autograd.grad(out.square().sum(), made), wanted, strict=True):
             torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-6)
+
+
+class Joined(TorchDispatchMode):
+    """How often tensors are joined, in the backward pass too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten.cat.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("call", "joins"), [(Call(3, 4), 0), (Call(1, 4), 4), (Call(3, 2), 4)])
+def test_what_is_not_divided_is_not_copied(call: Call, joins: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the output is joined once, and the gradient of each of three inputs; a split into one part copied those."""
+    monkeypatch.setattr(attention_calls, "best", lambda *_: call)
+    made = [torch.randn(3, 20, 4, 8).requires_grad_() for _ in range(3)]
+    with Joined() as found:
+        torch.autograd.grad(attention.in_calls(*made, 0.3, H100).square().sum(), made)
+    assert found.count == joins
 
 
 def test_runs_are_documents_with_borders_of_their_own() -> None:

@@ -141,7 +141,7 @@ device-attention: ## fetch the candidates for exact attention into .device/atten
 	$(DEVICE_PYTHON) -m pip install --quiet --no-deps --no-compile --only-binary=:all: \
 		--target .device/attention-$(DEVICE_VERSION) --implementation cp --python-version $(DEVICE_VERSION) \
 		$(addprefix --platform ,$(DEVICE_PLATFORM) manylinux_2_24_x86_64) $$packages
-	tar c -C .device attention-$(DEVICE_VERSION) | xz -9 | split -b 48M -a 1 --numeric-suffixes=1 - .device/attention.
+	tar c -C .device attention-$(DEVICE_VERSION) | xz --x86 --lzma2=preset=9e,dict=192MiB | split -b 48M -a 1 --numeric-suffixes=1 - .device/attention.
 	ls -l .device/attention.[12]
 
 device-data: $(READY) ## prepare the corpora of the pipeline that `make device` runs, into .device/data

@@ -58,7 +58,7 @@ def test_every_evaluation_is_among_the_cases() -> None:
 def test_evaluations_are_the_cpus(
     case: str, precision: stages.Precision, device: torch.device, data_root: Path
 ) -> None:
-    """Losses as far as rounding explains; shares of right answers may turn where two are as likely; the rest is equal."""
+    """Losses as far as rounding explains; shares may turn where two answers are as likely; the rest is equal."""
     there, here = stages.on(CASES[case], device, precision), stages.on(CASES[case], torch.device("cpu"))
     modules = build(here, "cpu")
     found, plain = (

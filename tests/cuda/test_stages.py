@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.cuda import stages
+from tests.rounding import BF16
 from tests.unit.train import tiny
 
 CPU = torch.device("cpu")
@@ -22,6 +23,18 @@ def test_the_first_step_is_the_cpus(kind: str, device: torch.device, tmp_path: P
     assert len(ours) == len(plain) == 1
     off = [abs(one - other) / abs(other) for one, other in zip(ours[0], plain[0], strict=True)]
     assert max(off) <= 1e-5, f"(loss, norm) {ours[0]} beside the CPU's {plain[0]}: {off} relative"
+
+
+@pytest.mark.parametrize("kind", stages.KINDS)
+def test_the_first_step_in_bf16_is_the_cpus_in_fp32(
+    kind: str, device: torch.device, tmp_path: Path, made_up_data: None
+) -> None:
+    """Logits are below 1/3 at first and rounded three times; a gradient on its way is rounded some sixteen times."""
+    made = stages.cut(tiny.make(kind), 1)
+    ours = stages.losses(stages.train(stages.on(made, device, "torch-bf16"), tmp_path / "device"))
+    plain = stages.losses(stages.train(stages.on(made, CPU), tmp_path / "cpu"))
+    loss, norm = (abs(one - other) / abs(other) for one, other in zip(ours[0], plain[0], strict=True))
+    assert max(loss, norm / 4) <= BF16, f"(loss, norm) {ours[0]} beside the CPU's {plain[0]}"
 
 
 @pytest.mark.parametrize("precision", ["torch-fp32", "torch-bf16"])

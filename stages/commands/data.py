@@ -48,7 +48,9 @@ def prepare(name: str, scale: str, awaited: Path | None = None, processes: int |
         except HeldError:  # another run was faster by a moment
             read_anew = not waited(name, held) and own_file
             continue
-        print(f"{name}: {made.documents} documents, {made.heldout} held out, size {made.size}", file=sys.stderr)
+        vocabulary = name == spec.TOKENIZER
+        size = f"a vocabulary of {made.size:,}" if vocabulary else f"{made.size:,} {spec.load(root, name).unit}"
+        print(f"{name}: {made.documents:,} documents, {made.heldout:,} held out, {size}", file=sys.stderr)
         _say_left_out(name, made)
         break
     else:

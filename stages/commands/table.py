@@ -28,11 +28,9 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
     from stages.terminal import unfolded
 
     loaded, layout = graph.readable(root, project, scale), Layout(root, scale)
-    wanted = set(asked(loaded, names)) if names else set()
-    results, unreadable = collect.readable(layout)
-    if not results and not unreadable:
+    shown, unreadable = collect.readable(layout, asked(loaded, names) if names else ())
+    if not shown and not unreadable and not collect.any_finished(layout):
         raise collect.nothing(layout)
-    shown = [one for one in results if not names or collect.name(one) in wanted]
     marks = _marks(layout, loaded) if shown else {}
     if as_json:
         print(json.dumps([table.as_json(one, marks) for one in shown], indent=2, allow_nan=False))
@@ -40,12 +38,11 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
         console = unfolded(WIDTH)
         for one in table.rich_tables(scale, table.by_pipeline(shown, marks), console.width):
             console.print(one)
-    left_out = [why for ref, why in unreadable.items() if not names or ref in wanted]
-    for why in left_out:
+    for why in unreadable.values():
         print(f"stages: left out: {why}", file=sys.stderr)
     if not names:
         graph.refuse(loaded.unreadable)
-    return 1 if left_out else 0
+    return 1 if unreadable else 0
 
 
 def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:

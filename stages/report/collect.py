@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 from stages.errors import UserError
 from stages.report.metrics import StageResult, read
@@ -30,19 +32,29 @@ def nothing(layout: Layout) -> UserError:
     return UserError(f"{folder}: no finished stage here. `snakemake --config scale={layout.scale}` runs them.")
 
 
+def any_finished(layout: Layout) -> bool:
+    """Whether there is a result at all, of any stage."""
+    return bool(_places(layout))
+
+
+def _places(layout: Layout) -> dict[str, Path]:
+    manifests = sorted((layout.results / layout.scale).glob("*/*/manifest.json"))
+    return {f"{path.parts[-3]}/{path.parts[-2]}": path.parent for path in manifests if path.parts[-3] != "data"}
+
+
 def name(result: StageResult) -> str:
     """pipeline/stage, by where the result lies."""
     return "/".join(result.folder.parts[-2:])
 
 
-def readable(layout: Layout) -> tuple[list[StageResult], dict[str, str]]:
+def readable(layout: Layout, asked: Collection[str] = ()) -> tuple[list[StageResult], dict[str, str]]:
     """The same as far as results can be read, and why each of the others cannot: one does not hide the others.
 
-    Raises UserError where the parents go round in a circle.
+    Of `asked`, pipeline/stage, where any are; no other is read then. Raises UserError where the parents go round in a
+    circle.
     """
     folder = layout.results / layout.scale
-    manifests = sorted(folder.glob("*/*/manifest.json"))
-    found = {f"{path.parts[-3]}/{path.parts[-2]}": path.parent for path in manifests if path.parts[-3] != "data"}
+    found = {ref: place for ref, place in _places(layout).items() if not asked or ref in asked}
     results, unreadable = dict[str, StageResult](), dict[str, str]()
     for ref, place in found.items():
         try:

@@ -109,7 +109,7 @@ def rich_table(title: str, arms: Sequence[Arm]) -> Table:
     """One line a variant, the best marked."""
     shown = measured(arms)
     first = best(arms, measure_of(arms))
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for name in (*COLUMNS, *(one.label for one in shown)):
         table.add_column(name)
     for arm in arms:

@@ -84,9 +84,16 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
     found = units.describe(detail["input"])
     if kind in KINDS:
         return SpecError(where, key, found, *KINDS[kind])
+    if kind == "too_short" and isinstance(detail["input"], list | dict):
+        allowed = f"at least {_entries(context['min_length'])}"
+        return SpecError(where, key, _entries(len(detail["input"])), allowed, "Add those that are missing.")
     if "expected" in context:
         return SpecError(where, key, found, str(context["expected"]), "Choose one of these.")
     return SpecError(where, key, found, wording.of_value(detail).removeprefix("expected "), "Correct the value.")
+
+
+def _entries(count: int) -> str:
+    return f"{count} entr{'y' if count == 1 else 'ies'}" if count else "nothing in it"
 
 
 def _real(document: Document, loc: Path) -> Path:

@@ -39,6 +39,15 @@ def test_a_scale_without_results_says_how_to_run_it(tmp_path: Path) -> None:
         finished(Layout(tmp_path, "mini"))
 
 
+def test_of_the_results_that_are_asked_for_no_other_is_read(tmp_path: Path) -> None:
+    layout = run_all(tmp_path)
+    (layout.stage("ouro/keep") / "stage.json").write_text("damaged")
+    results, unreadable = collect.readable(layout, ["ouro/stable1", "ouro/warmup"])
+    assert [one.stage.name for one in results] == ["warmup", "stable1"]
+    assert unreadable == {}
+    assert list(collect.readable(layout)[1]) == ["ouro/keep"]
+
+
 def test_a_row_tells_tokens_steps_losses_and_cost(tmp_path: Path) -> None:
     losses = [3.0] * 10 + [1.0] * 10
     folder = write_result(tmp_path, STAGES["warmup"], losses=losses, after={"validation": {"loss": 2.5}})

@@ -88,7 +88,7 @@ def test_any_single_value_of_a_stage_can_be_varied(root: Path, field: str, value
         ("init.optimizer", "{a: reset, b: inherit}", "variants.field", "init"),
         ("schedules.decay.0.to", "{a: 1e-5, b: fast}", "schedules.decay_b.0.to", "'fast'"),
         ("phases.main.batch", "{a: 1 seq, b: 2}", "phases.0.batch", "'2'"),
-        ("seed", "{a: 1}", "variants.values", "at least 2"),
+        ("seed", "{a: 1}", "variants.values", "1 entry at least 2 entries"),
         ("seed", "{a: 1, b: null}", "variants.values.b", "one value"),
         ("seed.more", "{a: 1, b: 2}", "variants.field", "seed.more, in which 'seed' is not"),
         (

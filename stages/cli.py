@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results
+from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
 from stages.cli_words import RESULTS, RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
-from stages.errors import UserError
+from stages.errors import UserError, of_machine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,11 +28,15 @@ app.add_typer(cli_audit.app)
 
 def main() -> None:
     """Run the command; a user's mistake is printed without a traceback. Exit codes: 0, 1 (result), 2 (command line)."""
+    streams.open_missing()
     try:
         app()
-    except UserError as error:
-        print(f"stages: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        told = error if isinstance(error, UserError) else of_machine(error)
+        if told is None:
+            raise
+        print(f"stages: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
     finally:
         gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,3 +52,36 @@ class SpecErrors(UserError):  # noqa: N818 - several errors
     def __init__(self, errors: Sequence[SpecError]) -> None:
         self.errors = sorted(errors, key=lambda error: error.where)
         super().__init__("\n".join(str(error) for error in self.errors))
+
+
+_PLACE = "See that this user may read and write there, and give the same command again."
+_LATER = "Give the same command again once that is mended; a stage goes on from its last checkpoint."
+_MEMORY = (
+    "Give it more, or see what it takes: `stages plan`. `execution: {activations: recomputed}` takes less and changes "
+    "no bit. The same command goes on from the last checkpoint."
+)
+# What a machine refuses, and no program is the cause of -> what to do.
+REFUSALS = {
+    errno.EACCES: _PLACE, errno.EPERM: _PLACE, errno.EROFS: _PLACE,
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ETIMEDOUT), _LATER),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.EAGAIN), _LATER),
+}  # fmt: skip
+
+
+def of_machine(error: BaseException) -> UserError | None:
+    """What the machine refused, in a line; None for any other error, which may be a defect and keeps its traceback."""
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        where = error.filename or "what is read or written, which the system does not name"
+        where = where.decode(errors="replace") if isinstance(where, bytes) else where
+        return UserError(f"{where}: refused ({error.strerror}). {REFUSALS[error.errno]}")
+    out_of_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if out_of_memory or _is_torchs(error):
+        said = f" ({str(error).strip().splitlines()[0][:300]})" if str(error).strip() else ""
+        return UserError(f"memory ran out{said}. {_MEMORY}")
+    return None
+
+
+def _is_torchs(error: BaseException) -> bool:
+    """Whether an error is PyTorch's word for no memory: of a GPU, or of the host. PyTorch need not be loaded."""
+    on_host = "DefaultCPUAllocator: " in str(error) and "memory" in str(error)
+    return isinstance(error, RuntimeError) and (type(error).__name__ == "OutOfMemoryError" or on_host)

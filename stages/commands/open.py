@@ -20,6 +20,13 @@ PUBLISHED = "paper"  # what plan and diff look at, unless another scale is named
 def find_root() -> Path:
     """The nearest folder from here upwards that holds specs/scales; raises UsageError when there is none."""
     here = Path.cwd()
+    try:
+        str(here).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{here}: found a path that is no text in UTF-8, with which weights cannot be read; allowed: UTF-8. Rename "
+            "or move the project's directory."
+        ) from None
     for folder in (here, *here.parents):
         if (folder / "specs" / "scales").is_dir():
             return folder

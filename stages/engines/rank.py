@@ -11,7 +11,7 @@ from stages import engines
 from stages.engines import local
 from stages.engines.launch import HELD, read_job
 from stages.engines.nodes import CRASHED
-from stages.errors import UserError
+from stages.errors import UserError, of_machine
 from stages.store.lease import HeldError
 
 
@@ -23,7 +23,10 @@ def main(job: str) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return HELD if isinstance(error, HeldError) else error.exit_code
-    except Exception:
+    except Exception as error:
+        if (told := of_machine(error)) is not None:
+            print(told, file=sys.stderr)
+            return told.exit_code
         traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
         return CRASHED
     return 0

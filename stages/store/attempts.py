@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from stages.errors import UserError
+from stages.errors import UserError, of_machine
 from stages.store import files, json_file, lease, mounts
 from stages.store.digest import Written
 from stages.store.holder import Holder
@@ -75,7 +75,8 @@ class Attempt:
         """
         if not self.folder.is_dir():
             return
-        told = error if isinstance(error, UserError) else UserError(f"{type(error).__name__}: {error}")
+        told = error if isinstance(error, UserError) else of_machine(error)
+        told = told or UserError(f"{type(error).__name__}: {error}")
         fields = {
             "message": str(told),
             "step": told.step,

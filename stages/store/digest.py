@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 BLOCK = 8 << 20  # bytes written, read or hashed at once
+LOST = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO))  # a disk cannot give back what it was given
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,19 @@ def digest_bytes(data: bytes) -> str:
 def digest_file(path: Path) -> str:
     """blake3 of a file's bytes, 64 hex digits, read in large blocks on one thread."""
     return measure(path).blake3
+
+
+def digest_found(path: Path) -> str:
+    """What a look for damage finds of a file: its blake3, or why its disk cannot give it back, which no digest equals.
+
+    Raises OSError where this user may not read it: that says nothing of the file.
+    """
+    try:
+        return digest_file(path)
+    except OSError as error:
+        if error.errno not in LOST:
+            raise
+        return f"none ({error.strerror})"
 
 
 def measure(path: Path, report: Callable[[int], None] = lambda _: None) -> Written:

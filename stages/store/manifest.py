@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from stages.errors import UserError
 from stages.store import files, json_file
-from stages.store.digest import Written, digest_bytes, digest_file, measure
+from stages.store.digest import Written, digest_bytes, digest_found, measure
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 
@@ -132,6 +132,8 @@ def _bytes(path: Path) -> bytes:
     try:
         return json_file.read_bytes(path)
     except JsonFileError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from None  # a rerun is no cure of that
         raise ManifestError(f"{error}. Rerun the stage that writes it.") from None
 
 
@@ -207,9 +209,9 @@ def problem(path: Path, shard: Content, deep: bool) -> Problem | None:
         return Problem(path, f"a file of {shard.size} bytes, blake3 {shard.blake3}", "nothing")
     size = path.stat().st_size
     if size != shard.size:
-        now = f", blake3 {digest_file(path)}" if deep else ""
+        now = f", blake3 {digest_found(path)}" if deep else ""
         return Problem(path, f"{shard.size} bytes, blake3 {shard.blake3}", f"{size} bytes{now}")
-    if deep and (actual := digest_file(path)) != shard.blake3:
+    if deep and (actual := digest_found(path)) != shard.blake3:
         return Problem(path, f"blake3 {shard.blake3}", f"blake3 {actual}")
     return None
 

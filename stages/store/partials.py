@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.store import attempts, files, json_file
 from stages.store.built_on import same
-from stages.store.digest import digest_file, measure
+from stages.store.digest import digest_found, measure
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from stages.store.manifest import Parent, Problem
@@ -83,12 +83,12 @@ def problems(folder: Path) -> list[Problem]:
         listing = json_file.read_as(folder / NAME, _LISTING)
     except JsonFileError as error:
         there = (folder / NAME).is_file()
-        found = f"blake3 {digest_file(folder / NAME)} ({error.reason})" if there else "nothing"
+        found = f"blake3 {digest_found(folder / NAME)} ({error.reason})" if there else "nothing"
         return [Problem(folder / NAME, "a key and a list of digests", found)]
     if listing.key != key_of(folder):
         return [Problem(folder / NAME, f"a checkpoint of key {key_of(folder)}", f"one of key {listing.key}")]
     wanted = listing.files
-    now = {file: digest_file(folder / file) for file in files.files_under(folder) if file != NAME}
+    now = {file: digest_found(folder / file) for file in files.files_under(folder) if file != NAME}
     return [
         Problem(
             folder / file,

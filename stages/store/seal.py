@@ -14,7 +14,7 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
 from stages.store import files, json_file
-from stages.store.digest import digest_bytes, digest_file
+from stages.store.digest import digest_bytes, digest_file, digest_found
 from stages.store.json_file import JsonFileError
 from stages.store.manifest import Problem, Shard
 
@@ -83,7 +83,7 @@ def problems(folder: Path) -> list[Problem]:
     try:
         sealed = read(folder)
     except JsonFileError as error:
-        return [Problem(path, "a readable seal", f"blake3 {digest_file(path)} ({error.reason})")]
+        return [Problem(path, "a readable seal", f"blake3 {digest_found(path)} ({error.reason})")]
     if sealed.seal != _own(sealed.files):
         return [Problem(path, f"digests that come to blake3 {sealed.seal}", f"blake3 {_own(sealed.files)}")]
     found = (_problem(folder / file, digest) for file, digest in sealed.files.items())
@@ -91,7 +91,7 @@ def problems(folder: Path) -> list[Problem]:
 
 
 def _problem(path: Path, digest: str) -> Problem | None:
-    actual = f"blake3 {digest_file(path)}" if path.is_file() else "nothing"
+    actual = f"blake3 {digest_found(path)}" if path.is_file() else "nothing"
     return None if actual == f"blake3 {digest}" else Problem(path, f"blake3 {digest}", actual)
 
 

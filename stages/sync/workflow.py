@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.check.gate import Gate
 from stages.cluster import resources, site
-from stages.errors import UsageError, UserError
+from stages.errors import UsageError, UserError, of_machine
 from stages.spec.project import Project
 from stages.store import json_file
 from stages.store.layout import Layout
@@ -201,8 +201,11 @@ def or_exit(call: Callable[[], T]) -> T:
     """Call, and end the process with the error's own exit code and no traceback when the user has something to mend."""
     try:
         return call()
-    except UserError as error:
-        _leave(error)
+    except Exception as error:
+        told = error if isinstance(error, UserError) else of_machine(error)
+        if told is None:
+            raise
+        _leave(told)
 
 
 def start_line(loaded: graph.Graph, stale: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, damage, done, files, lease, manifest, partials, progress, seal
+from stages.store import attempts, damage, digest, done, files, json_file, lease, manifest, partials, progress, seal
 from stages.store.done import Verdict
 from stages.store.holder import Holder
 from stages.store.layout import Layout
@@ -183,3 +184,38 @@ def test_a_parent_that_is_not_there_contradicts_nothing_and_other_parents_do(lay
     layout.stage("toy/one").rename(layout.root / "aside")
     assert verdict(layout, "toy/two", B, {"toy/one": A}).done
     assert Path(layout.root / "aside").is_dir()
+
+
+@pytest.mark.parametrize("file", ["model/model.safetensors", "manifest.json"])
+def test_what_a_disk_cannot_give_back_is_damage_and_what_this_user_may_not_read_is_none(
+    file: str, layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damage is rebuilt, which takes weeks; a permission is mended in a second."""
+    run("toy/one", A)
+    whole, error = digest.measure, OSError(errno.EIO, "Input/output error", file)
+
+    def measure(path: Path) -> digest.Written:
+        if path == layout.stage("toy/one") / file:
+            raise error
+        return whole(path)
+
+    monkeypatch.setattr(digest, "measure", measure)
+    found = deep(layout)
+    assert (found.state, "found blake3 none (Input/output error)" in found.why) == ("damaged", True)
+    error = PermissionError(errno.EACCES, "Permission denied", file)
+    with pytest.raises(PermissionError):
+        deep(layout)
+
+
+def test_a_manifest_that_this_user_may_not_read_is_not_called_damaged(
+    layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("toy/one", A)
+
+    def refuse(path: Path) -> bytes:
+        refused = PermissionError(errno.EACCES, "Permission denied", str(path))
+        raise json_file.JsonFileError(path, "cannot be read (Permission denied)") from refused
+
+    monkeypatch.setattr(json_file, "read_bytes", refuse)
+    with pytest.raises(PermissionError, match=r"manifest\.json"):
+        verdict(layout)

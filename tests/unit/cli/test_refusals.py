@@ -1,0 +1,106 @@
+"""What a machine refuses is told in one line: permissions, a disk, memory, streams that are closed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import cli
+from stages.commands import open as opening
+from stages.errors import UsageError, of_machine
+from stages.sync import workflow
+
+CODE = """
+import os, sys
+from stages import streams
+streams.open_missing()
+handle = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+print("printed", flush=True)
+print("said", file=sys.stderr, flush=True)
+os.write(1, b"by a library")
+os.write(2, b"by a library")
+os._exit(0 if handle > 2 and sys.stdin.read() == "" else 1)
+"""
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, which is known by its name."""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/manifest.json"), "a/manifest.json: refused (Permission"),
+        (OSError(errno.EIO, "Input/output error", b"a/b"), "a/b: refused (Input/output error). Give the same command"),
+        (OSError(errno.ENOSPC, "No space left on device"), "which the system does not name: refused (No space left"),
+        (OSError(errno.EMFILE, "Too many open files", "a"), "a: refused (Too many open files)"),
+        (MemoryError(), "memory ran out. Give it more"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out ([Errno 12] Cannot allocate memory)"),
+        (OutOfMemoryError("CUDA out of memory.\nmore"), "memory ran out (CUDA out of memory.)"),
+        (
+            RuntimeError("[enforce] DefaultCPUAllocator: can't allocate memory"),
+            "memory ran out ([enforce",
+        ),
+    ],
+)
+def test_what_a_machine_refuses_is_one_line(error: Exception, told: str) -> None:
+    found = of_machine(error)
+    assert found is not None
+    assert told in str(found)
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "a"), RuntimeError("memory"), OSError("x")]
+)
+def test_any_other_error_may_be_a_defect_and_keeps_its_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert of_machine(error) is None
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(type(error)):
+        cli.main()
+    with pytest.raises(type(error)):
+        workflow.or_exit(fail)
+
+
+def test_a_command_that_is_refused_ends_with_a_line_and_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "results/mini")
+
+    monkeypatch.setattr(cli, "app", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("stages: results/mini: refused (Permission denied). See that this user")
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&-"])
+def test_a_file_never_gets_the_number_of_a_stream_that_was_closed(tmp_path: Path, closed: str) -> None:
+    command = f'exec "$0" -c "$1" "$2" {closed}'
+    ended = subprocess.run(
+        ["sh", "-c", command, sys.executable, CODE, str(tmp_path / "weights")], stdin=subprocess.DEVNULL, check=False
+    )
+    assert ended.returncode == 0
+    assert (tmp_path / "weights").read_bytes() == b""
+
+
+def test_a_path_that_is_no_text_is_refused_before_weights_are_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"b\xff")
+    (folder / "specs/scales").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError, match=r"found a path that is no text in UTF-8.*; allowed: UTF-8\. Rename"):
+        opening.find_root()

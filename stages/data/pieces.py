@@ -2,12 +2,13 @@
 
 Pieces follow from the files alone, so any number of processes makes the same runs. Files that can be entered in the
 middle are cut every `PIECE` bytes: a piece has the lines, or the row groups, that begin in it. Others are one piece.
+Small files that follow one another are one piece together: a run for each would take longer to write than to encode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from stages.spec.schema_paths import SUFFIXES
 PIECE = 32 << 20  # bytes
 LONGEST = 16 << 20  # bytes of one row: a tokenizer takes up to forty times that
 CUT = (".jsonl", ".parquet")
+FILE = 1 << 40  # more than the lines of a file: what rows of the next file of a piece are numbered from
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,21 @@ class Input:
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes [start, end) of a file."""
+    """Bytes [start, end) of a file, and the whole of those of `more`, which come behind it."""
 
     file: Input
     start: int
     end: int
+    more: tuple[Input, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return self.end - self.start + sum(one.size for one in self.more)
+
+    def each(self) -> list[Piece]:
+        """A piece for each file."""
+        return [replace(self, more=()), *(Piece(one, 0, one.size) for one in self.more)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,9 @@ Raw = bytes | str | dict[str, Any] | Broken
 
 
 class Row(NamedTuple):
-    """A raw row: its line (or row) in the piece, from 1; what was found; and how many bytes of the piece were read."""
+    """A raw row: its line (or row) in the piece, from 1, plus `FILE` for each file before its own; what was found; and
+    how many bytes of the piece were read.
+    """
 
     line: int
     raw: Raw
@@ -76,3 +90,19 @@ def cut(files: Sequence[Input]) -> list[Piece]:
         step = PIECE if file.suffix in CUT else max(1, file.size)
         found += [Piece(file, start, min(start + step, file.size)) for start in range(0, file.size, step)]
     return found
+
+
+def together(cut: Sequence[Piece]) -> list[Piece]:
+    """The same with files that are whole and follow one another in one piece, as long as they have `PIECE` bytes."""
+    found: list[Piece] = []
+    for one in cut:
+        last = found[-1] if found else None
+        if last is not None and _whole(one) and _whole(last) and last.size + one.size <= PIECE:
+            found[-1] = replace(last, more=(*last.more, one.file))
+        else:
+            found.append(one)
+    return found
+
+
+def _whole(piece: Piece) -> bool:
+    return piece.start == 0 and piece.end == piece.file.size

@@ -163,7 +163,7 @@ def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[m
     temporary = folder.with_name(f".{folder.name}.tmp")
     with files.failing(folder):
         files.remove_tree(temporary)
-        files.make_dirs(temporary)
+        files.disk.mkdir(temporary)  # not flushed: of many small files, that would take most of the time
         written = {name: files.write(temporary / name, data, flush=False) for name, data in contents.items()}
         meta = make([manifest.Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
         files.write(temporary / META, json_file.encode(meta.model_dump(mode="json")), flush=False)

@@ -114,7 +114,8 @@ def rows(
                     break
                 where = slice(start, start + length)
                 found = search.find(document, encoded.tokens[where], encoded.supervised[where])
-                yield f"{piece.file.name}:{user.line_in_file(piece, line)}", found
+                file, number = user.place(piece, line)
+                yield f"{file}:{number}", found
                 quota, given = quota - 1, given + 1
             if not quota:
                 break

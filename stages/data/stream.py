@@ -30,7 +30,7 @@ from stages.store import files, json_file
 from stages.store.digest import digest_bytes, measure
 
 KEY = "made_of.json"
-VERSION = 1  # of how runs are cut and kept
+VERSION = 2  # of how runs are cut and kept
 LONGEST = 1 << 30  # bytes of what is said of the files that runs are made of
 
 
@@ -74,7 +74,7 @@ def merged(
     try:
         sets = others.write(corpus, compared, folder / "others")
         job = Job(corpus.corpus, corpus.kind, user.shape(corpus), tokenizer, folder, corpus.bad_rows, sets)
-        cut = pieces.cut(found)
+        cut = pieces.together(pieces.cut(found))
         runs = pool.encode_all(job, cut, processes, progress)
         inputs.refuse_changed(every, before)
         skipped = _skipped(runs, cut, corpus.bad_rows)
@@ -181,7 +181,8 @@ def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Sk
             piece = cut[int(run.folder.name.partition("-")[0])]
             if len(found) == allowed:
                 raise user.bad_row(piece, bad.line, bad.why, bad.allowed)
-            found.append(Skipped(file=piece.file.name, line=user.line_in_file(piece, bad.line), why=bad.why))
+            file, line = user.place(piece, bad.line)
+            found.append(Skipped(file=file, line=line, why=bad.why))
     return found
 
 

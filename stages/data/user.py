@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.data import inputs, lines, pieces, records, tables
 from stages.data.document import Document
-from stages.data.pieces import Piece, Rows
+from stages.data.pieces import Piece, Row, Rows
 from stages.data.records import Shape
 from stages.data.spec import CorpusSpec
 from stages.data.turns import RowError
@@ -45,7 +45,18 @@ def documents(root: Path, corpus: CorpusSpec) -> Iterator[Document]:
 
 
 def rows(piece: Piece, wanted: Shape) -> Rows:
-    """The raw rows of a piece. Raises UserError where its file cannot be read."""
+    """The raw rows of a piece. Raises UserError where a file of it cannot be read."""
+    if not piece.more:
+        yield from _of_file(piece, wanted)
+        return
+    read = 0
+    for number, one in enumerate(piece.each()):
+        for row in _of_file(one, wanted):
+            yield Row(row.line + number * pieces.FILE, row.raw, read + row.read)
+        read += one.size
+
+
+def _of_file(piece: Piece, wanted: Shape) -> Rows:
     try:
         match piece.file.suffix:
             case ".parquet":
@@ -64,12 +75,16 @@ def rows(piece: Piece, wanted: Shape) -> Rows:
 
 def bad_row(piece: Piece, line: int, why: str, allowed: str) -> BadRowError:
     """The error for a row at a line of a piece."""
-    return BadRowError(piece.file.name, line_in_file(piece, line), why, allowed)
+    return BadRowError(*place(piece, line), why, allowed)
 
 
-def line_in_file(piece: Piece, line: int) -> int:
-    """The line (or row of a table) in the file that has this number in the piece."""
-    return line + (tables.rows_before(piece) if piece.file.suffix == ".parquet" else lines.lines_before(piece))
+def place(piece: Piece, line: int) -> tuple[str, int]:
+    """The file's name, and the line (or row of a table) in it, that has this number in the piece."""
+    number, line = divmod(line, pieces.FILE)
+    piece = piece.each()[number]
+    return piece.file.name, line + (
+        tables.rows_before(piece) if piece.file.suffix == ".parquet" else lines.lines_before(piece)
+    )
 
 
 _LEFT = " Those that `without` and `decontaminate` leave out do not count."

@@ -62,7 +62,7 @@ class _PieceEncoder:
 
     def all(self) -> list[Run]:
         if self.runs and self.runs[-1].meta.last:
-            self.report(size := self.piece.end - self.piece.start, size)
+            self.report(self.piece.size, self.piece.size)
         while not (self.runs and self.runs[-1].meta.last) and self.bad <= self.job.allowed:
             self.runs.append(self._run())
         return self.runs
@@ -110,7 +110,7 @@ class _PieceEncoder:
                 self.report(at - self._bytes, 0)
                 self._bytes = at
                 return Batch(lines, said), False
-        self.report(self.piece.end - self.piece.start - self._bytes, 0)
+        self.report(self.piece.size - self._bytes, 0)
         return Batch(lines, said), True
 
     def _text(self, raw: Raw) -> tuple[Sequence[Said], int]:

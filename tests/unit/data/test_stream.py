@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from stages.data import inputs, lines, packing, pieces, pool, spec, user, worker
+from stages.data import inputs, lines, packing, pieces, pool, runs, spec, user, worker
 from stages.data.prepared import Corpus
 from stages.errors import UserError
 from tests.unit.data.small import Small
@@ -120,3 +120,35 @@ def test_of_equal_documents_the_first_is_kept_where_the_spec_says_so(project: Sm
     assert made.inputs.duplicates == 30 + copies
     declare(project, "rows.jsonl", duplicates="keep")
     assert run(project).documents + run(project).heldout == len(many)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_many_small_files_share_runs_and_each_bad_row_has_its_own_file(
+    project: Small, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run for each took 30 times as long."""
+    folder = project.root / "many"
+    folder.mkdir()
+    for number in range(40):
+        bad = "\n\n7\n" if number in (3, 20, 39) else "\n"
+        (folder / f"{number:02d}.jsonl").write_text(f"\n{json.dumps({'text': f'text {number}'})}{bad}")
+    (folder / "41.jsonl").write_text("")
+    declare(project, "many", on_bad_row={"skip": 3})
+    if cut:
+        monkeypatch.setattr(pieces, "PIECE", 100)  # four files to a piece
+    written = list[str]()
+    write_run = runs.write
+    monkeypatch.setattr(
+        runs, "write", lambda folder, *given: (written.append(folder.name), write_run(folder, *given))[1]
+    )
+    made = run(project)
+    assert len(written) == (10 if cut else 1)
+    assert made.documents + made.heldout == 40
+    assert made.inputs is not None
+    assert [(one.file, one.line) for one in made.inputs.skipped] == [
+        ("many/03.jsonl", 4), ("many/20.jsonl", 4), ("many/39.jsonl", 4),
+    ]  # fmt: skip
+    assert held(project) == in_memory(project)
+    declare(project, "many", on_bad_row={"skip": 1})
+    with pytest.raises(UserError, match=r"^many/20\.jsonl:4: found a int instead of an object"):
+        run(project)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.device import flash4
 from stages.models import attention
 from stages.models.documents import Documents
 
@@ -40,26 +41,6 @@ class Candidate:
         if find_spec(self.needs) is None:
             return f"{self.needs} is not installed"
         return "" if device.type == "cuda" or self.attend is in_use else "needs a GPU"
-
-
-def flash4(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents, scale: float) -> Tensor:
-    """FlashAttention 4 (flash-attn-4), which adds up the queries' gradients in a fixed order where it is asked to."""
-    from flash_attn.cute import flash_attn_func, flash_attn_varlen_func
-
-    asked = {"softmax_scale": scale, "causal": True, "deterministic": torch.are_deterministic_algorithms_enabled()}
-    if how.one_a_row:
-        return _first(flash_attn_func(q_BTHK, k_BTGK, v_BTGK, **asked))
-    at = how.spans
-    borders = {
-        "cu_seqlens_q": at.borders, "cu_seqlens_k": at.borders, "max_seqlen_q": at.longest, "max_seqlen_k": at.longest,
-    }  # fmt: skip
-    flat = (x.flatten(0, 1) for x in (q_BTHK, k_BTGK, v_BTGK))
-    return _first(flash_attn_varlen_func(*flat, **borders, **asked)).unflatten(0, q_BTHK.shape[:2])
-
-
-def _first(out: Any) -> Tensor:
-    """Some versions give the normalisers too."""
-    return out[0] if isinstance(out, tuple) else out
 
 
 def flex(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents, scale: float) -> Tensor:
@@ -217,8 +198,8 @@ def in_use(q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, how: Documents, scale
 FAST = Candidate("fast now: cuDNN, FlashAttention 2 for documents", in_use, exact=False)
 EXACT = Candidate("exact now: FlashAttention 2", in_use)
 CANDIDATES = (
-    Candidate("exact: FlashAttention 4", flash4, needs="flash_attn"),
+    Candidate("exact: FlashAttention 4", flash4.attend, needs="flash_attn"),
     Candidate("exact: FlexAttention", flex),
     Candidate("exact: cuDNN by its frontend", cudnn, needs="cudnn"),
-    Candidate("fast: FlashAttention 4", flash4, exact=False, needs="flash_attn"),
+    Candidate("fast: FlashAttention 4", flash4.attend, exact=False, needs="flash_attn"),
 )

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import flex_attention as flexible
 
-from benchmarks.device import attentions, exact_attention
+from benchmarks.device import attentions, exact_attention, flash4
 from benchmarks.device.attentions import EXACT, FAST, Attend, Candidate
 from benchmarks.device.exact_attention import Found, Shape
 from benchmarks.device.rows import Row
-from stages.models import attention
+from stages.models import attention, layers
 from stages.models.documents import Documents
 
 CPU = torch.device("cpu")
@@ -81,41 +82,105 @@ def test_cudnn_takes_as_many_heads_as_its_workspace_allows() -> None:
     assert attentions.heads_at_once(1, 8193, 500, 1) == (16 << 30) // (2 * 8256**2)
 
 
-def stand_in(calls: list[dict[str, Any]]) -> Any:
-    """flash-attn-4's functions, computed by SDPA."""
+def with_gradients(q: Tensor, k: Tensor, v: Tensor, grad: Tensor | None, scale: float) -> tuple[Tensor, ...]:
+    """Causal attention of one document [T, H, K] and its gradients by their formulas: an operation has no autograd."""
+    share = q.shape[1] // k.shape[1]
+    wide_k, wide_v = (x.repeat_interleave(share, 1) for x in (k, v))
+    scores = torch.einsum("ihd,jhd->hij", q, wide_k) * scale
+    seen = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf).softmax(-1)
+    out = torch.einsum("hij,jhd->ihd", seen, wide_v)
+    if grad is None:
+        return (out,)
+    on_seen = torch.einsum("ihd,jhd->hij", grad, wide_v)
+    on_scores = seen * (on_seen - (seen * on_seen).sum(-1, keepdim=True)) * scale
+    on_k, on_v = torch.einsum("hij,ihd->jhd", on_scores, q), torch.einsum("hij,ihd->jhd", seen, grad)
+    grouped = (x.unflatten(1, (-1, share)).sum(2) for x in (on_k, on_v))
+    return torch.einsum("hij,jhd->ihd", on_scores, wide_k), *grouped
 
-    def rows(q: Tensor, k: Tensor, v: Tensor, *, softmax_scale: float, **asked: Any) -> Tensor:
-        calls.append(asked)
-        return attention.in_rows(q, k, v, softmax_scale)
 
-    def packed(q: Tensor, k: Tensor, v: Tensor, *, cu_seqlens_q: Tensor, softmax_scale: float, **asked: Any) -> Any:
-        calls.append(asked)
-        sizes = cu_seqlens_q.diff().tolist()
-        assert asked["max_seqlen_q"] == asked["max_seqlen_k"] == max(sizes)
-        assert torch.equal(asked["cu_seqlens_k"], cu_seqlens_q)
-        parts = zip(*(x.split(sizes) for x in (q, k, v)), strict=True)
-        out = [attention.in_rows(a[None], b[None], c[None], softmax_scale)[0] for a, b, c in parts]
-        return torch.cat(out), None  # some versions give the normalisers too
+class StandIn:
+    """flash_attn.cute.interface, computed within each document; what it was asked for."""
 
-    return SimpleNamespace(flash_attn_func=rows, flash_attn_varlen_func=packed)
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, bool]] = []
+
+    def _flash_attn_fwd(self, q: Tensor, k: Tensor, v: Tensor, **asked: Any) -> tuple[Any, ...]:
+        assert (asked["causal"], asked["return_lse"]) == (True, True)
+        self.calls.append(("forward", False))
+        (out,) = self._each((q, k, v), asked)
+        return out, q.new_zeros(q.transpose(-3, -2).shape[:-1]), None, None, None
+
+    def _flash_attn_bwd(
+        self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, grad: Tensor, normalisers: Tensor, **asked: Any
+    ) -> tuple[Tensor, ...]:
+        assert asked["causal"]
+        self.calls.append(("backward", asked["deterministic"]))
+        return self._each((q, k, v, grad), asked)
+
+    @staticmethod
+    def _each(tensors: tuple[Tensor, ...], asked: dict[str, Any]) -> tuple[Tensor, ...]:
+        if "cu_seqlens_q" in asked:
+            sizes = asked["cu_seqlens_q"].diff().tolist()
+            assert asked["max_seqlen_q"] == asked["max_seqlen_k"] == max(sizes)
+            assert torch.equal(asked["cu_seqlens_k"], asked["cu_seqlens_q"])
+            parts, join = zip(*(x.split(sizes) for x in tensors), strict=True), torch.cat
+        else:
+            parts, join = zip(*(x.unbind() for x in tensors), strict=True), torch.stack
+        made = [with_gradients(*part[:3], part[3] if len(part) > 3 else None, asked["softmax_scale"]) for part in parts]
+        return tuple(join(list(one)) for one in zip(*made, strict=True))
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    made = StandIn()
+    for name in ("flash_attn", "flash_attn.cute"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "flash_attn.cute.interface", made)  # type: ignore[arg-type]
+    return made
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_flash_attention_4_is_asked_for_causal_attention_in_a_fixed_order(
-    shape: Shape, monkeypatch: pytest.MonkeyPatch
+def test_flash_attention_4_is_ours_and_asked_for_a_fixed_order_where_that_is_wanted(
+    shape: Shape, package: StandIn
 ) -> None:
-    calls: list[dict[str, Any]] = []
-    monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
-    monkeypatch.setitem(sys.modules, "flash_attn.cute", stand_in(calls))
-    wanted = attended(attention.attend, shape)
-    found = attended(attentions.flash4, shape)
+    wanted, found = attended(attention.attend, shape), attended(flash4.attend, shape)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))
     torch.use_deterministic_algorithms(True)
     try:
-        attended(attentions.flash4, shape)
+        attended(flash4.attend, shape)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))
-    assert [(call["causal"], call["deterministic"]) for call in calls] == [(True, False), (True, True)]
+    assert package.calls == [("forward", False), ("backward", False), ("forward", False), ("backward", True)]
+
+
+class Attends(nn.Module):
+    """A layer of FlashAttention 4."""
+
+    def forward(self, x: Tensor, how: Documents) -> Tensor:
+        return x + flash4.attend(x, x, x, how, 0.3)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:2], ids=lambda shape: shape.name)
+def test_recomputed_layers_keep_what_flash_attention_4_put_out(
+    shape: Shape, package: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "ATTENTION", layers.ATTENTION | {flash4.OPERATION})
+    x = torch.randn(*shape.segments.shape, 2, 16).requires_grad_()
+    stack, found = layers.Layers([Attends(), Attends()]), []
+    for recomputed in (False, True):
+        stack.recomputed = recomputed
+        out = stack.through(x, Documents(shape.segments, CPU))
+        found.append(torch.autograd.grad(out.square().sum(), x)[0])
+    assert torch.equal(*found)
+    assert [kind for kind, _ in package.calls].count("forward") == 4  # two layers, twice; none a third time
+
+
+def test_flash_attention_4_has_shapes_where_nothing_is_computed() -> None:
+    with FakeTensorMode():
+        q, k = torch.empty(2, 5, 4, 8, requires_grad=True), torch.empty(2, 5, 2, 8, requires_grad=True)
+        out = flash4.attend(q, k, k, None, 0.3)
+        grads = torch.autograd.grad(out.sum(), (q, k))
+    assert [tuple(x.shape) for x in (out, *grads)] == [(2, 5, 4, 8), (2, 5, 4, 8), (2, 5, 2, 8)]
 
 
 def drifting() -> Attend:

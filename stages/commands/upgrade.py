@@ -41,9 +41,11 @@ def run_upgrade(force: bool) -> int:
             print(_difference(one), end="")
     schemas.write(root / schemas.FOLDER)
     loaded = _sync(root, project)
-    print(f"{kept.stages if kept else 'no version'} → {__version__}: {len(found)} files of the base differed")
+    files = f"{len(found)} file{'s' * (len(found) != 1)}"
+    print(f"{kept.stages if kept else 'no version'} → {__version__}: {files} of the base differed")
     if left := [one for one in found if one.left]:
-        print(f"{len(left)} left as they are. Take over what you want of it; `stages upgrade --force` takes all of it.")
+        stay = "1 left as it is" if len(left) == 1 else f"{len(left)} left as they are"
+        print(f"{stay}. Take over what you want of it; `stages upgrade --force` takes all of it.")
     graph.refuse(loaded.unreadable)
     return 1 if left else 0
 

@@ -26,6 +26,7 @@ EXECUTABLE = ("ci.sh",)
 TINY = "tiny"
 PUBLISHED = ("llama31_1m", "kimi_vl", "ouro")
 REQUIREMENTS = "requirements.txt"
+USERS = ("README.md", REQUIREMENTS)  # an example's, and the user's from then on: also where an older base had them
 HARDWARE = "specs/hardware/laptop_cpu.yaml"  # what the plan of a project on a CPU is priced on
 
 

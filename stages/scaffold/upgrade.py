@@ -69,7 +69,7 @@ def changes(root: Path, then: Mapping[str, str], base: Mapping[str, bytes]) -> I
             yield Change(path, "wrote" if wrote is None else "missing", None, new)
         else:
             yield Change(path, "replaced" if wrote == digest_bytes(here) else "edited", here, new)
-    for path in sorted(then.keys() - base.keys()):
+    for path in sorted(then.keys() - base.keys() - set(contents.USERS)):
         here = _here(root, path)
         if here is not None:
             yield Change(path, "removed" if then[path] == digest_bytes(here) else "obsolete", here, None)

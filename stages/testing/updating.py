@@ -68,7 +68,7 @@ def close(config: pytest.Config, reporter: pytest.TerminalReporter, said: Said) 
     except (UserError, OSError) as error:
         reporter.write_line(f"{written} of {len(found)} goldens written, then: {error}", red=True)
         raise pytest.exit.Exception("a golden could not be written", returncode=1) from error
-    reporter.write_line(f"{len(found)} goldens written; reason: {reason}")
+    reporter.write_line(f"{len(found)} golden{'s' * (len(found) != 1)} written; reason: {reason}")
 
 
 def _missing(config: pytest.Config, reporter: pytest.TerminalReporter, nodes: list[str]) -> None:

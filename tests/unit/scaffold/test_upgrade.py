@@ -51,6 +51,14 @@ def test_a_project_that_nobody_edited_has_the_new_base_and_no_more(project: Path
     assert os.access(project / "ci.sh", os.X_OK)
 
 
+def test_what_an_older_base_had_and_examples_have_now_is_the_users(project: Path) -> None:
+    """CI installs requirements.txt; it was once of the base."""
+    kept = record.read(project)
+    assert kept is not None
+    wrote = {path: digest_bytes((project / path).read_bytes()) for path in ("requirements.txt", "README.md")}
+    assert list(upgrade.changes(project, {**kept.files, **wrote}, contents.base())) == []
+
+
 def test_the_next_call_finds_nothing_to_do(project: Path, newer: dict[str, bytes]) -> None:
     upgrade.upgrade(project)
     after = everything(project)

@@ -9,8 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.tracking import wandb_log
 from stages.tracking.run import SHOWN, Run
 from stages.tracking.settings import RawMlflow, RawTensorBoard, RawTracking, RawWandb
+
+WRITTEN = 30.0  # seconds in which W&B's own process has written a file after its end
 
 
 class Backend(Protocol):
@@ -29,6 +32,10 @@ class Backend(Protocol):
     def id(self) -> str:
         """By which a later process goes on with the same run."""
 
+    @property
+    def has(self) -> int:
+        """The last step that it has from earlier processes, 0 where what they sent is gone: what follows is sent."""
+
 
 def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | None, sent: int) -> Backend:
     """The tracker `name`, at the run that it has for this stage and key, or a new one.
@@ -38,9 +45,9 @@ def make(settings: RawTracking, name: str, root: Path, run: Run, known: str | No
     if name == "tensorboard" and settings.tensorboard is not None:
         return TensorBoard(settings.tensorboard, root, run, sent)
     if name == "wandb" and settings.wandb is not None:
-        return Wandb(settings.wandb, root, run)
+        return Wandb(settings.wandb, root, run, sent)
     if name == "mlflow" and settings.mlflow is not None:
-        return Mlflow(settings.mlflow, root, run, known)
+        return Mlflow(settings.mlflow, root, run, known, sent)
     raise ValueError(f"{name} is not in the settings")
 
 
@@ -52,6 +59,7 @@ class TensorBoard:
         from tensorboard.summary import Writer
 
         self.id = str(root / settings.folder / run.layout.scale / run.ref / run.key[:SHOWN])
+        self.has = sent if any(Path(self.id).glob("*")) else 0
         if any(Path(self.id).glob("events.*")):
             _begins_again(self.id, sent + 1)
         self._writer = Writer(self.id)
@@ -87,9 +95,13 @@ def _begins_again(folder: str, step: int) -> None:
 
 
 class Wandb:
-    """A W&B run whose id is the key: a later process goes on with it. Results are artifacts, parents its inputs."""
+    """A W&B run whose id is the key: a later process goes on with it. Results are artifacts, parents its inputs.
 
-    def __init__(self, settings: RawWandb, root: Path, run: Run) -> None:
+    Offline, its files say what it has: what an earlier process wrote before it was killed, and whether the disk took
+    all.
+    """
+
+    def __init__(self, settings: RawWandb, root: Path, run: Run, sent: int) -> None:
         import wandb
 
         quiet = wandb.Settings(
@@ -98,6 +110,9 @@ class Wandb:
         )  # fmt: skip
         folder = root / settings.folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._files = folder / "wandb" if settings.mode == "offline" else None
+        self._before = self._written(run)
+        self.has = max(0, wandb_log.kept(self._before)[0]) if self._before else sent
         pipeline, _, stage = run.ref.partition("/")
         self._wandb: Any = wandb
         self._stage = run
@@ -133,6 +148,15 @@ class Wandb:
             made.add_file(str(folder / "manifest.json"))
             self._run.log_artifact(made, aliases=[self._stage.key[:SHOWN]])
         self._run.finish(exit_code=0 if state == "FINISHED" else 1)
+        until = time.monotonic() + WRITTEN
+        while self._files is not None and not wandb_log.kept(self._written(self._stage) - self._before)[1]:
+            if time.monotonic() > until:
+                raise OSError(f"{self._files}: W&B's file of this run is cut off or gone; is the disk full?")
+            time.sleep(0.1)
+
+    def _written(self, run: Run) -> set[Path]:
+        """The files of this run that W&B wrote offline; none online."""
+        return set() if self._files is None else set(self._files.glob(f"offline-run-*-{run.key}/run-{run.key}.wandb"))
 
 
 def artifact(ref: str, scale: str) -> str:
@@ -143,12 +167,13 @@ def artifact(ref: str, scale: str) -> str:
 class Mlflow:
     """An MLflow run; what it was built on, and what it came to, are tags."""
 
-    def __init__(self, settings: RawMlflow, root: Path, run: Run, known: str | None) -> None:
+    def __init__(self, settings: RawMlflow, root: Path, run: Run, known: str | None, sent: int) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder as `uri` is somebody's choice
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         from mlflow import MlflowClient
         from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
 
         self._metric: Any = Metric
         self._run, self._client = run, MlflowClient(tracking_uri=settings.uri)
@@ -158,6 +183,14 @@ class Mlflow:
         place = experiment.experiment_id if experiment else self._client.create_experiment(settings.experiment)
         tags = {f"stages.{name}": value for name, value in run.tags.items()}
         tags |= {f"stages.parent.{_tag(ref)}": parent.key for ref, parent in run.parents().items()}
+        if known is not None:
+            try:
+                self._client.get_run(known)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                known = None  # somebody removed it
+        self.has = 0 if known is None else sent
         self._known = known or self._earlier(place)
         self.id = self._known or str(self._client.create_run(place, tags=tags, run_name=run.name).info.run_id)
 

@@ -59,8 +59,9 @@ class Sender:
     def __init__(self, root: Path, run: Run, name: str) -> None:
         self.run, self.name = run, name
         known = sent(run, name)
-        self._step = known.step if known else 0
-        self._backend = backends.make(settings.load(root), name, root, run, known.id if known else None, self._step)
+        step = known.step if known else 0
+        self._backend = backends.make(settings.load(root), name, root, run, known.id if known else None, step)
+        self._step = self._backend.has
         self._rows = live.Reader(run.layout, run.key)
         self._last: Mapping[str, str] | None = None
 

@@ -30,6 +30,8 @@ class Tracker:
     end: int
     known: list[str | None]
     broken = False
+    has = 0
+    lost = False  # whether what was sent to it is gone
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         if self.broken:
@@ -51,6 +53,7 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
 
     def make(settings: object, name: str, root: Path, run: Run, known: str | None, sent: int) -> Tracker:
         made.known.append(known)
+        made.has = 0 if made.lost else sent
         return made
 
     monkeypatch.setattr(backends, "make", make)
@@ -113,6 +116,15 @@ def test_evaluations_are_at_the_last_step_also_where_a_later_process_sends_nothi
     follow.Sender(run.layout.root, run, "tensorboard").send()
     follow.Sender(run.layout.root, run, "tensorboard").finish()
     assert (sent(tracker), tracker.end) == ([1, 2, 3], 3)
+
+
+def test_what_a_tracker_has_lost_is_sent_again(run: Run, tracker: Tracker) -> None:
+    """Its folder was removed, or a full disk cut its files off."""
+    rows(run, 1, range(1, 4))
+    follow.Sender(run.layout.root, run, "tensorboard").send()
+    tracker.lost = True
+    follow.Sender(run.layout.root, run, "tensorboard").send()
+    assert sent(tracker) == [1, 2, 3, 1, 2, 3]
 
 
 def test_what_could_not_be_sent_is_sent_by_the_next_process(run: Run, tracker: Tracker) -> None:

@@ -23,7 +23,8 @@ LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stag
 @static(
     "I-42",
     title="A stage fits its machine",
-    rule="On the device that its scale is priced on, a stage's states and activations fit the memory; a node has no "
+    rule="On the device that its scale is priced on, a stage's states and activations fit the memory, and the whole "
+    "model with the rows that it is evaluated on; a node has no "
     "more ranks than devices, and memory for the ranks on a CPU, or beside GPUs for a copy of the weights in fp32 or "
     "of a checkpoint. A pipeline's results and the checkpoints of one stage fit the disk.",
     why="What does not fit is found out after the queue, on every node at once.",
@@ -45,6 +46,15 @@ def stage_fits(context: Context) -> Iterator[Finding]:
                 "I-42", name, "ranks", observed=f"{_gb(worst)} a device, with ranks: {stage.execution.ranks}",
                 expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
                 repair="Spread the stage over more ranks, or lower `micro_batch` (`stages plan` shows the parts).",
+            )  # fmt: skip
+        evaluated = memory.evaluation(stage, hardware)
+        if evaluated > hardware.memory:
+            yield context.of_execution(
+                "I-42", name, "parallel", observed=f"{_gb(evaluated)} on the first rank, which evaluates the whole "
+                f"model, in rows of {stage.evaluation.context:,} tokens",
+                expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
+                repair=f"Write shorter rows in specs/scales/{context.pipeline.scale}.yaml, such as "
+                f"`evaluation: {{samples: {stage.evaluation.samples}, context: 128Ki}}`.",
             )  # fmt: skip
         per_node = stage.execution.ranks // stage.execution.nodes
         if hardware.per_node is not None and per_node > hardware.per_node:

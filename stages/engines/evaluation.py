@@ -10,7 +10,7 @@ from torch import nn
 
 from stages import evals
 from stages.data.heldout import Heldout
-from stages.engines import Inputs, device, received, results
+from stages.engines import Inputs, placed, received, results
 from stages.models import build
 from stages.spec.resolved import Stage
 from stages.store import evaluated, json_file, lease, manifest, reevaluation, revise, stage_record
@@ -51,7 +51,8 @@ def before(
 ) -> dict[str, Any]:
     """The model as it was received, under its parent's RoPE. Raises NonFiniteError."""
     rope = received.parent_rope(stage, inputs)
-    found = evals.run(modules, stage, heldout, None if rope == stage.rope else rope, seconds=seconds)
+    with placed.evaluated(stage, modules):
+        found = evals.run(modules, stage, heldout, None if rope == stage.rope else rope, seconds=seconds)
     results.check_evaluations(stage, found, "before training", 0)
     return found
 
@@ -81,8 +82,10 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
 
 def _trained(stage: Stage, inputs: Inputs) -> Numbers:
     heldout = Heldout(inputs.data_root)
-    first = before(stage, inputs, received.receive(stage, inputs, device.of(stage)), heldout)
-    after = evals.run(_own(stage, inputs), stage, heldout)
+    first = before(stage, inputs, received.receive(stage, inputs, placed.kept_on(stage)), heldout)
+    modules = _own(stage, inputs)
+    with placed.evaluated(stage, modules):
+        after = evals.run(modules, stage, heldout)
     results.check_evaluations(stage, after, "after training", None)
     return {"before": first, "after": after}
 
@@ -100,7 +103,7 @@ def _outside(folder: Path) -> Numbers:
 
 def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:
     """The modules with the weights of the result in place."""
-    modules = build.build(stage, str(device.of(stage)))
+    modules = build.build(stage, str(placed.kept_on(stage)))
     folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
     for name, module in modules.items():
         received.load(module, folder, name)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from stages.contract import ledger
+from stages.data.sample import PairRow, Sample
 from stages.guards.phase_log import Rows
 from stages.spec.resolved import Stage
 from stages.train import finite, objectives
@@ -37,18 +38,43 @@ def check(stage: Stage, modules: nn.ModuleDict, data: Rows, steps: int) -> None:
 
 
 def _loss(stage: Stage, modules: nn.ModuleDict, data: Rows) -> float:
-    """Of the first micro-batch of the last step that has a target: its share of the step's loss."""
-    phase = stage.phases[-1]
+    """Of the first micro-batch of the last step that has a target: its share of the step's loss.
+
+    Rows are cut to the length of evaluations, for which one device has memory where several divide the step's rows.
+    """
+    phase, longest = stage.phases[-1], stage.evaluation.context
+    rows = Beginnings(data, longest) if longest < phase.context else data
     step = ledger.step_at(phase, phase.budget - 1)
     if phase.objective == "coca" and step.sequences > phase.micro_batch:  # all of a step is embedded before a part is
         step = replace(step, end=step.start + phase.micro_batch * phase.context, sequences=phase.micro_batch, tail=0)
-    objective = objectives.make(stage, phase, modules, data, next(modules.parameters()).device)
+    objective = objectives.make(stage, phase, modules, rows, next(modules.parameters()).device)
     with closing(objective):
         for index in range(objective.begin(step)):
             loss = float(objective.part(index)[0])
             if loss != 0:  # rows without a target add exactly nothing
                 return loss
     return 0.0  # a last step too short to hold anything
+
+
+class Beginnings:
+    """Rows of which no more than the first positions are read; those with images, whose features have places, whole."""
+
+    def __init__(self, rows: Rows, longest: int) -> None:
+        self._rows, self._longest = rows, longest
+
+    def samples(self, first: int, count: int, tail: int) -> list[Sample]:
+        """Rows of text, cut."""
+        return [self._cut(sample) for sample in self._rows.samples(first, count, tail)]
+
+    def pairs(self, first: int, count: int, tail: int) -> list[PairRow]:
+        """Images and their captions, which have no rows to cut."""
+        return self._rows.pairs(first, count, tail)
+
+    def _cut(self, sample: Sample) -> Sample:
+        if sample.images:
+            return sample
+        parts = ("tokens", "labels", "segments", "positions")
+        return replace(sample, **{name: getattr(sample, name)[: self._longest] for name in parts})
 
 
 def _repair(stage: Stage) -> str:

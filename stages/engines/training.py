@@ -14,7 +14,7 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
+from stages.engines import Inputs, evaluation, last_pass, made_by, place, placed, readback, received, results, resume
 from stages.engines.trainer import Checkpoints, Tables, Trainer, exhaust
 from stages.guards import reads
 from stages.guards import run as guards
@@ -89,8 +89,9 @@ class Training:
     def _finish(self, modules: nn.ModuleDict, counters: Counters, before: Mapping[str, Any]) -> None:
         last = self.stage.phases[-1]
         rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
-        last_pass.check(self.stage, modules, rows, counters.steps)
-        after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
+        with placed.evaluated(self.stage, modules):
+            last_pass.check(self.stage, modules, rows, counters.steps)
+            after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
         results.check_evaluations(self.stage, after, "after training", counters.steps)
         self._refuse_changed_data()
         loops = received.loops(self.stage, self.inputs)

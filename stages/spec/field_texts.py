@@ -308,6 +308,7 @@ TEXTS: dict[str, str] = {
     "evaluation": "How much evaluations read.",
     "RawScale.pipelines": "Pipeline -> how its published size is mapped to this scale, or identity.",
     "samples": "Rows that an evaluation reads.",
+    "RawEvaluation.context": "The longest row that is evaluated; without it, a stage's own context.",
     "RawShrink.context": "What contexts are multiplied by.",
     "RawShrink.tokens": "How budgets are mapped.",
     "RawShrink.batch": "What batches are multiplied by.",

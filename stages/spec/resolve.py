@@ -260,6 +260,7 @@ class Resolver:
         if wrong:
             raise several(wrong)
         context = max((phase.context for phase in own), default=longest)
+        context = min(context, self.raw_scale.evaluation.context or context)
         known = [node.stage.max_context for node in above.values() if node.stage.rope is not None]
         old = max(known, default=None)
         extends = old if old is not None and old < context else None

@@ -10,6 +10,7 @@ from stages.spec import units
 from stages.spec.fields import (
     Budget,
     BudgetExponent,
+    Context,
     Divided,
     Epochs,
     Flag,
@@ -143,9 +144,10 @@ class RawScaleExecution(Raw):
 
 
 class RawEvaluation(Raw):
-    """How much is evaluated."""
+    """How much is evaluated: `context` is the longest row, where one GPU has no memory for a stage's own."""
 
     samples: Samples
+    context: Context | None = None
 
 
 def _identity(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Images' features on context-parallel ranks: each has those of its own positions, and all gradients add up."""
+"""Images' features: each context-parallel rank has those of its own positions; groups of images are computed again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from stages.data.document import IMAGE
 from stages.engines.nemo.context import own
 from stages.errors import UserError
 from stages.models import kimi_vl
+from tests.nemo.engines import Layout, layout, on_nemo
+from tests.nemo.made_up import randomised
+from tests.unit.train import tiny
 
 ROWS, LENGTH, WIDTH = 3, 16, 4
 
@@ -60,3 +63,39 @@ def test_a_feature_too_many_is_refused_on_every_rank() -> None:
         share = torch.zeros(ROWS, LENGTH // 2, WIDTH)
         with pytest.raises(UserError, match=f"{count} image tokens, but its images give {count + 1} features"):
             kimi_vl.place_images(share, torch.zeros(count + 1, WIDTH), vision.places(tokens, rank, 2))
+
+
+def test_images_are_grouped_in_their_order_and_a_large_one_is_alone() -> None:
+    from stages.engines.nemo.vision import grouped
+
+    grids = [(2, 2), (2, 2), (4, 4), (2, 2)]
+    assert list(grouped(grids, 8)) == [[(2, 2), (2, 2)], [(4, 4)], [(2, 2)]]
+    assert list(grouped(grids, 28)) == [grids]
+
+
+def test_recomputed_images_are_whole_one_group_at_a_time_and_have_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from stages.engines.nemo import vision
+
+    grids = [(2, 4), (4, 4), (2, 2)]
+    pixels = torch.randn(28, tiny.VIT.channels * tiny.VIT.patch**2, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(vision, "PATCHES", 16)
+
+    def learnt(layout: Layout) -> tuple[torch.Tensor, list[torch.Tensor], list[int]]:
+        stage = on_nemo(tiny.make("joint"), layout)
+        seen = vision.Vision(stage, tiny.VIT, tiny.PROJECTOR)
+        randomised(seen, 0.2)
+        together: list[int] = []
+        seen.vit.register_forward_pre_hook(lambda module, given: together.append(len(given[0])))
+        features = seen(pixels, grids)
+        features.square().sum().backward()
+        return features.detach(), [one.grad for one in seen.parameters() if one.grad is not None], together
+
+    whole, again = learnt(layout()), learnt(layout(recompute="full"))
+    assert whole[2] == [28]
+    assert again[2] == [8, 16, 4, 4, 16, 8], "forwards group by group, and again from the last one back"
+    torch.testing.assert_close(again[0], whole[0])
+    assert len(again[1]) == len(whole[1]) > 0
+    for one, other in zip(again[1], whole[1], strict=True):
+        assert float((one - other).norm()) <= 2e-6 * float(other.norm())

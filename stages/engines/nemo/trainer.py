@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.engines import Inputs, device, readback, received
-from stages.engines.nemo import checkpoint, families, handover, names, provider
+from stages.engines import Inputs, readback, received
+from stages.engines.nemo import checkpoint, families, handover, local, names, provider
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
 from stages.engines.nemo.handover import Gathering, Read
@@ -44,7 +44,7 @@ class NemoTrainer:
         self._rules = names.rules(stage)
         self._received: nn.ModuleDict | None = None
         if ranks.first or any(init.weights != "inherit" or init.extend for init in stage.init.values()):
-            self._received = received.receive(stage, inputs, device.of(stage) if ranks.first else CPU, ranks)
+            self._received = received.receive(stage, inputs, CPU, ranks)
         meta = build.build(stage, "meta")
         self._weights = dict(meta.state_dict())
         self._state = _state(stage, meta)
@@ -52,7 +52,7 @@ class NemoTrainer:
         self._moved: Mover
 
     def received(self) -> nn.ModuleDict | None:
-        """The torch engine's modules, with what the edges hand over."""
+        """The torch engine's modules, on the host, with what the edges hand over."""
         return self._received if self._ranks.first else None
 
     def begin(self) -> None:
@@ -113,11 +113,14 @@ class NemoTrainer:
         return self._state, self._gathering().state(self._state)
 
     def trained(self) -> nn.ModuleDict | None:
-        """The torch engine's modules, filled from all ranks. Megatron's are given up: nothing is trained after this."""
+        """The torch engine's modules on the host, filled from all ranks. Megatron's are given up: nothing is trained
+        after this.
+        """
         modules = self._gathered()
+        local.give_up(self._chunks, self._moved.owned)
         self._chunks = []
         del self._moved
-        return None if modules is None else modules.to(self._ranks.device)
+        return modules
 
     @torch.no_grad()
     def _gathered(self) -> nn.ModuleDict | None:

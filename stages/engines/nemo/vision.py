@@ -3,11 +3,14 @@
 They are the torch engine's own modules, whole on every rank of that stage and in fp32, computed in the model's
 precision as there. Every tensor-parallel rank computes the features of its replica's images, and has the gradient of
 all positions; a context-parallel rank computes them all too, and takes those of its own positions.
+
+With `recompute: full` images are computed in groups, each of which keeps its pixels alone and is computed again for its
+gradients, one group at a time: a row of 128K positions has 262,144 patches, whose layers' inputs alone are 34 GB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,9 @@ import torch
 from megatron.core.tensor_parallel import scatter_to_sequence_parallel_region
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from stages.contract.memory_nemo import PATCHES
 from stages.data.document import IMAGE, PAD
 from stages.engines.nemo import moonlight
 from stages.engines.nemo.context import own
@@ -42,16 +47,42 @@ class Vision(nn.Module):
         self.patch, self._bf16 = tower.patch, computes_in_bf16(stage.engine_class)
         for name in ("vit", "projector"):
             self.get_submodule(name).requires_grad_(name in stage.trained)
-        recompute(self, stage.execution.parallel is not None and stage.execution.parallel.recompute == "full")
+        recompute(self, False)  # layers keep everything: it is whole groups of images that are computed again
+        self._again = stage.execution.parallel is not None and stage.execution.parallel.layers_again
 
     def forward(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Features [M, H] of packed patches [N, channels * patch^2], one for every image token."""
+        if not (self._again and torch.is_grad_enabled()):
+            return self._features(pixels, grids)
+        found, start = [], 0
+        for group in grouped(grids, PATCHES):
+            end = start + sum(height * width for height, width in group)
+            part = checkpoint(self._features, pixels[start:end], group, use_reentrant=False, preserve_rng_state=False)
+            found.append(part)
+            start = end
+        return torch.cat(found)
+
+    def _features(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self._bf16):
             found: Tensor = self.projector(self.vit(pixels, grids), grids)
             return found
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Vision:
         return super()._apply(same_type(fn), recurse)
+
+
+def grouped(grids: Sequence[Grid], most: int) -> Iterator[list[Grid]]:
+    """Images in their order, in groups of at most so many patches; a larger one is a group of its own."""
+    group: list[Grid] = []
+    patches = 0
+    for height, width in grids:
+        if group and patches + height * width > most:
+            yield group
+            group, patches = [], 0
+        group.append((height, width))
+        patches += height * width
+    if group:
+        yield group
 
 
 def complete(stage: Stage, cfg: MoonlightModel, provider: Any) -> None:

@@ -54,6 +54,22 @@ def test_what_does_not_fit_is_told_with_its_size_at_the_line_of_its_ranks(root: 
     assert (finding.where.file, finding.where.line) == ("specs/llama31_1m/cpt_1m.yaml", line)
 
 
+def test_rows_that_one_gpu_cannot_evaluate_are_told_with_what_to_write(root: Path) -> None:
+    """The NeMo engine evaluates on the first rank, which has the whole model."""
+    edit(root, "scales/paper.yaml", ", context: 128Ki}", "}")
+    told = {one.stage: one for one in found(root, "paper")}
+    long = {"cpt_256k", "cpt_512k", "cpt_1m", "sft_256k", "sft_1m"}
+    assert {ref.partition("/")[2] for ref in told} == long
+    finding = told["llama31_1m/cpt_1m"]
+    assert finding.id == "I-42"
+    assert finding.observed == (
+        "251 GB on the first rank, which evaluates the whole model, in rows of 1,048,576 tokens"
+    )
+    assert finding.repair == (
+        "Write shorter rows in specs/scales/paper.yaml, such as `evaluation: {samples: 1024, context: 128Ki}`."
+    )
+
+
 def test_what_a_scale_says_of_every_stage_is_told_at_the_scales_line(root: Path) -> None:
     line = edit(root, "scales/mini.yaml", "memory: 1.5 GB", "memory: 0.4 GB")
     places = {str(one.where) for one in found(root, "mini")}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stages.contract import duration, hardware, memory, memory_nemo
+from stages.contract import duration, hardware, memory, memory_layers, memory_nemo
 from stages.contract.hardware import Hardware
 from stages.contract.parameters import parameters
 from stages.contract.parameters import routed as routed_experts
@@ -148,3 +148,35 @@ def test_on_a_cpu_a_process_holds_the_imported_libraries_too(project: Project) -
     stages = {scale: project.resolve("llama31_1m", scale).stages["cpt_256k"] for scale in ("mini", "mini_nemo")}
     found = {scale: memory.of(stage, stage.phases[0], cpu) for scale, stage in stages.items()}
     assert found["mini_nemo"].runtime - found["mini"].runtime == memory_nemo.IMPORTED
+
+
+def test_recomputed_images_are_whole_a_group_at_a_time(project: Project, h100: Hardware) -> None:
+    """Half of a row of 128K positions: 262,144 patches of 588 numbers, and a layer's input 27 times for each."""
+    stage = project.resolve("kimi_vl", "paper").stages["joint_longctx"]
+    row, layout = stage.phases[1], stage.execution.parallel
+    assert layout is not None
+    again = memory_nemo._beside(stage, row, layout, h100)
+    whole = memory_nemo._beside(stage, row, layout.model_copy(update={"recompute": "none"}), h100)
+    vit = stage.modules["vit"]
+    each = memory_layers.kept(vit, True, 1, 1).bytes(bf16=True) * 28 + 2 * 4 * 1152
+    ends = 2**18 * 588 * 4 + 2**16 * 2 * 2 * 2048
+    assert again == pytest.approx(8192 * each + ends)
+    assert whole == pytest.approx(2**18 * each + ends)
+    assert again < 15 * GB < 300 * GB < whole
+
+
+@pytest.mark.parametrize(
+    ("ref", "context", "traced"),
+    [
+        ("llama31_1m/cpt_1m", 2**18, 69.84),
+        ("llama31_1m/cpt_1m", 2**20, 224.87),
+        ("kimi_vl/joint_longctx", 2**17, 50.26 + 4e-9 * (416_000_000 + 30_000_000)),
+    ],
+)
+def test_an_evaluation_has_the_bytes_that_were_traced(ref: str, context: int, traced: float, project: Project) -> None:
+    """The language model's forward pass on fake tensors; the vision tower and the projector lie beside it in fp32."""
+    pipeline, _, name = ref.partition("/")
+    stage = project.resolve(pipeline, "paper").stages[name]
+    rows = stage.evaluation.model_copy(update={"context": context})
+    found = memory_nemo.evaluation(stage.model_copy(update={"evaluation": rows}))
+    assert found / GB == pytest.approx(traced, rel=0.015)

@@ -8,15 +8,17 @@ from fractions import Fraction
 
 from stages.audit import curve
 from stages.audit.adopt import Page, grouped, name_of, source, unknown
+from stages.audit.adopt_samples import SIZES
 from stages.audit.family import MODEL, READ, Family, family
 from stages.audit.figures import batches_differ, first_step, last_step
 from stages.audit.loads import on_load
 from stages.audit.recipe import Edge, Pipeline, Scalar, Stage, Value, is_number
+from stages.audit.released import begins_from, models
 from stages.errors import SpecError
 from stages.printable import printable
 from stages.spec.families import FAMILIES
 
-_SIZES = tuple(READ.get(one, one) for one in MODEL if one not in {"norm_eps", "window", "routed_scale"})
+_SIZES = (*(READ.get(one, one) for one in MODEL if one not in {"norm_eps", "window", "routed_scale"}), "tied")
 OPTIMIZER = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
 NOT_SAID = "  # nothing that was read says it"
 STEPS, RATE, BATCH, CONTEXT = 1000, 1e-4, 512, 4096  # where nobody knows them
@@ -88,6 +90,11 @@ def with_sizes(stage: Stage, pipeline: Pipeline) -> Stage:
                                 "A run that goes on from another one has its model.")  # fmt: skip
         if "heads" in found:
             found.setdefault("kv_heads", found["heads"])
+    released = begins_from(stage) if "heads" not in found and on_load(stage) is not None else None
+    for name, size in models()[released].items() if released is not None else ():
+        if name in _SIZES:
+            at = stage.at("converted_from", "pretrained", "load")
+            found.setdefault(name, Value(size, at, name, default=f"{released}, as it was published"))
     return replace(stage, values=stage.values | found)
 
 
@@ -156,8 +163,8 @@ def _kind(shape: curve.Curve, start: int, end: int) -> str | None:
 
 
 def _length(lineage: list[Stage], start: int, end: int) -> str:
-    """The length of a piece: in steps of the one stage that reads it, in tokens where several do."""
-    if len(lineage) == 1:
+    """The length of a piece: in steps of the one stage that reads it, in tokens where several do or its batch grows."""
+    if len(lineage) == 1 and SIZES not in lineage[0].values:
         return f"{end - start} steps"
     tokens = before = 0
     for stage in lineage:

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from stages.audit.adopt import Page, Specs, entries, grouped, name_of, quoted, source, unknown
 from stages.audit.adopt_parts import BATCH, CONTEXT, begin, end, equal, shares, step_tokens, steps
+from stages.audit.adopt_samples import SIZES
 from stages.audit.family import Family, has_router_bias
 from stages.audit.figures import batches_differ
 from stages.audit.recipe import Stage
@@ -59,7 +60,7 @@ class Phases:
         here = f"phases.{part.name}"
         page.cover(f"{here}.context", source(stage, "context"))
         grows = batches_differ(stage)
-        page.cover(f"{here}.batch", unknown(f"{stage.name} grows its batch") if grows else source(stage, "batch"))
+        page.cover(f"{here}.batch", unknown(f"{stage.name} grows its batch") if grows else source(stage, figure(stage)))
         if end(stage) is None or context is None or batch is None or grows:
             said = unknown(f"{stage.name} does not say how long, from where, or in what batches")
         else:
@@ -72,7 +73,7 @@ class Phases:
         return [
             f"  - name: {part.name}", f"    objective: {'sft' if tuned else 'next_token'}",
             "    unit: tokens", f"    budget: {grouped(part.steps * step_tokens(stage))}",
-            f"    context: {grouped(context or CONTEXT)}", f"    batch: {grouped(batch or BATCH)} seq",
+            f"    context: {grouped(context or CONTEXT)}", *batches(stage),
             "    micro_batch: 1 seq", "    epochs: 1",
             f"    document_mask: {str(tuned or stage.on('document_mask')).lower()}",
             f"    packing: {'whole' if tuned else 'concatenate'}",
@@ -107,6 +108,21 @@ class Phases:
             cited = quoted(f"{path}, {place}")
             self.out.corpora.append(f"  {found}: {{kind: {kind}, citation: {cited}, stand_in: {self.stand_ins[kind]}}}")
         return self.corpora[path, kind]
+
+
+def figure(stage: Stage) -> str:
+    """The figure that says the batch."""
+    return SIZES if SIZES in stage.values else "batch"
+
+
+def batches(stage: Stage) -> list[str]:
+    """The batch in sequences; of one that grows, every size with the tokens after which it begins."""
+    sizes = stage.get(SIZES)
+    if not isinstance(sizes, tuple):
+        return [f"    batch: {grouped(stage.count('batch') or BATCH)} seq"]
+    pairs = zip(map(int, sizes[::2]), map(int, sizes[1::2]), strict=True)
+    tokens = stage.count("context") or CONTEXT
+    return ["    batch:", *(f"      - {{after: {grouped(one * tokens)}, batch: {size} seq}}" for one, size in pairs)]
 
 
 def _once(shares: list[tuple[str, Fraction]]) -> list[tuple[str, Fraction]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stages.audit.adopt import Page, Specs, grouped, name_of, names, quoted, source, unknown
-from stages.audit.adopt_parts import Parts, final_rate, pieces, shares_clock, with_sizes
+from stages.audit.adopt_parts import STEPS, Parts, begin, final_rate, pieces, shares_clock, with_sizes
 from stages.audit.adopt_phases import Phases
+from stages.audit.adopt_samples import in_samples
 from stages.audit.family import Family
+from stages.audit.figures import last_step
 from stages.audit.loads import on_load
 from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules.model import rope
@@ -19,7 +21,7 @@ BASE = 500_000  # of rotary positions, where nobody knows it
 
 def specs(pipeline: Pipeline, name: str, place: str, stand_ins: Mapping[str, str]) -> Specs:
     """The specs of a pipeline called `name`, read at `place`; `stand_ins` are local corpora by kind: text, sft."""
-    return _Writer(pipeline, name, place, stand_ins).all()
+    return _Writer(in_samples(pipeline), name, place, stand_ins).all()
 
 
 class _Writer:
@@ -100,7 +102,8 @@ class _Writer:
 
     def start(self, stage: Stage) -> list[str]:
         """New weights, or those of somebody's model, which is then a release of this project."""
-        path = stage.text("pretrained") or (stage.text("load") if on_load(stage) is not None else None)
+        given = stage.text("pretrained") or (stage.text("load") if on_load(stage) is not None else None)
+        path = (given and stage.text("converted_from")) or given
         weights = "fresh"
         if path:
             weights = f"{{release: {self.release(path, stage)}}}"
@@ -117,7 +120,7 @@ class _Writer:
             words = f"{self.name}_{path.rstrip('/').rsplit('/', 1)[-1]}"
             found = self.releases[path] = name_of(words, self.releases.values(), f"{self.name}_start")
             self.out.files[f"releases/{found}.yaml"] = (
-                f"release: {found}\nsource: {quoted(path)}  # {stage.at('pretrained', 'load')}\n"
+                f"release: {found}\nsource: {quoted(path)}  # {stage.at('converted_from', 'pretrained', 'load')}\n"
                 f"revision: none\nlicence: unknown\narchitecture: {architecture}\ndigest: none\n"
             )
         return self.releases[path]
@@ -145,8 +148,12 @@ class _Writer:
         else:
             page.cover("execution.ranks", source(stage, "world"))
             page.cover("execution.nodes", source(stage, "nodes"))
+        stated, length = stage.count("save_every") or 0, (last_step(stage) or STEPS) - begin(stage)
+        every = stated if 0 < stated < length else min(1000, max(1, length // 2))
+        if every == stated:
+            page.cover("execution.checkpoint_every", source(stage, "save_every"))
         return [f"execution: {{nodes: {nodes}, ranks: {world}, memory: 1000 GB, time_limit: 2880 min, "
-                "checkpoint_every: 1000 steps, keep_partials: 2}"]  # fmt: skip
+                f"checkpoint_every: {grouped(every)} steps, keep_partials: 2}}"]  # fmt: skip
 
     def scale(self) -> str:
         page = Page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import replace
@@ -65,18 +66,28 @@ def steps_of(stage: Stage, samples: int) -> int | None:
         return None
     if "ramp" not in stage.values:
         return samples // batch
-    ramp = stage.get("ramp")
+    sizes = ramp_of(stage)
+    if sizes is None:
+        return None
+    steps = consumed = 0
+    for (_, size), (after, _) in itertools.pairwise(sizes):
+        more = max(0, -(-(min(samples, after) - consumed) // size))
+        steps, consumed = steps + more, consumed + more * size
+    return steps + max(0, samples - consumed) // batch
+
+
+def ramp_of(stage: Stage) -> list[tuple[int, int]] | None:
+    """The sizes of a batch that grows, each with the samples after which it begins; None for a ramp that is none."""
+    ramp, batch = stage.get("ramp"), stage.count("batch")
     figures = [one for one in ramp if isinstance(one, int)] if isinstance(ramp, tuple) else []
-    if len(figures) != 3 or figures[0] < 1 or figures[1] < 1 or not 0 <= batch - figures[0] <= MOST_SIZES * figures[1]:
+    if len(figures) != 3 or figures[0] < 1 or figures[1] < 1 or batch is None:
         return None
     start, increment, over = figures
+    if not 0 <= batch - start <= MOST_SIZES * increment:
+        return None
     sizes = (batch - start) // increment
-    steps = consumed = 0
-    for number in range(sizes):
-        until = min(samples, -(-over * (number + 1) // sizes))
-        more = max(0, -(-(until - consumed) // (start + number * increment)))
-        steps, consumed = steps + more, consumed + more * (start + number * increment)
-    return steps + max(0, samples - consumed) // batch
+    grown = [(-(-over * number // sizes), start + number * increment) for number in range(sizes)]
+    return [*grown, (over if sizes else 0, batch)]
 
 
 def _stop(stage: Stage) -> Value | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from stages.audit import run
 from stages.audit.adopt import Specs
 from stages.audit.adopt_specs import specs
@@ -64,10 +66,20 @@ def _narrowed(project: Project, folder: Path) -> dict[str, str]:
         path = f"scales/{scale}.yaml"
         text = (folder / path).read_text(encoding="utf-8")
         here = ", ".join(f"{one}: identity" for one in project.pipelines(variants=False, scale=scale))
-        changed = re.sub(r"^pipelines:[ ]*identity\b", f"pipelines: {{{here}}}", text, count=1, flags=re.MULTILINE)
-        if here and changed != text:
-            found[path] = changed
+        place = _identity(text)
+        if here and place is not None:
+            found[path] = text[: place[0]] + f"{{{here}}}" + text[place[1] :]
     return found
+
+
+def _identity(text: str) -> tuple[int, int] | None:
+    """Where `identity` stands as the whole of `pipelines`, in whatever spelling of YAML."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    for key, value in pairs:
+        if key.value == "pipelines" and value.value == "identity":
+            return value.start_mark.index, value.end_mark.index
+    return None
 
 
 def _written(folder: Path, made: Specs, others: Mapping[str, str]) -> None:

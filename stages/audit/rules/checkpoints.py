@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from stages.audit import tuning
 from stages.audit.figures import last_step
@@ -41,9 +41,11 @@ def deleted(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("saves-over-parent", "I-26", "The run writes over the model that it begins from")
 def over_parent(pipeline: Pipeline) -> Iterator[Fault]:
-    """The same folder for the model that is read and the one that is written."""
+    """The same folder for the model that is read and the one that is written, or for the parent's and one's own."""
     for stage in pipeline.stages:
-        source, target = stage.folder("pretrained"), stage.folder("save")
+        edge, target = pipeline.parent(stage), stage.folder("save")
+        parent = edge.parent.folder("save") if edge is not None and "load" not in stage.values else ""
+        source = stage.folder("pretrained") if stage.folder("pretrained") == target else parent
         if stage.framework in TRAINERS and source and source == target and not HOLE.fullmatch(source):
             yield Fault(
                 stage,
@@ -85,7 +87,7 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
     Or preferences that are learned beside a run that is tuned on answers, instead of from it. Two runs of one kind from
     one parent are branches, as of an ablation: one objective, of files one length of rows.
     """
-    named = {place: stage for stage in pipeline.stages if (place := _place(stage)) is not None}
+    named = {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
     for edge in pipeline.edges:
         before = _numbered_before(edge, named) or _tuned_before(edge, pipeline)
         if before is None or pipeline.children(before):
@@ -104,7 +106,7 @@ def passed_over(pipeline: Pipeline) -> Iterator[Fault]:
 
 
 def _numbered_before(edge: Edge, named: Mapping[tuple[str, int], Stage]) -> Stage | None:
-    mine, parent = _place(edge.child), _place(edge.parent)
+    mine, parent = numbered(edge.child), numbered(edge.parent)
     return None if mine is None or parent != (mine[0], mine[1] - 2) else named.get((mine[0], mine[1] - 1))
 
 
@@ -123,7 +125,14 @@ def _of_another_kind(before: Stage, edge: Edge) -> bool:
     return kinds[0] != kinds[1] and before.folder("save") != child.folder("save")
 
 
-def _place(stage: Stage) -> tuple[str, int] | None:
+def loaded(stage: Stage) -> str:
+    """The folder that a run begins from, where it is known whole and is not its own; else empty."""
+    path = stage.folder("load") if "load" in stage.values and not goes_on_by_itself(stage) else ""
+    path = path or stage.folder("pretrained")
+    return "" if HOLE.search(path) else path
+
+
+def numbered(stage: Stage) -> tuple[str, int] | None:
     """A script and the number of its run, or the first number in a file's name; None where there is none."""
     script, _, run = stage.name.partition("#")
     if run:
@@ -136,23 +145,29 @@ def _place(stage: Stage) -> tuple[str, int] | None:
 def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
     """A path that differs by letters from the folder that another run saves to; numbers name other runs."""
     for stage in pipeline.stages:
-        path = stage.folder("load") if "load" in stage.values and not goes_on_by_itself(stage) else ""
-        path = path or stage.folder("pretrained")
-        if not path or HOLE.search(path) or pipeline.parent(stage) is not None or "result" in stage.values:
+        path = loaded(stage)
+        if not path or pipeline.parent(stage) is not None or "result" in stage.values:
             continue
         made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
-        path = _STEP.sub("", path)
-        for near in difflib.get_close_matches(path, made, n=1, cutoff=_NEAR):
-            if _NUMBER.sub("", near) != _NUMBER.sub("", path) and _close(near, path):
-                yield Fault(
-                    stage,
-                    stage.at("load", "pretrained"),
-                    path,
-                    f"{near}, which {made[near].name} saves to?",
-                    "the launch stops, or another model is loaded",
-                    None,
-                    "it was made elsewhere",
-                )
+        near = meant(path, made)
+        if near is not None:
+            yield Fault(
+                stage,
+                stage.at("load", "pretrained"),
+                _STEP.sub("", path),
+                f"{near}, which {made[near].name} saves to?",
+                "the launch stops, or another model is loaded",
+                None,
+                "it was made elsewhere",
+            )
+
+
+def meant(path: str, made: Iterable[str]) -> str | None:
+    """The folder of these that a path is nearly, by letters; None where there is none."""
+    path = _STEP.sub("", path)
+    found = difflib.get_close_matches(path, made, n=1, cutoff=_NEAR)
+    same = [one for one in found if _NUMBER.sub("", one) != _NUMBER.sub("", path) and _close(one, path)]
+    return same[0] if same else None
 
 
 def _close(near: str, path: str) -> bool:

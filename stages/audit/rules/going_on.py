@@ -104,7 +104,8 @@ def tokenizer(pipeline: Pipeline) -> Iterator[Fault]:
         names = sorted((one.rsplit("/", 1)[-1].lower() for one in (old, new)), key=len)
         if not old or not new or HOLE.search(old + new) or names[1].startswith(names[0]):  # `8B` and `8B-Instruct`
             continue
-        if any(new.startswith(one) for one in (edge.parent.folder("save"), edge.child.folder("load")) if one):
+        loaded = (edge.child.folder(one) for one in ("load", "pretrained"))
+        if any(new.startswith(one) for one in (edge.parent.folder("save"), *loaded) if one):
             continue  # that of the checkpoint
         yield Fault(
             edge.child,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from stages.audit.figures import last_step
 from stages.audit.finding import Fault, rule
 from stages.audit.recipe import Pipeline
+from stages.audit.rules.checkpoints import loaded, meant, numbered
 
 
 @rule("load-disabled", "I-06", "A checkpoint is named, and loading it is turned off")
@@ -28,7 +29,8 @@ def disabled(pipeline: Pipeline) -> Iterator[Fault]:
 
 @rule("parent-unmade", "I-06", "The run begins from a model that nothing here makes")
 def unmade(pipeline: Pipeline) -> Iterator[Fault]:
-    """A step names its parent by the name of a result, and the other steps beside it make results of other names."""
+    """A step names its parent by the name of a result, and the other steps beside it make results of other names; or
+    a numbered run names a folder beside the one that the run before it makes."""
     saved = {stage.folder("save").rsplit("/", 1)[-1]: stage for stage in pipeline.stages}
     for stage in pipeline.stages:
         name = stage.text("result") or ""
@@ -43,6 +45,30 @@ def unmade(pipeline: Pipeline) -> Iterator[Fault]:
                 "the launch stops, or another model of this name is loaded",
                 None,
                 "it was registered by hand, or made elsewhere",
+            )
+    yield from _next_to(pipeline)
+
+
+def _next_to(pipeline: Pipeline) -> Iterator[Fault]:
+    """Files with numbers, of which one begins from a folder beside that of the one before, which nobody reads."""
+    named = {place: stage for stage in pipeline.stages if (place := numbered(stage)) is not None}
+    for stage in pipeline.stages:
+        place = numbered(stage)
+        before = None if place is None else named.get((place[0], place[1] - 1))
+        path = loaded(stage)
+        if before is None or pipeline.parent(stage) is not None or pipeline.children(before) or "/" not in path:
+            continue
+        made, beside = before.folder("save"), path.rpartition("/")[0]
+        other = "#" in stage.name or loaded(before) == path or meant(path, [made]) is not None  # parent-misspelt
+        if made and made != path and made.rpartition("/")[0] == beside and not other:
+            yield Fault(
+                stage,
+                stage.at("load", "pretrained"),
+                path,
+                f"{made}, which {before.name} saves to?",
+                "the launch stops, or another model is loaded",
+                None,
+                "it was made elsewhere",
             )
 
 

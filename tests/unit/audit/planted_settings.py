@@ -72,6 +72,10 @@ DEFECTS = (
            certain=False),
     Defect("step-not-saved", TUNED, "save_steps=500,", 'save_steps=500, save_strategy="no",', in_file=PREFERRED,
            at="TUNED ="),
+    Defect("parent-unmade", "megatron_three/03_long.sbatch", "--load /runs/decay", "--load /runs/annealed",
+           certain=False),
+    Defect("saves-over-parent", CHAT, "output_dir: saves/answers", "output_dir: saves/text", certain=False,
+           also=()),
     # other spellings of a launch
     Defect("decay-early", OPTIONS, "--lr-decay-iters $STEPS", "--lr-decay-iters 15000", tokens=5000 * 256 * 2048,
            certain=False),

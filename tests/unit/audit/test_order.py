@@ -150,3 +150,13 @@ def test_an_annealing_that_begins_at_the_parents_last_rate_goes_on_from_its_cut_
         f"python pretrain_gpt.py {flags} --lr {rate} --train-iters 100 --load /a --finetune --save /b\n"
     )
     assert {one.kind for one in run.findings(run.read([tmp_path]))} == kinds
+
+
+def test_the_tokenizer_of_the_model_that_is_loaded_is_the_parents(tmp_path: Path) -> None:
+    """Two names for one folder: where the parent was pushed, and where it was saved."""
+    first = TRAINER.format("maker/base-8b", "out/tuned", "1e-5").rstrip() + " --tokenizer_name maker/base-8b"
+    second = TRAINER.format("us/base-8b-tuned", "out/pairs", "1e-6").rstrip() + " --tokenizer_name us/base-8b-tuned"
+    (tmp_path / "run.sh").write_text(f"{first} --hub_model_id base-8b-tuned\n{second}\n")
+    found = run.read([tmp_path])
+    assert len(found.edges) == 1
+    assert run.findings(found) == []

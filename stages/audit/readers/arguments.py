@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from stages.audit.readers.shell import Command, Script
 from stages.audit.readers.shell_words import ADDED, SUBSTITUTION, Word, fields, place, text, unknown
-from stages.audit.recipe import PATHS, Slip, Value, number, scalar
+from stages.audit.recipe import PATHS, Slip, Value, scalar
 from stages.errors import Where
 from stages.printable import printable
 
@@ -106,16 +106,6 @@ def without_value(arguments: list[Argument], figures: Mapping[str, str]) -> Iter
     for one in arguments:
         if one.flag in figures and (not one.words or not one.words[0][0]):
             yield Slip("flag-without-value", one.where, f"{one.flag} without a value", "a value after it")
-
-
-def weights(argument: Argument) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
-    """A blend written `weight path weight path ...`: its weights and paths, of which one may lack. None for others."""
-    words = [word for word, _ in argument.words]
-    shares = [number(word) for word in words[::2]]
-    known = [float(share) for share in shares if share is not None]
-    if len(words) < 2 or len(known) != len(shares):
-        return None
-    return tuple(known), tuple(words[1::2])
 
 
 def unfollowed(words: list[Word], script: Script, figures: frozenset[str], switches: frozenset[str]) -> Where | None:

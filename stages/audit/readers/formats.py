@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from stages.audit.readers import (
     axolotl,
     bridge,
+    megatron_yaml,
     nanotron,
     olmo,
     text,
@@ -29,7 +30,14 @@ from stages.audit.recipe import Slip, Stage, numbered
 from stages.errors import UserError
 
 SCRIPTS = frozenset({".sh", ".bash", ".sbatch", ".slurm"})
-_YAML = (nanotron.stages, bridge.stages, axolotl.stages, transformers.factory, transformers.arguments_file)
+_YAML = (
+    nanotron.stages,
+    megatron_yaml.stages,
+    bridge.stages,
+    axolotl.stages,
+    transformers.factory,
+    transformers.arguments_file,
+)
 TREES: dict[str, tuple[Callable[[Tree, str], list[Stage]], ...]] = {
     ".yaml": _YAML,
     ".yml": _YAML,

@@ -8,8 +8,10 @@ from stages.audit.frameworks import settings
 from stages.audit.readers import arguments
 from stages.audit.readers.arguments import Argument
 from stages.audit.readers.megatron_flags import FIGURES, LISTS, MARKS, SWITCHES, TRAINS
+from stages.audit.readers.megatron_yaml import tuned
 from stages.audit.readers.shell import Command, Script
 from stages.audit.readers.shell_words import ADDED, Word, text
+from stages.audit.readers.tables import blend
 from stages.audit.recipe import Stage, Value, counted, number, numbered, scalar
 
 NAMES = {**FIGURES, **SWITCHES, **LISTS}
@@ -42,9 +44,7 @@ def _stage(
             values[SWITCHES[one.flag]] = Value(True, one.where, one.flag)
         elif one.flag in LISTS:
             values |= _lists(one)
-    if (tuned := values.pop("sft", None)) is not None:
-        values["objective"] = Value("sft", tuned.where, tuned.key)
-    values |= _machines(script, launcher)
+    values = tuned(values) | _machines(script, launcher)
     made = arguments.unfollowed(words, script, frozenset({*FIGURES, *LISTS}), frozenset(SWITCHES))
     if made is not None:
         values["partial"] = Value(True, made, "arguments that are made by what is not followed")
@@ -60,13 +60,13 @@ def _lists(one: Argument) -> dict[str, Value]:
     where = one.words[0][1] if one.words else one.where
     if LISTS[one.flag] == "ramp":
         return {"ramp": Value(words, where, one.flag)}
-    blend, figure = arguments.weights(one), LISTS[one.flag]
     paths = tuple(word for word, _ in one.words)
+    mixed, figure = blend(paths), LISTS[one.flag]
     whole = not any("$(" in path or ADDED in path for path in paths)
-    if blend is None or not whole:
+    if mixed is None or not whole:
         return {figure: Value(paths if whole else None, where, one.flag, None if whole else "made by a command")}
-    shares = {} if figure == "eval_data" else {"data_weights": Value(blend[0], where, one.flag)}
-    return shares | {figure: Value(blend[1], where, one.flag)}
+    shares = {} if figure == "eval_data" else {"data_weights": Value(mixed[0], where, one.flag)}
+    return shares | {figure: Value(mixed[1], where, one.flag)}
 
 
 def _machines(script: Script, launcher: list[Argument]) -> dict[str, Value]:

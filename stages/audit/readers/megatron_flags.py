@@ -32,6 +32,8 @@ FIGURES = {
     "--split": "split", "--ckpt-format": "ckpt_format", "--dataloader-type": "loader",
     "--eval-interval": "eval_every", "--eval-iters": "eval_steps",
     "--tokenizer-model": "tokenizer", "--tokenizer-type": "tokenizer_type", "--vocab-size": "tokenizer_vocab",
+    "--pipeline-model-parallel-layout": "uneven", "--decoder-first-pipeline-num-layers": "uneven",
+    "--decoder-last-pipeline-num-layers": "uneven",
     "--loss-scale": "loss_scale", "--initial-loss-scale": "initial_loss_scale",
 }  # fmt: skip
 SWITCHES = {
@@ -46,7 +48,8 @@ SWITCHES = {
     "--group-query-attention": "grouped_queries", "--mock-data": "mock_data",
     "--use-distributed-optimizer": "distributed_optimizer", "--no-save-optim": "no_save_optim",
     "--reset-attention-mask": "document_mask", "--qk-layernorm": "qk_norm", "--add-qkv-bias": "qkv_bias",
-    "--multi-latent-attention": "latent",
+    "--multi-latent-attention": "latent", "--account-for-embedding-in-pipeline-split": "uneven_embedding",
+    "--account-for-loss-in-pipeline-split": "uneven_loss",
 }  # fmt: skip
 LISTS = {
     "--rampup-batch-size": "ramp",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stages.audit.readers.tree import Path, Tree, values
-from stages.audit.recipe import Slip, Value
+from stages.audit.recipe import Slip, Value, number
 from stages.printable import printable
 
 NEAR = 0.9  # of difflib's ratio: one letter in ten; names that differ by a word are further apart
@@ -54,3 +54,12 @@ def slips(tree: Tree, figures: Figures, also: frozenset[str] = frozenset()) -> I
             near = difflib.get_close_matches(key, keys - here, n=1, cutoff=NEAR)
             if near:
                 yield Slip("flag-unknown", tree.places[(*section, key)], printable(key), f"{near[0]}?")
+
+
+def blend(words: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]] | None:
+    """A blend written `weight path weight path ...`: its weights and paths, of which one may lack. None for others."""
+    shares = [number(word) for word in words[::2]]
+    known = [float(share) for share in shares if share is not None]
+    if len(words) < 2 or len(known) != len(shares):
+        return None
+    return tuple(known), tuple(words[1::2])

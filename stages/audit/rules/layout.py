@@ -9,6 +9,7 @@ from stages.audit.frameworks import TRAINERS
 from stages.audit.recipe import Pipeline, Read, Stage, counted
 
 _RANKS = ("tp", "pp", "ep")
+_UNEVEN = ("uneven", "uneven_embedding", "uneven_loss")  # pipeline ranks with other numbers of layers
 
 
 def _divides(stage: Stage, whole: str, parts: tuple[str, ...]) -> tuple[int, int] | None:
@@ -65,9 +66,10 @@ def model(pipeline: Pipeline) -> Iterator[Fault]:
     pairs = (("heads", "tp"), ("layers", "pp"), ("experts", "ep"), ("hidden", "heads"), ("heads", "kv_heads"))
     for stage in pipeline.stages:
         megatron = stage.framework.startswith("megatron")
+        even = megatron and not any(stage.get(one) for one in _UNEVEN)  # the others divide layers as they come
         for whole, part in pairs:
-            if (whole == "hidden" and stage.stated("head_dim")) or (whole == "layers" and not megatron):
-                continue  # the others divide layers as they come
+            if (whole == "hidden" and stage.stated("head_dim")) or (whole == "layers" and not even):
+                continue
             found = _divides(stage, whole, (part,))
             if found is not None:
                 yield _fault(stage, whole, (part,), found)

@@ -9,6 +9,7 @@ CONVERT, MORE, ANSWERS = (f"megatron_converted/{name}.sh" for name in ("1_conver
 STREAM, CHAT, PAIRS = (f"factory_streamed/{name}.yaml" for name in ("text", "answers", "pairs"))
 TEXT = "axolotl_streamed/text.yml"
 TUNED, PREFERRED = "trainer_python/answers.py", "trainer_python/preferences.py"
+MAPPED = "megatron_yaml/model_config.yaml"
 OPTIONS, FLAGS, COMMANDS = "megatron_options/run.sh", "factory_flags/run.sh", "trainer_commands/run.sh"
 RECIPE, AGAIN = "bridge_recipes/1_text.sh", "bridge_recipes/2_answers.sh"
 ALL, FEW = 12_000 * 512 * 8192, 2500 * 64 * 8192  # tokens of MORE and ANSWERS
@@ -77,6 +78,8 @@ DEFECTS = (
     Defect("saves-over-parent", CHAT, "output_dir: saves/answers", "output_dir: saves/text", certain=False,
            also=()),
     # other spellings of a launch
+    Defect("floor-above-peak", MAPPED, "--min-lr: 5e-5", "--min-lr: 5e-3"),
+    Defect("model-indivisible", MAPPED, "  --decoder-first-pipeline-num-layers: 6\n", "", at="  --pipeline-model"),
     Defect("decay-early", OPTIONS, "--lr-decay-iters $STEPS", "--lr-decay-iters 15000", tokens=5000 * 256 * 2048,
            certain=False),
     Defect("model-indivisible", OPTIONS, "--num-attention-heads 12", "--num-attention-heads 13"),

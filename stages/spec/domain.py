@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from stages.spec import units
 
+PLAIN = "Write it in digits, as 14_336, 0.95 or 2e-5."  # a number that has no unit
 _DIGITS = r"\d+(_\d+)*"
 _WHOLE = r"(0|[1-9]\d*(_\d+)*)"  # no leading zero: some readers of YAML take 010 for 8
 _NUMBER = rf"({_WHOLE}(\.({_DIGITS})?)?|\.{_DIGITS})([eE][+-]?\d+)?"
@@ -64,7 +65,8 @@ class Domain(GroupedMetadata):
         try:
             value = self.form.read(text)
         except units.BadQuantity as error:
-            raise units.BadQuantity(error.found, self.allowed, error.repair) from None
+            bare = error.repair == units.MALFORMED and not any(self.form.units)
+            raise units.BadQuantity(error.found, self.allowed, PLAIN if bare else error.repair) from None
         if not self.contains(value):
             raise units.BadQuantity(units.describe(text), self.allowed, "Write a value in this range.")
         return value

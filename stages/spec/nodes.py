@@ -16,7 +16,7 @@ import yaml
 
 from stages.errors import SpecError, Where
 from stages.printable import CONTROL
-from stages.spec import wording
+from stages.spec import slips, wording
 
 Path = tuple[str | int, ...]
 Tree = Any  # dict[str, Tree] | list[Tree] | str | bool | None
@@ -69,9 +69,9 @@ def parse(data: bytes, file: str) -> Document:
         return _Composer(file, iter(yaml.parse(text, Loader=_LOADER))).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = Where(file, mark.line + 1 if mark else 1)
-        found, repair = wording.of_yaml(error)
-        raise SpecError(where, "YAML syntax", found, "YAML", repair) from None
+        line = mark.line if mark else 0
+        line, found, repair = slips.cause(text, line, error.problem or "") or (line, *wording.of_yaml(error))
+        raise SpecError(Where(file, line + 1), "YAML syntax", found, "YAML", repair) from None
     except yaml.YAMLError as error:
         position = getattr(error, "position", 0)
         where = Where(file, text.count("\n", 0, position) + 1)

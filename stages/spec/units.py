@@ -11,10 +11,13 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
+from stages.spec.slips import foreign
+
 DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 BINARY_OF = {"K": "Ki", "M": "Mi", "B": "Gi"}
 PREFIXES = DECIMAL | BINARY
+MALFORMED = "Write a number and its unit."
 LONGEST = 64  # characters of a quantity: no figure of a spec is longer
 LARGEST_EXPONENT = 300  # decimal exponents a float can hold
 LARGEST_TERM = 100  # of a ratio that is an exponent: what is raised to it stays quick to compute
@@ -54,9 +57,9 @@ def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
 
 @lru_cache(4096)  # the same few figures stand in every file
 def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
-    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= LONGEST else None
+    match = _QUANTITY.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
     if match is None or (match["unit"] or "") not in UNITS:
-        raise BadQuantity(describe(text), allowed, "Write a number and its unit.")
+        raise BadQuantity(describe(text), allowed, MALFORMED)
     if match["exp"] and abs(int(match["exp"])) > LARGEST_EXPONENT:
         raise BadQuantity(describe(text), allowed, f"Exponents go up to {LARGEST_EXPONENT}.")
     if _OCTAL.match(match["body"]):
@@ -66,7 +69,7 @@ def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
 
 
 def describe(value: object) -> str:
-    """A value as an error message shows it: short, on one line."""
+    """A value as an error message shows it: short, on one line, with the name of a character that is not ASCII."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -76,7 +79,8 @@ def describe(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
-    return repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+    shown = repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+    return f"{shown}, with {name}" if (name := foreign(text)) else shown
 
 
 def is_number(text: str) -> bool:
@@ -86,7 +90,7 @@ def is_number(text: str) -> bool:
     if "/" in text:
         top, _, bottom = text.partition("/")
         return bool(_NUMBER.fullmatch(top.strip()) and _NUMBER.fullmatch(bottom.strip()))
-    match = _QUANTITY.fullmatch(text.strip())
+    match = _QUANTITY.fullmatch(text.strip(" "))
     return match is not None and (match["unit"] or "") in UNITS
 
 

@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
-from stages.spec import units, wording
+from stages.spec import elsewhere, units, wording
 from stages.spec.mapping import Fields, OneOf
-from stages.spec.nodes import Document, Path, dotted
+from stages.spec.nodes import Document, Path, Tree, dotted
 
 MANY = 20  # mistakes of one file that are listed one by one: whoever has more begins with these
 # pydantic's names of what is wrong with a value's kind -> (allowed, repair)
@@ -25,15 +25,31 @@ KINDS = {
     "dict_type": ("a mapping", "Write {key: value}, or one `key: value` a line."),
     "model_type": ("a mapping", "Write {key: value}, or one `key: value` a line."),
 }
+NOTHING = "Write a value, or take the key out."
 T = TypeVar("T", bound=BaseModel)
 
 
 def validate(document: Document, model: type[T]) -> T:
-    """The document as `model`. Raises SpecError for one mistake, SpecErrors for several."""
+    """The document as `model`. Raises SpecError for one mistake, SpecErrors for several.
+
+    A key without a value is one, also where the key may be absent: a null removes a key in what extends another file,
+    and is gone when that is laid over it.
+    """
     try:
-        return model.model_validate(document.value)
+        found = model.model_validate(document.value)
     except ValidationError as error:
         raise several(translate(document, model, error)) from None
+    if (path := _empty(document.value)) is not None:
+        raise document.error(path, "nothing", "a value", NOTHING)
+    return found
+
+
+def _empty(tree: Tree, path: Path = ()) -> Path | None:
+    """The path of the first null."""
+    if tree is None:
+        return path
+    below = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return next((found for key, one in below if (found := _empty(one, (*path, key))) is not None), None)
 
 
 def several(errors: Sequence[SpecError]) -> UserError:
@@ -83,7 +99,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, key, bad.found, bad.allowed, bad.repair)
     found = units.describe(detail["input"])
     if kind in KINDS:
-        return SpecError(where, key, found, *KINDS[kind])
+        allowed, repair = KINDS[kind]
+        return SpecError(where, key, found, allowed, NOTHING if detail["input"] is None else repair)
     if kind == "too_short" and isinstance(detail["input"], list | dict):
         allowed = f"at least {_entries(context['min_length'])}"
         return SpecError(where, key, _entries(len(detail["input"])), allowed, "Add those that are missing.")
@@ -109,14 +126,17 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     choice, key = sorted(names), str(path[-1])
     # {reason: one thing, another}: YAML reads the second half as a key of its own.
     cut = " " in key
-    repair = "Put quotes around the text: in {...} a comma ends a value." if cut else meant(key, choice)
-    return document.error(path, f"the unknown key {key!r}", ", ".join(choice), repair)
+    quotes = "Put quotes around the text: in {...} a comma ends a value."
+    repair = quotes if cut else elsewhere.repair(key) or meant(key, choice)
+    return document.error(path, f"the unknown key {units.describe(key)}", ", ".join(choice), repair)
 
 
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:
     """A name of something that there is not (`what`, in words), with those that there are."""
     choice = list(known)
-    return document.error(path, f"the unknown {what} {name!r}", ", ".join(choice) or "none", meant(name, choice))
+    return document.error(
+        path, f"the unknown {what} {units.describe(name)}", ", ".join(choice) or "none", meant(name, choice)
+    )
 
 
 def meant(found: str, names: Iterable[str]) -> str:

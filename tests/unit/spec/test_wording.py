@@ -18,7 +18,7 @@ BROKEN = {
     "a: {b: 1": "a {...} that is not closed, or lacks a comma",
     "a: [1, 2\nb: 3\n": "a [...] that is not closed, or lacks a comma",
     "a: [": "a [ or { that is not closed",
-    "a: 1\n b: 2\n": "a second colon in a line",
+    "a: 1\n b: 2\n": "a line that is further in than line 1, whose key has its value already",
     "a: b: c\n": "a second colon in a line",
     "a:\n  - x\n  y: 1\n": "a line that belongs to no item of the list",
     "a: 1\nb\nc: 2\n": "a key without a colon",

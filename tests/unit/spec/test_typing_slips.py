@@ -1,0 +1,85 @@
+"""What an author typed that looks right: characters like others, marks of git, lines too far in, keys of no value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.errors import SpecError
+from stages.spec.elsewhere import REPAIRS
+from stages.spec.nodes import parse
+from stages.spec.project import Project
+from stages.spec.schema import RawTrain
+from stages.spec.schema_phases import RawPhase
+from stages.spec.schema_pipeline import RawPipeline
+from tests.unit.spec.small_project import edit
+from tests.unit.spec.test_bad_specs import PIPELINE, SECOND, Bad, resolve_everything
+
+TOKENIZER = "data/tokenizer.yaml"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "found"),
+    [
+        ("a:\n  b: 1\nc: 2\n  d: 3\n", 4, "further in than line 3, whose key has its value already"),
+        ("a: 1\n\n# a comment\n  b: 2\n", 4, "further in than line 1"),
+        ("a: one: two\n", 1, "a second colon in a line"),
+        ("a:\n<<<<<<< HEAD\n  b: 1\n=======\n  b: 2\n>>>>>>> theirs\n", 2, "the marks of a merge in git"),
+        ("a: 1\n<<<<<<< HEAD\nb: 2\n", 2, "the marks of a merge in git"),
+        ("a\N{FULLWIDTH COLON} 1\nb: 2\n", 1, "U+FF1A FULLWIDTH COLON"),
+        ("a:\n  - b\n  \N{EN DASH} c\n  - d\n", 3, "U+2013 EN DASH"),
+        ("a: 'caf\N{LATIN SMALL LETTER E WITH ACUTE}'\nb: 1\n  c: 2\n", 3, "further in than line 2"),
+    ],
+)
+def test_why_a_text_is_no_yaml_is_told_at_its_line(text: str, line: int, found: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(text.encode(), "a.yaml")
+    assert caught.value.where.line == line
+    assert found in caught.value.found
+
+
+BAD = [
+    Bad("a minus of typography", PIPELINE, "eps: 1e-8", "eps: 1e\N{MINUS SIGN}8", "U+2212 MINUS SIGN",
+        "optimizers.adamw.eps"),
+    Bad("a space that does not break, before a unit", SECOND, "batch: 64 seq", "batch: 64\N{NO-BREAK SPACE}seq",
+        "U+00A0 NO-BREAK SPACE", "phases.0.batch"),
+    Bad("a space that does not break, at the end", SECOND, "budget: 2B", "budget: 2B\N{NO-BREAK SPACE}",
+        "U+00A0 NO-BREAK SPACE", "phases.0.budget"),
+    Bad("a letter of another alphabet in a word", SECOND, "clock: continue",
+        "clock: \N{CYRILLIC SMALL LETTER ES}ontinue", "U+0441 CYRILLIC SMALL LETTER ES", "init.clock"),
+    Bad("a letter of another alphabet in a key", SECOND, "clock: continue",
+        "\N{CYRILLIC SMALL LETTER ES}lock: continue", "U+0441 CYRILLIC SMALL LETTER ES",
+        "init.\N{CYRILLIC SMALL LETTER ES}lock"),
+    Bad("a letter of another alphabet in a name", SECOND, "schedule: main", "schedule: m\N{CYRILLIC SMALL LETTER A}in",
+        "U+0430 CYRILLIC SMALL LETTER A", "schedule"),
+    Bad("thousands with a comma", TOKENIZER, "vocab: 264", "vocab: 49,152", "Write it in digits", "vocab"),
+    Bad("a seed of no value", SECOND, "optimizer: adamw", "optimizer: adamw\nseed:", "take the key out", "seed", 1),
+    Bad("a key that may be absent, null", SECOND, "epochs: 1", "epochs: 1\n    z_loss: null", "take the key out",
+        "phases.0.z_loss", 1),
+    Bad("a schedule without its name", SECOND, "schedule: main", "schedule:", "take the key out", "schedule"),
+    Bad("dropout", PIPELINE, "tied: false", "dropout: 0.1, tied: false", "no model here has dropout",
+        "models.small.dropout"),
+    Bad("a phase's own learning rate", SECOND, "epochs: 1", "epochs: 1\n    lr: 1e-3", "`schedule`", "phases.0.lr", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
+def test_one_clear_error(root: Path, bad: Bad) -> None:
+    line = edit(root, bad.file, bad.old, bad.new) + bad.lines_down
+    with pytest.raises(SpecError) as caught:
+        resolve_everything(root)
+    assert (caught.value.where.file, caught.value.where.line) == (f"specs/{bad.file}", line)
+    assert caught.value.key == bad.key
+    assert bad.says in str(caught.value)
+
+
+def test_a_null_of_a_variant_removes_the_key(root: Path) -> None:
+    edit(root, "toy_variant/second.yaml", "stage: second", "stage: second\nwaivers: null")
+    edit(root, SECOND, "sources:", "waivers: []\nsources:")
+    assert Project.load(root).resolve("toy_variant", "paper").stages["second"].waivers == ()
+
+
+def test_no_key_of_another_trainer_is_one_of_a_spec() -> None:
+    own = {name for model in (RawTrain, RawPhase, RawPipeline) for name in model.model_fields}
+    assert not own & REPAIRS.keys()

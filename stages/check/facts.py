@@ -6,6 +6,7 @@ size wherever a scale derives its own from them by a factor, so that one waiver 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -59,14 +60,23 @@ def within(found: str, excused: str) -> bool:
 
 
 def far(excused: str, found: str) -> bool:
-    """Whether what is excused is more than AMPLE times what was found, which it contains."""
+    """Whether what is excused is more than AMPLE times what was found, which it contains.
+
+    A step is measured by what it adds, and by its factor too: a rate that falls can fall no further than to nothing.
+    """
     match read(excused), read(found):
         case Fraction() as most, Fraction() as one:
             return abs(most) > abs(one) * AMPLE
         case (Fraction() as c, Fraction() as d), (Fraction() as a, Fraction() as b):
-            return abs(d - c) > abs(b - a) * AMPLE
+            return abs(d - c) > abs(b - a) * AMPLE or _factor(c, d) > _factor(a, b) ** AMPLE
         case _:
             return False
+
+
+def _factor(before: Fraction, after: Fraction) -> Fraction | float:
+    """How many times the smaller end of a step the larger one is."""
+    low, high = sorted((abs(before), abs(after)))
+    return high / low if low else math.inf
 
 
 def largest(found: Iterable[str]) -> list[str]:

@@ -16,6 +16,7 @@ from stages.contract.hardware import Hardware
 from stages.errors import SpecError, SpecErrors, Where
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.validate import each
 
 DEVICES: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
 Known: TypeAlias = dict[tuple[str, str], list[Finding]]  # findings by pipeline and scale
@@ -55,20 +56,35 @@ def _findings(project: Project, name: str, scale: str, only: Collection[str], kn
         base = project.reseeds(name, scale)
         there = None if base is None else _findings(project, name, base, only, known)
         if there is None or any(one.id == SPEC for one in there):
-            known[name, scale] = _checked(project, name, scale, only)
+            known[name, scale] = _checked(project, name, scale, only, known)
         else:
             known[name, scale] = [replace(one, scale=scale) for one in there]
     return known[name, scale]
 
 
-def _checked(project: Project, name: str, scale: str, only: Collection[str]) -> list[Finding]:
+def _checked(project: Project, name: str, scale: str, only: Collection[str], known: Known) -> list[Finding]:
     try:
         context = make_context(project, name, scale) if project.has(name, scale) else None
-    except SpecErrors as errors:
-        return [_unresolved(scale, error) for error in errors.errors]
-    except SpecError as error:
-        return [_unresolved(scale, error)]
+    except (SpecError, SpecErrors) as error:
+        known[name, scale] = []  # while what it extends is looked at: two files may extend each other
+        there = set(_extended(project, name, scale, only, known))
+        found = [_unresolved(scale, one) for one in each(error)]
+        pipelines = project.pipelines(variants=True)
+        return [one if one in there else _of_variant(one, name, pipelines) for one in found]
     return [] if context is None else list(check(context, only))
+
+
+def _extended(project: Project, name: str, scale: str, only: Collection[str], known: Known) -> list[Finding]:
+    """The findings of what a pipeline extends; none where that is nothing, or itself."""
+    above = project.extends(name)
+    known_ones = project.pipelines(variants=True)
+    return [] if above in (None, name) or above not in known_ones else _findings(project, above, scale, only, known)
+
+
+def _of_variant(finding: Finding, name: str, pipelines: Collection[str]) -> Finding:
+    """A mistake that only a variant makes of another pipeline's file is the variant's, whose stage has it."""
+    pipeline, _, stage = finding.stage.partition("/")
+    return replace(finding, stage=f"{name}/{stage}") if pipeline in pipelines else finding
 
 
 def _idle(project: Project, name: str, found: Collection[Finding]) -> Iterator[Finding]:

@@ -32,6 +32,12 @@ LOWEST_RMS, HIGHEST_RMS = 0.05, 1.0
 LOWEST_AVERAGE = 0.5
 # Of norms that are spread normally, one in 44 lies more than 2 standard deviations above the mean. OLMo-core has 6.
 LOWEST_SIGMAS = 2.0
+# Where norms vary by a tenth of their mean, 50 standard deviations above it are six times the mean. A limit that is
+# further out is taken for the window in its place.
+HIGHEST_SIGMAS = 50.0
+# 0.8 a layer comes to 1/212 over 24 layers, 1/width to 1/256 from 64 to 16,384. A smaller multiple of a group is taken
+# for a rate of its own, which other trainers have in this place.
+LOWEST_MULTIPLE = Fraction(1, 500)
 
 MOST_DECAY = Fraction(10)  # as `weight_decay` itself may be (stages/spec/domains.py); recipes have 0.1, some 1
 
@@ -45,9 +51,9 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
     title="An optimizer is one that some recipe has",
     rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
     "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5 and its update_rms between 0.05 and "
-    "1; an average of weights ends at 0.5 or more, no step is skipped within 2 standard deviations, a stage "
-    "that skips has more steps than half of the window, and a group's multiples leave the highest rate at 1e-9 to 0.1 "
-    "and the decay at 10 or less, or as much more as they lower the rate.",
+    "1; an average of weights ends at 0.5 or more; steps are skipped from 2 to 50 standard deviations on, in stages "
+    "that have more steps than half of the window; and a group's multiples leave the highest rate at 1e-9 to 0.1 and "
+    "at 1/500 of the schedule's or more, and the decay at 10 or less, or as much more as they lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",
@@ -108,6 +114,9 @@ def _multiplied(group: Group, rate: Fraction, decay: Fraction) -> Iterator[tuple
     if highest > HIGHEST or 0 < highest < LOWEST:
         observed = f"a highest rate of {float(highest):g} for group {group.name!r}"
         yield "lr", highest, observed, f"{float(LOWEST):g} to {float(HIGHEST):g}, as of every rate"
+    elif 0 < lr < LOWEST_MULTIPLE:
+        observed = f"a highest rate of {float(highest):g} for group {group.name!r}, {float(lr):g} of the schedule's"
+        yield "lr", lr, observed, f"a multiple of at least {LOWEST_MULTIPLE}: a rate of its own cannot be written here"
     if strength > MOST_DECAY:
         observed = f"a decay of {float(decay * weight_decay):g} for group {group.name!r}"
         expected = (
@@ -166,9 +175,10 @@ def _of_averages_and_skips(cfg: Optimizer) -> Iterator[Fault]:
         if last < LOWEST_AVERAGE:
             found, expected = f"ema {last:g}", f"at least {LOWEST_AVERAGE:g} where it ends; recipes have 0.99 and more"
             yield "ema", found, found, expected, "Correct it: it is the share that the average keeps at every step."
-    if cfg.skip is not None and cfg.skip.sigmas < LOWEST_SIGMAS:
-        found, expected = f"sigmas {cfg.skip.sigmas:g}", f"at least {LOWEST_SIGMAS:g}: a spike is skipped, and no other"
-        yield "skip.sigmas", found, found, expected, "Correct it; OLMo-core has 6."
+    if cfg.skip is not None and not LOWEST_SIGMAS <= cfg.skip.sigmas <= HIGHEST_SIGMAS:
+        found = f"sigmas {cfg.skip.sigmas:g}"
+        expected = f"{LOWEST_SIGMAS:g} to {HIGHEST_SIGMAS:g}: spikes are skipped, and no other steps"
+        yield "skip.sigmas", found, found, expected, "Correct it; OLMo-core has 6, and a window of 128."
 
 
 def _of_muon(cfg: Muon) -> Iterator[Fault]:

@@ -180,7 +180,8 @@ def _indivisible(model: Model) -> str | None:
     "S-07",
     title="Waivers name invariants that do not hold",
     rule="A waiver's id is that of an invariant, its reason says something, and what it names is found at some scale: "
-    "at each of its places, with a value that is no larger, and not less than half of it. A declared `jump` is one, "
+    "at each of its places, with a value that is no larger, and not less than half of it (of a step, its factor not "
+    "less than the root of the waiver's). A declared `jump` is one, "
     "and a declared `reread` reads something again.",
     why="A mistyped waiver waives nothing, and one of a whole stage hides the next fault of its kind.",
     threads=(),
@@ -199,28 +200,3 @@ def waivers_are_known(context: Context) -> Iterator[Finding]:
                     expected="an invariant that specs decide, and a reason",
                     repair="`stages check --explain I-04` says what an id means.", where=where,
                 )  # fmt: skip
-
-
-@static(
-    "S-08",
-    title="Images fit their row",
-    rule="At every resolution cap an image gives at least one patch that can be merged, and no more patches than a "
-    "packed row holds; caps rise.",
-    why="An image larger than the row is cut or dropped without a word.",
-    threads=(),
-)
-def images_fit(context: Context) -> Iterator[Finding]:
-    """S-08."""
-    for name, stage, number, phase in context.phases():
-        vit = of_family(stage, "moonvit")
-        if phase.coca is None or vit is None:
-            continue
-        caps = [one.cap for one in phase.coca.resolutions]
-        sides = [cap // vit[1].patch for cap in caps]
-        if sorted(set(caps)) != caps or not all(side > 0 and side * side <= phase.context for side in sides):
-            yield context.finding(
-                "S-08", name, ("phases", number, "coca", "resolutions"),
-                observed=f"caps of {caps} pixels, {[side * side for side in sides]} patches",
-                expected=f"rising caps of at least one and at most {phase.context:,} patches",
-                repair="Correct the resolutions, or the scale's `resolution`.",
-            )  # fmt: skip

@@ -12,10 +12,11 @@ from stages.data.packages import PackageSource
 from stages.errors import UserError
 from stages.spec import domains
 from stages.spec.builders import OWN
+from stages.spec.corpora import tokenizer
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.nodes import Document
-from stages.spec.schema_corpora import MEASURED, Kind, Rows, tokenizer
+from stages.spec.schema_corpora import MEASURED, Kind, Rows
 from stages.spec.validate import near, validate
 
 FOLDER = Path("specs") / "data"

@@ -11,6 +11,7 @@ from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_training import Piece, Schedule
 from stages.spec.scales import Scale
+from stages.spec.schema import RawTrain
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
 from stages.spec.validate import unknown_name
@@ -154,15 +155,28 @@ def _located(
 ) -> SpecError:
     """The error at the piece of the schedule that is at fault, or where the stage names the schedule.
 
-    Where a reading takes both from what it extends, and has a `budget` of its own, that one is at fault: the schedule
-    fits what it was written for.
+    Where a stage before this one begins with the schedule too, the pieces are right for that one: here it is the
+    clock that begins again. Where a reading takes both from what it extends, and has a `budget` of its own, that one is
+    at fault: the schedule fits what it was written for.
     """
+    if error.of_reader and error.piece == 0 and (other := _begins_before(pipeline, stage, name)) is not None:
+        piece = pipeline.document.where(("schedules", name, 0))
+        found = f"{error.found}, where schedule {name!r} ({piece}) begins again after {other}"
+        repair = "Write `clock: continue`, name another schedule, or declare the jump with its reason."
+        return stage.document.error(("init", "clock"), found, error.allowed, repair)
     document, path, found = at_fault(pipeline, stage, stage.document, key, name, error)
     own = f"specs/{pipeline.name}/"
     if not document.where(path).file.startswith(own) and stage.document.where(budget).file.startswith(own):
         there = document.where(path)
         return stage.document.error(budget, f"{found} (schedule {name!r}, {there})", error.allowed, error.repair)
     return document.error(path, found, error.allowed, error.repair)
+
+
+def _begins_before(pipeline: LoadedPipeline, stage: LoadedStage, name: str) -> str | None:
+    """The first stage of the pipeline's list that begins with a schedule, if it stands before this one."""
+    raws = (one.raw for one in pipeline.stages.values() if isinstance(one.raw, RawTrain))
+    first = next((raw for raw in raws if raw.schedule == name and raw.init.clock == "reset"), None)
+    return None if first is None or first is stage.raw else first.stage
 
 
 def resolved_piece(one: Cut, value: Callable[[Fraction], float]) -> Piece:

@@ -12,6 +12,8 @@ from stages.spec.domain import Written
 from stages.spec.names import Name
 from stages.spec.scheduled import Named, Scheduled
 
+PLACEHOLDERS = frozenset({"", "todo", "tbd", "tba", "fixme", "xxx", "n/a", "none"})
+
 
 class Raw(BaseModel):
     """Base of all raw specs: immutable, no unknown keys."""
@@ -26,6 +28,14 @@ def _text(value: object) -> object:
     raise units.BadQuantity(units.describe(value), "text that says something", "Say it, or write `unknown`.")
 
 
+def _reason(value: object) -> object:
+    """Why something stands as it does: a word that keeps the place of a reason is none."""
+    if isinstance(value, str) and (not value.strip() or value.strip(" .?!-").lower() not in PLACEHOLDERS):
+        return value  # a blank is told by what it is the reason of
+    raise units.BadQuantity(units.describe(value), "a reason, in words", "Say why.")
+
+
+Reason = Annotated[str, BeforeValidator(_reason, json_schema_input_type=str)]
 Text = Annotated[str, BeforeValidator(_text), Field(pattern=r"\S")]
 Flag = Annotated[bool, BeforeValidator(units.flag)]
 Names = Annotated[list[str], AfterValidator(units.each_once), Field(json_schema_extra={"uniqueItems": True})]

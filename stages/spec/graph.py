@@ -77,10 +77,10 @@ def _cycle(pipeline: LoadedPipeline, rest: Mapping[str, tuple[str, ...]]) -> Spe
     while (above := next(parent for parent in rest[trail[-1]] if parent in rest)) not in trail:
         trail.append(above)
     circle = [*trail[trail.index(above) :], above]
-    stage = pipeline.stages[circle[0]]
-    return stage.document.error(
-        ("init", "from"),
-        "a cycle: " + " <- ".join(circle),
-        "stages that start from earlier ones",
-        "Take one of these edges out.",
-    )
+    path: Path = ("init", "from")
+    documents = [pipeline.stages[name].document for name in circle[:-1]]
+    places = ", ".join(str(one.where(path)) for one in documents)
+    return documents[0].error(
+        path, "a cycle: " + " <- ".join(circle), "stages that start from earlier ones",
+        f"Take one of these edges out: {places}.",
+    )  # fmt: skip

@@ -180,12 +180,13 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
 class LoadedScale:
     """A raw scale and where everything stands; `wrong` are its entries for pipelines that cannot be used.
 
-    In `raw` such an entry is the identity, which nobody may take for it.
+    In `raw` such an entry is the identity, which nobody may take for it. `own` are the keys of its own file.
     """
 
     raw: RawScale
     document: Document
     wrong: Mapping[str, UserError]
+    own: frozenset[str]
 
 
 def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedScale:
@@ -201,14 +202,15 @@ def load_scale(files: Files, name: str, above: tuple[str, ...] = ()) -> LoadedSc
         found, repair = f"{base.raw.seed}, which {extends} has too", "Write another one, or leave the line out."
         raise own.error(("seed",), found, "a seed of its own", repair)
     try:
-        return LoadedScale(_whole(document), document, {})
+        return LoadedScale(_whole(document), document, {}, frozenset(own.value))
     except (SpecError, SpecErrors) as error:
         wrong = _by_pipeline(each(error))
         if None in wrong:
             raise
     entries = {**document.value["pipelines"], **{str(pipeline): "identity" for pipeline in wrong}}
     raw = _whole(Document({**document.value, "pipelines": entries}, document.places))
-    return LoadedScale(raw, document, {str(pipeline): several(errors) for pipeline, errors in wrong.items()})
+    errors_of = {str(pipeline): several(errors) for pipeline, errors in wrong.items()}
+    return LoadedScale(raw, document, errors_of, frozenset(own.value))
 
 
 def _whole(document: Document) -> RawScale:

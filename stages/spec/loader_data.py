@@ -8,9 +8,10 @@ from functools import cached_property
 
 from stages.errors import SpecError
 from stages.spec import other_corpora
+from stages.spec.corpora import corpus, tokenizer
 from stages.spec.files import Files, check_name, check_sources
 from stages.spec.nodes import Document, Path
-from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer, corpus, tokenizer
+from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer
 from stages.spec.schema_data import RawBindings, RawMixtures, RawMixtureSource, RawPublishedCorpora
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles

@@ -24,7 +24,7 @@ from stages.spec.points import RawPoint
 from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage, Waiver
 from stages.spec.resolved_training import Optimizer
-from stages.spec.scale_names import unknown_names, unknown_pipelines
+from stages.spec.scale_names import same, unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema import RawMerge
 from stages.spec.schema_data import RawScale
@@ -105,8 +105,8 @@ class Project:
     def pipelines(self, variants: bool, scale: str | None = None) -> list[str]:
         """Names of the published pipelines, and of the variants after them if wanted; of a scale only those at it."""
         names = [name for name in self.files.pipelines() if scale is None or self.has(name, scale)]
-        own = [name for name in names if self._extends(name) is None]
-        return own + [name for name in names if self._extends(name) is not None] if variants else own
+        own = [name for name in names if self.extends(name) is None]
+        return own + [name for name in names if self.extends(name) is not None] if variants else own
 
     def has(self, pipeline: str, scale: str) -> bool:
         """Whether a pipeline is at a scale: whether the scale says how it, or what it extends, shrinks.
@@ -125,7 +125,7 @@ class Project:
 
         None for a variant: which stages it has in common with what it extends follows from the seeds too.
         """
-        if self._extends(pipeline) is not None or not self._readable(scale):
+        if self.extends(pipeline) is not None or not self._readable(scale):
             return None
         own = self.files.document(self.files.specs / "scales" / f"{scale}.yaml").value
         return str(own["extends"]) if "extends" in own and own.keys() <= RESEEDED else None
@@ -173,11 +173,16 @@ class Project:
         return self._machines[name]
 
     def unknown_in(self, scale: str) -> list[SpecError]:
-        """Entries of a scale for pipelines that there are not; none where the scale's file cannot be read."""
+        """What of a scale is wrong for no pipeline: entries for those that there are not, all that another scale says.
+
+        Nothing where its file cannot be read.
+        """
         try:
             known, loaded = self.files.pipelines(), self._scale(scale)
             wrong = [one for name, errors in loaded.wrong.items() if name not in known for one in each(errors)]
-            return [*unknown_pipelines(loaded.raw, loaded.document, known, self.absent(scale)), *wrong]
+            others = [self._scale(one) for one in self.scales() if one < scale and self._readable(one)]
+            named = unknown_pipelines(loaded.raw, loaded.document, known, self.absent(scale))
+            return [*named, *wrong, *same(loaded, others)]
         except (SpecError, SpecErrors):
             return []
 
@@ -251,7 +256,7 @@ class Project:
             return False
         return True
 
-    def _extends(self, name: str) -> str | None:
+    def extends(self, name: str) -> str | None:
         """What a pipeline extends; of a file that cannot be read nothing is known."""
         if name not in self._above:
             extends = None if self._broken(name) else self._own(name).value.get("extends")
@@ -261,7 +266,7 @@ class Project:
     def _lineage(self, name: str) -> list[str]:
         """A pipeline and what it extends, up to one that extends none; a loop ends where it closes."""
         found, known = [name], self.files.pipelines()
-        while (above := self._extends(found[-1])) is not None and above in known and above not in found:
+        while (above := self.extends(found[-1])) is not None and above in known and above not in found:
             found.append(above)
         return found
 
@@ -281,7 +286,7 @@ class Project:
             return Scale(None, document, pipeline.name)
         name: str | None = pipeline.name
         while name is not None and name not in raw.pipelines:
-            name = self._extends(name)
+            name = self.extends(name)
         if name is None:
             raise document.error(
                 ("pipelines",),

@@ -1,4 +1,4 @@
-"""Names in a scale's file: pipelines, and below each its stages and models. A misspelt one would say nothing at all."""
+"""What scales name, and scales themselves: a name that is misspelt says nothing, a scale said twice trains twice."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from stages.errors import SpecError
+from stages.spec.loader import LoadedScale
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_data import RawScale, RawShrink
 from stages.spec.validate import unknown_name
 
 EVERY_STAGE = "*"
+COMPARED = sorted(RawScale.model_fields.keys() - {"scale", "extends", "sources"})
 
 
 def unknown_pipelines(
@@ -24,6 +26,18 @@ def unknown_pipelines(
     for name in raw.pipelines or ():
         if name not in choice and difflib.get_close_matches(name, missing, n=1):
             yield unknown_name(document, ("pipelines", name), "pipeline", name, missing)
+
+
+def same(loaded: LoadedScale, others: Iterable[LoadedScale]) -> Iterator[SpecError]:
+    """That a scale changes the figures of specs as another one does: a copy in which nothing was changed yet."""
+    for other in others:
+        if all(getattr(loaded.raw, key) == getattr(other.raw, key) for key in COMPARED):
+            where = other.document.where(("scale",))
+            yield loaded.document.error(
+                ("seed",) if "seed" in loaded.own else ("scale",), f"all that {other.raw.scale} says too ({where})",
+                "scales that differ", "Correct what was to differ, or remove one: both train everything.",
+            )  # fmt: skip
+            return
 
 
 def unknown_names(

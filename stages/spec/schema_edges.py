@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from stages.spec import copies, units
-from stages.spec.fields import AverageDecay, MergedShare, Raw
+from stages.spec.fields import AverageDecay, MergedShare, Raw, Reason
 from stages.spec.names import ALLOWED, PATTERN, Name, is_name
 
 UPCYCLED = ("concatenate", "interleave", copies.EXPERTS)
@@ -107,7 +107,7 @@ class RawInit(Raw):
     optimizer: Restores
     clock: Literal["continue", "reset"]
     data: Literal["continue", "restart"]
-    reread: str | None = None  # why the lineage reads again, after a restart, what it has read
+    reread: Reason | None = None  # why the lineage reads again, after a restart, what it has read
 
 
 class RawPointer(Raw):

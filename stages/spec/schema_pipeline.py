@@ -15,6 +15,7 @@ from stages.spec.fields import (
     NewNames,
     Rate,
     Raw,
+    Reason,
     StartRate,
 )
 from stages.spec.mapping import OneOf
@@ -34,7 +35,7 @@ class RawPiece(Raw):
     exponent: Fall | None = None  # of shape power
     for_: Length | None = Field(alias="for", default=None)
     until: Clock | None = None
-    jump: str | None = None
+    jump: Reason | None = None
 
     @property
     def starts(self) -> Literal["previous", "current", "stated"]:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.errors import SpecError
 from stages.spec import units
-from stages.spec.fields import Raw
+from stages.spec.fields import Raw, Reason
 from stages.spec.nodes import Document, Path, Tree, dotted
 
 Mark = Literal["published", "derived", "seed", "assumed", "chosen", "unknown"]
@@ -30,7 +30,7 @@ class RawSource(Raw):
     covers: list[str] = Field(min_length=1)
     mark: Mark
     citation: str | None = None
-    reason: str | None = None
+    reason: Reason | None = None
 
 
 def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecError]:

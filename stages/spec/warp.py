@@ -120,7 +120,7 @@ def lay(
         clock, rate = end, last
     if clock < reach:
         raise ScheduleError(
-            None, f"a schedule that ends at {clock}", f"schedules that reach the stage's end at {reach}",
+            None, f"a schedule that ends at {clock:,}", f"schedules that reach the stage's end at {reach:,}",
             "Lengthen the last piece or add one.",
         )  # fmt: skip
     return laid
@@ -155,6 +155,7 @@ def _stated(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> 
             f"a jump of {number} from {float(rate):g} to {float(stated):g}",
             f"a continuous {'rate' if number == LR else number}, or `jump: <reason>`",
             f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
+            of_reader=index == 0,
         )
     return stated
 
@@ -184,7 +185,7 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
         if piece.until <= clock:
             raise ScheduleError(
                 index,
-                f"a piece from {clock} until {piece.until}",
+                f"a piece from {clock:,} until {piece.until:,}",
                 "pieces that end after they begin",
                 "Correct `until`.",
             )
@@ -199,7 +200,7 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
     if found < amount:
         raise ScheduleError(
             index,
-            f"{amount} steps, of which the stages so far have {found}",
+            f"{amount:,} steps, of which the stages so far have {found:,}",
             "steps within the stages",
             "Write the length in tokens.",
         )
@@ -283,7 +284,8 @@ def stretch(widths: Sequence[int], total: int, least: int) -> list[int]:
     least = max(least, 1)
     if least * len(widths) > total:
         raise ScheduleError(
-            None, f"{len(widths)} pieces of at least {least} in a phase of {total}", "phases that hold their pieces",
+            None, f"{len(widths)} pieces of at least {least:,} in a phase of {total:,}",
+            "phases that hold their pieces",
             "Lower the scale's `min_piece`, or raise its budgets.",
         )  # fmt: skip
     small: set[int] = set()

@@ -122,7 +122,8 @@ def test_a_router_whose_one_expert_has_weight_1_has_a_loss_of_its_own(
     ("lr", "decay", "key"),
     [
         ("200", "1", "lr"),
-        ("1/100_000", "1", None),
+        ("1/100_000", "1", "lr"),  # 1e-8: a rate, in the place of a multiple
+        ("1/500", "1", None),
         ("1", "200", "weight_decay"),
         ("1/64", "640", None),
         ("10", "0", None),

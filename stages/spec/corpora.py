@@ -1,0 +1,163 @@
+"""Reads specs/data/<corpus>.yaml and tokenizer.yaml: what a builder needs, makes, and can have come out with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from stages.errors import SpecError
+from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PICTURE_ROWS
+from stages.spec.nodes import Document, Path
+from stages.spec.schema_corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
+from stages.spec.validate import meant, several, unknown, validate
+
+LIMITS = (("least_characters", "most_characters"), ("least_frames", "most_frames"))
+
+
+def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
+    """The local tokenizer's file; without `declared`, its digest may be missing. Raises SpecError or SpecErrors."""
+    if "digest" in document.value:
+        return validate(document, RawTokenizer)
+    if declared:
+        raise SpecError(
+            document.where(()), "digest", "nothing", "what the tokenizer came out with (digest)",
+            "Run `stages data tokenizer --accept` and put the line that it prints into this file.",
+        )  # fmt: skip
+    return validate(Document({**document.value, "digest": UNDECLARED}, document.places), RawTokenizer)
+
+
+def corpus(document: Document, declared: bool = True) -> RawCorpus:
+    """A corpus's file, checked against its builder; without `declared`, what is measured may still be missing.
+
+    Raises SpecError or SpecErrors.
+    """
+    missing = [key for key in MEASURED if key not in document.value]
+    if missing and declared:
+        name = document.value.get("corpus")
+        raise SpecError(
+            document.where(()), missing[0], "nothing", f"what the corpus came out with ({', '.join(MEASURED)})",
+            f"Run `stages data {name} --accept` and put the lines that it prints into this file.",
+        )  # fmt: skip
+    strange = list(_strange_parameters(document))
+    if strange:
+        raise several(strange)
+    blank: dict[str, Any] = {key: UNDECLARED if key == "digest" else "0" for key in missing}
+    raw = validate(Document({**document.value, **blank}, document.places), RawCorpus)
+    wrong = list(_against_builder(document, raw))
+    if wrong:
+        raise several(wrong)
+    return raw
+
+
+def _strange_parameters(document: Document) -> Iterator[SpecError]:
+    """Parameters that the corpus's builder does not know, whatever another builder knows."""
+    builder, parameters = BUILDERS.get(str(document.value.get("builder"))), document.value.get("parameters")
+    if builder is not None and isinstance(parameters, dict):
+        for key in parameters:
+            if key not in builder.parameters:
+                yield unknown(document, ("parameters", key), builder.parameters or ("none",))
+
+
+def _against_builder(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """Whatever the corpus's builder does not make, or lacks."""
+
+    bad = document.error
+    builder = BUILDERS.get(raw.builder)
+    if builder is None:
+        yield bad(("builder",), repr(raw.builder), ", ".join(BUILDERS), meant(raw.builder, BUILDERS))
+        return
+    what = f"builder {raw.builder}"
+    if raw.kind not in builder.kinds:
+        yield bad(("kind",), repr(raw.kind), " or ".join(builder.kinds), f"That is what {what} makes.")
+    unit = "items" if raw.kind == "pairs" else "tokens"
+    if raw.unit != unit:
+        yield bad(("unit",), repr(raw.unit), unit, f"That is what corpora of {what} are counted in.")
+    for key in builder.parameters:
+        if key not in raw.parameters:
+            yield bad(("parameters", key), "nothing", f"a whole number; {what} needs it", f"Add `{key}: ...`.")
+    for least, most in LIMITS:
+        if raw.parameters.get(least, 0) > raw.parameters.get(most, raw.parameters.get(least, 0)):
+            found, allowed = str(raw.parameters[least]), f"at most {most}, {raw.parameters[most]}"
+            yield bad(("parameters", least), found, allowed, "Exchange them, if they are the wrong way round.")
+    yield from _packed(document, raw)
+    yield from _against_files(document, raw)
+    given_keys = (("packages", bool(raw.packages)), ("path", raw.path is not None), ("prefix", raw.prefix is not None))
+    for key, given in given_keys:
+        if given and builder.needs != key:
+            yield bad((key,), "an entry", f"none; {what} reads no {key}", f"Remove `{key}`.")
+        if not given and builder.needs == key:
+            yield bad((key,), "nothing", f"{key}; {what} needs it", f"Add `{key}: ...`.")
+
+
+def _packed(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """What is measured of rows, where no corpus can have come out with it."""
+    for context, one in raw.packed.items():
+        here: Path = ("packed", str(context))
+        if not (one.tokens <= min(raw.size, one.rows * context) and one.rows <= raw.documents):
+            yield document.error(
+                here, f"{one.tokens} tokens in {one.rows} rows",
+                f"at most {context} tokens a row and the corpus's {raw.size}, and a document in every row "
+                f"of its {raw.documents}", f"`stages data {raw.corpus} --accept` prints what is measured.",
+            )  # fmt: skip
+
+
+def _against_files(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """What a user's own files need said about them, and what others must not say."""
+    for key, builders in FILES_ONLY.items():
+        if getattr(raw, key) is not None and raw.builder not in builders:
+            yield document.error((key,), "an entry", f"none; builder {raw.builder} has no {key}", f"Remove `{key}`.")
+    if raw.builder == "megatron" and raw.tokenizer is None:
+        yield document.error(
+            ("tokenizer",), "nothing", "the tokenizer of specs/tokenizers that the datasets were cut with",
+            "Declare it, and name it here: ids alone do not say which it was.",
+        )  # fmt: skip
+    if raw.builder == "pictures":
+        yield from _sizes(document, raw)
+        yield from _picture_rows(document, raw)
+    elif raw.rows == "interleaved":
+        yield document.error(
+            ("rows",),
+            raw.rows,
+            "rows of conversations",
+            "Pictures are read by `builder: pictures`.",
+        )
+    if raw.rows is not None and raw.kind == "text":
+        yield document.error(("rows",), raw.rows, "none for kind text", "Remove `rows`, or correct `kind`.")
+    if raw.answers is not None and raw.kind == "text":
+        yield document.error(("answers",), raw.answers, "none for kind text", "Remove `answers`, or correct `kind`.")
+    names = {key: (raw.columns or {}).get(key, key) for key in COLUMNS[raw.shape]}
+    for key, name in (raw.columns or {}).items():
+        if key not in names:
+            yield unknown(document, ("columns", key), COLUMNS[raw.shape])
+        elif (other := next((one for one in names if names[one] == name and one != key), None)) is not None:
+            yield document.error(
+                ("columns", key), name, f"a column of its own: {other} is read from this one", "Name another column."
+            )
+
+
+def _picture_rows(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """Rows of builder pictures that it cannot read, and colours that a model would not see."""
+    if raw.rows is not None and (raw.rows not in PICTURE_ROWS or raw.kind != "multimodal"):
+        yield document.error(
+            ("rows",), raw.rows, f"{' or '.join(PICTURE_ROWS)}, of kind multimodal",
+            "Without `rows` a row is a picture and its caption.",
+        )  # fmt: skip
+    if raw.rows is not None and raw.extensions is not None and raw.extensions.text != "json":
+        yield document.error(
+            ("extensions", "text"), raw.extensions.text, f"json: rows of {raw.rows} are JSON", "Write `text: json`."
+        )
+    if raw.pixels == "rgb" and raw.parameters.get("channels") != 3:
+        yield document.error(
+            ("parameters", "channels"), str(raw.parameters.get("channels")), "3 with `pixels: rgb`",
+            "It is what the model's image encoder takes: correct one of the two.",
+        )  # fmt: skip
+
+
+def _sizes(document: Document, raw: RawCorpus) -> Iterator[SpecError]:
+    """Sides of pictures that do not divide: cells into patches, pictures into cells."""
+    for whole, part in (("cell", "patch"), ("side", "cell")):
+        found, of = raw.parameters.get(whole), raw.parameters.get(part)
+        if found and of and found % of:
+            yield document.error(
+                ("parameters", whole), str(found), f"a multiple of {part}, {of}", f"Correct `{whole}` or `{part}`."
+            )

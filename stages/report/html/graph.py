@@ -17,6 +17,7 @@ Place = tuple[int, float]  # how far from the beginning, and which lane of those
 LETTER = 6.4  # pixels of a letter of a stage's name
 LINE = 13.0  # pixels from one line of a stage to the next
 LINES = 3  # of a name at most
+EDGE = 1.0  # pixels beside the first and the last stage, for their frames
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Paper:
         """The upper left corner of a place."""
         depth, lane = place
         if self.wide:
-            return depth * (self.width - self.node[0]) / max(self.deep - 1, 1), lane * self.pitch + 6
+            room = self.width - self.node[0] - 2 * EDGE
+            return EDGE + depth * room / max(self.deep - 1, 1), lane * self.pitch + 6
         room = self.width / self.across
         return lane * room + (room - self.node[0]) / 2, depth * self.pitch + 2
 

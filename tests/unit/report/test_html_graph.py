@@ -27,6 +27,8 @@ def test_no_line_of_a_stage_is_left_out_or_on_another(tmp_path: Path, name: str,
     for node in drawn.findall(".//a"):
         box = next(node.iter("rect"))
         top, height = float(box.attrib["y"]), float(box.attrib["height"])
+        left, width = float(box.attrib["x"]), float(box.attrib["width"])
+        assert 1 <= left < left + width <= float(drawn.attrib["viewBox"].split()[2]) - 1, "its frame is not cut"
         texts = [(float(one.attrib["y"]), one.text) for one in node.iter("text")]
         rows = sorted(row for row, _ in texts)
         assert {"missing", "1T · 4K"} <= {text for _, text in texts}

@@ -19,9 +19,11 @@ from benchmarks.device import harness
 from benchmarks.device.attentions import CANDIDATES, EXACT, FAST, Candidate
 from benchmarks.device.rows import Row, Rows, against, figure
 from benchmarks.device.sections import Size
+from benchmarks.device.training import CPU as CPU_WORK
 from benchmarks.device.training import ROOT
 from stages.models.documents import Documents
 from stages.store.fingerprint import version
+from stages.train.determinism import deterministic
 
 CARRIED = ROOT / ".device" / "attention-{}.{}".format(*sys.version_info)  # `make device-attention` fills it
 RUNS = 5
@@ -114,11 +116,10 @@ def measured(candidate: Candidate, shape: Shape, device: torch.device) -> Found:
     """Forward and backward pass, several times after a first that is not timed; all of them are compared."""
     *inputs, outer = shape.drawn(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     how = Documents(shape.segments, device)
+    execution = harness.stage(CPU_WORK[0], device.type, candidate.exact).execution
     harness.reset(device)
     before, times, differ = harness.allocated(device), [], set[str]()
-    deterministic = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("error" if candidate.exact else "default")
-    try:
+    with deterministic(execution):  # as a stage has it: nothing is filled that is written afterwards
         first = once(candidate, shape, inputs, outer, how)
         held = harness.peak(device)[0] - before
         for _ in range(RUNS):
@@ -128,8 +129,6 @@ def measured(candidate: Candidate, shape: Shape, device: torch.device) -> Found:
             differ |= {
                 name for name, one, other in zip(PARTS, first, parts, strict=True) if not torch.equal(one, other)
             }
-    finally:
-        torch.set_deterministic_debug_mode(deterministic)
     return Found(statistics.median(times) * 1e3, held, first, [name for name in PARTS if name in differ])
 
 

@@ -26,11 +26,12 @@ BLOCKED = 2.0  # seconds: 10 GiB at 5 GiB/s, where PCIe 4.0 moves 25
 def test_a_run_that_goes_on_meanwhile_has_the_bits_of_one_that_waits(
     kind: str, device: torch.device, tmp_path: Path, made_up_data: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, found = stages.on(tiny.make(kind), device), []
+    made, found, asked = stages.on(tiny.make(kind), device), [], []
     for aside in (False, True):
-        monkeypatch.setattr(checkpoints, "in_background", lambda device, aside=aside: aside)
+        monkeypatch.setattr(checkpoints, "in_background", lambda device, aside=aside: asked.append(aside) or aside)
         found.append(stages.train(made, tmp_path / str(aside)))
     assert not stages.differences(*found)
+    assert set(asked) == {False, True}, "a run wrote no checkpoint on its way"
 
 
 def test_what_changes_after_an_update_is_not_in_the_copy(device: torch.device) -> None:

@@ -45,6 +45,17 @@ def test_chunks_give_what_whole_logits_give(device: torch.device, size: Chunk, b
     assert total.item() == pytest.approx(exact.item(), rel=far)
     for one, other in zip(mine, wanted, strict=True):
         assert float((one - other).norm() / other.norm()) < far
+    some = torch.arange(0, len(labels), 7, device=device)
+    plain = gradient_of_states(states, matrix, labels, some)
+    assert float((plain - wanted[0][some]).norm() / plain.norm()) < 1e-5
+
+
+def gradient_of_states(states: Tensor, matrix: Tensor, labels: Tensor, some: Tensor) -> Tensor:
+    """That of the summed loss, in fp32, of some positions: what their logits give, whole."""
+    with torch.no_grad():
+        slopes = (states[some].float() @ matrix.float().T).softmax(-1)
+        slopes -= torch.nn.functional.one_hot(labels[some].clamp(min=0), len(matrix))
+        return (slopes @ matrix.float()) * (labels[some] != -100)[:, None]
 
 
 @pytest.mark.parametrize("size", [Chunk(64, 256), Chunk(448, 5000)])
@@ -97,5 +108,9 @@ def test_a_context_of_262_144_tokens_over_128_256_words_fits_one_card(device: to
     assert loss.item() / int((labels != -100).sum()) == pytest.approx(12.26, abs=0.05)  # log V + 1/2: logits ~ N(0, 1)
     assert states.grad is not None
     assert matrix.grad is not None
-    assert bool(states.grad.isfinite().all())
+    some = torch.arange(0, tokens, 4099, device=device)
+    plain = gradient_of_states(states, matrix.bfloat16(), labels, some) / tokens
+    assert float((states.grad[some] - plain).norm() / plain.norm()) < 4 * BF16  # slopes, products, twice their result
     assert bool(matrix.grad.isfinite().all())
+    # The slopes of a position add up to 0, and so over all words do the gradients: to what rounding leaves of them.
+    assert float(matrix.grad.sum(0).norm() / matrix.grad.norm()) < 2 * BF16

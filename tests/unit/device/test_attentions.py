@@ -211,6 +211,22 @@ def test_a_candidate_that_is_not_exact_but_should_be_has_failed(
     assert said in row.setting
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_candidates_run_under_the_settings_of_a_stage(exact: bool) -> None:
+    """torch fills new memory under deterministic algorithms unless it is told not to, which takes its own time."""
+    found = []
+
+    def attend(*given: Any) -> Tensor:
+        found.append(
+            (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
+        )
+        return attention.attend(*given)
+
+    exact_attention.measured(Candidate("one", attend, exact=exact), SHAPES[0], CPU)
+    assert found == [(exact, False)] * (exact_attention.RUNS + 1)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_what_stages_take_now_comes_first_and_once_in_each_way() -> None:
     assert (FAST.exact, EXACT.exact) == (False, True)
     assert FAST.attend is EXACT.attend is attentions.in_use

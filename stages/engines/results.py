@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +85,36 @@ def check_evaluations(stage: Stage, found: Mapping[str, Any], when: str, step: i
         )
 
 
+@dataclass(frozen=True)
+class Promise:
+    """What a manifest says of a result's worth: its tier, and whether a fresh start stands in for released weights."""
+
+    tier: Tier
+    stand_in: bool
+
+
+def promise(stage: Stage, inputs: Inputs) -> Promise:
+    """What a stage may promise by its own spec and by its parents' results.
+
+    Training asks before its first step: a parent may be away, or run again, when it ends.
+    """
+    return Promise(tier(stage, inputs), stand_in(stage, inputs))
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training went, for run.json.
+
+    `seconds`: what each evaluation and the checkpoints took. `peaks`: MB that each rank held. `made_by`: the code and
+    the environments of all its steps. `read`: by phase and corpus, how many tokens (items of pairs) were read.
+    """
+
+    seconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    peaks: Sequence[float] = ()
+    made_by: Sequence[Mapping[str, str]] = ()
+    read: Sequence[Mapping[str, int]] | None = None
+
+
 def complete(
     stage: Stage,
     inputs: Inputs,
@@ -91,53 +122,51 @@ def complete(
     counters: Counters,
     points_to: str | None,
     machine: place.Machine,
-    seconds: Mapping[str, Mapping[str, float]] | None = None,
-    peaks: Sequence[float] = (),
-    earlier: Tier = "bit-exact",
-    made_by: Sequence[Mapping[str, str]] = (),
-    read: Sequence[Mapping[str, int]] | None = None,
+    promised: Promise,
+    course: Course | None = None,
 ) -> str:
     """Write stage.json, run.json and the manifest, put the result in place, drop partial checkpoints.
 
-    `seconds`: what each evaluation and the checkpoints took, and `peaks`: MB that each rank held, for run.json.
-    `earlier`: what the checkpoint it went on from promises. `made_by`: the code and the environments of all its steps.
-    `read`: by phase and corpus, how many tokens (items of pairs) were read, None where that is not known.
+    `course` is None where nothing was trained.
     """
-    folder = attempt.result
+    stage_record.write(attempt.result, stage)
+    json_file.write(attempt.result / "run.json", _run(stage, attempt, machine, course or Course()))
+    record = Manifest(
+        schema_version=1,
+        stage=f"{stage.pipeline}/{stage.name}",
+        key=inputs.key,
+        tier=promised.tier,
+        stand_in=promised.stand_in,
+        parents=dict(inputs.parents),
+        points_to=points_to,
+        counters=_counted(counters),
+        shards=manifest.shards(attempt.result, PARTS, attempt.written),
+    )
+    digest = finish.finish(attempt, record)
+    partials.clear(inputs.layout, inputs.key)
+    return digest
+
+
+def _run(stage: Stage, attempt: attempts.Attempt, machine: place.Machine, course: Course) -> dict[str, Any]:
+    """run.json: what may differ from run to run."""
     own = peak_memory_mb(stage.execution.device)
-    memory = [max([own, *peaks[:1]]), *peaks[1:]]  # this rank's to the very end
-    stage_record.write(folder, stage)
+    memory = [max([own, *course.peaks[:1]]), *course.peaks[1:]]  # this rank's to the very end
     dtype = torch.bfloat16 if computes_in_bf16(stage.engine_class) else torch.float32
-    run = {
+    return {
         "environment": fingerprint.fingerprint(machine.fields),
         "settings": determinism.settings(stage.execution),
         "ops": {**ops.describe(stage.execution.device), **choice.describe(stage.execution.device, dtype)},
         **machine.ranks,
-        "made_by": list(made_by),
+        "made_by": list(course.made_by),
         "attempt": attempt.folder.name,
         "finished": round(time.time(), 3),  # seconds since 1970
-        "seconds": seconds or {},
-        "read": None if read is None else list(read),
+        "seconds": course.seconds,
+        "read": None if course.read is None else list(course.read),
         "ranks": len(memory),
         "nodes": nodes(),
         "peak_memory_mb": max(memory),
         "peak_memory_mb_by_rank": memory,
     }
-    json_file.write(folder / "run.json", run)
-    record = Manifest(
-        schema_version=1,
-        stage=f"{stage.pipeline}/{stage.name}",
-        key=inputs.key,
-        tier=worst(tier(stage, inputs), earlier),
-        stand_in=stand_in(stage, inputs),
-        parents=dict(inputs.parents),
-        points_to=points_to,
-        counters=_counted(counters),
-        shards=manifest.shards(folder, PARTS, attempt.written),
-    )
-    digest = finish.finish(attempt, record)
-    partials.clear(inputs.layout, inputs.key)
-    return digest
 
 
 def peak_memory_mb(device: str) -> float:

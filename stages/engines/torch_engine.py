@@ -53,7 +53,8 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
             case "keep":
                 (parent,) = stage.parents
                 counters = results.inherited_counters(inputs)
-                results.complete(stage, inputs, attempt, counters, parent, place.machine(ranks))
+                promised = results.promise(stage, inputs)
+                results.complete(stage, inputs, attempt, counters, parent, place.machine(ranks), promised)
             case "train" | "import" if stage.phases:
                 Training(stage, inputs, attempt, stop, ranks, TorchTrainer).run()
             case "train" | "import" | "upcycle" | "merge" | "export":
@@ -79,4 +80,4 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ran
     reads.write_lineage(attempt.result / "state" / reads.FILE, readback.lineage(stage, inputs))
     if stage.evaluation.names and (stage.evaluated_on or stage.parents):
         evaluation.write(attempt.result, stage, evaluation.not_trained(stage, inputs, modules, loops))
-    results.complete(stage, inputs, attempt, counters, None, place.machine(ranks))
+    results.complete(stage, inputs, attempt, counters, None, place.machine(ranks), results.promise(stage, inputs))

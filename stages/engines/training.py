@@ -44,7 +44,8 @@ class Training:
     ) -> None:
         self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
         self._make = make
-        self.tier = results.tier(stage, inputs)
+        promised = results.promise(stage, inputs)
+        self.tier, self.stand_in = promised.tier, promised.stand_in
         self.made_by = made_by.here(ranks, stage.execution.engine)
         self.machine = place.machine(ranks, stage.execution.engine)
         self.tier = results.worst(self.tier, made_by.tier(self.made_by))
@@ -99,10 +100,9 @@ class Training:
         results.check_config(self.stage, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
-        results.complete(
-            self.stage, self.inputs, self.attempt, counters, None, self.machine, seconds=self.seconds,
-            peaks=self.peaks, earlier=self.tier, made_by=made_by.listed(self.made_by), read=self.reads.tokens(),
-        )  # fmt: skip
+        course = results.Course(self.seconds, self.peaks, made_by.listed(self.made_by), self.reads.tokens())
+        promised = results.Promise(self.tier, self.stand_in)
+        results.complete(self.stage, self.inputs, self.attempt, counters, None, self.machine, promised, course)
 
     def _train(self, trainer: Trainer) -> Counters:
         counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._agreed_start()

@@ -33,7 +33,7 @@ CPUINFO = Path("/proc/cpuinfo")
 NUMBERLESS = frozenset(
     {
         *("__main__.py", "audit", "check", "cluster", "commands", "diff", "evals", "export", "forensics", "plan"),
-        *("report", "scaffold", "shipped", "sync", "terminal.py", "testing", "tracking"),
+        *("report", "scaffold", "shipped", "streams.py", "sync", "terminal.py", "testing", "tracking"),
     }
 )
 COMMAND_LINE = "cli"  # how the names of the files begin that are the words of `stages`: numberless too

@@ -43,7 +43,15 @@ def holds_tier(folder: Path) -> bool:
             inputs = Inputs(inputs.layout, inputs.key, inputs.phase_keys, {"tiny/three": parent}, inputs.data_root, {})
         with attempts.start(inputs.layout, f"tiny/{name}", inputs.key, inputs.parents) as attempt:
             named = stage.model_copy(update={"name": name})
-            results.complete(named, inputs, attempt, Counters(1, 0, 0, 1, 1, 1), None, place.machine(ALONE))
+            results.complete(
+                named,
+                inputs,
+                attempt,
+                Counters(1, 0, 0, 1, 1, 1),
+                None,
+                place.machine(ALONE),
+                results.promise(named, inputs),
+            )
         result = inputs.layout.stage(f"tiny/{name}")
         run = json.loads((result / "run.json").read_bytes())
         if not run["environment"] or json.loads((result / manifest.NAME).read_bytes()).get("tier") != wanted[name]:

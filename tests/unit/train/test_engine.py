@@ -158,6 +158,25 @@ def test_a_router_bias_is_moved_and_handed_on(tmp_path: Path) -> None:
     assert weights[name].abs().max() < 2e-3 * len(rows(tmp_path)) + 1e-6
 
 
+def test_a_parent_that_is_away_when_training_ends_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be run again for its damage meanwhile, under the same key: its child's weeks are none the worse."""
+    parent = tiny.make("next_token")
+    run(parent, tiny.inputs(tmp_path))
+    second, inputs = child(parent, tmp_path, "second", "b" * 32)
+    checked = training.last_pass.check
+
+    def away(*args: Any) -> None:
+        (tmp_path / "results/mini/tiny/box").rename(tmp_path / "away")
+        checked(*args)
+
+    monkeypatch.setattr(training.last_pass, "check", away)
+    run(second, inputs)
+    assert record(tmp_path, "second").parents == inputs.parents
+    assert record(tmp_path, "second").tier == "bit-exact"
+
+
 def test_a_continued_stage_takes_over_moments_step_for_step(tmp_path: Path) -> None:
     """Two stages in a row with everything inherited end at the weights of one stage of both lengths."""
     whole = tiny.make("next_token")

@@ -14,16 +14,15 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from stages.contract.rope import longrope_factors
 from stages.errors import UserError
+from stages.models import hf_rope
 from stages.spec import wording
 from stages.spec.families import FAMILIES
 from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel, Published
-from stages.spec.resolved_models import Llama3Scaling, Model, Rope, Yarn
+from stages.spec.resolved_models import Model, Rope
 from stages.store import json_file
 
 LOCAL_BASE = "rope_local_base_freq"
-TAKEN_FOR_LOCAL = 500_000.0  # Olmo3Config.default_theta
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 
@@ -104,7 +103,7 @@ def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
     if config.rope is None or config.max_context is None:
         raise ValueError(f"a {cfg.family} model is written with its rope and its longest context")
     published = cfg.PUBLISHED
-    scaling = _scaling_written(config.rope, cfg, config.max_context)
+    scaling = hf_rope.scaling(config.rope, cfg, config.max_context)
     return {
         "architectures": [published.architecture],
         "model_type": published.model_type,
@@ -116,84 +115,16 @@ def _known_to_transformers(config: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": config.max_context,
         "rope_theta": config.rope.base,
         "rope_scaling": scaling,
-        **_by_kind_of_layer(config.rope, cfg, scaling),
+        **hf_rope.by_kind_of_layer(config.rope, cfg, scaling),
         "bos_token_id": None,  # which tokens begin and end a text is the tokenizer's to say
         "eos_token_id": None,
         "dtype": "float32",
     }
 
 
-def _scaling_written(rope: Rope, cfg: LanguageModel, max_context: int) -> dict[str, Any] | None:
-    """`rope_scaling`, its kind under the key that the family's configuration reads."""
-    found = rope_scaling(rope, cfg.parts.rotated, max_context)
-    return None if found is None else {cfg.PUBLISHED.scaling_kind: found.pop("rope_type"), **found}
-
-
-def _by_kind_of_layer(rope: Rope, cfg: LanguageModel, scaling: dict[str, Any] | None) -> dict[str, Any]:
-    """The stage's base for layers with a window: transformers 5.13 to 5.17 read `rope_theta` for the others alone, and
-    take another base for these. A key that 4.57 does not read, and that 5.12 warns about.
-    """
-    if cfg.parts.local_base != "unscaled" or rope.base == TAKEN_FOR_LOCAL:
-        return {}
-    plain = {"rope_type": "default", "rope_theta": rope.base}
-    return {"rope_parameters": {ALL_KEYS: {**plain, **(scaling or {})}, LOCAL_KEYS: plain}}
-
-
 def layer_types(cfg: LanguageModel) -> list[str]:
     """transformers' word for each layer's attention."""
     return [ALL_KEYS if window is None else LOCAL_KEYS for window in cfg.parts.windows]
-
-
-def rope_scaling(rope: Rope, dim: int, max_context: int) -> dict[str, Any] | None:
-    """transformers' rope_scaling: none, "llama3", "linear", "yarn", or for llama3 with interpolation on top "longrope".
-
-    longrope (arXiv 2402.13753) divides each frequency by a factor of its own. Short and long factors are the same, so
-    every length gets the same frequencies; attention_factor 1 and an original length equal to the context keep
-    transformers and vLLM from scaling the attention.
-    """
-    if rope.yarn is not None:
-        return _yarn_written(rope.yarn)
-    if rope.llama3 is None:
-        return None if rope.interpolation == 1.0 else {"rope_type": "linear", "factor": rope.interpolation}
-    if rope.interpolation == 1.0:
-        return {
-            "rope_type": "llama3",
-            "factor": rope.llama3.factor,
-            "low_freq_factor": rope.llama3.low,
-            "high_freq_factor": rope.llama3.high,
-            "original_max_position_embeddings": rope.llama3.original,
-        }
-    factors = longrope_factors(rope, dim)
-    return {
-        "rope_type": "longrope",
-        "factor": rope.interpolation,
-        "short_factor": factors,
-        "long_factor": factors,
-        "attention_factor": 1.0,
-        "original_max_position_embeddings": max_context,
-    }
-
-
-def _yarn_written(yarn: Yarn) -> dict[str, Any]:
-    """Fields that are not stated are left out: transformers then takes what `usual_yarn` says."""
-    given = {name: getattr(yarn, name) for name in ("attention_factor", "mscale", "mscale_all_dim")}
-    return {
-        "rope_type": "yarn",
-        "factor": yarn.factor,
-        "original_max_position_embeddings": yarn.original,
-        "beta_fast": yarn.beta_fast,
-        "beta_slow": yarn.beta_slow,
-        **({} if yarn.truncate else {"truncate": False}),
-        **{name: value for name, value in given.items() if value is not None},
-    }
-
-
-def usual_yarn(form: Mapping[str, Any], max_context: Any) -> dict[str, Any]:
-    """A "yarn" with what transformers takes for each field that is not given (modeling_rope_utils)."""
-    usual = {
-        "beta_fast": 32.0, "beta_slow": 1.0, "truncate": True, "original_max_position_embeddings": max_context,
-    }  # fmt: skip
-    return {**usual, **{key: value for key, value in form.items() if value is not None}}
 
 
 def _released(found: dict[str, Any], path: Path) -> ModelConfig:
@@ -206,14 +137,22 @@ def _released(found: dict[str, Any], path: Path) -> ModelConfig:
         for key, value in family.PUBLISHED.fixed.items()
         if key not in family.PUBLISHED.free
     ):
-        known = ", ".join(one.PUBLISHED.model_type for one in FAMILIES.values())
-        fixed = "" if family is None else f" with {_written(family.PUBLISHED.fixed)}"
-        raise UserError(
-            f"{path}: model_type {kind!r} is not one that can be read here: {kind if family else known}{fixed}."
-        )
+        raise UserError(f"{path}: model_type {kind!r} is not one that can be read here: {_known(found, family)}.")
     cfg = _MODEL.validate_python(family.read(found))
     loops = found["total_ut_steps"] if family.LOOPED else None
-    return ModelConfig(cfg, _released_rope(found, path), found["max_position_embeddings"], loops)
+    return ModelConfig(cfg, hf_rope.released(found, path), found["max_position_embeddings"], loops)
+
+
+def _known(found: dict[str, Any], family: type[LanguageModel] | None) -> str:
+    """The kinds that can be read or, of one that can, the fields that have another value than it has here."""
+    if family is None:
+        return ", ".join(one.PUBLISHED.model_type for one in FAMILIES.values())
+    fixed = {
+        key: value
+        for key, value in family.PUBLISHED.fixed.items()
+        if key not in family.PUBLISHED.free and found.get(key, value) != value
+    }
+    return f"{family.PUBLISHED.model_type} with {_written(fixed)}"
 
 
 def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]:
@@ -234,37 +173,3 @@ def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]
 
 def _written(fixed: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {json.dumps(value, allow_nan=False)}" for key, value in fixed.items())
-
-
-def _released_rope(found: dict[str, Any], path: Path) -> Rope:
-    """Rotary positions as transformers writes them: since version 5, base and scaling together in `rope_parameters`."""
-    scaling = found.get("rope_scaling") or found.get("rope_parameters") or {}
-    base = float(found["rope_theta"] if "rope_theta" in found else scaling["rope_theta"])
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "default":
-        return Rope(base=base, llama3=None, interpolation=1.0)
-    if kind == "linear":
-        return Rope(base=base, llama3=None, interpolation=float(scaling["factor"]))
-    if kind == "llama3":
-        llama3 = Llama3Scaling(
-            factor=float(scaling["factor"]),
-            low=float(scaling["low_freq_factor"]),
-            high=float(scaling["high_freq_factor"]),
-            original=scaling["original_max_position_embeddings"],
-        )
-        return Rope(base=base, llama3=llama3, interpolation=1.0)
-    if kind == "yarn":
-        form = usual_yarn(scaling, found["max_position_embeddings"])
-        yarn = Yarn(
-            factor=float(form["factor"]),
-            original=form["original_max_position_embeddings"],
-            beta_fast=float(form["beta_fast"]),
-            beta_slow=float(form["beta_slow"]),
-            truncate=form["truncate"],
-            **{
-                key: float(form[key]) if key in form else None
-                for key in ("attention_factor", "mscale", "mscale_all_dim")
-            },
-        )
-        return Rope(base=base, llama3=None, interpolation=1.0, yarn=yarn)
-    raise UserError(f"{path}: rope_scaling of type {kind!r}; those that can be read: default, linear, llama3, yarn.")

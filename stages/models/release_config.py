@@ -55,7 +55,8 @@ FIXED: Mapping[str, Any] = {
     "ep_size": 1, "use_qk_norm": False, "tie_word_embeddings": False, "use_mrope": False, "rope_interleaved": False,
 }  # fmt: skip
 WHY = {
-    "auto_map": "code of a release is never run; where its weights are those of transformers' own class, remove it",
+    "auto_map": "code of a release is never run; where the weights are those of transformers' own class, or of Ouro as "
+    "it was published, remove `auto_map` from config.json",
     "quantization_config": "quantised weights are not trained; take the release's folder in a floating type",
     "compression_config": "quantised weights are not trained; take the release's folder in a floating type",
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from stages.models.hf_config import rope_scaling, usual_yarn
+from stages.models.hf_rope import rope_scaling, usual_yarn
 from stages.models.release_values import NOTHING, Wrong, equal
 from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
 from stages.spec.resolved_models import Rope

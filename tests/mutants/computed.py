@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from stages.contract import ledger
-from stages.models import build, coca, hf, hf_config, hf_names
+from stages.models import build, coca, hf, hf_names, hf_rope
 from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.train import checkpoint, finite, loop, replicated
@@ -196,7 +196,7 @@ def transposed(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def factors_dropped(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    patch.setattr(hf_config, "rope_scaling", lambda rope, dim, max_context: None)
+    patch.setattr(hf_rope, "rope_scaling", lambda rope, dim, max_context: None)
 
 
 def holds_contrast(folder: Path) -> bool:
@@ -246,7 +246,7 @@ MUTANTS = (
     ("I-16", "the data's position one behind", "stages/train/checkpoint.py", data_one_behind),
     ("I-22", "q_proj in the other order of rotary pairs", "stages/models/hf_names.py", pairs_interleaved),
     ("I-22", "q_proj transposed", "stages/models/hf_names.py", transposed),
-    ("I-22", "longrope's factors left out of config.json", "stages/models/hf_config.py", factors_dropped),
+    ("I-22", "longrope's factors left out of config.json", "stages/models/hf_rope.py", factors_dropped),
     ("I-33", "texts compared for each image and not images for each text", "stages/models/coca.py", one_sided),
     ("I-33", "labels counted within the block", "stages/models/coca.py", labels_by_block),
     ("I-33", "negatives from the same block only", "stages/models/coca.py", negatives_of_the_block),

@@ -6,7 +6,7 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from stages.models.build import make
-from stages.models.hf_config import rope_scaling
+from stages.models.hf_rope import rope_scaling
 from stages.models.ops import rotate
 from stages.models.rotary import Rotary
 from stages.spec.families.llama import LlamaModel

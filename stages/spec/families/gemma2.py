@@ -56,7 +56,7 @@ class Gemma2Model(LanguageModel):
             "final_logit_softcapping": 30.0, "max_position_embeddings": 8192, "tie_word_embeddings": True,
             "initializer_range": 0.02,
         },
-        free=frozenset({"cache_implementation", "pad_token_id"}),
+        free=frozenset({"cache_implementation", "pad_token_id", "sliding_window_size"}),
         layer_types=True,
         constants={"full_every": 2},
     )  # fmt: skip

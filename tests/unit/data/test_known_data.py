@@ -1,0 +1,138 @@
+"""docs/known-data.md: a few rows of each layout come in by the lines that stand there, or after the conversion."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.data import prepare, records
+from tests.unit.data.files_of_users import declare, jsonl, parquet, read, zst
+from tests.unit.data.pictures_of_users import png, tar
+from tests.unit.data.small import Small, write_spec
+from tests.unit.data.test_user import project
+
+__all__ = ["project"]
+
+PAGE = (Path(__file__).parents[3] / "docs/known-data.md").read_text()
+TEXT = [f"document {number}" for number in range(4)]
+TALK = [[{"role": "user", "content": f"{number}?"}, {"role": "assistant", "content": "!"}] for number in range(4)]
+SHARE = [[{"from": "human", "value": one[0]["content"], "weight": 0.0}, {"from": "gpt", "value": "!", "weight": 1.0}]
+         for one in TALK]  # fmt: skip
+Rows = list[dict[str, Any]]
+
+
+def column(name: str, values: Iterable[Any], **more: Any) -> Rows:
+    return [{name: value, **more} for value in values]
+
+
+def gz(path: Path, rows: Rows) -> None:
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+
+WRITERS: dict[str, Callable[[Path, Rows], None]] = {
+    "parquet": parquet, "gz": gz, "zst": zst, "zstd": zst, "jsonl": jsonl,
+}  # fmt: skip
+# Of each data set, by the first of its names: files and rows as its card has them.
+LAYOUTS: dict[str, dict[str, Rows]] = {
+    "FineWeb": {"data/CC-MAIN-2024-10/000_00000.parquet": column("text", TEXT, dump="x", token_count=3)},
+    "Dolma": {"documents/cc_en_head-0000.json.gz": column("text", TEXT, id="1", source="cc", metadata={})},
+    "C4": {"en/c4-train.00000-of-00001.json.gz": column("text", TEXT, url="u", timestamp="t"),
+           "en/c4-validation.00000-of-00001.json.gz": column("text", ["held out"])},
+    "The Pile": {"train/00.jsonl.zst": column("text", TEXT, meta={"pile_set_name": "Pile-CC"})},
+    "Nemotron-CC": {"data/a/part-00000.jsonl.zstd": column("text", TEXT)},
+    "StarCoder": {"python/train-00000-of-00001.parquet": column("content", TEXT, max_stars_count=1)},
+    "Wikipedia": {"20231101.en/train-00000-of-00001.parquet": column("text", TEXT, title="t")},
+    "WikiText": {"train-00000-of-00001.parquet": column("text", [*TEXT, "", " "])},
+    "Tulu 3": {"data/train-00000-of-00001.parquet": column("messages", TALK, id="1", source="s")},
+    "UltraChat 200k": {"data/train_sft-00000-of-00001-f.parquet": column("messages", TALK, prompt="p"),
+                       "data/test_sft-00000-of-00001-f.parquet": column("messages", TALK)},
+    "LMSYS-Chat-1M": {"data/train-00000-of-00001.parquet": column("conversation", TALK, model="m")},
+    "OpenHermes": {"data/train-00000-of-00001.parquet": column("conversations", SHARE, source="s")},
+    "UltraFeedback (the chosen answers)": {"data/train-0.parquet": column("chosen", TALK, score_chosen=1.0)},
+    "Alpaca": {"data/train-0.parquet": [{"instruction": one, "input": "", "output": "!", "text": "t"} for one in TEXT]},
+    "Dolly 15k": {"d.jsonl": [{"instruction": one, "context": "", "response": "!", "category": "c"} for one in TEXT]},
+    "OpenOrca": {"1M.parquet": [{"system_prompt": "", "question": one, "response": "!", "id": "1"} for one in TEXT]},
+    "FLAN": {"a.jsonl": [{"inputs": one, "targets": "!", "task": "t"} for one in TEXT]},
+}  # fmt: skip
+
+
+def tables() -> dict[str, dict[str, Any]]:
+    """Of each row of a table that ends with lines of a spec: the first name of the data set, and the lines."""
+    found = re.findall(r"^\| ([^|]+) \| [^|]+ \| `(\{.*\})` \|$", PAGE, flags=re.MULTILINE)
+    return {name if name in LAYOUTS else name.partition(",")[0]: yaml.safe_load(lines) for name, lines in found}
+
+
+def test_every_data_set_of_the_page_has_its_rows_here() -> None:
+    assert set(tables()) == {*LAYOUTS, "LAION", "the same"}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_rows_as_they_are_published_come_in_by_the_lines_of_the_page(project: Small, name: str) -> None:
+    for path, rows in LAYOUTS[name].items():
+        (project.root / path).parent.mkdir(parents=True, exist_ok=True)
+        WRITERS[path.rpartition(".")[2]](project.root / path, rows)
+    declare(project, **tables()[name])
+    assert len(read(project)) == 4
+
+
+@pytest.mark.parametrize("name", ["LAION", "the same"])
+def test_pictures_as_img2dataset_writes_them_are_found(project: Small, name: str) -> None:
+    caption = "a cat {}" if name == "LAION" else "a dog"
+    members = [
+        (f"00000000{number}.{kind}", data)
+        for number in range(4)
+        for kind, data in (
+            ("jpg", png(number)), ("json", b'{"caption": "a dog"}'), ("txt", caption.format(number).encode()),
+        )
+    ]  # fmt: skip
+    tar(project.root / "00000.tar", members)
+    sizes = {"cell": 8, "patch": 4, "channels": 1, "side": 32}
+    write_spec(project.root, "mine", {"corpus": "mine", "unit": "items", "parameters": sizes, **tables()[name]})
+    made = prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
+    assert made.documents + made.heldout == 4
+
+
+CHAT = [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]
+TREE = [
+    {"message_id": "1", "parent_id": None, "role": "prompter", "text": "a?"},
+    {"message_id": "2", "parent_id": "1", "role": "assistant", "text": "b"},
+    {"message_id": "3", "parent_id": "1", "role": "assistant", "text": "c"},
+    {"message_id": "4", "parent_id": "2", "role": "prompter", "text": "d"},
+    {"message_id": "5", "parent_id": "4", "role": "assistant", "text": "e"},
+]
+CONVERSIONS: dict[str, tuple[Rows, list[list[dict[str, Any]]]]] = {
+    "oasst": (TREE, [
+        [CHAT[0], {"role": "assistant", "content": "c"}],
+        [*CHAT, {"role": "user", "content": "d"}, {"role": "assistant", "content": "e"}],
+    ]),
+    "wildchat": ([{"conversation": [{**one, "toxic": False} for one in CHAT]}], [CHAT]),
+    "ultrachat": ([{"data": ["a?", "b"]}], [CHAT]),
+    "hh": ([{"chosen": "\n\nHuman: a?\n\nAssistant: b", "rejected": "c"}], [CHAT]),
+    "llava": (
+        [{"image": "1.jpg", "conversations": [
+            {"from": "human", "value": "<image>\na?"}, {"from": "gpt", "value": "b"}]}],
+        [[{"role": "user", "content": [{"type": "image", "image": "1.jpg"}, {"type": "text", "text": "\na?"}]},
+          {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_a_conversion_of_the_page_gives_rows_that_are_read(name: str) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    functions: dict[str, Any] = {}
+    exec(code, functions)
+    rows, wanted = CONVERSIONS[name]
+    found = list(functions[name](rows))
+    assert [row["messages"] for row in found] == wanted
+    if name != "llava":  # which has pictures
+        for row in found:
+            assert records.document(json.dumps(row).encode(), records.shape("messages", {})).conversation is not None
+    assert set(CONVERSIONS) == {word for word in functions if not word.startswith("__")}

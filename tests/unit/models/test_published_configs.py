@@ -1,0 +1,119 @@
+"""config.json files as they were published, at their own sizes, agree with what a spec of the same model says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.errors import UserError
+from stages.models import hf_config, release_config
+from tests.unit.models.release_folders import importing
+
+RUN = {"torch_dtype": "bfloat16", "transformers_version": "4.43.0.dev0", "use_cache": True, "initializer_range": 0.02}
+COMMON = {**RUN, "attention_dropout": 0.0, "hidden_act": "silu", "rope_scaling": None, "tie_word_embeddings": False}
+
+
+def sizes(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab: int, context: int) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "vocab_size": vocab, "max_position_embeddings": context,
+    }  # fmt: skip
+
+
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+          "rope_type": "llama3"}  # fmt: skip
+QWEN2 = {**COMMON, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "bos_token_id": 151643,
+         "eos_token_id": 151643, "rms_norm_eps": 1e-06, "rope_theta": 1e6, "use_mrope": False,
+         "use_sliding_window": False}  # fmt: skip
+QWEN3 = {**COMMON, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": False,
+         "head_dim": 128, "rms_norm_eps": 1e-06, "rope_theta": 1_000_000, "sliding_window": None,
+         "use_sliding_window": False, "eos_token_id": 151645}  # fmt: skip
+MOON = {
+    **COMMON, **sizes(2048, 11264, 27, 16, 16, 163_840, 8192), "architectures": ["DeepseekV3ForCausalLM"],
+    "model_type": "deepseek_v3", "attention_bias": False, "aux_loss_alpha": 0.001, "ep_size": 1,
+    "first_k_dense_replace": 1, "kv_lora_rank": 512, "moe_intermediate_size": 1408, "moe_layer_freq": 1, "n_group": 1,
+    "n_routed_experts": 64, "n_shared_experts": 2, "norm_topk_prob": True, "num_experts_per_tok": 6,
+    "num_nextn_predict_layers": 0, "pretraining_tp": 1, "q_lora_rank": None, "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64, "rms_norm_eps": 1e-05, "rope_theta": 50_000.0, "routed_scaling_factor": 2.446,
+    "scoring_func": "sigmoid", "seq_aux": True, "topk_group": 1, "topk_method": "noaux_tc", "v_head_dim": 128,
+}  # fmt: skip
+FP8 = {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "Llama 3.1 8B Instruct": {
+        **COMMON, **sizes(4096, 14336, 32, 32, 8, 128_256, 131_072), "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama", "attention_bias": False, "mlp_bias": False, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+        "rope_scaling": LLAMA3, "rope_theta": 500_000.0, "eos_token_id": [128_001, 128_008, 128_009]},
+    "Qwen 2.5 7B": {**QWEN2, **sizes(3584, 18944, 28, 28, 4, 152_064, 131_072), "max_window_layers": 28,
+                    "sliding_window": 131_072},
+    "Qwen 3 8B": {**QWEN3, **sizes(4096, 12288, 36, 32, 8, 151_936, 40_960), "max_window_layers": 36},
+    "Qwen 3 30B A3B": {
+        **QWEN3, **sizes(2048, 6144, 48, 32, 4, 151_936, 40_960), "architectures": ["Qwen3MoeForCausalLM"],
+        "model_type": "qwen3_moe", "decoder_sparse_step": 1, "mlp_only_layers": [], "moe_intermediate_size": 768,
+        "norm_topk_prob": True, "num_experts": 128, "num_experts_per_tok": 8, "output_router_logits": False,
+        "router_aux_loss_coef": 0.001},
+    "Mistral 7B v0.1": {
+        **COMMON, **sizes(4096, 14336, 32, 32, 8, 32_000, 32_768), "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral", "rms_norm_eps": 1e-05, "rope_theta": 10_000.0, "sliding_window": 4096},
+    "Gemma 2 9B": {
+        **RUN, **sizes(3584, 14336, 42, 16, 8, 256_000, 8192), "architectures": ["Gemma2ForCausalLM"],
+        "model_type": "gemma2", "attention_bias": False, "attention_dropout": 0.0, "attn_logit_softcapping": 50.0,
+        "cache_implementation": "hybrid", "final_logit_softcapping": 30.0, "head_dim": 256,
+        "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh", "pad_token_id": 0,
+        "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06, "rope_theta": 10_000.0, "sliding_window": 4096,
+        "sliding_window_size": 4096},
+    "Gemma 3 1B": {
+        **RUN, **sizes(1152, 6912, 26, 4, 1, 262_144, 32_768), "architectures": ["Gemma3ForCausalLM"],
+        "model_type": "gemma3_text", "attention_bias": False, "attention_dropout": 0.0, "attn_logit_softcapping": None,
+        "cache_implementation": "hybrid", "eos_token_id": [1, 106], "final_logit_softcapping": None, "head_dim": 256,
+        "hidden_activation": "gelu_pytorch_tanh", "pad_token_id": 0, "query_pre_attn_scalar": 256,
+        "rms_norm_eps": 1e-06, "rope_local_base_freq": 10_000, "rope_scaling": None, "rope_theta": 1_000_000,
+        "sliding_window": 512, "sliding_window_pattern": 6},
+    "OLMo 2 7B": {
+        **COMMON, **sizes(4096, 11008, 32, 32, 32, 100_352, 4096), "architectures": ["Olmo2ForCausalLM"],
+        "model_type": "olmo2", "attention_bias": False, "pad_token_id": 100_277, "rms_norm_eps": 1e-06,
+        "rope_theta": 500_000},
+    "OLMo 3 7B": {
+        **COMMON, **sizes(4096, 11008, 32, 32, 32, 100_278, 65_536), "architectures": ["Olmo3ForCausalLM"],
+        "model_type": "olmo3", "attention_bias": False, "pad_token_id": 100_277, "rms_norm_eps": 1e-06,
+        "layer_types": (["sliding_attention"] * 3 + ["full_attention"]) * 8, "rope_theta": 500_000,
+        "rope_scaling": {"attention_factor": 1.2079441541679836, "beta_fast": 32.0, "beta_slow": 1.0, "factor": 8.0,
+                         "original_max_position_embeddings": 8192, "rope_type": "yarn"}, "sliding_window": 4096},
+    "Moonlight 16B A3B": MOON,
+}  # fmt: skip
+
+
+def compared(folder: Path, config: dict[str, Any]) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+    found = hf_config.read(folder)
+    assert found.rope is not None
+    stage = importing(found.model, found.rope).model_copy(  # type: ignore[arg-type]
+        update={"max_context": found.max_context}
+    )
+    release_config.check(stage, "llm", folder, None)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_configuration_is_that_of_its_spec(tmp_path: Path, name: str) -> None:
+    compared(tmp_path, PUBLISHED[name])
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "DeepSeek V3": ({**MOON, "n_group": 8, "topk_group": 4, "q_lora_rank": 1536},
+                    r"is not one that can be read here: deepseek_v3 with n_group 1, topk_group 1, q_lora_rank null\.$"),
+    "weights in fp8": ({**PUBLISHED["Qwen 3 8B"], "quantization_config": FP8}, "quantised weights are not trained"),
+    "Qwen 2.5 1M": ({**PUBLISHED["Qwen 2.5 7B"], "dual_chunk_attention_config": {"chunk_size": 262_144}},
+                    r"dual_chunk_attention_config: found .*fields that are known"),
+    "code beside it": ({**MOON, "auto_map": {"AutoModel": "modeling_deepseek.DeepseekV3Model"}},
+                       r"auto_map: found .*code of a release is never run; .* remove `auto_map` from config\.json"),
+    "another kind": ({**COMMON, "model_type": "phi3"}, r"model_type 'phi3' is not one that can be read here: gemma2, "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_published_configuration_that_cannot_be_read_is_refused_by_what_differs(tmp_path: Path, name: str) -> None:
+    config, message = REFUSED[name]
+    with pytest.raises(UserError, match=message):
+        compared(tmp_path, config)

@@ -98,7 +98,7 @@ def load(root: Path) -> Site:
     if not path.exists():
         return Site()
     document = nodes.parse(read(path, FILE), FILE)
-    raw = validate(document, RawSite)
+    raw = validate(document, RawSite, nulls=True)
     errors = [*_late(document, raw), *_extra(document, raw), *nemo.wrong(document, raw.nemo)]
     if errors:
         raise several(errors)

@@ -29,17 +29,17 @@ NOTHING = "Write a value, or take the key out."
 T = TypeVar("T", bound=BaseModel)
 
 
-def validate(document: Document, model: type[T]) -> T:
+def validate(document: Document, model: type[T], nulls: bool = False) -> T:
     """The document as `model`. Raises SpecError for one mistake, SpecErrors for several.
 
     A key without a value is one, also where the key may be absent: a null removes a key in what extends another file,
-    and is gone when that is laid over it.
+    and is gone when that is laid over it. With `nulls` it is a value, where the model has it.
     """
     try:
         found = model.model_validate(document.value)
     except ValidationError as error:
         raise several(translate(document, model, error)) from None
-    if (path := _empty(document.value)) is not None:
+    if not nulls and (path := _empty(document.value)) is not None:
         raise document.error(path, "nothing", "a value", NOTHING)
     return found
 

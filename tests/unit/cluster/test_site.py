@@ -21,6 +21,12 @@ def test_without_the_file_slurms_own_defaults_hold(tmp_path: Path) -> None:
     assert site.load(tmp_path) == load(tmp_path, "{}\n") == Site()
 
 
+def test_the_file_that_every_project_has_is_read_and_its_nulls_are_slurms_own_defaults(tmp_path: Path) -> None:
+    text = (ROOT / site.FILE).read_text()
+    assert "account: null\n" in text
+    assert load(tmp_path, text) == Site()
+
+
 def test_every_key_has_its_line_in_the_file(tmp_path: Path) -> None:
     lines = (ROOT / site.FILE).read_text().splitlines()
     assert {line.partition(":")[0] for line in lines if line and line[0] not in "# -"} == set(site.RawSite.model_fields)

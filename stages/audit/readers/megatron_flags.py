@@ -32,8 +32,9 @@ FIGURES = {
     "--split": "split", "--ckpt-format": "ckpt_format", "--dataloader-type": "loader",
     "--eval-interval": "eval_every", "--eval-iters": "eval_steps",
     "--tokenizer-model": "tokenizer", "--tokenizer-type": "tokenizer_type", "--vocab-size": "tokenizer_vocab",
-    "--pipeline-model-parallel-layout": "uneven", "--decoder-first-pipeline-num-layers": "uneven",
-    "--decoder-last-pipeline-num-layers": "uneven",
+    "--pipeline-model-parallel-layout": "uneven_layout", "--decoder-first-pipeline-num-layers": "uneven_first",
+    "--decoder-last-pipeline-num-layers": "uneven_last", "--hybrid-layer-pattern": "uneven_pattern",
+    "--hybrid-override-pattern": "uneven_override",
     "--loss-scale": "loss_scale", "--initial-loss-scale": "initial_loss_scale",
 }  # fmt: skip
 SWITCHES = {
@@ -49,7 +50,7 @@ SWITCHES = {
     "--use-distributed-optimizer": "distributed_optimizer", "--no-save-optim": "no_save_optim",
     "--reset-attention-mask": "document_mask", "--qk-layernorm": "qk_norm", "--add-qkv-bias": "qkv_bias",
     "--multi-latent-attention": "latent", "--account-for-embedding-in-pipeline-split": "uneven_embedding",
-    "--account-for-loss-in-pipeline-split": "uneven_loss",
+    "--account-for-loss-in-pipeline-split": "uneven_loss", "--decrease-batch-size-if-needed": "rounds_batch",
 }  # fmt: skip
 LISTS = {
     "--rampup-batch-size": "ramp",

@@ -9,7 +9,7 @@ from stages.audit.frameworks import TRAINERS
 from stages.audit.recipe import Pipeline, Read, Stage, counted
 
 _RANKS = ("tp", "pp", "ep")
-_UNEVEN = ("uneven", "uneven_embedding", "uneven_loss")  # pipeline ranks with other numbers of layers
+_UNEVEN = tuple(f"uneven_{one}" for one in ("layout", "first", "last", "pattern", "override", "embedding", "loss"))
 
 
 def _divides(stage: Stage, whole: str, parts: tuple[str, ...]) -> tuple[int, int] | None:
@@ -37,6 +37,8 @@ def batch(pipeline: Pipeline) -> Iterator[Fault]:
     """
     for stage in pipeline.stages:
         if stage.framework in TRAINERS or not (stage.stated("batch") or stage.stated("batch_tokens")):
+            continue
+        if stage.on("rounds_batch"):  # --decrease-batch-size-if-needed takes what is whole of it
             continue
         pairs: list[tuple[str, tuple[str, ...]]] = []
         if stage.framework == "olmo-core":

@@ -79,7 +79,9 @@ DEFECTS = (
            also=()),
     # other spellings of a launch
     Defect("floor-above-peak", MAPPED, "--min-lr: 5e-5", "--min-lr: 5e-3"),
-    Defect("model-indivisible", MAPPED, "  --decoder-first-pipeline-num-layers: 6\n", "", at="  --pipeline-model"),
+    Defect("model-indivisible", MAPPED,
+           "  --decoder-first-pipeline-num-layers: 6\n  --decoder-last-pipeline-num-layers: 7\n", "",
+           at="  --pipeline-model"),
     Defect("decay-early", OPTIONS, "--lr-decay-iters $STEPS", "--lr-decay-iters 15000", tokens=5000 * 256 * 2048,
            certain=False),
     Defect("model-indivisible", OPTIONS, "--num-attention-heads 12", "--num-attention-heads 13"),

@@ -135,3 +135,19 @@ def test_what_trl_learns_is_known_by_its_program(launch: str, learned: str | Non
     flags = "--output_dir out --learning_rate 1e-6 --max_steps 100 --per_device_train_batch_size 1"
     (tmp_path / "run.sh").write_text(f"{launch} {flags}\n")
     assert run.read([tmp_path]).stages[0].get("objective") == learned
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--decoder-first-pipeline-num-layers 6 --decoder-last-pipeline-num-layers 7",
+        "--account-for-embedding-in-pipeline-split --account-for-loss-in-pipeline-split",
+        "--pipeline-model-parallel-layout Et*6|t*7L",
+        "--hybrid-layer-pattern M-M-M*-|M-M-M-",
+    ],
+)
+def test_pipeline_ranks_may_have_other_numbers_of_layers(flags: str, tmp_path: Path) -> None:
+    text = (SOUND / "megatron_finetune/pretrain.sh").read_text().replace("--num-layers 16", f"--num-layers 13 {flags}")
+    text = text.replace("--global-batch-size 512", "--global-batch-size 500 --decrease-batch-size-if-needed")
+    (tmp_path / "run.sh").write_text(text)
+    assert run.findings(run.read([tmp_path])) == []

@@ -160,6 +160,11 @@ def batches_differ(stage: Stage) -> bool:
     return bool({"ramp", "batch_schedule"} & set(stage.values))
 
 
+def saved_every(stage: Stage) -> int | None:
+    """The steps between checkpoints; None where they are unknown, or where a Trainer saves at other times."""
+    return stage.count("save_every") if stage.get("save_strategy") in {None, "steps"} else None
+
+
 def first_step(stage: Stage) -> int | None:
     """The step that the run begins at: the loaded one where the framework restores it. None where it is unknown."""
     loads = on_load(stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from stages.audit.figures import batches_differ, first_step, last_step
+from stages.audit.figures import batches_differ, first_step, last_step, saved_every
 from stages.audit.finding import Fault, rule
 from stages.audit.recipe import Pipeline, counted, is_number
 
@@ -151,7 +151,7 @@ def data_counts(pipeline: Pipeline) -> Iterator[Fault]:
 def save_never(pipeline: Pipeline) -> Iterator[Fault]:
     """A run that is stopped starts over."""
     for stage in pipeline.stages:
-        every, last, first = stage.count("save_every"), last_step(stage), first_step(stage)
+        every, last, first = saved_every(stage), last_step(stage), first_step(stage)
         if every is None or last is None or first is None or not stage.stated("save_every") or last - first <= 1000:
             continue
         if every > last - first > 0:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from stages.audit import tuning
-from stages.audit.figures import last_step
+from stages.audit.figures import last_step, saved_every
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import goes_on_by_itself
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"\d+")
 def deleted(pipeline: Pipeline) -> Iterator[Fault]:
     """A limit of checkpoints keeps the newest ones."""
     for edge in pipeline.edges:
-        most, every, last = edge.parent.count("keep"), edge.parent.count("save_every"), last_step(edge.parent)
+        most, every, last = edge.parent.count("keep"), saved_every(edge.parent), last_step(edge.parent)
         if edge.step is None or not most or most < 1 or not every or last is None or not edge.step <= last:
             continue
         newer = last // every - edge.step // every + bool(last % every)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stages.audit.figures import first_step, last_step
+from stages.audit.figures import first_step, last_step, saved_every
 from stages.audit.finding import Fault, rule
 from stages.audit.frameworks import TRAINERS
 from stages.audit.loads import on_load
@@ -38,7 +38,7 @@ def past_the_end(pipeline: Pipeline) -> Iterator[Fault]:
 def not_saved(pipeline: Pipeline) -> Iterator[Fault]:
     """Not a multiple of the parent's interval, and not its end; or past its end."""
     for edge in pipeline.edges:
-        every, last = edge.parent.count("save_every"), last_step(edge.parent)
+        every, last = saved_every(edge.parent), last_step(edge.parent)
         if edge.step is not None and edge.parent.get("save_strategy") == "no":
             yield Fault(
                 edge.child,

@@ -113,6 +113,13 @@ def test_a_trainers_weights_come_from_a_step_that_the_parent_saves(tmp_path: Pat
     assert run.findings(run.read([tmp_path])) == []
 
 
+def test_a_trainer_that_saves_after_each_epoch_has_checkpoints_at_other_steps(tmp_path: Path) -> None:
+    first = TRAINER.format("released", "out/one", "1e-5").replace("--save_steps 250", "--save_strategy epoch")
+    (tmp_path / "one.sh").write_text(first)
+    (tmp_path / "two.sh").write_text(TRAINER.format("out/one/checkpoint-333", "out/two", "2e-5"))
+    assert [one.kind for one in run.findings(run.read([tmp_path]))] == ["parent-not-finished"]
+
+
 @pytest.mark.parametrize(("folder", "edges"), [("megatron_three", 2), ("bridge", 1), ("nemotron", 3), ("olmo", 2)])
 def test_runs_of_a_folder_are_joined_by_the_paths_of_checkpoints(folder: str, edges: int) -> None:
     pipeline = run.read([SOUND / folder])

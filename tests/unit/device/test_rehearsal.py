@@ -17,7 +17,7 @@ from benchmarks.device import __main__ as device
 from benchmarks.device import cuda_tests, pipelines, process, record
 from benchmarks.device.process import Process
 from benchmarks.device.rows import NEAR, Goal, Row, Rows, against, met, read
-from benchmarks.device.sections import SECTIONS, Section
+from benchmarks.device.sections import SECTIONS, Section, groups
 from stages.contract import ledger
 from stages.spec.project import Project
 
@@ -176,6 +176,12 @@ def test_an_error_after_which_cuda_answers_nothing_is_one_tests_alone(tmp_path: 
     passed, broken, left = map(int, re.findall(r"\d+", summary.ours))
     assert (broken, passed + left) == (1, 4)
     assert passed >= 2  # at least one of them after the error; what was on its way when the limit struck does not count
+
+
+def test_every_section_has_its_whole_time_within_that_of_all() -> None:
+    """What is not timed runs side by side."""
+    needed = sum(max(section.seconds for section in together) for together in groups(SECTIONS))
+    assert needed <= device.LIMIT < 8 * 60
 
 
 def test_tests_never_seen_to_pass_come_first() -> None:

@@ -64,6 +64,8 @@ def of(stage: Stage, phase: Phase, hardware: Hardware) -> tuple[int, int, int, i
         activations += _activations(model, stage, phase, layout)
         loss = max(loss, _loss(model, stage, phase, layout))
     activations += _beside(stage, phase, layout, hardware)
+    if (copied := _copied(stage, layout, own)) > activations + loss:
+        activations, loss = copied, 0.0
     return int(states), int(FP32 * own.moving), int(activations), int(loss)
 
 
@@ -87,15 +89,25 @@ def shares(stage: Stage, layout: Parallel) -> Shares:
 
 
 def _optimizer(stage: Stage, layout: Parallel, own: Shares) -> float:
-    """Master copies in bf16, and moments; of experts, over the replicas that each of them has."""
-    count = sum(parameters(stage.modules[name]).total for name in memory_engine.trained(stage))
-    moments = sum(memory_engine.moments(stage, name) for name in memory_engine.trained(stage)) / count if count else 0
-    each = moments + (FP32 if computes_in_bf16(stage.engine_class) else 0)
+    """Of experts, over the replicas that each of them has."""
+    each = _each(stage)
     if not layout.distributed_optimizer:
         return each * own.moving
     replicas = stage.execution.dp * layout.cp
     of_experts = max(1, stage.execution.ranks // (layout.pp * layout.ep))
     return each * ((own.moving - own.experts) / replicas + own.experts / of_experts)
+
+
+def _each(stage: Stage) -> float:
+    """Bytes of a parameter's moments, and of its master copy in bf16."""
+    count = sum(parameters(stage.modules[name]).total for name in memory_engine.trained(stage))
+    moments = sum(memory_engine.moments(stage, name) for name in memory_engine.trained(stage)) / count if count else 0
+    return moments + (FP32 if computes_in_bf16(stage.engine_class) else 0)
+
+
+def _copied(stage: Stage, layout: Parallel, own: Shares) -> float:
+    """While a checkpoint is written there are no activations, and what replicas have divided is whole once more."""
+    return _each(stage) * own.moving if layout.distributed_optimizer else 0.0
 
 
 def _activations(model: LanguageModel, stage: Stage, phase: Phase, layout: Parallel) -> float:

@@ -180,3 +180,12 @@ def test_an_evaluation_has_the_bytes_that_were_traced(ref: str, context: int, tr
     rows = stage.evaluation.model_copy(update={"context": context})
     found = memory_nemo.evaluation(stage.model_copy(update={"evaluation": rows}))
     assert found / GB == pytest.approx(traced, rel=0.015)
+
+
+def test_a_checkpoint_has_the_divided_optimizer_whole_once_more(project: Project, h100: Hardware) -> None:
+    """A master copy and two moments of 2.67B parameters: more than what a step of short rows keeps."""
+    stage = project.resolve("ouro", "paper").stages["stable_2_2_6b"]
+    count = parameters(stage.modules["llm"]).total
+    found = parts(stage, h100)
+    assert (found.activations, found.loss) == (12 * count, 0)
+    assert (found.states + found.gradients + found.activations) / GB == pytest.approx(48.15, rel=0.01), "as traced"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stages.check.context import Context
+from stages.check.doubled import doubled
 from stages.check.findings import Finding
 from stages.check.passed_over import passed_over
 from stages.check.registry import static
@@ -93,7 +94,8 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
     title="Nothing is trained for nothing",
     rule="In a pipeline that exports something, a later stage or an export starts from every stage that trains. One of "
     "several alternatives need not go on: stages of the same parents with the same budget, data and contexts. "
-    "Fine-tuning starts from the last stage of a schedule, unless that one is fine-tuned too.",
+    "Fine-tuning starts from the last stage of a schedule, unless that one is fine-tuned too. No two stages do the "
+    "same.",
     why="A stage is added, or `from` names the stage before the last: what was trained last is never released, and "
     "nothing fails.",
     threads=(),
@@ -101,6 +103,7 @@ def _at_full_size(context: Context, rope: Rope) -> Rope:
 def training_is_handed_on(context: Context) -> Iterator[Finding]:
     """I-38."""
     yield from passed_over(context)
+    yield from doubled(context)
     stages = context.pipeline.stages
     exports = [name for name, stage in stages.items() if stage.kind == "export"]
     read = {needed for stage in stages.values() for needed in stage.needed}

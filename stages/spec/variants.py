@@ -159,7 +159,10 @@ def _copied(
         )  # fmt: skip
     if other in entries or not is_name(other):
         raise document.error(
-            ("variants", "values", label), f"a name {other!r} in {section}", "a name that is free there", "Relabel it."
+            ("variants", "values", label),
+            f"{other!r}, which {section} has already ({listing.where((section, other))})",
+            f"a copy of {name!r} of its own for each value of each sweep",
+            f"Write another label than {label!r}.",
         )
     if name not in entries:
         raise unknown_name(document, (SHARED[section],), SHARED[section], name, entries)

@@ -1,0 +1,38 @@
+"""Two stages of one pipeline that do the same work: a copy in which nothing was changed yet (I-38)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stages.check.context import Context
+from stages.check.findings import Finding
+from stages.spec.key import stage_key
+from stages.spec.schema import RawTrain
+
+
+def doubled(context: Context) -> Iterator[Finding]:
+    """Stages that train from the same parents and would have one key; at full size, as a scale may make two alike."""
+    if context.full is not None:
+        return
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, stage in context.pipeline.stages.items():
+        if stage.kind == "train":
+            groups.setdefault(stage.parents, []).append(name)
+    for parents, names in groups.items():
+        known: dict[str, str] = {}
+        for name in names if len(names) > 1 else ():
+            other = known.setdefault(_work(context, name, parents), name)
+            if other != name and name in context.pipeline.own:
+                where = context.pipeline.where(other, "stage")
+                yield context.finding(
+                    "I-38", name, ("stage",), observed=f"all that {other} does ({where})",
+                    expected="stages that differ in what they compute",
+                    repair="Correct what was to differ, or start from the other one.", found=other,
+                )  # fmt: skip
+
+
+def _work(context: Context, name: str, parents: tuple[str, ...]) -> str:
+    """The key of a stage beside others of the same parents, whatever the scale's seed is."""
+    raw = context.loaded.stages[name].raw
+    own = raw.seed if isinstance(raw, RawTrain) and raw.seed is not None else -1
+    return stage_key(context.pipeline.stages[name].model_copy(update={"seed": own}), dict.fromkeys(parents, "0" * 32))

@@ -1,0 +1,76 @@
+"""Two stages that do the same work are one too many (I-38); so is a stage that is merged under two names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import unwaived
+from stages.check.run import run
+from stages.errors import SpecError, SpecErrors
+from stages.spec.project import Project
+from tests.mutants import unshipped
+
+VARIANT = "pipeline: dense_two\ntitle: t\ncitation: none\nfigure: none\nextends: dense\nsources: []\n"
+
+
+def edit(root: Path, file: str, old: str, new: str) -> None:
+    path = root / "specs" / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def with_copy(root: Path, **changes: str) -> list[str]:
+    """What I-38 finds where decay, a sweep over its last rate, is copied to decay_b with some texts replaced."""
+    unshipped.write(root)
+    text = (root / "specs/dense/decay.yaml").read_text().replace("stage: decay", "stage: decay_b")
+    for old, new in {"{low: 1e-5, high: 1e-4}": "{a: 1e-5, b: 2e-4}", **changes}.items():
+        assert old in text
+        text = text.replace(old, new)
+    (root / "specs/dense/decay_b.yaml").write_text(text)
+    edit(root, "dense/pipeline.yaml", "[trunk, decay,", "[trunk, decay, decay_b,")
+    return [f"{one.stage}: {one.observed}" for one in unwaived(run(Project.load(root), "full", {"I-38"}))]
+
+
+def test_a_value_that_another_sweep_has_already(tmp_path: Path) -> None:
+    assert with_copy(tmp_path) == ["dense/decay_b_a: all that decay_low does (specs/dense/decay.yaml:1)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("1e-5, b", "3e-5, b"), ("trunk@6Gi", "trunk@7Gi"), ("optimizer: stated", "optimizer: stated\nseed: 3")],
+    ids=["another value", "another parent", "another seed"],
+)
+def test_a_copy_with_anything_changed_is_no_double(old: str, new: str, tmp_path: Path) -> None:
+    assert with_copy(tmp_path, **{old: new}) == []
+
+
+def test_the_copy_of_a_schedule_that_another_sweep_made_is_named_with_its_line(tmp_path: Path) -> None:
+    with_copy(tmp_path, **{"{a: 1e-5": "{low: 1e-5"})
+    with pytest.raises(
+        SpecError, match=r"decay_b\.yaml:31: .*'decay_low', which schedules has already .*pipeline.yaml:"
+    ):
+        Project.load(tmp_path).resolve("dense", "full")
+
+
+@pytest.mark.parametrize("merged", ["trunk@6Gi, trunk@8Gi, trunk", "trunk@6Gi, trunk@6144Mi, trunk"])
+def test_a_variant_may_not_merge_one_stage_of_what_it_extends_under_two_names(merged: str, tmp_path: Path) -> None:
+    unshipped.write(tmp_path)
+    folder = tmp_path / "specs/dense_two"
+    folder.mkdir()
+    (folder / "pipeline.yaml").write_text(VARIANT)
+    (folder / "average.yaml").write_text(f"stage: average\ninit: {{from: [{merged}]}}\nsources: []\n")
+    with pytest.raises((SpecError, SpecErrors), match="the same stage under two names"):
+        Project.load(tmp_path).resolve("dense_two", "full")
+
+
+def test_a_merge_of_a_variant_is_the_extended_one_in_whatever_order_it_names_its_parents(tmp_path: Path) -> None:
+    unshipped.write(tmp_path)
+    folder = tmp_path / "specs/dense_two"
+    folder.mkdir()
+    (folder / "pipeline.yaml").write_text(VARIANT)
+    (folder / "uniform.yaml").write_text("stage: uniform\ninit: {from: [trunk, trunk@7Gi, trunk@6Gi]}\nsources: []\n")
+    project = Project.load(tmp_path)
+    assert project.resolve("dense_two", "full").refs["uniform"] == "dense/uniform"
+    assert project.resolve("dense_two", "full").keys["uniform"] == project.resolve("dense", "full").keys["uniform"]

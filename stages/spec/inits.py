@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from stages.spec import averages, copies, routed
+from stages.spec import averages, copies
 from stages.spec.averages import AVERAGE
 from stages.spec.graph import parent_of
 from stages.spec.hand_over import Node
+from stages.spec.layer_maps import layer_map
 from stages.spec.loader import LoadedStage
 from stages.spec.nodes import Path
 from stages.spec.points import ALL
@@ -95,25 +96,28 @@ def _handed(
         raise loaded.document.error(
             ("init", "from"), f"{module!r}, which {parent_name} does not have", allowed, "Correct the edge."
         )
-    mine, theirs = modules[module], parent.stage.modules[module]
     if (how == "upcycle") != isinstance(raw, RawUpcycle):
         raise loaded.document.error(
             ("init", "weights"), how, "upcycle in stages of kind upcycle, and only there", "Correct the kind."
         )
-    layer_map = None
-    if how == "upcycle":
-        layer_map = _copied(loaded, module, name, theirs, mine, full)
-    elif name:
-        _extends(loaded, module, theirs, mine)
-    elif mine != theirs:
-        raise loaded.document.error(
-            ("modules", module),
-            f"another model than {parent_name}'s",
-            "the parent's model for what inherits",
-            "Name the same model, extend the vocabulary, or upcycle.",
-        )
+    mine, theirs = modules[module], parent.stage.modules[module]
+    made = layer_map(loaded, module, name, theirs, mine, full) if how == "upcycle" else None
+    if how != "upcycle":
+        _same_model(loaded, module, theirs, mine, parent_name, extended=bool(name))
     if how == AVERAGE:
         averages.check(loaded, module, parent)
+    return Init(
+        weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None,
+        optimizer=_restored(loaded, raw, module, how, parent), layer_map=made, stand_in=False,
+        extend=_RULES.get(name) if how == "inherit" else None, average=True if how == AVERAGE else None,
+        experts="copies" if how == "upcycle" and name == copies.EXPERTS else None,
+    )  # fmt: skip
+
+
+def _restored(
+    loaded: LoadedStage, raw: RawTrain | RawUpcycle, module: str, how: str, parent: Node
+) -> Literal["inherit", "reset"]:
+    """What becomes of the optimizer's state of a module that a parent hands over. Raises SpecError."""
     restored = raw.init.optimizer.get(module, raw.init.optimizer.get(ALL))
     if isinstance(raw, RawTrain) and module not in raw.train:
         restored = "reset"  # what is frozen has no optimizer state
@@ -126,15 +130,24 @@ def _handed(
         raise averages.moments(loaded, module, raw.init.optimizer)
     if restored == "inherit" and parent.stage.kind == "merge":
         raise loaded.document.error(
-            ("init", "optimizer"), f"inherit from {parent_name}, a merge", "reset: a merge has no optimizer state",
+            ("init", "optimizer"), f"inherit from {parent.stage.name}, a merge",
+            "reset: a merge has no optimizer state",
             "Write `optimizer: reset`, with a schedule that warms up.",
         )  # fmt: skip
-    return Init(
-        weights="upcycle" if how == "upcycle" else "inherit", parent=parent.ref, release=None, optimizer=restored,
-        layer_map=layer_map, stand_in=False, extend=_RULES.get(name) if how == "inherit" else None,
-        average=True if how == AVERAGE else None,
-        experts="copies" if how == "upcycle" and name == copies.EXPERTS else None,
-    )  # fmt: skip
+    return restored
+
+
+def _same_model(
+    loaded: LoadedStage, module: str, parent: Model, child: Model, parent_name: str, extended: bool
+) -> None:
+    """Raise SpecError unless a module's model is its parent's, or that with more rows where it is `extended`."""
+    if extended:
+        _extends(loaded, module, parent, child)
+    elif parent != child:
+        raise loaded.document.error(
+            ("modules", module), f"another model than {parent_name}'s", "the parent's model for what inherits",
+            "Name the same model, extend the vocabulary, or upcycle.",
+        )  # fmt: skip
 
 
 def _exported(loaded: LoadedStage, raw: RawExport, module: str, parent: Node) -> Literal[True] | None:
@@ -180,55 +193,6 @@ def _release(name: str, scale: RawScale, releases: Mapping[str, RawReleaseFiles]
         digest=declared.digest if given and declared is not None else None,
         architecture=declared.architecture if given and declared is not None else None,
     )
-
-
-def _copied(loaded: LoadedStage, module: str, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:
-    """Child layer -> parent layer. Raises SpecError where the child is not made of copies of the parent."""
-    if how == copies.EXPERTS:
-        if wrong := "; ".join(routed.misfits(parent, child)):
-            raise loaded.document.error(
-                ("modules", module), wrong, routed.ALLOWED, "Correct the model, also under the scale's `models`."
-            )
-        return tuple(range(getattr(child, "layers", 0)))
-    if copies.is_written(how):
-        return _written(loaded, how, parent, child, full)
-    return _layer_map(loaded, how, parent, child)
-
-
-def _written(loaded: LoadedStage, how: str, parent: Model, child: Model, full: bool) -> tuple[int, ...]:
-    """Child layer -> parent layer, as it is written; at a scale in proportion."""
-    above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
-    path = ("init", "weights")
-    try:
-        written = copies.read(how)
-    except ValueError as error:
-        raise loaded.document.error(path, str(error), copies.ALLOWED, "Write the lower one first.") from None
-    if below <= above or (full and (max(written) >= above or len(written) != below)):
-        raise loaded.document.error(
-            path, f"{len(written)} layers, of 0 to {max(written)}, for a model of {above} becoming one of {below}",
-            f"{below} layers, of 0 to {above - 1}" if below > above else "a model that is deeper than the parent's",
-            "Correct the layers, or the model.",
-        )  # fmt: skip
-    return copies.shrunk(written, above, below)
-
-
-def _layer_map(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tuple[int, ...]:
-    """Child layer -> parent layer: whole stacks in turn, or each layer repeated (arXiv 2510.25741, section 4.3.1)."""
-    above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
-    if not above or below % above or below <= above:
-        raise loaded.document.error(
-            ("init", "weights"),
-            f"{above} layers becoming {below}",
-            "a multiple of the parent's layers",
-            "Correct the model.",
-        )
-    match how:
-        case "concatenate":
-            return tuple(i % above for i in range(below))
-        case "interleave":
-            return tuple(i * above // below for i in range(below))
-        case _:
-            raise ValueError(f"no way of copying layers is called {how!r}")
 
 
 def _known(loaded: LoadedStage, modules: Mapping[str, Model]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from typing import TypeVar
 
 from stages.spec import optimizer_state
 from stages.spec.clocks import Clock, Extent, Reached
-from stages.spec.frozen import Frozen
+from stages.spec.cutting import cut
 from stages.spec.hand_over import Node, reach_before
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.looped import loops
@@ -17,12 +16,9 @@ from stages.spec.numbers import last_numbers
 from stages.spec.points import RawPoint, borders
 from stages.spec.ranges import farthest
 from stages.spec.resolved import Evaluation, Stage
-from stages.spec.resolved_phases import Phase
-from stages.spec.resolved_training import Piece, Schedule
+from stages.spec.resolved_training import Schedule
 from stages.spec.scales import Scale
 from stages.spec.warp import Span, place
-
-F = TypeVar("F", bound=Frozen)
 
 
 def point_node(
@@ -49,21 +45,7 @@ def point_node(
     spans[-1] = Span(raw.phases[-1], (spans[-1].paper[0], start), (spans[-1].here[0], clock))
     read = ({source.corpus: source.end} for phase in stage.phases for source in phase.sources)
     reach = farthest(reach_before(loaded, above), *read, *(node.reach for node in above.values()))
-    contexts = [phase.context for phase in stage.phases]
-    known = [node.stage.max_context for node in above.values() if node.stage.rope == stage.rope]
-    stage = stage.model_copy(
-        update={
-            "pipeline": pipeline.name,
-            "name": raw.stage,
-            "box": raw.box,
-            "evaluation": Evaluation(
-                names=(), context=max(contexts), old_context=None, samples=stage.evaluation.samples
-            ),
-            "max_context": max(contexts + known),
-            "waivers": (),
-            "trunk": trunk.ref,
-        }
-    )
+    stage = _named(stage, pipeline.name, raw, trunk.ref, above)
     laid = [piece for piece in extent.laid if piece.start < start]
     left = tuple(pipeline.raw.schedules[extent.schedule][len(laid) :])
     shown = replace(extent, laid=tuple(laid), left=left, spans=tuple(spans), own=own)
@@ -72,6 +54,15 @@ def point_node(
     kept = optimizer_state.kept(stage, above.values())
     ref = f"{pipeline.name}/{raw.stage}"
     return Node(ref, stage, counted, reach, shown, kept, loops(stage, ()), weights_of=ref)
+
+
+def _named(stage: Stage, pipeline: str, raw: RawPoint, trunk: str, above: Mapping[str, Node]) -> Stage:
+    """The cut trunk as a stage of its own, which is not evaluated and has nothing waived."""
+    contexts = [phase.context for phase in stage.phases]
+    known = [node.stage.max_context for node in above.values() if node.stage.rope == stage.rope]
+    evaluation = Evaluation(names=(), context=max(contexts), old_context=None, samples=stage.evaluation.samples)
+    changes = {"pipeline": pipeline, "name": raw.stage, "box": raw.box, "evaluation": evaluation, "trunk": trunk}
+    return stage.model_copy(update={**changes, "max_context": max(contexts + known), "waivers": ()})
 
 
 def _reached(trunk: Node, stage: Stage, clock: int) -> Iterator[tuple[str, Reached]]:
@@ -107,59 +98,3 @@ def cut_at(loaded: LoadedStage, raw: RawPoint, trunk: Stage, extent: Extent, sca
             "Raise the scale's `floor` or lower its `batch`.",
         )  # fmt: skip
     return min(there, key=lambda one: abs(one - before - inside))
-
-
-def cut(stage: Stage, at: int) -> Stage:
-    """A stage that trains, up to `at` ledger units of it: what it computes up to there does not depend on the rest."""
-    phases: list[Phase] = []
-    left = at
-    for phase in stage.phases:
-        if left:
-            phases.append(_cut_phase(phase, min(left, phase.budget)))
-            left -= phases[-1].budget
-    end = phases[-1].clock_end
-    schedule = stage.schedule and cut_schedule(stage.schedule, end)
-    optimizer = stage.optimizer and cut_numbers(stage.optimizer, end)
-    return stage.model_copy(update={"phases": tuple(phases), "schedule": schedule, "optimizer": optimizer})
-
-
-def _cut_phase(phase: Phase, budget: int) -> Phase:
-    """A phase with another budget: the stretches of its corpora, and with them their order, stay as they are."""
-    if budget == phase.budget:
-        return phase
-    changes: dict[str, object] = {
-        "budget": budget,
-        "batch": tuple(step for step in phase.batch if step.after < budget),
-    }
-    if phase.coca is not None:
-        resolutions = tuple(one for one in phase.coca.resolutions if one.after < budget)
-        changes["coca"] = phase.coca.model_copy(update={"resolutions": resolutions})
-    return cut_numbers(phase.model_copy(update=changes), phase.clock_start + budget)
-
-
-def cut_numbers(held: F, end: int) -> F:
-    """An optimizer or a phase with the schedules of its numbers up to a clock."""
-    changes: dict[str, object] = {}
-    for name in type(held).model_fields:
-        match value := getattr(held, name):
-            case Schedule():
-                changes[name] = cut_schedule(value, end)
-            case Frozen():
-                changes[name] = cut_numbers(value, end)
-    return held.model_copy(update=changes)
-
-
-def cut_schedule(schedule: Schedule, end: int) -> Schedule:
-    """The same curve up to a clock: a piece that is cut keeps its shape, and says how much of it is left."""
-    pieces = tuple(_cut_piece(piece, end) for piece in schedule.pieces if piece.start < end)
-    jumps = tuple(jump for jump in schedule.jumps if jump[0] < end)
-    return schedule.model_copy(update={"pieces": pieces, "jumps": jumps})
-
-
-def _cut_piece(piece: Piece, end: int) -> Piece:
-    if piece.end <= end:
-        return piece
-    p0, p1 = Fraction(*piece.p0), Fraction(*piece.p1)
-    if piece.shape != "constant":  # the progress of a constant piece has no meaning
-        p1 = p0 + (p1 - p0) * Fraction(end - piece.start, piece.end - piece.start)
-    return piece.model_copy(update={"end": end, "p1": p1.as_integer_ratio()})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from stages.errors import SpecError
+from stages.spec.laying import Laid, ScheduleError, Span, lay
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved_training import Piece, Schedule
@@ -15,7 +16,7 @@ from stages.spec.schema import RawTrain
 from stages.spec.schema_phases import RawPhase
 from stages.spec.schema_pipeline import RawPiece
 from stages.spec.validate import unknown_name
-from stages.spec.warp import Cut, Laid, ScheduleError, Span, cut, lay
+from stages.spec.warp import Cut, cut
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from stages.spec.clocks import Clock, Extent, Reached, along, at_fault, pieces_of
+from stages.spec.laying import ScheduleError, Span, lay
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Document, Path
 from stages.spec.resolved import Stage
@@ -20,7 +21,6 @@ from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
 from stages.spec.scheduled import Named
 from stages.spec.schema import RawStandIn, RawTrain
-from stages.spec.warp import ScheduleError, Span, lay
 
 # What may be scheduled, by the field's name: of an optimizer, and of a phase below a key or (without one) its own.
 OF_GROUP = " of "  # of a rate that an optimizer reports: "llm of embeddings"

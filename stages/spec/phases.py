@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from stages.spec.epochs import EpochError, count
+from stages.spec.laying import Span
 from stages.spec.loader import LoadedStage
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
@@ -22,7 +23,6 @@ from stages.spec.schema_data import RawMixtureSource, RawScale
 from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareRamp
 from stages.spec.units import Epochs
 from stages.spec.validate import unknown_name
-from stages.spec.warp import Span
 from stages.spec.weights import Weights
 
 

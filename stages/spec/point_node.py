@@ -10,6 +10,7 @@ from stages.spec import optimizer_state
 from stages.spec.clocks import Clock, Extent, Reached
 from stages.spec.cutting import cut
 from stages.spec.hand_over import Node, reach_before
+from stages.spec.laying import Span
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.looped import loops
 from stages.spec.numbers import last_numbers
@@ -18,7 +19,7 @@ from stages.spec.ranges import farthest
 from stages.spec.resolved import Evaluation, Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.scales import Scale
-from stages.spec.warp import Span, place
+from stages.spec.warp import place
 
 
 def point_node(

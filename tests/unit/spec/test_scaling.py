@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.contract.schedule import lr
+from stages.spec.laying import ScheduleError
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Schedule
 from stages.spec.scales import _root
-from stages.spec.warp import ScheduleError, stretch
+from stages.spec.warp import stretch
 from tests.unit.spec.small_project import edit
 
 

@@ -44,12 +44,14 @@ def validate(document: Document, model: type[T], nulls: bool = False) -> T:
     return found
 
 
-def _empty(tree: Tree, path: Path = ()) -> Path | None:
-    """The path of the first null."""
-    if tree is None:
-        return path
-    below = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return next((found for key, one in below if (found := _empty(one, (*path, key))) is not None), None)
+def _empty(tree: Tree) -> Path | None:
+    """The path of a null; most trees have none, and no path is put together for them."""
+    for key, one in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if one is None:
+            return (key,)
+        if isinstance(one, (dict, list)) and (below := _empty(one)) is not None:
+            return (key, *below)
+    return None
 
 
 def several(errors: Sequence[SpecError]) -> UserError:

@@ -55,7 +55,7 @@ def test_the_source_of_a_figure(root: Path, covers: str) -> None:
 
 def test_a_budget_of_a_reading_beside_the_schedule_that_it_takes_over_is_told_at_the_budget(root: Path) -> None:
     line = edit(root, "toy_variant/second.yaml", "budget: 1B", "budget: 3B")
-    said = rf"toy_variant/second.yaml:{line}: phases\.0\.budget: a schedule that ends at 4,000,000,000 \(schedule "
+    said = rf"second.yaml:{line}: phases\.0\.budget: found a schedule that ends at 4,000,000,000 \(schedule "
     with pytest.raises(SpecError, match=said):
         resolve(root, "toy_variant")
     edit(root, "toy/pipeline.yaml", "until: 4B}\n  other", "until: 5B}\n  other")

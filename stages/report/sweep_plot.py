@@ -30,7 +30,7 @@ def write(arms: Sequence[Arm], title: str, field: str, path: Path) -> None:
             smooth = running_mean(metrics["loss"], window)
             colour, line = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
             left.plot(metrics["consumed"], smooth, color=colour, linestyle=line, label=arm.value)
-        left.set_ylabel("training loss, mean over a twentieth")
+        left.set_ylabel("training loss, running mean over 5% of its steps")
         if done:
             left.set_xlabel(f"{UNITS[done[0][0].unit]} consumed in the stage")
             left.legend(title=field, fontsize=7.5, title_fontsize=7.5, frameon=False)

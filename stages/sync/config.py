@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stages.errors import UsageError
+from stages.errors import UsageError, UserError
+from stages.spec.validate import near
 from stages.store.releases import folders as release_folders
 from stages.sync import graph
 
@@ -22,8 +23,11 @@ def read_config(root: Path, config: Mapping[str, Any]) -> tuple[str, str | None]
         raise UsageError(f"--config: found {', '.join(unknown)}; allowed: {', '.join(KEYS)}.")
     scale = str(config.get("scale", DEFAULT_SCALE))
     known = sorted(path.stem for path in (root / "specs" / "scales").glob("*.yaml"))
+    if not known:
+        raise UserError(f"{root / 'specs/scales'}: no scale is there; allowed: at least one file, such as mini.yaml.")
     if scale not in known:
-        raise UsageError(f"--config scale: found {scale!r}; allowed: {', '.join(known)}.")
+        allowed = f"{', '.join(known)}. {near(scale, known)}".rstrip()
+        raise UsageError(f"--config scale: found {scale!r}; allowed: {allowed}")
     releases = config.get("releases")
     if releases is None:
         return scale, None

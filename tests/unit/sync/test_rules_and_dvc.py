@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.errors import UsageError
+from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import config, graph, rules, write
 
@@ -65,6 +65,13 @@ def test_an_unknown_config_key_is_refused() -> None:
 def test_an_unknown_scale_is_refused_with_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"found 'tiny'; allowed: .*mini"):
         config.read_config(ROOT, {"scale": "tiny"})
+    with pytest.raises(UsageError, match=r"Did you mean 'mini'\?"):
+        config.read_config(ROOT, {"scale": "min"})
+
+
+def test_without_any_scale_the_file_to_write_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"specs/scales: no scale is there; .*mini\.yaml"):
+        config.read_config(tmp_path, {})
 
 
 @pytest.fixture

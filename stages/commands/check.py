@@ -12,6 +12,7 @@ from rich.text import Text
 
 from stages.check import bindings, catalogue, facts
 from stages.check.findings import Finding, unwaived
+from stages.check.named import misnamed
 from stages.check.notices import notices, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
@@ -44,7 +45,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
         for one in scales
         for notice in (*notices(project, one), *bindings.notice(project, one), *unpriced(project, one))
     ]
-    said += unread(project)
+    said += [*unread(project), *misnamed(project)]
     if as_json:
         for notice in said:
             print(f"notice: {notice}", file=sys.stderr)

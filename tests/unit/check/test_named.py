@@ -1,0 +1,40 @@
+"""A name that says another context than its stage or phase has is told, and refuses nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.named import lengths, misnamed
+from stages.spec.project import Project
+from tests import shipped
+from tests.unit.spec.small_project import edit
+
+
+def test_the_shipped_names_say_the_contexts_that_are_there() -> None:
+    assert misnamed(shipped.project()) == []
+
+
+def test_a_stage_that_was_given_another_context_is_told_at_it(tmp_path: Path) -> None:
+    shipped.copy(tmp_path)
+    line = edit(tmp_path, "llama31_1m/cpt_512k.yaml", "context: 512Ki", "context: 1Mi")
+    said = f"specs/llama31_1m/cpt_512k.yaml:{line}: 'cpt_512k' says 512Ki, and has a context of 1,048,576."
+    assert misnamed(Project.load(tmp_path)) == [said]
+
+
+def test_phases_whose_names_were_exchanged_are_both_told(tmp_path: Path) -> None:
+    path = shipped.copy(tmp_path) / "specs/kimi_vl/joint_longctx.yaml"
+    text = path.read_text().replace("name: 32k", "name: long").replace("name: 128k", "name: 32k")
+    path.write_text(text.replace("name: long", "name: 128k"))
+    said = [one.partition(": ")[2] for one in misnamed(Project.load(tmp_path))]
+    assert said == ["'128k' says 128Ki, and has a context of 32,768.", "'32k' says 32Ki, and has a context of 131,072."]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("cpt_512k", [524288]), ("32k", [32768]), ("sft_768k_b", [786432]), ("ouro_1_4b", []), ("base_135m", []),
+     ("top_1k", []), ("decay_10k", []), ("trunk_at_7168mi", []), ("v2_4m", [4194304])],
+)  # fmt: skip
+def test_what_a_name_may_say(name: str, said: list[int]) -> None:
+    assert [size for _, size in lengths(name)] == said

@@ -53,7 +53,7 @@ def test_a_project_without_a_scale_called_paper_is_compared(project: Path, capsy
     commit(project, "two")
     edit(project, "toy/pipeline.yaml", "to: 1e-3", "to: 2e-3")
     print_diff("HEAD", None, None, None, False, False)
-    assert capsys.readouterr().out.startswith("HEAD → work tree, at full")
+    assert capsys.readouterr().out.startswith("HEAD → work tree, at mini"), "the first by name would be full"
 
 
 def test_a_pipeline_is_planned_at_a_scale_that_it_is_at(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import traceback
 import warnings
 from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from stages.printable import printable
 
 OPTIONAL = (
     "comet_ml",
@@ -32,6 +35,9 @@ OPTIONAL = (
 # Core's own check for TransformerEngine comes first: while it runs, nothing is put in anybody's place.
 FIRST = ("megatron.core.extensions.transformer_engine", "megatron.core.models.gpt", "megatron.core.optimizer")
 THEN = ("megatron.bridge", "megatron.bridge.training.config", "megatron.bridge.training.optim")
+
+
+BESIDE = ("apex", "flash_attn", *OPTIONAL)  # of which Megatron uses what is installed
 
 
 class Called(RuntimeError):  # noqa: N818
@@ -81,6 +87,19 @@ class _Finder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing is in it."""
+
+
+def refusal(error: ImportError | OSError) -> str:
+    """What an import that failed says to a user: which package it is, and what to do."""
+    said = printable(" ".join(str(error).split()))
+    files = [frame.filename for frame in reversed(traceback.extract_tb(error.__traceback__))]
+    broken = next((name for file in files for name in BESIDE if f"/{name.replace('.', '/')}/" in file), None)
+    if broken is None:
+        return f"{said}. `make nemo` makes an environment that has it."
+    return (
+        f"{broken} is installed and cannot be loaded ({said}); allowed: a build for this torch and CUDA, or none, "
+        "without which Megatron computes too. Install it anew, or uninstall it."
+    )
 
 
 def imported() -> None:

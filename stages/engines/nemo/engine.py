@@ -26,8 +26,8 @@ def run(stage: Stage, inputs: Inputs) -> None:
             cpu.install()
         else:
             absent.imported()
-    except ModuleNotFoundError as error:
-        raise UserError(f"{ref}: engine nemo: {error}. `make nemo` makes an environment that has it.") from error
+    except (ImportError, OSError) as error:  # a package whose libraries are of another CUDA raises either
+        raise UserError(f"{ref}: engine nemo: {absent.refusal(error)}") from error
     from stages.engines.nemo import groups
     from stages.engines.nemo.trainer import NemoTrainer
 

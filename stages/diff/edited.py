@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from stages.diff.effects import ARROW
+from stages.diff.effects import ARROW, brief
 from stages.diff.origins import MarkChange, WaiverChange
 from stages.diff.semantic import Difference
 from stages.diff.written import UNORDERED, Edit
@@ -78,7 +78,7 @@ def pair(edit: Edit) -> str:
         was, now = edit.old.split(", "), edit.new.split(", ")
         changes = [f"+{name}" for name in now if name not in was] + [f"-{name}" for name in was if name not in now]
         return shortened(", ".join(changes), 2 * VALUE)
-    old, new = (None if text is None else shortened(text, VALUE) for text in (edit.old, edit.new))
+    old, new = (None if text is None else shortened(brief(text), VALUE) for text in (edit.old, edit.new))
     if old is None:
         return f"added {new}"
     return f"removed (was {old})" if new is None else f"{old} {ARROW} {new}"

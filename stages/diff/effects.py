@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from stages.spec.resolved_models import Rope
 
 SHOWN_FIELDS = 4  # of one stage; the rest is counted
 ARROW = "→"
+DIGEST = re.compile(r"\b[0-9a-f]{32,}\b")
+DIGITS = 12  # of a digest that is shown
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,12 @@ def _is_told(change: StageChange, field: Field) -> bool:
 
 
 def _pair(field: Field) -> str:
-    return f"{field.path} {field.old or 'nothing'} {ARROW} {field.new or 'nothing'}"
+    return f"{field.path} {brief(field.old or 'nothing')} {ARROW} {brief(field.new or 'nothing')}"
+
+
+def brief(text: str) -> str:
+    """A text with each digest cut to as many digits as tell two of them apart; `--json` has all of it."""
+    return DIGEST.sub(lambda found: found[0][:DIGITS], text)
 
 
 def curve(change: CurveChange) -> str:

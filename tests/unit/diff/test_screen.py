@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.commands.diff import between
-from stages.diff import render, screen
+from stages.diff import effects, render, screen
 from tests import shipped
 from tests.unit.spec.small_project import edit
 
@@ -211,3 +211,9 @@ def test_everything_at_once_is_one_screen(before: Path, tmp_path: Path) -> None:
         "stale",
     ):
         assert f"\n{section}" in text, text
+
+
+def test_digests_are_shown_by_their_first_digits() -> None:
+    one, other = "b37ad6562c85" + "0" * 52, "666f22f1a339" + "0" * 52
+    assert effects.brief(f"tokenizer {one} → {other}") == "tokenizer b37ad6562c85 → 666f22f1a339"
+    assert effects.brief("100000000000 tokens of deadbeef") == "100000000000 tokens of deadbeef"

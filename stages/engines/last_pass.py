@@ -16,6 +16,7 @@ from torch import nn
 from stages.contract import ledger
 from stages.data.sample import PairRow, Sample
 from stages.guards.phase_log import Rows
+from stages.models.ops.labels import IGNORED
 from stages.spec.resolved import Stage
 from stages.train import finite, objectives
 from stages.train.stopping import NonFiniteError
@@ -57,7 +58,9 @@ def _loss(stage: Stage, modules: nn.ModuleDict, data: Rows) -> float:
 
 
 class Beginnings:
-    """Rows of which no more than the first positions are read; those with images, whose features have places, whole."""
+    """Rows of which no more than the first positions are read, or those up to the first target where it lies behind
+    them; rows with images, whose features have places, are read whole.
+    """
 
     def __init__(self, rows: Rows, longest: int) -> None:
         self._rows, self._longest = rows, longest
@@ -73,8 +76,11 @@ class Beginnings:
     def _cut(self, sample: Sample) -> Sample:
         if sample.images:
             return sample
+        targets = (sample.labels != IGNORED).nonzero()[0]
+        end = max(self._longest, int(targets[0]) + 1 if len(targets) else 0)
+        part = slice(end - self._longest, end)
         parts = ("tokens", "labels", "segments", "positions")
-        return replace(sample, **{name: getattr(sample, name)[: self._longest] for name in parts})
+        return replace(sample, **{name: getattr(sample, name)[part] for name in parts})
 
 
 def _repair(stage: Stage) -> str:

@@ -11,17 +11,22 @@ from stages.spec.schema import RawTrain
 
 
 def doubled(context: Context) -> Iterator[Finding]:
-    """Stages that train from the same parents and would have one key; at full size, as a scale may make two alike."""
-    if context.full is not None:
+    """Stages that train from the same parents on the same corpora and would have one key.
+
+    At full size, as a scale may shrink two stages to one; and of corpora as mixtures name them, as one local corpus may
+    take the place of several.
+    """
+    if context.shrink.shrink is not None:
         return
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[object, ...], list[str]] = {}
     for name, stage in context.pipeline.stages.items():
         if stage.kind == "train":
-            groups.setdefault(stage.parents, []).append(name)
-    for parents, names in groups.items():
+            mixtures = tuple(frozenset(context.mixture(name, number)) for number in range(len(stage.phases)))
+            groups.setdefault((stage.parents, mixtures), []).append(name)
+    for names in groups.values():
         known: dict[str, str] = {}
         for name in names if len(names) > 1 else ():
-            other = known.setdefault(_work(context, name, parents), name)
+            other = known.setdefault(_work(context, name), name)
             if other != name and name in context.pipeline.own:
                 where = context.pipeline.where(other, "stage")
                 yield context.finding(
@@ -31,8 +36,9 @@ def doubled(context: Context) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _work(context: Context, name: str, parents: tuple[str, ...]) -> str:
+def _work(context: Context, name: str) -> str:
     """The key of a stage beside others of the same parents, whatever the scale's seed is."""
+    parents = context.pipeline.stages[name].parents
     raw = context.loaded.stages[name].raw
     own = raw.seed if isinstance(raw, RawTrain) and raw.seed is not None else -1
     return stage_key(context.pipeline.stages[name].model_copy(update={"seed": own}), dict.fromkeys(parents, "0" * 32))

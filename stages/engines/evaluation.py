@@ -67,7 +67,7 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
         results.check_evaluations(stage, after, "as it came in", None)
         return {"before": {}, "after": after}
     parent = manifest.payload(inputs.layout, stage.parents[0])
-    phases = stage_record.read(parent).evaluated_on
+    phases = stage_record.evaluated_on(inputs.layout, stage)
     if loops is not None:
         phases = tuple(
             phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})

@@ -11,9 +11,8 @@ from stages.errors import UserError
 from stages.export import model
 from stages.export.result import Result
 from stages.spec.evaluations import EVALUATIONS
-from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import manifest, stage_record
+from stages.store import stage_record
 from stages.train.determinism import denormals_flushed, deterministic
 
 
@@ -44,17 +43,10 @@ def phases(result: Result) -> tuple[Phase, ...]:
 
     An Ouro that was made deeper is looped as its own config.json says.
     """
-    stage = result.stage
-    while not stage.evaluated_on and stage.parents:
-        stage = _parent(result, stage)
+    read = stage_record.evaluated_on(result.layout, result.stage)
     count = model.loops(result)
     if count is None:
-        return stage.evaluated_on
+        return read
     return tuple(
-        one.model_copy(update={"loops": one.loops and one.loops.model_copy(update={"count": count})})
-        for one in stage.evaluated_on
+        one.model_copy(update={"loops": one.loops and one.loops.model_copy(update={"count": count})}) for one in read
     )
-
-
-def _parent(result: Result, stage: Stage) -> Stage:
-    return stage_record.read(manifest.payload(result.layout, stage.parents[0]))

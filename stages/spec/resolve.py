@@ -274,9 +274,12 @@ class Resolver:
         )
 
     def read_above(self, loaded: LoadedStage, done: Mapping[str, Node]) -> tuple[Phase, ...]:
-        """The phases on whose corpora a stage without training is evaluated: those of its first parent."""
+        """The phases on whose corpora a stage without training is evaluated: of the first ancestor that has some.
+
+        Of a merge, which has several parents, that is looked for above the first of them.
+        """
         names = parents(loaded)
-        while names and done[names[0]].stage.kind == "keep":
+        while names and not done[names[0]].stage.evaluated_on:
             names = parents(self.pipeline.stages[names[0]])
         return done[names[0]].stage.evaluated_on if names else ()
 

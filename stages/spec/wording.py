@@ -50,7 +50,10 @@ VALUES = {
 }
 # How libyaml and PyYAML begin what they say -> (what it is, what to do).
 YAML = {
-    "did not find expected ',' or '}'": ("a {...} that is not closed, or lacks a comma", "Close it, or add the comma."),
+    "did not find expected ',' or '}'": (
+        "a {...} that is not closed, or lacks a comma",
+        "Close it, add the comma, or quote a text that has `: `.",
+    ),
     "did not find expected ',' or ']'": ("a [...] that is not closed, or lacks a comma", "Close it, or add the comma."),
     "did not find expected node content": ("a [ or { that is not closed", "Close it."),
     "did not find expected key": ("a line that is neither a key nor further in than the key above", "Indent it."),

@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from stages.spec.resolved import Stage
-from stages.store import files, json_file
+from stages.spec.resolved_phases import Phase
+from stages.store import files, json_file, manifest
 from stages.store.json_file import JsonFileError
+from stages.store.layout import Layout
 
 NAME = "stage.json"
 _STAGE = TypeAdapter(Stage)
@@ -32,3 +34,13 @@ def read(folder: Path) -> Stage:
         return json_file.validate(data, folder / NAME, _STAGE)
     except JsonFileError as error:
         raise JsonFileError(folder / NAME, f"{error.reason} (written by another version of stages?)") from None
+
+
+def evaluated_on(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
+    """The phases on whose corpora a stage is evaluated: its own, or those that its nearest ancestor with some ran with.
+
+    Merges, exports and deeper models may follow one another. Raises UserError where an ancestor has no result.
+    """
+    while not stage.evaluated_on and stage.parents:
+        stage = read(manifest.payload(layout, stage.parents[0]))
+    return stage.evaluated_on

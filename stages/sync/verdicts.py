@@ -162,10 +162,8 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
 
 
 def _read_by_parent(layout: Layout, stage: Stage) -> tuple[Phase, ...]:
-    """The phases whose corpora a stage that does not train is evaluated on: those that its parent was run with."""
-    if not (stage.evaluation.names and stage.parents):
-        return ()
-    return stage_record.read(manifest.payload(layout, stage.parents[0])).evaluated_on
+    """The phases whose corpora a stage that does not train is evaluated on: those that its ancestors were run with."""
+    return stage_record.evaluated_on(layout, stage) if stage.evaluation.names else ()
 
 
 def corpus_marker(root: Path, layout: Layout, name: str) -> Path:

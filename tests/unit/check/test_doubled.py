@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
 from tests.mutants import unshipped
 
+TINY = Path(__file__).parents[3] / "examples/tiny"
 VARIANT = "pipeline: dense_two\ntitle: t\ncitation: none\nfigure: none\nextends: dense\nsources: []\n"
 
 
@@ -74,3 +76,30 @@ def test_a_merge_of_a_variant_is_the_extended_one_in_whatever_order_it_names_its
     project = Project.load(tmp_path)
     assert project.resolve("dense_two", "full").refs["uniform"] == "dense/uniform"
     assert project.resolve("dense_two", "full").keys["uniform"] == project.resolve("dense", "full").keys["uniform"]
+
+
+TALKS = """\
+  one_set:
+    sources: [{corpus: one_set, share: 100%, group: text}]
+  other_set:
+    sources: [{corpus: other_set, share: 100%, group: text}]
+sources:
+"""
+PUBLISHED = """\
+corpora:
+  one_set: {kind: sft, citation: a paper, stand_in: questions}
+  other_set: {kind: sft, citation: a paper, stand_in: questions}
+"""
+
+
+@pytest.mark.parametrize(("mixture", "found"), [("other_set", []), ("one_set", ["tiny/sft_b"])])
+def test_two_corpora_with_one_stand_in_are_no_double(mixture: str, found: list[str], tmp_path: Path) -> None:
+    """A scale that shrinks nothing may read local corpora; what the stages are of is what their mixtures name."""
+    shutil.copytree(TINY / "specs", tmp_path / "specs")
+    edit(tmp_path, "data/mixtures.yaml", "sources:\n  - {covers", TALKS + "  - {covers")
+    (tmp_path / "specs/data/published.yaml").write_text(PUBLISHED)
+    edit(tmp_path, "tiny/sft.yaml", "data: talking", "data: one_set")
+    text = (tmp_path / "specs/tiny/sft.yaml").read_text().replace("stage: sft", "stage: sft_b")
+    (tmp_path / "specs/tiny/sft_b.yaml").write_text(text.replace("data: one_set", f"data: {mixture}"))
+    edit(tmp_path, "tiny/pipeline.yaml", "long, sft]", "long, sft, sft_b]")
+    assert [one.stage for one in unwaived(run(Project.load(tmp_path), "mini", {"I-38"}))] == found

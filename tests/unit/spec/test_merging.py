@@ -96,6 +96,23 @@ def test_what_does_not_fit_is_refused_at_its_key(root: Path, init: str, key: str
     assert found in f"{wrong.value.found} {wrong.value.allowed}"
 
 
+def test_a_merge_of_merges_and_its_export_are_evaluated_on_the_corpora_of_who_trained(root: Path) -> None:
+    for name, init in (("soups", "{from: [soup, first], weights: uniform}"), ("release", "{from: soups}")):
+        kind = "export" if name == "release" else "merge"
+        (root / f"specs/toy/{name}.yaml").write_text(
+            f"stage: {name}\nbox: A\nkind: {kind}\ninit: {init}\nevaluate: [validation_loss, position_loss]\n"
+        )
+    edit(root, PIPELINE, "[first, second, release]", "[first, second, soups, release]")
+    edit(root, PIPELINE, "second, ", "second, soup, ")
+    (root / "specs/toy/soup.yaml").write_text(
+        "stage: soup\nbox: Soup\nkind: merge\ninit: {from: [first@1B, first], weights: uniform}\n"
+    )
+    stages = Project.load(root).resolve("toy", "paper").stages
+    assert (
+        stages["release"].evaluation.names == stages["soups"].evaluation.names == ("validation_loss", "position_loss")
+    )
+
+
 def test_models_that_differ_have_no_average(root: Path) -> None:
     edit(root, SECOND, "base: 10_000", "base: 20_000")
     with pytest.raises(SpecError, match="other rope in second than in first"):

@@ -29,6 +29,16 @@ TOKENIZER = "data/tokenizer.yaml"
         ("a: 1\n<<<<<<< HEAD\nb: 2\n", 2, "the marks of a merge in git"),
         ("a\N{FULLWIDTH COLON} 1\nb: 2\n", 1, "U+FF1A FULLWIDTH COLON"),
         ("a:\n  - b\n  \N{EN DASH} c\n  - d\n", 3, "U+2013 EN DASH"),
+        (
+            "a: \N{LEFT DOUBLE QUOTATION MARK}b: c\N{RIGHT DOUBLE QUOTATION MARK}\n",
+            1,
+            "U+201C LEFT DOUBLE QUOTATION MARK",
+        ),
+        ("a: 1\n\t# a comment\n", 2, "a tab"),
+        # what somebody writes in a language of their own is no cause
+        ("\N{CYRILLIC SMALL LETTER DE}: a: b\n", 1, "a second colon in a line"),
+        ("a: {b: f\N{LATIN SMALL LETTER U WITH DIAERESIS}r \N{EM DASH} zwei: drei}\n", 1, "lacks a comma"),
+        ("a: '\N{EM DASH}'\nb: one \N{EN DASH} two\n  c: 2\n", 3, "further in than line 2"),
         ("a: 'caf\N{LATIN SMALL LETTER E WITH ACUTE}'\nb: 1\n  c: 2\n", 3, "further in than line 2"),
     ],
 )

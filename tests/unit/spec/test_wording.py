@@ -23,7 +23,7 @@ BROKEN = {
     "a:\n  - x\n  y: 1\n": "a line that belongs to no item of the list",
     "a: 1\nb\nc: 2\n": "a key without a colon",
     "a: @x\n": "a character that begins no value",
-    "a:\n\tb: 1\n": "a character that begins no value",
+    "a:\n\tb: 1\n": "a tab before the text of a line",
     'a: "x\n': "a quote that is not closed",
     'a: "\\q"\n': "a backslash that YAML does not know",
     "a: - b\n": "`- ` where no list can begin",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -13,9 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from stages import evals
+from stages.data.heldout import Heldout
 from stages.engines import run
 from stages.models import merge
-from stages.spec.resolved import Init, Share
+from stages.spec.resolved import Init, Share, Stage
+from stages.spec.resolved_phases import Phase
 from stages.store import manifest
 from stages.store.layout import Layout
 from tests.unit.train import tiny
@@ -27,24 +31,53 @@ KEYS = {"a": "a" * 32, "b": "b" * 32}
 
 def merged(root: Path, names: dict[str, str], made_of: dict[str, tuple[int, int]]) -> Path:
     """The merge of two stages of seeds a and b, under `names`; returns its folder."""
-    layout = Layout(root, "mini")
     for which, name in names.items():
         stage = tiny.make("moe").model_copy(update={"name": name, "seed": ord(which)})
         run(stage, tiny.inputs(root, KEYS[which]))
     refs = {which: f"tiny/{name}" for which, name in names.items()}
-    parents = manifest.parents(layout, {refs[which]: KEYS[which] for which in names})
+    made = soup("soup", {refs[which]: part for which, part in made_of.items()})
+    return average(root, made, {refs[which]: KEYS[which] for which in names}, "c" * 32)
+
+
+def average(root: Path, stage: Stage, of: dict[str, str], key: str) -> Path:
+    """Run a merge; returns its folder."""
+    layout = Layout(root, "mini")
+    run(stage, replace(tiny.inputs(root, key, 0), parents=manifest.parents(layout, of)))
+    return layout.stage(f"tiny/{stage.name}")
+
+
+def soup(name: str, made_of: dict[str, tuple[int, int]], evaluated: tuple[str, ...] = ()) -> Stage:
+    """A merge of stages, by "tiny/name"."""
     init = Init(weights="merge", parent=None, release=None, optimizer="reset", layer_map=None, stand_in=False)
-    shares = tuple(
-        sorted((Share(parent=refs[one], part=part) for one, part in made_of.items()), key=lambda s: s.parent)
-    )
-    stage = tiny.make("moe").model_copy(
+    shares = tuple(Share(parent=ref, part=made_of[ref]) for ref in sorted(made_of))
+    plain = tiny.make("moe")
+    return plain.model_copy(
         update={
-            "name": "soup", "kind": "merge", "phases": (), "schedule": None, "optimizer": None, "trained": (),
-            "init": {"llm": init}, "parents": tuple(sorted(refs.values())), "merge": shares,
+            "name": name, "kind": "merge", "phases": (), "schedule": None, "optimizer": None, "trained": (),
+            "init": {"llm": init}, "parents": tuple(sorted(made_of)), "merge": shares,
+            "evaluation": plain.evaluation.model_copy(update={"names": evaluated}),
         }
     )  # fmt: skip
-    run(stage, replace(tiny.inputs(root, "c" * 32, 0), parents=parents))
-    return layout.stage("tiny/soup")
+
+
+def test_a_merge_of_merges_is_evaluated_on_what_the_stages_that_trained_have_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: dict[str, tuple[Phase, ...]] = {}
+
+    def evaluated(_: nn.Module, stage: Stage, __: Heldout, *, phases: tuple[Phase, ...]) -> dict[str, Any]:
+        read[stage.name] = phases
+        return {"validation": {"loss": 1.0}}
+
+    merged(tmp_path, {"a": "left", "b": "right"}, {"a": (1, 2), "b": (1, 2)})
+    monkeypatch.setattr(evals, "run", evaluated)
+    again = soup("again", {"tiny/left": (1, 2), "tiny/soup": (1, 2)}, ("validation_loss",))
+    average(tmp_path, again, {"tiny/left": "a" * 32, "tiny/soup": "c" * 32}, "d" * 32)
+    third = soup("third", {"tiny/again": (1, 2), "tiny/soup": (1, 2)}, ("validation_loss",))
+    folder = average(tmp_path, third, {"tiny/again": "d" * 32, "tiny/soup": "c" * 32}, "e" * 32)
+    phases = tiny.make("moe").phases
+    assert read == {"again": phases, "third": phases}
+    assert json.loads((folder / "eval.json").read_text())["after"] == {"validation": {"loss": 1.0}}
 
 
 def test_a_merge_is_the_average_and_names_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

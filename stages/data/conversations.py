@@ -8,17 +8,18 @@ tokens, and the tokens before it are those that the model is prompted with later
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.data import borders
 from stages.data.chat import Rendered
 from stages.data.document import Conversation, Document
 from stages.data.omissions import refuse_left_out
 from stages.data.template import TemplateError
-from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer import ENDING, Tokenizer
 
 T = TypeVar("T")
 Piece = tuple[NDArray[np.integer], NDArray[np.uint8]]  # tokens, and for each 1 where it may be a target
@@ -35,13 +36,14 @@ def encode_conversations(documents: Sequence[Document], tokenizer: Tokenizer) ->
     for start in range(0, len(documents), CHUNK):
         some = documents[start : start + CHUNK]
         rendered = [_attempt(_render, document, tokenizer) for document in some]
-        texts = [text for one in rendered if isinstance(one, Rendered) for text in _beginnings(one)]
-        ids = iter(tokenizer.encode_rendered(texts))
-        for document, one in zip(some, rendered, strict=True):
+        cuts = [None if isinstance(one, TemplateError) else _cut(one, tokenizer) for one in rendered]
+        ids = iter(tokenizer.encode_rendered([text for one in cuts if one is not None for text in one.texts]))
+        for document, one, cut in zip(some, rendered, cuts, strict=True):
             if isinstance(one, TemplateError):
                 yield one
             else:
-                yield _attempt(_masked, document, tokenizer, one, [next(ids) for _ in _beginnings(one)])
+                assert cut is not None
+                yield _attempt(_masked, document, tokenizer, one, *cut.joined(list(islice(ids, len(cut.texts)))))
 
 
 def _attempt(step: Callable[..., T], *given: Any) -> T | TemplateError:
@@ -85,30 +87,33 @@ def _end_of_reasoning(tokenizer: Tokenizer) -> str:
     return "</think>" if end is None else tokenizer.word(end)
 
 
-def _beginnings(rendered: Rendered) -> list[str]:
-    """The whole text, and for each answer what stands before it and what stands up to its end."""
-    return [rendered.text, *(rendered.text[:at] for span in rendered.answers for at in span)]
+def _cut(rendered: Rendered, tokenizer: Tokenizer) -> borders.Cut:
+    """What has to become ids: the whole text, and for each answer what stands before it and up to its end."""
+    return borders.cut(rendered.text, list(chain.from_iterable(rendered.answers)), tokenizer.border_words)
 
 
-def _masked(document: Document, tokenizer: Tokenizer, rendered: Rendered, ids: list[list[int]]) -> Piece:
-    whole, *parts = ids
-    edges = []
-    for part, at in zip(parts, (at for span in rendered.answers for at in span), strict=True):
-        if whole[: len(part)] != part:
+def _masked(
+    document: Document, tokenizer: Tokenizer, rendered: Rendered, whole: list[int], found: list[int | None]
+) -> Piece:
+    edges = list[int]()
+    for edge, at in zip(found, chain.from_iterable(rendered.answers), strict=True):
+        if edge is None:
             raise _bad(
                 document,
                 f"a token of the chat template's text lies over the edge of an answer, at "
                 f"{rendered.text[max(0, at - 10) : at]!r} {rendered.text[at : at + 10]!r}: what the model is prompted "
                 "with would be other tokens than it learned from; separate the two in the template",
             )
-        if tokenizer.drops_end(rendered.text[:at]):  # then those tokens are no longer than what stands before it
+        if tokenizer.drops_end(
+            rendered.text[max(0, at - ENDING) : at]
+        ):  # then those tokens are no longer than what stands before it
             raise _bad(
                 document,
                 f"the tokenizer's normalizer leaves out what stands before the edge of an answer, at "
                 f"{rendered.text[max(0, at - 10) : at]!r}, where a text ends there: it cannot be told which tokens are "
                 "the answer's; let the template end there with something that is kept",
             )
-        edges.append(len(part))
+        edges.append(edge)
     mask = np.zeros(len(whole), dtype=np.uint8)
     for start, end in list(pairwise(edges))[::2]:
         mask[start:end] = 1

@@ -8,6 +8,7 @@ special tokens never come out of text, whatever the text says.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import special_tokens, word_cache
+from stages.data import borders, special_tokens, word_cache
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
 from stages.data.folders import preparing
@@ -140,6 +141,12 @@ class Tokenizer:
         """Whether the normalizer leaves something out at the end of a text that it keeps where the text goes on."""
         normalizer, end = self.inner.normalizer, text[-ENDING:]
         return normalizer is not None and normalizer.normalize_str(f"{end}x") != f"{normalizer.normalize_str(end)}x"
+
+    @cached_property
+    def border_words(self) -> re.Pattern[str] | None:
+        """Words of tokens with a role before which a rendered text may be cut."""
+        ids = self.roles.by_name().values()
+        return borders.words(self.inner, {self.word(number) for number in ids if number is not None})
 
     @cached_property
     def _normalizer(self) -> Any:

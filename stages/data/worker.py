@@ -106,7 +106,7 @@ class _PieceEncoder:
                 lines.extend(repeat(line, len(found)))
                 said.extend(found)
                 characters += size
-            if characters >= CHARACTERS or len(said) == ROWS or self.bad > self.job.allowed:
+            if characters >= CHARACTERS or len(said) >= ROWS or self.bad > self.job.allowed:
                 self.report(at - self._bytes, 0)
                 self._bytes = at
                 return Batch(lines, said), False

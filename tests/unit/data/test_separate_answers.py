@@ -13,7 +13,8 @@ import yaml
 from transformers import PreTrainedTokenizerFast
 
 from stages.commands.left_out import lines as left_out
-from stages.data import prepare, records, spec, tokenizer_declared, tokenizer_files
+from stages.data import prepare, records, spec, tokenizer_declared, tokenizer_files, worker
+from stages.data.batches import Batch, encode_batch
 from stages.data.document import Document
 from stages.data.encode import encode
 from stages.data.prepared import Corpus, DataManifest
@@ -231,6 +232,21 @@ def test_a_corpus_has_every_answer_once_and_holds_out_whole_conversations(projec
     assert f"each answer of 120 conversations is a document, and learned once; {repeated} tokens" in "".join(
         left_out(made)
     )
+
+
+def test_rows_of_several_answers_come_to_no_larger_batches(project: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(batch: Batch, tokenizer: Tokenizer) -> Any:
+        sizes.append(len(batch.lines))
+        return encode_batch(batch, tokenizer)
+
+    monkeypatch.setattr(worker, "ROWS", 5)
+    monkeypatch.setattr(worker, "encode_batch", counted)
+    rows = [{"messages": [*TALK[1:], {"role": "user", "content": str(number)}, TALK[6]]} for number in range(20)]
+    cut(project, rows)
+    assert sum(sizes) == 20 * 4
+    assert max(sizes) == 8, "4 are not enough, and the next row ends it"
 
 
 def test_a_conversation_of_which_one_answer_is_bad_is_one_bad_row(project: Small) -> None:

@@ -18,13 +18,14 @@ from stages.sync import graph, jobs
 from stages.sync.verdicts import judge, judge_corpora
 
 ENDED = ("failed", "stopped")  # states of stages whose last run did not finish
-WRONG = ("failed", "damaged")  # states that make the exit code 1
+WRONG = ("failed", "damaged", "unreadable")  # states that make the exit code 1
 WIDTH = 100  # columns, where there is no terminal to ask
 STYLES = {
     "done": "green",
     "unevaluated": "blue",
     "stale": "yellow",
     "damaged": "bold red",
+    "unreadable": "bold red",
     "missing": "dim",
     "pending": "blue",
     "running": "cyan",
@@ -36,7 +37,7 @@ STYLES = {
 def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_json: bool) -> int:
     """Print the verdicts, all or those that are named, or only those of runs that did not finish.
 
-    The exit code is 1 when a stage has failed, something is damaged or a pipeline's specs cannot be read, else 0.
+    The exit code is 1 when a stage has failed, something is damaged or cannot be read, a pipeline's specs too, else 0.
 
     Raises UsageError for a name that there is not, and what is wrong with the specs of a pipeline that is named.
     """
@@ -44,9 +45,9 @@ def print_status(scale: str, named: Sequence[str], deep: bool, failed: bool, as_
     loaded = graph.readable(root, project, scale)
     layout, (refs, names) = Layout(root, scale), _asked(loaded, named)
     alive, note = _jobs(root)  # first: a job that ends before the disk is looked at has left there how it ended
-    judged = judge(layout, loaded.stages, loaded.keys, refs if deep else ())
+    judged = judge(layout, loaded.stages, loaded.keys, refs if deep else (), tell_refused=True)
     verdicts = {ref: judged[ref] for ref in refs}
-    verdicts |= judge_corpora(root, layout, names, names if deep else ())
+    verdicts |= judge_corpora(root, layout, names, names if deep else (), tell_refused=True)
     verdicts = verdicts if alive is None else jobs.add(layout, verdicts, alive)
     shown = {ref: verdict for ref, verdict in verdicts.items() if not failed or verdict.state in ENDED}
     drift = [ref for ref, one in shown.items() if one.done and fingerprint.drifted(layout.results / scale / one.ref)]

@@ -47,7 +47,7 @@ def print_table(scale: str, names: Sequence[str] = (), as_json: bool = False) ->
 
 def _marks(layout: Layout, loaded: graph.Graph) -> dict[str, Mark]:
     """What is to be said of a result in place that is not the wanted one."""
-    verdicts = judge(layout, loaded.stages, loaded.keys)
+    verdicts = judge(layout, loaded.stages, loaded.keys, tell_refused=True)
     return {ref: _mark(one) for ref, one in verdicts.items()}
 
 
@@ -56,7 +56,7 @@ def _mark(verdict: Verdict) -> Mark:
         return "to be evaluated"
     if verdict.done:
         return "current"
-    return "damaged" if verdict.state == "damaged" else "stale"
+    return verdict.state if verdict.state in ("damaged", "unreadable") else "stale"
 
 
 def draw_pictures(scale: str) -> None:

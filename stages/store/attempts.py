@@ -146,8 +146,11 @@ def finding(folder: Path) -> Finding | None:
 
 
 def _numbered(run: Path) -> dict[int, Path]:
-    """What has the name of an attempt, by its number."""
-    names = ((path, _NAME.fullmatch(path.name)) for path in run.glob("attempt-*"))
+    """What has the name of an attempt, by its number. Raises PermissionError, on which `glob` says nothing."""
+    try:
+        names = [(path, _NAME.fullmatch(path.name)) for path in run.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     return {int(name[1]): path for path, name in names if name}
 
 

@@ -13,7 +13,9 @@ from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
 
-State = Literal["done", "unevaluated", "stale", "damaged", "missing", "pending", "running", "stopped", "failed"]
+State = Literal[
+    "done", "unevaluated", "stale", "damaged", "unreadable", "missing", "pending", "running", "stopped", "failed"
+]
 
 
 @dataclass(frozen=True)

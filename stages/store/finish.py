@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.store import attempts, built_on, damage, files, manifest, seal
+from stages.store import attempts, built_on, damage, files, manifest, mounts, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 
@@ -27,8 +27,12 @@ def finish(attempt: attempts.Attempt, record: Manifest) -> str:
 
 
 def put_in_place(layout: Layout, ref: str, folder: Path) -> None:
-    """Rename a complete result to where it belongs, having moved away what was there. Raises WriteError."""
+    """Rename a complete result to where it belongs, having moved away what was there.
+
+    Raises WriteError, and UserError where a link is there, which stays.
+    """
     place = layout.stage(ref)
+    mounts.refuse_link(place)
     with files.failing(place):
         files.make_dirs(place.parent)
         while True:

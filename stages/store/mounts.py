@@ -14,8 +14,8 @@ _OCTAL = re.compile(r"\\(\d{3})")  # how a blank in a mount point is written the
 
 
 def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
-    """Raise UserError where a run's folder is a link or on another file system than the place of its result, and where
-    something that is no folder lies in the way of either.
+    """Raise UserError where a run's folder or the place of its result is a link, where they are on two file systems,
+    and where something that is no folder lies in the way of either.
 
     To be asked before step 1: otherwise a stage would be trained to its end and could not be put in place.
     """
@@ -23,6 +23,7 @@ def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
     for path in (layout.results, run.parent, run, place.parent.parent, place.parent, place):
         if os.path.lexists(path) and not path.is_dir():
             raise UserError(f"{path}: found a file or a link that leads nowhere, expected a folder. Move it away.")
+    refuse_link(place)
     if run.is_symlink():
         raise UserError(
             f"{run}: is a link to {run.resolve()}, expected a folder: checkpoints are removed, and links are never "
@@ -32,6 +33,16 @@ def refuse_elsewhere(layout: Layout, ref: str, key: str) -> None:
         raise UserError(
             f"{run} and {place.parent} are on different file systems: a result could not be put in place by a rename. "
             f"Keep all of {layout.results} on one (that folder itself may be a link), and run the stage again."
+        )
+
+
+def refuse_link(place: Path) -> None:
+    """Raise UserError where the place of a result is a link: aside it may lead nowhere, and would not be put back."""
+    if place.is_symlink():
+        raise UserError(
+            f"{place}: is a link to {place.resolve()}, expected a folder: a result that another one replaces is moved "
+            "aside and put back after a change of mind, and links are not followed for that. Remove the link, or put "
+            "the folder itself there, and run the stage again."
         )
 
 

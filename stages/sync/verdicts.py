@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
-from stages.errors import UserError
+from stages.errors import UserError, of_machine
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.schema_corpora import is_digest
@@ -20,41 +21,75 @@ TAKES_OVER: tuple[State, ...] = ("missing", "stale")  # states in which a result
 
 
 def judge(
-    layout: Layout, stages: Mapping[str, Stage], keys: Mapping[str, str], deep: Collection[str] = ()
+    layout: Layout,
+    stages: Mapping[str, Stage],
+    keys: Mapping[str, str],
+    deep: Collection[str] = (),
+    tell_refused: bool = False,
 ) -> dict[str, Verdict]:
     """A verdict for each stage, parents first; those in `deep` are read in full.
 
     A child of a damaged or missing result stays done: the rebuilt parent has the bits that it was built on. It is stale
     when its parents' results are others, or are promised other bits than before by their tier. A result that is to be
     evaluated again is the same for its children.
+
+    What the machine refuses to read (an OSError of `errors.of_machine`) is raised, for a rerun is no cure of it; with
+    `tell_refused`, for who only looks, it is the verdict on that stage.
     """
-    verdicts: dict[str, Verdict] = {}
-    elsewhere: Elsewhere | None = None
-    kept: set[str] = set()  # stages that are not done, and whose result will be the one that there is
-    others: set[str] = set()  # stages whose rerun gives another result than the one that children were built on
-    for ref, stage in stages.items():
-        parents = {parent: keys[parent] for parent in stage.parents}
-        verdict = done.is_done(layout, ref, keys[ref], parents, ref in deep)
-        waiting = [parent for parent in stage.parents if not verdicts[parent].done and parent not in kept]
-        if verdict.state in TAKES_OVER:
-            elsewhere = equal.in_place(layout) if elsewhere is None else elsewhere
-            if other := _equal(layout, ref, keys[ref], parents, elsewhere):
-                verdicts[ref] = replace(verdict, why=f"{other} has the same key: its result is taken over, no training")
-                kept.add(ref)
-                continue
+    looked = _Look(layout, stages, keys, deep)
+    for ref in stages:
+        looked.verdicts[ref] = _refused(ref, keys[ref], tell_refused, partial(looked.at, ref))
+    return looked.verdicts
+
+
+def _refused(ref: str, key: str, tell: bool, look: Callable[[], Verdict]) -> Verdict:
+    try:
+        return look()
+    except OSError as error:
+        refused = of_machine(error)
+        if not tell or refused is None:
+            raise
+        return Verdict(ref, key, "unreadable", str(refused))
+
+
+@dataclass
+class _Look:
+    """What is known of stages while they are judged, parents first."""
+
+    layout: Layout
+    stages: Mapping[str, Stage]
+    keys: Mapping[str, str]
+    deep: Collection[str]
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)  # not done, and their result will be the one that there is
+    others: set[str] = field(default_factory=set)  # their rerun gives another result than children were built on
+
+    @cached_property
+    def elsewhere(self) -> Elsewhere:
+        """Results that may be shared; only asked for where one is of use."""
+        return equal.in_place(self.layout)
+
+    def at(self, ref: str) -> Verdict:
+        """The verdict on a stage whose parents have theirs."""
+        layout, stage, key = self.layout, self.stages[ref], self.keys[ref]
+        parents = {parent: self.keys[parent] for parent in stage.parents}
+        verdict = done.is_done(layout, ref, key, parents, ref in self.deep)
+        waiting = [parent for parent in stage.parents if not self.verdicts[parent].done and parent not in self.kept]
+        if verdict.state in TAKES_OVER and (other := _equal(layout, ref, key, parents, self.elsewhere)):
+            self.kept.add(ref)
+            return replace(verdict, why=f"{other} has the same key: its result is taken over, no training")
         if not verdict.done:
-            others |= {ref} if done.rebuilds_otherwise(layout, ref, keys[ref], parents) else set()
-        elif waiting and (others & set(waiting) or manifest.read(layout.manifest(ref)).tier != "bit-exact"):
-            verdict = replace(verdict, state="stale", why=f"{waiting[0]} is {verdicts[waiting[0]].state}")
-            others.add(ref)
+            self.others |= {ref} if done.rebuilds_otherwise(layout, ref, key, parents) else set()
+        elif waiting and (self.others & set(waiting) or manifest.read(layout.manifest(ref)).tier != "bit-exact"):
+            self.others.add(ref)
+            return replace(verdict, state="stale", why=f"{waiting[0]} is {self.verdicts[waiting[0]].state}")
         elif why := evaluated.outdated(layout.stage(ref), stage):
-            verdict = _unevaluated(layout, stage, verdict, why)
-            kept.add(ref)
+            self.kept.add(ref)
+            return _unevaluated(layout, stage, verdict, why)
         elif tasks := outside.missing(layout, ref, stage):
             verdict = _without(layout, stage, verdict, f"lm_eval: {', '.join(tasks)} not run")
-            kept |= set() if verdict.done else {ref}
-        verdicts[ref] = verdict
-    return verdicts
+            self.kept |= set() if verdict.done else {ref}
+        return verdict
 
 
 def _without(layout: Layout, stage: Stage, verdict: Verdict, why: str) -> Verdict:
@@ -81,9 +116,12 @@ def _equal(layout: Layout, ref: str, key: str, parents: Mapping[str, str], elsew
     return next((name for name, record in found if done.changed_parent(layout, record, parents) is None), None)
 
 
-def judge_corpora(root: Path, layout: Layout, names: Iterable[str], deep: Collection[str] = ()) -> dict[str, Verdict]:
-    """A verdict for each local corpus, by its name; those in `deep` are read in full."""
-    return {name: _judge_corpus(root, layout, name, name in deep) for name in names}
+def judge_corpora(
+    root: Path, layout: Layout, names: Iterable[str], deep: Collection[str] = (), tell_refused: bool = False
+) -> dict[str, Verdict]:
+    """A verdict for each local corpus, by its name; those in `deep` are read in full. `tell_refused` as in `judge`."""
+    looks = {name: partial(_judge_corpus, root, layout, name, name in deep) for name in names}
+    return {name: _refused(f"data/{name}", corpus_key(root, name), tell_refused, look) for name, look in looks.items()}
 
 
 def _judge_corpus(root: Path, layout: Layout, name: str, deep: bool) -> Verdict:

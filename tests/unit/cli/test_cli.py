@@ -1,7 +1,9 @@
 """The command's exit codes and what it leaves unimported."""
 
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,15 @@ def test_a_stage_edited_since_snakemake_was_started_is_not_run() -> None:
     assert done.returncode == 1
     assert f"it awaits warmup.{'a' * 32}, and now this would be warmup." in done.stderr
     assert "Start Snakemake again" in done.stderr
+
+
+def test_an_interrupt_while_the_command_is_loaded_has_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    words, env = [sys.executable, "-m", "stages", "list"], {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_the_installed_command_is_the_one_that_python_m_starts() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert scripts == {"stages": "stages.__main__:main"}

@@ -5,6 +5,7 @@ Slurm is a stand-in that prints what `squeue` printed; tests/slurm asks the real
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -266,3 +267,29 @@ def test_nothing_of_a_state_file_acts_on_the_terminal(
     assert r"\x1b[2J\x9b1Aall is well" in text
     assert not CONTROL.search(re.sub(r"\x1b\[[\d;]*m|\n", "", text))
     assert "\x1b[" in text, "colours are there"
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """This user may not list a folder, whoever runs the test."""
+    whole = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+
+
+def test_a_stage_whose_files_may_not_be_read_is_named_and_the_others_are_shown(
+    toy: Path, runs: Callable[..., Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs("toy/first", 100)
+    key = Project.load(toy).keys("mini")["toy/release"]
+    run = Layout(toy, "mini").run(key)
+    run.mkdir(parents=True)
+    refused(monkeypatch, run)
+    told = {one["stage"]: one for one in json.loads(said(capsys, 1, as_json=True))}
+    assert (told["toy/first"]["state"], told["toy/release"]["state"]) == ("running", "unreadable")
+    assert told["toy/release"]["why"].startswith(f"{run}: refused (Permission denied). See that this user may read")
+    assert "1 unreadable, 6 missing, 1 running" in said(capsys, 1)

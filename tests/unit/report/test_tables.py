@@ -1,5 +1,6 @@
 """The closing table, the gates and the lineage of results."""
 
+import errno
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from stages.report.collect import finished
 from stages.report.gates import judge, thirds
 from stages.report.gates import main as judge_scale
 from stages.report.lineage import lineage
-from stages.report.metrics import read
+from stages.report.metrics import StageResult, read
 from stages.store.layout import Layout
 from tests.unit.report.make import T, ouro_like, phase, piece, stage, write_result
 
@@ -46,6 +47,20 @@ def test_of_the_results_that_are_asked_for_no_other_is_read(tmp_path: Path) -> N
     assert [one.stage.name for one in results] == ["warmup", "stable1"]
     assert unreadable == {}
     assert list(collect.readable(layout)[1]) == ["ouro/keep"]
+
+
+def test_a_result_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, whole = run_all(tmp_path), collect.read
+
+    def read(folder: Path) -> StageResult:
+        if folder == layout.stage("ouro/keep"):
+            raise PermissionError(errno.EACCES, "Permission denied", "ouro/keep/manifest.json")
+        return whole(folder)
+
+    monkeypatch.setattr(collect, "read", read)
+    results, unreadable = collect.readable(layout)
+    assert len(results) == len(STAGES) - 1
+    assert unreadable["ouro/keep"].startswith("ouro/keep/manifest.json: refused (Permission denied)")
 
 
 def test_a_row_tells_tokens_steps_losses_and_cost(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.errors import UserError
 from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, strange
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
@@ -220,3 +221,33 @@ def test_a_place_that_was_taken_and_left_again_meanwhile_is_tried_again(
     (layout.root / "result").mkdir()
     finish.put_in_place(layout, "toy/one", layout.root / "result")
     assert layout.stage("toy/one").is_dir()
+
+
+def test_a_link_in_a_results_place_is_refused_before_anything_is_run_and_stays(
+    layout: Layout, run: Run, tmp_path: Path
+) -> None:
+    run("toy/one", A)
+    place, elsewhere = layout.stage("toy/one"), tmp_path / "large"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    with pytest.raises(UserError, match=f"^{place}: is a link to {elsewhere}, expected a folder: "):
+        run("toy/one", B)
+    assert not layout.run(B).exists()
+    assert place.is_symlink()
+    assert verdict(layout).done
+
+
+def test_a_link_that_came_meanwhile_stays_and_so_does_the_result_that_was_made(
+    layout: Layout, run: Run, tmp_path: Path
+) -> None:
+    run("toy/one", A)
+    run("toy/one", B)
+    place, elsewhere = layout.stage("toy/one"), tmp_path / "large"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    with pytest.raises(UserError, match="is a link to"):
+        finish.restore(layout, "toy/one", A, {})
+    assert place.is_symlink()
+    assert aside(layout) == ["final"]
+    place.unlink()
+    assert finish.restore(layout, "toy/one", A, {})

@@ -115,9 +115,10 @@ DEVICE_VERSION ?= 3.12
 DEVICE_PLATFORM ?= manylinux_2_28_x86_64 manylinux_2_27_x86_64 manylinux2014_x86_64 manylinux_2_17_x86_64
 # The commit, where the work tree was copied there without git's folder.
 COMMIT ?=
-# Sections of benchmarks/device alone, and a file for what they measure, in place of the record of all.
-ONLY ?=
-OUT ?=
+# Sections of benchmarks/device alone, and a file for what they measure, in place of the record of all. Not from the
+# environment: OUT may be another program's there.
+ONLY =
+OUT =
 DEVICE := PYTHONPATH="$(DEVICE_SITE)$${PYTHONPATH:+:$$PYTHONPATH}" $(DEVICE_PYTHON) -m benchmarks.device
 
 device: ## all tests and benchmarks that need a GPU, below 8 minutes; rewrites results/records/gpu.md

@@ -1,11 +1,14 @@
 """Section: forward and backward pass of attention, as stages take it and by the candidates of `attentions`.
 
-Each is measured beside what `determinism: fast` takes, on the shapes of the training rows. A row says whether output
-and gradients had the same bits in every run, and how far they are from fp64.
+Each is measured beside what `determinism: fast` takes, in the same process, on the shapes of the training rows. A row
+says whether output and gradients had the same bits in every run, and how far they are from fp64. A candidate has a
+process of its own: one that hangs, or leaves CUDA unusable, costs its own rows alone.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
 import sys
 from dataclasses import dataclass
@@ -16,8 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.device import harness
-from benchmarks.device.attentions import CANDIDATES, EXACT, FAST, Candidate
-from benchmarks.device.rows import Row, Rows, against, figure
+from benchmarks.device.attentions import CANDIDATES, FAST, Candidate
+from benchmarks.device.rows import Row, Rows, against, figure, read
 from benchmarks.device.sections import Size
 from benchmarks.device.training import CPU as CPU_WORK
 from benchmarks.device.training import ROOT
@@ -28,6 +31,8 @@ from stages.train.determinism import deterministic
 CARRIED = ROOT / ".device" / "attention-{}.{}".format(*sys.version_info)  # `make device-attention` fills it
 RUNS = 5
 CHUNK = 2048  # queries whose scores are whole at once, in fp64
+FURTHER = 2  # times as far from fp64 as the fast way: what computes something else is further
+BITS = {2: torch.int16, 4: torch.int32}  # of a number's bytes: 0.0 equals -0.0, and no NaN equals itself
 PARTS = ("output", "queries' gradient", "keys' gradient", "values' gradient")
 
 
@@ -78,28 +83,46 @@ GPU = (
 CPU = (Shape(2, (200,), 2, 2, 16), Shape(1, (150, *[30] * 3), 4, 2, 16))
 
 
-def run(size: Size, rows: Rows) -> None:
+def run(size: Size, rows: Rows, part: str) -> None:
+    """Rows of a part's candidates, without those that a process before this one came to."""
     # No other section sees it: FlashAttention 4's package has the name of FlashAttention 2's.
     sys.path += [str(CARRIED), str(CARRIED / "nvidia_cutlass_dsl" / "dsl_packages")]
-    rows.add(
-        Row("packages", "", ", ".join(f"{name} {version(name)}" for name in ("flash-attn-4", "nvidia-cudnn-frontend")))
-    )
     device = torch.device(size.device)
-    fast: dict[Shape, float] = {}  # milliseconds
+    before = read(rows.path)
+    if part == "now" and not before:
+        rows.add(Row("packages", "", tools()))
+    come_to = {(row.what, row.setting.partition("; ")[0]) for row in before}
+
+    @cache
+    def fast(shape: Shape) -> tuple[Found, float]:
+        found = measured(FAST, shape, device)
+        return found, apart(found.parts, exactly(shape))
+
     exactly = cache(lambda shape: reference(shape, device))
-    for candidate in (FAST, EXACT, *CANDIDATES):
+    for candidate in CANDIDATES[part]:
         for shape in CPU if size.rehearsed else GPU:
+            if (candidate.name, shape.name) in come_to:
+                continue
             if lacking := candidate.lacks(device):
                 rows.add(Row(candidate.name, shape.name, "", f"none: {lacking}"))
                 continue
 
             def compared(candidate: Candidate = candidate, shape: Shape = shape) -> Row:
-                found = measured(candidate, shape, device)
+                beside, off = fast(shape)
                 if candidate is FAST:
-                    fast[shape] = found.milliseconds
-                return row(candidate, shape, found, apart(found.parts, exactly(shape)), fast.get(shape))
+                    return row(candidate, shape, beside, off)
+                found = measured(candidate, shape, device)
+                other = Beside(beside.milliseconds, off, apart(found.parts, beside.parts))
+                return row(candidate, shape, found, apart(found.parts, exactly(shape)), other)
 
-            rows.measure(candidate.name, compared)
+            rows.measure(candidate.name, compared, shape.name)
+
+
+def tools() -> str:
+    """What the candidates are made of, and what Triton compiles with."""
+    compiler = shutil.which(os.environ.get("CC", "")) or shutil.which("gcc") or shutil.which("clang")
+    packages = ("flash-attn-4", "nvidia-cudnn-frontend", "triton")
+    return ", ".join([*(f"{name} {version(name)}" for name in packages), f"C compiler {compiler or 'not found'}"])
 
 
 @dataclass(frozen=True)
@@ -110,6 +133,15 @@ class Found:
     held: int
     parts: list[Tensor]
     differ: list[str]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The fast way: its milliseconds, how far it is from fp64, and how far a candidate is from it, over all heads."""
+
+    milliseconds: float
+    off: float
+    apart: float
 
 
 def measured(candidate: Candidate, shape: Shape, device: torch.device) -> Found:
@@ -126,9 +158,7 @@ def measured(candidate: Candidate, shape: Shape, device: torch.device) -> Found:
             began = harness.now(device)
             parts = once(candidate, shape, inputs, outer, how)
             times.append(harness.now(device) - began)
-            differ |= {
-                name for name, one, other in zip(PARTS, first, parts, strict=True) if not torch.equal(one, other)
-            }
+            differ |= {name for name, one, other in zip(PARTS, first, parts, strict=True) if not same(one, other)}
     return Found(statistics.median(times) * 1e3, held, first, [name for name in PARTS if name in differ])
 
 
@@ -139,22 +169,33 @@ def once(candidate: Candidate, shape: Shape, inputs: list[Tensor], outer: Tensor
     return [out.detach(), *torch.autograd.grad(out, leaves, outer)]
 
 
-def row(candidate: Candidate, shape: Shape, found: Found, off: float, fast: float | None) -> Row:
-    """Its time beside the fast one's. One that has to be exact, and is not, has failed."""
+def same(one: Tensor, other: Tensor) -> bool:
+    """Whether all bits are."""
+    return torch.equal(*(x.view(BITS[x.element_size()]) for x in (one, other)))
+
+
+def row(candidate: Candidate, shape: Shape, found: Found, off: float, fast: Beside | None = None) -> Row:
+    """Its time beside the fast one's. One that has to be exact and is not, or is no such attention, has failed."""
     bits = f"other bits in the {', the '.join(found.differ)}" if found.differ else "the same bits"
     setting = f"{shape.name}; {bits} in {RUNS} runs; {off:.1e} from fp64; {found.held / 1e9:.1f} GB"
     time = figure(found.milliseconds, "ms")
     if found.differ and candidate.exact:
         return Row(candidate.name, setting, f"failed: {time}, and not exact", failed=True)
-    if candidate is FAST or fast is None:
+    if fast is None:
         return Row(candidate.name, setting, time)
-    return against(candidate.name, setting, found.milliseconds, ("fast now", fast), "ms")
+    if not (off <= FURTHER * fast.off and fast.apart <= (1 + FURTHER) * fast.off):
+        far = f"the fast way is {fast.off:.1e} from fp64, and this {fast.apart:.1e} from it, over all heads"
+        return Row(candidate.name, setting, f"failed: {time}, and too far off: {far}", failed=True)
+    return against(candidate.name, setting, found.milliseconds, ("fast now", fast.milliseconds), "ms")
 
 
 def apart(found: list[Tensor], exactly: list[Tensor]) -> float:
-    """The largest relative distance of a part from fp64, in the first key head and the query heads that read it."""
-    parts = (x[..., : y.shape[-2], :].flatten(0, 1).double() - y for x, y in zip(found, exactly, strict=True))
-    return max(float(part.norm() / y.norm()) for part, y in zip(parts, exactly, strict=True))
+    """The largest relative distance of a part from another's, of as many heads as that has, the first ones."""
+    distances = []
+    for part, other in zip(found, exactly, strict=True):
+        exact = other.double().reshape(-1, *other.shape[-2:])
+        distances.append(float((part[..., : exact.shape[-2], :].flatten(0, 1).double() - exact).norm() / exact.norm()))
+    return max(distances, key=lambda x: x if x == x else float("inf"))  # a NaN is the furthest
 
 
 def reference(shape: Shape, device: torch.device) -> list[Tensor]:

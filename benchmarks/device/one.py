@@ -1,4 +1,4 @@
-"""One section in a process of its own: `python -m benchmarks.device.one MODULE DEVICE ROWS`."""
+"""One section in a process of its own: `python -m benchmarks.device.one NAME DEVICE ROWS`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from benchmarks.device.rows import Rows
 from benchmarks.device.sections import SECTIONS, Size
 
 
-def main(module: str, device: str, path: str) -> None:
-    if module not in {section.module for section in SECTIONS} or device not in ("cuda", "cpu"):
-        raise SystemExit(f"one: found {module} on {device}; allowed: a module of sections.py, on cuda or cpu")
-    importlib.import_module(f"benchmarks.device.{module}").run(Size(device), Rows(Path(path)))
+def main(name: str, device: str, path: str) -> None:
+    section = next((section for section in SECTIONS if section.name == name), None)
+    if section is None or device not in ("cuda", "cpu"):
+        raise SystemExit(f"one: found {name} on {device}; allowed: a section of sections.py, on cuda or cpu")
+    run = importlib.import_module(f"benchmarks.device.{section.module}").run
+    run(Size(device), Rows(Path(path)), *([section.part] if section.part else []))
 
 
 if __name__ == "__main__":

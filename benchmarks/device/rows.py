@@ -43,13 +43,16 @@ class Rows:
             file.write(json.dumps(asdict(row)) + "\n")
         print(" | ".join(filter(None, (row.what, row.setting, row.ours, row.beside, row.ratio, row.goal))), flush=True)
 
-    def measure(self, what: str, function: Callable[[], Row | Sequence[Row]]) -> None:
-        """Add what `function` returns; where it raises, whatever it is, that is the row, and the next is measured."""
+    def measure(self, what: str, function: Callable[[], Row | Sequence[Row]], setting: str = "") -> None:
+        """Add what `function` returns; where it raises, whatever it is, that is the row, and the next is measured.
+
+        Raises where memory cannot be given back: CUDA then answers nothing else in this process.
+        """
         try:
             found = function()
         except Exception as error:
             traceback.print_exc()
-            self.add(Row(what, "", f"failed: {first_line(error)}", failed=True))
+            self.add(Row(what, setting, f"failed: {first_line(error)}", failed=True))
         else:
             for row in [found] if isinstance(found, Row) else found:
                 self.add(row)
@@ -104,6 +107,7 @@ def free() -> None:
     """Give back what the last measurement held on the device."""
     gc.collect()
     if torch.cuda.is_available():
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 

@@ -1,7 +1,8 @@
 """The sections of `make device`, in the order in which they are run: what is most worth knowing first.
 
-A section is a module of this folder with `run(size, rows)`. It measures at `size`, adds a row as soon as it knows one,
-and wraps each figure in `rows.measure`, so that one that fails does not take the others with it.
+A section is a module of this folder with `run(size, rows)`, or a part of one with `run(size, rows, part)`. It measures
+at `size`, adds a row as soon as it knows one, and wraps each figure in `rows.measure`, so that one that fails does not
+take the others with it.
 """
 
 from __future__ import annotations
@@ -15,22 +16,32 @@ from typing import Literal
 class Section:
     """A module of benchmarks.device, its title in the record, and the seconds after which it is ended.
 
-    Timed sections have the GPU to themselves; the others run side by side, before them.
+    Timed sections have the GPU to themselves; the others run side by side, before them. A part that ends by an error
+    after it added rows is begun again, for what it has no rows of (an error may leave CUDA unusable in its process).
     """
 
     module: str
     title: str
     seconds: int
     timed: bool = True
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """One word: of the command line, and of its files."""
+        return f"{self.module}.{self.part}" if self.part else self.module
 
 
 SECTIONS = (
     Section("cuda_tests", "Tests of tests/cuda", 160, timed=False),
     Section("pipelines", "Whole pipelines, a few steps of every stage", 130, timed=False),
-    Section("exact_attention", "Attention with the same bits in every run: as it is, and candidates", 120),
-    Section("checkpoints", "Checkpoints", 25),
-    Section("kernels", "Operations: Apex, torch, plain", 20),
-    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 110),
+    Section("exact_attention", "Attention with the same bits in every run: as it is", 20, part="now"),
+    Section("exact_attention", "Candidates for it: FlashAttention 4", 50, part="flash4"),
+    Section("exact_attention", "Candidates for it: FlexAttention", 60, part="flex"),
+    Section("exact_attention", "Candidates for it: cuDNN by its frontend", 20, part="cudnn"),
+    Section("checkpoints", "Checkpoints", 20),
+    Section("kernels", "Operations: Apex, torch, plain", 15),
+    Section("training", "Training steps beside Hugging Face's Trainer, and the plan", 105),
     Section("loss", "The loss of a long row over a large vocabulary", 25),
 )
 

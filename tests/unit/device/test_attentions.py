@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,8 +17,9 @@ from torch.nn.attention import flex_attention as flexible
 
 from benchmarks.device import attentions, exact_attention, flash4
 from benchmarks.device.attentions import EXACT, FAST, Attend, Candidate
-from benchmarks.device.exact_attention import Found, Shape
-from benchmarks.device.rows import Row
+from benchmarks.device.exact_attention import Beside, Found, Shape
+from benchmarks.device.rows import Row, Rows, read
+from benchmarks.device.sections import SECTIONS, Size
 from stages.models import attention, layers
 from stages.models.documents import Documents
 
@@ -191,7 +193,7 @@ def drifting() -> Attend:
 
 def compared(candidate: Candidate, shape: Shape) -> tuple[Found, Row]:
     found = exact_attention.measured(candidate, shape, CPU)
-    return found, exact_attention.row(candidate, shape, found, 0.0, 1.0)
+    return found, exact_attention.row(candidate, shape, found, 0.0, Beside(1.0, 0.0, 0.0))
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,67 @@ def test_a_candidate_that_is_not_exact_but_should_be_has_failed(
     _, row = compared(Candidate("one", attend(), exact=exact), SHAPES[0])
     assert row.failed == failed
     assert said in row.setting
+
+
+def rows_of(part: str, path: Path) -> list[Row]:
+    exact_attention.run(Size("cpu"), Rows(path), part)
+    return read(path)
+
+
+def off(where: Callable[[Tensor], Tensor]) -> Attend:
+    """Attention whose output [B, T, H, K] is off."""
+    return lambda *given: where(attention.attend(*given))
+
+
+@pytest.mark.parametrize(
+    ("attend", "said"),
+    [
+        (lambda *given: attention.attend(*given), ""),
+        (lambda *given: attention.attend(*given[:4], given[4] * 2), "too far off"),
+        (lambda q, k, v, _, scale: attention.attend(q, k, v, None, scale), "too far off"),
+        (off(lambda out: torch.cat([out[..., :-1, :], out[..., -1:, :] * 1.001], -2)), "too far off"),
+        (off(lambda out: out * torch.nan), "too far off"),
+        (off(lambda out: out[:, :, :, :7]), "failed: RuntimeError"),
+    ],
+    ids=["right", "scale", "no documents", "last head", "nan", "raises"],
+)
+def test_a_candidate_that_computes_something_else_has_failed(
+    attend: Attend, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A figure of it would be worse than none; the other shapes are measured all the same."""
+    monkeypatch.setattr(Candidate, "lacks", lambda *_: "")
+    monkeypatch.setitem(attentions.CANDIDATES, "flex", (Candidate("one", attend),))
+    found = rows_of("flex", tmp_path / "rows")
+    assert len(found) == len(exact_attention.CPU)
+    wrong = found[1]  # of several documents
+    assert wrong.failed == bool(said)
+    assert said in wrong.ours
+    assert bool(wrong.ratio) != wrong.failed
+
+
+def test_a_process_that_goes_on_measures_what_has_no_row_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (shape.name for shape in exact_attention.CPU)
+    path = tmp_path / "rows"
+    Rows(path).add(Row("one", f"{first}; the same bits", "1 ms"))
+    Rows(path).add(Row("other", second, "failed: an error", failed=True))
+    monkeypatch.setattr(Candidate, "lacks", lambda *_: "")
+    made = tuple(Candidate(name, attention.attend) for name in ("one", "other"))
+    monkeypatch.setitem(attentions.CANDIDATES, "flex", made)
+    found = [(row.what, row.setting.partition("; ")[0]) for row in rows_of("flex", path)]
+    assert sorted(found) == sorted({(name, shape) for name in ("one", "other") for shape in (first, second)})
+
+
+def test_the_parts_of_the_section_are_the_candidates_and_the_first_says_what_they_are_made_of(tmp_path: Path) -> None:
+    parts = [section.part for section in SECTIONS if section.module == "exact_attention"]
+    assert parts == list(attentions.CANDIDATES)
+    assert "C compiler /" in rows_of("now", tmp_path / "rows")[0].ours
+
+
+def test_bits_are_compared_and_not_numbers() -> None:
+    zero, nan = torch.zeros(3), torch.full((3,), torch.nan)
+    assert torch.equal(zero, -zero)
+    assert not exact_attention.same(zero, -zero)
+    assert exact_attention.same(nan.bfloat16(), nan.bfloat16())
 
 
 @pytest.mark.parametrize("exact", [False, True])

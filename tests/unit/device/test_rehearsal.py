@@ -58,6 +58,26 @@ def test_some_sections_do_not_write_the_record_of_all(
     assert "--only needs --out" in capsys.readouterr().err
 
 
+def test_a_folder_is_no_place_for_the_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OUT in the environment is another program's: where machines are lent it may be a folder."""
+    assert device.main(["--dry", "--out", str(tmp_path)]) == 2
+    assert "found a folder" in capsys.readouterr().err
+    monkeypatch.setenv("OUT", str(tmp_path))
+    for words, wanted in (([], False), ([f"OUT={tmp_path}/x.md"], True)):
+        done = subprocess.run(["make", "-n", "device", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ("--out" in done.stdout) == wanted
+
+
+def test_a_part_is_chosen_by_its_name_or_with_all_of_its_module(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("exact_attention", "exact_attention.flex"):
+        assert device.arguments().parse_args(["--only", name]).only == [name]
+    with pytest.raises(SystemExit):
+        device.arguments().parse_args(["--only", "flex"])
+    assert len({section.name for section in SECTIONS}) == len(SECTIONS)
+
+
 def test_a_measurement_that_fails_is_a_row_and_the_next_is_made(tmp_path: Path) -> None:
     rows = Rows(tmp_path / "rows")
     rows.measure("first", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
@@ -67,9 +87,12 @@ def test_a_measurement_that_fails_is_a_row_and_the_next_is_made(tmp_path: Path) 
     assert "ZeroDivisionError: division by zero" in found[0].ours
 
 
-def section(program: str, limit: float, folder: Path) -> Process:
+ANY = Section("any", "Any", 1)
+
+
+def section(program: str, limit: float, folder: Path, of: Section = ANY) -> Process:
     """A section of which this is the program, after a first row."""
-    made = Process("any", "cpu", limit, folder)
+    made = Process(of, "cpu", limit, folder)
     text = f"from benchmarks.device.rows import *; rows = Rows(Path({str(made.rows)!r})); rows.add(Row('a', '', '1 s'))"
     made.command = [sys.executable, "-c", f"{text}; print('said', flush=True); {program}"]
     return made
@@ -90,6 +113,40 @@ def test_what_a_section_measured_stays_when_it_fails(program: str, limit: float,
     assert made.printed().startswith(b"a | 1 s\nsaid")
 
 
+def test_a_part_that_ends_by_an_error_is_begun_again_while_it_adds_rows(tmp_path: Path) -> None:
+    made = section(
+        "raise SystemExit('broken' if len(read(rows.path)) < 2 else 0)",
+        60,
+        tmp_path,
+        Section("any", "Any", 1, part="part"),
+    )
+    assert [row.ours for row in made.run()[:-1]] == ["1 s"] * 2
+    made = Process(Section("none", "None", 1, part="part"), "cpu", 60, tmp_path)
+    made.command = [sys.executable, "-c", "print('began'); raise SystemExit('broken')"]
+    assert "exit code 1: broken" in made.run()[0].ours
+    assert made.printed().count(b"began") == 1
+
+
+def test_compilers_find_a_folder_of_the_run_and_only_the_end_of_a_long_text_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/of/the/user")
+    made = section("import os; print('x' * 2**21); print(os.environ['TRITON_CACHE_DIR'])", 60, tmp_path)
+    made.run()
+    assert made.printed().endswith(f"x\n{tmp_path / 'triton_cache_dir'}\n".encode())
+    assert len(made.printed()) == process.PRINTED
+
+
+def test_what_a_section_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    left = "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    section(f"{left}; rows.add(Row('left', '', str(child.pid)))", 60, tmp_path).run()
+    number = int(read(tmp_path / "any.jsonl")[1].ours)
+    state, ends = Path(f"/proc/{number}/stat"), time.monotonic() + 10
+    while state.exists() and state.read_text().split()[2] != "Z":  # a signal takes a moment
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+
+
 def test_a_section_without_time_is_a_failed_row(tmp_path: Path) -> None:
     (row,) = section("", 0, tmp_path).run()
     assert row.failed
@@ -108,7 +165,9 @@ def test_the_record_is_whole_all_the_while_and_after_a_signal(
     path = tmp_path / "page.md"
     monkeypatch.setattr(device, "SECTIONS", (SLOW, BROKEN, NEVER))
     monkeypatch.setattr(device, "OFTEN", 0.2)
-    monkeypatch.setattr(device, "Process", lambda module, _, limit, folder: section(PROGRAMS[module], limit, folder))
+    monkeypatch.setattr(
+        device, "Process", lambda one, _, limit, folder: section(PROGRAMS[one.name], limit, folder, one)
+    )
     monkeypatch.setattr(process, "STOP", stop := Event())
     monkeypatch.setattr(device, "STOP", stop)
     seen = []

@@ -136,7 +136,6 @@ SEEN = (
         "patches merged three by three, of 64 a side",
         Edited(KIMI_FILE, "merge: 2", "merge: 3"),
         scale="paper",
-        also=frozenset({"I-42"}),
     ),
     Mutant(
         "S-12",

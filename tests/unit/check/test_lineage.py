@@ -93,7 +93,8 @@ def test_a_pipeline_without_an_export_ends_where_it_ends(tmp_path: Path) -> None
 def test_a_stage_kept_by_a_pointer_is_no_dead_end(tmp_path: Path) -> None:
     small_project.write(tmp_path)
     small_project.edit(tmp_path, "toy/pipeline.yaml", "second, release]", "second, release, kept, aside]")
-    aside = small_project.FILES["toy/second.yaml"].replace("stage: second", "stage: aside")
+    second = small_project.FILES["toy/second.yaml"]
+    aside = second.replace("stage: second", "stage: aside").replace("batch: 64 seq", "batch: 32 seq")
     (tmp_path / "specs/toy/aside.yaml").write_text(aside)
     (tmp_path / "specs/toy/kept.yaml").write_text("stage: kept\nbox: Kept\nkind: keep\ninit: {from: aside}\n")
     assert unwaived(run(Project.load(tmp_path), "paper", {"I-38"})) == []

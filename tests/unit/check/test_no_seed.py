@@ -1,4 +1,7 @@
-"""No check reads a seed: scales that differ by their seeds alone share their findings (`Project.reseeds`)."""
+"""No check reads a scale's seed: scales that differ by their seeds alone share their findings (`Project.reseeds`).
+
+What a stage's own spec says, `raw.seed`, is the same at every scale.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ SEEDS = {"seed", "order"}  # an attribute of a stage; contract.order, which draw
 def reads(source: str) -> list[int]:
     """Lines of code that take a seed, or import what draws from one."""
     nodes = list(ast.walk(ast.parse(source)))
-    taken = [one.lineno for one in nodes if isinstance(one, ast.Attribute) and one.attr == "seed"]
+    found = [one for one in nodes if isinstance(one, ast.Attribute) and one.attr == "seed"]
+    taken = [one.lineno for one in found if not (isinstance(one.value, ast.Name) and one.value.id == "raw")]
     imported = [one for one in nodes if isinstance(one, ast.ImportFrom) and (one.module or "").startswith("stages.")]
     named = [
         one.lineno for one in imported for name in one.names if name.name in SEEDS or one.module.endswith(".order")

@@ -17,8 +17,8 @@ from benchmarks.device.sections import Size
 TESTS = Path(__file__).resolve().parents[2] / "tests" / "cuda"
 # What was never seen to pass on a GPU comes first, and what takes longest; the other files follow.
 FIRST = (
-    "test_waiting", "test_stages", "test_resume", "test_ranks", "test_evaluations", "test_attention", "test_ops",
-    "test_checksums",
+    "test_waiting", "test_stages", "test_resume", "test_ranks", "test_evaluations", "test_attention", "test_head",
+    "test_checksums", "test_ops",
 )  # fmt: skip
 # Processes that share the GPU: most of a test is start and small kernels, and machines are lent by the minute.
 WORKERS = {"cuda": 6, "cpu": 2}

@@ -75,12 +75,12 @@ def made(positions: int, vocab: int, hidden: int, device: torch.device) -> tuple
 
 
 def timed(loss: Loss, inputs: tuple[Tensor, Tensor, Tensor], device: torch.device) -> tuple[float, float, float]:
-    """Seconds of the second of two runs, GB beyond the inputs, and the loss."""
+    """Seconds of the second of two runs, which finds its memory reserved, GB beyond the inputs, and the loss."""
     states, matrix, _ = inputs
+    harness.reset(device)
+    before = harness.allocated(device)
     for _ in range(2):
         states.grad = matrix.grad = None
-        harness.reset(device)
-        before = harness.allocated(device)
         began = harness.now(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             total = loss(*inputs)

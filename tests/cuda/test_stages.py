@@ -29,8 +29,8 @@ def test_the_first_step_is_the_cpus(kind: str, device: torch.device, tmp_path: P
 def test_the_first_step_in_bf16_is_the_cpus_in_fp32(
     kind: str, device: torch.device, tmp_path: Path, made_up_data: None
 ) -> None:
-    """Logits are below 1/3 at first and rounded three times, of a loss near 4: a quarter of a unit. A gradient is rounded
-    some sixteen times on its way, each time up or down: four units, of which a norm of many numbers sees at most half.
+    """Logits are below 1/3 at first and rounded three times, of a loss near 4: a quarter of a unit. A gradient is
+    rounded some sixteen times on its way, up or down: four units, of which a norm of many numbers sees at most half.
     """
     made = stages.cut(tiny.make(kind), 1)
     ours = stages.losses(stages.train(stages.on(made, device, "torch-bf16"), tmp_path / "device"))

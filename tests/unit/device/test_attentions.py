@@ -267,6 +267,15 @@ def test_the_parts_of_the_section_are_the_candidates_and_the_first_says_what_the
     assert "C compiler /" in rows_of("now", tmp_path / "rows")[0].ours
 
 
+@pytest.mark.parametrize(("times", "failed"), [(1.9, False), (2.1, True), (float("nan"), True)])
+def test_a_candidate_may_be_twice_as_far_from_fp64_as_the_fast_way(times: float, failed: bool) -> None:
+    fast = Beside(milliseconds=1.0, off=1e-3, apart=1e-3)
+    found = exact_attention.row(
+        Candidate("one", attention.attend), SHAPES[0], Found(1.0, 0, [], []), times * 1e-3, fast
+    )
+    assert found.failed == failed
+
+
 def test_bits_are_compared_and_not_numbers() -> None:
     zero, nan = torch.zeros(3), torch.full((3,), torch.nan)
     assert torch.equal(zero, -zero)

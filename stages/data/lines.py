@@ -16,6 +16,7 @@ from stages.data.pieces import Broken, Input, Piece, Row, Rows
 from stages.errors import UserError
 from stages.spec.schema_paths import GZIPPED
 
+MARK = b"\xef\xbb\xbf"  # of byte order, which some editors and exporters put first: no text
 LINE_END = re.compile(rb"\r\n|\n|\r")
 BLOCK = 1 << 20
 
@@ -27,6 +28,8 @@ def json_lines(piece: Piece) -> Rows:
             file.seek(piece.start - 1)
             while (rest := file.readline(pieces.LONGEST)) and not rest.endswith(b"\n"):
                 pass
+        elif file.peek(len(MARK)).startswith(MARK):
+            file.read(len(MARK))
         number, at, plain = 0, raw.tell(), raw is file
         start, end, most, readline = piece.start, piece.end, pieces.LONGEST, file.readline
         while not plain or at < end:
@@ -54,7 +57,7 @@ def lines_before(piece: Piece) -> int:
 def whole(piece: Piece) -> Rows:
     """The file as one document."""
     with piece.file.path.open("rb") as file:
-        data = file.read(pieces.LONGEST + 1).removeprefix(b"\xef\xbb\xbf")
+        data = file.read(pieces.LONGEST + 1).removeprefix(MARK)
     if len(data) > pieces.LONGEST:
         yield Row(1, Broken(f"a file of more than {pieces.LONGEST:,} bytes", "shorter ones, one document each"), 0)
     elif (found := _text(LINE_END.split(data))) is not None:
@@ -91,7 +94,7 @@ def paragraphs(piece: Piece) -> Rows:
 
 
 @contextmanager
-def _opened(file: Input) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+def _opened(file: Input) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
     """A file of lines, decompressed, and the file on the disk, whose place says how far it has been read."""
     with file.path.open("rb") as raw:
         if file.suffix == ".jsonl":
@@ -120,9 +123,9 @@ def _too_long(file: BinaryIO, line: bytes) -> Broken:
 
 
 def _ends(line: bytes, first: bool) -> list[bytes]:
-    """A line up to LF, cut at the CRs in it; the mark that some editors put first is no text."""
+    """A line up to LF, cut at the CRs in it."""
     plain = line.removesuffix(b"\n").removesuffix(b"\r")
-    return LINE_END.split(plain.removeprefix(b"\xef\xbb\xbf") if first else plain)
+    return LINE_END.split(plain.removeprefix(MARK) if first else plain)
 
 
 def _paragraph(found: list[bytes], size: int) -> tuple[int, str | Broken] | None:

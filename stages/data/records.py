@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
-from stages.data import chats, json_text, table_nulls, turns
+from stages.data import chats, json_text, lines, table_nulls, turns
 from stages.data.chat import ASSISTANT
 from stages.data.chats import Chat
 from stages.data.document import Document, Part, conversation, held_out, plain
@@ -29,6 +29,8 @@ OTHER = {"text": ("messages", "sft"), "messages": ("text", "text")}  # what a ro
 OPTIONAL = ("system", "history", "input", "tools")
 DOTS = '"..."'
 ARRAY = "; of a JSON array, write each element on a line of its own: `jq -c '.[]' IN > OUT.jsonl`"
+MARKED = "; files that begin with one were joined: `sed 's/^\\xEF\\xBB\\xBF//' IN > OUT` takes it out"
+UTF8 = "text in UTF-8; `iconv -f FROM -t UTF-8 IN > OUT` writes it"
 SEVERAL_LINES = "; an object has one line: `jq -c .` writes objects so, `jq -c '.[]'` the elements of an array"
 EXAMPLES = {
     "messages": '[{"role": "user", "content": "..."}, ...]',
@@ -179,12 +181,12 @@ def parsed(line: bytes) -> dict[str, Any]:
     try:
         row = json_text.parsed(line.decode())
     except UnicodeDecodeError:
-        raise RowError("not UTF-8") from None
+        raise RowError("not UTF-8", UTF8) from None
     except json_text.RepeatedKeyError as error:
         raise RowError(str(error)) from None
     except ValueError as error:
-        lines = SEVERAL_LINES if line.strip() in (b"[", b"{") else ""
-        raise RowError(f"not JSON ({wording.of_json(error)}){lines}") from None
+        more = SEVERAL_LINES if line.strip() in (b"[", b"{") else MARKED if line.startswith(lines.MARK) else ""
+        raise RowError(f"not JSON ({wording.of_json(error)}){more}") from None
     except RecursionError:
         raise RowError("not JSON (nested too deep)") from None
     if not isinstance(row, dict):

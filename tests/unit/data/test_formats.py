@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from tests.unit.data.files_of_users import (
     declare,
     identities,
     jsonl,
+    pa,
     parquet,
     read,
 )
@@ -31,6 +33,21 @@ def test_text_is_the_same_in_every_format(project: Small, name: str) -> None:
     declare(project, name)
     assert [document.parts[0].content for document in read(project)] == TEXTS
     assert identities(project) == [json.dumps(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
+def test_a_byte_order_mark_is_no_text_and_every_row_keeps_its_line(
+    project: Small, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(pieces, "PIECE", 60)
+    data = b"\xef\xbb\xbf" + b"".join(json.dumps({"text": text}).encode() + b"\n" for text in TEXTS) + b"{}\n"
+    written = {"gz": gzip.compress, "zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True)}
+    (project.root / name).write_bytes(written.get(name.rpartition(".")[2], bytes)(data))
+    declare(project, name, on_bad_row={"skip": 1})
+    assert [document.parts[0].content for document in read(project)] == TEXTS
+    declare(project, name)
+    with pytest.raises(UserError, match=rf"^{name}:7: "):
+        read(project)
 
 
 @pytest.mark.parametrize("rows", SHAPES)

@@ -25,7 +25,8 @@ def chat(*turns: tuple[Any, Any]) -> bytes:
 
 ASK, ANSWER = ("user", "?"), ("assistant", "!")
 REFUSED: dict[str, tuple[str, bytes, str]] = {
-    "a byte order mark": ("text", b"\xef\xbb\xbf" + text("a"), "not JSON .a byte order mark at column 1"),
+    "a byte order mark": (
+        "text", b"\xef\xbb\xbf" + text("a"), "not JSON .a byte order mark at column 1.; files that begin with one were joined"),
     "NULs before the row": ("text", b"\0\0" + text("a"), "not JSON"),
     "Latin-1": ("text", '{"text": "\xe9"}'.encode("latin-1"), "not UTF-8"),
     "UTF-16": ("text", '{"text": "a"}'.encode("utf-16"), "not UTF-8"),
@@ -67,6 +68,8 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
 # What is said by the documents that are made, in order; special tokens of the chat left out.
 TAKEN: dict[str, tuple[str, bytes, list[str]]] = {
     "lines that end in CRLF": ("text", text("a") + b"\r\n" + text("b") + b"\r", ["a", "b"]),
+    "a byte order mark first": ("text", b"\xef\xbb\xbf" + text("a") + b"\n" + text("b"), ["a", "b"]),
+    "a byte order mark alone in a line": ("text", b"\xef\xbb\xbf\r\n" + text("a"), ["a"]),
     "blank lines between": ("text", b"\n \n" + text("a") + b"\n\n\t\n", ["a"]),
     "no line break at the end": ("text", text("a"), ["a"]),
     "a NUL in the text": ("text", text("a\0b"), ["a\0b"]),
@@ -103,3 +106,12 @@ def test_a_line_that_is_strange_and_right_is_read_for_what_it_says(project: Smal
     parts = [part.content for document in read(project) for part in document.parts]
     heads = {"system\n", "user\n", "assistant\n", "\n"}
     assert [part for part in parts if isinstance(part, str) and part not in heads] == wanted
+
+
+def test_of_another_encoding_it_is_said_how_to_convert_it(project: Small) -> None:
+    (project.root / "a.jsonl").write_bytes('{"text": "a"}'.encode("utf-16"))
+    declare(project, "a.jsonl")
+    with pytest.raises(
+        UserError, match=r"^a\.jsonl:1: not UTF-8; allowed: text in UTF-8; `iconv -f FROM -t UTF-8 IN > OUT`"
+    ):
+        read(project)

@@ -26,7 +26,7 @@ def chat(*turns: tuple[Any, Any]) -> bytes:
 ASK, ANSWER = ("user", "?"), ("assistant", "!")
 REFUSED: dict[str, tuple[str, bytes, str]] = {
     "a byte order mark": (
-        "text", b"\xef\xbb\xbf" + text("a"), "not JSON .a byte order mark at column 1.; files that begin with one were joined"),
+        "text", b"\xef\xbb\xbf" + text("a"), "not JSON .a byte order mark at column 1.; files that begin with one"),
     "NULs before the row": ("text", b"\0\0" + text("a"), "not JSON"),
     "Latin-1": ("text", '{"text": "\xe9"}'.encode("latin-1"), "not UTF-8"),
     "UTF-16": ("text", '{"text": "a"}'.encode("utf-16"), "not UTF-8"),

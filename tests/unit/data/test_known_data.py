@@ -69,8 +69,22 @@ def tables() -> dict[str, dict[str, Any]]:
     return {name if name in LAYOUTS else name.partition(",")[0]: yaml.safe_load(lines) for name, lines in found}
 
 
+def conversions() -> dict[str, Any]:
+    """The functions that stand on the page."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    functions: dict[str, Any] = {}
+    exec(code, functions)
+    return functions
+
+
+def converted(name: str, rows: Rows) -> Rows:
+    """By the conversion of this name."""
+    return list(conversions()[name](rows))
+
+
 def test_every_data_set_of_the_page_has_its_rows_here() -> None:
-    assert set(tables()) == {*LAYOUTS, "LAION", "the same"}
+    trained = {"parts as OpenAI has them", "OBELICS and MMC4 as lists of parts"}  # by test_pictures_trained
+    assert set(tables()) == {*LAYOUTS, *trained, "LAION", "the same"}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -126,13 +140,10 @@ CONVERSIONS: dict[str, tuple[Rows, list[list[dict[str, Any]]]]] = {
 
 @pytest.mark.parametrize("name", CONVERSIONS)
 def test_a_conversion_of_the_page_gives_rows_that_are_read(name: str) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    functions: dict[str, Any] = {}
-    exec(code, functions)
     rows, wanted = CONVERSIONS[name]
-    found = list(functions[name](rows))
+    found = converted(name, rows)
     assert [row["messages"] for row in found] == wanted
     if name != "llava":  # which has pictures
         for row in found:
             assert records.document(json.dumps(row).encode(), records.shape("messages", {})).conversation is not None
-    assert set(CONVERSIONS) == {word for word in functions if not word.startswith("__")}
+    assert set(CONVERSIONS) == {word for word in conversions() if not word.startswith("__")}

@@ -44,6 +44,31 @@ def notices(project: Project, scale: str) -> list[str]:
     ]
 
 
+def shortened(project: Project, scale: str) -> Iterator[str]:
+    """Stages that are evaluated on shorter rows than they read, and what that leaves unmeasured."""
+    cut, beyond = [], []
+    for name in project.pipelines(variants=True):
+        with suppress(SpecError, SpecErrors):  # which are findings
+            resolved = project.resolve(name, scale)
+            known = {f"{one.pipeline}/{one.name}": one.max_context for one in resolved.stages.values()}
+            for stage in (resolved.stages[own] for own in resolved.own):
+                longest = max((phase.context for phase in stage.phases), default=0)
+                if stage.evaluation.names and stage.evaluation.context < longest:
+                    ref = f"{name}/{stage.name}"
+                    cut.append(ref)
+                    old = max((known[parent] for parent in stage.parents), default=longest)
+                    beyond += [ref] if stage.evaluation.context <= old < longest else []
+    if cut:
+        rows = project.scale(scale).evaluation.context
+        lost = (
+            f" The loss beyond the old context, and its gate, is not there for {', '.join(beyond)}." if beyond else ""
+        )
+        yield (
+            f"{scale}: evaluated on rows of {rows:,} tokens (`evaluation.context`), and not on their own: "
+            f"{', '.join(cut)}. Conversations and documents with pictures that are longer are left out.{lost}"
+        )
+
+
 def unpriced(project: Project, scale: str) -> Iterator[str]:
     """That memory and time (I-42, I-44) are not checked, where the scale's device has no profile in specs/hardware."""
     with suppress(SpecError, SpecErrors):  # of the scale's file, or the profile's: a finding

@@ -13,7 +13,7 @@ from rich.text import Text
 from stages.check import bindings, catalogue, facts
 from stages.check.findings import Finding, unwaived
 from stages.check.named import misnamed
-from stages.check.notices import notices, unpriced, unread
+from stages.check.notices import notices, shortened, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.commands.open import find_root, known_pipeline, open_project, unknown
@@ -43,7 +43,8 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     said = [
         notice
         for one in scales
-        for notice in (*notices(project, one), *bindings.notice(project, one), *unpriced(project, one))
+        for told in (notices, bindings.notice, shortened, unpriced)
+        for notice in told(project, one)
     ]
     said += [*unread(project), *misnamed(project)]
     if as_json:

@@ -90,10 +90,11 @@ def _of_nemo(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -
 
 
 def evaluation(stage: Stage, hardware: Hardware) -> int:
-    """Bytes of the first rank's device while it evaluates a stage of the NeMo engine: the others wait. 0 elsewhere: the
-    torch engine's are among the parts of `of`.
+    """Bytes of the first rank's device while it evaluates a stage of the NeMo engine, or computes the pass after the
+    last update, which comes without evaluations too: the others wait. 0 elsewhere: the torch engine's are among the
+    parts of `of`.
     """
-    if stage.execution.parallel is None or not stage.evaluation.names or not stage.phases:
+    if stage.execution.parallel is None or not stage.phases:
         return 0
     alive = memory_nemo.evaluation(stage)
     return alive + memory_engine.spare(stage, alive) + hardware.runtime

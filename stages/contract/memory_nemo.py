@@ -167,7 +167,7 @@ def evaluation(stage: Stage) -> int:
     of a layer the feed-forward part is computed, beside four states of the stream. Traced on fake tensors, within 1%.
     """
     bf16 = computes_in_bf16(stage.engine_class)
-    width, total = HALF if bf16 else FP32, 0.0
+    width, total, positions = HALF if bf16 else FP32, 0.0, _evaluated(stage)
     for model in stage.modules.values():
         count = parameters(model)
         if not isinstance(model, LanguageModel):
@@ -175,10 +175,19 @@ def evaluation(stage: Stage) -> int:
             continue
         ends = count.embedding + count.head
         total += width * (count.total - ends) + FP32 * ends
-        positions = max(memory_engine.EVALUATED, stage.evaluation.context)
         made = max(loops(model, phase) for phase in stage.phases)  # normed states, one after each loop
         total += positions * (FP32 * (3 + made) * model.hidden + width * (2 * model.hidden + _computed(model)))
     return int(total)
+
+
+def _evaluated(stage: Stage) -> int:
+    """Positions of one forward pass: a row that is evaluated, or the last phase's micro-batch after the last update,
+    whose rows are cut to that length (but for those with images: stages/engines/last_pass.py).
+    """
+    last, longest = stage.phases[-1], stage.evaluation.context
+    images = any(isinstance(model, MoonViTModel) for model in stage.modules.values())
+    after = last.micro_batch * (last.context if images else min(last.context, longest))
+    return max(after, memory_engine.EVALUATED, longest) if stage.evaluation.names else after
 
 
 def _computed(model: LanguageModel) -> float:

@@ -62,7 +62,7 @@ def row(result: StageResult, mark: Mark = "current") -> Row:
         _name(stage, mark),
         f"{count(stage.budget)}{' patches' if stage.phases[0].unit == 'patches' else ''}{_padded(result)}",
         f"{len(result.metrics):,}",
-        " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)),
+        _contexts(stage),
         f"{first:.3f} → {last:.3f}",
         validation(result),
         evaluation(result),
@@ -105,6 +105,13 @@ def padding(result: StageResult) -> float | None:
 def _padded(result: StageResult) -> str:
     share = padding(result)
     return f", {share:.0%} padding" if share is not None and share >= SHOWN else ""
+
+
+def _contexts(stage: Stage) -> str:
+    """The phases' contexts, and what rows are evaluated where those are shorter than any of them."""
+    longest, evaluated = max(phase.context for phase in stage.phases), stage.evaluation.context
+    short = f", evaluated {length(evaluated)}" if stage.evaluation.names and evaluated < longest else ""
+    return " → ".join(dict.fromkeys(length(phase.context) for phase in stage.phases)) + short
 
 
 def ends(result: StageResult) -> tuple[float, float]:

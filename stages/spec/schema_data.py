@@ -10,9 +10,9 @@ from stages.spec import units
 from stages.spec.fields import (
     Budget,
     BudgetExponent,
-    Context,
     Divided,
     Epochs,
+    EvaluatedContext,
     Flag,
     Kept,
     LrFactor,
@@ -147,7 +147,7 @@ class RawEvaluation(Raw):
     """How much is evaluated: `context` is the longest row, where one GPU has no memory for a stage's own."""
 
     samples: Samples
-    context: Context | None = None
+    context: EvaluatedContext | None = None
 
 
 def _identity(value: object) -> object:

@@ -11,7 +11,7 @@ import pytest
 
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.gate import Gate
-from stages.check.notices import notices, unread
+from stages.check.notices import notices, shortened, unread
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.emit import print_script
@@ -68,6 +68,30 @@ def test_rows_that_one_gpu_cannot_evaluate_are_told_with_what_to_write(root: Pat
     assert finding.repair == (
         "Write shorter rows in specs/scales/paper.yaml, such as `evaluation: {samples: 1024, context: 128Ki}`."
     )
+
+
+def test_the_pass_after_the_last_update_is_counted_where_nothing_is_evaluated(root: Path) -> None:
+    edit(root, "scales/paper.yaml", ", context: 128Ki}", "}")
+    edit(root, "llama31_1m/cpt_1m.yaml", r"^evaluate: .*\n", "")
+    assert "llama31_1m/cpt_1m" in {one.stage for one in found(root, "paper")}
+
+
+def test_stages_that_are_evaluated_on_shorter_rows_than_their_own_are_a_notice(root: Path) -> None:
+    (notice,) = shortened(Project.load(root), "paper")
+    assert notice.startswith(
+        "paper: evaluated on rows of 131,072 tokens (`evaluation.context`), and not on their own: "
+    )
+    assert "llama31_1m/sft_1m" in notice
+    assert notice.endswith(
+        " The loss beyond the old context, and its gate, is not there for llama31_1m/cpt_256k, llama31_1m/cpt_512k, "
+        "llama31_1m/cpt_1m."
+    )
+    assert list(shortened(Project.load(root), "mini")) == []
+    edit(root, "scales/paper.yaml", "context: 128Ki}", "context: 512Ki}")
+    (notice,) = shortened(Project.load(root), "paper")
+    assert notice.endswith(" is not there for llama31_1m/cpt_1m.")
+    edit(root, "scales/paper.yaml", "context: 512Ki}", "context: 1Mi}")
+    assert list(shortened(Project.load(root), "paper")) == []
 
 
 def test_what_a_scale_says_of_every_stage_is_told_at_the_scales_line(root: Path) -> None:

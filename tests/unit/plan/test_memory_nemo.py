@@ -189,3 +189,14 @@ def test_a_checkpoint_has_the_divided_optimizer_whole_once_more(project: Project
     found = parts(stage, h100)
     assert (found.activations, found.loss) == (12 * count, 0)
     assert (found.states + found.gradients + found.activations) / GB == pytest.approx(48.15, rel=0.01), "as traced"
+
+
+def test_the_pass_after_the_last_update_has_a_micro_batch_of_rows(project: Project) -> None:
+    """Four rows of 8K of the joint stage, at once; an evaluation has one. Without evaluations it is there alone."""
+    stage = project.resolve("kimi_vl", "paper").stages["joint_pretrain"]
+    assert (stage.phases[-1].micro_batch, stage.phases[-1].context, stage.evaluation.context) == (4, 8192, 8192)
+    assert memory_nemo._evaluated(stage) == 4 * 8192
+    long = project.resolve("llama31_1m", "paper").stages["cpt_1m"]
+    assert memory_nemo._evaluated(long) == 2**17 < long.phases[-1].context
+    unasked = long.evaluation.model_copy(update={"names": (), "context": 512})
+    assert memory_nemo._evaluated(long.model_copy(update={"evaluation": unasked})) == 512

@@ -49,6 +49,13 @@ def test_of_the_results_that_are_asked_for_no_other_is_read(tmp_path: Path) -> N
     assert list(collect.readable(layout)[1]) == ["ouro/keep"]
 
 
+def test_a_row_says_where_shorter_rows_were_evaluated_than_a_stage_reads(tmp_path: Path) -> None:
+    stage = STAGES["warmup"]
+    short = stage.evaluation.model_copy(update={"names": ("validation_loss",), "context": 2048})
+    folder = write_result(tmp_path, stage.model_copy(update={"evaluation": short}), losses=[3.0, 1.0])
+    assert table.row(read(folder)).cells[3] == "4K, evaluated 2K"
+
+
 def test_a_result_that_may_not_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout, whole = run_all(tmp_path), collect.read
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stages.data.sample import Sample
-from stages.engines import last_pass, run, training
+from stages.engines import last_pass, results, run, training
 from stages.models.build import build
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Piece, Schedule
@@ -187,3 +187,13 @@ def test_the_last_pass_reads_no_longer_rows_than_evaluations_do(
     last_pass.check(stage, modules, data, 8)
     assert read
     assert set(read) == {8}
+
+
+def test_an_evaluation_of_nothing_says_that_rows_are_cut_where_they_are() -> None:
+    """The mean of no answer is no number: conversations that are longer than a row are left out."""
+    stage, nothing = tiny.make("next_token"), {"answers": {"loss": math.nan}}
+    with pytest.raises(NonFiniteError, match=r"too little is there to evaluate on\.$"):
+        results.check_evaluations(stage, nothing, "before training", 0)
+    cut = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"context": 8})})
+    with pytest.raises(NonFiniteError, match=r"or evaluate longer rows than the 8 tokens of `evaluation`\.$"):
+        results.check_evaluations(cut, nothing, "before training", 0)

@@ -169,8 +169,7 @@ def test_questions_about_pictures_need_a_corpus_that_asks(specs: Path) -> None:
     Project.load(specs).resolve("kimi_vl", "paper")
 
 
-def test_an_evaluation_needs_a_parent_that_was_trained(specs: Path) -> None:
-    """An upcycled stage is evaluated on its parent's corpora: another upcycled one has none."""
+def test_what_was_upcycled_twice_is_evaluated_on_the_corpora_of_the_stage_that_was_trained(specs: Path) -> None:
     path = specs / "specs/ouro/upcycle_2_6b.yaml"
     twice = (
         path.read_text().replace("stage: upcycle_2_6b", "stage: twice").replace("from: stable_1", "from: upcycle_2_6b")
@@ -182,5 +181,22 @@ def test_an_evaluation_needs_a_parent_that_was_trained(specs: Path) -> None:
     assert larger is not None
     text = text.replace(larger[0], larger[0] + larger[0].replace("ouro_2_6b", "ouro_5_2b").replace("48", "96"))
     pipeline.write_text(text)
-    with pytest.raises(SpecErrors, match=r"twice\.yaml:\d+: evaluate\.0: found 'validation_loss'.* a corpus of kind"):
-        Project.load(specs).resolve("ouro", "paper")
+    assert Project.load(specs).resolve("ouro", "paper").stages["twice"].evaluation.names == ("validation_loss", "loops")
+
+
+def test_an_evaluation_needs_an_ancestor_that_reads_something(specs: Path) -> None:
+    """A release that comes in without corpora of its own, and a larger model made of it."""
+    base = specs / "specs/llama31_1m/base.yaml"
+    base.write_text(re.sub(r"evaluate(_on)?: .*\n|  - .covers: .evaluate_on.*\n", "", base.read_text()))
+    (specs / "specs/llama31_1m/grown.yaml").write_text(
+        "stage: grown\nbox: grown\nkind: upcycle\nmodules: {llm: llama31_16b}\ninit: {from: base, weights: {upcycle: "
+        "concatenate}, optimizer: reset, clock: reset, data: restart}\nevaluate: [validation_loss]\n"
+    )
+    pipeline = specs / "specs/llama31_1m/pipeline.yaml"
+    text = pipeline.read_text()
+    larger = re.search(r"  llama31_8b:\n(    .*\n)+", text)
+    assert larger is not None
+    text = text.replace(larger[0], larger[0] + larger[0].replace("31_8b", "31_16b").replace("layers: 32", "layers: 64"))
+    pipeline.write_text(text.replace("stages: [base,", "stages: [base, grown,"))
+    with pytest.raises(SpecError, match=r"grown\.yaml:\d+: evaluate\.0: found 'validation_loss'.* a corpus of kind"):
+        Project.load(specs).resolve("llama31_1m", "paper")

@@ -8,7 +8,7 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.contract import layouts, ledger, memory
+from stages.contract import layouts, ledger, memory, memory_engine
 from stages.contract.corpora import prepared
 from stages.contract.duration import document_lengths, step_seconds
 from stages.contract.engines import undivided
@@ -16,6 +16,7 @@ from stages.contract.hardware import MEGA, Hardware
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
+from stages.spec.units import format_tokens
 
 LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stage of that length has a checkpoint inside
 
@@ -53,8 +54,7 @@ def stage_fits(context: Context) -> Iterator[Finding]:
                 "I-42", name, "parallel", observed=f"{_gb(evaluated)} on the first rank, which evaluates the whole "
                 f"model, in rows of {stage.evaluation.context:,} tokens",
                 expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
-                repair=f"Write shorter rows in specs/scales/{context.pipeline.scale}.yaml, such as "
-                f"`evaluation: {{samples: {stage.evaluation.samples}, context: 128Ki}}`.",
+                repair=_shorter(context.pipeline.scale, stage, hardware),
             )  # fmt: skip
         per_node = stage.execution.ranks // stage.execution.nodes
         if hardware.per_node is not None and per_node > hardware.per_node:
@@ -69,6 +69,18 @@ def stage_fits(context: Context) -> Iterator[Finding]:
                 "I-42", name, "memory", observed=f"{stage.execution.memory_mb:,} MB a node",
                 expected=f"at least {_gb(need)}", repair="Raise `memory`: is its unit right?",
             )  # fmt: skip
+
+
+def _shorter(scale: str, stage: Stage, hardware: Hardware) -> str:
+    """The longest rows, half as long as those of the stage or a quarter, and so on, with which its evaluations fit."""
+    rows, least = stage.evaluation.context, memory_engine.EVALUATED
+    while rows > least:
+        rows //= 2
+        shorter = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"context": rows})})
+        if memory.evaluation(shorter, hardware) <= hardware.memory:
+            written = f"{{samples: {stage.evaluation.samples}, context: {format_tokens(rows)}}}"
+            return f"Write shorter rows in specs/scales/{scale}.yaml, such as `evaluation: {written}`."
+    return "Evaluate an export of the stage on a device with more memory, and write `evaluate: []`."
 
 
 def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:

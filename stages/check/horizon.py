@@ -158,7 +158,7 @@ def _after(piece: RawPiece, clock: int | None) -> int | None:
     return clock + int(piece.for_[0])
 
 
-def place(context: Context, schedule: str, number: int | None) -> Where:
-    """The line of a piece of a schedule, or of the schedule itself."""
-    path = ("schedules", schedule) if number is None else ("schedules", schedule, number)
+def place(context: Context, schedule: str, number: int | None, key: str | None = None) -> Where:
+    """The line of a piece of a schedule or of one of its keys, or of the schedule itself."""
+    path = ("schedules", schedule, *(part for part in (number, key) if part is not None))
     return context.loaded.document.where(path)

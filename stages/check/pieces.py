@@ -20,7 +20,7 @@ from stages.spec.schema_phases import CountedPhase
 HIGHEST = Fraction(1, 10)
 LOWEST = Fraction(1, 10**9)
 
-Fault = tuple[Where | None, Fact, str, str, str]  # the line if it is not the piece's; fact, found, expected, repair
+Fault = tuple[Where | str, Fact, str, str, str]  # a line, or the piece's key at fault; fact, found, expected, repair
 
 
 @static(
@@ -46,8 +46,8 @@ def every_piece_does_something(context: Context) -> Iterator[Finding]:
             if extent is None or extent.laid[number].start < extent.start:
                 continue
             for where, fact, observed, expected, repair in _faults(context, extent, number):
-                line = where or horizon.place(context, extent.schedule, number)
-                if where is None or where not in lines:  # a scale's factor is at fault once, not once a piece
+                line = horizon.place(context, extent.schedule, number, where) if isinstance(where, str) else where
+                if isinstance(where, str) or where not in lines:  # a scale's factor is at fault once, not once a piece
                     yield Finding(
                         "I-36", pipeline.scale, pipeline.refs[name], None, observed, expected, repair, line,
                         at=(f"schedule.{number}",), found=facts.write(fact),
@@ -57,7 +57,7 @@ def every_piece_does_something(context: Context) -> Iterator[Finding]:
 
 def _faults(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     if not _counted_elsewhere(context, extent):
-        yield from _without_a_step(extent, number)
+        yield from _without_a_step(context, extent, number)
     yield from _inert(context, extent, number)
     yield from _implausible(context, extent, number)
 
@@ -72,13 +72,13 @@ def _counted_elsewhere(context: Context, extent: Extent) -> bool:
     return not here and any(isinstance(span.phase, CountedPhase) for span in extent.spans)
 
 
-def _without_a_step(extent: Extent, number: int) -> Iterator[Fault]:
+def _without_a_step(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     """A piece that the lineage passes over between the ends of two steps, at full size."""
     piece, unit = extent.laid[number], extent.spans[-1].phase.unit
     end = numbers.step_beyond(extent, number)
     if end is not None:
         yield (
-            None,
+            "until" if context.loaded.raw.schedules[extent.schedule][number].for_ is None else "for",
             Fraction(end - piece.start, piece.end - piece.start),
             f"{shapes.named(piece.shape)} of {piece.end - piece.start:,} {unit} in which no step ends: the piece ends "
             f"at {piece.end:,}, the step at {end:,}",
@@ -97,7 +97,7 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     found = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
     if all(one.first == one.last for one in read) and (piece.shape != "linear" or number or raw.starts != "current"):
         yield (
-            None,
+            "to",
             found,
             found,
             "a piece that changes the rate",
@@ -105,7 +105,7 @@ def _inert(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
         )
     ends = number + 1 == len(extent.laid) and not extent.left
     if ends and piece.shape in ("cosine", "1-sqrt") and all(one.first < one.last for one in read):
-        yield None, found, f"{found}, which ends the schedule", f"a {piece.shape} that lowers the rate", "Correct `to`."
+        yield "to", found, f"{found}, which ends the schedule", f"a {piece.shape} that lowers the rate", "Correct `to`."
 
 
 def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
@@ -113,9 +113,10 @@ def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Faul
     raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
     stated = [*([piece.first] if raw.starts == "stated" else ()), *([piece.last] if raw.to is not None else ())]
     highest = max(stated, default=Fraction(0))
+    key = "to" if raw.to is not None and piece.last == highest else "from"
     bound = f"at most {float(HIGHEST):g}: a step moves every weight by about the rate"
     if highest > HIGHEST:
-        yield None, highest, f"a learning rate of {float(highest):g}", bound, "Correct the rate's exponent."
+        yield key, highest, f"a learning rate of {float(highest):g}", bound, "Correct the rate's exponent."
     elif context.shrink.rate(highest) > float(HIGHEST):
         yield (
             context.shrink.document.where(("pipelines", context.shrink.pipeline, "lr")),
@@ -127,7 +128,7 @@ def _implausible(context: Context, extent: Extent, number: int) -> Iterator[Faul
     if 0 < max(piece.first, piece.last) < LOWEST:
         found = f"{shapes.named(piece.shape)} from {float(piece.first):g} to {float(piece.last):g}"
         yield (
-            None,
+            key,
             found,
             found,
             f"rates of at least {float(LOWEST):g}: smaller updates are rounded away",

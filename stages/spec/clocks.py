@@ -147,7 +147,8 @@ def at_fault(
     """The piece of the schedule that is at fault, or where it is named (`key` of `document`); and what is found."""
     found = f"{error.found}, as {stage.raw.stage} reads it" if error.of_reader else error.found
     if error.piece is not None:
-        return pipeline.document, ("schedules", name, error.piece), found
+        path: Path = ("schedules", name, error.piece, *([error.key] if error.key else []))
+        return pipeline.document, path, found
     return document, key, found
 
 

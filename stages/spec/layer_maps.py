@@ -44,8 +44,8 @@ def _whole_stacks(loaded: LoadedStage, how: str, parent: Model, child: Model) ->
         raise loaded.document.error(
             ("init", "weights"),
             f"{above} layers becoming {below}",
-            "a multiple of the parent's layers",
-            "Correct the model.",
+            "a multiple of the parent's layers, or which layers are copied: {upcycle: 0-23 + 8-31}",
+            "Correct the model, or write the layers out.",
         )
     match how:
         case "concatenate":

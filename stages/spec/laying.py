@@ -19,12 +19,15 @@ LR = "the learning rate"
 class ScheduleError(ValueError):
     """A schedule that cannot be laid out; `piece` is the index of the piece at fault, None for the whole.
 
+    `key` is what of the piece, where that is one value: a sweep may have it in a line of its own.
     `of_reader`: the piece is wrong for the stage that reads it, and may be right for another one.
     """
 
-    def __init__(self, piece: int | None, found: str, allowed: str, repair: str, *, of_reader: bool = False) -> None:
+    def __init__(
+        self, piece: int | None, found: str, allowed: str, repair: str, *, of_reader: bool = False, key: str = ""
+    ) -> None:
         self.piece, self.found, self.allowed, self.repair = piece, found, allowed, repair
-        self.of_reader = of_reader
+        self.of_reader, self.key = of_reader, key
         super().__init__(found)
 
 
@@ -139,6 +142,7 @@ def _stated(index: int, piece: RawPiece, rate: Fraction | None, number: str) -> 
             f"a continuous {'rate' if number == LR else number}, or `jump: <reason>`",
             f"Start at the current {'rate' if number == LR else 'value'}, or declare the jump with its reason.",
             of_reader=index == 0,
+            key="from",
         )
     return stated
 
@@ -151,11 +155,15 @@ def _of_its_shape(index: int, piece: RawPiece, first: Fraction, last: Fraction) 
     if piece.shape in shapes.POSITIVE and not min(first, last):
         found = f"{piece.shape} from {float(first):g} to {float(last):g}"
         repair = "End at a rate above 0, or choose another shape."
-        raise ScheduleError(index, found, "rates above 0: this shape never comes to 0", repair, of_reader=True)
+        raise ScheduleError(
+            index, found, "rates above 0: this shape never comes to 0", repair, of_reader=True, key="to"
+        )
     if piece.shape in shapes.FALLING and first < last:
         found = f"{piece.shape} from {float(first):g} up to {float(last):g}"
         repair = "Correct `to`, or choose another shape."
-        raise ScheduleError(index, found, "a rate that falls, as tokens to a negative power do", repair, of_reader=True)
+        raise ScheduleError(
+            index, found, "a rate that falls, as tokens to a negative power do", repair, of_reader=True, key="to"
+        )
 
 
 def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequence[Span]) -> tuple[int, Fraction]:
@@ -171,6 +179,7 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
                 f"a piece from {clock:,} until {piece.until:,}",
                 "pieces that end after they begin",
                 "Correct `until`.",
+                key="until",
             )
         return piece.until, Fraction(piece.until)
     amount, unit = piece.for_ if piece.for_ is not None else (0, "")
@@ -184,8 +193,9 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
         raise ScheduleError(
             index,
             f"{amount:,} steps, of which the stages so far have {found:,}",
-            "steps within the stages",
+            "steps within the stage in which the piece begins, as which stages come after it is theirs to say",
             "Write the length in tokens.",
+            key="for",
         )
     return end, Fraction(end)
 
@@ -199,11 +209,13 @@ def _epochs_end(
     if span is None or not isinstance(budget, Epochs):
         raise ScheduleError(
             index, "epochs, although a phase that reads it has its budget in tokens", "tokens, patches or steps",
-            "Write the length in tokens, or give the phase with a budget in epochs a schedule of its own.",
+            "Write the length in tokens, or give the phase with a budget in epochs a schedule of its own.", key="for",
         )  # fmt: skip
     exact += amount * span.phase.size / budget.number
     if round(exact) <= clock:
-        raise ScheduleError(index, "a part of an epoch without a token", "at least one", "Lengthen the piece.")
+        raise ScheduleError(
+            index, "a part of an epoch without a token", "at least one", "Lengthen the piece.", key="for"
+        )
     return round(exact), exact
 
 

@@ -72,14 +72,6 @@ def _twice(loaded: LoadedStage) -> SpecError:
 def _parts(loaded: LoadedStage, raw: RawMerge, above: Mapping[str, Node]) -> dict[str, Fraction]:
     """In proportion."""
     init = raw.init
-    for key, given, wanted in (
-        ("shares", bool(init.shares), init.weights == "weighted"),
-        ("decay", init.decay is not None, init.weights == "ema"),
-    ):
-        if given != wanted:
-            found = f"{'no ' if wanted else ''}`{key}` with weights: {init.weights}"
-            allowed = "`shares` with weighted, `decay` with ema, and with no other"
-            raise loaded.document.error(("init", key if given else "weights"), found, allowed, "Add or remove it.")
     match init.weights:
         case "uniform":
             return {name: Fraction(1) for name in above}

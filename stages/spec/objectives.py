@@ -14,7 +14,8 @@ from stages.spec.resolved_models import LANGUAGE_MODELS, LOOPED, ROUTED, Model
 from stages.spec.resolved_phases import ObjectiveName
 from stages.spec.scheduled import Named
 from stages.spec.schema_corpora import Kind
-from stages.spec.schema_phases import RawPhase
+from stages.spec.schema_phases import RawCoca, RawLoops, RawPhase, RawRouter
+from stages.spec.validate import added, required_keys
 
 IMAGES = ("moonvit", "projector")  # what brings images to a language model
 PLAIN = tuple(family for family in LANGUAGE_MODELS if family not in LOOPED)
@@ -140,17 +141,19 @@ def _blocks(placed: Placed, index: int, phase: RawPhase) -> Iterator[SpecError]:
     """Keys that belong to one objective or model are there exactly where it is."""
     looped = any(family in LOOPED for family in placed.families)
     routed = any(placed.modules[name].family in ROUTED for name in placed.trained)
-    for key, given, wanted, where in (
-        ("loops", phase.loops is not None, looped, f"a looped model ({', '.join(LOOPED)})"),
-        ("router", phase.router is not None, routed, f"a trained module with routed experts ({', '.join(ROUTED)})"),
-        ("coca", phase.coca is not None, phase.objective == "coca", "objective coca"),
+    for key, kind, wanted, where in (
+        ("loops", RawLoops, looped, f"a looped model ({', '.join(LOOPED)})"),
+        ("router", RawRouter, routed, f"a trained module with routed experts ({', '.join(ROUTED)})"),
+        ("coca", RawCoca, phase.objective == "coca", "objective coca"),
     ):
+        given = getattr(phase, key) is not None
         if given and not wanted:
             yield placed.error(
                 index, key, "an entry", f"none without {where}", f"Remove `{key}`: nothing reads it here."
             )
         if wanted and not given:
-            yield placed.error(index, key, "nothing", f"{key} is required for {where}", f"Add `{key}: ...`.")
+            repair = added(key, required_keys(kind))
+            yield placed.error(index, key, "nothing", f"{key} is required for {where}", repair)
     if phase.z_loss is not None and phase.objective == "coca":
         yield placed.error(index, "z_loss", "an entry", "none with objective coca", "Remove it: nothing reads it here.")
     for name in placed.trained if phase.router is not None and phase.router.bias_update else ():

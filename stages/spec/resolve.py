@@ -38,10 +38,10 @@ from stages.spec.resolved_parallel import Engine, EngineClass
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer, Schedule
 from stages.spec.scales import Scale
-from stages.spec.schema import RawEvaluate, RawImport, RawMerge, RawStandIn, RawTrain, RawUpcycle
+from stages.spec.schema import RawEvaluate, RawImport, RawMerge, RawRope, RawStandIn, RawTrain, RawUpcycle
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_phases import RawPhase
-from stages.spec.validate import meant, several
+from stages.spec.validate import added, meant, required_keys, several
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,8 @@ class Resolver:
         needed = any(model.family in LANGUAGE_MODELS for model in modules.values())
         if needed != (raw.rope is not None):
             found = "nothing" if needed else "rotary positions without a language model"
-            raise loaded.document.error(("rope",), found, "rope where a language model is", "Add or remove `rope`.")
+            repair = added("rope", required_keys(RawRope)) if needed else "Remove `rope`."
+            raise loaded.document.error(("rope",), found, "rope where a language model is", repair)
         return self.scale.rope(raw.rope) if raw.rope is not None else None
 
     def longest(self, loaded: LoadedStage, training: Training, rope: Rope | None, above: Mapping[str, Node]) -> int:

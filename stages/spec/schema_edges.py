@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from stages.spec import copies, units
 from stages.spec.fields import AverageDecay, MergedShare, Raw, Reason
@@ -131,3 +131,18 @@ class RawMergeInit(Raw):
     weights: Literal["uniform", "weighted", "ema"]
     shares: dict[Origin, MergedShare] = Field(default_factory=dict)  # weighted: how much of each, in proportion
     decay: AverageDecay | None = None  # ema: what each later checkpoint leaves of the average so far
+
+    @model_validator(mode="after")
+    def _of_its_weights(self) -> RawMergeInit:
+        """`shares` and `decay` are there exactly where they are read."""
+        for key, given, wanted in (
+            ("shares", bool(self.shares), self.weights == "weighted"),
+            ("decay", self.decay is not None, self.weights == "ema"),
+        ):
+            if given != wanted:
+                found = f"{'no ' if wanted else ''}`{key}` with weights: {self.weights}"
+                allowed = "`shares` with weighted, `decay` with ema, and with no other"
+                of = f"{{{', '.join(f'{one}: ...' for one in self.from_)}}}" if key == "shares" else "..."
+                repair = f"Add `{key}: {of}`." if wanted else "Remove it."
+                raise units.BadQuantity(found, allowed, repair, ("weights" if wanted else key,))
+        return self

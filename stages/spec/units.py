@@ -41,9 +41,9 @@ class Epochs(NamedTuple):
 
 
 class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
-    """A quantity that is malformed, has the wrong unit or is out of range; `at` leads to a part of a list."""
+    """A quantity that is malformed, has the wrong unit or is out of range; `at` leads to a part of it."""
 
-    def __init__(self, found: str, allowed: str, repair: str, at: tuple[int, ...] = ()) -> None:
+    def __init__(self, found: str, allowed: str, repair: str, at: tuple[int | str, ...] = ()) -> None:
         self.found, self.allowed, self.repair, self.at = found, allowed, repair, at
         super().__init__(f"found {found}; allowed: {allowed}. {repair}")
 

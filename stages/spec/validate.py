@@ -91,7 +91,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, key, found, allowed, "Add those that are missing.")
     if kind in ("missing", "union_tag_not_found"):
         name = str(loc[-1]) if kind == "missing" else context["discriminator"].strip("'")
-        return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", f"Add `{name}: ...`.")
+        repair = added(name, _needed(model, loc)) if kind == "missing" else added(name)
+        return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair)
     if kind == "union_tag_invalid":
         allowed = context["expected_tags"]
         repair = meant(context["tag"], [one.strip("'") for one in allowed.split(", ")])
@@ -156,17 +157,39 @@ def _did_you_mean(key: str) -> str:
     return f"Did you mean {key.rpartition('.')[2]!r}?"
 
 
+def added(name: str, keys: Iterable[str] = ()) -> str:
+    """The repair for a key that is missing; of a mapping, `keys` are those that it needs."""
+    inside = ", ".join(f"{key}: ..." for key in keys)
+    return f"Add `{name}: {{{inside}}}`." if inside else f"Add `{name}: ...`."
+
+
+def required_keys(model: type[BaseModel]) -> list[str]:
+    """The keys that a mapping of a spec cannot do without."""
+    return [field.alias or name for name, field in model.model_fields.items() if field.is_required()]
+
+
+def _needed(model: type[BaseModel], loc: Path) -> list[str]:
+    """The keys that the mapping at pydantic's location `loc` cannot do without; none where it is none of ours."""
+    found = _at(model, loc)
+    return required_keys(found) if isinstance(found, type) and issubclass(found, BaseModel) else []
+
+
 def allowed_keys(model: type[BaseModel], loc: Path) -> list[str]:
     """The keys of the mapping at pydantic's location `loc` in `model`."""
-    found: Any = model
-    for part in loc:
-        found = _below(found, part)
-    found = _bare(found)
+    found = _at(model, loc)
     if isinstance(found, Fields):
         return list(found.types)
     if isinstance(found, type) and issubclass(found, BaseModel):
         return [field.alias or name for name, field in found.model_fields.items()]
     return []
+
+
+def _at(model: type[BaseModel], loc: Path) -> Any:
+    """The type at pydantic's location `loc` in `model`."""
+    found: Any = model
+    for part in loc:
+        found = _below(found, part)
+    return _bare(found)
 
 
 def _below(annotation: Any, part: str | int) -> Any:

@@ -50,6 +50,10 @@ OF_SHIPPED = [
 OF_FIELDS = [
     Half("a group's own rate in the place of a multiple", "dense/pipeline.yaml", "lr: 1/2", "lr: 3e-4",
          "dense/pipeline.yaml:name: inner", "I-48", "0.0003 of the schedule's", "full"),
+    Half("a value of a sweep that lost the minus of its exponent", "dense/decay.yaml",
+         "high: 1e-4", "high: 1e4", "dense/decay.yaml:values:", "I-36", "a learning rate of 10000", "full"),
+    Half("a value of a sweep that raises what is to fall", "dense/decay.yaml",
+         "high: 1e-4", "high: 7e-4", "dense/decay.yaml:values:", "I-36", "which ends the", "full"),
     Half("a window and a limit of skips exchanged", "dense/pipeline.yaml", "{window: 128, sigmas: 6}",
          "{window: 6, sigmas: 128}", "dense/pipeline.yaml:skip:", "I-48", "sigmas 128", "full"),
 ]  # fmt: skip

@@ -53,13 +53,17 @@ BAD = [
     Bad("rope without a language model", SECOND, "llama3: none", "llama3: {factor: 8}", "low is required",
         "rope.llama3.low"),
     Bad("a piece that ends before it begins", PIPELINE, "until: 4B}\n  other", "until: 1K}\n  other",
-        "pieces that end after they begin", "schedules.main.1"),
+        "pieces that end after they begin", "schedules.main.1.until"),
     Bad("more steps than there are", PIPELINE, "for: 100 steps", "for: 100000 steps", "of which the stages so far",
-        "schedules.main.0"),
+        "schedules.main.0.for"),
     Bad("a first piece without a rate", PIPELINE, "{shape: linear, from: 0, to: 1e-3", "{shape: linear, to: 1e-3",
         "a first piece without `from`", "schedules.main.0"),
     Bad("current without a parent", PIPELINE, "{shape: linear, from: 0, to: 1e-3", "{shape: linear, from: current, "
         "to: 1e-3", "where the parent has no schedule", "schedules.main.0"),
+    Bad("no rotary positions", SECOND, "rope: {base: 10_000, llama3: none, interpolation: 1}\n", "",
+        "Add `rope: {base: ..., llama3: ..., interpolation: ...}`", "rope"),
+    Bad("no edge", SECOND, "init:\n  from: first\n  weights: inherit\n  optimizer: inherit\n  clock: continue\n"
+        "  data: continue\n", "", "Add `init: {weights: ..., optimizer: ..., clock: ..., data: ...}`", "init"),
     Bad("a claim about nothing", PIPELINE, ", lineage: second}", "}", "neither of `stages` and `lineage`", "claims.0"),
     Bad("a claim about too much", PIPELINE, ", lineage: second}", ", lineage: second, stages: [first]}",
         "both or neither", "claims.0"),
@@ -99,8 +103,10 @@ def test_an_upcycled_model_has_a_multiple_of_the_parents_layers(root: Path) -> N
     (root / "specs" / SECOND).write_text(UPCYCLED)
     edit(root, PIPELINE, "models:\n", f"models:\n  large: {LARGE}\n")
     (root / "specs/toy_variant/second.yaml").unlink()
-    with pytest.raises(SpecError, match=r"second\.yaml:5: init\.weights: found 2 layers becoming 2"):
+    with pytest.raises(SpecError, match=r"second\.yaml:5: init\.weights: found 2 layers becoming 2") as caught:
         Project.load(root).resolve("toy", "paper")
+    assert "{upcycle: 0-23 + 8-31}" in caught.value.allowed
+    assert caught.value.repair == "Correct the model, or write the layers out."
 
 
 def test_an_upcycled_model_has_a_parent(root: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_schedule_may_count_in_epochs_of_the_phase(two: Path) -> None:
 def test_a_schedule_cannot_count_in_epochs_of_tokens(root: Path) -> None:
     edit(root, PIPELINE, "to: 1e-3, for: 100 steps", "to: 1e-3, for: 1 epoch")
     error = refused(root)
-    assert error.key == "schedules.main.0"
+    assert error.key == "schedules.main.0.for"
     assert error.found == "epochs, although a phase that reads it has its budget in tokens"
 
 

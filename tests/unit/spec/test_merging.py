@@ -113,6 +113,16 @@ def test_a_merge_of_merges_and_its_export_are_evaluated_on_the_corpora_of_who_tr
     )
 
 
+def test_shares_that_are_missing_are_told_where_no_figure_is_there_for_the_sources_either(root: Path) -> None:
+    text = "stage: soup\nbox: S\nkind: merge\ninit: {from: [first, second], weights: weighted}\n"
+    edit(root, PIPELINE, "[first, second, release]", "[first, second, soup, release]")
+    (root / "specs/toy/soup.yaml").write_text(text + 'sources:\n  - {covers: ["*"], mark: chosen}\n')
+    with pytest.raises(SpecError) as caught:
+        Project.load(root).resolve("toy", "paper")
+    assert (caught.value.key, caught.value.where.line) == ("init.weights", 4)
+    assert caught.value.repair == "Add `shares: {first: ..., second: ...}`."
+
+
 def test_models_that_differ_have_no_average(root: Path) -> None:
     edit(root, SECOND, "base: 10_000", "base: 20_000")
     with pytest.raises(SpecError, match="other rope in second than in first"):

@@ -22,7 +22,9 @@ from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.turns import RowError
 from stages.errors import SpecError, SpecErrors
-from tests.unit.data import published
+from stages.store import files
+from tests.faults.disks import Failing, PowerCutError, using
+from tests.unit.data import published, streamed
 from tests.unit.data.files_of_users import declare, jsonl
 from tests.unit.data.small import Small
 from tests.unit.data.streamed import cut_small
@@ -194,7 +196,8 @@ def cut(project: Small, rows: list[dict[str, Any]], **more: Any) -> tuple[DataMa
     )
     words = found.open()
     published.save(project.root, {**declared, "vocab": words.vocab, "digest": found.digest})
-    declare(project, "rows.jsonl", "sft", tokenizer="mine", **{"answers": "separate", **more})
+    said = {key: value for key, value in {"answers": "separate", **more}.items() if value is not None}
+    declare(project, "rows.jsonl", "sft", tokenizer="mine", **said)
     return prepare.prepare(project.root, "mine", project.data / "mine", accept=True), words
 
 
@@ -280,6 +283,84 @@ def test_another_corpus_is_compared_with_whole_conversations(project: Small) -> 
     assert made.documents + made.heldout == wanted
     said = [text for text, _ in held(project, words)]
     assert not any(text.startswith(f"<|im_start|>user\nWhat is {number} +") for text in said for number in range(10))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cut_small")
+def test_any_number_of_processes_gives_the_same_bytes(project: Small) -> None:
+    cut(project, conversations(60))
+    wanted = {path.name: path.read_bytes() for path in (project.data / "mine").iterdir()}
+    files.remove_tree(project.data / "mine")
+    streamed.run(project, processes=3)
+    assert {path.name: path.read_bytes() for path in (project.data / "mine").iterdir()} == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cut_small")
+def test_after_a_kill_at_any_change_of_the_disk_it_ends_with_the_same_manifest(project: Small) -> None:
+    """Conversations and repeated tokens are counted in runs, some of which are of before the kill."""
+    wanted, _ = cut(project, conversations(25))
+    files.remove_tree(project.data / "mine")
+    counter = Failing(at=0, code=None, lasting=False)
+    with using(counter):
+        streamed.run(project)
+    for at in range(1, counter.count + 1, 9):
+        files.remove_tree(project.data / "mine")
+        with pytest.raises(PowerCutError), using(Failing(at, None, lasting=True, after=at % 2 == 0)):
+            streamed.run(project)
+        assert streamed.run(project) == wanted, at
+
+
+def trees(count: int) -> list[dict[str, Any]]:
+    """Conversations that begin alike, three by three, as those of a tree do."""
+    return [
+        {"messages": [
+            {"role": "user", "content": f"What is {number} + {number}, said the cat on the mat?"}, TALK[4],
+            {"role": "user", "content": f"{place} hello?"}, {"role": "assistant", "content": f"It is {place}."},
+        ]} for number in range(count) for place in range(3)
+    ]  # fmt: skip
+
+
+def test_conversations_that_begin_alike_are_apart_by_decontamination_alone(project: Small) -> None:
+    """Which are held out is decided for each as a whole, so an answer that several have may be on both sides."""
+    _, words = cut(project, trees(60))
+    sides = [{said for said, heldout in held(project, words) if heldout is which} for which in (False, True)]
+    assert sides[0] & sides[1]
+    apart = {"against": {"mine": "heldout"}, "words": 8, "found": "remove"}
+    made, words = cut(project, trees(60), decontaminate=apart)
+    sides = [{said for said, heldout in held(project, words) if heldout is which} for which in (False, True)]
+    assert sides[1]
+    assert not sides[0] & sides[1]
+    assert made.inputs is not None
+    assert made.inputs.decontaminated is not None
+    assert made.inputs.decontaminated["mine"].documents > 0
+
+
+def test_a_corpus_together_gives_way_to_one_whose_answers_are_separate(project: Small) -> None:
+    rows = [row for row in conversations(60) if len(row["messages"]) == 2]
+    jsonl(project.root / "theirs.jsonl", rows[:5])
+    declare(project, "theirs.jsonl", "sft", tokenizer="mine", answers="separate")
+    own = yaml.safe_load((project.root / "specs/data/mine.yaml").read_text())
+    (project.root / "specs/data/theirs.yaml").write_text(yaml.safe_dump({**own, "corpus": "theirs"}))
+    made, _ = cut(project, rows, without=["theirs"], answers="together")
+    assert made.documents + made.heldout == len(rows) - 5
+
+
+def test_one_side_is_known_by_the_conversation_whether_its_answers_are_separate_or_not(project: Small) -> None:
+    rows = [row for row in conversations(200) if len(row["messages"]) == 2]
+    sides = []
+    for answers in ("together", "separate"):
+        _, words = cut(project, rows, answers=answers)
+        sides.append({said for said, heldout in held(project, words) if heldout})
+    assert sides[0]
+    assert sides[0] == sides[1]
+
+
+def test_together_written_out_is_what_nothing_said_is(project: Small) -> None:
+    rows = [row for row in conversations(30) if len(row["messages"]) == 2]
+    written, _ = cut(project, rows, answers="together")
+    left_out_, _ = cut(project, rows, answers=None)
+    assert (written.digest, written.inputs) == (left_out_.digest, left_out_.inputs)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.commands.open import DEFAULT_SCALE, open_project
 from stages.commands.waiting import waited
 from stages.data import spec
-from stages.data.prepared import DataManifest
+from stages.data.corpus_manifest import DataManifest
 from stages.data.spec import CorpusSpec, Packed, TokenizerSpec
 from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline

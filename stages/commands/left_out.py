@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.data import offsets
-from stages.data.prepared import Corpus, DataManifest, read_manifest
+from stages.data.corpus_manifest import DataManifest, read_manifest
+from stages.data.prepared import Corpus
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.store.manifest import NAME as MANIFEST

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.data import spec, tokenizer_files
-from stages.data.prepared import read_manifest, verify
+from stages.data.corpus_manifest import read_manifest
+from stages.data.prepared import verify
 from stages.data.spec import CorpusSpec
 from stages.store.digest import digest_bytes
 from stages.store.manifest import NAME as MANIFEST

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.data.corpus_manifest import ManifestKind
 from stages.data.loader import capped_image
-from stages.data.prepared import Corpus, ManifestKind
+from stages.data.prepared import Corpus
 from stages.data.sample import UNSUPERVISED, Image, Sample, as_image
 from stages.data.spec import TOKENIZER
 from stages.data.tokenizer import FILE, Tokenizer, of_corpus

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.data import offsets, packing, spec
-from stages.data.prepared import Corpus, DataManifest
+from stages.data.corpus_manifest import DataManifest
+from stages.data.prepared import Corpus
 from stages.data.spec import Built, CorpusSpec, Packed
 from stages.errors import UserError
 

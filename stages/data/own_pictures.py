@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from stages.data import inputs, picture_rows, prepared, spec
 from stages.data.batches import refuse_unwritten
+from stages.data.corpus_manifest import Inputs, Skipped
 from stages.data.document import HELD_OUT_PER_MILLE, IMAGE, SPECIAL, Document
 from stages.data.draws import rank
 from stages.data.encode import Encoded, encode_accepted
 from stages.data.picture_documents import document, identity, origin, origins
 from stages.data.picture_rows import Found, PictureRow
 from stages.data.pieces import Input
-from stages.data.prepared import Inputs, Skipped
 from stages.data.progress import Progress
 from stages.data.spec import CorpusSpec
 from stages.data.template import TemplateError

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from stages.contract import order
 from stages.contract.order import Permutation
-from stages.data.prepared import DataManifest
+from stages.data.corpus_manifest import DataManifest
 from stages.data.windows import exhausted
 from stages.errors import UserError
 from stages.spec.resolved_phases import Phase, Source

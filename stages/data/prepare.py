@@ -19,19 +19,13 @@ from stages.data import (
     vision,
 )
 from stages.data.adopted import ORDER
+from stages.data.corpus_manifest import DataManifest, ManifestKind, read_manifest
 from stages.data.document import Document
 from stages.data.draws import rank
 from stages.data.encode import encode
 from stages.data.folders import preparing
 from stages.data.packages import SourceFile, read_packages
-from stages.data.prepared import (
-    DataManifest,
-    ManifestKind,
-    content_digest,
-    contents,
-    read_manifest,
-    write_folder,
-)
+from stages.data.prepared import content_digest, contents, write_folder
 from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError

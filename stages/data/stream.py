@@ -16,10 +16,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.data import inputs, others, pieces, pool, user
+from stages.data.corpus_manifest import Inputs, Left, Matched, Separate, Skipped
 from stages.data.merge import Merge, held_out_alone, merge
 from stages.data.others import Other, Others
 from stages.data.pieces import Input, Piece
-from stages.data.prepared import Inputs, Left, Matched, Separate, Skipped
 from stages.data.progress import Progress
 from stages.data.runs import Run
 from stages.data.spec import CorpusSpec

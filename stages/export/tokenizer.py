@@ -15,7 +15,7 @@ from functools import cached_property
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import processors
 
-from stages.data import prepared, tokenizer
+from stages.data import corpus_manifest, prepared, tokenizer
 from stages.data import spec as data_spec
 from stages.data.roles import Roles
 from stages.data.tokenizer_declared import declared as declared_tokenizer
@@ -114,7 +114,7 @@ def of(result: Result) -> TokenizerOut:
         )
     folder = result.layout.corpus(data_spec.TOKENIZER)
     prepared.check(folder)
-    if (found := prepared.read_manifest(folder).digest) != digest:
+    if (found := corpus_manifest.read_manifest(folder).digest) != digest:
         raise UserError(f"{folder}: has digest {found}, wanted {digest}. `stages data tokenizer` prepares it anew.")
     local = tokenizer.Tokenizer(folder / TOKENS)
     return _made(_with_bos(folder / TOKENS, local), CHATML, {}, local.roles)

@@ -153,7 +153,7 @@ def _judge_prepared(root: Path, name: str, folder: Path, deep: bool) -> tuple[St
 
 
 def _strangers(folder: Path) -> tuple[Path, ...]:
-    from stages.data.prepared import read_manifest
+    from stages.data.corpus_manifest import read_manifest
 
     return strange.files(folder, read_manifest(folder))
 
@@ -176,7 +176,8 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     Neither must ids of another tokenizer, which are valid and mean other words: a corpus may have been prepared before
     its tokenizer's spec was edited. Raises UserError naming each damaged file and the command that rebuilds it.
     """
-    from stages.data.prepared import check, read_manifest
+    from stages.data.corpus_manifest import read_manifest
+    from stages.data.prepared import check
     from stages.data.spec import TOKENIZER
     from stages.data.tokenizer import USE
 

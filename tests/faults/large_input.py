@@ -17,7 +17,8 @@ import psutil
 
 from benchmarks import rows
 from stages.data import pieces, prepare
-from stages.data.prepared import DataManifest, read_manifest, verify
+from stages.data.corpus_manifest import DataManifest, read_manifest
+from stages.data.prepared import verify
 from stages.store import files
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from blake3 import blake3
 from stages import engines
 from stages.commands import run
 from stages.commands.run import refuse_damaged_corpora
-from stages.data import prepared
+from stages.data import corpus_manifest, prepared
 from stages.errors import UserError
 from stages.store import attempts, damage, files, seal
 from stages.store.layout import Layout
@@ -33,14 +33,14 @@ KEY = "a" * 32
 OLD, NEW = b"old tokens", b"new tokens, and more of them"
 
 
-def write(out: Path, content: bytes) -> prepared.DataManifest:
+def write(out: Path, content: bytes) -> corpus_manifest.DataManifest:
     """A corpus of two files."""
     contents = {"tokens.bin": content, "tokens.idx": b"index of " + content}
 
-    def make(shards: list[prepared.Shard]) -> prepared.DataManifest:
+    def make(shards: list[prepared.Shard]) -> corpus_manifest.DataManifest:
         numbers = dict.fromkeys(("size", "documents", "longest", "heldout"), len(content))
         digest = prepared.content_digest(len(content), shards)
-        return prepared.DataManifest(
+        return corpus_manifest.DataManifest(
             schema_version=1, corpus="toy", kind="text", digest=digest, tokenizer="0" * 64, cell=0, patch=0, channels=0,
             shards=shards, **numbers,
         )  # fmt: skip

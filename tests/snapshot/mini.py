@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from stages.data import prepared
+from stages.data import corpus_manifest
 from stages.data.loader import PhaseData
 from stages.engines import run, training
 from stages.spec.resolved import Stage
@@ -46,7 +46,7 @@ def stage(objective: str, small: Small) -> Stage:
         changes["coca"] = Coca(caption_weight=2.0, resolutions=(Resolution(after=0, cap=16),))
     phase = made.phases[0].model_copy(update=changes)
     modules = {name: fitted(model) for name, model in made.modules.items()}
-    cut_with = prepared.read_manifest(small.data / "tokenizer").digest
+    cut_with = corpus_manifest.read_manifest(small.data / "tokenizer").digest
     given = {"phases": (phase,), "modules": modules, "schedule": tiny.schedule(budget), "tokenizer": cut_with}
     return made.model_copy(update=given)
 

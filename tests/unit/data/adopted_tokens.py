@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from stages.data import measured, mmidx, prepare, tokenizer_files
-from stages.data.prepared import Corpus, DataManifest
+from stages.data.corpus_manifest import DataManifest
+from stages.data.prepared import Corpus
 from stages.data.tokenizer_declared import declared
 from tests.unit.data import published
 from tests.unit.data.small import write_spec

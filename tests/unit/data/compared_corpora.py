@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.data import prepare
-from stages.data.prepared import DataManifest
+from stages.data.corpus_manifest import DataManifest
 from tests.unit.data.small import Small, write_spec
 from tests.unit.data.test_user import texts
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from stages.data import prepare
-from stages.data.prepared import DataManifest
+from stages.data.corpus_manifest import DataManifest
 from tests.unit.data.small import Small, write_spec
 
 PARAMETERS = {"cell": 8, "patch": 4, "channels": 1, "side": 16}

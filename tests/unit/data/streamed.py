@@ -8,8 +8,8 @@ import random
 import pytest
 
 from stages.data import merge, pieces, prepare, prepared, spec, stretches, user, worker
+from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
-from stages.data.prepared import DataManifest
 from stages.data.tokenizer import FILE, Tokenizer
 from tests.unit.data.small import Small
 from tests.unit.data.test_user import declare

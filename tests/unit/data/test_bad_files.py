@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stages.data import pieces, prepare, spec
-from stages.data.prepared import read_manifest
+from stages.data.corpus_manifest import read_manifest
 from stages.errors import SpecError, UserError
 from tests.unit.data.files_of_users import (
     TEXTS,

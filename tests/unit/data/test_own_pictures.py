@@ -17,9 +17,10 @@ from PIL import Image
 
 from stages.contract import ledger
 from stages.data import as_declared, decode, prepare
+from stages.data.corpus_manifest import read_manifest
 from stages.data.decode import Size
 from stages.data.loader import PhaseData
-from stages.data.prepared import Corpus, read_manifest
+from stages.data.prepared import Corpus
 from stages.data.tokenizer import FILE, Tokenizer
 from stages.errors import SpecError, UserError
 from stages.models.build import build

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from stages.data import as_declared, measured, prepare, prepared, spec
+from stages.data import as_declared, corpus_manifest, measured, prepare, prepared, spec
 from stages.data.document import BOS, EOS
 from stages.errors import UserError
 from tests.unit.data.small import CORPORA, Small, write_spec
@@ -27,11 +27,11 @@ def project(small: Small, tmp_path: Path) -> Small:
     shutil.copytree(small.root / "specs", tmp_path / "specs")
     shutil.copytree(small.data / "tokenizer", tmp_path / "data" / "tokenizer")
     own = Small(tmp_path, tmp_path / "data")
-    accept(own, "tokenizer", prepared.read_manifest(own.data / "tokenizer"))
+    accept(own, "tokenizer", corpus_manifest.read_manifest(own.data / "tokenizer"))
     return own
 
 
-def accept(project: Small, name: str, manifest: prepared.DataManifest) -> None:
+def accept(project: Small, name: str, manifest: corpus_manifest.DataManifest) -> None:
     path = project.root / "specs" / "data" / f"{name}.yaml"
     path.write_text(
         yaml.safe_dump({**yaml.safe_load(path.read_text()), **yaml.safe_load(measured.declaration(manifest))})
@@ -67,7 +67,7 @@ def test_the_tokenizer_is_the_same_in_another_process_and_on_one_thread(small: S
     environment = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", code, str(small.root)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == prepared.read_manifest(small.data / "tokenizer").digest
+    assert done.stdout.strip() == corpus_manifest.read_manifest(small.data / "tokenizer").digest
 
 
 def test_another_tokenizer_than_the_declared_one_is_refused(project: Small) -> None:

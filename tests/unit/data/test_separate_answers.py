@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerFast
 from stages.commands.left_out import lines as left_out
 from stages.data import prepare, records, spec, tokenizer_declared, tokenizer_files, worker
 from stages.data.batches import Batch, encode_batch
+from stages.data.corpus_manifest import DataManifest
 from stages.data.document import Document
 from stages.data.encode import encode
-from stages.data.prepared import Corpus, DataManifest
+from stages.data.prepared import Corpus
 from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.turns import RowError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stages.data import merge, pieces, prepared, worker
+from stages.data import corpus_manifest, merge, pieces, prepared, worker
 from stages.data.batches import Batch, encode_batch
 from stages.data.progress import Progress
 from stages.data.tokenizer import Tokenizer
@@ -82,7 +82,7 @@ def test_what_is_encoded_is_not_encoded_again(project: Small, encoded: list[int]
     broken_off(project, worker, "encode_batch", killed)
     before = sum(encoded)
     encoded.clear()
-    wanted = prepared.read_manifest(project.data / "mine").digest
+    wanted = corpus_manifest.read_manifest(project.data / "mine").digest
     assert run(project).digest == wanted
     assert sum(encoded) < whole
     assert whole <= before + sum(encoded) < whole + 60  # a run at most is encoded twice

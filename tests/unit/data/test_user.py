@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stages.data import prepare, spec, user
-from stages.data.prepared import Corpus, DataManifest
+from stages.data.corpus_manifest import DataManifest
+from stages.data.prepared import Corpus
 from stages.data.tokenizer import FILE, Tokenizer
 from stages.data.user import BadRowError
 from stages.errors import SpecError, UserError

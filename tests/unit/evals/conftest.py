@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from stages.data import tokenizer
+from stages.data.corpus_manifest import DataManifest
 from stages.data.document import Document, Part, Picture, chat, plain, text_part
 from stages.data.encode import encode
 from stages.data.heldout import Heldout
-from stages.data.prepared import DataManifest, contents, write_folder
+from stages.data.prepared import contents, write_folder
 
 TRAINING = 2  # documents of each corpus that are not held out
 WORDS = ("zero", "one", "two", "three")

@@ -11,7 +11,7 @@ import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
 from stages.cli_words import RESULTS, RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
-from stages.errors import UserError, of_machine
+from stages.errors import told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,11 +32,10 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        told = error if isinstance(error, UserError) else of_machine(error)
-        if told is None:
+        if (said := told(error)) is None:
             raise
-        print(f"stages: {told}", file=sys.stderr)
-        sys.exit(told.exit_code)
+        print(f"stages: {said}", file=sys.stderr)
+        sys.exit(said.exit_code)
     finally:
         gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
 

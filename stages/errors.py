@@ -68,6 +68,11 @@ REFUSALS = {
 }  # fmt: skip
 
 
+def told(error: BaseException) -> UserError | None:
+    """What is printed of an error in place of a traceback: a user's mistake itself, or what the machine refused."""
+    return error if isinstance(error, UserError) else of_machine(error)
+
+
 def of_machine(error: BaseException) -> UserError | None:
     """What the machine refused, in a line; None for any other error, which may be a defect and keeps its traceback."""
     if isinstance(error, OSError) and error.errno in REFUSALS:

@@ -10,6 +10,7 @@ from stages.commands.open import find_root, open_project, pick
 from stages.diff.revision import is_revision, specs_at
 from stages.errors import UsageError, UserError
 from stages.printable import printable
+from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.store import manifest
 from stages.store.layout import Layout
@@ -30,8 +31,8 @@ def print_compare(first: str, second: str, scale: str, as_json: bool) -> int:
 def folder(named: str, scale: str) -> Path:
     """The result that a word names: a folder with a manifest, or pipeline/stage, with @ and which of its results.
 
-    Behind @ stands a scale, the first digits of a key, or a git revision, whose specs say the key. Raises UsageError
-    where there is no such result.
+    Behind @ stands a scale, the first digits of a key, the count of a point, or a git revision, whose specs say the
+    key. Raises UsageError where there is no such result.
     """
     if (Path(named) / manifest.NAME).is_file():
         return Path(named)
@@ -49,6 +50,9 @@ def folder(named: str, scale: str) -> Path:
         return _in_place(root, ref, which, named)
     if (found := history.one_of(Layout(root, scale), ref, which)) is not None:
         return found
+    point = "/".join(map(stage_name, named.split("/")))
+    if point != named and (Layout(root, scale).stage(point) / manifest.NAME).is_file():
+        return _in_place(root, point, scale, named)
     if not is_revision(root, which):
         raise UsageError(
             f"found {which!r}; allowed: a scale ({', '.join(scales)}), the first {history.SHORTEST} or more digits of "

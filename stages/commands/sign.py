@@ -85,7 +85,7 @@ def _signer(path: Path) -> Signer:
     try:
         return CryptoSigner(load_pem_private_key(content, None))
     except (ValueError, TypeError) as error:
-        raise UsageError(f"--key: {path} is not a private key in PEM without a password: {error}.") from None
+        raise UsageError(f"--key: {path} is not a private key in PEM without a password ({_first(error)}).") from None
 
 
 def _public(path: Path) -> Key:
@@ -97,7 +97,12 @@ def _public(path: Path) -> Key:
     try:
         return SSlibKey.from_crypto(load_pem_public_key(content))
     except (ValueError, TypeError) as error:
-        raise UsageError(f"--key: {path} is not a public key in PEM: {error}.") from None
+        raise UsageError(f"--key: {path} is not a public key in PEM ({_first(error)}).") from None
+
+
+def _first(error: Exception) -> str:
+    """The first sentence of a library's error."""
+    return str(error).partition(". ")[0].rstrip(".")
 
 
 def _content(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from stages.errors import UserError, of_machine
+from stages.errors import UserError, told
 from stages.store import files, json_file, lease, mounts
 from stages.store.digest import Written
 from stages.store.holder import Holder
@@ -75,13 +75,12 @@ class Attempt:
         """
         if not self.folder.is_dir():
             return
-        told = error if isinstance(error, UserError) else of_machine(error)
-        told = told or UserError(f"{type(error).__name__}: {error}")
+        said = told(error) or UserError(f"{type(error).__name__}: {error}")
         fields = {
-            "message": str(told),
-            "step": told.step,
-            "stopped": told.resumable,
-            "repeats": told.repeats,
+            "message": str(said),
+            "step": said.step,
+            "stopped": said.resumable,
+            "repeats": said.repeats,
         }
         json_file.write(self.folder / FINDING, fields)
 

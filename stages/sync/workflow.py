@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.check.gate import Gate
 from stages.cluster import resources, site
-from stages.errors import UsageError, UserError, of_machine
+from stages.errors import UsageError, UserError, told
 from stages.spec.project import Project
 from stages.store import json_file
 from stages.store.layout import Layout
@@ -202,10 +202,9 @@ def or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        told = error if isinstance(error, UserError) else of_machine(error)
-        if told is None:
+        if (said := told(error)) is None:
             raise
-        _leave(told)
+        _leave(said)
 
 
 def start_line(loaded: graph.Graph, stale: set[str]) -> str:

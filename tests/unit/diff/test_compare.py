@@ -136,6 +136,17 @@ def test_a_result_that_is_not_there_is_told_with_what_makes_it_or_what_else_ther
         folder("toy/frist", "mini")
 
 
+def test_a_point_is_named_as_specs_name_it(tmp_path, monkeypatch):
+    small_project.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "results/mini/toy/second_at_64"
+    place.mkdir(parents=True)
+    with pytest.raises(UsageError, match="found '64'; allowed: a scale"):
+        folder("toy/second@64", "mini")
+    (place / "manifest.json").write_text("{}")
+    assert folder("toy/second@64", "mini") == place
+
+
 def test_a_damaged_result_is_named(tmp_path):
     a, b = run(tmp_path / "a"), run(tmp_path / "b")
     (b / "metrics.csv").unlink()

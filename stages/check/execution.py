@@ -80,7 +80,7 @@ def _shorter(scale: str, stage: Stage, hardware: Hardware) -> str:
         if memory.evaluation(shorter, hardware) <= hardware.memory:
             written = f"{{samples: {stage.evaluation.samples}, context: {format_tokens(rows)}}}"
             return f"Write shorter rows in specs/scales/{scale}.yaml, such as `evaluation: {written}`."
-    return "Evaluate an export of the stage on a device with more memory, and write `evaluate: []`."
+    return "Take a device with more memory, a smaller model, or a shorter `context` of the last phase."
 
 
 def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:

@@ -231,8 +231,9 @@ def test_a_mixture_that_no_phase_names_is_a_notice(root: Path) -> None:
     assert unread(Project.load(root)) == ["specs/data/mixtures.yaml: no stage names llama_sft_short."]
 
 
-def test_a_model_that_one_gpu_cannot_evaluate_in_the_rows_of_its_scale_is_told_shorter_ones(root: Path) -> None:
+def test_no_shorter_rows_are_advised_where_none_fit(root: Path) -> None:
+    """Rows with images are not cut in the pass after the last update."""
     edit(root, "kimi_vl/pipeline.yaml", "experts: 64", "experts: 96")
     edit(root, "kimi_vl/pipeline.yaml", "active_experts: 6", "active_experts: 8")
     told = {one.stage: one.repair for one in found(root, "paper") if "first rank" in one.observed}
-    assert "`evaluation: {samples: 1024, context: 64Ki}`" in told["kimi_vl/joint_longctx"]
+    assert told["kimi_vl/joint_longctx"].startswith("Take a device with more memory")

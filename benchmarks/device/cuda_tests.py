@@ -94,7 +94,8 @@ def run(size: Size, rows: Rows) -> None:
     signal.signal(signal.SIGTERM, ended)
     # pytest-benchmark warns of several processes, and warnings are errors here.
     asked = ["-v", "-p", "no:cacheprovider", "-p", "no:benchmark", "--durations=10", "--tb=short"]
-    asked += [f"--timeout={PATIENCE[size.device]}"] if find_spec("pytest_timeout") else []
+    # By a thread: no signal is answered by a test that waits for a kernel. Its process ends, another takes the others.
+    asked += [f"--timeout={PATIENCE[size.device]}", "--timeout-method=thread"] if find_spec("pytest_timeout") else []
     asked += ["-n", str(WORKERS[size.device]), *files()]
     code = pytest.main(asked, plugins=[outcomes])
     rows.add(outcomes.row(good=outcomes.counts["passed"] > 0 and code == pytest.ExitCode.OK))

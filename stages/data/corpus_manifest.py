@@ -108,11 +108,13 @@ _MANIFEST = TypeAdapter(DataManifest)
 
 
 def read_manifest(folder: Path) -> DataManifest:
-    """Read manifest.json. Raises UserError if the corpus is not there or the file is damaged."""
+    """Read manifest.json. Raises UserError if the corpus is not there or the file is damaged, and PermissionError."""
     path = folder / MANIFEST
     try:
         return json_file.read_as(path, _MANIFEST)
     except json_file.MissingFileError:
         raise UserError(f"{path}: corpus {folder.name} is not prepared; run `{preparing(folder)}`") from None
     except json_file.JsonFileError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from None  # preparing it again is no cure of that
         raise UserError(f"{error}; `{preparing(folder)}` rebuilds it") from None

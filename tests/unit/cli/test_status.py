@@ -22,7 +22,7 @@ from stages.commands.status import print_status
 from stages.errors import UsageError
 from stages.printable import CONTROL
 from stages.spec.project import Project
-from stages.store import attempts, partials, progress
+from stages.store import attempts, json_file, partials, progress
 from stages.store.layout import Layout
 from stages.train.stopping import NonFiniteError, StoppedError
 from tests import shipped
@@ -293,3 +293,23 @@ def test_a_stage_whose_files_may_not_be_read_is_named_and_the_others_are_shown(
     assert (told["toy/first"]["state"], told["toy/release"]["state"]) == ("running", "unreadable")
     assert told["toy/release"]["why"].startswith(f"{run}: refused (Permission denied). See that this user may read")
     assert "1 unreadable, 6 missing, 1 running" in said(capsys, 1)
+
+
+def test_a_corpus_that_may_not_be_read_is_not_called_damaged(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = toy / "results/mini/data/prose/manifest.json"
+    path.parent.mkdir(parents=True)
+    whole = json_file.read_bytes
+
+    def read_bytes(there: Path, *limit: int) -> bytes:
+        if there != path:
+            return whole(there, *limit)
+        refused = PermissionError(errno.EACCES, "Permission denied", str(there))
+        raise json_file.JsonFileError(there, "cannot be read (Permission denied)") from refused
+
+    monkeypatch.setattr(json_file, "read_bytes", read_bytes)
+    told = {one["stage"]: one for one in json.loads(said(capsys, 1, as_json=True))}
+    assert told["data/prose"]["state"] == "unreadable"
+    assert told["data/prose"]["why"].startswith(f"{path}: refused (Permission denied)")
+    assert "missing" in {one["state"] for one in told.values()}

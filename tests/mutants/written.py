@@ -206,6 +206,24 @@ SEEN = (
             "waivers:\n  - {id: I-19, at: optimizer, found: adamw, reason: ' '}\nsources:",
         ),
     ),
+    Mutant("S-08", "captions with a token for each patch", Edited("data/captions.yaml", "cell: 8", "cell: 4")),
+    Mutant("S-08", "pairs that were prepared with larger patches", Edited("data/pairs.yaml", "patch: 4", "patch: 8")),
+    Mutant(
+        "I-48",
+        "a window and a limit of skips exchanged",
+        Edited(LLAMA_FILE, r"^    clip: 1\.0", "    clip: 1.0\n    skip: {window: 6, sigmas: 128}"),
+        LLAMA,
+    ),
+    Mutant(
+        "I-48",
+        "a group's own rate in the place of a multiple",
+        Edited(
+            LLAMA_FILE,
+            r"^    clip: 1\.0",
+            "    clip: 1.0\n    groups: [{name: tables, of: [embeddings, head], lr: 2e-5, weight_decay: 0}]",
+        ),
+        LLAMA,
+    ),
 )
 
 MUTANTS = (*SEEN, *(Mutant(id, defect, Edited(*edit), refused=True) for id, defect, *edit in REFUSED))

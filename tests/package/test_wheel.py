@@ -77,12 +77,18 @@ def test_a_published_pipeline_is_a_project_and_says_what_its_corpora_need(
     assert "package scikit-learn is not installed" in done.stderr
 
 
-def test_ci_passes_on_a_new_project_and_fails_on_a_finding(project: Path, installed: Clean) -> None:
-    installed.type("./ci.sh", project)
+def test_ci_asks_a_new_project_for_snapshots_and_fails_on_a_finding(project: Path, installed: Clean) -> None:
+    """That it passes with them is seen where docs/first-pipeline.md is typed (test_first_pipeline.py)."""
+    asked = "no snapshots here; make and commit them"
+    done = installed.run("./ci.sh", project)
+    assert done.returncode == 1
+    assert asked in done.stderr
     spec = project / "specs/tiny/long.yaml"
     kept = spec.read_text()
     spec.write_text(kept.replace("clock: reset", "clock: continue"))
     try:
-        assert installed.run("./ci.sh", project).returncode != 0
+        done = installed.run("./ci.sh", project)
+        assert done.returncode != 0
+        assert asked not in done.stderr, "the check ends it before"
     finally:
         spec.write_text(kept)

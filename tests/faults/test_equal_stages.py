@@ -1,4 +1,4 @@
-"""Two boxes of equal work, asked for at once: one trains, the other waits and takes the result over."""
+"""Two stages of equal work, asked for at once: one trains, the other waits and takes the result over."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import pytest
 from tests.faults.held import PATIENCE, Project, until
 from tests.paused import Watch
 
+WAIVED = """\
+waivers:
+  - {id: I-38, at: [stage], found: chat, reason: the same work on purpose}
+"""
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_stages_of_equal_work_share_one_run(tmp_path: Path) -> None:
     project = Project(tmp_path, Watch(tmp_path / "watched"))
     specs = project.root / "specs/toy"
-    # Two of a kind are arms of a comparison, so the waiver of a box that nothing is built on has nothing to excuse.
+    # Two of a kind are arms of a comparison, so the waiver of a stage that nothing is built on has nothing to excuse.
     chat = (specs / "chat.yaml").read_text().partition("waivers:\n")[0]
     (specs / "chat.yaml").write_text(chat)
-    (specs / "twin.yaml").write_text(chat.replace("stage: chat\nbox: chat\n", "stage: twin\nbox: twin\n"))
+    twin = chat.replace("stage: chat\nbox: chat\n", "stage: twin\nbox: twin\n")
+    (specs / "twin.yaml").write_text(twin + WAIVED)
     project.inner.edit("specs/toy/pipeline.yaml", "chat, release]", "chat, twin, release]")
     project.inner.type("stages", "sync")
     project.watch.hold("chat", 1)
@@ -33,7 +39,7 @@ def test_two_stages_of_equal_work_share_one_run(tmp_path: Path) -> None:
         assert project.states()["chat"] == project.states()["twin"] == "done"
         assert project.attempts("chat") + project.attempts("twin") == 1
         assert "which has the same key, was taken over, no training" in project.said
-        results = [project.root / "results/mini/toy" / box for box in ("chat", "twin")]
+        results = [project.root / "results/mini/toy" / name for name in ("chat", "twin")]
         assert (results[0] / "manifest.json").read_bytes() == (results[1] / "manifest.json").read_bytes()
     finally:
         project.end()

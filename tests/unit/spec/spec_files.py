@@ -58,15 +58,17 @@ class SpecFile:
 
 
 def unshipped() -> Iterator[SpecFile]:
-    """One file of each kind that has numbers and no file in this project."""
+    """Files of each kind that has numbers and no file in this project: all that a kind may have."""
     special = {"bos": "<s>", "eos": "</s>", "pad": "none", "turn_begin": "none", "turn_end": "none"}
     files: Tree = {
         "tokenizer": "mine", "source": "me/mine", "revision": "0" * 40, "licence": "mit", "path": "tokenizers/mine",
         "vocab": "50_304", "digest": "0" * 64, "roles": special,
     }  # fmt: skip
     yield SpecFile("tokenizers/mine.yaml", "tokenizer_files", files)
-    init: Tree = {"from": ["a", "b"], "weights": "weighted", "shares": {"a": "1", "b": "3"}}
-    yield SpecFile("mine/soup.yaml", "stage_merge", {"stage": "soup", "box": "x", "kind": "merge", "init": init})
+    weighted: Tree = {"from": ["a", "b"], "weights": "weighted", "shares": {"a": "1", "b": "3"}}
+    average: Tree = {"from": ["a@1B", "a"], "weights": "ema", "decay": "0.9"}
+    for name, init in (("soup", weighted), ("average", average)):
+        yield SpecFile(f"mine/{name}.yaml", "stage_merge", {"stage": name, "box": "x", "kind": "merge", "init": init})
 
 
 def shipped() -> Iterator[SpecFile]:

@@ -46,6 +46,11 @@ def notices(project: Project, scale: str) -> list[str]:
 
 def shortened(project: Project, scale: str) -> Iterator[str]:
     """Stages that are evaluated on shorter rows than they read, and what that leaves unmeasured."""
+    rows = None
+    with suppress(SpecError, SpecErrors):  # a finding
+        rows = project.scale(scale).evaluation.context
+    if rows is None:  # checks resolve no scale that differs in its seeds alone, and neither does this
+        return
     cut, beyond = [], []
     for name in project.pipelines(variants=True):
         with suppress(SpecError, SpecErrors):  # which are findings
@@ -59,7 +64,6 @@ def shortened(project: Project, scale: str) -> Iterator[str]:
                     old = max((known[parent] for parent in stage.parents), default=longest)
                     beyond += [ref] if stage.evaluation.context <= old < longest else []
     if cut:
-        rows = project.scale(scale).evaluation.context
         lost = (
             f" The loss beyond the old context, and its gate, is not there for {', '.join(beyond)}." if beyond else ""
         )

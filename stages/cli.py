@@ -11,7 +11,7 @@ import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
 from stages.cli_words import RESULTS, RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
-from stages.errors import told
+from stages.errors import for_user
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if (said := told(error)) is None:
+        if (said := for_user(error)) is None:
             raise
         print(f"stages: {said}", file=sys.stderr)
         sys.exit(said.exit_code)

@@ -68,7 +68,7 @@ REFUSALS = {
 }  # fmt: skip
 
 
-def told(error: BaseException) -> UserError | None:
+def for_user(error: BaseException) -> UserError | None:
     """What is printed of an error in place of a traceback: a user's mistake itself, or what the machine refused."""
     return error if isinstance(error, UserError) else of_machine(error)
 

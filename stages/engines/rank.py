@@ -11,7 +11,7 @@ from stages import engines
 from stages.engines import local
 from stages.engines.launch import HELD, read_job
 from stages.engines.nodes import CRASHED
-from stages.errors import UserError, of_machine
+from stages.errors import for_user
 from stages.store.lease import HeldError
 
 
@@ -20,15 +20,12 @@ def main(job: str) -> int:
     local.end_with_launcher()
     try:
         engines.run(*read_job(Path(job).read_text(encoding="utf-8")))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return HELD if isinstance(error, HeldError) else error.exit_code
     except Exception as error:
-        if (told := of_machine(error)) is not None:
-            print(told, file=sys.stderr)
-            return told.exit_code
-        traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
-        return CRASHED
+        if (said := for_user(error)) is None:
+            traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
+            return CRASHED
+        print(said, file=sys.stderr)
+        return HELD if isinstance(said, HeldError) else said.exit_code
     return 0
 
 

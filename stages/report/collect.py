@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from stages.errors import UserError, told
+from stages.errors import UserError, for_user
 from stages.report.metrics import StageResult, read
 from stages.store import manifest
 from stages.store.layout import Layout
@@ -60,7 +60,7 @@ def readable(layout: Layout, asked: Collection[str] = ()) -> tuple[list[StageRes
         try:
             results[ref] = _renamed(layout, read(place))
         except (UserError, OSError) as error:
-            if (said := told(error)) is None:
+            if (said := for_user(error)) is None:
                 raise
             unreadable[ref] = str(said)
     graph = {name: [p for p in result.stage.needed if p in results] for name, result in results.items()}

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from stages.errors import UserError, told
+from stages.errors import UserError, for_user
 from stages.store import files, json_file, lease, mounts
 from stages.store.digest import Written
 from stages.store.holder import Holder
@@ -75,7 +75,7 @@ class Attempt:
         """
         if not self.folder.is_dir():
             return
-        said = told(error) or UserError(f"{type(error).__name__}: {error}")
+        said = for_user(error) or UserError(f"{type(error).__name__}: {error}")
         fields = {
             "message": str(said),
             "step": said.step,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from stages.check.gate import Gate
 from stages.cluster import resources, site
-from stages.errors import UsageError, UserError, told
+from stages.errors import UsageError, UserError, for_user
 from stages.spec.project import Project
 from stages.store import json_file
 from stages.store.layout import Layout
@@ -202,7 +202,7 @@ def or_exit(call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:
-        if (said := told(error)) is None:
+        if (said := for_user(error)) is None:
             raise
         _leave(said)
 

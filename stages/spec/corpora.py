@@ -9,21 +9,16 @@ from stages.errors import SpecError
 from stages.spec.builders import BUILDERS, COLUMNS, FILES_ONLY, PICTURE_ROWS
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import MEASURED, UNDECLARED, RawCorpus, RawTokenizer
-from stages.spec.validate import meant, several, unknown, validate
+from stages.spec.validate import meant, several, unknown, unmeasured, validate
 
 LIMITS = (("least_characters", "most_characters"), ("least_frames", "most_frames"))
 
 
 def tokenizer(document: Document, declared: bool = True) -> RawTokenizer:
     """The local tokenizer's file; without `declared`, its digest may be missing. Raises SpecError or SpecErrors."""
-    if "digest" in document.value:
-        return validate(document, RawTokenizer)
-    if declared:
-        raise SpecError(
-            document.where(()), "digest", "nothing", "what the tokenizer came out with (digest)",
-            "Run `stages data tokenizer --accept` and put the line that it prints into this file.",
-        )  # fmt: skip
-    return validate(Document({**document.value, "digest": UNDECLARED}, document.places), RawTokenizer)
+    said, command = "what the tokenizer came out with", "stages data tokenizer --accept"
+    blank = dict.fromkeys(unmeasured(document, ("digest",), declared, said, command), UNDECLARED)
+    return validate(Document({**document.value, **blank}, document.places), RawTokenizer)
 
 
 def corpus(document: Document, declared: bool = True) -> RawCorpus:
@@ -31,13 +26,8 @@ def corpus(document: Document, declared: bool = True) -> RawCorpus:
 
     Raises SpecError or SpecErrors.
     """
-    missing = [key for key in MEASURED if key not in document.value]
-    if missing and declared:
-        name = document.value.get("corpus")
-        raise SpecError(
-            document.where(()), missing[0], "nothing", f"what the corpus came out with ({', '.join(MEASURED)})",
-            f"Run `stages data {name} --accept` and put the lines that it prints into this file.",
-        )  # fmt: skip
+    command = f"stages data {document.value.get('corpus')} --accept"
+    missing = unmeasured(document, MEASURED, declared, "what the corpus came out with", command)
     strange = list(_strange_parameters(document))
     if strange:
         raise several(strange)

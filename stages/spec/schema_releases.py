@@ -6,13 +6,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from stages.errors import SpecError
 from stages.spec import units
 from stages.spec.fields import Raw, Text
 from stages.spec.names import Name
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import is_digest
-from stages.spec.validate import validate
+from stages.spec.validate import unmeasured, validate
 
 MEASURED = ("architecture", "digest")  # what `stages release NAME FOLDER --accept` prints
 
@@ -45,11 +44,6 @@ class RawReleaseFiles(Raw):
 
 def release(document: Document, declared: bool = True) -> RawReleaseFiles:
     """A release's spec; without `declared`, what its folder decides may still be missing. Raises SpecError(s)."""
-    missing = [key for key in MEASURED if key not in document.value]
-    if missing and declared:
-        name = document.value.get("release")
-        raise SpecError(
-            document.where(()), missing[0], "nothing", f"what the release's folder has ({', '.join(MEASURED)})",
-            f"Run `stages release {name} FOLDER --accept` and put the lines that it prints into this file.",
-        )  # fmt: skip
+    command = f"stages release {document.value.get('release')} FOLDER --accept"
+    missing = unmeasured(document, MEASURED, declared, "what the release's folder has", command)
     return validate(Document({**document.value, **dict.fromkeys(missing, "none")}, document.places), RawReleaseFiles)

@@ -7,13 +7,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from stages.errors import SpecError
 from stages.spec import units
 from stages.spec.fields import Raw, Text, Vocabulary
 from stages.spec.names import Name
 from stages.spec.nodes import Document
 from stages.spec.schema_corpora import Digest
-from stages.spec.validate import validate
+from stages.spec.validate import unmeasured, validate
 
 MEASURED = ("vocab", "digest")  # what `stages tokenizer NAME --accept` prints
 
@@ -71,12 +70,7 @@ class RawTokenizerFiles(Raw):
 
 def tokenizer(document: Document, declared: bool = True) -> RawTokenizerFiles:
     """A tokenizer's spec; without `declared`, what is measured may still be missing. Raises SpecError or SpecErrors."""
-    missing = [key for key in MEASURED if key not in document.value]
-    if missing and declared:
-        name = document.value.get("tokenizer")
-        raise SpecError(
-            document.where(()), missing[0], "nothing", "what the tokenizer's files came out with (vocab, digest)",
-            f"Run `stages tokenizer {name} --accept` and put the lines that it prints into this file.",
-        )  # fmt: skip
+    command = f"stages tokenizer {document.value.get('tokenizer')} --accept"
+    missing = unmeasured(document, MEASURED, declared, "what the tokenizer's files came out with", command)
     blank = {key: "0" * 64 if key == "digest" else "1_000_000" for key in missing}
     return validate(Document({**document.value, **blank}, document.places), RawTokenizerFiles)

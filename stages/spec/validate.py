@@ -54,6 +54,18 @@ def _empty(tree: Tree) -> Path | None:
     return None
 
 
+def unmeasured(document: Document, keys: Sequence[str], declared: bool, said: str, command: str) -> list[str]:
+    """Those of `keys` that a file does not have yet. Raises SpecError if it has to: `command` prints their lines."""
+    missing = [key for key in keys if key not in document.value]
+    if missing and declared:
+        lines = "lines that it prints" if len(keys) > 1 else "line that it prints"
+        raise SpecError(
+            document.where(()), missing[0], "nothing", f"{said} ({', '.join(keys)})",
+            f"Run `{command}` and put the {lines} into this file.",
+        )  # fmt: skip
+    return missing
+
+
 def several(errors: Sequence[SpecError]) -> UserError:
     """One error as itself, more together."""
     return errors[0] if len(errors) == 1 else SpecErrors(errors)

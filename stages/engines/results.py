@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,6 +93,10 @@ class Promise:
 
     tier: Tier
     stand_in: bool
+
+    def at_most(self, *tiers: Tier) -> Promise:
+        """The same, where no more is promised than by each of these."""
+        return replace(self, tier=worst(self.tier, *tiers))
 
 
 def promise(stage: Stage, inputs: Inputs) -> Promise:

@@ -44,11 +44,9 @@ class Training:
     ) -> None:
         self.stage, self.inputs, self.stop, self.ranks, self._attempt = stage, inputs, stop, ranks, attempt
         self._make = make
-        promised = results.promise(stage, inputs)
-        self.tier, self.stand_in = promised.tier, promised.stand_in
         self.made_by = made_by.here(ranks, stage.execution.engine)
         self.machine = place.machine(ranks, stage.execution.engine)
-        self.tier = results.worst(self.tier, made_by.tier(self.made_by))
+        self.promised = results.promise(stage, inputs).at_most(made_by.tier(self.made_by))
         self.heldout = Heldout(inputs.data_root)
         self.reads = Reads(readback.lineage(stage, inputs))
         self.seconds: dict[str, dict[str, float]] = {"evaluated_before": {}, "evaluated_after": {}, "checkpoints": {}}
@@ -101,8 +99,7 @@ class Training:
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
         evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
         course = results.Course(self.seconds, self.peaks, made_by.listed(self.made_by), self.reads.tokens())
-        promised = results.Promise(self.tier, self.stand_in)
-        results.complete(self.stage, self.inputs, self.attempt, counters, None, self.machine, promised, course)
+        results.complete(self.stage, self.inputs, self.attempt, counters, None, self.machine, self.promised, course)
 
     def _train(self, trainer: Trainer) -> Counters:
         counters, start = Counters(0, 0, 0, 0, 0, self.stage.phases[0].clock_start), self._agreed_start()
@@ -144,7 +141,7 @@ class Training:
         if self.ranks.first and (said := made_by.difference(earlier, self.made_by)):
             print(f"{self.stage.pipeline}/{self.stage.name}: {said}")
         self.made_by |= earlier
-        self.tier = results.worst(self.tier, resume.tier_of(start), made_by.tier(self.made_by))
+        self.promised = self.promised.at_most(resume.tier_of(start), made_by.tier(self.made_by))
 
     def _phases(self, trainer: Trainer, counters: Counters, tables: Tables, written: Checkpoints | None) -> Counters:
         stage = self.stage
@@ -207,7 +204,7 @@ class Training:
 
     def _beside(self) -> Callable[[Path], None]:
         """Take down what a checkpoint says beside the state; returns what writes it into the checkpoint's folder."""
-        parents, tier, makers, kept = resume.parents(self.inputs), self.tier, self.made_by, self.reads.kept()
+        parents, tier, makers, kept = resume.parents(self.inputs), self.promised.tier, self.made_by, self.reads.kept()
 
         def write(folder: Path) -> None:
             json_file.write(folder / resume.PARENTS, parents)

@@ -1,7 +1,7 @@
 """Where a stage's modules are while they are evaluated.
 
 The torch engine evaluates what it trains, where it is. The NeMo engine's modules are whole on the first rank alone, in
-fp32 in the host's memory: 66 GB of a Kimi-VL, beside which a GPU has room for nothing. While they are evaluated the GPU
+fp32 in the host's memory: 66 GB of a Kimi-VL, beside which nothing else fits on a GPU. While they are evaluated the GPU
 has copies, in bf16 of the matrices that products read in bf16 anyway, so no number changes. Never executed on a GPU;
 traced on fake tensors (tests/nemo/traced.py).
 """

@@ -107,7 +107,8 @@ def _evaluate_again(
             if waited(ref, layout.run(keys[ref])):
                 continue
             refuse_damaged_corpora(layout, stage)
-            print(f"{ref}: {why}. The result is evaluated again, no training")
+            lacking = ", ".join(evaluated.lacking(layout.stage(ref), stage)) or "nothing is computed"
+            print(f"{ref}: {why}. The result is evaluated again ({lacking}), no training")
             record = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
             try:
                 engines.evaluate(stage, inputs_of(layout, stage, stages, keys, record, release_folders(releases)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from stages import evals
 from stages.data.heldout import Heldout
 from stages.engines import Inputs, placed, received, results
 from stages.models import build
+from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage
 from stages.store import evaluated, json_file, lease, manifest, reevaluation, revise, stage_record
 from stages.train.determinism import denormals_flushed, deterministic
@@ -20,7 +21,7 @@ Numbers = Mapping[str, Any]  # eval.json: {"before": {section: ...}, "after": {s
 
 
 def again(stage: Stage, inputs: Inputs) -> None:
-    """Evaluate a finished result anew, from its weights and its parents', and put the numbers into it; train nothing.
+    """Evaluate a finished result, from its weights and its parents', where it lacks numbers; train nothing.
 
     Raises HeldError when another run holds its key, NonFiniteError, and UserError where a parent, a released model or
     a corpus that is needed is not there.
@@ -29,8 +30,7 @@ def again(stage: Stage, inputs: Inputs) -> None:
     held = lease.hold(layout.run(inputs.key), ref)
     noted = reevaluation.noted(layout, inputs.key, stage)
     with held, noted, deterministic(stage.execution), denormals_flushed():
-        numbers = _trained(stage, inputs) if stage.phases else _not_trained_again(stage, inputs)
-        numbers = {**numbers, "after": {**numbers["after"], **_outside(layout.stage(ref))}}
+        numbers = _completed(stage, inputs, evaluated.lacking(layout.stage(ref), stage))
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         changes = {
             evaluated.RESULT: json_file.encode(numbers),
@@ -60,13 +60,13 @@ def before(
 def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int | None) -> Numbers:
     """Of a stage without training: an import on what its spec names, others on the parent's corpora.
 
-    `before` is what the parent was evaluated at last; of an import there is none. Raises NonFiniteError.
+    Raises NonFiniteError.
     """
+    before = _handed_on(stage, inputs)
     if stage.evaluation.on is not None:
         after = evals.run(modules, stage, Heldout(inputs.data_root), phases=stage.evaluated_on)
         results.check_evaluations(stage, after, "as it came in", None)
-        return {"before": {}, "after": after}
-    parent = manifest.payload(inputs.layout, stage.parents[0])
+        return {"before": before, "after": after}
     phases = stage_record.evaluated_on(inputs.layout, stage)
     if loops is not None:
         phases = tuple(
@@ -75,9 +75,33 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
         )
     after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
     results.check_evaluations(stage, after, "as handed on", None)
-    known = parent / evaluated.RESULT
-    before = json_file.read(known)["after"] if known.is_file() else {}
-    return {"before": {name: one for name, one in before.items() if name != evaluated.OUTSIDE}, "after": after}
+    return {"before": before, "after": after}
+
+
+def _handed_on(stage: Stage, inputs: Inputs) -> Numbers:
+    """`before` of a stage without training: what the parent was evaluated at last; of an import there is none."""
+    if stage.evaluation.on is not None:
+        return {}
+    before = _known(manifest.payload(inputs.layout, stage.parents[0]), "after")
+    return {name: one for name, one in before.items() if name != evaluated.OUTSIDE}
+
+
+def _completed(stage: Stage, inputs: Inputs, names: Sequence[str]) -> Numbers:
+    """The numbers of a result with those of `names` computed; what else it has and is asked for holds on."""
+    only = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"names": tuple(names)})})
+    found = (_trained if stage.phases else _not_trained_again)(only, inputs) if names else {"before": {}, "after": {}}
+    kept = {EVALUATIONS[name].section for name in stage.evaluation.names if name not in names} | {evaluated.OUTSIDE}
+    folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
+    sides = {
+        side: {name: one for name, one in _known(folder, side).items() if name in kept} | dict(found[side])
+        for side in ("before", "after")
+    }
+    return sides if stage.phases else {**sides, "before": _handed_on(stage, inputs)}
+
+
+def _known(folder: Path, side: str) -> Numbers:
+    path = folder / evaluated.RESULT
+    return json_file.read(path)[side] if path.is_file() else {}
 
 
 def _trained(stage: Stage, inputs: Inputs) -> Numbers:
@@ -92,13 +116,6 @@ def _trained(stage: Stage, inputs: Inputs) -> Numbers:
 
 def _not_trained_again(stage: Stage, inputs: Inputs) -> Numbers:
     return not_trained(stage, inputs, _own(stage, inputs), received.loops(stage, inputs))
-
-
-def _outside(folder: Path) -> Numbers:
-    """What others' programs found of a result: it holds on, since the weights are the same."""
-    path = folder / evaluated.RESULT
-    after = json_file.read(path)["after"] if path.is_file() else {}
-    return {evaluated.OUTSIDE: after[evaluated.OUTSIDE]} if evaluated.OUTSIDE in after else {}
 
 
 def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:

@@ -1,17 +1,11 @@
 """evaluation.json: what a result was evaluated on, and by which code. No key hangs on it: nothing is trained for it.
 
-A result whose record says something else than its spec is evaluated again from its weights. Comments and docstrings of
-the code do not count.
+A result whose record says something else than its spec is evaluated again from its weights.
 """
 
 from __future__ import annotations
 
-import ast
-import io
-import tokenize
-from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +13,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from stages.spec.resolved import LmEval, Stage
 from stages.spec.resolved_phases import Phase
-from stages.store import json_file, stage_record
-from stages.store.digest import digest_bytes
+from stages.store import evaluated_by, json_file, stage_record
 from stages.store.json_file import JsonFileError, MissingFileError
 
 NAME, RESULT = "evaluation.json", "eval.json"
 OUTSIDE = "lm_eval"  # section of eval.json: what lm-evaluation-harness found
-SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the numbers in eval.json
 
 
 class On(BaseModel):
@@ -68,7 +60,7 @@ def asked(stage: Stage) -> Asked:
     asked = stage.evaluation
     return Asked(
         names=tuple(sorted(asked.names)), context=asked.context, old_context=asked.old_context, samples=asked.samples,
-        code=code(), on=None if asked.on is None else _on(asked.on), lm_eval=asked.lm_eval,
+        code=evaluated_by.code(), on=None if asked.on is None else _on(asked.on), lm_eval=asked.lm_eval,
     )  # fmt: skip
 
 
@@ -90,17 +82,36 @@ def outdated(folder: Path, stage: Stage) -> str:
     """
     if stage.kind == "keep" or not (stage.evaluation.names and (stage.evaluated_on or stage.parents)):
         return ""
+    try:
+        then = _then(folder)
+    except JsonFileError as error:
+        return str(error)
+    return "" if then is None else _difference(then, asked(stage))
+
+
+def lacking(folder: Path, stage: Stage) -> tuple[str, ...]:
+    """The evaluations that a finished result has no numbers of as they are asked for now: what was added, or all."""
     now = asked(stage)
+    try:
+        then = _then(folder)
+    except JsonFileError:
+        return stage.evaluation.names
+    had = then is not None and then.model_copy(update={"names": now.names, "lm_eval": now.lm_eval}) == now
+    return tuple(name for name in stage.evaluation.names if then is None or not had or name not in then.names)
+
+
+def _then(folder: Path) -> Asked | None:
+    """What a result was evaluated on, its code as `evaluated_by` calls it; None of a result that does not say it.
+
+    Raises JsonFileError.
+    """
     try:
         then = json_file.read_as(folder / NAME, _ASKED)
     except MissingFileError:
         with suppress(JsonFileError):
-            then = asked(stage_record.read(folder))
-            return _difference(then, now)
-        return ""
-    except JsonFileError as error:
-        return str(error)
-    return _difference(then, now)
+            return asked(stage_record.read(folder))
+        return None
+    return then.model_copy(update={"code": evaluated_by.called(then.code)})
 
 
 def _difference(then: Asked, now: Asked) -> str:
@@ -113,31 +124,3 @@ def _difference(then: Asked, now: Asked) -> str:
     said += ["what it is evaluated on"] if then.on != now.on else []
     said += ["the code of evaluations changed"] if then.code != now.code else []
     return f"evaluate: {'; '.join(said)}" if said else ""
-
-
-@cache
-def code() -> str:
-    """A digest of the code of evaluations, without its comments, docstrings and blank lines."""
-    package = Path(__file__).resolve().parents[1]
-    paths = sorted(path for pattern in SOURCES for path in package.glob(pattern))
-    return digest_bytes("\n".join(bare(path.read_text(encoding="utf-8")) for path in paths).encode())[:16]
-
-
-def bare(source: str) -> str:
-    """Python without comments, docstrings and blank lines."""
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for first, last in _docstrings(ast.parse(source)):
-        lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int]]:
-    """First and last line of each, counted from 1."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            first = node.body[0]
-            yield first.lineno, first.end_lineno or first.lineno

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.errors import UserError
 from stages.spec.project import Project
-from stages.store import evaluated
+from stages.store import evaluated_by
 from stages.store.files import write_atomic
 from stages.sync import dvc, params, rules
 from stages.sync.graph import Graph, readable
@@ -19,7 +19,7 @@ def wanted(project: Project, graph: Graph) -> Texts:
     """Every generated file."""
     watched = {ref: params.watched(project, ref, graph.scale) for ref in graph.published}
     unknown: Texts = {f"rules/{name}.smk": None for name in graph.unreadable}
-    digest = {} if _holds_code(project.root) else {dvc.DIGEST: f"{evaluated.code()}\n"}
+    digest = {} if _holds_code(project.root) else {dvc.DIGEST: f"{evaluated_by.code()}\n"}
     everything = None if graph.unreadable else dvc.text(graph, watched, list(digest) or dvc.EVALUATED_BY)
     return {**rules.files(graph), **_elsewhere(project, graph), **unknown, **digest, "dvc.yaml": everything}
 

@@ -112,7 +112,7 @@ def test_another_thing_to_be_evaluated_on_evaluates_the_import_again_and_trains_
     with chdir(root):
         capsys.readouterr()
         run_stage("mine/base", "mini", None)  # without the release
-    assert "The result is evaluated again, no training" in capsys.readouterr().out
+    assert "The result is evaluated again (validation_loss, position_loss), no training" in capsys.readouterr().out
     after = json.loads((place / "eval.json").read_text())
     assert list(after["after"]["validation"]["by_corpus"]) == ["chats"]
     assert after["after"] != before["after"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.spec.resolved import Stage
-from stages.store import done, evaluated, files, finish, manifest, revise, seal, stage_record
+from stages.store import done, evaluated, evaluated_by, files, finish, manifest, revise, seal, stage_record
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, verdict
 from tests.unit.train import tiny
@@ -48,8 +48,41 @@ def test_another_list_or_number_is_a_reason_in_words(now: Stage, why: str, tmp_p
 
 def test_other_code_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorded(tmp_path, "needle")
-    monkeypatch.setattr(evaluated, "code", lambda: "0" * 16)
+    monkeypatch.setattr(evaluated_by, "code", lambda: "0" * 16)
     assert evaluated.outdated(tmp_path, asking("needle")) == "evaluate: the code of evaluations changed"
+
+
+@pytest.mark.parametrize("then", evaluated_by.SAME)
+def test_code_that_computes_the_same_numbers_is_no_reason(then: str, tmp_path: Path) -> None:
+    path = recorded(tmp_path, "needle") / evaluated.NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), "code": then}))
+    assert evaluated.outdated(tmp_path, asking("needle")) == ""
+    path.write_text(json.dumps({**json.loads(path.read_text()), "code": then[::-1]}))
+    assert evaluated.outdated(tmp_path, asking("needle")) == "evaluate: the code of evaluations changed"
+
+
+def test_who_edits_an_evaluation_says_whether_its_numbers_are_the_same() -> None:
+    assert evaluated_by.SAME[-1] == evaluated_by.digest(), (
+        "The code of evaluations has changed. Where it computes the numbers that it did (tests/snapshot), put this "
+        "digest at the end of SAME in stages/store/evaluated_by.py; else leave it alone there, and every result of "
+        "before is evaluated again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "names"),
+    [
+        (asking("loops", "needle"), ()),
+        (asking("needle"), ()),
+        (asking("answers", "needle"), ("answers",)),
+        (asking("answers", "needle", samples=7), ("answers", "needle")),
+        (asking("needle", context=65), ("needle",)),
+    ],
+)
+def test_only_what_was_added_is_computed_unless_something_else_changed(
+    now: Stage, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert evaluated.lacking(recorded(tmp_path, "needle", "loops"), now) == names
 
 
 def test_a_record_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
@@ -84,12 +117,12 @@ SOURCE = '"""What it is."""\nx = "#1"  # one\n\n\ndef f():\n    """Two\n    line
     ],
 )
 def test_comments_and_docstrings_are_no_code(old: str, new: str, same: bool) -> None:
-    assert (evaluated.bare(SOURCE.replace(old, new)) == evaluated.bare(SOURCE)) == same
+    assert (evaluated_by.bare(SOURCE.replace(old, new)) == evaluated_by.bare(SOURCE)) == same
 
 
 def test_the_code_of_every_evaluation_counts() -> None:
-    package = Path(evaluated.__file__).parents[1]
-    counted = {path.name for pattern in evaluated.SOURCES for path in package.glob(pattern)}
+    package = Path(evaluated_by.__file__).parents[1]
+    counted = {path.name for pattern in evaluated_by.SOURCES for path in package.glob(pattern)}
     assert {"language.py", "needle.py", "answers.py", "pictures.py", "run.py", "subject.py", "heldout.py"} <= counted
 
 
@@ -205,7 +238,7 @@ def test_a_kill_at_any_rename_leaves_the_old_result_or_the_new_one(
 
 
 def test_what_is_asked_for_is_written_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluated, "code", lambda: "0" * 16)
+    monkeypatch.setattr(evaluated_by, "code", lambda: "0" * 16)
     fields = json.loads(evaluated.encode(asking("needle", "loops", samples=7, context=64, old_context=None)))
     assert fields == {
         "names": ["loops", "needle"], "context": 64, "old_context": None, "samples": 7, "code": "0" * 16,
@@ -227,5 +260,5 @@ def test_each_length_and_number_is_told_before_and_now(change: dict[str, int], w
 
 
 def test_what_stands_first_on_a_line_is_code_and_what_stands_last_is_not() -> None:
-    assert evaluated.bare("if x:\n    y = 1   # one\n\n\nz = 2 \n") == "if x:\n    y = 1\nz = 2"
-    assert evaluated.bare("if x:\n    y\n    z\n") != evaluated.bare("if x:\n    y\nz\n")
+    assert evaluated_by.bare("if x:\n    y = 1   # one\n\n\nz = 2 \n") == "if x:\n    y = 1\nz = 2"
+    assert evaluated_by.bare("if x:\n    y\n    z\n") != evaluated_by.bare("if x:\n    y\nz\n")

@@ -1,4 +1,4 @@
-"""A finished result evaluated anew: the same numbers as at its end, those that were added, and no bit of it moved."""
+"""A finished result evaluated where it lacks numbers: those that were added, and no bit of it moved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages import engines
 from stages.engines import Inputs
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import done, evaluated, manifest, reevaluation, stage_record
+from stages.store import done, evaluated, evaluated_by, json_file, manifest, reevaluation, revise, stage_record
 from stages.store.layout import Layout
 from stages.sync import verdicts
 from tests.faults import cases, whole
@@ -37,7 +37,9 @@ def evaluate(case: Case, root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["next_token", "looped", "moe", "joint", "continued", "upcycle"])
-def test_the_same_numbers_come_again_and_more_beside_them(name: str, tmp_path: Path, small: Small) -> None:
+def test_what_was_added_alone_is_computed_and_stands_beside_the_rest(
+    name: str, tmp_path: Path, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = cases.make(name, small)
     case = replace(
         case,
@@ -52,7 +54,14 @@ def test_the_same_numbers_come_again_and_more_beside_them(name: str, tmp_path: P
 
     more = replace(case, stage=asking(case.stage, "validation_loss", "position_loss"))
     assert evaluated.outdated(folder, more.stage) == "evaluate: position_loss added"
+    computed, run = set(), engines.evaluation.evals.run
+    monkeypatch.setattr(
+        engines.evaluation.evals, "run",
+        lambda modules, stage, *words, **more: computed.update(stage.evaluation.names) or run(
+            modules, stage, *words, **more),
+    )  # fmt: skip
     evaluate(more, tmp_path)
+    assert computed == {"position_loss"}
 
     then = json.loads((folder / "eval.json").read_bytes())
     assert {side: found["validation"] for side, found in then.items()} == {
@@ -65,6 +74,29 @@ def test_the_same_numbers_come_again_and_more_beside_them(name: str, tmp_path: P
     assert stage_record.read(folder) == more.stage
     above = {parent: case.keys[parent] for parent in case.stage.parents}
     assert done.is_done(Layout(tmp_path, cases.SCALE), case.ref, case.key, above, deep=True).done
+
+    computed.clear()
+    evaluate(case, tmp_path)
+    assert not computed, "what is dropped costs nothing"
+    assert json.loads((folder / "eval.json").read_bytes()) == first
+
+
+def test_all_is_computed_again_where_the_code_is_another(
+    tmp_path: Path, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = cases.make("next_token", small)
+    case = replace(case, stage=asking(case.stage, "validation_loss"))
+    cases.lay(case, tmp_path, small, lambda one: None)
+    whole.run(case, tmp_path)
+    folder = Layout(tmp_path, cases.SCALE).stage(case.ref)
+    first = json.loads((folder / "eval.json").read_bytes())
+    wrong = {side: {"validation": {**found["validation"], "loss": 0.5}} for side, found in first.items()}
+    revise.replace(Layout(tmp_path, cases.SCALE), case.ref, case.key, {"eval.json": json_file.encode(wrong)})
+    evaluate(case, tmp_path)
+    assert json.loads((folder / "eval.json").read_bytes()) == wrong, "nothing is asked for that it has not"
+    monkeypatch.setattr(evaluated_by, "code", lambda: "0" * 16)
+    evaluate(case, tmp_path)
+    assert json.loads((folder / "eval.json").read_bytes()) == first
 
 
 def test_a_failing_evaluation_leaves_the_result_as_it_was(

@@ -10,7 +10,6 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract.parameters import parameters
-from stages.contract.upcycle import block_calls
 from stages.spec.copies import is_written
 from stages.spec.language_model import LanguageModel
 from stages.spec.points import ALL
@@ -111,7 +110,7 @@ def _experts(context: Context, name: str, ref: str, module: str, above: Model, c
     why="A layer that comes from nowhere is random; other loops are another depth of computation.",
     threads=(),
     held_by=(
-        "stages/contract/upcycle.py",
+        "stages/spec/copies.py",
         "tests/property/test_upcycle.py",
         "tests/unit/models/test_upcycle.py",
         "stages/guards/start.py",
@@ -150,13 +149,13 @@ def _block_calls(context: Context, name: str, ref: str, parent: Stage, above: in
         if mine not in stage.parents or before is None:
             continue
         after = next((phase.loops.count for phase in stage.phases if phase.loops), None)
-        if after is not None and block_calls(layers, after) != block_calls(above, before):
+        if after is not None and layers * after != above * before:
             yield context.finding(
                 "I-31", name, ("modules",), parent=ref,
                 observed=f"{layers} layers x {after} loops in {child}",
                 expected=f"as many block calls as {above} layers x {before} loops before",
                 repair="Divide the loops by the factor by which the layers grow.",
-                at=(child,), found=Fraction(block_calls(layers, after), block_calls(above, before)),
+                at=(child,), found=Fraction(layers * after, above * before),
             )  # fmt: skip
 
 

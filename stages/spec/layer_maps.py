@@ -38,7 +38,7 @@ def _written(loaded: LoadedStage, how: str, parent: Model, child: Model, full: b
 
 
 def _whole_stacks(loaded: LoadedStage, how: str, parent: Model, child: Model) -> tuple[int, ...]:
-    """Child layer -> parent layer: whole stacks in turn, or each layer repeated (arXiv 2510.25741, section 4.3.1)."""
+    """Child layer -> parent layer, each parent layer copied equally often."""
     above, below = getattr(parent, "layers", 0), getattr(child, "layers", 0)
     if not above or below % above or below <= above:
         raise loaded.document.error(
@@ -47,10 +47,4 @@ def _whole_stacks(loaded: LoadedStage, how: str, parent: Model, child: Model) ->
             "a multiple of the parent's layers, or which layers are copied: {upcycle: 0-23 + 8-31}",
             "Correct the model, or write the layers out.",
         )
-    match how:
-        case "concatenate":
-            return tuple(i % above for i in range(below))
-        case "interleave":
-            return tuple(i * above // below for i in range(below))
-        case _:
-            raise ValueError(f"no way of copying layers is called {how!r}")
+    return copies.whole_stacks(how, above, below)

@@ -76,7 +76,6 @@ PIECES = (
             "property/test_order.py",
             "property/test_rope.py",
             "property/test_schedule.py",
-            "property/test_upcycle.py",
         ),
     ),
     Piece(

@@ -5,20 +5,19 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.contract.upcycle import block_calls, layer_map
+from stages.spec.copies import whole_stacks
 
 orders = st.sampled_from(["concatenate", "interleave"])
 
 
 @given(st.integers(1, 64), st.integers(1, 8), orders)
 def test_each_layer_is_copied_equally_often(parent, copies, how):
-    children = Counter(layer_map(parent, parent * copies, how))
+    children = Counter(whole_stacks(how, parent, parent * copies))
     assert children == dict.fromkeys(range(parent), copies)
 
 
 @given(st.integers(1, 64), st.integers(1, 8), st.integers(1, 8))
 def test_concatenation_with_fewer_loops_is_the_same_walk_through_the_layers(parent, copies, loops):
     """The looped parent, and the upcycled child with its loops divided by the copies, visit the same blocks in turn."""
-    child = layer_map(parent, parent * copies, "concatenate")
+    child = whole_stacks("concatenate", parent, parent * copies)
     assert tuple(range(parent)) * (copies * loops) == child * loops
-    assert block_calls(parent, copies * loops) == block_calls(len(child), loops)

@@ -17,7 +17,7 @@ import pytest
 from torch import nn
 
 from stages.commands import show
-from stages.contract import cost_coca, curve, hardware, memory, parameters, schedule, upcycle
+from stages.contract import cost_coca, curve, hardware, memory, parameters, schedule
 from stages.models import build
 from stages.plan import table
 from stages.spec.laying import Laid
@@ -39,7 +39,6 @@ DISPATCHES = {
     "stages/contract/parameters.py": 1,
     "stages/contract/curve.py": 1,
     "stages/contract/schedule.py": 1,
-    "stages/contract/upcycle.py": 1,
     "stages/engines/received.py": 1,
     "stages/engines/torch_engine.py": 1,
     "stages/models/build.py": 2,
@@ -85,7 +84,6 @@ RUNS: dict[str, Callable[[Stage], object]] = {
     "the rate at a clock": lambda _: schedule.lr(piece(NEW), 4),
     "a curve of rates": lambda _: curve.lr_curve(piece(NEW), [4]),
     "a piece at full size": lambda _: Laid(0, 8, NEW, 1, 0, None).rate(4),  # type: ignore[arg-type]
-    "how layers are copied": lambda _: upcycle.layer_map(2, 4, NEW),  # type: ignore[arg-type]
     "what a family has": lambda _: parameters.parameters(unknown()),
     "what a pair costs": lambda one: cost_coca.pair(other(one, modules={"llm": unknown()}), 4, 4),
     "how a family is built": lambda one: build.make(unknown(), one.rope, "cpu"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.check import (
+from stages.check import (  # noqa: F401
     conversion,
     data,
     execution,
@@ -29,31 +29,6 @@ from stages.check import (
 from stages.check.registry import REGISTRY, Invariant
 from stages.errors import UsageError
 from stages.spec.validate import meant
-
-FAMILIES = (
-    learning_rate,
-    schedule,
-    pieces,
-    tokens,
-    unused,
-    unknown,
-    rope,
-    optimizer,
-    settings,
-    lineage,
-    data,
-    masks,
-    conversion,
-    orchestration,
-    execution,
-    layouts,
-    pipeline,
-    shapes,
-    pictures,
-    stand_ins,
-    releases,
-    tokenizer,
-)
 
 
 def ordered(prefix: str = "") -> list[Invariant]:

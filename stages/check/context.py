@@ -210,9 +210,3 @@ class Context:
         if key == "vocab" and ("vocab",) in self.shrink.document.places:
             return self.shrink.document.where(("vocab",))
         return self.loaded.document.where(("models", model, key))
-
-    def with_stage(self, name: str, **changes: object) -> Context:
-        """The same context with some fields of one stage changed."""
-        stage = self.pipeline.stages[name].model_copy(update=changes)
-        stages = {**self.pipeline.stages, name: stage}
-        return replace(self, pipeline=replace(self.pipeline, stages=stages))

@@ -78,7 +78,7 @@ def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Differe
         if module in here.modules and (lost := mechanisms(model) - mechanisms(here.modules[module])):
             yield ("modules", module), f"{module} without {', '.join(sorted(lost))}", f"{', '.join(sorted(lost))}"
     if here.rope is not None and full.rope is not None:
-        yield from _rope(context, here, full, here.rope, full.rope)
+        yield from _rope(here, full, here.rope, full.rope)
     if not full.phases:
         return
     if len(here.phases) != len(full.phases):
@@ -133,7 +133,7 @@ def _same_edge(here: Init, full: Init) -> bool:
     return released or same
 
 
-def _rope(context: Context, here: Stage, full: Stage, small: Rope, large: Rope) -> Iterator[Difference]:
+def _rope(here: Stage, full: Stage, small: Rope, large: Rope) -> Iterator[Difference]:
     """Base and original length per position of context, and the scaling's bands."""
     factor = Fraction(here.max_context, full.max_context)
     if not isclose(small.base, large.base * float(factor), rel_tol=CLOSE):

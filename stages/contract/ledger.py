@@ -117,11 +117,6 @@ def step_of(phases: Sequence[Phase], number: int) -> tuple[int, Step]:
     raise ValueError(f"no step {number}; there are {sum(map(count, phases))}")
 
 
-def sequences_at(phase: Phase, consumed: int) -> int:
-    """Sequences of the step that consumes ledger unit `consumed` of the phase."""
-    return step_at(phase, consumed).sequences
-
-
 def samples(phase: Phase) -> int:
     """Sequences that the phase reads in all, the cut one included."""
     return -(-phase.budget // phase.context)

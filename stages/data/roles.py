@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
-from pydantic import TypeAdapter
-
 
 @dataclass(frozen=True)
 class Roles:
@@ -41,4 +39,3 @@ class Roles:
 
 NAMES = tuple(field.name for field in fields(Roles))
 LOCAL = Roles(*range(len(NAMES)))  # of the tokenizer that specs/data/tokenizer.yaml trains: document.SPECIAL, in order
-ADAPTER = TypeAdapter(Roles)

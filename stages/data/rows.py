@@ -28,7 +28,7 @@ def _short(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[
     for supply in PhaseData(phase, stage.seed, scope(phase), data_root).supplies():
         if supply.needed > supply.available:
             ref = f"{stage.pipeline}/{stage.name}"
-            yield f"{ref}, phase {phase.name}: {_counts(phase, supply)}. {_repair(phase, supply, root)}"
+            yield f"{ref}, phase {phase.name}: {_counts(phase, supply)}. {_repair(supply, root)}"
 
 
 def _counts(phase: Phase, supply: Supply) -> str:
@@ -45,7 +45,7 @@ def _counts(phase: Phase, supply: Supply) -> str:
     return said
 
 
-def _repair(phase: Phase, supply: Supply, root: Path) -> str:
+def _repair(supply: Supply, root: Path) -> str:
     """What is certain to help: where it is not known how much fits, more epochs or a lower budget may not be enough."""
     name = supply.source.corpus
     if supply.left_out and not spec.load(root, name).packed:

@@ -22,7 +22,6 @@ class CurveChange:
     first_clock: int  # ledger units on the newer clock at which they differ for the first time
     everywhere: bool  # from the stage's first unit on
     largest: float  # relative to the old rate, signed; 0 where only the length differs, infinite where all were 0
-    largest_clock: int
     start: tuple[float, float]
     end: tuple[float, float]
     peak: tuple[float, float]
@@ -48,12 +47,10 @@ def compare(old: Stage, new: Stage) -> CurveChange | None:
     first = _first(differ, max((clock for clock in at if clock < wrong[0]), default=0), wrong[0]) if wrong else length
     changes = {clock: _change(schedule.lr(a, start_a + clock), schedule.lr(b, start_b + clock)) for clock in wrong}
     finite = {clock: change for clock, change in changes.items() if math.isfinite(change)} or changes
-    largest = max(finite, key=lambda clock: abs(finite[clock]), default=length)
+    largest = max(finite.values(), key=abs, default=0.0)
     starts = (schedule.lr_before(a, start_a), schedule.lr_before(b, start_b))
     peaks = (schedule.peak(a, start_a, start_a + length_a)[0], schedule.peak(b, start_b, start_b + length_b)[0])
-    return CurveChange(
-        start_b + first, first == 1, changes.get(largest, 0.0), start_b + largest, starts, ends, peaks
-    )  # fmt: skip
+    return CurveChange(start_b + first, first == 1, largest, starts, ends, peaks)
 
 
 def _span(stage: Stage, curve: Schedule) -> tuple[Schedule, int, int]:

@@ -13,8 +13,6 @@ from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.store import manifest, stage_record
 from stages.store.layout import Layout
 
-VISION = frozenset({"llm", "vit", "projector"})
-
 
 @dataclass(frozen=True)
 class Result:

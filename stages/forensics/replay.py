@@ -89,7 +89,7 @@ def replay(stage: Stage, inputs: Inputs, recorded: Recorded, first: int, last: i
         if compared.step is None and not compared.at_last:
             raise StoppedError(f"{stage.pipeline}/{stage.name}: the replay was stopped; nothing was written.")
         ended = recorded.result and compared.reached == sum(map(ledger.count, stage.phases))
-        tensors = _differing(stage, trainer, recorded.folder) if ended else None
+        tensors = _differing(trainer, recorded.folder) if ended else None
         return Replayed(
             start, began, compared.reached, compared.step, compared.found, compared.cells, compared.sums.summed, tensors
         )
@@ -174,7 +174,7 @@ def _train(
         compared.failed(error.step or compared.reached, "not finite")
 
 
-def _differing(stage: Stage, trainer: TorchTrainer, folder: Path) -> tuple[str, ...]:
+def _differing(trainer: TorchTrainer, folder: Path) -> tuple[str, ...]:
     """Tensors of the finished result, weights and optimizer state, that are not those computed now."""
     modules = trainer.trained() or nn.ModuleDict()
     found: list[str] = []

@@ -100,8 +100,3 @@ def embed(modules: nn.ModuleDict, batch: Batch) -> Tensor:
         return place_images(embeddings_BTD, None, batch.places)
     features_MD = modules["projector"](modules["vit"](batch.pixels, batch.grids), batch.grids)
     return place_images(embeddings_BTD, features_MD, batch.places)
-
-
-def forward(modules: nn.ModuleDict, batch: Batch) -> Tensor:
-    """Hidden states [B, T, D] of the language model; modules: llm, vit, projector."""
-    return modules["llm"](batch.tokens, batch.positions, batch.documents, embed(modules, batch))

@@ -190,16 +190,6 @@ def _needed(rows: Sequence[Row], shown: Sequence[int]) -> int:
     return sum(GAP + max(len(COLUMNS[one]), *(len(row.cells[one]) for row in rows)) for one in shown)
 
 
-def markdown(grouped: Mapping[str, Sequence[Row]]) -> str:
-    """The same tables as Markdown, for records."""
-    parts = []
-    for pipeline, rows in grouped.items():
-        lines = [f"### {pipeline}", "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
-        lines += [_line(row.cells) for row in rows]
-        parts.append("\n".join([*lines, "", f"{totals(rows)}."]))
-    return "\n\n".join(parts) + "\n"
-
-
 def _marked(stage: Stage, marks: Mapping[str, Mark]) -> Mark:
     return marks.get(ref(stage), "not in the specs")
 
@@ -208,7 +198,3 @@ def _name(stage: Stage, mark: Mark) -> str:
     said = ["stand-in"] if any(init.stand_in for init in stage.init.values()) else []
     said += [mark] if mark != "current" else []
     return f"{stage.name} ({', '.join(said)})" if said else stage.name
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

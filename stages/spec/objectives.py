@@ -82,7 +82,7 @@ def _objective(placed: Placed, index: int, phase: RawPhase, corpora: Mapping[str
     if missing := needs.missing(placed.families):
         yield placed.error(
             index, "objective", f"{phase.objective} with the modules {has}", f"modules of {', '.join(missing)} too",
-            f"Choose the objective that fits these modules{_fitting(placed, phase, corpora)}, or add the module.",
+            f"Choose the objective that fits these modules{_fitting(placed, corpora)}, or add the module.",
         )  # fmt: skip
         return
     if (
@@ -107,7 +107,7 @@ def _objective(placed: Placed, index: int, phase: RawPhase, corpora: Mapping[str
         )
 
 
-def _fitting(placed: Placed, phase: RawPhase, corpora: Mapping[str, Kind]) -> str:
+def _fitting(placed: Placed, corpora: Mapping[str, Kind]) -> str:
     """Objectives whose needs are met, in brackets."""
     present = set(corpora.values())
     fitting = [

@@ -128,14 +128,6 @@ def exponent(text: object) -> Fraction:
     return value
 
 
-def rate(text: object) -> Fraction:
-    """A learning rate or another number that is not negative."""
-    value = number(text)
-    if value < 0:
-        raise BadQuantity(describe(text), "a number of at least zero", "Remove the minus sign.")
-    return value
-
-
 def _whole(value: Fraction, text: object, allowed: str, least: int) -> int:
     if value.denominator != 1:
         raise BadQuantity(describe(text), allowed, "Write a whole number of them.")
@@ -148,12 +140,6 @@ def count(text: object) -> int:
     """A whole number of at least zero, without a unit."""
     allowed = "a whole number such as 24 or 49_152"
     return _whole(number(text), text, allowed, 0)
-
-
-def positive(text: object) -> int:
-    """A whole number of at least one, without a unit."""
-    allowed = "a whole number of at least 1, such as 24 or 49_152"
-    return _whole(number(text), text, allowed, 1)
 
 
 def flag(value: object) -> bool:

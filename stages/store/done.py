@@ -116,13 +116,13 @@ def _look(layout: Layout, ref: str, key: str, parent_keys: Mapping[str, str], de
     else:
         known = damage.noted(folder)
     # Damage comes first: a damaged manifest must not be believed.
-    why = "" if known else _why_stale(layout, ref, key, record, parent_keys)
+    why = "" if known else _why_stale(layout, key, record, parent_keys)
     known = known or ("" if why else _damage(layout, ref, manifest.problems(folder, record, deep=False)))
     state: State = "damaged" if known else "stale" if why else "done"
     return Verdict(ref, key, state, known or why, command=command if known or why else None, strangers=strangers)
 
 
-def _why_stale(layout: Layout, ref: str, key: str, record: Manifest, parent_keys: Mapping[str, str]) -> str:
+def _why_stale(layout: Layout, key: str, record: Manifest, parent_keys: Mapping[str, str]) -> str:
     """Why a whole result is not the wanted one; empty if it is."""
     if record.key != key:
         return f"its spec, a parent or the data changed: key {record.key[:12]}, wanted {key[:12]}"

@@ -19,7 +19,6 @@ from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 
 NAME = "manifest.json"
-SCHEMA = 1
 REPLACED = "eval.json"  # the one file of a result that may be replaced after its manifest was written
 HANDED_ON = ("model/", "state/")  # the files of a result that its children read
 

@@ -63,7 +63,7 @@ class Lab:
         """Run a stage whose parents are done, unless this session has done so."""
         kept = self.folder / f"{keys[ref]}.json"
         if not kept.exists():
-            self._prepare(ref, stages[ref])
+            self._prepare(stages[ref])
             found = self._run(self.folder / "whole", ref, stages, keys)
             json_file.write(kept, [found.environment, found.content, found.tensors])
         environment, content, tensors = json_file.read(kept)
@@ -135,7 +135,7 @@ class Lab:
 
         return folders(self._config.getoption("stages_releases"), "--stages-releases")
 
-    def _prepare(self, ref: str, stage: Stage) -> None:
+    def _prepare(self, stage: Stage) -> None:
         """Prepare in the project what a stage reads, unless it is there as its spec declares."""
         from stages.commands.data import prepare
         from stages.sync import graph

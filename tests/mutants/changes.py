@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from stages.check.context import Context
@@ -12,9 +13,16 @@ from stages.spec.resolved_training import Piece
 Change = Callable[[Context], Context]
 
 
+def with_stage(context: Context, name: str, **changes: Any) -> Context:
+    """The same context with some fields of one stage changed."""
+    changed = context.pipeline.stages[name].model_copy(update=changes)
+    stages = {**context.pipeline.stages, name: changed}
+    return replace(context, pipeline=replace(context.pipeline, stages=stages))
+
+
 def stage(name: str, **changes: Any) -> Change:
     """Fields of a stage."""
-    return lambda context: context.with_stage(name, **changes)
+    return lambda context: with_stage(context, name, **changes)
 
 
 def phase(name: str, number: int = 0, **changes: Any) -> Change:
@@ -23,7 +31,7 @@ def phase(name: str, number: int = 0, **changes: Any) -> Change:
     def change(context: Context) -> Context:
         phases = list(context.pipeline.stages[name].phases)
         phases[number] = phases[number].model_copy(update=resolved(changes, phases[number]))
-        return context.with_stage(name, phases=tuple(phases))
+        return with_stage(context, name, phases=tuple(phases))
 
     return change
 
@@ -36,7 +44,7 @@ def piece(name: str, number: int, **changes: Any) -> Change:
         assert schedule is not None
         pieces = list(schedule.pieces)
         pieces[number] = pieces[number].model_copy(update=resolved(changes, pieces[number]))
-        return context.with_stage(name, schedule=schedule.model_copy(update={"pieces": tuple(pieces)}))
+        return with_stage(context, name, schedule=schedule.model_copy(update={"pieces": tuple(pieces)}))
 
     return change
 
@@ -47,7 +55,7 @@ def pieces(name: str, choose: Callable[[tuple[Piece, ...]], tuple[Piece, ...]]) 
     def change(context: Context) -> Context:
         schedule = context.pipeline.stages[name].schedule
         assert schedule is not None
-        return context.with_stage(name, schedule=schedule.model_copy(update={"pieces": choose(schedule.pieces)}))
+        return with_stage(context, name, schedule=schedule.model_copy(update={"pieces": choose(schedule.pieces)}))
 
     return change
 
@@ -58,7 +66,7 @@ def rope(name: str, **changes: Any) -> Change:
     def change(context: Context) -> Context:
         old = context.pipeline.stages[name].rope
         assert old is not None
-        return context.with_stage(name, rope=old.model_copy(update=resolved(changes, old)))
+        return with_stage(context, name, rope=old.model_copy(update=resolved(changes, old)))
 
     return change
 
@@ -68,7 +76,7 @@ def init(name: str, module: str, **changes: Any) -> Change:
 
     def change(context: Context) -> Context:
         inits = context.pipeline.stages[name].init
-        return context.with_stage(name, init={**inits, module: inits[module].model_copy(update=changes)})
+        return with_stage(context, name, init={**inits, module: inits[module].model_copy(update=changes)})
 
     return change
 
@@ -78,7 +86,7 @@ def model(name: str, module: str, **changes: Any) -> Change:
 
     def change(context: Context) -> Context:
         models = context.pipeline.stages[name].modules
-        return context.with_stage(name, modules={**models, module: models[module].model_copy(update=changes)})
+        return with_stage(context, name, modules={**models, module: models[module].model_copy(update=changes)})
 
     return change
 
@@ -90,7 +98,7 @@ def source(name: str, number: int, change_source: Callable[[Source, Phase], Sour
         phases = list(context.pipeline.stages[name].phases)
         first, *rest = phases[number].sources
         phases[number] = phases[number].model_copy(update={"sources": (change_source(first, phases[number]), *rest)})
-        return context.with_stage(name, phases=tuple(phases))
+        return with_stage(context, name, phases=tuple(phases))
 
     return change
 

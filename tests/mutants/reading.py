@@ -113,8 +113,8 @@ MUTANTS = (
         "I-35",
         "a phase that a smaller scale leaves out",
         Bent(
-            lambda context: context.with_stage(
-                "joint_longctx", phases=context.pipeline.stages["joint_longctx"].phases[:1]
+            lambda context: changes.with_stage(
+                context, "joint_longctx", phases=context.pipeline.stages["joint_longctx"].phases[:1]
             )
         ),
         also=frozenset({"I-03", "I-14"}),

@@ -114,7 +114,8 @@ MUTANTS = (
         "I-04",
         "the clock continues under another schedule",
         Bent(
-            lambda context: context.with_stage(
+            lambda context: changes.with_stage(
+                context,
                 "joint_longctx",
                 schedule=context.pipeline.stages["joint_longctx"].schedule.model_copy(update={"name": "other"}),  # type: ignore[union-attr]
             )
@@ -141,7 +142,7 @@ MUTANTS = (
     Mutant(
         "I-06",
         "the edge is silent about a module",
-        Bent(lambda context: context.with_stage("joint_cooldown", init={})),
+        Bent(lambda context: changes.with_stage(context, "joint_cooldown", init={})),
         also=frozenset({"I-35"}),
     ),
     Mutant(

@@ -49,4 +49,3 @@ def test_step_at_agrees_with_the_walk(drawn, data):
     consumed = data.draw(st.integers(0, drawn.budget - 1))
     (expected,) = [step for step in walked if step.start <= consumed < step.end]
     assert ledger.step_at(drawn, consumed) == expected
-    assert ledger.sequences_at(drawn, consumed) == expected.sequences

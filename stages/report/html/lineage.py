@@ -20,7 +20,6 @@ from stages.report.html.views import View
 from stages.report.metrics import running_mean
 from stages.report.words import count, length
 
-Mean = Sequence[Point]
 UNITS = {"tokens": "tokens", "patches": "image patches"}
 
 

@@ -41,7 +41,7 @@ def test_a_declared_jump_is_no_jump(shipped: Shipped) -> None:
     schedule = context.pipeline.stages["joint_cooldown"].schedule
     assert isinstance(schedule, Schedule)
     declared = schedule.model_copy(update={"jumps": ((0, "re-warming to a higher rate"),)})
-    assert ids(context.with_stage("joint_cooldown", schedule=declared), "I-28") == set()
+    assert ids(changes.with_stage(context, "joint_cooldown", schedule=declared), "I-28") == set()
 
 
 def test_a_stand_in_has_no_rate_to_be_continuous_with(shipped: Shipped) -> None:

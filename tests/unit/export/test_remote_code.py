@@ -84,7 +84,9 @@ def pictured(root: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     where = kimi_vl.places(ids.numpy(), image, torch.device("cpu"))
     batch = kimi_vl.Batch(ids, torch.arange(len(row))[None], None, pixels, grids, where)
     with torch.no_grad():
-        want = modules["llm"].logits(kimi_vl.forward(modules, batch))[0]
+        embeddings = kimi_vl.embed(modules, batch)
+        hidden = modules["llm"](batch.tokens, batch.positions, batch.documents, embeddings)
+        want = modules["llm"].logits(hidden)[0]
     shape = (len(pixels), cfg.channels, cfg.patch, cfg.patch)  # type: ignore[union-attr]
     inputs = {
         "input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels.view(shape).contiguous(),

@@ -4,7 +4,6 @@ from torch import Tensor, nn
 
 from stages.errors import UserError
 from stages.models import kimi_vl
-from stages.models.documents import Documents
 from stages.models.vision_packing import pack
 from tests.unit.models.rows import CPU
 from tests.unit.models.vision import PROJECTOR, VIT, made, pictures
@@ -12,8 +11,8 @@ from tests.unit.models.vision import PROJECTOR, VIT, made, pictures
 IMAGE = 9
 
 
-class Echo(nn.Module):
-    """Stands for a language model: returns the embeddings it was given."""
+class Embeddings(nn.Module):
+    """Stands for a language model, of which its embeddings alone are asked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,13 +21,10 @@ class Echo(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         return self.table(tokens)
 
-    def forward(self, tokens: Tensor, positions: Tensor, documents: Documents | None, embeddings: Tensor) -> Tensor:
-        return embeddings
-
 
 @pytest.fixture
 def modules() -> nn.ModuleDict:
-    return nn.ModuleDict({"llm": Echo(), "vit": made(VIT), "projector": made(PROJECTOR)})
+    return nn.ModuleDict({"llm": Embeddings(), "vit": made(VIT), "projector": made(PROJECTOR)})
 
 
 def batch(tokens: list[list[int]], grids: list[tuple[int, int]]) -> kimi_vl.Batch:
@@ -41,21 +37,21 @@ def batch(tokens: list[list[int]], grids: list[tuple[int, int]]) -> kimi_vl.Batc
 def test_features_take_the_places_of_image_tokens_in_reading_order(modules: nn.ModuleDict) -> None:
     # Row 0: an image of two tokens and one of one token; row 1: a video of two frames, one token each.
     both = batch([[1, 9, 9, 2, 9], [3, 9, 9, 4, 5]], [(2, 4), (2, 2), (2, 2), (2, 2)])
-    hidden = kimi_vl.forward(modules, both)
+    embedded = kimi_vl.embed(modules, both)
     assert both.pixels is not None
     features = modules["projector"](modules["vit"](both.pixels, both.grids), both.grids)
     image = both.tokens == IMAGE
-    assert torch.equal(hidden[image], features)
-    assert torch.equal(hidden[~image], modules["llm"].embed(both.tokens[~image]))
+    assert torch.equal(embedded[image], features)
+    assert torch.equal(embedded[~image], modules["llm"].embed(both.tokens[~image]))
 
 
 def test_text_alone_leaves_the_vision_modules_untouched(modules: nn.ModuleDict) -> None:
-    kimi_vl.forward(modules, batch([[1, 2, 3]], [])).sum().backward()
+    kimi_vl.embed(modules, batch([[1, 2, 3]], [])).sum().backward()
     assert all(p.grad is None for name in ("vit", "projector") for p in modules[name].parameters())
 
 
 def test_gradients_reach_every_module(modules: nn.ModuleDict) -> None:
-    kimi_vl.forward(modules, batch([[1, 9, 2]], [(2, 2)])).square().sum().backward()
+    kimi_vl.embed(modules, batch([[1, 9, 2]], [(2, 2)])).square().sum().backward()
     assert all(p.grad is not None for p in modules.parameters())
     row_of_image = modules["llm"].table.weight.grad[IMAGE]
     assert torch.equal(row_of_image, torch.zeros_like(row_of_image))
@@ -70,4 +66,4 @@ def test_a_count_mismatch_names_both_numbers(
     modules: nn.ModuleDict, row: list[int], grids: list[tuple[int, int]], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        kimi_vl.forward(modules, batch([row], grids))
+        kimi_vl.embed(modules, batch([row], grids))

@@ -12,6 +12,7 @@ from stages.contract import ledger, schedule
 from stages.errors import SpecError
 from stages.spec.project import Project
 from stages.spec.resolved_training import Schedule
+from tests.mutants import changes
 from tests.unit.spec.small_project import edit
 
 FIRST, SECOND, PIPELINE = "toy/first.yaml", "toy/second.yaml", "toy/pipeline.yaml"
@@ -142,7 +143,7 @@ def test_at_a_scale_a_branch_may_begin_within_a_step_of_its_point(root: Path) ->
     edit(root, PIPELINE, "from: current, to: 0", "from: 3e-4, jump: lower, to: 0")
     assert jumps(Project.load(root)) == []
     moved = child.model_copy(update={"schedule": shifted(child.schedule, 1.5)})
-    context = make_context(project, "toy", "mini").with_stage(child.name, schedule=moved.schedule)
+    context = changes.with_stage(make_context(project, "toy", "mini"), child.name, schedule=moved.schedule)
     assert [one.id for one in rate_is_continuous(context)] == ["I-28"]
 
 

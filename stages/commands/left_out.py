@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stages.data import offsets
+from stages.data import offsets, unknown
 from stages.data.corpus_manifest import DataManifest, read_manifest
 from stages.data.prepared import Corpus
 from stages.errors import UserError
@@ -23,9 +23,9 @@ def lines(made: DataManifest) -> Iterator[str]:
             f"adopted {len(adopted.datasets)} datasets; of {documents} documents {adopted.begin} begin with the "
             f"tokenizer's bos, {adopted.end} end with its eos; {adopted.empty} empty ones are left out"
         )
+    yield from _documents(made)
     if made.inputs is None:
         return
-    yield from _documents(made)
     for one in made.inputs.skipped[:SHOWN]:
         yield f"left out {one.file}:{one.line}: {one.why}"
     if len(made.inputs.skipped) > SHOWN:
@@ -76,6 +76,8 @@ def _untrained(made: DataManifest, folder: Path, contexts: dict[int, list[str]])
 
 
 def _documents(made: DataManifest) -> Iterator[str]:
+    if (lost := made.unknown) is not None:
+        yield f"{unknown.said(lost)}: the tokenizer has no token for what stands there, and a model learns this one"
     inputs = made.inputs
     if inputs is None:
         return

@@ -13,6 +13,10 @@ def check(name: str) -> None:
     spec = tokenizer_files.load(root, name)
     made = declared(root, spec).open()
     print(f"{name}: {made.vocab:,} ids, {'with' if made.template else 'without'} a chat template, as declared")
+    if made.unknown is not None:
+        print(
+            f"{name}: texts become {made.word(made.unknown)!r} where it has no token for them; `stages data` counts it"
+        )
 
 
 def print_declaration(name: str) -> None:

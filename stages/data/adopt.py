@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import inputs, megatron, mmidx, runs
+from stages.data import inputs, megatron, mmidx, runs, unknown
 from stages.data.adopted import AdoptedDataset, AdoptedFile, Adoption
 from stages.data.buckets import Buckets
 from stages.data.megatron import Dataset, Hashed, Scan
 from stages.data.progress import Progress
 from stages.data.spec import FOLDER, CorpusSpec
 from stages.data.tokenizer import Tokenizer
+from stages.data.unknown import Found
 from stages.errors import UserError
 from stages.store.digest import Written, measure
 
@@ -79,7 +80,11 @@ def order(root: Path, corpus: CorpusSpec, tokenizer: Tokenizer, folder: Path) ->
         for one, (data, index) in zip(opened, read, strict=True)
     ]
     empty = sum(max(0, one.header.indices - 1) for one in opened) - sorter.documents
-    adoption = Adoption(root=corpus.root, datasets=listed, empty=empty, begin=sorter.begin, end=sorter.end)
+    lost = unknown.of(sorter.unknown, tokenizer, sorter.tokens)
+    unknown.refuse(corpus, lost)
+    adoption = Adoption(
+        root=corpus.root, datasets=listed, empty=empty, begin=sorter.begin, end=sorter.end, unknown=lost
+    )
     return _counted(sorter, adoption)
 
 
@@ -94,7 +99,7 @@ def _before(opened: Sequence[Dataset]) -> Iterator[tuple[Dataset, int]]:
 def _scan(
     one: Dataset, tokenizer: Tokenizer, sorter: _Sorter, progress: Progress, before: int
 ) -> tuple[Written, Written]:
-    scan = Scan(one, tokenizer.vocab, tokenizer.roles, progress.add)
+    scan = Scan(one, tokenizer.vocab, tokenizer.roles, progress.add, tokenizer.unknown)
     for block in scan.documents():
         sorter.add(block, before)
     index = measure(one.index.path)
@@ -112,6 +117,7 @@ class _Sorter:
     def __init__(self, folder: Path) -> None:
         self.buckets = Buckets(folder, ROW, "rank")
         self.documents, self.low, self.high, self.begin, self.end = 0, 2**64 - 1, 0, 0, 0
+        self.tokens, self.unknown = 0, Found()
 
     def add(self, block: Hashed, before: int) -> None:
         rows = np.empty(len(block.lengths), dtype=ROW)
@@ -122,6 +128,8 @@ class _Sorter:
         self.documents += len(rows)
         self.begin += block.begin
         self.end += block.end
+        self.tokens += int(block.lengths.sum())
+        self.unknown += block.unknown
         self.buckets.add(rows)
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stages.data import inputs, mmidx, offsets
 from stages.data.offsets import DocumentOffsets
+from stages.data.unknown import Unknown
 from stages.errors import UserError
 from stages.store.manifest import Hex64, Problem, Shard, problem
 
@@ -48,7 +49,8 @@ class AdoptedDataset(_Model):
 class Adoption(_Model):
     """All datasets of a corpus in their stated order, below the project or below a `root` of specs/data/roots.yaml.
 
-    Of the documents, `empty` ones are left out; `begin` begin with the tokenizer's bos, `end` end with its eos.
+    Of the documents, `empty` ones are left out; `begin` begin with the tokenizer's bos, `end` end with its eos;
+    `unknown` is what was encoded as its unknown token, if anything.
     """
 
     root: str | None = None
@@ -56,6 +58,7 @@ class Adoption(_Model):
     empty: Count
     begin: Count
     end: Count
+    unknown: Unknown | None = None
 
     def shards(self) -> list[Shard]:
         """The files as the digest of the corpus counts them: by their number, so that they may be moved."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from stages.data.adopted import Adoption
 from stages.data.folders import preparing
 from stages.data.spec import Count, Digest
+from stages.data.unknown import Unknown
 from stages.errors import UserError
 from stages.spec.schema_corpora import Kind
 from stages.store import json_file
@@ -62,7 +63,7 @@ class Inputs(BaseModel):
 
     `skipped` are the rows that were left out, `duplicates` how many documents were, since another one says the same;
     `without`, by corpus, those that another corpus has; `decontaminated`, by evaluation set, those with text of it,
-    which are left out or only reported, as the spec says.
+    which are left out or only reported, as the spec says; `unknown` is what the tokenizer has no token for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -75,6 +76,7 @@ class Inputs(BaseModel):
     without: dict[str, Left] | None = None
     decontaminated: dict[str, Matched] | None = None
     separate: Separate | None = None
+    unknown: Unknown | None = None
 
 
 class DataManifest(BaseModel):
@@ -102,6 +104,11 @@ class DataManifest(BaseModel):
     shards: list[Shard]
     inputs: Inputs | None = None
     adopted: Adoption | None = None
+
+    @property
+    def unknown(self) -> Unknown | None:
+        """What the tokenizer has no token for, if anything."""
+        return next((one.unknown for one in (self.inputs, self.adopted) if one is not None), None)
 
 
 _MANIFEST = TypeAdapter(DataManifest)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import offsets, packing, spec
+from stages.data import offsets, packing, spec, unknown
 from stages.data.corpus_manifest import DataManifest
 from stages.data.prepared import Corpus
 from stages.data.spec import Built, CorpusSpec, Packed
@@ -19,7 +19,8 @@ Lengths = Callable[[], Iterator[NDArray[np.int64]]]  # of documents, in blocks, 
 
 def declaration(manifest: DataManifest, packed: Mapping[int, Packed] | None = None) -> str:
     """The lines to put into the spec, after a reviewed change of builder, packages or tokenizer."""
-    lines = [f'digest: "{manifest.digest}"']
+    lines = [] if manifest.unknown is None else [f"# {unknown.said(manifest.unknown)}"]
+    lines += [f'digest: "{manifest.digest}"']
     if manifest.kind != "tokenizer":
         lines += (f"{field}: {getattr(manifest, field)}" for field in ("size", "documents", "longest", "heldout"))
     if packed:

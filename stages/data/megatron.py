@@ -19,6 +19,7 @@ from stages.data import mmidx
 from stages.data.mmidx import Header
 from stages.data.pieces import Input
 from stages.data.roles import Roles
+from stages.data.unknown import Found
 from stages.errors import UserError
 from stages.store.digest import Written
 
@@ -77,7 +78,7 @@ class Hashed:
     """Documents of a dataset: content hashes [n, 2] uint64, first tokens and lengths int64 [n], borders with bos, eos.
 
     Equal tokens have equal hashes, whatever type they are stored in. `begin` of them begin with the tokenizer's bos,
-    `end` end with its eos.
+    `end` end with its eos; `unknown` is what its unknown token is.
     """
 
     hashes: NDArray[np.uint64]
@@ -85,6 +86,7 @@ class Hashed:
     lengths: NDArray[np.int64]
     begin: int
     end: int
+    unknown: Found
 
 
 def opened(prefix: str, data: Input, index: Input) -> Dataset:
@@ -140,8 +142,10 @@ def _check_documents(found: Dataset) -> None:
 class Scan:
     """One pass over a data file: every id is checked, every document and the file as a whole are hashed."""
 
-    def __init__(self, found: Dataset, vocab: int, roles: Roles, report: Callable[[int], None]) -> None:
-        self.found, self.vocab, self.roles, self.report = found, vocab, roles, report
+    def __init__(
+        self, found: Dataset, vocab: int, roles: Roles, report: Callable[[int], None], unknown: int | None = None
+    ) -> None:
+        self.found, self.vocab, self.roles, self.report, self.unknown = found, vocab, roles, report, unknown
         self._hasher, self._size = blake3(), 0
 
     def documents(self) -> Iterator[Hashed]:
@@ -158,6 +162,7 @@ class Scan:
     def _block(self, file: Any, first: int, borders: NDArray[np.int64]) -> Hashed:
         hashes, part = bytearray(), blake3()
         begin = end = 0
+        unknown = [np.zeros(0, dtype=np.int64)]  # the document of each token
         lengths = np.diff(borders)
         begins, ends = borders[:-1][lengths > 0], borders[1:][lengths > 0]
         for at in range(int(borders[0]), int(borders[-1]), TOKENS):
@@ -166,6 +171,8 @@ class Scan:
             self._check(ids, at, first, borders)
             begin += _count(ids, begins[(begins >= at) & (begins < last)] - at, self.roles.bos)
             end += _count(ids, ends[(ends > at) & (ends <= last)] - 1 - at, self.roles.eos)
+            if self.unknown is not None:
+                unknown.append(np.searchsorted(ends, np.flatnonzero(ids == self.unknown) + at, side="right"))
             raw = memoryview(ids.astype("<u4").tobytes())
             low, high = int(np.searchsorted(ends, at, side="right")), int(np.searchsorted(begins, last))
             for start, stop in zip(begins[low:high].tolist(), ends[low:high].tolist(), strict=True):
@@ -173,7 +180,11 @@ class Scan:
                 if stop <= last:
                     hashes += part.digest(length=HASH)
                     part = blake3()
-        return Hashed(np.frombuffer(bytes(hashes), dtype="<u8").reshape(-1, 2), begins, ends - begins, begin, end)
+        lost = np.concatenate(unknown)
+        found = Found(len(lost), len(np.unique(lost)))
+        return Hashed(
+            np.frombuffer(bytes(hashes), dtype="<u8").reshape(-1, 2), begins, ends - begins, begin, end, found
+        )
 
     def _read(self, file: Any, count: int) -> NDArray[Any]:
         wanted, parts = count * self.found.header.dtype.itemsize, []

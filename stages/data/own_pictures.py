@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import inputs, picture_rows, prepared, spec
+from stages.data import inputs, picture_rows, prepared, spec, unknown
 from stages.data.batches import refuse_unwritten
 from stages.data.corpus_manifest import Inputs, Skipped
 from stages.data.document import HELD_OUT_PER_MILLE, IMAGE, SPECIAL, Document
@@ -139,6 +139,8 @@ def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> t
         rows.close()
     digest = digest_bytes(said.encode())
     made = Inputs(files=len(found), bytes=size, digest=digest, skipped=rows.skipped, duplicates=rows.dropped)
+    made = made.model_copy(update={"unknown": rows.lost()})
+    unknown.refuse(rows.corpus, made.unknown)
     return rows.kept, made
 
 
@@ -150,6 +152,7 @@ class _Rows:
         self._cell = corpus.number("cell") if corpus.kind == "multimodal" else 0
         self.kept, self.skipped, self.dropped = list[_Kept](), list[Skipped](), 0
         self._seen, self._at = set[bytes](), 0
+        self._unknown, self._first, self._tokens = unknown.Found(), "", 0
         with files.failing(pixels):
             self._file = pixels.open("wb")
 
@@ -158,12 +161,15 @@ class _Rows:
         try:
             if isinstance(row.found, RowError):
                 raise row.found
-            kept, known = self._kept(row.found)
+            kept, known, lost = self._kept(row.found)
         except RowError as error:
             if len(self.skipped) == self.corpus.bad_rows:
                 raise BadRowError(file, row.line, error.why, error.allowed) from None
             self.skipped.append(Skipped(file=file, line=row.line, why=error.why))
             return
+        self._tokens += len(kept.tokens)
+        self._unknown += lost
+        self._first = self._first or (f"{file}:{row.line}" if lost.tokens else "")
         if self.corpus.duplicates == "drop":
             if known in self._seen:
                 self.dropped += 1
@@ -174,31 +180,38 @@ class _Rows:
                 self._at += self._file.write(picture.tobytes())
         self.kept.append(kept)
 
+    def lost(self) -> unknown.Unknown | None:
+        """What the tokenizer has no token for."""
+        return unknown.of(self._unknown, self._tokenizer, self._tokens, self._first)
+
     def close(self) -> None:
         """All pixels are in the file."""
         with files.failing(self._pixels):
             self._file.close()
 
-    def _kept(self, found: Found) -> tuple[_Kept, bytes]:
-        """A row and a hash of its identity: pixels as they are kept, and what is said, in whatever file they came."""
+    def _kept(self, found: Found) -> tuple[_Kept, bytes, unknown.Found]:
+        """A row, a hash of its identity (pixels as they are kept, and what is said, in whatever file they came), and
+        what of it is unknown to the tokenizer.
+        """
         each = origins(found)
         known = identity(found, each)
         held = rank("held out", origin(each, known))
-        tokens, mask = self._encoded(document(found, known, self._cell))
+        encoded, mask = self._encoded(document(found, known, self._cell))
         made = _Kept(
             held % 1000 < HELD_OUT_PER_MILLE, rank(self.corpus.corpus, known), held, self._at,
-            tuple((one.shape[0], one.shape[1]) for one in found.pictures), tokens, mask,
+            tuple((one.shape[0], one.shape[1]) for one in found.pictures), encoded.tokens, mask,
         )  # fmt: skip
-        return made, bytes.fromhex(digest_bytes(known.encode()))[:16]
+        lost = unknown.count(encoded, self._tokenizer.unknown, [1])
+        return made, bytes.fromhex(digest_bytes(known.encode()))[:16], lost
 
-    def _encoded(self, made: Document) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+    def _encoded(self, made: Document) -> tuple[Encoded, NDArray[np.uint8] | None]:
         """Tokens, and of a chat which of them may be learned. Raises RowError."""
         refuse_unwritten(made, self._tokenizer)
         encoded, refused = encode_accepted([made], self._tokenizer, self._cell or None)
         for error in refused.values():
             assert isinstance(error, TemplateError)
             raise RowError(str(error), "what the chat template can write")
-        return encoded.tokens, None if made.conversation is None else encoded.supervised
+        return encoded, None if made.conversation is None else encoded.supervised
 
 
 def _held_out(corpus: CorpusSpec, rows: list[_Kept]) -> list[_Kept]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from stages.data.document import HELD_OUT_PER_MILLE
 from stages.data.gather import gather
+from stages.data.unknown import Found
 from stages.store import files, json_file, manifest
 
 META = "run.json"
@@ -42,7 +43,7 @@ class RunMeta(BaseModel):
     `heldout` counts the documents that are held out, which lie at the end; `lowest` and `highest` are of their origins.
     `left` are the documents that others have, as `others.Left`; none of them is in the run unless it is only reported.
     `separate` are the conversations whose answers are documents of their own, and the tokens of all documents but the
-    last of each conversation.
+    last of each conversation. `unknown` is what the tokenizer has no token for, as `unknown.Found`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -59,6 +60,7 @@ class RunMeta(BaseModel):
     bad: list[Bad]
     left: dict[str, list[Count]] = Field(default_factory=dict)
     separate: tuple[Count, Count] = (0, 0)
+    unknown: tuple[Count, Count, Count] = (0, 0, 0)
     shards: list[manifest.Shard]
 
 
@@ -88,6 +90,7 @@ class Encoding:
     masks: list[NDArray[np.uint8]] = field(default_factory=list)
     size: int = 0
     separate: tuple[int, int] = (0, 0)
+    unknown: Found = field(default_factory=Found)
 
     def count_separate(self, lines: Sequence[int], lengths: NDArray[np.int64]) -> None:
         """Count conversations, each of which is the documents of one of the `lines`, and their tokens."""
@@ -134,6 +137,7 @@ def write(
     bad: list[Bad],
     left: dict[str, list[int]] | None = None,
     separate: tuple[int, int] = (0, 0),
+    unknown: Found | None = None,
 ) -> Run:
     """Sort documents and write them. Raises WriteError."""
     order = np.lexsort((made.ranks, made.heldout))  # stable
@@ -151,8 +155,7 @@ def write(
             schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
             tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
             highest=int(made.origins.max(initial=0)), dtype=made.tokens.dtype.str, bad=bad, left=left or {},
-            separate=separate,
-            shards=shards,
+            separate=separate, unknown=(unknown or Found()).numbers, shards=shards,
         )  # fmt: skip
 
     return put(folder, {name: data.tobytes() for name, data in contents.items()}, meta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -77,6 +78,8 @@ class CorpusSpec(_Model):
     `tokenizer` is one of specs/tokenizers, and None for the local one.
     `extensions` says the same of the members of a tar; `pixels` whether pictures keep their colours.
     `prefix` names datasets of Megatron's, which are adopted and not copied.
+    `unknown` is the most of its tokens that may be what the tokenizer has no token for (`unknown.MOST` where nothing is
+    said).
     Documents that one of `without` has are left out; `decontaminate` says the same of evaluations' text.
     """
 
@@ -105,6 +108,7 @@ class CorpusSpec(_Model):
     prefix: str | tuple[str, ...] | None = None
     without: list[str] | None = None
     decontaminate: Decontaminate | None = None
+    unknown: Annotated[Fraction, Field(strict=False)] | None = None  # a dump of it is text
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ class CorpusSpec(_Model):
     @property
     def identity(self) -> str:
         """What decides which documents it has and in which order: everything but what is measured."""
-        return self.model_dump_json(exclude_none=True, exclude={*MEASURED, "packed"})
+        return self.model_dump_json(exclude_none=True, exclude={*MEASURED, "packed", "unknown"})
 
     def number(self, name: str) -> int:
         """A builder parameter; which of them a builder needs is checked when the spec is read."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from stages.data import inputs, others, pieces, pool, user
+from stages.data import inputs, others, pieces, pool, unknown, user
 from stages.data.corpus_manifest import Inputs, Left, Matched, Separate, Skipped
 from stages.data.merge import Merge, held_out_alone, merge
 from stages.data.others import Other, Others
@@ -24,13 +24,14 @@ from stages.data.progress import Progress
 from stages.data.runs import Run
 from stages.data.spec import CorpusSpec
 from stages.data.tokenizer import Source
+from stages.data.unknown import Found, Unknown, UnknownTokensError
 from stages.data.worker import TOKENS, Job
 from stages.errors import UserError
 from stages.store import files, json_file
 from stages.store.digest import digest_bytes, measure
 
 KEY = "made_of.json"
-VERSION = 2  # of how runs are cut and kept
+VERSION = 3  # of how runs are cut and kept
 LONGEST = 1 << 30  # bytes of what is said of the files that runs are made of
 
 
@@ -53,7 +54,8 @@ def merged(
 ) -> Iterator[tuple[Merge, Inputs]]:
     """The merged runs of a corpus that is to be put at `out`, and what they were made of.
 
-    Runs are removed at the end, also where a row or a file is of no use; a full disk and a kill leave them.
+    Runs are removed at the end, also where a row or a file is of no use; a full disk and a kill leave them, and so does
+    a text that is unknown to the tokenizer, which the spec may allow afterwards.
     Raises UserError and WriteError.
     """
     folder = out.with_name(f".{out.name}.runs")
@@ -78,12 +80,14 @@ def merged(
         runs = pool.encode_all(job, cut, processes, progress)
         inputs.refuse_changed(every, before)
         skipped = _skipped(runs, cut, corpus.bad_rows)
+        lost = _unknown(runs, cut, tokenizer)
+        unknown.refuse(corpus, lost, " What was encoded is kept, so the same command goes on.")
         merging = merge(_enough(corpus, runs, folder), folder, corpus.duplicates == "drop")
         digest = digest_bytes("".join(f"{name} {said}\n" for name, said in measured.items()).encode())
         made = Inputs(files=len(found), bytes=read, digest=digest, skipped=skipped, duplicates=merging.dropped)
         separate = _separate(runs) if corpus.answers == "separate" else None
-        yield merging, made.model_copy(update={**_left(runs, sets), "separate": separate})
-    except files.WriteError:
+        yield merging, made.model_copy(update={**_left(runs, sets), "separate": separate, "unknown": lost})
+    except (files.WriteError, UnknownTokensError):
         raise
     except UserError:
         files.remove_tree(folder)
@@ -173,12 +177,27 @@ def _separate(runs: Sequence[Run]) -> Separate:
     return Separate(conversations=conversations, repeated=repeated)
 
 
+def _unknown(runs: Sequence[Run], cut: Sequence[Piece], tokenizer: Source) -> Unknown | None:
+    """What the tokenizer has no token for in all that was read."""
+    found = sum((Found(*run.meta.unknown) for run in runs), Found())
+    if not found.tokens:
+        return None
+    first = next(run for run in runs if run.meta.unknown[0])
+    file, line = user.place(cut[_piece(first)], found.line)
+    return unknown.of(found, tokenizer.open(), sum(run.meta.tokens for run in runs), f"{file}:{line}")
+
+
+def _piece(run: Run) -> int:
+    """The number of the piece that a run is of."""
+    return int(run.folder.name.partition("-")[0])
+
+
 def _skipped(runs: Sequence[Run], cut: Sequence[Piece], allowed: int) -> list[Skipped]:
     """The bad rows that are left out. Raises BadRowError for the first one that is not allowed."""
     found: list[Skipped] = []
     for run in runs:
         for bad in run.meta.bad:
-            piece = cut[int(run.folder.name.partition("-")[0])]
+            piece = cut[_piece(run)]
             if len(found) == allowed:
                 raise user.bad_row(piece, bad.line, bad.why, bad.allowed)
             file, line = user.place(piece, bad.line)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import borders, special_tokens, word_cache
+from stages.data import borders, special_tokens, unknown_token, word_cache
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
 from stages.data.folders import preparing
@@ -76,7 +76,10 @@ def prefixed(tokens: HfTokenizer) -> bool | None:
 
 
 class Tokenizer:
-    """A tokenizer as read from its files. `vocab` is one more than its largest id; `special` has the ids' roles."""
+    """A tokenizer as read from its files. `vocab` is one more than its largest id; `roles` are its special tokens'.
+
+    `unknown` is what texts become that it has no token for; None where it has one for everything.
+    """
 
     def __init__(self, path: Path) -> None:
         """The local tokenizer. Raises UserError if the file is missing or its special tokens are not at their ids."""
@@ -88,6 +91,7 @@ class Tokenizer:
             raise UserError(f"{path}: special tokens {', '.join(SPECIAL)} have ids {found}; allowed: 0 to 7")
         self.roles = LOCAL
         self.template: ChatTemplate | None = None
+        self.unknown: int | None = None  # it has all bytes
         self.files: dict[str, bytes] = {}  # what a corpus keeps of it: the local one is prepared beside the corpora
 
     @classmethod
@@ -98,6 +102,7 @@ class Tokenizer:
         special_tokens.refuse_other_ids(made.inner, files.tokens, at)
         special_tokens.keep_apart(made.inner, roles)
         made.roles = roles
+        made.unknown = unknown_token.of(made.inner, files.tokens)
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
         made.files = _kept(files, roles)
         return made

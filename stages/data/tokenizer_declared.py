@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.data import special_tokens, tokenizer_beside, tokenizer_files
+from stages.data import special_tokens, tokenizer_beside, tokenizer_files, unknown_token
 from stages.data.roles import NAMES, Roles
 from stages.data.tokenizer import Source, Tokenizer
 from stages.data.tokenizer_files import FOLDER, TokenizerFiles
@@ -24,6 +24,7 @@ def declared(root: Path, spec: RawTokenizerFiles, check: bool = True) -> Source:
     made = Tokenizer.published(files, Roles(**dict.fromkeys(NAMES, None)), root / spec.path / tokenizer_files.TOKENS)
     tokenizer_beside.refuse_other_ids(made, tokenizer_files.beside(root, spec), root / spec.path)
     special_tokens.refuse_dropout(made.inner, root / spec.path / tokenizer_files.TOKENS)
+    unknown_token.refuse_lost(made.inner, files.tokens, root / spec.path / tokenizer_files.TOKENS)
     _refuse_not_added(made, files, tokenizer_files.role_words(spec), at)
     roles = _roles(made, tokenizer_files.role_words(spec), at)
     made = made.using(files, roles)
@@ -61,9 +62,11 @@ def _refuse_out_of_text(made: Tokenizer, roles: Roles, at: Path) -> None:
     """Raise UserError for a role's token that a text turns into: an ordinary word of the vocabulary."""
     for name, number in roles.by_name().items():
         word = None if number is None or name in special_tokens.OF_TEXT else made.word(number)
-        if word is not None and number in made.encode(word):
+        lost = number is not None and number == made.unknown
+        if word is not None and (lost or number in made.encode(word)):
+            which = "has something that the tokenizer has no token for" if lost else "says so"
             raise UserError(
-                f"{at}: roles.{name}: {word!r}, which a text turns into that says so; allowed: a special token of the "
+                f"{at}: roles.{name}: {word!r}, which a text turns into that {which}; allowed: a special token of the "
                 "tokenizer, or none."
             )
 

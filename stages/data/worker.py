@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count, islice, repeat
 from pathlib import Path
 
-from stages.data import records, runs, user
+from stages.data import records, runs, unknown, user
 from stages.data.batches import Batch, Said, encode_batch, refuse_unwritten
 from stages.data.others import Left, Others
 from stages.data.pieces import Piece, Raw
@@ -86,7 +86,7 @@ class _PieceEncoder:
         bad.sort(key=lambda one: one.line)
         documents = made.documents(self.job.kind == "sft", self.tokenizer.dtype.str)
         folder = self._folder(len(self.runs))
-        return runs.write(folder, documents, self.read, last, bad, self._left, made.separate)
+        return runs.write(folder, documents, self.read, last, bad, self._left, made.separate, made.unknown)
 
     def _batch(self, bad: list[Bad]) -> tuple[Batch, bool]:
         """Rows for one call of the tokenizer, and whether the piece ends with them."""
@@ -132,6 +132,7 @@ class _PieceEncoder:
         if self._comparison is not None:
             kept = self._comparison.kept(batch.documents(), encoded.lengths, self._left)
             batch, encoded = batch.only(kept.tolist()), encoded.only(kept)
+        made.unknown += unknown.count(encoded, self.tokenizer.unknown, batch.lines)
         if self.job.shape.separate:
             made.count_separate(batch.lines, encoded.lengths)
         order, heldout = batch.hashes(self.job.corpus)

@@ -29,6 +29,7 @@ FILES_ONLY = {  # what may be said about a user's own files, and the builders of
     "answers": ("file",),
     "without": ("file",),
     "decontaminate": ("file",),
+    "unknown": ("file", "pictures", "megatron"),
 }
 PARAMETERS = {
     "count": domains.DRAWN,

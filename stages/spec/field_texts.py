@@ -251,6 +251,7 @@ TEXTS: dict[str, str] = {
     "answers": "together, or separate: each answer is a document, with what stands before it.",
     "prefix": "Megatron datasets that are read where they are: what precedes .bin and .idx, or a pattern.",
     "without": "Corpora whose documents are left out of this one.",
+    "RawCorpus.unknown": "The most of its tokens that may be the tokenizer's unknown token; left out, 0.2%.",
     "decontaminate": "Evaluation sets whose n-grams are looked for.",
     "against": "Corpus -> which of its documents count.",
     "words": "Words of an n-gram.",

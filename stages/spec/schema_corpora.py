@@ -17,6 +17,7 @@ from stages.spec.fields import (
     NewNames,
     NGram,
     Raw,
+    Share,
     TokenizerVocabulary,
 )
 from stages.spec.mapping import Fields
@@ -126,6 +127,7 @@ class RawCorpus(Raw):
     prefix: Annotated[str | tuple[str, ...] | None, BeforeValidator(prefixes)] = None
     without: NewNames | None = None
     decontaminate: RawDecontaminate | None = None
+    unknown: Share | None = None
 
     @property
     def shape(self) -> str:

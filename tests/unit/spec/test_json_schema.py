@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stages.cluster.site import RawSite
-from stages.spec.field_texts import TEXTS
+from stages.spec.field_texts import texts
 from stages.spec.json_schema import json_schema, json_schemas
 from stages.spec.nodes import Path, Tree
 from stages.tracking.settings import RawTracking
@@ -117,15 +117,20 @@ def fields(node: Any) -> Iterator[tuple[str, Any]]:
 
 def test_every_field_has_a_text_and_every_text_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
     used: set[str] = set()
-    for key in TEXTS:
-        monkeypatch.setitem(TEXTS, key, f"<{key}>")
+    for key in texts():
+        monkeypatch.setitem(texts(), key, f"<{key}>")
     marked = json_schemas() | {"site": json_schema(RawSite), "tracking": json_schema(RawTracking)}
     for file, schema in marked.items():
         for name, field in fields(schema):
             said = field.get("description", "")
-            assert said.startswith("<"), f"{file}: {name}: add its text to stages/spec/field_texts.py"
+            assert said.startswith("<"), f"{file}: {name}: add its text to stages/spec/field_texts.yaml"
             used.add(said[1:].partition(">")[0])
-    assert TEXTS.keys() == used
+    assert texts().keys() == used
+
+
+def test_no_key_stands_twice_in_the_file_of_texts() -> None:
+    lines = (ROOT / "stages/spec/field_texts.yaml").read_text("utf-8").splitlines()
+    assert len([line for line in lines if line and not line.startswith("#")]) == len(texts())
 
 
 def test_a_text_stands_before_what_the_domain_says() -> None:

@@ -18,10 +18,10 @@ from stages.spec.execution import entries
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document, Path
-from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import Model
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.resolved_training import Schedule
 from stages.spec.scales import Scale
 from stages.spec.schema import RawImport, RawTrain, RawUpcycle

@@ -15,7 +15,7 @@ from stages.check.findings import Finding
 from stages.errors import Where
 from stages.spec import shapes, units
 from stages.spec.clocks import Extent
-from stages.spec.project import ResolvedPipeline
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.schema_pipeline import RawPiece
 
 

@@ -18,10 +18,10 @@ from stages.contract.numbers import timeless
 from stages.contract.rope import bands
 from stages.spec.decoder import Decoder, Dense, Grouped
 from stages.spec.language_model import LanguageModel
-from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Init, Stage
 from stages.spec.resolved_models import Llama3Scaling, Model, ProjectorModel, Rope, Yarn
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_pipeline import ResolvedPipeline
 
 CLOSE = 1e-9  # rates and bases are exact in the specs and rounded once on each side
 Difference = tuple[tuple[str | int, ...], str, str]  # path in the stage's spec, observed, expected

@@ -9,8 +9,8 @@ from stages.check import facts
 from stages.check.findings import Finding
 from stages.check.registry import REGISTRY
 from stages.errors import Where
-from stages.spec.project import ResolvedPipeline
 from stages.spec.resolved import Stage, Waiver
+from stages.spec.resolved_pipeline import ResolvedPipeline
 
 
 @dataclass(frozen=True)

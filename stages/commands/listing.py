@@ -11,8 +11,9 @@ from typing import Any
 from stages.commands.open import asked, open_project
 from stages.printable import printable
 from stages.report.words import count, length
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.sync import graph
 
 ROW = "  {:<22} {:<8} {:<14} {:<10} {}"

@@ -26,8 +26,9 @@ from stages.report.html.tables import Figures
 from stages.report.html.views import view
 from stages.report.metrics import StageResult
 from stages.report.picture import upstream
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.variants import sweeps
 from stages.store.done import Verdict
 from stages.store.layout import Layout

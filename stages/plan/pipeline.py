@@ -9,7 +9,8 @@ from stages.contract import memory
 from stages.contract.duration import document_lengths
 from stages.contract.hardware import Hardware
 from stages.plan.stage import PhasePlan, StagePlan, plan_stage
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
+from stages.spec.resolved_pipeline import ResolvedPipeline
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 from stages.cluster import site
 from stages.commands.open import DEFAULT_SCALE, published_scale
 from stages.errors import SpecError, SpecErrors, UserError
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.testing import described, emitted, planned
 
 PAGES = ("spec", "plan", "emitted")

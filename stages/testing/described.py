@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.spec import units
 from stages.spec.frozen import Frozen
-from stages.spec.project import ResolvedPipeline
+from stages.spec.resolved_pipeline import ResolvedPipeline
 
 UNITS = {
     ("Phase", "context"): "positions",

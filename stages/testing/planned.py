@@ -11,8 +11,9 @@ from stages.contract import hardware, ledger, numbers, rope, schedule
 from stages.contract.parameters import parameters
 from stages.plan.pipeline import plan_pipeline, stage_as_json
 from stages.spec.language_model import LanguageModel
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.testing.described import DIGEST
 
 

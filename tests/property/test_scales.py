@@ -18,9 +18,10 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from stages.errors import UserError
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_pipeline import ResolvedPipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINES = ("llama31_1m", "kimi_vl", "ouro")

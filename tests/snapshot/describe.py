@@ -11,9 +11,10 @@ from stages.contract import ledger, rope, schedule
 from stages.contract.parameters import parameters
 from stages.spec import units
 from stages.spec.frozen import Frozen
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from stages.spec.resolved_training import Schedule
 from stages.testing.described import DIGEST, LEDGER, RATIONAL, UNITS
 

@@ -21,7 +21,8 @@ from stages.check.findings import unwaived
 from stages.commands.adopt import adopt
 from stages.contract import schedule
 from stages.spec import resolved as specs
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from tests.unit.audit.planted import SOUND
 
 

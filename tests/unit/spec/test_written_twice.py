@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages.errors import SpecError
-from stages.spec.project import Project, ResolvedPipeline
+from stages.spec.project import Project
+from stages.spec.resolved_pipeline import ResolvedPipeline
 from tests.unit.spec.small_project import edit
 
 PIPELINE, SECOND = "toy/pipeline.yaml", "toy/second.yaml"

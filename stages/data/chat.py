@@ -25,10 +25,14 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Rendered:
-    """The text of a conversation, and [start, end) of each stretch of it that the model is to learn."""
+    """The text of a conversation, and [start, end) of each stretch of it that the model is to learn.
+
+    So many characters before the last stretch are `opened` by the text that asks for it, and said by the answer too.
+    """
 
     text: str
     answers: tuple[Span, ...]
+    opened: int = 0
 
 
 class ChatTemplate(Template):

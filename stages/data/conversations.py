@@ -8,14 +8,16 @@ tokens, and the tokens before it are those that the model is prompted with later
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain, islice, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.data import borders
-from stages.data.chat import Rendered
+from stages.data import asked, borders
+from stages.data.chat import ASSISTANT, ChatTemplate, Rendered
 from stages.data.document import Conversation, Document
 from stages.data.omissions import refuse_left_out
 from stages.data.template import TemplateError
@@ -69,17 +71,53 @@ def _render(document: Document, tokenizer: Tokenizer) -> Rendered:
     assert said is not None
     assert tokenizer.template is not None
     _refuse_special(document, said, tokenizer)
-    end = tokenizer.roles.turn_end
     try:
-        rendered = tokenizer.template.render(
-            said.messages, said.tools, None if end is None else tokenizer.word(end), said.first
-        )
-        refuse_left_out(said.messages, said.tools, rendered, said.first, _end_of_reasoning(tokenizer))
+        try:
+            rendered = _whole(said, tokenizer, tokenizer.template.render)
+        except TemplateError as error:
+            if document.part_of is None:
+                raise TemplateError(f"{error}{_advice(said, tokenizer, str(error))}") from None
+            rendered = _whole(said, tokenizer, partial(_asked, tokenizer.template, error))
     except TemplateError as error:
         raise _bad(document, str(error)) from None
     if not rendered.answers:
         raise _bad(document, "no turn is the assistant's, so there is nothing to learn")
     return rendered
+
+
+def _whole(said: Conversation, tokenizer: Tokenizer, render: Callable[..., Rendered]) -> Rendered:
+    """A conversation as `render` writes it. Raises TemplateError where that leaves something out."""
+    end = tokenizer.roles.turn_end
+    rendered = render(said.messages, said.tools, None if end is None else tokenizer.word(end), said.first)
+    refuse_left_out(said.messages, said.tools, rendered, said.first, _end_of_reasoning(tokenizer))
+    return rendered
+
+
+def _asked(
+    template: ChatTemplate, error: TemplateError, messages: Any, tools: Any, turn_end: str | None, _: int
+) -> Rendered:
+    """The last answer behind the text that asks for it, where the template cannot write it."""
+    found = asked.behind_what_asks(template, messages, tools, turn_end)
+    if found is None:
+        raise error
+    return found
+
+
+def _advice(said: Conversation, tokenizer: Tokenizer, why: str) -> str:
+    """What to write where the first answer could be learned as a document of its own."""
+    answers = (place for place, one in enumerate(said.messages) if place >= said.first and one["role"] == ASSISTANT)
+    if (place := next(answers, None)) is None or "answers: separate" in why:
+        return ""
+    first = replace(said, messages=said.messages[: place + 1], first=place)
+    try:
+        assert tokenizer.template is not None
+        _whole(first, tokenizer, partial(_asked, tokenizer.template, TemplateError()))
+    except TemplateError:
+        return ""
+    return (
+        ". Write `answers: separate` into the corpus's spec: each answer is then learned behind the text that asks "
+        "for it"
+    )
 
 
 def _end_of_reasoning(tokenizer: Tokenizer) -> str:
@@ -122,14 +160,17 @@ def _masked(
 
 
 def _check_special(document: Document, ids: list[int], tokenizer: Tokenizer) -> None:
-    """One BOS at most, and at the beginning; as many image tokens as pictures."""
+    """A BOS at the beginning alone, or where each question and its answer is a stretch of its own, as in Llama 2's; as
+    many image tokens as pictures.
+    """
     roles, said = tokenizer.roles, document.conversation
     assert said is not None
-    if roles.bos is not None and roles.bos in ids[1:]:
+    ends = (roles.eos, roles.turn_end)
+    if roles.bos is not None and any(one == roles.bos and before not in ends for before, one in pairwise(ids)):
         raise _bad(
             document,
             f"the chat template writes {tokenizer.word(roles.bos)!r} inside the conversation, or twice; a document has "
-            "one, at its beginning: correct the template",
+            "one at its beginning, and another only behind the token that ends a turn: correct the template",
         )
     images = 0 if roles.image is None else ids.count(roles.image)
     if images != len(said.pictures):

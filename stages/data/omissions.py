@@ -33,7 +33,7 @@ def refuse_left_out(
     for place, message in enumerate(messages):
         answer = message.get("role") == ASSISTANT
         learned = answer and place >= first
-        where = _Text(rendered.text[slice(*next(spans))]) if learned else whole
+        where = _Text(_answer(rendered, *next(spans))) if learned else whole
         reasoning = [message[key] for key in REASONING if key in message] if learned else []
         for text in (*_texts(message.get("content")), *reasoning):
             if answer and not learned:
@@ -57,6 +57,12 @@ def refuse_left_out(
     for name in _names(tools):
         if not whole.has(name):
             raise TemplateError(f"the chat template does not write the tool {name!r}; take one that knows tools")
+
+
+def _answer(rendered: Rendered, start: int, end: int) -> str:
+    """An answer with what the text before it has opened of it."""
+    opened = rendered.opened if (start, end) == rendered.answers[-1] else 0
+    return rendered.text[start - opened : end]
 
 
 class _Text:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tokenizers import AddedToken, decoders, models, normalizers, trainers
+from tokenizers import Tokenizer as HfTokenizer
 from transformers import PreTrainedTokenizerFast
 
 from stages.commands.left_out import lines as left_out
@@ -53,6 +55,15 @@ PROMPTED = (  # as DeepSeek-R1's: an answer is asked for with the mark of reason
     "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content.split('</think>')[-1] + '<|im_end|>' }}"
     "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}"
 )
+LLAMA2 = (  # each question with its answer is a stretch from bos to eos
+    "{% if messages[0].role == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0].content %}"
+    "{% else %}{% set rest = messages %}{% set system = false %}{% endif %}{% for m in rest %}"
+    "{% if loop.index0 == 0 and system != false %}{% set said = '<<SYS>>\\n' + system "
+    "+ '\\n<</SYS>>\\n\\n' + m.content %}"
+    "{% else %}{% set said = m.content %}{% endif %}"
+    "{% if m.role == 'user' %}{{ bos_token + '[INST] ' + said.strip() + ' [/INST]' }}"
+    "{% elif m.role == 'assistant' %}{{ ' ' + said.strip() + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
 MARKED = REASONS.replace(
     "{{- m.content }}{%- endif %}{{- '<|im_end|>\\n' }}",
     "{%- if m.role == 'assistant' %}{% generation %}{{- m.content + '<|im_end|>' }}{% endgeneration %}"
@@ -74,6 +85,7 @@ SHAPES: dict[str, tuple[str, dict[str, str], str]] = {
     "reasoning of earlier answers": (REASONS, {}, "<|im_end|>"),
     "the same, marked": (MARKED, {}, "<|im_end|>"),
     "the system in the last question": (SYSTEM_LAST, {"turn_begin": "none", "turn_end": "</s>"}, "</s>"),
+    "bos before each question": (LLAMA2, {"turn_begin": "none", "turn_end": "</s>"}, " </s>"),
     "nothing is rewritten": (published.CHATML, {}, "<|im_end|>"),
 }
 
@@ -127,10 +139,78 @@ def test_marked_answers_that_lose_their_reasoning_are_refused_by_what_to_write(t
         encode([whole(TALK)], made, None)
 
 
-def test_an_answer_that_is_asked_for_otherwise_than_it_is_written_is_refused(tmp_path: Path) -> None:
-    made = opened(tmp_path, PROMPTED)
-    with pytest.raises(TemplateError, match=r"messages\[2\]: .*ends with '.*assistant\\n<think>\\n', and with the ans"):
-        encode(documents(TALK)[:1], made, None)
+@pytest.mark.parametrize("opens", ["", "<think>\\n"])
+def test_an_answer_that_no_template_writes_is_learned_behind_what_asks_for_it(tmp_path: Path, opens: str) -> None:
+    """DeepSeek-R1's writes no reasoning at all, and a newer form of it opens the answer's."""
+    template = PROMPTED.replace("<think>\\n", opens)
+    made, asks = opened(tmp_path, template), theirs(tmp_path, template)
+    for document, place in zip(documents(TALK[:5]), (2, 4), strict=True):
+        prompt = asks.apply_chat_template(TALK[:place], add_generation_prompt=True, tokenize=True)
+        says = TALK[place]["content"].removeprefix(opens.replace("\\n", "\n")) + "<|im_end|>"
+        encoded = encode([document], made, None)
+        assert encoded.tokens.tolist() == [*prompt, *asks.encode(says, add_special_tokens=False)]
+        assert learned(made, document) == [says]
+        assert np.flatnonzero(encoded.supervised)[0] == len(prompt)
+        assert "<think>\nhello" not in made.decode(prompt)
+
+
+def of_sentence_piece() -> HfTokenizer:
+    """As Llama 2's tokenizer.json: blanks are characters, one before every text, and bytes for what has no token."""
+    made = HfTokenizer(models.BPE())
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    trainer = trainers.BpeTrainer(vocab_size=120, special_tokens=["<unk>"], show_progress=False)
+    made.train_from_iterator([*published.TEXTS, "[INST] <<SYS>> <</SYS>> [/INST]"], trainer)
+    model = json.loads(made.to_str())["model"]
+    vocab = {word: number for number, word in enumerate([*model["vocab"], *(f"<0x{byte:02X}>" for byte in range(256))])}
+    merges = [tuple(pair) for pair in model["merges"]]
+    made.model = models.BPE(vocab, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    made.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    made.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in published.SPECIAL])
+    made.add_tokens([AddedToken(word, special=False, normalized=False) for word in ("<think>", "</think>")])
+    return made
+
+
+def test_llama_2s_conversations_have_a_bos_for_each_question_as_transformers_writes_them(tmp_path: Path) -> None:
+    published.write(tmp_path, template=LLAMA2, roles={**published.ROLES, "turn_begin": "none", "turn_end": "</s>"})
+    (tmp_path / "tokenizers/mine/tokenizer.json").write_text(of_sentence_piece().to_str())
+    files = tokenizer_files.load(tmp_path, "mine", declared=False)
+    made, asks = tokenizer_declared.declared(tmp_path, files, check=False).open(), theirs(tmp_path, LLAMA2)
+    assert made.unknown is None
+    encoded = encode([whole(TALK)], made, None)
+    ids = asks.apply_chat_template(TALK, tokenize=True)
+    assert encoded.tokens.tolist() == ids
+    assert ids.count(made.roles.bos) == 3
+    edges = np.flatnonzero(np.diff(encoded.supervised.astype(int), prepend=0, append=0)).reshape(-1, 2)
+    for (start, end), place in zip(edges.tolist(), (2, 4, 6), strict=True):
+        assert ids[:start] == asks.apply_chat_template(TALK[:place], add_generation_prompt=True, tokenize=True)
+        assert ids[:end] == asks.apply_chat_template(TALK[: place + 1], tokenize=True)
+        said = made.decode(ids[start:end])
+        assert "".join(said.split()) == "".join(f"{TALK[place]['content']}</s>".split())
+
+
+ASKED = {
+    "no reasoning where the template opens it": (
+        PROMPTED, TALK[6], r"ends with '<think>\\n', and the answer does not begin so"),
+    "reasoning in a key of its own": (
+        PROMPTED, {"role": "assistant", "content": "3", "reasoning_content": "x"}, r"does not go on from there"),
+    "an answer that the template changes": (
+        PROMPTED.replace("[-1]", "[-1] + '.'"), TALK[2], r"does not go on from there"),
+    "an answer that it does not close": (PROMPTED.replace("+ '<|im_end|>'", ""), TALK[2], r"does not go on from there"),
+    "a text that asks for something else": (
+        PROMPTED.replace("'<|im_start|>assistant", "'<|im_start|>helper"), TALK[2], r"does not go on from there"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_an_answer_that_the_model_would_not_say_there_is_refused(tmp_path: Path, name: str) -> None:
+    template, answer, message = ASKED[name]
+    with pytest.raises(TemplateError, match=message):
+        encode(documents([TALK[1], answer]), opened(tmp_path, template), None)
+
+
+def test_together_such_an_answer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match=r"does not go on from there.* Write `answers: separate` into"):
+        encode([whole(TALK[1:3])], opened(tmp_path, PROMPTED), None)
 
 
 def test_reasoning_in_a_key_of_its_own_is_learned_and_has_to_be_written(tmp_path: Path) -> None:

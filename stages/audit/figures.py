@@ -12,7 +12,9 @@ from stages.audit.loads import on_load
 from stages.audit.recipe import Stage, Value, counted
 
 MOST_SIZES = 10_000  # of a batch ramp: nobody has more
-_STEP = re.compile(r"(?:step|iter|checkpoint|global_step|ckpt)[-_]?0*(\d+)(?:_tp\d+|-hf)?/?$|(?:^|/)0*(\d{2,})/?$")
+_STEP = re.compile(
+    r"(?:step|iter|checkpoint|global_step|ckpt)[-_]?0*(\d+)(?:_tp\d+|-hf|-unsharded)?/?$|(?:^|/)0*(\d{2,})/?$"
+)
 
 
 def settled(stage: Stage) -> Stage:
@@ -178,4 +180,6 @@ def last_step(stage: Stage) -> int | None:
     steps, stop = stage.count("steps"), stage.count("stop_step")
     if "stop_step" in stage.values and stop is None:
         return None
+    if stop is not None and "steps" not in stage.values:
+        return stop  # of a run whose length is in epochs
     return min(steps, stop) if steps is not None and stop is not None else steps

@@ -18,6 +18,9 @@ SOURCES = {
     "megatron-bridge": "NVIDIA-NeMo/Megatron-Bridge 067f987df (2026-08-22), training/config.py and checkpointing.py",
     "olmo-core": "allenai/OLMo-core fa6c5014c9f6 (2026-06-22), train/trainer.py and optim/scheduler.py",
     "nanotron": "huggingface/nanotron 2411b022, config and helpers.py",
+    "olmo": "allenai/OLMo 59a53e3f (2025-09), olmo/config.py",
+    "llm-foundry": "mosaicml/composer 640518880 (2026-04), optim/scheduler.py; llm-foundry 8c8dd48f7, config_utils.py",
+    "levanter": "marin-community/levanter 9263f81e (2025-09), optim/config.py",
     "torchtitan": "pytorch/torchtitan b5bcd76c (2026-08-21), config and components/optimizer/lr_scheduler.py",
 }
 _TRAINER: dict[str, Scalar] = {
@@ -37,6 +40,9 @@ DEFAULTS: dict[str, dict[str, Scalar]] = {
                 "keep": 4},
     "olmo-core": {"weight_decay": 0.01, "tp": 1, "pp": 1, "cp": 1},
     "nanotron": {"accumulation": 1, "cp": 1, "warmup_steps": 0},
+    "olmo": {"decay": "cosine", "min_lr_ratio": 0.1, "warmup_steps": 100},
+    "llm-foundry": {"min_lr_ratio": 0.0, "warmup_init": 0.0},
+    "levanter": {"decay": "cosine", "min_lr_ratio": 0.1, "warmup_fraction": 0.01, "warmup_init": 0.0, "seed": 0},
     "torchtitan": {"tp": 1, "pp": 1, "cp": 1, "warmup_steps": 200, "decay": "linear", "min_lr_ratio": 0.0,
                    "keep": 10},
 }  # fmt: skip

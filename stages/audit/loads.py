@@ -67,6 +67,14 @@ _PARAMETERS = "the same, and core/optimizer_param_scheduler.py"
 _IN_TRAINER = "transformers 4.57, trainer.py: _load_optimizer_and_scheduler; torch's LambdaLR has the peak in its state"
 _IN_OLMO = "OLMo-core fa6c5014c9f6 (2026-06), train/checkpoint.py; optim/config.py sets initial_lr anew after a load"
 _IN_NANOTRON = "nanotron 004a89cae, trainer.py; lr_scheduler is torch's LambdaLR"
+_IN_OLMO_YAML = "allenai/OLMo 59a53e3f (2025-09), olmo/train.py: load_trainer_state_dict sets the rate to the file's"
+_IN_FOUNDRY = (
+    "mosaicml/composer 640518880 (2026-04), core/state.py: schedulers are LambdaLR, whose peak is in their state"
+)
+_IN_LEVANTER = (
+    "marin-community/levanter 9263f81e (2025-09), trainer.py and main/train_lm.py; optax has no rate in its state"
+)
+_IN_TUNE = "pytorch/torchtune bd2a0fc7c (2026-04), recipes/full_finetune_distributed.py"
 _IN_TITAN = "torchtitan b5bcd76c (2026-08), components/checkpointer; the scheduler restores its step alone"
 ROWS = (
     Row(_MEGATRON, _load("finetune"), Loads("--load, --finetune", False, "file", step=False, data=False), _IN_MEGATRON),
@@ -98,6 +106,25 @@ ROWS = (
     Row(("nanotron",), _load(), Loads("resume_checkpoint_path", True, "peak", step=True, data=True), _IN_NANOTRON),
     Row(("torchtitan",), _off("load_model_only"),
         Loads("initial_load_path, initial_load_model_only = false", True, "override", step=True, data=True), _IN_TITAN),
+    Row(("olmo",), _load("reset_optimizer", "reset_trainer"),
+        Loads("load_path, reset_optimizer_state, reset_trainer_state", False, "file", step=False, data=False),
+        _IN_OLMO_YAML),
+    Row(("olmo",), lambda stage: _load("reset_trainer")(stage) or _off("restore_dataloader")(stage),
+        Loads("load_path, reset_trainer_state or restore_dataloader: false", True, "file", step=False, data=False),
+        _IN_OLMO_YAML),
+    Row(("olmo",), _load("reset_optimizer"),
+        Loads("load_path, reset_optimizer_state", False, "override", step=True, data=True), _IN_OLMO_YAML),
+    Row(("olmo",), _load(), Loads("load_path", True, "override", step=True, data=True), _IN_OLMO_YAML),
+    Row(("llm-foundry",), _load("weights_only"),
+        Loads("load_path, load_weights_only", False, "file", step=False, data=False), _IN_FOUNDRY),
+    Row(("llm-foundry",), lambda stage: _load()(stage) and "load_ignored" not in stage.values,
+        Loads("load_path", True, "peak", step=True, data=True), _IN_FOUNDRY),
+    Row(("llm-foundry",), _pretrained, Loads("pretrained_model_name_or_path", False, "file", step=False, data=False),
+        _IN_FOUNDRY),
+    Row(("levanter",), _load(), Loads("initialize_from and others", True, "override", step=True, data=True),
+        _IN_LEVANTER),
+    Row(("levanter",), _pretrained, Loads("initialize_from_hf", False, "file", step=False, data=False), _IN_LEVANTER),
+    Row(("torchtune",), _pretrained, Loads("checkpoint_dir", False, "file", step=False, data=False), _IN_TUNE),
     Row(("torchtitan",), _load(), Loads("initial_load_path", False, "file", step=False, data=False), _IN_TITAN),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from stages.audit import order
 from stages.audit.cost import gpu_hours
 from stages.audit.figures import settled
 from stages.audit.finding import KINDS, RULES, Fault, Finding
-from stages.audit.readers import conversions, formats, text, tree
+from stages.audit.readers import conversions, deepspeed, formats, text, tree
 from stages.audit.readers.text import Source
 from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules import MODULES
@@ -45,14 +45,24 @@ def read(paths: list[Path]) -> Pipeline:
         except text.Unreadable as error:
             said.append(str(error))
     said += [line for one in found.values() for line in one.said]
-    stages = [stage for name in files if name in found for stage in found[name].stages]
+    launched = {one.where for each in found.values() for one in each.launches if _read(found, one.config)}
+    stages = [one for name in files if name in found for one in found[name].stages if one.where not in launched]
     stages = conversions.loaded(stages, [made for one in found.values() for made in one.conversions])
+    try:
+        stages = deepspeed.named(stages, sources)
+    except text.Unreadable as error:
+        said.append(str(error))
     if not stages:
         looked = [f"{name}: {one.idle}" for name, one in found.items()]
         more = [f"and {len(looked) - SHOWN} more files"] if len(looked) > SHOWN else []
         raise UserError("\n".join([*said, f"No recipe was found in {many(len(files), 'file')}.", *looked[:SHOWN], *more,
                                    *READ]))  # fmt: skip
     return pipeline(stages, chosen, said)
+
+
+def _read(found: dict[str, formats.Found], config: str) -> bool:
+    """Whether a file that a command names is a recipe: the command is then a launch of it, and no run of its own."""
+    return config in found and bool(found[config].stages)
 
 
 def many(number: int, word: str) -> str:

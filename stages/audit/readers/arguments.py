@@ -147,13 +147,29 @@ def unset(script: Script) -> Iterator[Slip]:
 
 def unpassed(script: Script, file: str, flags: frozenset[str]) -> Iterator[Slip]:
     """Arrays of flags of the script itself that no command is given: what they say does not take effect."""
-    for name, words in script.variables.arrays.items():
+    variables = script.variables
+    texts = {name: fields(word, everywhere=True) for name, word in variables.scalars.items() if " --" in text(word)}
+    for name, words in {**texts, **variables.arrays}.items():
         if name in script.variables.used or not any(text(word) in flags for word in words):
             continue
         first = script.variables.assigned.get(name, Where("", 1))
         if first.file != file:
             continue  # of a shared file one script uses this, and another one that
-        yield Slip("flags-not-passed", first, f"the array {name}, which no command is given", f"${{{name}[@]}} in it")
+        kind, used = ("array", f"${{{name}[@]}}") if name in variables.arrays else ("variable", f"${name}")
+        yield Slip("flags-not-passed", first, f"the {kind} {name}, which no command is given", f"{used} in it")
+
+
+def cut_off(script: Script) -> Iterator[Slip]:
+    """Lines of flags that are commands of their own: the line above has no backslash at its end, or a blank behind it.
+
+    The shell runs what stands before them without them.
+    """
+    for command in script.commands:
+        first = text(command.words[0]) if command.words else ""
+        if re.fullmatch(r"--[A-Za-z][\w-]*(?:=.*)?", first):
+            above = Where(command.where.file, max(1, command.where.line - 1))
+            found = f"{first} and what follows it, which is no part of the command above"
+            yield Slip("flags-not-passed", above, found, "a backslash at the very end of this line")
 
 
 def _said(argument: Argument) -> str:

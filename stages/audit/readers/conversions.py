@@ -1,10 +1,11 @@
-"""Models of Hugging Face that a command writes as checkpoints of Megatron, and the runs that load them."""
+"""Folders that are made of others without training, and the runs that load them: conversions, merged adapters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Stage, Value
 
 
@@ -14,6 +15,13 @@ class Conversion:
 
     save: str
     figures: dict[str, Value]
+
+
+def merges(tree: Tree) -> Iterator[Conversion]:
+    """LLaMA-Factory's export of a base with its adapter: a run that loads it goes on from the run of the adapter."""
+    save, adapter = (tree.value((key,)) for key in ("export_dir", "adapter_name_or_path"))
+    if save is not None and adapter is not None and isinstance(save.value, str) and isinstance(adapter.value, str):
+        yield Conversion(save.value.rstrip("/"), {"merged_from": adapter})
 
 
 def loaded(stages: Iterable[Stage], every: Iterable[Conversion]) -> list[Stage]:

@@ -13,17 +13,21 @@ from dataclasses import dataclass, field, replace
 from stages.audit.readers import (
     axolotl,
     bridge,
+    foundry,
+    levanter,
     megatron_yaml,
     nanotron,
     olmo,
+    olmo_yaml,
     text,
     torchtitan,
+    torchtune,
     transformers,
     transformers_python,
     tree,
 )
 from stages.audit.readers.changes import Change, Launch, changed
-from stages.audit.readers.conversions import Conversion
+from stages.audit.readers.conversions import Conversion, merges
 from stages.audit.readers.text import Source
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import Slip, Stage, numbered
@@ -34,6 +38,10 @@ _YAML = (
     nanotron.stages,
     megatron_yaml.stages,
     bridge.stages,
+    foundry.stages,
+    olmo_yaml.stages,
+    levanter.stages,
+    torchtune.stages,
     axolotl.stages,
     transformers.factory,
     transformers.arguments_file,
@@ -48,6 +56,13 @@ _KEYS = {  # what a file of a suffix has where it is a recipe, in words
     ".py": "no TrainerConfig of OLMo-core, no Trainer.Config of torchtitan, no TrainingArguments written out",
     ".toml": "no [training] beside [optimizer], [model] or [job]",
     **dict.fromkeys((".yaml", ".yml", ".json"), "keys of none of the formats"),
+}
+
+
+_LOGS = {  # what a training writes, by a key at the top
+    "log_history": "the Trainer's log of a run, not its settings",
+    "_runtime": "the summary of Weights & Biases, not a run's settings",
+    "_wandb": "the settings as Weights & Biases noted them; give the recipe itself",
 }
 
 
@@ -87,12 +102,21 @@ def read(source: Source, launches: Sequence[Launch]) -> Found:
             else _tree(suffix, parsed, source.name, changes)
         )
     ]
-    return Found(numbered(found) if len(mine) > 1 else found, idle="" if found else _KEYS.get(suffix, "no recipe"))
+    runs, idle = numbered(found) if len(mine) > 1 else found, "" if found else _idle(suffix, parsed)
+    return Found(runs, idle=idle, conversions=[] if parsed is None else list(merges(parsed)))
+
+
+def _idle(suffix: str, parsed: Tree | None) -> str:
+    """Why a file has no run."""
+    top = set() if parsed is None else set(map(str, parsed.below(())))
+    log = next((said for key, said in _LOGS.items() if key in top), None)
+    return log or _KEYS.get(suffix, "no recipe")
 
 
 def _tree(suffix: str, parsed: Tree, name: str, changes: tuple[Change, ...]) -> list[Stage]:
     made = changed(parsed, changes)
-    found = next((found for one in TREES[suffix] if (found := one(made, name))), [])
+    logged = any((key,) in parsed.places for key in _LOGS)
+    found = [] if logged else next((found for one in TREES[suffix] if (found := one(made, name))), [])
     return [replace(one, slips=(*one.slips, *_twice(parsed))) for one in found]
 
 

@@ -22,6 +22,7 @@ MOST = 100  # launches of a script, and changes of a launch: nobody writes more
 DEEPEST = 8  # sections of a key
 _SET = re.compile(r"(?:--|\+{0,2})([A-Za-z_][\w-]*(?:\.[\w-]+)*)=(.*)", re.DOTALL)
 _FLAG = re.compile(r"--([A-Za-z_][\w-]*(?:\.[\w-]+)*)")
+_OTHER = re.compile(r"--(?:\w*(?:deepspeed|fsdp|data|tokenizer|template|model|eval|valid|test)\w*|(?!config)\w*file)")
 _STARTS = frozenset({"torchrun", "python", "python3", "accelerate", "deepspeed", "srun", "mpirun", "axolotl", "uv",
                      "llamafactory-cli", "nemotron"})  # fmt: skip
 
@@ -36,6 +37,8 @@ def launches(script: Script, name: str, files: Sequence[str]) -> list[Launch]:
         if text(words[0]).endswith("run_train.sh") and command.configuration:
             words = [words[0], command.configuration, *words[1:]]
         for number, word in enumerate(words):
+            if _of_another(words, number):
+                continue
             config = _file(text(word).partition("=")[2] or text(word), name, files)
             function = _function(words, number)
             if config is not None or function:
@@ -43,6 +46,15 @@ def launches(script: Script, name: str, files: Sequence[str]) -> list[Launch]:
                 found.append(Launch(config or "", said, command.where, function))
                 break
     return found
+
+
+def _of_another(words: list[Word], number: int) -> bool:
+    """Whether a word is no configuration of the run: `--deepspeed ds.json`, a data file, accelerate's own settings."""
+    content = text(words[number])
+    option = content.partition("=")[0] if content.startswith("--") else text(words[number - 1]) if number else ""
+    accelerate = text(words[0]).rsplit("/", 1)[-1] == "accelerate" and option == "--config_file"
+    program = any(text(word).endswith(".py") or text(word) == "-m" for word in words[number + 1 :])
+    return _OTHER.fullmatch(option) is not None or (accelerate and program)
 
 
 def _file(word: str, script: str, files: Sequence[str]) -> str | None:

@@ -51,6 +51,7 @@ def _stage(
     known = settings("megatron.txt")
     slips = [*arguments.twice(own, NAMES, known), *arguments.misspelt(own, known, frozenset(NAMES))]
     slips += [*arguments.without_value(own, FIGURES), *arguments.unset(script)]
+    slips += arguments.cut_off(script)
     slips += arguments.unpassed(script, command.where.file, frozenset(NAMES))
     return Stage(name, "megatron-lm", command.where, values, slips=tuple(slips))
 

@@ -20,7 +20,10 @@ class Maps(Words):
     """Words with elements of arrays."""
 
     def declared(self, node: Node) -> None:
-        """`declare -A NAME`: from here on its elements have names."""
+        """`declare -A NAME`: its elements have names. What is exported is for other programs, so it is used."""
+        if source(node).startswith("export"):
+            names = (one.child_by_field_name("name") or one for one in node.named_children)
+            self.variables.used |= {source(one) for one in names}
         if not any(one.type == "word" and re.fullmatch(r"-\w*A\w*", source(one)) for one in node.named_children):
             return
         for child in node.named_children:

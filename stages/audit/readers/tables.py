@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from stages.audit.readers.tree import Path, Tree, values
-from stages.audit.recipe import Slip, Value, number
+from stages.audit.recipe import Slip, Value, is_number, number
 from stages.printable import printable
 
 NEAR = 0.9  # of difflib's ratio: one letter in ten; names that differ by a word are further apart
@@ -34,6 +34,22 @@ def count(found: Mapping[str, Value], name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def betas(tree: Tree, path: Path) -> dict[str, Value]:
+    """A list of both betas as figures."""
+    both = values(tree, path)
+    key = ".".join(map(str, path))
+    names = ("beta1", "beta2") if len(both) == 2 else ()
+    return {name: Value(both[at], tree.places[(*path, at)], key) for at, name in enumerate(names)}
+
+
+def units(value: Value, size: int | None) -> Value:
+    """A count of units as whole steps of `size` units each; unknown where the size is."""
+    amount = value.value
+    if not is_number(amount) or size is None:
+        return replace(value, value=None, unknown=value.unknown or "in units whose number in a step is not known")
+    return replace(value, value=int(amount) if size == 1 else -(-int(amount) // size))
+
+
 def with_micro_batch(found: dict[str, Value]) -> None:
     """Sequences of a micro-batch, where its tokens are whole sequences."""
     tokens, context = count(found, "micro_tokens"), count(found, "context")
@@ -51,9 +67,18 @@ def slips(tree: Tree, figures: Figures, also: frozenset[str] = frozenset()) -> I
     for section, keys in sections.items():
         here = {str(key) for key in tree.below(section)}
         for key in sorted(here - keys - also):
-            near = difflib.get_close_matches(key, keys - here, n=1, cutoff=NEAR)
+            near = difflib.get_close_matches(key, keys - here, n=1, cutoff=NEAR) or _longer(key, keys - here)
             if near:
                 yield Slip("flag-unknown", tree.places[(*section, key)], printable(key), f"{near[0]}?")
+
+
+def _longer(key: str, keys: Iterable[str]) -> list[str]:
+    """A long name of which the key has two to four letters more or fewer at its end: `sequence_length` for `_len`."""
+    for one in keys:
+        shorter, longer = sorted((one, key), key=len)
+        if longer.startswith(shorter) and len(shorter) >= 10 and len(longer) - len(shorter) < 5:
+            return [one]
+    return []
 
 
 def blend(words: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from stages.audit.frameworks import settings
 from stages.audit.readers.tree import Path, Tree, values
@@ -24,7 +25,8 @@ FIGURES = {
     "overwrite_output_dir": "overwrite", "save_only_model": "save_only_model", "save_total_limit": "keep",
     "load_best_model_at_end": "best", "hub_model_id": "hub", "use_peft": "peft",
     "packing": "packing", "packing_strategy": "packing_strategy", "attn_implementation": "attention",
-    "dataset_streaming": "streaming",
+    "dataset_streaming": "streaming", "max_train_steps": "steps", "deepspeed": "deepspeed",
+    "lora_r": "adapter_rank", "lora_dropout": "adapter_dropout",
 }  # fmt: skip
 FACTORY = FIGURES | {
     "cutoff_len": "context", "dataset": "dataset", "finetuning_type": "tuning", "stage": "objective",
@@ -33,7 +35,7 @@ FACTORY = FIGURES | {
     "interleave_probs": "shares", "max_samples": "max_samples",
     "streaming": "streaming", "mix_strategy": "mix_strategy", "neat_packing": "neat_packing",
     "train_on_prompt": "train_on_prompt", "mask_history": "mask_history", "quantization_bit": "quantized",
-    "predict_with_generate": "predict_with_generate",
+    "predict_with_generate": "predict_with_generate", "lora_rank": "adapter_rank",
 }  # fmt: skip
 AXOLOTL = FIGURES | {
     "base_model": "pretrained", "num_epochs": "epochs", "micro_batch_size": "micro_batch", "optimizer": "optimizer",
@@ -59,6 +61,9 @@ PREFERENCES = frozenset(
 PROGRAMS = frozenset({"dpo", "kto", "orpo", "cpo", "grpo", "rloo", "ppo", "reward", "reward_modeling", "prm", "bco",
                       "online_dpo", "gkd"})  # TRL's: its commands, and its scripts by file name  # fmt: skip
 FACTORY_MARKS = frozenset({"finetuning_type", "cutoff_len", "template"})
+WRITTEN_OUT = (
+    40  # settings of a file that has all of them, as `to_json_string` writes it: epochs beside steps are unused
+)
 MAX_KEYS = 400  # among which misspellings are looked for: no file of arguments has more
 MARKS = frozenset({"output_dir", "per_device_train_batch_size", "learning_rate", "gradient_accumulation_steps",
                    "num_train_epochs", "max_steps", "lr_scheduler_type"})  # fmt: skip
@@ -103,9 +108,13 @@ def arguments_file(tree: Tree, name: str) -> list[Stage]:
     own = len(MARKS & set(map(str, tree.below(())))) >= 3
     if not own:
         return []
+    keys = set(map(str, tree.below(())))
     learned = next((key for key in map(str, tree.below(())) if key in PREFERENCES), None)
     added = {} if learned is None else {"objective": preferences(tree.places[learned,], learned)}
-    return [from_tree(tree, name, "transformers", FIGURES | LENGTHS).having(added)]
+    read = from_tree(tree, name, "transformers", FIGURES | LENGTHS).having(added)
+    written_out = len(keys & settings("transformers.txt")) > WRITTEN_OUT and "steps" in read.values
+    values = {figure: one for figure, one in read.values.items() if figure != "epochs" or not written_out}
+    return [replace(read, values=values)]
 
 
 def preferences(where: Where, key: str) -> Value:

@@ -13,6 +13,7 @@ from stages.audit.readers import python_source
 from stages.audit.readers.python_source import Call, Source
 from stages.audit.readers.transformers import FIGURES, LENGTHS, MARKS, MAX_KEYS, misspelt, preferences, settled
 from stages.audit.recipe import Stage, Value, numbered
+from stages.errors import Where
 
 CONFIGURATION = re.compile(
     r"\b(\w*TrainingArguments|(?:SFT|DPO|KTO|ORPO|CPO|GRPO|RLOO|PPO|Reward|PRM|BCO|GKD)Config)\("
@@ -32,7 +33,7 @@ def stages(text: str, name: str) -> list[Stage]:
         if not CONFIGURATION.fullmatch(_last(call.name) + "(") or len(keys & MARKS) < 3:
             continue
         values = _arguments(source, call) | _trainer(source, call)
-        written = [(one.arg, call.where) for one in call.node.keywords if one.arg][:MAX_KEYS]
+        written = [(one.arg, Where(name, one.lineno)) for one in call.node.keywords if one.arg][:MAX_KEYS]
         found.append(Stage(name, "transformers", call.where, settled(values), slips=tuple(misspelt(written, FIGURES))))
     return numbered(found)
 
@@ -64,6 +65,7 @@ def _trainer(source: Source, call: Call) -> dict[str, Value]:
     model = trainer.argument("model") or next(iter(trainer.node.args), None)
     if model is not None and (named := _pretrained(source, model, trainer.inside)) is not None:
         found["pretrained"] = named
+        found |= _attention(source, model, trainer.inside)
     data = trainer.argument("train_dataset")
     loaded = None if data is None else source.written(data, trainer.inside)
     if isinstance(loaded, ast.Call) and ast.unparse(loaded.func) == "load_dataset" and loaded.args:
@@ -78,6 +80,14 @@ def _trainer(source: Source, call: Call) -> dict[str, Value]:
         if resumed is not None:
             found["resume"] = source.value(resumed, one.inside, "resume_from_checkpoint")
     return found
+
+
+def _attention(source: Source, model: ast.expr, inside: str) -> dict[str, Value]:
+    """The attention that from_pretrained is asked for."""
+    written = source.written(model, inside)
+    call = next((one for one in source.calls if one.node is written), None)
+    asked = None if call is None else call.argument("attn_implementation")
+    return {} if call is None or asked is None else {"attention": source.value(asked, inside, "attn_implementation")}
 
 
 def _takes(source: Source, trainer: Call, call: Call) -> bool:

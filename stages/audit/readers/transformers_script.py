@@ -27,7 +27,7 @@ from stages.audit.readers.transformers import (
     settled,
 )
 from stages.audit.readers.tree import Tree
-from stages.audit.recipe import Stage, Value, number, numbered
+from stages.audit.recipe import Stage, Value, counted, number, numbered
 from stages.errors import Where
 
 _OVERRIDE = re.compile(r"(rope_theta|max_position_embeddings|vocab_size)=([\d._eE+]+)")
@@ -48,7 +48,8 @@ def stages(script: Script, name: str) -> list[Stage]:
             found += factory(changed(Tree({}, {(): command.where}), list(changes(words, command.where))), name)
             continue
         own = arguments.split(words, command.where)[1]
-        values, kwarguments = _learned(words, command.where), Tree({}, {})
+        launcher = arguments.split(words, command.where)[0]
+        values, kwarguments = _world(launcher) | _learned(words, command.where), Tree({}, {})
         for one in own:
             values |= _figures(one)
             if one.flag == "--lr_scheduler_kwargs" and one.words:
@@ -60,10 +61,23 @@ def stages(script: Script, name: str) -> list[Stage]:
             *not_taken(kwarguments, values),
             *arguments.twice(own, _FLAGS, frozenset(f"--{key}" for key in settings("transformers.txt"))),
             *arguments.unset(script),
+            *arguments.cut_off(script),
             *arguments.unpassed(script, command.where.file, frozenset(_FLAGS)),
         ]
         found.append(Stage(name, "transformers", command.where, settled(values), slips=tuple(slips)))
     return numbered(found)
+
+
+def _world(launcher: list[Argument]) -> dict[str, Value]:
+    """Processes that accelerate, torchrun or deepspeed starts, where the line has their number."""
+    given = {one.flag: arguments.value(one, "world") for one in launcher}
+    if "--num_processes" in given:
+        return {"world": given["--num_processes"]}
+    devices = next((given[one] for one in ("--nproc_per_node", "--nproc-per-node", "--num_gpus") if one in given), None)
+    nodes = next((given[one] for one in ("--nnodes", "--num_nodes") if one in given), None)
+    sizes = [1 if nodes is None else nodes.value, None if devices is None else devices.value]
+    world = counted(size if isinstance(size, int) else None for size in sizes)
+    return {} if world is None or devices is None else {"world": Value(world, devices.where, devices.key)}
 
 
 def _learned(words: list[Word], where: Where) -> dict[str, Value]:

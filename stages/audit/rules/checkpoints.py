@@ -14,7 +14,10 @@ from stages.audit.loads import goes_on_by_itself
 from stages.audit.recipe import HOLE, Edge, Pipeline, Stage
 
 _NEAR = 0.85  # of difflib's ratio between two paths
-_STEP = re.compile(r"/(?:step|iter|checkpoint|global_step)?[-_]?\d+$")  # of a checkpoint in a run's folder
+_STEP = re.compile(  # of a checkpoint in a run's folder
+    r"/(?:(?:step|iter|checkpoint|global_step|epoch)?[-_]?\d+(?:-unsharded)?|latest(?:-rank\d+(?:\.pt)?)?)$"
+)
+_ALIKE = str.maketrans("lIoO", "1100")  # letters that are read as digits
 _NUMBER = re.compile(r"\d+")
 
 
@@ -149,13 +152,19 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
         if not path or pipeline.parent(stage) is not None or "result" in stage.values:
             continue
         made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
+        if path.count("/") == 1 and path[0] not in "./~":  # a name of the hub, under which a run is pushed
+            owner = path.partition("/")[0]
+            made |= {
+                f"{owner}/{one.folder('hub').rpartition('/')[2]}": one for one in pipeline.stages if "hub" in one.values
+            }
         near = meant(path, made)
         if near is not None:
+            verb = "saves to" if near == made[near].folder("save") else "is pushed as"
             yield Fault(
                 stage,
                 stage.at("load", "pretrained"),
                 _STEP.sub("", path),
-                f"{near}, which {made[near].name} saves to?",
+                f"{near}, which {made[near].name} {verb}?",
                 "the launch stops, or another model is loaded",
                 None,
                 "it was made elsewhere",
@@ -167,7 +176,8 @@ def meant(path: str, made: Iterable[str]) -> str | None:
     path = _STEP.sub("", path)
     found = difflib.get_close_matches(path, made, n=1, cutoff=_NEAR)
     same = [one for one in found if _NUMBER.sub("", one) != _NUMBER.sub("", path) and _close(one, path)]
-    return same[0] if same else None
+    alike = [one for one in found if one != path and one.translate(_ALIKE) == path.translate(_ALIKE)]
+    return next(iter([*same, *alike]), None)
 
 
 def _close(near: str, path: str) -> bool:

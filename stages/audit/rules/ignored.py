@@ -35,6 +35,12 @@ IDLE = (
     Idle(("megatron-lm",), ("wsd_steps", "wsd_samples"), lambda one: not one.on("partial") and one.text("decay")
          is not None and str(one.text("decay")).upper() != "WSD",
          "--lr-decay-style WSD", "the decay has the whole length"),
+    Idle(("axolotl",), ("adapter_rank",), lambda one: "adapter" not in one.values,
+         "adapter: lora", "all weights are trained"),
+    Idle(("llama-factory",), ("adapter_rank",), lambda one: one.stated("tuning") and one.get("tuning") == "full",
+         "finetuning_type: lora", "all weights are trained"),
+    Idle(("transformers",), ("adapter_rank",), lambda one: one.get("peft") is False,
+         "use_peft: true", "all weights are trained"),
     Idle(TRAINERS, ("warmup_steps", "warmup_fraction"), lambda one: one.text("scheduler") == "constant",
          "lr_scheduler_type constant_with_warmup", "the rate is at its peak from the first step on"),
 )  # fmt: skip

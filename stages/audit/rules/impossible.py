@@ -9,6 +9,7 @@ from stages.audit.recipe import Pipeline, is_number
 
 _COUNTS = ("steps", "samples", "batch", "batch_tokens", "micro_batch", "micro_tokens", "accumulation", "context",
            "layers", "hidden", "ffn", "heads", "kv_heads", "vocab", "tp", "pp", "cp", "ep")  # fmt: skip
+_DECOUPLED = 0.01  # of Composer's decoupled optimizers: its recipes have 0 to 1e-4
 _FROM_MACHINES = -1  # of torchtitan and nanotron: what follows from the other figures
 
 
@@ -29,7 +30,8 @@ def counts(pipeline: Pipeline) -> Iterator[Fault]:
 def impossible(pipeline: Pipeline) -> Iterator[Fault]:
     """A digit too many or two figures exchanged; the bounds are those of I-48."""
     bounds = {"lr": (0.0, 0.1), "clip": (0.0, 20.0), "weight_decay": (0.0, 1.0), "beta1": (0.0, 0.9999),
-              "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3), "warmup_fraction": (0.0, 1.0)}  # fmt: skip
+              "beta2": (0.0, 0.99999), "eps": (0.0, 1e-3), "warmup_fraction": (0.0, 1.0),
+              "adapter_dropout": (0.0, 1.0)}  # fmt: skip
     for stage in pipeline.stages:
         for name, (low, high) in bounds.items():
             value = stage.number(name)
@@ -41,6 +43,16 @@ def impossible(pipeline: Pipeline) -> Iterator[Fault]:
                     f"{low:g} to {high:g}",
                     "the launch stops" if name == "warmup_fraction" else "the run diverges or stands still",
                 )
+        decay = stage.number("weight_decay")
+        if decay is not None and decay > _DECOUPLED and str(stage.text("optimizer")).startswith("decoupled_"):
+            yield Fault(
+                stage,
+                stage.at("weight_decay"),
+                f"weight_decay {decay:g} of {stage.get('optimizer')}",
+                f"at most {_DECOUPLED:g}",
+                "it is not multiplied by the rate: weights lose this share of themselves in each step at the peak",
+                stage.count("tokens"),
+            )
         if stage.number("clip") == 0 and stage.framework in {
             "torchtitan",
             "olmo-core",

@@ -2,7 +2,7 @@
 
 Read in Megatron-LM d98e8a64 (training/arguments.py, core/transformer/transformer_config.py), LLaMA-Factory ff6d4d12
 (hparams), axolotl 067b021c (utils/schemas/validation.py), nanotron 2411b022 (config/config.py) and torchtitan b5bcd76c
-(components/checkpointer).
+(components/checkpointer), torchtune bd2a0fc7c (recipes/full_finetune_distributed.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from stages.audit.recipe import Pipeline, Stage
 Case = Callable[[Stage], bool]
 _TUNED = frozenset({"pt", "sft", None})
 _FACTORY, _AXOLOTL, _MEGATRON, _NANOTRON = ("llama-factory",), ("axolotl",), ("megatron-lm",), ("nanotron",)
+_TUNE = ("torchtune",)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,15 @@ REFUSALS = (
     Refusal(_MEGATRON, lambda one: not one.on("partial") and (one.count("ep") or 1) > 1 and "experts" not in one.values,
             ("ep",), "--num-experts"),
     Refusal(_MEGATRON, _groups, ("kv_heads", "tp"), "a multiple or a divisor of the tensor ranks"),
+    Refusal(_TUNE, lambda one: one.on("in_backward") and (one.count("accumulation") or 1) > 1,
+            ("in_backward", "accumulation"), "one of the two"),
+    Refusal(_TUNE, lambda one: one.on("in_backward") and one.number("clip") is not None, ("in_backward", "clip"),
+            "one of the two"),
+    Refusal(_TUNE, lambda one: one.get("precision") == "fp16", ("precision",), "bf16 or fp32"),
+    Refusal(_TUNE, lambda one: one.on("packing") and "context" not in one.values, ("packing",),
+            "tokenizer.max_seq_len"),
+    Refusal(_TUNE, lambda one: one.on("offloaded") and not one.on("checkpointed"), ("offloaded", "checkpointed"),
+            "enable_activation_checkpointing: True"),
     Refusal(("torchtitan",), lambda one: one.stated("keep") and one.count("keep") == 1, ("keep",),
             "2 or more: the last one may be half written"),
 )  # fmt: skip

@@ -151,3 +151,67 @@ def test_pipeline_ranks_may_have_other_numbers_of_layers(flags: str, tmp_path: P
     text = text.replace("--global-batch-size 512", "--global-batch-size 500 --decrease-batch-size-if-needed")
     (tmp_path / "run.sh").write_text(text)
     assert run.findings(run.read([tmp_path])) == []
+
+
+DEEPSPEED = """deepspeed --num_gpus 8 train.py --deepspeed zero3.json --model_name_or_path gpt2 --output_dir out \\
+  --learning_rate 1e-5 --max_steps 100 --per_device_train_batch_size 4 --train_file rows.json
+"""
+
+
+def test_files_of_other_programs_are_no_runs_of_their_own(tmp_path: Path) -> None:
+    """They were read as a second run that saves to the same folder: nothing then went on from either."""
+    (tmp_path / "go.sh").write_text(DEEPSPEED)
+    (tmp_path / "zero3.json").write_text('{"gradient_clipping": "auto"}')
+    (tmp_path / "rows.json").write_text('[{"text": "a"}]')
+    (stage,) = run.read([tmp_path]).stages
+    assert (stage.name, stage.get("world")) == ("go.sh", 8)
+
+
+@pytest.mark.parametrize("option", ["--config sft.yaml", "sft.yaml", "--config_file acc.yaml tune.py sft.yaml"])
+def test_a_command_that_names_a_recipe_is_its_launch_and_no_other_run(option: str, tmp_path: Path) -> None:
+    text = (SOUND / "deepspeed/sft.yaml").read_text()
+    (tmp_path / "sft.yaml").write_text(text)
+    (tmp_path / "acc.yaml").write_text("mixed_precision: bf16\nnum_processes: 8\n")
+    program = "" if "tune.py" in option else "tune.py "
+    more = "--learning_rate 3e-6 --num_train_epochs 1 --output_dir out"
+    (tmp_path / "go.sh").write_text(f"accelerate launch {program}{option} {more}\n")
+    (stage,) = run.read([tmp_path]).stages
+    assert (stage.name, stage.get("lr"), stage.get("save")) == ("sft.yaml", 3e-6, "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"log_history": [], "max_steps": 10, "learning_rate": 1, "output_dir": "a"}', "the Trainer's log of a run"),
+        ('{"_runtime": 10, "train/loss": 1.5}', "the summary of Weights & Biases"),
+        ('{"_wandb": {}, "max_steps": {"value": 1}, "output_dir": {"value": "a"}, "learning_rate": {"value": 1}}',
+         "the settings as Weights & Biases noted them"),
+    ],
+)  # fmt: skip
+def test_what_a_training_wrote_is_said_to_be_a_log(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "log.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        run.read([tmp_path])
+
+
+def test_a_reference_that_leads_to_itself_stays_unknown(tmp_path: Path) -> None:
+    text = (SOUND / "foundry/1_pretrain.yaml").read_text().replace("length: 2048", "length: ${max_seq_len}")
+    (tmp_path / "a.yaml").write_text(text)
+    (stage,) = run.read([tmp_path]).stages
+    assert stage.get("context") is None
+
+
+def test_a_name_of_the_hub_is_compared_with_what_runs_are_pushed_as(tmp_path: Path) -> None:
+    text = (SOUND / "deepspeed/sft.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(text + "hub_model_id: zephyr-7b-sft\n")
+    child = text.replace("runs/domain", "me/zephyr-7b-stf").replace("runs/answers", "runs/other")
+    (tmp_path / "b.yaml").write_text(child)
+    (found,) = run.findings(run.read([tmp_path]))
+    assert (found.kind, found.expected) == ("parent-misspelt", "me/zephyr-7b-sft, which a.yaml is pushed as?")
+
+
+def test_flags_in_a_text_that_no_command_is_given(tmp_path: Path) -> None:
+    text = (SOUND / "megatron_finetune/pretrain.sh").read_text()
+    (tmp_path / "go.sh").write_text('MORE="--clip-grad 0.5 --seed 3"\n' + text)
+    (found,) = [one for one in run.findings(run.read([tmp_path])) if one.kind == "flags-not-passed"]
+    assert (found.where.line, found.expected) == (1, "$MORE in it")

@@ -25,7 +25,8 @@ def audit(
     """Say what is wrong in a recipe of another trainer, by its text alone; nothing of it is run.
 
     Example: `stages audit recipes/ --markdown`. It reads recipes of Megatron-LM and Megatron-Bridge, the Trainer,
-    LLaMA-Factory, axolotl, nanotron, OLMo-core and torchtitan (docs/audit.md). Exit code 1 if something is found.
+    LLaMA-Factory, axolotl, nanotron, OLMo, OLMo-core, torchtitan, torchtune, llm-foundry and Levanter (docs/audit.md).
+    Exit code 1 if something is found.
     """
     from stages.commands.audit import audit as run_audit
 

@@ -21,8 +21,8 @@ SHOWN = 12  # files without a recipe that are named
 READ = (
     "Read are commands with at least three settings of Megatron-LM or of Hugging Face's Trainer in .sh, .bash, .sbatch",
     "and .slurm; TrainingArguments, LLaMA-Factory, axolotl, nanotron, Megatron-Bridge, OLMo, llm-foundry, Levanter and",
-    "torchtune in .yaml, .yml and .json; OLMo-core, and TrainingArguments that are written out, in .py; torchtitan in .toml and .py. The format is found",
-    "by its settings, not by the file's name.",
+    "torchtune in .yaml, .yml and .json; OLMo-core, and TrainingArguments that are written out, in .py; torchtitan in",
+    ".toml and .py. The format is found by its settings, not by the file's name.",
 )
 
 

@@ -9,18 +9,17 @@ from fractions import Fraction
 from stages.spec.epochs import EpochError, count
 from stages.spec.laying import Span
 from stages.spec.loader import LoadedStage
-from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Path
 from stages.spec.numbers import Numbers
 from stages.spec.ranges import Part, RangeError, Reach, TooSmallError, allot
 from stages.spec.resolved_models import Model, MoonViTModel
 from stages.spec.resolved_phases import BatchStep, Coca, Phase, Resolution, ShareRamp, Source
 from stages.spec.scale_names import EVERY_STAGE
-from stages.spec.scales import Scale
 from stages.spec.schema import RawEvaluatedOn
 from stages.spec.schema_corpora import Kind
-from stages.spec.schema_data import RawMixtureSource, RawScale
+from stages.spec.schema_data import RawMixtureSource
 from stages.spec.schema_phases import CountedPhase, RawCoca, RawPhase, RawShareRamp
+from stages.spec.scope import Scope
 from stages.spec.units import Epochs
 from stages.spec.validate import unknown_name
 from stages.spec.weights import Weights
@@ -30,17 +29,10 @@ class PhaseMaker:
     """Resolves the phases of one stage, one after the other, each reading where the one before stopped."""
 
     def __init__(
-        self,
-        stage: LoadedStage,
-        path: Path,
-        data: LoadedData,
-        raw_scale: RawScale,
-        scale: Scale,
-        models: Mapping[str, Model],
-        tokenizer: str,
+        self, scope: Scope, stage: LoadedStage, path: Path, models: Mapping[str, Model], tokenizer: str
     ) -> None:
-        self.stage, self.path, self.data = stage, path, data
-        self.raw_scale, self.scale, self.models, self.tokenizer = raw_scale, scale, models, tokenizer
+        self.stage, self.path, self.models, self.tokenizer = stage, path, models, tokenizer
+        self.data, self.raw_scale, self.scale = scope.data, scope.raw_scale, scope.scale
 
     def all(
         self, raw: Sequence[RawPhase], spans: Sequence[Span], reach: Reach, numbers: Numbers

@@ -12,12 +12,12 @@ from stages.spec.loader import LoadedPipeline, LoadedScale, load_pipeline, load_
 from stages.spec.loader_data import LoadedData, load_data
 from stages.spec.loader_hardware import load_hardware
 from stages.spec.nodes import Document
-from stages.spec.resolve import Resolver
 from stages.spec.resolved_pipeline import ResolvedPipeline, resolved
 from stages.spec.scale_names import same, unknown_names, unknown_pipelines
 from stages.spec.scales import Scale
 from stages.spec.schema_data import RawScale
 from stages.spec.schema_hardware import RawHardware
+from stages.spec.scope import Scope
 from stages.spec.strays import strays
 from stages.spec.validate import each, meant, several
 
@@ -248,6 +248,6 @@ class Project:
         return Scale(shrink, document, name)
 
     def _resolve(self, name: str, scale: str) -> ResolvedPipeline:
-        raw_scale, loaded, shrink = self.scale(scale), self.loaded(name), self.shrink(name, scale)
-        resolver = Resolver(loaded, self.data, raw_scale, shrink)
-        return resolved(resolver, self.resolve(loaded.raw.extends, scale) if loaded.raw.extends else None)
+        raw_scale, loaded = self.scale(scale), self.loaded(name)
+        scope = Scope(loaded, self.data, raw_scale, self.shrink(name, scale))
+        return resolved(scope, self.resolve(loaded.raw.extends, scale) if loaded.raw.extends else None)

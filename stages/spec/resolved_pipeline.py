@@ -19,6 +19,7 @@ from stages.spec.resolve import Resolver
 from stages.spec.resolved import Stage, Waiver
 from stages.spec.resolved_training import Optimizer
 from stages.spec.schema import RawMerge
+from stages.spec.scope import Scope
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ class ResolvedPipeline:
         return self.documents[stage].where(path)
 
 
-def resolved(resolver: Resolver, base: ResolvedPipeline | None) -> ResolvedPipeline:
-    """The resolver's pipeline at its scale; `base` is the pipeline that it extends. Raises SpecError(s)."""
-    loaded = resolver.pipeline
-    nodes = _nodes(resolver, base)
+def resolved(scope: Scope, base: ResolvedPipeline | None) -> ResolvedPipeline:
+    """The pipeline at the scale; `base` is the pipeline that it extends. Raises SpecError(s)."""
+    loaded = scope.pipeline
+    nodes = _nodes(scope, base)
     refs = {stage: node.ref for stage, node in nodes.items()}
     edges = (Edge(parent, refs[stage]) for stage, node in nodes.items() for parent in node.stage.parents)
     return ResolvedPipeline(
@@ -78,7 +79,7 @@ def resolved(resolver: Resolver, base: ResolvedPipeline | None) -> ResolvedPipel
         citation=loaded.raw.citation,
         figure=loaded.raw.figure,
         extends=loaded.raw.extends,
-        scale=resolver.raw_scale.scale,
+        scale=scope.raw_scale.scale,
         stages={stage: node.stage for stage, node in nodes.items()},
         own=tuple(stage for stage, ref in refs.items() if ref == f"{loaded.name}/{stage}"),
         refs=refs,
@@ -94,12 +95,12 @@ def resolved(resolver: Resolver, base: ResolvedPipeline | None) -> ResolvedPipel
     )
 
 
-def _nodes(resolver: Resolver, base: ResolvedPipeline | None) -> dict[str, Node]:
+def _nodes(scope: Scope, base: ResolvedPipeline | None) -> dict[str, Node]:
     """Every stage after its parents."""
-    loaded = resolver.pipeline
+    loaded, resolver = scope.pipeline, Resolver(scope)
     nodes: dict[str, Node] = {}
     keys: dict[str, str] = {}
-    full, raws = resolver.scale.shrink is None, [one.raw for one in loaded.stages.values()]
+    full, raws = scope.scale.shrink is None, [one.raw for one in loaded.stages.values()]
     merges = full and any(isinstance(one, RawMerge) for one in raws)  # at a scale, two recipes may come out as one
     compared = base is not None or merges or any(isinstance(one, RawPoint) for one in raws)
     for stage in topological(loaded):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from stages.data import inputs, mmidx, offsets
+from stages.data.file_state import Mapped
 from stages.data.offsets import DocumentOffsets
 from stages.data.unknown import Unknown
 from stages.errors import UserError
@@ -81,6 +82,7 @@ class AdoptedTokens:
     begins: NDArray[np.int64]
     starts: NDArray[np.int64]
     offsets: DocumentOffsets
+    mapped: Sequence[Mapped]  # the files, and then the one that has `starts`
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -88,11 +90,13 @@ class AdoptedTokens:
     def __getitem__(self, places: slice | NDArray[np.int64]) -> NDArray[np.integer]:
         """Tokens int64 [n] at `places`; a slice has no step."""
         wanted = np.arange(*places.indices(len(self))) if isinstance(places, slice) else np.asarray(places)
+        self.mapped[-1].refuse_cut()
         documents = self.offsets.searchsorted(wanted, side="right") - 1
         stream = self.starts[documents] + wanted - self.offsets[documents]
         files = np.searchsorted(self.begins, stream, side="right") - 1
         found = np.empty(wanted.shape, dtype=np.int64)
         for number in np.unique(files).tolist():
+            self.mapped[number].refuse_cut()
             here = files == number
             found[here] = self.files[number][stream[here] - self.begins[number]]
         return found
@@ -118,7 +122,8 @@ def problems(folder: Path, adoption: Adoption, deep: bool) -> list[Problem]:
 def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, DocumentOffsets]:
     """The tokens of a prepared corpus, mapped, and its offsets. Raises UserError as `located` does."""
     order = np.memmap(folder / ORDER, dtype="<i8", mode="r").reshape(-1, 2)
-    begins = offsets.of(len(order), lambda first, last: np.asarray(order[first:last, 1]))
+    mapped = Mapped(folder / ORDER)
+    begins = offsets.of(len(order), mapped.reading(lambda first, last: np.asarray(order[first:last, 1])))
     paths = [path for path, _ in located(folder, adoption)][::2]
     types = [mmidx.DTYPES[one.dtype] for one in adoption.datasets]
     files = [
@@ -126,7 +131,9 @@ def opened(folder: Path, adoption: Adoption) -> tuple[AdoptedTokens, DocumentOff
         for path, kind in zip(paths, types, strict=True)
     ]
     sizes = np.array([len(file) for file in files], dtype=np.int64)
-    return AdoptedTokens(files, np.cumsum(sizes) - sizes, np.asarray(order[:, 0]), begins), begins
+    return AdoptedTokens(
+        files, np.cumsum(sizes) - sizes, np.asarray(order[:, 0]), begins, [*map(Mapped, paths), mapped]
+    ), begins
 
 
 def _project(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stages.data.file_state import Mapped
 from stages.data.offsets import DocumentOffsets, of
 from stages.errors import UserError
 
@@ -98,7 +99,8 @@ def read(prefix: Path) -> Indexed:
     found = header(raw, length, str(index_path))
     column = np.memmap(index_path, dtype=np.uint8, mode="r")[HEADER.size :]
     lengths, firsts = column[: 4 * found.sequences].view("<i4"), column[12 * found.sequences :].view("<i8")
-    offsets = of(found.sequences, lambda first, last: np.asarray(lengths[first:last], dtype=np.int64))
+    read_lengths = Mapped(index_path).reading(lambda first, last: np.asarray(lengths[first:last], dtype=np.int64))
+    offsets = of(found.sequences, read_lengths)
     if size != int(offsets[-1]) * found.dtype.itemsize:
         raise UserError(f"{data_path}: {size} bytes, the index asks for {int(offsets[-1]) * found.dtype.itemsize}")
     tokens = np.memmap(data_path, dtype=found.dtype, mode="r") if size else np.zeros(0, dtype=found.dtype)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from stages.data.encode import Encoded
 
 MASK = "mask.bin"
+TOKENS, PIXELS = "tokens.bin", "images.bin"
+MAPPED = (TOKENS, MASK, PIXELS)
 
 
 def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[Shard]], DataManifest]) -> DataManifest:
@@ -152,21 +154,38 @@ class Corpus:
         if problems:
             listed = "; ".join(map(str, problems))
             raise UserError(f"corpus {self.name} is damaged: {listed}. `{preparing(folder)}` rebuilds it.")
-        self.tokens: NDArray[np.integer] | AdoptedTokens
+        self._tokens: NDArray[np.integer] | AdoptedTokens
         if self.manifest.adopted is not None:
-            self.tokens, self.offsets = adopted.opened(folder, self.manifest.adopted)
+            self._tokens, self.offsets = adopted.opened(folder, self.manifest.adopted)
         else:
             indexed = mmidx.read(folder / "tokens")
-            self.tokens, self.offsets = indexed.tokens, indexed.offsets
+            self._tokens, self.offsets = indexed.tokens, indexed.offsets
         kind = self.manifest.kind
-        self.supervised: NDArray[np.uint8] | None = None
+        self._supervised: NDArray[np.uint8] | None = None
         self.pictures: NDArray[np.int64] | None = None
         if any(shard.file == MASK for shard in self.manifest.shards):
-            self.supervised = np.memmap(folder / MASK, dtype=np.uint8, mode="r")
+            self._supervised = np.memmap(folder / MASK, dtype=np.uint8, mode="r")
+        self._mapped = {
+            one.file: file_state.Mapped(folder / one.file) for one in self.manifest.shards if one.file in MAPPED
+        }
         if kind in ("multimodal", "pairs"):
             self._pixels = np.memmap(folder / "images.bin", dtype=np.uint8, mode="r")
             self.pictures = np.load(folder / "images.idx", allow_pickle=False)
             self._first_picture = np.searchsorted(self.pictures[:, 0], np.arange(len(self.offsets)))
+
+    @property
+    def tokens(self) -> NDArray[np.integer] | AdoptedTokens:
+        """All tokens, mapped. Raises UserError where a file of the corpus was cut since it was opened."""
+        if self.manifest.adopted is None:
+            self._mapped[TOKENS].refuse_cut()
+        return self._tokens
+
+    @property
+    def supervised(self) -> NDArray[np.uint8] | None:
+        """For each token whether it may be a target, mapped; None where all may. Raises UserError as `tokens` does."""
+        if self._supervised is not None:
+            self._mapped[MASK].refuse_cut()
+        return self._supervised
 
     def refuse_changed(self) -> None:
         """Raise UserError where a file has been written to since the corpus was opened, by size and time.
@@ -212,6 +231,7 @@ class Corpus:
     def raw_picture(self, row: int) -> NDArray[np.uint8]:
         """One row of the picture table: uint8, grey [H, W] or RGB [H, W, 3]."""
         assert self.pictures is not None
+        self._mapped[PIXELS].refuse_cut()
         _, height, width, offset, _ = self.pictures[row].tolist()
         sides = (height, width) if self.manifest.pixels is None else (height, width, 3)
         return np.asarray(self._pixels[offset : offset + math.prod(sides)]).reshape(sides)

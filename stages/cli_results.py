@@ -66,9 +66,13 @@ def table(
 
     Example: `stages table ouro llama31_1m/instruct`.
     """
-    from stages.commands.table import print_table
+    from stages.commands.collection import uncollected
 
-    raise typer.Exit(print_table(scale, names or (), as_json))
+    with uncollected():
+        from stages.commands.table import print_table
+
+        code = print_table(scale, names or (), as_json)
+    raise typer.Exit(code)
 
 
 @app.command(rich_help_panel=RESULTS)

@@ -55,14 +55,17 @@ def where(
 @app.command(rich_help_panel=FORENSICS)
 def replay(
     ref: Ref,
-    steps: Annotated[str, typer.Option("--steps", metavar="A..B", help="Recorded steps, from 1; also A.. or A.")],
+    steps: Annotated[
+        str | None, typer.Option("--steps", metavar="A..B", help="Recorded steps, from 1; also A.. or A.")
+    ] = None,
     releases: Releases = None,
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
     """Compute recorded steps again and compare every bit; nothing is written. Exit code 1 where something differs.
 
-    Equal: what is odd about the steps is in data or recipe. Different: in the machine.
+    Equal: what is odd about the steps is in data or recipe. Different: in the machine. A merge, an upcycling, an
+    import, an export and a pointer have no steps: without --steps they are made again from their parents.
     Example: `stages replay llama31_1m/sft_32k --steps 10..20`.
     """
     from stages.commands.replay import print_replay
@@ -107,6 +110,7 @@ def verify(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The result of a stage, its envelope beside it.")],
     key: Annotated[Path, typer.Option("--key", help="The public key in PEM.")],
     intervals: Annotated[int, typer.Option("--replay", metavar="K", min=0, help="Replay K random intervals.")] = 0,
+    releases: Releases = None,
 ) -> None:
     """Check a result and all it descends from against what was signed; exit code 1 where something was changed.
 
@@ -114,4 +118,4 @@ def verify(
     """
     from stages.commands.sign import verify as check
 
-    raise typer.Exit(check(folder, key, intervals))
+    raise typer.Exit(check(folder, key, intervals, releases))

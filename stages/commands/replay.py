@@ -1,4 +1,4 @@
-"""`stages replay P/S --steps A..B`: recorded steps computed again and compared bit by bit."""
+"""`stages replay P/S --steps A..B`: recorded steps computed again and compared; what has no steps is made again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
 from stages.store.layout import Layout
 from stages.store.releases import folders as release_folders
+from stages.store.run_record import MadeBy
 from stages.sync import graph
 from stages.sync.verdicts import refuse_damaged_corpora
 from stages.train.metrics import GRADIENT, ROWS
 
 if TYPE_CHECKING:
     from stages.engines import Inputs
+    from stages.forensics.remade import Remade
     from stages.forensics.replay import Replayed
 
 SHOWN = 5  # names of tensors
@@ -35,9 +37,21 @@ BACKWARD = (
 )
 
 
-def print_replay(ref: str, steps: str, scale: str, releases: Path | None, as_json: bool) -> int:
-    """Replay and print what was found; exit code 1 where something differs. Raises UserError as `opened`."""
-    stage, given, known = opened(ref, scale, releases)
+def print_replay(ref: str, steps: str | None, scale: str, releases: Path | None, as_json: bool) -> int:
+    """Replay and print what was found; exit code 1 where something differs. Raises UserError as `inputs`."""
+    found = chosen(ref, scale)
+    if not found.stage.phases:
+        if steps is not None:
+            raise UsageError(f"--steps: {found.ref} is of kind {found.stage.kind} and has none. Leave --steps out.")
+        return print_remade(found, releases, as_json)
+    if steps is None:
+        raise UsageError(f"--steps: not given; allowed: A..B, A.. or A, of the steps of {found.ref}.")
+    return _print_steps(found, steps, releases, as_json)
+
+
+def _print_steps(chosen: Chosen, steps: str, releases: Path | None, as_json: bool) -> int:
+    stage, given, known = inputs(chosen, releases)
+    ref = chosen.ref
     first, last = _range(steps, len(known.rows), ref)
     found, repeats = computed(stage, given, known, first, last)
     if as_json:
@@ -61,9 +75,33 @@ def computed(stage: Stage, given: Inputs, known: Recorded, first: int, last: int
     return found, replace(again, start=found.start) == found
 
 
+def print_remade(chosen: Chosen, releases: Path | None, as_json: bool) -> int:
+    """What a stage without steps hands on, made again; exit code 1 where it differs. Raises UserError as `inputs`."""
+    parents = chosen.built_on()
+    from stages.forensics.remade import remade
+
+    stage, ref = chosen.stage, chosen.ref
+    given = inputs_of(chosen.layout, stage, chosen.stages, chosen.keys, parents, release_folders(releases))
+    found = remade(stage, given)
+    if as_json:
+        plain = {"stage": ref, "kind": stage.kind, "folder": str(found.folder), "tensors": found.tensors}
+        print(json.dumps(plain | {"differing": found.differing, "equal": found.equal}, indent=2))
+    else:
+        print("\n".join(_remade(ref, stage, found)))
+    return 0 if found.equal else 1
+
+
+def _remade(ref: str, stage: Stage, found: Remade) -> Iterator[str]:
+    above = ", ".join(stage.parents) or "its release"
+    yield f"{ref}: {stage.kind}, made again from {above}, compared with {found.folder}"
+    yield from _other_code(found.makers)
+    what = f"{found.tensors:,} tensors" if found.tensors else "its counters, and it has no tensors of its own"
+    yield f"  equal, every bit of {what}" if found.equal else f"  differs: {_some(found.differing)}"
+
+
 @dataclass(frozen=True)
-class Training:
-    """A stage that computes steps, with all stages of its scale and their keys."""
+class Chosen:
+    """A stage, with all stages of its scale and their keys."""
 
     ref: str
     stage: Stage
@@ -75,15 +113,32 @@ class Training:
         """What it is built on now. Raises ManifestError where that is not in place."""
         return manifest.parents(self.layout, {parent: self.keys[parent] for parent in self.stage.parents})
 
+    def built_on(self) -> dict[str, manifest.Parent]:
+        """The same, read in full. Raises UserError where it is not in place, or is damaged."""
+        try:
+            found = self.parents()
+            above = [one for parent in found for one in (parent, *manifest.pointed_to(self.layout, parent))]
+        except manifest.ManifestError as error:
+            raise UserError(f"{self.ref}: what it was handed over is not there: {error}") from error
+        for one in above:
+            refuse_damaged(self.layout, one)
+        return found
 
-def training(ref: str, scale: str) -> Training:
-    """The stage called `ref`. Raises UsageError where there is none, or it computes no steps."""
+
+def chosen(ref: str, scale: str) -> Chosen:
+    """The stage called `ref`. Raises UsageError where there is none."""
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
     ref, stage = pick(loaded, ref)
-    if not stage.phases:
-        raise UsageError(f"{ref}: kind {stage.kind}, computes no steps; allowed: a stage with phases.")
-    return Training(ref, stage, Layout(root, scale), loaded.stages, loaded.keys)
+    return Chosen(ref, stage, Layout(root, scale), loaded.stages, loaded.keys)
+
+
+def training(ref: str, scale: str) -> Chosen:
+    """The same. Raises UsageError also where it computes no steps."""
+    found = chosen(ref, scale)
+    if not found.stage.phases:
+        raise UsageError(f"{found.ref}: kind {found.stage.kind}, computes no steps; allowed: a stage with phases.")
+    return found
 
 
 def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
@@ -91,21 +146,15 @@ def opened(ref: str, scale: str, releases: Path | None) -> tuple[Stage, Inputs, 
     return inputs(training(ref, scale), releases)
 
 
-def inputs(found: Training, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
+def inputs(found: Chosen, releases: Path | None) -> tuple[Stage, Inputs, Recorded]:
     """All that a stage's recorded steps were computed from, read in full.
 
     Raises UserError for a stage without a recorded step, where what its parents handed over is not in place any more,
     and where that or a corpus is damaged.
     """
     ref, stage, layout, keys = found.ref, found.stage, found.layout, found.keys
-    try:
-        parents = found.parents()
-    except manifest.ManifestError as error:
-        raise UserError(f"{ref}: what it was handed over is not there: {error}") from error
+    parents = found.built_on()
     known = recorded(layout, ref, keys[ref], parents)
-    for parent in stage.parents:
-        for one in (parent, *manifest.pointed_to(layout, parent)):
-            refuse_damaged(layout, one)
     refuse_damaged_corpora(layout, stage)
     return stage, inputs_of(layout, stage, found.stages, keys, parents, release_folders(releases)), known
 
@@ -115,8 +164,7 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
     start = "what its parents handed over" if found.start is None else str(found.start)
     steps = f"steps {found.first:,} to {found.last:,}"
     yield f"{ref}: {steps} of {len(known.rows):,}, computed again from {start}, compared with {known.folder}"
-    if {maker.code for maker in known.makers} != {fingerprint.code()}:
-        yield "  note: they were computed by other code, of which equal bits are not promised"
+    yield from _other_code(known.makers)
     for changed in known.changed:
         yield f"  note: changed since the run wrote it: {changed}"
     if found.equal:
@@ -140,6 +188,11 @@ def lines(ref: str, known: Recorded, found: Replayed, repeats: bool) -> Iterator
         if repeats
         else "  computed twice here with different bits: this machine does not compute the same twice"
     )
+
+
+def _other_code(makers: Sequence[MadeBy]) -> Iterator[str]:
+    if {maker.code for maker in makers} != {fingerprint.code()}:
+        yield "  note: computed by other code then, of which equal bits are not promised"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -33,8 +33,11 @@ def sign(ref: str, scale: str, key: Path) -> None:
     print(f"{ref}: signed, {signed.sign(Layout(root, scale), ref, signer)}")
 
 
-def verify(folder: Path, key: Path, intervals: int) -> int:
-    """Print what is not as it was signed, then replay random intervals; exit code 1 where something is wrong."""
+def verify(folder: Path, key: Path, intervals: int, releases: Path | None = None) -> int:
+    """Print what is not as it was signed, then replay random intervals; exit code 1 where something is wrong.
+
+    Of a stage without steps all that it hands on is made again.
+    """
     public = _public(key)
     from stages.forensics import signed
 
@@ -52,14 +55,18 @@ def verify(folder: Path, key: Path, intervals: int) -> int:
     ref, scale = "/".join(place.parts[-PARTS:]), place.parts[-PARTS - 1]
     if Layout(find_root(), scale).stage(ref).resolve() != place:
         raise UsageError(f"--replay: found {folder}, which is not in place in this project; allowed: a result that is.")
-    return max(_replayed(ref, scale, intervals), default=0)
+    return max(_replayed(ref, scale, intervals, releases), default=0)
 
 
-def _replayed(ref: str, scale: str, intervals: int) -> Iterator[int]:
+def _replayed(ref: str, scale: str, intervals: int, releases: Path | None) -> Iterator[int]:
     """Exit codes of replays of random intervals; what an earlier one has computed is not computed again."""
-    from stages.commands.replay import computed, lines, opened
+    from stages.commands.replay import chosen, computed, inputs, lines, print_remade
 
-    stage, inputs, known = opened(ref, scale, None)
+    found = chosen(ref, scale)
+    if not found.stage.phases:
+        yield print_remade(found, releases, as_json=False)
+        return
+    stage, given, known = inputs(found, releases)
     draw, steps = random.Random(secrets.randbits(64)), len(known.rows)
     count = min(intervals, steps)  # more than all of them say nothing more
     starts = sorted((draw.randint(1, max(1, steps - LENGTH + 1)) for _ in range(count)), reverse=True)
@@ -69,11 +76,11 @@ def _replayed(ref: str, scale: str, intervals: int) -> Iterator[int]:
         last = min(first + LENGTH - 1, steps)
         if first in covered and last in covered:
             continue
-        found, repeats = computed(stage, inputs, known, first, last)
-        for line in lines(ref, known, found, repeats):
+        again, repeats = computed(stage, given, known, first, last)
+        for line in lines(ref, known, again, repeats):
             print(line)
-        covered = range(found.first, found.last + 1)
-        yield int(not found.equal)
+        covered = range(again.first, again.last + 1)
+        yield int(not again.equal)
 
 
 def _signer(path: Path) -> Signer:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from stages.commands.batch import fields_of, rows_of, sources_of
-from stages.commands.replay import Training, computed, inputs, lines, training
+from stages.commands.replay import Chosen, computed, inputs, lines, training
 from stages.errors import UsageError
 from stages.forensics.batch import batch
 from stages.forensics.recorded import Recorded, recorded
@@ -44,7 +44,7 @@ def print_spikes(ref: str, scale: str, again: bool, releases: Path | None, as_js
     return 0 if replayed.equal else 1
 
 
-def _known(trained: Training) -> Recorded:
+def _known(trained: Chosen) -> Recorded:
     try:
         parents = trained.parents()
     except manifest.ManifestError:  # a finished stage has its steps all the same; a checkpoint then fits nothing

@@ -65,6 +65,12 @@ def receive(stage: Stage, inputs: Inputs, device: torch.device, ranks: Ranks = A
     return modules
 
 
+def handed_on(stage: Stage, inputs: Inputs, device: torch.device) -> tuple[nn.ModuleDict, dict[str, Tensor]]:
+    """What a stage without steps hands on: its modules as it receives them, and the state of an optimizer."""
+    modules = receive(stage, inputs, device)
+    return modules, {} if stage.kind == "export" else inherited_state(stage, inputs)
+
+
 def _merge(name: str, stage: Stage, inputs: Inputs, module: nn.Module) -> None:
     """The average of the parents, in the order of their keys: names may change, and no bit does."""
     models = []

@@ -145,7 +145,7 @@ def complete(
         stand_in=promised.stand_in,
         parents=dict(inputs.parents),
         points_to=points_to,
-        counters=_counted(counters),
+        counters=counted(counters),
         shards=manifest.shards(attempt.result, PARTS, attempt.written),
     )
     digest = finish.finish(attempt, record)
@@ -222,7 +222,8 @@ def stand_in(stage: Stage, inputs: Inputs) -> bool:
     return own or any(record.stand_in for record in _parents(inputs))
 
 
-def _counted(counters: Counters) -> dict[str, int | float]:
+def counted(counters: Counters) -> dict[str, int | float]:
+    """A manifest's counters."""
     found: dict[str, int | float] = {
         "steps": counters.steps, "consumed": counters.consumed, "clock": counters.clock
     }  # fmt: skip

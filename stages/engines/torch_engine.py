@@ -65,14 +65,13 @@ def _write(stage: Stage, inputs: Inputs, stop: StopRequest, ranks: Ranks) -> Non
 
 def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ranks) -> None:
     """A stage without training: what it receives, saved under its own RoPE and configuration."""
-    modules = received.receive(stage, inputs, device.of(stage))
+    modules, state = received.handed_on(stage, inputs, device.of(stage))
     results.check_weights(stage, modules)
     loops = received.loops(stage, inputs)
     results.write_model(stage, modules, loops, attempt.result)
     if stage.kind == "export":
         card = model_card(stage, results.stand_in(stage, inputs), inputs.parents)
         files.write_atomic(attempt.result / "README.md", card.encode())
-    state = {} if stage.kind == "export" else received.inherited_state(stage, inputs)
     results.check_config(stage, attempt.result)
     guards.check_start(stage, readback.built(stage, inputs, modules, None, state.items()))
     counters = results.inherited_counters(inputs)

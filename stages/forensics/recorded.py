@@ -56,20 +56,24 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
     except ManifestError:
         record = None
     if record is not None and record.key == key:
-        run = run_record.read(place)
-        makers = run.made_by or [MadeBy(code=str(run.environment.code), environment=str(run.environment.id))]
         changed = (*manifest.compare(place, [one for one in record.shards if one.file == METRICS], deep=True),
                    *(one for one in seal.problems(place) if one.file.name in (CHECKSUMS, seal.NAME)))  # fmt: skip
-        return Recorded(place, _rows(place), record.tier, tuple(makers), True, tuple(map(str, changed)))
+        return Recorded(place, _rows(place), record.tier, makers(place), True, tuple(map(str, changed)))
     latest = partials.latest(layout, key, parents)
     if latest is None:
         raise UserError(
             f"{ref}: no step of it is recorded: it is not finished under its key {key[:12]}, and has no checkpoint. "
             f"`stages run {ref} --scale {layout.scale}` runs it."
         )
-    makers = json_file.read_as(latest / "made_by.json", _MAKERS)
+    made_by = json_file.read_as(latest / "made_by.json", _MAKERS)
     tier = json_file.read_as(latest / "tier.json", _TIER)
-    return Recorded(latest, _rows(latest), tier, tuple(makers), result=False)
+    return Recorded(latest, _rows(latest), tier, tuple(made_by), result=False)
+
+
+def makers(folder: Path) -> tuple[MadeBy, ...]:
+    """The code and environments that made a result."""
+    run = run_record.read(folder)
+    return tuple(run.made_by or ()) or (MadeBy(code=str(run.environment.code), environment=str(run.environment.id)),)
 
 
 def _rows(folder: Path) -> tuple[dict[str, str], ...]:

@@ -6,7 +6,7 @@ the same recipe on the same data gave other numbers, so one of the two computati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from stages.models.hf_names import to_hf
 from stages.models.tensor_file import Stored, raw
 from stages.spec.resolved import Stage
 from stages.store import fingerprint, manifest
+from stages.store.run_record import MadeBy
 from stages.train import metrics
 from stages.train.checkpoint import OPTIMIZER, Counters
 from stages.train.determinism import denormals_flushed, deterministic
@@ -74,9 +75,9 @@ def replay(stage: Stage, inputs: Inputs, recorded: Recorded, first: int, last: i
     Ends at the first step that differs. Raises UserError where this environment is not the one that computed the
     steps, or promises no equal bits.
     """
-    _refuse(stage, recorded)
+    refuse(stage, recorded.tier)
     with deterministic(stage.execution), denormals_flushed(), stop_when_asked() as stop, _alone(stage) as ranks:
-        _refuse_elsewhere(stage, recorded, ranks)
+        refuse_elsewhere(stage, recorded.makers, ranks.device)
         start = resume.before(stage, inputs, first)
         trainer = TorchTrainer(stage, inputs, ranks)
         trainer.begin()
@@ -89,7 +90,7 @@ def replay(stage: Stage, inputs: Inputs, recorded: Recorded, first: int, last: i
         if compared.step is None and not compared.at_last:
             raise StoppedError(f"{stage.pipeline}/{stage.name}: the replay was stopped; nothing was written.")
         ended = recorded.result and compared.reached == sum(map(ledger.count, stage.phases))
-        tensors = _differing(trainer, recorded.folder) if ended else None
+        tensors = differing(trainer.trained(), trainer.state(), recorded.folder) if ended else None
         return Replayed(
             start, began, compared.reached, compared.step, compared.found, compared.cells, compared.sums.summed, tensors
         )
@@ -174,15 +175,19 @@ def _train(
         compared.failed(error.step or compared.reached, "not finite")
 
 
-def _differing(trainer: TorchTrainer, folder: Path) -> tuple[str, ...]:
-    """Tensors of the finished result, weights and optimizer state, that are not those computed now."""
-    modules = trainer.trained() or nn.ModuleDict()
+def differing(
+    modules: nn.ModuleDict | None, optimizer: tuple[Collection[str], Iterable[tuple[str, Tensor]]], folder: Path
+) -> tuple[str, ...]:
+    """Tensors of the finished result, weights and optimizer state, that are not those computed now.
+
+    `optimizer`: the names of its state, and these with their tensors.
+    """
     found: list[str] = []
-    for name, module in modules.items():
+    for name, module in (modules or nn.ModuleDict()).items():
         now = to_hf(module.state_dict())
         found += [f"{name}.{one}" for one in _unequal(now, Stored(hf_files.tensors(manifest.weights(folder, name))))]
-    shapes, state = trainer.state()
-    if shapes:
+    names, state = optimizer
+    if names:
         found += _unequal(dict(state), Stored.of(folder / "state" / OPTIMIZER))
     return tuple(found)
 
@@ -201,22 +206,24 @@ def _alone(stage: Stage) -> Iterator[Ranks]:
         yield ranks
 
 
-def _refuse(stage: Stage, recorded: Recorded) -> None:
+def refuse(stage: Stage, tier: str) -> None:
+    """Raise UserError for a tier in which two computations need not have the same bits."""
     ref = f"{stage.pipeline}/{stage.name}"
-    if recorded.tier != "bit-exact" or stage.execution.engine != "torch":
+    if tier != "bit-exact" or stage.execution.engine != "torch":
         raise UserError(
-            f"{ref}: found tier {recorded.tier} and the {stage.execution.engine} engine; allowed: tier bit-exact "
-            "and the torch engine. In any other tier a step that is computed again may differ by rounding, which shows "
+            f"{ref}: found tier {tier} and the {stage.execution.engine} engine; allowed: tier bit-exact "
+            "and the torch engine. In any other tier what is computed again may differ by rounding, which shows "
             "nothing; `stages compare` says how far two runs agree."
         )
 
 
-def _refuse_elsewhere(stage: Stage, recorded: Recorded, ranks: Ranks) -> None:
-    here = str(fingerprint.fingerprint(place.fields(ranks.device, stage.execution.engine))["id"])
-    others = sorted({maker.environment for maker in recorded.makers} - {here})
+def refuse_elsewhere(stage: Stage, makers: Sequence[MadeBy], device: torch.device) -> None:
+    """Raise UserError where this environment is not the one that made a result or its steps."""
+    here = str(fingerprint.fingerprint(place.fields(device, stage.execution.engine))["id"])
+    others = sorted({maker.environment for maker in makers} - {here})
     if others:
         raise UserError(
-            f"{stage.pipeline}/{stage.name}: its steps were computed in the environment {', '.join(others)}, this is "
+            f"{stage.pipeline}/{stage.name}: it was computed in the environment {', '.join(others)}, this is "
             f"{here}; allowed: the same. Between environments only a statistical agreement is promised, so a "
             f"difference would show nothing. `environment` in run.json says what it was: replay it there."
         )

@@ -11,6 +11,7 @@ import pytest
 
 from stages.commands.batch import print_batch
 from stages.commands.data import prepare
+from stages.commands.replay import print_replay
 from stages.commands.where import print_where
 from stages.errors import UsageError, UserError
 from tests.unit.cli.own_chats import SCALE, accept, write
@@ -49,6 +50,18 @@ def test_a_step_that_is_not_there_is_refused_with_those_that_are(step: int) -> N
 def test_what_trains_nothing_reads_nothing() -> None:
     with pytest.raises(UsageError, match=r"ouro/keep_1_4b: kind keep, trains nothing"):
         print_batch("ouro/keep_1_4b", 1, "mini", text=False, as_json=False)
+
+
+@pytest.mark.parametrize(
+    ("ref", "steps", "said"),
+    [
+        ("ouro/upcycle_2_6b", "1..2", "--steps: ouro/upcycle_2_6b is of kind upcycle and has none. Leave --steps out"),
+        ("ouro/warmup", None, r"--steps: not given; allowed: A\.\.B, A\.\. or A, of the steps of ouro/warmup"),
+    ],
+)
+def test_steps_are_asked_of_what_has_them(ref: str, steps: str | None, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        print_replay(ref, steps, "mini", None, as_json=False)
 
 
 def test_names_that_are_not_there_are_refused_with_those_that_are() -> None:

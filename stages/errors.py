@@ -64,6 +64,7 @@ _MEMORY = (
 REFUSALS = {
     errno.EACCES: _PLACE, errno.EPERM: _PLACE, errno.EROFS: _PLACE,
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.ETIMEDOUT), _LATER),
+    **dict.fromkeys((errno.ENOTCONN, errno.ESHUTDOWN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.EUCLEAN), _LATER),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE, errno.EAGAIN), _LATER),
 }  # fmt: skip
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stages.data import (
@@ -71,8 +73,11 @@ def prepare(root: Path, name: str, out: Path, accept: bool = False, processes: i
 
     Corpora need the tokenizer, prepared in the folder beside `out`. Raises UserError, leaving nothing behind, when
     what came out is not what the spec declares; with `accept` the result is kept, for `declaration` to be pasted.
-    `processes` encode a user's own files; what comes out does not depend on how many they are.
+    Raises OSError where `out` may not be read. `processes` encode a user's own files; what comes out does not depend on
+    how many they are.
     """
+    with suppress(FileNotFoundError, NotADirectoryError):  # a folder that may not be read cannot be replaced
+        os.scandir(out).close()
     if name == spec.TOKENIZER:
         return _prepare_tokenizer(root, out, accept)
     corpus = spec.load(root, name, declared=not accept)

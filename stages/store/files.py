@@ -25,10 +25,13 @@ _MAY = "Make its directory writable, or give another place."
 _IS = "Its directory is not there, or is a file: mend that, or give another place."
 _TAKEN = "Something else is in its place: move that away, or give another place."
 _NAMED = "Its path leads nowhere, or is too long: mend that, or give another place."
+_OPEN = "Another process writes there, or has a file of it open on NFS: end it, or wait for it."
+_LOCKS = "Its file system has no locks: put results on one that has (of NFS, one that is mounted with locks)."
 # What is wrong with a place, of which no waiting is a cure -> what to do.
 PLACES = {
     errno.EACCES: _MAY, errno.EPERM: _MAY, errno.EROFS: _MAY, errno.ENOENT: _IS, errno.ENOTDIR: _IS,
     errno.EISDIR: _TAKEN, errno.ENXIO: _TAKEN, errno.ENODEV: _TAKEN, errno.ELOOP: _NAMED, errno.ENAMETOOLONG: _NAMED,
+    errno.ENOTEMPTY: _OPEN, errno.EBUSY: _OPEN, errno.ENOLCK: _LOCKS, errno.EOPNOTSUPP: _LOCKS,
 }  # fmt: skip
 SMALL = 64 << 10  # bytes that are hashed sooner than another thread has begun to
 Data = bytes | Iterable[memoryview]
@@ -230,7 +233,7 @@ def remove_tree(folder: Path) -> None:
         if os.path.lexists(folder):
             disk.unlink(folder)
         return
-    for parent, folders, names in os.walk(folder, topdown=False):
+    for parent, folders, names in walk(folder):
         for name in names:
             disk.unlink(Path(parent, name))
         for name in folders:
@@ -258,10 +261,23 @@ def fsync_tree(folder: Path) -> None:
     """Flush every file under `folder`, then the folders from the inside out."""
     for file in files_under(folder):
         fsync_file(folder / file)
-    for parent, _, _ in os.walk(folder, topdown=False):
+    for parent, _, _ in walk(folder):
         fsync_dir(Path(parent))
 
 
 def files_under(folder: Path) -> Iterator[str]:
-    """Paths of the files under `folder`, relative, with forward slashes, sorted."""
-    yield from sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """Paths of the files under `folder`, relative, with forward slashes, sorted. Raises OSError as `walk`."""
+    every = (Path(parent, name) for parent, _, names in walk(folder) for name in names)
+    yield from sorted(path.relative_to(folder).as_posix() for path in every if path.is_file())
+
+
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` from the inside out; no link is followed. Raises OSError for a folder that may not be read, of which
+    os.walk says nothing: what is in it would be taken to be gone.
+    """
+
+    def refused(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise error
+
+    return os.walk(folder, topdown=False, onerror=refused)

@@ -135,4 +135,4 @@ def _size(folder: Path) -> int:
     """Bytes that go with a folder: those of its files and links, not of what links lead to."""
     if not folder.is_dir():
         return folder.lstat().st_size
-    return sum(os.lstat(Path(parent, name)).st_size for parent, _, names in os.walk(folder) for name in names)
+    return sum(os.lstat(Path(parent, name)).st_size for parent, _, names in files.walk(folder) for name in names)

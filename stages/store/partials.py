@@ -71,7 +71,7 @@ def _fill(folder: Path, write: Callable[[Path], None], key: str) -> None:
             files.fsync_file(folder / file)
     listing = Listing(key=key, files={file: made.blake3 for file, made in found.items()})
     json_file.write_new(folder / NAME, listing.model_dump())
-    for parent, _, _ in os.walk(folder, topdown=False):
+    for parent, _, _ in files.walk(folder):
         files.fsync_dir(Path(parent))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -43,6 +44,21 @@ def test_an_undeclared_result_is_refused_and_leaves_nothing(project: Small) -> N
         prepare.prepare(project.root, "math", project.data / "math")
     assert "stages data math --accept" in str(caught.value)
     assert sorted(path.name for path in project.data.iterdir()) == ["tokenizer"]
+
+
+def test_what_may_not_be_read_is_refused_before_anything_is_made(
+    project: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = project.data / "math"
+
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(prepare, "documents", lambda *_: pytest.fail("something was made"))
+    with pytest.raises(PermissionError) as caught:
+        prepare.prepare(project.root, "math", place, accept=True)
+    assert caught.value.filename == str(place)
 
 
 def test_accepting_prints_what_makes_the_next_preparation_pass(project: Small) -> None:

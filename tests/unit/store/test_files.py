@@ -269,3 +269,40 @@ def test_a_file_is_emptied_unless_it_has_to_be_new(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"old"
     os.close(Disk().create(tmp_path / "a"))
     assert (tmp_path / "a").read_bytes() == b""
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in a folder, with a file in it, that this user may not list."""
+    folder = tmp_path / "a/closed"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("x")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return folder
+
+
+@pytest.mark.parametrize("do", [files.remove_tree, files.fsync_tree, lambda folder: list(files.files_under(folder))])
+def test_a_folder_that_may_not_be_read_is_named_and_not_taken_to_be_empty(
+    do: Callable[[Path], object], closed: Path
+) -> None:
+    with pytest.raises(PermissionError, match="Permission denied") as caught:
+        do(closed.parent)
+    assert caught.value.filename == str(closed)
+    assert (closed / "file").is_file()
+
+
+def test_a_folder_that_another_process_holds_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(path))
+
+    monkeypatch.setattr(files.disk, "rmdir", refuse)
+    (tmp_path / "a").mkdir()
+    with pytest.raises(files.WriteError, match="Another process writes there"), files.failing(tmp_path / "a"):
+        files.remove_tree(tmp_path / "a")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TextIO
 
 from stages import engines
 from stages.check.gate import Gate
@@ -19,12 +15,13 @@ from stages.commands import released_tokenizer
 from stages.commands.in_job import looked_after
 from stages.commands.open import open_project, pick
 from stages.commands.point import refuse_to_repeat
+from stages.commands.run_log import logged
 from stages.commands.waiting import POLL, waited
 from stages.contract import ledger
 from stages.errors import UserError
 from stages.spec.key import phase_keys
 from stages.spec.resolved import Stage
-from stages.store import damage, done, equal, evaluated, files, finish, manifest, markers, outside, seal
+from stages.store import damage, done, equal, evaluated, finish, manifest, markers, outside, seal
 from stages.store.layout import Layout
 from stages.store.lease import HeldError
 from stages.store.releases import folders as release_folders
@@ -60,7 +57,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
         if other := equal.take_over(layout, ref, keys[ref], record, stage):
             print(f"{ref}: the result of {other}, which has the same key, was taken over, no training")
             break
-        with _logged(layout.log(keys[ref]), awaited is None), _in_its_time(root, layout, ref, keys[ref]):
+        with logged(layout.log(keys[ref]), awaited is None), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):
                 continue
             _refuse_undeclared(stage)
@@ -81,7 +78,7 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
             print(f"{ref}: done already, nothing was run")
     _evaluate_again(root, layout, stage, stages, keys, releases)
     while outside.missing(layout, ref, stage):
-        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
+        with logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):
                 continue
             harness.complete(root, layout, stage, project.data)
@@ -103,7 +100,7 @@ def _evaluate_again(
     """Evaluate a result that is there, if its spec or the code asks for other numbers than it has."""
     ref = f"{stage.pipeline}/{stage.name}"
     while why := evaluated.outdated(layout.stage(ref), stage):
-        with _logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
+        with logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
             if waited(ref, layout.run(keys[ref])):
                 continue
             refuse_damaged_corpora(layout, stage)
@@ -196,61 +193,3 @@ def inputs_of(
 
 def _chained(stage: Stage, keys: Mapping[str, str]) -> tuple[str, ...]:
     return phase_keys(stage, {parent: keys[parent] for parent in stage.parents})
-
-
-class _Tee:
-    """Writes to a stream and to the stage's log. `alone`: no other process draws on the same terminal."""
-
-    def __init__(self, stream: TextIO, log: IO[str], alone: bool) -> None:
-        self._stream, self._log, self._alone = stream, log, alone
-
-    def write(self, text: str) -> int:
-        with files.failing(Path(self._log.name)):
-            self._log.write(text)
-        with suppress(OSError):  # a terminal that went away: the run writes its checkpoint, and the log has its words
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with files.failing(Path(self._log.name)):
-            self._log.flush()
-        with suppress(OSError):
-            self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._alone and self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe in its place, which nobody reads, raises OSError instead of being waited for."""
-    return os.open(path, flags | os.O_NONBLOCK, 0o666)
-
-
-@contextmanager
-def _logged(path: Path, alone: bool = True) -> Iterator[None]:
-    """Copy what is printed to the stage's log; an error is written there too. Raises WriteError.
-
-    Where a rule runs the stage, others may run beside it, whose bars would draw over each other: it prints lines.
-    """
-    files.make_dirs(path.parent)
-    out, err = sys.stdout, sys.stderr
-    with files.failing(path):
-        log = open(path, "a", encoding="utf-8", opener=_without_waiting)  # noqa: SIM115 (closed below)
-    sys.stdout, sys.stderr = _Tee(out, log, alone), _Tee(err, log, alone)
-    said = ""
-    try:
-        yield
-    except UserError as error:
-        said = f"{error}\n"
-        raise
-    except Exception:
-        said = traceback.format_exc()  # a defect of ours: the log must tell where
-        raise
-    finally:
-        sys.stdout, sys.stderr = out, err
-        told = (files.WriteError,) if said else ()  # the error that ended the run is shown, not this
-        with suppress(*told), files.failing(path), log:
-            log.write(said)

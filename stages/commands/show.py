@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
-from typing import assert_never
 
-from stages.commands.grown import grown
+from stages.commands.hand_over import hand_over
 from stages.commands.listing import budget
 from stages.commands.open import asked, open_project
 from stages.contract import hardware as profiles
 from stages.contract import ledger, numbers
 from stages.contract.duration import document_lengths
-from stages.contract.rope import attention_factor, score_factor
 from stages.contract.schedule import lr, lr_before, peak
 from stages.plan.figures import short
 from stages.plan.padding import padding
@@ -24,8 +22,7 @@ from stages.report.words import count, length, rate
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Document
 from stages.spec.project import Project
-from stages.spec.resolved import Execution, Init, Stage
-from stages.spec.resolved_models import Rope
+from stages.spec.resolved import Execution, Stage
 from stages.spec.resolved_parallel import Parallel
 from stages.spec.resolved_phases import Phase, Source
 from stages.spec.resolved_training import Schedule
@@ -58,7 +55,7 @@ def _print_stage(project: Project, loaded: graph.Graph, ref: str) -> None:
     _print("kind", f"{stage.kind}, {stage.engine_class}{own}, key {loaded.keys[ref]}")
     if stage.execution.parallel is not None:
         _print("layout", _layout(stage.execution, stage.execution.parallel))
-    parts = (_edge(stage, loaded.stages), _work(stage, project.data), _waived(project, stage))
+    parts = (hand_over(stage, loaded.stages), _work(stage, project.data), _waived(project, stage))
     for label, text in chain(*parts, _price(project, stage), _origins(project, stage)):
         _print(label, text)
     print(f"every value: stages show {ref} --scale {scale} --json")
@@ -78,82 +75,6 @@ def _print(label: str, text: str) -> None:
     indent = " " * (LABEL + 2)
     begin = f"  {label:<{LABEL - 1}} "
     print(textwrap.fill(text, WIDTH, initial_indent=begin, subsequent_indent=indent, break_on_hyphens=False))
-
-
-def _edge(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
-    """What is handed over: weights and optimizer state by module, clock, data, rotary positions."""
-    yield from grown(stage, stages)
-    if stage.merge is not None:
-        yield "merge", ", ".join(f"{one.parent} {float(Fraction(*one.part)):.4g}" for one in stage.merge)
-    if stage.trunk is not None:
-        yield "point", f"{stage.trunk} after so many of its steps, made from a checkpoint that it keeps; no training"
-    for module, init in stage.init.items():
-        moves = "" if module in stage.trained or not stage.phases else "; frozen here"
-        yield module, f"{stage.modules[module].family}: {_weights(init)}{moves}"
-    if stage.phases:
-        yield "clock", f"{_clock(stage)}; it reads {_data(stage)}"
-    for parent in stage.parents:
-        for name, (ended, begun) in numbers.edge(stages[parent], stage).items():
-            yield name, f"{ended:g} at the end of {parent}, {begun:g} from here on"
-    if stage.rope is not None:
-        before = [stages[parent].rope for parent in stage.parents if stages[parent].rope is not None]
-        was = f"; before: {_rope(before[0])}" if before and before[0] and before[0] != stage.rope else ""
-        yield "RoPE", f"{_rope(stage.rope)}{was}; contexts up to {length(stage.max_context)}"
-
-
-def _clock(stage: Stage) -> str:
-    match stage.clock:
-        case "continue":
-            return f"goes on at {count(stage.phases[0].clock_start)} {stage.phases[0].unit}"
-        case "reset":
-            return "starts at zero"
-        case _:
-            assert_never(stage.clock)
-
-
-def _data(stage: Stage) -> str:
-    match stage.data:
-        case "continue":
-            return "from where its ancestors stopped"
-        case "restart":
-            return "from the start of its corpora"
-        case _:
-            assert_never(stage.data)
-
-
-def _weights(init: Init) -> str:
-    state = "optimizer state too" if init.optimizer == "inherit" else "optimizer state starts anew"
-    match init.weights:
-        case "inherit":
-            what = "the average of the weights, kept by `ema`," if init.average else "weights"
-            return f"{what} from {init.parent}, {state}"
-        case "upcycle" if init.experts is not None:
-            how = "each expert a copy of its layer's feed-forward part, routers drawn anew"
-            return f"weights from {init.parent}, {how}, {state}"
-        case "upcycle":
-            return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
-        case "merge":
-            return "an average of its parents' weights, optimizer state starts anew"
-        case "release":
-            return f"the released {init.release}"
-        case "fresh":
-            return f"fresh weights, standing in for {init.release or 'a release'}" if init.stand_in else "fresh weights"
-        case _:
-            assert_never(init.weights)
-
-
-def _rope(rope: Rope) -> str:
-    scaling = f", llama3 scaling by {rope.llama3.factor:g} from {length(rope.llama3.original)}" if rope.llama3 else ""
-    interpolated = f", interpolated {rope.interpolation:g} times" if rope.interpolation != 1 else ""
-    return f"base {rope.base:,.8g}{scaling}{interpolated}{_yarn(rope)}"
-
-
-def _yarn(rope: Rope) -> str:
-    if rope.yarn is None:
-        return ""
-    scores = f", scores times {score_factor(rope):.4g}" if rope.yarn.mscale_all_dim is not None else ""
-    size = f"queries and keys times {attention_factor(rope):.4g}{scores}"
-    return f", YaRN by {rope.yarn.factor:g} from {length(rope.yarn.original)}, {size}"
 
 
 def _work(stage: Stage, data: LoadedData) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from stages.errors import UserError
 from stages.printable import printable
 from stages.store import json_file, manifest, partials, run_record, seal
+from stages.store.disk import without_waiting
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError, Parent
 from stages.store.run_record import MadeBy
@@ -122,7 +123,7 @@ def _checksums(path: Path, first: int, last: int) -> dict[int, dict[str, str]]:
 def _lines(path: Path) -> Iterator[str]:
     """The lines of a regular file. Raises UserError."""
     try:
-        with open(path, encoding="utf-8", newline="", opener=_without_waiting) as file:
+        with open(path, encoding="utf-8", newline="", opener=without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise _unreadable(path, 0, "no regular file")
             yield from file
@@ -130,11 +131,6 @@ def _lines(path: Path) -> Iterator[str]:
         raise _unreadable(path, 0, error.strerror or "nothing") from None
     except UnicodeDecodeError as error:
         raise _unreadable(path, 0, str(error)) from None
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe in its place would be waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _finite(text: str) -> bool:

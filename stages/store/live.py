@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.store import attempts, files, json_file
+from stages.store.disk import without_waiting
 from stages.store.layout import Layout
 
 NAME = "live.csv"
@@ -83,7 +84,7 @@ def rows_of_result(folder: Path) -> list[dict[str, str]]:
 
 def tail(attempt: Path) -> list[dict[str, str]]:
     """The last rows of an attempt, at a cost that does not grow with its steps."""
-    with suppress(OSError, UnicodeDecodeError, csv.Error), open(attempt / NAME, "rb", opener=_without_waiting) as file:
+    with suppress(OSError, UnicodeDecodeError, csv.Error), open(attempt / NAME, "rb", opener=without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return []
         head = file.readline(TAIL)
@@ -93,11 +94,6 @@ def tail(attempt: Path) -> list[dict[str, str]]:
         whole = text if size - TAIL <= len(head) else text[text.find(b"\n") + 1 :]
         return _rows((head + whole).decode())
     return []
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe in its place would be waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _rows(text: str) -> list[dict[str, str]]:
@@ -135,7 +131,7 @@ class Reader:
 
     def _more(self, attempt: Path) -> str:
         """The next whole lines of an attempt's file, at most some megabytes; empty where there are none."""
-        with suppress(OSError, UnicodeDecodeError), open(attempt / NAME, "rb", opener=_without_waiting) as file:
+        with suppress(OSError, UnicodeDecodeError), open(attempt / NAME, "rb", opener=without_waiting) as file:
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 file.seek(self._at.get(attempt, 0))
                 data = file.read(BLOCK)

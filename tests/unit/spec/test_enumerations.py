@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from stages.commands import show
+from stages.commands import hand_over
 from stages.contract import cost_coca, curve, hardware, memory, parameters, schedule
 from stages.models import build
 from stages.plan import table
@@ -34,7 +34,7 @@ LITERAL = re.compile(r'Literal\[("[^\]]*")\]')
 
 # Where the value of an enumeration decides what is done: mypy has to name each file.
 DISPATCHES = {
-    "stages/commands/show.py": 3,  # weights, clock, data
+    "stages/commands/hand_over.py": 3,  # weights, clock, data
     "stages/contract/cost_coca.py": 1,
     "stages/contract/parameters.py": 1,
     "stages/contract/curve.py": 1,
@@ -99,9 +99,9 @@ RUNS: dict[str, Callable[[Stage], object]] = {
     ),
     "how documents are packed": lambda one: other(one.phases[0], packing=NEW).whole("text"),
     "what a device's hours are called": lambda _: hardware.usual(NEW),  # type: ignore[arg-type]
-    "the clock in words": lambda one: show._clock(other(one, clock=NEW)),
-    "the data in words": lambda one: show._data(other(one, data=NEW)),
-    "the weights in words": lambda one: show._weights(
+    "the clock in words": lambda one: hand_over.clock(other(one, clock=NEW)),
+    "the data in words": lambda one: hand_over.data(other(one, data=NEW)),
+    "the weights in words": lambda one: hand_over.weights(
         Init.model_construct(weights=NEW, optimizer="reset", parent=None, release=None, layer_map=None, stand_in=False)
     ),
 }  # fmt: skip

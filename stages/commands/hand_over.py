@@ -1,0 +1,93 @@
+"""What a stage is handed by its parents, in words: weights and optimizer state, clock, data, rotary positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import assert_never
+
+from stages.commands.grown import grown
+from stages.contract import numbers
+from stages.contract.rope import attention_factor, score_factor
+from stages.report.words import count, length
+from stages.spec.resolved import Init, Stage
+from stages.spec.resolved_models import Rope
+
+
+def hand_over(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[tuple[str, str]]:
+    """What is handed over: weights and optimizer state by module, clock, data, rotary positions."""
+    yield from grown(stage, stages)
+    if stage.merge is not None:
+        yield "merge", ", ".join(f"{one.parent} {float(Fraction(*one.part)):.4g}" for one in stage.merge)
+    if stage.trunk is not None:
+        yield "point", f"{stage.trunk} after so many of its steps, made from a checkpoint that it keeps; no training"
+    for module, init in stage.init.items():
+        moves = "" if module in stage.trained or not stage.phases else "; frozen here"
+        yield module, f"{stage.modules[module].family}: {weights(init)}{moves}"
+    if stage.phases:
+        yield "clock", f"{clock(stage)}; it reads {data(stage)}"
+    for parent in stage.parents:
+        for name, (ended, begun) in numbers.edge(stages[parent], stage).items():
+            yield name, f"{ended:g} at the end of {parent}, {begun:g} from here on"
+    if stage.rope is not None:
+        before = [stages[parent].rope for parent in stage.parents if stages[parent].rope is not None]
+        was = f"; before: {_rope(before[0])}" if before and before[0] and before[0] != stage.rope else ""
+        yield "RoPE", f"{_rope(stage.rope)}{was}; contexts up to {length(stage.max_context)}"
+
+
+def clock(stage: Stage) -> str:
+    """Where the count of consumed units begins."""
+    match stage.clock:
+        case "continue":
+            return f"goes on at {count(stage.phases[0].clock_start)} {stage.phases[0].unit}"
+        case "reset":
+            return "starts at zero"
+        case _:
+            assert_never(stage.clock)
+
+
+def data(stage: Stage) -> str:
+    """Where corpora are read from."""
+    match stage.data:
+        case "continue":
+            return "from where its ancestors stopped"
+        case "restart":
+            return "from the start of its corpora"
+        case _:
+            assert_never(stage.data)
+
+
+def weights(init: Init) -> str:
+    """A module's weights and optimizer state."""
+    state = "optimizer state too" if init.optimizer == "inherit" else "optimizer state starts anew"
+    match init.weights:
+        case "inherit":
+            what = "the average of the weights, kept by `ema`," if init.average else "weights"
+            return f"{what} from {init.parent}, {state}"
+        case "upcycle" if init.experts is not None:
+            how = "each expert a copy of its layer's feed-forward part, routers drawn anew"
+            return f"weights from {init.parent}, {how}, {state}"
+        case "upcycle":
+            return f"weights from {init.parent}, its layers copied as {list(init.layer_map or ())}, {state}"
+        case "merge":
+            return "an average of its parents' weights, optimizer state starts anew"
+        case "release":
+            return f"the released {init.release}"
+        case "fresh":
+            return f"fresh weights, standing in for {init.release or 'a release'}" if init.stand_in else "fresh weights"
+        case _:
+            assert_never(init.weights)
+
+
+def _rope(rope: Rope) -> str:
+    scaling = f", llama3 scaling by {rope.llama3.factor:g} from {length(rope.llama3.original)}" if rope.llama3 else ""
+    interpolated = f", interpolated {rope.interpolation:g} times" if rope.interpolation != 1 else ""
+    return f"base {rope.base:,.8g}{scaling}{interpolated}{_yarn(rope)}"
+
+
+def _yarn(rope: Rope) -> str:
+    if rope.yarn is None:
+        return ""
+    scores = f", scores times {score_factor(rope):.4g}" if rope.yarn.mscale_all_dim is not None else ""
+    size = f"queries and keys times {attention_factor(rope):.4g}{scores}"
+    return f", YaRN by {rope.yarn.factor:g} from {length(rope.yarn.original)}, {size}"

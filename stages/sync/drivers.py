@@ -12,6 +12,8 @@ from __future__ import annotations
 import atexit
 import os
 import socket
+import sys
+import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from filelock import FileLock
 from stages.store import files, holder
 
 FOLDER, LOCKS, GUARD = "drivers", "locks", "drivers.lock"  # in .snakemake
+POLL = 1.0  # seconds between two looks at another Snakemake's lock
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -100,6 +103,16 @@ def in_the_way(folder: Path, output: str, inputs: Collection[str]) -> Driver | N
             if output in named or (lock.name.endswith(".output.lock") and named & set(inputs)):
                 return next((driver for driver in living if _may_own(folder, driver, lock)), None)
     return None
+
+
+def wait(folder: Path, name: str, output: str, inputs: Collection[str]) -> None:
+    """Wait until nobody is in the way, and say for whom; `name` is what the file to be made holds."""
+    said = False
+    while (other := in_the_way(folder, output, inputs)) is not None:
+        if not said:
+            print(f"{name}: waiting for {other}, which has a lock on it", file=sys.stderr, flush=True)
+        said = True
+        time.sleep(POLL)
 
 
 def _sort_out(folder: Path, others: list[Driver]) -> list[str]:

@@ -122,3 +122,14 @@ def urgencies(graph: Graph) -> dict[str, int]:
         for name in (*stage.needed, *corpora(stage, graph)):
             found[name] = max(found.get(name, 0), found[ref] + 1)
     return {name: found.get(name, 0) for name in (*graph.stages, *graph.corpora)}
+
+
+def start_line(loaded: Graph, stale: set[str]) -> str:
+    """What is about to be looked after: scale, stages by pipeline, and how many of them are not done."""
+    counts = []
+    for pipeline, own in loaded.pipelines.items():
+        if pipeline in loaded.variants:
+            continue
+        waiting = len(stale & set(own))
+        counts.append(f"{pipeline} {len(own)} stages" + (f" ({waiting} to run)" if waiting else " (all done)"))
+    return f"scale {loaded.scale}: " + ", ".join(counts)

@@ -6,14 +6,13 @@ import atexit
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from stages.check.gate import Gate
 from stages.cluster import resources, site
@@ -28,11 +27,11 @@ from stages.sync.config import ALL, read_config, read_deep
 EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
 GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
 SNAKEMAKE = ".snakemake"  # its own folder in the project
-POLL = 1.0  # seconds between two looks at another Snakemake's lock
 T = TypeVar("T")
 
 
-class Kept(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Kept:
     """What the main process works out and its jobs read back; see `Workflow`."""
 
     published: list[str]
@@ -41,35 +40,24 @@ class Kept(BaseModel):
     keys: dict[str, str]
     corpora_of: dict[str, list[str]]
     threads_of: dict[str, int]
-    resources_of: dict[str, dict[str, int | str]]
+    resources_of: dict[str, dict[str, int | str]]  # of stages and of corpora
     urgency_of: dict[str, int]
     corpora: dict[str, str]
-    undone: list[str]
-    absent: list[str] = Field(default_factory=list)
+    undone: list[str]  # stages and corpora to be run when the main process looked
+    absent: list[str] = field(default_factory=list)  # pipelines without rules here: of other scales, or unreadable
 
 
 _KEPT = TypeAdapter(Kept)
 
 
-@dataclass(frozen=True)
-class Workflow:
+@dataclass(frozen=True, kw_only=True)
+class Workflow(Kept):
     """The graph at one scale, as paths and numbers that rules need."""
 
     root: Path
     scale: str
     releases: str | None
     layout: Layout
-    published: list[str]
-    published_corpora: list[str]
-    variants: list[str]
-    keys: Mapping[str, str]
-    corpora_of: Mapping[str, list[str]]
-    threads_of: Mapping[str, int]
-    resources_of: Mapping[str, Mapping[str, int | str]]  # of stages and of corpora
-    urgency_of: Mapping[str, int]
-    corpora: Mapping[str, str]
-    undone: list[str]  # stages and corpora to be run when the main process looked
-    absent: list[str] = field(default_factory=list)  # pipelines without rules here: of other scales, or unreadable
     gate: Gate | None = field(default=None, compare=False)  # None in a job, whose `stages run` checks for itself
     graph: graph.Graph | None = field(default=None, compare=False)  # in the main process
 
@@ -148,7 +136,7 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     for name, error in loaded.unreadable.items():
         print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)
     if not quiet:
-        print(start_line(loaded, set(flow.undone)), file=sys.stderr)
+        print(graph.start_line(loaded, set(flow.undone)), file=sys.stderr)
     return flow
 
 
@@ -167,7 +155,7 @@ def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
         raise UserError(f"{path}: not there, so this job's Snakemake has ended. Start Snakemake again.") from None
     except json_file.JsonFileError as error:
         raise UserError(f"{error}. Start Snakemake again.") from None
-    return Workflow(root, scale, releases, layout, **kept.model_dump())
+    return Workflow(root=root, scale=scale, releases=releases, layout=layout, **vars(kept))
 
 
 def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
@@ -182,13 +170,8 @@ def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
     judged = verdicts.look(flow.root, flow.layout, flow.graph)
     asked = [judged[name] for rule, name in names.items() if rule in rules]
     undone = [f"{one.ref} is {one.state}: {one.why}" for one in asked if not one.done]
-    unreadable = flow.graph.unreadable.items()
-    return undone + [f"{name}: {error}" for name, error in unreadable if _group(flow.graph, name) in rules]
-
-
-def _group(loaded: graph.Graph, pipeline: str) -> str:
-    """The rule of the Snakefile that asks for a pipeline's stages."""
-    return VARIANTS if pipeline in loaded.variants else EVERYTHING
+    wanted = {name: VARIANTS if name in flow.graph.variants else EVERYTHING for name in flow.graph.unreadable}
+    return undone + [f"{name}: {flow.graph.unreadable[name]}" for name, rule in wanted.items() if rule in rules]
 
 
 def asked_for(flow: Workflow, rules: Collection[str]) -> list[str]:
@@ -205,17 +188,6 @@ def or_exit(call: Callable[[], T]) -> T:
         if (said := for_user(error)) is None:
             raise
         _leave(said)
-
-
-def start_line(loaded: graph.Graph, stale: set[str]) -> str:
-    """What is about to be looked after: scale, stages by pipeline, and how many of them are not done."""
-    counts = []
-    for pipeline, own in loaded.pipelines.items():
-        if pipeline in loaded.variants:
-            continue
-        waiting = len(stale & set(own))
-        counts.append(f"{pipeline} {len(own)} stages" + (f" ({waiting} to run)" if waiting else " (all done)"))
-    return f"scale {loaded.scale}: " + ", ".join(counts)
 
 
 def _build(
@@ -260,17 +232,12 @@ def _wait_for_others(root: Path, layout: Layout, loaded: graph.Graph, names: lis
         return _relative(root, verdicts.corpus_marker(root, layout, name))
 
     for name in names:
-        inputs, said = {marker(above) for above in graph.above(loaded, name)}, False
-        while (other := drivers.in_the_way(root / SNAKEMAKE, marker(name), inputs)) is not None:
-            if not said:
-                print(f"{name}: waiting for {other}, which has a lock on it", file=sys.stderr, flush=True)
-            said = True
-            time.sleep(POLL)
+        drivers.wait(root / SNAKEMAKE, name, marker(name), {marker(above) for above in graph.above(loaded, name)})
 
 
 def _save(flow: Workflow) -> None:
     path = flow.layout.markers / f"graph-{socket.gethostname()}-{os.getpid()}.json"
-    json_file.write(path, {field: getattr(flow, field) for field in Kept.model_fields}, indent=1)
+    json_file.write(path, {one.name: getattr(flow, one.name) for one in fields(Kept)}, indent=1)
     os.environ[GRAPH] = path.name
     atexit.register(path.unlink, missing_ok=True)  # a killed one leaves it to its jobs, which run on
 

@@ -13,7 +13,8 @@ from stages.data import shown, spec
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
 from stages.data.sample import UNSUPERVISED, PairRow, Sample, Span
-from stages.data.tokenizer import FILE, of_corpus
+from stages.data.tokenizer import of_corpus
+from stages.data.tokenizer_use import FILE
 from stages.forensics.batch import Batch
 from stages.store.layout import Layout
 from stages.terminal import Console

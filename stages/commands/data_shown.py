@@ -13,7 +13,8 @@ from stages.data import shown, spec
 from stages.data.prepared import Corpus
 from stages.data.shown import Shown, Stretch
 from stages.data.spec import CorpusSpec
-from stages.data.tokenizer import FILE, Tokenizer, of_corpus
+from stages.data.tokenizer import Tokenizer, of_corpus
+from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
 from stages.printable import printable
 from stages.store.layout import Layout

@@ -18,7 +18,8 @@ from stages.data.loader import capped_image
 from stages.data.prepared import Corpus
 from stages.data.sample import UNSUPERVISED, Image, Sample, as_image
 from stages.data.spec import TOKENIZER
-from stages.data.tokenizer import FILE, Tokenizer, of_corpus
+from stages.data.tokenizer import Tokenizer, of_corpus
+from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
 
 

@@ -17,6 +17,7 @@ from stages.data import (
     text,
     tokenizer,
     tokenizer_files,
+    tokenizer_use,
     user,
     vision,
 )
@@ -124,7 +125,7 @@ def opened(root: Path, corpus: CorpusSpec, data: Path, accept: bool = False) -> 
     used, wanted = read_manifest(folder).digest, spec.load_tokenizer(root).digest
     if used != wanted and not accept:
         raise UserError(f"{folder}: tokenizer {used}, the spec declares {wanted}; run `{preparing(folder)}`")
-    return tokenizer.Source(folder / tokenizer.FILE, used, None, None)
+    return tokenizer.Source(folder / tokenizer_use.FILE, used, None, None)
 
 
 def _prepare_files(
@@ -204,7 +205,7 @@ def _prepare_tokenizer(root: Path, out: Path, accept: bool) -> DataManifest:
         built = Built(digest, declared.vocab, len(texts), 0, 0)
         return _manifest(spec.TOKENIZER, "tokenizer", built, digest, (0, 0, 0), shards)
 
-    return write_folder(out, {tokenizer.FILE: data}, make)
+    return write_folder(out, {tokenizer_use.FILE: data}, make)
 
 
 def _training_texts(root: Path, declared: TokenizerSpec) -> Iterator[str]:

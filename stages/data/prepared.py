@@ -28,6 +28,7 @@ from stages.data.adopted import AdoptedTokens
 from stages.data.corpus_manifest import DataManifest, read_manifest
 from stages.data.folders import preparing
 from stages.data.roles import Roles
+from stages.data.tokenizer_use import roles_of_corpus
 from stages.errors import UserError
 from stages.spec.schema_corpora import Kind
 from stages.store import files, json_file, leftovers, seal
@@ -203,8 +204,6 @@ class Corpus:
     @cached_property
     def roles(self) -> Roles:
         """What the special tokens of the corpus are for."""
-        from stages.data.tokenizer import roles_of_corpus  # slow to load, and most who read a manifest ask for no roles
-
         return roles_of_corpus(self.folder)
 
     @property

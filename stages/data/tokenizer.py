@@ -16,24 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from stages.data import borders, special_tokens, unknown_token, word_cache
+from stages.data import borders, special_tokens, tokenizer_use, unknown_token, word_cache
 from stages.data.chat import ChatTemplate
 from stages.data.document import SPECIAL
-from stages.data.folders import preparing
 from stages.data.roles import LOCAL, Roles
 from stages.data.tokenizer_files import TokenizerFiles
 from stages.data.word_cache import WordCache
 from stages.errors import UserError
-from stages.store import json_file
 
-FILE, USE = (
-    "tokenizer.json",
-    "tokenizer_use.json",
-)  # in a corpus of a published tokenizer: its tokens; how they are used
 SHORT = np.dtype("<u2")  # Megatron-Core's code 8: vocabularies up to 65,536
 SLICE = 1 << 14  # characters for one thread at once: what the library makes of more does not stay in the CPU's cache
 ENDING = 32  # characters at the end of a text
@@ -104,13 +97,13 @@ class Tokenizer:
         made.roles = roles
         made.unknown = unknown_token.of(made.inner, files.tokens)
         made.template = None if files.template is None else ChatTemplate(files.template, files.words)
-        made.files = _kept(files, roles)
+        made.files = tokenizer_use.kept(files, roles)
         return made
 
     def using(self, files: TokenizerFiles, roles: Roles) -> Tokenizer:
         """This one, opened without roles, with those of its spec."""
         special_tokens.keep_apart(self.inner, roles)
-        self.roles, self.files = roles, _kept(files, roles)
+        self.roles, self.files = roles, tokenizer_use.kept(files, roles)
         return self
 
     def _open(self, text: str, at: Path) -> None:
@@ -209,19 +202,6 @@ def _slices(texts: Sequence[str]) -> Iterator[list[str]]:
         yield some
 
 
-class _Use(BaseModel):
-    """tokenizer_use.json of a corpus: how its tokenizer's tokens are used."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    template: str | None
-    words: dict[str, str]
-    roles: dict[str, int | None]
-
-
-_USE = TypeAdapter(_Use)
-
-
 @dataclass(frozen=True)
 class Source:
     """What any process needs to open a tokenizer: the local one's file, or what was read of a published one.
@@ -249,30 +229,10 @@ class Source:
     @property
     def kept(self) -> dict[str, bytes]:
         """`files` of the tokenizer, without opening it."""
-        return {} if self.files is None or self.roles is None else _kept(self.files, self.roles)
-
-
-def _kept(files: TokenizerFiles, roles: Roles) -> dict[str, bytes]:
-    use = _Use(template=files.template, words=files.words, roles=roles.by_name())
-    return {FILE: files.tokens.encode(), USE: json_file.encode(use.model_dump(mode="json"))}
+        return {} if self.files is None or self.roles is None else tokenizer_use.kept(self.files, self.roles)
 
 
 def of_corpus(folder: Path, local: Path) -> Tokenizer:
     """The tokenizer that a prepared corpus was cut with: the one it keeps, or the local one at `local`."""
-    if not (folder / USE).is_file():
-        return Tokenizer(local)
-    use = _read_use(folder)
-    files = TokenizerFiles((folder / FILE).read_text(encoding="utf-8"), use.template, use.words)
-    return Tokenizer.published(files, Roles(**use.roles), folder / FILE)
-
-
-def roles_of_corpus(folder: Path) -> Roles:
-    """The roles of a prepared corpus's special tokens."""
-    return Roles(**_read_use(folder).roles) if (folder / USE).is_file() else LOCAL
-
-
-def _read_use(folder: Path) -> _Use:
-    try:
-        return json_file.read_as(folder / USE, _USE)
-    except json_file.JsonFileError as error:
-        raise UserError(f"{error}; `{preparing(folder)}` rebuilds it") from None
+    kept = tokenizer_use.files_of_corpus(folder)
+    return Tokenizer(local) if kept is None else Tokenizer.published(*kept, folder / tokenizer_use.FILE)

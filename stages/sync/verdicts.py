@@ -179,7 +179,7 @@ def refuse_damaged_corpora(layout: Layout, stage: Stage) -> None:
     from stages.data.corpus_manifest import read_manifest
     from stages.data.prepared import check
     from stages.data.spec import TOKENIZER
-    from stages.data.tokenizer import USE
+    from stages.data.tokenizer_use import USE
 
     names = {
         source.corpus for phase in stage.evaluated_on or _read_by_parent(layout, stage) for source in phase.sources

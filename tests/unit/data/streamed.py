@@ -10,7 +10,8 @@ import pytest
 from stages.data import merge, pieces, prepare, prepared, spec, stretches, user, worker
 from stages.data.corpus_manifest import DataManifest
 from stages.data.encode import encode
-from stages.data.tokenizer import FILE, Tokenizer
+from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_use import FILE
 from tests.unit.data.small import Small
 from tests.unit.data.test_user import declare
 

@@ -21,7 +21,8 @@ from stages.data.corpus_manifest import read_manifest
 from stages.data.decode import Size
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
-from stages.data.tokenizer import FILE, Tokenizer
+from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_use import FILE
 from stages.errors import SpecError, UserError
 from stages.models.build import build
 from stages.spec.resolved_phases import BatchStep, Source

@@ -20,8 +20,9 @@ from stages.data.decode import Size
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
 from stages.data.sample import as_image
-from stages.data.tokenizer import FILE, Tokenizer
+from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
+from stages.data.tokenizer_use import FILE
 from stages.errors import SpecError, UserError
 from tests.unit.data import published
 from tests.unit.data.pictures_of_users import declare, grey, jsonl, png, prepared, saved, tar

@@ -7,7 +7,8 @@ import pytest
 
 from stages.data.document import IMAGE, PAD
 from stages.data.sample import Sample
-from stages.data.tokenizer import FILE, Tokenizer
+from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_use import FILE
 from stages.errors import UserError
 from stages.spec.resolved_phases import ShareRamp
 from tests.unit.data.small import Small, coca, half, load, phase

@@ -13,7 +13,8 @@ from stages.contract import ledger
 from stages.data import shown
 from stages.data.loader import PhaseData
 from stages.data.prepared import Corpus
-from stages.data.tokenizer import FILE, of_corpus
+from stages.data.tokenizer import of_corpus
+from stages.data.tokenizer_use import FILE
 from stages.models.build import build
 from stages.spec.resolved_phases import BatchStep
 from stages.train import objectives

@@ -12,7 +12,8 @@ import pytest
 from stages.data import prepare, spec, user
 from stages.data.corpus_manifest import DataManifest
 from stages.data.prepared import Corpus
-from stages.data.tokenizer import FILE, Tokenizer
+from stages.data.tokenizer import Tokenizer
+from stages.data.tokenizer_use import FILE
 from stages.data.user import BadRowError
 from stages.errors import SpecError, UserError
 from tests.unit.data.small import ZERO, Small, write_spec

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.data import tokenizer
+from stages.data import tokenizer, tokenizer_use
 from stages.data.corpus_manifest import DataManifest
 from stages.data.document import Document, Part, Picture, chat, plain, text_part
 from stages.data.encode import encode
@@ -58,8 +58,8 @@ def build(root: Path) -> Path:
     """The corpora and their tokenizer, under `root`."""
     (root / "tokenizer").mkdir()
     trained = tokenizer.train(["the cat sat on zero one two three a small assistant", "user What is Which digit"], 290)
-    (root / "tokenizer" / tokenizer.FILE).write_text(trained.to_str())
-    words = tokenizer.Tokenizer(root / "tokenizer" / tokenizer.FILE)
+    (root / "tokenizer" / tokenizer_use.FILE).write_text(trained.to_str())
+    words = tokenizer.Tokenizer(root / "tokenizer" / tokenizer_use.FILE)
     for name, kind, documents in (
         ("text", "text", _text()), ("chats", "sft", _chats()),
         ("questions", "multimodal", _questions()), ("pairs", "pairs", _pairs()),

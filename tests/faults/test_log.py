@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.commands import run
+from stages.commands import run, run_log
 from stages.errors import UserError
 from stages.store import files, markers
 from tests.faults.cases import PROJECT
@@ -36,11 +36,11 @@ def test_a_disk_that_is_full_when_the_log_is_written_is_told(tmp_path: Path) -> 
     log = tmp_path / "log.txt"
     log.symlink_to("/dev/full")
     refused = r"log\.txt: cannot be written \(No space left on device\)"
-    with pytest.raises(files.WriteError, match=refused), run._logged(log):
+    with pytest.raises(files.WriteError, match=refused), run_log.logged(log):
         print("x" * 100_000)
-    with pytest.raises(files.WriteError, match=refused), run._logged(log):
+    with pytest.raises(files.WriteError, match=refused), run_log.logged(log):
         print("a few words, written when the log is closed")
-    with pytest.raises(UserError, match="the loss is not finite"), run._logged(log):
+    with pytest.raises(UserError, match="the loss is not finite"), run_log.logged(log):
         raise UserError("the loss is not finite")
 
 
@@ -60,12 +60,12 @@ def test_a_terminal_that_goes_away_does_not_end_a_run(tmp_path: Path, monkeypatc
         flush = write
 
     monkeypatch.setattr(sys, "stdout", Gone())
-    with run._logged(tmp_path / "log.txt"):
+    with run_log.logged(tmp_path / "log.txt"):
         print("stopped after step 3", flush=True)
     assert (tmp_path / "log.txt").read_text() == "stopped after step 3\n"
 
 
 def test_a_pipe_in_the_logs_place_is_told_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log.txt")
-    with pytest.raises(files.WriteError, match=r"log\.txt: cannot be written"), run._logged(tmp_path / "log.txt"):
+    with pytest.raises(files.WriteError, match=r"log\.txt: cannot be written"), run_log.logged(tmp_path / "log.txt"):
         pytest.fail("began")

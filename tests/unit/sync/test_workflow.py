@@ -122,7 +122,7 @@ def test_a_call_by_dvc_waits_for_the_snakemake_of_a_dvc_that_was_killed(
         return None if len(asked) > 2 else drivers.Driver("here", "", 7, 1.0)
 
     monkeypatch.setattr(workflow.drivers, "in_the_way", in_the_way)
-    monkeypatch.setattr(workflow.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(drivers.time, "sleep", lambda seconds: None)
     flow = workflow.open_main(project, {"deep": "toy__second"}, quiet=True)
     above = {flow.marker("toy/first"), *map(flow.data_marker, flow.corpora_of["toy/second"])}
     assert asked == [(project / ".snakemake", flow.marker("toy/second"), above)] * 3

@@ -203,7 +203,10 @@ def trained_or_frozen(context: Context) -> Iterator[Finding]:
                 yield context.finding(
                     "I-34", name, ("frozen",), observed=f"{module} frozen at random weights",
                     expected="frozen modules that inherit or come from a release",
-                    repair=f"Train {module}, or say where its weights come from.",
+                    repair="No release is given at this scale. Waive this if random weights will do here: at scales "
+                    f"with `releases: given`, {module} has those of {init.release}."
+                    if init.stand_in
+                    else f"Train {module}, or say where its weights come from.",
                     at=(f"frozen.{module}",), found="fresh",
                 )  # fmt: skip
 

@@ -56,12 +56,26 @@ def same_pipeline_at_every_scale(context: Context) -> Iterator[Finding]:
         )  # fmt: skip
         return
     for name, stage in context.own:
+        yield from _shorter_stand_in(context, name, stage, full.stages[name])
         for path, observed, expected in _differences(context, stage, full.stages[name]):
             yield context.finding(
                 "I-35", name, path, observed=observed, expected=f"{expected}, as at scale {full.scale}",
                 repair=f"Correct pipelines.{context.shrink.pipeline} in specs/scales/{context.pipeline.scale}.yaml.",
             )  # fmt: skip
     yield from _orders(context, full)
+
+
+def _shorter_stand_in(context: Context, name: str, here: Stage, full: Stage) -> Iterator[Finding]:
+    """A stand-in that knows fewer positions than the release: what is extended from it was extended at full size."""
+    wanted = context.shrink.context(full.max_context)
+    if full.kind == "import" and here.phases and full.max_context and here.max_context < wanted:
+        yield context.finding(
+            "I-35", name, ("stand_in", "phases"),
+            observed=f"a stand-in trained on rows of {here.max_context:,} at most",
+            expected=f"rows of {wanted:,}, to which the release's max_context of {full.max_context:,} shrinks",
+            repair="Give `stand_in` a last phase at the release's max_context, or waive this.",
+            at=("stand_in.phases",), found=(context.full_context(here.max_context), Fraction(full.max_context)),
+        )  # fmt: skip
 
 
 def _edges(pipeline: ResolvedPipeline) -> set[tuple[str, str]]:
@@ -78,7 +92,7 @@ def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Differe
         if module in here.modules and (lost := mechanisms(model) - mechanisms(here.modules[module])):
             yield ("modules", module), f"{module} without {', '.join(sorted(lost))}", f"{', '.join(sorted(lost))}"
     if here.rope is not None and full.rope is not None:
-        yield from _rope(here, full, here.rope, full.rope)
+        yield from _rope(_shrunk(context, here, full), here, full, here.rope, full.rope)
     if not full.phases:
         return
     if len(here.phases) != len(full.phases):
@@ -133,9 +147,15 @@ def _same_edge(here: Init, full: Init) -> bool:
     return released or same
 
 
-def _rope(here: Stage, full: Stage, small: Rope, large: Rope) -> Iterator[Difference]:
-    """Base and original length per position of context, and the scaling's bands."""
-    factor = Fraction(here.max_context, full.max_context)
+def _shrunk(context: Context, here: Stage, full: Stage) -> Fraction:
+    """What the stage's rows are multiplied by; of a stage that reads none at full size, what the scale says."""
+    if here.phases and full.phases:
+        return Fraction(*(max(phase.context for phase in stage.phases) for stage in (here, full)))
+    return context.shrink.shrink.context if context.shrink.shrink is not None else Fraction(1)
+
+
+def _rope(factor: Fraction, here: Stage, full: Stage, small: Rope, large: Rope) -> Iterator[Difference]:
+    """Base and original length per position of the stage's rows, and the scaling's bands."""
     if not isclose(small.base, large.base * float(factor), rel_tol=CLOSE):
         yield ("rope", "base"), f"a base of {small.base:g}", f"{large.base * float(factor):g} for this context"
     if small.interpolation != large.interpolation:

@@ -96,10 +96,12 @@ def _at_zero(context: Context, name: str, stage: Stage, schedule: Schedule) -> I
 
 
 def _at_the_floor(context: Context, name: str, stage: Stage) -> Iterator[Finding]:
+    """Where a later piece goes lower, as for DeepSeek-V3's last 167B tokens, the rate was no floor but a step."""
     pieces = pieces_of(stage)
-    for piece, after in pairwise(pieces):
+    for number, (piece, after) in enumerate(pairwise(pieces)):
         decayed = piece.last < piece.first and piece.p1[0] == piece.p1[1]
-        if decayed and after.shape == "constant" and after.first <= piece.last:
+        lower = any(min(one.first, one.last) < after.first for one in pieces[number + 2 :])
+        if decayed and after.shape == "constant" and after.first <= piece.last and not lower:
             yield context.finding(
                 "I-03", name, ("schedule",),
                 observed=f"the rate stays at {after.first:g} from {piece.end:,} to {after.end:,}",

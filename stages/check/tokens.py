@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from math import gcd
 
 from stages.check.context import Context
 from stages.check.findings import Finding
@@ -83,6 +84,17 @@ def _counted(phase: Phase) -> int:
     return at if partial is None else partial.end if partial.start == at else -1
 
 
+def _divisible(context: Context, phase: Phase) -> str:
+    """A micro-batch that would do, and where it is written: a scale makes its own, and batches too."""
+    if context.shrink.shrink is None:
+        return "Choose a micro-batch that divides every batch of the ramp."
+    fits = gcd(phase.micro_batch, *(rung.sequences for rung in phase.batch)) * phase.context
+    return (
+        f"Write `micro_batch: {fits} tokens`, or a larger `batch`, in pipelines.{context.shrink.pipeline} of "
+        f"specs/scales/{context.pipeline.scale}.yaml: both figures follow from there."
+    )
+
+
 @static(
     "I-08",
     title="Steps are counted once, by one rule",
@@ -105,7 +117,7 @@ def steps_are_counted_once(context: Context) -> Iterator[Finding]:
                     "I-08", name, ("phases", number, "micro_batch"),
                     observed=f"{rung.sequences} sequences a step in micro-batches of {phase.micro_batch}",
                     expected="whole micro-batches",
-                    repair="Choose a micro-batch that divides every batch of the ramp.",
+                    repair=_divisible(context, phase),
                 )  # fmt: skip
         if len(phase.batch) == 1:
             size = phase.batch[0].sequences * phase.context

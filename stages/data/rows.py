@@ -1,13 +1,15 @@
-"""Rows counted before step 1: a phase that would run out of documents is refused before anything is trained."""
+"""Rows looked at before step 1: a phase that cannot be trained to its end is refused before anything is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from stages.contract import ledger
 from stages.data import spec
 from stages.data.loader import PhaseData, Supply
 from stages.data.readers import scope
+from stages.data.sample import UNSUPERVISED
 from stages.errors import UserError
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
@@ -19,16 +21,36 @@ def refuse_short(stage: Stage, root: Path, data_root: Path) -> None:
     Packing plans are made as training makes them, so the counts are exact. `root` is the project's folder, `data_root`
     holds the prepared corpora.
     """
-    found = [line for phase in stage.phases for line in _short(stage, phase, root, data_root)]
+    found = [line for phase in stage.phases for line in _found(stage, phase, root, data_root)]
     if found:
         raise UserError("\n".join(found))
 
 
-def _short(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[str]:
-    for supply in PhaseData(phase, stage.seed, scope(phase), data_root).supplies():
-        if supply.needed > supply.available:
-            ref = f"{stage.pipeline}/{stage.name}"
-            yield f"{ref}, phase {phase.name}: {_counts(phase, supply)}. {_repair(supply, root)}"
+def _found(stage: Stage, phase: Phase, root: Path, data_root: Path) -> Iterator[str]:
+    data, where = (
+        PhaseData(phase, stage.seed, scope(phase), data_root),
+        f"{stage.pipeline}/{stage.name}, phase {phase.name}",
+    )
+    short = [supply for supply in data.supplies() if supply.needed > supply.available]
+    for supply in short:
+        yield f"{where}: {_counts(phase, supply)}. {_repair(supply, root)}"
+    if not short and phase.objective == "sft":
+        yield from _last_step(where, phase, data)
+
+
+def _last_step(where: str, phase: Phase, data: PhaseData) -> Iterator[str]:
+    """A last step that is a part of one row, in which no conversation has room."""
+    _, last = ledger.stretches(phase)
+    if last is None or last.sequences > 1 or not last.tail:
+        return
+    (row,) = data.samples(last.first_sample, 1, last.tail)
+    if (row.labels == UNSUPERVISED).all():
+        yield (
+            f"{where}: its last step is {last.tail} of the {phase.context:,} positions of one row, and no conversation "
+            "that is left is so short: it would have nothing to learn from. Nothing was trained. Make the budget a "
+            "multiple of the context; at a scale that shrinks budgets, write `whole_rows: true` under `tokens` of the "
+            "pipeline's entry."
+        )
 
 
 def _counts(phase: Phase, supply: Supply) -> str:

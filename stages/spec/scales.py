@@ -52,7 +52,11 @@ class Scale:
         return max(self.sequences(step.batch, phase.context) for step in phase.batch) * self.context(phase.context)
 
     def budget(self, phase: RawPhase) -> int:
-        """The phase's budget: here * (budget / paper)^exponent, rounded, at least `floor` steps."""
+        """The phase's budget: here * (budget / paper)^exponent, rounded, at least `floor` steps.
+
+        With `whole_rows` a budget of conversations is rounded up to whole rows: what is left of a row may have room for
+        none, and a step of nothing else has nothing to learn from.
+        """
         if self.shrink is None:
             return phase.size
         if isinstance(phase, CountedPhase):
@@ -60,7 +64,11 @@ class Scale:
         rule = self.shrink.tokens
         p, q = rule.exponent.numerator, rule.exponent.denominator
         doubled = _root(phase.size**p * (2 * rule.anchor.here) ** q // rule.anchor.paper**p, q)
-        return max((doubled + 1) // 2, rule.floor * self.largest_step(phase))
+        budget = max((doubled + 1) // 2, rule.floor * self.largest_step(phase))
+        if not rule.whole_rows or phase.objective != "sft":
+            return budget
+        row = self.context(phase.context)
+        return -(-budget // row) * row
 
     def batch(self, phase: RawPhase, step: RawBatchStep) -> tuple[int, int]:
         """(after, sequences) of a step of the batch ramp; `after` moves in proportion to the budget."""

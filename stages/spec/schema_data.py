@@ -92,11 +92,12 @@ class RawAnchor(Raw):
 
 
 class RawTokenMap(Raw):
-    """here * (budget / paper) ^ exponent, at least `floor` steps."""
+    """here * (budget / paper) ^ exponent, at least `floor` steps; of conversations whole rows, where that is said."""
 
     exponent: BudgetExponent
     anchor: RawAnchor
     floor: Steps
+    whole_rows: bool = False
 
 
 class RawShrink(Raw):

@@ -45,5 +45,6 @@ class RawReleaseFiles(Raw):
 def release(document: Document, declared: bool = True) -> RawReleaseFiles:
     """A release's spec; without `declared`, what its folder decides may still be missing. Raises SpecError(s)."""
     command = f"stages release {document.value.get('release')} FOLDER --accept"
-    missing = unmeasured(document, MEASURED, declared, "what the release's folder has", command)
+    otherwise = " Without the folder: `digest: none`, and the `architecture` that its published config.json names."
+    missing = unmeasured(document, MEASURED, declared, "what the release's folder has", command, otherwise)
     return validate(Document({**document.value, **dict.fromkeys(missing, "none")}, document.places), RawReleaseFiles)

@@ -54,14 +54,19 @@ def _empty(tree: Tree) -> Path | None:
     return None
 
 
-def unmeasured(document: Document, keys: Sequence[str], declared: bool, said: str, command: str) -> list[str]:
-    """Those of `keys` that a file does not have yet. Raises SpecError if it has to: `command` prints their lines."""
+def unmeasured(
+    document: Document, keys: Sequence[str], declared: bool, said: str, command: str, otherwise: str = ""
+) -> list[str]:
+    """Those of `keys` that a file does not have yet. Raises SpecError if it has to: `command` prints their lines.
+
+    `otherwise` is what may be written where there is nothing yet that the command could look at.
+    """
     missing = [key for key in keys if key not in document.value]
     if missing and declared:
         lines = "lines that it prints" if len(keys) > 1 else "line that it prints"
         raise SpecError(
             document.where(()), missing[0], "nothing", f"{said} ({', '.join(keys)})",
-            f"Run `{command}` and put the {lines} into this file.",
+            f"Run `{command}` and put the {lines} into this file.{otherwise}",
         )  # fmt: skip
     return missing
 

@@ -41,6 +41,26 @@ def line(finding: Finding, folder: Path = ROOT) -> str:
     return (folder / finding.where.file).read_text().splitlines()[finding.where.line - 1].strip()
 
 
+STEPS = (
+    "    - {shape: linear, from: 0, to: 1e-3, for: 100 steps}\n"
+    "    - {shape: cosine, to: 1e-4, until: 2.5B}\n"
+    "    - {shape: constant, until: 3B}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [
+        ("constant, from: 5e-5, until: 4B, jump: published", []),  # arXiv 2412.19437, section 4.2
+        ("linear, to: 5e-5, until: 4B", []),
+        ("constant, until: 4B", ["the rate stays at 0.0001 from 2,500,000,000 to 3,000,000,000"]),
+    ],
+)
+def test_a_rate_that_is_held_and_then_lowered_is_no_floor(tmp_path: Path, last: str, found: list[str]) -> None:
+    edit = ("toy/pipeline.yaml", MAIN, f"{STEPS}    - {{shape: {last}}}\n")
+    assert [one.observed for one in toy(tmp_path, edit)] == found
+
+
 def test_a_budget_halved_names_both_rates_both_ends_and_both_lines(tmp_path: Path) -> None:
     found = shipped(tmp_path, "llama31_1m/sft_32k.yaml", "budget: 1B", "budget: 0.5B")
     assert [one.stage for one in found] == ["llama31_1m/sft_32k", "llama31_1m_seed001/sft_32k"]

@@ -13,7 +13,7 @@ from stages.data.loader import PhaseData
 from stages.data.measured import packed_rows
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.spec.resolved_phases import Phase
+from stages.spec.resolved_phases import BatchStep, Phase
 from tests.unit.data.small import Small, coca, load, phase, spec, write_spec
 from tests.unit.train import tiny
 
@@ -155,3 +155,24 @@ def test_a_declared_measure_that_is_not_what_comes_out_is_refused(
             UserError, match=rf"packed\.128: declared {measured.rows + 1} rows, .* built {measured.rows} rows"
         ):
             prepare.prepare(root, "math", project.data / "math")
+
+
+def by_row(small: Small, sequences: int, budget: int) -> Phase:
+    return sft(small, 256, budget).model_copy(update={"batch": (BatchStep(after=0, sequences=sequences),)})
+
+
+@pytest.mark.parametrize("room", [1, 7])
+def test_a_last_step_without_room_for_a_conversation_is_seen_before_the_first(small: Small, room: int) -> None:
+    """One row a step, and the last step is the beginning of a row: too short for every conversation."""
+    with pytest.raises(UserError) as caught:
+        rows.refuse_short(stage(by_row(small, 1, 3 * 256 + room)), small.root, small.data)
+    said = str(caught.value)
+    assert f"tiny/box, phase main: its last step is {room} of the 256 positions of one row" in said
+    assert "Nothing was trained. Make the budget a multiple of the context" in said
+    assert "`whole_rows: true`" in said
+
+
+@pytest.mark.parametrize(("sequences", "room"), [(1, 0), (1, 200), (2, 1)])
+def test_a_last_step_with_a_conversation_is_trained(small: Small, sequences: int, room: int) -> None:
+    """Whole rows, a part with room for one, or a part beside a whole row."""
+    rows.refuse_short(stage(by_row(small, sequences, 3 * 256 + room)), small.root, small.data)

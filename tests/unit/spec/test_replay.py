@@ -40,6 +40,18 @@ def test_text_alone_has_no_answers(tuned: Path, scale: str) -> None:
         Project.load(tuned).resolve("toy", scale)
 
 
+def test_budgets_of_conversations_are_whole_rows_where_that_is_said(tuned: Path) -> None:
+    def budget(scale: str, stage: str) -> tuple[int, int]:
+        phase = Project.load(tuned).resolve("toy", scale).stages[stage].phases[0]
+        return phase.budget, phase.context
+
+    text, (cut, context), full = (budget("mini", "first"), budget("mini", "second"), budget("paper", "second"))
+    assert cut % context
+    edit(tuned, "scales/mini.yaml", "floor: 8 steps", "floor: 8 steps, whole_rows: true")
+    assert budget("mini", "second") == (-(-cut // context) * context, context)
+    assert (budget("mini", "first"), budget("paper", "second")) == (text, full)
+
+
 def test_a_kind_follows_from_the_digest_and_is_in_no_key(tuned: Path) -> None:
     stage = Project.load(tuned).resolve("toy", "mini").stages["second"]
     unsaid = [source.model_copy(update={"kind": ""}) for source in stage.phases[0].sources]

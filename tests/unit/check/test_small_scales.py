@@ -1,0 +1,64 @@
+"""What fails at a small scale alone: the finding names the scale's figures, not those of the published recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import Finding, unwaived
+from stages.check.run import run
+from stages.errors import UserError
+from tests.unit.check.test_legitimate import edited
+from tests.unit.check.variations import Edits
+
+MINI = "scales/mini.yaml"
+
+
+def found(folder: Path, invariant: str, edits: Edits, scale: str = "mini") -> list[Finding]:
+    return unwaived(run(edited(folder, edits), scale, {invariant}))
+
+
+def test_a_micro_batch_of_the_scale_is_mended_in_the_scale(tmp_path: Path) -> None:
+    findings = found(tmp_path, "I-08", [(MINI, "    micro_batch: 1024 tokens", "    micro_batch: 384 tokens")])
+    assert {one.where and one.where.file for one in findings} == {"specs/llama31_1m/sft_32k.yaml"}
+    assert findings[0].repair.startswith(
+        "Write `micro_batch: 128 tokens`, or a larger `batch`, in pipelines.llama31_1m of specs/scales/mini.yaml"
+    )
+
+
+def test_a_stand_in_that_knows_fewer_positions_is_named_once_and_below_nothing(tmp_path: Path) -> None:
+    base = "llama31_1m/base.yaml"
+    short = (base, "      context: 128Ki\n      batch: 32 seq", "      context: 64Ki\n      batch: 64 seq")
+    (finding,) = found(tmp_path, "I-35", [short])
+    assert (finding.stage, finding.observed) == ("llama31_1m/base", "a stand-in trained on rows of 256 at most")
+    assert finding.expected.startswith("rows of 512, to which the release's max_context of 131,072 shrinks")
+    waiver = (
+        "waivers:\n  - {id: I-35, at: stand_in.phases, found: 64Ki -> 128Ki, reason: short rows will do here}\nsources:"
+    )
+    assert not found(tmp_path / "waived", "I-35", [short, (base, "^sources:", waiver)])
+
+
+def test_what_is_frozen_for_want_of_a_release_is_told_apart(tmp_path: Path) -> None:
+    edits = [
+        ("kimi_vl/pipeline.yaml", "from: current, to: 1e-4, for: 2B", "from: 0, to: 1e-4, for: 2B"),
+        ("kimi_vl/vit_align.yaml", r"from: \{vit: vit_coca, llm: text_pretrain\}", "from: {llm: text_pretrain}"),
+        ("kimi_vl/vit_align.yaml", r"vit: inherit, projector", "vit: {release: siglip}, projector"),
+        (
+            "kimi_vl/vit_align.yaml",
+            r"train: \[vit, projector\]\nfrozen: \[llm\]",
+            "train: [projector]\nfrozen: [vit, llm]",
+        ),
+    ]
+    (finding,) = found(tmp_path, "I-34", edits)
+    assert "No release is given at this scale." in finding.repair
+    assert "vit has those of siglip" in finding.repair
+    assert not found(tmp_path / "given", "I-34", edits, "paper")
+
+
+def test_a_release_without_a_folder_says_what_to_write_without_it(tmp_path: Path) -> None:
+    edits = [("releases/siglip.yaml", "^(architecture|digest):.*\n", "")]
+    with pytest.raises(
+        UserError, match="Without the folder: `digest: none`, and the `architecture` that its published"
+    ):
+        edited(tmp_path, edits).resolve("kimi_vl", "mini")

@@ -20,6 +20,7 @@ from tests.unit.data.files_of_users import (
     declare,
     gz,
     jsonl,
+    pa,
     parquet,
     read,
     saved,
@@ -37,6 +38,11 @@ def cut_off(write: Write) -> Write:
         path.write_bytes(path.read_bytes()[:-40])
 
     return made
+
+
+def twice(path: Path, rows: list[dict[str, Any]]) -> None:
+    gz(path, rows)
+    path.write_bytes(pa.Codec("zstd").compress(path.read_bytes(), asbytes=True))
 
 
 def garbage(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -95,7 +101,24 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
     "arrow cut off": ("a.arrow", cut_off(arrow_file), r"a\.arrow: damaged, or not what its name says"),
     "a stream cut off": ("a.arrow", cut_off(arrow_stream), r"a\.arrow: damaged, or not what its name says"),
     "arrow that is none": ("a.arrow", garbage, r"a\.arrow: damaged, or not what its name says"),
-    "rows of gzip by name of plain": ("a.jsonl", gz, r"a\.jsonl:1: not UTF-8"),
+    "rows of gzip by name of plain": (
+        "a.jsonl",
+        gz,
+        r"a\.jsonl: begins as gzip does, and its name says text\. Name it \.jsonl\.gz",
+    ),
+    "zstandard by name of text": ("a.txt", zst, r"a\.txt: begins as zstandard does, and its name says text"),
+    "Parquet by name of rows": ("a.jsonl", parquet, r"a\.jsonl: begins as Parquet does, .*Name it \.parquet"),
+    "Arrow by name of rows": ("a.jsonl", arrow_file, r"a\.jsonl: begins as Arrow does"),
+    "gzip in zstandard": (
+        "a.jsonl.zst",
+        twice,
+        r"a\.jsonl\.zst: what is in it begins as gzip does\. Unpack it once more",
+    ),
+    "UTF-16 by name of Markdown": (
+        "a.md",
+        lambda path, _: path.write_bytes("a".encode("utf-16")) and None,
+        r"a\.md: begins as UTF-16 .*`iconv -f UTF-16",
+    ),
     "a pipe": ("a.jsonl", pipe, r"path: a\.jsonl: a\.jsonl: not a regular file"),
     "a folder of nothing": ("empty", lambda path, _: path.mkdir(), r"no file in it ends in \.jsonl, "),
     "a folder of two kinds": ("mixed", mixed, r"files of several kinds \(1 of \.jsonl, 1 of \.md\)"),
@@ -109,9 +132,10 @@ BAD_FILES: dict[str, tuple[str, Write, str]] = {
 
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_a_file_that_is_of_no_use_is_named(project: Small, case: str) -> None:
+    """However many bad rows may be left out."""
     name, write, why = BAD_FILES[case]
     write(project.root / name, [{"text": text} for text in TEXTS])
-    declare(project, name)
+    declare(project, name, on_bad_row={"skip": 10_000})
     with pytest.raises(UserError, match=why):
         prepare.prepare(project.root, "mine", project.data / "mine", accept=True)
     assert [entry.name for entry in project.data.iterdir()] == ["tokenizer"]

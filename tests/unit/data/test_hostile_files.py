@@ -109,7 +109,7 @@ def test_a_line_that_is_strange_and_right_is_read_for_what_it_says(project: Smal
 
 
 def test_of_another_encoding_it_is_said_how_to_convert_it(project: Small) -> None:
-    (project.root / "a.jsonl").write_bytes('{"text": "a"}'.encode("utf-16"))
+    (project.root / "a.jsonl").write_bytes('{"text": "\u00e9"}'.encode("latin-1"))
     declare(project, "a.jsonl")
     with pytest.raises(
         UserError, match=r"^a\.jsonl:1: not UTF-8; allowed: text in UTF-8; `iconv -f FROM -t UTF-8 IN > OUT`"

@@ -143,6 +143,15 @@ def test_a_name_that_is_not_utf8_is_refused(project: Small) -> None:
         read(project)
 
 
+def test_a_name_with_a_line_break_is_refused(project: Small) -> None:
+    """A message about its rows would be two lines, of which the second says what the name says."""
+    (project.root / "rows").mkdir()
+    (project.root / "rows/a\nb.jsonl").write_bytes(b'{"text": "a"}\n{"text": "b"}\n')
+    declare(project, "rows")
+    with pytest.raises(UserError, match=r"rows/a\\nb\.jsonl.: a name with a control character"):
+        read(project)
+
+
 def test_a_column_without_a_name_is_no_other_kind(project: Small) -> None:
     (project.root / "a.jsonl").write_text('{"": 1, "b": 2}\n')
     declare(project, "a.jsonl")

@@ -7,7 +7,6 @@ edit to either is noticed instead of half believed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 from stages.errors import UserError
 from stages.models import hf_rope
 from stages.spec import wording
-from stages.spec.families import FAMILIES
 from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel, Published
 from stages.spec.resolved_models import Model, Rope
 from stages.store import json_file
@@ -49,10 +47,9 @@ def render(config: ModelConfig) -> dict[str, Any]:
 
 
 def read(folder: Path) -> ModelConfig:
-    """The model in a folder, written by us or released in Hugging Face format.
+    """The model in a folder that was written by us; a release is compared with its spec (`release_config`).
 
-    Raises UserError if there is no config.json, if it is of an unknown kind, or if our values and transformers'
-    disagree.
+    Raises UserError if there is no config.json, if it is not of ours, or if our values and transformers' disagree.
     """
     path = folder / "config.json"
     try:
@@ -62,13 +59,12 @@ def read(folder: Path) -> ModelConfig:
     except json_file.JsonFileError as error:
         raise UserError(f"{error}. Take the folder's config.json anew.") from error
     try:
-        config = _own(found["stages"]) if "stages" in found else _released(found, path)
+        config = _own(found["stages"])
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path}: a value is missing or of the wrong kind: {_which(error)}") from error
-    if "stages" in found and (wrong := _differing(found, json.loads(json.dumps(render(config), allow_nan=False)))):
+    if wrong := _differing(found, json.loads(json.dumps(render(config), allow_nan=False))):
         raise UserError(
-            f'{path}: {", ".join(wrong)} disagree with the values under "stages". '
-            'Edit both alike, or remove "stages" to have transformers\' fields believed.'
+            f'{path}: {", ".join(wrong)} disagree with the values under "stages". Put back the file that was written.'
         )
     return config
 
@@ -127,34 +123,6 @@ def layer_types(cfg: LanguageModel) -> list[str]:
     return [ALL_KEYS if window is None else LOCAL_KEYS for window in cfg.parts.windows]
 
 
-def _released(found: dict[str, Any], path: Path) -> ModelConfig:
-    """A release of somebody else's, of a family that is known here."""
-    kind = found.get("model_type")
-    family = next((one for one in FAMILIES.values() if one.PUBLISHED.model_type == kind), None)
-    found = found if family is None else in_usual_form(found, family.PUBLISHED)
-    if family is None or any(
-        found.get(key, value) != value
-        for key, value in family.PUBLISHED.fixed.items()
-        if key not in family.PUBLISHED.free
-    ):
-        raise UserError(f"{path}: model_type {kind!r} is not one that can be read here: {_known(found, family)}.")
-    cfg = _MODEL.validate_python(family.read(found))
-    loops = found["total_ut_steps"] if family.LOOPED else None
-    return ModelConfig(cfg, hf_rope.released(found, path), found["max_position_embeddings"], loops)
-
-
-def _known(found: dict[str, Any], family: type[LanguageModel] | None) -> str:
-    """The kinds that can be read or, of one that can, the fields that have another value than it has here."""
-    if family is None:
-        return ", ".join(one.PUBLISHED.model_type for one in FAMILIES.values())
-    fixed = {
-        key: value
-        for key, value in family.PUBLISHED.fixed.items()
-        if key not in family.PUBLISHED.free and found.get(key, value) != value
-    }
-    return f"{family.PUBLISHED.model_type} with {_written(fixed)}"
-
-
 def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]:
     """A config.json with the usual name of every field, and with rotary positions that transformers 5 writes for each
     kind of layer in the fields that transformers 4 has.
@@ -169,7 +137,3 @@ def in_usual_form(found: dict[str, Any], published: Published) -> dict[str, Any]
         if "rope_theta" in local and LOCAL_BASE in published.names.values():
             found = {**found, LOCAL_BASE: local["rope_theta"]}
     return {**found, "rope_parameters": main if isinstance(main, dict) else form}
-
-
-def _written(fixed: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {json.dumps(value, allow_nan=False)}" for key, value in fixed.items())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from stages.contract.rope import longrope_factors
-from stages.errors import UserError
 from stages.spec.language_model import ALL_KEYS, LOCAL_KEYS, LanguageModel
-from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
+from stages.spec.resolved_models import Rope, Yarn
 
 TAKEN_FOR_LOCAL = 500_000.0  # Olmo3Config.default_theta
 
@@ -80,37 +78,3 @@ def usual_yarn(form: Mapping[str, Any], max_context: Any) -> dict[str, Any]:
         "beta_fast": 32.0, "beta_slow": 1.0, "truncate": True, "original_max_position_embeddings": max_context,
     }  # fmt: skip
     return {**usual, **{key: value for key, value in form.items() if value is not None}}
-
-
-def released(found: dict[str, Any], path: Path) -> Rope:
-    """Rotary positions as transformers writes them: since version 5, base and scaling together in `rope_parameters`."""
-    scaling = found.get("rope_scaling") or found.get("rope_parameters") or {}
-    base = float(found["rope_theta"] if "rope_theta" in found else scaling["rope_theta"])
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "default":
-        return Rope(base=base, llama3=None, interpolation=1.0)
-    if kind == "linear":
-        return Rope(base=base, llama3=None, interpolation=float(scaling["factor"]))
-    if kind == "llama3":
-        llama3 = Llama3Scaling(
-            factor=float(scaling["factor"]),
-            low=float(scaling["low_freq_factor"]),
-            high=float(scaling["high_freq_factor"]),
-            original=scaling["original_max_position_embeddings"],
-        )
-        return Rope(base=base, llama3=llama3, interpolation=1.0)
-    if kind == "yarn":
-        form = usual_yarn(scaling, found["max_position_embeddings"])
-        yarn = Yarn(
-            factor=float(form["factor"]),
-            original=form["original_max_position_embeddings"],
-            beta_fast=float(form["beta_fast"]),
-            beta_slow=float(form["beta_slow"]),
-            truncate=form["truncate"],
-            **{
-                key: float(form[key]) if key in form else None
-                for key in ("attention_factor", "mscale", "mscale_all_dim")
-            },
-        )
-        return Rope(base=base, llama3=None, interpolation=1.0, yarn=yarn)
-    raise UserError(f"{path}: rope_scaling of type {kind!r}; those that can be read: default, linear, llama3, yarn.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from stages.spec import domains
 from stages.spec.decoder import Decoder, Grouped
@@ -50,7 +50,7 @@ class Published:
     layer_types: bool = False
     scaling_kind: str = "rope_type"
     scaled: str = ""
-    constants: Mapping[str, Any] = field(default_factory=dict)  # our fields that config.json does not have
+    full_every: int | None = None  # how often a layer sees all keys, where config.json does not say it
 
 
 class LanguageModel(Frozen):
@@ -112,24 +112,12 @@ class LanguageModel(Frozen):
         return {**usual, "tie_word_embeddings": False, **cls.PUBLISHED.absent}
 
     @classmethod
-    def read(cls, found: Mapping[str, Any]) -> dict[str, Any]:
-        """Our fields from config.json's. Raises KeyError for one that is missing."""
-        given = {**cls.absent(found), **{key: value for key, value in found.items() if value is not None}}
-        (family,) = get_args(cls.model_fields["family"].annotation)
-        ours = {ours: given[theirs] for ours, theirs in cls.PUBLISHED.names.items()}
-        if "window" in ours:
-            ours["window"] = found.get("sliding_window", given["sliding_window"]) or 0
-        return {"family": family, **ours, **cls.PUBLISHED.constants, **cls.pattern(found)}
-
-    @classmethod
     def pattern(cls, found: Mapping[str, Any]) -> dict[str, Any]:
-        """How often a layer sees all keys, where config.json says so: by each layer's kind, or by an older number."""
+        """How often a layer sees all keys, of a config.json that does not name the kind of each layer."""
         if "full_every" not in cls.model_fields:
             return {}
-        kinds, every = found.get("layer_types"), found.get("sliding_window_pattern")
-        if kinds:
-            return {"full_every": kinds.index(ALL_KEYS) + 1 if ALL_KEYS in kinds else len(kinds) + 1}
-        return {"full_every": every if every is not None else cls.PUBLISHED.constants["full_every"]}
+        every = found.get("sliding_window_pattern")
+        return {"full_every": every if every is not None else cls.PUBLISHED.full_every}
 
     def published(self) -> dict[str, Any]:
         """Our fields under config.json's names."""

@@ -147,7 +147,6 @@ def test_a_release_is_read_in_the_forms_of_transformers_4_and_5(
     one, positions = FAMILIES[family](), rope(YARNS[kind])
     released(one, positions, tmp_path, form)
     release_config.check(importing(one.MODEL, positions), "llm", tmp_path, None)
-    assert hf.load_config(tmp_path).rope == positions
 
 
 def test_an_olmo3_is_read_in_the_form_that_says_it_for_each_kind_of_layer(tmp_path: Path) -> None:
@@ -160,7 +159,6 @@ def test_an_olmo3_is_read_in_the_form_that_says_it_for_each_kind_of_layer(tmp_pa
         path.write_text(json.dumps(config | {FIVE: {"full_attention": config[FIVE], "sliding_attention": sliding}}))
         if local == rope().base:
             release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
-            assert hf.load_config(tmp_path).rope == rope()
     with pytest.raises(UserError, match=r"sliding_attention.rope_theta: found 500000.0; allowed: 100.0"):
         release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
     hf.save(make(one.MODEL, rope(), "cpu"), one.MODEL, rope(), CONTEXT, tmp_path)
@@ -187,7 +185,6 @@ def test_what_a_release_leaves_out_is_what_transformers_takes(tmp_path: Path) ->
     usual = PAPER.model_copy(update={"beta_fast": 32.0, "beta_slow": 1.0, "original": 64})
     released(one, rope(usual), tmp_path, FOUR, beta_fast=..., beta_slow=None, original_max_position_embeddings=...)
     release_config.check(importing(one.MODEL, rope(usual)), "llm", tmp_path, None)
-    assert hf.load_config(tmp_path).rope == rope(usual)
     other = usual.model_copy(update={"beta_fast": 31.0})
     with pytest.raises(UserError, match=r"rope_scaling.beta_fast: found 32.0; allowed: 31.0"):
         release_config.check(importing(one.MODEL, rope(other)), "llm", tmp_path, None)
@@ -220,8 +217,8 @@ def test_a_release_with_another_yarn_is_refused_by_field(field: str, found: Any,
 def test_other_kinds_of_scaling_are_refused_by_name(kind: str, tmp_path: Path) -> None:
     one = FAMILIES["qwen3"]()
     released(one, rope(), tmp_path, FOUR, rope_type=kind)
-    with pytest.raises(UserError, match=rf"rope_scaling of type '{kind}'; those that can be read: default, linear, ll"):
-        hf.load_config(tmp_path)
+    with pytest.raises(UserError, match=rf"rope_scaling.rope_type: found '{kind}'; allowed: 'yarn'"):
+        release_config.check(importing(one.MODEL, rope()), "llm", tmp_path, None)
 
 
 def test_layers_with_a_window_are_not_scaled_in_olmo3() -> None:

@@ -92,21 +92,6 @@ def test_reading_back_gives_the_same_model_and_the_same_bytes(case, tmp_path):
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_a_release_without_our_own_values_is_understood(case):
-    _, cfg, rope, loops, folder = case
-    path = folder / "config.json"
-    released = json.loads(path.read_text())
-    del released["stages"]
-    path.write_text(json.dumps(released))
-    if rope.llama3 is not None and rope.interpolation != 1.0:
-        with pytest.raises(UserError, match=r"config.json: rope_scaling of type 'longrope'"):
-            hf.load_config(folder)
-    else:
-        config = hf.load_config(folder)
-        assert (config.model, config.rope, config.max_context, config.loops) == (cfg, rope, 256, loops)
-
-
-@pytest.mark.parametrize("kind", CASES)
 def test_an_edited_config_is_not_half_believed(case):
     folder = case[-1]
     path = folder / "config.json"

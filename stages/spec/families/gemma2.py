@@ -58,7 +58,7 @@ class Gemma2Model(LanguageModel):
         },
         free=frozenset({"cache_implementation", "pad_token_id", "sliding_window_size"}),
         layer_types=True,
-        constants={"full_every": 2},
+        full_every=2,
     )  # fmt: skip
 
     def decoder(self) -> Decoder:

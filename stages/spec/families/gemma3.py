@@ -61,7 +61,7 @@ class Gemma3Model(LanguageModel):
             "cache_implementation", "pad_token_id", "sliding_window_pattern", "_sliding_window_pattern",
         }),
         layer_types=True,
-        constants={"full_every": 6},
+        full_every=6,
     )  # fmt: skip
 
     def decoder(self) -> Decoder:

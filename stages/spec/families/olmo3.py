@@ -50,7 +50,7 @@ class Olmo3Model(LanguageModel):
         },
         layer_types=True,
         scaled="transformers 5.0 to 5.12 scale those of every layer, as no OLMo 3 was trained; 4.57 and 5.13 do not",
-        constants={"full_every": 4},
+        full_every=4,
     )  # fmt: skip
 
     def decoder(self) -> Decoder:

@@ -52,8 +52,6 @@ class OuroModel(LanguageModel):
         fixed={**SWIGLU, "early_exit_threshold": 1.0},
         absent={"hidden_act": "silu", "early_exit_threshold": 1.0},
         layer_types=True,
-        # Their configuration does not say how gains began; every weight comes in, so nothing begins here.
-        constants={"post_norm_gain": 1.0},
     )
 
     def decoder(self) -> Decoder:

@@ -101,13 +101,12 @@ def test_rotary_positions_as_transformers_5_writes_them_are_understood(folder: P
     found = json.loads((folder / "config.json").read_text())
     together = found["rope_scaling"] | {"rope_theta": found["rope_theta"]}
     edit(folder, rope_theta=None, rope_scaling=None, rope_parameters=together)
-    assert hf.load_config(folder).rope == ROPE
     receive(importing(), given(folder), torch.device("cpu"))
-    edit(folder, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0})
-    assert hf.load_config(folder).rope == tiny.ROPE
+    edit(folder, rope_parameters={"rope_type": "default", "rope_theta": tiny.ROPE.base})
+    assert "rope_parameters.rope_type: found 'default'; allowed: 'llama3'" in refused(importing(), folder)
+    receive(importing(rope=tiny.ROPE), given(folder), torch.device("cpu"))
     edit(folder, rope_parameters=None)
-    with pytest.raises(UserError, match=r"config\.json: a value is missing or of the wrong kind: 'rope_theta'"):
-        hf.load_config(folder)
+    assert "rope_theta: found nothing; allowed: " in refused(importing(), folder)
 
 
 def test_a_stand_in_is_compared_with_nothing() -> None:

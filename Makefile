@@ -22,6 +22,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # nemo: the language models through the NeMo engine (scale mini_nemo), everything else as it is.
 ENGINE ?= torch
+ifeq ($(origin ENGINE)$(filter $(ENGINE),torch nemo),command line)
+$(error ENGINE: found '$(ENGINE)'; allowed: torch, nemo)
+endif
+ifneq ($(filter command line,$(origin SCALE) $(origin scale)),)
+$(error make takes no scale; another one is run by `snakemake --config scale=small`, in the environment of .venv)
+endif
 ifeq ($(ENGINE),nemo)
 mini: $(READY) $(NEMO)/.ready
 	snakemake --config scale=mini_nemo

@@ -15,6 +15,15 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if "stages.cli" in sys.modules or (error.name or "").partition(".")[0] == "stages":
+            raise
+        print(
+            f"stages: {sys.executable} has no package {error.name}. Activate the environment that has stages: "
+            "in a checkout `make .venv/.ready`, then `source .venv/bin/activate`; elsewhere `pip install CHECKOUT`.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

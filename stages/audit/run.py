@@ -13,7 +13,7 @@ from stages.audit.readers import conversions, deepspeed, formats, text, tree
 from stages.audit.readers.text import Source
 from stages.audit.recipe import Pipeline, Stage
 from stages.audit.rules import MODULES
-from stages.errors import UserError
+from stages.errors import UsageError, UserError
 from stages.printable import printable
 
 LONGEST = 300
@@ -83,7 +83,7 @@ def _sources(paths: list[Path]) -> list[Source]:
     files: dict[Path, Path] = {}
     for given in paths:
         if not given.exists():
-            raise UserError(f"{printable(str(given))}: no such file or folder; give a recipe, or a folder of them.")
+            raise UsageError(f"{printable(str(given))}: no such file or folder; give a recipe, or a folder of them.")
         path = Path(os.path.abspath(given))
         root = path if path.is_dir() else path.parent
         for file in text.files(path, formats.suffixes()) if path.is_dir() else [path]:

@@ -69,7 +69,7 @@ def _places(project: Project, named: Sequence[str]) -> frozenset[str]:
     """The pipelines and stages that are named. Raises UsageError for those that there are not."""
     for name in named:
         pipeline, slash, stage = name.partition("/")
-        known_pipeline(pipeline, project.pipelines(variants=True))
+        known_pipeline(pipeline, project.pipelines(variants=True), written=name)
         with suppress(SpecError, SpecErrors):  # one that cannot be read is a finding of its own
             stages = list(project.loaded(pipeline).stages)
             if slash and stage not in stages:

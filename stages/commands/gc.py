@@ -22,7 +22,7 @@ def collect(dry_run: bool, delete: bool, keep: int) -> None:
     for, and nothing is removed.
     """
     if dry_run == delete:
-        raise UsageError("stages gc: say either --dry-run (list) or --delete (remove).")
+        raise UsageError("gc: found both options or neither; allowed: --dry-run (list) or --delete (remove).")
     root = find_root()
     found = garbage.find(Layout(root, DEFAULT_SCALE), keep, _wanted(root))
     for item in found:

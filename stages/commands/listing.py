@@ -55,7 +55,8 @@ def _print_list(project: Project, scale: str, resolved: Sequence[ResolvedPipelin
             stage = one.stages[name]
             print(ROW.format(name, stage.kind, budget(stage), contexts(stage), _parents(stage)).rstrip())
         if len(one.own) < len(one.stages):
-            print(f"  and {len(one.stages) - len(one.own)} stages as in {one.extends}")
+            others = len(one.stages) - len(one.own)
+            print(f"  and {others} stage{'s' if others > 1 else ''} as in {one.extends}")
     for name in absent:
         print(f"{name}: {project.loaded(name).raw.title}\n  not at this scale; at {', '.join(project.scales_of(name))}")
     print(f"at scale {scale}; `stages show PIPELINE/STAGE` tells what one is handed and what it does")

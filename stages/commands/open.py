@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from stages.spec.validate import near
 from stages.sync.graph import Graph
 
 DEFAULT_SCALE = "mini"
+_PATH = re.compile(r"^(?:.*/)?(?:specs|results/[^/]+)/|(?:/pipeline)?\.yaml$")  # of a file, where a name is asked for
 PUBLISHED = "paper"  # what plan and diff look at, unless another scale is named
 
 
@@ -62,8 +64,10 @@ def loaded_with_scales(root: Path) -> Project:
     return project
 
 
-def known_pipeline(name: str, pipelines: Iterable[str], absent: Mapping[str, Sequence[str]] | None = None) -> str:
-    """The name, if it is one of `pipelines`; raises UsageError listing them in that order.
+def known_pipeline(
+    name: str, pipelines: Iterable[str], absent: Mapping[str, Sequence[str]] | None = None, written: str | None = None
+) -> str:
+    """The name, if it is one of `pipelines`; raises UsageError listing them in that order. `written`: what it is of.
 
     `absent` are those that are not at the scale in question, with the scales that they are at.
     """
@@ -71,14 +75,18 @@ def known_pipeline(name: str, pipelines: Iterable[str], absent: Mapping[str, Seq
     if absent is not None and name in absent:
         raise not_here(name, absent[name])
     if name not in known:
-        raise unknown("pipeline", name, known)
+        raise unknown("pipeline", written or name, known)
     return name
 
 
 def unknown(what: str, name: str, known: Sequence[str], meant: Iterable[str] = ()) -> UsageError:
     """The error about a name that there is not, with those that there are and the likeliest of them, or of `meant`."""
-    listed = f"no {what} {name!r}; there are: {', '.join(known)}."
-    return UsageError(f"{listed} {near(name, meant or known)}".rstrip())
+    listed, names = f"no {what} {name!r}; there are: {', '.join(known)}.", tuple(meant or known)
+    plain = _PATH.sub("", name).strip("/")
+    hint = near(plain if plain in names else name, names)
+    if not hint and (Path.cwd() / "specs/scales" / f"{plain}.yaml").is_file():
+        hint = f"{plain} is a scale: --scale {plain}."
+    return UsageError(f"{listed} {hint}".rstrip())
 
 
 def not_here(name: str, scales: Sequence[str]) -> UsageError:
@@ -151,6 +159,9 @@ def pick(loaded: Graph, ref: str) -> tuple[str, Stage]:
         raise loaded.unreadable[pipeline]
     if pipeline in loaded.absent:
         raise not_here(pipeline, loaded.absent[pipeline])
+    if not written and pipeline in loaded.members:
+        own = ", ".join(member.partition("/")[2] for member in loaded.members[pipeline])
+        raise UsageError(f"{pipeline} is a pipeline; allowed: one of its stages, {pipeline}/STAGE: {own}.")
     if beside := [member.partition("/")[2] for member in loaded.members.get(pipeline, ())]:
         raise _no_stage(pipeline, written, beside)
     raise unknown("stage", ref, sorted({name.partition("/")[0] + "/..." for name in stages}), stages)

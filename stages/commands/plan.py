@@ -71,8 +71,8 @@ def _names(project: Project, named: Sequence[str], scale: str) -> list[str]:
     if not named:
         return project.pipelines(variants=False, scale=scale)
     absent = {name: project.scales_of(name) for name in project.absent(scale)}
-    pipelines = dict.fromkeys(name.partition("/")[0] for name in named)
-    return [known_pipeline(name, project.pipelines(variants=True), absent) for name in pipelines]
+    pipelines = {name.partition("/")[0]: name for name in named}
+    return [known_pipeline(name, project.pipelines(variants=True), absent, pipelines[name]) for name in pipelines]
 
 
 def _of(plan: PipelinePlan, named: Sequence[str]) -> PipelinePlan:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stages.data.packages import PackageSource
-from stages.errors import UserError
+from stages.errors import UsageError
 from stages.spec import domains
 from stages.spec.builders import OWN
 from stages.spec.corpora import tokenizer
@@ -186,7 +186,7 @@ def load(root: Path, name: str, declared: bool = True) -> CorpusSpec:
     """
     if name in NOT_CORPORA or not (root / FOLDER / f"{name}.yaml").is_file():
         known = sorted(names(root), key=lambda one: one == TOKENIZER)  # which the command takes too, last
-        raise UserError(f"no corpus {name!r}; there are: {', '.join(known) or 'none'}. {near(name, known)}".rstrip())
+        raise UsageError(f"no corpus {name!r}; there are: {', '.join(known) or 'none'}. {near(name, known)}".rstrip())
     raw = load_corpus(Files(root), name, declared)
     return CorpusSpec.model_validate(raw.model_dump())
 

@@ -51,7 +51,7 @@ def load(root: Path, name: str, declared: bool = True) -> RawTokenizerFiles:
     files = Files(root)
     names = files.names("tokenizers")
     if name not in names:
-        raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}")
+        raise UserError(f"no tokenizer {name!r} in {FOLDER}; there are: {', '.join(names) or 'none'}.")
     document = files.document(files.specs / "tokenizers" / f"{name}.yaml")
     check_name(document, "tokenizer", name)
     return read_spec(document, declared)

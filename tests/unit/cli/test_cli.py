@@ -23,6 +23,13 @@ def stages(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         (["frobnicate"], "No such command"),
         (["list", "--scale", "tiny"], "found 'tiny'; allowed:"),
         (["show", "ouro/nope"], "no stage 'ouro/nope'; there are: ouro/"),
+        (["check", "specs/ouro/pipeline.yaml"], "Did you mean 'ouro'?"),
+        (["run", "results/mini/ouro/warmup/"], "Did you mean 'ouro/warmup'?"),
+        (["check", "mini"], "mini is a scale: --scale mini."),
+        (["run", "ouro"], "ouro is a pipeline; allowed: one of its stages, ouro/STAGE: warmup, "),
+        (["data", "pros"], "no corpus 'pros'; there are: captions"),
+        (["audit", "nothing-here"], "no such file or folder"),
+        (["gc"], "allowed: --dry-run (list) or --delete (remove)"),
         (["show", "ouro/stable_1@2T"], "no stage starts there, so it is no point of stable_1 yet"),
         (["new", "Bad-Name", "--from", "ouro"], "small letters"),
         (["new", "mine", "--from", "nothing"], "found 'nothing'; allowed:"),
@@ -33,6 +40,30 @@ def test_a_wrong_command_line_ends_with_two_and_no_traceback(words: list[str], s
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interpreter_without_the_packages_is_one_line() -> None:
+    words = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import stages.__main__ as one; one.main()",
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"stages: {sys.executable} has no package typer. Activate the environment")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("ENGINE=nem", "ENGINE: found 'nem'; allowed: torch, nemo"), ("SCALE=small", "snakemake --config scale=small")],
+)
+def test_make_refuses_what_it_does_not_read(word: str, said: str) -> None:
+    done = subprocess.run(["make", "-n", "mini", word], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
 
 
 def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_list_names_every_pipeline_and_what_each_stage_takes(toy: Path, capsys: 
     assert lines[0] == "toy: A toy"
     assert lines[3].split() == ["second", "train", "2B", "tokens", "8K", "first"]
     assert lines[5] == "toy_variant: A toy, read otherwise (extends toy)"
-    assert "  and 1 stages as in toy" in lines
+    assert "  and 1 stage as in toy" in lines
 
 
 def test_list_of_a_pipeline_that_changes_nothing_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from stages.data.file_state import Mapped
 from stages.data.offsets import DocumentOffsets
 from stages.data.unknown import Unknown
 from stages.errors import UserError
-from stages.store.manifest import Hex64, Problem, Shard, problem
+from stages.store.shards import Hex64, Problem, Shard, problem
 
 ORDER = "order.bin"
 Count = Annotated[int, Field(ge=0)]

@@ -15,7 +15,7 @@ from stages.errors import UserError
 from stages.spec.schema_corpora import Kind
 from stages.store import json_file
 from stages.store.manifest import NAME as MANIFEST
-from stages.store.manifest import Shard
+from stages.store.shards import Shard
 
 ManifestKind = Kind | Literal["tokenizer"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stages.data.buckets import Buckets
 from stages.store import files
-from stages.store.manifest import Shard
+from stages.store.shards import Shard
 
 PAIR = np.dtype([("first", "<u8"), ("second", "<u8")])
 Pairs = NDArray[Any]

@@ -20,7 +20,7 @@ from stages.data.runs import Documents, Run, RunMeta
 from stages.data.stretches import stretches
 from stages.store import files
 from stages.store.files import Data
-from stages.store.manifest import Shard
+from stages.store.shards import Shard
 
 FAN = 128  # runs that are merged at once; times stretches.FILES, open files, of which many systems allow 1,024
 

@@ -28,7 +28,8 @@ from stages.spec import other_corpora
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.schema_corpora import RawCorpus
-from stages.store import files, json_file, manifest
+from stages.store import files, json_file
+from stages.store.shards import Shard, compare
 
 BLOCK = 4096  # documents that are hashed at once
 SETS = "sets.json"  # written last
@@ -64,7 +65,7 @@ class WrittenSet(BaseModel):
 
     documents: Annotated[int, Field(ge=0)]
     short: Annotated[int, Field(ge=0)]
-    shards: list[manifest.Shard]
+    shards: list[Shard]
 
 
 _SETS = TypeAdapter(dict[str, WrittenSet])
@@ -149,7 +150,7 @@ def _kept(folder: Path) -> dict[str, WrittenSet] | None:
         found = json_file.read_as(folder / SETS, _SETS)
     except json_file.JsonFileError:
         return None
-    return None if any(manifest.compare(folder, one.shards, deep=True) for one in found.values()) else found
+    return None if any(compare(folder, one.shards, deep=True) for one in found.values()) else found
 
 
 def counts(others: Others) -> dict[str, WrittenSet]:

@@ -34,7 +34,7 @@ from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.spec.files import Files
 from stages.store import files
-from stages.store.manifest import Shard
+from stages.store.shards import Shard
 
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
 FromNothing = Callable[[CorpusSpec], Iterator[Document]]

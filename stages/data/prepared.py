@@ -35,7 +35,7 @@ from stages.store import files, json_file, leftovers, seal
 from stages.store.digest import digest_bytes
 from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
-from stages.store.manifest import Problem, Shard, compare
+from stages.store.shards import Problem, Shard, compare
 
 if TYPE_CHECKING:
     from stages.data.encode import Encoded

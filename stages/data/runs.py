@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from stages.data.document import HELD_OUT_PER_MILLE
 from stages.data.gather import gather
 from stages.data.unknown import Found
-from stages.store import files, json_file, manifest
+from stages.store import files, json_file
+from stages.store.shards import Shard, compare
 
 META = "run.json"
 COLUMNS = {"rank": "<u8", "origin": "<u8", "length": "<i4", "start": "<i8"}
@@ -61,7 +62,7 @@ class RunMeta(BaseModel):
     left: dict[str, list[Count]] = Field(default_factory=dict)
     separate: tuple[Count, Count] = (0, 0)
     unknown: tuple[Count, Count, Count] = (0, 0, 0)
-    shards: list[manifest.Shard]
+    shards: list[Shard]
 
 
 _META = TypeAdapter(RunMeta)
@@ -150,7 +151,7 @@ def write(
     if made.masks is not None:
         contents["mask"] = gather(made.masks, begins[order], lengths)
 
-    def meta(shards: list[manifest.Shard]) -> RunMeta:
+    def meta(shards: list[Shard]) -> RunMeta:
         return RunMeta(
             schema_version=1, rows=rows, last=last, documents=len(order), heldout=int(made.heldout.sum()),
             tokens=int(starts[-1]), lowest=int(made.origins.min(initial=2**64 - 1)),
@@ -161,14 +162,14 @@ def write(
     return put(folder, {name: data.tobytes() for name, data in contents.items()}, meta)
 
 
-def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[manifest.Shard]], RunMeta]) -> Run:
+def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[Shard]], RunMeta]) -> Run:
     """Write the columns of a run, and what `make(shards)` says of it, whole or not at all. Raises WriteError."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     with files.failing(folder):
         files.remove_tree(temporary)
         files.disk.mkdir(temporary)  # not flushed: of many small files, that would take most of the time
         written = {name: files.write(temporary / name, data, flush=False) for name, data in contents.items()}
-        meta = make([manifest.Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
+        meta = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
         files.write(temporary / META, json_file.encode(meta.model_dump(mode="json")), flush=False)
         files.remove_tree(folder)
         files.disk.rename(temporary, folder)
@@ -181,7 +182,7 @@ def read(folder: Path, deep: bool) -> Run | None:
         meta = json_file.read_as(folder / META, _META)
     except json_file.JsonFileError:
         return None
-    return Run(folder, meta) if not manifest.compare(folder, meta.shards, deep) else None
+    return Run(folder, meta) if not compare(folder, meta.shards, deep) else None
 
 
 def held_out(origins: NDArray[np.uint64]) -> NDArray[np.bool_]:

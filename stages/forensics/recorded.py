@@ -19,6 +19,7 @@ from stages.store.disk import without_waiting
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError, Parent
 from stages.store.run_record import MadeBy
+from stages.store.shards import compare
 
 METRICS, CHECKSUMS = "metrics.csv", "checksums.csv"
 NEEDED = ("phase", "step", "loss", "grad_norm", "supervised")
@@ -57,7 +58,7 @@ def recorded(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent]) 
     except ManifestError:
         record = None
     if record is not None and record.key == key:
-        changed = (*manifest.compare(place, [one for one in record.shards if one.file == METRICS], deep=True),
+        changed = (*compare(place, [one for one in record.shards if one.file == METRICS], deep=True),
                    *(one for one in seal.problems(place) if one.file.name in (CHECKSUMS, seal.NAME)))  # fmt: skip
         return Recorded(place, _rows(place), record.tier, makers(place), True, tuple(map(str, changed)))
     latest = partials.latest(layout, key, parents)

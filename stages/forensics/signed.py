@@ -21,7 +21,8 @@ from stages.store import damage, files, json_file, manifest, run_record, seal, s
 from stages.store.digest import digest_file
 from stages.store.json_file import JsonFileError, MissingFileError
 from stages.store.layout import Layout
-from stages.store.manifest import Hex64, Ref
+from stages.store.manifest import Ref
+from stages.store.shards import Hex64
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer

@@ -12,6 +12,7 @@ from stages.store import attempts, built_on, damage, lease, manifest, partials, 
 from stages.store.holder import Holder
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError
+from stages.store.shards import Problem
 
 State = Literal[
     "done", "unevaluated", "stale", "damaged", "unreadable", "missing", "pending", "running", "stopped", "failed"
@@ -129,7 +130,7 @@ def _why_stale(layout: Layout, key: str, record: Manifest, parent_keys: Mapping[
     return changed_parent(layout, record, parent_keys) or ""
 
 
-def _damage(layout: Layout, ref: str, found: list[manifest.Problem]) -> str:
+def _damage(layout: Layout, ref: str, found: list[Problem]) -> str:
     """Each damaged file, and what rebuilds it; empty where none is."""
     return "; ".join([*map(str, found), f"`{_command(layout, ref)}` rebuilds it"]) if found else ""
 

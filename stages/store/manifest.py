@@ -6,46 +6,31 @@ Time, host and environment go into run.json, which no digest covers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints, TypeAdapter
 
 from stages.errors import UserError
 from stages.store import files, json_file
-from stages.store.digest import Written, digest_bytes, digest_found, measure
+from stages.store.digest import Written, digest_bytes, measure
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
+from stages.store.shards import Hex64, Problem, Recorded, Shard, compare
 
 NAME = "manifest.json"
 REPLACED = "eval.json"  # the one file of a result that may be replaced after its manifest was written
 HANDED_ON = ("model/", "state/")  # the files of a result that its children read
 
 Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-Hex64 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Ref = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
-# Relative, and no part of it may be "." or "..": a manifest must not reach out of its folder.
-File = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")]
 
 
 class ManifestError(UserError):
     """A manifest that cannot be trusted: unreadable, incomplete, or with fields of the wrong kind."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Shard(_Model):
-    """One file of the result: its path within the folder, its size in bytes, its blake3."""
-
-    file: File
-    size: Annotated[int, Field(ge=0)]
-    blake3: Hex64
-
-
-class Parent(_Model):
+class Parent(Recorded):
     """What was built on: the parent's key, and what its manifest came to then (`identity`).
 
     Records of before there was an identity have the digest of the bytes of manifest.json.
@@ -55,7 +40,7 @@ class Parent(_Model):
     manifest: Hex64
 
 
-class Manifest(_Model):
+class Manifest(Recorded):
     """A finished result. `points_to` is set for `keep` stages, which are a pointer and have no shards."""
 
     schema_version: Literal[1]
@@ -70,18 +55,6 @@ class Manifest(_Model):
 
 
 _MANIFEST = TypeAdapter(Manifest)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a result is not what its manifest says."""
-
-    file: Path
-    expected: str
-    actual: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: expected {self.expected}, found {self.actual}"
 
 
 def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] | None = None) -> list[Shard]:
@@ -182,37 +155,6 @@ def _sealed(folder: Path, file: str) -> bool:
         return file in json_file.read(folder / "seal.json")["files"]
     except (JsonFileError, KeyError, TypeError):
         return False
-
-
-def compare(folder: Path, shards: Iterable[Shard], deep: bool) -> list[Problem]:
-    """What of a folder is not as these shards say."""
-    found = (problem(folder / shard.file, shard, deep) for shard in shards)
-    return [one for one in found if one is not None]
-
-
-class Content(Protocol):
-    """What a file holds: its size in bytes and its blake3."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-
-    @property
-    def blake3(self) -> str:
-        """64 hex digits."""
-
-
-def problem(path: Path, shard: Content, deep: bool) -> Problem | None:
-    """What of a file is not as declared: its size and, when `deep`, its digest; None if nothing."""
-    if not path.is_file():
-        return Problem(path, f"a file of {shard.size} bytes, blake3 {shard.blake3}", "nothing")
-    size = path.stat().st_size
-    if size != shard.size:
-        now = f", blake3 {digest_found(path)}" if deep else ""
-        return Problem(path, f"{shard.size} bytes, blake3 {shard.blake3}", f"{size} bytes{now}")
-    if deep and (actual := digest_found(path)) != shard.blake3:
-        return Problem(path, f"blake3 {shard.blake3}", f"blake3 {actual}")
-    return None
 
 
 def parents(layout: Layout, parent_keys: Mapping[str, str]) -> dict[str, Parent]:

@@ -19,7 +19,8 @@ from stages.store.built_on import same
 from stages.store.digest import digest_found, measure
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
-from stages.store.manifest import Parent, Problem
+from stages.store.manifest import Parent
+from stages.store.shards import Problem
 
 NAME = "partial.json"
 _FOLDER = re.compile(r"partial-(\d{9,18})")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 from stages.store import files, json_file
 from stages.store.digest import digest_bytes, digest_file, digest_found
 from stages.store.json_file import JsonFileError
-from stages.store.manifest import Problem, Shard
+from stages.store.shards import Problem, Shard
 
 NAME = "seal.json"
 INSIDE = r"^[^/\x00]+(/[^/\x00]+)*$"  # no path from the root

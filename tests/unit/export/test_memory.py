@@ -15,6 +15,7 @@ from stages.export import folder, names, tokenizer
 from stages.export.result import Result
 from stages.export.tensors import Dtype
 from stages.store import files, json_file, manifest, tensor_layout
+from stages.store.shards import Shard
 from stages.store.tensor_layout import Entry
 
 MB = 10**6
@@ -47,7 +48,7 @@ def large(result: Result, folder: Path, size: int, tensors: int) -> Result:
             left -= len(piece)
 
     written = files.write(model / "model.safetensors", blocks(), flush=False)
-    shard = manifest.Shard(file="model/llm/model.safetensors", size=written.size, blake3=written.blake3)
+    shard = Shard(file="model/llm/model.safetensors", size=written.size, blake3=written.blake3)
     record = result.record.model_copy(update={"shards": [shard]})
     json_file.write(folder / manifest.NAME, record.model_dump(mode="json"))
     return replace(result, folder=folder, record=record)

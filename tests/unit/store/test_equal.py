@@ -12,6 +12,7 @@ from stages.spec.resolved import Stage
 from stages.store import built_on, done, equal, finish, manifest, revise, seal
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
+from stages.store.shards import Shard
 from stages.sync.verdicts import judge
 from tests.unit.store.conftest import A, Run, verdict
 from tests.unit.train import tiny
@@ -115,7 +116,7 @@ def test_a_child_stays_done_when_its_parent_is_renamed_and_rebuilt(layout: Layou
 def test_other_evaluations_make_no_other_parent(layout: Layout, run: Run) -> None:
     run("toy/old", A)
     record = manifest.read(layout.manifest("toy/old"))
-    evaluated = manifest.Shard(file="eval.json", size=1, blake3="0" * 64)
+    evaluated = Shard(file="eval.json", size=1, blake3="0" * 64)
     later = record.model_copy(update={"stage": "toy/new", "shards": [*record.shards, evaluated]})
     assert manifest.identity(later) == manifest.identity(record)
     other = record.model_copy(update={"counters": {**record.counters, "clock": 7}})

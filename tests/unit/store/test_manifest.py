@@ -9,7 +9,8 @@ import pytest
 from stages.store import files, manifest
 from stages.store.digest import digest_bytes
 from stages.store.layout import Layout
-from stages.store.manifest import Manifest, ManifestError, Parent, Shard
+from stages.store.manifest import Manifest, ManifestError, Parent
+from stages.store.shards import Problem, Shard
 from tests.unit.store.conftest import A, Run
 
 B = "b" * 32
@@ -58,7 +59,7 @@ def test_a_deep_look_reads_every_digest_and_a_quick_one_the_sizes(layout: Layout
 
 
 def test_a_problem_names_the_file_what_was_expected_and_what_is_there() -> None:
-    assert str(manifest.Problem(Path("a/b"), "x", "y")) == "a/b: expected x, found y"
+    assert str(Problem(Path("a/b"), "x", "y")) == "a/b: expected x, found y"
 
 
 def test_a_folder_gives_its_files_a_file_itself_and_what_is_not_there_nothing(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from functools import cached_property
 
 from stages.errors import SpecError
 from stages.spec import other_corpora
+from stages.spec.bindings import bindings
 from stages.spec.corpora import corpus, tokenizer
 from stages.spec.files import Files, check_name, check_sources
+from stages.spec.mixtures import check_mixtures, kinds_of
 from stages.spec.nodes import Document, Path
 from stages.spec.schema_corpora import Kind, RawCorpus, RawRoots, RawTokenizer
-from stages.spec.schema_data import RawBindings, RawMixtures, RawMixtureSource, RawPublishedCorpora
+from stages.spec.schema_data import RawMixtures, RawPublishedCorpora
 from stages.spec.schema_releases import RawReleaseFiles, release
 from stages.spec.schema_tokenizers import RawTokenizerFiles
 from stages.spec.schema_tokenizers import tokenizer as tokenizer_files
@@ -38,7 +40,7 @@ class LoadedData:
     @cached_property
     def kinds(self) -> dict[str, Kind]:
         """The kind of every corpus that a mixture may name."""
-        return _kinds(self.published, self.corpora)
+        return kinds_of(self.published, self.corpora)
 
     def read_as(self, corpus: str, published: bool) -> str:
         """What is read where a mixture names a corpus: what it is bound to, at every scale.
@@ -118,37 +120,54 @@ def load_data(files: Files) -> LoadedData:
     corpora = {name: load_corpus(files, name) for name in files.names("data") if name not in NOT_CORPORA}
     if twice := list(_one_digest(files, corpora)):
         raise several(twice)
-    for name, entry in known.corpora.items():
+    _check_published(published, known, corpora)
+    check_mixtures(mixtures, raw, kinds_of(known, corpora))
+    tokenizer, tokenizers = _local_tokenizer(files, corpora), _tokenizers(files)
+    _check_cut(files, corpora, tokenizers, tokenizer is not None)
+    for name in corpora:
+        other_corpora.check(files.document(folder / f"{name}.yaml"), name, corpora)
+    releases = {name: load_release(files, name) for name in files.names("releases")}
+    bind = bindings(files, known, corpora)
+    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures)
+
+
+def _check_published(document: Document, published: RawPublishedCorpora, corpora: Collection[str]) -> None:
+    """Published corpora have names of their own, and local stand-ins."""
+    for name, entry in published.corpora.items():
         path: Path = ("corpora", name)
         if name in corpora:
-            raise published.error(
+            raise document.error(
                 path,
                 f"{name!r}, which is also specs/data/{name}.yaml",
                 "names that no local corpus has",
                 "Rename your corpus.",
             )
         if entry.stand_in not in corpora:
-            raise unknown_name(published, (*path, "stand_in"), "corpus", entry.stand_in, corpora)
-    _check_mixtures(mixtures, raw, known, corpora)
-    tokenizer = _local_tokenizer(files, corpora)
+            raise unknown_name(document, (*path, "stand_in"), "corpus", entry.stand_in, corpora)
+
+
+def _tokenizers(files: Files) -> dict[str, RawTokenizerFiles]:
+    """specs/tokenizers, each of which extends another of them or none."""
     tokenizers = {name: load_tokenizer(files, name) for name in files.names("tokenizers")}
     for name, words in tokenizers.items():
         if words.extends is not None and (words.extends not in tokenizers or name in _bases(tokenizers, name)):
             raise files.document(files.specs / "tokenizers" / f"{name}.yaml").error(
                 ("extends",), repr(words.extends), "another of specs/tokenizers", meant(words.extends, tokenizers)
             )
+    return tokenizers
+
+
+def _check_cut(
+    files: Files, corpora: Mapping[str, RawCorpus], tokenizers: Mapping[str, RawTokenizerFiles], local: bool
+) -> None:
+    """Every corpus names a tokenizer that there is; it may name none where there is a `local` one."""
     for name, one in corpora.items():
-        if one.tokenizer not in (tokenizers if tokenizer is None else {None, *tokenizers}):
+        if one.tokenizer not in ({None, *tokenizers} if local else tokenizers):
             found = "nothing" if one.tokenizer is None else f"the unknown tokenizer {one.tokenizer!r}"
-            raise files.document(folder / f"{name}.yaml").error(
+            raise files.document(files.specs / "data" / f"{name}.yaml").error(
                 ("tokenizer",), found, ", ".join(tokenizers) or "none is declared",
                 meant(one.tokenizer, tokenizers) if one.tokenizer else "Name one of specs/tokenizers.",
             )  # fmt: skip
-    for name in corpora:
-        other_corpora.check(files.document(folder / f"{name}.yaml"), name, corpora)
-    releases = {name: load_release(files, name) for name in files.names("releases")}
-    bind = _bindings(files, known, corpora)
-    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures)
 
 
 def _bases(tokenizers: Mapping[str, RawTokenizerFiles], name: str) -> list[str]:
@@ -180,40 +199,6 @@ def _local_tokenizer(files: Files, corpora: Collection[str]) -> RawTokenizer | N
     return found
 
 
-def _bindings(files: Files, published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, str]:
-    """specs/data/bind.yaml, where there is one. Raises SpecError(s): all that is wrong with it."""
-    path = files.specs / "data" / "bind.yaml"
-    if not path.is_file():
-        return {}
-    document = files.document(path)
-    found = validate(document, RawBindings).bind
-    if wrong := list(_misbound(document, found, published, local)):
-        raise several(wrong)
-    return dict(found)
-
-
-def _misbound(
-    document: Document, bind: Mapping[str, str], published: RawPublishedCorpora, local: Mapping[str, RawCorpus]
-) -> Iterator[SpecError]:
-    for name, own in bind.items():
-        path: Path = ("bind", name)
-        if name not in published.corpora:
-            yield document.error(
-                path,
-                f"the unknown published corpus {name!r}",
-                "those of published.yaml",
-                meant(name, published.corpora),
-            )
-        elif own not in local:
-            repair = f"Write specs/data/{own}.yaml and prepare it. {meant(own, local)}"
-            yield document.error(path, f"the unknown corpus {own!r}", "the files of specs/data", repair)
-        elif local[own].kind != published.corpora[name].kind:
-            wanted = published.corpora[name].kind
-            yield document.error(
-                path, f"{own!r} of kind {local[own].kind}", f"a corpus of kind {wanted}", "Bind another."
-            )
-
-
 def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[SpecError]:
     """Corpora with one digest are one corpus, or a digest was copied: which of them is wrong, preparing them tells."""
     for name, corpus_ in corpora.items():
@@ -224,45 +209,3 @@ def _one_digest(files: Files, corpora: Mapping[str, RawCorpus]) -> Iterator[Spec
                 ("digest",), f"the digest of {', '.join(same)} too", "a digest of its own",
                 f"`stages data {name} --accept` prints it; a corpus that is another's copy has no file of its own.",
             )  # fmt: skip
-
-
-def _kinds(published: RawPublishedCorpora, local: Mapping[str, RawCorpus]) -> dict[str, Kind]:
-    """The kind of every corpus that a mixture may name."""
-    known = {name: one.kind for name, one in published.corpora.items()}
-    return known | {name: one.kind for name, one in local.items()}
-
-
-def _check_mixtures(
-    document: Document, raw: RawMixtures, known: RawPublishedCorpora, local: dict[str, RawCorpus]
-) -> None:
-    """Corpora are published or local ones, each once and in the group of its kind; shares of a group sum to 1."""
-    kinds = _kinds(known, local)
-    for name, mixture in raw.mixtures.items():
-        path: Path = ("mixtures", name, "sources")
-        seen: dict[str, int] = {}
-        for index, source in enumerate(mixture.sources):
-            _check_source(document, (*path, index), source, kinds)
-            if source.corpus in seen:
-                first = document.where((*path, seen[source.corpus])).line
-                found = f"{source.corpus!r} a second time (first in line {first})"
-                raise document.error(
-                    (*path, index), found, "each corpus once", "Correct the name, or add up the shares."
-                )
-            seen[source.corpus] = index
-        for group in dict.fromkeys(source.group for source in mixture.sources):
-            total = sum(source.share for source in mixture.sources if source.group == group)
-            if total != 1:
-                found = f"shares of the {group} group that sum to {float(total) * 100:.12g}%"
-                raise document.error(path, found, "exactly 100%", "Correct the shares.")
-
-
-def _check_source(document: Document, path: Path, source: RawMixtureSource, kinds: Mapping[str, Kind]) -> None:
-    if source.corpus not in kinds:
-        allowed = "the corpora of published.yaml and the files of specs/data"
-        found, repair = f"the unknown corpus {source.corpus!r}", meant(source.corpus, kinds)
-        raise document.error((*path, "corpus"), found, allowed, repair)
-    kind = kinds[source.corpus]
-    group = "multimodal" if kind in ("multimodal", "pairs") else "text"
-    if source.group != group:
-        repair = f"{source.corpus!r} is a corpus of kind {kind}."
-        raise document.error((*path, "group"), repr(source.group), group, repair)

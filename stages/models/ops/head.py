@@ -14,7 +14,6 @@ Shapes: N positions, n of a chunk, V words of the vocabulary, W of a piece, D th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.models.ops.entries import subtract_entries
 from stages.models.ops.functional import cross_entropy
-from stages.models.ops.head_chunk import add_product, chunk_on_gpu
+from stages.models.ops.head_chunk import chunk_on_gpu
+from stages.models.ops.head_pieces import gradients, softmax_of
 from stages.models.ops.labels import IGNORED
 
 WHOLE = 1 << 22  # logits up to which they are made in one piece: 16 MiB in fp32, as many as any miniature has
@@ -153,7 +152,7 @@ class _HeadLoss(torch.autograd.Function):
             if rows_nD.is_cuda and len(pieces) == 1 and softcap is None and not z:
                 losses_N[part] = chunk_on_gpu(rows_nD, factor_VD, targets_N1[part], scales_N1[part], into, matrix_grad)
                 continue
-            softmax = _softmax(rows_nD, factor_VD, targets_N1[part], pieces, softcap)
+            softmax = softmax_of(rows_nD, factor_VD, targets_N1[part], pieces, softcap)
             log_z_n1 = softmax.sums.log() + softmax.top
             losses_N[part] = (log_z_n1 - softmax.picked).squeeze(1)
             if z:
@@ -161,7 +160,7 @@ class _HeadLoss(torch.autograd.Function):
                 # d(z log(Z)^2) / dlogit = 2 z log(Z) p: the penalty only scales the probabilities.
                 softmax.pull = 1 + 2 * z * log_z_n1
             if state_grads is not None or matrix_grad is not None:
-                _gradients(rows_nD, factor_VD, targets_N1[part], scales_N1[part], softmax, pieces, into, matrix_grad)
+                gradients(rows_nD, factor_VD, targets_N1[part], scales_N1[part], softmax, pieces, into, matrix_grad)
         losses_N = torch.where(supervised_N, losses_N, 0.0)
         squares_N = torch.where(supervised_N, squares_N, 0.0)
         whole_N = losses_N + z * squares_N if z else losses_N
@@ -175,93 +174,3 @@ class _HeadLoss(torch.autograd.Function):
         of_states = None if state_grads is None else state_grads.mul_(grads[0])
         of_matrix = None if matrix_grad is None else matrix_grad.mul_(grads[0])
         return of_states, of_matrix, None, losses_N * grads[0] if ctx.needs_input_grad[3] else None, *[None] * 4
-
-
-@dataclass
-class _Softmax:
-    """Of a chunk's rows, each [n, 1] in fp32: highest logit, sum of exponentials relative to it, the label's logit."""
-
-    top: Tensor
-    sums: Tensor
-    picked: Tensor
-    exponentials: Tensor | None  # [n, V], where the vocabulary is one piece and nothing caps the logits
-    softcap: float | None
-    pull: Tensor | None = None  # 1 + 2 z log(Z), by which probabilities count in the gradient; None: by 1
-
-
-def _logits(rows_nD: Tensor, matrix_WD: Tensor, softcap: float | None) -> Tensor:
-    """Scores [n, W] in fp32, in memory of their own."""
-    logits_nW = (rows_nD @ matrix_WD.T).float()
-    return logits_nW if softcap is None else logits_nW.div_(softcap).tanh_().mul_(softcap)
-
-
-def _softmax(
-    rows_nD: Tensor, matrix_VD: Tensor, targets_n1: Tensor, pieces: Sequence[slice], softcap: float | None
-) -> _Softmax:
-    """One piece after another, rescaled where a higher logit is found (Milakov and Gimelshein, arXiv 1805.02867)."""
-    found: _Softmax | None = None
-    for piece in pieces:
-        logits_nW = _logits(rows_nD, matrix_VD[piece], softcap)
-        places_n1, inside_n1 = _within(targets_n1, piece, logits_nW)
-        picked_n1 = torch.where(inside_n1, logits_nW.gather(1, places_n1), 0.0)
-        top_n1 = logits_nW.amax(1, keepdim=True)
-        exponentials_nW = logits_nW.sub_(top_n1).exp_()
-        sums_n1 = exponentials_nW.sum(1, keepdim=True)
-        if found is None:
-            kept = exponentials_nW if len(pieces) == 1 and softcap is None else None
-            found = _Softmax(top_n1, sums_n1, picked_n1, kept, softcap)
-        else:
-            higher_n1 = torch.maximum(found.top, top_n1)
-            sums_n1 = found.sums * (found.top - higher_n1).exp() + sums_n1 * (top_n1 - higher_n1).exp()
-            found = _Softmax(higher_n1, sums_n1, found.picked + picked_n1, None, softcap)
-        del logits_nW, exponentials_nW  # before the next piece is made
-    if found is None:
-        raise ValueError("a vocabulary without words")
-    return found
-
-
-def _gradients(
-    rows_nD: Tensor,
-    matrix_VD: Tensor,
-    targets_n1: Tensor,
-    scales_n1: Tensor,
-    softmax: _Softmax,
-    pieces: Sequence[slice],
-    into: Tensor | None,
-    matrix_grad: Tensor | None,
-) -> None:
-    """Write the rows' gradient into `into` [n, D], and add the matrix's to `matrix_grad` [V, D]; uses up softmax."""
-    total_nD: Tensor | None = None
-    for piece in pieces:
-        slopes_nW = _slopes(rows_nD, matrix_VD[piece], targets_n1, scales_n1, softmax, piece)
-        if into is not None:
-            product_nD = slopes_nW @ matrix_VD[piece]
-            total_nD = product_nD if total_nD is None else total_nD.float().add_(product_nD)
-        if matrix_grad is not None:
-            add_product(matrix_grad[piece], slopes_nW.T, rows_nD)
-        del slopes_nW  # before the next piece is made
-    if into is not None and total_nD is not None:
-        into.copy_(total_nD)
-
-
-def _slopes(
-    rows_nD: Tensor, matrix_WD: Tensor, targets_n1: Tensor, scales_n1: Tensor, softmax: _Softmax, piece: slice
-) -> Tensor:
-    """The gradient [n, W] of a piece's logits, scale x (p - 1 at the label), in the precision of products."""
-    logits_nW, softmax.exponentials = softmax.exponentials, None
-    steepness_nW: Tensor | None = None
-    if logits_nW is None:
-        logits_nW = _logits(rows_nD, matrix_WD, softmax.softcap)
-        if softmax.softcap is not None:  # d(c tanh(x / c)) / dx = 1 - tanh(x / c)^2
-            steepness_nW = (logits_nW / softmax.softcap).square_().neg_().add_(1)
-        logits_nW.sub_(softmax.top).exp_()
-    logits_nW.mul_(scales_n1 / softmax.sums if softmax.pull is None else scales_n1 * softmax.pull / softmax.sums)
-    places_n1, inside_n1 = _within(targets_n1, piece, logits_nW)
-    slopes_nW = subtract_entries(logits_nW, places_n1, torch.where(inside_n1, scales_n1, 0.0))
-    return (slopes_nW if steepness_nW is None else slopes_nW.mul_(steepness_nW)).to(rows_nD.dtype)
-
-
-def _within(targets_n1: Tensor, piece: slice, logits_nW: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in a piece of the vocabulary each label is, and whether it is there at all (else a place is made up)."""
-    places_n1 = (targets_n1 - piece.start).clamp(0, logits_nW.shape[1] - 1)
-    return places_n1, places_n1 + piece.start == targets_n1

@@ -16,7 +16,7 @@ from stages.contract import ledger
 from stages.engines import Inputs, results
 from stages.printable import printable
 from stages.spec.resolved import Stage
-from stages.store import attempts, built_on, json_file, partials
+from stages.store import attempts, built_on, evaluated_by, json_file, partials
 from stages.store.digest import digest_bytes
 from stages.store.manifest import Parent
 
@@ -89,9 +89,18 @@ def evaluated(inputs: Inputs, asked: Mapping[str, Any]) -> dict[str, Any] | None
         found = _digest(record.asked, record.result)
         if record.blake3 != found:
             print(printable(f"{path}: expected {record.blake3}, found {found}; the model is evaluated again"))
-        elif record.asked == asked:
+        elif _as_called_now(record.asked) == asked:
             return record.result
     return None
+
+
+def _as_called_now(asked: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version asked, the code of its evaluations by the digest that stands for it now."""
+    match asked:
+        case {"evaluation": {"code": str(code), **evaluation}}:
+            return {**asked, "evaluation": {**evaluation, "code": evaluated_by.called(code)}}
+        case _:
+            return asked
 
 
 def keep_evaluated(attempt: attempts.Attempt, asked: Mapping[str, Any], result: Mapping[str, Any]) -> None:

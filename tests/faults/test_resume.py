@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from stages.engines import run, training
+from stages.engines import resume, run, training
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import done, manifest
+from stages.store import attempts, done, evaluated_by, manifest
 from tests.faults.test_damage import DAMAGE, flip
 from tests.unit.train import tiny
 
@@ -173,6 +173,16 @@ def test_a_damaged_evaluation_of_what_was_received_is_made_again(
     said = go_on(root, capsys)
     assert (str(path) in said) == path.exists()
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
+
+
+@pytest.mark.parametrize(("code", "known"), [(evaluated_by.SAME[-1], True), ("0" * 16, False)])
+def test_an_evaluation_by_earlier_code_that_gives_the_same_numbers_is_not_made_again(
+    code: str, known: bool, tmp_path: Path
+) -> None:
+    inputs, asked = tiny.inputs(tmp_path), {"evaluation": {"code": evaluated_by.code(), "samples": 2}, "key": "a"}
+    with attempts.start(inputs.layout, "tiny/box", inputs.key, {}) as attempt:
+        resume.keep_evaluated(attempt, {**asked, "evaluation": {"code": code, "samples": 2}}, {"loss": 1.5})
+        assert resume.evaluated(inputs, asked) == ({"loss": 1.5} if known else None)
 
 
 def test_a_clock_that_runs_backwards_changes_nothing(

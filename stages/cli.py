@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,10 +35,20 @@ def main() -> None:
     except Exception as error:
         if (said := for_user(error)) is None:
             raise
+        if said.resumable:
+            _ignore_requests()
         print(f"stages: {said}", file=sys.stderr)
         sys.exit(said.exit_code)
     finally:
         gc.freeze()  # else Python searches everything for reference cycles once more before the process ends
+
+
+def _ignore_requests() -> None:
+    """What asked for this end may ask again while the process ends: that must not change its exit code."""
+    from stages.train.stopping import ASKING
+
+    for number in ASKING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say_version(wanted: bool) -> None:

@@ -81,10 +81,15 @@ def of_machine(error: BaseException) -> UserError | None:
         where = where.decode(errors="replace") if isinstance(where, bytes) else where
         return UserError(f"{where}: refused ({error.strerror}). {REFUSALS[error.errno]}")
     out_of_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-    if out_of_memory or _is_torchs(error):
+    if out_of_memory or _is_torchs(error) or _is_loaders(error):
         said = f" ({str(error).strip().splitlines()[0][:300]})" if str(error).strip() else ""
         return UserError(f"memory ran out{said}. {_MEMORY}")
     return None
+
+
+def _is_loaders(error: BaseException) -> bool:
+    """Whether a library found no room for its code and data, as below `ulimit -v`: the C library's words for it."""
+    return isinstance(error, ImportError) and "failed to map segment from shared object" in str(error)
 
 
 def _is_torchs(error: BaseException) -> bool:

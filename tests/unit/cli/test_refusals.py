@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from stages import cli
 from stages.commands import open as opening
 from stages.errors import UsageError, of_machine
 from stages.sync import workflow
+from stages.train.stopping import ASKING, StoppedError
 
 CODE = """
 import os, sys
@@ -39,6 +41,9 @@ class OutOfMemoryError(RuntimeError):
         (OSError(errno.EIO, "Input/output error", b"a/b"), "a/b: refused (Input/output error). Give the same command"),
         (OSError(errno.ENOSPC, "No space left on device"), "which the system does not name: refused (No space left"),
         (OSError(errno.EMFILE, "Too many open files", "a"), "a: refused (Too many open files)"),
+        (OSError(errno.ENOTCONN, "Transport endpoint is not connected", "a"), "a: refused (Transport endpoint"),
+        (OSError(errno.EUCLEAN, "Structure needs cleaning", "a"), "a: refused (Structure needs cleaning)"),
+        (ImportError("lib.so: failed to map segment from shared object"), "memory ran out (lib.so: failed to map"),
         (MemoryError(), "memory ran out. Give it more"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out ([Errno 12] Cannot allocate memory)"),
         (OutOfMemoryError("CUDA out of memory.\nmore"), "memory ran out (CUDA out of memory.)"),
@@ -56,7 +61,14 @@ def test_what_a_machine_refuses_is_one_line(error: Exception, told: str) -> None
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("x"), FileNotFoundError(errno.ENOENT, "No such file", "a"), RuntimeError("memory"), OSError("x")]
+    "error",
+    [
+        KeyError("x"),
+        ImportError("no such name"),
+        FileNotFoundError(errno.ENOENT, "No such file", "a"),
+        RuntimeError("memory"),
+        OSError("x"),
+    ],
 )
 def test_any_other_error_may_be_a_defect_and_keeps_its_traceback(
     error: Exception, monkeypatch: pytest.MonkeyPatch
@@ -84,6 +96,26 @@ def test_a_command_that_is_refused_ends_with_a_line_and_1(
         cli.main()
     assert ended.value.code == 1
     assert capsys.readouterr().err.startswith("stages: results/mini: refused (Permission denied). See that this user")
+
+
+def test_a_signal_that_comes_again_while_a_stopped_run_ends_does_not_change_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise StoppedError("stopped after step 2")
+
+    monkeypatch.setattr(cli, "app", stopped)
+    before = {number: signal.getsignal(number) for number in ASKING}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        for number in ASKING:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "stages: stopped after step 2\n"
 
 
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&-", "2>&-", "<&-"])

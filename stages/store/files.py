@@ -17,22 +17,22 @@ from stages.store.digest import BLOCK, Written
 from stages.store.disk import Disk
 
 disk = Disk()
-AGAIN = (
-    "Once the disk takes writes again, give the same command: a stage goes on from its last checkpoint, a corpus from "
-    "what is encoded of it."
-)
-_MAY = "Make its directory writable, or give another place."
+_SAME = "give the same command: a stage goes on from its last checkpoint, a corpus from what is encoded of it."
+AGAIN = f"Once the disk takes writes again, {_SAME}"
+_FULL = f"Make room (`df -h`, and `df -i` for the number of files; `quota -s` for a quota), and {_SAME}"
+_MAY = "Make it and its directory writable for this user, or give another place."
 _IS = "Its directory is not there, or is a file: mend that, or give another place."
 _TAKEN = "Something else is in its place: move that away, or give another place."
 _NAMED = "Its path leads nowhere, or is too long: mend that, or give another place."
 _OPEN = "Another process writes there, or has a file of it open on NFS: end it, or wait for it."
 _SIZE = "It is larger than a limit (`ulimit -f`) or its file system allows: raise that, or give another place."
 _LOCKS = "Its file system has no locks: put results on one that has (of NFS, one that is mounted with locks)."
-# What is wrong with a place, of which no waiting is a cure -> what to do.
+# What is wrong with a place -> what to do, where waiting is no cure of it.
 PLACES = {
     errno.EACCES: _MAY, errno.EPERM: _MAY, errno.EROFS: _MAY, errno.ENOENT: _IS, errno.ENOTDIR: _IS,
     errno.EISDIR: _TAKEN, errno.ENXIO: _TAKEN, errno.ENODEV: _TAKEN, errno.ELOOP: _NAMED, errno.ENAMETOOLONG: _NAMED,
-    errno.EFBIG: _SIZE, errno.ENOTEMPTY: _OPEN, errno.EBUSY: _OPEN, errno.ENOLCK: _LOCKS, errno.EOPNOTSUPP: _LOCKS,
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _SIZE,
+    errno.ENOTEMPTY: _OPEN, errno.EBUSY: _OPEN, errno.ENOLCK: _LOCKS, errno.EOPNOTSUPP: _LOCKS,
 }  # fmt: skip
 SMALL = 64 << 10  # bytes that are hashed sooner than another thread has begun to
 Data = bytes | Iterable[memoryview]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -146,9 +147,9 @@ def test_a_refusal_names_the_file_the_reason_and_what_to_do(tmp_path: Path, monk
     with pytest.raises(files.WriteError) as caught:
         files.write(tmp_path / "a", b"1")
     assert str(caught.value) == (
-        f"{tmp_path / 'a'}: cannot be written (No space left on device). Nothing finished has been changed. Once the "
-        "disk takes writes again, give the same command: a stage goes on from its last checkpoint, a corpus from what "
-        "is encoded of it."
+        f"{tmp_path / 'a'}: cannot be written (No space left on device). Nothing finished has been changed. Make room "
+        "(`df -h`, and `df -i` for the number of files; `quota -s` for a quota), and give the same command: a stage "
+        "goes on from its last checkpoint, a corpus from what is encoded of it."
     )
     with pytest.raises(files.WriteError, match="a: cannot be written \\(odd\\)"), files.failing(tmp_path / "a"):
         raise OSError("odd")  # one without a number has no name of its own
@@ -162,6 +163,21 @@ def test_a_place_that_no_waiting_makes_free_is_said_to_be_taken(tmp_path: Path) 
         with pytest.raises(files.WriteError, match=advice) as caught:
             files.write(tmp_path / name, b"1")
         assert "Once the disk takes writes again" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "Make room (`df -h`, and `df -i`"),
+        (errno.EDQUOT, "`quota -s` for a quota"),
+        (errno.EFBIG, "a limit (`ulimit -f`)"),
+        (errno.EACCES, "Make it and its directory writable for this user"),
+        (errno.ENOLCK, "Its file system has no locks"),
+    ],
+)
+def test_what_to_do_follows_from_what_the_disk_says(code: int, advice: str, tmp_path: Path) -> None:
+    with pytest.raises(files.WriteError, match=re.escape(advice)), files.failing(tmp_path):
+        refuse(code)()
 
 
 @pytest.mark.parametrize("write", [files.write, files.write_atomic])

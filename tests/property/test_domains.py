@@ -21,7 +21,7 @@ from stages.spec import json_schema
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.project import Project
 from stages.spec.validate import validate
-from tests.unit.spec.numeric_leaves import Leaf, leaves, unshipped_families
+from tests.unit.spec.numeric_leaves import AnyKey, Leaf, leaves, unshipped_families
 from tests.unit.spec.numeric_values import drawn, inside, outside, outside_of_a_schema
 from tests.unit.spec.spec_files import MODELS, ROOT, SpecFile, as_an_editor_reads, dump, shipped, unshipped
 
@@ -85,7 +85,17 @@ def marked(leaf: Leaf, value: Tree) -> bool:
     """Whether an editor marks the number."""
     file, path = place(leaf)
     tree = file.changed(path, value_of_an_editor(value)).value
+    _leave_one_of_each_name(leaf, path, tree)
     return any(tuple(one.absolute_path)[: len(path)] == path for one in _complaints(leaf.schema, tree))
+
+
+def _leave_one_of_each_name(leaf: Leaf, path: Path, tree: Tree) -> None:
+    """Of mappings by name on the way to the number what is beside it goes: a validator reads one model, not six."""
+    for part, key in zip([part for part in leaf.pattern if isinstance(part, str)], path, strict=True):
+        if isinstance(part, AnyKey):
+            for other in tree.keys() - {key}:
+                del tree[other]
+        tree = tree[key]
 
 
 def value_of_an_editor(value: Tree) -> Tree:

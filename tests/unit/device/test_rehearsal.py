@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Thread
 
@@ -90,18 +92,22 @@ def test_a_measurement_that_fails_is_a_row_and_the_next_is_made(tmp_path: Path) 
 ANY = Section("any", "Any", 1)
 
 
+READS = "from benchmarks.device.rows import *; rows = Rows(Path({!r})); "  # loads torch
+
+
 def section(program: str, limit: float, folder: Path, of: Section = ANY) -> Process:
-    """A section of which this is the program, after a first row."""
+    """A section of which this is the program, after a first row; `rows` are at hand where the program names them."""
     made = Process(of, "cpu", limit, folder)
-    text = f"from benchmarks.device.rows import *; rows = Rows(Path({str(made.rows)!r})); rows.add(Row('a', '', '1 s'))"
-    made.command = [sys.executable, "-c", f"{text}; print('said', flush=True); {program}"]
+    row = json.dumps(asdict(Row("a", "", "1 s"))) + "\n"
+    text = f"open({str(made.rows)!r}, 'a').write({row!r}); print('a | 1 s'); print('said', flush=True); {program}"
+    made.command = [sys.executable, "-c", (READS.format(str(made.rows)) if "rows" in program else "") + text]
     return made
 
 
 @pytest.mark.parametrize(
     ("program", "limit", "said"),
     [
-        ("import time; time.sleep(60)", 20, "over its limit of 20 s"),
+        ("import time; time.sleep(60)", 4, "over its limit of 4 s"),
         ("raise SystemExit('broken')", 60, "exit code 1: broken"),
     ],
 )

@@ -17,6 +17,8 @@ export OMP_NUM_THREADS := 1
 export DVC_NO_ANALYTICS := 1
 # Pins in constraints.txt; the newest version of pip itself is not needed.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests start processes by the hundred: each would compile what it imports again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: mini pythons lm-eval nemo nemo-record nemo-python test lint nightly mutants mutation record device device-rehearsal device-packages device-attention device-data apex
 
@@ -40,8 +42,8 @@ mini: $(READY) ## train the three pipelines at scale mini, then record the resul
 	@echo "make: what came of it: stages table; pages with every curve: stages report --out report"
 endif
 
-test: lint ## lint, types, tests, and how much of spec, contract and check they reach
-	pytest -n 2 -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
+test: lint ## lint, types, tests, and how much of spec, contract and check their own tests reach
+	pytest -n 2 --dist worksteal -m "not nightly" --cov=stages.spec --cov=stages.contract --cov=stages.check --cov-report=
 	for floor in spec contract check; do \
 		echo "lines of stages/$$floor reached, in per cent (at least 95):"; \
 		coverage report --include="stages/$$floor/*" --format=total --fail-under=95; done
@@ -57,7 +59,7 @@ NEMO_PYTHON ?= $(shell for python in python3.12 "$$HOME"/.pyenv/versions/3.12.*/
 	then echo "$$python"; break; fi; done)
 
 nemo: $(NEMO)/.ready ## the environment of the NeMo engine (5.5 GB), and its tests on this machine's CPU
-	$(NEMO)/bin/python -m pytest -q -n 2 -m "not nightly" tests/nemo
+	$(NEMO)/bin/python -m pytest -q -n 2 --dist worksteal -m "not nightly" tests/nemo
 
 nemo-record: $(NEMO)/.ready ## the NeMo engine beside the torch engine, and Megatron's known traps; rewrites results/records/nemo.md
 	$(NEMO)/bin/python -m tests.nemo.record

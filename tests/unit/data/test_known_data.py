@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -42,20 +43,40 @@ WRITERS: dict[str, Callable[[Path, Rows], None]] = {
 # Of each data set, by the first of its names: files and rows as its card has them.
 LAYOUTS: dict[str, dict[str, Rows]] = {
     "FineWeb": {"data/CC-MAIN-2024-10/000_00000.parquet": column("text", TEXT, dump="x", token_count=3)},
+    "FineWeb 2": {"data/fra_Latn/train/000_00000.parquet": column("text", TEXT, minhash_cluster_size=1),
+                  "data/fra_Latn/test/000_00000.parquet": column("text", ["held out"]),
+                  "data/fra_Latn_removed/train/000_00000.parquet": column("text", ["filtered out"])},
     "Dolma": {"documents/cc_en_head-0000.json.gz": column("text", TEXT, id="1", source="cc", metadata={})},
+    "RedPajama 2": {"documents/2023-06/0000/en_head.json.gz": column("raw_content", TEXT, url="u", length=3)},
     "C4": {"en/c4-train.00000-of-00001.json.gz": column("text", TEXT, url="u", timestamp="t"),
            "en/c4-validation.00000-of-00001.json.gz": column("text", ["held out"])},
     "The Pile": {"train/00.jsonl.zst": column("text", TEXT, meta={"pile_set_name": "Pile-CC"})},
-    "Nemotron-CC": {"data/a/part-00000.jsonl.zstd": column("text", TEXT)},
+    "DCLM": {"global-shard_01_of_10/local-shard_0_of_10/shard_00000000_processed.jsonl.zst":
+             column("text", TEXT, url="u", language_id_whole_page_fasttext={"en": 0.9})},
+    "Nemotron-CC": {"data-jsonl/quality=high/kind=actual/kind2=actual/CC-MAIN-2013-20-part-00000.jsonl.zstd":
+                    column("text", TEXT, warc_record_id="w")},
+    "OLMo mixes": {"data/dclm/dclm-0000.json.zst": column("text", TEXT[:2], id="1"),
+                   "data/pes2o/pes2o-0000.json.gz": column("text", TEXT[2:], id="1")},
     "StarCoder": {"python/train-00000-of-00001.parquet": column("content", TEXT, max_stars_count=1)},
+    "The Stack": {"data/python/data-00000-of-00001.parquet": column("content", TEXT, size=1),
+                  "data/c/data-00000-of-00001.parquet": column("content", ["another language"], size=1)},
     "Wikipedia": {"20231101.en/train-00000-of-00001.parquet": column("text", TEXT, title="t")},
-    "WikiText": {"train-00000-of-00001.parquet": column("text", [*TEXT, "", " "])},
     "Tulu 3": {"data/train-00000-of-00001.parquet": column("messages", TALK, id="1", source="s")},
+    "SmolTalk": {"data/all/train-00000-of-00001.parquet": column("messages", TALK, source="s"),
+                 "data/all/test-00000-of-00001.parquet": column("messages", TALK[:1]),
+                 "data/everyday-conversations/train-00000-of-00001.parquet": column("messages", TALK[:1])},
     "UltraChat 200k": {"data/train_sft-00000-of-00001-f.parquet": column("messages", TALK, prompt="p"),
                        "data/test_sft-00000-of-00001-f.parquet": column("messages", TALK)},
     "LMSYS-Chat-1M": {"data/train-00000-of-00001.parquet": column("conversation", TALK, model="m")},
-    "OpenHermes": {"data/train-00000-of-00001.parquet": column("conversations", SHARE, source="s")},
-    "UltraFeedback (the chosen answers)": {"data/train-0.parquet": column("chosen", TALK, score_chosen=1.0)},
+    "OpenThoughts": {"data/train-00000-of-00001.parquet": column("conversations", [
+        [{"from": {"human": "user", "gpt": "assistant"}[turn["from"]], "value": turn["value"]} for turn in one]
+        for one in SHARE], system="think first")},
+    "SlimOrca": {"oo-labeled_correct.gpt4.sharegpt.jsonl": column("conversations", [
+        [{"from": "system", "value": "be brief", "weight": None}, *one] for one in SHARE])},
+    "UltraFeedback (binarized)": {
+        "data/train_prefs-00000-of-00001.parquet": column("chosen", TALK, score_chosen=1.0),
+        "data/train_sft-00000-of-00001.parquet": column("chosen", TALK, score_chosen=1.0),
+        "data/test_prefs-00000-of-00001.parquet": column("chosen", TALK, score_chosen=1.0)},
     "Alpaca": {"data/train-0.parquet": [{"instruction": one, "input": "", "output": "!", "text": "t"} for one in TEXT]},
     "Dolly 15k": {"d.jsonl": [{"instruction": one, "context": "", "response": "!", "category": "c"} for one in TEXT]},
     "OpenOrca": {"1M.parquet": [{"system_prompt": "", "question": one, "response": "!", "id": "1"} for one in TEXT]},
@@ -146,4 +167,13 @@ def test_a_conversion_of_the_page_gives_rows_that_are_read(name: str) -> None:
     if name != "llava":  # which has pictures
         for row in found:
             assert records.document(json.dumps(row).encode(), records.shape("messages", {})).conversation is not None
-    assert set(CONVERSIONS) == {word for word in conversions() if not word.startswith("__")}
+    made = {word for word, value in conversions().items() if inspect.isfunction(value)}
+    assert {*CONVERSIONS, "wikitext"} == made
+
+
+def test_wikitext_comes_as_articles() -> None:
+    """As its rows are: headings with blanks and a line break, empty rows between paragraphs."""
+    said = ["", " = Robert Boulter = \n", "", " Robert is an actor . \n", "", " = = Career = = \n", "",
+            " He had x = 2 . \n", "", " = Du Fu = \n", "", " Du Fu was a poet . \n"]  # fmt: skip
+    found = [row["text"] for row in converted("wikitext", column("text", said))]
+    assert found == ["".join(said[1:9]), "".join(said[9:])]

@@ -6,6 +6,9 @@ from stages.commands.open import find_root
 from stages.data import tokenizer_files
 from stages.data.tokenizer_declared import declared
 
+# Capitals, accents, blanks, line breaks and signs, which normalizers change or leave out.
+PROBE = "Caf\u00e9  1\u00bd \ufb01t:\n\tx = y\n\nEnd."
+
 
 def check(name: str) -> None:
     """Raise UserError unless the files are those that the spec declares; say what they are."""
@@ -13,6 +16,8 @@ def check(name: str) -> None:
     spec = tokenizer_files.load(root, name)
     made = declared(root, spec).open()
     print(f"{name}: {made.vocab:,} ids, {'with' if made.template else 'without'} a chat template, as declared")
+    if (back := made.decode(made.encode(PROBE)).removeprefix(" ")) != PROBE:  # SentencePiece puts a blank before texts
+        print(f"{name}: texts do not come back as they were, and a model writes them so: {PROBE!r} is {back!r}")
     if made.unknown is not None:
         print(
             f"{name}: texts become {made.word(made.unknown)!r} where it has no token for them; `stages data` counts it"

@@ -24,6 +24,7 @@ UNREAD = (
     *(".gz", ".zst", ".bz2", ".xz", ".lz4", ".zip", ".br", ".snappy", ".7z"),
     *(".part", ".partial", ".incomplete", ".crdownload", ".download", ".aria2", ".tmp"),
 )
+FREE = {".txt", ".md"}  # kinds whose names may be anything
 NUMBERED = re.compile(r"(.*?)[-_.](\d{3,6})-of-(\d{3,6})\b(.*)")  # train-00000-of-00008.parquet
 SPLIT = re.compile(
     r"(?:^|[-_.])(train(?:ing)?|test|validation|valid|val|dev|eval)(?=[-_.]|$)", re.IGNORECASE
@@ -60,6 +61,7 @@ def _pattern(base: Path, name: str, where: str, kinds: tuple[str, ...]) -> list[
         )
     if not found:
         raise UserError(f"{where}: no file below {base} is called so. Correct the pattern.")
+    _refuse_splits(base, [path for path in found if suffix(path.name, kinds) not in FREE], where)
     return found
 
 
@@ -85,7 +87,7 @@ def _folder(folder: Path, where: str, known: tuple[str, ...]) -> list[Path]:
         raise UserError(f"{where}: files of several kinds ({said}); name one kind by a pattern, such as {most}.")
     if ".arrow" in kinds:
         _refuse_datasets(folder, every, where)
-    if not kinds.keys() & {".txt", ".md"}:  # whose names may be anything
+    if not kinds.keys() & FREE:
         _refuse_splits(folder, found, where)
     _refuse_gaps(folder, found, where)
     return found
@@ -146,7 +148,7 @@ def _refuse_splits(folder: Path, found: Sequence[Path], where: str) -> None:
         first = min(named.values()).relative_to(folder)
         raise UserError(
             f"{where}: files of several splits ({said}), such as {first.as_posix()}; name those of one by a pattern. "
-            "All of them: list one pattern for each."
+            "If all of them are meant, list a pattern for each."
         )
 
 

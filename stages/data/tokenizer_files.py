@@ -27,6 +27,7 @@ from stages.store.digest import digest_bytes
 FOLDER = Path("specs") / "tokenizers"
 TOKENS, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 NAMED, ADDED = "special_tokens_map.json", "added_tokens.json"  # read to be compared with tokenizer.json
+OTHERS = ("*.model", "*.tiktoken", "tekken.json", "vocab.json", "vocab.txt", "merges.txt")  # tokenizers without TOKENS
 WORDS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _CONFIG = TypeAdapter(dict[str, Any])
 DEFAULT = "default"  # of several templates, the one that transformers takes where nobody names another
@@ -62,13 +63,26 @@ def read(root: Path, spec: RawTokenizerFiles) -> TokenizerFiles:
     folder = root / spec.path
     tokens = _text(root, folder / TOKENS, spec)
     if tokens is None:
-        raise UserError(f"{folder / TOKENS}: no such file; {spec.tokenizer}'s spec says `path: {spec.path}`")
+        raise UserError(
+            f"{folder / TOKENS}: no such file; {spec.tokenizer}'s spec says `path: {spec.path}`.{_made_of(folder)}"
+        )
     config = _config(_text(root, folder / CONFIG, spec), folder / CONFIG)
     template = _text(root, folder / TEMPLATE, spec)
     if template is None:
         template = _of_config(config.get("chat_template"), folder / CONFIG)
     words = {key: word for key in WORDS if (word := word_of(config.get(key))) is not None}
     return TokenizerFiles(tokens, template, words)
+
+
+def _made_of(folder: Path) -> str:
+    """What to do with a folder that has a tokenizer in another form."""
+    found = sorted(path.name for pattern in OTHERS for path in folder.glob(pattern)) if folder.is_dir() else []
+    if not found:
+        return ""
+    return (
+        f' It has {", ".join(found)}: transformers makes a tokenizer.json of it, `python -c "from transformers import '
+        f"AutoTokenizer; AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')\"`."
+    )
 
 
 def beside(root: Path, spec: RawTokenizerFiles) -> dict[str, dict[str, Any]]:

@@ -65,6 +65,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "splits by folders": ("m", ("m/data/train/a.jsonl", "m/data/validation/a.jsonl"), r"\(train, validation\)"),
     "splits inside of names": (
         "m", ("m/c4-train.0-of-1.json.gz", "m/c4-validation.0-of-1.json.gz"), r"several splits \(train, validation\)"),
+    "splits that a pattern takes in": (
+        "m/**/*.parquet", ("m/fra/train/0.parquet", "m/fra/test/0.parquet"), r"\(test, train\), .* a pattern for each"),
     "data of another kind alone": ("m", ("m/a.csv",), r"There is a\.csv\. `pyarrow\.parquet\.write_table"),
     "an array of JSON": ("m", ("m/a.json",), r"There is a\.json\. Of a JSON array, `jq -c '\.\[\]' IN"),
     "two kinds": ("m", ("m/README.md", "m/d/1.parquet", "m/d/2.parquet"), r"such as m/\*\*/\*\.parquet"),
@@ -105,6 +107,13 @@ def test_a_folder_below_that_is_a_link_or_cannot_be_read_is_named(
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match=r"path: k: .*/k/c: Permission denied"):
         names(tmp_path, "k")
+
+
+def test_a_pattern_for_each_split_takes_all_of_them_and_texts_may_be_called_anything(tmp_path: Path) -> None:
+    made(tmp_path, "m/train-0.jsonl", "m/test-0.jsonl", "m/test.md", "m/train.md")
+    assert names(tmp_path, "m/train*.jsonl") == ["m/train-0.jsonl"]
+    assert names(tmp_path, "m/test*.jsonl") == ["m/test-0.jsonl"]
+    assert names(tmp_path, "m/*.md") == ["m/test.md", "m/train.md"]
 
 
 def test_a_saved_folder_that_chooses_rows_is_refused(tmp_path: Path) -> None:

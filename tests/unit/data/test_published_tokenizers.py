@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from tokenizers import Tokenizer as HfTokenizer
+from tokenizers import normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from stages.commands import tokenizer as command
@@ -171,6 +173,14 @@ def test_files_that_are_none_are_refused(tmp_path: Path, change: object) -> None
         declared(root, tokenizer_files.load(root, "mine", declared=False), check=False)
 
 
+@pytest.mark.parametrize("other", ["tokenizer.model", "qwen.tiktoken", "tekken.json", "vocab.json"])
+def test_a_tokenizer_in_another_form_is_named_with_what_makes_a_tokenizer_json(tmp_path: Path, other: str) -> None:
+    published.write(tmp_path)
+    (tmp_path / "tokenizers/mine/tokenizer.json").rename(tmp_path / "tokenizers/mine" / other)
+    with pytest.raises(UserError, match=rf"no such file; .* It has {other}: transformers makes .*AutoTokenizer"):
+        declared(tmp_path, tokenizer_files.load(tmp_path, "mine", declared=False), check=False)
+
+
 def test_what_is_declared_is_held_against_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +190,34 @@ def test_what_is_declared_is_held_against_the_files(
     published.write(tmp_path, size=500)
     with pytest.raises(SpecError, match=r"found nothing; .*`stages tokenizer mine --accept`"):
         tokenizer_files.load(tmp_path, "mine")
+
+
+CHANGES = {
+    "case": lambda made: setattr(made, "normalizer", normalizers.Lowercase()),
+    "accents": lambda made: setattr(
+        made, "normalizer", normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
+    ),
+    "line breaks": lambda made: setattr(
+        made, "pre_tokenizer", pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), made.pre_tokenizer])
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_a_tokenizer_changes_of_texts_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    declare(tmp_path, monkeypatch, capsys)
+    path = tmp_path / "tokenizers/mine/tokenizer.json"
+    made = HfTokenizer.from_file(str(path))
+    CHANGES[what](made)
+    path.write_text(made.to_str())
+    command.print_declaration("mine")
+    said = yaml.safe_load(capsys.readouterr().out)
+    spec = yaml.safe_load((tmp_path / "specs/tokenizers/mine.yaml").read_text())
+    published.save(tmp_path, {**spec, **said})
+    command.check("mine")
+    assert "mine: texts do not come back as they were, and a model writes them so: 'Caf" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["tokens", "template", "eos_token", "role"])

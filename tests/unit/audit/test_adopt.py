@@ -14,6 +14,7 @@ from stages.commands.adopt import adopt
 from stages.errors import UsageError, UserError
 from stages.spec.names import LONGEST
 from stages.spec.project import Project
+from tests.edits import edit, replaced
 from tests.unit.audit.planted import SOUND
 
 
@@ -37,7 +38,7 @@ def test_other_scales_are_as_they_were(project: Path, capsys: pytest.CaptureFixt
     before = scale.read_text()
     adopt([SOUND / "megatron_finetune"], "mine")
     assert "specs/scales/mini.yaml: its `pipelines` names those that were at this scale" in capsys.readouterr().out
-    assert scale.read_text() == before.replace("pipelines: identity", "pipelines: {tiny: identity}")
+    assert scale.read_text() == replaced(before, "pipelines: identity", "pipelines: {tiny: identity}")
     loaded = Project.load(project)
     assert (loaded.pipelines(variants=True, scale="mini"), loaded.keys("mini")) == (["tiny"], keys)
     adopt([SOUND / "nanotron"], "other")
@@ -49,8 +50,7 @@ def test_other_scales_are_as_they_were(project: Path, capsys: pytest.CaptureFixt
 )
 def test_other_scales_are_as_they_were_in_every_spelling(spelling: str, project: Path) -> None:
     scale = project / "specs/scales/mini.yaml"
-    scale.write_text(scale.read_text().replace("pipelines: {tiny: identity}", "pipelines: identity"))
-    scale.write_text(scale.read_text().replace("pipelines: identity", spelling))
+    edit(scale, "pipelines: identity", spelling)
     adopt([SOUND / "megatron_finetune"], "mine")
     assert Project.load(project).pipelines(variants=True, scale="mini") == ["tiny"]
 
@@ -60,7 +60,7 @@ def test_a_file_whose_name_is_a_key_or_a_number_is_a_stage_all_the_same(project:
     recipes.mkdir()
     text = (SOUND / "arguments_json/training_args.json").read_text()
     for name in ("01", "02", "data", "stage"):
-        (recipes / f"{name}.json").write_text(text.replace('"output_dir": "', f'"output_dir": "/out/{name}'))
+        (recipes / f"{name}.json").write_text(replaced(text, '"output_dir": "', f'"output_dir": "/out/{name}'))
     adopt([recipes], "mine")
     assert sorted(Project.load(project).resolve("mine", "mine").stages) == ["data_run", "run_01", "run_02", "stage_run"]
 
@@ -71,7 +71,7 @@ def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -
     text = (SOUND / "arguments_json/training_args.json").read_text()
     for name in ("first", "second"):
         written = text.replace("{", f'{{\n  "model_name_or_path": "/models/{name}/final",', 1)
-        (recipes / f"{name}.json").write_text(written.replace('"output_dir": "', f'"output_dir": "/out/{name}'))
+        (recipes / f"{name}.json").write_text(replaced(written, '"output_dir": "', f'"output_dir": "/out/{name}'))
     name = "a" * LONGEST
     adopt([recipes], name)
     mixtures = yaml.safe_load((project / "specs/data/mixtures.yaml").read_text())["mixtures"]
@@ -79,7 +79,7 @@ def test_long_names_and_equal_names_in_other_folders_stay_apart(project: Path) -
     sources = [yaml.safe_load(path.read_text())["source"] for path in sorted((project / "specs/releases").iterdir())]
     assert sources == ["/models/first/final", "/models/second/final"]
     first = recipes / "first.json"
-    first.write_text(first.read_text().replace("/models/first", "/models/third"))
+    edit(first, "/models/first", "/models/third")
     adopt([first], "other")
     weights = yaml.safe_load((project / "specs/other/first.yaml").read_text())["init"]["weights"]
     release = yaml.safe_load((project / f"specs/releases/{weights['release']}.yaml").read_text())

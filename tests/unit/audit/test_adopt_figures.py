@@ -23,6 +23,7 @@ from stages.contract import schedule
 from stages.spec import resolved as specs
 from stages.spec.project import Project
 from stages.spec.resolved_pipeline import ResolvedPipeline
+from tests.edits import edit, replaced
 from tests.unit.audit.planted import SOUND
 
 
@@ -107,7 +108,7 @@ def test_a_set_that_is_listed_twice_is_one_corpus_with_both_shares(project: Path
     recipes = project / "recipes"
     recipes.mkdir()
     text = (SOUND / "factory/pretrain.yaml").read_text()
-    (recipes / "pretrain.yaml").write_text(text.replace("dataset: web", "dataset: web,code,web"))
+    (recipes / "pretrain.yaml").write_text(replaced(text, "dataset: web", "dataset: web,code,web"))
     adopt([recipes], "mine")
     made = yaml.safe_load((project / "specs/data/mixtures.yaml").read_text())["mixtures"]["mine_pretrain"]
     assert {one["corpus"]: one["share"] for one in made["sources"]} == {"mine_web": "66.6667%", "mine_code": "33.3333%"}
@@ -143,7 +144,7 @@ def test_a_batch_that_grows_over_what_nobody_knows_is_marked(project: Path) -> N
     recipes = project / "recipes"
     recipes.mkdir()
     text = (SOUND / "megatron_samples/run.sh").read_text()
-    (recipes / "run.sh").write_text(text.replace("64 64 100000", "64 64 $OVER"))
+    (recipes / "run.sh").write_text(replaced(text, "64 64 100000", "64 64 $OVER"))
     adopt([recipes], "mine")
     found = marks(project, "run", "pipeline")
     grown = ("phases.main.batch", "phases.main.budget", "schedules.run")
@@ -154,7 +155,7 @@ def test_checkpoints_are_as_often_as_the_recipes_and_within_the_run(project: Pat
     recipes = project / "recipes"
     shutil.copytree(SOUND / "megatron_finetune", recipes)
     anneal = recipes / "anneal.sh"
-    anneal.write_text(anneal.read_text().replace("--train-iters 1200", "--train-iters 90"))
+    edit(anneal, "--train-iters 1200", "--train-iters 90")
     adopt([recipes], "mine")
     every = {name: Project.load(project).resolve("mine", "mine").stages[name].execution.checkpoint_every
              for name in ("pretrain", "anneal")}  # fmt: skip
@@ -166,7 +167,7 @@ def test_a_published_model_has_its_sizes_and_a_converted_one_its_source(project:
     recipes = project / "recipes"
     shutil.copytree(SOUND / "factory_streamed", recipes)
     text = recipes / "text.yaml"
-    text.write_text(text.read_text().replace("somebody/base", "Qwen/Qwen2.5-1.5B"))
+    edit(text, "somebody/base", "Qwen/Qwen2.5-1.5B")
     adopt([recipes], "mine")
     made = yaml.safe_load((project / "specs/mine/pipeline.yaml").read_text())["models"]["model"]
     assert [made[one] for one in ("layers", "hidden", "ffn", "heads", "kv_heads", "tied")] == [

@@ -13,6 +13,7 @@ from stages.audit.recipe import Scalar, Stage, Value
 from stages.commands.adopt import adopt
 from stages.errors import UserError, Where
 from stages.spec.project import Project
+from tests.edits import edit, replaced
 from tests.unit.audit.planted import SOUND
 
 
@@ -53,8 +54,8 @@ def test_a_run_that_goes_on_along_its_parents_schedule_has_its_clock(project: Pa
     recipes = project / "recipes"
     recipes.mkdir()
     (recipes / "one.sh").write_text(text)
-    again = text.replace("/ckpt/stable", "/ckpt/more").replace("--train-iters 6000", "--train-iters 9000")
-    (recipes / "two.sh").write_text(again.replace("--bf16", "--load /ckpt/stable --bf16"))
+    again = replaced(replaced(text, "/ckpt/stable", "/ckpt/more"), "--train-iters 6000", "--train-iters 9000")
+    (recipes / "two.sh").write_text(replaced(again, "--bf16", "--load /ckpt/stable --bf16"))
     adopt([recipes], "mine")
     two = yaml.safe_load((project / "specs/mine/two.yaml").read_text())
     assert two["init"] == {
@@ -88,7 +89,7 @@ def test_sizes_that_differ_are_refused_at_the_recipes_line(project: Path) -> Non
     recipes = project / "recipes"
     shutil.copytree(SOUND / "megatron_finetune", recipes)
     anneal = recipes / "anneal.sh"
-    anneal.write_text(anneal.read_text().replace("--num-layers 16", "--num-layers 12"))
+    edit(anneal, "--num-layers 16", "--num-layers 12")
     with pytest.raises(UserError, match=r"^anneal.sh:5: --num-layers: found layers 12; allowed: 16, as pretrain.sh:8"):
         adopt([recipes], "mine")
     anneal.write_text((SOUND / "megatron_finetune/anneal.sh").read_text())
@@ -102,7 +103,7 @@ def test_a_run_that_is_restored_past_its_end_is_read_as_one_from_step_0_and_mark
     recipes = project / "recipes"
     shutil.copytree(SOUND / "megatron_override", recipes)
     two = recipes / "two.sh"
-    two.write_text(two.read_text().replace("--train-iters 8000", "--train-iters 2000"))
+    edit(two, "--train-iters 8000", "--train-iters 2000")
     adopt([recipes], "mine")
     made = yaml.safe_load((project / "specs/mine/two.yaml").read_text())
     assert made["phases"][0]["budget"] == 2000 * 256 * 2048
@@ -115,10 +116,11 @@ def test_runs_that_learn_preferences_or_train_adapters_are_left_out_and_named(
 ) -> None:
     recipes = project / "recipes"
     shutil.copytree(SOUND / "axolotl", recipes)
-    (recipes / "more.yml").write_text(
-        (recipes / "preference.yml").read_text().replace("/models/preferred", "/models/more")
-        .replace("/models/tuned", "/models/preferred").replace("rl: dpo\n", "")
-    )  # fmt: skip
+    more = recipes / "more.yml"
+    shutil.copy(recipes / "preference.yml", more)
+    edit(more, "/models/preferred", "/models/more")
+    edit(more, "/models/tuned", "/models/preferred")
+    edit(more, "rl: dpo\n", "")
     adopt([recipes], "mine")
     assert capsys.readouterr().out.splitlines()[1:3] == [
         "left out: preference.yml:4: preference.yml learns by dpo, which is no objective here.",

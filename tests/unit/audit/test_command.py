@@ -12,6 +12,7 @@ import pytest
 from stages.audit.finding import KINDS
 from stages.commands.audit import audit
 from stages.errors import UserError
+from tests.edits import edit
 from tests.unit.audit.planted import SOUND
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +23,7 @@ def recipes(tmp_path: Path) -> Path:
     """Two runs, of which the second ends its decay 300 steps before itself."""
     shutil.copytree(SOUND / "megatron_finetune", tmp_path / "recipes")
     file = tmp_path / "recipes/anneal.sh"
-    file.write_text(file.read_text().replace("--lr-warmup-fraction 0.01", "--lr-decay-iters 900"))
+    edit(file, "--lr-warmup-fraction 0.01", "--lr-decay-iters 900")
     return tmp_path / "recipes"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from stages.audit import run
 from stages.audit.finding import KINDS, Finding
+from tests.edits import edit
 from tests.unit.audit import planted_formats, planted_more, planted_settings, planted_wild
 from tests.unit.audit.planted import DEFECTS, SOUND, Defect
 
@@ -53,9 +54,9 @@ def test_a_planted_defect_is_found_at_its_line_with_what_it_costs(defect: Defect
 def test_sizes_are_those_of_the_nearest_ancestor_that_states_them(tmp_path: Path) -> None:
     shutil.copytree(SOUND / "megatron_three", tmp_path / "three")
     decay, long = tmp_path / "three/02_decay.sbatch", tmp_path / "three/03_long.sbatch"
-    decay.write_text(decay.read_text().replace('"${MODEL[@]}"', "$(python model.py)"))
+    edit(decay, '"${MODEL[@]}"', "$(python model.py)")
     assert audited(tmp_path / "three") == []
-    long.write_text(long.read_text().replace("${TOKENIZER[@]} $(rows", "${TOKENIZER[@]} --kv-channels 96 $(rows"))
+    edit(long, "${TOKENIZER[@]} $(rows", "${TOKENIZER[@]} --kv-channels 96 $(rows")
     found = [(one.kind, one.expected) for one in audited(tmp_path / "three")]
     assert ("model-changed", "128, as 01_stable.sbatch") in found
 
@@ -63,7 +64,7 @@ def test_sizes_are_those_of_the_nearest_ancestor_that_states_them(tmp_path: Path
 def test_a_slip_that_several_runs_share_is_said_once(tmp_path: Path) -> None:
     shutil.copytree(SOUND / "megatron_three", tmp_path / "three")
     common = tmp_path / "three/common.sh"
-    common.write_text(common.read_text().replace("--clip-grad 1.0", "--clip-grad 1.0 --clip-grad 2.0"))
+    edit(common, "--clip-grad 1.0", "--clip-grad 1.0 --clip-grad 2.0")
     assert [one.kind for one in audited(tmp_path / "three")] == ["flag-twice"]
 
 

@@ -11,6 +11,7 @@ from stages.check.findings import Finding, unwaived
 from stages.check.run import run, run_all
 from stages.spec.project import Project
 from tests import shipped
+from tests.edits import edit
 from tests.mutants import unshipped
 
 
@@ -100,7 +101,7 @@ def test_what_only_a_variant_makes_wrong_is_the_variants(lost: str, tmp_path: Pa
 def test_what_is_wrong_with_a_pipeline_is_told_once_for_it_and_its_variants(tmp_path: Path) -> None:
     shipped.copy(tmp_path)
     path = tmp_path / "specs/ouro/longct_1_4b.yaml"
-    path.write_text(path.read_text().replace("schedule: anneal", "schedule: aneal"))
+    edit(path, "schedule: anneal", "schedule: aneal")
     (finding,) = unwaived(run(Project.load(tmp_path), "mini"))
     assert (finding.stage, finding.id) == ("ouro/longct_1_4b", "spec")
 

@@ -29,6 +29,7 @@ from stages.spec.resolved_phases import BatchStep, Source
 from stages.store.digest import BLOCK
 from stages.train import objectives
 from stages.train.replicated import gather
+from tests.edits import edit
 from tests.unit.data.pictures_of_users import declare, grey, jsonl, listed, members, png, prepared, rows, saved, tar
 from tests.unit.data.small import ZERO, Small
 from tests.unit.data.test_user import project
@@ -80,7 +81,7 @@ def test_each_caption_stays_with_its_own_pixels(project: Small, kind: str) -> No
 
 def test_what_is_declared_is_compared_when_it_is_prepared_again(project: Small) -> None:
     words = project.root / "specs/data/tokenizer.yaml"
-    words.write_text(words.read_text().replace(ZERO, read_manifest(project.data / "tokenizer").digest))
+    edit(words, ZERO, read_manifest(project.data / "tokenizer").digest)
     tar(project.root / "a.tar", members(rows(9)))
     declare(project, "a.tar")
     made = prepared(project)

@@ -23,6 +23,7 @@ from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_declared import declared
 from stages.errors import SpecError, UserError
 from stages.spec.resolved_phases import Source
+from tests.edits import edit
 from tests.unit.data import published
 from tests.unit.data.small import ZERO, load, phase, write_spec
 
@@ -232,9 +233,9 @@ def test_the_digest_covers_tokens_template_words_and_roles(
     elif what == "template":
         (folder / "chat_template.jinja").write_text(published.CHATML + "\n\n")
     elif what == "eos_token":
-        config.write_text(config.read_text().replace('"</s>"', '"<img>"'))
+        edit(config, '"</s>"', '"<img>"')
     else:
-        spec.write_text(spec.read_text().replace("image: <img>", "image: none"))
+        edit(spec, "image: <img>", "image: none")
     with pytest.raises(
         UserError, match=r"specs/tokenizers/mine.yaml: digest: declared .*, found .*, in tokenizers/mine"
     ):

@@ -16,6 +16,7 @@ from stages.data.tokenizer import Tokenizer
 from stages.data.tokenizer_use import FILE
 from stages.data.user import BadRowError
 from stages.errors import SpecError, UserError
+from tests.edits import edit
 from tests.unit.data.small import ZERO, Small, write_spec
 
 GOOD = {
@@ -211,7 +212,7 @@ def test_a_file_that_changed_under_its_name_is_refused(project: Small) -> None:
     declare(project, "rows.txt", **{key: getattr(made, key) for key in MEASURED})
     manifest = prepare.read_manifest(project.data / "tokenizer")
     tokens = project.root / "specs/data/tokenizer.yaml"
-    tokens.write_text(tokens.read_text().replace(ZERO, manifest.digest))
+    edit(tokens, ZERO, manifest.digest)
     assert prepare.prepare(project.root, "mine", project.data / "mine") == made
     path.write_text("one\n\nthree")
     with pytest.raises(UserError, match=r"mine\.yaml: digest: declared [0-9a-f]{64}, built [0-9a-f]{64}"):

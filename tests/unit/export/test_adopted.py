@@ -26,6 +26,7 @@ from stages.spec.project import Project
 from stages.store import stage_record
 from stages.store.layout import Layout
 from stages.sync import graph, verdicts
+from tests.edits import edit
 from tests.unit.data.published import CHATML
 from tests.unit.export import adopted, others, ours, reader
 
@@ -106,7 +107,7 @@ def test_another_thing_to_be_evaluated_on_evaluates_the_import_again_and_trains_
     place, spec = root / "results/mini/mine/base", root / "specs/mine/base.yaml"
     kept = {path: path.read_bytes() for path in (place / "manifest.json", place / "model/llm/model.safetensors")}
     before = json.loads((place / "eval.json").read_text())
-    spec.write_text(spec.read_text().replace("data: notes, context: 64", "data: chats, context: 128"))
+    edit(spec, "data: notes, context: 64", "data: chats, context: 128")
     assert states(root)["mine/base"] == "unevaluated: evaluate: context 64, now 128; what it is evaluated on"
     assert states(root)["mine/more"] == "done: ", "its child sees no other parent"
     with chdir(root):

@@ -19,6 +19,7 @@ from stages.export import harness
 from stages.export.harness import Asked
 from stages.store import done, manifest
 from stages.store.layout import Layout
+from tests.edits import edit
 from tests.unit.export import test_families
 
 LM_EVAL = "STAGES_LM_EVAL"
@@ -181,9 +182,7 @@ def test_another_evaluation_keeps_it_and_a_child_does_not_inherit_it(
         ("plain/tuned.yaml", "evaluate: [validation_loss, answers]", "evaluate: [validation_loss]"),
         ("plain/later.yaml", "sources: []", "evaluate: [validation_loss]\nsources: []"),
     ):
-        path = copied / "specs" / spec
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
+        edit(copied / "specs" / spec, old, new)
     with chdir(copied):
         run_stage("plain/tuned", "mini", None)
         run_stage("plain/later", "mini", None)

@@ -16,6 +16,7 @@ from stages.commands.generate import generate
 from stages.commands.run import run_stage
 from stages.errors import UserError
 from stages.models import hf, release_files
+from tests.edits import edit
 from tests.unit.export import project as projects
 
 COME = """\
@@ -51,7 +52,7 @@ def project(finished: Path, tmp_path: Path) -> Path:
     assert rope is not None
     (specs / "mine/come.yaml").write_text(COME.format(rope=rope[0]))
     mini = specs / "scales/mini.yaml"
-    mini.write_text(mini.read_text().replace("releases: stand_in", "releases: given"))
+    edit(mini, "releases: stand_in", "releases: given")
     return root
 
 

@@ -22,6 +22,7 @@ from stages.store import outside
 from stages.store.layout import Layout
 from stages.sync import graph, verdicts
 from stages.sync.verdicts import Verdict
+from tests.edits import edit
 from tests.unit.export import test_harness
 from tests.unit.export.test_harness import whole
 
@@ -61,9 +62,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[harness.Asked]:
 
 
 def edited(root: Path, old: str, new: str) -> Path:
-    path = root / "specs" / TUNED
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+    edit(root / "specs" / TUNED, old, new)
     return root
 
 
@@ -181,7 +180,7 @@ def test_what_is_asked_for_otherwise_is_run_again_and_no_more(
 def test_a_task_that_is_defined_otherwise_is_run_again(asking: Path, found: list[harness.Asked]) -> None:
     run(asking)
     path = asking / "tasks/sums.yaml"
-    path.write_text(path.read_text().replace("version: 1.0", "version: 2.0"))
+    edit(path, "version: 1.0", "version: 2.0")
     assert verdict(asking).state == "unevaluated"
     run(asking)
     assert len(found) == 2

@@ -13,6 +13,7 @@ from stages.errors import UsageError, UserError
 from stages.export import folder as writer
 from stages.store import files
 from stages.store.disk import Disk
+from tests.edits import edit
 from tests.unit.export.conftest import Export
 
 
@@ -43,7 +44,7 @@ def test_an_unfinished_stage(ref: str, why: str, exported: Export, tmp_path: Pat
 
 def test_a_stale_stage(copied: Path, exported: Export) -> None:
     spec = copied / "specs/plain/tuned.yaml"
-    spec.write_text(spec.read_text().replace("context: 128", "context: 64"))
+    edit(spec, "context: 128", "context: 64")
     with pytest.raises(UserError, match=r"plain/tuned is stale \(its spec, a parent or the data changed"):
         exported("plain/tuned", root=copied)
 

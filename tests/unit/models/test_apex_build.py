@@ -13,6 +13,7 @@ from setuptools import Extension
 
 from stages.errors import UserError
 from stages.models.ops import apex_build, apex_setup, backend
+from tests.edits import edit
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_torch_needs_cuda_and_a_toolkit_of_its_release(tmp_path: Path, monkeypat
     nvcc.chmod(0o755)
     with pytest.raises(UserError, match=r"is release 12\.8; needed: CUDA toolkit 13\.0"):
         apex_build.toolkit()
-    nvcc.write_text(nvcc.read_text().replace("12.8", "13.0"))
+    edit(nvcc, "12.8", "13.0")
     assert apex_build.toolkit() == tmp_path
 
 

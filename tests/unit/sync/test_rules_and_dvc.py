@@ -12,6 +12,7 @@ import yaml
 from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import config, graph, rules, write
+from tests.edits import edit
 
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = Path(__file__).parent / "fake"
@@ -124,7 +125,7 @@ def test_snakemake_refuses_to_start_when_the_rules_are_not_what_the_specs_say(pr
 
 def test_snakemake_plans_no_stage_below_a_finding_and_plans_other_pipelines(project: Path) -> None:
     spec = project / "specs/llama31_1m/cpt_512k.yaml"
-    spec.write_text(spec.read_text().replace("document_mask: true", "document_mask: false"))
+    edit(spec, "document_mask: true", "document_mask: false")
     said = call(project, "snakemake", "-n", "llama31_1m__sft_1m", code=1)
     assert "stages: llama31_1m/sft_1m is not started" in said
     assert "specs/llama31_1m/cpt_512k.yaml:25: I-19" in said

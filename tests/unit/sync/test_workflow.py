@@ -11,6 +11,7 @@ from stages.errors import UsageError, UserError
 from stages.spec.project import Project
 from stages.sync import adoption, drivers, graph, workflow, write
 from stages.sync.graph import urgencies
+from tests.edits import edit
 from tests.unit.spec import small_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,7 +81,7 @@ def test_a_job_sees_its_own_main_process_after_an_edit(project: Path, monkeypatc
     main = workflow.open_main(project, {}, quiet=True)
     own = os.environ[workflow.GRAPH]
     spec = project / "specs/toy/pipeline.yaml"
-    spec.write_text(spec.read_text().replace("beta2: 0.95", "beta2: 0.9"))
+    edit(spec, "beta2: 0.95", "beta2: 0.9")
     monkeypatch.setattr(workflow.os, "getpid", lambda: 1)
     later = workflow.open_main(project, {}, quiet=True)
     assert later.marker("toy/first") != main.marker("toy/first")

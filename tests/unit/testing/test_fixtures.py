@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests import page
+from tests.edits import edit
 from tests.unit.testing.session import Session
 
 PAGE = page.Page("snapshot-testing.md").files()
@@ -27,7 +28,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def change(session: Session, old: str, new: str, file: str = LOOP) -> None:
     path = session.folder / file
     assert path.read_text().count(old) == 1
-    path.write_text(path.read_text().replace(old, new))
+    edit(path, old, new)
 
 
 def assert_failed(found: tuple[int, str], *parts: str) -> None:

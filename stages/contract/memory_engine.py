@@ -38,7 +38,7 @@ HEAP = 150 * MEGA  # what the C library's heap keeps of freed memory, at most; l
 CACHED = 0.10  # of what is alive: what a GPU's caching allocator holds beyond it, the middle of four measured
 WHOLE, ON_CPU, ON_GPU = 1 << 22, 1 << 17, 1 << 27  # logits: stages/models/ops/head.py, which a test compares
 FEWEST = 64
-EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/subject.py, which a test compares)
+EVALUATED = 8192  # tokens of a batch of an evaluation (stages/evals/whole.py, which a test compares)
 NEWTON_SCHULZ = 5  # copies of the matrices of one shape that an orthogonalisation has at once
 
 HEADED = LanguageModel | CaptionDecoderModel

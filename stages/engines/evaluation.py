@@ -47,12 +47,11 @@ def write(folder: Path, stage: Stage, numbers: Numbers) -> None:
 
 
 def before(
-    stage: Stage, inputs: Inputs, modules: nn.ModuleDict, heldout: Heldout, seconds: dict[str, float] | None = None
+    stage: Stage, inputs: Inputs, model: evals.Model, heldout: Heldout, seconds: dict[str, float] | None = None
 ) -> dict[str, Any]:
     """The model as it was received, under its parent's RoPE. Raises NonFiniteError."""
     rope = received.parent_rope(stage, inputs)
-    with placed.evaluated(stage, modules):
-        found = evals.run(modules, stage, heldout, None if rope == stage.rope else rope, seconds=seconds)
+    found = evals.run(model, stage, heldout, None if rope == stage.rope else rope, seconds=seconds)
     results.check_evaluations(stage, found, "before training", 0)
     return found
 
@@ -64,7 +63,7 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
     """
     before = _handed_on(stage, inputs)
     if stage.evaluation.on is not None:
-        after = evals.run(modules, stage, Heldout(inputs.data_root), phases=stage.evaluated_on)
+        after = evals.run(evals.Whole(stage, modules), stage, Heldout(inputs.data_root), phases=stage.evaluated_on)
         results.check_evaluations(stage, after, "as it came in", None)
         return {"before": before, "after": after}
     phases = stage_record.evaluated_on(inputs.layout, stage)
@@ -73,7 +72,7 @@ def not_trained(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, loops: int
             phase.model_copy(update={"loops": phase.loops and phase.loops.model_copy(update={"count": loops})})
             for phase in phases
         )
-    after = evals.run(modules, stage, Heldout(inputs.data_root), phases=phases)
+    after = evals.run(evals.Whole(stage, modules), stage, Heldout(inputs.data_root), phases=phases)
     results.check_evaluations(stage, after, "as handed on", None)
     return {"before": before, "after": after}
 
@@ -106,10 +105,12 @@ def _known(folder: Path, side: str) -> Numbers:
 
 def _trained(stage: Stage, inputs: Inputs) -> Numbers:
     heldout = Heldout(inputs.data_root)
-    first = before(stage, inputs, received.receive(stage, inputs, placed.kept_on(stage)), heldout)
+    modules = received.receive(stage, inputs, placed.kept_on(stage))
+    with placed.evaluated(stage, modules):
+        first = before(stage, inputs, evals.Whole(stage, modules), heldout)
     modules = _own(stage, inputs)
     with placed.evaluated(stage, modules):
-        after = evals.run(modules, stage, heldout)
+        after = evals.run(evals.Whole(stage, modules), stage, heldout)
     results.check_evaluations(stage, after, "after training", None)
     return {"before": first, "after": after}
 

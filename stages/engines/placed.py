@@ -1,9 +1,9 @@
-"""Where a stage's modules are while they are evaluated.
+"""Where a finished result's modules are while they are evaluated again.
 
-The torch engine evaluates what it trains, where it is. The NeMo engine's modules are whole on the first rank alone, in
-fp32 in the host's memory: 66 GB of a Kimi-VL, beside which nothing else fits on a GPU. While they are evaluated the GPU
-has copies, in bf16 of the matrices that products read in bf16 anyway, so no number changes. Never executed on a GPU;
-traced on fake tensors (tests/nemo/traced.py).
+The torch engine evaluates what it has, where it is. Modules that the NeMo engine trained are read in fp32 into the
+host's memory: 66 GB of a Kimi-VL, beside which nothing else fits on a GPU. While they are evaluated the GPU has copies,
+in bf16 of the matrices that products read in bf16 anyway, so no number changes. Never executed on a GPU; traced on fake
+tensors.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from stages.engines import Inputs, readback, received
+from stages.engines import Inputs, last_pass, readback, received
 from stages.engines.checkpoints import Checkpoints
 from stages.engines.trainer import Beside, Tables, exhaust
+from stages.evals import Model, Whole
 from stages.guards.phase_log import Rows
 from stages.guards.report import BuiltReport
 from stages.spec.resolved import Stage
@@ -33,9 +34,9 @@ class TorchTrainer:
         self._modules = received.receive(stage, inputs, ranks.device, ranks)
         self._optimizer: Optimizer
 
-    def received(self) -> nn.ModuleDict | None:
-        """The modules themselves."""
-        return self._modules if self._ranks.first else None
+    def evaluated(self) -> Model | None:
+        """The modules themselves, on the first rank."""
+        return Whole(self._stage, self._modules) if self._ranks.first else None
 
     def begin(self) -> None:
         """Freeze what is not trained, and make the optimizer. Raises UserError where inherited state does not fit."""
@@ -86,6 +87,10 @@ class TorchTrainer:
     def trained(self) -> nn.ModuleDict | None:
         """The modules themselves."""
         return self._modules if self._ranks.first else None
+
+    def last_loss(self, rows: Rows) -> float:
+        """The objective's, on the first rank."""
+        return last_pass.loss(self._stage, self._modules, rows) if self._ranks.first else 0.0
 
 
 def optimizer(stage: Stage, inputs: Inputs, modules: nn.ModuleDict, ranks: Ranks) -> Optimizer:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from stages.evals import Model
 from stages.guards.phase_log import Rows
 from stages.guards.report import BuiltReport
 from stages.spec.resolved_phases import Phase
@@ -48,11 +49,13 @@ class Trainer(Protocol):
     What is made for the first rank alone is None, or nothing, on the others.
     """
 
-    def received(self) -> nn.ModuleDict | None:
-        """For the first rank: the modules as the stage received them, as `stages.models` computes them."""
+    def evaluated(self) -> Model | None:
+        """The model as it is now, for every rank that computes evaluations; the others wait. Before `begin` it is as
+        the stage received it.
+        """
 
     def begin(self) -> None:
-        """Build what trains, with the optimizer's state that the edges hand over; after this `received` is changed."""
+        """Make ready to train, with the optimizer's state that the edges hand over."""
 
     def built(self) -> BuiltReport | None:
         """For the first rank: what stands before step 1, read back from what was built."""
@@ -84,6 +87,12 @@ class Trainer(Protocol):
 
     def trained(self) -> nn.ModuleDict | None:
         """For the first rank: the modules with the weights as they are now, as `stages.models` computes them."""
+
+    def last_loss(self, rows: Rows) -> float:
+        """Loss of some of the last step's `rows`, under the weights as they are now; 0 where there is no target.
+
+        All ranks call it; those that have no part in it return 0.
+        """
 
 
 def exhaust(state: Iterable[tuple[str, Tensor]]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, evaluation, last_pass, made_by, place, placed, readback, received, results, resume
+from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
 from stages.engines.trainer import Checkpoints, Tables, Trainer, exhaust
 from stages.guards import reads
 from stages.guards import run as guards
@@ -56,9 +57,7 @@ class Training:
     def run(self) -> None:
         """Train to the end and put the result in place."""
         trainer = self._make(self.stage, self.inputs, self.ranks)
-        modules = trainer.received()
-        before = {} if modules is None else self._evaluate_before(modules)
-        del modules
+        before = self._evaluate_before(trainer)
         trainer.begin()
         report = trainer.built()
         if report is not None:
@@ -71,12 +70,13 @@ class Training:
             exhaust(state)
         self.peaks = results.peaks_mb(self.stage, self.ranks)
         modules = trainer.trained()
-        if report is None or modules is None:
-            return
-        started = {name: module.weights for name, module in report.modules.items()}
-        done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
-        guards.check_end(self.stage, done)
-        self._finish(modules, counters, before)
+        if report is not None and modules is not None:
+            started = {name: module.weights for name, module in report.modules.items()}
+            done = readback.done(self.stage, modules, counters, self.reads, started, self.attempt.result)
+            guards.check_end(self.stage, done)
+        after = self._evaluate_after(trainer, modules, counters)
+        if modules is not None:
+            self._finish(modules, counters, {"before": before, "after": after})
 
     @property
     def attempt(self) -> attempts.Attempt:
@@ -85,19 +85,13 @@ class Training:
             raise AssertionError(f"rank {self.ranks.rank} does not write")
         return self._attempt
 
-    def _finish(self, modules: nn.ModuleDict, counters: Counters, before: Mapping[str, Any]) -> None:
-        last = self.stage.phases[-1]
-        rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
-        with placed.evaluated(self.stage, modules):
-            last_pass.check(self.stage, modules, rows, counters.steps)
-            after = evals.run(modules, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
-        results.check_evaluations(self.stage, after, "after training", counters.steps)
+    def _finish(self, modules: nn.ModuleDict, counters: Counters, found: evaluation.Numbers) -> None:
         self._refuse_changed_data()
         loops = received.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.check_config(self.stage, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())
-        evaluation.write(self.attempt.result, self.stage, {"before": before, "after": after})
+        evaluation.write(self.attempt.result, self.stage, found)
         course = results.Course(self.seconds, self.peaks, made_by.listed(self.made_by), self.reads.tokens())
         results.complete(self.stage, self.inputs, self.attempt, counters, None, self.machine, self.promised, course)
 
@@ -220,17 +214,34 @@ class Training:
         told = self.ranks.tell("" if own is None else str(own))
         return Path(told) if told else None
 
-    def _evaluate_before(self, modules: nn.ModuleDict) -> dict[str, Any]:
-        """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes."""
+    def _evaluate_before(self, trainer: Trainer) -> dict[str, Any]:
+        """Evaluate the model as received, under its parent's RoPE: once, whatever number of attempts it takes.
+
+        The first rank knows what an earlier attempt found; the others have no use for it.
+        """
         asked = {
             "evaluation": evaluated.asked(self.stage).plain(),
             "parents": resume.parents(self.inputs),
             "key": self.inputs.key,
         }
-        known = resume.evaluated(self.inputs, asked)
-        if known is not None:
-            return known
+        known = resume.evaluated(self.inputs, asked) if self.ranks.first else None
+        model = trainer.evaluated()
+        if self.ranks.any(known is not None) or model is None:
+            return known or {}
         seconds = self.seconds["evaluated_before"]
-        result = evaluation.before(self.stage, self.inputs, modules, self.heldout, seconds)
-        resume.keep_evaluated(self.attempt, asked, result)
+        result = evaluation.before(self.stage, self.inputs, model, self.heldout, seconds)
+        if self.ranks.first:
+            resume.keep_evaluated(self.attempt, asked, result)
         return result
+
+    def _evaluate_after(self, trainer: Trainer, modules: nn.ModuleDict | None, counters: Counters) -> dict[str, Any]:
+        """Compute with what training left; `modules` are the first rank's, which looks at the weights themselves."""
+        last = self.stage.phases[-1]
+        rows = PhaseData(last, self.stage.seed, scope(last), self.inputs.data_root)
+        self.ranks.wait()  # where the first has refused what it gathered, the others are not inside a collective
+        last_pass.check(self.stage, modules, partial(trainer.last_loss, rows), counters.steps)
+        if (model := trainer.evaluated()) is None:
+            return {}
+        after = evals.run(model, self.stage, self.heldout, seconds=self.seconds["evaluated_after"])
+        results.check_evaluations(self.stage, after, "after training", counters.steps)
+        return after

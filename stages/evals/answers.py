@@ -72,9 +72,8 @@ def _reply(subject: Subject, prompts: list[NDArray[np.int64]], references: list[
     open_rows = set(range(len(rows)))
     for _ in range(limit):
         going = sorted(open_rows)
-        hidden = subject.hidden(subject.text_batch([rows[row] for row in going]))
-        last = torch.tensor([len(rows[row]) - 1 for row in going], device=hidden.device)
-        logits = subject.lm.logits(hidden[torch.arange(len(going), device=hidden.device), last])
+        last = [range(len(rows[row]) - 1, len(rows[row])) for row in going]
+        logits = subject.logits([rows[row] for row in going], last)
         for row, token in zip(going, logits.argmax(-1).tolist(), strict=True):
             rows[row] = np.append(rows[row], token)
             if token == subject.roles.turn_end:

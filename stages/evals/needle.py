@@ -16,7 +16,7 @@ from stages.data.draws import Draws
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
 from stages.evals.language import long_rows
-from stages.evals.subject import TOKENS_AT_ONCE, Subject
+from stages.evals.subject import Subject
 
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FEWEST_ROWS = 2  # stretches of text in which every depth is tried
@@ -84,11 +84,7 @@ def asked(tokenizer: Tokenizer, name: str) -> tuple[list[int], list[int]]:
 def _score(subject: Subject, rows: list[NDArray[np.int64]], answers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
     candidates = torch.tensor(asked(subject.tokenizer, NAMES[0])[1])
     wanted = torch.tensor(answers)
-    at_once = max(1, TOKENS_AT_ONCE // len(rows[0]))
-    found = []
-    for first in range(0, len(rows), at_once):
-        hidden = subject.hidden(subject.text_batch(rows[first : first + at_once]))
-        found.append(subject.lm.logits(hidden[:, -1]).float().cpu()[:, candidates].log_softmax(-1))
-    scores = torch.cat(found)
+    last = [range(len(row) - 1, len(row)) for row in rows]
+    scores = subject.logits(rows, last).float().cpu()[:, candidates].log_softmax(-1)
     gain = scores.gather(1, wanted[:, None])[:, 0].double() + math.log(10)
     return scores.argmax(1) == wanted, gain

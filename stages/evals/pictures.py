@@ -23,7 +23,6 @@ from stages.data.vision import BRIGHTNESS, TEMPLATES
 from stages.errors import UserError
 from stages.evals.subject import Subject
 from stages.models.coca import caption_loss, embed_images, embed_texts, siglip_loss
-from stages.models.kimi_vl import Batch, places
 from stages.models.vision_packing import pack
 from stages.spec.evaluations import EVALUATIONS
 from stages.train.objectives.base import patch_size, precision
@@ -104,10 +103,12 @@ def questions(subject: Subject) -> dict[str, Any]:
         asked = _answer_start(tokens, roles, encode("assistant\n"))
         answer = tokens[asked : asked + int(np.argmax(tokens[asked:] == roles.turn_end)) + 1]
         rows = [np.concatenate([tokens[:asked], word]) for word in words]
-        batch = _with_images(subject, rows, [image.pixels for image in heldout.images(name, document)])
-        logp = subject.lm.logits(subject.hidden(batch)[:, asked - 1 : -1]).float().log_softmax(-1)
+        places = [range(asked - 1, len(row) - 1) for row in rows]
+        logp = subject.logits(rows, places, heldout.images(name, document)).float().log_softmax(-1)
+        said = logp.split([len(word) for word in words])
         scores = [
-            float(logp[row, torch.arange(len(word)), torch.from_numpy(word)].sum()) for row, word in enumerate(words)
+            float(one[torch.arange(len(word)), torch.from_numpy(word)].sum())
+            for one, word in zip(said, words, strict=True)
         ]
         right.append(np.array_equal(words[int(np.argmax(scores))], answer))
         given[tuple(answer.tolist())] += 1
@@ -128,16 +129,6 @@ def _question_corpus(subject: Subject) -> str:
 def _answer_start(tokens: NDArray[np.int64], roles: Roles, name: Sequence[int]) -> int:
     """Where what the assistant says begins: behind the last beginning of a turn and the tokens of the role's name."""
     return int(np.flatnonzero(tokens == roles.turn_begin)[-1]) + 1 + len(name)
-
-
-def _with_images(subject: Subject, rows: list[NDArray[np.int64]], images: list[NDArray[np.float32]]) -> Batch:
-    """Rows of text that all show the same images."""
-    text = subject.text_batch(rows)
-    pixels, grids = pack(images * len(rows), _patch(subject))
-    image = subject.roles.image
-    assert image is not None
-    where = places(text.tokens.cpu().numpy(), image, subject.device)
-    return Batch(text.tokens, text.positions, None, pixels.to(subject.device), grids, where)
 
 
 def _patch(subject: Subject) -> int:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import nn
 
 from stages.data.heldout import Heldout
 from stages.errors import UserError
 from stages.evals.answers import answers
 from stages.evals.language import loops, positions, validation
+from stages.evals.model import Model
 from stages.evals.needle import needle
 from stages.evals.pictures import digits, questions, retrieval
 from stages.evals.subject import Subject
@@ -36,14 +36,14 @@ COMPUTED: dict[str, Callable[[Subject], dict[str, Any]]] = {
 
 
 def run(
-    modules: nn.ModuleDict,
+    model: Model,
     stage: Stage,
     heldout: Heldout,
     rope_override: Rope | None = None,
     phases: Sequence[Phase] = (),
     seconds: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """All evaluations that the stage names, as plain numbers: {section: {...}}. The modules come back as they were.
+    """All evaluations that the stage names, as plain numbers: {section: {...}}. All ranks that share the model call it.
 
     `rope_override` evaluates the language model under another rope (its parent's). `phases` names the corpora and
     loops for a stage that has no phase of its own (an upcycling). `seconds` is filled with the time that each section
@@ -55,8 +55,9 @@ def run(
         raise UserError(
             f"{stage.pipeline}/{stage.name}: evaluate: found {', '.join(unknown)}; allowed: {', '.join(EVALUATIONS)}"
         )
-    subject = Subject(modules, stage, tuple(stage.phases) or tuple(phases), heldout)
-    with torch.no_grad(), _evaluating(modules), _rope(subject, rope_override):
+    subject = Subject(model, stage, tuple(stage.phases) or tuple(phases), heldout)
+    turned = nullcontext() if rope_override is None else model.turned_by(rope_override)
+    with torch.no_grad(), model.evaluating(), turned:
         found = {}
         for name in stage.evaluation.names:
             section, began = EVALUATIONS[name].section, time.perf_counter()
@@ -64,29 +65,3 @@ def run(
             if seconds is not None:
                 seconds[section] = round(time.perf_counter() - began, 3)
         return found
-
-
-@contextmanager
-def _evaluating(modules: nn.ModuleDict) -> Iterator[None]:
-    """Evaluation mode (a router counts nothing), undone module by module."""
-    before = {module: module.training for module in modules.modules()}
-    modules.eval()
-    try:
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
-
-
-@contextmanager
-def _rope(subject: Subject, rope: Rope | None) -> Iterator[None]:
-    if rope is None:
-        yield
-        return
-    lm = subject.lm
-    own = lm.rotary.rope
-    lm.turn_by(rope)
-    try:
-        yield
-    finally:
-        lm.turn_by(own)

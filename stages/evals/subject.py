@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,18 +12,14 @@ from torch import Tensor, nn
 
 from stages.data.heldout import Heldout
 from stages.data.roles import Roles
-from stages.data.sample import Sample
+from stages.data.sample import Image, Sample
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
-from stages.models import kimi_vl
-from stages.models.ops import token_losses
-from stages.models.transfer import pick
+from stages.evals.model import Model, row
+from stages.evals.whole import Whole
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
-from stages.train.objectives.base import collate, language_model, patch_size, precision
-from stages.train.objectives.causal import supervised_only
 
-TOKENS_AT_ONCE = 8192  # rows are evaluated in batches of about this many tokens, which bounds memory
 FULL_NUMBER = 256  # up to this length a row is read `samples` times; longer rows are fewer, for as many tokens in all
 
 
@@ -32,20 +27,22 @@ FULL_NUMBER = 256  # up to this length a row is read `samples` times; longer row
 class Subject:
     """The modules of a stage, the phases whose corpora are evaluated, and the held-out documents."""
 
-    modules: nn.ModuleDict
+    model: Model
     stage: Stage
     phases: tuple[Phase, ...]
     heldout: Heldout
     by_corpus: dict[str, list[Tensor]] = field(default_factory=dict)  # what several evaluations read, computed once
 
     @property
-    def lm(self) -> Any:
-        """The language model."""
-        return language_model(self.stage, self.modules)
+    def modules(self) -> nn.ModuleDict:
+        """The modules themselves, for evaluations that no divided model has: of towers and captions."""
+        if not isinstance(self.model, Whole):
+            raise ValueError(f"{self.stage.pipeline}/{self.stage.name}: no rank has the modules whole")
+        return self.model.modules
 
     @property
     def device(self) -> torch.device:
-        """Where the modules are."""
+        """Where whole modules are."""
         return next(self.modules.parameters()).device
 
     @property
@@ -90,48 +87,17 @@ class Subject:
             )
         return found
 
-    def hidden(self, batch: kimi_vl.Batch) -> Tensor:
-        """Last normed states [B, T, D]; for Ouro those of the last loop."""
-        return self.hidden_by_loop(batch)[-1]
-
-    def hidden_by_loop(self, batch: kimi_vl.Batch) -> list[Tensor]:
-        """Normed states [B, T, D] after each loop; one entry for models without loops."""
-        embeddings = kimi_vl.embed(self.modules, batch) if patch_size(self.stage) is not None else None
-        inputs = (batch.tokens, batch.positions, batch.documents, embeddings)
-        with precision(self.stage):
-            return [self.lm(*inputs)] if self.loops is None else self.lm(*inputs, self.loops)[0]
-
     def losses(self, samples: Sequence[Sample]) -> Iterator[tuple[list[Tensor], Tensor]]:
-        """Batch by batch: loss [n] (nats) of each supervised token after each loop, and its position [n] in the row."""
-        for part in batches(samples):
-            rows = collate(part, self.phases[-1], patch_size(self.stage), self.device)
-            places = torch.arange(rows.labels.shape[1], device=self.device).expand_as(rows.labels)
-            by_loop = []
-            for hidden in self.hidden_by_loop(rows.batch):
-                states, labels = supervised_only(hidden, rows)
-                by_loop.append(token_losses(states, self.lm.head, labels, self.lm.softcap).double())
-            yield by_loop, pick(places.flatten(), rows.supervised)
+        """Part by part: loss [n] (nats) of each supervised token after each loop, and its position [n] in the row."""
+        return self.model.losses(samples, self.phases[-1])
 
-    def text_batch(self, rows: Sequence[NDArray[np.int64]]) -> kimi_vl.Batch:
-        """Rows of text of different lengths as one batch, filled up behind, where causality hides the filling."""
-        tokens = np.full((len(rows), max(map(len, rows))), self.roles.fill, dtype=np.int64)
-        for to, row in zip(tokens, rows, strict=True):
-            to[: len(row)] = row
-        placed = torch.from_numpy(tokens).to(self.device)
-        positions = torch.arange(placed.shape[1], device=self.device).expand_as(placed)
-        return kimi_vl.Batch(placed, positions, None, None, (), None)
-
-
-def batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """Samples in order, in lists of about TOKENS_AT_ONCE tokens."""
-    part: list[Sample] = []
-    for sample in samples:
-        part.append(sample)
-        if sum(len(member.tokens) for member in part) + len(sample.tokens) > TOKENS_AT_ONCE:
-            yield part
-            part = []
-    if part:
-        yield part
+    def logits(
+        self, rows: Sequence[NDArray[np.int64]], places: Sequence[range], images: Sequence[Image] = ()
+    ) -> Tensor:
+        """Logits [n, V] at these positions of rows of text that all show the same images, row by row."""
+        roles = self.roles
+        asked = [replace(row(one, images), image=roles.image, fill=roles.fill) for one in rows]
+        return self.model.logits(asked, places, self.phases[-1])
 
 
 def plain_row(tokens: NDArray[np.int64]) -> Sample:

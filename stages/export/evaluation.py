@@ -26,7 +26,8 @@ def evaluate(result: Result, tasks: Sequence[str]) -> dict[str, Any]:
     asked = result.stage.evaluation.model_copy(update={"names": tuple(tasks)})
     stage = result.stage.model_copy(update={"evaluation": asked})
     with deterministic(stage.execution), denormals_flushed():
-        return evals.run(model.modules(result), stage, Heldout(result.layout.data), phases=read)
+        whole = evals.Whole(stage, model.modules(result))
+        return evals.run(whole, stage, Heldout(result.layout.data), phases=read)
 
 
 def refuse(result: Result, tasks: Sequence[str], read: Sequence[Phase]) -> None:

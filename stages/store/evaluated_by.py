@@ -22,6 +22,7 @@ SAME = (
     "e2e4f8e5344352e1",
     "a8bc6ed215a2e605",
     "90cc60999e5a8ad8",
+    "c2e5ee6ad777b6e7",
 )
 
 

@@ -27,7 +27,7 @@ from stages.train.shards import Borders
 from stages.train.stopping import LostRankError, StoppedError
 
 # A rank that dies closes its connections, which the others notice at once. This only has to outlast the longest thing
-# that one rank does while the others wait: the evaluations.
+# that one rank does while the others wait: the torch engine's evaluations.
 PATIENCE = timedelta(days=2)
 CPU = torch.device("cpu")
 GLOO: Literal["gloo"] = "gloo"  # what is exchanged goes over the host

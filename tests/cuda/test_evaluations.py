@@ -46,7 +46,7 @@ def numbers(found: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 def evaluated(of: Stage, modules: nn.ModuleDict, root: Path) -> dict[str, float]:
     with deterministic(of.execution):
-        return dict(numbers(evals.run(modules, of, Heldout(root))))
+        return dict(numbers(evals.run(evals.Whole(of, modules), of, Heldout(root))))
 
 
 def test_every_evaluation_is_among_the_cases() -> None:

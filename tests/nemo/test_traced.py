@@ -46,6 +46,7 @@ def test_a_step_can_be_executed_and_has_the_bytes_that_are_planned(ref: str, num
     gpu = hardware.load(PROJECT.files, "h100")
     planned = memory.of(stage, stage.phases[number], gpu)
     states = planned.states + planned.gradients
+    assert found["built"] < found["evaluation"] <= found["passes"], "an evaluation fits where a step does"
     assert found["built"] == pytest.approx(states, rel=0.05)
     worst = max(found["passes"], found["update"], found["checkpoint"])
     assert worst <= MORE * (states + planned.activations + planned.loss)

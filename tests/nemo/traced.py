@@ -65,6 +65,10 @@ def trace(stage: Any, number: int) -> dict[str, Any]:
             _step(stage, stage.phases[number], made, rows)
         found |= {"passes": alive.peak}
         alive.peak = alive.now
+        with watch:
+            _evaluation(stage, stage.phases[number], made, rows)
+        found |= {"evaluation": alive.peak}
+        alive.peak = alive.now
         with (
             watch,
             patch.object(torch.Tensor, "__float__", lambda _: 1.0),
@@ -121,6 +125,22 @@ def _step(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
         chunk.zero_grad_buffer()
     made.mover.zero()
     steps._pass(micros)
+
+
+def _evaluation(stage: Any, phase: Any, made: Any, rows: list[Any]) -> None:
+    """Losses of as many rows at once as there are at most, and logits at the end of each."""
+    import torch
+
+    from stages.engines.nemo.data import Share
+    from stages.engines.nemo.divided import Divided
+    from stages.train.ranks import Ranks
+
+    model = Divided(stage, made.chunks, Ranks(0, 1, torch.device("cuda", 0)))
+    everywhere = rows * Share.here().replicas
+    with torch.no_grad(), model.evaluating():
+        for _ in model.losses(everywhere, phase):
+            pass
+        model.logits(everywhere, [range(len(one.tokens) - 1, len(one.tokens)) for one in everywhere], phase)
 
 
 def samples(stage: Any, phase: Any) -> list[Any]:

@@ -162,39 +162,39 @@ def no_documents(patch: pytest.MonkeyPatch) -> None:
     """The stock causal mask: documents of a row see each other."""
     from stages.engines.nemo import data
 
-    real = data._stacked
+    real = data.stacked
 
     def stacked(*given: Any) -> Any:
         micro = real(*given)
         return replace(micro, segments=micro.segments.clamp(max=0))
 
-    patch.setattr(data, "_stacked", stacked)
+    patch.setattr(data, "stacked", stacked)
 
 
 def shifted(patch: pytest.MonkeyPatch) -> None:
     """Labels are shifted once more."""
     from stages.engines.nemo import data
 
-    real = data._stacked
+    real = data.stacked
 
     def stacked(*given: Any) -> Any:
         micro = real(*given)
         return replace(micro, labels=micro.labels.roll(-1, dims=1))
 
-    patch.setattr(data, "_stacked", stacked)
+    patch.setattr(data, "stacked", stacked)
 
 
 def padding_counts(patch: pytest.MonkeyPatch) -> None:
     """A loss mask of ones: padding and blank rows are learnt from."""
     from stages.engines.nemo import data
 
-    real = data._stacked
+    real = data.stacked
 
     def stacked(*given: Any) -> Any:
         micro = real(*given)
         return replace(micro, weights=torch.ones_like(micro.weights))
 
-    patch.setattr(data, "_stacked", stacked)
+    patch.setattr(data, "stacked", stacked)
 
 
 def samples_off(patch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def trace(case: str, corpora: Path, mode: FakeTensorMode) -> dict[str, int]:
     """All evaluations of a stage; raises what torch finds wrong with an operation."""
     of = stages.on(CASES[case], GPU, "torch-bf16")
     with as_on_a_gpu(WAYS[0]), mode, deterministic(of.execution), MadeUp():
-        evals.run(build(of, "cuda"), of, Heldout(corpora))
+        evals.run(evals.Whole(of, build(of, "cuda")), of, Heldout(corpora))
     return {}
 
 

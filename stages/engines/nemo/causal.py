@@ -20,6 +20,10 @@ Loss = Callable[[Tensor], tuple[Tensor, Tensor, Values]]
 """Core's loss function: from a model's output to the loss to differentiate, the number of targets, the values."""
 
 
+Head = Callable[[Tensor, Tensor], Tensor]
+"""What an evaluation makes of the last normed states [s, B, H] and a rank's part of the output matrix [V / tp, H]."""
+
+
 class Work(Protocol):
     """What one family computes in a phase; one for each phase. Every rank makes the same calls."""
 
@@ -30,6 +34,11 @@ class Work(Protocol):
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """One micro-batch through a chunk of the model: its output, and the loss of that on the last pipeline stage."""
+
+    def read(self, chunk: Any, micro: Micro, head: Head) -> Tensor:
+        """A micro-batch's forward pass without a loss: [loops, ...], what the head makes of the states after each loop
+        (once, without loops), on the last pipeline stage.
+        """
 
     def values(self, loss: float, sums: Sequence[float]) -> list[float]:
         """The whole step's loss and its extra columns, the same on every rank.
@@ -56,7 +65,20 @@ class Causal:
 
     def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
         """A GPTModel gives the loss at each position [B, s], or what the next pipeline stage takes."""
-        return chunk(micro.tokens, micro.positions, micro.segments, labels=micro.labels), self.loss(micro)
+        return self.call(chunk, micro, labels=micro.labels), self.loss(micro)
+
+    def read(self, chunk: Any, micro: Micro, head: Head) -> Tensor:
+        """Core hands the last stage's states to whoever asks for them."""
+
+        def last(hidden_states: Tensor, output_layer: Any, output_weight: Tensor | None, **_: Any) -> Tensor:
+            return head(hidden_states, output_layer.weight if output_weight is None else output_weight)[None]
+
+        return self.call(chunk, micro, output_processor=last)
+
+    def call(self, chunk: Any, micro: Micro, **more: Any) -> Tensor:
+        """A chunk's output for a micro-batch."""
+        output: Tensor = chunk(micro.tokens, micro.positions, micro.segments, **more)
+        return output
 
     def loss(self, micro: Micro) -> Loss:
         """What Core calls with the losses [B, s] of a micro-batch."""

@@ -75,10 +75,10 @@ def micro_batches(samples: Sequence[Sample], phase: Phase, share: Share, device:
     most = -(-most // share.together) * share.together
     mine = [samples[cuts[i].start : cuts[i].stop] for i in shares[share.replica]]
     mine += [[]] * (most - len(mine))
-    return [_stacked(rows, phase, share, device) for rows in mine]
+    return [stacked(rows, phase, share, device) for rows in mine]
 
 
-def _stacked(rows: Sequence[Sample], phase: Phase, share: Share, device: torch.device) -> Micro:
+def stacked(rows: Sequence[Sample], phase: Phase, share: Share, device: torch.device) -> Micro:
     """Rows of the phase's context, filled with padding, which nothing is learnt from: pipelines need equal shapes."""
 
     def table(name: str, fill: int, dtype: type[np.generic]) -> NDArray[Any]:

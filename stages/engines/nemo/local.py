@@ -205,20 +205,6 @@ def _ranges(one: Any, moved: _Moved) -> None:
         moved.mains[id(parameter)] = _Main(main, place.start, place.end, group, one.optimizer)
 
 
-def give_up(chunks: Sequence[nn.Module], parameters: Sequence[Owned]) -> None:
-    """Give the memory of a model and its optimizer back, which nothing may read any more.
-
-    Dropping them is not enough: Core's hooks on gradients and its wrappers hold each other where Python's collector
-    does not see it, and a GPU would keep all of it beside the whole model that is evaluated next.
-    """
-    held: list[Tensor] = [one for chunk in chunks for one in chunk.parameters()]
-    held += [getattr(one, "main_grad") for one in held if getattr(one, "main_grad", None) is not None]  # noqa: B009
-    for one in parameters:
-        held += [one.main, *(value for value in one.state.values() if isinstance(value, Tensor))]
-    for tensor in held:
-        tensor.untyped_storage().resize_(0)
-
-
 def steps(parameters: Sequence[Owned]) -> dict[str, int]:
     """Updates made so far of each of our modules, as far as this rank moves any of it.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.contract import numbers
 from stages.data.sample import Sample
-from stages.engines.nemo.causal import Causal, Values
+from stages.engines.nemo.causal import Causal, Head, Values
 from stages.engines.nemo.data import Micro
 from stages.engines.nemo.ouro import looped_loss
 from stages.models.ops.labels import IGNORED
@@ -44,6 +44,11 @@ class Looped:
             return total, count.int(), torch.cat([torch.stack([total.detach(), count]), columns])
 
         return output, loss
+
+    def read(self, chunk: Any, micro: Micro, head: Head) -> Tensor:
+        """Of the states after every loop."""
+        found: Tensor = chunk(micro.tokens, micro.positions, micro.segments, micro.labels, self._loops.count, head=head)
+        return found
 
     def values(self, loss: float, sums: Sequence[float]) -> list[float]:
         """The loss, and means over the step's targets; then what is known of the whole step already."""

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stages.engines.nemo.attention import DocumentAttention
+from stages.engines.nemo.causal import Head
 from stages.engines.nemo.norm import Norm
 from stages.engines.nemo.rotary import angles, place
 from stages.errors import UserError
@@ -122,25 +123,40 @@ class LoopedModel(GPTModel):
         self.early_exit_gate = ExitGate(config)
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, segments: Tensor | None, labels: Tensor, loops: int
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        segments: Tensor | None,
+        labels: Tensor,
+        loops: int,
+        head: Head | None = None,
+    ) -> Any:
         """Losses in nats and the gate's logits of every position after each loop, both fp32 [loops, B, T].
 
         tokens, positions and labels int64 [B, T] are this rank's (no label is negative), segments those of whole rows.
+        With a head: what it makes of the states after each loop, [loops, ...].
         """
         x = self.embedding(input_ids=tokens, position_ids=positions)
         turned = angles(positions, self.rotary_pos_emb.inv_freq)
         losses, gates = [], []
         for _ in range(loops):
             x = self.decoder(hidden_states=x, attention_mask=segments, rotary_pos_emb=turned)
+            if head is not None:
+                losses.append(head(x, self._matrix()))
+                continue
             losses.append(checkpoint(self._losses, x, labels, use_reentrant=False, preserve_rng_state=False))
             gates.append(self._gate(x).T.float())
-        return torch.stack(losses), torch.stack(gates)
+        return torch.stack(losses) if head is not None else (torch.stack(losses), torch.stack(gates))
+
+    def _matrix(self) -> Tensor:
+        """This rank's part of the output matrix."""
+        tied = self.share_embeddings_and_output_weights
+        matrix: Tensor = self.shared_embedding_or_output_weight() if tied else self.output_layer.weight
+        return matrix
 
     def _losses(self, x: Tensor, labels: Tensor) -> Tensor:
         """Losses [B, T]. Computed again in the backward pass: one loop's logits are there at a time."""
-        shared = self.shared_embedding_or_output_weight() if self.share_embeddings_and_output_weights else None
-        logits, _ = self.output_layer(x, weight=shared)
+        logits, _ = self.output_layer(x, weight=self._matrix())
         return self.compute_language_model_loss(labels, logits)
 
     def _gate(self, x: Tensor) -> Tensor:

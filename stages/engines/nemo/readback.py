@@ -16,6 +16,7 @@ from torch import nn
 from stages.engines.nemo.config import Config
 from stages.engines.nemo.container import value
 from stages.engines.nemo.local import Owned
+from stages.engines.nemo.rotary import rotaries
 from stages.errors import UserError
 from stages.guards.report import BuiltReport
 from stages.spec.resolved import Stage
@@ -67,7 +68,7 @@ def completed(
 ) -> BuiltReport | None:
     """The first rank's report with what all ranks' objects say; the others have none, but all call this."""
     own = {
-        "frequencies": [[number.hex() for number in one.inv_freq.tolist()] for one in _rotary(chunks)],
+        "frequencies": [[number.hex() for number in one.inv_freq.tolist()] for one in rotaries(chunks)],
         "parameters": [
             [one.placed.module, one.placed.key, one.trained]
             for one in parameters
@@ -93,10 +94,6 @@ def completed(
         for name, module in report.modules.items()
     }
     return replace(report, modules=modules)
-
-
-def _rotary(chunks: Sequence[nn.Module]) -> list[Any]:
-    return [module for chunk in chunks for module in chunk.modules() if hasattr(module, "inv_freq")]
 
 
 def _one_of(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:

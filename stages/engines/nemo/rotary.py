@@ -7,7 +7,8 @@ the last place of 2^19), where the torch engine begins each document at 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +52,24 @@ class Rotary(nn.Module):
     def take(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Before each call of the model, (tokens, positions, ...): remember the positions int64 [B, T]."""
         self._positions = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+
+
+def rotaries(chunks: Iterable[nn.Module]) -> list[Any]:
+    """What turns in these chunks of a model."""
+    return [module for chunk in chunks for module in chunk.modules() if hasattr(module, "inv_freq")]
+
+
+@contextmanager
+def turned_by(chunks: Iterable[nn.Module], rope: Rope) -> Iterator[None]:
+    """Within the block these chunks have other rotary positions; afterwards their own."""
+    own = [(module, module.inv_freq) for module in rotaries(chunks)]
+    try:
+        for module, frequencies in own:
+            module.inv_freq = torch.tensor(inv_freq(rope, 2 * len(frequencies)), dtype=torch.float64).float()
+        yield
+    finally:
+        for module, frequencies in own:
+            module.inv_freq = frequencies
 
 
 def place(model: Any, rope: Rope, dim: int) -> None:

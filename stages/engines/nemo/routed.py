@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.contract import numbers
 from stages.data.sample import Sample
 from stages.engines.nemo import router
-from stages.engines.nemo.causal import Causal, Loss
+from stages.engines.nemo.causal import Causal
 from stages.engines.nemo.context import own
 from stages.engines.nemo.data import Micro
 from stages.models.ops.labels import IGNORED
@@ -42,11 +42,9 @@ class Routed(Causal):
         for one in self._routers:
             one.begin(self._aux, len(samples), supervised)
 
-    def forward(self, chunk: Any, micro: Micro) -> tuple[Tensor, Loss]:
+    def call(self, chunk: Any, micro: Micro, **more: Any) -> Tensor:
         """As `Causal`; padding is said to the routers, which do not count it."""
-        hidden = padding(micro)
-        output = chunk(micro.tokens, micro.positions, micro.segments, labels=micro.labels, padding_mask=hidden)
-        return output, self.loss(micro)
+        return super().call(chunk, micro, padding_mask=padding(micro), **more)
 
     def values(self, loss: float, sums: Sequence[float]) -> list[float]:
         """The loss with the balance loss, that loss itself, and the load of the fullest expert over the mean."""

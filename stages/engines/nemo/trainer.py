@@ -1,23 +1,23 @@
 """What the NeMo engine trains: a model of Megatron-Core's, divided over the ranks, from and to files under our names.
 
 The parent is always read in Hugging Face form, whoever trained it, and the first rank gives what was trained back in
-that form. It is evaluated there, before and after, by the torch engine's own models: evaluations are small beside
-training, and then mean the same for both engines.
+that form. Evaluations, before and after, are computed in Megatron's model, by all ranks (`divided`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stages.contract import ledger
 from stages.engines import Inputs, readback, received
-from stages.engines.nemo import checkpoint, families, handover, local, names, provider
+from stages.engines.nemo import checkpoint, families, handover, names, provider
 from stages.engines.nemo import readback as own
 from stages.engines.nemo.config import config
+from stages.engines.nemo.divided import Divided
 from stages.engines.nemo.handover import Gathering, Read
 from stages.engines.nemo.optimizer import Mover
 from stages.engines.nemo.step import Steps
@@ -25,18 +25,20 @@ from stages.engines.trainer import Beside, Tables, exhaust
 from stages.guards.phase_log import Rows
 from stages.guards.report import BuiltReport
 from stages.models import build, hf_files
+from stages.models.ops.labels import IGNORED
 from stages.models.tensor_file import Stored
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.store import attempts, manifest
 from stages.train.checkpoint import Counters
+from stages.train.objectives.base import cut
 from stages.train.optimizer import Optimizer, fits
 from stages.train.ranks import CPU, Ranks
 from stages.train.slots import trained_slots
 
 
 class NemoTrainer:
-    """A `Trainer`. Between `received` and `trained` there is no model but Megatron's."""
+    """A `Trainer`. Megatron's model is built at once, since the stage is evaluated in it as received."""
 
     def __init__(self, stage: Stage, inputs: Inputs, ranks: Ranks) -> None:
         """Raises UserError where a parent or a released model is not what the stage needs."""
@@ -48,20 +50,27 @@ class NemoTrainer:
         meta = build.build(stage, "meta")
         self._weights = dict(meta.state_dict())
         self._state = _state(stage, meta)
-        self._chunks: list[Any] = []
-        self._moved: Mover
-
-    def received(self) -> nn.ModuleDict | None:
-        """The torch engine's modules, on the host, with what the edges hand over."""
-        return self._received if self._ranks.first else None
-
-    def begin(self) -> None:
-        """Build Megatron's model and optimizer, and fill them. Raises UserError for state that does not fit."""
-        self._chunks = provider.build(self._stage, provider.configured(self._stage))
-        self._moved = Mover(self._stage, self._chunks)
+        self._chunks = provider.build(stage, provider.configured(stage))
+        self._moved = Mover(stage, self._chunks)
         handover.load_weights(self._moved.owned, self._weights, self._source())
         self._received = None
-        self._inherit()
+
+    def evaluated(self) -> Divided:
+        """The model as all ranks have it."""
+        return Divided(self._stage, self._chunks, self._ranks)
+
+    def begin(self) -> None:
+        """The moments that the edges hand over; the torch engine's optimizer says which there have to be.
+
+        Raises UserError for state that does not fit.
+        """
+        stage = self._stage
+        state = received.inherited_state(stage, self._inputs)
+        for name in stage.trained:
+            init = stage.init[name]
+            if init.optimizer == "inherit" and init.parent is not None:
+                fits(self._state, state, name, init.parent)
+                handover.load_state(self._moved.owned, self._weights, state, name)
 
     def built(self) -> BuiltReport | None:
         """What Megatron's objects hold, under our names, and the frequencies that they turn by."""
@@ -113,14 +122,19 @@ class NemoTrainer:
         return self._state, self._gathering().state(self._state)
 
     def trained(self) -> nn.ModuleDict | None:
-        """The torch engine's modules on the host, filled from all ranks. Megatron's are given up: nothing is trained
-        after this.
-        """
-        modules = self._gathered()
-        local.give_up(self._chunks, self._moved.owned)
-        self._chunks = []
-        del self._moved
-        return modules
+        """The torch engine's modules on the host, filled from all ranks."""
+        return self._gathered()
+
+    def last_loss(self, rows: Rows) -> float:
+        """Of the first micro-batch of the last step that has a target: the mean over its targets, and over loops."""
+        phase, model = self._stage.phases[-1], self.evaluated()
+        step = ledger.step_at(phase, phase.budget - 1)
+        samples = rows.samples(step.first_sample, step.sequences, step.tail)
+        parts = [samples[one.start : one.stop] for one in cut(len(samples), phase.micro_batch)]
+        chosen = next((part for part in parts if any((one.labels != IGNORED).any() for one in part)), [])
+        with model.evaluating():
+            found = [one for by_loop, _ in model.losses(chosen, phase) for one in by_loop]
+        return float(torch.cat(found).mean()) if found else 0.0
 
     @torch.no_grad()
     def _gathered(self) -> nn.ModuleDict | None:
@@ -135,7 +149,7 @@ class NemoTrainer:
         return Gathering(self._moved.owned, self._rules, self._ranks)
 
     def _source(self) -> Read:
-        """Where this rank's weights come from: one that does not evaluate reads its own parts of the parents' files,
+        """Where this rank's weights come from: one that has not received all reads its own parts of the parents' files,
         where those have all of them.
         """
         if self._received is not None:
@@ -146,16 +160,6 @@ class NemoTrainer:
             for folder in [received.parent_folder(init, self._inputs)]
         }
         return lambda target, place: reads[target.partition(".")[0]](target, place)
-
-    def _inherit(self) -> None:
-        """The moments that the edges hand over; the torch engine's optimizer says which there have to be."""
-        stage = self._stage
-        state = received.inherited_state(stage, self._inputs)
-        for name in stage.trained:
-            init = stage.init[name]
-            if init.optimizer == "inherit" and init.parent is not None:
-                fits(self._state, state, name, init.parent)
-                handover.load_state(self._moved.owned, self._weights, state, name)
 
 
 def _state(stage: Stage, modules: nn.ModuleDict) -> dict[str, Tensor]:

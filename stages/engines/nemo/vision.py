@@ -52,15 +52,20 @@ class Vision(nn.Module):
 
     def forward(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Features [M, H] of packed patches [N, channels * patch^2], one for every image token."""
-        if not (self._again and torch.is_grad_enabled()):
+        if not self._again:
             return self._features(pixels, grids)
         found, start = [], 0
         for group in grouped(grids, PATCHES):
             end = start + sum(height * width for height, width in group)
-            part = checkpoint(self._features, pixels[start:end], group, use_reentrant=False, preserve_rng_state=False)
-            found.append(part)
+            found.append(self._group(pixels[start:end], group))
             start = end
         return torch.cat(found)
+
+    def _group(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self._features(pixels, grids)
+        found: Tensor = checkpoint(self._features, pixels, grids, use_reentrant=False, preserve_rng_state=False)
+        return found
 
     def _features(self, pixels: Tensor, grids: Sequence[Grid]) -> Tensor:
         with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=self._bf16):

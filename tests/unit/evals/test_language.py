@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from stages.data.heldout import Heldout
 from stages.errors import UserError
-from stages.evals import COMPUTED, run
+from stages.evals import COMPUTED, Whole, run
 from stages.evals.subject import Subject
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved_models import Rope
@@ -16,7 +16,7 @@ from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, OURO, made, phas
 
 
 def evaluate(of: Any, heldout: Heldout, **more: Any) -> dict[str, Any]:
-    return run(made(of), of, heldout, **more)
+    return run(Whole(of, made(of)), of, heldout, **more)
 
 
 def test_validation_loss_is_the_mean_over_all_supervised_held_out_tokens(heldout: Heldout) -> None:
@@ -83,10 +83,10 @@ def test_another_rope_changes_the_losses_and_is_taken_back(heldout: Heldout) -> 
     modules = made(of)
     for parameter in modules.parameters():  # at the start's small weights attention is too flat to depend on positions
         torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(0))
-    own = run(modules, of, heldout)
-    other = run(modules, of, heldout, rope_override=Rope(base=100.0, llama3=None, interpolation=4.0))
+    own = run(Whole(of, modules), of, heldout)
+    other = run(Whole(of, modules), of, heldout, rope_override=Rope(base=100.0, llama3=None, interpolation=4.0))
     assert other != own
-    assert run(modules, of, heldout) == own
+    assert run(Whole(of, modules), of, heldout) == own
 
 
 def test_evaluating_leaves_the_modules_as_they_were(heldout: Heldout) -> None:
@@ -95,7 +95,7 @@ def test_evaluating_leaves_the_modules_as_they_were(heldout: Heldout) -> None:
     modules["llm"].train()
     modules["vit"].eval()
     before = {name: value.clone() for name, value in modules.state_dict().items()}
-    run(modules, of, heldout)
+    run(Whole(of, modules), of, heldout)
     assert modules["llm"].training
     assert not modules["vit"].training
     assert all(torch.equal(value, before[name]) for name, value in modules.state_dict().items())
@@ -133,7 +133,7 @@ def test_an_evaluation_without_its_kind_of_corpus_says_what_it_needs(heldout: He
 
 def test_long_rows_are_fewer_for_as_many_tokens(heldout: Heldout) -> None:
     of = stage({"llm": LLAMA}, ("validation_loss",), phase("text"), samples=32)
-    subject = Subject(made(of), of, of.phases, heldout)
+    subject = Subject(Whole(of, made(of)), of, of.phases, heldout)
     assert [subject.rows(length, fewest=4) for length in (128, 256, 512, 1024, 1 << 20)] == [32, 32, 16, 8, 4]
     assert subject.rows(2048, fewest=2) == 4
     assert subject.rows(1 << 20, fewest=2) == 2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stages.data.document import BOS, END_THINK, EOS, IM_END, IMAGE, THINK
 from stages.data.heldout import Heldout
 from stages.data.roles import LOCAL
-from stages.evals import pictures, run
+from stages.evals import Whole, pictures, run
 from stages.evals.answers import well_formed
 from stages.models.documents import Documents
 from tests.unit.evals.stages_by_hand import COCA, JOINT, LLAMA, VOCAB, made, phase, stage
@@ -54,7 +54,7 @@ class Knowing(nn.Module):
 def results(of: Any, following: Next, heldout: Heldout) -> dict[str, Any]:
     modules = made(of)
     modules["llm"] = Knowing(following)
-    return run(modules, of, heldout)
+    return run(Whole(of, modules), of, heldout)
 
 
 NEEDLES = stage({"llm": LLAMA}, ("needle",), phase("text"), context=160, old=120, samples=2)
@@ -144,7 +144,7 @@ def test_retrieval_counts_equal_captions_as_found(heldout: Heldout, monkeypatch:
     digits = heldout.pairs("pairs", 10, 32).digits
     monkeypatch.setattr(pictures, "_images", lambda subject, pixels: torch.eye(4)[torch.from_numpy(digits)])
     monkeypatch.setattr(pictures, "_texts", lambda subject, captions: torch.eye(4)[torch.from_numpy(digits)])
-    found = run(made(of), of, heldout)["retrieval"]
+    found = run(Whole(of, made(of)), of, heldout)["retrieval"]
     assert found["image_to_text"] == found["text_to_image"] == 1.0
     assert found["chance"] == pytest.approx((np.bincount(digits) ** 2).sum() / 100)
 
@@ -157,4 +157,4 @@ def test_zero_shot_takes_the_nearest_class(heldout: Heldout, monkeypatch: pytest
     wrong = torch.from_numpy(digits).clone()
     wrong[0] = (wrong[0] + 1) % 10
     monkeypatch.setattr(pictures, "_images", lambda subject, pixels: torch.eye(10)[wrong])
-    assert run(made(of), of, heldout)["digits"] == {"accuracy": 0.9, "chance": 0.1, "pictures": 10}
+    assert run(Whole(of, made(of)), of, heldout)["digits"] == {"accuracy": 0.9, "chance": 0.1, "pictures": 10}

@@ -9,7 +9,7 @@ import torch
 
 from stages.contract import hardware, memory, memory_engine, memory_layers
 from stages.contract.parameters import parameters
-from stages.evals import subject
+from stages.evals import whole
 from stages.models.ops import head
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import BatchStep
@@ -34,7 +34,7 @@ def batches(stage: Stage, count: int) -> Stage:
 
 def test_sizes_are_those_of_the_code_that_they_are_about() -> None:
     assert (memory_engine.WHOLE, memory_engine.ON_CPU, memory_engine.ON_GPU) == (head.WHOLE, head.ON_CPU, head.ON_GPU)
-    assert (memory_engine.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, subject.TOKENS_AT_ONCE)
+    assert (memory_engine.FEWEST, memory_engine.EVALUATED) == (head.FEWEST, whole.TOKENS_AT_ONCE)
 
 
 @pytest.mark.parametrize("count", range(1, 34))

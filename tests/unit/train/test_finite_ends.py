@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.data.sample import Sample
-from stages.engines import last_pass, results, run, training
-from stages.models.build import build
+from stages.engines import results, run, training
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Piece, Schedule
 from stages.store import attempts, done
@@ -165,28 +163,6 @@ def test_names_of_what_is_not_finite() -> None:
     tree = {"a": {"b": [1.0, math.nan]}, "c": "nan", "d": None, "e": 3}
     assert list(finite.broken_numbers(tree)) == ["a.b.1 is nan"]
     assert finite.some(list("abcdef")) == "a, b, c, d and 2 more"
-
-
-def test_the_last_pass_reads_no_longer_rows_than_evaluations_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where several GPUs divide a row, one has no memory for all of it."""
-    read: list[int] = []
-    stage = tiny.make("next_token")
-    stage = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"context": 8})})
-    modules = build(stage)
-    data = tiny.Data(stage.phases[0], stage.seed, "", tmp_path)
-    beginnings = last_pass.Beginnings.samples
-
-    def watched(self: last_pass.Beginnings, *given: int) -> list[Sample]:
-        rows = beginnings(self, *given)
-        read.extend(len(part) for row in rows for part in (row.tokens, row.labels, row.segments, row.positions))
-        return rows
-
-    monkeypatch.setattr(last_pass.Beginnings, "samples", watched)
-    last_pass.check(stage, modules, data, 8)
-    assert read
-    assert set(read) == {8}
 
 
 def test_an_evaluation_of_nothing_says_that_rows_are_cut_where_they_are() -> None:

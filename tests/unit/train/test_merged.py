@@ -65,7 +65,7 @@ def test_a_merge_of_merges_is_evaluated_on_what_the_stages_that_trained_have_rea
 ) -> None:
     read: dict[str, tuple[Phase, ...]] = {}
 
-    def evaluated(_: nn.Module, stage: Stage, __: Heldout, *, phases: tuple[Phase, ...]) -> dict[str, Any]:
+    def evaluated(_: evals.Model, stage: Stage, __: Heldout, *, phases: tuple[Phase, ...]) -> dict[str, Any]:
         read[stage.name] = phases
         return {"validation": {"loss": 1.0}}
 

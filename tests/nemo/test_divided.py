@@ -1,0 +1,197 @@
+"""Evaluations in Megatron's own model: the torch engine's numbers from the same weights, in every layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stages import evals
+from stages.data.heldout import Heldout
+from stages.engines import Inputs, training
+from stages.spec.resolved import Stage
+from stages.store import attempts
+from tests.nemo import engines
+from tests.nemo import evaluated_case as case
+from tests.nemo.engines import Layout, layout
+from tests.nemo.ranks import RankError
+from tests.unit.evals.conftest import build
+from tests.unit.train import tiny
+
+pytestmark = pytest.mark.slow
+ROUNDING = 2.0**-24  # of fp32: what one rounding of every weight changes, two orders of sums may differ by
+STAGES = {"llama": case.llama(), "tied": case.llama(tied=True), "ouro": case.ouro(), "joint": case.joint()}
+CASES = (
+    ("llama", layout()),
+    ("llama", layout(2)),
+    ("llama", layout(2, pp=2, vpp=2)),
+    ("llama", layout(4, tp=2, cp=2, sequence_parallel=True)),
+    ("tied", layout(2, tp=2)),
+    ("tied", layout(2, pp=2)),
+    ("ouro", layout(2, tp=2, sequence_parallel=True)),
+    ("ouro", layout(2, cp=2)),
+    ("joint", layout(2, pp=2)),
+    ("joint", layout(2, cp=2)),
+    ("joint", layout(4, tp=2, ep=2, sequence_parallel=True)),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of prepared corpora."""
+    return build(tmp_path_factory.mktemp("corpora"))
+
+
+@lru_cache
+def wanted(name: str, root: Path) -> tuple[dict[str, float], float]:
+    """The torch engine's numbers, and how far one rounding of all weights moves any of them."""
+    found = case.leaves(case.by_torch(STAGES[name], root))
+    drawn = [case.leaves(case.by_torch(STAGES[name], root, ROUNDING, seed)) for seed in range(3)]
+    return found, max(apart(one, found) for one in drawn)
+
+
+def apart(one: dict[str, float], other: dict[str, float]) -> float:
+    """The largest difference, relative to numbers above 1."""
+    assert one.keys() == other.keys()
+    return max(abs(one[name] - number) / max(abs(number), 1.0) for name, number in other.items())
+
+
+@pytest.mark.parametrize(("name", "where"), CASES, ids=lambda one: str(one))
+def test_every_evaluation_is_the_torch_engines_up_to_a_rounding_of_the_weights(
+    name: str, where: Layout, root: Path
+) -> None:
+    """Under the stage's rotary positions and under a parent's; every rank has the same numbers, to the last bit."""
+    found = engines.call(where.ranks, case.by_nemo, engines.on_nemo(STAGES[name], where), root)
+    assert len({json.dumps(one) for one in found}) == 1
+    known, rounding = wanted(name, root)
+    assert 0 < rounding < 2e-6
+    assert apart(case.leaves(found[0]), known) <= rounding
+
+
+def short_chunks(stage: Stage, root: Path) -> tuple[list[dict[str, Any]], int]:
+    """With logits of so few positions at a time that a row has several, and the most words that any product made."""
+    from megatron.core import tensor_parallel
+
+    from stages.engines.nemo import divided
+
+    made, entropy = [0], tensor_parallel.vocab_parallel_cross_entropy
+
+    def watched(logits: torch.Tensor, *given: Any, **named: Any) -> torch.Tensor:
+        made.append(logits.numel())
+        return entropy(logits, *given, **named)
+
+    tensor_parallel.vocab_parallel_cross_entropy = watched
+    divided.AT_ONCE = 24
+    return case.by_nemo(stage, root), max(made)
+
+
+def test_logits_of_a_row_are_never_whole(root: Path) -> None:
+    found, most = engines.call(1, short_chunks, engines.on_nemo(STAGES["llama"]), root)[0]
+    assert most == 24 * case.VOCAB < case.CONTEXT * case.VOCAB
+    known, rounding = wanted("llama", root)
+    assert apart(case.leaves(found), known) <= rounding
+
+
+def left_as_it_was(stage: Stage, root: Path) -> bool:
+    """Whether evaluations change no tensor and no mode of Megatron's model, under a parent's positions too."""
+    from stages.engines import place
+    from stages.engines.nemo import causal, groups
+    from stages.engines.nemo.trainer import NemoTrainer
+
+    with groups.met(stage, place.of(stage)) as group:
+        trainer = NemoTrainer(stage, tiny.inputs(root), group)
+
+        def now() -> list[Any]:
+            inner = [module for chunk in trainer._chunks for module in causal.inner(chunk).modules()]
+            tensors = [one.clone() for module in inner for one in (*module.parameters(False), *module.buffers(False))]
+            turned = [module.inv_freq for module in inner if hasattr(module, "inv_freq")]
+            return [[module.training for module in inner], *tensors, *turned]
+
+        before = now()
+        evals.run(trainer.evaluated(), stage, Heldout(root), case.ELSEWHERE)
+        (modes, *tensors), (own, *others) = now(), before
+        return modes == own and all(one.equal(other) for one, other in zip(tensors, others, strict=True))
+
+
+def test_an_evaluation_leaves_the_model_as_it_was(root: Path) -> None:
+    assert engines.call(1, left_as_it_was, engines.on_nemo(STAGES["joint"]), root) == [True]
+
+
+def in_a_stage(stage: Stage, root: Path, folder: Path, disturb: Callable[[], None] = lambda: None) -> Inputs:
+    """The whole stage on the engine, with evaluations before and after on the corpora of `root`."""
+
+    def reading() -> None:
+        training.Heldout = lambda _: Heldout(root)  # type: ignore[misc, assignment]
+        disturb()
+
+    given = tiny.inputs(folder)
+    engines.run(engines.on_nemo(stage, layout(2, pp=2)), given, reading)
+    return given
+
+
+def recorded(given: Inputs, name: str = "eval.json") -> Any:
+    return json.loads((given.layout.stage("tiny/box") / name).read_text())
+
+
+def test_a_stage_records_what_the_torch_engine_records(root: Path, tmp_path: Path) -> None:
+    """Before training to a rounding; after it as far as training agrees."""
+    from stages.engines import torch_engine
+
+    found, given = in_a_stage(STAGES["llama"], root, tmp_path / "nemo"), tiny.inputs(tmp_path / "torch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "PhaseData", tiny.Data)
+        patch.setattr(training, "Heldout", lambda _: Heldout(root))
+        torch_engine.run(STAGES["llama"], given)
+    ours, theirs = recorded(found), recorded(given)
+    assert apart(case.leaves(ours["before"]), case.leaves(theirs["before"])) <= wanted("llama", root)[1]
+    assert apart(case.leaves(ours["after"]), case.leaves(theirs["after"])) < 1e-4
+    assert ours["after"] != ours["before"]
+    assert recorded(found, "evaluation.json") == recorded(given, "evaluation.json")
+
+
+def _other_rows() -> None:
+    import os
+
+    from stages.data import heldout
+
+    if os.environ["RANK"] == "1":
+        rows = heldout.Heldout.rows
+        heldout.Heldout.rows = lambda *given: rows(*given)[1:]  # type: ignore[method-assign]
+
+
+def test_ranks_that_read_other_rows_are_told(root: Path, tmp_path: Path) -> None:
+    """A node whose copy of the corpora is another one."""
+    with pytest.raises(RankError, match="evaluations: rank 1 reads other held-out rows than the first rank"):
+        in_a_stage(STAGES["llama"], root, tmp_path, _other_rows)
+
+
+def _spoilt() -> None:
+    import os
+
+    from stages.engines.nemo.trainer import NemoTrainer
+
+    trained = NemoTrainer.trained
+
+    def spoiling(self: NemoTrainer) -> Any:
+        found = trained(self)
+        if os.environ["RANK"] == "1":
+            with torch.no_grad():
+                next(iter(self._chunks[0].parameters())).fill_(torch.nan)
+        return found
+
+    NemoTrainer.trained = spoiling  # type: ignore[method-assign]
+
+
+def test_what_is_not_finite_on_one_rank_ends_the_stage_on_all_without_a_result(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(RankError) as told:
+        in_a_stage(STAGES["llama"], root, tmp_path, _spoilt)
+    assert str(told.value).count("under the weights which step 2 left, the loss is nan") == 2
+    given = tiny.inputs(tmp_path)
+    assert not given.layout.stage("tiny/box").exists()
+    (attempt,) = attempts.folders(given.layout, given.key)
+    assert attempts.finding(attempt) is not None

@@ -8,7 +8,7 @@ from typing import Any
 from stages.contract import memory
 from stages.contract.duration import document_lengths
 from stages.contract.hardware import Hardware
-from stages.plan.stage import PhasePlan, StagePlan, plan_stage
+from stages.plan.stage import EvaluationPlan, PhasePlan, StagePlan, plan_stage
 from stages.spec.project import Project
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
@@ -52,6 +52,11 @@ class PipelinePlan:
     def device_hours(self) -> float:
         """GPU-hours of all stages."""
         return sum(stage.device_hours for stage in self.stages)
+
+    @property
+    def evaluation_hours(self) -> float:
+        """Hours of one device that the stages' evaluations take, beside `device_hours`."""
+        return sum(stage.evaluation.device_seconds for stage in self.stages if stage.evaluation is not None) / 3600
 
     @property
     def disk(self) -> int:
@@ -98,6 +103,7 @@ def as_json(plan: PipelinePlan) -> dict[str, Any]:
             "patches": plan.tokens("patches"),
             "flops": plan.flops,
             "device_hours": plan.device_hours,
+            "evaluation_device_hours": plan.evaluation_hours,
             "disk_bytes": plan.disk,
         },
         "claims": [
@@ -122,6 +128,15 @@ def stage_as_json(stage: StagePlan) -> dict[str, Any]:
         "device_hours": stage.device_hours,
         "seconds": stage.seconds,
         "phases": [_phase(phase) for phase in stage.phases],
+        **({} if stage.evaluation is None else {"evaluation": _evaluation(stage.evaluation)}),
+    }
+
+
+def _evaluation(one: EvaluationPlan) -> dict[str, Any]:
+    return {
+        "flops": one.flops,
+        "device_hours": one.device_seconds / 3600,
+        "seconds": one.seconds,
     }
 
 

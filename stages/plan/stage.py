@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.contract import ledger, memory, numbers, schedule
+from stages.contract import evaluations, ledger, memory, numbers, schedule
 from stages.contract.cost_phase import operations
 from stages.contract.duration import device_seconds
 from stages.contract.hardware import Hardware
@@ -19,6 +19,7 @@ from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Optimizer
 
 POINT = "point"  # of a trunk, whose cost it is
+TWICE = 2  # before the stage and after it
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ class PhasePlan:
 
 
 @dataclass(frozen=True)
+class EvaluationPlan:
+    """All evaluations of a stage, before and after it together; they fit into the memory of its steps."""
+
+    flops: float
+    device_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class StagePlan:
     """A stage; the sums of its phases, and what it has on disk."""
 
@@ -58,6 +68,7 @@ class StagePlan:
     copied: int  # bytes of the host's memory that checkpoints are written from, beside GPUs
     disk: int
     phases: tuple[PhasePlan, ...]
+    evaluation: EvaluationPlan | None = None  # of a stage that trains and is evaluated; in no sum
 
     @property
     def flops(self) -> float:
@@ -90,7 +101,7 @@ def plan_stage(
     """Plan a stage on a device; `state` says of which modules its result has optimizer state, and what made it, and
     `lengths` are mean tokens of a document, by corpus, where known.
 
-    Without `data`, nothing is said of padding.
+    Without `data`, nothing is said of padding and of evaluations.
     """
     counts = [parameters(model) for model in stage.modules.values()]
     return StagePlan(
@@ -105,7 +116,18 @@ def plan_stage(
         copied=memory.copied(stage),
         disk=memory.disk(stage, state),
         phases=tuple(_plan_phase(stage, phase, hardware, lengths, data) for phase in stage.phases),
+        evaluation=None if data is None else _evaluated(stage, hardware, lengths, data),
     )
+
+
+def _evaluated(
+    stage: Stage, hardware: Hardware, lengths: Mapping[str, float], data: LoadedData
+) -> EvaluationPlan | None:
+    if not stage.phases or not stage.evaluation.names or stage.trunk is not None:
+        return None
+    found = evaluations.once(stage, hardware, lengths, data.kinds)
+    seconds = TWICE * found.seconds
+    return EvaluationPlan(TWICE * found.flops, seconds * stage.execution.ranks, seconds)
 
 
 def _plan_phase(

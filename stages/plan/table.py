@@ -116,6 +116,7 @@ def totals(plan: PipelinePlan) -> list[str]:
         f"disk:  {figures.short(plan.disk)}B"
         + (" (more than the profile has)" if plan.disk > plan.hardware.disk else ""),
     ]
+    lines += _evaluations(plan)
     tight = [
         f"{stage.ref} {phase.name}: {gigabytes(phase)} GB a device, which has {plan.hardware.memory / 1e9:g}"
         for stage in plan.stages
@@ -131,6 +132,17 @@ def totals(plan: PipelinePlan) -> list[str]:
         for claim in plan.claims
     ]
     return lines
+
+
+def _evaluations(plan: PipelinePlan) -> list[str]:
+    """What is computed before and after stages, which is no training: in all, and where it is most."""
+    found = [(stage, stage.evaluation) for stage in plan.stages if stage.evaluation is not None]
+    if not plan.evaluation_hours:
+        return []
+    most, longest = max(found, key=lambda one: one[1].device_seconds)
+    where = f", most of them {most.ref.partition('/')[2]}" if len(found) > 1 else ""
+    hours = f"{plan.evaluation_hours:.3g} {plan.hardware.hours}{where} ({longest.seconds / 60:.2g} min)"
+    return [f"evaluations before and after stages, beside the total: {hours}"]
 
 
 def _padding(plan: PipelinePlan) -> list[str]:

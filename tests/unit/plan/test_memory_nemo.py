@@ -165,23 +165,6 @@ def test_recomputed_images_are_whole_a_group_at_a_time(project: Project, h100: H
     assert again < 15 * GB < 300 * GB < whole
 
 
-@pytest.mark.parametrize(
-    ("ref", "context", "traced"),
-    [
-        ("llama31_1m/cpt_1m", 2**18, 69.84),
-        ("llama31_1m/cpt_1m", 2**20, 224.87),
-        ("kimi_vl/joint_longctx", 2**17, 50.26 + 4e-9 * (416_000_000 + 30_000_000)),
-    ],
-)
-def test_an_evaluation_has_the_bytes_that_were_traced(ref: str, context: int, traced: float, project: Project) -> None:
-    """The language model's forward pass on fake tensors; the vision tower and the projector lie beside it in fp32."""
-    pipeline, _, name = ref.partition("/")
-    stage = project.resolve(pipeline, "paper").stages[name]
-    rows = stage.evaluation.model_copy(update={"context": context})
-    found = memory_nemo.evaluation(stage.model_copy(update={"evaluation": rows}))
-    assert found / GB == pytest.approx(traced, rel=0.015)
-
-
 def test_a_checkpoint_has_the_divided_optimizer_whole_once_more(project: Project, h100: Hardware) -> None:
     """A master copy and two moments of 2.67B parameters: more than what a step of short rows keeps."""
     stage = project.resolve("ouro", "paper").stages["stable_2_2_6b"]
@@ -189,14 +172,3 @@ def test_a_checkpoint_has_the_divided_optimizer_whole_once_more(project: Project
     found = parts(stage, h100)
     assert (found.activations, found.loss) == (12 * count, 0)
     assert (found.states + found.gradients + found.activations) / GB == pytest.approx(48.15, rel=0.01), "as traced"
-
-
-def test_the_pass_after_the_last_update_has_a_micro_batch_of_rows(project: Project) -> None:
-    """Four rows of 8K of the joint stage, at once; an evaluation has one. Without evaluations it is there alone."""
-    stage = project.resolve("kimi_vl", "paper").stages["joint_pretrain"]
-    assert (stage.phases[-1].micro_batch, stage.phases[-1].context, stage.evaluation.context) == (4, 8192, 8192)
-    assert memory_nemo._evaluated(stage) == 4 * 8192
-    long = project.resolve("llama31_1m", "paper").stages["cpt_1m"]
-    assert memory_nemo._evaluated(long) == 2**17 < long.phases[-1].context
-    unasked = long.evaluation.model_copy(update={"names": (), "context": 512})
-    assert memory_nemo._evaluated(long.model_copy(update={"evaluation": unasked})) == 512

@@ -8,7 +8,7 @@ from fractions import Fraction
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.contract import layouts, ledger, memory, memory_engine
+from stages.contract import layouts, ledger, memory
 from stages.contract.corpora import prepared
 from stages.contract.duration import document_lengths, step_seconds
 from stages.contract.engines import undivided
@@ -16,7 +16,6 @@ from stages.contract.hardware import MEGA, Hardware
 from stages.contract.parameters import parameters
 from stages.spec.resolved import Stage
 from stages.spec.resolved_parallel import Parallel
-from stages.spec.units import format_tokens
 
 LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stage of that length has a checkpoint inside
 
@@ -24,8 +23,7 @@ LONG = 3600.0  # seconds of all ranks together that nobody wants to lose: a stag
 @static(
     "I-42",
     title="A stage fits its machine",
-    rule="On the device that its scale is priced on, a stage's states and activations fit the memory, and the whole "
-    "model with the rows that it is evaluated on; a node has no "
+    rule="On the device that its scale is priced on, a stage's states and activations fit the memory; a node has no "
     "more ranks than devices, and memory for the ranks on a CPU, or beside GPUs for a copy of the weights in fp32 or "
     "of a checkpoint. A pipeline's results and the checkpoints of one stage fit the disk.",
     why="What does not fit is found out after the queue, on every node at once.",
@@ -48,14 +46,6 @@ def stage_fits(context: Context) -> Iterator[Finding]:
                 expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
                 repair="Spread the stage over more ranks, or lower `micro_batch` (`stages plan` shows the parts).",
             )  # fmt: skip
-        evaluated = memory.evaluation(stage, hardware)
-        if evaluated > hardware.memory:
-            yield context.of_execution(
-                "I-42", name, "parallel", observed=f"{_gb(evaluated)} on the first rank, which evaluates the whole "
-                f"model, in rows of {stage.evaluation.context:,} tokens",
-                expected=f"at most the {_gb(hardware.memory)} of {hardware.name}",
-                repair=_shorter(context.pipeline.scale, stage, hardware),
-            )  # fmt: skip
         per_node = stage.execution.ranks // stage.execution.nodes
         if hardware.per_node is not None and per_node > hardware.per_node:
             yield context.of_execution(
@@ -69,18 +59,6 @@ def stage_fits(context: Context) -> Iterator[Finding]:
                 "I-42", name, "memory", observed=f"{stage.execution.memory_mb:,} MB a node",
                 expected=f"at least {_gb(need)}", repair="Raise `memory`: is its unit right?",
             )  # fmt: skip
-
-
-def _shorter(scale: str, stage: Stage, hardware: Hardware) -> str:
-    """The longest rows, half as long as those of the stage or a quarter, and so on, with which its evaluations fit."""
-    rows, least = stage.evaluation.context, memory_engine.EVALUATED
-    while rows > least:
-        rows //= 2
-        shorter = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"context": rows})})
-        if memory.evaluation(shorter, hardware) <= hardware.memory:
-            written = f"{{samples: {stage.evaluation.samples}, context: {format_tokens(rows)}}}"
-            return f"Write shorter rows in specs/scales/{scale}.yaml, such as `evaluation: {written}`."
-    return "Take a device with more memory, a smaller model, or a shorter `context` of the last phase."
 
 
 def _disk(context: Context, hardware: Hardware) -> Iterator[Finding]:

@@ -89,17 +89,6 @@ def _of_nemo(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) -
     return Memory(layout.words, states, activations, hardware.runtime + process, gradients, loss, spare)
 
 
-def evaluation(stage: Stage, hardware: Hardware) -> int:
-    """Bytes of the first rank's device while it evaluates a stage of the NeMo engine, or computes the pass after the
-    last update, which comes without evaluations too: the others wait. 0 elsewhere: the torch engine's are among the
-    parts of `of`.
-    """
-    if stage.execution.parallel is None or not stage.phases:
-        return 0
-    alive = memory_nemo.evaluation(stage)
-    return alive + memory_engine.spare(stage, alive) + hardware.runtime
-
-
 def checkpoint(stage: Stage, state: Mapping[str, Optimizer]) -> int:
     """Bytes of a stage's result or partial checkpoint: fp32 weights of all modules, and the optimizer's state.
 

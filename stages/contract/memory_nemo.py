@@ -14,6 +14,9 @@ Activations are the numbers that our layers keep (`memory_layers`), with what is
 parallel ranks only under sequence parallelism (arXiv 2205.05198, section 4.2.2). Recomputed in full, a layer keeps its
 input. Context parallel ranks hold one layer's keys and values of whole rows, and their gradients, at a time.
 
+An evaluation takes less than a step: it has as many positions at most, keeps nothing for a backward pass, and makes
+logits of a few positions at a time (stages/engines/nemo/divided.py; tests/nemo/test_traced.py compares both).
+
 Never measured on a GPU; that its allocator holds a tenth more than what is alive is assumed.
 """
 
@@ -26,7 +29,6 @@ from stages.contract.cost_phase import loops
 from stages.contract.hardware import Hardware
 from stages.contract.memory_layers import FP32, HALF
 from stages.contract.parameters import parameters, routed
-from stages.spec.decoder import Dense
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Stage
 from stages.spec.resolved_models import MoonViTModel, ProjectorModel
@@ -158,39 +160,3 @@ def _beside(stage: Stage, phase: Phase, layout: Parallel, hardware: Hardware) ->
             total += count * FP32 * model.channels * model.patch**2 if isinstance(model, MoonViTModel) else 0
             total += together * (whole * (memory_layers.layers(model) + 1) + ENDS * FP32 * model.hidden)
     return total
-
-
-def evaluation(stage: Stage) -> int:
-    """Bytes alive on the first rank while it evaluates the whole model, in a forward pass without gradients.
-
-    Matrices of layers have a copy in bf16 there, all else one in fp32 (stages/engines/placed.py). At the widest moment
-    of a layer the feed-forward part is computed, beside four states of the stream. Traced on fake tensors, within 1%.
-    """
-    bf16 = computes_in_bf16(stage.engine_class)
-    width, total, positions = HALF if bf16 else FP32, 0.0, _evaluated(stage)
-    for model in stage.modules.values():
-        count = parameters(model)
-        if not isinstance(model, LanguageModel):
-            total += FP32 * count.total
-            continue
-        ends = count.embedding + count.head
-        total += width * (count.total - ends) + FP32 * ends
-        made = max(loops(model, phase) for phase in stage.phases)  # normed states, one after each loop
-        total += positions * (FP32 * (3 + made) * model.hidden + width * (2 * model.hidden + _computed(model)))
-    return int(total)
-
-
-def _evaluated(stage: Stage) -> int:
-    """Positions of one forward pass: a row that is evaluated, or the last phase's micro-batch after the last update,
-    whose rows are cut to that length (but for those with images: stages/engines/last_pass.py).
-    """
-    last, longest = stage.phases[-1], stage.evaluation.context
-    images = any(isinstance(model, MoonViTModel) for model in stage.modules.values())
-    after = last.micro_batch * (last.context if images else min(last.context, longest))
-    return max(after, memory_engine.EVALUATED, longest) if stage.evaluation.names else after
-
-
-def _computed(model: LanguageModel) -> float:
-    """Numbers a position that a feed-forward part makes: gate, up, its activation, their product; rows of experts."""
-    part = model.parts.layers[-1].feed_forward
-    return 4 * part.ffn if isinstance(part, Dense) else part.active * (model.hidden + 4 * part.ffn)

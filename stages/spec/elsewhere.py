@@ -1,4 +1,4 @@
-"""Keys that other trainers have and specs do not: what stands in their place."""
+"""Keys and words that other trainers have and specs do not: what stands in their place (docs/recipes.md)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,52 @@ KEYS = (
     ("rope_theta rope_scaling rotary_base", "Write it in `rope` of the stage."),
     ("fp16 bf16 dtype precision mixed_precision", "Write it as `engine_class` of the scale."),
     ("gradient_checkpointing activation_checkpointing", "Write it as `activations` of `execution`."),
+    (
+        "teacher teacher_model distillation kd_weight",
+        "Take it out: no objective here learns from a teacher. Text that a teacher wrote is a corpus.",
+    ),
+    (
+        "lora lora_r lora_rank lora_alpha peft adapter qlora",
+        "Take it out: modules are trained whole, or are `frozen`. Merge an adapter elsewhere, and import the model.",
+    ),
+    ("fim fim_rate fim_spm_rate infilling", "Take it out: documents are read in their order, without infilling."),
+    ("num_nextn_predict_layers mtp mtp_num_layers", "Take it out: the next token alone is predicted."),
+    (
+        "longrope dynamic ntk ntk_factor",
+        "Take it out: positions are plain, or scaled by llama3, interpolation or yarn.",
+    ),
 )
+ELSEWHERE = (
+    "Train it elsewhere: export the stage before, and bring the result in as a release, with a stage of kind import."
+)
+# words of a value -> what to do
+VALUES = (
+    ("dpo apo kto orpo simpo ipo preference reward ppo grpo rlhf rlvr rl", ELSEWHERE),
+    (
+        "distill distillation kd",
+        "Write `next_token` or `sft` on text that the teacher wrote: no objective reads its logits.",
+    ),
+    ("pretrain pretraining clm causal_lm lm cpt", "Write `next_token`."),
+    (
+        "prune pruning",
+        "Models grow here (`upcycle`). Prune elsewhere, and bring the result in with a stage of kind import.",
+    ),
+    ("wsd trapezoidal", "Write its pieces: a linear warm-up, a constant rate, a decay (linear, 1-sqrt, exponential)."),
+    ("slerp ties dare dare_ties model_stock", "Merges here are averages of weights: uniform, weighted or ema."),
+    (
+        "bfd best_fit wrapped ffd",
+        "Write `whole` for documents that stay whole, `concatenate` for text that may be cut.",
+    ),
+)
+WORDS = {word: repair for words, repair in VALUES for word in words.split()}
 REPAIRS = {word: repair for words, repair in KEYS for word in words.split()}
 
 
 def repair(key: str) -> str | None:
     """What to write in place of a key of another trainer; None where it is none that is known."""
     return REPAIRS.get(key.lower())
+
+
+def word(value: object) -> str | None:
+    """What to write in place of a word of another trainer; None where it is none that is known."""
+    return WORDS.get(str(value).lower())

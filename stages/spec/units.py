@@ -161,10 +161,19 @@ def each_once(names: list[str]) -> list[str]:
     return names
 
 
+def _in_another(unit: str, units: tuple[str, ...]) -> str:
+    """What to do about a unit that does not stand here; papers often give steps for budgets, and tokens for batches."""
+    if unit == "steps" and "tokens" in units:
+        return "Write the tokens: steps times the sequences of a step times their context."
+    if unit in ("", "tokens") and units == ("seq",):
+        return "Use the unit 'seq': the tokens of a step divided by the context are its sequences."
+    return f"Use the unit {' or '.join(repr(one) for one in units if one)}."
+
+
 def _in_unit(text: object, units: tuple[str, ...], allowed: str, least: int) -> int:
     value, _, unit = split(text, allowed)
     if unit not in units:
-        raise BadQuantity(describe(text), allowed, f"Use the unit {' or '.join(repr(u) for u in units if u)}.")
+        raise BadQuantity(describe(text), allowed, _in_another(unit, units))
     return _whole(value, text, allowed, least)
 
 

@@ -112,7 +112,9 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         return SpecError(where, dotted((*path, name)), "nothing", f"{name} is required", repair)
     if kind == "union_tag_invalid":
         allowed = context["expected_tags"]
-        repair = meant(context["tag"], [one.strip("'") for one in allowed.split(", ")])
+        repair = elsewhere.word(context["tag"]) or meant(
+            context["tag"], [one.strip("'") for one in allowed.split(", ")]
+        )
         return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
     if isinstance(bad := context.get("error"), units.BadQuantity):
         where, key = (document.where((*path, *bad.at)), dotted((*path, *bad.at))) if bad.at else (where, key)
@@ -125,7 +127,8 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
         allowed = f"at least {_entries(context['min_length'])}"
         return SpecError(where, key, _entries(len(detail["input"])), allowed, "Add those that are missing.")
     if "expected" in context:
-        return SpecError(where, key, found, str(context["expected"]), "Choose one of these.")
+        repair = elsewhere.word(detail["input"]) or "Choose one of these."
+        return SpecError(where, key, found, str(context["expected"]), repair)
     return SpecError(where, key, found, wording.of_value(detail).removeprefix("expected "), "Correct the value.")
 
 

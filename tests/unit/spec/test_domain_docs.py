@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.spec.domain import Domain
+from stages.spec.families import FAMILIES
 from tests.unit.spec.numeric_leaves import Leaf, leaves
 from tests.unit.spec.spec_files import ROOT
 
@@ -34,3 +35,21 @@ def test_the_table_of_domains_is_what_the_schemas_say() -> None:
     lines = text.partition(HEAD[0])[2].splitlines()
     written = HEAD + [line for line in lines[2:] if line.startswith("|")][: len(table()) - 2]
     assert written == table(), "\n".join(table())
+
+
+SHARED = ("family", "layers", "hidden", "ffn", "heads", "vocab", "norm_eps", "tied", "init_std")
+OF_FAMILIES = "| family | further fields of its models |"
+
+
+def families() -> list[str]:
+    """One row for each set of further fields, with the families that have it."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for family, model in FAMILIES.items():
+        rows.setdefault(tuple(name for name in model.model_fields if name not in SHARED), []).append(f"`{family}`")
+    return [f"| {', '.join(names)} | {', '.join(f'`{one}`' for one in further)} |" for further, names in rows.items()]
+
+
+def test_the_table_of_families_has_the_fields_that_each_states() -> None:
+    assert all(set(SHARED) <= set(model.model_fields) for model in FAMILIES.values())
+    lines = PAGE.read_text(encoding="utf-8").partition(OF_FAMILIES)[2].splitlines()[2:]
+    assert lines[: lines.index("")] == families(), "\n".join(families())

@@ -93,3 +93,24 @@ def test_a_null_of_a_variant_removes_the_key(root: Path) -> None:
 def test_no_key_of_another_trainer_is_one_of_a_spec() -> None:
     own = {name for model in (RawTrain, RawPhase, RawPipeline) for name in model.model_fields}
     assert not own & REPAIRS.keys()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (SECOND, "objective: next_token", "objective: dpo", "Train it elsewhere: export the stage before"),
+        (SECOND, "objective: next_token", "objective: distill", "on text that the teacher wrote"),
+        (SECOND, "objective: next_token", "objective: clm", "Write `next_token`."),
+        (SECOND, "packing: concatenate", "packing: bfd", "Write `whole` for documents that stay whole"),
+        (SECOND, "kind: train", "kind: prune", "Models grow here"),
+        (SECOND, "schedule: main", "schedule: main\nlora: {rank: 8}", "modules are trained whole, or are `frozen`"),
+        (SECOND, "budget: 2B", "budget: 1000 steps", "steps times the sequences of a step times their context"),
+        (SECOND, "batch: 64 seq", "batch: 0.5M", "the tokens of a step divided by the context are its sequences"),
+        (PIPELINE, "shape: cosine", "shape: wsd", "a linear warm-up, a constant rate, a decay"),
+    ],
+)
+def test_what_a_published_recipe_calls_it_is_answered(root: Path, file: str, old: str, new: str, said: str) -> None:
+    edit(root, file, old, new)
+    with pytest.raises(SpecError) as caught:
+        Project.load(root).resolve("toy", "mini")
+    assert said in str(caught.value)

@@ -17,7 +17,8 @@ MODEL: dict[str, int | float] = {  # a figure of some family, and what stands wh
     "layers": 16, "hidden": 2048, "ffn": 8192, "heads": 16, "kv_heads": 16, "head_dim": 128, "vocab": 32_000,
     "experts": 64, "active_experts": 8, "expert_ffn": 1024, "shared_experts": 1, "dense_layers": 1, "routed_scale": 1.0,
     "kv_lora_rank": 512, "qk_nope_dim": 128, "qk_rope_dim": 64, "v_head_dim": 128, "window": 4096, "full_every": 4,
-    "query_scalar": 256, "score_softcap": 50.0, "logit_softcap": 30.0, "local_rope_base": 10_000.0, "norm_eps": 1e-5,
+    "nope_every": 4, "query_scalar": 256, "score_softcap": 50.0, "logit_softcap": 30.0, "local_rope_base": 10_000.0,
+    "norm_eps": 1e-5,
 }  # fmt: skip
 READ = {"active_experts": "experts_per_token"}  # what readers call a figure, where it is another word
 _SAID = ("architecture", "flavor", "recipe", "pretrained", "load", "tokenizer")
@@ -43,10 +44,11 @@ class Traits:
     qk_norm: QKNorm | None = None
     qkv_bias: bool = False
     window: bool = False
+    turned: bool = True  # positions in every layer
 
     def distance(self, other: Traits) -> int:
         """How far another model is from this one."""
-        weights = {"latent": 8, "routed": 8, "before": 4, "qk_norm": 1, "qkv_bias": 1, "window": 1}
+        weights = {"latent": 8, "routed": 8, "before": 4, "qk_norm": 1, "qkv_bias": 1, "window": 1, "turned": 1}
         return sum(weight for name, weight in weights.items() if getattr(self, name) != getattr(other, name))
 
 
@@ -66,7 +68,7 @@ def traits() -> dict[str, Traits]:
         found[name] = Traits(
             isinstance(attention, Latent), parts.mixture is not None, usual,
             None if grouped is None else grouped.qk_norm, grouped is not None and grouped.qkv_bias,
-            grouped is not None and grouped.window is not None,
+            grouped is not None and grouped.window is not None, all(one.turned for one in parts.attentions),
         )  # fmt: skip
     return found
 

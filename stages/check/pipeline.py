@@ -126,6 +126,8 @@ def _of_decoder(model: Decoder) -> Iterator[str]:
             yield "shared experts"
         if any(isinstance(one, Dense) for one in model.feed_forwards):
             yield "dense layers"
+    if not all(one.turned for one in model.attentions):
+        yield "layers that have no positions"
     windows = set(model.windows)
     if windows != {None}:
         yield "layers with a window"

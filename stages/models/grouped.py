@@ -16,7 +16,7 @@ from stages.spec.decoder import Decoder, Grouped
 
 
 class GroupedQueryAttention(nn.Module):
-    """Queries, keys and values, biased or not; normed per head or over all heads, or not; then rotated."""
+    """Queries, keys and values, biased or not; normed per head or over all heads, or not; then rotated, or not."""
 
     def __init__(self, model: Decoder, one: Grouped) -> None:
         super().__init__()
@@ -40,8 +40,9 @@ class GroupedQueryAttention(nn.Module):
         q_BTHK, k_BTGK, v_BTGK = (heads.unflatten(-1, (-1, one.head_dim)) for heads in (q, k, v))
         if one.qk_norm == "head":
             q_BTHK, k_BTGK = self.q_norm(q_BTHK), self.k_norm(k_BTGK)
-        cos, sin = tables.of(one.local)
-        q_BTHK, k_BTGK = (rotate(heads, cos, sin, interleaved=False) for heads in (q_BTHK, k_BTGK))
+        if one.turned:
+            cos, sin = tables.of(one.local)
+            q_BTHK, k_BTGK = (rotate(heads, cos, sin, interleaved=False) for heads in (q_BTHK, k_BTGK))
         if one.qk_norm is not None:  # norms are in fp32
             q_BTHK, k_BTGK = for_products(q_BTHK), for_products(k_BTGK)
         return self.o_proj(attend_in(q_BTHK, k_BTGK, v_BTGK, how, self.sight).flatten(-2))

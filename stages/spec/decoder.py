@@ -28,10 +28,11 @@ class Grouped:
     softcap: float | None = None  # scores s become softcap * tanh(s / softcap) (arXiv 2408.00118, section 2)
     window: int | None = None  # keys that a query sees, its own among them; None: all before it
     local: bool = False  # rotated by the family's second base, without scaling (arXiv 2503.19786, section 2)
+    turned: bool = True  # False: queries and keys have no positions (NoPE, arXiv 2305.19466)
 
     @property
     def rotated(self) -> int:
-        """Dimensions of a head that are rotated."""
+        """Dimensions of a head that are rotated, in the layers that have positions."""
         return self.head_dim
 
     @property
@@ -63,6 +64,7 @@ class Latent:
 
     window: None = None
     local: bool = False
+    turned: bool = True
 
     @property
     def rotated(self) -> int:

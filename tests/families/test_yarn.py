@@ -29,6 +29,7 @@ from tests.families import (
     test_qwen2,
     test_qwen3,
     test_qwen3_moe,
+    test_smollm3,
 )
 from tests.families.checks import ALLOWED, CONTEXT, LENGTH, Checks, importing, words
 
@@ -46,6 +47,7 @@ FAMILIES: dict[str, type[Checks]] = {
         test_qwen2.TestQwen2,
         test_qwen3.TestQwen3,
         test_qwen3_moe.TestQwen3Moe,
+        test_smollm3.TestSmolLM3,
     )
 }
 PAPER = Yarn(

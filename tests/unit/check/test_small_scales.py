@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from stages.check.findings import Finding, unwaived
+from stages.check.pipeline import mechanisms
 from stages.check.run import run
 from stages.errors import UserError
+from stages.spec.families.smollm3 import SmolLM3Model
 from tests.unit.check.test_legitimate import edited
 from tests.unit.check.variations import Edits
 
@@ -54,6 +56,17 @@ def test_what_is_frozen_for_want_of_a_release_is_told_apart(tmp_path: Path) -> N
     assert "No release is given at this scale." in finding.repair
     assert "vit has those of siglip" in finding.repair
     assert not found(tmp_path / "given", "I-34", edits, "paper")
+
+
+def test_a_miniature_keeps_a_layer_that_has_no_positions() -> None:
+    published = SmolLM3Model(
+        family="smollm3", layers=36, hidden=2048, ffn=11_008, heads=16, kv_heads=4, nope_every=4, vocab=128_256,
+        norm_eps=1e-6, tied=True, init_std=0.02,
+    )  # fmt: skip
+    lost = {
+        layers: mechanisms(published) - mechanisms(published.model_copy(update={"layers": layers})) for layers in (3, 4)
+    }
+    assert lost == {3: {"layers that have no positions"}, 4: set()}
 
 
 def test_a_release_without_a_folder_says_what_to_write_without_it(tmp_path: Path) -> None:

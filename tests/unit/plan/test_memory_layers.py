@@ -21,6 +21,7 @@ from stages.spec.families.olmo2 import Olmo2Model
 from stages.spec.families.ouro import OuroModel
 from stages.spec.families.qwen3 import Qwen3Model
 from stages.spec.families.qwen3_moe import Qwen3MoeModel
+from stages.spec.families.smollm3 import SmolLM3Model
 from stages.spec.resolved_models import Model, MoonViTModel, Rope, TextTowerModel
 from tests.live import Live
 
@@ -54,6 +55,11 @@ def qwen3(layers: int) -> Qwen3Model:
 def olmo2(layers: int) -> Olmo2Model:
     sizes = {name: size for name, size in STACK.items() if name != "head_dim"}
     return Olmo2Model(family="olmo2", layers=layers, **sizes, **COMMON)
+
+
+def without_positions(layers: int) -> SmolLM3Model:
+    sizes = {name: size for name, size in STACK.items() if name != "head_dim"}
+    return SmolLM3Model(family="smollm3", layers=layers, **sizes, **COMMON, nope_every=1)
 
 
 def gemma2(layers: int) -> Gemma2Model:
@@ -130,21 +136,25 @@ def a_layer(of: Any, documents: bool, bf16: bool = False, recomputed: bool = Fal
     return (more - (2 * weights if bf16 else 0)) / POSITIONS
 
 
-@pytest.mark.parametrize("of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, gemma2, gemma3, vit, tower])
+@pytest.mark.parametrize(
+    "of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma2, gemma3, vit, tower]
+)
 def test_in_fp32_a_layer_keeps_what_the_plan_says(of: Any) -> None:
     planned = memory_layers.kept(of(1), False, POSITIONS, LENGTH).bytes(bf16=False)
     found = a_layer(of, documents=False)
     assert found <= planned <= 1.1 * found
 
 
-@pytest.mark.parametrize("of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, gemma3])
+@pytest.mark.parametrize("of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma3])
 def test_between_documents_rows_are_filled_up(of: Any) -> None:
     planned = memory_layers.kept(of(1), True, POSITIONS, LENGTH).bytes(bf16=False)
     found = a_layer(of, documents=True)
     assert found <= planned <= 1.15 * found
 
 
-@pytest.mark.parametrize("of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, gemma2, gemma3, vit, tower])
+@pytest.mark.parametrize(
+    "of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma2, gemma3, vit, tower]
+)
 def test_in_bf16_a_layer_keeps_no_more_than_the_plan_says(of: Any) -> None:
     planned = memory_layers.kept(of(1), False, POSITIONS, LENGTH).bytes(bf16=True)
     found = a_layer(of, documents=False, bf16=True)
@@ -152,7 +162,9 @@ def test_in_bf16_a_layer_keeps_no_more_than_the_plan_says(of: Any) -> None:
 
 
 @pytest.mark.parametrize("documents", [False, True])
-@pytest.mark.parametrize("of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, gemma2, gemma3, vit, tower])
+@pytest.mark.parametrize(
+    "of", [llama, ouro, moonlight, qwen3, qwen3_moe, olmo2, without_positions, gemma2, gemma3, vit, tower]
+)
 def test_recomputed_a_layer_keeps_its_input_and_what_attention_put_out(of: Any, documents: bool) -> None:
     planned = 4 * of(1).hidden + memory_layers.attended(of(1), documents, bf16=False)
     found = a_layer(of, documents, recomputed=True)

@@ -1,0 +1,89 @@
+"""SmolLM3 (Hugging Face, July 2025): Llama's blocks, and no positions in every n-th layer (arXiv 2501.18795)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from stages.spec.decoder import PRE_NORMS, Decoder, Dense, Grouped, Layer
+from stages.spec.language_model import (
+    SHARED,
+    SWIGLU,
+    InitStd,
+    LanguageModel,
+    Layers,
+    NormEps,
+    Published,
+    Size,
+    Vocabulary,
+)
+
+EVERY = "no_rope_layer_interval"
+
+
+class SmolLM3Model(LanguageModel):
+    """SmolLM3: RMSNorm, SwiGLU, grouped-query attention; rotary positions in all layers but every n-th."""
+
+    family: Literal["smollm3"]
+    layers: Layers
+    hidden: Size
+    ffn: Size
+    heads: Size
+    kv_heads: Size
+    nope_every: Layers  # every n-th layer has no positions
+    vocab: Vocabulary
+    norm_eps: NormEps
+    tied: bool
+    init_std: InitStd
+
+    PUBLISHED: ClassVar[Published] = Published(
+        architecture="SmolLM3ForCausalLM",
+        model_type="smollm3",
+        names={**SHARED, "kv_heads": "num_key_value_heads", "nope_every": EVERY},
+        fixed={
+            **SWIGLU, "mlp_bias": False, "use_sliding_window": False, "sliding_window": None,
+            "pad_token_id": None,  # transformers gives no gradient to the row of a padding token
+        },
+        absent={
+            "hidden_act": "silu", "rms_norm_eps": 1e-6, "num_key_value_heads": 4, "max_position_embeddings": 32_768,
+            "tie_word_embeddings": True, "initializer_range": 0.02, "rope_theta": 2_000_000.0, EVERY: 4,
+            "mlp_bias": False,
+        },
+        free=frozenset({"sliding_window", "pad_token_id"}),  # no window while `use_sliding_window` is false
+    )  # fmt: skip
+
+    def decoder(self) -> Decoder:
+        """Layers with positions, and those without."""
+        head_dim = self.hidden // self.heads
+        layers = []
+        for turned in turns(self.layers, self.nope_every):
+            attention = Grouped(self.heads, self.kv_heads, head_dim, head_dim**-0.5, turned=bool(turned))
+            layers.append(Layer(attention, Dense(self.ffn), PRE_NORMS))
+        return Decoder(tuple(layers), self.hidden, self.vocab, self.norm_eps, self.tied)
+
+    def derived(self) -> dict[str, Any]:
+        """1 for each layer that has positions."""
+        return {"no_rope_layers": turns(self.layers, self.nope_every)}
+
+    @classmethod
+    def absent(cls, found: Mapping[str, Any]) -> dict[str, Any]:
+        """The layers follow from their interval where they are not listed."""
+        usual = super().absent(found)
+        layers, every = found.get("num_hidden_layers"), found.get(EVERY) or usual[EVERY]
+        counted = isinstance(layers, int) and isinstance(every, int) and every > 0
+        return {**usual, "no_rope_layers": turns(layers, every) if counted else None}
+
+    @classmethod
+    def pattern(cls, found: Mapping[str, Any]) -> dict[str, Any]:
+        """The list of layers counts where there is one, as in transformers."""
+        listed = found.get("no_rope_layers")
+        return {"nope_every": listed.index(0) + 1 if 0 in listed else len(listed) + 1} if listed else {}
+
+    def implied(self) -> dict[str, Any]:
+        """The width of a head."""
+        return {"head_dim": self.hidden // self.heads}
+
+
+def turns(layers: int, every: int) -> list[int]:
+    """1 for each layer that has positions, 0 for every n-th."""
+    return [int((layer + 1) % every != 0) for layer in range(layers)]

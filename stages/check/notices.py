@@ -80,7 +80,7 @@ def unpriced(project: Project, scale: str) -> Iterator[str]:
         if project.machine(name) is None:
             yield (
                 f"{scale}: specs/hardware/{name}.yaml is not there, so whether stages fit memory, disk and time limits "
-                "(I-42, I-44) is not checked."
+                "(I-42, I-44) is not checked. A project that `stages init DIR --example ouro` makes has profiles."
             )
 
 

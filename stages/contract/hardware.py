@@ -91,7 +91,8 @@ def load_usual(files: Files, scale: RawScale) -> Hardware:
     if name not in names:
         raise UserError(
             f"specs/hardware/{name}.yaml: not there; scale {scale.scale}, on device {scale.device}, is priced on it. "
-            f"Write it, or name another profile with --hardware: {', '.join(names) or 'there is none'}."
+            "Copy it from a project that `stages init DIR --example ouro` makes, or name another profile with "
+            f"--hardware: {', '.join(names) or 'there is none'}."
         )
     return load(files, name)
 

@@ -22,6 +22,7 @@ Path = tuple[str | int, ...]
 Tree = Any  # dict[str, Tree] | list[Tree] | str | bool | None
 
 MAX_BYTES = 250_000  # a hundred times the longest file that people have written; read and refused within a second
+ANCHORED = "Remove it, and write the value out in each place that names it."
 MAX_DEPTH = 32
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _BLOCKS = frozenset({"|", ">"})  # styles of scalars that end in a line break
@@ -113,7 +114,7 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             self.fail(line, f"the alias *{event.anchor}", "plain values", "Write the value out.", dotted(path))
         if event.anchor is not None:
-            self.fail(line, f"the anchor &{event.anchor}", "plain values", "Remove it.", dotted(path))
+            self.fail(line, f"the anchor &{event.anchor}", "plain values", ANCHORED, dotted(path))
         if event.tag is not None:
             self.fail(line, f"the tag {event.tag}", "untagged values", "Remove the tag.", dotted(path))
         if isinstance(event, yaml.ScalarEvent):

@@ -149,7 +149,19 @@ class PhaseMaker:
                 # Planned all the same: which bound corpus is too small, and by how much, is a finding (I-18).
                 return allot(bare, [replace(part, figures=None) for part in parts], reach, patch)
         except RangeError as error:
-            raise self.stage.document.error((*path, "data"), error.found, error.allowed, error.repair) from None
+            repair = error.repair + (self._floor(phase, bare) if isinstance(error, TooSmallError) else "")
+            raise self.stage.document.error((*path, "data"), error.found, error.allowed, repair) from None
+
+    def _floor(self, phase: RawPhase, bare: Phase) -> str:
+        """Where a budget is the least that a scale allows: what that least follows from."""
+        step, shrink = self.scale.largest_step(phase), self.scale.shrink
+        if shrink is None or bare.budget > shrink.tokens.floor * step:
+            return ""
+        where = self.scale.document.where(("pipelines", self.scale.pipeline, "tokens"))
+        return (
+            f" At this scale it is the least that {where} allows: `floor`, "
+            f"{shrink.tokens.floor} steps, each of {step:,} {phase.unit} by the `batch` beside it."
+        )
 
     def parts(self, phase: RawPhase | RawEvaluatedOn, path: Path) -> list[Part]:
         """The mixture's corpora, with what is read in their place; equal ones are added up."""

@@ -70,8 +70,9 @@ class SmolLM3Model(LanguageModel):
         """The layers follow from their interval where they are not listed."""
         usual = super().absent(found)
         layers, every = found.get("num_hidden_layers"), found.get(EVERY) or usual[EVERY]
-        counted = isinstance(layers, int) and isinstance(every, int) and every > 0
-        return {**usual, "no_rope_layers": turns(layers, every) if counted else None}
+        if not (isinstance(layers, int) and isinstance(every, int) and every > 0):
+            return usual
+        return {**usual, "no_rope_layers": turns(layers, every)}
 
     @classmethod
     def pattern(cls, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def test_each_kind_of_device_has_a_profile_unless_another_is_named():
 def test_a_scale_whose_machine_has_no_profile_is_told_what_to_write_or_to_name(files):
     scale = SimpleNamespace(scale="big", device="cuda")
     begin = (
-        "specs/hardware/h100.yaml: not there; scale big, on device cuda, is priced on it. Write it, or name another "
+        "specs/hardware/h100.yaml: not there; scale big, on device cuda, is priced on it. Copy it from a project that "
+        "`stages init DIR --example ouro` makes, or name another "
     )
     with pytest.raises(UserError) as caught:
         hardware.load_usual(files, scale)

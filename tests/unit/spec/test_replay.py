@@ -52,6 +52,20 @@ def test_budgets_of_conversations_are_whole_rows_where_that_is_said(tuned: Path)
     assert (budget("mini", "first"), budget("paper", "second")) == (text, full)
 
 
+def test_a_budget_that_is_too_large_says_where_it_is_the_least_of_its_scale(tuned: Path) -> None:
+    edit(tuned, "scales/mini.yaml", "floor: 8 steps", "floor: 90_000 steps")
+    with pytest.raises(
+        SpecError, match=r"`floor`, 90000 steps, each of [\d,]+ tokens by the `batch` beside it"
+    ) as caught:
+        Project.load(tuned).resolve("toy", "mini")
+    assert "the least that specs/scales/mini.yaml:" in str(caught.value)
+    edit(tuned, "scales/mini.yaml", "floor: 90_000 steps", "floor: 8 steps")
+    edit(tuned, "scales/mini.yaml", "here: 100K", "here: 90M")
+    with pytest.raises(SpecError, match="a demand of") as caught:
+        Project.load(tuned).resolve("toy", "mini")
+    assert "floor" not in str(caught.value)
+
+
 def test_a_kind_follows_from_the_digest_and_is_in_no_key(tuned: Path) -> None:
     stage = Project.load(tuned).resolve("toy", "mini").stages["second"]
     unsaid = [source.model_copy(update={"kind": ""}) for source in stage.phases[0].sources]

@@ -85,7 +85,7 @@ def print_remade(chosen: Chosen, releases: Path | None, as_json: bool) -> int:
     found = remade(stage, given)
     if as_json:
         plain = {"stage": ref, "kind": stage.kind, "folder": str(found.folder), "tensors": found.tensors}
-        print(json.dumps(plain | {"differing": found.differing, "equal": found.equal}, indent=2))
+        print(json.dumps(plain | {"differing": found.differing, "equal": found.equal}, indent=2, allow_nan=False))
     else:
         print("\n".join(_remade(ref, stage, found)))
     return 0 if found.equal else 1

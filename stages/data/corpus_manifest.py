@@ -122,6 +122,4 @@ def read_manifest(folder: Path) -> DataManifest:
     except json_file.MissingFileError:
         raise UserError(f"{path}: corpus {folder.name} is not prepared; run `{preparing(folder)}`") from None
     except json_file.JsonFileError as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise error.__cause__ from None  # preparing it again is no cure of that
         raise UserError(f"{error}; `{preparing(folder)}` rebuilds it") from None

@@ -61,13 +61,15 @@ def write_new(path: Path, value: Any) -> Written:
 def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     """The bytes of a regular file.
 
-    Raises MissingFileError, and JsonFileError for a folder, a pipe, more bytes than `limit`, or, with the system's
-    error as its cause, where the disk refuses.
+    Raises MissingFileError, JsonFileError for a folder, a pipe, more bytes than `limit`, or, with the system's error as
+    its cause, where the disk refuses, and PermissionError: a file that this user may not read is no damaged one.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for a writer
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFileError(path, "is not there") from None
+    except PermissionError:
+        raise
     except OSError as error:
         raise JsonFileError(path, f"cannot be read ({error.strerror})") from error
     there = os.fstat(handle)
@@ -98,7 +100,7 @@ def parse(data: bytes, path: Path) -> Any:
 
 
 def read(path: Path, limit: int = LIMIT) -> Any:
-    """The value that a JSON file holds. Raises MissingFileError or JsonFileError."""
+    """The value that a JSON file holds. Raises MissingFileError, JsonFileError or PermissionError."""
     return parse(read_bytes(path, limit), path)
 
 

@@ -104,8 +104,6 @@ def _bytes(path: Path) -> bytes:
     try:
         return json_file.read_bytes(path)
     except JsonFileError as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise error.__cause__ from None  # a rerun is no cure of that
         raise ManifestError(f"{error}. Rerun the stage that writes it.") from None
 
 

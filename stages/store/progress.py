@@ -64,6 +64,6 @@ def latest(layout: Layout, key: str) -> Progress | None:
 
 def read(attempt: Path) -> Progress | None:
     """What an attempt left word of, or None."""
-    with suppress(json_file.JsonFileError):
+    with suppress(json_file.JsonFileError, PermissionError):
         return json_file.read_as(attempt / NAME, _PROGRESS)
     return None

@@ -17,7 +17,7 @@ from blake3 import blake3
 from stages.engines import resume, run, training
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import attempts, done, evaluated_by, manifest
+from stages.store import attempts, done, evaluated_by, json_file, manifest
 from tests.faults.test_damage import DAMAGE, flip
 from tests.unit.train import tiny
 
@@ -173,6 +173,22 @@ def test_a_damaged_evaluation_of_what_was_received_is_made_again(
     said = go_on(root, capsys)
     assert (str(path) in said) == path.exists()
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
+
+
+@pytest.mark.parametrize("name", ["attempt.json", "before.json"])
+def test_what_may_not_be_read_is_named_and_nothing_is_computed_in_its_place(
+    name: str, root: Path, stopped: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = root / RUNS / "attempt-0001" / name, json_file.read_bytes
+
+    def refuse(there: Path, *limit: int) -> bytes:
+        if there == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(there, *limit)
+
+    monkeypatch.setattr(json_file, "read_bytes", refuse)
+    with pytest.raises(PermissionError, match=name):
+        run(tiny.make("next_token"), tiny.inputs(root))
 
 
 @pytest.mark.parametrize(("code", "known"), [(evaluated_by.SAME[-1], True), ("0" * 16, False)])

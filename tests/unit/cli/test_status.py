@@ -305,8 +305,7 @@ def test_a_corpus_that_may_not_be_read_is_not_called_damaged(
     def read_bytes(there: Path, *limit: int) -> bytes:
         if there != path:
             return whole(there, *limit)
-        refused = PermissionError(errno.EACCES, "Permission denied", str(there))
-        raise json_file.JsonFileError(there, "cannot be read (Permission denied)") from refused
+        raise PermissionError(errno.EACCES, "Permission denied", str(there))
 
     monkeypatch.setattr(json_file, "read_bytes", read_bytes)
     told = {one["stage"]: one for one in json.loads(said(capsys, 1, as_json=True))}

@@ -213,8 +213,7 @@ def test_a_manifest_that_this_user_may_not_read_is_not_called_damaged(
     run("toy/one", A)
 
     def refuse(path: Path) -> bytes:
-        refused = PermissionError(errno.EACCES, "Permission denied", str(path))
-        raise json_file.JsonFileError(path, "cannot be read (Permission denied)") from refused
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(json_file, "read_bytes", refuse)
     with pytest.raises(PermissionError, match=r"manifest\.json"):

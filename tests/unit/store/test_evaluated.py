@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.spec.resolved import Stage
-from stages.store import done, evaluated, evaluated_by, files, finish, manifest, revise, seal, stage_record
+from stages.store import done, evaluated, evaluated_by, files, finish, json_file, manifest, revise, seal, stage_record
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, verdict
 from tests.unit.train import tiny
@@ -88,6 +88,17 @@ def test_only_what_was_added_is_computed_unless_something_else_changed(
 def test_a_record_that_cannot_be_read_is_a_reason(tmp_path: Path) -> None:
     (tmp_path / evaluated.NAME).write_text("{")
     assert "evaluation.json" in evaluated.outdated(tmp_path, asking("needle"))
+
+
+def test_a_record_that_this_user_may_not_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluating all again would be no cure of it."""
+
+    def refuse(path: Path, *limit: int) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(json_file, "read_bytes", refuse)
+    with pytest.raises(PermissionError, match=evaluated.NAME):
+        evaluated.outdated(recorded(tmp_path, "needle"), asking("needle"))
 
 
 def test_a_result_of_before_there_were_records_is_compared_by_its_stage(tmp_path: Path) -> None:

@@ -216,6 +216,15 @@ def test_a_disk_that_refuses_to_read_is_told_of_with_its_own_words(
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_what_this_user_may_not_read_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        json_file.read(tmp_path / "a.json")
+
+
 def test_half_a_character_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(JsonFileError) as caught:
         json_file.parse(b'"\\ud800"', tmp_path)

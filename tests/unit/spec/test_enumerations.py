@@ -116,7 +116,7 @@ def test_an_unknown_value_is_named_and_not_taken_for_another(stage: Stage, name:
 @pytest.mark.slow
 def test_mypy_names_every_dispatch_that_does_not_know_a_new_value(tmp_path: Path) -> None:
     """Every enumeration of the package gets one value more; what dispatches on it no longer type-checks."""
-    shutil.copytree(ROOT / "stages", tmp_path / "stages")
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for path in (tmp_path / "stages").rglob("*.py"):
         path.write_text(LITERAL.sub(rf'Literal[\1, "{NEW}"]', path.read_text()))

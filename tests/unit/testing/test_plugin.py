@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -86,12 +87,19 @@ def project(tmp_path: Path) -> Path:
     return init.create(tmp_path / "own", "tiny")
 
 
-@pytest.fixture
-def kept(project: Path) -> Path:
-    """The project with its goldens of kind spec."""
-    done = run(project, *SPECS, *UPDATE)
+@pytest.fixture(scope="module")
+def updated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with its goldens of kind spec, made once."""
+    made = init.create(tmp_path_factory.mktemp("updated") / "own", "tiny")
+    done = run(made, *SPECS, *UPDATE)
     assert done.returncode == 0, done.stdout + done.stderr
-    return project
+    return made
+
+
+@pytest.fixture
+def kept(updated: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(updated, tmp_path / "own", symlinks=True))
 
 
 def test_the_package_registers_the_plugin() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stages.diff.effects import ARROW, brief
-from stages.diff.origins import MarkChange, WaiverChange
+from stages.diff.origins import KeptSource, MarkChange, WaiverChange
 from stages.diff.semantic import Difference
 from stages.diff.written import UNORDERED, Edit
 
 # How many lines each section may have; the rest is counted.
-COMPUTED, RUN, ELSEWHERE, WAIVERS, MARKS = 9, 2, 2, 4, 3
+COMPUTED, RUN, ELSEWHERE, WAIVERS, MARKS, KEPT = 9, 2, 2, 4, 3, 3
 VALUE = 44  # columns of a value
 MANY = 3  # values added below one key are shown together
 
@@ -26,6 +26,7 @@ def lines(found: Difference, share: float = 1.0) -> list[str]:
         (f"edited, not read at {found.scale}", [*scalars(by_meaning["elsewhere"])], ELSEWHERE),
         ("waivers", [waiver(one) for one in found.waivers], WAIVERS),
         ("sources", [mark(one) for one in found.marks], MARKS),
+        ("edited under the source that they had", [source(one) for one in found.kept], KEPT),
     )
     told: list[str] = []
     for title, entries, allowed in sections:
@@ -96,6 +97,12 @@ def mark(change: MarkChange) -> str:
     """Figures that now come from somewhere else."""
     named = ", ".join(change.figures)
     return f"{change.old} {ARROW} {change.new}  {change.file}  {named}"
+
+
+def source(kept: KeptSource) -> str:
+    """A source that is to say what the edited figures are now: it is shortened, the figures are not."""
+    file, named = kept.file.removeprefix("specs/"), ", ".join(kept.figures)
+    return f"{kept.mark}, {shortened(kept.said, VALUE)}  {file}  {named}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from stages.check import facts
 from stages.check.waivers import Holder, holders
+from stages.diff.written import Edit
 from stages.errors import Where
 from stages.spec.files import Files
 from stages.spec.nodes import Document, dotted
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
-from stages.spec.sources import marks
+from stages.spec.sources import NEEDS, marks, origins
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class MarkChange:
     file: str
     old: str
     new: str
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """Figures of a file that were edited while what they are said to come from stayed as it was."""
+
+    file: str
+    mark: str
+    said: str  # the citation or the reason
     figures: tuple[str, ...]
 
 
@@ -91,3 +102,28 @@ def mark_changes(old: Files, new: Files) -> Iterator[MarkChange]:
 
 def _marks(document: Document) -> dict[str, str]:
     return {dotted(path): mark for path, mark in marks(document.value)}
+
+
+def kept(old: Files, new: Files, edits: Iterable[Edit]) -> Iterator[KeptSource]:
+    """Edited figures with the source that they had, by file and by source: does it say the new figure?"""
+    edited: dict[str, set[str]] = {}
+    for edit in edits:
+        if edit.old is not None and edit.new is not None and edit.key:
+            edited.setdefault(edit.where.file, set()).add(edit.key)
+    for file, keys in edited.items():
+        before, after = (_said(files.document(files.specs.parent / file)) for files in (old, new))
+        same: dict[tuple[str, str], list[str]] = {}
+        for key in sorted(keys & before.keys() & after.keys()):
+            mark, said = after[key]
+            if said and before[key] == after[key]:
+                same.setdefault((mark, said), []).append(key)
+        for (mark, said), figures in same.items():
+            yield KeptSource(file, mark, said, tuple(figures))
+
+
+def _said(document: Document) -> dict[str, tuple[str, str]]:
+    """The mark of each figure, and the citation or reason that the mark asks for."""
+    return {
+        dotted(path): (str(entry["mark"]), str(entry.get(NEEDS.get(str(entry["mark"]), ""), "")))
+        for path, entry in origins(document.value)
+    }

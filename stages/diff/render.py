@@ -23,6 +23,7 @@ def markdown(found: Difference) -> str:
     parts += [f"- and {len(told) - SHOWN_EDITS} more edits"] * (len(told) > SHOWN_EDITS)
     parts += [f"- waiver {edited.waiver(one)}" for one in found.waivers]
     parts += [f"- source {edited.mark(one)}" for one in found.marks]
+    parts += [f"- edited under the source that they had: {edited.source(one)}" for one in found.kept]
     if found.changed:
         parts += ["", "| stage | what changes |", "|---|---|"]
         for group in grouped(found.changed):

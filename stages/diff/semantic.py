@@ -11,7 +11,7 @@ from stages.contract.hardware import Hardware
 from stages.diff import curve, origins, written
 from stages.diff.curve import CurveChange
 from stages.diff.fields import Field, differing
-from stages.diff.origins import MarkChange, WaiverChange
+from stages.diff.origins import KeptSource, MarkChange, WaiverChange
 from stages.diff.written import Edit
 from stages.plan.stage import StagePlan, plan_stage
 from stages.spec.key import stage_key
@@ -65,6 +65,7 @@ class Difference:
     edits: tuple[Edit, ...]
     waivers: tuple[WaiverChange, ...]
     marks: tuple[MarkChange, ...]
+    kept: tuple[KeptSource, ...]
     changed: tuple[StageChange, ...]
     stale: tuple[str, ...]  # the same work on other inputs
     shared: tuple[Shared, ...]
@@ -134,6 +135,7 @@ def compare(old: Side, new: Side, scale: str) -> Difference:
         edits=edits,
         waivers=tuple(origins.waivers(old.project, new.project, scale)),
         marks=tuple(origins.mark_changes(old.project.files, new.project.files)),
+        kept=tuple(origins.kept(old.project.files, new.project.files, edits)),
         changed=changed,
         stale=tuple(ref for ref in moved if ref not in told),
         shared=tuple(Shared(ref, its, its in gone) for ref, its in shared.items()),

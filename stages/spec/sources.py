@@ -112,8 +112,14 @@ class Covers:
 
 def marks(tree: Tree) -> Iterator[tuple[Path, str]]:
     """The mark of every figure of a file that has `sources:`, by the figure's path by names. The longest path wins."""
+    for path, entry in origins(tree):
+        yield path, str(entry["mark"])
+
+
+def origins(tree: Tree) -> Iterator[tuple[Path, dict[str, Tree]]]:
+    """The source of every figure of a file that has `sources:`, as it is written; paths as of `marks`."""
     entries = tree.get("sources", []) if isinstance(tree, dict) else []
-    by_path = {path: str(entry["mark"]) for entry in entries for path in entry["covers"]}
+    by_path = {path: entry for entry in entries for path in entry["covers"]}
     covers = Covers(by_path)
     for path, aliases, _ in figures(tree):
         matching = covers.matching(path, aliases)

@@ -60,3 +60,21 @@ def test_another_reason_of_a_waiver_is_none_to_tell(root, told):
     commit(root, "two")
     edit(root, SECOND, "reason: why", "reason: as the paper says")
     assert found(told)["waivers"] == []
+
+
+def test_a_figure_that_changed_under_its_citation_is_told(root, told):
+    """Whether a paper says the new figure no check can know; the reviewer is shown what it is said to come from."""
+    edit(root, FIRST, "budget: 1B\n    context: 4Ki", "budget: 0.9B\n    context: 4Ki")
+    assert (
+        "edited under the source that they had:\n  published, a table  toy/first.yaml  phases.short.budget\n"
+    ) in told()
+    assert found(told)["kept"] == [
+        {"file": "specs/toy/first.yaml", "mark": "published", "said": "a table", "figures": ["phases.short.budget"]}
+    ]
+    assert "edited under the source that they had: published, a table" in told(markdown=True)
+
+
+def test_a_figure_that_changed_with_its_citation_is_not_told_apart(root, told):
+    edit(root, FIRST, "budget: 1B\n    context: 4Ki", "budget: 0.9B\n    context: 4Ki")
+    edit(root, FIRST, "citation: a table", "citation: another table")
+    assert "source that they had" not in told()

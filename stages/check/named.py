@@ -1,4 +1,6 @@
-"""Names that say a context which nothing has: a copy that was not changed to its end, phases that were moved."""
+"""Names and boxes that say a context or a budget which nothing has: a copy that was not changed to its end, phases that
+were moved, a figure of the column beside the box's.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stages.errors import SpecError, SpecErrors
+from stages.spec import units
 from stages.spec.loader import LoadedStage
 from stages.spec.project import Project
 from stages.spec.schema import RawTrain
 
-LENGTH = re.compile(r"(?:^|_)(\d{1,4})(k|m)(?=_|$)")  # cpt_512k, 32k
+# What k and m count where no length is meant: sft_64k_rows, vocab_64k.
+COUNTED = "rows|examples|samples|pairs|items|docs|documents|questions|steps|tokens|seqs|words|vocab"
+LENGTH = re.compile(rf"(?:^|_)(?<!vocab_)(?<!batch_)(\d{{1,4}})(k|m)(?=_|$)(?!_(?:{COUNTED})(?:_|$))")  # cpt_512k, 32k
+BUDGET = re.compile(r"\b(\d+(?:\.\d+)?)(?:(T)\b|\s?(B)\s+[Tt]okens\b)")  # Text Pre-training 5.2T, LongCT 20B Tokens
 PREFIX = {"k": 2**10, "m": 2**20}
 
 
@@ -33,6 +39,21 @@ def _of_stage(stage: LoadedStage) -> Iterator[str]:
             if length not in own:
                 where = stage.document.where(("phases", number, "context"))
                 yield f"{where}: {name!r} says {word}, and has a context of {max(own):,}."
+    yield from _of_box(stage)
+
+
+def _of_box(stage: LoadedStage) -> Iterator[str]:
+    """A box with a number of tokens that is not the stage's to within the last digit: 1.4T is within 0.05T."""
+    budgets = [phase.budget for phase in stage.raw.phases] if isinstance(stage.raw, RawTrain) else []
+    counted = [budget for budget in budgets if isinstance(budget, int)]
+    said = [
+        units.claimed(number + (trillions or billions)) for number, trillions, billions in BUDGET.findall(stage.raw.box)
+    ]
+    if said and budgets and len(counted) == len(budgets):
+        read = sum(counted)
+        if not any(abs(read - tokens) <= within for tokens, within in said):
+            where = stage.document.where(("phases", 0, "budget"))
+            yield f"{where}: the box is {stage.raw.box!r}, and the stage reads {units.format_tokens(read)}."
 
 
 def lengths(name: str) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34, I-39."""
+"""What an edge restores, optimizer state, and what moves: I-06, I-15, I-16, I-34."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import elsewhere, static
 from stages.contract.numbers import extremes
-from stages.contract.schedule import lr_before
 from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
 
@@ -93,7 +92,7 @@ def inherited_state_exists(context: Context) -> Iterator[Finding]:
         for module, init in stage.init.items():
             if stage.optimizer is None or init.optimizer != "inherit" or init.parent not in context.by_ref:
                 continue
-            ref, source = _trainer(context, init.parent, module)
+            ref, source = trainer(context, init.parent, module)
             kind = source.optimizer.kind if source.optimizer and module in source.trained else "none"
             if kind != stage.optimizer.kind or source.kind == "import":
                 yield context.finding(
@@ -105,51 +104,13 @@ def inherited_state_exists(context: Context) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:
+def trainer(context: Context, ref: str, module: str) -> tuple[str, Stage]:
     """The stage whose optimizer state a hand-over passes on: through keep, upcycle and export."""
     stage = context.by_ref[ref]
     above = stage.init[module].parent if module in stage.init else None
     if stage.phases or above is None or stage.init[module].optimizer != "inherit" or above not in context.by_ref:
         return ref, stage
-    return _trainer(context, above, module)
-
-
-@static(
-    "I-39",
-    title="A running clock keeps its optimizer's state",
-    rule="Where the clock continues, a module that the lineage has trained inherits its optimizer's state, unless the "
-    "rate warms up from there.",
-    why="Fresh moments meet the full learning rate: the first updates have the size of the rate whatever the gradient, "
-    "and undo part of what the weights had reached.",
-    threads=("facebookresearch/schedule_free#39", "EvolvingLMMs-Lab/OneVision-Encoder#65"),
-)
-def running_clock_keeps_moments(context: Context) -> Iterator[Finding]:
-    """I-39."""
-    for name, stage in context.own:
-        if stage.clock != "continue" or not stage.phases or stage.schedule is None:
-            continue
-        start = stage.phases[0].clock_start
-        first = next((piece for piece in stage.schedule.pieces if piece.start <= start < piece.end), None)
-        if first is None or first.last > first.first:
-            continue  # a gap, which I-05 names, or a warm-up
-        fresh = [module for module in stage.trained if _reset(context, name, stage, module)]
-        if fresh:
-            yield context.finding(
-                "I-39", name, ("init", "optimizer"),
-                observed=f"{', '.join(fresh)}: optimizer reset at a rate of {lr_before(stage.schedule, start):g} "
-                f"on the clock of schedule {stage.schedule.name!r}, which goes on without a warm-up",
-                expected="the parent's optimizer state, or a rate that rises from there",
-                repair="Write `optimizer: inherit`, or `clock: reset` with a schedule that warms up.",
-                at=fresh, found=context.full_rate(lr_before(stage.schedule, start)),
-            )  # fmt: skip
-
-
-def _reset(context: Context, name: str, stage: Stage, module: str) -> bool:
-    """Whether a module's state is dropped although the stage whose clock goes on has trained the module."""
-    init, above = stage.init.get(module), context.taught_by(stage, module)
-    dropped = init is not None and init.weights == "inherit" and init.optimizer == "reset"
-    extent = context.pipeline.extents.get(name)
-    return dropped and above is not None and extent is not None and above[1].name == extent.after
+    return trainer(context, above, module)
 
 
 elsewhere(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from stages.check import facts, horizon, numbers
+from stages.check import facts, horizon, numbers, peaks
 from stages.check.context import Context
 from stages.check.facts import Fact
 from stages.check.findings import Finding
@@ -28,8 +28,9 @@ Fault = tuple[Where | str, Fact, str, str, str]  # a line, or the piece's key at
     title="Every piece of a schedule does something",
     rule="At least one optimizer step ends in every piece. A piece that is not constant changes the rate (a warm-up "
     "from the current rate may find it reached already), and a cosine or 1-sqrt that ends its "
-    "schedule lowers it. No rate is above 0.1, and no piece lies below 1e-9. A schedule that gives a learning rate "
-    "gives no other number.",
+    "schedule lowers it. No rate is above 0.1, none above all that a module was trained at since it was new, or above "
+    "twice what is known of it, and no piece lies below 1e-9. A warm-up is at most a third of its schedule. A schedule "
+    "that gives a learning rate gives no other number.",
     why="A warm-up of 2,000 tokens where 2,000 steps were meant, a rate without the minus of its exponent, a decay "
     "from a rate to itself: the run starts, and nothing says what it has lost.",
     threads=("kakaobrain/rq-vae-transformer#18",),
@@ -45,7 +46,7 @@ def every_piece_does_something(context: Context) -> Iterator[Finding]:
         for number in range(len(extent.laid)) if extent is not None else ():
             if extent is None or extent.laid[number].start < extent.start:
                 continue
-            for where, fact, observed, expected, repair in _faults(context, extent, number):
+            for where, fact, observed, expected, repair in _faults(context, name, extent, number):
                 line = horizon.place(context, extent.schedule, number, where) if isinstance(where, str) else where
                 if isinstance(where, str) or where not in lines:  # a scale's factor is at fault once, not once a piece
                     yield Finding(
@@ -55,11 +56,12 @@ def every_piece_does_something(context: Context) -> Iterator[Finding]:
                 lines.add(line)
 
 
-def _faults(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
+def _faults(context: Context, name: str, extent: Extent, number: int) -> Iterator[Fault]:
     if not _counted_elsewhere(context, extent):
         yield from _without_a_step(context, extent, number)
     yield from _inert(context, extent, number)
     yield from _implausible(context, extent, number)
+    yield from peaks.faults(context, name, extent, number)
 
 
 def _counted_elsewhere(context: Context, extent: Extent) -> bool:

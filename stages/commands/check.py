@@ -16,6 +16,7 @@ from stages.check.named import misnamed
 from stages.check.notices import notices, shortened, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
+from stages.check.siblings import differing
 from stages.commands.open import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -46,7 +47,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
         for told in (notices, bindings.notice, shortened, unpriced)
         for notice in told(project, one)
     ]
-    said += [*unread(project), *misnamed(project)]
+    said += [*unread(project), *misnamed(project), *differing(project)]
     if as_json:
         for notice in said:
             print(f"notice: {notice}", file=sys.stderr)

@@ -56,7 +56,7 @@ def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
         for key in {**olds, **news}:
             was, now = olds.get(key), news.get(key)
             shown = now or was
-            if shown is not None and (was is None or now is None or not same(was[0], now[0])):
+            if shown is not None and (was is None or now is None or not units.same(was[0], now[0])):
                 meaning: Literal["computed", "run"] = "run" if NOT_COMPUTED & set(key) else "computed"
                 texts = (was[0] if was else None, now[0] if now else None)
                 yield Edit(shown[1], shown[2], *texts, "elsewhere" if elsewhere else meaning)
@@ -70,17 +70,6 @@ def _extended(files: Files, scale: str) -> Iterator[str]:
         yield name
         seen.add(name)
         name = document.value.get("extends")
-
-
-def same(old: str, new: str) -> bool:
-    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B)."""
-    if old == new:
-        return True
-    if not (units.is_number(old) and units.is_number(new)) or "/" in old + new:
-        return False
-    (first, _, unit), (second, _, other) = units.split(old, ""), units.split(new, "")
-    counted = {"", "tokens", "patches"}
-    return first == second and (unit == other or {unit, other} <= counted)
 
 
 def _names(files: Files) -> set[str]:

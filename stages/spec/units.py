@@ -94,6 +94,17 @@ def is_number(text: str) -> bool:
     return match is not None and (match["unit"] or "") in UNITS
 
 
+def same(old: str, new: str) -> bool:
+    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B)."""
+    if old == new:
+        return True
+    if not (is_number(old) and is_number(new)) or "/" in old + new:
+        return False
+    (first, _, unit), (second, _, other) = split(old, ""), split(new, "")
+    counted = {"", "tokens", "patches"}
+    return first == second and (unit == other or {unit, other} <= counted)
+
+
 def number(text: object) -> Fraction:
     """A plain number: `50_000`, `2e-5`, `8Ki`."""
     allowed = "a plain number such as 50_000, 0.95 or 2e-5"

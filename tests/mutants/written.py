@@ -175,6 +175,20 @@ SEEN = (
         LLAMA,
     ),
     Mutant(
+        "S-14",
+        "a context of the table's next column, in one branch",
+        Edited("ouro/longct_2_6b.yaml", "context: 64Ki", "context: 128Ki"),
+        OURO,
+        "paper",
+    ),
+    Mutant(
+        "S-14",
+        "another share of entropy in one branch",
+        Edited("ouro/stable_2_2_6b.yaml", "beta: 0.05", "beta: 0.1"),
+        OURO,
+        "paper",
+    ),
+    Mutant(
         "S-13",
         "an optimizer's figures that nobody knows",
         Edited(LLAMA_FILE, r"covers: \[optimizers\]\n    mark: assumed", "covers: [optimizers]\n    mark: unknown"),

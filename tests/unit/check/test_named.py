@@ -34,7 +34,27 @@ def test_phases_whose_names_were_exchanged_are_both_told(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "said"),
     [("cpt_512k", [524288]), ("32k", [32768]), ("sft_768k_b", [786432]), ("ouro_1_4b", []), ("base_135m", []),
-     ("top_1k", []), ("decay_10k", []), ("trunk_at_7168mi", []), ("v2_4m", [4194304])],
+     ("top_1k", []), ("decay_10k", []), ("trunk_at_7168mi", []), ("v2_4m", [4194304]),
+     ("sft_64k_rows", []), ("sft_64k_examples_b", []), ("vocab_64k", []), ("sft_64k_rowing", [65536])],
 )  # fmt: skip
 def test_what_a_name_may_say(name: str, said: list[int]) -> None:
     assert [size for _, size in lengths(name)] == said
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "box"),
+    [
+        ("ouro/ct_anneal_1_4b.yaml", "budget: 1.4T", "budget: 1.3T", "'CT Annealing 1.4T Tokens'"),
+        ("ouro/longct_1_4b.yaml", "budget: 20B\n", "budget: 30B\n", "'LongCT 20B Tokens'"),
+        ("kimi_vl/joint_cooldown.yaml", "budget: 0.6T", "budget: 0.3T", "'Joint Cooldown 0.6T'"),
+    ],
+)
+def test_a_budget_that_the_box_does_not_say_is_told(tmp_path: Path, file: str, old: str, new: str, box: str) -> None:
+    line = edit(shipped.copy(tmp_path), file, old, new)
+    (said,) = misnamed(Project.load(tmp_path))
+    assert said == f"specs/{file}:{line}: the box is {box}, and the stage reads {new.split()[1]}."
+
+
+def test_a_model_of_so_many_parameters_says_no_budget(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), "llama31_1m/cpt_1m.yaml", "box: 1M Continue Pretrain", "box: 8B continued")
+    assert misnamed(Project.load(tmp_path)) == []

@@ -1,0 +1,82 @@
+"""Rates beside the model's past: a peak above all that it was trained at, a warm-up that is most of its schedule.
+
+Parts of I-36, of schedules as they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from stages.check.context import Context
+from stages.check.facts import Fact
+from stages.check.horizon import declared
+from stages.contract.schedule import covers, peak
+from stages.spec.clocks import Extent
+from stages.spec.resolved import Stage
+
+# ProLong (arXiv 2410.02660) fine-tunes at 2e-5 what it has extended at 1e-5; what a released model was pre-trained at
+# is not known here. Where it is, no recipe goes above it again.
+HIGHER_THAN_KNOWN = 2
+ROUNDING = Fraction(1001, 1000)
+# Recipes have 1% to 10%, the one-cycle policy of torch and fastai 30%.
+LONGEST_WARM_UP = Fraction(1, 3)
+
+Fault = tuple[str, Fact, str, str, str]  # the piece's key at fault; fact, found, expected, repair
+
+
+def faults(context: Context, name: str, extent: Extent, number: int) -> Iterator[Fault]:
+    """Of a piece that begins in a stage. At one scale: what is written is the same at all."""
+    if context.full is None:
+        yield from _too_high(context, context.pipeline.stages[name], extent, number)
+        yield from _too_long(context, extent, number)
+
+
+def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> Iterator[Fault]:
+    raw, piece = context.loaded.raw.schedules[extent.schedule][number], extent.laid[number]
+    stated = {"to": piece.last if raw.to is not None else 0, "from": piece.first if raw.starts == "stated" else 0}
+    key = max(stated, key=lambda one: stated[one])
+    highest = Fraction(stated[key])
+    for module in stage.trained:
+        top, from_scratch = _trained_at(context, stage, module)
+        limit = top * (1 if from_scratch else HIGHER_THAN_KNOWN)
+        if top and highest > limit * ROUNDING:
+            yield (
+                key,
+                highest,
+                f"a learning rate of {float(highest):g} for {module}, which was trained at {float(top):g} at most",
+                f"at most {float(limit):g}: what follows a training has no higher rates than it",
+                "Correct the rate's exponent, or waive this with the reason for training on at a higher rate.",
+            )
+            return
+
+
+def _trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, bool]:
+    """The highest rate along a module's lineage by this kind of optimizer, and whether that is all of its training."""
+    highest, whole = Fraction(0), True
+    init = stage.init.get(module)
+    while init is not None and init.parent is not None and (above := context.by_ref.get(init.parent)) is not None:
+        if module in above.trained and above.schedule is not None and above.phases and above.kind == "train":
+            start, end = above.phases[0].clock_start, above.phases[-1].clock_end
+            kinds = {one.kind if one is not None else None for one in (above.optimizer, stage.optimizer)}
+            if len(kinds) == 1 and covers(above.schedule, start, end):
+                highest = max(highest, context.full_rate(peak(above.schedule, start, end)[0]))
+            else:
+                whole = False
+        init = above.init.get(module)
+    return highest, whole and init is not None and init.weights == "fresh" and not init.stand_in
+
+
+def _too_long(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
+    piece, end = extent.laid[number], declared(extent).clock
+    if number or end is None or not piece.first < piece.last or piece.end - piece.start <= LONGEST_WARM_UP * end:
+        return
+    raw = context.loaded.raw.schedules[extent.schedule][number]
+    part = Fraction(piece.end - piece.start, end)
+    yield (
+        "until" if raw.for_ is None else "for",
+        part,
+        f"a warm-up of {float(part):.0%} of its schedule",
+        f"at most {float(LONGEST_WARM_UP):.0%}; recipes have 1% to 10%",
+        "Correct its length, or waive this with the reason for warming up so long.",
+    )

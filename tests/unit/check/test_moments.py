@@ -1,0 +1,60 @@
+"""A rate that goes on keeps the optimizer that it was reached with (I-39)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import unwaived
+from stages.check.run import run
+from stages.spec.project import Project
+from tests import shipped
+from tests.mutants import unshipped
+from tests.unit.spec.small_project import edit
+
+ANNEAL, LONG = "ouro/ct_anneal_1_4b.yaml", "ouro/longct_1_4b.yaml"
+
+
+def found(root: Path, scale: str = "paper") -> list[tuple[str, str]]:
+    told = unwaived(run(Project.load(root), scale, {"I-39"}))
+    return [(str(one.where), one.observed) for one in told if one.id == "I-39" and one.stage.startswith(("ouro/", "d"))]
+
+
+def test_fresh_moments_at_the_rate_that_the_parent_ended_with(tmp_path: Path) -> None:
+    line = edit(shipped.copy(tmp_path), ANNEAL, "optimizer: inherit", "optimizer: reset")
+    said = "llm: optimizer reset at a rate of 0.0003 where it begins at the parent's, by schedule 'anneal'"
+    assert found(tmp_path) == [(f"specs/{ANNEAL}:{line}", f"{said}, which goes on without a warm-up")]
+
+
+def test_fresh_moments_that_are_warmed_up_are_none(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), ANNEAL, "optimizer: inherit", "optimizer: reset")
+    old = "- {shape: cosine, from: current, to: 3e-5, for: 1.4T}"
+    edit(tmp_path, "ouro/pipeline.yaml", old, "- {shape: linear, from: current, to: 3e-4, for: 10B}\n"
+         "    - {shape: cosine, to: 3e-5, until: 1.4T}")  # fmt: skip
+    assert found(tmp_path) == []
+
+
+def test_a_cooldown_from_a_point_keeps_the_moments_of_its_trunk(tmp_path: Path) -> None:
+    line = edit(unshipped.write(tmp_path), "dense/decay.yaml", "optimizer: inherit", "optimizer: reset")
+    assert {place for place, _ in found(tmp_path, "full")} == {f"specs/dense/decay.yaml:{line}"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("weight_decay: 0\n", "weight_decay: 0.2\n", "weight_decay 0.2 after 0.1"),
+        ("weight_decay: 0\n    decay: matrices", "weight_decay: 0.1\n    decay: all", "decay all after matrices"),
+    ],
+)
+def test_another_optimizer_in_the_middle_of_a_schedule(tmp_path: Path, old: str, new: str, said: str) -> None:
+    edit(shipped.copy(tmp_path), "ouro/pipeline.yaml", old, new)
+    line = edit(tmp_path, LONG, "optimizer: adamw", "optimizer: adam_sft")
+    assert (f"specs/{LONG}:{line}", f"{said}, on the clock of a schedule that goes on") in found(tmp_path)
+
+
+def test_another_clip_in_the_middle_moves_no_moment(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), "ouro/pipeline.yaml", "weight_decay: 0\n    decay: matrices\n    clip: 1.0",
+         "weight_decay: 0.1\n    decay: matrices\n    clip: 0.5")  # fmt: skip
+    edit(tmp_path, LONG, "optimizer: adamw", "optimizer: adam_sft")
+    assert found(tmp_path) == []

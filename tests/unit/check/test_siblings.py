@@ -1,0 +1,89 @@
+"""Branches of one box: a figure that both cite from one place is one figure (S-14); what else differs is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.findings import unwaived
+from stages.check.run import run
+from stages.check.siblings import differing
+from stages.spec.project import Project
+from tests import shipped
+from tests.unit.spec.small_project import edit
+
+ONE, TWO = "ouro/longct_1_4b.yaml", "ouro/longct_2_6b.yaml"
+
+
+def found(root: Path) -> list[tuple[str, str]]:
+    told = unwaived(run(Project.load(root), "paper", {"S-14"}))
+    return [(str(one.where), one.observed) for one in told if one.id == "S-14"]
+
+
+def test_the_shipped_branches_agree() -> None:
+    assert differing(shipped.project()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("context: 64Ki", "context: 32Ki", "32Ki, where longct_2_6b (specs/ouro/longct_2_6b.yaml:21), of the same box"),
+        ("count: 4", "count: 8", "has 4 from the same place: arXiv 2510.25741 table 1"),
+        ("base: 1_000_000", "base: 500_000", "500_000, where longct_2_6b"),
+    ],
+)
+def test_a_figure_of_another_column_is_found_where_it_stands(tmp_path: Path, old: str, new: str, said: str) -> None:
+    line = edit(shipped.copy(tmp_path), ONE, old, new)
+    places = dict(found(tmp_path))
+    assert said in places[f"specs/{ONE}:{line}"]
+    assert {place.partition(":")[0] for place in places} == {f"specs/{ONE}", f"specs/{TWO}"}
+
+
+def test_of_three_the_one_that_differs_is_at_fault(tmp_path: Path) -> None:
+    text = (shipped.copy(tmp_path) / "specs" / ONE).read_text()
+    (tmp_path / "specs/ouro/longct_again.yaml").write_text(text.replace("longct_1_4b", "longct_again"))
+    edit(tmp_path, "ouro/pipeline.yaml", "  - longct_1_4b\n", "  - longct_1_4b\n  - longct_again\n")
+    line = edit(tmp_path, TWO, "context: 64Ki", "context: 128Ki")
+    assert [place for place, _ in found(tmp_path)] == [f"specs/{TWO}:{line}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("budget: 20B\n", "budget: 20_000_000_000 tokens\n"),  # the same, written otherwise
+        ("- {covers: [phases.main.budget, ", "- {covers: [phases.main.budget], mark: chosen}\n  - {covers: ["),
+    ],
+)
+def test_the_same_quantity_and_a_source_of_its_own_are_no_finding(tmp_path: Path, old: str, new: str) -> None:
+    edit(shipped.copy(tmp_path), ONE, old, new)
+    assert found(tmp_path) == []
+
+
+def test_a_citation_that_says_where_it_stands_is_another_place(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), ONE, "context: 64Ki", "context: 32Ki")
+    edit(tmp_path, ONE, "citation: arXiv 2510.25741 table 1}", 'citation: "arXiv 2510.25741 table 1, row 1.4B"}')
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("data: ouro_long", "data: ouro_stage_2", "phases.0.data: ouro_long, there ouro_stage_2."),
+        ("optimizer: inherit", "optimizer: reset", "init.optimizer: inherit, there reset."),
+        ("schedule: anneal", "schedule: stable", "schedule: anneal, there stable."),
+    ],
+)
+def test_what_no_source_gives_is_told(tmp_path: Path, old: str, new: str, said: str) -> None:
+    edit(shipped.copy(tmp_path), ONE, old, new)
+    (notice,) = differing(Project.load(tmp_path))
+    assert f"longct_2_6b is of the same box as longct_1_4b, 'LongCT 20B Tokens', and differs in {said}" in notice
+
+
+def test_another_recipe_under_the_same_box_is_none_of_its_kind(tmp_path: Path) -> None:
+    shipped.copy(tmp_path)
+    edits = [("context: 64Ki", "context: 32Ki"), ("batch: 128 seq", "batch: 256 seq"), ("cp: 4", "cp: 2"),
+             ("budget: 20B\n", "budget: 30B\n"), ("data: ouro_long", "data: ouro_stage_2")]  # fmt: skip
+    for old, new in edits:
+        edit(tmp_path, ONE, old, new)
+    assert (found(tmp_path), differing(Project.load(tmp_path))) == ([], [])

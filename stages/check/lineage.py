@@ -52,6 +52,12 @@ def positions_do_not_go_back(context: Context) -> Iterator[Finding]:
                     expected="the parent's `llama3.original`: the length before all extensions",
                     repair="State the parent's `original`; extend by factor, base or interpolation.",
                 )  # fmt: skip
+            elif parent.rope.llama3 and not rope.llama3 and not rope.yarn and rope.base == parent.rope.base:
+                yield context.finding(
+                    "I-37", name, ("rope", "llama3"), parent=ref, observed=f"{new}, after {old}",
+                    expected="the parent's `llama3`, or `yarn` or a larger base in its place",
+                    repair="State the parent's `llama3`: an interpolation comes on top of it.",
+                )  # fmt: skip
             elif rope.yarn and (wanted := _original(parent.rope, parent)) != rope.yarn.original:
                 yield context.finding(
                     "I-37", name, ("rope", "yarn", "original"), parent=ref, observed=f"{new}, after {old}",

@@ -17,6 +17,7 @@ from stages.contract.numbers import extremes
 from stages.contract.schedule import covers, lr, lr_before, peak
 from stages.contract.spikes import half
 from stages.spec.groups import KEY
+from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Group, Muon, Optimizer, Schedule
 
 # Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063), section 3.2: half to ten times the gradient's mean norm, which is
@@ -35,6 +36,12 @@ LOWEST_SIGMAS = 2.0
 # Where norms vary by a tenth of their mean, 50 standard deviations above it are six times the mean. A limit that is
 # further out is taken for the window in its place.
 HIGHEST_SIGMAS = 50.0
+# Singular values of a gradient's mean, divided by their norm, and what has to come of each: Jordan et al. bring 0.03 to
+# 1 between 0.7 and 1.2 in five steps, and 1.5, -0.5, 0 do in ten.
+SINGULAR = (0.03, 0.1, 0.3, 0.7, 1.0)
+LEAST_SINGULAR, MOST_SINGULAR = 0.5, 1.5
+# What an average has of the weights that it began with, at the stage's end.
+MOST_BEGINNING = 0.5
 # 0.8 a layer comes to 1/212 over 24 layers, 1/width to 1/256 from 64 to 16,384. A smaller multiple of a group is taken
 # for a rate of its own, which other trainers have in this place.
 LOWEST_MULTIPLE = Fraction(1, 500)
@@ -50,10 +57,11 @@ Fault = tuple[str, Fact, str, str, str]  # key, fact, found, expected, repair
     "I-48",
     title="An optimizer is one that some recipe has",
     rule="beta1 is at most beta2, at every count where schedules give them; gradients are clipped at a norm of at most "
-    "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5 and its update_rms between 0.05 and "
-    "1; an average of weights ends at 0.5 or more; steps are skipped from 2 to 50 standard deviations on, in stages "
-    "that have more steps than half of the window; and a group's multiples leave the highest rate at 1e-9 to 0.1 and "
-    "at 1/500 of the schedule's or more, and the decay at 10 or less, or as much more as they lower the rate.",
+    "20, or `clip: none` says that they are not; Muon's momentum is at least 0.5, its update_rms between 0.05 and "
+    "1, and its steps bring singular values from 0.03 on to 0.5 to 1.5; an average of weights ends at 0.5 or more, and "
+    "with at most half of the weights that it began with; steps are skipped from 2 to 50 standard deviations on, in "
+    "stages that have more steps than half of the window; and a group's multiples leave the highest rate at 1e-9 to "
+    "0.1 and at 1/500 of the schedule's or more, and the decay at 10 or less, or as much more as they lower the rate.",
     why="Two betas exchanged, a momentum of 0, a limit that no gradient meets, an average of one step or skips of "
     "every fourth step train, and the loss curve looks like a worse choice of the learning rate. Within half of the "
     "window nothing is skipped, whatever the rule says.",
@@ -78,6 +86,7 @@ def optimizers_are_plausible(context: Context) -> Iterator[Finding]:
     yield from _of_groups(context)
     if context.shrink.shrink is None:  # a scale has fewer steps, and the same rule
         yield from _never_skip(context)
+        yield from _as_it_began(context)
 
 
 def _of_groups(context: Context) -> Iterator[Finding]:
@@ -138,6 +147,33 @@ def _never_skip(context: Context) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _as_it_began(context: Context) -> Iterator[Finding]:
+    """Averages of weights that reach back further than their lineage is long."""
+    for name, stage in context.own:
+        ema = stage.optimizer.ema if stage.optimizer is not None else None
+        steps = _averaged(context, stage)
+        if isinstance(ema, float) and stage.phases and ema**steps > MOST_BEGINNING:
+            yield context.finding(
+                "I-48", name, ("optimizer",),
+                observed=f"an average that ends with {ema**steps:.0%} of the weights that it began with: ema {ema:g} "
+                f"over {steps:,} steps",
+                expected=f"at most {MOST_BEGINNING:.0%}",
+                repair="Correct `ema`: 1 / (1 - ema) is about the number of steps that it averages.",
+                at=("ema",), found=f"{ema:g}",
+            )  # fmt: skip
+
+
+def _averaged(context: Context, stage: Stage) -> int:
+    """The steps over which a stage's average runs: those of parents too whose average it goes on with."""
+    steps = sum(ledger.count(phase) for phase in stage.phases)
+    module = next(iter(stage.trained), None)
+    init = stage.init.get(module) if module is not None else None
+    above = context.by_ref.get(init.parent) if init is not None and init.parent is not None else None
+    if above is None or init is None or init.optimizer != "inherit":
+        return steps
+    return steps + (_averaged(context, above) if above.optimizer is None or above.optimizer.ema is not None else 0)
+
+
 def _faults(cfg: Optimizer) -> Iterator[Fault]:
     low, high = next(((one, two) for one, two in _beside(cfg.beta1, cfg.beta2) if one > two), (0.0, 0.0))
     if low > high:
@@ -193,3 +229,20 @@ def _of_muon(cfg: Muon) -> Iterator[Fault]:
             f"{LOWEST_RMS:g} to {HIGHEST_RMS:g}: AdamW's updates have 0.2 to 0.4, so that its rate serves Muon too"
         )
         yield "update_rms", found, found, expected, "Correct it; how far a step goes is the learning rate's."
+    values = [_iterated(cfg, value) for value in SINGULAR]
+    if not all(LEAST_SINGULAR <= value <= MOST_SINGULAR for value in values):
+        one, value = next(
+            pair for pair in zip(SINGULAR, values, strict=True) if not LEAST_SINGULAR <= pair[1] <= MOST_SINGULAR
+        )
+        found = f"singular values of {one:g} that become {value:.3g} in {cfg.newton_schulz_steps} steps"
+        expected = f"{LEAST_SINGULAR:g} to {MOST_SINGULAR:g}: the update is orthogonalised"
+        repair = "Correct the coefficients (3.4445, -4.7750, 2.0315 is Jordan et al.'s) or the number of steps (5)."
+        yield "newton_schulz", f"{value:.3g}", found, expected, repair
+
+
+def _iterated(cfg: Muon, value: float) -> float:
+    """What a singular value becomes; none is followed beyond 1e3."""
+    a, b, c = cfg.newton_schulz
+    for _ in range(cfg.newton_schulz_steps):
+        value = max(-1e3, min(1e3, a * value + b * value**3 + c * value**5))
+    return value

@@ -99,7 +99,7 @@ MUTANTS = (
         "64K positions at a base of 10,000",
         Edited("ouro/longct_1_4b.yaml", "base: 1_000_000", "base: 10_000"),
         scale="paper",
-        also=frozenset({"I-37"}),
+        also=frozenset({"I-37", "S-14"}),
     ),
     Mutant(
         "I-31",

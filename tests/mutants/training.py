@@ -195,7 +195,7 @@ MUTANTS = (
         "a budget in millions where billions were meant: less than one step",
         Edited("kimi_vl/vit_align.yaml", r"budget: 0\.1T", "budget: 0.1M"),
         scale="paper",
-        also=frozenset({"I-03", "I-27", "I-28"}),
+        also=frozenset({"I-03", "I-27", "I-28", "I-36"}),
     ),
     Mutant(
         "I-08",
@@ -226,7 +226,7 @@ MUTANTS = (
         "a budget that no longer meets the published total",
         Edited("ouro/midtrain_1_4b.yaml", "budget: 300B", "budget: 200B"),
         scale="paper",
-        also=frozenset({"I-03"}),
+        also=frozenset({"I-03", "S-14"}),
     ),
     Mutant(
         "I-27",

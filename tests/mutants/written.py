@@ -180,6 +180,7 @@ SEEN = (
         Edited("ouro/longct_2_6b.yaml", "context: 64Ki", "context: 128Ki"),
         OURO,
         "paper",
+        frozenset({"I-42"}),
     ),
     Mutant(
         "S-14",

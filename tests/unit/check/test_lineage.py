@@ -46,6 +46,15 @@ def test_the_original_length_of_scaling_stays_though_interpolation_covers_it(tmp
     assert "x8 from 8,192" in first.observed
 
 
+def test_scaling_that_is_lost_under_an_interpolation_is_a_finding(tmp_path: Path) -> None:
+    """No wavelength falls: the interpolation hides that the released model's scaling is gone."""
+    scaling = r"llama3: \{factor: 8, low: 1, high: 4, original: 8Ki\}"
+    first, *_ = found(tmp_path / "a", "I-37", "llama31_1m/cpt_256k.yaml", scaling, "llama3: none")
+    assert first.expected.startswith("the parent's `llama3`, or `yarn` or a larger base")
+    old = r"base: 500_000, " + scaling
+    assert not found(tmp_path / "b", "I-37", "llama31_1m/cpt_1m.yaml", old, "base: 207_112_184, llama3: none")
+
+
 def test_a_declared_context_that_shrinks_is_a_finding_though_the_base_rises(tmp_path: Path) -> None:
     first, *_ = found(tmp_path, "I-37", "ouro/reasoning_sft_1_4b.yaml", "base: 1_000_000", "base: 5_000_000")
     assert "shrinks from 65,536 to 32,768" in first.observed

@@ -34,6 +34,12 @@ SLIPS = [
     ("momentum: 0.95", "momentum: 0.095", "momentum 0.095", "momentum"),
     ("update_rms: 0.2", "update_rms: 2", "update_rms 2", "update_rms"),
     ("update_rms: 0.2", "update_rms: 0.02", "update_rms 0.02", "update_rms"),
+    (
+        "newton_schulz: [3.4445, -4.775,",
+        "newton_schulz: [3.4445, 4.775,",
+        "singular values of 0.03 that become 1e+03 in 5 steps",
+        "newton_schulz",
+    ),
 ]
 
 
@@ -138,3 +144,23 @@ def test_the_multiples_of_a_group_are_plausible_beside_the_rate(
         found = toy(tmp_path / scale, "clip: 1.0}", f"clip: 1.0, groups: [{group}]}}", scale)
         assert {one.at for one in found} == ({(f"groups.inner.{key}",)} if key else set())
         assert all(one.where is not None and one.where.file == f"specs/{FILE}" for one in found)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("newton_schulz_steps: 5", "newton_schulz_steps: 1", "singular values of 0.03 that become 0.103 in 1 steps"),
+        ("newton_schulz_steps: 5", "newton_schulz_steps: 4", None),
+        ("newton_schulz: [3.4445, -4.775, 2.0315], newton_schulz_steps: 5",
+         "newton_schulz: [1.5, -0.5, 0], newton_schulz_steps: 10", None),  # the classical iteration
+    ],
+)  # fmt: skip
+def test_an_update_of_muon_is_orthogonalised(tmp_path: Path, old: str, new: str, told: str | None) -> None:
+    assert [one.observed for one in toy(tmp_path, old, new)] == ([told] if told else [])
+
+
+@pytest.mark.parametrize(("ema", "told"), [("0.9999", True), ("0.999", False)])
+def test_an_average_that_reaches_back_beyond_its_stage(tmp_path: Path, ema: str, told: bool) -> None:
+    """1 / (1 - ema) steps are 10,000, and the stage has half as many."""
+    said = [one.observed for one in toy(tmp_path, "clip: 1.0}", f"clip: 1.0, ema: {ema}}}") if one.stage == "toy/first"]
+    assert [one.partition(" of ")[0] for one in said] == ["an average that ends with 62%"] * told

@@ -81,6 +81,7 @@ SEEN = (
         "more heads than the layers that are copied have",
         Edited(OURO_FILE, r"(layers: 48\n.*\n.*\n    heads: )16\n    kv_heads: 16", r"\g<1>32\n    kv_heads: 32"),
         scale="paper",
+        also=frozenset({"I-27"}),
     ),
     Mutant(
         "I-30",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Annotated
 
@@ -12,7 +13,28 @@ from stages.spec.domain import Written
 from stages.spec.names import Name
 from stages.spec.scheduled import Named, Scheduled
 
-PLACEHOLDERS = frozenset({"", "todo", "tbd", "tba", "fixme", "xxx", "n/a", "none"})
+PLACEHOLDERS = frozenset(
+    {
+        "",
+        "todo",
+        "tbd",
+        "tba",
+        "tbc",
+        "fixme",
+        "wip",
+        "xxx",
+        "n/a",
+        "none",
+        "ok",
+        "okay",
+        "fine",
+        "yes",
+        "later",
+        "temp",
+    }
+)
+ARXIV = re.compile(r"\barxiv[:\s]\s*(\d[\w.]*)", re.IGNORECASE)
+ARXIV_ID = re.compile(r"\d\d(?:0[1-9]|1[0-2])\.\d{4,5}(?:v\d+)?")  # since April 2007; before, they began with a letter
 
 
 class Raw(BaseModel):
@@ -35,6 +57,16 @@ def _reason(value: object) -> object:
     raise units.BadQuantity(units.describe(value), "a reason, in words", "Say why.")
 
 
+def _citation(value: object) -> object:
+    """Where something is published: a number of arXiv's that cannot be one is found by nobody."""
+    for id in ARXIV.findall(value) if isinstance(value, str) else ():
+        if not ARXIV_ID.fullmatch(id.rstrip(".")):
+            allowed = "a number such as 2504.07491: year and month, a point, four or five digits"
+            raise units.BadQuantity(f"arXiv {id}", allowed, "Correct the number.")
+    return value
+
+
+Citation = Annotated[str, BeforeValidator(_citation, json_schema_input_type=str)]
 Reason = Annotated[str, BeforeValidator(_reason, json_schema_input_type=str)]
 Text = Annotated[str, BeforeValidator(_text), Field(pattern=r"\S")]
 Flag = Annotated[bool, BeforeValidator(units.flag)]

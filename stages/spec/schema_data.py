@@ -10,6 +10,7 @@ from stages.spec import units
 from stages.spec.fields import (
     Budget,
     BudgetExponent,
+    Citation,
     Divided,
     Epochs,
     EvaluatedContext,
@@ -67,7 +68,7 @@ class RawPublished(Raw):
     """A corpus of a paper, and the local one that takes its place where it is not at hand."""
 
     kind: Kind
-    citation: str
+    citation: Citation
     stand_in: str
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.spec.fields import (
+    Citation,
     Claimed,
     Clock,
     Fall,
@@ -59,7 +60,7 @@ class RawPipeline(Raw):
 
     pipeline: Name
     title: str
-    citation: str
+    citation: Citation
     figure: str
     tokenizer: str = ""
     extends: Name | None = None

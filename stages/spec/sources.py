@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from stages.errors import SpecError
 from stages.spec import units
-from stages.spec.fields import Raw, Reason
+from stages.spec.fields import Citation, Raw, Reason
 from stages.spec.nodes import Document, Path, Tree, dotted
 
 Mark = Literal["published", "derived", "seed", "assumed", "chosen", "unknown"]
@@ -22,6 +23,9 @@ NAMES = ("name", "corpus", "what")  # what an item of a list may be called by in
 NEEDS = {"published": "citation", "seed": "citation", "derived": "reason", "assumed": "reason", "unknown": "reason"}
 ABSENT = "none"  # in the place of a figure: gradients that are not clipped
 EVERYTHING = "*"
+UNPUBLISHED = re.compile(
+    r"\s*(not published|unpublished|not given|assumed|guess|our (own )?choice|none\b)", re.IGNORECASE
+)
 
 
 class RawSource(Raw):
@@ -29,7 +33,7 @@ class RawSource(Raw):
 
     covers: list[str] = Field(min_length=1)
     mark: Mark
-    citation: str | None = None
+    citation: Citation | None = None
     reason: Reason | None = None
 
 
@@ -53,6 +57,11 @@ def uncovered(document: Document, entries: Sequence[RawSource]) -> Iterator[Spec
             yield SpecError(
                 document.where(place), dotted((*place, need)), "nothing", f"{entry.mark} figures need a {need}",
                 f"Add `{need}: ...`.",
+            )  # fmt: skip
+        if need == "citation" and UNPUBLISHED.match(entry.citation or ""):
+            yield SpecError(
+                document.where((*place, need)), dotted((*place, need)), f"{entry.citation!r} with mark: {entry.mark}",
+                "where it is published", "Cite it, or write `mark: assumed` with this as its reason.",
             )  # fmt: skip
         for cover in entry.covers:
             if cover not in used:

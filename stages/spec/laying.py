@@ -190,11 +190,13 @@ def _end(index: int, piece: RawPiece, clock: int, exact: Fraction, spans: Sequen
         return clock + amount, Fraction(clock + amount)
     end, found = step_end(spans, clock, amount)
     if found < amount:
+        phase = spans[-1].phase
+        more = end - clock + (amount - found) * phase.batch[-1].batch * phase.context
         raise ScheduleError(
             index,
             f"{amount:,} steps, of which the stages so far have {found:,}",
             "steps within the stage in which the piece begins, as which stages come after it is theirs to say",
-            "Write the length in tokens.",
+            f"Write the length in {phase.unit}: {more:_}, if its batch goes on.",
             key="for",
         )
     return end, Fraction(end)

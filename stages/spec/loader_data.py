@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from stages.errors import SpecError
+from stages.errors import SpecError, Where
 from stages.spec import other_corpora
 from stages.spec.bindings import bindings
 from stages.spec.corpora import corpus, tokenizer
@@ -36,6 +36,7 @@ class LoadedData:
     bind: dict[str, str]  # published corpus -> the local one that is read in its place
     published_document: Document
     mixtures_document: Document
+    release_lines: dict[str, Where]  # of each release's architecture
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
@@ -127,8 +128,11 @@ def load_data(files: Files) -> LoadedData:
     for name in corpora:
         other_corpora.check(files.document(folder / f"{name}.yaml"), name, corpora)
     releases = {name: load_release(files, name) for name in files.names("releases")}
+    lines = {
+        name: files.document(files.specs / "releases" / f"{name}.yaml").where(("architecture",)) for name in releases
+    }
     bind = bindings(files, known, corpora)
-    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures)
+    return LoadedData(raw, known, corpora, tokenizer, tokenizers, releases, bind, published, mixtures, lines)
 
 
 def _check_published(document: Document, published: RawPublishedCorpora, corpora: Collection[str]) -> None:

@@ -54,7 +54,7 @@ BAD = [
         "rope.llama3.low"),
     Bad("a piece that ends before it begins", PIPELINE, "until: 4B}\n  other", "until: 1K}\n  other",
         "pieces that end after they begin", "schedules.main.1.until"),
-    Bad("more steps than there are", PIPELINE, "for: 100 steps", "for: 100000 steps", "in tokens: 51_927_946_240, if its",
+    Bad("more steps than there are", PIPELINE, "for: 100 steps", "for: 100000 steps", "tokens: 51_927_946_240, if",
         "schedules.main.0.for"),
     Bad("a first piece without a rate", PIPELINE, "{shape: linear, from: 0, to: 1e-3", "{shape: linear, to: 1e-3",
         "a first piece without `from`", "schedules.main.0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -23,10 +24,7 @@ def specs_at(root: Path, revision: str | None) -> Iterator[Path]:
         return
     commit = _commit(root, revision)
     if commit is None:
-        raise UsageError(
-            f"{revision!r} is no revision of the git repository around {root}; name a commit, a branch or a tag, "
-            f"and leave it out for the work tree."
-        )
+        raise UsageError(_unknown(root, revision))
     archive = _git(root, "archive", "--format=tar", commit.decode().strip(), "--", "specs")
     if archive is None:
         raise UsageError(f"revision {revision!r} has no specs/ in {root}; there is nothing to compare with.")
@@ -38,6 +36,25 @@ def specs_at(root: Path, revision: str | None) -> Iterator[Path]:
 def is_revision(root: Path, word: str) -> bool:
     """Whether git knows a commit by this name. Raises UsageError where git is not installed."""
     return _commit(root, word) is not None
+
+
+def _unknown(root: Path, revision: str) -> str:
+    """Why there is no such commit, and what to do."""
+    within = _run(root, "rev-parse", "--git-dir")
+    if within.returncode and b"dubious ownership" in within.stderr:
+        return (
+            f"git does not read the repository around {root}, which is another user's: git's safe.directory allows it."
+        )
+    if within.returncode:
+        return f"{root} is in no git repository, and revisions are read through git: `git init`, and commit the specs."
+    if _commit(root, "HEAD") is None:
+        return f"the git repository around {root} has no commit on this branch yet; there is nothing to compare with."
+    shallow = _git(root, "rev-parse", "--is-shallow-repository") == b"true\n"
+    more = " This clone is shallow: `git fetch --unshallow` brings the commits before." if shallow else ""
+    return (
+        f"{revision!r} is no revision of the git repository around {root}; name a commit, a branch or a tag, "
+        f"and leave it out for the work tree.{more}"
+    )
 
 
 def _commit(root: Path, revision: str) -> bytes | None:
@@ -59,8 +76,15 @@ def _unpack(archive: bytes, folder: Path) -> None:
 
 def _git(root: Path, *words: str) -> bytes | None:
     """What git prints, or None where it refuses."""
+    done = _run(root, *words)
+    return done.stdout if done.returncode == 0 else None
+
+
+def _run(root: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Git, with its messages in English. Raises UsageError where it is not installed."""
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, check=False)
+        return subprocess.run(
+            ["git", *words], cwd=root, env={**os.environ, "LC_ALL": "C"}, capture_output=True, check=False
+        )
     except FileNotFoundError:
         raise UsageError("git is not installed, and revisions are read through it.") from None
-    return done.stdout if done.returncode == 0 else None

@@ -27,6 +27,33 @@ def test_an_unknown_revision(root):
         pass
 
 
+def refused(folder, revision):
+    with pytest.raises(UsageError) as caught, specs_at(folder, revision):
+        pass
+    return str(caught.value)
+
+
+def test_why_there_is_no_such_revision(root, tmp_path_factory, monkeypatch):
+    """No repository, none with a commit, and one that has the last commits alone."""
+    folder = tmp_path_factory.mktemp("plain")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
+    assert "is in no git repository" in refused(folder, "HEAD")
+    subprocess.run([*GIT, "init", "-q", "."], cwd=folder, check=True)
+    assert "has no commit on this branch yet" in refused(folder, "HEAD")
+    edit(root, SECOND, "batch: 64 seq", "batch: 128 seq")
+    commit(root, "two")
+    subprocess.run([*GIT, "clone", "-q", "--depth", "1", f"file://{root}", "short"], cwd=folder, check=True)
+    said = refused(folder / "short", "HEAD~1")
+    assert said.startswith("'HEAD~1' is no revision")
+    assert "`git fetch --unshallow`" in said
+
+
+def test_a_repository_of_another_user_is_told(root, monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("HOME", str(root))
+    assert "git's safe.directory allows it" in refused(root, "HEAD")
+
+
 def test_an_option_is_no_revision(root):
     with pytest.raises(UsageError, match="is no revision"), specs_at(root, "--output=gone"):
         pass

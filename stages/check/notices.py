@@ -84,6 +84,18 @@ def unpriced(project: Project, scale: str) -> Iterator[str]:
             )
 
 
+def two_precisions(project: Project, scale: str) -> Iterator[str]:
+    """That the two engines of a scale compute in two precisions, which a lineage may pass from one to the other."""
+    with suppress(SpecError, SpecErrors):  # a finding
+        raw = project.scale(scale)
+        other = raw.torch_class
+        if other is not None and other.partition("-")[2] != raw.engine_class.partition("-")[2]:
+            yield (
+                f"{scale}: {other} beside {raw.engine_class}: where a stage of one engine starts from one of the "
+                "other's, the precision changes in the middle of the lineage."
+            )
+
+
 def unread(project: Project) -> list[str]:
     """Mixtures that no stage names; nothing where a pipeline cannot be read, since what it names is not known."""
     with suppress(SpecError, SpecErrors):

@@ -11,9 +11,10 @@ from contextlib import suppress
 from rich.text import Text
 
 from stages.check import bindings, catalogue, facts
+from stages.check.batches import stepped
 from stages.check.findings import Finding, unwaived
 from stages.check.named import misnamed
-from stages.check.notices import notices, shortened, unpriced, unread
+from stages.check.notices import notices, shortened, two_precisions, unpriced, unread
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
 from stages.check.siblings import differing
@@ -44,10 +45,10 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     said = [
         notice
         for one in scales
-        for told in (notices, bindings.notice, shortened, unpriced)
+        for told in (notices, bindings.notice, shortened, unpriced, two_precisions)
         for notice in told(project, one)
     ]
-    said += [*unread(project), *misnamed(project), *differing(project)]
+    said += [*unread(project), *misnamed(project), *differing(project), *stepped(project)]
     if as_json:
         for notice in said:
             print(f"notice: {notice}", file=sys.stderr)

@@ -1,0 +1,64 @@
+"""A batch that changes where a clock goes on: the rate stays, and each step has another number of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from stages.errors import SpecError, SpecErrors
+from stages.spec.loader import LoadedPipeline
+from stages.spec.project import Project
+from stages.spec.schema import RawKeep, RawTrain, RawUpcycle
+from stages.spec.schema_edges import AT
+from stages.spec.schema_phases import RawPhase
+
+MOST = 4  # a ramp doubles; this is another batch, or longer sequences under the same one
+
+
+def stepped(project: Project) -> list[str]:
+    """A notice for each phase that begins with less tokens a step than the one before it on the same clock ended with.
+
+    So too where they are MOST times as many and more. As it is written; a pipeline that extends another one has its
+    stages from there.
+    """
+    found: list[str] = []
+    for pipeline in project.pipelines(variants=False):
+        with suppress(SpecError, SpecErrors):
+            found += _of_pipeline(project.loaded(pipeline))
+    return found
+
+
+def _of_pipeline(loaded: LoadedPipeline) -> Iterator[str]:
+    for name, stage in loaded.stages.items():
+        if not isinstance(stage.raw, RawTrain):
+            continue
+        before = _last(loaded, stage.raw)
+        for number, phase in enumerate(stage.raw.phases):
+            was, now = _tokens(before, -1), _tokens(phase, 0)
+            if before is not None and before.unit == phase.unit and not was <= now < MOST * was:
+                where = stage.document.where(("phases", number, "batch"))
+                after = f"phase {before.name}" if number else f"its parent, where clock: {stage.raw.init.clock}"
+                yield f"{where}: {name} begins with {now:,} {phase.unit} a step, after {was:,} of {after}."
+            before = phase
+
+
+def _tokens(phase: RawPhase | None, step: int) -> int:
+    return phase.batch[step].batch * phase.context if phase is not None else 0
+
+
+def _last(loaded: LoadedPipeline, raw: RawTrain) -> RawPhase | None:
+    """The last phase of the stage whose clock goes on: the one that reads the same schedule."""
+    if raw.init.clock != "continue":
+        return None
+    above = [_trained(loaded, parent) for parent in raw.init.from_.values()]
+    return next((one.phases[-1] for one in above if one is not None and one.schedule == raw.schedule), None)
+
+
+def _trained(loaded: LoadedPipeline, name: str) -> RawTrain | None:
+    """The stage that a parent's clock is of; none for a point in it, which ends in another phase."""
+    stage = loaded.stages.get(name)
+    while stage is not None and isinstance(stage.raw, (RawKeep, RawUpcycle)):
+        from_ = stage.raw.init.from_
+        parent = from_ if isinstance(from_, str) else next(iter(from_.values()), "")
+        stage = loaded.stages.get(parent.partition(AT)[0]) if AT not in parent else None
+    return stage.raw if stage is not None and isinstance(stage.raw, RawTrain) else None

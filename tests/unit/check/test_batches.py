@@ -1,0 +1,51 @@
+"""What changes on the way and is told, and refuses nothing: a batch where the clock goes on, a precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.check.batches import stepped
+from stages.check.notices import two_precisions
+from stages.spec.project import Project
+from tests import shipped
+from tests.unit.spec.small_project import edit
+
+CPT, LONG = "llama31_1m/cpt_1m.yaml", "kimi_vl/joint_longctx.yaml"
+
+
+def test_the_shipped_batches_go_on() -> None:
+    assert stepped(shipped.project()) == []
+
+
+def test_a_smaller_batch_on_a_running_clock(tmp_path: Path) -> None:
+    line = edit(shipped.copy(tmp_path), CPT, "batch: 4 seq", "batch: 2 seq")
+    said = "cpt_1m begins with 2,097,152 tokens a step, after 4,194,304 of its parent, where clock: continue."
+    assert stepped(Project.load(tmp_path)) == [f"specs/{CPT}:{line}: {said}"]
+
+
+def test_longer_sequences_under_the_same_batch(tmp_path: Path) -> None:
+    line = edit(shipped.copy(tmp_path), LONG, "batch: 256 seq", "batch: 1024 seq")
+    said = "joint_longctx begins with 134,217,728 tokens a step, after 33,554,432 of phase 32k."
+    assert stepped(Project.load(tmp_path)) == [f"specs/{LONG}:{line}: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (CPT, "batch: 4 seq", "batch: 8 seq"),  # ProLong doubles it between its stages
+        ("llama31_1m/sft_1m.yaml", "batch: 4 seq", "batch: 1 seq"),  # its clock begins anew
+    ],
+)
+def test_a_batch_that_doubles_or_has_a_clock_of_its_own(tmp_path: Path, file: str, old: str, new: str) -> None:
+    edit(shipped.copy(tmp_path), file, old, new)
+    assert stepped(Project.load(tmp_path)) == []
+
+
+def test_two_engines_in_two_precisions(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), "scales/paper.yaml", "torch_class: torch-bf16", "torch_class: torch-fp32")
+    project = Project.load(tmp_path)
+    (said,) = two_precisions(project, "paper")
+    assert said.startswith("paper: torch-fp32 beside nemo-bf16")
+    assert [*two_precisions(project, "mini_nemo"), *two_precisions(project, "mini")] == []

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.optimizer import trainer
+from stages.check.peaks import trained_at
 from stages.check.registry import static
 from stages.contract.schedule import lr_before
 from stages.spec.resolved import Stage
 from stages.spec.resolved_training import Optimizer, Schedule
 
+NEAR = Fraction(2, 3)  # of the highest rate: after a decay, fresh moments do little harm
 FREE = frozenset({"name", "clip", "groups", "skip", "ema"})  # what may change in the middle: it moves no moment
 
 
 @static(
     "I-39",
     title="A running clock keeps its optimizer",
-    rule="Where the clock continues, or begins at the rate that the parent ended with (`from: current`), a module that "
-    "the lineage has trained inherits its optimizer's state, unless the rate warms up from there. Where the clock "
-    "continues, betas, eps, decay and Muon's figures stay too.",
+    rule="Where the clock continues, or a schedule begins at the rate that the parent ended with (`from: current`) and "
+    "that is two thirds of the highest or more, a module that the lineage has trained inherits its optimizer's state, "
+    "unless the rate warms up from there. Where the clock continues, betas, eps, decay and Muon's figures stay too.",
     why="Fresh moments meet the full learning rate: the first updates have the size of the rate whatever the gradient, "
     "and undo part of what the weights had reached.",
     threads=("facebookresearch/schedule_free#39", "EvolvingLMMs-Lab/OneVision-Encoder#65"),
@@ -89,7 +92,9 @@ def _left(context: Context, name: str, stage: Stage, module: str) -> bool:
     ):
         return False
     its = _state(context, init.parent, module)
-    return its is not None and stage.optimizer is not None and its.kind == stage.optimizer.kind
+    if its is None or stage.optimizer is None or its.kind != stage.optimizer.kind or extent is None:
+        return False
+    return extent.laid[0].first >= NEAR * trained_at(context, stage, module)[0]
 
 
 def _state(context: Context, parent: str, module: str) -> Optimizer | None:

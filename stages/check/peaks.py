@@ -19,6 +19,7 @@ from stages.spec.resolved import Stage
 # is not known here. Where it is, no recipe goes above it again.
 HIGHER_THAN_KNOWN = 2
 ROUNDING = Fraction(1001, 1000)
+HIGHEST = Fraction(1, 10)  # a step moves every weight by about the rate: above it there is none
 # Recipes have 1% to 10%, the one-cycle policy of torch and fastai 30%.
 LONGEST_WARM_UP = Fraction(1, 3)
 
@@ -38,9 +39,9 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
     key = max(stated, key=lambda one: stated[one])
     highest = Fraction(stated[key])
     for module in stage.trained:
-        top, from_scratch = _trained_at(context, stage, module)
+        top, from_scratch = trained_at(context, stage, module)
         limit = top * (1 if from_scratch else HIGHER_THAN_KNOWN)
-        if top and highest > limit * ROUNDING:
+        if top and limit * ROUNDING < highest <= HIGHEST:
             yield (
                 key,
                 highest,
@@ -51,7 +52,7 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
             return
 
 
-def _trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, bool]:
+def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, bool]:
     """The highest rate along a module's lineage by this kind of optimizer, and whether that is all of its training."""
     highest, whole = Fraction(0), True
     init = stage.init.get(module)

@@ -17,7 +17,7 @@ from stages.spec.schema_phases import CountedPhase
 
 # An update of AdamW, and of Muon at AdamW's size, moves a weight by about the learning rate. Weights are of the order
 # of 0.02: at a rate above HIGHEST one step replaces them, below LOWEST single precision rounds the update away.
-HIGHEST = Fraction(1, 10)
+HIGHEST = peaks.HIGHEST
 LOWEST = Fraction(1, 10**9)
 
 Fault = tuple[Where | str, Fact, str, str, str]  # a line, or the piece's key at fault; fact, found, expected, repair

@@ -183,7 +183,7 @@ def diverging(project: Project) -> None:
 
 
 def sane_again(project: Project) -> None:
-    project.edit(PIPELINE, "to: 1e9", "to: 2e-3")
+    project.edit(PIPELINE, "to: 1e9", "to: 5e-4")
     project.edit(JOINT, WAIVED, "")
 
 

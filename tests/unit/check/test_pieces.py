@@ -39,7 +39,8 @@ def test_a_piece_of_exactly_one_step_is_long_enough(tmp_path: Path) -> None:
 
 def test_a_piece_that_ends_between_two_steps_of_a_later_stage_is_long_enough(tmp_path: Path) -> None:
     """What is left of it in the second stage is shorter than a step; the piece as a whole is not."""
-    assert toy(tmp_path, WARM_UP.replace("100 steps", "2_000_000_100") + REST) == []
+    found = toy(tmp_path, WARM_UP.replace("100 steps", "2_000_000_100") + REST)
+    assert [one.observed for one in found] == ["a warm-up of 50% of its schedule"]
 
 
 def test_a_piece_shorter_than_a_step_may_not_lie_in_the_middle(tmp_path: Path) -> None:

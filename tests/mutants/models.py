@@ -65,14 +65,12 @@ MUTANTS = (
         "a release that declares its last stage's context",
         Bent(changes.stage("instruct", max_context=512)),
         LLAMA,
-        also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-14",
         "a short fine-tuning that forgets the long context before it",
         Bent(changes.stage("sft_32k", max_context=128)),
         LLAMA,
-        also=frozenset({"I-35"}),
     ),
     Mutant(
         "I-23",

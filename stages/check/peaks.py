@@ -38,18 +38,21 @@ def _too_high(context: Context, stage: Stage, extent: Extent, number: int) -> It
     stated = {"to": piece.last if raw.to is not None else 0, "from": piece.first if raw.starts == "stated" else 0}
     key = max(stated, key=lambda one: stated[one])
     highest = Fraction(stated[key])
-    for module in stage.trained:
+    limits = []
+    for module in stage.trained:  # one that is allowed more allows it to the others: they share the schedule
         top, from_scratch = trained_at(context, stage, module)
-        limit = top * (1 if from_scratch else HIGHER_THAN_KNOWN)
-        if top and limit * ROUNDING < highest <= HIGHEST:
-            yield (
-                key,
-                highest,
-                f"a learning rate of {float(highest):g} for {module}, which was trained at {float(top):g} at most",
-                f"at most {float(limit):g}: what follows a training has no higher rates than it",
-                "Correct the rate's exponent, or waive this with the reason for training on at a higher rate.",
-            )
+        if not top:
             return
+        limits.append((top * (1 if from_scratch else HIGHER_THAN_KNOWN), top, module))
+    limit, top, module = max(limits, default=(HIGHEST, HIGHEST, ""))
+    if limit * ROUNDING < highest <= HIGHEST:
+        yield (
+            key,
+            highest,
+            f"a learning rate of {float(highest):g} for {module}, which was trained at {float(top):g} at most",
+            f"at most {float(limit):g}: what follows a training has no higher rates than it",
+            "Correct the rate's exponent, or waive this with the reason for training on at a higher rate.",
+        )
 
 
 def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, bool]:

@@ -24,7 +24,7 @@ def found(root: Path) -> list[tuple[str, str]]:
     ("file", "old", "new", "said"),
     [
         (LLAMA, "to: 2e-5, for: 50M", "to: 2e-4, for: 50M", "0.0002 for llm, which was trained at 2e-05 at most"),
-        (KIMI, "to: 1e-4, for: 100 steps", "to: 1e-3, for: 100 steps", "0.001 for vit, which was trained at 0.0002"),
+        (KIMI, "to: 1e-4, for: 100 steps", "to: 1e-3, for: 100 steps", "0.001 for llm, which was trained at 0.00042"),
         (OURO, "to: 2e-5, for: 2B", "to: 4e-4, for: 2B", "0.0004 for llm, which was trained at 0.0003 at most"),
     ],
 )
@@ -38,7 +38,12 @@ def test_a_rate_above_all_that_the_model_was_trained_at(
 def test_what_a_released_model_was_trained_at_is_not_known(tmp_path: Path) -> None:
     """ProLong fine-tunes at twice the rate of its extension."""
     edit(shipped.copy(tmp_path), LLAMA, "to: 2e-5, for: 50M", "to: 4e-5, for: 50M")
-    edit(tmp_path, KIMI, "to: 1e-4, for: 2B", "to: 2e-4, for: 2B")
+    assert found(tmp_path) == []
+
+
+def test_modules_that_share_a_schedule_have_the_rates_of_the_one_that_had_the_highest(tmp_path: Path) -> None:
+    """The projector has learned at 1e-4, the language model at 4.2e-4; both cool down by one schedule."""
+    edit(shipped.copy(tmp_path), KIMI, "to: 1e-4, for: 100 steps", "to: 4e-4, for: 100 steps")
     assert found(tmp_path) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from stages import engines
@@ -20,6 +21,7 @@ from stages.commands.waiting import POLL, waited
 from stages.contract import ledger
 from stages.errors import UserError
 from stages.spec.key import phase_keys
+from stages.spec.loader_data import LoadedData
 from stages.spec.resolved import Stage
 from stages.store import damage, done, equal, evaluated, finish, manifest, markers, outside, seal
 from stages.store.layout import Layout
@@ -40,77 +42,126 @@ def run_stage(ref: str, scale: str, releases: Path | None, awaited: Path | None 
     """
     root, project = open_project(scale)
     loaded = graph.readable(root, project, scale)
-    stages, keys = loaded.stages, loaded.keys
-    (ref, stage), layout = pick(loaded, ref), Layout(root, scale)
-    marker = layout.marker(ref, keys[ref])
+    ref, stage = pick(loaded, ref)
+    call = _Call(root, project.data, Layout(root, scale), loaded.stages, loaded.keys, stage, releases)
+    layout, key, parents = call.layout, call.key, call.parents
+    marker = layout.marker(ref, key)
     markers.expect(awaited, marker, ref)
-    gate, parents = Gate(project, scale, stages), {parent: keys[parent] for parent in stage.parents}
-    if not done.is_done(layout, ref, keys[ref], parents).done:
+    gate = Gate(project, scale, loaded.stages)
+    if not done.is_done(layout, ref, key, parents).done:
         gate.refuse(ref)
-    _refuse_without_parents(layout, stage, stages, keys)
-    while not done.is_done(layout, ref, keys[ref], parents, deep=True).done:  # deep: a person may run it to mend damage
-        gate.refuse(ref)
-        record = manifest.parents(layout, parents)
-        if finish.restore(layout, ref, keys[ref], record):
-            print(f"{ref}: an earlier result of the same key was put back, no training")
-            break
-        if other := equal.take_over(layout, ref, keys[ref], record, stage):
-            print(f"{ref}: the result of {other}, which has the same key, was taken over, no training")
-            break
-        with logged(layout.log(keys[ref]), awaited is None), _in_its_time(root, layout, ref, keys[ref]):
-            if waited(ref, layout.run(keys[ref])):
-                continue
-            _refuse_undeclared(stage)
-            released_tokenizer.refuse_other(root, layout, project.data, stage, release_folders(releases))
-            refuse_damaged_corpora(layout, stage)
-            _refuse_short(stage, root, layout)
-            harness.refuse_unknown(root, layout, stage)
-            try:
-                given = inputs_of(layout, stage, stages, keys, record, release_folders(releases))
-                if not again:
-                    refuse_to_repeat(stage, given)
-                _train(layout, stage, given)
-                break
-            except HeldError:  # another run was faster by a moment
-                time.sleep(POLL)
-    else:
-        if not (evaluated.outdated(layout.stage(ref), stage) or outside.missing(layout, ref, stage)):
-            print(f"{ref}: done already, nothing was run")
-    _evaluate_again(root, layout, stage, stages, keys, releases)
-    while outside.missing(layout, ref, stage):
-        with logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
-            if waited(ref, layout.run(keys[ref])):
-                continue
-            harness.complete(root, layout, stage, project.data)
-            break
-    verdict = done.is_done(layout, ref, keys[ref], parents)
+    _refuse_without_parents(layout, stage, loaded.stages, loaded.keys)
+    made = _make(call, gate, awaited is None, again)
+    if not (made or evaluated.outdated(layout.stage(ref), stage) or outside.missing(layout, ref, stage)):
+        print(f"{ref}: done already, nothing was run")
+    _evaluate_again(call)
+    _evaluate_outside(call)
+    verdict = done.is_done(layout, ref, key, parents)
     if not verdict.done:
         raise UserError(f"{ref}: the run ended, but its result is {verdict.state}: {verdict.why}.")
     markers.place(marker)
 
 
-def _evaluate_again(
-    root: Path,
-    layout: Layout,
-    stage: Stage,
-    stages: Mapping[str, Stage],
-    keys: Mapping[str, str],
-    releases: Path | None,
-) -> None:
+@dataclass(frozen=True)
+class _Call:
+    """A stage that is to be run, and what there is at its scale."""
+
+    root: Path
+    data: LoadedData
+    layout: Layout
+    stages: Mapping[str, Stage]
+    keys: Mapping[str, str]
+    stage: Stage
+    releases: Path | None
+
+    @property
+    def ref(self) -> str:
+        return f"{self.stage.pipeline}/{self.stage.name}"
+
+    @property
+    def key(self) -> str:
+        return self.keys[self.ref]
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Their keys."""
+        return {parent: self.keys[parent] for parent in self.stage.parents}
+
+    def inputs(self, record: Mapping[str, manifest.Parent]) -> engines.Inputs:
+        return inputs_of(self.layout, self.stage, self.stages, self.keys, record, release_folders(self.releases))
+
+    def waited(self) -> bool:
+        """Whether another run of the stage was there, and was waited for."""
+        return waited(self.ref, self.layout.run(self.key))
+
+    @contextmanager
+    def attended(self, alone: bool = True) -> Iterator[None]:
+        """What is printed goes into the stage's log too; a Slurm job is stopped ahead of its time limit."""
+        with logged(self.layout.log(self.key), alone), _in_its_time(self.root, self.layout, self.ref, self.key):
+            yield
+
+
+def _make(call: _Call, gate: Gate, alone: bool, again: bool) -> bool:
+    """Put a result in place that is not done; False where another run had done so, or nothing had to be."""
+    layout, ref, key, stage = call.layout, call.ref, call.key, call.stage
+    while not done.is_done(layout, ref, key, call.parents, deep=True).done:  # deep: a person may run it to mend damage
+        gate.refuse(ref)
+        record = manifest.parents(layout, call.parents)
+        if finish.restore(layout, ref, key, record):
+            print(f"{ref}: an earlier result of the same key was put back, no training")
+            return True
+        if other := equal.take_over(layout, ref, key, record, stage):
+            print(f"{ref}: the result of {other}, which has the same key, was taken over, no training")
+            return True
+        with call.attended(alone):
+            if call.waited():
+                continue
+            _refuse_to_begin(call)
+            try:
+                given = call.inputs(record)
+                if not again:
+                    refuse_to_repeat(stage, given)
+                _train(layout, stage, given)
+                return True
+            except HeldError:  # another run was faster by a moment
+                time.sleep(POLL)
+    return False
+
+
+def _refuse_to_begin(call: _Call) -> None:
+    """Raise UserError for what would end the run, or be trained on, and is known before step 1."""
+    _refuse_undeclared(call.stage)
+    released_tokenizer.refuse_other(call.root, call.layout, call.data, call.stage, release_folders(call.releases))
+    refuse_damaged_corpora(call.layout, call.stage)
+    _refuse_short(call.stage, call.root, call.layout)
+    harness.refuse_unknown(call.root, call.layout, call.stage)
+
+
+def _evaluate_again(call: _Call) -> None:
     """Evaluate a result that is there, if its spec or the code asks for other numbers than it has."""
-    ref = f"{stage.pipeline}/{stage.name}"
+    layout, ref, stage = call.layout, call.ref, call.stage
     while why := evaluated.outdated(layout.stage(ref), stage):
-        with logged(layout.log(keys[ref])), _in_its_time(root, layout, ref, keys[ref]):
-            if waited(ref, layout.run(keys[ref])):
+        with call.attended():
+            if call.waited():
                 continue
             refuse_damaged_corpora(layout, stage)
             lacking = ", ".join(evaluated.lacking(layout.stage(ref), stage)) or "nothing is computed"
             print(f"{ref}: {why}. The result is evaluated again ({lacking}), no training")
-            record = manifest.parents(layout, {parent: keys[parent] for parent in stage.parents})
+            record = manifest.parents(layout, call.parents)
             try:
-                engines.evaluate(stage, inputs_of(layout, stage, stages, keys, record, release_folders(releases)))
+                engines.evaluate(stage, call.inputs(record))
             except HeldError:  # another run was faster by a moment
                 time.sleep(POLL)
+
+
+def _evaluate_outside(call: _Call) -> None:
+    """Add what lm-evaluation-harness finds, where the spec asks for tasks that the result lacks."""
+    while outside.missing(call.layout, call.ref, call.stage):
+        with call.attended():
+            if call.waited():
+                continue
+            harness.complete(call.root, call.layout, call.stage, call.data)
+            return
 
 
 @contextmanager

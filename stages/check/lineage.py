@@ -121,7 +121,8 @@ def training_is_handed_on(context: Context) -> Iterator[Finding]:
                 "I-38", name, ("stage",),
                 observed=f"a stage that trains and that no `from` names; {_instead(context, beside or exports)}",
                 expected="a later stage or an export that starts from it",
-                repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out.",
+                repair=f"Name {name} in `from` of the stage that should follow, export it, or take it out; waive "
+                "this for one that is only measured.",
                 found="handed to nobody",
             )  # fmt: skip
             # One stage beside it, from the same parent, is the one that passes it over.

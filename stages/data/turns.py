@@ -11,6 +11,7 @@ from typing import Any
 from stages.data import json_text
 
 ROLES = ("system", "user", "assistant", "tool")
+SILENT = ("system", "tool")  # roles that may say nothing: many rows have an empty system's turn, and tools may be mute
 SHAREGPT = {
     "system": "system", "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant",
     "assistant": "assistant", "function_call": "assistant", "observation": "tool", "tool": "tool",
@@ -82,7 +83,8 @@ def of_messages(found: Any, name: str, pictures: list[str] | None) -> Turn:
     _refuse_unlearned(given, role, name)
     called = optional_list(given.get("tool_calls"), f"{name}.tool_calls")
     calls = tuple(_call(call, f"{name}.tool_calls[{place}]") for place, call in enumerate(called))
-    content = _content(given.get("content", "" if calls else None), f"{name}.content", bool(calls), pictures)
+    silent = bool(calls) or role in SILENT
+    content = _content(given.get("content", "" if calls else None), f"{name}.content", silent, pictures)
     if role == "assistant" and not isinstance(content, str):
         raise RowError(f"{name}.content: a picture in an answer, and pictures are not learned")
     more = {key: string(given[key], f"{name}.{key}") for key in ("name", "tool_call_id", *REASONING) if key in given}
@@ -120,7 +122,7 @@ def of_sharegpt(turn: Any, name: str) -> Turn:
     if role is None:
         raise RowError(f"{name}.from: found {turn['from']!r}, known are {', '.join(SHAREGPT)}")
     _refuse_unlearned(turn, role, name)
-    said = string(turn["value"], f"{name}.value")
+    said = "" if role in SILENT and turn["value"] == "" else string(turn["value"], f"{name}.value")
     if turn["from"] != "function_call":
         return Turn(role, said)
     try:

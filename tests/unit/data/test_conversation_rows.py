@@ -74,6 +74,43 @@ def test_an_alpaca_input_stands_below_its_instruction_and_history_before(project
     ]  # fmt: skip
 
 
+EMPTY_SYSTEM = {
+    "messages": ("messages", [{"role": "system", "content": ""}, *CHATS[0][1:]]),
+    "parts": ("messages", [{"role": "system", "content": []}, *CHATS[0][1:]]),
+    "sharegpt": ("sharegpt", [{"from": "system", "value": ""}, {"from": "human", "value": CHATS[0][1]["content"]},
+                              {"from": "gpt", "value": CHATS[0][2]["content"]}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", EMPTY_SYSTEM)
+def test_a_system_that_says_nothing_is_a_turn_of_its_own(project: Small, shape: str) -> None:
+    """As many data sets have it in every row; what a template writes of it is the template's to say."""
+    rows, chat = EMPTY_SYSTEM[shape]
+    jsonl(project.root / "a.jsonl", [{"messages" if rows == "messages" else "conversations": chat}])
+    declare(project, "a.jsonl", "sft", rows=rows)
+    (found,) = read(project)
+    assert found.conversation is not None
+    assert found.conversation.messages == ({"role": "system", "content": ""}, *CHATS[0][1:])
+    assert [part.content for part in found.parts][:4] == [4, "system\n", "", 5]
+
+
+def test_a_tool_may_give_nothing_back_and_nobody_else(project: Small) -> None:
+    asks = [
+        {"role": "user", "content": "run it"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "run", "arguments": {}}}]},
+    ]
+    jsonl(project.root / "a.jsonl", [{"messages": [*asks, {"role": "tool", "content": ""}, CHATS[0][2]]}])
+    declare(project, "a.jsonl", "sft")
+    (found,) = read(project)
+    assert found.conversation is not None
+    assert found.conversation.messages[2] == {"role": "tool", "content": ""}
+    for role, place in (("user", 0), ("assistant", 1)):
+        silent = [{**one, "content": ""} if one["role"] == role else one for one in CHATS[0][1:]]
+        jsonl(project.root / "a.jsonl", [{"messages": silent}])
+        with pytest.raises(UserError, match=rf"messages\[{place}\]\.content is empty"):
+            read(project)
+
+
 BAD_ROWS: dict[str, tuple[str, dict[str, object], str]] = {
     "an unknown key": ("messages", turn(role="user", content="x", wait=0), r"messages\[2\] has the unknown key 'wait'"),
     "an answer that is not learned": (

@@ -15,6 +15,8 @@ SOURCES = ("evals/*.py", "data/heldout.py")  # in this package: what decides the
 
 # Digests of code that computes the same numbers, the oldest first, the last being that of this code. Who edits SOURCES
 # adds the new one; where a number comes out otherwise than before, it stands alone: then all are evaluated again.
+# One exception: before c2e5ee6a the needle's answer was read behind rows that are too short for fact and question (a
+# quarter of a context of 64, which no shipped stage is asked about); such a result keeps the number that it has.
 SAME = (
     "f197bc12f5ebff97",
     "37345590706ebd46",
@@ -22,7 +24,9 @@ SAME = (
     "e2e4f8e5344352e1",
     "a8bc6ed215a2e605",
     "90cc60999e5a8ad8",
+    "b0ff6e6c328cfee4",
     "c2e5ee6ad777b6e7",
+    "d52f71acae6eb020",
 )
 
 
@@ -39,27 +43,29 @@ def called(digest: str) -> str:
 
 @cache
 def digest() -> str:
-    """A digest of the code of evaluations, without its comments, docstrings and blank lines."""
+    """A digest of the code of evaluations, without its comments, docstrings, imports and blank lines."""
     package = Path(__file__).resolve().parents[1]
     paths = sorted(path for pattern in SOURCES for path in package.glob(pattern))
     return digest_bytes("\n".join(bare(path.read_text(encoding="utf-8")) for path in paths).encode())[:16]
 
 
 def bare(source: str) -> str:
-    """Python without comments, docstrings and blank lines."""
+    """Python without comments, docstrings, imports (from where a name comes changes no number) and blank lines."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for first, last in _docstrings(ast.parse(source)):
+    for first, last in _no_code(ast.parse(source)):
         lines[first - 1 : last] = [""] * (last - first + 1)
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int]]:
+def _no_code(tree: ast.AST) -> Iterator[tuple[int, int]]:
     """First and last line of each, counted from 1."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             first = node.body[0]
             yield first.lineno, first.end_lineno or first.lineno
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield node.lineno, node.end_lineno or node.lineno

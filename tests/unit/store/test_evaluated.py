@@ -123,11 +123,12 @@ SOURCE = '"""What it is."""\nx = "#1"  # one\n\n\ndef f():\n    """Two\n    line
         ("What it is", "What else it is", True),
         ("    lines.", "    lines,\n    and more.", True),
         ("\n\n\ndef", "\n\ndef", True),
+        ("x = ", "from a import (\n    b,\n)\nimport c\nx = ", True),
         ('"#1"', '"#2"', False),
         ("return x", "return x + x", False),
     ],
 )
-def test_comments_and_docstrings_are_no_code(old: str, new: str, same: bool) -> None:
+def test_comments_docstrings_and_imports_are_no_code(old: str, new: str, same: bool) -> None:
     assert (evaluated_by.bare(SOURCE.replace(old, new)) == evaluated_by.bare(SOURCE)) == same
 
 

@@ -19,7 +19,7 @@ from stages.audit.loads import goes_on_by_itself, on_load
 from stages.audit.readers.tree import Tree
 from stages.audit.recipe import HOLE, Edge, Stage, Value, number
 from stages.errors import SpecError, UserError, Where
-from stages.spec.units import DECIMAL
+from stages.spec.quantities import DECIMAL
 
 FILE = "audit.yaml"
 _KEYS = {"from": "from", "step": "load_step", "tokens": "claimed_tokens", "world": "world"}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from stages.spec import units
+from stages.spec import quantities, units
 
 Fact = Fraction | tuple[Fraction, Fraction] | str
 ARROW = " -> "
@@ -100,4 +100,4 @@ def _number(value: Fraction) -> str:
 
 def _read_number(text: str) -> Fraction | None:
     text = text.strip()
-    return units.number(text) if units.is_number(text) and "/" not in text and text[-1] not in "%" else None
+    return units.number(text) if quantities.is_number(text) and "/" not in text and text[-1] not in "%" else None

@@ -13,7 +13,7 @@ from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
 from stages.errors import SpecError, SpecErrors
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, Tree, dotted
 from stages.spec.project import Project
@@ -133,7 +133,7 @@ def _differing(values: dict[str, Values]) -> list[Path]:
     paths = dict.fromkeys(path for one in values.values() for path in one)
     return [
         path for path in paths
-        if any(path not in one or path not in first or not units.same(one[path], first[path]) for one in others)
+        if any(path not in one or path not in first or not quantities.same(one[path], first[path]) for one in others)
     ]  # fmt: skip
 
 

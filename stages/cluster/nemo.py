@@ -16,7 +16,7 @@ from stages.contract.switches import is_switch
 from stages.errors import SpecError, UserError
 from stages.spec.fields import Raw
 from stages.spec.nodes import Document
-from stages.spec.units import describe
+from stages.spec.quantities import describe
 
 IN_IMAGE = "python3"  # what a container's own interpreter is called
 MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]*")

@@ -17,7 +17,7 @@ from stages.spec import nodes
 from stages.spec.fields import Margin, Raw, Text, TimeLimit
 from stages.spec.files import read
 from stages.spec.nodes import Document
-from stages.spec.units import describe
+from stages.spec.quantities import describe
 from stages.spec.validate import several, validate
 
 FILE = "slurm/site.yaml"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stages.errors import UsageError, UserError
-from stages.spec import points, units
+from stages.spec import points, quantities
 from stages.spec.points import stage_name
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
@@ -171,7 +171,7 @@ def _no_stage(pipeline: str, written: str, names: Sequence[str]) -> UsageError:
     """The error about a stage that a pipeline does not have, or a point that none of its stages starts from."""
     try:
         point = points.read(written)
-    except units.BadQuantity as error:
+    except quantities.BadQuantity as error:
         return UsageError(
             f"{pipeline}/{written}: found {error.found}; allowed: {error.allowed}. {error.repair}".rstrip()
         )

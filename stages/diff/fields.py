@@ -10,10 +10,10 @@ from typing import Any
 from stages.plan import figures
 from stages.spec.frozen import Frozen
 from stages.spec.key import identity
+from stages.spec.quantities import split
 from stages.spec.resolved import Stage
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_training import Schedule
-from stages.spec.units import split
 
 SHOWN_OTHERWISE = frozenset({"schedule", "rope", "parents"})
 TOKENS = frozenset({"budget", "context", "after", "original", "start", "end", "clock_start"})

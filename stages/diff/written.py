@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.errors import Where
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.files import Files
 from stages.spec.nodes import Document, Path, Tree, dotted
 from stages.spec.sources import NAMES, PROSE
@@ -56,7 +56,7 @@ def _edits(old: Files, new: Files, scale: str) -> Iterator[Edit]:
         for key in {**olds, **news}:
             was, now = olds.get(key), news.get(key)
             shown = now or was
-            if shown is not None and (was is None or now is None or not units.same(was[0], now[0])):
+            if shown is not None and (was is None or now is None or not quantities.same(was[0], now[0])):
                 meaning: Literal["computed", "run"] = "run" if NOT_COMPUTED & set(key) else "computed"
                 texts = (was[0] if was else None, now[0] if now else None)
                 yield Edit(shown[1], shown[2], *texts, "elsewhere" if elsewhere else meaning)

@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 from stages.report.headlines import MEASURES, VALIDATION, Measure, headline
-from stages.spec import units
+from stages.spec import quantities, units
 
 COLUMNS = ("stage", "value", "state", "train loss")
 
@@ -47,7 +47,7 @@ class Arm:
         """The value where it is a plain number."""
         try:
             return float(units.number(self.value))
-        except units.BadQuantity:
+        except quantities.BadQuantity:
             return None
 
 

@@ -16,7 +16,7 @@ from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from stages.spec import units
+from stages.spec import quantities
 
 PLAIN = "Write it in digits, as 14_336, 0.95 or 2e-5."  # a number that has no unit
 _DIGITS = r"\d+(_\d+)*"
@@ -64,11 +64,11 @@ class Domain(GroupedMetadata):
             return None
         try:
             value = self.form.read(text)
-        except units.BadQuantity as error:
-            bare = error.repair == units.MALFORMED and not any(self.form.units)
-            raise units.BadQuantity(error.found, self.allowed, PLAIN if bare else error.repair) from None
+        except quantities.BadQuantity as error:
+            bare = error.repair == quantities.MALFORMED and not any(self.form.units)
+            raise quantities.BadQuantity(error.found, self.allowed, PLAIN if bare else error.repair) from None
         if not self.contains(value):
-            raise units.BadQuantity(units.describe(text), self.allowed, "Write a value in this range.")
+            raise quantities.BadQuantity(quantities.describe(text), self.allowed, "Write a value in this range.")
         return value
 
     def contains(self, value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from stages.spec import domains, units
+from stages.spec import domains, quantities, units
 from stages.spec.domain import Written
 from stages.spec.names import Name
 from stages.spec.scheduled import Named, Scheduled
@@ -47,14 +47,14 @@ def _text(value: object) -> object:
     """Text for people, or a name that somebody else gave: something has to stand there."""
     if isinstance(value, str) and value.strip():
         return value
-    raise units.BadQuantity(units.describe(value), "text that says something", "Say it, or write `unknown`.")
+    raise quantities.BadQuantity(quantities.describe(value), "text that says something", "Say it, or write `unknown`.")
 
 
 def _reason(value: object) -> object:
     """Why something stands as it does: a word that keeps the place of a reason is none."""
     if isinstance(value, str) and (not value.strip() or value.strip(" .?!-").lower() not in PLACEHOLDERS):
         return value  # a blank is told by what it is the reason of
-    raise units.BadQuantity(units.describe(value), "a reason, in words", "Say why.")
+    raise quantities.BadQuantity(quantities.describe(value), "a reason, in words", "Say why.")
 
 
 def _citation(value: object) -> object:
@@ -62,7 +62,7 @@ def _citation(value: object) -> object:
     for id in ARXIV.findall(value) if isinstance(value, str) else ():
         if not ARXIV_ID.fullmatch(id.rstrip(".")):
             allowed = "a number such as 2504.07491: year and month, a point, four or five digits"
-            raise units.BadQuantity(f"arXiv {id}", allowed, "Correct the number.")
+            raise quantities.BadQuantity(f"arXiv {id}", allowed, "Correct the number.")
     return value
 
 

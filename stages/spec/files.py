@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path as FilePath
 
 from stages.errors import SpecError, UserError, Where
-from stages.spec import nodes, units
+from stages.spec import nodes, quantities
 from stages.spec.fields import Raw
 from stages.spec.names import ALLOWED, NOT_PIPELINES, TAKEN, is_name
 from stages.spec.nodes import Document
@@ -97,7 +97,7 @@ def check_name(document: Document, key: str, name: str) -> None:
     """Raises for a file whose `key` is another name than the file's, or a name that nothing may have."""
     found = document.value.get(key)
     if found != name:
-        raise document.error((key,), units.describe(found), repr(name), "A spec is named as its file is.")
+        raise document.error((key,), quantities.describe(found), repr(name), "A spec is named as its file is.")
     if not is_name(name):
         raise document.error((key,), repr(name), ALLOWED, "Rename the file, and whatever names it.")
     if key == "pipeline" and name in TAKEN:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from stages.errors import SpecError, SpecErrors, UserError, Where
-from stages.spec import elsewhere, points, units
+from stages.spec import elsewhere, points, quantities
 from stages.spec.engines import unsaid
 from stages.spec.extends import overlay
 from stages.spec.files import Files, check_name, check_sources
@@ -119,7 +119,7 @@ def _with_points(stages: Mapping[str, LoadedStage]) -> dict[str, LoadedStage]:
         for path, text in points.origins(stage.raw):
             try:
                 point = points.read(text)
-            except units.BadQuantity as error:
+            except quantities.BadQuantity as error:
                 raise stage.document.error(path, error.found, error.allowed, error.repair) from None
             if point is None or point.name in found.get(point.trunk, {}):
                 continue
@@ -171,7 +171,7 @@ def _stage(files: Files, pipeline: str, name: str, base: LoadedPipeline | None, 
     kind = document.value.get("kind")
     if not isinstance(kind, str) or kind not in STAGES:
         repair = elsewhere.word(kind) or meant(str(kind), STAGES)
-        raise document.error(("kind",), units.describe(kind), ", ".join(STAGES), repair)
+        raise document.error(("kind",), quantities.describe(kind), ", ".join(STAGES), repair)
     raw = validate(document, STAGES[kind])
     check_sources(own)
     return LoadedStage(raw, document)
@@ -237,4 +237,4 @@ def _extended(own: Document, known: Collection[str], above: Collection[str]) -> 
     choice = [one for one in known if one not in above]
     if extends is None or extends in choice:
         return extends
-    raise own.error(("extends",), units.describe(extends), ", ".join(choice), meant(str(extends), choice))
+    raise own.error(("extends",), quantities.describe(extends), ", ".join(choice), meant(str(extends), choice))

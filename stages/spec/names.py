@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-from stages.spec import units
+from stages.spec import quantities
 
 PATTERN = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 LONGEST = 64  # characters: a marker's file is named by a stage and its key
@@ -32,7 +32,7 @@ def is_name(text: object) -> bool:
 def _name(value: object) -> object:
     if is_name(value):
         return value
-    raise units.BadQuantity(units.describe(value), ALLOWED, "Choose another name.")
+    raise quantities.BadQuantity(quantities.describe(value), ALLOWED, "Choose another name.")
 
 
 def _phase(value: object) -> object:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stages.errors import SpecError
-from stages.spec import units
+from stages.spec import quantities, units
 from stages.spec.nodes import Document, Path
 from stages.spec.schema import RawEvaluate, RawExport, RawKeep, RawMerge, RawStage, RawTrain, RawUpcycle
 from stages.spec.schema_edges import AT
@@ -50,7 +50,7 @@ def stage_name(text: str) -> str:
     """The stage that a name in `from` stands for; one that cannot be read stands for itself."""
     try:
         point = read(text)
-    except units.BadQuantity:
+    except quantities.BadQuantity:
         return text
     return text if point is None else point.name
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.domain import Domain, Written
 
 KEY = "schedule"
@@ -31,7 +31,7 @@ class Scheduled(Written):
         name = text.get(KEY)
         if set(text) != {KEY} or not isinstance(name, str):
             repair = "Write a number, or {schedule: NAME} of a schedule of pipeline.yaml, and nothing else."
-            raise units.BadQuantity("a mapping", self.domain.allowed, repair)
+            raise quantities.BadQuantity("a mapping", self.domain.allowed, repair)
         return Named(name, self.domain)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.fields import (
     Context,
     Divided,
@@ -116,11 +116,11 @@ def _evaluate(value: object) -> object:
         for index, one in enumerate(value):
             if isinstance(one, dict):
                 repair = f"Write {whole} in the place of the list."
-                raise units.BadQuantity("a mapping in a list", "names", repair, (index,))
+                raise quantities.BadQuantity("a mapping in a list", "names", repair, (index,))
         return {"heldout": value}
     if isinstance(value, (dict, RawEvaluate)):
         return value
-    raise units.BadQuantity(units.describe(value), f"a list of names, or {whole}", "Write [a, b].")
+    raise quantities.BadQuantity(quantities.describe(value), f"a list of names, or {whole}", "Write [a, b].")
 
 
 class RawStage(Raw):
@@ -140,7 +140,9 @@ def _scalar(value: object) -> object:
     """One value, as its text or as a truth value: the field that it is of says what it has to be."""
     if isinstance(value, (str, bool)):
         return value
-    raise units.BadQuantity(units.describe(value), "one value, as the field has it", "Write a number or a word.")
+    raise quantities.BadQuantity(
+        quantities.describe(value), "one value, as the field has it", "Write a number or a word."
+    )
 
 
 Scalar = Annotated[str | bool, BeforeValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]

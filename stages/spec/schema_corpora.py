@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.builders import PARAMETERS, PICTURE_EXTENSIONS
 from stages.spec.fields import (
     BadRows,
@@ -39,8 +39,8 @@ def is_digest(value: object) -> bool:
 def _digest(value: object) -> object:
     if is_digest(value):
         return value
-    raise units.BadQuantity(
-        units.describe(value),
+    raise quantities.BadQuantity(
+        quantities.describe(value),
         "a blake3 digest in lower-case hex",
         "`stages data NAME --accept` prints it.",
     )
@@ -51,7 +51,7 @@ def _on_bad_row(value: object) -> object:
         return None
     if isinstance(value, dict) and set(value) == {"skip"}:
         return value
-    raise units.BadQuantity(units.describe(value), "stop, or {skip: N}", "Say how many rows may be left out.")
+    raise quantities.BadQuantity(quantities.describe(value), "stop, or {skip: N}", "Say how many rows may be left out.")
 
 
 Digest = Annotated[str, BeforeValidator(_digest)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import BeforeValidator, Field
 
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.fields import (
     Budget,
     BudgetExponent,
@@ -154,7 +154,7 @@ class RawEvaluation(Raw):
 
 def _identity(value: object) -> object:
     if value is None:
-        raise units.BadQuantity(
+        raise quantities.BadQuantity(
             "nothing", IDENTITY, "Say how it shrinks, or leave it out: it is not at this scale then."
         )
     return None if value == "identity" else value

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from stages.spec import copies, units
+from stages.spec import copies, quantities, units
 from stages.spec.fields import AverageDecay, MergedShare, Raw, Reason
 from stages.spec.names import ALLOWED, PATTERN, Name, is_name
 
@@ -21,15 +21,15 @@ def _weights(value: object) -> object:
         if kind == "release" and is_name(name):
             return f"release:{name}"
         if kind == "release":
-            raise units.BadQuantity(units.describe(name), ALLOWED, "Choose another name.")
+            raise quantities.BadQuantity(quantities.describe(name), ALLOWED, "Choose another name.")
         if kind == "upcycle" and (name in UPCYCLED or copies.is_written(str(name))):
             return f"upcycle:{name}"
         if kind == "extend" and name in ("mean", "fresh"):
             return f"extend:{name}"
     if value in ("fresh", "inherit", "average"):
         return value
-    raise units.BadQuantity(
-        _one_choice(value) or units.describe(value),
+    raise quantities.BadQuantity(
+        _one_choice(value) or quantities.describe(value),
         "inherit, fresh, average, {release: name}, {upcycle: concatenate | interleave | layers such as 0-23 + 8-31 | "
         "experts} or {extend: mean | fresh}",
         "Say where the weights come from.",
@@ -144,5 +144,5 @@ class RawMergeInit(Raw):
                 allowed = "`shares` with weighted, `decay` with ema, and with no other"
                 of = f"{{{', '.join(f'{one}: ...' for one in self.from_)}}}" if key == "shares" else "..."
                 repair = f"Add `{key}: {of}`." if wanted else "Remove it."
-                raise units.BadQuantity(found, allowed, repair, ("weights" if wanted else key,))
+                raise quantities.BadQuantity(found, allowed, repair, ("weights" if wanted else key,))
         return self

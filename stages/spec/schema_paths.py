@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from stages.spec import units
+from stages.spec import quantities
 
 GZIPPED = (".jsonl.gz", ".json.gz")  # lines of JSON, as all of .jsonl
 ZSTANDARD = (".jsonl.zst", ".jsonl.zstd", ".json.zst", ".json.zstd")
@@ -29,16 +29,16 @@ def paths(value: object) -> object:
 
 
 def _one_path(value: object) -> object:
-    found, plain = units.describe(value), "a path relative to the project or the root, such as data/mine.jsonl"
+    found, plain = quantities.describe(value), "a path relative to the project or the root, such as data/mine.jsonl"
     if not isinstance(value, str) or not value.strip() or "\\" in value:
-        raise units.BadQuantity(found, plain, "Write the path with forward slashes.")
+        raise quantities.BadQuantity(found, plain, "Write the path with forward slashes.")
     path = _below(PurePosixPath(value), found, plain)
     if any("**" in part and part != "**" for part in path.parts):
-        raise units.BadQuantity(found, "** between slashes, for folders at any depth", "Write **/*.jsonl.")
+        raise quantities.BadQuantity(found, "** between slashes, for folders at any depth", "Write **/*.jsonl.")
     if path.suffix and not value.endswith((*SUFFIXES, *PICTURE_SUFFIXES, "/")) and not set(value) & set(PATTERN):
         allowed = f"a file that ends in {', '.join(SUFFIXES)}, a folder or a pattern"
         repair = f"{conversion(value)} Write a slash behind the name of a folder that has a dot in it."
-        raise units.BadQuantity(found, allowed, repair)
+        raise quantities.BadQuantity(found, allowed, repair)
     return value
 
 
@@ -50,9 +50,11 @@ def conversion(name: str) -> str:
 def _below(path: PurePosixPath, found: str, plain: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or str(path).startswith("~"):
         repair = "Copy the file into the project, or declare its folder in specs/data/roots.yaml and name `root`."
-        raise units.BadQuantity(found, plain, repair)
+        raise quantities.BadQuantity(found, plain, repair)
     if any(len(part.encode()) > LONGEST for part in path.parts):
-        raise units.BadQuantity(found, f"names of files and folders of {LONGEST} bytes at most", "Correct the path.")
+        raise quantities.BadQuantity(
+            found, f"names of files and folders of {LONGEST} bytes at most", "Correct the path."
+        )
     return path
 
 
@@ -63,13 +65,13 @@ def prefixes(value: object) -> object:
 
 def _one_prefix(value: object) -> object:
     found, plain = (
-        units.describe(value),
+        quantities.describe(value),
         "a prefix relative to the project or the root, such as data/shard_text_document",
     )
     if not isinstance(value, str) or not value.strip() or "\\" in value or value.endswith("/"):
-        raise units.BadQuantity(found, plain, "Write the path of the two files without .bin and .idx.")
+        raise quantities.BadQuantity(found, plain, "Write the path of the two files without .bin and .idx.")
     if _below(PurePosixPath(value), found, plain).suffix in (".bin", ".idx"):
-        raise units.BadQuantity(found, plain, "Leave out .bin and .idx: both files are read.")
+        raise quantities.BadQuantity(found, plain, "Leave out .bin and .idx: both files are read.")
     return value
 
 
@@ -77,4 +79,6 @@ def root(value: object) -> object:
     """An absolute path of a folder of this machine."""
     if isinstance(value, str) and PurePosixPath(value).is_absolute() and ".." not in PurePosixPath(value).parts:
         return value
-    raise units.BadQuantity(units.describe(value), "an absolute path of a folder", "Write it from the first slash on.")
+    raise quantities.BadQuantity(
+        quantities.describe(value), "an absolute path of a folder", "Write it from the first slash on."
+    )

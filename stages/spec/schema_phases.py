@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from stages.spec import units
+from stages.spec import quantities, units
 from stages.spec.fields import (
     After,
     Batch,
@@ -115,7 +115,7 @@ class RawPhase(Raw):
     def _epochs_of_budget(cls, value: object) -> object:
         if not isinstance(value, dict) or "epochs" in value or not _in_epochs(value.get("budget")):
             return value
-        with suppress(units.BadQuantity):
+        with suppress(quantities.BadQuantity):
             budget = units.budget(value["budget"])
             return {**value, "epochs": str(budget.number if isinstance(budget, units.Epochs) else budget)}
         return {**value, "epochs": "1"}  # the budget's own mistake is complained about, and no other

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.fields import Raw, Text
 from stages.spec.names import Name
 from stages.spec.nodes import Document
@@ -21,8 +21,8 @@ def _digest(value: object) -> object:
         return None
     if is_digest(value):
         return value
-    raise units.BadQuantity(
-        units.describe(value), "a blake3 digest in lower-case hex, or none",
+    raise quantities.BadQuantity(
+        quantities.describe(value), "a blake3 digest in lower-case hex, or none",
         "`stages release NAME FOLDER --accept` prints it.",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from stages.spec import units
+from stages.spec import quantities, units
 
 # Every name of the 14,683 tasks and groups of lm-evaluation-harness 0.4.13 is one of these.
 TASK = r"[A-Za-z0-9][A-Za-z0-9_.+()-]{0,199}"
@@ -18,18 +18,18 @@ def _names(names: list[str]) -> list[str]:
     for index, name in enumerate(names):
         if re.fullmatch(TASK, name) is None:
             allowed = "a task's name: letters, digits and _ . + - ( )"
-            raise units.BadQuantity(units.describe(name), allowed, "Write one name an entry.", (index,))
+            raise quantities.BadQuantity(quantities.describe(name), allowed, "Write one name an entry.", (index,))
     return names
 
 
 def _folder(value: object) -> object:
     """A folder below the project."""
-    found, allowed = units.describe(value), "a folder of the project, such as tasks/mine"
+    found, allowed = quantities.describe(value), "a folder of the project, such as tasks/mine"
     if not isinstance(value, str) or not value.strip() or "\\" in value:
-        raise units.BadQuantity(found, allowed, "Write the path with forward slashes.")
+        raise quantities.BadQuantity(found, allowed, "Write the path with forward slashes.")
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or value.startswith("~") or path == PurePosixPath("."):
-        raise units.BadQuantity(found, allowed, "Copy the tasks into the project.")
+        raise quantities.BadQuantity(found, allowed, "Copy the tasks into the project.")
     return str(path)
 
 

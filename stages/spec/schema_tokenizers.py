@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.fields import Raw, Text, Vocabulary
 from stages.spec.names import Name
 from stages.spec.nodes import Document
@@ -20,18 +20,20 @@ MEASURED = ("vocab", "digest")  # what `stages tokenizer NAME --accept` prints
 def _token(value: object) -> object:
     """A token as text; `none` is that there is no such token."""
     if not isinstance(value, str) or not value:
-        raise units.BadQuantity(units.describe(value), "a token's text, or none", "Write it in quotes: '<s>'.")
+        raise quantities.BadQuantity(
+            quantities.describe(value), "a token's text, or none", "Write it in quotes: '<s>'."
+        )
     return None if value == "none" else value
 
 
 def folder(value: object) -> object:
     """A folder that stays inside the project as it is written; links are followed when its files are read."""
-    found, allowed = units.describe(value), "a folder relative to the project's, such as tokenizers/mine"
+    found, allowed = quantities.describe(value), "a folder relative to the project's, such as tokenizers/mine"
     if not isinstance(value, str) or not value.strip() or "\\" in value:
-        raise units.BadQuantity(found, allowed, "Write the path with forward slashes.")
+        raise quantities.BadQuantity(found, allowed, "Write the path with forward slashes.")
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or value.startswith("~"):
-        raise units.BadQuantity(found, allowed, "Copy the files into the project.")
+        raise quantities.BadQuantity(found, allowed, "Copy the files into the project.")
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.errors import SpecError
-from stages.spec import units
+from stages.spec import quantities
 from stages.spec.fields import Citation, Raw, Reason
 from stages.spec.nodes import Document, Path, Tree, dotted
 
@@ -99,7 +99,7 @@ def _twice(document: Document, entries: Sequence[RawSource]) -> Iterator[SpecErr
 
 
 def _stated(text: str) -> bool:
-    return text == ABSENT or units.is_number(text)
+    return text == ABSENT or quantities.is_number(text)
 
 
 class Covers:
@@ -137,7 +137,7 @@ def origins(tree: Tree) -> Iterator[tuple[Path, dict[str, Tree]]]:
 
 
 def figures(
-    tree: Tree, path: Path = (), aliases: Path = (), states: Callable[[str], bool] = units.is_number
+    tree: Tree, path: Path = (), aliases: Path = (), states: Callable[[str], bool] = quantities.is_number
 ) -> Iterator[tuple[Path, Path, str]]:
     """Every scalar that states a figure, as `states` knows them: its path, its path by names, its text."""
     if isinstance(tree, dict):

@@ -1,4 +1,4 @@
-"""Quantities as people write them in specs: exact, with their unit, and refused where another unit is meant.
+"""Readers of quantities in specs, one for each unit: exact, and refused where another unit is meant.
 
 Every function takes the text of a YAML scalar and raises `BadQuantity`, which says what is allowed and how to mend it.
 Values are integers or exact fractions; nothing passes through a float.
@@ -6,31 +6,14 @@ Values are integers or exact fractions; nothing passes through a float.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from fractions import Fraction
-from functools import lru_cache
 from typing import NamedTuple
 
-from stages.spec.slips import foreign
+from stages.spec.quantities import BINARY_OF, DECIMAL, NUMBER, PREFIXES, BadQuantity, describe, split
 
-DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
-BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-BINARY_OF = {"K": "Ki", "M": "Mi", "B": "Gi"}
-PREFIXES = DECIMAL | BINARY
-MALFORMED = "Write a number and its unit."
-LONGEST = 64  # characters of a quantity: no figure of a spec is longer
-LARGEST_EXPONENT = 300  # decimal exponents a float can hold
 LARGEST_TERM = 100  # of a ratio that is an exponent: what is raised to it stays quick to compute
-_DIGITS = r"\d+(?:_\d+)*"
-_NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE](?P<exp>[+-]?\d+))?")
-_QUANTITY = re.compile(
-    rf"(?P<number>{_NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|(?:K|M|B|T)(?!B\b))?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
-)
-_OCTAL = re.compile(r"0_*\d")
 _LIKE_TRUE, _LIKE_FALSE = frozenset({"yes", "on", "y", "1"}), frozenset({"no", "off", "n", "0"})
-UNITS = ("", "%", "seq", "steps", "tokens", "patches", "epoch", "epochs", "GB", "MB", "s", "min", "h")
-
-
 EPOCHS = ("epoch", "epochs")
 
 
@@ -38,71 +21,6 @@ class Epochs(NamedTuple):
     """A budget in passes over the phase's corpora: `2 epochs`."""
 
     number: int
-
-
-class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
-    """A quantity that is malformed, has the wrong unit or is out of range; `at` leads to a part of it."""
-
-    def __init__(self, found: str, allowed: str, repair: str, at: tuple[int | str, ...] = ()) -> None:
-        self.found, self.allowed, self.repair, self.at = found, allowed, repair, at
-        super().__init__(f"found {found}; allowed: {allowed}. {repair}")
-
-
-def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
-    """The exact value with its prefix applied, the prefix and the unit of a quantity."""
-    if not isinstance(text, str):
-        raise BadQuantity(describe(text), allowed, "Write a quantity.")
-    return _split(text, allowed)
-
-
-@lru_cache(4096)  # the same few figures stand in every file
-def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
-    match = _QUANTITY.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
-    if match is None or (match["unit"] or "") not in UNITS:
-        raise BadQuantity(describe(text), allowed, MALFORMED)
-    if match["exp"] and abs(int(match["exp"])) > LARGEST_EXPONENT:
-        raise BadQuantity(describe(text), allowed, f"Exponents go up to {LARGEST_EXPONENT}.")
-    if _OCTAL.match(match["body"]):
-        raise BadQuantity(describe(text), allowed, "Leave out the leading zero: some readers take 010 for 8.")
-    value = Fraction(match["number"].replace("_", "")) * PREFIXES[match["prefix"] or ""]
-    return value, match["prefix"] or "", match["unit"] or ""
-
-
-def describe(value: object) -> str:
-    """A value as an error message shows it: short, on one line, with the name of a character that is not ASCII."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value)
-    shown = repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
-    return f"{shown}, with {name}" if (name := foreign(text)) else shown
-
-
-def is_number(text: str) -> bool:
-    """Whether a scalar states a figure: a number with or without a unit, a share or a ratio."""
-    if len(text) > LONGEST:
-        return False
-    if "/" in text:
-        top, _, bottom = text.partition("/")
-        return bool(_NUMBER.fullmatch(top.strip()) and _NUMBER.fullmatch(bottom.strip()))
-    match = _QUANTITY.fullmatch(text.strip(" "))
-    return match is not None and (match["unit"] or "") in UNITS
-
-
-def same(old: str, new: str) -> bool:
-    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B)."""
-    if old == new:
-        return True
-    if not (is_number(old) and is_number(new)) or "/" in old + new:
-        return False
-    (first, _, unit), (second, _, other) = split(old, ""), split(new, "")
-    counted = {"", "tokens", "patches"}
-    return first == second and (unit == other or {unit, other} <= counted)
 
 
 def number(text: object) -> Fraction:
@@ -239,31 +157,28 @@ def share(text: object) -> Fraction:
     return value / 100
 
 
+def _scaled(text: object, sizes: Mapping[str, int], allowed: str) -> int:
+    """A whole number, at least one, of the unit whose size is 1."""
+    value, prefix, unit = split(text, allowed)
+    if unit not in sizes or prefix:
+        *most, last = map(repr, sizes)
+        raise BadQuantity(describe(text), allowed, f"Use the unit {', '.join(most)} or {last}.")
+    return _whole(value * sizes[unit], text, allowed, 1)
+
+
 def megabytes(text: object) -> int:
     """Memory in MB of 10^6 bytes: `4 GB`, `1500 MB`."""
-    allowed = "memory such as '4 GB' or '1500 MB'"
-    value, prefix, unit = split(text, allowed)
-    if unit not in ("GB", "MB") or prefix:
-        raise BadQuantity(describe(text), allowed, "Use the unit 'GB' or 'MB'.")
-    return _whole(value * (1000 if unit == "GB" else 1), text, allowed, 1)
+    return _scaled(text, {"GB": 1000, "MB": 1}, "memory such as '4 GB' or '1500 MB'")
 
 
 def minutes(text: object) -> int:
     """A time limit in minutes: `90 min`, `12 h`."""
-    allowed = "a time such as '90 min' or '12 h'"
-    value, prefix, unit = split(text, allowed)
-    if unit not in ("min", "h") or prefix:
-        raise BadQuantity(describe(text), allowed, "Use the unit 'min' or 'h'.")
-    return _whole(value * (60 if unit == "h" else 1), text, allowed, 1)
+    return _scaled(text, {"min": 1, "h": 60}, "a time such as '90 min' or '12 h'")
 
 
 def seconds(text: object) -> int:
     """A short time in seconds: `90 s`, `5 min`."""
-    allowed = "a time such as '90 s', '5 min' or '1 h'"
-    value, prefix, unit = split(text, allowed)
-    if unit not in ("s", "min", "h") or prefix:
-        raise BadQuantity(describe(text), allowed, "Use the unit 's', 'min' or 'h'.")
-    return _whole(value * {"s": 1, "min": 60, "h": 3600}[unit], text, allowed, 1)
+    return _scaled(text, {"s": 1, "min": 60, "h": 3600}, "a time such as '90 s', '5 min' or '1 h'")
 
 
 def length(text: object) -> tuple[int | Fraction, str]:
@@ -287,7 +202,7 @@ def claimed(text: object) -> tuple[int, int]:
 def rounding(text: object) -> int:
     """Half a unit of the last place written, in tokens: 7.7T is meant to within 50B."""
     _, prefix, _ = split(text, "tokens such as 7.7T")
-    written = _NUMBER.match(str(text).strip())
+    written = NUMBER.match(str(text).strip())
     body = written["body"].replace("_", "") if written else ""
     places = len(body.partition(".")[2]) if prefix in DECIMAL and prefix else 0
     return int(Fraction(PREFIXES[prefix], 2 * 10**places)) if prefix else 0

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import SpecError, SpecErrors, UserError
-from stages.spec import elsewhere, units, wording
+from stages.spec import elsewhere, quantities, wording
 from stages.spec.mapping import Fields, OneOf
 from stages.spec.nodes import Document, Path, Tree, dotted
 
@@ -116,10 +116,10 @@ def _one(document: Document, model: type[BaseModel], detail: ErrorDetails) -> Sp
             context["tag"], [one.strip("'") for one in allowed.split(", ")]
         )
         return document.error((*path, context["discriminator"].strip("'")), repr(context["tag"]), allowed, repair)
-    if isinstance(bad := context.get("error"), units.BadQuantity):
+    if isinstance(bad := context.get("error"), quantities.BadQuantity):
         where, key = (document.where((*path, *bad.at)), dotted((*path, *bad.at))) if bad.at else (where, key)
         return SpecError(where, key, bad.found, bad.allowed, bad.repair)
-    found = units.describe(detail["input"])
+    found = quantities.describe(detail["input"])
     if kind in KINDS:
         allowed, repair = KINDS[kind]
         return SpecError(where, key, found, allowed, NOTHING if detail["input"] is None else repair)
@@ -151,14 +151,14 @@ def unknown(document: Document, path: Path, names: Iterable[str]) -> SpecError:
     cut = " " in key
     quotes = "Put quotes around the text: in {...} a comma ends a value."
     repair = quotes if cut else elsewhere.repair(key) or meant(key, choice)
-    return document.error(path, f"the unknown key {units.describe(key)}", ", ".join(choice), repair)
+    return document.error(path, f"the unknown key {quantities.describe(key)}", ", ".join(choice), repair)
 
 
 def unknown_name(document: Document, path: Path, what: str, name: str, known: Iterable[str]) -> SpecError:
     """A name of something that there is not (`what`, in words), with those that there are."""
     choice = list(known)
     return document.error(
-        path, f"the unknown {what} {units.describe(name)}", ", ".join(choice) or "none", meant(name, choice)
+        path, f"the unknown {what} {quantities.describe(name)}", ", ".join(choice) or "none", meant(name, choice)
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.spec import units
+from stages.spec import quantities, units
 
 READERS = [
     units.number, units.ratio, units.count, units.tokens, units.offset, units.sequences,
@@ -25,7 +25,7 @@ def test_token_counts_survive_writing_and_variant(value: int) -> None:
 @given(st.integers(0, 10**6), st.integers(0, 9), st.sampled_from("KMBT"))
 def test_decimal_prefixes_are_exact(whole: int, tenth: int, prefix: str) -> None:
     text = f"{whole}.{tenth}{prefix}"
-    assert units.offset(text) == (10 * whole + tenth) * units.DECIMAL[prefix] // 10
+    assert units.offset(text) == (10 * whole + tenth) * quantities.DECIMAL[prefix] // 10
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**9))
@@ -46,7 +46,7 @@ def test_every_float_is_read_as_written(value: float) -> None:
 @given(st.one_of(st.text(max_size=80), st.none(), st.booleans(), st.lists(st.text(max_size=3), max_size=2)))
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
 def test_anything_else_is_a_bad_quantity(read, value) -> None:  # type: ignore[no-untyped-def]
-    with contextlib.suppress(units.BadQuantity):
+    with contextlib.suppress(quantities.BadQuantity):
         read(value)
 
 
@@ -62,7 +62,7 @@ def test_anything_else_is_a_bad_quantity(read, value) -> None:  # type: ignore[n
     ],
 )  # fmt: skip
 def test_the_wrong_unit_is_refused(read, text: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(units.BadQuantity):
+    with pytest.raises(quantities.BadQuantity):
         read(text)
 
 

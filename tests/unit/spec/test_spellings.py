@@ -9,7 +9,7 @@ import pytest
 from stages.check.findings import SPEC
 from stages.check.run import run
 from stages.errors import SpecError, SpecErrors
-from stages.spec import nodes, units
+from stages.spec import nodes, quantities, units
 from stages.spec.extends import overlay
 from stages.spec.project import Project
 from tests.unit.spec.small_project import edit
@@ -90,7 +90,7 @@ def test_a_zero_in_front_of_a_point_or_alone_is_a_number(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["010", "00", "0_1", "-01", "007.5"])
 def test_a_leading_zero_is_not(text: str) -> None:
-    with pytest.raises(units.BadQuantity, match="leading zero"):
+    with pytest.raises(quantities.BadQuantity, match="leading zero"):
         units.number(text)
 
 

@@ -1,0 +1,92 @@
+"""The grammar of quantities in specs, exact: a number, a prefix and a unit (`0.6T`, `8Ki`, `4096 seq`, `40%`).
+
+What is none raises `BadQuantity`, which says what is allowed and how to mend it. Nothing passes through a float.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from stages.spec.slips import foreign
+
+DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+BINARY_OF = {"K": "Ki", "M": "Mi", "B": "Gi"}
+PREFIXES = DECIMAL | BINARY
+MALFORMED = "Write a number and its unit."
+LONGEST = 64  # characters of a quantity: no figure of a spec is longer
+LARGEST_EXPONENT = 300  # decimal exponents a float can hold
+_DIGITS = r"\d+(?:_\d+)*"
+NUMBER = re.compile(rf"(?P<sign>[+-]?)(?P<body>{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE](?P<exp>[+-]?\d+))?")
+_QUANTITY = re.compile(
+    rf"(?P<number>{NUMBER.pattern})\s*(?P<prefix>Ki|Mi|Gi|(?:K|M|B|T)(?!B\b))?\s*(?P<unit>%|[A-Za-z]+)?", re.ASCII
+)
+_OCTAL = re.compile(r"0_*\d")
+UNITS = ("", "%", "seq", "steps", "tokens", "patches", "epoch", "epochs", "GB", "MB", "s", "min", "h")
+
+
+class BadQuantity(ValueError):  # noqa: N818  (pydantic prints the name of errors; this one reads better)
+    """A quantity that is malformed, has the wrong unit or is out of range; `at` leads to a part of it."""
+
+    def __init__(self, found: str, allowed: str, repair: str, at: tuple[int | str, ...] = ()) -> None:
+        self.found, self.allowed, self.repair, self.at = found, allowed, repair, at
+        super().__init__(f"found {found}; allowed: {allowed}. {repair}")
+
+
+def split(text: object, allowed: str) -> tuple[Fraction, str, str]:
+    """The exact value with its prefix applied, the prefix and the unit of a quantity."""
+    if not isinstance(text, str):
+        raise BadQuantity(describe(text), allowed, "Write a quantity.")
+    return _split(text, allowed)
+
+
+@lru_cache(4096)  # the same few figures stand in every file
+def _split(text: str, allowed: str) -> tuple[Fraction, str, str]:
+    match = _QUANTITY.fullmatch(text.strip(" ")) if len(text) <= LONGEST else None
+    if match is None or (match["unit"] or "") not in UNITS:
+        raise BadQuantity(describe(text), allowed, MALFORMED)
+    if match["exp"] and abs(int(match["exp"])) > LARGEST_EXPONENT:
+        raise BadQuantity(describe(text), allowed, f"Exponents go up to {LARGEST_EXPONENT}.")
+    if _OCTAL.match(match["body"]):
+        raise BadQuantity(describe(text), allowed, "Leave out the leading zero: some readers take 010 for 8.")
+    value = Fraction(match["number"].replace("_", "")) * PREFIXES[match["prefix"] or ""]
+    return value, match["prefix"] or "", match["unit"] or ""
+
+
+def describe(value: object) -> str:
+    """A value as an error message shows it: short, on one line, with the name of a character that is not ASCII."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    shown = repr(text if len(text) <= LONGEST else text[: LONGEST - 3] + "...")
+    return f"{shown}, with {name}" if (name := foreign(text)) else shown
+
+
+def is_number(text: str) -> bool:
+    """Whether a scalar states a figure: a number with or without a unit, a share or a ratio."""
+    if len(text) > LONGEST:
+        return False
+    if "/" in text:
+        top, _, bottom = text.partition("/")
+        return bool(NUMBER.fullmatch(top.strip()) and NUMBER.fullmatch(bottom.strip()))
+    match = _QUANTITY.fullmatch(text.strip(" "))
+    return match is not None and (match["unit"] or "") in UNITS
+
+
+def same(old: str, new: str) -> bool:
+    """Whether two scalars mean the same: equal text, or equal quantities (3e-4 and 0.0003, 0.6T and 600B)."""
+    if old == new:
+        return True
+    if not (is_number(old) and is_number(new)) or "/" in old + new:
+        return False
+    (first, _, unit), (second, _, other) = split(old, ""), split(new, "")
+    counted = {"", "tokens", "patches"}
+    return first == second and (unit == other or {unit, other} <= counted)

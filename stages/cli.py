@@ -17,6 +17,7 @@ from stages.errors import for_user
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Train language models in several stages, with checked hand-overs.",
 )
 app.add_typer(cli_inputs.app)
@@ -148,7 +149,7 @@ def plan(
     measured: Annotated[bool, typer.Option("--measured", help="Compare predictions with finished runs.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what pipelines will take: tokens, steps, rates, parameters, FLOPs, time, memory, disk.
+    """Estimate what pipelines take: tokens, steps, rates, parameters, FLOPs, time, memory, disk.
 
     Example: `stages plan ouro --scale paper --hardware h100`.
     """
@@ -168,7 +169,7 @@ def diff(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a pull-request comment.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, device-hours.
+    """Show what a change of the specs does: stages changed, stages stale, learning rate, tokens, RoPE, device-hours.
 
     Example: `stages diff main --markdown`.
     """

@@ -22,7 +22,7 @@ def audit(
         bool, typer.Option("--markdown", help="Print Markdown, for an issue or a pull request.")
     ] = False,
 ) -> None:
-    """Say what is wrong in a recipe of another trainer, by its text alone; nothing of it is run.
+    """Report mistakes in recipes of other trainers, from their text alone; nothing of them is run.
 
     Example: `stages audit recipes/ --markdown`. It reads recipes of Megatron-LM and Megatron-Bridge, the Trainer,
     LLaMA-Factory, axolotl, nanotron, OLMo, OLMo-core, torchtitan, torchtune, llm-foundry and Levanter (docs/audit.md).

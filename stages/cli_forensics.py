@@ -20,7 +20,7 @@ def batch(
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Say what a step reads, run or not: rows, documents, spans.
+    """Show what a step reads, run or not: rows, documents, spans.
 
     Example: `stages batch ouro/warmup --step 12`.
     """
@@ -40,7 +40,7 @@ def where(
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Say which steps of which stages read a document.
+    """List the steps of all stages that read a document.
 
     Example: `stages where prose 12 --pipeline ouro`.
     """
@@ -64,9 +64,10 @@ def replay(
 ) -> None:
     """Compute recorded steps again and compare every bit; nothing is written. Exit code 1 where something differs.
 
-    Equal: what is odd about the steps is in data or recipe. Different: in the machine. A merge, an upcycling, an
-    import, an export and a pointer have no steps: without --steps they are made again from their parents.
     Example: `stages replay llama31_1m/sft_32k --steps 10..20`.
+
+    Where every bit is equal, odd steps come from data or recipe; where not, from the machine. A merge, an upcycling, an
+    import, an export and a pointer have no steps: without --steps they are made again from their parents.
     """
     from stages.commands.replay import print_replay
 
@@ -81,7 +82,7 @@ def spike(
     as_json: Json = False,
     scale: Scale = "mini",
 ) -> None:
-    """Name steps whose loss or gradient norm stands out, and what they read.
+    """List steps whose loss or gradient norm stands out, and what they read.
 
     Example: `stages spike llama31_1m/sft_1m`.
     """
@@ -96,7 +97,7 @@ def sign(
     key: Annotated[Path, typer.Option("--key", help="A private key (Ed25519) in PEM, without a password.")],
     scale: Scale = "mini",
 ) -> None:
-    """Sign what a finished stage is and was made from.
+    """Sign a finished stage: its files, its parents, what made it.
 
     Example: `stages sign llama31_1m/base --key key.pem`.
     """

@@ -20,7 +20,7 @@ def status(
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say of each stage: done, unevaluated, stale or damaged (and why), missing, running, stopped, or failed.
+    """Show the state of each stage: done, unevaluated, stale or damaged (and why), missing, running, stopped, or failed.
 
     Example: `stages status ouro --failed`.
     """
@@ -62,7 +62,7 @@ def table(
     scale: Scale = "mini",
     as_json: Json = False,
 ) -> None:
-    """Print the closing table: what each stage did and came to, and which results are stale.
+    """Print a table of finished stages: budgets, losses, evaluations, time, and which results are stale.
 
     Example: `stages table ouro llama31_1m/instruct`.
     """

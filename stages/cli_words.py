@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 # Headings of `stages --help`.
-SPECS = "Specs, before anything is run"
-RUNS = "Running"
+SPECS = "Specs (nothing is run)"
+RUNS = "Inputs and runs"
 RESULTS = "Results"
-FORENSICS = "What a run read, and whether it computed right"
+FORENSICS = "Forensics: what a run read, whether it computed right"
 PROJECT = "A project of your own"
 RECIPES = "Recipes of other trainers"
 

@@ -1,4 +1,4 @@
-"""The fixtures `curve`, `twin` and `layout`, for tests of any training loop (docs/snapshot-testing.md).
+"""The fixtures `curve`, `twin` and `layout`, for tests of any training loop (docs/testing-any-loop.md).
 
 Each takes `train(until, folder, watch)`, which `stages.testing.loops` describes.
 """

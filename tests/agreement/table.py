@@ -50,7 +50,7 @@ once `stages record-dvc` had been typed).
 - Snakemake leaves a lock when it is killed itself; the next call removes it.
 
 Measured on {date} with Snakemake {snakemake}, DVC {dvc}, PyTorch {torch}, Python {python}. Written by
-`python -m tests.agreement.table`; `make test` holds the rows, `make nightly` every event with both tools.
+`python -m tests.agreement.table`; `make test` compares the rows, `make nightly` tries every event with both tools.
 """
 
 

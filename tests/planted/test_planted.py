@@ -84,6 +84,6 @@ def test_the_loops_of_the_documentation_are_sound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("test_trainer.py", "test_lightning.py"):
-        (tmp_path / name).write_text(Page("snapshot-testing.md").files()[name])
+        (tmp_path / name).write_text(Page("testing-any-loop.md").files()[name])
     code, said = Session(tmp_path, monkeypatch, capsys)("-W", "ignore", "--stages-seed", "462072")
     assert (code, "2 passed" in said) == (0, True), said

@@ -66,6 +66,16 @@ def test_make_refuses_what_it_does_not_read(word: str, said: str) -> None:
     assert said in done.stderr
 
 
+def test_a_help_is_wrapped_to_the_terminal_and_shows_brackets() -> None:
+    env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    words = [sys.executable, "-m", "stages", "compare", "--help"]
+    said = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False).stdout
+    assert "PIPELINE/STAGE[@SCALE|@KEY|@REV]" in said
+    words[3] = "audit"
+    said = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False).stdout
+    assert "OLMo, OLMo-core, torchtitan" in said, "lines of the text are joined, then wrapped"
+
+
 def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
     words = [sys.executable, "-m", "stages", "list"]

@@ -1,4 +1,4 @@
-"""The exit code of every command, in every case that docs/orchestration.md has in its table."""
+"""The exit code of every command, in every case that docs/commands.md has in its table."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 def table() -> dict[str, str]:
     """The rows of the table, by command."""
-    text = (ROOT / "docs/orchestration.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     return dict(re.findall(r"^\| `stages ([a-z-]+)` \| (.*) \|$", text, re.MULTILINE))
 
 

@@ -1,4 +1,4 @@
-"""`curve`, `twin` and `layout` for loops of others: docs/snapshot-testing.md as it stands, and what they refuse."""
+"""`curve`, `twin` and `layout` for loops of others: docs/testing-any-loop.md as it stands, and what they refuse."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests import page
 from tests.edits import edit
 from tests.unit.testing.session import Session
 
-PAGE = page.Page("snapshot-testing.md").files()
+PAGE = page.Page("testing-any-loop.md").files()
 LOOP, TESTS = "my_loop.py", "test_my_loop.py"
 CURVE = "curves/test_my_loop/test_curve.yaml"
 

@@ -20,7 +20,7 @@ def status(
     failed: Annotated[bool, typer.Option("--failed", help="Only what has failed or was stopped.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the state of each stage: done, unevaluated, stale or damaged (and why), missing, running, stopped, or failed.
+    """Show each stage's state: done, unevaluated, stale or damaged (and why), missing, running, stopped, or failed.
 
     Example: `stages status ouro --failed`.
     """

@@ -152,12 +152,9 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
         if not path or pipeline.parent(stage) is not None or "result" in stage.values:
             continue
         made = {one.folder("save"): one for one in pipeline.stages if one is not stage and one.folder("save")}
-        if path.count("/") == 1 and path[0] not in "./~":  # a name of the hub, under which a run is pushed
-            owner = path.partition("/")[0]
-            made |= {
-                f"{owner}/{one.folder('hub').rpartition('/')[2]}": one for one in pipeline.stages if "hub" in one.values
-            }
-        near = meant(path, made)
+        pushed = _pushed(path, pipeline)
+        made |= {name: one for name, one in pushed.items() if name not in made}
+        near = next(iter(pushed), None) or meant(path, made)
         if near is not None:
             verb = "saves to" if near == made[near].folder("save") else "is pushed as"
             yield Fault(
@@ -169,6 +166,26 @@ def misspelt(pipeline: Pipeline) -> Iterator[Fault]:
                 None,
                 "it was made elsewhere",
             )
+
+
+def _pushed(path: str, pipeline: Pipeline) -> dict[str, Stage]:
+    """The runs that are pushed to the hub under a name of which this is a slip: one word has a letter less, or two
+    letters the other way round. Other words and versions name other models."""
+    owner, slash, name = path.partition("/")
+    if not slash or "/" in name or not owner[:1].isalpha():
+        return {}
+    hubs = {one.folder("hub").rpartition("/")[2]: one for one in pipeline.stages if one.folder("hub")}
+    return {f"{owner}/{hub}": one for hub, one in hubs.items() if name not in hubs and _slip(hub, name)}
+
+
+def _slip(one: str, other: str) -> bool:
+    words = one.lower().split("-"), other.lower().split("-")
+    unlike = [pair for pair in zip(*words, strict=False) if pair[0] != pair[1]]
+    if len(words[0]) != len(words[1]) or len(unlike) != 1 or any(not word.isalpha() for word in unlike[0]):
+        return False
+    short, long = sorted(unlike[0], key=len)
+    fewer = len(long) - len(short) == 1 and any(long[:at] + long[at + 1 :] == short for at in range(len(long)))
+    return len(short) > 2 and (sorted(short) == sorted(long) or fewer)
 
 
 def meant(path: str, made: Iterable[str]) -> str | None:

@@ -19,6 +19,7 @@ class Idle:
     case: Callable[[Stage], bool]
     needs: str
     instead: str
+    unless: str | None = None
 
 
 def _silent(stage: Stage, switch: str) -> bool:
@@ -26,6 +27,7 @@ def _silent(stage: Stage, switch: str) -> bool:
     return not (stage.on(switch) or stage.on("partial") or stage.on("args_from_checkpoint"))
 
 
+_WHOLE = "all weights are meant, and the figure is left over"
 IDLE = (
     Idle(("megatron-lm",), ("kv_heads",), lambda one: _silent(one, "grouped_queries") and not one.on("latent")
          and one.count("kv_heads") != one.count("heads"),
@@ -36,11 +38,11 @@ IDLE = (
          is not None and str(one.text("decay")).upper() != "WSD",
          "--lr-decay-style WSD", "the decay has the whole length"),
     Idle(("axolotl",), ("adapter_rank",), lambda one: "adapter" not in one.values,
-         "adapter: lora", "all weights are trained"),
+         "adapter: lora", "all weights are trained", _WHOLE),
     Idle(("llama-factory",), ("adapter_rank",), lambda one: one.stated("tuning") and one.get("tuning") == "full",
-         "finetuning_type: lora", "all weights are trained"),
+         "finetuning_type: lora", "all weights are trained", _WHOLE),
     Idle(("transformers",), ("adapter_rank",), lambda one: one.get("peft") is False,
-         "use_peft: true", "all weights are trained"),
+         "use_peft: true", "all weights are trained", _WHOLE),
     Idle(TRAINERS, ("warmup_steps", "warmup_fraction"), lambda one: one.text("scheduler") == "constant",
          "lr_scheduler_type constant_with_warmup", "the rate is at its peak from the first step on"),
 )  # fmt: skip
@@ -56,7 +58,7 @@ def ignored(pipeline: Pipeline) -> Iterator[Fault]:
                 continue
             value = stage.values[figure]
             yield Fault(stage, value.where, f"{value.key} {value.value}", one.needs, one.instead,
-                        stage.count("tokens"))  # fmt: skip
+                        stage.count("tokens"), one.unless)  # fmt: skip
 
 
 @rule("documents-mixed", "I-19", "Documents of one row see one another")

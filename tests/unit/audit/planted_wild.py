@@ -83,6 +83,11 @@ DEFECTS = (
     # adapters
     Defect("template-changed", "factory_merged/3_dpo.yaml", "template: qwen", "template: llama3", certain=False),
     Defect(
-        "flag-ignored", "factory_merged/1_sft.yaml", "finetuning_type: lora", "finetuning_type: full", at="lora_rank"
+        "flag-ignored",
+        "factory_merged/1_sft.yaml",
+        "finetuning_type: lora",
+        "finetuning_type: full",
+        at="lora_rank",
+        certain=False,
     ),
 )

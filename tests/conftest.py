@@ -28,6 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--snapshot-update is refused where CI is set: update goldens by hand and review them.")
 
 
+# Counting lines takes twice the time of what resolves and checks specs: it is done in these layers' own tests alone.
+MEASURED = ("tests/unit/spec/", "tests/unit/contract/", "tests/unit/check/", "tests/property/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Other tests leave coverage off."""
+    if not config.pluginmanager.hasplugin("pytest_cov"):
+        return
+    for item in items:
+        if not item.nodeid.startswith(MEASURED):
+            item.add_marker(pytest.mark.no_cover)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests say about their goldens: environments not seen before, and what an update changed."""
     reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, ())]

@@ -93,6 +93,7 @@ def test_every_figure_and_every_reference_of_the_shipped_specs_is_changed(every:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_no_slip_of_a_sample_crashes_or_is_silent_without_a_reason(every: list[Edit], bench: Bench) -> None:
     tried = [(edit, bench.try_out(edit)) for edit in sample(every, 100)]
     crashed = [

@@ -74,12 +74,6 @@ class SmolLM3Model(LanguageModel):
             return usual
         return {**usual, "no_rope_layers": turns(layers, every)}
 
-    @classmethod
-    def pattern(cls, found: Mapping[str, Any]) -> dict[str, Any]:
-        """The list of layers counts where there is one, as in transformers."""
-        listed = found.get("no_rope_layers")
-        return {"nope_every": listed.index(0) + 1 if 0 in listed else len(listed) + 1} if listed else {}
-
     def implied(self) -> dict[str, Any]:
         """The width of a head."""
         return {"head_dim": self.hidden // self.heads}

@@ -24,11 +24,17 @@ def collect(dry_run: bool, delete: bool, keep: int) -> None:
     if dry_run == delete:
         raise UsageError("gc: found both options or neither; allowed: --dry-run (list) or --delete (remove).")
     root = find_root()
-    found = garbage.find(Layout(root, DEFAULT_SCALE), keep, _wanted(root))
+    layout = Layout(root, DEFAULT_SCALE)
+    found = garbage.find(layout, keep, _wanted(root))
     for item in found:
         if delete:
             garbage.remove(item)
         print(f"{item.bytes:>15,} bytes  {printable(f'{item.folder.relative_to(root)}: {item.why}')}")
+    if closed := garbage.closed(layout):
+        print(
+            f"left out, since this user may not read it: {printable(str(closed[0].relative_to(root)))}"
+            f"{f' and {len(closed) - 1} more' if closed[1:] else ''}"
+        )
     total = sum(item.bytes for item in found)
     print(f"{total:>15,} bytes in {len(found)} folders {'removed' if delete else 'would go'}")
 

@@ -38,10 +38,10 @@ def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbag
     abandoned.
     """
     links, runs = [], []
-    for run in sorted((layout.results / ".runs").glob("*")):
+    for run in _all(layout):
         if run.is_symlink():
             links.append(run)
-        elif run.is_dir() and lease.holder(run) is None:
+        elif run.is_dir() and _is_open(run) and lease.holder(run) is None:
             runs.append(run)
             links += [
                 path for path in [*run.glob("*"), *run.glob("attempt-*/*")] if _is_ours(path) and path.is_symlink()
@@ -52,6 +52,21 @@ def find(layout: Layout, keep: int, wanted: Wanted | None = None) -> list[Garbag
     if wanted is not None:
         found += [*_phase_ends(runs, wanted, finished), *_abandoned(runs, wanted, finished)]
     return [*found, *_superseded(runs, keep)]
+
+
+def closed(layout: Layout) -> list[Path]:
+    """Folders of runs that this user may not read, as another user's: nobody knows what of them may go."""
+    return [run for run in _all(layout) if run.is_dir() and not run.is_symlink() and not _is_open(run)]
+
+
+def _all(layout: Layout) -> list[Path]:
+    """What lies in results/.runs. Raises PermissionError, of which `glob` says nothing."""
+    folder = layout.results / ".runs"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_open(run: Path) -> bool:
+    return os.access(run, os.R_OK | os.X_OK)
 
 
 def remove(found: Garbage) -> None:

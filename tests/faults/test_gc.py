@@ -51,6 +51,20 @@ def test_what_goes_is_listed_first_and_what_is_in_place_stays(
     assert done.is_done(layout, "toy/one", KEYS[2], {}, deep=True).done
 
 
+def test_what_this_user_may_not_read_is_named_and_left_out(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint(layout, KEYS[0])
+    checkpoint(layout, KEYS[1])
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != layout.run(KEYS[0]))
+    monkeypatch.setattr(gc, "find_root", lambda: layout.root)
+    monkeypatch.setattr(gc, "_wanted", lambda root: Wanted((), {}))
+    gc.collect(dry_run=True, delete=False, keep=1)
+    said = capsys.readouterr().out
+    assert f"left out, since this user may not read it: results/.runs/{KEYS[0]}\n" in said
+    assert "in 1 folders would go" in said
+
+
 def test_what_a_run_holds_is_not_touched(layout: Layout, run: Run) -> None:
     run("toy/one", KEYS[0])
     gone = checkpoint(layout, KEYS[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,15 +24,22 @@ Made = dict[str, tuple[Case, Path]]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A finished stage of each kind that has no steps, with what it is made from."""
+    """A finished stage of each kind that has no steps, with what it is made from: of most the merge's second parent."""
     root = tmp_path_factory.mktemp("remade")
     small: Small = build(root / "small")
     found = {}
-    for kind in KINDS:
+    for kind in ("upcycle", "merge"):
         folder = root / kind
         case = cases.lay(cases.make(kind, small), folder, small, lambda one, folder=folder: whole.run(one, folder))
-        whole.run(case, folder)
         found[kind] = case, folder
+    case, folder = found["merge"]
+    shutil.copytree(Layout(folder, cases.SCALE).stage("tiny/parent") / "model/llm", folder / RELEASES / RELEASE)
+    for kind in ("keep", "export", "import"):
+        case = cases.make(kind, small)
+        stage = cases.declared(case.stage, folder / RELEASES / RELEASE) if kind == "import" else case.stage
+        found[kind] = replace(case, stage=stage.model_copy(update={"name": kind})), folder
+    for case, folder in found.values():
+        whole.run(case, folder)
     return found
 
 

@@ -12,6 +12,7 @@ from stages.contract.engines import refusal
 from stages.engines import local
 from stages.errors import UserError
 from stages.spec.resolved import Stage
+from stages.store import evaluated
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
 
@@ -59,7 +60,20 @@ def run(stage: Stage, inputs: Inputs) -> None:
 
 
 def evaluate(stage: Stage, inputs: Inputs) -> None:
-    """Evaluate a finished result anew, in this process; nothing is trained. Raises as `engines.evaluation.again`."""
+    """Evaluate a finished result anew; nothing is trained. In this process, but for what the NeMo engine trained: that
+    is computed by as many ranks as a run has. Raises as `engines.evaluation.again`, and as `run`.
+    """
+    folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
+    if stage.phases and stage.execution.engine == "nemo" and evaluated.lacking(folder, stage):
+        if local.inside():
+            from stages.engines.nemo import engine
+
+            engine.evaluate(stage, inputs)
+            return
+        from stages.engines import launch
+
+        launch.start(stage, inputs, again=True)
+        return
     from stages.engines.evaluation import again
 
     again(stage, inputs)

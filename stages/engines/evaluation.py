@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,27 +11,36 @@ from torch import nn
 
 from stages import evals
 from stages.data.heldout import Heldout
-from stages.engines import Inputs, placed, received, results
+from stages.engines import Inputs, device, received, results
 from stages.models import build
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage
 from stages.store import evaluated, json_file, lease, manifest, reevaluation, revise, stage_record
 from stages.train.determinism import denormals_flushed, deterministic
+from stages.train.ranks import ALONE, Ranks
 
 Numbers = Mapping[str, Any]  # eval.json: {"before": {section: ...}, "after": {section: ...}}
+Both = Callable[[Stage, Inputs], Numbers]  # of a stage that trained, what its evaluation names
 
 
-def again(stage: Stage, inputs: Inputs) -> None:
+def again(stage: Stage, inputs: Inputs, of: Both | None = None, ranks: Ranks = ALONE) -> None:
     """Evaluate a finished result, from its weights and its parents', where it lacks numbers; train nothing.
 
+    `of` computes both sides of a stage that trained, on all `ranks`, of which the first writes; without it, they are
+    computed here in the torch engine's modules.
     Raises HeldError when another run holds its key, NonFiniteError, and UserError where a parent, a released model or
     a corpus that is needed is not there.
     """
     ref, layout = f"{stage.pipeline}/{stage.name}", inputs.layout
-    held = lease.hold(layout.run(inputs.key), ref)
-    noted = reevaluation.noted(layout, inputs.key, stage)
-    with held, noted, deterministic(stage.execution), denormals_flushed():
-        numbers = _completed(stage, inputs, evaluated.lacking(layout.stage(ref), stage))
+    with ExitStack() as stack:
+        if ranks.first:
+            stack.enter_context(lease.hold(layout.run(inputs.key), ref))
+            stack.enter_context(reevaluation.noted(layout, inputs.key, stage))
+        stack.enter_context(deterministic(stage.execution))
+        stack.enter_context(denormals_flushed())
+        numbers = _completed(stage, inputs, evaluated.lacking(layout.stage(ref), stage), of or _trained)
+        if not ranks.first:
+            return
         ran = stage_record.read(layout.stage(ref)).model_copy(update={"evaluation": stage.evaluation})
         changes = {
             evaluated.RESULT: json_file.encode(numbers),
@@ -85,10 +95,10 @@ def _handed_on(stage: Stage, inputs: Inputs) -> Numbers:
     return {name: one for name, one in before.items() if name != evaluated.OUTSIDE}
 
 
-def _completed(stage: Stage, inputs: Inputs, names: Sequence[str]) -> Numbers:
+def _completed(stage: Stage, inputs: Inputs, names: Sequence[str], trained: Both) -> Numbers:
     """The numbers of a result with those of `names` computed; what else it has and is asked for holds on."""
     only = stage.model_copy(update={"evaluation": stage.evaluation.model_copy(update={"names": tuple(names)})})
-    found = (_trained if stage.phases else _not_trained_again)(only, inputs) if names else {"before": {}, "after": {}}
+    found = (trained if stage.phases else _not_trained_again)(only, inputs) if names else {"before": {}, "after": {}}
     kept = {EVALUATIONS[name].section for name in stage.evaluation.names if name not in names} | {evaluated.OUTSIDE}
     folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
     sides = {
@@ -105,12 +115,9 @@ def _known(folder: Path, side: str) -> Numbers:
 
 def _trained(stage: Stage, inputs: Inputs) -> Numbers:
     heldout = Heldout(inputs.data_root)
-    modules = received.receive(stage, inputs, placed.kept_on(stage))
-    with placed.evaluated(stage, modules):
-        first = before(stage, inputs, evals.Whole(stage, modules), heldout)
-    modules = _own(stage, inputs)
-    with placed.evaluated(stage, modules):
-        after = evals.run(evals.Whole(stage, modules), stage, heldout)
+    modules = received.receive(stage, inputs, device.of(stage))
+    first = before(stage, inputs, evals.Whole(stage, modules), heldout)
+    after = evals.run(evals.Whole(stage, _own(stage, inputs)), stage, heldout)
     results.check_evaluations(stage, after, "after training", None)
     return {"before": first, "after": after}
 
@@ -121,7 +128,7 @@ def _not_trained_again(stage: Stage, inputs: Inputs) -> Numbers:
 
 def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:
     """The modules with the weights of the result in place."""
-    modules = build.build(stage, str(placed.kept_on(stage)))
+    modules = build.build(stage, str(device.of(stage)))
     folder = inputs.layout.stage(f"{stage.pipeline}/{stage.name}")
     for name, module in modules.items():
         received.load(module, folder, name)

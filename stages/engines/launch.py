@@ -25,10 +25,12 @@ from stages.train.stopping import ASKING, StoppedError
 
 ASKED = {-number for number in ASKING}  # exit codes of ranks that were asked to stop before they could hear it
 HELD = 69  # EX_UNAVAILABLE: another run has the stage's lease
+AGAIN = "--again"  # a rank's second argument: the finished result is to be evaluated
 
 
-def start(stage: Stage, inputs: Inputs) -> None:
-    """Run a stage in as many processes as it has ranks: in a Slurm job on its nodes, elsewhere on this machine.
+def start(stage: Stage, inputs: Inputs, again: bool = False) -> None:
+    """Run a stage in as many processes as it has ranks: in a Slurm job on its nodes, elsewhere on this machine. With
+    `again`, its finished result is evaluated by them, and nothing is trained.
 
     Raises what `launch` raises, SlurmError, and UserError where the ranks cannot be spread evenly over the nodes.
     """
@@ -38,7 +40,7 @@ def start(stage: Stage, inputs: Inputs) -> None:
     )  # where all nodes see it
     under = site.load(inputs.layout.root).nemo if execution.engine == "nemo" else Nemo()
     python = interpreter.command(stage, under, job is not None)
-    command = [*python, "-m", "stages.engines.rank", str(described.resolve())]
+    command = [*python, "-m", "stages.engines.rank", str(described.resolve()), *([AGAIN] if again else [])]
     files.write_atomic(described, write_job(stage, inputs).encode())
     try:
         if job is None:

@@ -1,4 +1,4 @@
-"""One rank of a stage: `python -m stages.engines.rank JOB`, started by `stages.engines.launch` or `.node`."""
+"""One rank of a stage: `python -m stages.engines.rank JOB [--again]`, started by `stages.engines.launch` or `.node`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from stages import engines
 from stages.engines import local
-from stages.engines.launch import HELD, read_job
+from stages.engines.launch import AGAIN, HELD, read_job
 from stages.engines.nodes import CRASHED
 from stages.errors import for_user
 from stages.store.lease import HeldError
 
 
-def main(job: str) -> int:
-    """Run the stage as the job says and return the exit code."""
+def main(job: str, *words: str) -> int:
+    """Run the stage as the job says, or evaluate its result again, and return the exit code."""
     local.end_with_launcher()
     try:
-        engines.run(*read_job(Path(job).read_text(encoding="utf-8")))
+        (engines.evaluate if AGAIN in words else engines.run)(*read_job(Path(job).read_text(encoding="utf-8")))
     except Exception as error:
         if (said := for_user(error)) is None:
             traceback.print_exc()  # a defect, or the echo of another rank's end: the launcher tells them apart
@@ -40,4 +40,4 @@ def end(code: int) -> None:
 
 
 if __name__ == "__main__":
-    end(main(sys.argv[1]))
+    end(main(*sys.argv[1:]))

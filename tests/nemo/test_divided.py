@@ -252,3 +252,26 @@ def test_a_stage_that_is_killed_while_it_is_evaluated_comes_to_the_same_result(
     assert all(
         torch.equal(one, engines.left(undisturbed).weights[name]) for name, one in engines.left(found).weights.items()
     )
+
+
+def _again(stage: Stage, given: Inputs, root: Path) -> None:
+    from stages.engines import evaluation
+    from stages.engines.nemo import engine
+
+    for module in (engine, evaluation):
+        module.Heldout = lambda _: Heldout(root)  # type: ignore[attr-defined]
+    engine.evaluate(stage, given)
+
+
+def test_a_finished_result_is_evaluated_again_by_its_ranks(root: Path, tmp_path: Path) -> None:
+    """What is asked for later is what it would have been at once, before training and after it."""
+    stage = STAGES["llama"]
+    asked = stage.evaluation
+    fewer = stage.model_copy(update={"evaluation": asked.model_copy(update={"names": ("position_loss", "answers")})})
+    found, at_once = in_a_stage(fewer, root, tmp_path / "later"), in_a_stage(stage, root, tmp_path / "at once")
+    assert recorded(found) != recorded(at_once)
+    weights = engines.left(found).weights
+    engines.call(2, _again, engines.on_nemo(stage, layout(2, pp=2)), found, root)
+    assert recorded(found) == recorded(at_once)
+    assert recorded(found, "evaluation.json") == recorded(at_once, "evaluation.json")
+    assert all(torch.equal(one, weights[name]) for name, one in engines.left(found).weights.items())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from stages.engines import Inputs, place
+from stages import evals
+from stages.data.heldout import Heldout
+from stages.engines import Inputs, evaluation, place, results
 from stages.engines.nemo import absent, cpu, variables
 from stages.engines.training import Training
 from stages.errors import UserError
@@ -20,14 +22,7 @@ def run(stage: Stage, inputs: Inputs) -> None:
     Raises UserError as the torch engine does, and where Megatron is not installed in this interpreter.
     """
     ref = f"{stage.pipeline}/{stage.name}"
-    variables.set_all(stage)
-    try:
-        if stage.execution.device == "cpu":
-            cpu.install()
-        else:
-            absent.imported()
-    except (ImportError, OSError) as error:  # a package whose libraries are of another CUDA raises either
-        raise UserError(f"{ref}: engine nemo: {absent.refusal(error)}") from error
+    _import(stage)
     from stages.engines.nemo import groups
     from stages.engines.nemo.trainer import NemoTrainer
 
@@ -46,3 +41,34 @@ def run(stage: Stage, inputs: Inputs) -> None:
         )
         with held as attempt:
             Training(stage, inputs, attempt, stop, ranks, NemoTrainer).run()
+
+
+def evaluate(stage: Stage, inputs: Inputs) -> None:
+    """Evaluate a finished result again, on as many ranks as a run has. Raises as `evaluation.again` and `run`."""
+    _import(stage)
+    from stages.engines.nemo import groups
+    from stages.engines.nemo.trainer import NemoTrainer
+
+    with deterministic(stage.execution), denormals_flushed(), groups.met(stage, place.of(stage)) as ranks:
+
+        def both(asked: Stage, inputs: Inputs) -> evaluation.Numbers:
+            trainer, heldout = NemoTrainer(asked, inputs, ranks), Heldout(inputs.data_root)
+            before = evaluation.before(asked, inputs, trainer.evaluated(), heldout)
+            trainer.take_result()
+            after = evals.run(trainer.evaluated(), asked, heldout)
+            results.check_evaluations(asked, after, "after training", None)
+            return {"before": before, "after": after}
+
+        evaluation.again(stage, inputs, both, ranks)
+
+
+def _import(stage: Stage) -> None:
+    """Megatron, prepared for the stage's device. Raises UserError where it is not installed in this interpreter."""
+    variables.set_all(stage)
+    try:
+        if stage.execution.device == "cpu":
+            cpu.install()
+        else:
+            absent.imported()
+    except (ImportError, OSError) as error:  # a package whose libraries are of another CUDA raises either
+        raise UserError(f"{stage.pipeline}/{stage.name}: engine nemo: {absent.refusal(error)}") from error

@@ -72,6 +72,12 @@ class NemoTrainer:
                 fits(self._state, state, name, init.parent)
                 handover.load_state(self._moved.owned, self._weights, state, name)
 
+    def take_result(self) -> None:
+        """Have the weights of the stage's finished result, to evaluate it again."""
+        folder = self._inputs.layout.stage(f"{self._stage.pipeline}/{self._stage.name}")
+        source = self._files(dict.fromkeys(self._stage.modules, folder))
+        handover.load_weights(self._moved.owned, self._weights, source)
+
     def built(self) -> BuiltReport | None:
         """What Megatron's objects hold, under our names, and the frequencies that they turn by."""
         own.check_fields(
@@ -154,10 +160,14 @@ class NemoTrainer:
         """
         if self._received is not None:
             return handover.from_memory(self._received.state_dict())
+        folders = {name: received.parent_folder(init, self._inputs) for name, init in self._stage.init.items()}
+        return self._files(folders)
+
+    def _files(self, folders: Mapping[str, Path]) -> Read:
+        """Weights of each module in a folder of a result."""
         reads = {
             name: handover.from_file(Stored(hf_files.tensors(manifest.weights(folder, name))), self._weights)
-            for name, init in self._stage.init.items()
-            for folder in [received.parent_folder(init, self._inputs)]
+            for name, folder in folders.items()
         }
         return lambda target, place: reads[target.partition(".")[0]](target, place)
 

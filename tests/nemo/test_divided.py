@@ -94,10 +94,13 @@ def test_logits_of_a_row_are_never_whole(root: Path) -> None:
     assert apart(case.leaves(found), known) <= rounding
 
 
-def left_as_it_was(stage: Stage, root: Path) -> bool:
-    """Whether evaluations change no tensor and no mode of Megatron's model, under a parent's positions too."""
+def left_as_it_was(stage: Stage, root: Path) -> tuple[bool, set[bool]]:
+    """Whether evaluations change no tensor and no mode of Megatron's model, under a parent's positions too; and the
+    modes of its modules meanwhile.
+    """
     from stages.engines import place
     from stages.engines.nemo import causal, groups
+    from stages.engines.nemo.divided import Divided
     from stages.engines.nemo.trainer import NemoTrainer
 
     with groups.met(stage, place.of(stage)) as group:
@@ -109,14 +112,20 @@ def left_as_it_was(stage: Stage, root: Path) -> bool:
             turned = [module.inv_freq for module in inner if hasattr(module, "inv_freq")]
             return [[module.training for module in inner], *tensors, *turned]
 
-        before = now()
+        before, passes, modes = now(), Divided._passes, set[bool]()
+
+        def watched(self: Divided, *given: Any) -> Any:
+            modes.update(module.training for chunk in trainer._chunks for module in causal.inner(chunk).modules())
+            return passes(self, *given)
+
+        Divided._passes = watched  # type: ignore[method-assign]
         evals.run(trainer.evaluated(), stage, Heldout(root), case.ELSEWHERE)
-        (modes, *tensors), (own, *others) = now(), before
-        return modes == own and all(one.equal(other) for one, other in zip(tensors, others, strict=True))
+        (left, *tensors), (own, *others) = now(), before
+        return left == own and all(one.equal(other) for one, other in zip(tensors, others, strict=True)), modes
 
 
 def test_an_evaluation_leaves_the_model_as_it_was(root: Path) -> None:
-    assert engines.call(1, left_as_it_was, engines.on_nemo(STAGES["joint"]), root) == [True]
+    assert engines.call(1, left_as_it_was, engines.on_nemo(STAGES["joint"]), root) == [(True, {False})]
 
 
 def in_a_stage(stage: Stage, root: Path, folder: Path, disturb: Callable[[], None] = lambda: None) -> Inputs:

@@ -21,6 +21,9 @@ from tests.unit.data import test_hostile_rows as rows
 from tests.unit.data import test_hostile_tables as tables
 from tests.unit.data import test_hostile_templates as hostile_templates
 from tests.unit.data import test_pictures_in_chats as chats
+from tests.unit.data import test_separate_answers as separate
+from tests.unit.data import test_unknown as unknown
+from tests.unit.models import test_published_configs as published_configs
 from tests.unit.models import test_release_configs as configs
 from tests.unit.models import test_release_files as release_files
 from tests.unit.models import test_release_folders as folders
@@ -56,6 +59,7 @@ def releases() -> list[Case]:
     """Folders of released models."""
     return [
         *refused("config.json of a language model", configs.CONFIGS),
+        *refused("config.json as it was published, edited", published_configs.REFUSED),
         *refused("files of a language model", release_files.FILES),
         *refused("config.json of SigLIP", siglip.CONFIGS),
         *refused("tensors of SigLIP", siglip.BAD),
@@ -82,6 +86,8 @@ def data() -> list[Case]:
         *refused("a chat template's marks", hostile_templates.MARKS),
         *refused("a chat template that writes an answer twice", hostile_templates.TWICE),
         *refused("a chat template's code", hostile_templates.RAISES),
+        *refused("an answer behind what asks for it", separate.ASKED),
+        *refused("a tokenizer that loses text", unknown.LOST),
         *refused("a picture", pictures.PICTURES),
         *refused("a row of a tar", pictures.SAMPLES),
         *refused("a tar", pictures.TARS),

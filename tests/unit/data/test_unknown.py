@@ -128,22 +128,26 @@ def test_captions_and_conversations_and_adopted_tokens_are_counted_too(tmp_path:
 SPACE = "\u0120"  # ByteLevel's
 BY_BYTES: dict[str, Any] = {"unk_token": "<unk>", "byte_fallback": True}
 FALLBACK = {f"<0x{byte:02X}>": byte for byte in range(256)}
-LOST = {
-    "bytes that have no token": (lambda: bytes_of(left_out=SPACE), "the byte that is written"),
-    "an unknown token that is in no vocabulary": (lambda: Tokenizer(models.WordPiece({"a": 0})), "some texts"),
-    "Unigram without one": (lambda: Tokenizer(models.Unigram([("a", -1.0)], None, False)), "some texts"),
-    "characters without bytes": (lambda: Tokenizer(models.BPE({"a": 0}, [])), "some texts"),
+TEXTS = "no token for some texts, and no unknown token"
+LOST: dict[str, tuple[Callable[[], Tokenizer], str]] = {
+    "bytes that have no token": (
+        lambda: bytes_of(left_out=SPACE),
+        "no token for the byte that is written '\u0120', and no unknown",
+    ),
+    "an unknown token that is in no vocabulary": (lambda: Tokenizer(models.WordPiece({"a": 0})), TEXTS),
+    "Unigram without one": (lambda: Tokenizer(models.Unigram([("a", -1.0)], None, False)), TEXTS),
+    "characters without bytes": (lambda: Tokenizer(models.BPE({"a": 0}, [])), TEXTS),
     "a fallback to bytes that lacks some": (
         lambda: Tokenizer(models.BPE({word: FALLBACK[word] for word in FALLBACK if word != "<0x0A>"}, [], **BY_BYTES)),
-        "<0x0A>",
+        "no token for the byte that is written '<0x0A>', and no unknown",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOST)
 def test_a_tokenizer_that_would_lose_text_without_a_trace_is_refused(tmp_path: Path, name: str) -> None:
     make, message = LOST[name]
-    with pytest.raises(UserError, match=f"no token for .*{message}|{message}.*no unknown token"):
+    with pytest.raises(UserError, match=f"model: {message}"):
         put(tmp_path, make())
 
 

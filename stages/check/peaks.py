@@ -73,6 +73,7 @@ def trained_at(context: Context, stage: Stage, module: str) -> tuple[Fraction, b
 
 def _too_long(context: Context, extent: Extent, number: int) -> Iterator[Fault]:
     piece, end = extent.laid[number], declared(extent).clock
+    end = extent.laid[-1].end if end is None and not extent.left else end
     if number or end is None or not piece.first < piece.last or piece.end - piece.start <= LONGEST_WARM_UP * end:
         return
     raw = context.loaded.raw.schedules[extent.schedule][number]

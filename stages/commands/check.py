@@ -13,6 +13,7 @@ from rich.text import Text
 from stages.check import bindings, catalogue, facts
 from stages.check.batches import stepped
 from stages.check.findings import Finding, unwaived
+from stages.check.loose import ends
 from stages.check.named import misnamed
 from stages.check.notices import notices, shortened, two_precisions, unpriced, unread
 from stages.check.registry import Invariant
@@ -48,7 +49,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
         for told in (notices, bindings.notice, shortened, unpriced, two_precisions)
         for notice in told(project, one)
     ]
-    said += [*unread(project), *misnamed(project), *differing(project), *stepped(project)]
+    said += [*unread(project), *misnamed(project), *differing(project), *stepped(project), *ends(project)]
     if as_json:
         for notice in said:
             print(f"notice: {notice}", file=sys.stderr)

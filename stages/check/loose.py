@@ -1,0 +1,109 @@
+"""Loose ends of a pipeline that may be meant: told, and no finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+
+from stages.errors import SpecError, SpecErrors
+from stages.spec.loader import LoadedPipeline
+from stages.spec.loader_data import LoadedData
+from stages.spec.nodes import Tree
+from stages.spec.project import Project
+from stages.spec.resolved_models import LANGUAGE_MODELS
+from stages.spec.schema import RawExport, RawMerge, RawTrain
+from stages.spec.schema_edges import AT
+
+LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
+
+
+def ends(project: Project) -> list[str]:
+    """A notice for each loose end; a pipeline that extends another one has its stages from there."""
+    found: list[str] = []
+    with suppress(SpecError, SpecErrors):
+        data = project.data
+        for pipeline in project.pipelines(variants=False):
+            loaded = project.loaded(pipeline)
+            found += [*_passed_by(loaded), *_averages(loaded), *_hardly_merged(loaded), *_tokenizer(loaded, data)]
+    return found
+
+
+def _parents(written: Tree) -> set[str]:
+    """The stages that an `init.from` names: one, one for each module, or a merge's list."""
+    named = written.values() if isinstance(written, dict) else written if isinstance(written, list) else [written]
+    return {str(one).partition(AT)[0] for one in named if one is not None}
+
+
+def _froms(loaded: LoadedPipeline) -> dict[str, set[str]]:
+    inits = {name: stage.document.value.get("init") or {} for name, stage in loaded.stages.items()}
+    return {name: _parents(init.get("from")) for name, init in inits.items()}
+
+
+def _passed_by(loaded: LoadedPipeline) -> Iterator[str]:
+    """Where nothing is exported, so that I-38 is silent: a stage that one of another objective or context passes by."""
+    if any(isinstance(stage.raw, RawExport) for stage in loaded.stages.values()):
+        return
+    froms = _froms(loaded)
+    named = set().union(*froms.values()) if froms else set()
+    trained = [name for name, stage in loaded.stages.items() if isinstance(stage.raw, RawTrain)]
+    for number, name in enumerate(trained):
+        later = next((one for one in trained[number + 1 :] if froms[one] & froms[name]), None)
+        one, other = loaded.stages[name].raw, loaded.stages[later].raw if later is not None else None
+        if name in named or not isinstance(one, RawTrain) or not isinstance(other, RawTrain):
+            continue
+        if _kinds(one) != _kinds(other):
+            where = loaded.stages[later or name].document.where(("init", "from"))
+            yield f"{where}: {later} starts where {name} does, and nothing starts from {name}."
+
+
+def _kinds(raw: RawTrain) -> list[tuple[str, int]]:
+    return [(phase.objective, phase.context) for phase in raw.phases]
+
+
+def _averages(loaded: LoadedPipeline) -> Iterator[str]:
+    """Averages of weights in a pipeline whose stages and exports all take the last weights."""
+    text = [stage.document.value.get("init") or {} for stage in loaded.stages.values()]
+    weights = [init.get("weights") for init in text]
+    if any("average" in (one.values() if isinstance(one, dict) else [one]) for one in weights):
+        return
+    for name, optimizer in (loaded.document.value.get("optimizers") or {}).items():
+        if isinstance(optimizer, dict) and "ema" in optimizer:
+            where = loaded.document.where(("optimizers", name, "ema"))
+            yield f"{where}: no stage and no export takes the average that {name} keeps (`weights: average`)."
+
+
+def _hardly_merged(loaded: LoadedPipeline) -> Iterator[str]:
+    for name, stage in loaded.stages.items():
+        if not isinstance(stage.raw, RawMerge):
+            continue
+        init = stage.raw.init
+        shares = {parent: Fraction(share) for parent, share in init.shares.items()}
+        if init.decay is not None:
+            kept, count = Fraction(init.decay), len(init.from_)
+            shares = {
+                parent: (1 - kept if place else 1) * kept ** (count - 1 - place)
+                for place, parent in enumerate(init.from_)
+            }
+        least = min(shares, key=lambda one: shares[one], default=None)
+        if least is not None and shares[least] < LEAST_SHARE * sum(shares.values()):
+            key = "shares" if init.shares else "decay"
+            part = float(shares[least] / sum(shares.values()))
+            yield f"{stage.document.where(('init', key))}: {name} has {part:.2%} of {least}."
+
+
+def _tokenizer(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
+    """A published tokenizer beside the release of another model, which comes with its own."""
+    tokenizer = loaded.raw.tokenizer or ""
+    if "/" not in tokenizer:
+        return
+    told = set()
+    for releases in loaded.releases.values():
+        for _, release, model in releases:
+            source = data.releases[release].source if release in data.releases else ""
+            family = loaded.raw.models.get(model, {}).get("family")
+            alike = source.startswith(tokenizer) or tokenizer.startswith(source)
+            if "/" in source and family in LANGUAGE_MODELS and not alike and release not in told:
+                told.add(release)
+                where = loaded.document.where(("tokenizer",))
+                yield f"{where}: the tokenizer is that of {tokenizer}, and release {release!r} is {source}."

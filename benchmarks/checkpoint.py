@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks.timing import Comparison, compare, show
 from stages.models import tensor_file
-from stages.store import files, partials
+from stages.store import files, partials, trees
 
 SIZES = ((256, 15), (1024, 9))  # MiB, repetitions
 LARGEST = 64  # MiB of a tensor
@@ -57,7 +57,7 @@ def _compare(folder: Path, size: int, repetitions: int) -> Comparison:
     tensors = _tensors(size)
 
     def settle() -> None:
-        files.remove_tree(folder / "partial-000000001")
+        trees.remove_tree(folder / "partial-000000001")
         (folder / "weights").unlink(missing_ok=True)
         os.sync()
 

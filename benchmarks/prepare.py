@@ -25,7 +25,7 @@ from benchmarks import rows
 from benchmarks.timing import Comparison, compare, show
 from stages.data import prepare
 from stages.errors import UserError
-from stages.store import files
+from stages.store import trees
 
 REPETITIONS, BATCH = 5, 1000
 WORDS = {"pages": 300.0, "sentences": 25.0}  # mean lengths of documents
@@ -72,7 +72,7 @@ class Theirs:
 def ours(root: Path, processes: int) -> None:
     """The whole preparation."""
     out = root / "prepared" / rows.CORPUS
-    files.remove_tree(out)
+    trees.remove_tree(out)
     prepare.prepare(root, rows.CORPUS, out, accept=True, processes=processes)
 
 

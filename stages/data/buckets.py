@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.store import files
+from stages.store import files, trees
 
 COUNT = 256
 ROWS = 1 << 20  # that are in memory before they go to the disk
@@ -25,7 +25,7 @@ class Buckets:
         self.folder, self.dtype, self.key = folder, dtype, key
         self._rows, self._count = list[NDArray[Any]](), 0
         with files.failing(folder):
-            files.remove_tree(folder)
+            trees.remove_tree(folder)
             files.make_dirs(folder)
 
     def add(self, rows: NDArray[Any]) -> None:

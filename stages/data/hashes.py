@@ -11,7 +11,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from stages.data.buckets import Buckets
-from stages.store import files
+from stages.store import files, trees
 from stages.store.shards import Shard
 
 PAIR = np.dtype([("first", "<u8"), ("second", "<u8")])
@@ -37,7 +37,7 @@ def write(folder: Path, blocks: Iterable[Pairs]) -> list[Shard]:
     with files.failing(folder):
         files.make_dirs(folder)
     written = {name: files.write(folder / name, column(name), flush=False) for name in ("first", "second")}
-    files.remove_tree(sorter.folder)
+    trees.remove_tree(sorter.folder)
     return [Shard(file=f"{folder.name}/{name}", size=one.size, blake3=one.blake3) for name, one in written.items()]
 
 

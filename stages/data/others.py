@@ -28,7 +28,7 @@ from stages.spec import other_corpora
 from stages.spec.files import Files
 from stages.spec.loader_data import NOT_CORPORA, load_corpus
 from stages.spec.schema_corpora import RawCorpus
-from stages.store import files, json_file
+from stages.store import files, json_file, trees
 from stages.store.shards import Shard, compare
 
 BLOCK = 4096  # documents that are hashed at once
@@ -122,7 +122,7 @@ def write(corpus: CorpusSpec, found: dict[str, Other], folder: Path) -> Others |
     words = corpus.decontaminate.words if corpus.decontaminate is not None else 0
     if _kept(folder) is None:
         with files.failing(folder):
-            files.remove_tree(folder)
+            trees.remove_tree(folder)
             files.make_dirs(folder)
         ngrams = NGrams(words)
         sets = {name: _write(corpus, name, one, ngrams, folder) for name, one in found.items()}

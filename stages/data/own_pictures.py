@@ -31,7 +31,7 @@ from stages.data.tokenizer import Tokenizer
 from stages.data.turns import RowError
 from stages.data.user import BadRowError
 from stages.errors import UserError
-from stages.store import files
+from stages.store import files, trees
 from stages.store.digest import digest_bytes, measure
 from stages.store.files import Data
 
@@ -110,7 +110,7 @@ def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Ite
     reader = picture_rows.reader(root, corpus)
     try:
         with files.failing(folder):
-            files.remove_tree(folder)
+            trees.remove_tree(folder)
             files.make_dirs(folder)
         rows, made = _rows(reader, found, _Rows(corpus, tokenizer, folder / PIXELS))
         inputs.refuse_changed(found, before)
@@ -118,7 +118,7 @@ def read(root: Path, corpus: CorpusSpec, out: Path, tokenizer: Tokenizer) -> Ite
         training = sum(not row.heldout for row in ordered)
         yield Pictures(ordered, training, folder / PIXELS, corpus.bands, made)
     finally:
-        files.remove_tree(folder)
+        trees.remove_tree(folder)
 
 
 def _rows(reader: picture_rows.Reader, found: Sequence[Input], rows: _Rows) -> tuple[list[_Kept], Inputs]:

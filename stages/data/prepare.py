@@ -33,7 +33,7 @@ from stages.data.spec import Built, CorpusSpec, TokenizerSpec
 from stages.data.tokenizer_declared import declared as declared_tokenizer
 from stages.errors import UserError
 from stages.spec.files import Files
-from stages.store import files
+from stages.store import trees
 from stages.store.shards import Shard
 
 FromText = Callable[[CorpusSpec, Sequence[SourceFile]], Iterator[Document]]
@@ -181,7 +181,7 @@ def _prepare_adopted(root: Path, corpus: CorpusSpec, words: tokenizer.Source, ou
 
         return write_folder(out, {ORDER: order.blocks(), **opened_words.files}, make)
     finally:
-        files.remove_tree(folder)
+        trees.remove_tree(folder)
 
 
 def in_order(name: str, documents: Iterable[Document]) -> tuple[list[Document], int]:

@@ -31,7 +31,7 @@ from stages.data.roles import Roles
 from stages.data.tokenizer_use import roles_of_corpus
 from stages.errors import UserError
 from stages.spec.schema_corpora import Kind
-from stages.store import files, json_file, leftovers, seal
+from stages.store import files, json_file, leftovers, seal, trees
 from stages.store.digest import digest_bytes
 from stages.store.files import Data
 from stages.store.manifest import NAME as MANIFEST
@@ -58,10 +58,10 @@ def write_folder(out: Path, contents: Mapping[str, Data], make: Callable[[list[S
         files.disk.mkdir(temporary)
         try:
             manifest = _fill(temporary, contents, make)
-            files.replace_folder(temporary, out)
+            trees.replace_folder(temporary, out)
         except Exception:
             with suppress(OSError):
-                files.remove_tree(temporary)
+                trees.remove_tree(temporary)
             raise
     return manifest
 
@@ -84,7 +84,7 @@ def _prefix(out: Path) -> str:
 def _remove_leftovers(out: Path) -> None:
     """Remove directories of preparations that were killed."""
     for left in leftovers.of_dead(out.parent, _prefix(out), (".tmp", ".old")):
-        files.remove_tree(left)
+        trees.remove_tree(left)
 
 
 def content_digest(size: int, shards: list[Shard]) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from stages.data.document import HELD_OUT_PER_MILLE
 from stages.data.gather import gather
 from stages.data.unknown import Found
-from stages.store import files, json_file
+from stages.store import files, json_file, trees
 from stages.store.shards import Shard, compare
 
 META = "run.json"
@@ -166,12 +166,12 @@ def put(folder: Path, contents: Mapping[str, files.Data], make: Callable[[list[S
     """Write the columns of a run, and what `make(shards)` says of it, whole or not at all. Raises WriteError."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     with files.failing(folder):
-        files.remove_tree(temporary)
+        trees.remove_tree(temporary)
         files.disk.mkdir(temporary)  # not flushed: of many small files, that would take most of the time
         written = {name: files.write(temporary / name, data, flush=False) for name, data in contents.items()}
         meta = make([Shard(file=name, size=one.size, blake3=one.blake3) for name, one in written.items()])
         files.write(temporary / META, json_file.encode(meta.model_dump(mode="json")), flush=False)
-        files.remove_tree(folder)
+        trees.remove_tree(folder)
         files.disk.rename(temporary, folder)
     return Run(folder, meta)
 

@@ -27,7 +27,7 @@ from stages.data.tokenizer import Source
 from stages.data.unknown import Found, Unknown, UnknownTokensError
 from stages.data.worker import TOKENS, Job
 from stages.errors import UserError
-from stages.store import files, json_file
+from stages.store import files, json_file, trees
 from stages.store.digest import digest_bytes, measure
 
 KEY = "made_of.json"
@@ -90,12 +90,12 @@ def merged(
     except (files.WriteError, UnknownTokensError):
         raise
     except UserError:
-        files.remove_tree(folder)
+        trees.remove_tree(folder)
         raise
     finally:
         progress.close()
     with files.failing(folder):
-        files.remove_tree(folder)
+        trees.remove_tree(folder)
 
 
 def _measured(corpus: str, found: Sequence[Input]) -> dict[str, str]:
@@ -132,7 +132,7 @@ def _open(folder: Path, key: str, measured: Mapping[str, str]) -> None:
         before = None
     if before is None or before.key != key:
         with files.failing(folder):
-            files.remove_tree(folder)
+            trees.remove_tree(folder)
             files.make_dirs(folder)
         json_file.write(folder / KEY, _Before(key=key, files=dict(measured), order=list(measured)).model_dump())
     elif changed := _changed(before, measured):
@@ -219,6 +219,6 @@ def _enough(corpus: CorpusSpec, runs: Sequence[Run], folder: Path) -> Sequence[R
     if 0 < heldout < documents:
         return filled
     with files.failing(folder):
-        files.remove_tree(folder / "first")
+        trees.remove_tree(folder / "first")
         files.make_dirs(folder / "first")
     return held_out_alone(filled, lowest, folder / "first")

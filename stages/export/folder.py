@@ -20,7 +20,7 @@ from stages.export.result import Result
 from stages.export.tensors import Dtype, Outgoing
 from stages.export.tokenizer import TokenizerOut
 from stages.models import hf_files
-from stages.store import files, json_file, leftovers
+from stages.store import files, json_file, leftovers, trees
 from stages.store.digest import BLOCK, Written
 
 SUMS = "SHA256SUMS"
@@ -127,13 +127,13 @@ def _being_made(folder: Path) -> Iterator[Path]:
     with files.failing(folder):
         for left, _ in leftovers.named(folder.parent, prefix):
             with suppress(OSError), _locked(left):
-                files.remove_tree(left)
+                trees.remove_tree(left)
         files.disk.mkdir(temporary)
         with _locked(temporary):
             try:
                 yield temporary
             finally:
-                files.remove_tree(temporary)
+                trees.remove_tree(temporary)
 
 
 @contextmanager

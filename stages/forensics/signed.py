@@ -17,7 +17,7 @@ from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from stages.errors import UserError
-from stages.store import damage, files, json_file, manifest, run_record, seal, stage_record
+from stages.store import damage, json_file, manifest, run_record, seal, stage_record, trees
 from stages.store.digest import digest_file
 from stages.store.json_file import JsonFileError, MissingFileError
 from stages.store.layout import Layout
@@ -205,6 +205,6 @@ def _changed(folder: Path, signed: Mapping[str, str]) -> Iterator[str]:
             found = f"nothing that can be read ({error.strerror})"
         if found != digest:
             yield f"{path}: signed as blake3 {digest}, found {found}"
-    for file in files.files_under(folder) if folder.is_dir() else ():
+    for file in trees.files_under(folder) if folder.is_dir() else ():
         if file not in signed and not file.startswith("plots/") and file != damage.NAME:
             yield f"{folder / file}: a file that is not signed"

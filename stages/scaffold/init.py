@@ -13,7 +13,7 @@ from stages import __version__
 from stages.errors import UsageError, UserError
 from stages.scaffold import contents, record, schemas
 from stages.spec.project import Project
-from stages.store import files, leftovers
+from stages.store import files, leftovers, trees
 from stages.store.digest import digest_bytes
 from stages.sync import write
 from stages.sync.config import DEFAULT_SCALE
@@ -31,13 +31,13 @@ def create(target: Path, example: str) -> Path:
     with files.failing(place):
         files.make_dirs(place.parent)
         for left in leftovers.of_dead(place.parent, f"{MARK}{socket.gethostname()}."):
-            files.remove_tree(left)
+            trees.remove_tree(left)
         try:
             _fill(aside, example)
-            files.fsync_tree(aside)
+            trees.fsync_tree(aside)
             _put(aside, place)
         finally:
-            files.remove_tree(aside)
+            trees.remove_tree(aside)
     return place
 
 
@@ -103,5 +103,5 @@ def init_git(root: Path) -> bool:
 
 def _put(aside: Path, place: Path) -> None:
     """Rename into place; an empty directory there gives way. Raises UsageError where something has come meanwhile."""
-    if not files.moved(aside, place):
+    if not trees.moved(aside, place):
         raise UsageError(f"DIR: {place} is not empty any more; nothing was written.")

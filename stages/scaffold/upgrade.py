@@ -15,7 +15,7 @@ from typing import Literal
 from stages import __version__
 from stages.errors import UserError
 from stages.scaffold import contents, record
-from stages.store import files
+from stages.store import files, trees
 from stages.store.digest import digest_bytes
 
 NEW = ".new"  # added to the name of a file that was edited here and changed by the version
@@ -89,7 +89,7 @@ def _carry_out(root: Path, one: Change) -> None:
             _write(path.with_name(f"{path.name}{NEW}"), one)
         case "removed":
             with files.failing(path):
-                files.remove_tree(path)
+                trees.remove_tree(path)
 
 
 def _write(path: Path, one: Change) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.spec.resolved import Stage
-from stages.store import built_on, damage, evaluated, files, finish, manifest, run_record, seal, stage_record
+from stages.store import built_on, damage, evaluated, files, finish, manifest, run_record, seal, stage_record, trees
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 from stages.store.revise import being_made, share
@@ -46,7 +46,7 @@ def take_over(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent],
                 files.disk.unlink(temporary / file)
             stage_record.write(temporary, stage)
             seal.write(temporary, manifest.NAME, manifest.encode(record), record, later)
-            files.fsync_tree(temporary)
+            trees.fsync_tree(temporary)
             finish.put_in_place(layout, ref, temporary)
         return _name(layout, folder) if folder in there else record.stage
     return None
@@ -55,7 +55,7 @@ def take_over(layout: Layout, ref: str, key: str, parents: Mapping[str, Parent],
 def _shared(layout: Layout, folder: Path, temporary: Path, key: str, parents: Mapping[str, Parent]) -> Manifest | None:
     """Share a result's files in a folder of their own; None if it is not whole, or not the wanted one."""
     with suppress(ManifestError, FileNotFoundError):  # it may be moved away meanwhile
-        for file in files.files_under(folder):
+        for file in trees.files_under(folder):
             share(folder / file, temporary / file)
         record = manifest.read(temporary / manifest.NAME)
         wanted = record.key == key and _may_be_shared(record) and built_on.same(layout, record.parents, parents)
@@ -74,7 +74,7 @@ def _left_behind(folder: Path, record: Manifest) -> list[str]:
         "timing.csv",
         "checksums.csv",
     }
-    return [file for file in files.files_under(folder) if file not in kept]
+    return [file for file in trees.files_under(folder) if file not in kept]
 
 
 def _results(layout: Layout) -> Iterator[tuple[Path, Manifest]]:

@@ -189,29 +189,6 @@ def rename(source: Path, target: Path) -> None:
         fsync_dir(source.parent)
 
 
-def moved(source: Path, target: Path) -> bool:
-    """Rename a folder; False if something lies at `target` or `source` is gone, as another process may see to."""
-    try:
-        rename(source, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) or (error.errno == errno.ENOENT and not source.exists()):
-            return False
-        raise
-    return True
-
-
-def replace_folder(new: Path, target: Path) -> None:
-    """Put a folder in the place of another, which is removed then; also while another process does the same.
-
-    A cut between the two renames leaves none at `target`. Raises OSError.
-    """
-    old = new.with_suffix(".old")
-    while not moved(new, target):
-        remove_tree(old)
-        moved(target, old)
-    remove_tree(old)
-
-
 def make_dirs(path: Path) -> None:
     """Make a folder and those above it, each name flushed: what lies in a folder is lost with the folder's name.
 
@@ -228,22 +205,6 @@ def make_dirs(path: Path) -> None:
             fsync_dir(folder.parent)
 
 
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and all in it, or a file or a link in its place: what a link leads to is never touched."""
-    if not folder.is_dir() or folder.is_symlink():
-        if os.path.lexists(folder):
-            disk.unlink(folder)
-        return
-    for parent, folders, names in walk(folder):
-        for name in names:
-            disk.unlink(Path(parent, name))
-        for name in folders:
-            inner = Path(parent, name)
-            (disk.unlink if inner.is_symlink() else disk.rmdir)(inner)
-    with suppress(FileNotFoundError):
-        disk.rmdir(folder)
-
-
 def fsync_file(path: Path) -> None:
     """Flush a file's bytes to the disk."""
     handle = disk.open(path)
@@ -256,29 +217,3 @@ def fsync_file(path: Path) -> None:
 def fsync_dir(path: Path) -> None:
     """Flush a folder's list of names to the disk, so that a rename in it survives a power cut."""
     fsync_file(path)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Flush every file under `folder`, then the folders from the inside out."""
-    for file in files_under(folder):
-        fsync_file(folder / file)
-    for parent, _, _ in walk(folder):
-        fsync_dir(Path(parent))
-
-
-def files_under(folder: Path) -> Iterator[str]:
-    """Paths of the files under `folder`, relative, with forward slashes, sorted. Raises OSError as `walk`."""
-    every = (Path(parent, name) for parent, _, names in walk(folder) for name in names)
-    yield from sorted(path.relative_to(folder).as_posix() for path in every if path.is_file())
-
-
-def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` from the inside out; no link is followed. Raises OSError for a folder that may not be read, of which
-    os.walk says nothing: what is in it would be taken to be gone.
-    """
-
-    def refused(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise error
-
-    return os.walk(folder, topdown=False, onerror=refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.store import attempts, built_on, damage, files, manifest, mounts, seal
+from stages.store import attempts, built_on, damage, files, manifest, mounts, seal, trees
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, ManifestError, Parent
 
@@ -19,7 +19,7 @@ def finish(attempt: attempts.Attempt, record: Manifest) -> str:
     """
     seal.write(attempt.result, manifest.NAME, manifest.encode(record), record, written=attempt.written)
     with files.failing(attempt.result):
-        files.fsync_tree(attempt.result)
+        trees.fsync_tree(attempt.result)
     digest = manifest.write(attempt.result, record)
     attempt.claim()
     put_in_place(attempt.layout, attempt.ref, attempt.result)
@@ -38,7 +38,7 @@ def put_in_place(layout: Layout, ref: str, folder: Path) -> None:
         while True:
             if place.exists():
                 _move_back(layout, place)
-            if files.moved(folder, place):
+            if trees.moved(folder, place):
                 return
             if not place.exists() and not folder.exists():
                 raise files.WriteError(f"{folder}: is gone before it could be put in place. Run the stage again.")
@@ -83,7 +83,7 @@ def _move_back(layout: Layout, place: Path) -> None:
         run = layout.run("unknown")
     files.make_dirs(run)
     target, number = run / "final", 1
-    while target.exists() or not files.moved(place, target):
+    while target.exists() or not trees.moved(place, target):
         if not place.exists():
             return  # a run of the same stage under another key has just moved it
         number += 1

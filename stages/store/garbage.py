@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.store import earlier, files, lease, manifest
+from stages.store import earlier, files, lease, manifest, trees
 from stages.store.layout import Layout
 from stages.store.manifest import ManifestError
 
@@ -76,13 +76,13 @@ def remove(found: Garbage) -> None:
     """
     if found.folder.parent.name == ".runs" and found.folder.is_symlink():
         with files.failing(found.folder):
-            files.remove_tree(found.folder)
+            trees.remove_tree(found.folder)
         return
     run = next(path for path in (found.folder, *found.folder.parents) if path.parent.name == ".runs")
     with lease.hold(run, f"the key {run.name[:12]}"), files.failing(found.folder):
         between = [path for path in found.folder.parents if run in path.parents or path == run]
         if not any(path.is_symlink() for path in between):
-            files.remove_tree(found.folder)
+            trees.remove_tree(found.folder)
 
 
 def _is_ours(path: Path) -> bool:
@@ -150,4 +150,4 @@ def _size(folder: Path) -> int:
     """Bytes that go with a folder: those of its files and links, not of what links lead to."""
     if not folder.is_dir():
         return folder.lstat().st_size
-    return sum(os.lstat(Path(parent, name)).st_size for parent, _, names in files.walk(folder) for name in names)
+    return sum(os.lstat(Path(parent, name)).st_size for parent, _, names in trees.walk(folder) for name in names)

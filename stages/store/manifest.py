@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, TypeAdapter
 
 from stages.errors import UserError
-from stages.store import files, json_file
+from stages.store import files, json_file, trees
 from stages.store.digest import Written, digest_bytes, measure
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
@@ -67,7 +67,7 @@ def shards(folder: Path, parts: Iterable[str], written: Mapping[Path, Written] |
     for part in parts:
         path = folder / part
         if path.is_dir():
-            found += [f"{part}/{file}" for file in files.files_under(path)]
+            found += [f"{part}/{file}" for file in trees.files_under(path)]
         elif path.is_file():
             found.append(part)
     if written is None:

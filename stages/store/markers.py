@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stages.errors import UserError
-from stages.store import files
+from stages.store import files, trees
 from stages.store.layout import Layout
 
 
@@ -42,4 +42,4 @@ def refresh(layout: Layout, done: Iterable[Path]) -> None:
         for marker in folder.glob("*") if folder.is_dir() and not folder.is_symlink() else ():
             if marker not in wanted:
                 with files.failing(marker):
-                    files.remove_tree(marker)
+                    trees.remove_tree(marker)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from stages.store import attempts, files, json_file
+from stages.store import attempts, files, json_file, trees
 from stages.store.built_on import same
 from stages.store.digest import digest_found, measure
 from stages.store.json_file import JsonFileError
@@ -50,15 +50,15 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
     """
     temporary = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     with files.failing(folder):
-        files.remove_tree(temporary)
+        trees.remove_tree(temporary)
         files.make_dirs(temporary.parent)
         files.disk.mkdir(temporary)
         try:
             _fill(temporary, write, key_of(folder))
-            files.replace_folder(temporary, folder)
+            trees.replace_folder(temporary, folder)
         except Exception:
             with suppress(OSError):
-                files.remove_tree(temporary)
+                trees.remove_tree(temporary)
             raise
     return folder
 
@@ -66,13 +66,13 @@ def save(folder: Path, write: Callable[[Path], None]) -> Path:
 def _fill(folder: Path, write: Callable[[Path], None], key: str) -> None:
     with files.recording() as written:
         write(folder)
-    found = {file: written.get(folder / file) or measure(folder / file) for file in files.files_under(folder)}
+    found = {file: written.get(folder / file) or measure(folder / file) for file in trees.files_under(folder)}
     for file in found:
         if folder / file not in written:
             files.fsync_file(folder / file)
     listing = Listing(key=key, files={file: made.blake3 for file, made in found.items()})
     json_file.write_new(folder / NAME, listing.model_dump())
-    for parent, _, _ in files.walk(folder):
+    for parent, _, _ in trees.walk(folder):
         files.fsync_dir(Path(parent))
 
 
@@ -89,7 +89,7 @@ def problems(folder: Path) -> list[Problem]:
     if listing.key != key_of(folder):
         return [Problem(folder / NAME, f"a checkpoint of key {key_of(folder)}", f"one of key {listing.key}")]
     wanted = listing.files
-    now = {file: digest_found(folder / file) for file in files.files_under(folder) if file != NAME}
+    now = {file: digest_found(folder / file) for file in trees.files_under(folder) if file != NAME}
     return [
         Problem(
             folder / file,
@@ -151,7 +151,7 @@ def prune(attempt: attempts.Attempt, keep: int) -> None:
         old += [path for path in others if path.parent != attempt.folder and step_of(path) <= step_of(own[keep - 1])]
     for folder in old:
         with files.failing(folder):
-            files.remove_tree(folder)
+            trees.remove_tree(folder)
 
 
 def clear(layout: Layout, key: str) -> None:
@@ -159,4 +159,4 @@ def clear(layout: Layout, key: str) -> None:
     for attempt in attempts.folders(layout, key):
         for partial in listed(attempt):
             with files.failing(partial):
-                files.remove_tree(partial)
+                trees.remove_tree(partial)

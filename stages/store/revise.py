@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.store import damage, files, finish, manifest, seal
+from stages.store import damage, files, finish, manifest, seal, trees
 from stages.store.layout import Layout
 
 
@@ -27,18 +27,18 @@ def replace(layout: Layout, ref: str, key: str, changes: Mapping[str, bytes]) ->
     record = manifest.read(place / manifest.NAME)
     aside = set(layout.run(key).glob("final*"))
     with being_made(layout, key) as temporary:
-        for file in files.files_under(place):
+        for file in trees.files_under(place):
             if file not in (*changes, seal.NAME, damage.NAME):
                 share(place / file, temporary / file)
         for file, data in changes.items():
             files.write_atomic(temporary / file, data)
         later = seal.later(place, record) | (changes.keys() & {shard.file for shard in record.shards})
         seal.write(temporary, manifest.NAME, manifest.encode(record), record, later)
-        files.fsync_tree(temporary)
+        trees.fsync_tree(temporary)
         finish.put_in_place(layout, ref, temporary)
     for folder in set(layout.run(key).glob("final*")) - aside:
         with files.failing(folder):
-            files.remove_tree(folder)
+            trees.remove_tree(folder)
 
 
 @contextmanager
@@ -46,12 +46,12 @@ def being_made(layout: Layout, key: str) -> Iterator[Path]:
     """A folder in which to prepare a result of a key; removed at the end unless it was put in place."""
     temporary = layout.run(key) / f".shared.{socket.gethostname()}.{os.getpid()}.tmp"
     with files.failing(temporary):
-        files.remove_tree(temporary)
+        trees.remove_tree(temporary)
         files.make_dirs(temporary)
         try:
             yield temporary
         finally:
-            files.remove_tree(temporary)
+            trees.remove_tree(temporary)
 
 
 def share(source: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
-from stages.store import files, json_file
+from stages.store import json_file, trees
 from stages.store.digest import digest_bytes, digest_file, digest_found
 from stages.store.json_file import JsonFileError
 from stages.store.shards import Problem, Shard
@@ -56,7 +56,7 @@ def write(
     run wrote; where it is given, no other file is sealed, so that a deep look names what somebody else put there.
     """
     covered = {shard.file for shard in record.shards} - set(later)
-    there = [file for file in files.files_under(folder) if written is None or folder / file in written]
+    there = [file for file in trees.files_under(folder) if written is None or folder / file in written]
     digests = {file: digest_file(folder / file) for file in there if file not in covered}
     digests[manifest_name] = digest_bytes(manifest_bytes)
     json_file.write(folder / NAME, {"files": digests, "seal": _own(digests)})

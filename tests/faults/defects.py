@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stages.data.loader import PhaseData
 from stages.engines import training
-from stages.store import files, finish, manifest, partials, seal
+from stages.store import files, finish, manifest, partials, seal, trees
 from stages.store.attempts import Attempt
 from stages.store.layout import Layout
 from stages.train import checkpoint
@@ -83,7 +83,7 @@ def earlier_checkpoints_go_first() -> None:
 
     def after_clearing(folder: Path, write: Callable[[Path], None]) -> Path:
         for old in partials.listed(folder.parent):
-            files.remove_tree(old)
+            trees.remove_tree(old)
         return save(folder, write)
 
     partials.save = after_clearing
@@ -95,7 +95,7 @@ def manifest_before_shards() -> None:
     def put_in_place(layout: Layout, ref: str, folder: Path) -> None:
         place = layout.stage(ref)
         shutil.rmtree(place, ignore_errors=True)
-        for file in sorted(files.files_under(folder), key=lambda name: name != manifest.NAME):
+        for file in sorted(trees.files_under(folder), key=lambda name: name != manifest.NAME):
             files.write_atomic(place / file, (folder / file).read_bytes())
 
     finish.put_in_place = put_in_place

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, done, files, finish, holder, lease, manifest, partials
+from stages.store import attempts, done, files, finish, holder, lease, manifest, partials, trees
 from stages.store.disk import Disk
 from stages.store.layout import Layout
 from tests.faults.disks import Failing, PowerCutError, using
@@ -111,7 +111,7 @@ def make_dirs_without_flushing(path: Path) -> None:
 def test_every_flush_that_is_left_out_or_late_loses_something(
     name: str, mutant: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, name, mutant)
+    monkeypatch.setattr(trees if name == "fsync_tree" else files, name, mutant)
     with pytest.raises(AssertionError, match=LOSS):
         cut_everywhere(tmp_path)
 

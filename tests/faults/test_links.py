@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, done, files, finish, garbage, markers, mounts, partials
+from stages.store import attempts, done, files, finish, garbage, markers, mounts, partials, trees
 from stages.store.garbage import Wanted
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run
@@ -63,7 +63,7 @@ def test_a_link_that_came_after_gc_had_listed_is_not_followed_either(layout: Lay
     attempt = layout.run(A) / "attempt-0001"
     (attempt / "partial-000000003").mkdir()
     (found,) = garbage.find(layout, 0)
-    files.remove_tree(attempt)
+    trees.remove_tree(attempt)
     attempt.symlink_to(precious / "attempt-0001")
     before = content(precious)
     garbage.remove(found)
@@ -79,7 +79,7 @@ def test_remove_tree_takes_links_and_files_for_what_they_are(tmp_path: Path, pre
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling").symlink_to("nowhere")
     for name in ("link", "folder", "file", "pipe", "dangling", "nothing"):
-        files.remove_tree(tmp_path / name)
+        trees.remove_tree(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
     assert content(precious) == before
 

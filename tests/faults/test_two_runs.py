@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, done, files, finish, holder, lease, manifest, partials
+from stages.store import attempts, done, files, finish, holder, lease, manifest, partials, trees
 from stages.store.layout import Layout
 from tests.unit.store.conftest import toy_manifest
 
@@ -77,14 +77,14 @@ def test_two_that_put_the_same_result_back_at_once_both_find_it_in_place(
     with ExitStack() as stack:
         commit(begin(stack, layout, "one", monkeypatch))
     layout.stage(REF).rename(layout.run(KEY) / "final")
-    moved = files.moved
+    moved = trees.moved
 
     def after_the_other(source: Path, target: Path) -> bool:
-        monkeypatch.setattr(files, "moved", moved)
+        monkeypatch.setattr(trees, "moved", moved)
         assert finish.restore(layout, REF, KEY, {})
         return moved(source, target)
 
-    monkeypatch.setattr(files, "moved", after_the_other)
+    monkeypatch.setattr(trees, "moved", after_the_other)
     assert finish.restore(layout, REF, KEY, {})
     assert done.is_done(layout, REF, KEY, {}, deep=True).done
 
@@ -96,15 +96,15 @@ def test_two_stages_that_share_a_phase_may_keep_its_end_at_once(
         files.write(folder / "weights", b"the same for both")
 
     monkeypatch.setattr(partials.os, "getpid", lambda: 1)
-    end, moved = layout.phase_end(KEY), files.moved
+    end, moved = layout.phase_end(KEY), trees.moved
 
     def after_the_other(source: Path, target: Path) -> bool:
-        monkeypatch.setattr(files, "moved", moved)
+        monkeypatch.setattr(trees, "moved", moved)
         monkeypatch.setattr(partials.os, "getpid", lambda: 2)
         partials.save(end, write)
         return moved(source, target)
 
-    monkeypatch.setattr(files, "moved", after_the_other)
+    monkeypatch.setattr(trees, "moved", after_the_other)
     partials.save(end, write)
     assert partials.valid(end)
     assert [path.name for path in layout.run(KEY).iterdir()] == ["phase"]

@@ -17,7 +17,7 @@ from stages.engines import Inputs, place, results
 from stages.spec import key, project
 from stages.spec.project import Project
 from stages.spec.resolved import Stage
-from stages.store import attempts, done, files, fingerprint, finish, manifest, partials
+from stages.store import attempts, done, files, fingerprint, finish, manifest, partials, trees
 from stages.store.digest import Written, digest_bytes, digest_file
 from stages.store.layout import Layout
 from stages.store.manifest import Parent
@@ -106,7 +106,7 @@ def holds_kill(folder: Path) -> bool:
 
 
 def deleted_first(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    patch.setattr(finish, "_move_back", lambda layout, place: files.remove_tree(place))
+    patch.setattr(finish, "_move_back", lambda layout, place: trees.remove_tree(place))
 
 
 def there_is_done(patch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -55,7 +55,7 @@ def _places() -> dict[str, tuple[Any, str]]:
     from stages.engines import results
     from stages.engines.nemo import checkpoint, handover, trainer
     from stages.engines.nemo.step import Steps
-    from stages.store import files
+    from stages.store import trees
 
     return {
         "handed over": (handover, "load_weights"),
@@ -63,7 +63,7 @@ def _places() -> dict[str, tuple[Any, str]]:
         "gradients": (Steps, "gradients"),
         "update": (Steps, "update"),
         "saved": (checkpoint, "_save"),
-        "in place": (files, "replace_folder"),
+        "in place": (trees, "replace_folder"),
         "result": (results, "write_model"),
         "done": (results, "complete"),
     }

@@ -11,7 +11,7 @@ import pytest
 
 from stages.engines import Inputs
 from stages.spec.resolved import Stage
-from stages.store import files, json_file, partials
+from stages.store import json_file, partials, trees
 from stages.store.digest import digest_file
 from tests.nemo import engines
 from tests.nemo.engines import Layout, layout
@@ -30,7 +30,7 @@ def stopped(stage: Stage, given: Inputs) -> Path:
 
 def list_anew(folder: Path) -> None:
     """Somebody repairs the list and not the checkpoint."""
-    found = {file: digest_file(folder / file) for file in files.files_under(folder) if file != partials.NAME}
+    found = {file: digest_file(folder / file) for file in trees.files_under(folder) if file != partials.NAME}
     (folder / partials.NAME).unlink()
     json_file.write_new(folder / partials.NAME, {"key": partials.key_of(folder), "files": found})
 

@@ -10,7 +10,7 @@ import yaml
 
 from stages.data import buckets, others, pieces, worker
 from stages.errors import UserError
-from stages.store import files
+from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data.compared_corpora import EXAM, OWN, QUOTED, THEIRS, declare, exam, rows, run
 from tests.unit.data.small import Small, write_spec
@@ -49,7 +49,7 @@ def test_after_a_kill_at_any_change_of_the_disk_it_ends_with_the_same_bytes(proj
     with using(counter):
         wanted = run(project)
     for at in range(1, counter.count + 1, 3):
-        files.remove_tree(project.data / "mine")
+        trees.remove_tree(project.data / "mine")
         with pytest.raises(PowerCutError), using(Failing(at, None, lasting=True)):
             run(project)
         assert run(project) == wanted, at

@@ -25,7 +25,7 @@ from stages.data.template import TemplateError
 from stages.data.tokenizer import Tokenizer
 from stages.data.turns import RowError
 from stages.errors import SpecError, SpecErrors
-from stages.store import files
+from stages.store import trees
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data import published, streamed
 from tests.unit.data.files_of_users import declare, jsonl
@@ -371,7 +371,7 @@ def test_another_corpus_is_compared_with_whole_conversations(project: Small) -> 
 def test_any_number_of_processes_gives_the_same_bytes(project: Small) -> None:
     cut(project, conversations(60))
     wanted = {path.name: path.read_bytes() for path in (project.data / "mine").iterdir()}
-    files.remove_tree(project.data / "mine")
+    trees.remove_tree(project.data / "mine")
     streamed.run(project, processes=3)
     assert {path.name: path.read_bytes() for path in (project.data / "mine").iterdir()} == wanted
 
@@ -381,18 +381,18 @@ def test_any_number_of_processes_gives_the_same_bytes(project: Small) -> None:
 def test_after_a_kill_at_any_change_of_the_disk_it_ends_with_the_same_manifest(project: Small) -> None:
     """Conversations and repeated tokens are counted in runs, some of which are of before the kill."""
     wanted, _ = cut(project, conversations(25))
-    files.remove_tree(project.data / "mine")
+    trees.remove_tree(project.data / "mine")
     counter = Failing(at=0, code=None, lasting=False)
     with using(counter):
         streamed.run(project)
     for at in range(1, counter.count + 1, 9):
-        files.remove_tree(project.data / "mine")
+        trees.remove_tree(project.data / "mine")
         with pytest.raises(PowerCutError), using(Failing(at, None, lasting=True, after=at % 2 == 0)):
             streamed.run(project)
         assert streamed.run(project) == wanted, at
 
 
-def trees(count: int) -> list[dict[str, Any]]:
+def branching(count: int) -> list[dict[str, Any]]:
     """Conversations that begin alike, three by three, as those of a tree do."""
     return [
         {"messages": [
@@ -404,11 +404,11 @@ def trees(count: int) -> list[dict[str, Any]]:
 
 def test_conversations_that_begin_alike_are_apart_by_decontamination_alone(project: Small) -> None:
     """Which are held out is decided for each as a whole, so an answer that several have may be on both sides."""
-    _, words = cut(project, trees(60))
+    _, words = cut(project, branching(60))
     sides = [{said for said, heldout in held(project, words) if heldout is which} for which in (False, True)]
     assert sides[0] & sides[1]
     apart = {"against": {"mine": "heldout"}, "words": 8, "found": "remove"}
-    made, words = cut(project, trees(60), decontaminate=apart)
+    made, words = cut(project, branching(60), decontaminate=apart)
     sides = [{said for said, heldout in held(project, words) if heldout is which} for which in (False, True)]
     assert sides[1]
     assert not sides[0] & sides[1]

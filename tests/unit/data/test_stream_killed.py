@@ -13,7 +13,7 @@ from stages.data.batches import Batch, encode_batch
 from stages.data.progress import Progress
 from stages.data.tokenizer import Tokenizer
 from stages.errors import UserError
-from stages.store import files
+from stages.store import files, trees
 from tests.faults.disks import Failing, PowerCutError, using
 from tests.unit.data.small import Small
 from tests.unit.data.streamed import cut_small, held, in_memory, rows, run, write
@@ -59,7 +59,7 @@ def test_after_a_kill_at_any_change_of_the_disk_it_goes_on_and_ends_with_the_sam
     with using(counter):
         wanted = run(project).digest
     for at in range(1 + after, counter.count + 1, 2):  # every change, before it or after it
-        files.remove_tree(project.data / "mine")
+        trees.remove_tree(project.data / "mine")
         with pytest.raises(PowerCutError), using(Failing(at, None, lasting=True, after=after)):
             run(project)
         assert run(project).digest == wanted, at
@@ -123,7 +123,7 @@ def test_a_file_that_changed_since_a_kill_is_refused_by_name_until_somebody_deci
     with pytest.raises(UserError, match=r"^rows\.jsonl: has changed since the preparation .*`rm -r .*\.mine\.runs`$"):
         run(project)
     assert list(kept.glob("*/run.json"))
-    files.remove_tree(kept)
+    trees.remove_tree(kept)
     run(project)
     assert sum(encoded) == 149
     assert held(project) == in_memory(project)
@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_no_part_of_a_corpus_one_clear_line_and_what_is_encod
     with using(counter):
         wanted = run(project).digest
     for at in range(1, counter.count + 1, 5):
-        files.remove_tree(project.data / "mine")
+        trees.remove_tree(project.data / "mine")
         with using(Failing(at, errno.ENOSPC, lasting=True)), pytest.raises(files.WriteError) as caught:
             run(project)
         assert "No space left on device" in str(caught.value)

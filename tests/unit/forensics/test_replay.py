@@ -17,7 +17,7 @@ from stages.commands.replay import opened, print_replay
 from stages.commands.run import run_stage
 from stages.errors import UserError
 from stages.forensics import replay as replaying
-from stages.store import files, partials
+from stages.store import partials, trees
 from stages.store.digest import digest_file
 from tests.faults import flips
 from tests.faults.flipped_bits import KINDS, planted
@@ -82,7 +82,7 @@ def change(path: Path, step: int, column: str, cell: Callable[[str], str]) -> No
 def test_an_undisturbed_run_is_equal_to_its_last_bit_and_nothing_is_written(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {name: digest_file(here / name) for name in files.files_under(here)}
+    before = {name: digest_file(here / name) for name in trees.files_under(here)}
     assert print_replay(REF, f"1..{STEPS}", SCALE, None, as_json=False) == 0
     said = capsys.readouterr().out
     assert "computed again from what its parents handed over" in said
@@ -90,7 +90,7 @@ def test_an_undisturbed_run_is_equal_to_its_last_bit_and_nothing_is_written(
         "equal, every bit of every recorded number, of the rows, weights, optimizer state and gradients of "
         f"{STEPS} steps, and of the result, weights and optimizer state: what is odd"
     ) in said
-    assert {name: digest_file(here / name) for name in files.files_under(here)} == before
+    assert {name: digest_file(here / name) for name in trees.files_under(here)} == before
 
 
 @pytest.mark.parametrize(("steps", "start", "first"), [("7..8", 6, 7), ("5", 3, 4), ("4..5", 3, 4), ("3", 0, 1)])

@@ -23,7 +23,7 @@ from stages.commands.sign import _public, _signer, verify
 from stages.commands.sign import sign as sign_stage
 from stages.errors import UsageError, UserError
 from stages.forensics import signed
-from stages.store import attempts, files, finish, json_file, manifest, stage_record
+from stages.store import attempts, files, finish, json_file, manifest, stage_record, trees
 from stages.store.layout import Layout
 from stages.store.manifest import Manifest, Parent
 from tests.faults.flipped_bits import planted
@@ -92,7 +92,7 @@ def tampered_files(root: Path) -> Iterator[tuple[str, str, Callable[[Path], None
 
     for ref in CHAIN:
         folder = Layout(root, "mini").stage(ref)
-        for file in files.files_under(folder):
+        for file in trees.files_under(folder):
             size = (folder / file).stat().st_size
             name = f"{ref}/{file}"
             for _ in range(12):

@@ -11,7 +11,7 @@ import pytest
 
 from stages.errors import UsageError, UserError
 from stages.scaffold import contents, init, record, shipped
-from stages.store import files
+from stages.store import files, trees
 from stages.store.digest import digest_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +20,7 @@ MADE = {"Snakefile", "dvc.yaml", "rules", "specs", "profiles", "slurm", "ci.sh",
 
 def everything(folder: Path) -> dict[str, bytes]:
     """Every file below a directory but git's own."""
-    return {path: (folder / path).read_bytes() for path in files.files_under(folder) if not path.startswith(".git/")}
+    return {path: (folder / path).read_bytes() for path in trees.files_under(folder) if not path.startswith(".git/")}
 
 
 def stages(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -171,7 +171,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from stages.scaffold import init
-from stages.store import files
+from stages.store import files, trees
 calls, last = iter(range(1000)), int(sys.argv[2])
 real = files.disk.{what}
 def counted(*words):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import files
+from stages.store import files, trees
 from stages.store.digest import BLOCK, Written, digest_bytes, digest_file, measure
 from stages.store.disk import Disk
 from tests.unit.store.watched import Watched
@@ -106,7 +106,7 @@ def test_a_tree_is_flushed_from_the_inside_out(tmp_path: Path, disk: Watched) ->
     (tmp_path / "inner").mkdir()
     files.write(tmp_path / "inner/b", b"")
     disk.asked.clear()
-    files.fsync_tree(tmp_path)
+    trees.fsync_tree(tmp_path)
     assert disk.flushed() == ["a", "b", "inner", tmp_path.name]
 
 
@@ -207,7 +207,7 @@ def test_what_another_process_removes_meanwhile_is_removed(tmp_path: Path, monke
         raise FileNotFoundError(folder)
 
     monkeypatch.setattr(files.disk, "rmdir", gone)
-    files.remove_tree(tmp_path / "a")
+    trees.remove_tree(tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
@@ -230,24 +230,24 @@ def test_a_place_that_is_taken_is_no_error_and_a_broken_disk_is_one(
     monkeypatch.setattr(files.disk, "rename", refuse(code))
     if told:
         with pytest.raises(OSError, match="Input/output error"):
-            files.moved(tmp_path / "new", tmp_path / "there")
+            trees.moved(tmp_path / "new", tmp_path / "there")
     else:
-        assert not files.moved(tmp_path / "new", tmp_path / "there")
+        assert not trees.moved(tmp_path / "new", tmp_path / "there")
 
 
 def test_what_has_been_moved_away_meanwhile_is_no_error_and_a_target_without_a_folder_is_one(tmp_path: Path) -> None:
-    assert not files.moved(tmp_path / "gone", tmp_path / "there")
+    assert not trees.moved(tmp_path / "gone", tmp_path / "there")
     (tmp_path / "new").mkdir()
     with pytest.raises(FileNotFoundError):
-        files.moved(tmp_path / "new", tmp_path / "no folder" / "there")
-    assert files.moved(tmp_path / "new", tmp_path / "there")
+        trees.moved(tmp_path / "new", tmp_path / "no folder" / "there")
+    assert trees.moved(tmp_path / "new", tmp_path / "there")
 
 
 def test_a_folder_takes_the_place_of_another_and_leaves_nothing_of_it(tmp_path: Path) -> None:
     for name in ("new.tmp", "there", "new.old"):  # the last is what a killed process left
         files.write_atomic(tmp_path / name / "a", name.encode())
-    files.replace_folder(tmp_path / "new.tmp", tmp_path / "there")
-    assert list(files.files_under(tmp_path)) == ["there/a"]
+    trees.replace_folder(tmp_path / "new.tmp", tmp_path / "there")
+    assert list(trees.files_under(tmp_path)) == ["there/a"]
     assert (tmp_path / "there/a").read_bytes() == b"new.tmp"
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
@@ -256,13 +256,13 @@ def test_files_are_named_from_the_folder_on_and_sorted(tmp_path: Path) -> None:
     for name in ("b", "a/z", "a/b/c", "A"):
         files.write_atomic(tmp_path / name, b"")
     (tmp_path / "empty").mkdir()
-    assert list(files.files_under(tmp_path)) == ["A", "a/b/c", "a/z", "b"]
+    assert list(trees.files_under(tmp_path)) == ["A", "a/b/c", "a/z", "b"]
 
 
 def test_a_tree_that_is_not_there_is_removed_already(tmp_path: Path) -> None:
-    files.remove_tree(tmp_path / "nothing")
+    trees.remove_tree(tmp_path / "nothing")
     files.write_atomic(tmp_path / "a/b/c", b"")
-    files.remove_tree(tmp_path / "a")
+    trees.remove_tree(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -304,7 +304,7 @@ def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("do", [files.remove_tree, files.fsync_tree, lambda folder: list(files.files_under(folder))])
+@pytest.mark.parametrize("do", [trees.remove_tree, trees.fsync_tree, lambda folder: list(trees.files_under(folder))])
 def test_a_folder_that_may_not_be_read_is_named_and_not_taken_to_be_empty(
     do: Callable[[Path], object], closed: Path
 ) -> None:
@@ -321,4 +321,4 @@ def test_a_folder_that_another_process_holds_says_so(tmp_path: Path, monkeypatch
     monkeypatch.setattr(files.disk, "rmdir", refuse)
     (tmp_path / "a").mkdir()
     with pytest.raises(files.WriteError, match="Another process writes there"), files.failing(tmp_path / "a"):
-        files.remove_tree(tmp_path / "a")
+        trees.remove_tree(tmp_path / "a")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.errors import UserError
-from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, strange
+from stages.store import attempts, built_on, damage, files, finish, manifest, seal, stage_record, strange, trees
 from stages.store.json_file import JsonFileError
 from stages.store.layout import Layout
 from tests.unit.store.conftest import A, Run, toy_manifest, verdict
@@ -158,7 +158,7 @@ def test_a_place_aside_that_another_process_takes_meanwhile_is_left_to_it(
     layout: Layout, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("toy/one", A)
-    moved = files.moved
+    moved = trees.moved
 
     def taken(source: Path, target: Path) -> bool:
         if target.name == "final":
@@ -166,7 +166,7 @@ def test_a_place_aside_that_another_process_takes_meanwhile_is_left_to_it(
             return False
         return moved(source, target)
 
-    monkeypatch.setattr(files, "moved", taken)
+    monkeypatch.setattr(trees, "moved", taken)
     run("toy/one", B)
     assert aside(layout) == ["final", "final-0002"]
     assert (layout.run(A) / "final-0002" / WEIGHTS).read_bytes() == b"weights"
@@ -202,7 +202,7 @@ def test_a_disk_that_refuses_at_the_end_is_told_of_by_the_result(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with attempts.start(layout, "toy/one", A, {}) as attempt:
-        monkeypatch.setattr(files, step, refuse)
+        monkeypatch.setattr(trees if step == "fsync_tree" else files, step, refuse)
         if step == "fsync_tree":
             with pytest.raises(files.WriteError, match=r"attempt-0001/result: cannot be written"):
                 finish.finish(attempt, toy_manifest(attempt))
@@ -216,8 +216,8 @@ def test_a_place_that_was_taken_and_left_again_meanwhile_is_tried_again(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = [False]
-    moved = files.moved
-    monkeypatch.setattr(files, "moved", lambda source, target: answers.pop() if answers else moved(source, target))
+    moved = trees.moved
+    monkeypatch.setattr(trees, "moved", lambda source, target: answers.pop() if answers else moved(source, target))
     (layout.root / "result").mkdir()
     finish.put_in_place(layout, "toy/one", layout.root / "result")
     assert layout.stage("toy/one").is_dir()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.store import attempts, files, partials
+from stages.store import attempts, files, partials, trees
 from stages.store.attempts import Attempt
 from stages.store.digest import digest_bytes
 from stages.store.layout import Layout
@@ -66,9 +66,9 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_matter(layout: Layo
         left = folder.with_name(f".{folder.name}.{socket.gethostname()}.{os.getpid()}.tmp")
         files.write_atomic(left / "half", b"h")
         partials.save(folder, weights)
-        assert list(files.files_under(folder)) == ["loose", "model/w", "partial.json"]
+        assert list(trees.files_under(folder)) == ["loose", "model/w", "partial.json"]
         partials.save(folder, lambda inner: files.write(inner / "other", b"1") and None)
-        assert list(files.files_under(folder)) == ["other", "partial.json"], "written again"
+        assert list(trees.files_under(folder)) == ["other", "partial.json"], "written again"
         assert sorted(path.name for path in attempt.folder.iterdir()) == ["attempt.json", folder.name, "result"]
 
 

@@ -19,7 +19,7 @@ from stages.contract import ledger
 from stages.engines import checkpoints, results, run, training
 from stages.errors import UserError
 from stages.models.build import build
-from stages.store import files, json_file, manifest, partials
+from stages.store import files, json_file, manifest, partials, trees
 from stages.store.disk import Disk
 from stages.train import checkpoint, loop, replicated
 from stages.train.stopping import StoppedError
@@ -106,7 +106,7 @@ def test_a_run_that_goes_on_meanwhile_has_the_bits_and_the_checkpoints_of_one_th
         kept = {
             f"{folder.name}/{file}": (folder / file).read_bytes()
             for folder in partials.listed(root / ATTEMPT)
-            for file in files.files_under(folder)
+            for file in trees.files_under(folder)
             if file not in ("timing.csv", partials.NAME)  # its seconds differ, and the digest of them
         }
         assert all(partials.valid(folder) for folder in partials.listed(root / ATTEMPT))
@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_run_at_the_next_step_with_the_message_of_a_run_tha
         assert done[-1] == (4 if aside else 3)
         monkeypatch.setattr(files, "disk", Disk())
         assert not list((tmp_path / "project").rglob("partial-*"))
-        files.remove_tree(tmp_path / "project")
+        trees.remove_tree(tmp_path / "project")
     assert said[0] == said[1]
     assert "weights.safetensors: cannot be written (No space left on device)" in said[0]
 

@@ -88,6 +88,7 @@ PIECES = (
             "store/layout.py",
             "store/mounts.py",
             "store/tensor_layout.py",
+            "store/trees.py",
         ),
         (
             "unit/store/test_files.py",

@@ -81,8 +81,10 @@ def _of_other_models(context: Context) -> Iterator[Finding]:
 
 
 def _family(context: Context, name: str, module: str) -> str:
-    """The first word of transformers' classes for a module's model: towers come from SigLIP."""
-    model = context.pipeline.stages[name].modules[module]
+    """The first word of transformers' classes for a module's model: towers come from SigLIP. `*` stands for all."""
+    modules = context.pipeline.stages[name].modules
+    models = [modules[module]] if module in modules else list(modules.values())
+    model = next((one for one in models if isinstance(one, LanguageModel)), models[0])
     return _base(model.PUBLISHED.architecture) if isinstance(model, LanguageModel) else "Siglip"
 
 

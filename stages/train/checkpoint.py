@@ -76,7 +76,10 @@ def save_counters(path: Path, counters: Counters) -> None:
 
 @torch.no_grad()
 def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Sequence[str]) -> Counters:
-    """Restore everything in place and return the counters. Raises UserError where names do not fit the stage."""
+    """Restore everything in place and return the counters; the optimizer is as it was before the stage's first step.
+
+    Raises UserError where names do not fit the stage, or the optimizer's state is of another step than the counters.
+    """
     weights, wanted = Stored.of(folder / WEIGHTS), modules.state_dict()
     if set(weights) != set(wanted):
         differing = sorted(set(weights) ^ set(wanted))
@@ -86,7 +89,16 @@ def load(folder: Path, modules: nn.ModuleDict, optimizer: Optimizer, trained: Se
         )
     for name, tensor in weights.items():
         wanted[name].copy_(tensor)
-    state = Stored.of(folder / OPTIMIZER)
+    state, began = Stored.of(folder / OPTIMIZER), optimizer.counts()
     for module in trained:
         optimizer.load(state, module, str(folder / OPTIMIZER))
-    return json_file.read_as(folder / COUNTERS, _COUNTERS)
+    counters = json_file.read_as(folder / COUNTERS, _COUNTERS)
+    made = counters.steps - (0 if counters.skips is None else counters.skips.skipped)
+    for name, found in optimizer.counts().items():
+        if found != began[name] + made:
+            raise UserError(
+                f"{folder / OPTIMIZER}: {name}: found {found}; allowed: {began[name] + made}, after the "
+                f"{counters.steps} steps of {COUNTERS}. The optimizer's state is of another step: move {folder} away, "
+                "and the run goes on from the checkpoint before."
+            )
+    return counters

@@ -17,7 +17,8 @@ from blake3 import blake3
 from stages.engines import resume, run, training
 from stages.errors import UserError
 from stages.spec.resolved import Stage
-from stages.store import attempts, done, evaluated_by, json_file, manifest
+from stages.store import attempts, done, evaluated_by, json_file, manifest, partials
+from stages.store.digest import digest_file
 from tests.faults.test_damage import DAMAGE, flip
 from tests.unit.train import tiny
 
@@ -172,6 +173,21 @@ def test_a_damaged_evaluation_of_what_was_received_is_made_again(
     damage(path)
     said = go_on(root, capsys)
     assert (str(path) in said) == path.exists()
+    assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
+
+
+def test_an_optimizer_s_state_of_another_step_is_named_though_every_digest_fits(
+    root: Path, stopped: tuple[Path, bytes]
+) -> None:
+    early, late = (root / RUNS / f"attempt-0001/partial-{step:09d}" for step in (3, 6))
+    shutil.copy(early / "optimizer.safetensors", late)
+    listing = json_file.read(late / partials.NAME)
+    listing["files"]["optimizer.safetensors"] = digest_file(late / "optimizer.safetensors")
+    json_file.write(late / partials.NAME, listing)
+    with pytest.raises(UserError, match=r"llm\.step: found 3; allowed: 6, after the 6 steps of counters\.json"):
+        run(tiny.make("next_token"), tiny.inputs(root))
+    shutil.rmtree(late)
+    run(tiny.make("next_token"), tiny.inputs(root))
     assert (root / BOX / manifest.NAME).read_bytes() == stopped[1]
 
 

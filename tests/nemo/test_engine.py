@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -59,26 +58,3 @@ def test_a_result_says_what_it_was_made_by_and_promises_no_equal_bits(tmp_path: 
     assert manifest.read(given.layout.manifest("tiny/box")).tier == "same-order"
     made = json_file.read(place / "run.json")["environment"]["device"]["engine"]
     assert {"megatron-core": "0.19.2", "megatron-bridge": "0.6.2"}.items() <= made.items()
-
-
-@pytest.mark.parametrize("where", [layout(), layout(2, distributed_optimizer=True)], ids=str)
-def test_megatrons_model_has_no_memory_when_what_was_trained_is_evaluated(where: Layout, tmp_path: Path) -> None:
-    """Beside it a GPU has no room for the whole model."""
-
-    def disturb() -> None:
-        from stages.engines.nemo.trainer import NemoTrainer
-
-        trained = NemoTrainer.trained
-
-        def watched(self: NemoTrainer) -> Any:
-            parameters = [one for chunk in self._chunks for one in chunk.parameters()]
-            moments = [value for one in self._moved.owned for value in one.state.values() if value.ndim]
-            held = [*parameters, *(one.main_grad for one in parameters), *moments]
-            assert all(one.untyped_storage().nbytes() for one in held)
-            modules = trained(self)
-            assert not any(one.untyped_storage().nbytes() for one in held)
-            return modules
-
-        NemoTrainer.trained = watched  # type: ignore[method-assign]
-
-    engines.run(engines.on_nemo(tiny.make("next_token"), where), tiny.inputs(tmp_path), disturb)

@@ -96,7 +96,8 @@ def waiver(change: WaiverChange) -> str:
 def mark(change: MarkChange) -> str:
     """Figures that now come from somewhere else."""
     named = ", ".join(change.figures)
-    return f"{change.old} {ARROW} {change.new}  {change.file}  {named}"
+    old, new = (shortened(one, VALUE) for one in (change.old, change.new))
+    return f"{old} {ARROW} {new}  {change.file}  {named}"
 
 
 def source(kept: KeptSource) -> str:

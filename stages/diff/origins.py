@@ -13,7 +13,7 @@ from stages.spec.files import Files
 from stages.spec.nodes import Document, dotted
 from stages.spec.project import Project
 from stages.spec.resolved import Waiver
-from stages.spec.sources import NEEDS, marks, origins
+from stages.spec.sources import NEEDS, origins
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class WaiverChange:
 
 @dataclass(frozen=True)
 class MarkChange:
-    """Figures of a file whose mark is another than before: `old` and `new` are marks, `figures` paths by names."""
+    """Figures of a file that come from somewhere else than before: `figures` are paths by names.
+
+    `old` and `new` are marks; with what they cite, where it is this alone that changed.
+    """
 
     file: str
     old: str
@@ -86,22 +89,21 @@ def _excuses_no_more(one: Waiver, other: Waiver) -> bool:
 
 
 def mark_changes(old: Files, new: Files) -> Iterator[MarkChange]:
-    """Figures that stand in both revisions under another mark, by file and by the two marks."""
+    """Figures that stand in both revisions under another mark or citation, by file and by the two."""
     for path in sorted(new.specs.glob("*/*.yaml")):
         name = path.relative_to(new.specs).as_posix()
         if not (old.specs / name).is_file():
             continue
-        before, after = _marks(old.document(old.specs / name)), _marks(new.document(path))
+        before, after = _said(old.document(old.specs / name)), _said(new.document(path))
         moved: dict[tuple[str, str], list[str]] = {}
         for figure in before.keys() & after.keys():
-            if before[figure] != after[figure]:
-                moved.setdefault((before[figure], after[figure]), []).append(figure)
+            (was, cited), (now, cites) = before[figure], after[figure]
+            if was != now:
+                moved.setdefault((was, now), []).append(figure)
+            elif cited != cites and NEEDS.get(now) == "citation":
+                moved.setdefault((f"{was}, {cited}", f"{now}, {cites}"), []).append(figure)
         for (was, now), paths in sorted(moved.items()):
             yield MarkChange(f"specs/{name}", was, now, tuple(sorted(paths)))
-
-
-def _marks(document: Document) -> dict[str, str]:
-    return {dotted(path): mark for path, mark in marks(document.value)}
 
 
 def kept(old: Files, new: Files, edits: Iterable[Edit]) -> Iterator[KeptSource]:

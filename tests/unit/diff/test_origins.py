@@ -78,3 +78,9 @@ def test_a_figure_that_changed_with_its_citation_is_not_told_apart(root, told):
     edit(root, FIRST, "budget: 1B\n    context: 4Ki", "budget: 0.9B\n    context: 4Ki")
     edit(root, FIRST, "citation: a table", "citation: another table")
     assert "source that they had" not in told()
+
+
+def test_another_citation_of_the_same_figure_is_told(root, told):
+    edit(root, FIRST, "citation: a table", "citation: another table")
+    line = "published, a table → published, another table  specs/toy/first.yaml  phases.short.budget"
+    assert f"sources:\n  {line}\n" in told()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 
-from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline
-from stages.spec.project import Project
 from stages.spec.schema import RawKeep, RawTrain, RawUpcycle
 from stages.spec.schema_edges import AT
 from stages.spec.schema_phases import RawPhase
@@ -15,20 +12,11 @@ from stages.spec.schema_phases import RawPhase
 MOST = 4  # a ramp doubles; this is another batch, or longer sequences under the same one
 
 
-def stepped(project: Project) -> list[str]:
-    """A notice for each phase that begins with less tokens a step than the one before it on the same clock ended with.
+def stepped(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each phase that begins with fewer tokens a step than the one before it on the same clock ended with.
 
-    So too where they are MOST times as many and more. As it is written; a pipeline that extends another one has its
-    stages from there.
+    So too where they are MOST times as many or more.
     """
-    found: list[str] = []
-    for pipeline in project.pipelines(variants=False):
-        with suppress(SpecError, SpecErrors):
-            found += _of_pipeline(project.loaded(pipeline))
-    return found
-
-
-def _of_pipeline(loaded: LoadedPipeline) -> Iterator[str]:
     for name, stage in loaded.stages.items():
         if not isinstance(stage.raw, RawTrain):
             continue

@@ -1,16 +1,13 @@
-"""Loose ends of a pipeline that may be meant: told, and no finding."""
+"""Loose ends of a pipeline that may be meant: notices, and no findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
 
-from stages.errors import SpecError, SpecErrors
 from stages.spec.loader import LoadedPipeline
 from stages.spec.loader_data import LoadedData
 from stages.spec.nodes import Tree
-from stages.spec.project import Project
 from stages.spec.resolved_models import LANGUAGE_MODELS
 from stages.spec.schema import RawExport, RawMerge, RawTrain
 from stages.spec.schema_edges import AT
@@ -18,15 +15,11 @@ from stages.spec.schema_edges import AT
 LEAST_SHARE = Fraction(1, 100)  # of a parent of a merge
 
 
-def ends(project: Project) -> list[str]:
-    """A notice for each loose end; a pipeline that extends another one has its stages from there."""
-    found: list[str] = []
-    with suppress(SpecError, SpecErrors):
-        data = project.data
-        for pipeline in project.pipelines(variants=False):
-            loaded = project.loaded(pipeline)
-            found += [*_passed_by(loaded), *_averages(loaded), *_hardly_merged(loaded), *_tokenizer(loaded, data)]
-    return found
+def ends(loaded: LoadedPipeline) -> Iterator[str]:
+    """A notice for each loose end."""
+    yield from _passed_by(loaded)
+    yield from _averages(loaded)
+    yield from _hardly_merged(loaded)
 
 
 def _parents(written: Tree) -> set[str]:
@@ -92,18 +85,18 @@ def _hardly_merged(loaded: LoadedPipeline) -> Iterator[str]:
             yield f"{stage.document.where(('init', key))}: {name} has {part:.2%} of {least}."
 
 
-def _tokenizer(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
-    """A published tokenizer beside the release of another model, which comes with its own."""
+def foreign_tokenizer(loaded: LoadedPipeline, data: LoadedData) -> Iterator[str]:
+    """A notice of a published tokenizer beside the release of another model, which comes with its own."""
     tokenizer = loaded.raw.tokenizer or ""
     if "/" not in tokenizer:
         return
-    told = set()
+    named = set()
     for releases in loaded.releases.values():
         for _, release, model in releases:
             source = data.releases[release].source if release in data.releases else ""
             family = loaded.raw.models.get(model, {}).get("family")
             alike = source.startswith(tokenizer) or tokenizer.startswith(source)
-            if "/" in source and family in LANGUAGE_MODELS and not alike and release not in told:
-                told.add(release)
+            if "/" in source and family in LANGUAGE_MODELS and not alike and release not in named:
+                named.add(release)
                 where = loaded.document.where(("tokenizer",))
                 yield f"{where}: the tokenizer is that of {tokenizer}, and release {release!r} is {source}."

@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 
-from stages.errors import SpecError, SpecErrors
 from stages.spec import units
-from stages.spec.loader import LoadedStage
-from stages.spec.project import Project
+from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.schema import RawTrain
 
 # What k and m count where no length is meant: sft_64k_rows, vocab_64k.
@@ -21,13 +18,10 @@ BUDGET = re.compile(r"\b(\d+(?:\.\d+)?)(?:(T)\b|\s?(B)\s+[Tt]okens\b)")  # Text 
 PREFIX = {"k": 2**10, "m": 2**20}
 
 
-def misnamed(project: Project) -> list[str]:
+def misnamed(loaded: LoadedPipeline) -> Iterator[str]:
     """A notice for each stage and phase whose name says another context than its own; the name is for people alone."""
-    found: list[str] = []
-    for pipeline in project.pipelines(variants=True):
-        with suppress(SpecError, SpecErrors):
-            found += [said for stage in project.loaded(pipeline).stages.values() for said in _of_stage(stage)]
-    return list(dict.fromkeys(found))
+    for stage in loaded.stages.values():
+        yield from _of_stage(stage)
 
 
 def _of_stage(stage: LoadedStage) -> Iterator[str]:

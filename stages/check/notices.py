@@ -1,12 +1,16 @@
-"""What a reader of `stages check` has to know of a scale, and need not correct."""
+"""What a reader of `stages check` has to know, and need not correct."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from stages.check import unused
+from stages.check import bindings, unused
+from stages.check.batches import stepped
+from stages.check.loose import ends, foreign_tokenizer
+from stages.check.named import misnamed
 from stages.check.run import priced_on
+from stages.check.siblings import differing
 from stages.contract import hardware
 from stages.contract.corpora import prepared
 from stages.contract.engines import undivided
@@ -15,7 +19,23 @@ from stages.spec.project import Project
 from stages.spec.resolved import Stage
 
 
-def notices(project: Project, scale: str) -> list[str]:
+def notices(project: Project, scales: Sequence[str]) -> list[str]:
+    """All of them: of each scale, then of the specs as they are written."""
+    of_scale = (planned_only, bindings.notice, shortened, unpriced, two_precisions)
+    return [*(one for scale in scales for tell in of_scale for one in tell(project, scale)), *as_written(project)]
+
+
+def as_written(project: Project) -> list[str]:
+    """Of the specs at no scale. A pipeline that extends another has its stages from there: only names are its own."""
+    published = [one for one in project.loadable if one.raw.extends is None]
+    found = [*unread(project), *(notice for one in project.loadable for notice in misnamed(one))]
+    found += [notice for tell in (differing, stepped, ends) for one in published for notice in tell(one)]
+    with suppress(SpecError, SpecErrors):  # of the corpora: a finding
+        found += [notice for one in published for notice in foreign_tokenizer(one, project.data)]
+    return list(dict.fromkeys(found))
+
+
+def planned_only(project: Project, scale: str) -> list[str]:
     """Stages of a published scale that are not run here: it is planned and checked only.
 
     Where a stage reads local corpora, what the engine does not do is a finding (I-45).

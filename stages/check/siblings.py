@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 
 from stages.check.context import Context
 from stages.check.findings import Finding
 from stages.check.registry import static
-from stages.errors import SpecError, SpecErrors
 from stages.spec import quantities
 from stages.spec.loader import LoadedPipeline, LoadedStage
 from stages.spec.nodes import Path, Tree, dotted
-from stages.spec.project import Project
 from stages.spec.schema import RawTrain
 from stages.spec.sources import figures, origins
 
@@ -66,16 +63,8 @@ def _apart(context: Context, path: Path, citation: str, stated: dict[str, str]) 
             )  # fmt: skip
 
 
-def differing(project: Project) -> list[str]:
+def differing(loaded: LoadedPipeline) -> Iterator[str]:
     """A notice for each stage that differs from one of its box in a value for which no source gives one figure."""
-    found: list[str] = []
-    for pipeline in project.pipelines(variants=False):
-        with suppress(SpecError, SpecErrors):
-            found += _differences(project.loaded(pipeline))
-    return found
-
-
-def _differences(loaded: LoadedPipeline) -> Iterator[str]:
     for names, values in _siblings(loaded):
         first, *others = names
         for name in others:

@@ -10,15 +10,11 @@ from contextlib import suppress
 
 from rich.text import Text
 
-from stages.check import bindings, catalogue, facts
-from stages.check.batches import stepped
+from stages.check import catalogue, facts
 from stages.check.findings import Finding, unwaived
-from stages.check.loose import ends
-from stages.check.named import misnamed
-from stages.check.notices import notices, shortened, two_precisions, unpriced, unread
+from stages.check.notices import notices
 from stages.check.registry import Invariant
 from stages.check.run import run, run_all
-from stages.check.siblings import differing
 from stages.commands.open import find_root, known_pipeline, open_project, unknown
 from stages.errors import SpecError, SpecErrors
 from stages.spec.project import Project
@@ -43,13 +39,7 @@ def run_checks(scale: str | None, as_json: bool, only: Sequence[str] = (), named
     places = _places(project, named)
     found = run_all(project, wanted) if scale is None else run(project, scale, wanted)
     found = [one for one in found if not places or _is_about(one, places)]
-    said = [
-        notice
-        for one in scales
-        for told in (notices, bindings.notice, shortened, unpriced, two_precisions)
-        for notice in told(project, one)
-    ]
-    said += [*unread(project), *misnamed(project), *differing(project), *stepped(project), *ends(project)]
+    said = notices(project, scales)
     if as_json:
         for notice in said:
             print(f"notice: {notice}", file=sys.stderr)

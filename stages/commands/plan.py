@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from stages.check import bindings
-from stages.check.notices import notices
+from stages.check.notices import planned_only
 from stages.commands.open import find_root, known_pipeline, open_project, published_scale
 from stages.contract import hardware as profiles
 from stages.contract.hardware import Hardware
@@ -39,7 +39,7 @@ def print_plan(named: Sequence[str], scale: str | None, hardware: str | None, me
     else:
         absent = [] if named else project.absent(scale)
         elsewhere = [f"{name} is not at this scale; at {', '.join(project.scales_of(name))}" for name in absent]
-        _print_tables(plans, profile, [*notices(project, scale), *elsewhere, *_shared(project, names, scale)])
+        _print_tables(plans, profile, [*planned_only(project, scale), *elsewhere, *_shared(project, names, scale)])
         print("".join(f"{line}\n" for line in bindings.table(project, scale, names)), end="")
         print("".join(f"prepared: {line}\n" for line in _left_out(root, project, scale, plans)), end="")
     graph.refuse(unreadable)

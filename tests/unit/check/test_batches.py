@@ -10,25 +10,26 @@ from stages.check.batches import stepped
 from stages.check.notices import two_precisions
 from stages.spec.project import Project
 from tests import shipped
+from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
 CPT, LONG = "llama31_1m/cpt_1m.yaml", "kimi_vl/joint_longctx.yaml"
 
 
 def test_the_shipped_batches_go_on() -> None:
-    assert stepped(shipped.project()) == []
+    assert of_all(shipped.project(), stepped) == []
 
 
 def test_a_smaller_batch_on_a_running_clock(tmp_path: Path) -> None:
     line = edit(shipped.copy(tmp_path), CPT, "batch: 4 seq", "batch: 2 seq")
     said = "cpt_1m begins with 2,097,152 tokens a step, after 4,194,304 of its parent, where clock: continue."
-    assert stepped(Project.load(tmp_path)) == [f"specs/{CPT}:{line}: {said}"]
+    assert of_all(Project.load(tmp_path), stepped) == [f"specs/{CPT}:{line}: {said}"]
 
 
 def test_longer_sequences_under_the_same_batch(tmp_path: Path) -> None:
     line = edit(shipped.copy(tmp_path), LONG, "batch: 256 seq", "batch: 1024 seq")
     said = "joint_longctx begins with 134,217,728 tokens a step, after 33,554,432 of phase 32k."
-    assert stepped(Project.load(tmp_path)) == [f"specs/{LONG}:{line}: {said}"]
+    assert of_all(Project.load(tmp_path), stepped) == [f"specs/{LONG}:{line}: {said}"]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_longer_sequences_under_the_same_batch(tmp_path: Path) -> None:
 )
 def test_a_batch_that_doubles_or_has_a_clock_of_its_own(tmp_path: Path, file: str, old: str, new: str) -> None:
     edit(shipped.copy(tmp_path), file, old, new)
-    assert stepped(Project.load(tmp_path)) == []
+    assert of_all(Project.load(tmp_path), stepped) == []
 
 
 def test_two_engines_in_two_precisions(tmp_path: Path) -> None:

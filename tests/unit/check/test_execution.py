@@ -11,7 +11,7 @@ import pytest
 
 from stages.check.findings import SPEC, Finding, unwaived
 from stages.check.gate import Gate
-from stages.check.notices import notices, shortened, unread
+from stages.check.notices import planned_only, shortened, unread
 from stages.check.run import run, run_all
 from stages.commands.check import run_checks
 from stages.commands.emit import print_script
@@ -147,7 +147,7 @@ def test_several_gpus_that_each_hold_the_model_are_no_finding(root: Path) -> Non
     edit(root, "scales/small.yaml", "^  kimi_vl:", r"\g<0>\n    execution: {ranks: 4}")
     assert Project.load(root).resolve("kimi_vl", "small").stages["text_pretrain"].execution.ranks == 4
     assert {one.id for one in found(root, "small")} <= {"I-43"}, "batches of this scale may be too small for so many"
-    assert notices(Project.load(root), "small") == []
+    assert planned_only(Project.load(root), "small") == []
 
 
 def test_ranks_of_gpus_do_not_share_a_sequence_of_a_local_corpus(root: Path) -> None:
@@ -174,14 +174,14 @@ def test_published_corpora_are_a_notice(
     monkeypatch.chdir(root)
     assert run_checks("paper", as_json=False) == 0
     assert "notice: paper: 40 stages read published corpora: they are planned" in capsys.readouterr().out
-    assert notices(Project.load(root), "mini") == []
+    assert planned_only(Project.load(root), "mini") == []
 
 
 def test_models_that_the_torch_engine_would_have_to_divide_are_told_in_the_notice(root: Path) -> None:
     edit(root, "scales/paper.yaml", r"engine: nemo\nengine_class: nemo-bf16\ntorch_class: torch-bf16",
          r"engine: torch\nengine_class: torch-bf16")  # fmt: skip
     edit(root, "scales/paper.yaml", r",\n +parallel: (?:.|\n)*?\}\}", "}")
-    (notice,) = notices(Project.load(root), "paper")
+    (notice,) = planned_only(Project.load(root), "paper")
     assert "40 stages read published corpora, and 5 of them are planned with models divided over" in notice
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from stages.check.loose import ends
+from stages.check.notices import as_written
 from stages.spec.project import Project
 from tests import shipped
 from tests.mutants import unshipped
+from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
 TINY = Path(__file__).parents[3] / "examples" / "tiny"
@@ -21,14 +23,14 @@ def tiny(folder: Path) -> Path:
 
 
 def test_the_shipped_pipelines_have_none() -> None:
-    assert ends(shipped.project()) == []
+    assert of_all(shipped.project(), ends) == []
 
 
 def test_a_stage_that_fine_tuning_passes_by_where_nothing_is_exported(tmp_path: Path) -> None:
     root = tiny(tmp_path)
-    assert ends(Project.load(root)) == []
+    assert of_all(Project.load(root), ends) == []
     edit(root, "tiny/sft.yaml", "from: long", "from: pretrain")
-    (said,) = ends(Project.load(root))
+    (said,) = of_all(Project.load(root), ends)
     assert said.endswith("sft starts where long does, and nothing starts from long.")
 
 
@@ -37,7 +39,7 @@ def test_two_fine_tunings_of_one_model_are_alternatives(tmp_path: Path) -> None:
     text = (root / "specs/tiny/sft.yaml").read_text().replace("stage: sft", "stage: sft_b")
     (root / "specs/tiny/sft_b.yaml").write_text(text.replace("epochs: 1", "epochs: 2"))
     edit(root, "tiny/pipeline.yaml", "stages: [pretrain, long, sft]", "stages: [pretrain, long, sft, sft_b]")
-    assert ends(Project.load(root)) == []
+    assert of_all(Project.load(root), ends) == []
 
 
 @pytest.mark.parametrize(
@@ -52,15 +54,15 @@ def test_a_tokenizer_beside_the_release_of_another_model(tmp_path: Path, tokeniz
         f"tokenizer: {tokenizer}",
     )
     said = f"specs/llama31_1m/pipeline.yaml:5: the tokenizer is that of {tokenizer}, and release 'llama31_8b' is "
-    assert [one.startswith(said) for one in ends(Project.load(tmp_path))] == [True] * told
+    assert [one.startswith(said) for one in as_written(Project.load(tmp_path))] == [True] * told
 
 
 def test_averages_that_nothing_takes_and_parents_of_which_a_merge_has_nothing(tmp_path: Path) -> None:
     root = unshipped.write(tmp_path)
-    before = ends(Project.load(root))
+    before = of_all(Project.load(root), ends)
     assert any("the average that adamw keeps" in one and "dense" in one for one in before)
     assert not any("sparse" in one for one in before)  # its exports are of averages
     edit(root, "dense/weighted.yaml", "decay_high: 3", "decay_high: 300")
     edit(root, "dense/average.yaml", "decay: 0.9", "decay: 0.999")
-    new = [one.partition(": ")[2] for one in ends(Project.load(root)) if one not in before]
+    new = [one.partition(": ")[2] for one in of_all(Project.load(root), ends) if one not in before]
     assert new == ["weighted has 0.33% of decay_low.", "average has 0.10% of trunk@7Gi."]

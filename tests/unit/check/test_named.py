@@ -9,25 +9,26 @@ import pytest
 from stages.check.named import lengths, misnamed
 from stages.spec.project import Project
 from tests import shipped
+from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
 
 def test_the_shipped_names_say_the_contexts_that_are_there() -> None:
-    assert misnamed(shipped.project()) == []
+    assert of_all(shipped.project(), misnamed) == []
 
 
 def test_a_stage_that_was_given_another_context_is_told_at_it(tmp_path: Path) -> None:
     shipped.copy(tmp_path)
     line = edit(tmp_path, "llama31_1m/cpt_512k.yaml", "context: 512Ki", "context: 1Mi")
     said = f"specs/llama31_1m/cpt_512k.yaml:{line}: 'cpt_512k' says 512Ki, and has a context of 1,048,576."
-    assert misnamed(Project.load(tmp_path)) == [said]
+    assert of_all(Project.load(tmp_path), misnamed) == [said]
 
 
 def test_phases_whose_names_were_exchanged_are_both_told(tmp_path: Path) -> None:
     path = shipped.copy(tmp_path) / "specs/kimi_vl/joint_longctx.yaml"
     text = path.read_text().replace("name: 32k", "name: long").replace("name: 128k", "name: 32k")
     path.write_text(text.replace("name: long", "name: 128k"))
-    said = [one.partition(": ")[2] for one in misnamed(Project.load(tmp_path))]
+    said = [one.partition(": ")[2] for one in of_all(Project.load(tmp_path), misnamed)]
     assert said == ["'128k' says 128Ki, and has a context of 32,768.", "'32k' says 32Ki, and has a context of 131,072."]
 
 
@@ -51,10 +52,10 @@ def test_what_a_name_may_say(name: str, said: list[int]) -> None:
 )
 def test_a_budget_that_the_box_does_not_say_is_told(tmp_path: Path, file: str, old: str, new: str, box: str) -> None:
     line = edit(shipped.copy(tmp_path), file, old, new)
-    (said,) = misnamed(Project.load(tmp_path))
+    (said,) = of_all(Project.load(tmp_path), misnamed)
     assert said == f"specs/{file}:{line}: the box is {box}, and the stage reads {new.split()[1]}."
 
 
 def test_a_model_of_so_many_parameters_says_no_budget(tmp_path: Path) -> None:
     edit(shipped.copy(tmp_path), "llama31_1m/cpt_1m.yaml", "box: 1M Continue Pretrain", "box: 8B continued")
-    assert misnamed(Project.load(tmp_path)) == []
+    assert of_all(Project.load(tmp_path), misnamed) == []

@@ -11,6 +11,7 @@ from stages.check.run import run
 from stages.check.siblings import differing
 from stages.spec.project import Project
 from tests import shipped
+from tests.unit.check.told import of_all
 from tests.unit.spec.small_project import edit
 
 ONE, TWO = "ouro/longct_1_4b.yaml", "ouro/longct_2_6b.yaml"
@@ -22,7 +23,7 @@ def found(root: Path) -> list[tuple[str, str]]:
 
 
 def test_the_shipped_branches_agree() -> None:
-    assert differing(shipped.project()) == []
+    assert of_all(shipped.project(), differing) == []
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_a_citation_that_says_where_it_stands_is_another_place(tmp_path: Path) -
 )
 def test_what_no_source_gives_is_told(tmp_path: Path, old: str, new: str, said: str) -> None:
     edit(shipped.copy(tmp_path), ONE, old, new)
-    (notice,) = differing(Project.load(tmp_path))
+    (notice,) = of_all(Project.load(tmp_path), differing)
     assert f"longct_2_6b is of the same box as longct_1_4b, 'LongCT 20B Tokens', and differs in {said}" in notice
 
 
@@ -86,4 +87,4 @@ def test_another_recipe_under_the_same_box_is_none_of_its_kind(tmp_path: Path) -
              ("budget: 20B\n", "budget: 30B\n"), ("data: ouro_long", "data: ouro_stage_2")]  # fmt: skip
     for old, new in edits:
         edit(tmp_path, ONE, old, new)
-    assert (found(tmp_path), differing(Project.load(tmp_path))) == ([], [])
+    assert (found(tmp_path), of_all(Project.load(tmp_path), differing)) == ([], [])

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from stages import __version__, cli_audit, cli_finished, cli_forensics, cli_inputs, cli_project, cli_results, streams
-from stages.cli_words import RESULTS, RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
+from stages.cli_words import RUNS, SPECS, Json, Marker, Name, Names, Ref, Releases, Scale
 from stages.errors import for_user
 
 app = typer.Typer(
@@ -235,19 +235,3 @@ def emit(
         print_engine_config(ref, scale)
     else:
         print_script(ref, scale, releases)
-
-
-@app.command(rich_help_panel=RESULTS)
-def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A result folder, or PIPELINE/STAGE[@SCALE|@KEY|@REV].")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    scale: Scale = "mini",
-    as_json: Json = False,
-) -> None:
-    """Compare two finished runs: first divergent step, largest difference, final evaluations.
-
-    Example: `stages compare ouro/warmup ouro/warmup@mini_seed2`.
-    """
-    from stages.commands.compare import print_compare
-
-    raise typer.Exit(print_compare(first, second, scale, as_json))

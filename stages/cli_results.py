@@ -57,6 +57,22 @@ def track(
 
 
 @app.command(rich_help_panel=RESULTS)
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A result folder, or PIPELINE/STAGE[@SCALE|@KEY|@REV].")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    scale: Scale = "mini",
+    as_json: Json = False,
+) -> None:
+    """Compare two finished runs: first divergent step, largest difference, final evaluations.
+
+    Example: `stages compare ouro/warmup ouro/warmup@mini_seed2`.
+    """
+    from stages.commands.compare import print_compare
+
+    raise typer.Exit(print_compare(first, second, scale, as_json))
+
+
+@app.command(rich_help_panel=RESULTS)
 def table(
     names: Names = None,
     scale: Scale = "mini",

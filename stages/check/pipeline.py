@@ -10,16 +10,15 @@ from typing import Any
 
 from stages.check.context import Context
 from stages.check.findings import Finding
+from stages.check.mechanisms import mechanisms
 from stages.check.registry import static
 from stages.check.rope import rotary_dim
 from stages.check.schedule import pieces_of
 from stages.contract import ledger
 from stages.contract.numbers import timeless
 from stages.contract.rope import bands
-from stages.spec.decoder import Decoder, Dense, Grouped
-from stages.spec.language_model import LanguageModel
 from stages.spec.resolved import Init, Stage
-from stages.spec.resolved_models import Llama3Scaling, Model, ProjectorModel, Rope, Yarn
+from stages.spec.resolved_models import Llama3Scaling, Rope, Yarn
 from stages.spec.resolved_phases import Phase
 from stages.spec.resolved_pipeline import ResolvedPipeline
 
@@ -102,37 +101,6 @@ def _differences(context: Context, here: Stage, full: Stage) -> Iterator[Differe
         yield from _phase(number, small, large)
     yield from _rates(context, here, full)
     yield from _short_pieces(here)
-
-
-def mechanisms(model: Model) -> set[str]:
-    """What a model's figures switch on; a smaller one keeps all of it."""
-    found: set[str] = {model.family}
-    if isinstance(model, LanguageModel):
-        found |= set(_of_decoder(model.parts))
-    if isinstance(model, ProjectorModel) and model.merge > 1:
-        found.add(f"{model.merge} x {model.merge} pixel shuffle")
-    return found
-
-
-def _of_decoder(model: Decoder) -> Iterator[str]:
-    mixture = model.mixture
-    if any(isinstance(one, Grouped) and one.kv_heads < one.heads for one in model.attentions):
-        yield "grouped-query attention"
-    if mixture is not None:
-        yield "layers with experts"
-        if mixture.active < mixture.experts:
-            yield "routed experts"
-        if mixture.shared:
-            yield "shared experts"
-        if any(isinstance(one, Dense) for one in model.feed_forwards):
-            yield "dense layers"
-    if not all(one.turned for one in model.attentions):
-        yield "layers that have no positions"
-    windows = set(model.windows)
-    if windows != {None}:
-        yield "layers with a window"
-        if None in windows:
-            yield "layers that see all keys"
 
 
 def _fields(path: tuple[str | int, ...], here: Any, full: Any, names: tuple[str, ...]) -> Iterator[Difference]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from stages import evals
 from stages.data.heldout import Heldout
-from stages.engines import Inputs, device, received, results
+from stages.engines import Inputs, device, looping, received, results
 from stages.models import build
 from stages.spec.evaluations import EVALUATIONS
 from stages.spec.resolved import Stage
@@ -123,7 +123,7 @@ def _trained(stage: Stage, inputs: Inputs) -> Numbers:
 
 
 def _not_trained_again(stage: Stage, inputs: Inputs) -> Numbers:
-    return not_trained(stage, inputs, _own(stage, inputs), received.loops(stage, inputs))
+    return not_trained(stage, inputs, _own(stage, inputs), looping.loops(stage, inputs))
 
 
 def _own(stage: Stage, inputs: Inputs) -> nn.ModuleDict:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from stages.engines import Inputs, device, evaluation, place, readback, received, results
+from stages.engines import Inputs, device, evaluation, looping, place, readback, received, results
 from stages.engines.card import model_card
 from stages.engines.torch_trainer import TorchTrainer
 from stages.engines.training import Training
@@ -67,7 +67,7 @@ def _pass_on(stage: Stage, inputs: Inputs, attempt: attempts.Attempt, ranks: Ran
     """A stage without training: what it receives, saved under its own RoPE and configuration."""
     modules, state = received.handed_on(stage, inputs, device.of(stage))
     results.check_weights(stage, modules)
-    loops = received.loops(stage, inputs)
+    loops = looping.loops(stage, inputs)
     results.write_model(stage, modules, loops, attempt.result)
     if stage.kind == "export":
         card = model_card(stage, results.stand_in(stage, inputs), inputs.parents)

@@ -15,7 +15,7 @@ from stages.contract import ledger
 from stages.data.heldout import Heldout
 from stages.data.loader import PhaseData
 from stages.data.readers import scope
-from stages.engines import Inputs, evaluation, last_pass, made_by, place, readback, received, results, resume
+from stages.engines import Inputs, evaluation, last_pass, looping, made_by, place, readback, results, resume
 from stages.engines.trainer import Checkpoints, Tables, Trainer, exhaust
 from stages.guards import reads
 from stages.guards import run as guards
@@ -87,7 +87,7 @@ class Training:
 
     def _finish(self, modules: nn.ModuleDict, counters: Counters, found: evaluation.Numbers) -> None:
         self._refuse_changed_data()
-        loops = received.loops(self.stage, self.inputs)
+        loops = looping.loops(self.stage, self.inputs)
         results.write_model(self.stage, modules, loops, self.attempt.result)
         results.check_config(self.stage, self.attempt.result)
         reads.write_lineage(self.attempt.result / "state" / reads.FILE, self.reads.handed_on())

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import socket
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-
-from pydantic import TypeAdapter
 
 from stages.check.gate import Gate
 from stages.cluster import resources, site
 from stages.errors import UsageError, UserError, for_user
 from stages.spec.project import Project
-from stages.store import json_file
 from stages.store.layout import Layout
-from stages.sync import drivers, graph, verdicts, write
+from stages.sync import drivers, graph, kept, verdicts, write
 from stages.sync.adoption import EXECUTOR, Adoption
 from stages.sync.config import ALL, read_config, read_deep
+from stages.sync.kept import Kept
 
 EVERYTHING, VARIANTS = "all", "variants"  # rules of the Snakefile: of all published pipelines, of all variants
-GRAPH = "STAGES_GRAPH"  # environment variable, which jobs inherit: the file that their own main process wrote
 SNAKEMAKE = ".snakemake"  # its own folder in the project
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What the main process works out and its jobs read back; see `Workflow`."""
-
-    published: list[str]
-    published_corpora: list[str]
-    variants: list[str]
-    keys: dict[str, str]
-    corpora_of: dict[str, list[str]]
-    threads_of: dict[str, int]
-    resources_of: dict[str, dict[str, int | str]]  # of stages and of corpora
-    urgency_of: dict[str, int]
-    corpora: dict[str, str]
-    undone: list[str]  # stages and corpora to be run when the main process looked
-    absent: list[str] = field(default_factory=list)  # pipelines without rules here: of other scales, or unreadable
-
-
-_KEPT = TypeAdapter(Kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +107,7 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
     judged = verdicts.refresh(root, layout, loaded, read_deep(loaded, config))
     undone = [name for name, one in judged.items() if not one.done]
     flow = _build(root, scale, releases, layout, loaded, undone, Gate(project, scale, loaded.stages))
-    _save(flow)
+    kept.write(layout.markers, flow)
     for name, error in loaded.unreadable.items():
         print(f"stages: {name} is left out, its specs cannot be read: {error}", file=sys.stderr)
     if not quiet:
@@ -141,21 +116,10 @@ def open_main(root: Path, config: Mapping[str, Any], quiet: bool) -> Workflow:
 
 
 def open_job(root: Path, config: Mapping[str, Any]) -> Workflow:
-    """For a job's own process: what its main process worked out, read back; no spec is resolved, no marker touched.
-
-    Each main process has a file of its own: a job that waits for days must not see what `snakemake -n` makes of specs
-    edited since.
-    """
+    """For a job's own process: what its main process worked out, read back; no spec is resolved, no marker touched."""
     scale, releases = read_config(root, config)
     layout = Layout(root, scale)
-    path = layout.markers / os.environ.get(GRAPH, "graph.json")
-    try:
-        kept = json_file.read_as(path, _KEPT)
-    except json_file.MissingFileError:
-        raise UserError(f"{path}: not there, so this job's Snakemake has ended. Start Snakemake again.") from None
-    except json_file.JsonFileError as error:
-        raise UserError(f"{error}. Start Snakemake again.") from None
-    return Workflow(root=root, scale=scale, releases=releases, layout=layout, **vars(kept))
+    return Workflow(root=root, scale=scale, releases=releases, layout=layout, **vars(kept.read(layout.markers)))
 
 
 def unfinished(flow: Workflow, rules: Collection[str]) -> list[str]:
@@ -233,13 +197,6 @@ def _wait_for_others(root: Path, layout: Layout, loaded: graph.Graph, names: lis
 
     for name in names:
         drivers.wait(root / SNAKEMAKE, name, marker(name), {marker(above) for above in graph.above(loaded, name)})
-
-
-def _save(flow: Workflow) -> None:
-    path = flow.layout.markers / f"graph-{socket.gethostname()}-{os.getpid()}.json"
-    json_file.write(path, {one.name: getattr(flow, one.name) for one in fields(Kept)}, indent=1)
-    os.environ[GRAPH] = path.name
-    atexit.register(path.unlink, missing_ok=True)  # a killed one leaves it to its jobs, which run on
 
 
 def _relative(root: Path, path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from stages.engines import run, training
+from stages.engines import received, run, training
 from stages.errors import UserError
 from stages.store import attempts, manifest
 from stages.train.stopping import ASKING, NonFiniteError, StoppedError, stop_when_asked
@@ -34,7 +34,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
                     weight.fill_(math.inf)
             return found
 
-    built = training.received.receive
+    built = received.receive
 
     def remember(*args: Any) -> Any:
         nonlocal weight
@@ -44,7 +44,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path: Path, mon
 
     weight = torch.zeros(1)
     monkeypatch.setattr(training, "PhaseData", Poisoned)
-    monkeypatch.setattr(training.received, "receive", remember)
+    monkeypatch.setattr(received, "receive", remember)
     with pytest.raises(NonFiniteError, match=r"tiny/box, phase main: step 5 \(tokens 512 to 768.*partial-000000003"):
         run(tiny.make("next_token"), tiny.inputs(tmp_path))
     finding = json.loads((tmp_path / "results/.runs" / ("a" * 32) / "attempt-0001/finding.json").read_text())

@@ -95,7 +95,8 @@ def _remade(ref: str, stage: Stage, found: Remade) -> Iterator[str]:
     above = ", ".join(stage.parents) or "its release"
     yield f"{ref}: {stage.kind}, made again from {above}, compared with {found.folder}"
     yield from _other_code(found.makers)
-    what = f"{found.tensors:,} tensors" if found.tensors else "its counters, and it has no tensors of its own"
+    own = "its counters and what it points to; it has no tensors of its own"
+    what = f"{found.tensors:,} tensors" if found.tensors else own
     yield f"  equal, every bit of {what}" if found.equal else f"  differs: {_some(found.differing)}"
 
 

@@ -47,7 +47,7 @@ def remade(stage: Stage, inputs: Inputs) -> Remade:
     refuse(stage, record.tier)
     wrong = _counters(inputs, record)
     if stage.kind == "keep":
-        return Remade(folder, 0, wrong, makers(folder))
+        return Remade(folder, 0, (*wrong, *_pointer(stage, inputs)), makers(folder))
     with deterministic(stage.execution), denormals_flushed():
         here = device.of(stage)
         refuse_elsewhere(stage, makers(folder), here)
@@ -60,6 +60,14 @@ def _counters(inputs: Inputs, record: manifest.Manifest) -> tuple[str, ...]:
     """Counters of the manifest that are not what the parents say."""
     now = results.counted(results.inherited_counters(inputs))
     return tuple(f"counter {name}" for name in sorted(now) if record.counters.get(name) != now[name])
+
+
+def _pointer(stage: Stage, inputs: Inputs) -> tuple[str, ...]:
+    """Where a pointer leads, if that is not to what its parent hands on. Raises ManifestError."""
+    (parent,) = stage.parents
+    leads = manifest.pointed_to(inputs.layout, f"{stage.pipeline}/{stage.name}")[-1:]
+    wanted = [parent, *manifest.pointed_to(inputs.layout, parent)][-1:]
+    return () if leads == wanted else (f"leads to {', '.join(leads) or 'nothing'}, not to {wanted[0]}",)
 
 
 def _stored(stage: Stage, folder: Path) -> int:

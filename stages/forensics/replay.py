@@ -187,8 +187,9 @@ def differing(
         now = to_hf(module.state_dict())
         found += [f"{name}.{one}" for one in _unequal(now, Stored(hf_files.tensors(manifest.weights(folder, name))))]
     names, state = optimizer
-    if names:
-        found += _unequal(dict(state), Stored.of(folder / "state" / OPTIMIZER))
+    path = folder / "state" / OPTIMIZER
+    if names or path.is_file():
+        found += _unequal(dict(state), Stored.of(path) if path.is_file() else {})
     return tuple(found)
 
 

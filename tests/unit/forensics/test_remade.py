@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from stages.engines import Inputs
 from stages.errors import UserError
 from stages.forensics.remade import Remade, remade
 from stages.spec.key import phase_keys
-from stages.store import fingerprint, manifest
+from stages.store import fingerprint, json_file, manifest
 from stages.store.layout import Layout
 from tests.faults import cases, whole
 from tests.faults.cases import RELEASE, RELEASES, Case
@@ -71,6 +73,34 @@ def test_a_bit_of_the_result_that_is_another_is_named_by_its_tensor(kind: str, m
     finally:
         path.write_bytes(whole_file)
     assert [name.startswith("llm.") for name in found.differing] == [True]
+
+
+def test_a_pointer_that_leads_elsewhere_is_another_one(made: Made) -> None:
+    case, root = made["keep"]
+    path = Layout(root, cases.SCALE).manifest(case.ref)
+    record, written = manifest.read(path), path.read_bytes()
+    try:
+        json_file.write(path, {**record.model_dump(mode="json"), "points_to": None})
+        found = again(case, root)
+    finally:
+        path.write_bytes(written)
+    assert found.differing == (f"leads to nothing, not to {record.points_to}",)
+
+
+@pytest.mark.parametrize(("kind", "handed"), [("upcycle", True), ("merge", False)])
+def test_an_optimizer_s_state_that_is_gone_or_nobody_s_is_named(kind: str, handed: bool, made: Made) -> None:
+    case, root = made[kind]
+    state = Layout(root, cases.SCALE).stage(case.ref) / "state/optimizer.safetensors"
+    aside = state.with_suffix(".aside")
+    try:
+        if handed:
+            state.rename(aside)
+        else:
+            save_file({"llm.step": torch.tensor(3)}, state)
+        found = again(case, root)
+    finally:
+        aside.rename(state) if handed else state.unlink()
+    assert "llm.step" in found.differing
 
 
 def test_a_merge_with_other_shares_is_another_one(made: Made) -> None:

@@ -44,6 +44,12 @@ def test_a_batch_that_doubles_or_has_a_clock_of_its_own(tmp_path: Path, file: st
     assert of_all(Project.load(tmp_path), stepped) == []
 
 
+def test_a_smaller_batch_where_the_same_schedule_begins_anew(tmp_path: Path) -> None:
+    edit(shipped.copy(tmp_path), CPT, "clock: continue", "clock: reset")
+    edit(tmp_path, CPT, "batch: 4 seq", "batch: 2 seq")
+    assert of_all(Project.load(tmp_path), stepped) == []
+
+
 def test_two_engines_in_two_precisions(tmp_path: Path) -> None:
     edit(shipped.copy(tmp_path), "scales/paper.yaml", "torch_class: torch-bf16", "torch_class: torch-fp32")
     project = Project.load(tmp_path)

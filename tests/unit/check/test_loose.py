@@ -34,12 +34,17 @@ def test_a_stage_that_fine_tuning_passes_by_where_nothing_is_exported(tmp_path: 
     assert said.endswith("sft starts where long does, and nothing starts from long.")
 
 
-def test_two_fine_tunings_of_one_model_are_alternatives(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("context", "told"), [("256", False), ("128", True)])
+def test_two_fine_tunings_of_one_model_are_alternatives_at_one_context(
+    tmp_path: Path, context: str, told: bool
+) -> None:
     root = tiny(tmp_path)
     text = (root / "specs/tiny/sft.yaml").read_text().replace("stage: sft", "stage: sft_b")
-    (root / "specs/tiny/sft_b.yaml").write_text(text.replace("epochs: 1", "epochs: 2"))
+    text = text.replace("epochs: 1", "epochs: 2").replace("context: 256", f"context: {context}")
+    (root / "specs/tiny/sft_b.yaml").write_text(text)
     edit(root, "tiny/pipeline.yaml", "stages: [pretrain, long, sft]", "stages: [pretrain, long, sft, sft_b]")
-    assert of_all(Project.load(root), ends) == []
+    said = "sft_b starts where sft does, and nothing starts from sft."
+    assert [one.endswith(said) for one in of_all(Project.load(root), ends)] == [True] * told
 
 
 @pytest.mark.parametrize(
